@@ -1,0 +1,30 @@
+"""Hooks for a PyTorch fine-tuning loop: exact metrics on the device, and a verdict with evidence.
+
+Names are imported on first use, so that reading a record or printing the command line's help needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ptmetrics.errors import PtmetricsError as PtmetricsError
+
+_HOME = {
+    "PtmetricsError": "errors",
+}
+
+__all__ = ["PtmetricsError", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ptmetrics' has no attribute {name!r}")
+    value = getattr(import_module(f"ptmetrics.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,1 @@
+"""What touches the user's loop: hooks, loader wrappers, clock, callbacks and the Monitor."""

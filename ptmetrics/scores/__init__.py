@@ -1,0 +1,1 @@
+"""Counts to named numbers with confidence intervals, as pure tensor functions."""

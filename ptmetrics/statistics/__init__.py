@@ -1,0 +1,1 @@
+"""Sufficient statistics: fixed-shape 64-bit counts and sums on the device."""

@@ -10,12 +10,24 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ptmetrics.errors import PtmetricsError as PtmetricsError
+    from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
+    from ptmetrics.scores.score import Score as Score
+    from ptmetrics.scores.score import Scores as Scores
 
 _HOME = {
+    "MulticlassMetrics": "scores.multiclass_metrics",
     "PtmetricsError": "errors",
+    "Score": "scores.score",
+    "Scores": "scores.score",
 }
 
-__all__ = ["PtmetricsError", "__version__"]
+__all__ = [
+    "MulticlassMetrics",
+    "PtmetricsError",
+    "Score",
+    "Scores",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

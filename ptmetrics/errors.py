@@ -27,6 +27,10 @@ class DtypeError(PtmetricsError, TypeError):
     """A tensor or argument has the wrong type."""
 
 
+class DeviceError(PtmetricsError, RuntimeError):
+    """Tensors that must lie together lie on different devices."""
+
+
 class ConfigError(PtmetricsError, ValueError):
     """An argument or a configuration key has a value that cannot work."""
 

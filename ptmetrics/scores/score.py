@@ -1,0 +1,147 @@
+"""A number with its interval, its n and its reason, and the mapping of all scores of one evaluation."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+FaultReport = dict[str, dict[str, int | str]]
+
+
+class Score(float):
+    """A float that also knows its interval.
+
+    Attributes:
+        value: The number itself; NaN where it is undefined.
+        low: Lower end of the two-sided 95 % interval.
+        high: Upper end.
+        n: Number of samples that the value rests on.
+        method: Name of the interval's method.
+        reason: Why the value is NaN, else None.
+        error_bound: Certified bound on the numerical error; 0.0 where the value is exact.
+        higher_is_better: Direction of the metric.
+    """
+
+    __slots__ = ("error_bound", "high", "higher_is_better", "low", "method", "n", "reason")
+
+    low: float
+    high: float
+    n: int
+    method: str
+    reason: str | None
+    error_bound: float
+    higher_is_better: bool
+
+    def __new__(  # noqa: D102 — the class docstring names the fields
+        cls,
+        value: float,
+        *,
+        low: float = math.nan,
+        high: float = math.nan,
+        n: int = 0,
+        method: str = "none",
+        reason: str | None = None,
+        error_bound: float = 0.0,
+        higher_is_better: bool = True,
+    ) -> "Score":
+        self = super().__new__(cls, value)
+        self.low, self.high, self.n, self.method = low, high, n, method
+        self.reason = reason if math.isnan(value) else None
+        self.error_bound, self.higher_is_better = error_bound, higher_is_better
+        return self
+
+    @property
+    def value(self) -> float:
+        """The number as a plain float."""
+        return float(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in a record."""
+        return {"value": self.value} | {name: getattr(self, name) for name in sorted(self.__slots__)}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = self.to_dict()
+        return _rebuild, (fields.pop("value"), fields)
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f"nan ({self.reason})"
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] n={self.n}"
+
+    def __repr__(self) -> str:
+        return f"Score({self})"
+
+
+def _rebuild(value: float, fields: dict[str, Any]) -> Score:
+    return Score(value, **fields)
+
+
+class Scores(Mapping[str, Score]):
+    """All scores of one evaluation by name, with the counts that they came from.
+
+    Attributes:
+        per_class: Name of a per-class score to one `Score` for each class.
+        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where not kept.
+        class_names: One name for each class.
+        n: Number of samples counted.
+        faults: Kind of bad value to its count, first update and message; empty when all was well.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, Score],
+        *,
+        task: str,
+        n: int,
+        per_class: Mapping[str, Sequence[Score]] | None = None,
+        confusion: Tensor | None = None,
+        class_names: Sequence[str] = (),
+        faults: FaultReport | None = None,
+    ) -> None:
+        self._scores = dict(scores)
+        self.task, self.n = task, n
+        self.per_class = {name: tuple(values) for name, values in (per_class or {}).items()}
+        self.confusion = confusion
+        self.class_names = tuple(class_names)
+        self.faults: FaultReport = faults or {}
+
+    def __getitem__(self, name: str) -> Score:
+        try:
+            return self._scores[name]
+        except KeyError:
+            raise KeyError(f"{name!r}: expected one of {', '.join(self._scores)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._scores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: `scores`, `per_class`, `confusion`, `class_names`, `n`, `faults`."""
+        return {
+            "task": self.task,
+            "n": self.n,
+            "scores": {name: score.to_dict() for name, score in self.items()},
+            "per_class": {name: _columns(values) for name, values in self.per_class.items()},
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "class_names": list(self.class_names),
+            "faults": self.faults,
+        }
+
+    def __str__(self) -> str:
+        from ptmetrics.scores.text import scores_text
+
+        return scores_text(self)
+
+    def __repr__(self) -> str:
+        return f"Scores({self.task}, n={self.n}, {', '.join(f'{k}={v:.4f}' for k, v in self.items())})"
+
+
+def _columns(values: Sequence[Score]) -> dict[str, Any]:
+    columns: dict[str, Any] = {f: [getattr(v, f) for v in values] for f in ("value", "low", "high", "n")}
+    return columns | {"method": values[0].method if values else "none"}

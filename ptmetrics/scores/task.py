@@ -1,0 +1,121 @@
+"""The thin shell that all tasks share: state in an accumulator, numbers from pure functions."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ptmetrics.errors import StateError
+from ptmetrics.scores.score import Scores
+from ptmetrics.statistics.accumulator import Accumulator, Statistic
+
+B = TypeVar("B")
+Self = TypeVar("Self", bound="TaskMetrics[Any]")
+
+
+class TaskMetrics(Generic[B]):
+    """Update, compute, merge, reset and store; a task says how a batch is read and what is computed.
+
+    Args:
+        statistics: What to count.
+        config: Plain values that fix what the counts mean.
+        device: Where to count; a metric that has counted nothing yet follows its first batch.
+    """
+
+    task = ""
+
+    def __init__(
+        self, statistics: Sequence[Statistic[B]], config: Mapping[str, Any], device: torch.device | str
+    ) -> None:
+        config = {"task": self.task, **config}
+        self._counts: Accumulator[B] = Accumulator(statistics, config, device)
+
+    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> B:
+        raise NotImplementedError
+
+    def compute(self) -> Scores:
+        """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
+
+        Args:
+            preds: Predictions, as the class docstring says.
+            target: Truth of the same rows.
+            sample_weight: Non-negative weights of the target's shape.
+
+        Raises:
+            ShapeError, DtypeError, DeviceError: At once, with nothing counted.
+        """
+        if not self._counts.updates and isinstance(preds, Tensor) and preds.device != self.device:
+            self.to(preds.device)
+        batch = self._read(preds, target, sample_weight)
+        if sample_weight is not None:
+            self._counts.weigh()
+        self._counts.add_(batch)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the counts live."""
+        return self._counts.device
+
+    @property
+    def updates(self) -> int:
+        """Number of batches counted."""
+        return self._counts.updates
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state; they do not depend on the number of samples."""
+        return self._counts.state_bytes
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The plain values that fix what is counted."""
+        return dict(self._counts.config)
+
+    def merge_state(self: Self, metrics: Iterable[object]) -> Self:
+        """Add what other metrics of the same configuration counted; they do not change.
+
+        Raises:
+            StateError: If a configuration differs; nothing is merged.
+        """
+        counts = []
+        for other in metrics:
+            if not isinstance(other, TaskMetrics):
+                cure = "Pass a list of metrics: metrics.merge_state([other])."
+                raise StateError("metrics", "metrics of the same configuration", type(other).__name__, cure)
+            counts.append(other._counts)
+        self._counts.merge_state(counts)
+        return self
+
+    def fresh(self: Self) -> Self:
+        """A metric of the same configuration and device that has counted nothing."""
+        other = copy.copy(self)
+        other._counts = Accumulator(self._counts.statistics, self._counts.config, self.device)
+        return other
+
+    def reset(self) -> None:
+        """Forget everything counted."""
+        self._counts.reset()
+
+    def to(self: Self, device: torch.device | str) -> Self:
+        """Move the counts to a device; their 64-bit types stay."""
+        self._counts.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts and a digest of the configuration; `torch.load(weights_only=True)` reads it back."""
+        return self._counts.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a stored state.
+
+        Raises:
+            StateError: If it is foreign, of another configuration or impossible; the current one is kept.
+        """
+        self._counts.load_state_dict(state)

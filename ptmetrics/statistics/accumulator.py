@@ -1,0 +1,162 @@
+"""The one accumulator: it owns the state tensors of some statistics and adds batches, halves and ranks up."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from ptmetrics.errors import StateError
+from ptmetrics.statistics.cells import Cell, State, merge_
+
+B = TypeVar("B", contravariant=True)
+STATE_VERSION = 1
+
+
+class Statistic(Protocol[B]):
+    """A sufficient statistic: the cells it needs, and how a batch is added to them without a host sync."""
+
+    def layout(self) -> Mapping[str, Cell]:
+        """The cells, from the configuration alone: no batch changes a shape."""
+        ...
+
+    def add_(self, state: State, batch: B) -> None:
+        """Add one checked batch in place."""
+        ...
+
+
+class Accumulator(Generic[B]):
+    """Fixed-shape 64-bit device state of several statistics that see the same batches.
+
+    Plain tensors, never module buffers: `model.to(torch.bfloat16)` cannot touch them.
+
+    Args:
+        statistics: What to count.
+        config: What the counts mean; two states merge only when it is equal.
+        device: Where the state lives.
+    """
+
+    def __init__(
+        self,
+        statistics: Sequence[Statistic[B]],
+        config: Mapping[str, Any],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.statistics = tuple(statistics)
+        self.config = dict(config)
+        self.device = torch.device(device)
+        self.layout: dict[str, Cell] = {}
+        for statistic in self.statistics:
+            self.layout |= statistic.layout()
+        self.updates = 0  # on the host: batches added so far
+        self.state = self._zeros()
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the configuration and the layout."""
+        layout = {name: [c.shape, str(c.dtype), c.merge, c.weights_of] for name, c in self.layout.items()}
+        text = json.dumps([STATE_VERSION, self.config, layout], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state; they depend on the configuration only, never on the number of samples."""
+        return sum(t.numel() * t.element_size() for t in self.state.values())
+
+    def add_(self, batch: B) -> None:
+        """Add one batch to every statistic."""
+        for statistic in self.statistics:
+            statistic.add_(self.state, batch)
+        self.updates += 1
+
+    def weigh(self) -> None:
+        """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
+        for name, cell in self.layout.items():
+            if cell.weights_of is not None and name not in self.state:
+                self.state[name] = self.state[cell.weights_of].double()
+
+    @property
+    def weighted(self) -> bool:
+        """Whether a sample weight was ever seen."""
+        return any(self.layout[name].weights_of is not None for name in self.state)
+
+    def merge_state(self, others: Iterable["Accumulator[B]"]) -> None:
+        """Add the states of `others`; none of them changes.
+
+        Raises:
+            StateError: If a configuration differs; the current state is kept.
+        """
+        others = list(others)
+        for other in others:
+            self._same_digest("merge_state", other.digest, other.config)
+        for other in others:
+            if other.weighted:
+                self.weigh()
+            merge_(self.layout, self.state, other.state)
+            self.updates += other.updates
+
+    def reset(self) -> None:
+        """Back to the identity of merge, in fresh tensors."""
+        self.state = self._zeros()
+        self.updates = 0
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the state; shapes and types stay as they are."""
+        self.device = torch.device(device)
+        self.state = {name: t.to(self.device) for name, t in self.state.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
+        cells = {name: t.clone() for name, t in self.state.items()}
+        config = json.dumps(self.config, sort_keys=True)
+        return {"digest": self.digest, "config": config, "updates": self.updates, "cells": cells}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` made.
+
+        Raises:
+            StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
+        """
+        cells = state.get("cells") if isinstance(state, Mapping) else None
+        if not isinstance(cells, Mapping) or "digest" not in state:
+            raise StateError(
+                "state_dict", "a mapping made by state_dict()", _keys(state), "Load the state of a metric."
+            )
+        self._same_digest("state_dict", state["digest"], state.get("config"))
+        names = [name for name, cell in self.layout.items() if cell.weights_of is None or name in cells]
+        for name in names:
+            _possible(name, self.layout[name], cells.get(name))
+        self.state = {name: cells[name].to(self.device, copy=True) for name in names}
+        self.updates = int(state.get("updates", 0))
+
+    def _same_digest(self, name: str, digest: object, config: object) -> None:
+        if digest != self.digest:
+            raise StateError(
+                name,
+                f"the configuration {json.dumps(self.config, sort_keys=True)}",
+                config if isinstance(config, str) else json.dumps(config, sort_keys=True),
+                "Build both metrics with the same arguments and the same version of ptmetrics.",
+            )
+
+    # State is made outside inference mode, so that it may be changed inside and outside of it alike.
+    @torch.inference_mode(False)
+    def _zeros(self) -> State:
+        always = {name: cell for name, cell in self.layout.items() if cell.weights_of is None}
+        return {name: cell.identity(self.device) for name, cell in always.items()}
+
+
+def _keys(state: object) -> str:
+    return f"keys {sorted(map(str, state))}" if isinstance(state, Mapping) else type(state).__name__
+
+
+def _possible(name: str, cell: Cell, value: object) -> None:
+    cure = "The file is damaged or was written by something else: use another checkpoint."
+    rule = f"a tensor {cell.dtype} of shape {cell.shape}"
+    if not isinstance(value, Tensor):
+        raise StateError(f"state_dict[{name!r}]", rule, type(value).__name__, cure)
+    if value.dtype != cell.dtype or tuple(value.shape) != cell.shape:
+        raise StateError(f"state_dict[{name!r}]", rule, f"{value.dtype} of shape {tuple(value.shape)}", cure)
+    if cell.dtype == torch.int64 and bool((value < 0).any()):
+        raise StateError(f"state_dict[{name!r}]", "counts of 0 or more", f"{int(value.min())}", cure)

@@ -1,0 +1,212 @@
+"""A batch of single-label predictions, read once: matrix cell, faults, likelihood, rank."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ptmetrics.statistics import checks
+from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.faults import (
+    BAD_LABEL,
+    BAD_TARGET,
+    BAD_WEIGHT,
+    INFINITE_SCORE,
+    NAN_SCORE,
+    NOT_PROBABILITIES,
+    FaultKind,
+)
+from ptmetrics.statistics.moments import SIZE, moments
+
+Inputs = Literal["logits", "probs", "labels"]
+KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
+    "logits": (BAD_TARGET, BAD_WEIGHT, NAN_SCORE, INFINITE_SCORE),
+    "probs": (BAD_TARGET, BAD_WEIGHT, NAN_SCORE, NOT_PROBABILITIES),
+    "labels": (BAD_TARGET, BAD_WEIGHT, BAD_LABEL),
+}
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """How to read a batch: number of classes, kind of scores, class to ignore, the k of top-k."""
+
+    num_classes: int
+    inputs: Inputs = "logits"
+    ignore_index: int | None = None
+    topk: tuple[int, ...] = (1,)
+
+
+@dataclass
+class ClassBatch:
+    """A checked batch; every field is a device tensor of shape (rows,) unless said otherwise."""
+
+    counted: Tensor  # bool: neither ignored nor refused
+    target: Tensor  # int64, 0 where not counted
+    cell: Tensor  # int64: row-major cell of the confusion matrix; one spare cell behind it for the rest
+    weight: Tensor | None  # float64, 0 where not counted
+    fault_masks: tuple[Tensor, ...]
+    step: int
+    scores: Tensor | None  # (rows, C), float32 or float64; None for labels
+    finite: Tensor | None  # bool: counted, and its likelihood is defined
+
+    def row_weight(self) -> Tensor:
+        """Float64 weights, 0 where not counted; 1 a row where no weights were given."""
+        return self.counted.double() if self.weight is None else self.weight
+
+
+def read_batch(
+    spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
+) -> ClassBatch:
+    """Check on the host what a shape tells, on the device what a value tells; no host sync.
+
+    Args:
+        spec: How to read the batch.
+        home: Any state tensor, for its device.
+        preds: (N, C) or (N, C, d1, …) scores, or (N, …) classes for `inputs="labels"`.
+        target: (N, …) signed integer classes.
+        weight: (N, …) non-negative weights, or None.
+        step: Number of this update, for the fault ledger.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: Before anything is counted.
+    """
+    preds, target = preds.detach(), target.detach()
+    _check(spec, home, preds, target, weight)
+    target = target.reshape(-1).long()
+    in_range = (target >= 0) & (target < spec.num_classes)
+    bad_target, usable = ~in_range, in_range
+    if spec.ignore_index is not None:
+        kept = target != spec.ignore_index
+        bad_target, usable = bad_target & kept, in_range & kept
+    weight, bad_weight = _read_weight(weight, usable)
+    usable = usable & ~bad_weight
+    if spec.inputs == "labels":
+        label = preds.reshape(-1).long()
+        bad_label = usable & ((label < 0) | (label >= spec.num_classes))
+        masks: tuple[Tensor, ...] = (bad_target, bad_weight, bad_label)
+        scores = finite = None
+        counted = usable & ~bad_label
+    else:
+        scores = _rows(preds)
+        peak, label = scores.max(1)
+        nan, odd, finite = _read_scores(spec.inputs, scores, peak, usable)
+        masks = (bad_target, bad_weight, nan, odd)
+        counted = usable & ~nan if spec.inputs == "logits" else finite
+    spare = spec.num_classes**2
+    cell = torch.where(counted, target * spec.num_classes + label, spare)
+    weight = None if weight is None else torch.where(counted, weight, 0.0)
+    return ClassBatch(counted, torch.where(counted, target, 0), cell, weight, masks, step, scores, finite)
+
+
+def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    checks.is_tensor("preds", preds)
+    checks.is_tensor("target", target)
+    if spec.inputs == "labels":
+        checks.class_indices("preds", preds, tuple(preds.shape), 'for inputs="labels"')
+        like = tuple(preds.shape)
+    else:
+        checks.class_scores(preds, spec.num_classes)
+        like = (preds.shape[0], *preds.shape[2:])
+    checks.class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
+    checks.together(home, preds=preds, target=target)
+    if weight is not None:
+        checks.is_tensor("sample_weight", weight)
+        checks.row_weights(weight, like)
+        checks.together(home, sample_weight=weight)
+
+
+def _rows(preds: Tensor) -> Tensor:
+    """Scores as (rows, C), class last; half precision is widened, which keeps every value and the order."""
+    if preds.ndim > 2:
+        preds = preds.movedim(1, -1).reshape(-1, preds.shape[1])
+    return preds if preds.dtype in (torch.float32, torch.float64) else preds.float()
+
+
+def _read_weight(weight: Tensor | None, usable: Tensor) -> tuple[Tensor | None, Tensor]:
+    if weight is None:
+        return None, torch.zeros_like(usable)
+    weight = weight.detach().reshape(-1).double()
+    return weight, usable & ~((weight >= 0) & (weight < float("inf")))
+
+
+def _read_scores(
+    inputs: Inputs, scores: Tensor, peak: Tensor, usable: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks of NaN rows, of oddly scaled rows, and of rows whose likelihood is defined."""
+    nan = usable & (peak != peak)  # noqa: PLR0124 — NaN is what differs from itself; isnan costs one op more
+    if inputs == "logits":
+        odd = usable & (peak == float("inf"))
+    else:
+        fits = ((scores.sum(1) - 1).abs() <= 0.01) & (scores.amin(1) >= 0)
+        odd = usable & ~nan & ~fits
+    return nan, odd, usable & ~nan & ~odd
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of (actual, predicted): int64 of shape (C² + 1,), the last cell for rows not counted.
+
+    Once sample weights were seen, `weight` and `weight_square` hold Σw and Σw² a cell in float64.
+    """
+
+    num_classes: int
+
+    def layout(self) -> Mapping[str, Cell]:
+        """C² + 1 cells each."""
+        size = (self.num_classes**2 + 1,)
+        weight = Cell(size, torch.float64, weights_of="confusion")
+        return {"confusion": Cell(size), "weight": weight, "weight_square": weight}
+
+    def add_(self, state: State, batch: ClassBatch) -> None:
+        """One scatter for each matrix; a batch without weights weighs 1 a row."""
+        state["confusion"].scatter_add_(0, batch.cell, torch.ones_like(batch.cell))
+        if "weight" in state:
+            weight = batch.row_weight()
+            state["weight"].scatter_add_(0, batch.cell, weight)
+            state["weight_square"].scatter_add_(0, batch.cell, weight * weight)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Moments of the negative log-likelihood of the target, natural logarithm."""
+
+    inputs: Inputs
+
+    def layout(self) -> Mapping[str, Cell]:
+        """Six sums."""
+        return {"nll": Cell((SIZE,), torch.float64)}
+
+    def add_(self, state: State, batch: ClassBatch) -> None:
+        """Rows at +inf have no likelihood and are left out; a target at −inf makes the sum infinite."""
+        if batch.scores is None or batch.finite is None:
+            return
+        own = batch.scores.gather(1, batch.target.unsqueeze(1)).squeeze(1)
+        loss = batch.scores.logsumexp(1) - own if self.inputs == "logits" else -own.log()
+        state["nll"].add_(moments(loss, batch.finite, batch.weight))
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Hits of the target among the k highest scores, k > 1, ties by lowest class: int64 of shape (ks,)."""
+
+    ks: tuple[int, ...]
+
+    def layout(self) -> Mapping[str, Cell]:
+        """One count for each k."""
+        size = (len(self.ks),)
+        return {"topk": Cell(size), "topk_weight": Cell(size, torch.float64, weights_of="topk")}
+
+    def add_(self, state: State, batch: ClassBatch) -> None:
+        """The rank of the target is the number of classes before it; nothing is sorted."""
+        if batch.scores is None:
+            return
+        target = batch.target.unsqueeze(1)
+        own = batch.scores.gather(1, target)
+        lower = torch.arange(batch.scores.shape[1], device=own.device) < target
+        rank = torch.where(lower, batch.scores >= own, batch.scores > own).sum(1)
+        hits = torch.stack([batch.counted & (rank < k) for k in self.ks])
+        state["topk"].add_(hits.sum(1))
+        if "topk_weight" in state:
+            state["topk_weight"].add_((hits * batch.row_weight()).sum(1))

@@ -1,0 +1,172 @@
+"""What stands in the `data` of each kind of journal line, and the check that a line has that shape."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+DURABLE_KINDS = frozenset({"header", "epoch", "fault", "checkpoint", "end"})
+"""Kinds whose line is on the disk when `Journal.append` returns."""
+
+
+class ScoreData(TypedDict):
+    """One number with its interval; `value` is NaN, with a `reason`, where the score is undefined."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+    reason: str | None
+    error_bound: float
+    higher_is_better: bool
+
+
+class PerClassData(TypedDict):
+    """One score for each class, in the order of the class names."""
+
+    value: list[float]
+    low: list[float]
+    high: list[float]
+    n: list[int]
+    method: str
+
+
+class StepTimeData(TypedDict):
+    """Quantiles of the time from step to step, in milliseconds."""
+
+    p50: float
+    p95: float
+    max: float
+
+
+class TimeData(TypedDict, total=False):
+    """Where the time of an epoch went, in seconds.
+
+    `train_cumulative_s` is without validation, callbacks and checkpoints, with the warm-up step
+    replaced by the median step.
+    """
+
+    train_s: float
+    val_s: float
+    data_wait_s: float
+    other_s: float
+    train_device_s: float | None
+    train_cumulative_s: float
+    wall_cumulative_s: float
+    step_ms: StepTimeData | None
+
+
+class CountsData(TypedDict, total=False):
+    """Samples and steps of an epoch, and training's so far over all epochs."""
+
+    train_samples: int
+    train_steps: int
+    val_samples: int
+    val_steps: int
+    train_samples_cumulative: int
+    train_steps_cumulative: int
+
+
+class FaultCount(TypedDict):
+    """How often one kind of fault was seen in an epoch, and where first."""
+
+    count: int
+    first_step: int
+    message: str
+
+
+class _EpochNumber(TypedDict):
+    epoch: int
+    scores: dict[str, ScoreData]
+
+
+class EpochData(_EpochNumber, total=False):
+    """An epoch, counted from 0. A confusion matrix (rows = actual class) is absent for too many classes."""
+
+    per_class: dict[str, dict[str, PerClassData]]
+    confusion: dict[str, list[list[int]]]
+    class_names: list[str]
+    time: TimeData
+    counts: CountsData
+    faults: dict[str, dict[str, FaultCount]]
+
+
+class EnvironmentData(TypedDict, total=False):
+    """The machine and the versions, from an allow-list; `device` is the loop's to add."""
+
+    ptmetrics: str
+    python: str
+    platform: str
+    machine: str
+    cpu_count: int | None
+    torch: str | None
+    cuda: str | None
+    device: str
+
+
+class HeaderData(TypedDict, total=False):
+    """What an attempt was started with; `created` is an ISO 8601 time, `config` the user's own mapping."""
+
+    ptmetrics: str
+    created: str
+    name: str
+    config: dict[str, Any]
+    environment: EnvironmentData
+    metrics: dict[str, Any]
+    seed: int | None
+    arm: str | None
+    val_fingerprint: str | None
+
+
+class FaultData(TypedDict):
+    """A fault that was contained: where, what, how often."""
+
+    where: str
+    message: str
+    count: int
+    epoch: int | None
+    step: int | None
+
+
+class NoteData(TypedDict):
+    """Something worth knowing that is no fault; further keys depend on the code."""
+
+    code: str
+    message: str
+
+
+class CheckpointData(TypedDict):
+    """A checkpoint that was written; `why` is "best" or "last"."""
+
+    path: str
+    epoch: int
+    why: str
+
+
+class EndData(TypedDict):
+    """Why the attempt ended: "completed", "early stopping", "interrupted" or "error: …"."""
+
+    reason: str
+    epochs: int
+    stopping: str | None
+
+
+_REQUIRED: dict[str, dict[str, type]] = {
+    "epoch": {"epoch": int, "scores": dict},
+    "fault": {"where": str, "message": str, "count": int},
+    "note": {"code": str, "message": str},
+    "checkpoint": {"path": str},
+    "end": {"reason": str},
+}
+
+
+def defect(kind: str, data: Mapping[str, Any]) -> str | None:
+    """Say what makes the data unfit for their kind; None when they are fit, or the kind is not known here."""
+    for key, wanted in _REQUIRED.get(kind, {}).items():
+        got = data.get(key)
+        if not isinstance(got, wanted) or isinstance(got, bool):
+            return f"{kind} record whose {key!r} is {type(got).__name__}, not {wanted.__name__}"
+    if kind == "epoch":
+        for name, score in data["scores"].items():
+            if not isinstance(score, dict) or not isinstance(score.get("value"), int | float):
+                return f"epoch record whose score {name!r} has no value"
+    return None

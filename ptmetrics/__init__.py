@@ -10,23 +10,44 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ptmetrics.errors import PtmetricsError as PtmetricsError
+    from ptmetrics.loop.callbacks import Callback as Callback
+    from ptmetrics.loop.callbacks import EarlyStopping as EarlyStopping
+    from ptmetrics.loop.checkpoint import Checkpoint as Checkpoint
+    from ptmetrics.loop.epoch import EpochScores as EpochScores
+    from ptmetrics.loop.monitor import Monitor as Monitor
+    from ptmetrics.record.history import History as History
+    from ptmetrics.record.history import read_history as read_history
     from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
 
 _HOME = {
+    "Callback": "loop.callbacks",
+    "Checkpoint": "loop.checkpoint",
+    "EarlyStopping": "loop.callbacks",
+    "EpochScores": "loop.epoch",
+    "History": "record.history",
+    "Monitor": "loop.monitor",
     "MulticlassMetrics": "scores.multiclass_metrics",
     "PtmetricsError": "errors",
     "Score": "scores.score",
     "Scores": "scores.score",
+    "read_history": "record.history",
 }
 
 __all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "EpochScores",
+    "History",
+    "Monitor",
     "MulticlassMetrics",
     "PtmetricsError",
     "Score",
     "Scores",
     "__version__",
+    "read_history",
 ]
 
 

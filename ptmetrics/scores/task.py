@@ -78,6 +78,11 @@ class TaskMetrics(Generic[B]):
         """The plain values that fix what is counted."""
         return dict(self._counts.config)
 
+    def describe(self) -> dict[str, Any]:
+        """The configuration in plain values, with the class names if there are any, for a record."""
+        names = getattr(self, "class_names", None)
+        return self.config | ({"class_names": list(names)} if names else {})
+
     def merge_state(self: Self, metrics: Iterable[object]) -> Self:
         """Add what other metrics of the same configuration counted; they do not change.
 

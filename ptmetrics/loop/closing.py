@@ -1,0 +1,30 @@
+"""The end of an epoch: counts become scores, laps become times, both start again."""
+
+from ptmetrics.loop.capture import Capture
+from ptmetrics.loop.epoch import EpochScores
+from ptmetrics.loop.faults import FaultLog
+from ptmetrics.loop.totals import Totals
+from ptmetrics.scores.score import Score, Scores
+
+NOTHING_SEEN = (
+    "no predictions were seen in a whole epoch; attach the object that the loop calls, or call update()"
+)
+
+
+def close_epoch(epoch: int, capture: Capture, totals: Totals, faults: FaultLog) -> EpochScores:
+    """Compute every split that saw a batch; what fails is a fault, and missing in the result."""
+    capture.close_epoch()
+    seen = {name: split for name, split in capture.splits.items() if split.batches}
+    if not seen:
+        faults.note("epoch", NOTHING_SEEN)
+    counts = totals.counts(seen)
+    splits: dict[str, Scores] = {}
+    losses: dict[str, Score] = {}
+    for name, split in seen.items():
+        with faults.contain(f"compute {name}"):
+            splits[name], loss = split.close()
+            if loss is not None:
+                losses[name] = loss
+    wait, capture.data_wait_s = capture.data_wait_s, 0.0
+    times = totals.time(capture.step_times, capture.device, wait)
+    return EpochScores(epoch, splits, losses, times, counts)

@@ -1,0 +1,151 @@
+"""Hooks on the user's model, criterion and optimizer: they look, return None, and leave nothing behind."""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ptmetrics.errors import ConfigError, DtypeError, HookError
+
+Pick = Callable[[Any], Any]
+
+
+class Hook:
+    """A hook that works on the module it was put on and nowhere else: its copies do nothing.
+
+    A model is copied for an average of its weights, or pickled; the copy must not count a second time.
+    """
+
+    __slots__ = ("act",)
+
+    def __init__(self, act: Callable[..., None]) -> None:
+        self.act = act
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Act, and return None: nothing of the module's call changes."""
+        self.act(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":
+        return Hook(_nothing)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hook, (_nothing,)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """What a copied hook does."""
+
+
+def in_backward() -> bool:
+    """Whether autograd runs: a forward now is activation checkpointing, repeating one that was counted."""
+    return bool(_graph_task_id() != -1)
+
+
+_graph_task_id: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+
+
+def pick_predictions(output: Any) -> Tensor:
+    """The predictions in what a model returned: the tensor, its `.logits`, `["logits"]`, `["out"]` or first part.
+
+    Raises:
+        DtypeError: If there is none.
+    """
+    found = getattr(output, "logits", output)
+    if isinstance(found, Mapping):
+        found = found.get("logits", found.get("out"))
+    elif isinstance(found, list | tuple) and found:
+        found = found[0]
+    if not isinstance(found, Tensor):
+        cure = "Say where they are: attach(model, preds=lambda output: …)."
+        raise DtypeError("model output", "a tensor, or logits in it", type(output).__name__, cure)
+    return found
+
+
+def pick_target(batch: Any) -> Tensor:
+    """The tensor of targets in a batch of the loader: `batch[1]`.
+
+    Raises:
+        DtypeError: If the batch is no pair, or its second part no tensor.
+    """
+    found = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else None
+    if not isinstance(found, Tensor):
+        cure = "Say where they are: attach(model, target=lambda batch: …)."
+        raise DtypeError("batch", "a pair (inputs, targets)", type(batch).__name__, cure)
+    return found
+
+
+class Attachment:
+    """The hooks of one `Monitor.attach`; a context manager that detaches.
+
+    Args:
+        events: What to call: `on_forward_begin(model)`, `on_forward(model, output)`,
+            `on_criterion(criterion, args, kwargs, loss)`, `on_step()`.
+        model: The object that the loop calls.
+        criterion: The module that computes the loss, if it is to be watched.
+        optimizer: The optimizer, if its steps are to be watched.
+        on_exit: Called when the context ends with an exception, or with None.
+
+    Raises:
+        ConfigError: If one of them cannot take hooks.
+        HookError: If the model is attached already.
+    """
+
+    def __init__(
+        self,
+        events: Any,
+        model: nn.Module,
+        *,
+        criterion: nn.Module | None = None,
+        optimizer: Optimizer | None = None,
+        on_exit: Callable[[BaseException | None], None],
+    ) -> None:
+        _check(model, criterion, optimizer)
+        self.model, self.criterion, self.optimizer = model, criterion, optimizer
+        self._on_exit = on_exit
+        self._handles = [
+            model.register_forward_pre_hook(Hook(lambda module, _: events.on_forward_begin(module))),
+            model.register_forward_hook(Hook(lambda module, _, output: events.on_forward(module, output))),
+        ]
+        if criterion is not None:
+            self._handles.append(criterion.register_forward_hook(Hook(events.on_criterion), with_kwargs=True))
+        if optimizer is not None:
+            self._handles.append(optimizer.register_step_post_hook(Hook(lambda *_: events.on_step())))
+
+    def detach(self) -> None:
+        """Take every hook off; the model is as it was before. A second call does nothing."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are on."""
+        return bool(self._handles)
+
+    def __enter__(self) -> "Attachment":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+        self._on_exit(error)
+
+
+def _check(model: Any, criterion: Any, optimizer: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            "model", "a torch.nn.Module", type(model).__name__, "Pass the object that the loop calls."
+        )
+    if any(isinstance(hook, Hook) and hook.act is not _nothing for hook in model._forward_hooks.values()):
+        raise HookError("model", "a model that no monitor watches", "one that is attached already",
+                        "Call detach() on the first attachment, or leave its with block.")  # fmt: skip
+    if criterion is not None and not isinstance(criterion, nn.Module):
+        raise ConfigError("criterion", "a torch.nn.Module such as nn.CrossEntropyLoss()", repr(criterion),
+                          "A function takes no hooks: use the module, or monitor.update().")  # fmt: skip
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise ConfigError("optimizer", "a torch.optim.Optimizer", type(optimizer).__name__,
+                          "Pass the optimizer whose step() the loop calls.")  # fmt: skip

@@ -1,0 +1,80 @@
+"""What is counted for one split of one epoch: the metrics, the loss, samples and batches."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptmetrics.scores.estimate import to_host
+from ptmetrics.scores.multiclass import mean_loss
+from ptmetrics.scores.score import FaultReport, Score, Scores
+from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.statistics.accumulator import Accumulator
+from ptmetrics.statistics.faults import FaultLedger
+from ptmetrics.statistics.loss import NON_FINITE_LOSS, LossBatch, LossMoments, read_loss
+
+
+class SplitCounts:
+    """Counts of one split; `close` turns them into scores and starts again.
+
+    Args:
+        metrics: A metric to copy the configuration of; it is not touched.
+        ignore_index: Target value that weighs nothing in the mean loss.
+    """
+
+    def __init__(self, metrics: TaskMetrics[Any], ignore_index: int | None = None) -> None:
+        self.metrics = metrics.fresh()
+        self._ignore_index = ignore_index
+        self._ledger = FaultLedger((NON_FINITE_LOSS,))
+        self._loss: Accumulator[LossBatch] = Accumulator([LossMoments(), self._ledger], {"task": "loss"})
+        self.samples = self.batches = self.steps = 0
+
+    def add(self, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
+        """Count the predictions of one batch."""
+        self.metrics.update(preds, target, weight)
+        self.samples += target.shape[0] if target.ndim else 1
+        self.batches += 1
+
+    @torch.no_grad()
+    def add_loss(self, loss: Tensor | float, target: Tensor) -> None:
+        """Count the loss of one batch, a mean over its targets or one value a target."""
+        if not isinstance(loss, Tensor):
+            loss = torch.full((), loss, dtype=torch.float64, device=target.device)
+        if not self._loss.updates:
+            self._loss.to(loss.device)
+        if self._ignore_index is None:
+            rows = torch.full((), target.numel(), dtype=torch.float64, device=loss.device)
+        else:
+            rows = (target != self._ignore_index).sum().double()
+        self._loss.add_(read_loss(loss, rows, self._loss.updates))
+
+    def close(self) -> tuple[Scores, Score | None]:
+        """Scores of the split and its mean loss, None if no loss was seen; the counts start again."""
+        try:
+            scores = self.metrics.compute()
+            return scores, self._read_loss(scores.faults) if self._loss.updates else None
+        finally:
+            self.metrics.reset()
+            self._loss.reset()
+            self.samples = self.batches = self.steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts of a half-done epoch."""
+        counts = {"samples": self.samples, "batches": self.batches, "steps": self.steps}
+        return {"metrics": self.metrics.state_dict(), "loss": self._loss.state_dict(), "counts": counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a half-done epoch up again."""
+        self.metrics.load_state_dict(state["metrics"])
+        self._loss.load_state_dict(state["loss"])
+        counts = state["counts"]
+        self.samples, self.batches, self.steps = counts["samples"], counts["batches"], counts["steps"]
+
+    def _read_loss(self, faults: FaultReport) -> Score:
+        state = self._loss.state
+        ledger = {name: state[name] for name in ("fault_count", "fault_first_step")}
+        values, extra = to_host({"loss": mean_loss(state["loss"])}, {**ledger, "n": state["loss"][1].long()})
+        faults.update(self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()))
+        loss = values["loss"][0]
+        return Score(loss.value, low=loss.low, high=loss.high, n=int(extra["n"]), method="normal-batches",
+                     reason="no finite loss was seen", higher_is_better=False)  # fmt: skip

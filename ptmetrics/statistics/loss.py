@@ -1,0 +1,59 @@
+"""The loss that the user's criterion returned: a mean over samples, exact for unequal batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptmetrics.errors import ShapeError
+from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.faults import FaultKind
+from ptmetrics.statistics.moments import SIZE, moments
+
+NON_FINITE_LOSS = FaultKind("non-finite-loss", "loss that is NaN or infinite, left out of the mean")
+
+
+@dataclass
+class LossBatch:
+    """Losses of one batch, each the mean over `weight` samples; device tensors of shape (values,)."""
+
+    value: Tensor  # float64
+    counted: Tensor  # bool: finite
+    weight: Tensor  # float64
+    fault_masks: tuple[Tensor, ...]
+    step: int
+
+
+def read_loss(loss: Tensor, rows: Tensor, step: int) -> LossBatch:
+    """A mean loss of shape () over `rows` samples, or one loss a sample of shape (rows,).
+
+    Args:
+        loss: Floating point, attached to a graph or not; it is detached.
+        rows: Float64 number of samples of the batch, shape (), on the loss's device.
+        step: Number of this batch, for the fault ledger.
+
+    Raises:
+        ShapeError: If the loss has more than one dimension.
+    """
+    if loss.ndim > 1:
+        raise ShapeError(
+            "loss", "shape () or (N,)", str(tuple(loss.shape)), "Pass loss.flatten() or loss.mean()."
+        )
+    value = loss.detach().double().reshape(-1)
+    weight = rows.expand(1) if loss.ndim == 0 else torch.ones_like(value)
+    counted = torch.isfinite(value)
+    return LossBatch(value, counted, weight, ((~counted) & (weight > 0),), step)
+
+
+@dataclass(frozen=True)
+class LossMoments:
+    """Moments over the batch means, each weighted by its samples."""
+
+    def layout(self) -> Mapping[str, Cell]:
+        """Six sums."""
+        return {"loss": Cell((SIZE,), torch.float64)}
+
+    def add_(self, state: State, batch: LossBatch) -> None:
+        """Add one batch; an empty one has weight 0 and counts for nothing."""
+        state["loss"].add_(moments(batch.value, batch.counted & (batch.weight > 0), batch.weight))

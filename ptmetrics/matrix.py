@@ -1,0 +1,77 @@
+"""A verdict straight from a confusion matrix: the one place that turns bare counts into judged scores."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptmetrics.errors import DataError
+from ptmetrics.judge.finding import Verdict
+from ptmetrics.judge.judge import judge
+from ptmetrics.judge.profile import Profile, Thresholds
+from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
+from ptmetrics.scores.score import Scores
+
+Matrix = Sequence[Sequence[int]] | np.ndarray | Tensor
+
+
+def scores_of(matrix: Matrix, class_names: Sequence[str] | None = None) -> Scores:
+    """All scores of a confusion matrix, with their intervals.
+
+    Args:
+        matrix: Counts of shape (C, C), rows are the actual class.
+        class_names: One name a class.
+
+    Raises:
+        DataError: If it is not square, or holds anything but whole numbers of 0 or more.
+    """
+    counts = _counts(matrix)
+    metrics = MulticlassMetrics(len(counts), inputs="labels", class_names=class_names)
+    state = metrics.state_dict()
+    state["cells"]["confusion"][:-1] = counts.reshape(-1)
+    metrics.load_state_dict(state)
+    return metrics.compute()
+
+
+def judge_confusion(
+    matrix: Matrix,
+    *,
+    positive: int | None = None,
+    profile: str | Path | Profile | Thresholds = "balanced",
+    class_names: Sequence[str] | None = None,
+    select: Iterable[str] | None = None,
+    ignore: Iterable[str] | None = None,
+) -> Verdict:
+    """Judge a model by its confusion matrix alone.
+
+    Args:
+        matrix: Counts of shape (C, C), rows are the actual class: `[[TP, FN], [FP, TN]]` with `positive=0`.
+        positive: Class whose precision and recall count; None as in `judge`.
+        profile: As for `judge`.
+        class_names: One name a class.
+        select: Codes that count; None for all.
+        ignore: Codes that do not count.
+
+    Raises:
+        DataError: If the matrix cannot be one.
+        ConfigError: If the profile, a code or the positive class is unknown.
+    """
+    scores = scores_of(matrix, class_names)
+    return judge(scores, profile=profile, positive=positive, select=select, ignore=ignore)
+
+
+def _counts(matrix: Matrix) -> Tensor:
+    cure = "Pass counts such as [[85, 15], [10, 90]], rows actual and columns predicted."
+    try:
+        array = np.asarray(matrix.cpu() if isinstance(matrix, Tensor) else matrix)
+    except ValueError as error:
+        raise DataError("matrix", "rows of equal length", "rows of different lengths", cure) from error
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or len(array) < 2:
+        raise DataError("matrix", "a square of 2 or more classes", f"shape {array.shape}", cure)
+    if array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)) or np.any(array != np.floor(array)):
+        raise DataError("matrix", "whole numbers", f"{array.dtype} values", cure)
+    if np.any(array < 0):
+        raise DataError("matrix", "counts of 0 or more", str(array.min()), cure)
+    return torch.from_numpy(array.astype(np.int64))

@@ -1,0 +1,96 @@
+"""Verdicts and comparisons as a person reads them: one line a criterion, then what was found and why."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from math import isinf, isnan
+
+from ptmetrics.judge.compare import Comparison
+from ptmetrics.judge.finding import Criterion, Estimate, Finding, Verdict
+from ptmetrics.judge.ratio import Ratio
+from ptmetrics.show.paint import Paint, plain
+
+MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
+STYLES = {"ready": "good", "not ready": "bad", "undetermined": "open", "invalid": "bad"}
+SEVERITY_STYLES = {"invalid": "bad", "fail": "bad", "undetermined": "open", "warning": "open", "info": "dim"}
+WIDTH = 96
+
+
+def verdict_text(verdict: Verdict, paint: Paint = plain) -> str:
+    """Status, criteria, findings with advice, notes."""
+    status = paint(verdict.status.upper(), STYLES[verdict.status])
+    lines = [f"Verdict: {status}  (profile {verdict.profile})", *_criteria(verdict.criteria, paint)]
+    lines += _findings(verdict.findings, paint)
+    return "\n".join([*lines, *_notes(verdict.notes, paint)])
+
+
+def comparison_text(comparison: Comparison, first: str, second: str, paint: Paint = plain) -> str:
+    """Time to the target, quality at equal time and in the end, criteria and findings."""
+    equal = comparison.at_equal_time
+    ratio = paint(ratio_text(comparison.time_ratio), "strong")
+    lines = [
+        f"Training time to {comparison.target}, {first} / {second}: {ratio}",
+        f"  {saving(comparison.time_ratio)}",
+        *(f"  the same in {axis}: {ratio_text(r)}" for axis, r in comparison.ratios.items()),
+        f"After {equal.time_s:.1f} s of training each: {first} {estimate_text(equal.first)}, "
+        f"{second} {estimate_text(equal.second)}",
+        f"At the end: {first} − {second} = {estimate_text(comparison.final_difference)}",
+        *_criteria(comparison.criteria, paint),
+        *_findings(comparison.findings, paint),
+    ]
+    return "\n".join([*lines, *_notes(comparison.notes, paint)])
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """A ratio with its bounds, or the bound alone where an arm never got there."""
+    if isnan(ratio.value):
+        return str(ratio)
+    high = "∞" if isinf(ratio.high) else f"{ratio.high:.2f}"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {high}]"
+
+
+def saving(ratio: Ratio) -> str:
+    """The ratio as time saved, with how its interval was made."""
+    how = f"({ratio.method})"
+    if isnan(ratio.value):
+        known = ratio.censored == "second" and not isinf(ratio.high)
+        return f"at least {1 - ratio.high:.0%} less training time {how}" if known else f"{ratio.reason} {how}"
+    least = "" if isinf(ratio.high) else f", at least {1 - ratio.high:.0%}"
+    words = f"{1 - ratio.value:.0%} less" if ratio.value <= 1 else f"{ratio.value - 1:.0%} more"
+    return f"{words} training time{least if 0 <= ratio.high < 1 else ''} {how}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """A value with its interval."""
+    if isnan(estimate.value):
+        return f"undefined ({estimate.reason})"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:
+    criteria = tuple(criteria)
+    name_width = max([len(c.name) for c in criteria], default=0)
+    for c in criteria:
+        mark, style = MARKS[c.state]
+        number = "undefined" if isnan(c.value) else f"{c.value:.3f}"
+        interval = "" if isnan(c.low) else f"[{c.low:.3f}, {'∞' if isinf(c.high) else format(c.high, '.3f')}]"
+        more = (
+            f"  (settled by {c.needed_n:,} samples)" if c.needed_n else f"  ({c.reason})" if c.reason else ""
+        )
+        state = paint(f"{mark} {c.state:<12}", style)
+        yield f"  {state} {c.name:<{name_width}}  {number:>9} {interval:<16} {c.rule} {c.threshold:g}{more}"
+
+
+def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
+    for f in findings:
+        head = f"  {paint(f.severity, SEVERITY_STYLES[f.severity])} {paint(f.code, 'strong')}: "
+        yield head + f.message
+        yield from _wrapped(f.advice, "    → ")
+
+
+def _notes(notes: Iterable[str], paint: Paint) -> Iterator[str]:
+    for note in notes:
+        yield from (paint(line, "dim") for line in _wrapped(note, "  · "))
+
+
+def _wrapped(text: str, head: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))

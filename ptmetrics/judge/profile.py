@@ -1,0 +1,193 @@
+"""Every threshold of every rule by its name, and the profiles that set them."""
+
+import sys
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from ptmetrics.errors import ConfigError
+from ptmetrics.judge.finding import Plain
+
+_toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+
+@dataclass(frozen=True)
+class Thresholds(Plain):
+    """The numbers that the rules decide by. Shares are in [0, 1]; None drops that criterion.
+
+    Args:
+        accuracy: Good from here; the lower bound must reach it.
+        accuracy_bad: Bad below; between the two a model is mediocre, which is not ready either.
+        precision: Wanted precision, of the positive class or the mean over classes.
+        recall: Wanted recall, likewise.
+        balance: Largest |precision − recall| that still counts as close.
+        balance_far: From here they are called far apart.
+        baseline: What beats the majority class must show: "accuracy" (paired mid-p McNemar test), or
+            "balanced accuracy" above 1/classes where missing the rare class is what costs.
+        skill_p: Largest mid-p at which the model beats the majority class.
+        skill: Share of the majority class's errors that it must at least be able to save.
+        imbalance: Largest class over smallest above which data are imbalanced.
+        paradox_accuracy: Accuracy from which a useless model looks good.
+        paradox_recall: Recall of the rarest class that unmasks it.
+        paradox_mcc: Matthews correlation that unmasks it.
+        class_recall: A class with recall below is not learned.
+        class_alpha: Family-wise error of the test over all classes (Holm).
+        class_support: A class with fewer samples is called thinly covered when it cannot be decided.
+        train_gap: Lower bound of training minus validation accuracy that warns of overfitting.
+        train_gap_fail: The same that fails.
+        rise: Smallest relative rise of the validation loss over its minimum.
+        rise_moderate: Relative rise from which it sinks the verdict.
+        rise_severe: Relative rise that counts without a trend test, in runs too short for one.
+        rise_noise: The rise must be this many times the jitter of the loss.
+        trend_p: Level of the trend tests.
+        slope: Relative fall of the training loss per epoch that still counts as progress.
+        diverged: Training loss over its own minimum that counts as diverged.
+        speedup: Largest ratio of training times that counts as halved.
+        speedup_none: Ratio of training times from which the two are called similar.
+        single_run_margin: With one run per arm the ratio must clear `speedup` by this factor, which covers
+            seeds that spread by 15 %.
+        margin: Loss of final accuracy against scratch that is tolerated.
+        ratio_gap: Relative disagreement of time ratio and sample ratio that is flagged.
+
+    Source: accuracy, precision, recall and speedup are the project's stated aims; the rest are its proposals.
+    """
+
+    accuracy: float | None = 0.85
+    accuracy_bad: float = 0.70
+    precision: float | None = 0.80
+    recall: float | None = 0.80
+    balance: float | None = 0.10
+    balance_far: float = 0.30
+    baseline: Literal["accuracy", "balanced accuracy"] = "accuracy"
+    skill_p: float = 0.05
+    skill: float = 0.10
+    imbalance: float = 3.0
+    paradox_accuracy: float = 0.85
+    paradox_recall: float = 0.50
+    paradox_mcc: float = 0.30
+    class_recall: float = 0.50
+    class_alpha: float = 0.05
+    class_support: int = 30
+    train_gap: float = 0.05
+    train_gap_fail: float = 0.10
+    rise: float = 0.02
+    rise_moderate: float = 0.10
+    rise_severe: float = 0.30
+    rise_noise: float = 2.0
+    trend_p: float = 0.05
+    slope: float = 0.005
+    diverged: float = 2.0
+    speedup: float = 0.5
+    speedup_none: float = 0.8
+    single_run_margin: float = 1.5
+    margin: float = 0.01
+    ratio_gap: float = 0.25
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Thresholds under a name.
+
+    Args:
+        name: As it stands in the verdict.
+        thresholds: The numbers.
+    """
+
+    name: str
+    thresholds: Thresholds
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("balanced", Thresholds()),
+        # Missing a case costs most, and cases are rare: accuracy says little; half of the alarms may be false.
+        Profile(
+            "recall-first",
+            Thresholds(
+                accuracy=None, recall=0.90, precision=0.50, balance=None, baseline="balanced accuracy"
+            ),
+        ),
+        # A false alarm costs most: what is flagged must be right, half of the cases may slip through.
+        Profile(
+            "precision-first",
+            Thresholds(
+                accuracy=None, recall=0.50, precision=0.90, balance=None, baseline="balanced accuracy"
+            ),
+        ),
+    )
+}
+_OPTIONAL = {"accuracy", "precision", "recall", "balance"}
+_ABOVE_ONE = {"imbalance", "rise_noise", "diverged", "single_run_margin", "class_support"}
+
+
+def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
+    """The profile by its name, from a TOML file, or as it is.
+
+    Args:
+        profile: A known name, a path that ends in ".toml", a `Profile`, or bare `Thresholds`.
+
+    Raises:
+        ConfigError: If the name is unknown, or the file does not hold thresholds.
+    """
+    if isinstance(profile, Profile):
+        return profile
+    if isinstance(profile, Thresholds):
+        return Profile("custom", profile)
+    if str(profile).endswith(".toml"):
+        return read_profile(Path(profile))
+    if str(profile) not in PROFILES:
+        cure = "Name one of them, or pass a TOML file with your own thresholds."
+        raise ConfigError(
+            "profile", f"one of {', '.join(PROFILES)}, or a .toml file", repr(str(profile)), cure
+        )
+    return PROFILES[str(profile)]
+
+
+def read_profile(path: Path) -> Profile:
+    """One's own profile: thresholds by name, over those of the profile that `extends` names.
+
+    `extends = "recall-first"` and `recall = 0.95` make a file; `accuracy = false` drops that criterion.
+
+    Raises:
+        ConfigError: If the file cannot be read, a key is unknown, or a value is out of its range.
+    """
+    try:
+        keys = _toml.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        cure = "Check the path of the profile."
+        raise ConfigError("profile", "a readable file", f"{problem.strerror} for {path}", cure) from None
+    except ValueError as problem:
+        raise ConfigError(
+            "profile", "TOML", f"{problem} in {path}", "Write lines like: accuracy = 0.9"
+        ) from None
+    extends = keys.pop("extends", "balanced")
+    if extends not in PROFILES:
+        cure = "Name a profile that comes with ptmetrics."
+        raise ConfigError("extends", f"one of {', '.join(PROFILES)}", repr(extends), cure)
+    known = {item.name for item in fields(Thresholds)}
+    if unknown := sorted(keys.keys() - known):
+        cure = "Remove or correct it."
+        raise ConfigError(
+            unknown[0], f"a threshold out of {', '.join(sorted(known))}", "an unknown key", cure
+        )
+    changes = {key: _checked(key, value) for key, value in keys.items()}
+    return Profile(path.stem, replace(PROFILES[extends].thresholds, **changes))
+
+
+def _checked(key: str, value: Any) -> Any:
+    if key == "baseline":
+        if value in {"accuracy", "balanced accuracy"}:
+            return value
+        raise ConfigError(key, "'accuracy' or 'balanced accuracy'", repr(value), "Write one of the two.")
+    if value is False and key in _OPTIONAL:
+        return None
+    most = float("inf") if key in _ABOVE_ONE else 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
+        rule = "a number >= 0" if key in _ABOVE_ONE else "a share from 0 to 1"
+        off = ", or false to drop the criterion" if key in _OPTIONAL else ""
+        raise ConfigError(
+            key, rule + off, repr(value), f"Write for example: {key} = {getattr(Thresholds(), key)!r}"
+        )
+    return value

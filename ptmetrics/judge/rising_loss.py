@@ -1,0 +1,83 @@
+"""Is the validation loss rising beyond its noise? One answer for long runs and one for short ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptmetrics.judge.profile import Thresholds
+from ptmetrics.judge.trends import Curve, jitter, rising_p, running_median
+
+LONG, VERY_LONG = 10, 30
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A rise of the validation loss after its minimum.
+
+    Args:
+        best: Row of the minimum.
+        size: Rise over the minimum, relative to it.
+        p: Mann–Kendall p-value of the rise since the minimum.
+        noise: Jitter from epoch to epoch, relative to the minimum.
+        tested: False where the run is too short for a trend test and the size alone speaks.
+    """
+
+    best: int
+    size: float
+    p: float
+    noise: float
+    tested: bool = True
+
+
+def rising_loss(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
+    """Find a rise of the validation loss while the training loss falls; None when there is none.
+
+    From 10 epochs on: at least 3 epochs after the smoothed minimum, a rise above 2 % and above twice the
+    jitter, a Mann–Kendall trend since the minimum, and a training loss lower than then. From 30 epochs on the
+    second half must rise too: it is fixed beforehand, whereas the minimum is chosen by looking, and correlated
+    noise around a minimum looks like a trend.
+    Below 10 epochs: four epochs after the minimum with an exact trend, or twice a severe rise at the end.
+
+    Args:
+        val: Validation loss, one value per epoch, finite.
+        train: Training loss at the same epochs.
+        limits: Named thresholds.
+
+    Source: Prechelt 1998 for the generalisation loss; the combination is this project's, its false alarms and
+        power are measured in `tests/judge/test_curve_rates.py`.
+    """
+    if val.size < 3 or not val.min() > 0:
+        return None  # a relative rise over zero or less has no meaning
+    return _long(val, train, limits) if val.size >= LONG else _short(val, train, limits)
+
+
+def _long(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
+    smooth = running_median(val)
+    best = int(np.argmin(smooth))
+    after = val.size - 1 - best
+    if after < 3:
+        return None
+    window = min(max(after // 2 + 1, 2), 5)
+    size = float(np.median(val[-window:])) / smooth[best] - 1.0
+    noise, p = jitter(val) / smooth[best], rising_p(val[best:])
+    found = (
+        size > max(limits.rise, limits.rise_noise * noise)
+        and p < limits.trend_p
+        and (val.size < VERY_LONG or rising_p(val[val.size // 2 :]) < limits.trend_p)
+        and np.median(train[-window:]) < running_median(train)[best]
+    )
+    return Rise(best, float(size), p, noise) if found else None
+
+
+def _short(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
+    best = int(np.argmin(val))
+    rises = val[best + 1 :] / val[best] - 1.0
+    if rises.size < 2 or not train[-1] < train[best]:
+        return None
+    # The minimum was chosen by looking, so the trend is tested on what came after it.
+    p = rising_p(val[best + 1 :])
+    tested = rises.size >= 4 and p < limits.trend_p and rises[-1] > limits.rise_moderate / 2
+    severe = rises[-1] >= limits.rise_severe and rises[-2] >= limits.rise_moderate
+    if not (tested or severe):
+        return None
+    return Rise(best, float(rises[-1]), p, jitter(val) / float(val[best]), bool(tested))

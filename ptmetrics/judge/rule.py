@@ -1,0 +1,58 @@
+"""What a rule is, and the words that rules share."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ptmetrics.judge.evidence import Evidence
+from ptmetrics.judge.finding import Criterion, Estimate, Finding
+from ptmetrics.judge.profile import Thresholds
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A rule could not be applied.
+
+    Args:
+        reason: What was missing.
+    """
+
+    reason: str
+
+
+Outcome = Finding | Criterion | Skipped
+Check = Callable[[Evidence, Thresholds], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pure function over evidence, and the codes of the findings that it may make.
+
+    Args:
+        codes: Stable names, as in `select` and `ignore`.
+        check: Yields findings, criteria, or why it could not be applied.
+    """
+
+    codes: tuple[str, ...]
+    check: Check
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def words(item: Estimate | Criterion) -> str:
+    """A share with its interval and n, for a sentence."""
+    return f"{percent(item.value)} [{percent(item.low)}, {percent(item.high)}] of {item.n} samples"
+
+
+def points(item: Estimate | Criterion) -> str:
+    """A difference of shares with its interval, in percentage points."""
+    return f"{100 * item.value:.1f} points [{100 * item.low:.1f}, {100 * item.high:.1f}]"
+
+
+def facts(item: Estimate | Criterion, **more: Any) -> dict[str, Any]:
+    """The numbers of an estimate or a criterion, as evidence of a finding."""
+    threshold = {"threshold": item.threshold} if isinstance(item, Criterion) else {}
+    return {"value": item.value, "low": item.low, "high": item.high, "n": item.n} | threshold | more

@@ -1,0 +1,206 @@
+"""Evidence from what a user has: a run that was read back, or the scores of one evaluation."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from math import log, nan, sqrt
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.judge.evidence import Counts, Curves, Evidence, Fault
+from ptmetrics.judge.finding import Z95, Estimate
+from ptmetrics.record.reader import read_run
+
+
+@runtime_checkable
+class RunLike(Protocol):
+    """The part of a run that was read back which the rules need."""
+
+    @property
+    def header(self) -> Mapping[str, Any]: ...  # noqa: D102 — as in the record
+    @property
+    def epochs(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    @property
+    def checkpoints(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    @property
+    def end(self) -> Mapping[str, Any] | None: ...  # noqa: D102
+    @property
+    def faults(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    @property
+    def problems(self) -> Sequence[Any]: ...  # noqa: D102
+
+
+def read(path: str | os.PathLike[str]) -> RunLike:
+    """Read a run folder back; the one place that touches the reader.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    return read_run(path)
+
+
+def estimate(score: Mapping[str, Any]) -> Estimate:
+    """A recorded score as an estimate; a foreign log may hold the value alone."""
+    value, low, high = (float(score.get(key, nan)) for key in ("value", "low", "high"))
+    return Estimate(
+        value, low, high, int(score.get("n") or 0), score.get("method") or "", score.get("reason")
+    )
+
+
+def estimates(scores: Mapping[str, Any]) -> dict[str, Estimate]:
+    """All recorded scores of a mapping."""
+    return {name: estimate(score) for name, score in scores.items()}
+
+
+def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) -> Evidence:
+    """Evidence from one evaluation: the mapping that `Scores.to_dict()` gives.
+
+    Args:
+        payload: "scores", and where known "per_class", "confusion", "class_names", "task", "faults".
+        positive: Index of the class whose precision and recall count.
+
+    Raises:
+        DataError: If the mapping holds no scores, or a matrix that cannot be a confusion matrix.
+        ConfigError: If `positive` is no class.
+    """
+    if not isinstance(payload.get("scores"), Mapping):
+        got = f"the keys {sorted(map(str, payload))}"
+        raise DataError("source", "a mapping with 'scores'", got, "Pass scores.to_dict() or a run folder.")
+    confusion = matrix(payload.get("confusion"))
+    names = tuple(map(str, payload.get("class_names") or ()))
+    return Evidence(
+        val=_split(payload["scores"], "val") or estimates(payload["scores"]),
+        train=_split(payload["scores"], "train"),
+        per_class=_per_class(payload.get("per_class") or {}),
+        confusion=confusion,
+        class_names=names,
+        positive=_positive(positive, str(payload.get("task", "")), confusion, names),
+        faults=tuple(_value_faults(payload.get("faults") or {}, judged=True)),
+        notes=("Judged one evaluation: learning curves are not known.",),
+    )
+
+
+def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
+    """Evidence from a run that was read back.
+
+    The epoch of the run's last "best" checkpoint is judged, else the last epoch that was validated.
+
+    Raises:
+        DataError: If a recorded matrix cannot be a confusion matrix.
+        ConfigError: If `positive` is no class.
+    """
+    if not run.epochs:
+        return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
+    row, why = _judged_row(run)
+    epoch, rows = run.epochs[row], tuple(estimates(epoch["scores"]) for epoch in run.epochs)
+    confusion = matrix((epoch.get("confusion") or {}).get("val"))
+    trained_on = matrix((epoch.get("confusion") or {}).get("train"))
+    names = tuple(map(str, epoch.get("class_names") or ()))
+    val = _split(epoch["scores"], "val")
+    task = str((run.header.get("metrics") or {}).get("task", ""))
+    return Evidence(
+        val=val,
+        train=_split(epoch["scores"], "train"),
+        per_class=_per_class((epoch.get("per_class") or {}).get("val") or {}),
+        confusion=confusion,
+        train_support=None if trained_on is None else trained_on.sum(1),
+        class_names=names,
+        positive=_positive(positive, task, confusion, names),
+        curves=Curves(rows, tuple(int(e["epoch"]) for e in run.epochs), row),
+        faults=_run_faults(run, row),
+        problems=len(run.problems),
+        notes=_run_notes(run, row, why, val.get("accuracy")),
+    )
+
+
+def matrix(counts: Any) -> Counts | None:
+    """Check and convert a confusion matrix; None stays None.
+
+    Raises:
+        DataError: If it is not square, or a cell is negative or no whole number.
+    """
+    if counts is None:
+        return None
+    cure = "Pass counts with one row for each actual class and one column for each predicted class."
+    try:
+        cells = np.asarray(counts, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            "confusion", "rows of equal length, all numbers", "ragged rows or text", cure
+        ) from None
+    if cells.ndim != 2 or cells.shape[0] != cells.shape[1]:
+        raise DataError("confusion", "a square matrix", f"shape {cells.shape}", cure)
+    bad = ~np.isfinite(cells) | (cells < 0) | (cells != np.floor(cells))
+    if bad.any():
+        i, j = (int(axis) for axis in np.argwhere(bad)[0])
+        raise DataError("confusion", "whole counts >= 0", f"{cells[i, j]:g} in row {i}, column {j}", cure)
+    return cells.astype(np.int64)
+
+
+def _split(scores: Mapping[str, Any], split: str) -> dict[str, Estimate]:
+    head = f"{split}/"
+    return {
+        name.removeprefix(head): estimate(score) for name, score in scores.items() if name.startswith(head)
+    }
+
+
+def _per_class(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Estimate, ...]]:
+    def each(column: Mapping[str, Any]) -> Iterator[Estimate]:
+        for value, low, high, n in zip(*(column[key] for key in ("value", "low", "high", "n")), strict=True):
+            yield Estimate(value, low, high, int(n), column.get("method") or "")
+
+    return {name: tuple(each(column)) for name, column in columns.items()}
+
+
+def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]) -> int | None:
+    if wanted is None:
+        return 1 if task == "binary" else None
+    classes = len(names) if confusion is None else confusion.shape[0]
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < max(classes, 1):
+        cure = "Pass the row of the positive class in the confusion matrix."
+        raise ConfigError("positive", f"a class index from 0 to {max(classes, 1) - 1}", repr(wanted), cure)
+    return wanted
+
+
+def _judged_row(run: RunLike) -> tuple[int, str]:
+    rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
+    best = [
+        item["epoch"] for item in run.checkpoints if item.get("why") == "best" and item.get("epoch") in rows
+    ]
+    if best:
+        return rows[best[-1]], "the best by its own checkpoint"
+    validated = [row for row, epoch in enumerate(run.epochs) if _split(epoch["scores"], "val")]
+    return (validated or [len(run.epochs) - 1])[-1], "the last, as no best checkpoint is recorded"
+
+
+def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> tuple[str, ...]:
+    total = len(run.epochs)
+    notes = [f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."]
+    if why.startswith("the best") and accuracy is not None and accuracy.bounded and total > 1:
+        error = (accuracy.high - accuracy.low) / (2 * Z95)
+        notes.append(
+            f"The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too good "
+            f"by up to about {error * sqrt(2 * log(total)):.2g}, standard error × √(2 ln {total})."
+        )
+    if run.end is None:
+        notes.append("The run has no end: it is still going, or was killed.")
+    elif run.end.get("reason") not in {"completed", "early stopping"}:
+        notes.append(f"The run did not complete: {run.end.get('reason')}.")
+    return tuple(notes)
+
+
+def _value_faults(kinds: Mapping[str, Mapping[str, Any]], where: str = "", *, judged: bool) -> list[Fault]:
+    """The kinds of bad value that a ledger counted; where and what stands in their message."""
+    return [Fault(kind, f"{where}{fault.get('message') or kind}", judged) for kind, fault in kinds.items()]
+
+
+def _run_faults(run: RunLike, judged_row: int) -> tuple[Fault, ...]:
+    faults = [
+        Fault("contained", f"{fault.get('where', '')}: {fault.get('message', '')}") for fault in run.faults
+    ]
+    for row, epoch in enumerate(run.epochs):
+        for split, kinds in (epoch.get("faults") or {}).items():
+            judged = row == judged_row and split == "val"
+            faults += _value_faults(kinds, f"epoch {epoch['epoch'] + 1}, {split}: ", judged=judged)
+    return tuple(faults)

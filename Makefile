@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check format faults clean
+.PHONY: help demo test check examples format faults clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    fine-tune against from-scratch on real handwriting, offline, with a verdict"
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and layers"
+	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -36,6 +37,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py
+
+examples: $(VENV)/.dev
+	rm -rf build/examples
+	$(BIN)/python examples/drop_in.py build/examples/drop_in
+	$(BIN)/python examples/finetune_resnet.py build/examples/resnet
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

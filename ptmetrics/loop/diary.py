@@ -1,6 +1,7 @@
 """The run's own record: header first, one line an epoch, and a last line whatever happens."""
 
 import datetime
+import sys
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from ptmetrics.record.journal import Journal
 from ptmetrics.record.run_folder import create, environment
 from ptmetrics.scores.task import TaskMetrics
 
-NOT_CLOSED = "error: the process ended without monitor.close()"
+NOT_CLOSED = "not closed"  # the process ended in good order, without monitor.close()
 
 
 class Diary:
@@ -73,5 +74,7 @@ def end_reason(error: BaseException | None, stopping: str | None = None) -> str:
 
 
 def _abandon(journal: Journal) -> None:
-    journal.append("end", {"reason": NOT_CLOSED, "epochs": -1, "stopping": None})
+    error = getattr(sys, "last_value", None)  # what ended the interpreter, if something did
+    reason = NOT_CLOSED if error is None else end_reason(error)
+    journal.append("end", {"reason": reason, "epochs": None, "stopping": None})
     journal.close()

@@ -1,0 +1,29 @@
+"""From a folder that a person names to the runs in it."""
+
+import os
+from pathlib import Path
+
+from ptmetrics.errors import RecordError
+from ptmetrics.record.run_folder import journals
+
+
+def find_runs(path: str | os.PathLike[str]) -> list[Path]:
+    """The run folder itself, or the runs right below it, in order of their names: the seeds of an arm.
+
+    Raises:
+        RecordError: If there is no folder, or no run in it.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        cure = "Check the path; a run folder holds journal-rank0.jsonl."
+        raise RecordError(f"run {str(folder)!r}", "a run folder", "nothing there", cure)
+    if journals(folder):
+        return [folder]
+    runs = sorted(below for below in folder.iterdir() if below.is_dir() and journals(below))
+    if not runs:
+        inner = sorted(b.parent for b in folder.glob("*/*/journal-rank*.jsonl"))
+        cure = (
+            f"Did you mean {inner[0].parent}?" if inner else "Pass the folder that Monitor(run=…) was given."
+        )
+        raise RecordError(f"run {str(folder)!r}", "a folder with a journal", "none in it", cure)
+    return runs

@@ -81,7 +81,7 @@ class History(Mapping[str, list[float]]):
     def _check(self, name: str) -> None:
         if name not in self:
             near = difflib.get_close_matches(name, self, n=3, cutoff=0.4)
-            cure = f"Near: {', '.join(near)}." if near else "list(history) shows the names."
+            cure = f"Near: {', '.join(map(repr, near))}." if near else "list(history) shows the names."
             raise KeyError(f"history: expected the name of a score in this run, got {name!r}. {cure}")
 
 

@@ -100,7 +100,8 @@ class _Order:
                 yield self._problem(line, f"{missing} records are missing before it")
             self._last, self._damaged = record.seq, 0
             self._stamps[record.seq] = record.mono_ns
-            self._stamps.pop(record.seq - COPY_WINDOW, None)
+            if len(self._stamps) > COPY_WINDOW:
+                del self._stamps[next(iter(self._stamps))]
             yield record
         elif self._stamps.get(record.seq) != record.mono_ns:
             yield self._problem(line, f"number {record.seq} again, from a second writer")
@@ -120,8 +121,14 @@ def _last_record(content: bytes | None) -> tuple[int, Record]:
     """
     if content is None:
         raise LineError("longer than the limit for one line")
-    start = max(record_start(content), 0)
-    record = decode(content[start:])
+    start = 0
+    try:
+        record = decode(content)
+    except LineError:
+        start = record_start(content)
+        if start <= 0:
+            raise
+        record = decode(content[start:])
     if reason := defect(record.kind, record.data):
         raise LineError(reason)
     return start, record

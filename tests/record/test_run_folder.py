@@ -1,0 +1,205 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from record_makers import journal_of, line
+
+import ptmetrics
+from ptmetrics.errors import RecordError
+from ptmetrics.record.run_folder import create, environment, inside, journals
+
+BAD_NAMES = {
+    "nul": ("a\0b", "no control characters"),
+    "newline": ("a\nb", "no control characters"),
+    "C1 control": ("a\x85b", "no control characters"),
+    "up": ("../a", 'no ".."'),
+    "up in between": ("a/../../b", 'no ".."'),
+    "10 kB": ("x" * 10_000, "at most 120 characters"),
+    "10 kB above": ("x" * 10_000 + "/a", "can be made"),
+    "121 above": ("x" * 121 + "/a", "at most 120 characters"),
+    "device": ("CON", "no device name"),
+    "device with suffix": ("nul.tar.gz", "no device name"),
+    "device above": ("Com1/a", "no device name"),
+    "device with space": ("aux .x", "no device name"),
+    "superscript device": ("LPT²", "no device name"),
+    "pipe sign": ("a|b", "only letters"),
+    "backslash": ("a\\b", "only letters"),
+    "colon": ("a:b", "only letters"),
+    "markup": ("<img src=x onerror=alert(1)>", "only letters"),
+    "bidi": ("a\u202eb", "only letters"),
+    "trailing dot": ("a.", "nor end with a dot"),
+    "trailing space": ("a ", "neither start nor end with a space"),
+    "leading space": (" a", "neither start nor end with a space"),
+    "surrogate": ("a\ud800", "only letters"),
+}
+GOOD_NAMES = [
+    "pretrained",
+    "runs/seed=1/lr 0.1+aug@v2",
+    "runs//a/",
+    "./a",
+    ".hidden",
+    "größe",
+    "अनुभव",
+    "e\u0301",
+    "-x",
+    "CONTROL",
+    "lpt",
+]
+
+
+@pytest.mark.fault(44)
+@pytest.mark.parametrize(("name", "rule"), BAD_NAMES.values(), ids=BAD_NAMES.keys())
+def test_a_bad_name_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, rule: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    with pytest.raises(RecordError) as caught:
+        create(name)
+    assert rule in caught.value.expected
+    assert caught.value.name.startswith("run ")
+    assert caught.value.cure.startswith("Choose a")
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
+    assert list(tmp_path.rglob("*")) == [work]
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES)
+def test_a_good_name_is_made_below_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = create(name)
+    assert folder == tmp_path / name
+    assert folder.is_dir()
+    assert create(name) == folder  # still without a run
+
+
+@pytest.mark.fault(44)
+@given(st.text(max_size=40))
+def test_no_name_at_all_makes_a_folder_outside(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    root = tmp_path_factory.mktemp("outer") / "inner" / "runs"
+    try:
+        folder = create(f"{root}/{name}")
+    except RecordError:
+        assert not root.exists()
+    else:
+        assert folder.is_dir()
+        assert folder.resolve().is_relative_to(root)
+
+
+def test_folders_above_that_exist_may_have_any_name(tmp_path: Path) -> None:
+    above = tmp_path / "Projects (old) & more"
+    above.mkdir()
+    assert create(above / "runs" / "a").is_dir()
+
+
+@pytest.mark.fault(44)
+def test_a_link_as_the_run_itself_is_refused_and_a_link_above_is_not(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    (tmp_path / "dangling").symlink_to(tmp_path / "absent")
+    for name in ("link", "dangling"):
+        with pytest.raises(
+            RecordError, match=r"expected a folder, got a symbolic link\. Choose another name"
+        ):
+            create(tmp_path / name)
+    assert create(tmp_path / "link" / "a").is_dir()
+    assert list(real.iterdir()) == [real / "a"]
+
+
+@pytest.mark.fault(41)
+def test_a_folder_with_a_run_is_only_taken_to_resume_it(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, line(0, "note", {}), rank=3)
+    before = path.read_bytes()
+    with pytest.raises(RecordError) as caught:
+        create(tmp_path)
+    assert caught.value.expected == "a folder without a run"
+    assert caught.value.got == "one that holds journal-rank3.jsonl"
+    assert caught.value.cure == "Choose another name, or pass resume=True to continue that run."
+    assert create(tmp_path, resume=True) == tmp_path
+    assert path.read_bytes() == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("mine")
+    for name in ("a", "a/b"):
+        with pytest.raises(
+            RecordError, match=r"expected a folder that can be made, got .*\. Choose a folder that can"
+        ):
+            create(tmp_path / name)
+    assert (tmp_path / "a").read_text() == "mine"
+
+
+def test_journals_are_listed_by_rank_and_nothing_else_is(tmp_path: Path) -> None:
+    for rank in (10, 2, 0):
+        journal_of(tmp_path, rank=rank)
+    for other in ("journal-rank1.jsonl.bak", "xjournal-rank1.jsonl", "journal-rank-1.jsonl"):
+        (tmp_path / other).touch()
+    assert [path.name for path in journals(tmp_path)] == [f"journal-rank{rank}.jsonl" for rank in (0, 2, 10)]
+
+
+@pytest.mark.parametrize("name", ["report.html", "checkpoints/best.pt", "a b"])
+def test_a_name_inside_the_run_folder_is_resolved(tmp_path: Path, name: str) -> None:
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.mark.fault(44)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../a",
+        "a/../../b",
+        "/etc/passwd",
+        "a//b",
+        "a/",
+        "a\\b",
+        "C:\\a",
+        "a\0",
+        "x" * 121,
+        "NUL",
+    ],
+)
+def test_a_name_that_leads_out_of_the_run_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecordError, match=r"^file '.*: expected .*, got .*\. Choose another name"):
+        inside(tmp_path, name)
+
+
+@pytest.mark.fault(44)
+def test_a_link_may_lead_within_the_run_folder_but_not_out(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    (root / "checkpoints").mkdir(parents=True)
+    (root / "best.pt").symlink_to("checkpoints")
+    (root / "out").symlink_to(tmp_path)
+    (root / "out.pt").symlink_to("/etc/passwd")
+    assert inside(root, "best.pt") == root / "best.pt"
+    for name in ("out", "out/a", "out.pt"):
+        with pytest.raises(
+            RecordError, match=r"expected a file inside the run folder, got .*\. Remove the symbolic link"
+        ):
+            inside(root, name)
+
+
+def test_the_environment_is_a_fixed_list_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setattr(sys, "argv", ["prog", "--password=hunter2"])
+    found = environment()
+    assert list(found) == ["ptmetrics", "python", "platform", "machine", "cpu_count", "torch", "cuda"]
+    assert found["ptmetrics"] == ptmetrics.__version__
+    assert "hunter2" not in repr(found)
+
+
+def test_the_environment_names_torch_only_if_it_is_there_already() -> None:
+    code = "import sys, ptmetrics.record.run_folder as r; print(r.environment()['torch'], 'torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["None", "False"]
+    torch = pytest.importorskip("torch")
+    assert environment()["torch"] == str(torch.__version__)
+    assert environment()["cuda"] == torch.version.cuda

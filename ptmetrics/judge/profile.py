@@ -26,7 +26,6 @@ class Thresholds(Plain):
         baseline: What beats the majority class must show: "accuracy" (paired mid-p McNemar test), or
             "balanced accuracy" above 1/classes where missing the rare class is what costs.
         skill_p: Largest mid-p at which the model beats the majority class.
-        skill: Share of the majority class's errors that it must at least be able to save.
         imbalance: Largest class over smallest above which data are imbalanced.
         paradox_accuracy: Accuracy from which a useless model looks good.
         paradox_recall: Recall of the rarest class that unmasks it.
@@ -61,7 +60,6 @@ class Thresholds(Plain):
     balance_far: float = 0.30
     baseline: Literal["accuracy", "balanced accuracy"] = "accuracy"
     skill_p: float = 0.05
-    skill: float = 0.10
     imbalance: float = 3.0
     paradox_accuracy: float = 0.85
     paradox_recall: float = 0.50

@@ -1,0 +1,104 @@
+"""Tables and opinions as text: what must be seen is there, whatever the names and numbers are."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from ptmetrics.judge.compare import compare
+from ptmetrics.judge.judge import judge
+from ptmetrics.record.reader import read_run
+from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_text
+from ptmetrics.show.paint import colour, plain
+from ptmetrics.show.tables import clip, confused_pairs, confusion_table, score_cells, score_table
+from tests.runs import write_run
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "good")
+
+
+def test_the_score_table_shows_each_score_with_its_interval(good: Path) -> None:
+    table = score_table(read_run(good).epochs[-1])
+    assert "accuracy              0.9600  [0.9460, 0.9705]" in table
+    assert table.splitlines()[-1].split() == ["dog", "0.960", "0.960", "0.960", "500"]
+
+
+def test_the_confusion_matrix_has_actual_rows_and_dots_for_nothing(good: Path) -> None:
+    epoch = read_run(good).epochs[-1]
+    epoch["confusion"]["val"] = [[500, 0], [40, 460]]
+    rows = confusion_table(epoch).splitlines()
+    assert rows[-2].split() == ["cat", "│", "500", "·"]
+    assert rows[-1].split() == ["dog", "│", "40", "460"]
+
+
+def test_a_matrix_too_large_for_a_screen_becomes_its_worst_pairs() -> None:
+    names = [f"class{i}" for i in range(30)]
+    matrix = [[10 * (i == j) for j in range(30)] for i in range(30)]
+    matrix[3][7], matrix[4][5] = 9, 2
+    assert confused_pairs(matrix, names).splitlines()[1:] == [
+        "       9 × class3 taken for class7",
+        "       2 × class4 taken for class5",
+    ]
+
+
+def test_an_undefined_score_says_why() -> None:
+    score = {
+        "value": math.nan,
+        "low": math.nan,
+        "high": math.nan,
+        "n": 0,
+        "reason": "no samples were counted",
+    }
+    assert "no samples were counted" in score_cells(score)  # type: ignore[arg-type]
+
+
+@pytest.mark.fault(45)
+def test_names_cannot_move_the_cursor_or_break_the_table() -> None:
+    assert clip("a\x1b[31mb\nc\u202e", 16) == "a�[31mb�c�"
+    assert clip("x" * 40, 16) == "x" * 15 + "…"
+
+
+def test_a_verdict_shows_value_interval_threshold_and_state(good: Path) -> None:
+    text = verdict_text(judge(good))
+    assert text.startswith("Verdict: READY")
+    line = next(
+        line for line in text.splitlines() if " accuracy " in line and ">=" in line and "above" not in line
+    )
+    assert line.split() == ["✓", "met", "accuracy", "0.960", "[0.946,", "0.970]", ">=", "0.85"]
+
+
+def test_a_failed_verdict_gives_advice(tmp_path: Path) -> None:
+    text = verdict_text(judge(write_run(tmp_path / "bad", [0.5] * 4)))
+    assert "Verdict: NOT READY" in text
+    assert "→" in text
+
+
+def test_colour_is_for_terminals_and_adds_nothing_to_the_words(good: Path) -> None:
+    verdict = judge(good)
+    painted = verdict_text(verdict, colour)
+    assert "\x1b[32mREADY\x1b[0m" in painted
+    for code in ("\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"):
+        painted = painted.replace(code, "")
+    assert painted == verdict_text(verdict, plain)
+
+
+def test_a_comparison_says_what_is_saved_and_where_both_stood(tmp_path: Path) -> None:
+    fast = write_run(tmp_path / "fast", [0.95] * 8)
+    slow = write_run(tmp_path / "slow", [0.5] * 4 + [0.95] * 4)
+    comparison = compare(fast, slow, target="val/accuracy>=0.9")
+    text = comparison_text(comparison, "fast", "slow")
+    assert "Training time to val/accuracy>=0.9, fast / slow: 0.2" in text
+    assert "less training time" in text
+    assert "After " in text
+    assert "pre-training itself is not counted" in text
+
+
+def test_a_scratch_arm_that_never_arrives_gives_a_bound_and_no_number(tmp_path: Path) -> None:
+    fast = write_run(tmp_path / "fast", [0.5, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95])
+    slow = write_run(tmp_path / "slow", [0.5] * 8)
+    ratio = compare(fast, slow, target="val/accuracy>=0.9").time_ratio
+    assert ratio.censored == "second"
+    assert saving(ratio).startswith("at least 7")
+    assert "never got there" in ratio_text(ratio)

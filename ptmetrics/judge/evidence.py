@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import nan
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,37 +14,43 @@ from ptmetrics.judge.trends import Curve
 Counts = npt.NDArray[np.int64]
 
 
+def estimate(score: Mapping[str, Any]) -> Estimate:
+    """A recorded score as an estimate; a foreign log may hold the value alone."""
+    value, low, high = (float(score.get(key, nan)) for key in ("value", "low", "high"))
+    return Estimate(
+        value, low, high, int(score.get("n") or 0), score.get("method") or "", score.get("reason")
+    )
+
+
 @dataclass(frozen=True)
 class Curves:
     """Scores over the epochs of a run.
 
     Args:
-        epochs: One mapping of estimates for each epoch, by full name ("val/loss").
+        epochs: The recorded scores of each epoch, by full name ("val/loss").
         numbers: The epochs' own numbers, counted from 0.
         judged: Row of the epoch that is judged.
     """
 
-    epochs: tuple[Mapping[str, Estimate], ...]
+    epochs: tuple[Mapping[str, Mapping[str, Any]], ...]
     numbers: tuple[int, ...]
     judged: int
 
     def rows(self, *names: str) -> list[int]:
         """Rows in which every one of these scores is a finite number."""
-        return [
-            i for i, row in enumerate(self.epochs) if all(isfinite(_of(row, name).value) for name in names)
-        ]
+        finite = np.all([np.isfinite(self._all(name)) for name in names], axis=0)
+        return [int(row) for row in np.flatnonzero(finite)]
 
     def values(self, name: str, rows: Sequence[int]) -> Curve:
         """The score's values in these rows."""
-        return np.array([_of(self.epochs[i], name).value for i in rows], dtype=np.float64)
+        return self._all(name)[list(rows)]
 
     def at(self, name: str, row: int) -> Estimate:
         """The score in one row; an empty estimate where it was not recorded."""
-        return _of(self.epochs[row], name)
+        return estimate(self.epochs[row].get(name, {}))
 
-
-def _of(row: Mapping[str, Estimate], name: str) -> Estimate:
-    return row.get(name, Estimate())
+    def _all(self, name: str) -> Curve:
+        return np.array([scores.get(name, {}).get("value", nan) for scores in self.epochs], dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.judge.evidence import estimate
 from ptmetrics.judge.finding import Bound, Estimate
-from ptmetrics.judge.sources import RunLike, estimate
+from ptmetrics.judge.sources import RunLike
 from ptmetrics.judge.trends import Curve
 
 Axis = Literal["time", "samples", "steps", "wall", "device"]

@@ -5,7 +5,7 @@ from math import inf, isfinite
 
 import numpy as np
 
-from ptmetrics.judge.evidence import Evidence
+from ptmetrics.judge.evidence import Evidence, estimate
 from ptmetrics.judge.finding import Estimate, Finding, Severity
 from ptmetrics.judge.profile import Thresholds
 from ptmetrics.judge.rule import Outcome, Rule, Skipped
@@ -37,7 +37,9 @@ def non_finite(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield _non_finite(f"{', '.join(lost)} on validation data is not finite.", True, {"scores": lost})
     curves = evidence.curves
     for row, scores in enumerate(curves.epochs if curves else ()):
-        names = sorted(name for name, item in scores.items() if _lost(name, item))
+        names = sorted(
+            name for name, item in scores.items() if _is_loss(name) and _lost(name, estimate(item))
+        )
         if names and curves and not (lost and row == curves.judged):
             epoch = curves.numbers[row]
             message = f"{', '.join(names)} of epoch {epoch + 1} is not finite."
@@ -53,8 +55,11 @@ def _non_finite(message: str, touches_judged: bool, evidence: dict[str, object])
 
 def _lost(name: str, item: Estimate) -> bool:
     """A loss that had samples but is no number; other scores may be undefined for good reasons."""
-    is_loss = name.rsplit("/", 1)[-1] in {"loss", "nll"}
-    return abs(item.value) == inf or (is_loss and item.n > 0 and not isfinite(item.value))
+    return abs(item.value) == inf or (_is_loss(name) and item.n > 0 and not isfinite(item.value))
+
+
+def _is_loss(name: str) -> bool:
+    return name.endswith(("loss", "nll"))
 
 
 def missing_class(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:

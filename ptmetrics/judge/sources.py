@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from math import log, nan, sqrt
+from math import log, sqrt
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.judge.evidence import Counts, Curves, Evidence, Fault
+from ptmetrics.judge.evidence import Counts, Curves, Evidence, Fault, estimate
 from ptmetrics.judge.finding import Z95, Estimate
 from ptmetrics.record.reader import read_run
 
@@ -38,14 +38,6 @@ def read(path: str | os.PathLike[str]) -> RunLike:
         RecordError: If it cannot be read.
     """
     return read_run(path)
-
-
-def estimate(score: Mapping[str, Any]) -> Estimate:
-    """A recorded score as an estimate; a foreign log may hold the value alone."""
-    value, low, high = (float(score.get(key, nan)) for key in ("value", "low", "high"))
-    return Estimate(
-        value, low, high, int(score.get("n") or 0), score.get("method") or "", score.get("reason")
-    )
 
 
 def estimates(scores: Mapping[str, Any]) -> dict[str, Estimate]:
@@ -93,7 +85,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     if not run.epochs:
         return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
     row, why = _judged_row(run)
-    epoch, rows = run.epochs[row], tuple(estimates(epoch["scores"]) for epoch in run.epochs)
+    epoch = run.epochs[row]
     confusion = matrix((epoch.get("confusion") or {}).get("val"))
     trained_on = matrix((epoch.get("confusion") or {}).get("train"))
     names = tuple(map(str, epoch.get("class_names") or ()))
@@ -107,7 +99,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         train_support=None if trained_on is None else trained_on.sum(1),
         class_names=names,
         positive=_positive(positive, task, confusion, names),
-        curves=Curves(rows, tuple(int(e["epoch"]) for e in run.epochs), row),
+        curves=Curves(tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row),
         faults=_run_faults(run, row),
         problems=len(run.problems),
         notes=_run_notes(run, row, why, val.get("accuracy")),
@@ -170,8 +162,9 @@ def _judged_row(run: RunLike) -> tuple[int, str]:
     ]
     if best:
         return rows[best[-1]], "the best by its own checkpoint"
-    validated = [row for row, epoch in enumerate(run.epochs) if _split(epoch["scores"], "val")]
-    return (validated or [len(run.epochs) - 1])[-1], "the last, as no best checkpoint is recorded"
+    last = len(run.epochs) - 1
+    validated = (row for row in range(last, -1, -1) if _split(run.epochs[row]["scores"], "val"))
+    return next(validated, last), "the last, as no best checkpoint is recorded"
 
 
 def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> tuple[str, ...]:

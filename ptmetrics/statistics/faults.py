@@ -21,7 +21,7 @@ class FaultKind:
 NAN_SCORE = FaultKind("nan-score", "row with a NaN prediction, refused")
 BAD_TARGET = FaultKind("target-out-of-range", "target outside the classes, refused")
 INFINITE_SCORE = FaultKind(
-    "infinite-score", "row that peaks at +inf: counted, ties by lowest class, left out of nll"
+    "infinite-score", "row that peaks at ±inf: counted, ties by lowest class, left out of nll"
 )
 NOT_PROBABILITIES = FaultKind(
     "not-probabilities",

@@ -19,6 +19,6 @@ def moments(x: Tensor, counted: Tensor, weight: Tensor | None = None) -> Tensor:
     """
     n = counted.double()
     w = n if weight is None else weight * n
-    x = torch.where(counted, x.double(), 0.0)
+    x = torch.where(w > 0, x.double(), 0.0)  # so that an infinite loss of weight 0 is nothing
     wx = w * x
     return torch.stack((n, w, w * w, wx, w * wx, wx * wx)).sum(1)

@@ -49,6 +49,7 @@ class ClassBatch:
     fault_masks: tuple[Tensor, ...]
     step: int
     scores: Tensor | None  # (rows, C), float32 or float64; None for labels
+    peak: Tensor | None  # highest score of the row
     finite: Tensor | None  # bool: counted, and its likelihood is defined
 
     def row_weight(self) -> Tensor:
@@ -86,7 +87,7 @@ def read_batch(
         label = preds.reshape(-1).long()
         bad_label = usable & ((label < 0) | (label >= spec.num_classes))
         masks: tuple[Tensor, ...] = (bad_target, bad_weight, bad_label)
-        scores = finite = None
+        scores = peak = finite = None
         counted = usable & ~bad_label
     else:
         scores = _rows(preds)
@@ -97,7 +98,9 @@ def read_batch(
     spare = spec.num_classes**2
     cell = torch.where(counted, target * spec.num_classes + label, spare)
     weight = None if weight is None else torch.where(counted, weight, 0.0)
-    return ClassBatch(counted, torch.where(counted, target, 0), cell, weight, masks, step, scores, finite)
+    return ClassBatch(
+        counted, torch.where(counted, target, 0), cell, weight, masks, step, scores, peak, finite
+    )
 
 
 def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -137,7 +140,7 @@ def _read_scores(
     """Masks of NaN rows, of oddly scaled rows, and of rows whose likelihood is defined."""
     nan = usable & (peak != peak)  # noqa: PLR0124 — NaN is what differs from itself; isnan costs one op more
     if inputs == "logits":
-        odd = usable & (peak == float("inf"))
+        odd = usable & (peak.abs() == float("inf"))
     else:
         fits = ((scores.sum(1) - 1).abs() <= 0.01) & (scores.amin(1) >= 0)
         odd = usable & ~nan & ~fits
@@ -179,11 +182,16 @@ class Likelihood:
         return {"nll": Cell((SIZE,), torch.float64)}
 
     def add_(self, state: State, batch: ClassBatch) -> None:
-        """Rows at +inf have no likelihood and are left out; a target at −inf makes the sum infinite."""
-        if batch.scores is None or batch.finite is None:
+        """Rows that peak at ±inf have no likelihood and are left out; a target at −inf makes the sum infinite."""
+        if batch.scores is None or batch.peak is None or batch.finite is None:
             return
-        own = batch.scores.gather(1, batch.target.unsqueeze(1)).squeeze(1)
-        loss = batch.scores.logsumexp(1) - own if self.inputs == "logits" else -own.log()
+        own = batch.scores.gather(1, batch.target.unsqueeze(1)).squeeze(1).double()
+        if self.inputs == "logits":
+            # Only exp runs in the type of the scores: float32 sums would round away the loss of a sure row.
+            odds = (batch.scores - batch.peak.unsqueeze(1)).exp_().sum(1, dtype=torch.float64)
+            loss = odds.log() + (batch.peak.double() - own)
+        else:
+            loss = -own.log()
         state["nll"].add_(moments(loss, batch.finite, batch.weight))
 
 

@@ -1,0 +1,105 @@
+"""Every public metric once, with how to feed it: the laws run over this list, and a test keeps it complete."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from hypothesis import settings
+from oracles import Batch, multiclass_per_class, multiclass_rows, multiclass_scores
+from torch import Tensor
+
+from ptmetrics import MulticlassMetrics
+from ptmetrics.scores.task import TaskMetrics
+
+LAW = settings(deadline=None, max_examples=20, derandomize=True)
+Metrics = TaskMetrics[Any]
+
+
+@dataclass(frozen=True)
+class MetricCase:
+    """One metric in one configuration.
+
+    Attributes:
+        name: For the test's id.
+        make: A new metric; keyword arguments replace those of the configuration.
+        batch: (rows, seed, weighted) to a batch with ties, faults and ignored targets in it.
+        oracle: Batches to the expected scores, per-class lists as "class:NAME".
+        other: Arguments that make a metric of another configuration.
+    """
+
+    name: str
+    make: Callable[..., Metrics]
+    batch: Callable[[int, int, bool], Batch]
+    oracle: Callable[[Sequence[Batch]], Mapping[str, Any]]
+    other: Mapping[str, Any]
+
+    def counted(self, batches: Sequence[Batch]) -> Metrics:
+        """A new metric that has seen `batches` in order."""
+        metrics = self.make()
+        for batch in batches:
+            metrics.update(batch.preds, batch.target, batch.weight)
+        return metrics
+
+
+def class_scores(rows: int, classes: int, inputs: str, generator: torch.Generator) -> Tensor:
+    """Scores with ties: small whole logits, a soft maximum of them, or labels."""
+    if inputs == "labels":
+        return torch.randint(0, classes, (rows,), generator=generator)
+    scores = torch.randint(-3, 4, (rows, classes), generator=generator).float()
+    return scores.softmax(1) if inputs == "probs" else scores
+
+
+def spoil(batch: Batch, classes: int, inputs: str, generator: torch.Generator) -> None:
+    """Give about every ninth row one of the faults that are refused or counted."""
+    kind = torch.randint(0, 40, (len(batch.target),), generator=generator)
+    batch.target[kind == 0], batch.target[kind == 1], batch.target[kind == 2] = -1, classes, -100
+    if inputs == "labels":
+        batch.preds[kind == 3] = classes + 3
+    else:
+        batch.preds[kind == 3, -1] = math.nan
+        batch.preds[kind == 4, 0] = math.inf
+    if batch.weight is not None:
+        batch.weight[kind == 5], batch.weight[kind == 6], batch.weight[kind == 7] = 0.0, -1.0, math.nan
+
+
+def multiclass_batch(classes: int, inputs: str, rows: int, seed: int, weighted: bool) -> Batch:
+    """Targets that favour low classes, so that classes are missing from small batches."""
+    g = torch.Generator().manual_seed(seed)
+    target = torch.minimum(*torch.randint(0, classes, (2, rows), generator=g))
+    weight = torch.rand(rows, generator=g, dtype=torch.float64) if weighted else None
+    batch = Batch(class_scores(rows, classes, inputs, g), target, weight)
+    spoil(batch, classes, inputs, g)
+    return batch
+
+
+def multiclass_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> dict[str, Any]:
+    """Scalars and per-class lists for a configuration of `MulticlassMetrics`."""
+    classes, absent = config["num_classes"], config.get("absent", math.nan)
+    ks = [k for k in config.get("topk", ()) if k > 1]
+    ignored = config.get("ignore_index")
+    rows = multiclass_rows(batches, num_classes=classes, inputs=config["inputs"], ignore_index=ignored)
+    per_class = multiclass_per_class(rows, classes, absent)
+    scores = multiclass_scores(rows, classes, ks, absent)
+    return scores | {f"class:{name}": values for name, values in per_class.items()}
+
+
+def multiclass_case(name: str, **config: Any) -> MetricCase:
+    """A case of `MulticlassMetrics`."""
+    return MetricCase(
+        name,
+        lambda **changes: MulticlassMetrics(**(config | changes)),
+        partial(multiclass_batch, config["num_classes"], config["inputs"]),
+        partial(multiclass_oracle, config),
+        {"num_classes": config["num_classes"] + 1},
+    )
+
+
+CASES = (
+    multiclass_case("multiclass-logits", num_classes=4, inputs="logits", topk=(1, 2, 3), ignore_index=-100),
+    multiclass_case("multiclass-probs", num_classes=5, inputs="probs", topk=(2,), absent=0.0),
+    multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),
+    multiclass_case("multiclass-binary", num_classes=2, inputs="logits", ignore_index=0),
+)

@@ -148,10 +148,15 @@ def _mean_f1(cells: Tensor, weight: Tensor, absent: float) -> Tensor:
 
 
 def _mcc(cells: Tensor) -> Tensor:
-    share = cells / cells.sum()
-    actual, predicted = share.sum(1), share.sum(0)
-    covariance = share.diagonal().sum() - actual.dot(predicted)
-    return covariance / ((1 - actual.square().sum()) * (1 - predicted.square().sum())).sqrt()
+    # In counts and not in shares, which would round the digits of a rare class away.
+    actual, predicted = cells.sum(1), cells.sum(0)
+    covariance = actual.sum() * cells.diagonal().sum() - actual.dot(predicted)
+    spread = _spread(actual) * _spread(predicted)
+    return torch.where(spread > 0, covariance, torch.nan) / spread.sqrt()
+
+
+def _spread(margin: Tensor) -> Tensor:
+    return margin.sum().square() - margin.square().sum()
 
 
 def _kappa(cells: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def mover(p: Tensor, low: Tensor, high: Tensor, weight: Tensor) -> tuple[Tensor,
         p: Estimates of shape (K,), NaN where undefined.
         low: Lower ends, shape (K,).
         high: Upper ends, shape (K,).
-        weight: Weights of shape (K,), rescaled to sum to 1 over what is defined.
+        weight: Weights of shape (K,), rescaled to sum to 1 over what is defined; equal when all of those are 0.
 
     Returns:
         Mean, low, high of shape (); NaN when nothing is defined.
@@ -48,11 +48,11 @@ def mover(p: Tensor, low: Tensor, high: Tensor, weight: Tensor) -> tuple[Tensor,
     """
     defined = ~torch.isnan(p)
     weight = torch.where(defined, weight, 0.0)
-    weight = weight / weight.sum()
-    mean = torch.where(defined, weight * p, 0.0).sum() + 0 * weight.sum()
-    below = torch.where(defined, weight * (p - low), 0.0).square().sum().sqrt()
-    above = torch.where(defined, weight * (high - p), 0.0).square().sum().sqrt()
-    return mean, mean - below, mean + above
+    weight = torch.where(weight.sum() > 0, weight, defined.double())
+    total = weight.sum()
+    mean, below, above = (torch.where(defined, weight * part, 0.0) for part in (p, p - low, high - p))
+    mean = mean.sum() / total
+    return mean, mean - below.norm() / total, mean + above.norm() / total
 
 
 def delta(

@@ -3,7 +3,7 @@
 All rest on one continued fraction, the regularised incomplete beta function.
 """
 
-from math import exp, isnan, lgamma, log, log1p, nan
+from math import exp, inf, isnan, lgamma, log, log1p, nan, pi
 
 _TINY = 1e-300
 _MAX_TERMS = 100_000
@@ -83,19 +83,31 @@ def student_t_quantile(p: float, degrees: float) -> float:
 
     Args:
         p: Probability in (0, 1).
-        degrees: Degrees of freedom, above 0, not necessarily whole.
+        degrees: Degrees of freedom, from 0.1, not necessarily whole.
 
     Returns:
-        The quantile, to about 1e-12 relative; NaN where p or the degrees are NaN.
+        The quantile, to better than 1e-8 relative; NaN where p or the degrees are NaN.
     """
     if isnan(p) or isnan(degrees):
         return nan
-    if p < 0.5:
-        return -student_t_quantile(1.0 - p, degrees)
-    low, high = 0.0, 1.0
-    while student_t_upper(high, degrees) > 1.0 - p and high < 1e150:
+    if p <= 0.5:
+        return -student_t_quantile(1.0 - p, degrees) if p < 0.5 else 0.0
+    tail, low, high = 1.0 - p, 0.0, 1.0
+    while student_t_upper(high, degrees) > tail and high < 1e150:
         low, high = high, 2.0 * high
-    # The tail falls monotonically, so halving cannot miss; it ends when no double lies between.
-    while low < (middle := 0.5 * (low + high)) < high:
-        low, high = (middle, high) if student_t_upper(middle, degrees) > 1.0 - p else (low, middle)
-    return high
+    # Newton's steps, halving the bracket instead whenever one would leave it.
+    t = 0.5 * (low + high)
+    while low < t < high:
+        error = student_t_upper(t, degrees) - tail
+        low, high = (t, high) if error > 0 else (low, t)
+        density = _student_t_density(t, degrees)
+        step = error / density if density > 0 else inf
+        if abs(step) <= 1e-14 * t:
+            return t + step
+        t = t + step if low < t + step < high else 0.5 * (low + high)
+    return t
+
+
+def _student_t_density(t: float, degrees: float) -> float:
+    peak = lgamma((degrees + 1) / 2) - lgamma(degrees / 2) - 0.5 * log(degrees * pi)
+    return exp(peak - (degrees + 1) / 2 * log1p(t * t / degrees))

@@ -54,7 +54,8 @@ def hybrid_difference(
     (p, p_low, p_high), (q, q_low, q_high) = first, second
 
     def distance(a: float, b: float) -> float:
-        return sqrt(max(0.0, a * a + b * b - 2.0 * correlation * a * b))
+        square = a * a + b * b - 2.0 * correlation * a * b
+        return sqrt(square) if not square < 0.0 else 0.0  # so written that NaN stays NaN
 
     return p - q - distance(p - p_low, q_high - q), p - q + distance(p_high - p, q - q_low)
 

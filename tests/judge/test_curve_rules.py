@@ -18,6 +18,7 @@ EPOCHS = np.arange(20)
 FALLING = 0.2 + 2 * np.exp(-EPOCHS / 5)
 HEALTHY = 0.5 + 1.5 * np.exp(-EPOCHS / 1.5)
 RISING = HEALTHY + 0.03 * np.clip(EPOCHS - 7, 0, None)
+NAMES = ("val/loss", "train/loss", "val/accuracy", "train/accuracy")
 BEST = [{"path": "best.pt", "epoch": 6, "why": "best"}]
 
 
@@ -118,6 +119,22 @@ def test_validation_far_below_training_accuracy_fails() -> None:
 def test_the_same_gap_on_few_samples_says_nothing() -> None:
     data = epoch(0, {"train/accuracy": share(40, 40)}, matrix=[[17, 3], [3, 17]])
     assert "overfitting" not in codes(judge(Recorded([data])))
+
+
+def test_a_log_of_bare_values_is_judged_by_its_trends_and_says_what_it_cannot_check() -> None:
+    rows = [
+        {"epoch": i, "scores": {name: {"value": float(v)} for name, v in zip(NAMES, values, strict=True)}}
+        for i, values in enumerate(
+            zip(HEALTHY, FALLING, np.full(20, 0.9), np.linspace(0.9, 0.99, 20), strict=True)
+        )
+    ]
+    verdict = judge(Recorded(rows))
+    assert verdict.status == "undetermined"
+    assert not codes(verdict)
+    assert any("no confusion matrix" in note for note in verdict.notes)
+    assert any(
+        "overfitting, underfitting (training and validation accuracy" in note for note in verdict.notes
+    )
 
 
 # Underfitting, divergence, values that are lost

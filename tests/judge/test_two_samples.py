@@ -65,6 +65,11 @@ def test_correlation_narrows_the_hybrid_interval() -> None:
     assert low < tight_low < tight_high < high
 
 
+def test_a_missing_interval_gives_no_interval_of_the_difference() -> None:
+    assert np.isnan(hybrid_difference((0.9, np.nan, np.nan), wilson(48, 80))).all()
+    assert np.isnan(hybrid_difference(wilson(48, 80), (0.9, np.nan, np.nan), correlation=0.5)).all()
+
+
 @given(
     st.lists(st.floats(-50, 50), min_size=2, max_size=8, unique=True),
     st.lists(st.floats(-50, 50), min_size=2, max_size=8, unique=True),

@@ -14,7 +14,7 @@ from torch import Tensor
 from ptmetrics import MulticlassMetrics
 from ptmetrics.scores.task import TaskMetrics
 
-LAW = settings(deadline=None, max_examples=20, derandomize=True)
+LAW = settings(deadline=None, max_examples=12, derandomize=True)
 Metrics = TaskMetrics[Any]
 
 

@@ -13,6 +13,8 @@ from ptmetrics.statistics.cells import Cell, State, merge_
 
 B = TypeVar("B", contravariant=True)
 STATE_VERSION = 1
+# State is made outside inference mode, so that it may be changed inside and outside of it alike.
+_outside_inference = torch.inference_mode(False)
 
 
 class Statistic(Protocol[B]):
@@ -71,6 +73,7 @@ class Accumulator(Generic[B]):
             statistic.add_(self.state, batch)
         self.updates += 1
 
+    @_outside_inference
     def weigh(self) -> None:
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
         for name, cell in self.layout.items():
@@ -102,6 +105,7 @@ class Accumulator(Generic[B]):
         self.state = self._zeros()
         self.updates = 0
 
+    @_outside_inference
     def to(self, device: torch.device | str) -> None:
         """Move the state; shapes and types stay as they are."""
         self.device = torch.device(device)
@@ -113,6 +117,7 @@ class Accumulator(Generic[B]):
         config = json.dumps(self.config, sort_keys=True)
         return {"digest": self.digest, "config": config, "updates": self.updates, "cells": cells}
 
+    @_outside_inference
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` made.
 
@@ -128,7 +133,7 @@ class Accumulator(Generic[B]):
         names = [name for name, cell in self.layout.items() if cell.weights_of is None or name in cells]
         for name in names:
             _possible(name, self.layout[name], cells.get(name))
-        self.state = {name: cells[name].to(self.device, copy=True) for name in names}
+        self.state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
         self.updates = int(state.get("updates", 0))
 
     def _same_digest(self, name: str, digest: object, config: object) -> None:
@@ -140,8 +145,7 @@ class Accumulator(Generic[B]):
                 "Build both metrics with the same arguments and the same version of ptmetrics.",
             )
 
-    # State is made outside inference mode, so that it may be changed inside and outside of it alike.
-    @torch.inference_mode(False)
+    @_outside_inference
     def _zeros(self) -> State:
         always = {name: cell for name, cell in self.layout.items() if cell.weights_of is None}
         return {name: cell.identity(self.device) for name, cell in always.items()}

@@ -45,7 +45,7 @@ class ClassBatch:
     counted: Tensor  # bool: neither ignored nor refused
     target: Tensor  # int64, 0 where not counted
     cell: Tensor  # int64: row-major cell of the confusion matrix; one spare cell behind it for the rest
-    weight: Tensor | None  # float64, 0 where not counted
+    weight: Tensor | None  # float64, 1 where not counted
     fault_masks: tuple[Tensor, ...]
     step: int
     scores: Tensor | None  # (rows, C), float32 or float64; None for labels
@@ -53,8 +53,8 @@ class ClassBatch:
     finite: Tensor | None  # bool: counted, and its likelihood is defined
 
     def row_weight(self) -> Tensor:
-        """Float64 weights, 0 where not counted; 1 a row where no weights were given."""
-        return self.counted.double() if self.weight is None else self.weight
+        """Float64 weights; 1 a row where no weights were given, and for each row of the spare cell."""
+        return torch.ones_like(self.cell, dtype=torch.float64) if self.weight is None else self.weight
 
 
 def read_batch(
@@ -97,7 +97,7 @@ def read_batch(
         counted = usable & ~nan if spec.inputs == "logits" else finite
     spare = spec.num_classes**2
     cell = torch.where(counted, target * spec.num_classes + label, spare)
-    weight = None if weight is None else torch.where(counted, weight, 0.0)
+    weight = None if weight is None else torch.where(counted, weight, 1.0)
     return ClassBatch(
         counted, torch.where(counted, target, 0), cell, weight, masks, step, scores, peak, finite
     )

@@ -1,5 +1,42 @@
-"""One thread: the suite shares its cores, and sums do not depend on how many there are."""
+"""One thread: the suite shares its cores, and sums do not depend on how many there are. And `--faults-table`."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults-table", action="store_true", help="only rows of the table of faults, and print it"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--faults-table"):
+        items[:] = [item for item in items if item.get_closest_marker("fault")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    rows = [row for mark in item.iter_markers("fault") for row in mark.args]
+    report.user_properties += [("fault", row) for row in rows if report.when == "call" or not report.passed]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--faults-table"):
+        return
+    terminalreporter.section("table of faults")
+    told = {
+        (value, report.nodeid.split("::")[-1], outcome)
+        for outcome in ("passed", "failed", "skipped", "error", "xfailed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, value in report.user_properties
+        if name == "fault"
+    }
+    for row, test, outcome in sorted(told):
+        terminalreporter.line(f"{row:>3}  {outcome:<7}  {test}")

@@ -89,11 +89,12 @@ class TaskMetrics(Generic[B]):
         Raises:
             StateError: If a configuration differs; nothing is merged.
         """
+        if isinstance(metrics, TaskMetrics):
+            raise _not_a_list_of_metrics(metrics)
         counts = []
         for other in metrics:
             if not isinstance(other, TaskMetrics):
-                cure = "Pass a list of metrics: metrics.merge_state([other])."
-                raise StateError("metrics", "metrics of the same configuration", type(other).__name__, cure)
+                raise _not_a_list_of_metrics(other)
             counts.append(other._counts)
         self._counts.merge_state(counts)
         return self
@@ -124,3 +125,8 @@ class TaskMetrics(Generic[B]):
             StateError: If it is foreign, of another configuration or impossible; the current one is kept.
         """
         self._counts.load_state_dict(state)
+
+
+def _not_a_list_of_metrics(value: object) -> StateError:
+    cure = "Pass a list of metrics: metrics.merge_state([other])."
+    return StateError("metrics", "metrics of the same configuration", type(value).__name__, cure)

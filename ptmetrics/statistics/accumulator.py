@@ -13,6 +13,7 @@ from ptmetrics.statistics.cells import Cell, State, merge_
 
 B = TypeVar("B", contravariant=True)
 STATE_VERSION = 1
+DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
 # State is made outside inference mode, so that it may be changed inside and outside of it alike.
 _outside_inference = torch.inference_mode(False)
 
@@ -59,7 +60,7 @@ class Accumulator(Generic[B]):
     def digest(self) -> str:
         """A short hash of the configuration and the layout."""
         layout = {name: [c.shape, str(c.dtype), c.merge, c.weights_of] for name, c in self.layout.items()}
-        text = json.dumps([STATE_VERSION, self.config, layout], sort_keys=True)
+        text = json.dumps([STATE_VERSION, self._config_text(), layout], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -76,9 +77,11 @@ class Accumulator(Generic[B]):
     @_outside_inference
     def weigh(self) -> None:
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
-        for name, cell in self.layout.items():
-            if cell.weights_of is not None and name not in self.state:
-                self.state[name] = self.state[cell.weights_of].double()
+        state = self.state
+        self.state = {
+            name: state[name] if name in state else state[str(cell.weights_of)].double()
+            for name, cell in self.layout.items()
+        }
 
     @property
     def weighted(self) -> bool:
@@ -93,7 +96,7 @@ class Accumulator(Generic[B]):
         """
         others = list(others)
         for other in others:
-            self._same_digest("merge_state", other.digest, other.config)
+            self._same_digest("merge_state", other.digest, other._config_text())
         for other in others:
             if other.weighted:
                 self.weigh()
@@ -114,8 +117,8 @@ class Accumulator(Generic[B]):
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
         cells = {name: t.clone() for name, t in self.state.items()}
-        config = json.dumps(self.config, sort_keys=True)
-        return {"digest": self.digest, "config": config, "updates": self.updates, "cells": cells}
+        config, updates = self._config_text(), self.updates
+        return {"digest": self.digest, "config": config, "updates": updates, "cells": cells}
 
     @_outside_inference
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -130,18 +133,25 @@ class Accumulator(Generic[B]):
                 "state_dict", "a mapping made by state_dict()", _keys(state), "Load the state of a metric."
             )
         self._same_digest("state_dict", state["digest"], state.get("config"))
-        names = [name for name, cell in self.layout.items() if cell.weights_of is None or name in cells]
+        updates = state.get("updates")
+        if type(updates) is not int or updates < 0:
+            raise StateError("state_dict['updates']", "a whole number of 0 or more", repr(updates), DAMAGED)
+        weights = {name for name, cell in self.layout.items() if cell.weights_of is not None}
+        names = [name for name in self.layout if name not in weights or weights & cells.keys()]
         for name in names:
             _possible(name, self.layout[name], cells.get(name))
         self.state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
-        self.updates = int(state.get("updates", 0))
+        self.updates = updates
+
+    def _config_text(self) -> str:
+        return json.dumps(self.config, sort_keys=True)
 
     def _same_digest(self, name: str, digest: object, config: object) -> None:
         if digest != self.digest:
             raise StateError(
                 name,
-                f"the configuration {json.dumps(self.config, sort_keys=True)}",
-                config if isinstance(config, str) else json.dumps(config, sort_keys=True),
+                f"the configuration {self._config_text()} with digest {self.digest}",
+                f"{config} with digest {digest}",
                 "Build both metrics with the same arguments and the same version of ptmetrics.",
             )
 
@@ -156,11 +166,13 @@ def _keys(state: object) -> str:
 
 
 def _possible(name: str, cell: Cell, value: object) -> None:
-    cure = "The file is damaged or was written by something else: use another checkpoint."
-    rule = f"a tensor {cell.dtype} of shape {cell.shape}"
+    name, rule = f"state_dict[{name!r}]", f"a tensor {cell.dtype} of shape {cell.shape}"
     if not isinstance(value, Tensor):
-        raise StateError(f"state_dict[{name!r}]", rule, type(value).__name__, cure)
+        raise StateError(name, rule, type(value).__name__, DAMAGED)
     if value.dtype != cell.dtype or tuple(value.shape) != cell.shape:
-        raise StateError(f"state_dict[{name!r}]", rule, f"{value.dtype} of shape {tuple(value.shape)}", cure)
-    if cell.dtype == torch.int64 and bool((value < 0).any()):
-        raise StateError(f"state_dict[{name!r}]", "counts of 0 or more", f"{int(value.min())}", cure)
+        raise StateError(name, rule, f"{value.dtype} of shape {tuple(value.shape)}", DAMAGED)
+    if bool((value != value).any()):  # noqa: PLR0124 — NaN is what differs from itself
+        raise StateError(name, "sums that are numbers", "nan", DAMAGED)
+    counts = cell.dtype == torch.int64 or cell.weights_of is not None
+    if counts and bool((value < 0).any()):
+        raise StateError(name, "counts of 0 or more", f"{value.min().item()}", DAMAGED)

@@ -143,10 +143,10 @@ class CheckpointData(TypedDict):
 
 
 class EndData(TypedDict):
-    """Why the attempt ended: "completed", "early stopping", "interrupted" or "error: …"."""
+    """Why the attempt ended: "completed", "early stopping", "interrupted", "error: …"; `epochs` is None if unknown."""
 
     reason: str
-    epochs: int
+    epochs: int | None
     stopping: str | None
 
 

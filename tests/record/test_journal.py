@@ -261,6 +261,7 @@ journal.append("note", {"code": "parent", "message": "before"})
 ready_r, ready_w = os.pipe()
 done_r, done_w = os.pipe()
 pid = os.fork()
+os.close(done_w if pid == 0 else ready_w)  # whoever dies lets the other go on
 if pid == 0:
     for _ in range(2):
         journal.append("note", {"code": "child", "message": "never"}, sync=True)
@@ -281,7 +282,7 @@ os.waitpid(pid, 0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_neither_writes_nor_holds_the_lock(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FORKED, str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", FORKED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
     assert messages(tmp_path) == ["before", "after"]
     assert done.stderr.count("belongs to the process that opened it") == 1

@@ -114,10 +114,15 @@ def test_a_record_of_another_run_is_left_out() -> None:
 def test_a_line_over_the_limit_is_skipped_and_located(extra: int) -> None:
     limit = max(map(len, LINES)) - 1
     long = b"x" * (limit + extra) + b"\n"
-    records, problems = read(LINES[0] + long + b"".join(LINES[1:]), limit=limit)
+    records, problems = read(LINES[0] + long + b"bad\n" + b"".join(LINES[1:]), limit=limit)
     assert messages(records) == NAMES
-    reason = "longer than the limit for one line" if extra else "torn or foreign: no checksum at its end"
-    assert problems == [Problem("journal-rank0.jsonl", 2, start_of(1), reason)]
+    bad = "torn or foreign: no checksum at its end"
+    assert problems == [
+        Problem(
+            "journal-rank0.jsonl", 2, start_of(1), "longer than the limit for one line" if extra else bad
+        ),
+        Problem("journal-rank0.jsonl", 3, start_of(1) + len(long), bad),
+    ]
 
 
 @pytest.mark.fault(46)

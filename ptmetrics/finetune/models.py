@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -111,20 +112,34 @@ def _refuse(path: Path, trouble: str, keys: Collection[str]) -> None:
         raise StateError(str(path), "the weights of this model", f"{len(keys)} {trouble}: {shown}", cure)
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    cure = 'Give a file that torch.save(model.state_dict(), path) wrote, or set weights = "none".'
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a file of `torch.save`: tensors, numbers, texts and containers; no pickled code is run.
+
+    Raises:
+        StateError: If it cannot be read, holds anything else, or is no mapping at its top.
+    """
+    cure = "Give a file that torch.save(model.state_dict(), path) wrote."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file can fail in any way, none of which runs its code
+    except Exception as error:  # a damaged or hostile file can fail in any way; none of them has run its code
         reason = str(error).partition("\n")[0]
         got = f"one that cannot be read safely ({type(error).__name__}: {reason[:120]})"
         raise StateError(str(path), "a file of tensors only", got, cure) from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise StateError(str(path), "a state dict", f"a {type(content).__name__} of other things", cure)
+    if not isinstance(content, Mapping):
+        raise StateError(str(path), "a state dict", f"a {type(content).__name__}", cure)
     return dict(content)
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    content = read_checkpoint(path)
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content = dict(content[key])
+    others = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        cure = 'Save model.state_dict(), bare or under "model" or "state_dict".'
+        raise StateError(str(path), "a state dict of tensors", f"something else under {others[0]!r}", cure)
+    return content
 
 
 def _torchvision_model(name: str, *, published: bool) -> nn.Module:

@@ -37,11 +37,11 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
     Args:
         num_classes: C, 2 to 4096.
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
-        topk: The k of top-k accuracy; 1 is `accuracy` itself.
+        topk: The k of top-k accuracy; 1 is `accuracy` itself, and all there is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
         absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
-            `zero_division`).
+            `zero_division`, 0 to 1 or NaN).
         device: Where to count.
 
     Raises:
@@ -61,8 +61,9 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
         absent: float = math.nan,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check(num_classes, inputs, topk, class_names)
-        self.class_names = tuple(map(str, class_names or range(num_classes)))
+        _check(num_classes, inputs, topk)
+        _check_options(num_classes, ignore_index, class_names, absent)
+        self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
         self.absent = float(absent)
         self._spec = ClassSpec(num_classes, inputs, ignore_index)
         self._ks = tuple(k for k in topk if k > 1)
@@ -125,9 +126,7 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
         named |= {"balanced_accuracy": m.macro(t, defined_recall)}
         for metric in ("precision", "recall"):
             # With one label a row every micro average is the accuracy, and so is the weighted recall.
-            share = (
-                accuracy if metric == "recall" and math.isnan(self.absent) else m.weighted(t, each[metric])
-            )
+            share = accuracy if metric == "recall" else m.weighted(t, each[metric])
             named |= {f"{metric}/macro": m.macro(t, each[metric]), f"{metric}/micro": accuracy}
             named |= {f"{metric}/weighted": share}
         named |= {"f1/macro": m.f1_macro(t), "f1/micro": accuracy, "f1/weighted": m.f1_weighted(t)}
@@ -137,22 +136,34 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
         return named
 
 
-def _check(num_classes: int, inputs: str, topk: Sequence[int], class_names: Sequence[str] | None) -> None:
-    if (
-        isinstance(num_classes, bool)
-        or not isinstance(num_classes, int)
-        or not 2 <= num_classes <= MAX_CLASSES
-    ):
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _check(num_classes: int, inputs: str, topk: Sequence[int]) -> None:
+    if not _whole(num_classes, 2, MAX_CLASSES):
         raise ConfigError("num_classes", f"a whole number from 2 to {MAX_CLASSES}", repr(num_classes),
                           "Pass the number of outputs of the model's last layer.")  # fmt: skip
     if inputs not in KINDS:
         raise ConfigError("inputs", f"one of {', '.join(KINDS)}", repr(inputs),
                           "Say what the model returns; it is never guessed.")  # fmt: skip
-    if not all(isinstance(k, int) and 1 <= k <= num_classes for k in topk):
-        raise ConfigError(
-            "topk", f"whole numbers from 1 to {num_classes}", repr(tuple(topk)), "Pass topk=(1, 5)."
-        )
+    if not isinstance(topk, Sequence) or not all(_whole(k, 1, num_classes) for k in topk):
+        raise ConfigError("topk", f"whole numbers from 1 to {num_classes}", repr(topk), "Pass topk=(1, 5).")
+    if inputs == "labels" and any(k > 1 for k in topk):
+        raise ConfigError("topk", '(1,) beside inputs="labels"', repr(topk),
+                          "Labels have no ranks: pass scores to the metric, or leave topk out.")  # fmt: skip
+
+
+def _check_options(
+    num_classes: int, ignore_index: int | None, class_names: Sequence[str] | None, absent: float
+) -> None:
+    if ignore_index is not None and not _whole(ignore_index, -(2**63), 2**63 - 1):
+        raise ConfigError("ignore_index", "a whole number or None", repr(ignore_index),
+                          "Pass the target value to leave out, such as -100.")  # fmt: skip
     if class_names is not None and len(class_names) != num_classes:
         raise ConfigError(
             "class_names", f"{num_classes} names", f"{len(class_names)}", "Pass one name a class."
         )
+    if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
+        raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent),
+                          "NaN leaves the class out of averages, 0 and 1 count it so.")  # fmt: skip

@@ -14,7 +14,7 @@ def is_tensor(name: str, value: object) -> None:
 def class_indices(name: str, value: Tensor, like: tuple[int, ...], of: str) -> None:
     """Refuse class labels that are not signed integers of the shape `like`, which `of` explains."""
     rule, fact = f"int64 of shape {like} {of}", f"{_dtype(value)} of shape {tuple(value.shape)}"
-    if value.dtype.is_floating_point or not value.dtype.is_signed:
+    if value.dtype.is_floating_point or value.dtype.is_complex or not value.dtype.is_signed:
         raise DtypeError(name, rule, fact, _label_cure(name, value, like))
     if tuple(value.shape) != like:
         raise ShapeError(name, rule, fact, _label_cure(name, value, like))

@@ -30,12 +30,11 @@ KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
 
 @dataclass(frozen=True)
 class ClassSpec:
-    """How to read a batch: number of classes, kind of scores, class to ignore, the k of top-k."""
+    """How to read a batch: number of classes, kind of scores, class to ignore."""
 
     num_classes: int
     inputs: Inputs = "logits"
     ignore_index: int | None = None
-    topk: tuple[int, ...] = (1,)
 
 
 @dataclass
@@ -73,9 +72,8 @@ def read_batch(
     Raises:
         ShapeError, DtypeError, DeviceError: Before anything is counted.
     """
-    preds, target = preds.detach(), target.detach()
     _check(spec, home, preds, target, weight)
-    target = target.reshape(-1).long()
+    preds, target = preds.detach(), target.detach().reshape(-1).long()
     in_range = (target >= 0) & (target < spec.num_classes)
     bad_target, usable = ~in_range, in_range
     if spec.ignore_index is not None:
@@ -107,8 +105,8 @@ def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight:
     checks.is_tensor("preds", preds)
     checks.is_tensor("target", target)
     if spec.inputs == "labels":
-        checks.class_indices("preds", preds, tuple(preds.shape), 'for inputs="labels"')
-        like = tuple(preds.shape)
+        like = min(tuple(preds.shape), tuple(target.shape), key=len)  # the longer one has scores or one-hot rows
+        checks.class_indices("preds", preds, like, 'for inputs="labels"')
     else:
         checks.class_scores(preds, spec.num_classes)
         like = (preds.shape[0], *preds.shape[2:])

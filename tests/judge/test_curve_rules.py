@@ -75,6 +75,12 @@ def test_a_rise_with_a_rising_training_loss_is_not_overfitting() -> None:
     assert rising_loss(RISING, FALLING[::-1], Thresholds()) is None
 
 
+def test_a_high_end_without_a_trend_is_no_rise() -> None:
+    val = np.array([2.0, 1.5, 1.2, 1.1, 1.05, 1.04, 1.03, 1.02, 1.01, 1.0, 1.0, 1.3, 1.25, 1.28, 1.2])
+    assert rising_loss(val, -np.arange(15.0), Thresholds()) is None
+    assert rising_loss(np.sort(val[9:]).repeat(2), -np.arange(12.0), Thresholds()) is not None
+
+
 @pytest.mark.parametrize("val", [[0.0, 0.0, 0.1, 0.2], [-1.0, -2.0, -1.0, -0.5], [1.0, 2.0]])
 def test_a_relative_rise_over_nothing_or_of_two_epochs_is_not_judged(val: list[float]) -> None:
     assert rising_loss(np.array(val), -np.arange(len(val), dtype=float), Thresholds()) is None

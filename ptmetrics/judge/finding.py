@@ -128,7 +128,8 @@ class Criterion(Plain):
     reason: str | None = None
 
     def __str__(self) -> str:
-        head = f"{self.name} {self.value:.4g} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
+        value = "undefined" if isnan(self.value) else f"{self.value:.4g}"
+        head = f"{self.name} {value} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
         more = f", settled by about {self.needed_n} samples in all" if self.needed_n else ""
         why = f" ({self.reason})" if self.reason else ""
         return f"{head}: {self.rule} {self.threshold:.4g} {self.state}{more}{why}"

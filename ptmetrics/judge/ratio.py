@@ -45,11 +45,8 @@ class Ratio(Plain):
     def __str__(self) -> str:
         if not isnan(self.value):
             return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
-        if self.censored == "second":
-            return f"below {self.high:.3g} (the second never got there)"
-        if self.censored == "first":
-            return f"above {self.low:.3g} (the first never got there)"
-        return "unknown (neither got there)"
+        bounds = [f"above {self.low:.3g}"] * (self.low > 0) + [f"below {self.high:.3g}"] * (self.high < inf)
+        return f"{' and '.join(bounds) or 'unknown'} ({_CENSORED.get(self.censored or 'both')})"
 
 
 def ratio_of(first: Sequence[Span], second: Sequence[Span]) -> Ratio:
@@ -85,9 +82,9 @@ def ratio_of(first: Sequence[Span], second: Sequence[Span]) -> Ratio:
 
 
 _CENSORED: dict[Censored, str] = {
-    "first": "the first never reached the target in all its runs",
-    "second": "the second never reached the target in all its runs",
-    "both": "neither reached the target in all its runs",
+    "first": "a run of the first arm never reached the target",
+    "second": "a run of the second arm never reached the target",
+    "both": "runs of both arms never reached the target",
 }
 
 

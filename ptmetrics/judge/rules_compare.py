@@ -73,8 +73,8 @@ def compare_notes(ratio: Ratio, final: Estimate, same: bool | None) -> Iterator[
     """What limits a comparison, in words."""
     if ratio.censored == "second" and 0 < ratio.high < inf:
         bound = f"at least {100 * (1 - ratio.high):.0f} % less" if ratio.high < 1 else "not shown to be less"
-        yield f"Training time is {bound}: the second arm never reached the target in all its runs."
-    if ratio.reason:
+        yield f"The first arm's training time is {bound}: {ratio.reason}."
+    elif ratio.reason:
         yield f"Time ratio: {ratio.reason}."
     if same is None:
         yield "Whether both arms saw the same validation data is not recorded."

@@ -116,6 +116,15 @@ def test_a_fine_tune_that_never_got_there_gives_a_lower_bound() -> None:
     assert (ratio.low, ratio.high, ratio.censored) == (0.9, math.inf, "first")
 
 
+def test_a_censored_ratio_prints_the_bounds_that_it_has() -> None:
+    reached, missed = Span(10, 20), Span(100, math.inf)
+    assert (
+        str(ratio_of([reached], [missed])) == "below 0.2 (a run of the second arm never reached the target)"
+    )
+    assert str(ratio_of([missed], [reached])) == "above 5 (a run of the first arm never reached the target)"
+    assert str(ratio_of([missed], [missed])) == "unknown (runs of both arms never reached the target)"
+
+
 def test_two_that_never_got_there_say_nothing() -> None:
     ratio = ratio_of([Span(90, math.inf)], [Span(60, math.inf)])
     assert (ratio.low, ratio.high, ratio.censored) == (0.0, math.inf, "both")

@@ -24,22 +24,29 @@ def write_steps(path: Path, lines: int, *, every: int) -> None:
                 file.write(line(seq, "epoch", epoch(seq // every, val__accuracy=0.5)))
 
 
-@pytest.mark.slow
-@pytest.mark.fault(46)
-def test_200_000_lines_are_read_in_24_mib_whatever_the_size_of_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "journal-rank0.jsonl"
-    write_steps(path, 200_000, every=1000)
-    assert path.stat().st_size > 24 * MIB
+def read_peak(path: Path, lines: int) -> int:
+    write_steps(path, lines, every=1000)
     tracemalloc.start()
     try:
         run = read_run(path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert [data["epoch"] for data in run.epochs] == list(range(200))
-    assert (len(run.notes), run.left_out) == (MAX_KEPT, {"notes": 199_800 - MAX_KEPT})
+    epochs = lines // 1000
+    assert [data["epoch"] for data in run.epochs] == list(range(epochs))
+    assert (len(run.notes), run.left_out) == (MAX_KEPT, {"notes": lines - epochs - MAX_KEPT})
     assert run.problems == []
-    assert peak < 24 * MIB
+    return peak
+
+
+@pytest.mark.slow
+@pytest.mark.fault(46)
+def test_reading_takes_8_mib_and_three_times_the_lines_take_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "journal-rank0.jsonl"
+    short, long = read_peak(path, 20_000), read_peak(path, 60_000)
+    assert path.stat().st_size > 8 * MIB
+    assert long < 8 * MIB
+    assert long < short + MIB / 4  # 40 epochs of one score each
 
 
 @pytest.mark.fault(46)

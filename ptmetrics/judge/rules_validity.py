@@ -86,7 +86,7 @@ def metric_faults(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield Finding(
             "metric-faults",
             "undetermined",
-            f"{len(listed)} kinds of fault were counted, first: {listed[0]}.",
+            f"{len(listed)} kinds of fault were counted, first: {listed[0].rstrip('.')}.",
             {"faults": listed[:_SHOWN], "count": len(listed)},
             "Mend the data or the call that the message names, and run again.",
         )

@@ -57,7 +57,7 @@ def _kind(name: str) -> Callable[..., Any]:
             f"Did you mean {' or '.join(near)}?" if near else "torchvision.datasets lists them; case counts."
         )
         raise ConfigError(
-            "name", "digits, glyphs, imagefolder or a data set of torchvision", repr(name), cure
+            "data name", "digits, glyphs, imagefolder or a data set of torchvision", repr(name), cure
         )
     kind: Callable[..., Any] = getattr(datasets, name)
     parameters = inspect.signature(kind).parameters.values()
@@ -65,7 +65,7 @@ def _kind(name: str) -> Callable[..., Any]:
     more = [parameter for parameter in more if parameter not in _GIVEN]
     if more:
         raise ConfigError(
-            "name", "a data set that needs a folder only", f"{name}, which needs {more[0]}", _OTHER
+            "data name", "a data set that needs a folder only", f"{name}, which needs {more[0]}", _OTHER
         )
     return kind
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
     from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
+    from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
 
@@ -30,6 +31,7 @@ _HOME = {
     "Monitor": "loop.monitor",
     "MulticlassMetrics": "scores.multiclass_metrics",
     "PtmetricsError": "errors",
+    "RegressionMetrics": "scores.regression_metrics",
     "Score": "scores.score",
     "Scores": "scores.score",
     "read_history": "record.history",
@@ -44,6 +46,7 @@ __all__ = [
     "Monitor",
     "MulticlassMetrics",
     "PtmetricsError",
+    "RegressionMetrics",
     "Score",
     "Scores",
     "__version__",

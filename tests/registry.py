@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from hypothesis import settings
 from oracles import Batch, multiclass_per_class, multiclass_rows, multiclass_scores
+from regression_cases import regression_batch, regression_oracle
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics
+from ptmetrics import MulticlassMetrics, RegressionMetrics
 from ptmetrics.scores.task import TaskMetrics
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
@@ -97,9 +98,23 @@ def multiclass_case(name: str, **config: Any) -> MetricCase:
     )
 
 
+def regression_case(name: str, **config: Any) -> MetricCase:
+    """A case of `RegressionMetrics`."""
+    outputs = config.get("num_outputs", 1)
+    return MetricCase(
+        name,
+        lambda **changes: RegressionMetrics(**(config | changes)),
+        partial(regression_batch, outputs),
+        partial(regression_oracle, config),
+        {"num_outputs": outputs + 1},
+    )
+
+
 CASES = (
     multiclass_case("multiclass-logits", num_classes=4, inputs="logits", topk=(1, 2, 3), ignore_index=-100),
     multiclass_case("multiclass-probs", num_classes=5, inputs="probs", topk=(2,), absent=0.0),
     multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),
     multiclass_case("multiclass-binary", num_classes=2, inputs="logits", ignore_index=0),
+    regression_case("regression"),
+    regression_case("regression-outputs", num_outputs=3, quantiles=(0.25,)),
 )

@@ -67,10 +67,15 @@ class Score(float):
     def __str__(self) -> str:
         if self.reason:
             return f"nan ({self.reason})"
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] n={self.n}"
+        return f"{number(self)} [{number(self.low)}, {number(self.high)}] n={self.n}"
 
     def __repr__(self) -> str:
         return f"Score({self})"
+
+
+def number(value: float) -> str:
+    """Four digits after the point, or four in all for what is tiny or huge: errors come in any unit."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def _rebuild(value: float, fields: dict[str, Any]) -> Score:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ptmetrics.scores.score import number
+
 if TYPE_CHECKING:
     from ptmetrics.scores.score import Scores
 
@@ -39,19 +41,34 @@ def classification_report(scores: Scores, digits: int = 2) -> str:
 
 def intervals_table(scores: Scores) -> str:
     """One line a score: value, 95 % interval, n and how the interval was made."""
-    width = max(len(name) for name in scores)
-    lines = [f"{'':<{width}}   value   95 % interval          n  method"]
-    for name, s in scores.items():
-        if s.reason:
-            lines.append(f"{name:<{width}}     nan   {s.reason}")
-        else:
-            lines.append(f"{name:<{width}}  {s:.4f}   [{s.low:.4f}, {s.high:.4f}]  {s.n:>6}  {s.method}")
+    shown = {name: (number(s), f"[{number(s.low)}, {number(s.high)}]") for name, s in scores.items()}
+    width, value_width, ends_width = (max(map(len, c)) for c in (shown, *zip(*shown.values(), strict=True)))
+    head = f"{'':<{width}}  {'value':>{value_width}}   {'95 % interval':<{ends_width}}  {'n':>6}  method"
+    lines = [head]
+    for name, (value, ends) in shown.items():
+        s = scores[name]
+        rest = s.reason or f"{ends:<{ends_width}}  {s.n:>6}  {s.method}"
+        lines.append(f"{name:<{width}}  {value:>{value_width}}   {rest}")
     return "\n".join(lines) + "\n"
+
+
+def outputs_table(scores: Scores) -> str:
+    """One line a score, one column an output of a regression."""
+    cells = {name: [number(s) for s in values] for name, values in scores.per_class.items()}
+    width = max(map(len, cells))
+    columns = [scores.class_names, *cells.values()]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    rows = [("", scores.class_names), *cells.items()]
+    return "".join(
+        f"{name:<{width}}" + "".join(f"  {c:>{w}}" for c, w in zip(row, widths, strict=True)) + "\n"
+        for name, row in rows
+    )
 
 
 def scores_text(scores: Scores) -> str:
     """What `print(scores)` shows."""
-    parts = [classification_report(scores)] if scores.per_class else []
+    table = classification_report if "support" in scores.per_class else outputs_table
+    parts = [table(scores)] if scores.per_class else []
     parts.append(intervals_table(scores))
     parts += [f"{fault['message']}\n" for fault in scores.faults.values()]
     return "\n".join(parts)

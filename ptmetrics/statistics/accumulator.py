@@ -117,8 +117,8 @@ class Accumulator(Generic[B]):
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
         cells = {name: t.clone() for name, t in self.state.items()}
-        config, updates = self._config_text(), self.updates
-        return {"digest": self.digest, "config": config, "updates": updates, "cells": cells}
+        counted = {"updates": self.updates, "weighted": self.weighted, "cells": cells}
+        return {"digest": self.digest, "config": self._config_text()} | counted
 
     @_outside_inference
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -137,7 +137,8 @@ class Accumulator(Generic[B]):
         if type(updates) is not int or updates < 0:
             raise StateError("state_dict['updates']", "a whole number of 0 or more", repr(updates), DAMAGED)
         weights = {name for name, cell in self.layout.items() if cell.weights_of is not None}
-        names = [name for name in self.layout if name not in weights or weights & cells.keys()]
+        weighted = weights & cells.keys() or state.get("weighted")
+        names = [name for name in self.layout if name not in weights or weighted]
         for name in names:
             _possible(name, self.layout[name], cells.get(name))
         self.state = {name: cells[name].detach().to(self.device, copy=True) for name in names}

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ptmetrics.statistics import joint_moments
+
 State = dict[str, Tensor]
 NEVER = torch.iinfo(torch.int64).max  # the identity of "min": no step reaches it
 
@@ -21,12 +23,12 @@ class Cell:
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.int64
-    merge: Literal["sum", "min", "max"] = "sum"
+    merge: Literal["sum", "min", "max", "moments"] = "sum"
     weights_of: str | None = None
 
     def identity(self, device: torch.device) -> Tensor:
         """The tensor that changes nothing when merged, on `device`."""
-        if self.merge == "sum":
+        if self.merge in ("sum", "moments"):
             return torch.zeros(self.shape, dtype=self.dtype, device=device)
         extreme: float = NEVER if self.merge == "min" else 0
         if self.dtype.is_floating_point:
@@ -38,6 +40,7 @@ _MERGE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sum": Tensor.add_,
     "min": lambda mine, other: mine.copy_(torch.minimum(mine, other)),
     "max": lambda mine, other: mine.copy_(torch.maximum(mine, other)),
+    "moments": joint_moments.merge_,
 }
 
 

@@ -1,5 +1,6 @@
 """What can be checked on the host at once, from shapes, dtypes and devices, without looking at a value."""
 
+import torch
 from torch import Tensor
 
 from ptmetrics.errors import DeviceError, DtypeError, ShapeError
@@ -37,13 +38,18 @@ def class_scores(value: Tensor, num_classes: int) -> None:
         )
 
 
-def row_weights(value: Tensor, like: tuple[int, ...]) -> None:
-    """Refuse weights that are not real numbers of the target's shape `like`."""
+def real_numbers(name: str, value: Tensor) -> None:
+    """Refuse what is neither floating point nor whole numbers."""
+    if value.dtype.is_complex or value.dtype == torch.bool:
+        fact = f"{_dtype(value)} of shape {tuple(value.shape)}"
+        raise DtypeError(name, "floating point or whole numbers", fact, f"Pass {name}.float().")
+
+
+def row_weights(value: Tensor, like: tuple[int, ...], of: str = "of the target's shape") -> None:
+    """Refuse weights that are not real numbers of the shape `like`, which `of` explains."""
     if value.dtype.is_complex or tuple(value.shape) != like:
         fact = f"{_dtype(value)} of shape {tuple(value.shape)}"
-        raise ShapeError(
-            "sample_weight", f"real numbers of the target's shape {like}", fact, "Pass one weight a target."
-        )
+        raise ShapeError("sample_weight", f"real numbers {of} {like}", fact, "Pass one weight a target.")
 
 
 def together(home: Tensor, **others: Tensor) -> None:

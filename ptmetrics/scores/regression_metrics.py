@@ -1,0 +1,110 @@
+"""`RegressionMetrics`: the public face of regression."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ptmetrics.errors import ConfigError
+from ptmetrics.scores import regression as r
+from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.score import Scores
+from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.statistics.accumulator import Statistic
+from ptmetrics.statistics.faults import FaultLedger
+from ptmetrics.statistics.magnitude import MagnitudeHistogram
+from ptmetrics.statistics.regression import KINDS, PointBatch, Residuals, read_points
+
+SCORES = {
+    "mse": r.mse,
+    "rmse": r.rmse,
+    "mae": r.mae,
+    "r2": r.r2,
+    "explained_variance": r.explained_variance,
+    "pearson": r.pearson,
+    "bias": r.bias,
+    "max_error": r.max_error,
+}
+
+
+class RegressionMetrics(TaskMetrics[PointBatch]):
+    """MSE, RMSE, MAE, R², explained variance, Pearson, bias, largest error and quantiles of |error| in one pass.
+
+    `update(preds, target)` takes floating point or whole numbers of shape (N, D), or (N,) where D is 1, and
+    weights of shape (N,). Sums are kept in float64 about the running mean, so that R² is right for values near
+    1e6 or in half precision. A row with a NaN or infinite value in any output is refused, counted and reported
+    in `scores.faults`; a row of weight 0 is as if it were not there.
+
+    With several outputs `scores.per_class` holds one value an output, and the named scores are uniform means over
+    the outputs, as in scikit-learn (`max_error`: the largest). Errors are prediction − target, in the target's
+    unit.
+
+    Args:
+        num_outputs: D, the number of values a row.
+        quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is always there as
+            `median_absolute_error`.
+        names: One name an output.
+        device: Where to count.
+
+    Raises:
+        ConfigError: If an argument cannot work.
+    """
+
+    task = "regression"
+
+    def __init__(
+        self,
+        *,
+        num_outputs: int = 1,
+        quantiles: Sequence[float] = (0.5, 0.9, 0.95),
+        names: Sequence[str] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        _check(num_outputs, quantiles, names)
+        self.class_names = tuple(map(str, names or (range(num_outputs) if num_outputs > 1 else ())))
+        self.quantiles = tuple(map(float, quantiles))
+        self._ledger = FaultLedger(KINDS)
+        statistics: list[Statistic[PointBatch]] = [
+            Residuals(num_outputs),
+            MagnitudeHistogram(num_outputs),
+            self._ledger,
+        ]
+        super().__init__(statistics, {"num_outputs": num_outputs}, device)
+
+    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> PointBatch:
+        home, outputs = self._counts.state["largest"], self._counts.config["num_outputs"]
+        return read_points(outputs, home, preds, target, weight=weight, step=self._counts.updates)
+
+    @torch.no_grad()
+    def compute(self) -> Scores:
+        """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
+        state = self._counts.state
+        each = self._each(r.Residue.of(state))
+        named = {name: r.worst(e) if name == "max_error" else r.average(e) for name, e in each.items()}
+        columns = {f"output:{name}": e for name, e in each.items()} if self.class_names else {}
+        extra = {name: state[name] for name in ("fault_count", "fault_first_step")}
+        values, extra = to_host(named | columns, extra | {"n": state["magnitude"][0].sum()})
+        return Scores(
+            {name: values[name][0] for name in named},
+            task=self.task,
+            n=int(extra["n"]),
+            per_class={name.removeprefix("output:"): values[name] for name in columns},
+            class_names=self.class_names,
+            faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
+        )
+
+    def _each(self, residue: r.Residue) -> dict[str, Estimate]:
+        each = {name: score(residue) for name, score in SCORES.items()}
+        each["median_absolute_error"] = r.quantile(residue, 0.5)
+        return each | {f"absolute_error/p{100 * q:g}": r.quantile(residue, q) for q in self.quantiles}
+
+
+def _check(num_outputs: int, quantiles: Sequence[float], names: Sequence[str] | None) -> None:
+    if isinstance(num_outputs, bool) or not isinstance(num_outputs, int) or num_outputs < 1:
+        raise ConfigError("num_outputs", "a whole number of 1 or more", repr(num_outputs),
+                          "Pass the number of values that the model predicts for a row.")  # fmt: skip
+    if not all(0 < q < 1 for q in quantiles):
+        raise ConfigError("quantiles", "numbers between 0 and 1", repr(tuple(quantiles)),
+                          "Pass quantiles=(0.5, 0.9).")  # fmt: skip
+    if names is not None and len(names) != num_outputs:
+        raise ConfigError("names", f"{num_outputs} names", f"{len(names)}", "Pass one name an output.")

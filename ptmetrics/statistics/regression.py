@@ -1,0 +1,126 @@
+"""A batch of real-valued predictions, read once: errors, predictions, targets, and what is left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptmetrics.errors import ShapeError
+from ptmetrics.statistics import checks
+from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
+from ptmetrics.statistics.joint_moments import SIZE, add_points_
+
+LIMIT = 1e70  # so that no sum of fourth powers overflows
+BAD_PREDICTION = FaultKind(
+    "prediction-not-finite", "row with a prediction that is NaN, infinite or beyond 1e70, refused"
+)
+BAD_VALUE = FaultKind("target-not-finite", "row with a target that is NaN, infinite or beyond 1e70, refused")
+KINDS = (BAD_PREDICTION, BAD_VALUE, BAD_WEIGHT)
+ROWS_AT_ONCE = 1 << 16  # bounds the memory that an update takes for a moment
+
+
+@dataclass
+class PointBatch:
+    """A checked batch of `rows` rows and D outputs; device tensors."""
+
+    points: Tensor  # float64 (D, 3, rows): error (prediction − target), prediction, target; 0 if not counted
+    magnitude: Tensor  # float64 (D, rows): |error|
+    counted: Tensor  # bool (rows,): not refused, and of a weight above 0
+    weight: Tensor  # float64 (rows,), 0 where not counted
+    square: Tensor  # its square; the same tensor where no weights were given
+    fault_masks: tuple[Tensor, ...]
+    step: int
+
+
+def read_points(
+    outputs: int, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
+) -> PointBatch:
+    """Check on the host what a shape tells, on the device what a value tells; no host sync.
+
+    Args:
+        outputs: D, the number of values a row.
+        home: Any state tensor, for its device.
+        preds: Real numbers of shape (N, D), or (N,) where D is 1.
+        target: Likewise.
+        weight: Non-negative weights of shape (N,), or None.
+        step: Number of this update, for the fault ledger.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: Before anything is counted.
+    """
+    _check(outputs, home, preds, target, weight)
+    preds, target = (value.reshape(-1, outputs).mT for value in (preds, target))
+    points = torch.stack((_error(preds, target), preds.double(), target.double()), 1)
+    fits = (points[:, 1:].abs() <= LIMIT).all(0)  # NaN fits nothing
+    usable = fits.all(0)
+    bad_weight = torch.zeros_like(usable)
+    counted = usable
+    if weight is not None:
+        weight = weight.detach().double()
+        bad_weight = usable & ~((weight >= 0) & (weight < torch.inf))
+        counted = usable & ~bad_weight & (weight > 0)
+        weight = torch.where(counted, weight, 0.0)
+    points = torch.where(counted, points, 0.0)
+    ones = counted.double() if weight is None else weight
+    masks = (*(~fits).unbind(), bad_weight)
+    square = ones if weight is None else weight * weight
+    return PointBatch(points, points[:, 0].abs(), counted, ones, square, masks, step)
+
+
+def _error(preds: Tensor, target: Tensor) -> Tensor:
+    """Prediction minus target in float64; whole numbers are subtracted as such, exact beyond 2⁵³ too."""
+    if not preds.dtype.is_floating_point and not target.dtype.is_floating_point:
+        return (preds.long() - target.long()).double()
+    return preds.double() - target.double()
+
+
+def _check(outputs: int, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    for name, value in (("preds", preds), ("target", target)):
+        checks.is_tensor(name, value)
+        checks.real_numbers(name, value)
+    rows = preds.shape[0] if preds.ndim else 0
+    allowed = [(rows, outputs)] + ([(rows,)] if outputs == 1 else [])
+    if tuple(preds.shape) not in allowed or tuple(target.shape) not in allowed:
+        rule = " or ".join(["(N,)"] * (outputs == 1) + [f"(N, {outputs})"])
+        raise ShapeError(
+            "preds, target",
+            f"both of shape {rule}, with the same N",
+            f"preds of shape {tuple(preds.shape)}, target of shape {tuple(target.shape)}",
+            "Pass one row a sample, or build the metric with the right num_outputs.",
+        )
+    checks.together(home, preds=preds, target=target)
+    if weight is not None:
+        checks.is_tensor("sample_weight", weight)
+        checks.row_weights(weight, (rows,), "one a row, of shape")
+        checks.together(home, sample_weight=weight)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Joint moments of error, prediction and target of each output, Σ|error|, and the largest |error|."""
+
+    outputs: int
+
+    def layout(self) -> Mapping[str, Cell]:
+        """`SIZE` + 2 sums and a maximum an output, in float64."""
+        return {
+            "moments": Cell((self.outputs, SIZE), torch.float64, merge="moments"),
+            "absolute": Cell((self.outputs, 2), torch.float64),
+            "largest": Cell((self.outputs,), torch.float64, merge="max"),
+        }
+
+    def add_(self, state: State, batch: PointBatch) -> None:
+        """Add one batch, a large one in pieces."""
+        if not len(batch.counted):
+            return
+        size = max(1, ROWS_AT_ONCE // self.outputs)
+        weights = torch.split(batch.weight, size)
+        squares = weights if batch.square is batch.weight else torch.split(batch.square, size)
+        for points, weight, square in zip(torch.split(batch.points, size, -1), weights, squares, strict=True):
+            add_points_(state["moments"], points, weight, square)
+        weigh = torch.stack((batch.weight, batch.square), 1)
+        state["absolute"].add_(batch.magnitude @ weigh)
+        largest = torch.where(batch.counted, batch.magnitude, -torch.inf).amax(1)
+        state["largest"].copy_(torch.maximum(state["largest"], largest))

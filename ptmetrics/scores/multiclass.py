@@ -1,7 +1,7 @@
 """Scores of single-label classification, all from one confusion matrix: pure functions on the device."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -80,29 +80,38 @@ def class_support(t: Tally) -> Estimate:
     return Estimate(support, support, support, t.count.sum(1), "count", NO_TARGET)
 
 
-def macro(t: Tally, each: Estimate) -> Estimate:
-    """Unweighted mean over the classes where `each` is defined. MOVER interval."""
-    mean, low, high = mover(each.value, each.low, each.high, torch.ones_like(each.value))
-    return Estimate(mean, low, high, t.count.sum(), "mover", NO_CLASS)
+def precision_macro(t: Tally) -> Estimate:
+    """Unweighted mean of precision over the classes where it is defined. MOVER interval."""
+    return _macro(t, class_precision(t), axis=0)
 
 
-def weighted(t: Tally, each: Estimate) -> Estimate:
-    """Mean over the defined classes, weighted by their share of the targets. MOVER interval."""
-    mean, low, high = mover(each.value, each.low, each.high, t.weight.sum(1))
-    return Estimate(mean, low, high, t.count.sum(), "mover", NO_CLASS)
+def recall_macro(t: Tally) -> Estimate:
+    """Unweighted mean of recall over the classes where it is defined. MOVER interval."""
+    return _macro(t, class_recall(t), axis=1)
+
+
+def balanced_accuracy(t: Tally) -> Estimate:
+    """Mean recall of the classes that occur in the targets, whatever `absent` is. MOVER interval."""
+    return recall_macro(replace(t, absent=math.nan))
+
+
+def precision_weighted(t: Tally) -> Estimate:
+    """Mean of precision weighted by the targets' share, plain where all those weights are 0. Delta interval."""
+    value, low, high = delta(lambda c: _mean_precision(c, t.absent), t.weight, t.square, (0, 1))
+    return Estimate(value, low, high, t.count.sum(), "delta", NO_CLASS)
 
 
 def f1_macro(t: Tally) -> Estimate:
     """Unweighted mean of F1 over the classes where it is defined. Delta interval: class errors are shared."""
     value, low, high = delta(
-        lambda c: _mean_f1(c, torch.ones_like(c[0]), t.absent), t.weight, t.square, (0, 1)
+        lambda c: _mean_f1(c, torch.ones_like(c[..., 0]), t.absent), t.weight, t.square, (0, 1)
     )
     return Estimate(value, low, high, t.count.sum(), "delta", NO_CLASS)
 
 
 def f1_weighted(t: Tally) -> Estimate:
     """Mean of F1 weighted by the targets' share. Delta interval."""
-    value, low, high = delta(lambda c: _mean_f1(c, c.sum(1), t.absent), t.weight, t.square, (0, 1))
+    value, low, high = delta(lambda c: _mean_f1(c, c.sum(-1), t.absent), t.weight, t.square, (0, 1))
     return Estimate(value, low, high, t.count.sum(), "delta", NO_CLASS)
 
 
@@ -138,28 +147,46 @@ def _fill(values: tuple[Tensor, ...], absent: float) -> tuple[Tensor, Tensor, Te
     return tuple(torch.where(undefined, absent, v) for v in (value, low, high))  # type: ignore[return-value]
 
 
+def _macro(t: Tally, each: Estimate, axis: int) -> Estimate:
+    n = t.weight.sum(axis).square() / t.square.sum(axis)
+    return Estimate(*mover(each.value, n), t.count.sum(), "mover", NO_CLASS)
+
+
+# From here on matrices of shape (…, C, C) to values of shape (…).
+def _mean_precision(cells: Tensor, absent: float) -> Tensor:
+    return _mean(_hits(cells), cells.sum(-2), cells.sum(-1), absent)
+
+
 def _mean_f1(cells: Tensor, weight: Tensor, absent: float) -> Tensor:
-    whole = cells.sum(0) + cells.sum(1)
-    f1 = 2 * cells.diagonal() / whole
-    defined = whole > 0
+    return _mean(2 * _hits(cells), cells.sum(-2) + cells.sum(-1), weight, absent)
+
+
+def _mean(part: Tensor, whole: Tensor, weight: Tensor, absent: float) -> Tensor:
+    share, defined = part / whole, whole > 0
     if not math.isnan(absent):
-        return (torch.where(defined, f1, absent) * weight).sum() / weight.sum()
-    return torch.where(defined, f1 * weight, 0.0).sum() / torch.where(defined, weight, 0.0).sum()
+        return (torch.where(defined, share, absent) * weight).sum(-1) / weight.sum(-1)
+    weight = torch.where(defined, weight, 0.0)
+    weight = torch.where(weight.sum(-1, keepdim=True) > 0, weight, defined.double())
+    return torch.where(defined, share * weight, 0.0).sum(-1) / weight.sum(-1)
 
 
 def _mcc(cells: Tensor) -> Tensor:
     # In counts and not in shares, which would round the digits of a rare class away.
-    actual, predicted = cells.sum(1), cells.sum(0)
-    covariance = actual.sum() * cells.diagonal().sum() - actual.dot(predicted)
+    actual, predicted = cells.sum(-1), cells.sum(-2)
+    covariance = actual.sum(-1) * _hits(cells).sum(-1) - (actual * predicted).sum(-1)
     spread = _spread(actual) * _spread(predicted)
     return torch.where(spread > 0, covariance, torch.nan) / spread.sqrt()
 
 
-def _spread(margin: Tensor) -> Tensor:
-    return margin.sum().square() - margin.square().sum()
-
-
 def _kappa(cells: Tensor) -> Tensor:
-    share = cells / cells.sum()
-    chance = share.sum(1).dot(share.sum(0))
-    return (share.diagonal().sum() - chance) / (1 - chance)
+    share = cells / cells.sum((-2, -1), keepdim=True)
+    chance = (share.sum(-1) * share.sum(-2)).sum(-1)
+    return (_hits(share).sum(-1) - chance) / (1 - chance)
+
+
+def _spread(margin: Tensor) -> Tensor:
+    return margin.sum(-1).square() - margin.square().sum(-1)
+
+
+def _hits(cells: Tensor) -> Tensor:
+    return cells.diagonal(dim1=-2, dim2=-1)

@@ -88,15 +88,15 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         tally = self._tally()
-        each = {
+        named = self._named(tally)
+        state = self._counts.state
+        extra = {name: state[name] for name in ("fault_count", "fault_first_step")} | {"matrix": tally.count}
+        per_class = {
             "precision": m.class_precision(tally),
             "recall": m.class_recall(tally),
             "f1": m.class_f1(tally),
+            "support": m.class_support(tally),
         }
-        named = self._named(tally, each)
-        state = self._counts.state
-        extra = {name: state[name] for name in ("fault_count", "fault_first_step")} | {"matrix": tally.count}
-        per_class = {**each, "support": m.class_support(tally)}
         values, extra = to_host({**named, **{f"class:{k}": e for k, e in per_class.items()}}, extra)
         matrix = extra["matrix"]
         return Scores(
@@ -117,20 +117,26 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
         weight, square = (state[name][:-1].reshape(size, size) for name in ("weight", "weight_square"))
         return m.Tally(count, weight, square, self.absent)
 
-    def _named(self, t: m.Tally, each: dict[str, Estimate]) -> dict[str, Estimate]:
+    def _named(self, t: m.Tally) -> dict[str, Estimate]:
         accuracy, state = m.accuracy(t), self._counts.state
         hits = state.get("topk_weight", state.get("topk", torch.zeros(0)))
-        defined_recall = m.class_recall(m.Tally(t.count, t.weight, t.square))
         named = {"accuracy": accuracy}
-        named |= {f"top{k}_accuracy": m.top_k(t, hits[i]) for i, k in enumerate(self._ks) if len(hits)}
-        named |= {"balanced_accuracy": m.macro(t, defined_recall)}
-        for metric in ("precision", "recall"):
-            # With one label a row every micro average is the accuracy, and so is the weighted recall.
-            share = accuracy if metric == "recall" else m.weighted(t, each[metric])
-            named |= {f"{metric}/macro": m.macro(t, each[metric]), f"{metric}/micro": accuracy}
-            named |= {f"{metric}/weighted": share}
-        named |= {"f1/macro": m.f1_macro(t), "f1/micro": accuracy, "f1/weighted": m.f1_weighted(t)}
-        named |= {"mcc": m.mcc(t), "kappa": m.kappa(t)}
+        named |= {f"top{k}_accuracy": m.top_k(t, hits[i]) for i, k in enumerate(self._ks)}
+        # With one label a row every micro average is the accuracy, and so is the weighted recall.
+        named |= {
+            "balanced_accuracy": m.balanced_accuracy(t),
+            "precision/macro": m.precision_macro(t),
+            "precision/micro": accuracy,
+            "precision/weighted": m.precision_weighted(t),
+            "recall/macro": m.recall_macro(t),
+            "recall/micro": accuracy,
+            "recall/weighted": accuracy,
+            "f1/macro": m.f1_macro(t),
+            "f1/micro": accuracy,
+            "f1/weighted": m.f1_weighted(t),
+            "mcc": m.mcc(t),
+            "kappa": m.kappa(t),
+        }
         if "nll" in state:
             named["nll"] = m.mean_loss(state["nll"])
         return named

@@ -56,24 +56,29 @@ def source_weights(
         ConfigError: If there is no source task, or the cache folder cannot be written.
         DataError, DependencyError: If the source task's data cannot be had.
     """
-    if config.source is None:
-        cure = 'Add [source] with name = "glyphs", or choose other weights.'
-        raise ConfigError("source", 'a data set for weights = "source-task"', "none", cure)
-    model = replace(model, weights="none")
-    path = (
-        cache_folder()
-        / f"{config.source.name}-{model.name}-{_recipe(config.source, model, config.pretrain)[:16]}.pt"
-    )
+    source, model = _source(config), replace(model, weights="none")
+    path = source_path(config, model)
     if path.exists():
         if _is_whole(path):
             return path
         say(f"{path} is damaged; pre-training again")
     with _cache_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    content = _pretrain(config.source, model, config.pretrain, device, say)
+    content = _pretrain(source, model, config.pretrain, device, say)
     with _cache_errors(path.parent):
         replace_file(path, lambda file: torch.save(content, file))
     return path
+
+
+def source_path(config: Config, model: ModelConfig) -> Path:
+    """Where `source_weights` keeps the checkpoint, whether it is there yet or not.
+
+    Raises:
+        ConfigError: If there is no source task.
+    """
+    source = _source(config)
+    recipe = _recipe(source, replace(model, weights="none"), config.pretrain)
+    return cache_folder() / f"{source.name}-{model.name}-{recipe[:16]}.pt"
 
 
 def source_facts(path: Path) -> dict[str, float]:
@@ -88,6 +93,13 @@ def source_facts(path: Path) -> dict[str, float]:
             str(path), "a file of source_weights", "another one", "Pass the path that it returned."
         )
     return {key: float(facts[key]) for key in ("train_s", "val_accuracy")}
+
+
+def _source(config: Config) -> DataConfig:
+    if config.source is None:
+        cure = 'Add [source] with name = "glyphs", or choose other weights.'
+        raise ConfigError("source", 'a data set for weights = "source-task"', "none", cure)
+    return config.source
 
 
 def _recipe(source: DataConfig, model: ModelConfig, train: TrainConfig) -> str:

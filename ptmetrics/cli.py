@@ -144,10 +144,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from ptmetrics.judge.compare import compare
     from ptmetrics.record.find import find_runs
     from ptmetrics.show.opinion import comparison_text
     from ptmetrics.show.paint import paint_for
+    from ptmetrics.verdict.compare import compare
 
     comparison = compare(find_runs(arguments.first), find_runs(arguments.second), target=arguments.target)
     if arguments.json:
@@ -159,9 +159,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _judged(arguments: argparse.Namespace) -> Any:
-    from ptmetrics.judge.judge import judge
     from ptmetrics.record.find import find_runs
     from ptmetrics.record.reader import read_run
+    from ptmetrics.verdict.judge import judge
 
     options = {name: getattr(arguments, name) for name in ("profile", "positive", "select", "ignore")}
     for path in [run for named in arguments.runs for run in find_runs(named)]:
@@ -184,7 +184,7 @@ def _run_dict(run: Any, verdict: Any) -> dict[str, Any]:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    from ptmetrics.judge.finding import plain
+    from ptmetrics.verdict.finding import plain
 
     print(json.dumps(plain(value), indent=2))
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import DataError
-from ptmetrics.judge.finding import Verdict
-from ptmetrics.judge.judge import judge
-from ptmetrics.judge.profile import Profile, Thresholds
 from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
 from ptmetrics.scores.score import Scores
+from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import Profile, Thresholds
 
 Matrix = Sequence[Sequence[int]] | np.ndarray | Tensor
 

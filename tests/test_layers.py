@@ -17,16 +17,16 @@ ROOMS = {
     "scores": {"errors", "statistics"},
     "sync": {"errors", "statistics"},
     "record": {"errors"},
-    "judge": {"errors", "record"},
-    "matrix": {"errors", "scores", "judge"},
-    "loop": {"errors", "statistics", "scores", "sync", "record", "judge"},
-    "show": {"errors", "record", "judge"},
+    "verdict": {"errors", "record"},
+    "matrix": {"errors", "scores", "verdict"},
+    "loop": {"errors", "statistics", "scores", "sync", "record", "verdict"},
+    "show": {"errors", "record", "verdict"},
     "adapters": {"errors", "loop"},
-    "finetune": {"errors", "statistics", "scores", "sync", "record", "judge", "matrix", "loop", "show"},
-    "bench": {"errors", "statistics", "scores", "sync", "record", "judge", "matrix", "loop", "show", "finetune"},
-    "cli": {"errors", "record", "judge", "matrix", "loop", "show", "finetune", "bench"},
+    "finetune": {"errors", "statistics", "scores", "sync", "record", "verdict", "matrix", "loop", "show"},
+    "bench": {"errors", "statistics", "scores", "sync", "record", "verdict", "matrix", "loop", "show", "finetune"},
+    "cli": {"errors", "record", "verdict", "matrix", "loop", "show", "finetune", "bench"},
 }
-NO_TORCH = {"errors", "record", "judge", "show"}
+NO_TORCH = {"errors", "record", "verdict", "show"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE, MAX_FUNCTION = 250, 40
 

@@ -15,8 +15,8 @@ from typing import Any
 from ptmetrics.errors import ConfigError
 from ptmetrics.finetune.settings import ArmConfig, DataConfig, ModelConfig, TrainConfig
 from ptmetrics.finetune.tables import as_table, known_keys, read_table, typed, within
-from ptmetrics.judge.profile import profile_of
-from ptmetrics.judge.reach import Target
+from ptmetrics.verdict.profile import profile_of
+from ptmetrics.verdict.reach import Target
 
 __all__ = [
     "ArmConfig",

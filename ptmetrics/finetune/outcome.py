@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ptmetrics.finetune.experiment import Finished
-from ptmetrics.judge.compare import Comparison, compare
-from ptmetrics.judge.finding import Verdict
-from ptmetrics.judge.judge import judge
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.show.tables import confusion_table, score_table
+from ptmetrics.verdict.compare import Comparison, compare
+from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.judge import judge
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from math import isinf, isnan
 
-from ptmetrics.judge.compare import Comparison
-from ptmetrics.judge.finding import Criterion, Estimate, Finding, Verdict
-from ptmetrics.judge.ratio import Ratio
 from ptmetrics.show.paint import Paint, plain
+from ptmetrics.verdict.compare import Comparison
+from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Verdict
+from ptmetrics.verdict.ratio import Ratio
 
 MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
 STYLES = {"ready": "good", "not ready": "bad", "undetermined": "open", "invalid": "bad"}
@@ -82,8 +82,11 @@ def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:
 
 def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
     for f in findings:
-        head = f"  {paint(f.severity, SEVERITY_STYLES[f.severity])} {paint(f.code, 'strong')}: "
-        yield head + f.message
+        first, *more = _wrapped(f.message, f"  {f.severity} {f.code}: ", indent=6)
+        # Painted after wrapping: codes that cannot be seen must not count as width.
+        head = f"  {paint(f.severity, SEVERITY_STYLES[f.severity])} {paint(f.code, 'strong')}"
+        yield head + first.removeprefix(f"  {f.severity} {f.code}")
+        yield from more
         yield from _wrapped(f.advice, "    → ")
 
 
@@ -92,5 +95,6 @@ def _notes(notes: Iterable[str], paint: Paint) -> Iterator[str]:
         yield from (paint(line, "dim") for line in _wrapped(note, "  · "))
 
 
-def _wrapped(text: str, head: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+def _wrapped(text: str, head: str, indent: int | None = None) -> list[str]:
+    below = " " * (len(head) if indent is None else indent)
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=below)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from ptmetrics.judge.finding import Verdict
 from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_text
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.show.tables import confusion_table, score_table
+from ptmetrics.verdict.finding import Verdict
 
 SHOWN = 5
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ptmetrics.judge.compare import compare
-from ptmetrics.judge.judge import judge
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_text
 from ptmetrics.show.paint import colour, plain
 from ptmetrics.show.tables import clip, confused_pairs, confusion_table, score_cells, score_table
+from ptmetrics.verdict.compare import compare
+from ptmetrics.verdict.judge import judge
 from tests.runs import write_run
 
 
@@ -101,4 +101,4 @@ def test_a_scratch_arm_that_never_arrives_gives_a_bound_and_no_number(tmp_path: 
     ratio = compare(fast, slow, target="val/accuracy>=0.9").time_ratio
     assert ratio.censored == "second"
     assert saving(ratio).startswith("at least 7")
-    assert "never got there" in ratio_text(ratio)
+    assert "never reached the target" in ratio_text(ratio)

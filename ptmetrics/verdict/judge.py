@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ptmetrics.errors import DataError
-from ptmetrics.judge.evidence import Evidence
-from ptmetrics.judge.finding import SEVERITIES, Criterion, Finding, Verdict, worst
-from ptmetrics.judge.profile import Profile, Thresholds, profile_of
-from ptmetrics.judge.rule import Rule, Skipped
-from ptmetrics.judge.rules import RULES, wanted_codes
-from ptmetrics.judge.sources import RunLike, evidence_of_run, evidence_of_scores, read
+from ptmetrics.verdict.evidence import Evidence
+from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Verdict, worst
+from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
+from ptmetrics.verdict.rule import Rule, Skipped
+from ptmetrics.verdict.rules import RULES, wanted_codes
+from ptmetrics.verdict.sources import RunLike, evidence_of_run, evidence_of_scores, read
 
 _INTERVALS = (
     "Intervals are two-sided 95 %, so each bound errs in 2.5 % of cases. They cover the sampling of the "

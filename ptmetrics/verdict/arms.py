@@ -7,11 +7,11 @@ from math import isfinite
 from statistics import fmean, median_low
 
 from ptmetrics.errors import DataError
-from ptmetrics.judge.finding import Z95, Estimate, Plain
-from ptmetrics.judge.ratio import Ratio, ratio_of
-from ptmetrics.judge.reach import AXES, Axis, Target, Trace, trace
-from ptmetrics.judge.sources import RunLike, read
-from ptmetrics.judge.two_samples import hybrid_difference, welch
+from ptmetrics.verdict.finding import Z95, Estimate, Plain
+from ptmetrics.verdict.ratio import Ratio, ratio_of
+from ptmetrics.verdict.reach import AXES, Axis, Target, Trace, trace
+from ptmetrics.verdict.sources import RunLike, read
+from ptmetrics.verdict.two_samples import hybrid_difference, welch
 
 OneRun = str | os.PathLike[str] | RunLike
 Arm = tuple[Trace, ...]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from judged_sources import Recorded, codes, epoch, loss, share
 
-from ptmetrics.judge.judge import judge
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rising_loss import rising_loss
+from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rising_loss import rising_loss
 
 RUNS = 200
 Curve = np.ndarray

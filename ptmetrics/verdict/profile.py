@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.judge.finding import Plain
+from ptmetrics.verdict.finding import Plain
 
 _toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 

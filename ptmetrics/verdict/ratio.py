@@ -6,10 +6,10 @@ from math import exp, inf, isnan, log, nan
 from statistics import fmean
 from typing import Literal
 
-from ptmetrics.judge.finding import Criterion, Plain, State
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.reach import Span
-from ptmetrics.judge.two_samples import rank_sum_rank, welch
+from ptmetrics.verdict.finding import Criterion, Plain, State
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.reach import Span
+from ptmetrics.verdict.two_samples import rank_sum_rank, welch
 
 Censored = Literal["first", "second", "both"]
 BOUNDS, RANK_SUM, LOG_WELCH = "evaluation bounds", "rank-sum, one-sided 95 %", "log-Welch t, 95 %"

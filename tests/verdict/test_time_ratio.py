@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from judged_sources import accuracies
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.ratio import BOUNDS, LOG_WELCH, RANK_SUM, Ratio, log_welch, ratio_of, speedup
-from ptmetrics.judge.reach import Span, Target, trace
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.ratio import BOUNDS, LOG_WELCH, RANK_SUM, Ratio, log_welch, ratio_of, speedup
+from ptmetrics.verdict.reach import Span, Target, trace
 
 LIMITS = Thresholds()
 

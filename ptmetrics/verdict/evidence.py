@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.judge.finding import Estimate
-from ptmetrics.judge.trends import Curve
+from ptmetrics.verdict.finding import Estimate
+from ptmetrics.verdict.trends import Curve
 
 Counts = npt.NDArray[np.int64]
 

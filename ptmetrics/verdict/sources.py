@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.judge.evidence import Counts, Curves, Evidence, Fault, estimate
-from ptmetrics.judge.finding import Z95, Estimate
 from ptmetrics.record.reader import read_run
+from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, estimate
+from ptmetrics.verdict.finding import Z95, Estimate
 
 
 @runtime_checkable
@@ -178,7 +178,7 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> t
         )
     if run.end is None:
         notes.append("The run has no end: it is still going, or was killed.")
-    elif run.end.get("reason") not in {"completed", "early stopping"}:
+    elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         notes.append(f"The run did not complete: {run.end.get('reason')}.")
     return tuple(notes)
 

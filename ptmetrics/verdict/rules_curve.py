@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ptmetrics.judge.evidence import Curves, Evidence
-from ptmetrics.judge.finding import Estimate, Finding, Severity
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rising_loss import Rise, rising_loss
-from ptmetrics.judge.rule import Outcome, Rule, Skipped, facts, percent, points
-from ptmetrics.judge.trends import Curve, rising_p, smoothed, theil_sen
-from ptmetrics.judge.two_samples import hybrid_difference
+from ptmetrics.verdict.evidence import Curves, Evidence
+from ptmetrics.verdict.finding import Estimate, Finding, Severity
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rising_loss import Rise, rising_loss
+from ptmetrics.verdict.rule import Outcome, Rule, Skipped, facts, percent, points
+from ptmetrics.verdict.trends import Curve, rising_p, smoothed, theil_sen
+from ptmetrics.verdict.two_samples import hybrid_difference
 
 NO_CURVES = "a lone evaluation has no learning curves"
 NO_GAP = "training and validation accuracy with their intervals are needed"

@@ -7,11 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ptmetrics.judge.evidence import Counts, Evidence
-from ptmetrics.judge.finding import Criterion, Estimate, Finding, decide
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rule import Outcome, Rule, Skipped, facts, percent
-from ptmetrics.judge.two_samples import bonett_price, mid_p_better
+from ptmetrics.verdict.evidence import Counts, Evidence
+from ptmetrics.verdict.finding import Criterion, Estimate, Finding, decide
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rule import Outcome, Rule, Skipped, facts, percent
+from ptmetrics.verdict.two_samples import bonett_price, mid_p_better
 
 
 def no_skill(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:

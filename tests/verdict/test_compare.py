@@ -10,8 +10,8 @@ import pytest
 from judged_sources import NAN, Recorded, accuracies, epoch, loss, score, share
 
 from ptmetrics.errors import ConfigError, DataError, RecordError
-from ptmetrics.judge.compare import Comparison, compare
 from ptmetrics.record.journal import Journal
+from ptmetrics.verdict.compare import Comparison, compare
 
 QUICK = [0.80, 0.91, 0.93, 0.94, 0.94, 0.95, 0.95, 0.95, 0.95, 0.95]
 SLOW = [0.30, 0.45, 0.55, 0.65, 0.75, 0.82, 0.88, 0.91, 0.92, 0.92]

@@ -6,12 +6,12 @@ from math import sqrt
 
 import numpy as np
 
-from ptmetrics.judge.distributions import binomial_lower, binomial_upper
-from ptmetrics.judge.evidence import Counts, Evidence
-from ptmetrics.judge.finding import Z95, Criterion, Estimate, Finding, decide
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rule import Outcome, Rule, Skipped, facts, percent, points, words
-from ptmetrics.judge.two_samples import holm, hybrid_difference
+from ptmetrics.verdict.distributions import binomial_lower, binomial_upper
+from ptmetrics.verdict.evidence import Counts, Evidence
+from ptmetrics.verdict.finding import Z95, Criterion, Estimate, Finding, decide
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rule import Outcome, Rule, Skipped, facts, percent, points, words
+from ptmetrics.verdict.two_samples import holm, hybrid_difference
 
 
 def low_accuracy(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:

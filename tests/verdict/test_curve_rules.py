@@ -9,10 +9,10 @@ import pytest
 from judged_sources import GOOD, NAN, Recorded, codes, epoch, loss, losses, score, share, states
 
 from ptmetrics.errors import RecordError
-from ptmetrics.judge.judge import judge
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rising_loss import rising_loss
 from ptmetrics.record.journal import Journal
+from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rising_loss import rising_loss
 
 EPOCHS = np.arange(20)
 FALLING = 0.2 + 2 * np.exp(-EPOCHS / 5)

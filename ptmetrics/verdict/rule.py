@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ptmetrics.judge.evidence import Evidence
-from ptmetrics.judge.finding import Criterion, Estimate, Finding
-from ptmetrics.judge.profile import Thresholds
+from ptmetrics.verdict.evidence import Evidence
+from ptmetrics.verdict.finding import Criterion, Estimate, Finding
+from ptmetrics.verdict.profile import Thresholds
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 from judged_sources import payload
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.judge.judge import judge
-from ptmetrics.judge.profile import PROFILES, Profile, Thresholds, profile_of
+from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import PROFILES, Profile, Thresholds, profile_of
 
 
 def write(folder: Path, text: str) -> Path:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from math import inf, isnan
 
-from ptmetrics.judge.arms import NEWCOMBE
-from ptmetrics.judge.finding import Bound, Criterion, Estimate, Finding, decide
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.ratio import Ratio
-from ptmetrics.judge.rule import facts
+from ptmetrics.verdict.arms import NEWCOMBE
+from ptmetrics.verdict.finding import Bound, Criterion, Estimate, Finding, decide
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.ratio import Ratio
+from ptmetrics.verdict.rule import facts
 
 NOT_COUNTED = "The time of pre-training itself is not counted: the first arm was given its result."
 

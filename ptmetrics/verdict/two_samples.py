@@ -5,7 +5,7 @@ from functools import cache
 from math import comb, sqrt
 from statistics import fmean, variance
 
-from ptmetrics.judge.distributions import binomial_mass, binomial_upper, student_t_quantile
+from ptmetrics.verdict.distributions import binomial_mass, binomial_upper, student_t_quantile
 
 
 def mid_p_better(wins: int, losses: int) -> float:

@@ -5,10 +5,10 @@ from math import inf, isfinite
 
 import numpy as np
 
-from ptmetrics.judge.evidence import Evidence, estimate
-from ptmetrics.judge.finding import Estimate, Finding, Severity
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rule import Outcome, Rule, Skipped
+from ptmetrics.verdict.evidence import Evidence, estimate
+from ptmetrics.verdict.finding import Estimate, Finding, Severity
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rule import Outcome, Rule, Skipped
 
 _SHOWN = 5
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.judge.evidence import estimate
-from ptmetrics.judge.finding import Bound, Estimate
-from ptmetrics.judge.sources import RunLike
-from ptmetrics.judge.trends import Curve
+from ptmetrics.verdict.evidence import estimate
+from ptmetrics.verdict.finding import Bound, Estimate
+from ptmetrics.verdict.sources import RunLike
+from ptmetrics.verdict.trends import Curve
 
 Axis = Literal["time", "samples", "steps", "wall", "device"]
 AXES: tuple[Axis, ...] = ("time", "samples", "steps", "wall", "device")

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.judge import rules_baseline, rules_curve, rules_quality, rules_validity
-from ptmetrics.judge.rule import Rule
+from ptmetrics.verdict import rules_baseline, rules_curve, rules_quality, rules_validity
+from ptmetrics.verdict.rule import Rule
 
 RULES: tuple[Rule, ...] = (
     *rules_validity.RULES,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.judge.arms import (
+from ptmetrics.verdict.arms import (
     EqualTime,
     OneRun,
     arm_of,
@@ -18,11 +18,11 @@ from ptmetrics.judge.arms import (
     ratio_curve,
     same_validation,
 )
-from ptmetrics.judge.finding import Criterion, Estimate, Finding, Plain
-from ptmetrics.judge.profile import Profile, Thresholds, profile_of
-from ptmetrics.judge.ratio import Ratio, speedup
-from ptmetrics.judge.reach import Target
-from ptmetrics.judge.rules_compare import compare_findings, compare_notes, not_worse
+from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain
+from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
+from ptmetrics.verdict.ratio import Ratio, speedup
+from ptmetrics.verdict.reach import Target
+from ptmetrics.verdict.rules_compare import compare_findings, compare_notes, not_worse
 
 Side = OneRun | Sequence[OneRun]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from ptmetrics.judge.trends import (
+from ptmetrics.verdict.trends import (
     jitter,
     kendall_s,
     kendall_tau,

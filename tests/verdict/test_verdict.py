@@ -12,10 +12,10 @@ from judged_sources import GOOD, NAN, Recorded, codes, epoch, payload, score, sh
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.judge.finding import Criterion, Estimate, Finding, Verdict, decide, needed_samples, worst
-from ptmetrics.judge.judge import judge
-from ptmetrics.judge.profile import Thresholds
-from ptmetrics.judge.rules import CODES, RULES
+from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Verdict, decide, needed_samples, worst
+from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rules import CODES, RULES
 
 PARADOX = [[9776, 24], [176, 24]]
 

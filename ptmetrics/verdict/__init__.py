@@ -1,0 +1,1 @@
+"""Rules over records: findings, verdict, and the comparison of runs. No torch."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from hypothesis import settings
+from multilabel_cases import multilabel_batch, multilabel_oracle
 from oracles import Batch, multiclass_per_class, multiclass_rows, multiclass_scores
 from regression_cases import regression_batch, regression_oracle
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics, RegressionMetrics
+from ptmetrics import MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.scores.task import TaskMetrics
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
@@ -98,6 +99,17 @@ def multiclass_case(name: str, **config: Any) -> MetricCase:
     )
 
 
+def multilabel_case(name: str, **config: Any) -> MetricCase:
+    """A case of `MultilabelMetrics`."""
+    return MetricCase(
+        name,
+        lambda **changes: MultilabelMetrics(**(config | changes)),
+        partial(multilabel_batch, config["num_labels"], config["inputs"]),
+        partial(multilabel_oracle, config),
+        {"num_labels": config["num_labels"] + 1},
+    )
+
+
 def regression_case(name: str, **config: Any) -> MetricCase:
     """A case of `RegressionMetrics`."""
     outputs = config.get("num_outputs", 1)
@@ -115,6 +127,9 @@ CASES = (
     multiclass_case("multiclass-probs", num_classes=5, inputs="probs", topk=(2,), absent=0.0),
     multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),
     multiclass_case("multiclass-binary", num_classes=2, inputs="logits", ignore_index=0),
+    multilabel_case("multilabel-logits", num_labels=4, inputs="logits", ignore_index=-1),
+    multilabel_case("multilabel-probs", num_labels=3, inputs="probs", threshold=0.8, absent=0.0),
+    multilabel_case("multilabel-labels", num_labels=1, inputs="labels", absent=1.0),
     regression_case("regression"),
     regression_case("regression-outputs", num_outputs=3, quantiles=(0.25,)),
 )

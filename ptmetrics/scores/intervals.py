@@ -32,8 +32,13 @@ def wilson(p: Tensor, n: Tensor, z: Tensor | float = Z) -> Interval:
     return torch.where(defined, low, nan), torch.where(defined, high, nan)
 
 
-def mover(p: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unweighted mean of independent proportions and its interval; undefined ones are left out.
+def mover(
+    p: Tensor,
+    n: Tensor,
+    share: Tensor | None = None,
+    through: Callable[[Tensor], Tensor] = lambda p: p,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of independent proportions and its interval; undefined ones are left out.
 
     Each proportion is moved by its share of Z along its own Wilson interval, and the deviations found there
     add up. To move each by the whole of Z, as is common, covers 88 to 94 % where many are near 1.
@@ -41,6 +46,8 @@ def mover(p: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         p: Proportions of shape (…, K), NaN where undefined.
         n: Their number of (effective) samples, same shape; 0 or NaN for a constant, which has no doubt.
+        share: Weights in the mean, same shape; None or no weight at all for equal ones.
+        through: Rising function of [0, 1] onto itself that each proportion goes through before the mean.
 
     Returns:
         Mean, low, high of shape (…); NaN when nothing is defined.
@@ -48,15 +55,19 @@ def mover(p: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Source: Zou and Donner, Statistics in Medicine 2008 (method of variance estimates recovery).
     """
     defined = ~torch.isnan(p)
-    size, doubtful = defined.double().sum(-1), defined & (n > 0)
+    share = defined.double() if share is None else torch.where(defined, share.double(), 0.0)
+    share = torch.where(share.sum(-1, keepdim=True) > 0, share, defined.double())
+    share = share / share.sum(-1, keepdim=True)
     low, high = wilson(p, n)
-    deviation = torch.where(doubtful, high - low, 0.0)
+    deviation = torch.where(defined & (n > 0), share * (through(high) - through(low)), 0.0)
     whole = deviation.norm(dim=-1, keepdim=True)
     low, high = wilson(p, n, Z * deviation / whole)
-    mean = torch.where(defined, p, 0.0).sum(-1) / size
+    value = through(p)
+    mean = torch.where(defined, share * value, 0.0).sum(-1)
+    mean = torch.where(defined.any(-1), mean, torch.nan)
     below, above = (
-        torch.where(doubtful, part / deviation * whole, 0.0).norm(dim=-1) / size
-        for part in (p - low, high - p)
+        torch.where(deviation > 0, share * part / deviation * whole, 0.0).norm(dim=-1)
+        for part in (value - through(low), through(high) - value)
     )
     return mean, (mean - below).clamp(min=0), (mean + above).clamp(max=1)
 

@@ -61,7 +61,8 @@ class RegressionMetrics(TaskMetrics[PointBatch]):
         device: torch.device | str = "cpu",
     ) -> None:
         _check(num_outputs, quantiles, names)
-        self.class_names = tuple(map(str, names or (range(num_outputs) if num_outputs > 1 else ())))
+        numbers = range(num_outputs if num_outputs > 1 else 0)
+        self.class_names = tuple(map(str, numbers if names is None else names))
         self.quantiles = tuple(map(float, quantiles))
         self._ledger = FaultLedger(KINDS)
         statistics: list[Statistic[PointBatch]] = [
@@ -103,7 +104,7 @@ def _check(num_outputs: int, quantiles: Sequence[float], names: Sequence[str] | 
     if isinstance(num_outputs, bool) or not isinstance(num_outputs, int) or num_outputs < 1:
         raise ConfigError("num_outputs", "a whole number of 1 or more", repr(num_outputs),
                           "Pass the number of values that the model predicts for a row.")  # fmt: skip
-    if not all(0 < q < 1 for q in quantiles):
+    if not all(isinstance(q, int | float) and 0 < q < 1 for q in quantiles):
         raise ConfigError("quantiles", "numbers between 0 and 1", repr(tuple(quantiles)),
                           "Pass quantiles=(0.5, 0.9).")  # fmt: skip
     if names is not None and len(names) != num_outputs:

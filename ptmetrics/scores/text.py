@@ -17,7 +17,7 @@ def classification_report(scores: Scores, digits: int = 2) -> str:
     """The table of `sklearn.metrics.classification_report(..., zero_division=absent)`, to the last blank.
 
     Args:
-        scores: Scores of a single-label task with per-class values.
+        scores: Scores of a classification, single-label or multilabel.
         digits: Digits after the point.
     """
     names = scores.class_names
@@ -28,14 +28,14 @@ def classification_report(scores: Scores, digits: int = 2) -> str:
     lines = [f"{'':>{width}s} " + "".join(f" {h:>9}" for h in HEADERS), ""]
     for name, values, count in zip(names, columns, support, strict=True):
         lines.append(_row(name, values, count, width, digits))
-    blank = " " * 10
-    lines += [
-        "",
-        f"{'accuracy':>{width}s} {blank}{blank} {scores['accuracy']:>9.{digits}f} {_support(total):>9}",
-    ]
-    for average, heading in (("macro", "macro avg"), ("weighted", "weighted avg")):
+    lines.append("")
+    if "accuracy" in scores:
+        blank = " " * 20
+        lines.append(f"{'accuracy':>{width}s} {blank} {scores['accuracy']:>9.{digits}f} {_support(total):>9}")
+    averages = ("macro", "weighted") if "accuracy" in scores else ("micro", "macro", "weighted", "samples")
+    for average in averages:
         row = (scores[f"{metric}/{average}"] for metric in ("precision", "recall", "f1"))
-        lines.append(_row(heading, row, total, width, digits))
+        lines.append(_row(f"{average} avg", row, total, width, digits))
     return "\n".join(lines) + "\n"
 
 
@@ -71,6 +71,7 @@ def scores_text(scores: Scores) -> str:
     parts = [table(scores)] if scores.per_class else []
     parts.append(intervals_table(scores))
     parts += [f"{fault['message']}\n" for fault in scores.faults.values()]
+    parts += [f"{note}\n" for note in scores.notes]
     return "\n".join(parts)
 
 

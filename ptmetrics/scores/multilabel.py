@@ -1,0 +1,213 @@
+"""Scores of multilabel classification from counts a label and sums a row: pure functions on the device."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptmetrics.scores.estimate import Estimate
+from ptmetrics.scores.intervals import mover, wilson
+from ptmetrics.statistics.multilabel import FN, FP, TN, TP
+
+NO_SAMPLES = "no samples were counted"
+NO_WHOLE_ROW = "no row with a label counted and none refused"
+NO_LABEL = "no label is defined"
+NO_ROW = "no row is defined"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A score that is one sum of true and false negatives and positives over another.
+
+    Attributes:
+        name: For messages and columns.
+        part: Weights of (TN, FP, FN, TP) in the numerator.
+        whole: Weights in the denominator.
+        reason: Why it is undefined where the denominator is 0.
+        doubled: Whether the score is 2r / (1 + r) of this ratio r, as F1 is of the Jaccard index.
+        higher_is_better: Direction.
+    """
+
+    name: str
+    part: tuple[int, ...]
+    whole: tuple[int, ...]
+    reason: str
+    doubled: bool = False
+    higher_is_better: bool = True
+
+    def of(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator from cells of shape (4, …)."""
+        return _weigh(self.part, cells), _weigh(self.whole, cells)
+
+    def through(self, r: Tensor) -> Tensor:
+        """From the ratio, a proportion, to the score."""
+        return 2 * r / (1 + r) if self.doubled else r
+
+
+PRECISION = Ratio("precision", (0, 0, 0, 1), (0, 1, 0, 1), "the label was never predicted")
+RECALL = Ratio("recall", (0, 0, 0, 1), (0, 0, 1, 1), "the label is absent from the targets")
+JACCARD = Ratio("jaccard", (0, 0, 0, 1), (0, 1, 1, 1), "the label is neither in the targets nor predicted")
+F1 = Ratio("f1", JACCARD.part, JACCARD.whole, JACCARD.reason, doubled=True)
+WRONG = Ratio("hamming_loss", (0, 1, 1, 0), (1, 1, 1, 1), NO_SAMPLES, higher_is_better=False)
+RATIOS = (PRECISION, RECALL, F1, JACCARD)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What was counted; Σw and Σw² equal the counts where no weights were given.
+
+    Attributes:
+        count: Int64 (TN, FP, FN, TP) of each label, shape (4, L).
+        weight: Σw of the same, float64.
+        square: Σw² of the same, float64.
+        together: Σw² of products of a row's numbers of labels counted, predicted, actual and hit; shape (4, 4).
+        rows: Int64 number of rows with a label counted, of intact ones, of exact matches; shape (3,).
+        rows_weight: Σw of the same, float64.
+        rows_square: Σw² of the same, float64.
+        row_scores: Moments of the rows' precision, recall, F1 and Jaccard, shape (6, 4).
+        absent: Value of an undefined score; NaN leaves it out of averages.
+    """
+
+    count: Tensor
+    weight: Tensor
+    square: Tensor
+    together: Tensor
+    rows: Tensor
+    rows_weight: Tensor
+    rows_square: Tensor
+    row_scores: Tensor
+    absent: float = math.nan
+
+    @property
+    def n_rows(self) -> Tensor:
+        """Kish's effective number of rows with a label counted."""
+        return self.rows_weight[0].square() / self.rows_square[0]
+
+
+def each(t: Labels, ratio: Ratio) -> Estimate:
+    """The ratio of each label, shape (L,). Wilson intervals, for F1 those of the Jaccard index mapped."""
+    part, whole = ratio.of(t.weight)
+    p, n = part / whole, whole.square() / ratio.of(t.square)[1]
+    ends = wilson(p, n)
+    values = (ratio.through(p), *map(ratio.through, ends))
+    method = "wilson-jaccard" if ratio.doubled else "wilson"
+    return _filled(t, ratio, values, ratio.of(t.count)[1], method)
+
+
+def support(t: Labels) -> Estimate:
+    """Weight of the rows that have each label, shape (L,); a count, with no interval."""
+    actual = t.weight[FN] + t.weight[TP]
+    return Estimate(actual, actual, actual, t.count[FN] + t.count[TP], "count", RECALL.reason)
+
+
+def micro(t: Labels, ratio: Ratio) -> Estimate:
+    """The ratio over all labels at once; [0, 1], NaN where nothing can be counted.
+
+    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval is Wilson's
+    for the number of samples that this variance is worth (Korn and Graubard 1998), and for the number of rows
+    where it is 0.
+    """
+    part, whole = (cells.sum() for cells in ratio.of(t.weight))
+    p = part / whole
+    rows = t.n_rows
+    variance = _row_variance(t, ratio, p) * rows / (rows - 1) / whole.square()
+    worth = p * (1 - p) / variance
+    ends = wilson(p, torch.where((variance > 0) & (worth > 0), worth, torch.minimum(rows, whole)))
+    values = (ratio.through(p), *map(ratio.through, ends))
+    return _filled(t, ratio, values, t.rows[0], "wilson-clustered")
+
+
+def macro(t: Labels, ratio: Ratio) -> Estimate:
+    """Unweighted mean over the labels where the ratio is defined. MOVER interval, see `_mean`."""
+    return _mean(t, ratio, torch.ones_like(t.weight[0]))
+
+
+def weighted(t: Labels, ratio: Ratio) -> Estimate:
+    """Mean over the defined labels, weighted by how often each is in the targets. MOVER interval, see `_mean`."""
+    return _mean(t, ratio, t.weight[FN] + t.weight[TP])
+
+
+def samples(t: Labels, index: int, ratio: Ratio) -> Estimate:
+    """Mean over the intact rows of the ratio within each row; rows where it is undefined are left out.
+
+    Args:
+        t: What was counted.
+        index: Which of the row scores.
+        ratio: The ratio that it is.
+    """
+    moments = t.row_scores[:, index]
+    if not math.isnan(t.absent):
+        gap = torch.stack((t.rows[1].double(), t.rows_weight[1], t.rows_square[1])) - moments[:3]
+        filled = torch.cat((gap, t.absent * gap[1:], t.absent**2 * gap[2:]))
+        moments = moments + filled
+    n, w, w2, wx, w2x, w2x2 = moments.unbind()
+    mean = (wx / w).clamp(0, 1)
+    variance = (w2x2 - 2 * mean * w2x + mean * mean * w2).clamp(min=0) * n / (n - 1) / w.square()
+    worth = mean * (1 - mean) / variance
+    kish = w.square() / w2
+    ends = wilson(mean, torch.where((variance > 0) & (worth > 0), worth, kish))
+    return Estimate(mean, *ends, n.long(), "wilson-effective", NO_ROW, ratio.higher_is_better)
+
+
+def exact_match(t: Labels) -> Estimate:
+    """Share of intact rows with every counted label right; rises, [0, 1], NaN for none. Wilson interval.
+
+    Ignored labels have no say. A row with a refused label is left out: nobody knows whether it matches.
+    """
+    p = t.rows_weight[2] / t.rows_weight[1]
+    ends = wilson(p, t.rows_weight[1].square() / t.rows_square[1])
+    return Estimate(p, *ends, t.rows[1], "wilson", NO_WHOLE_ROW)
+
+
+def _mean(t: Labels, ratio: Ratio, share: Tensor) -> Estimate:
+    """Mean over labels. Its interval takes the labels' ends as those of independent samples of a smaller size.
+
+    How much smaller is the design effect: the variance of a row's total error against the sum of its labels'.
+    It is 1 for labels that err on their own, and up to the number of labels where one is wrong as all are.
+
+    Source: Zou and Donner 2008; Kish 1965 for the design effect.
+    """
+    part, whole = ratio.of(t.weight)
+    p = part / whole
+    n = whole.square() / ratio.of(t.square)[1] / _design_effect(t, ratio, p)
+    if not math.isnan(t.absent):  # a constant has no doubt
+        filled = torch.full_like(p, t.absent / (2 - t.absent) if ratio.doubled else t.absent)
+        p, n = torch.where(p.isnan(), filled, p), torch.where(p.isnan(), 0.0, n)
+    values = mover(p, n, share, ratio.through)
+    return Estimate(*values, t.rows[0], "mover-clustered", NO_LABEL, ratio.higher_is_better)
+
+
+def _design_effect(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
+    part, whole = ratio.of(t.weight)
+    overall = part.sum() / whole.sum()
+    r = p.nan_to_num(0.0)
+    gain = torch.tensor(ratio.part).to(r).unsqueeze(1) - r * torch.tensor(ratio.whole).to(r).unsqueeze(1)
+    alone = (t.square * gain.square()).sum()
+    labels = t.weight.sum() / t.rows_weight[0]  # a row: the most that it can be
+    effect = _row_variance(t, ratio, overall) / alone
+    return torch.where(alone > 0, torch.minimum(effect.clamp(min=1), labels.clamp(min=1)), labels)
+
+
+def _row_variance(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
+    """Σw² of a row's numerator − p · denominator, squared."""
+    gain = _of_sums(ratio.part).to(p) - p * _of_sums(ratio.whole).to(p)
+    return gain @ t.together @ gain
+
+
+def _of_sums(weights: tuple[int, ...]) -> Tensor:
+    """Weights of (TN, FP, FN, TP) as weights of the row's sums (counted, predicted, actual, hits)."""
+    tn, fp, fn, tp = (weights[i] for i in (TN, FP, FN, TP))
+    return torch.tensor((tn, fp - tn, fn - tn, tp - fp - fn + tn), dtype=torch.float64)
+
+
+def _weigh(weights: tuple[int, ...], cells: Tensor) -> Tensor:
+    rows = [row for weight, row in zip(weights, cells.unbind(), strict=True) if weight]
+    return torch.stack(rows).sum(0)
+
+
+def _filled(t: Labels, ratio: Ratio, values: tuple[Tensor, ...], n: Tensor, method: str) -> Estimate:
+    """Put `absent` where the value is undefined; its interval is the value itself, as for any constant."""
+    undefined = torch.isnan(values[0])
+    value, low, high = (torch.where(undefined, t.absent, v) for v in values)
+    return Estimate(value, low, high, n, method, ratio.reason, ratio.higher_is_better)

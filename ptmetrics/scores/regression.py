@@ -180,8 +180,8 @@ def average(each: Estimate) -> Estimate:
 def worst(each: Estimate) -> Estimate:
     """The largest value over the outputs."""
     top = each.value.argmax()
-    bound = None if each.error_bound is None else each.error_bound[top]
-    ends = (each.value[top], each.low[top], each.high[top])
+    bound = None if each.error_bound is None else each.error_bound.take(top)
+    ends = (each.value.take(top), each.low.take(top), each.high.take(top))  # [top] would look at the index
     return Estimate(*ends, each.n, each.method, each.reason, each.higher_is_better, bound)
 
 

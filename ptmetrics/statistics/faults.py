@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ptmetrics.statistics.cells import NEVER, Cell, State
+from ptmetrics.statistics.cells import Cell, State
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class FaultLedger:
         """Add one batch: `batch.fault_masks` holds a bool mask of shape (rows,) for each kind."""
         count = torch.stack(batch.fault_masks).sum(1)
         state["fault_count"].add_(count)
-        first = torch.where(count > 0, batch.step, NEVER)
-        state["fault_first_step"].copy_(torch.minimum(state["fault_first_step"], first))
+        first = state["fault_first_step"]
+        first.masked_fill_((count > 0) & (first > batch.step), batch.step)
 
     def read(self, counts: list[int], first_steps: list[int]) -> dict[str, dict[str, int | str]]:
         """The ledger in words: only the kinds that happened."""

@@ -42,7 +42,7 @@ class ClassBatch:
     """A checked batch; every field is a device tensor of shape (rows,) unless said otherwise."""
 
     counted: Tensor  # bool: neither ignored nor refused
-    target: Tensor  # int64, 0 where not counted
+    target: Tensor  # int64, some class where not counted
     cell: Tensor  # int64: row-major cell of the confusion matrix; one spare cell behind it for the rest
     weight: Tensor | None  # float64, 1 where not counted
     fault_masks: tuple[Tensor, ...]
@@ -74,38 +74,40 @@ def read_batch(
     """
     _check(spec, home, preds, target, weight)
     preds, target = preds.detach(), target.detach().reshape(-1).long()
-    in_range = (target >= 0) & (target < spec.num_classes)
-    bad_target, usable = ~in_range, in_range
-    if spec.ignore_index is not None:
+    inside = target.clamp(0, spec.num_classes - 1)
+    usable = inside == target
+    if spec.ignore_index is None:
+        bad_target = ~usable
+    else:
         kept = target != spec.ignore_index
-        bad_target, usable = bad_target & kept, in_range & kept
-    weight, bad_weight = _read_weight(weight, usable)
-    usable = usable & ~bad_weight
+        usable = usable & kept
+        bad_target = kept ^ usable
+    weight, weighed = _read_weight(weight, usable)
+    masks = [bad_target, usable ^ weighed]
     if spec.inputs == "labels":
         label = preds.reshape(-1).long()
-        bad_label = usable & ((label < 0) | (label >= spec.num_classes))
-        masks: tuple[Tensor, ...] = (bad_target, bad_weight, bad_label)
+        counted = weighed & (label.clamp(0, spec.num_classes - 1) == label)
+        masks += [weighed ^ counted]
         scores = peak = finite = None
-        counted = usable & ~bad_label
     else:
         scores = _rows(preds)
         peak, label = scores.max(1)
-        nan, odd, finite = _read_scores(spec.inputs, scores, peak, usable)
-        masks = (bad_target, bad_weight, nan, odd)
-        counted = usable & ~nan if spec.inputs == "logits" else finite
-    spare = spec.num_classes**2
-    cell = torch.where(counted, target * spec.num_classes + label, spare)
+        known = weighed & (peak == peak)  # noqa: PLR0124 — NaN differs from itself; isnan costs one op more
+        finite = known & _likely(spec.inputs, scores, peak)
+        masks += [weighed ^ known, known ^ finite]
+        counted = known if spec.inputs == "logits" else finite
+    cell = torch.where(counted, torch.add(label, inside, alpha=spec.num_classes), spec.num_classes**2)
     weight = None if weight is None else torch.where(counted, weight, 1.0)
-    return ClassBatch(
-        counted, torch.where(counted, target, 0), cell, weight, masks, step, scores, peak, finite
-    )
+    return ClassBatch(counted, inside, cell, weight, tuple(masks), step, scores, peak, finite)
 
 
 def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
     checks.is_tensor("preds", preds)
     checks.is_tensor("target", target)
     if spec.inputs == "labels":
-        like = min(tuple(preds.shape), tuple(target.shape), key=len)  # the longer one has scores or one-hot rows
+        like = min(
+            tuple(preds.shape), tuple(target.shape), key=len
+        )  # the longer one has scores or one-hot rows
         checks.class_indices("preds", preds, like, 'for inputs="labels"')
     else:
         checks.class_scores(preds, spec.num_classes)
@@ -127,22 +129,16 @@ def _rows(preds: Tensor) -> Tensor:
 
 def _read_weight(weight: Tensor | None, usable: Tensor) -> tuple[Tensor | None, Tensor]:
     if weight is None:
-        return None, torch.zeros_like(usable)
+        return None, usable
     weight = weight.detach().reshape(-1).double()
-    return weight, usable & ~((weight >= 0) & (weight < float("inf")))
+    return weight, usable & (weight >= 0) & (weight < float("inf"))
 
 
-def _read_scores(
-    inputs: Inputs, scores: Tensor, peak: Tensor, usable: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks of NaN rows, of oddly scaled rows, and of rows whose likelihood is defined."""
-    nan = usable & (peak != peak)  # noqa: PLR0124 — NaN is what differs from itself; isnan costs one op more
+def _likely(inputs: Inputs, scores: Tensor, peak: Tensor) -> Tensor:
+    """Whether a row without NaN has a likelihood at all."""
     if inputs == "logits":
-        odd = usable & (peak.abs() == float("inf"))
-    else:
-        fits = ((scores.sum(1) - 1).abs() <= 0.01) & (scores.amin(1) >= 0)
-        odd = usable & ~nan & ~fits
-    return nan, odd, usable & ~nan & ~odd
+        return peak.abs() != float("inf")
+    return ((scores.sum(1) - 1).abs() <= 0.01) & (scores.amin(1) >= 0)
 
 
 @dataclass(frozen=True)
@@ -183,13 +179,13 @@ class Likelihood:
         """Rows that peak at ±inf have no likelihood and are left out; a target at −inf makes the sum infinite."""
         if batch.scores is None or batch.peak is None or batch.finite is None:
             return
-        own = batch.scores.gather(1, batch.target.unsqueeze(1)).squeeze(1).double()
+        own = batch.scores.gather(1, batch.target.unsqueeze(1)).squeeze(1)
         if self.inputs == "logits":
             # Only exp runs in the type of the scores: float32 sums would round away the loss of a sure row.
             odds = (batch.scores - batch.peak.unsqueeze(1)).exp_().sum(1, dtype=torch.float64)
-            loss = odds.log() + (batch.peak.double() - own)
+            loss = odds.log() + (batch.peak - own)
         else:
-            loss = -own.log()
+            loss = -own.double().log()
         state["nll"].add_(moments(loss, batch.finite, batch.weight))
 
 
@@ -205,14 +201,26 @@ class TopK:
         return {"topk": Cell(size), "topk_weight": Cell(size, torch.float64, weights_of="topk")}
 
     def add_(self, state: State, batch: ClassBatch) -> None:
-        """The rank of the target is the number of classes before it; nothing is sorted."""
+        """Nothing is sorted: a row is a hit where fewer than k classes come before its target."""
         if batch.scores is None:
             return
-        target = batch.target.unsqueeze(1)
-        own = batch.scores.gather(1, target)
-        lower = torch.arange(batch.scores.shape[1], device=own.device) < target
-        rank = torch.where(lower, batch.scores >= own, batch.scores > own).sum(1)
+        rank = rank_of_target(batch.scores, batch.target)
         hits = torch.stack([batch.counted & (rank < k) for k in self.ks])
         state["topk"].add_(hits.sum(1))
         if "topk_weight" in state:
             state["topk_weight"].add_((hits * batch.row_weight()).sum(1))
+
+
+def rank_of_target(scores: Tensor, target: Tensor) -> Tensor:
+    """How many classes come before the target: those above it, and lower classes of the same score.
+
+    Args:
+        scores: Shape (rows, C).
+        target: Classes of shape (rows,).
+
+    Returns:
+        Int64 of shape (rows,), 0 for the first.
+    """
+    own = scores.gather(1, target.unsqueeze(1))
+    lower = torch.arange(scores.shape[1], device=scores.device) < target.unsqueeze(1)
+    return torch.where(lower, scores >= own, scores > own).sum(1)

@@ -1,0 +1,177 @@
+"""What an update may cost: no look at a value, few operations, no tensor larger than its input and its state."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from oracles import Batch
+from registry import CASES, MetricCase, Metrics
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ptmetrics import MulticlassMetrics
+
+# Most operations of an update without weights; a case that needs more than 40 says so, with its reason.
+OPERATIONS = {
+    "multiclass-logits": 54,  # top-2 and top-3 beside the rest
+    "multiclass-probs": 54,  # top-2, and the sum and the smallest of each row
+    "multilabel-logits": 84,
+    "multilabel-probs": 86,
+    "multilabel-labels": 86,
+    "regression": 72,
+    "regression-outputs": 78,
+}
+EXTRA_WITH_WEIGHTS = 24
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+both_weights = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+
+
+class Operations(TorchDispatchMode):
+    """Notes the name of every operation and the largest number of elements and bytes that one returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.largest = self.largest_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        alias = func._schema.returns[0].alias_info if func._schema.returns else None
+        if alias is None or alias.is_write:  # a view launches nothing
+            self.names.append(str(func).removeprefix("aten."))
+        if alias is None:  # in place there is nothing new
+            for tensor in filter(lambda leaf: isinstance(leaf, Tensor), tree_leaves(result)):
+                self.largest = max(self.largest, tensor.numel())
+                self.largest_bytes = max(self.largest_bytes, tensor.numel() * tensor.element_size())
+        return result
+
+
+def on(device: str, batch: Batch) -> list[Tensor | None]:
+    return [None if tensor is None else tensor.to(device) for tensor in vars(batch).values()]
+
+
+@pytest.mark.fault(28)
+@every_case
+@both_weights
+def test_an_update_stays_within_its_budget_of_operations(case: MetricCase, weighted: bool) -> None:
+    metrics, batch = case.make(), case.batch(30, 1, weighted)
+    metrics.update(batch.preds, batch.target, batch.weight)
+    with Operations() as seen:
+        metrics.update(batch.preds, batch.target, batch.weight)
+    budget = OPERATIONS.get(case.name, 40) + EXTRA_WITH_WEIGHTS * weighted
+    assert len(seen.names) <= budget, f"{len(seen.names)} operations: {', '.join(seen.names)}"
+
+
+@pytest.mark.fault(28)
+@every_case
+@both_weights
+def test_an_update_runs_where_no_value_can_be_looked_at(case: MetricCase, weighted: bool) -> None:
+    metrics = case.make(device="meta")
+    for rows in (30, 0, 1):
+        assert metrics.update(*on("meta", case.batch(rows, 1, weighted))) is None  # type: ignore[func-returns-value]
+    metrics.merge_state([case.make(device="meta")])
+    metrics.fresh().update(*on("meta", case.batch(3, 1, weighted)))
+    assert all(cell.is_meta for cell in metrics.state_dict()["cells"].values())
+
+
+def options() -> list[dict[str, Any]]:
+    keys = ("inputs", "topk", "ignore_index")
+    values = (["logits", "probs", "labels"], [(1,), (1, 2, 3)], [None, -100, 1])
+    every = (dict(zip(keys, choice, strict=True)) for choice in itertools.product(*values))
+    return [option for option in every if option["inputs"] != "labels" or option["topk"] == (1,)]
+
+
+def update_on_meta(option: dict[str, Any], dtype: torch.dtype, dense: tuple[int, ...] = ()) -> None:
+    preds = torch.empty(5, 4, *dense, device="meta", dtype=dtype)
+    if option["inputs"] == "labels":
+        preds = torch.empty(5, *dense, device="meta", dtype=torch.int32)
+    target = torch.empty(5, *dense, device="meta", dtype=torch.int64)
+    metrics = MulticlassMetrics(4, device="meta", **option)
+    metrics.update(preds, target)
+    metrics.update(preds, target, torch.empty(5, *dense, device="meta", dtype=dtype))
+    assert metrics.updates == 2
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("option", options(), ids=str)
+def test_every_option_updates_without_looking_at_a_value(option: dict[str, Any]) -> None:
+    update_on_meta(option, torch.float32)
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("dense", [(), (2,), (2, 3)], ids=["flat", "sequence", "image"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("inputs", ["logits", "probs", "labels"])
+def test_every_shape_and_type_updates_without_looking_at_a_value(
+    dense: tuple[int, ...], dtype: torch.dtype, inputs: str
+) -> None:
+    update_on_meta({"inputs": inputs}, dtype, dense)
+
+
+@pytest.mark.fault(28)
+def test_a_metric_that_counted_nothing_follows_its_first_batch_and_then_stays() -> None:
+    metrics = MulticlassMetrics(3)
+    batch = (torch.empty(2, 3, device="meta"), torch.empty(2, device="meta", dtype=torch.int64))
+    metrics.update(*batch)
+    assert metrics.device.type == "meta"
+    with pytest.raises(RuntimeError, match=r"preds: expected a tensor on meta.*got cpu.*preds.to\('meta'\)"):
+        metrics.update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+
+
+def largest(metrics: Metrics, rows: int, classes: int, weighted: bool) -> Operations:
+    preds = torch.empty(rows, classes, device="meta")
+    if metrics.config["inputs"] == "labels":
+        preds = torch.empty(rows, device="meta", dtype=torch.int64)
+    target = torch.empty(rows, device="meta", dtype=torch.int64)
+    weight = torch.empty(rows, device="meta") if weighted else None
+    with Operations() as seen:
+        metrics.update(preds, target, weight)
+    return seen
+
+
+@pytest.mark.fault(30)
+@pytest.mark.parametrize("classes", [100, 1000, 4096])
+@both_weights
+def test_no_temporary_is_larger_than_the_scores_or_the_state(classes: int, weighted: bool) -> None:
+    rows = 1000
+    labels = MulticlassMetrics(classes, inputs="labels", device="meta")
+    seen = largest(labels, rows, classes, weighted)
+    assert seen.largest <= max(6 * rows, (classes**2 + 1) * weighted), "labels need no row of scores"
+    logits = MulticlassMetrics(classes, topk=(1, 5), device="meta")
+    seen = largest(logits, rows, classes, weighted)
+    assert seen.largest <= max(rows * classes, (classes**2 + 1) * weighted)
+    assert seen.largest_bytes <= max(4 * rows * classes, 8 * (classes**2 + 1) * weighted), (
+        "float32 scores stay so"
+    )
+
+
+@pytest.mark.fault(30)
+@pytest.mark.parametrize("classes", [100, 1000])
+def test_many_classes_count_and_compute_in_deterministic_mode(classes: int) -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        g = torch.Generator().manual_seed(0)
+        metrics = MulticlassMetrics(classes, topk=(5,))
+        target = torch.randint(0, classes, (512,), generator=g)
+        metrics.update(
+            torch.nn.functional.one_hot(target, classes).float(), target, torch.rand(512, generator=g)
+        )
+        got = metrics.compute()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert got["accuracy"] == got["f1/macro"] == got["top5_accuracy"] == 1.0
+    assert metrics.state_bytes == 8 * (3 * (classes**2 + 1) + 2 * 4 + 6 + 2)
+
+
+@every_case
+def test_compute_looks_at_no_value_before_everything_is_packed_for_one_copy(case: MetricCase) -> None:
+    metrics = case.counted([case.batch(30, 1, True)])
+    with Operations() as seen:
+        metrics.compute()
+    packed = max(i for i, name in enumerate(seen.names) if name == "cat.default")
+    early = [
+        name for name in seen.names[:packed] if name.startswith(("_local_scalar", "nonzero", "is_nonzero"))
+    ]
+    assert not early, early

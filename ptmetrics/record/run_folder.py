@@ -31,7 +31,8 @@ def create(path: str | os.PathLike[str], *, resume: bool = False) -> Path:
     name = f"run {_short(os.fspath(path))}"
     try:
         folder = _checked(os.fspath(path), name)
-        if not resume and folder.is_dir() and (taken := journals(folder)):
+        taken = [path for path in journals(folder) if path.stat().st_size] if folder.is_dir() else []
+        if taken and not resume:
             cure = "Choose another name, or pass resume=True to continue that run."
             raise RecordError(name, "a folder without a run", f"one that holds {taken[0].name}", cure)
         folder.mkdir(parents=True, exist_ok=True)

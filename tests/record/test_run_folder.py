@@ -126,6 +126,12 @@ def test_a_folder_with_a_run_is_only_taken_to_resume_it(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_run_that_wrote_no_record_does_not_use_its_name_up(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    journal_of(tmp_path / "run")
+    assert create(tmp_path / "run") == tmp_path / "run"
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
     for name in ("a", "a/b"):

@@ -52,11 +52,12 @@ class StepTimes:
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=KEPT_STEPS)
         self._first: float | None = None
+        self._begun = False
 
     def add(self, seconds: float) -> None:
         """One step took so long."""
-        if self._first is None:
-            self._first = seconds
+        if not self._begun:
+            self._begun, self._first = True, seconds
         self._steps.append(seconds)
 
     def take(self) -> dict[str, float] | None:
@@ -72,11 +73,12 @@ class StepTimes:
         """Seconds by which the run's first step differs from the median of the others in its epoch.
 
         It compiles, autotunes, loads lazily; or its start was not seen. Call it before `take` at the end of
-        the first epoch. 0 with fewer than 3 steps: no usual step is known.
+        each epoch: it is told once. 0 with fewer than 3 steps: no usual step is known.
         """
-        if self._first is None or len(self._steps) < 3:
+        first, self._first = self._first, None
+        if first is None or len(self._steps) < 3:
             return 0.0
-        return self._first - statistics.median(list(self._steps)[1:])
+        return first - statistics.median(list(self._steps)[1:])
 
 
 class DeviceEvent(Protocol):
@@ -97,8 +99,7 @@ class DeviceEvent(Protocol):
 class DeviceSpans:
     """Device time of phases from a ring of events made beforehand; nothing here ever waits for the device.
 
-    A span whose events have not passed is left for later. When the ring is full, the new span is dropped and
-    counted in `dropped`.
+    When the ring is full of spans that have not passed, the new one is dropped and counted in `dropped`.
 
     Args:
         make_event: Makes one event.
@@ -109,11 +110,15 @@ class DeviceSpans:
         self._free = [(make_event(), make_event()) for _ in range(size)]
         self._under_way: deque[tuple[str, DeviceEvent, DeviceEvent]] = deque()
         self._open: tuple[str, DeviceEvent, DeviceEvent] | None = None
-        self.dropped = 0
+        self._seconds: dict[str, float] = {}
+        self._stale = 0  # spans under way, from the oldest, that came too late to be told
+        self._dropped_before = self.dropped = 0
 
     def begin(self, phase: str) -> None:
         """The device starts a phase here; a phase still open ends."""
         self.end()
+        if not self._free:
+            self._collect()
         if not self._free:
             self.dropped += 1
             return
@@ -128,14 +133,25 @@ class DeviceSpans:
             self._under_way.append(self._open)
             self._open = None
 
-    def read(self) -> dict[str, float]:
-        """Seconds of each phase whose events have passed, each told once."""
-        seconds: dict[str, float] = {}
+    def read(self) -> dict[str, float] | None:
+        """Seconds of each phase since the last call; None if a span was dropped or has not passed yet.
+
+        A part of the time would look like less time, so it is all or nothing; late spans are told no more.
+        """
+        self._collect()
+        whole = self.dropped == self._dropped_before and not self._under_way
+        seconds, self._seconds = self._seconds, {}
+        self._dropped_before, self._stale = self.dropped, len(self._under_way)
+        return seconds if whole else None
+
+    def _collect(self) -> None:
         while self._under_way and self._under_way[0][2].query():
             phase, start, stop = self._under_way.popleft()
-            seconds[phase] = seconds.get(phase, 0.0) + start.elapsed_time(stop) / 1e3
+            if self._stale:
+                self._stale -= 1
+            else:
+                self._seconds[phase] = self._seconds.get(phase, 0.0) + start.elapsed_time(stop) / 1e3
             self._free.append((start, stop))
-        return seconds
 
 
 def device_spans(model: nn.Module, make_event: Callable[[], DeviceEvent] | None) -> DeviceSpans | None:

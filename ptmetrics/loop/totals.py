@@ -1,5 +1,6 @@
 """Running totals of a run: training time, samples and steps so far."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from ptmetrics.loop.clock import DeviceSpans, PhaseClock, StepTimes
@@ -20,13 +21,14 @@ class Totals:
         self.clock = clock
         self.train_s = self.wall_s = 0.0
         self.samples = self.steps = 0
-        self._epochs = 0
+        self._noted: dict[str, int] = {}
 
     def counts(self, splits: dict[str, SplitCounts]) -> dict[str, int]:
         """Samples and steps of the epoch by split, and of training so far."""
         counts: dict[str, int] = {}
         for name, split in splits.items():
-            counts |= {f"{name}_samples": split.samples, f"{name}_steps": split.steps or split.batches}
+            steps = split.steps if name == "train" else split.batches
+            counts |= {f"{name}_samples": split.samples, f"{name}_steps": steps}
         self.samples += counts.get("train_samples", 0)
         self.steps += counts.get("train_steps", 0)
         return counts | {"train_samples_cumulative": self.samples, "train_steps_cumulative": self.steps}
@@ -34,13 +36,12 @@ class Totals:
     def time(self, steps: StepTimes, device: DeviceSpans | None, data_wait_s: float) -> dict[str, Any]:
         """Seconds of the epoch by phase, and so far; starts the next epoch."""
         phases = self.clock.take()
-        on_device = device.read().get("train") if device is not None else None
+        spans = device.read() if device is not None else None
+        on_device = spans.get("train") if spans is not None else None
         train_s = phases.get("train", 0.0)
         self.train_s += train_s if on_device is None else on_device
-        if self._epochs == 0:
-            self.train_s -= steps.warm_up_s()
+        self.train_s -= steps.warm_up_s()
         self.wall_s += sum(phases.values())
-        self._epochs += 1
         return {
             "train_s": train_s,
             "val_s": phases.get("val", 0.0),
@@ -51,6 +52,18 @@ class Totals:
             "wall_cumulative_s": self.wall_s,
             "step_ms": steps.take(),
         }
+
+    def oddities(self, device: DeviceSpans | None) -> Iterator[dict[str, Any]]:
+        """Notes for the record on clocks that did not behave since the last call."""
+        odd = {
+            ("clock-went-back", "laps of the host clock went back and were left out"): self.clock.went_back,
+            ("device-spans-dropped", "spans were too many for the ring of device events, so the host clock "
+             "stands for the device"): device.dropped if device is not None else 0,
+        }  # fmt: skip
+        for (code, words), count in odd.items():
+            if new := count - self._noted.get(code, 0):
+                self._noted[code] = count
+                yield {"code": code, "message": f"{new} {words}", "count": new}
 
     def state_dict(self) -> dict[str, float]:
         """Totals so far."""

@@ -1,9 +1,12 @@
 """Progress bars of a run: one over its epochs, one over the batches of the phase under way."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from torch.utils.data import IterableDataset
+
 T = TypeVar("T")
+SHOWN = ("train/loss", "val/loss", "val/accuracy")
 
 
 class Progress:
@@ -29,13 +32,14 @@ class Progress:
 
     def batches(self, loader: Iterable[T], name: str) -> Iterator[T]:
         """A bar over the batches of one phase; it goes when the phase is over."""
-        total = len(loader) if isinstance(loader, Sized) else None
-        return self._follow(loader, self._bar(desc=f"  {name}", unit="batch", leave=False, total=total))
+        bar = self._bar(desc=f"  {name}", unit="batch", leave=False, total=_length(loader))
+        return self._follow(loader, bar)
 
     def tell(self, scores: Mapping[str, float]) -> None:
-        """Show some scores behind the epoch bar."""
+        """Show the most telling scores behind the epoch bar."""
         if self._epochs is not None:
-            self._epochs.set_postfix({name: f"{value:.4f}" for name, value in scores.items()}, refresh=False)
+            shown = {name: f"{scores[name]:.4f}" for name in SHOWN if name in scores}
+            self._epochs.set_postfix(shown, refresh=False)
 
     def _follow(self, items: Iterable[T], bar: Any) -> Iterator[T]:
         # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws from torch's
@@ -51,3 +55,13 @@ class Progress:
         from tqdm.auto import tqdm
 
         return tqdm(disable=self._disable, dynamic_ncols=True, **options)
+
+
+def _length(loader: Any) -> int | None:
+    """Batches to come; None for a stream, whose DataLoader warns of a wrong length once it was asked for it."""
+    if isinstance(getattr(loader, "dataset", None), IterableDataset):
+        return None
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None

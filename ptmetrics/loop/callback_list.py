@@ -30,6 +30,7 @@ class CallbackList:
             cure = "Derive your class from pm.Callback."
             raise ConfigError("callbacks", "pm.Callback objects", ", ".join(wrong), cure)
         self._callbacks, self._faults = tuple(callbacks), faults
+        self._behind_epoch = sorted(callbacks, key=lambda callback: callback.after_others)
         self._each_batch = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
 
     def run_begin(self, monitor: Monitor) -> None:
@@ -44,8 +45,8 @@ class CallbackList:
                 callback.on_batch_end(monitor, split, batch)
 
     def epoch_end(self, monitor: Monitor, scores: EpochScores) -> None:
-        """After the scores are recorded."""
-        for callback in self._callbacks:
+        """After the scores are recorded; those that store the others' state come last."""
+        for callback in self._behind_epoch:
             with self._faults.contain(f"callback {type(callback).__name__}"):
                 callback.on_epoch_end(monitor, scores)
 

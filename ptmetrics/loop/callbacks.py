@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
-from typing import TYPE_CHECKING, Any
-
-import torch
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.loop.epoch import EpochScores
@@ -24,7 +24,12 @@ class Callback:
                 print(scores["val/accuracy"])
 
     An exception in a callback is a fault of the run: contained and recorded, unless `on_fault="raise"`.
+
+    Attributes:
+        after_others: Whether its `on_epoch_end` comes behind that of callbacks without it: it stores what they know.
     """
+
+    after_others: ClassVar[bool] = False
 
     def on_run_begin(self, monitor: Monitor) -> None:
         """Before the first batch."""
@@ -57,6 +62,21 @@ class Best:
     def __init__(self, name: str, min_delta: float = 0.0) -> None:
         self.name, self.min_delta = name, min_delta
         self.value, self.epoch = math.nan, -1
+        self._run: weakref.ref[Monitor] | None = None
+
+    def begin(self, monitor: Monitor) -> None:
+        """Belong to this run: a best value of another one would decide over it.
+
+        Raises:
+            ConfigError: If the run will not have the score, or another run had this object.
+        """
+        _expect_score(monitor.metrics, self.name)
+        if self._run is not None and self._run() is not monitor:
+            cure = "Make a new callback for each run."
+            raise ConfigError(
+                "callbacks", "callbacks of one run", f"one for {self.name} of another run", cure
+            )
+        self._run = weakref.ref(monitor)
 
     def improves(self, scores: EpochScores) -> bool:
         """Whether this epoch is better than all before; NaN never is.
@@ -97,11 +117,11 @@ class EarlyStopping(Callback):
     ) -> None:
         if patience < 1:
             raise ConfigError("patience", "1 or more epochs", str(patience), "Pass patience=3.")
-        if min_delta < 0:
+        if not min_delta >= 0:
             raise ConfigError("min_delta", "0 or more", str(min_delta), "The direction comes from the score.")
         self.monitor, self.patience, self.restore_best = monitor, patience, restore_best
         self._best = Best(monitor, min_delta)
-        self._weights: dict[str, torch.Tensor] | None = None
+        self._weights: dict[str, Any] | None = None
         self._waited = 0
 
     @property
@@ -115,16 +135,15 @@ class EarlyStopping(Callback):
         return self._best.value
 
     def on_run_begin(self, monitor: Monitor) -> None:
-        """Refuse a name that this run will never have."""
-        expect_score(monitor.metrics, self.monitor)
+        """Refuse a score that this run will never have."""
+        self._best.begin(monitor)
 
     def on_epoch_end(self, monitor: Monitor, scores: EpochScores) -> None:
         """Count the epochs without improvement."""
         if self._best.improves(scores):
             self._waited = 0
             if self.restore_best and monitor.model is not None:
-                state = monitor.model.state_dict()
-                self._weights = {name: value.detach().clone() for name, value in state.items()}
+                self._weights = copy.deepcopy(monitor.model.state_dict())
             return
         self._waited += 1
         if self._waited >= self.patience:
@@ -138,21 +157,17 @@ class EarlyStopping(Callback):
             self._weights = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Best value and epochs waited."""
-        return {"value": self._best.value, "epoch": self._best.epoch, "waited": self._waited}
+        """Best value and its weights, and epochs waited."""
+        best = {"value": self._best.value, "epoch": self._best.epoch, "weights": self._weights}
+        return {**best, "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting where the stored run was."""
         self._best.value, self._best.epoch = float(state["value"]), int(state["epoch"])
-        self._waited = int(state["waited"])
+        self._waited, self._weights = int(state["waited"]), state["weights"]
 
 
-def expect_score(metrics: TaskMetrics[Any], name: str) -> None:
-    """Refuse a score name that a run with these metrics will not have, with the nearest one that it will.
-
-    Raises:
-        ConfigError: If there is no such score.
-    """
+def _expect_score(metrics: TaskMetrics[Any], name: str) -> None:
     scores = ["loss", *metrics.fresh().compute()]
     split, _, score = name.partition("/")
     if not split or score not in scores:

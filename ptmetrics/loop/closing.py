@@ -3,12 +3,9 @@
 from ptmetrics.loop.capture import Capture
 from ptmetrics.loop.epoch import EpochScores
 from ptmetrics.loop.faults import FaultLog
+from ptmetrics.loop.flaws import NOTHING_SEEN
 from ptmetrics.loop.totals import Totals
 from ptmetrics.scores.score import Score, Scores
-
-NOTHING_SEEN = (
-    "no predictions were seen in a whole epoch; attach the object that the loop calls, or call update()"
-)
 
 
 def close_epoch(epoch: int, capture: Capture, totals: Totals, faults: FaultLog) -> EpochScores:
@@ -16,7 +13,7 @@ def close_epoch(epoch: int, capture: Capture, totals: Totals, faults: FaultLog) 
     capture.close_epoch()
     seen = {name: split for name, split in capture.splits.items() if split.batches}
     if not seen:
-        faults.note("epoch", NOTHING_SEEN)
+        faults.flaw("epoch", *NOTHING_SEEN)
     counts = totals.counts(seen)
     splits: dict[str, Scores] = {}
     losses: dict[str, Score] = {}

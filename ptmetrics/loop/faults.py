@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
-from ptmetrics.errors import ConfigError
+from ptmetrics.errors import ConfigError, FaultError
 
 OnFault = Literal["record", "raise"]
 LOGGER = logging.getLogger("ptmetrics")
+MAX_MESSAGE = 2000  # an error may print a whole tensor
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Fault:
     count: int
     epoch: int
     step: int | None
+    told: int = 0  # the count when it was last told
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the record."""
@@ -32,7 +34,7 @@ class FaultLog:
     """Contains exceptions; use it as `with log.contain("where"):`.
 
     The log stays small whatever happens: one entry for each place and type of error, told to `tell` when its
-    count reaches 1, 10, 100 and so on.
+    count reaches 1, 10, 100 and so on, and by `settle`.
 
     Args:
         on_fault: "record", or "raise" to let exceptions through once they are noted.
@@ -61,17 +63,50 @@ class FaultLog:
         """A context that swallows `Exception` and notes it; KeyboardInterrupt and its like pass."""
         return _Contained(self, where, step)
 
-    def note(self, where: str, error: Exception | str, step: int | None = None) -> None:
+    def flaw(self, where: str, expected: str, got: str, cure: str) -> None:
+        """Count a flaw of the loop itself, which raised nothing.
+
+        Raises:
+            FaultError: With `on_fault="raise"`.
+        """
+        error = FaultError(where, expected, got, cure)
+        self.note(where, error)
+        if self.on_fault == "raise":
+            raise error
+
+    def note(self, where: str, error: Exception, step: int | None = None) -> None:
         """Count one fault."""
-        key = (where, type(error).__name__ if isinstance(error, Exception) else error)
+        key = (where, type(error).__name__)
         fault = self._faults.get(key)
         if fault is None:
-            message = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error
-            fault = self._faults[key] = Fault(where, message, 0, self.epoch, step)
-            LOGGER.warning("%s failed and was left out; training goes on. %s", where, fault.message)
+            fault = self._faults[key] = Fault(where, _words(error), 0, self.epoch, step)
+            LOGGER.warning("%s: %s; training goes on", where, fault.message)
         fault.count += 1
         if fault.count == 10 ** (len(str(fault.count)) - 1):
-            self._tell(fault)
+            self._told(fault)
+
+    def settle(self) -> None:
+        """At the end: tell the count of every fault that has gone on since it was told."""
+        for fault in self._faults.values():
+            if fault.count > fault.told:
+                self._told(fault)
+        if self:
+            LOGGER.warning("%d faults were contained in this run; its record lists them", len(self))
+
+    def _told(self, fault: Fault) -> None:
+        fault.told = fault.count
+        self._tell(fault)
+
+
+def _words(error: Exception) -> str:
+    """What an error says, cut to a line's length; an error may even fail to be printed."""
+    if isinstance(error, FaultError):
+        return f"expected {error.expected}, got {error.got}. {error.cure}"
+    try:
+        text = str(error)
+    except Exception as second:
+        text = f"it cannot be printed: {type(second).__name__}"
+    return f"{type(error).__name__}: {text}"[:MAX_MESSAGE]
 
 
 class _Contained:

@@ -1,24 +1,22 @@
 """From what happens in the loop to counts: the one place that all three ways in go through."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.loop.clock import DeviceSpans, PhaseClock, StepTimes
+from ptmetrics.loop.criterion import call_parts, is_sum
 from ptmetrics.loop.faults import FaultLog
+from ptmetrics.loop.flaws import COUNTED_TWICE, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
 from ptmetrics.loop.hooks import Pick, in_backward, pick_predictions, pick_target
 from ptmetrics.loop.split import SplitCounts
 from ptmetrics.scores.task import TaskMetrics
 
 Batch = TypeVar("Batch")
-NO_FORWARD = "no call of the attached model was seen for a batch; attach the object that the loop calls"
-TRAINING_MODE = "the model was in training mode during validation; call model.eval() before it"
-
-STEP_IN_EVAL = (
-    "the optimizer stepped while model.training was False; those batches were counted as validation"
-)
 
 
 class Capture:
@@ -49,8 +47,12 @@ class Capture:
         self.optimizer_seen = False
         self._phase: str | None = None
         self._loader: str | None = None  # split of the loader that is being watched
-        self._batch: Any = None  # its batch, until the model has answered
-        self._loss_due = self._forward_due = False
+        self._watched: set[str] = set()  # splits that come from a loader: bare calls do not count for them
+        self._batch: Any = None  # the loader's batch, until the model has answered
+        self._due: str | None = None  # split of the answer that the criterion has not seen yet
+        self._hooked: str | None = None  # split for which a hook has counted the last answer
+        self._paused = self._recomputed = False
+        self._without_grad = 0  # training batches whose loss no gradient can reach
         self._train_mark = 0.0
         self._started = False
 
@@ -63,103 +65,122 @@ class Capture:
     # Way a: the loader is watched, the model answers for each batch.
     def watch(self, loader: Iterable[Batch], split: str) -> Iterator[Batch]:
         """Yield the batches of `loader`; waiting for one and working on it are told apart."""
-        self._lap("other")
+        outer = self._loader, self._batch, self._due  # of a training epoch that is validated in its middle
+        self._lap(self._loader or "other")
         self._enter(split)
-        self._loader = split
+        self._loader, self._due = split, None
+        self._watched.add(split)
         try:
             for batch in loader:
-                wait = self._lap(split)
-                self.data_wait_s += wait if split == "train" else 0.0
-                self._batch = batch
+                self._waited(split)
+                self._batch, self._hooked = batch, None
                 yield batch
-                self._lap(split)
                 self._batch_done(split)
+                self._enter(split)  # what ran inside the body may have left it
+        except GeneratorExit:
+            if self._batch is None:  # the body broke out behind the model's answer
+                self._batch_done(split)
+            raise
         finally:
             self._lap(split)
             self._leave()
-            self._loader = self._batch = None
+            self._loader, self._batch, self._due = outer
 
     def _batch_done(self, split: str) -> None:
+        self._lap(split)
         if self._batch is not None:
-            self.faults.note("model hook", NO_FORWARD)
-        self._batch, self._loss_due = None, False
-        if split == "train":
-            self._tick()
-            if not self.optimizer_seen:
-                self.split(split).steps += 1
+            self.faults.flaw("model hook", *NO_FORWARD)
+        self._batch = self._due = None
+        if split == "train" and not self.optimizer_seen:
+            self._step_done()
 
     # Way b: hooks alone. Both ways share them; which one it is shows in whether a loader is watched.
     def on_forward_begin(self, model: nn.Module) -> None:
         """The model is called."""
-        if in_backward() or self._loader is not None:
+        if in_backward() or self._paused or self._loader is not None:
             return
         with self.faults.contain("model hook"):
+            self._hooked = None
             split = "train" if model.training else "val"
-            self._enter(split)
-            wait = self._lap(split)
-            self.data_wait_s += wait if split == "train" else 0.0
+            if split not in self._watched:
+                if self._phase is None:  # before an epoch's first call the user does other things
+                    self._lap("other")
+                self._enter(split)
+                self._waited(split)
 
     def on_forward(self, model: nn.Module, output: Any) -> None:
-        """The model has answered; the first answer to a batch counts."""
+        """The model has answered; the first answer to a loader's batch counts."""
         if in_backward():
-            return
-        self._forward_due = True
-        if self._loader is None or self._batch is None:
-            return
-        batch, self._batch, self._loss_due = self._batch, None, True
-        if self._loader == "val" and model.training:
-            self.faults.note("validation", TRAINING_MODE)
-        split = self.split(self._loader)
+            self._recomputed = True
+        elif self._loader is None:
+            split = "train" if model.training else "val"
+            self._due = None if self._paused or split in self._watched else split
+        elif self._batch is not None:
+            batch, self._batch, self._due = self._batch, None, self._loader
+            if self._loader == "val" and model.training:
+                self.faults.flaw("validation", *TRAINING_MODE)
+            self._count_answer(self._loader, batch, output)
+
+    def _count_answer(self, name: str, batch: Any, output: Any) -> None:
+        split = self.split(name)
         with self.faults.contain("model hook", split.batches):
             preds = self.preds(output)
             split.add(preds, self.target(batch).to(preds.device, non_blocking=True))
-            self._counted(self._loader, split.batches - 1)
+            self._hooked = name
+            self._tell_counted(name)
 
     def on_criterion(
         self, criterion: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
     ) -> None:
         """The loss was computed; only the first after an answer of the model counts."""
-        due = self._loss_due if self._loader is not None else self._forward_due
-        if in_backward() or not due:
+        if in_backward() or self._due is None:
             return
-        self._loss_due = self._forward_due = False
-        name = self._loader or self._phase or "train"
-        with self.faults.contain("criterion hook", self.split(name).batches):
-            preds, target = _arguments(args, kwargs)
-            if self._loader is None:
-                self.split(name).add(self.preds(preds), target)
+        name, self._due = self._due, None
+        split, bare = self.split(name), self._loader is None
+        with self.faults.contain("criterion hook", split.batches):
+            preds, target = call_parts(args, kwargs)
+            if bare:
+                split.add(preds if isinstance(preds, Tensor) else self.preds(preds), target)
+                self._hooked = name
             if isinstance(loss, Tensor):
-                self._add_loss(name, criterion, loss, target)
-            if self._loader is None:
-                self._counted(name, self.split(name).batches - 1)
-                self._lap(name)
-        if self._loader is None and name == "train" and not self.optimizer_seen:
-            self._step_done()
+                split.add_loss(loss, target, summed=is_sum(criterion, loss))
+            if bare:
+                self._tell_counted(name)
+        if bare:
+            self._lap(name)
+        if bare and name == "train":
+            self._without_grad += not torch.is_grad_enabled()
+            if not self.optimizer_seen:
+                self._step_done()
 
     def on_step(self) -> None:
         """The optimizer has stepped."""
+        if self._loader is None and self._phase == "val":
+            self.faults.flaw("optimizer", *STEP_IN_EVAL)
         with self.faults.contain("optimizer hook"):
-            if self._loader is not None:
-                self.split(self._loader).steps += 1
-            else:
-                if self._phase == "val":
-                    self.faults.note("optimizer", STEP_IN_EVAL)
-                self._lap("train")
-                self._step_done()
+            self._lap(self._loader or "train")
+            self._step_done()
 
     # Way c: the loop says it all.
     def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, weight: Tensor | None) -> None:
         """Count a batch that the loop hands over."""
+        if not split or "/" in split:
+            raise ConfigError(
+                "split", 'a name without "/"', repr(split), 'Pass split="train" or split="val".'
+            )
+        if self._hooked == split:
+            self.faults.flaw("update", *COUNTED_TWICE)
+            return
         if self._loader is None:
             self._enter(split)
             self._lap(split)
-        self._batch, self._loss_due = None, False
+        self._batch = self._due = None
         counts = self.split(split)
         with self.faults.contain("update", counts.batches):
             counts.add(preds, target, weight)
             if loss is not None:
                 counts.add_loss(loss, target)
-            self._counted(split, counts.batches - 1)
+            self._tell_counted(split)
         if split == "train" and self._loader is None and not self.optimizer_seen:
             self._step_done()
 
@@ -168,7 +189,33 @@ class Capture:
         self._lap("other")
         self._leave()
         self._train_mark = 0.0
-        self._forward_due = self._loss_due = False
+        self._due = self._hooked = None
+        suspect, self._without_grad = self._without_grad, 0
+        if suspect and not self._recomputed:  # a checkpointed training step hides its gradients as well
+            self.faults.flaw("validation", *TRAINING_MODE)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """What the model is called for in here is not the loop's."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def state_dict(self) -> dict[str, Any]:
+        """Half-done counts by split."""
+        return {name: split.state_dict() for name, split in self.splits.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put stored counts in the place of those of now."""
+        self.splits = {}
+        for name, counts in state.items():
+            self.split(name).load_state_dict(counts)
+
+    def _tell_counted(self, split: str) -> None:
+        with self.pause():
+            self._counted(split, self.split(split).batches - 1)
 
     def _leave(self) -> None:
         self._phase = None
@@ -197,24 +244,6 @@ class Capture:
         self.step_times.add(total - self._train_mark)
         self._train_mark = total
 
-    def _add_loss(self, split: str, criterion: nn.Module, loss: Tensor, target: Tensor) -> None:
-        if loss.ndim == 0 and getattr(criterion, "reduction", "mean") == "sum":
-            loss = loss / max(1, target.numel())
-        self.split(split).add_loss(loss.detach(), target)
-
-
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Predictions and targets of a criterion's call, by position or by torch's names `input` and `target`."""
-    values = [*args, *(kwargs[key] for key in ("input", "target") if key in kwargs)]
-    return values[0], values[1]
-
-
-def check_metrics(metrics: object) -> None:
-    """Refuse what is no metric of ours.
-
-    Raises:
-        ConfigError: If it is something else.
-    """
-    if not isinstance(metrics, TaskMetrics):
-        cure = "Pass pm.MulticlassMetrics(num_classes=…)."
-        raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)
+    def _waited(self, split: str) -> None:
+        waited = self._lap(split)
+        self.data_wait_s += waited if split == "train" else 0.0

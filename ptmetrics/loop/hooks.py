@@ -83,28 +83,21 @@ class Attachment:
     Args:
         events: What to call: `on_forward_begin(model)`, `on_forward(model, output)`,
             `on_criterion(criterion, args, kwargs, loss)`, `on_step()`.
+        life: Told when the context begins and ends, with `enter()` and `leave(error)`.
         model: The object that the loop calls.
         criterion: The module that computes the loss, if it is to be watched.
         optimizer: The optimizer, if its steps are to be watched.
-        on_exit: Called when the context ends with an exception, or with None.
-
-    Raises:
-        ConfigError: If one of them cannot take hooks.
-        HookError: If the model is attached already.
     """
 
     def __init__(
         self,
         events: Any,
+        life: Any,
         model: nn.Module,
-        *,
-        criterion: nn.Module | None = None,
-        optimizer: Optimizer | None = None,
-        on_exit: Callable[[BaseException | None], None],
+        criterion: nn.Module | None,
+        optimizer: Optimizer | None,
     ) -> None:
-        _check(model, criterion, optimizer)
-        self.model, self.criterion, self.optimizer = model, criterion, optimizer
-        self._on_exit = on_exit
+        self._life = life
         self._handles = [
             model.register_forward_pre_hook(Hook(lambda module, _: events.on_forward_begin(module))),
             model.register_forward_hook(Hook(lambda module, _, output: events.on_forward(module, output))),
@@ -126,16 +119,23 @@ class Attachment:
         return bool(self._handles)
 
     def __enter__(self) -> "Attachment":
+        self._life.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.detach()
-        self._on_exit(error)
+        self._life.leave(error)
 
 
-def _check(model: Any, criterion: Any, optimizer: Any) -> None:
+def check_hookable(model: Any, criterion: Any, optimizer: Any) -> None:
+    """Refuse what cannot take hooks.
+
+    Raises:
+        ConfigError: If one of them is of the wrong type.
+        HookError: If the model is attached already.
+    """
     if not isinstance(model, nn.Module):
         raise ConfigError(
             "model", "a torch.nn.Module", type(model).__name__, "Pass the object that the loop calls."

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptmetrics.errors import ConfigError
+from ptmetrics.loop.criterion import targets_of
 from ptmetrics.scores.estimate import to_host
 from ptmetrics.scores.multiclass import mean_loss
 from ptmetrics.scores.score import FaultReport, Score, Scores
@@ -30,22 +32,23 @@ class SplitCounts:
         self.samples = self.batches = self.steps = 0
 
     def add(self, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
-        """Count the predictions of one batch."""
+        """Count the predictions of one batch, on their device: a model may move, stored counts come from the CPU."""
+        if isinstance(preds, Tensor) and preds.device != self.metrics.device:
+            self.metrics.to(preds.device)
         self.metrics.update(preds, target, weight)
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
 
     @torch.no_grad()
-    def add_loss(self, loss: Tensor | float, target: Tensor) -> None:
-        """Count the loss of one batch, a mean over its targets or one value a target."""
+    def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
+        """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
         if not isinstance(loss, Tensor):
             loss = torch.full((), loss, dtype=torch.float64, device=target.device)
-        if not self._loss.updates:
+        if loss.device != self._loss.device:
             self._loss.to(loss.device)
-        if self._ignore_index is None:
-            rows = torch.full((), target.numel(), dtype=torch.float64, device=loss.device)
-        else:
-            rows = (target != self._ignore_index).sum().double()
+        rows = targets_of(loss, target, self._ignore_index)
+        loss = loss.double() / rows.clamp(min=1) if summed else loss
+        loss = loss.reshape(-1) if loss.shape == target.shape else loss
         self._loss.add_(read_loss(loss, rows, self._loss.updates))
 
     def close(self) -> tuple[Scores, Score | None]:
@@ -78,3 +81,14 @@ class SplitCounts:
         loss = values["loss"][0]
         return Score(loss.value, low=loss.low, high=loss.high, n=int(extra["n"]), method="normal-batches",
                      reason="no finite loss was seen", higher_is_better=False)  # fmt: skip
+
+
+def check_metrics(metrics: object) -> None:
+    """Refuse what is no metric of ours.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    if not isinstance(metrics, TaskMetrics):
+        cure = "Pass pm.MulticlassMetrics(num_classes=…)."
+        raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)

@@ -26,11 +26,11 @@ class LossBatch:
 
 
 def read_loss(loss: Tensor, rows: Tensor, step: int) -> LossBatch:
-    """A mean loss of shape () over `rows` samples, or one loss a sample of shape (rows,).
+    """A mean loss of shape () over `rows` samples, or one loss a value of shape (values,).
 
     Args:
         loss: Floating point, attached to a graph or not; it is detached.
-        rows: Float64 number of samples of the batch, shape (), on the loss's device.
+        rows: Float64 number of samples that a value stands for, shape () or (values,), on the loss's device.
         step: Number of this batch, for the fault ledger.
 
     Raises:
@@ -41,7 +41,7 @@ def read_loss(loss: Tensor, rows: Tensor, step: int) -> LossBatch:
             "loss", "shape () or (N,)", str(tuple(loss.shape)), "Pass loss.flatten() or loss.mean()."
         )
     value = loss.detach().double().reshape(-1)
-    weight = rows.expand(1) if loss.ndim == 0 else torch.ones_like(value)
+    weight = rows.expand(value.shape)
     counted = torch.isfinite(value)
     return LossBatch(value, counted, weight, ((~counted) & (weight > 0),), step)
 

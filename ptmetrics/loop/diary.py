@@ -4,17 +4,28 @@ import datetime
 import sys
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptmetrics import __version__
+from ptmetrics.record.history import History, read_history
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.run_folder import create, environment
 from ptmetrics.scores.task import TaskMetrics
 
-NOT_CLOSED = "not closed"  # the process ended in good order, without monitor.close()
+HALF_DONE = "error: the process ended in the middle of an epoch"
+
+
+@dataclass
+class Standing:
+    """Where a run is: the epochs that are closed, whether one is half done, and why it is asked to stop."""
+
+    epochs: int = 0
+    half_done: bool = False
+    stopping: str | None = None
 
 
 class Diary:
@@ -24,6 +35,10 @@ class Diary:
         run: The run folder; None for no record.
         resume: Go on with a folder that holds a run.
 
+    Attributes:
+        history: The epochs that the folder held already.
+        standing: Kept by the monitor; the last line is made of it.
+
     Raises:
         RecordError: If the folder exists already, or cannot be made.
     """
@@ -31,8 +46,10 @@ class Diary:
     def __init__(self, run: str | Path | None, *, resume: bool) -> None:
         self.path = None if run is None else create(run, resume=resume)
         self._journal = None if self.path is None else Journal(self.path, resume=resume)
-        if self._journal is not None:
-            self._seal = weakref.finalize(self, _abandon, self._journal)
+        goes_on = self._journal is not None and self._journal.attempt > 1
+        self.history = read_history(self._journal.path) if self._journal and goes_on else History()
+        self.standing = Standing()
+        self._seal: weakref.finalize[Any, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +62,7 @@ class Diary:
             self._journal.append(kind, data)
 
     def begin(self, metrics: TaskMetrics[Any], config: Mapping[str, Any]) -> None:
-        """Write the header."""
+        """Write the header; from here on there will be a last line."""
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         header = {
             "ptmetrics": __version__,
@@ -56,11 +73,14 @@ class Diary:
             "metrics": metrics.describe(),
         }
         self.append("header", header | {key: config.get(key) for key in ("seed", "arm", "val_fingerprint")})
+        if self._journal is not None:
+            self._seal = weakref.finalize(self, _abandon, self._journal, self.standing)
 
-    def end(self, reason: str, epochs: int, stopping: str | None) -> None:
+    def end(self, reason: str) -> None:
         """Write the last line and let go of the file."""
-        if self._journal is not None and self._seal.detach():
-            self._journal.append("end", {"reason": reason, "epochs": epochs, "stopping": stopping})
+        if self._seal is not None and self._seal.detach() and self._journal is not None:
+            _last_line(self._journal, reason, self.standing)
+        if self._journal is not None:
             self._journal.close()
 
 
@@ -73,8 +93,14 @@ def end_reason(error: BaseException | None, stopping: str | None = None) -> str:
     return "early stopping" if stopping else "completed"
 
 
-def _abandon(journal: Journal) -> None:
-    error = getattr(sys, "last_value", None)  # what ended the interpreter, if something did
-    reason = NOT_CLOSED if error is None else end_reason(error)
-    journal.append("end", {"reason": reason, "epochs": None, "stopping": None})
+def _abandon(journal: Journal, standing: Standing) -> None:
+    """Nobody closed the run: it is complete if every epoch is closed and the process did not fail."""
+    error = getattr(sys, "last_value", None)  # what ended the process, told by Python before this is called
+    whole = error is not None or not standing.half_done
+    _last_line(journal, end_reason(error, standing.stopping) if whole else HALF_DONE, standing)
     journal.close()
+
+
+def _last_line(journal: Journal, reason: str, standing: Standing) -> None:
+    last = {"reason": reason, "epochs": standing.epochs, "stopping": standing.stopping}
+    journal.append("end", last)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,16 +12,19 @@ from torch.optim import Optimizer
 from ptmetrics.errors import HookError
 from ptmetrics.loop.callback_list import CallbackList
 from ptmetrics.loop.callbacks import Callback
-from ptmetrics.loop.capture import Capture, check_metrics
+from ptmetrics.loop.capture import Capture
 from ptmetrics.loop.clock import DeviceEvent, NowNs, PhaseClock, device_spans
 from ptmetrics.loop.closing import close_epoch
 from ptmetrics.loop.diary import Diary, end_reason
 from ptmetrics.loop.epoch import EpochScores
-from ptmetrics.loop.faults import LOGGER, FaultLog, OnFault
-from ptmetrics.loop.hooks import Attachment, Pick, pick_predictions, pick_target
+from ptmetrics.loop.faults import FaultLog, OnFault
+from ptmetrics.loop.hooks import Attachment, Pick, check_hookable, pick_predictions, pick_target
+from ptmetrics.loop.lifetime import Lifetime
 from ptmetrics.loop.progress import Progress
+from ptmetrics.loop.split import check_metrics
+from ptmetrics.loop.state import RunState
 from ptmetrics.loop.totals import Totals
-from ptmetrics.record.history import History
+from ptmetrics.loop.watched import Watched
 from ptmetrics.scores.task import TaskMetrics
 
 Batch = TypeVar("Batch")
@@ -64,22 +66,30 @@ class Monitor:
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
         check_metrics(metrics)
-        self.metrics, self.history, self.epoch = metrics, History(), 0
-        self.stopping_reason: str | None = None
+        self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
         self.faults = FaultLog(on_fault, lambda fault: self.record("fault", fault.to_dict()))
         self.callbacks = CallbackList(callbacks, self.faults)
         self._diary = Diary(run, resume=resume)
-        self.path = self._diary.path
+        self.path, self.history, self._standing = self._diary.path, self._diary.history, self._diary.standing
         self.totals = Totals(PhaseClock(clock))
-        self._capture = Capture(
-            metrics, self.totals.clock, self.faults, partial(self.callbacks.batch_end, self)
-        )
+        self._capture = Capture(metrics, self.totals.clock, self.faults, self._counted)
+        self._state = RunState(self._standing, self._capture, self.totals, self.callbacks)
         self._progress = Progress(progress, self._diary.name)
         self._device_event, self._config = device_event, dict(config or {})
         self._attachment: Attachment | None = None
-        self._begun = self._closed = False
+        self._life = Lifetime(self._standing, self._begin, self._end)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch under way."""
+        return self._standing.epochs
+
+    @property
+    def stopping_reason(self) -> str | None:
+        """Why the run was asked to stop."""
+        return self._standing.stopping
 
     def attach(
         self,
@@ -103,15 +113,13 @@ class Monitor:
             HookError: If this monitor or the model is attached already.
             ConfigError: If an argument cannot take hooks.
         """
-        self._begin()
+        check_hookable(model, criterion, optimizer)
         if self._attachment is not None and self._attachment.attached:
             cure = "Call detach() on the first attachment, or leave its with block."
             raise HookError("attach", "a monitor that is not attached", "one that is", cure)
-        capture = self._capture
-        self._attachment = Attachment(
-            capture, model, criterion=criterion, optimizer=optimizer, on_exit=self._left
-        )
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, capture = model, optimizer, self._capture
+        self._life.begin()
+        self._attachment = Attachment(capture, self._life, model, criterion, optimizer)
         capture.optimizer_seen = optimizer is not None
         capture.preds, capture.target = preds or pick_predictions, target or pick_target
         capture.device = capture.device or device_spans(model, self._device_event)
@@ -119,28 +127,26 @@ class Monitor:
 
     def epochs(self, count: int) -> Iterator[int]:
         """Yield epoch numbers up to `count`, close each epoch behind its body, and the run behind the last."""
-        self._begin()
-        reason = "interrupted"  # the body broke out, or raised
-        try:
-            for number in self._progress.epochs(range(self.epoch, count)):
+        self._life.begin()
+        with self._life.epochs():
+            for number in self._progress.epochs(range(self.epoch, 0 if self.should_stop else count)):
                 yield number
                 if self.epoch == number:
                     self.end_epoch()
-                if self.stopping_reason:
+                if self.should_stop:
                     break
-            reason = end_reason(None, self.stopping_reason)
-        finally:
-            self.close(reason)
 
-    def train(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+    def train(self, loader: Iterable[Batch]) -> Watched[Batch]:
         """The batches of a training loader, watched."""
-        self._begin()
-        return self._capture.watch(self._progress.batches(loader, "train"), "train")
+        return self._watched(loader, "train")
 
-    def validate(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+    def validate(self, loader: Iterable[Batch]) -> Watched[Batch]:
         """The batches of a validation loader, watched; calling `model.eval()` stays yours."""
-        self._begin()
-        return self._capture.watch(self._progress.batches(loader, "val"), "val")
+        return self._watched(loader, "val")
+
+    def _watched(self, loader: Iterable[Batch], split: str) -> Watched[Batch]:
+        self._life.begin()
+        return Watched(loader, lambda: self._capture.watch(self._progress.batches(loader, split), split))
 
     def update(
         self,
@@ -160,7 +166,7 @@ class Monitor:
             split: "train", "val" or another name.
             sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it is.
         """
-        self._begin()
+        self._life.begin()
         self._capture.update(preds, target, loss=loss, split=split, weight=sample_weight)
 
     def end_epoch(self) -> EpochScores:
@@ -169,31 +175,34 @@ class Monitor:
         Returns:
             Scores by split and name; what could not be computed is missing and stands among the faults.
         """
-        self._begin()
+        self._life.begin()
         scores = close_epoch(self.epoch, self._capture, self.totals, self.faults)
-        self._tell(scores)
-        self.totals.clock.lap("other")
-        return scores
-
-    def _tell(self, scores: EpochScores) -> None:
-        """Record first, then call back: what a callback does can no longer lose the epoch."""
+        for note in self.totals.oddities(self._capture.device):
+            self.record("note", note)
+        # Record first, then call back: what a callback does can no longer lose the epoch.
         data = scores.to_record()
         self.record("epoch", data)
         self.history.append(data)
-        self.epoch += 1
+        self._standing.epochs, self._standing.half_done = self.epoch + 1, False
         self.faults.epoch = self.epoch
-        shown = ("train/loss", "val/loss", "val/accuracy")
-        self._progress.tell({name: scores[name] for name in shown if name in scores})
-        self.callbacks.epoch_end(self, scores)
+        self._progress.tell(scores)
+        with self._capture.pause():
+            self.callbacks.epoch_end(self, scores)
+        self.totals.clock.lap("other")
+        return scores
+
+    def _counted(self, split: str, batch: int) -> None:
+        self._standing.half_done = True
+        self.callbacks.batch_end(self, split, batch)
 
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch: `epochs()` does, other loops look at `should_stop`."""
-        self.stopping_reason = reason
+        self._standing.stopping = reason
 
     @property
     def should_stop(self) -> bool:
         """Whether a callback has asked to stop."""
-        return self.stopping_reason is not None
+        return self._standing.stopping is not None
 
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a line of your own to the run's record, such as `record("note", {"code": …, "message": …})`."""
@@ -201,50 +210,41 @@ class Monitor:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is: epoch, totals, half-done counts, callbacks. Tensors and plain values only."""
-        return {
-            "epoch": self.epoch,
-            "totals": self.totals.state_dict(),
-            "splits": {name: split.state_dict() for name, split in self._capture.splits.items()},
-            "callbacks": self.callbacks.state_dict(),
-        }
+        return self._state.store()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a stored run was; the callbacks must be the same and in the same order."""
-        for name, counts in state["splits"].items():
-            self._capture.split(name).load_state_dict(counts)
-        self.callbacks.load_state_dict(state["callbacks"])
-        self.totals.load_state_dict(state["totals"])
-        self.epoch = self.faults.epoch = int(state["epoch"])
+        """Go on where a stored run was; the callbacks must be the same and in the same order.
+
+        Raises:
+            StateError: If the state does not fit; the current one is kept.
+        """
+        self._state.restore(state)
+        self.faults.epoch = self.epoch
 
     def close(self, reason: str = "completed") -> None:
         """End the run: callbacks, the record's last line, hooks off. A second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self.callbacks.run_end(self)
-        if self._attachment is not None:
-            self._attachment.detach()
-        if self.faults:
-            LOGGER.warning("%d faults were contained in this run; the record lists them", len(self.faults))
-        self._diary.end(reason, self.epoch, self.stopping_reason)
+        self._life.end(reason)
 
     def __enter__(self) -> "Monitor":
+        self._life.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(end_reason(error, self.stopping_reason))
-
-    def _left(self, error: BaseException | None) -> None:
-        if error is not None:
-            self.close(end_reason(error))
+        self._life.leave(error)
+        self.close(end_reason(None, self.stopping_reason))
 
     def _begin(self) -> None:
-        if self._closed:
-            cure = "Make a new Monitor; pass resume=True to go on in the same run folder."
-            raise HookError("monitor", "an open monitor", "one that was closed", cure)
-        if not self._begun:
-            self._begun = True
-            self.callbacks.run_begin(self)
-            self._diary.begin(self.metrics, self._config)
+        self.callbacks.run_begin(self)
+        self._diary.begin(self.metrics, self._config)
+
+    def _end(self, reason: str) -> None:
+        try:
+            if self._life.begun:
+                self.callbacks.run_end(self)
+        finally:
+            if self._attachment is not None:
+                self._attachment.detach()
+            self.faults.settle()
+            self._diary.end(reason)

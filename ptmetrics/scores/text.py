@@ -24,18 +24,21 @@ def classification_report(scores: Scores, digits: int = 2) -> str:
     width = max([len(name) for name in names] + [len("weighted avg"), digits])
     support = scores.per_class["support"]
     total: float = sum(support)
+    weighted = any(s.value != s.n for s in support)
     columns = zip(*(scores.per_class[c] for c in ("precision", "recall", "f1")), strict=True)
     lines = [f"{'':>{width}s} " + "".join(f" {h:>9}" for h in HEADERS), ""]
     for name, values, count in zip(names, columns, support, strict=True):
-        lines.append(_row(name, values, count, width, digits))
+        lines.append(_row(name, values, _support(count, weighted), width, digits))
     lines.append("")
     if "accuracy" in scores:
         blank = " " * 20
-        lines.append(f"{'accuracy':>{width}s} {blank} {scores['accuracy']:>9.{digits}f} {_support(total):>9}")
+        lines.append(
+            f"{'accuracy':>{width}s} {blank} {scores['accuracy']:>9.{digits}f} {_support(total, weighted):>9}"
+        )
     averages = ("macro", "weighted") if "accuracy" in scores else ("micro", "macro", "weighted", "samples")
     for average in averages:
         row = (scores[f"{metric}/{average}"] for metric in ("precision", "recall", "f1"))
-        lines.append(_row(f"{average} avg", row, total, width, digits))
+        lines.append(_row(f"{average} avg", row, _support(total, weighted), width, digits))
     return "\n".join(lines) + "\n"
 
 
@@ -75,10 +78,10 @@ def scores_text(scores: Scores) -> str:
     return "\n".join(parts)
 
 
-def _row(name: str, values: Iterable[float], support: float, width: int, digits: int) -> str:
+def _row(name: str, values: Iterable[float], support: str, width: int, digits: int) -> str:
     cells = "".join(f" {value:>9.{digits}f}" for value in values)
-    return f"{name:>{width}s} {cells} {_support(support):>9}"
+    return f"{name:>{width}s} {cells} {support:>9}"
 
 
-def _support(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() else f"{float(value)}"
+def _support(value: float, weighted: bool) -> str:
+    return f"{float(value)}" if weighted else f"{value:.0f}"

@@ -1,5 +1,6 @@
 """One thread: the suite shares its cores, and sums do not depend on how many there are. And `--faults-table`."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -31,12 +32,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not config.getoption("--faults-table"):
         return
     terminalreporter.section("table of faults")
-    told = {
-        (value, report.nodeid.split("::")[-1], outcome)
+    told = Counter(
+        (value, report.nodeid.split("::")[-1].split("[")[0], outcome)
         for outcome in ("passed", "failed", "skipped", "error", "xfailed")
         for report in terminalreporter.stats.get(outcome, [])
         for name, value in report.user_properties
         if name == "fault"
-    }
-    for row, test, outcome in sorted(told):
-        terminalreporter.line(f"{row:>3}  {outcome:<7}  {test}")
+    )
+    for (row, test, outcome), cases in sorted(told.items()):
+        terminalreporter.line(f"{row:>3}  {outcome:<7}  {test}" + (f" ({cases} cases)" if cases > 1 else ""))

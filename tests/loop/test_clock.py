@@ -150,6 +150,26 @@ def test_the_devices_own_time_is_what_counts_as_training(way: str) -> None:
 
 
 @pytest.mark.fault(47)
+def test_a_validation_in_the_middle_of_an_epoch_parts_the_devices_time() -> None:
+    machine = Machine()
+    model = Net()
+    with quiet(clock=machine.now, device_event=machine.event) as monitor:
+        monitor.attach(model)
+        for step, (x, _) in enumerate(monitor.train([(X, Y)] * 4)):
+            model.train()(x)
+            machine.work(0, 50)
+            machine.wait()
+            if step == 1:
+                for u, _v in monitor.validate([(X, Y)] * 2):
+                    model.eval()(u)
+                    machine.work(0, 700)
+                    machine.wait()
+        time = monitor.end_epoch().time
+    assert time["train_device_s"] == pytest.approx(4 * 0.050)
+    assert (time["train_s"], time["val_s"]) == (pytest.approx(4 * 0.050), pytest.approx(1.4))
+
+
+@pytest.mark.fault(47)
 def test_the_cumulative_training_time_takes_the_first_step_for_a_usual_one() -> None:
     machine = Machine()
     model = Net().train()

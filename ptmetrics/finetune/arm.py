@@ -148,7 +148,7 @@ def _endless(loader: DataLoader[Batch]) -> Iterator[Batch]:
 
 
 def _callbacks(config: TrainConfig) -> list[Callback]:
-    callbacks: list[Callback] = [Checkpoint("val/accuracy")]
+    callbacks: list[Callback] = [Checkpoint("val/accuracy", last=False)]
     if config.patience is not None:
         callbacks.append(EarlyStopping("val/accuracy", config.patience))
     return callbacks

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Checkpoint(Callback):
     """Writes `best.pt` when a score improves and `last.pt` each epoch, each by a rename of a complete file.
 
-    A file holds `model`, `optimizer` and `monitor` state dicts and the epoch, tensors and plain values only:
-    `torch.load(path, weights_only=True)` reads it. It is written behind the other callbacks, so that it holds
-    what they know of the epoch.
+    The best is there to be used: it holds the epoch and the `model` state dict. The last is there to resume from: it
+    holds the `optimizer` and `monitor` state dicts too, which for AdamW triples its size. Both are tensors and plain
+    values only: `torch.load(path, weights_only=True)` reads them. They are written behind the other callbacks, so
+    that they hold what those know of the epoch.
 
     Args:
         monitor: Score name with its split; its direction comes from the score. None keeps only the last.
@@ -87,9 +88,10 @@ class Checkpoint(Callback):
         folder = Path(str(self._folder))
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {"epoch": epoch, "model": monitor.model.state_dict()}
-        if monitor.optimizer is not None:
-            content["optimizer"] = monitor.optimizer.state_dict()
-        content["monitor"] = monitor.state_dict()
+        if why == "last":
+            content["monitor"] = monitor.state_dict()
+            if monitor.optimizer is not None:
+                content["optimizer"] = monitor.optimizer.state_dict()
         path = folder / f"{why}.pt"
         replace(path, lambda file: torch.save(content, file))
         monitor.record("checkpoint", {"path": str(path), "epoch": epoch, "why": why})

@@ -35,7 +35,7 @@ class Tally:
 
     def proportion(self, part: Tensor, whole: Tensor, whole_square: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Proportions part / whole with Wilson ends at Kish's effective n; NaN for an empty whole."""
-        p = part / whole
+        p = (part / whole).clamp(max=1)  # sums of weights in another order may differ in the last digit
         low, high = wilson(p, whole.square() / whole_square)
         return p, low, high
 

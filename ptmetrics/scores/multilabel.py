@@ -182,7 +182,7 @@ def _design_effect(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
     part, whole = ratio.of(t.weight)
     overall = part.sum() / whole.sum()
     r = p.nan_to_num(0.0)
-    gain = torch.tensor(ratio.part).to(r).unsqueeze(1) - r * torch.tensor(ratio.whole).to(r).unsqueeze(1)
+    gain = r.new_tensor(ratio.part).unsqueeze(1) - r * r.new_tensor(ratio.whole).unsqueeze(1)
     alone = (t.square * gain.square()).sum()
     labels = t.weight.sum() / t.rows_weight[0]  # a row: the most that it can be
     effect = _row_variance(t, ratio, overall) / alone
@@ -191,14 +191,14 @@ def _design_effect(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
 
 def _row_variance(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
     """Σw² of a row's numerator − p · denominator, squared."""
-    gain = _of_sums(ratio.part).to(p) - p * _of_sums(ratio.whole).to(p)
+    gain = p.new_tensor(_of_sums(ratio.part)) - p * p.new_tensor(_of_sums(ratio.whole))
     return gain @ t.together @ gain
 
 
-def _of_sums(weights: tuple[int, ...]) -> Tensor:
+def _of_sums(weights: tuple[int, ...]) -> tuple[int, ...]:
     """Weights of (TN, FP, FN, TP) as weights of the row's sums (counted, predicted, actual, hits)."""
     tn, fp, fn, tp = (weights[i] for i in (TN, FP, FN, TP))
-    return torch.tensor((tn, fp - tn, fn - tn, tp - fp - fn + tn), dtype=torch.float64)
+    return tn, fp - tn, fn - tn, tp - fp - fn + tn
 
 
 def _weigh(weights: tuple[int, ...], cells: Tensor) -> Tensor:

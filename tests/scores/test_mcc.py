@@ -19,7 +19,7 @@ from ptmetrics import MulticlassMetrics
     st.booleans(),
     st.integers(0, 2**32),
 )
-@settings(LAW, max_examples=60)
+@settings(LAW, max_examples=25)
 def test_one_class_on_a_side_has_no_correlation_whatever_the_rounding(
     c: int, rows: int, side: str, weighted: bool, seed: int
 ) -> None:
@@ -32,7 +32,7 @@ def test_one_class_on_a_side_has_no_correlation_whatever_the_rounding(
 
 
 @given(st.integers(1, 10**6), st.integers(0, 1000), st.integers(0, 1000))
-@settings(LAW, max_examples=60)
+@settings(LAW, max_examples=25)
 def test_mcc_of_a_rare_class_keeps_its_digits(often: int, rare: int, wrong: int) -> None:
     matrix = [[often, wrong], [wrong + 1, rare + 1]]
     metrics = MulticlassMetrics(2, inputs="labels")

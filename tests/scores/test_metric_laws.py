@@ -309,6 +309,17 @@ def test_autocast_and_the_default_dtype_change_no_score(case: MetricCase, weight
         torch.set_default_dtype(torch.float32)
 
 
+@every_case
+def test_the_default_device_moves_nothing(case: MetricCase) -> None:
+    batches = [case.batch(30, 1, True)]
+    expected = plain(case.counted(batches))
+    torch.set_default_device("meta")
+    try:
+        assert plain(case.counted(batches)) == expected
+    finally:
+        torch.set_default_device(None)
+
+
 @pytest.mark.fault(30)
 @every_case
 @both_weights

@@ -28,7 +28,7 @@ def report_of(target: np.ndarray, preds: np.ndarray, labels: list[str], **option
 
 
 @given(st.integers(0, 2**32), st.integers(1, 80), st.lists(names, min_size=2, max_size=7), st.booleans())
-@settings(LAW, max_examples=50)
+@settings(LAW, max_examples=25)
 def test_print_begins_with_the_report_of_scikit_learn(
     seed: int, rows: int, labels: list[str], one_class: bool
 ) -> None:
@@ -41,7 +41,7 @@ def test_print_begins_with_the_report_of_scikit_learn(
 
 
 @given(st.integers(0, 2**32), st.integers(1, 80), st.sampled_from([0.0, 1.0, math.nan]), st.integers(0, 9))
-@settings(LAW, max_examples=40)
+@settings(LAW, max_examples=20)
 def test_weights_digits_and_absent_classes_are_printed_as_scikit_learn_prints_them(
     seed: int, rows: int, absent: float, digits: int
 ) -> None:

@@ -178,7 +178,7 @@ def _run_dict(run: Any, verdict: Any) -> dict[str, Any]:
         "run": str(run.path),
         "epochs": len(run.epochs),
         "end": run.end,
-        "last": kept,
+        "judged": kept,
         "verdict": verdict.to_dict(),
     }
 

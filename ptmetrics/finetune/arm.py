@@ -61,7 +61,7 @@ class Arm:
             self._loader = _loader(data.train, config.train, shuffle=True)
             self._val_loader = _loader(data.val, config.train, shuffle=False)
             self._batches = _endless(self._loader)
-        _check_output(self._model, self._val_loader, device, data.num_classes)
+        _check_output(self._model, data, device)
         self._amp = config.train.amp and device.type == "cuda"
         self._steps = len(self._loader) * config.train.epochs
         self._intervals = config.train.epochs * config.train.validations_per_epoch
@@ -155,12 +155,12 @@ def _callbacks(config: TrainConfig) -> list[Callback]:
 
 
 @torch.no_grad()
-def _check_output(model: nn.Module, loader: DataLoader[Batch], device: torch.device, classes: int) -> None:
-    inputs = next(iter(loader))[0][:2].to(device)
+def _check_output(model: nn.Module, data: Data, device: torch.device) -> None:
+    inputs = torch.stack([data.val[i][0] for i in range(min(2, len(data.val)))]).to(device)
     was_training = model.training
     output = model.eval()(inputs)
     model.train(was_training)
-    expected = (len(inputs), classes)
+    expected = (len(inputs), data.num_classes)
     if not isinstance(output, Tensor) or tuple(output.shape) != expected:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         cure = "Choose a classification model of torchvision, or check its head."

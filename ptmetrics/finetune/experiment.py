@@ -124,7 +124,8 @@ def _default_folder(config: Config) -> str:
 
 def _new_folder(name: str) -> Path:
     folder = Path(name)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         cure = "Choose another with --run, or remove it."
-        raise RecordError(f"run {name!r}", "a folder that is new or empty", "one that holds something", cure)
+        fact = "one that holds something" if folder.is_dir() else "a file"
+        raise RecordError(f"run {name!r}", "a folder that is new or empty", fact, cure)
     return folder

@@ -8,10 +8,11 @@ from ptmetrics.finetune.experiment import Finished
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
-from ptmetrics.show.tables import confusion_table, score_table
+from ptmetrics.show.run import scores_text
 from ptmetrics.verdict.compare import Comparison, compare
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.sources import judged_row
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Outcome:
             "time_ratio": comparison["time_ratio"] if comparison else None,
             "verdict": self.verdict.to_dict(),
             "comparison": comparison,
-            "arms": {name: [_last(run) for run in runs] for name, runs in self.arms.items()},
+            "arms": {name: [_judged(run) for run in runs] for name, runs in self.arms.items()},
         }
 
     def text(self, paint: Paint = plain) -> str:
@@ -55,12 +56,9 @@ class Outcome:
         return "\n\n".join(["", *parts])
 
     def _arm_text(self, name: str, run: Run, seeds: int, paint: Paint) -> str:
-        epoch = run.epochs[-1]
-        trained = f"{epoch['time']['train_cumulative_s']:.1f} s of training"
-        head = f"{name}, {run.path.name} of {seeds}, after {len(run.epochs)} evaluations and {trained}"
-        return "\n\n".join(
-            [paint(head, "strong"), score_table(epoch, "val", paint), confusion_table(epoch, "val", paint)]
-        )
+        trained = f"{run.epochs[-1]['time']['train_cumulative_s']:.1f} s of training"
+        head = paint(f"{name}, {run.path.name} of {seeds} seeds, {trained}", "strong")
+        return f"{head}\n{scores_text(run, paint)}"
 
 
 def outcome_of(finished: Finished) -> Outcome:
@@ -76,7 +74,7 @@ def outcome_of(finished: Finished) -> Outcome:
     return Outcome(finished.root, arms, comparison, judge(sides[0][0], profile=config.profile))
 
 
-def _last(run: Run) -> dict[str, Any]:
-    epoch = run.epochs[-1]
+def _judged(run: Run) -> dict[str, Any]:
+    epoch = run.epochs[judged_row(run)[0]]
     kept = ("epoch", "scores", "per_class", "confusion", "class_names", "time")
     return {"run": str(run.path), "evaluations": len(run.epochs), **{key: epoch.get(key) for key in kept}}

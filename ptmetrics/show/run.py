@@ -7,16 +7,25 @@ from ptmetrics.show.opinion import verdict_text
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.show.tables import confusion_table, score_table
 from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.sources import judged_row
 
 SHOWN = 5
 
 
 def run_text(run: Run, verdict: Verdict, paint: Paint = plain) -> str:
-    """Everything about a run on one page; its last epoch stands for it."""
-    parts = [paint(str(run.path), "strong") + "\n" + "\n".join(_facts(run))]
-    if run.epochs:
-        parts += [score_table(run.epochs[-1], "val", paint), confusion_table(run.epochs[-1], "val", paint)]
-    return "\n\n".join([*parts, verdict_text(verdict, paint)])
+    """Everything about a run on one page."""
+    head = paint(str(run.path), "strong") + "\n" + "\n".join(_facts(run))
+    return "\n\n".join(
+        [head, *([scores_text(run, paint)] if run.epochs else []), verdict_text(verdict, paint)]
+    )
+
+
+def scores_text(run: Run, paint: Paint = plain) -> str:
+    """Score table and confusion matrix of the epoch that stands for the run: the one that is judged."""
+    row, why = judged_row(run)
+    epoch = run.epochs[row]
+    head = f"epoch {epoch['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}"
+    return "\n\n".join([head, score_table(epoch, "val", paint), confusion_table(epoch, "val", paint)])
 
 
 def _facts(run: Run) -> Iterator[str]:

@@ -84,7 +84,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     """
     if not run.epochs:
         return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
-    row, why = _judged_row(run)
+    row, why = judged_row(run)
     epoch = run.epochs[row]
     confusion = matrix((epoch.get("confusion") or {}).get("val"))
     trained_on = matrix((epoch.get("confusion") or {}).get("train"))
@@ -155,7 +155,8 @@ def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Se
     return wanted
 
 
-def _judged_row(run: RunLike) -> tuple[int, str]:
+def judged_row(run: RunLike) -> tuple[int, str]:
+    """The row in `run.epochs` that stands for the run, and why it does."""
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     best = [
         item["epoch"] for item in run.checkpoints if item.get("why") == "best" and item.get("epoch") in rows

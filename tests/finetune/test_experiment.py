@@ -1,0 +1,182 @@
+"""The experiment: arms take turns without touching each other, and every end leaves readable records."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ptmetrics.cli import main
+from ptmetrics.errors import RecordError, ShapeError
+from ptmetrics.finetune.arm import Arm
+from ptmetrics.finetune.config import load_config
+from ptmetrics.finetune.data import Data, load_data
+from ptmetrics.finetune.experiment import run_experiment
+from ptmetrics.finetune.outcome import outcome_of
+from ptmetrics.finetune.settings import ArmConfig, DataConfig, ModelConfig, TrainConfig
+from ptmetrics.record.reader import read_run
+
+CONFIG = """
+target = "val/accuracy>=0.2"
+seeds = [0, 1]
+[task]
+name = "digits"
+image_size = 8
+train_limit = 40
+val_limit = 60
+[source]
+name = "glyphs"
+train_limit = 60
+val_limit = 47
+[model]
+name = "resnet18"
+[pretrain]
+epochs = 1
+[train]
+epochs = 2
+batch_size = 20
+[arms.pretrained]
+weights = "source-task"
+[arms.scratch]
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PTMETRICS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return load_data(DataConfig("digits", image_size=8, train_limit=40, val_limit=40), 0)
+
+
+def small_net(outputs: int = 10) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        fc = torch.nn.Linear(3 * 64, outputs)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.2))
+    net.add_module("fc", fc)
+    return net
+
+
+def make_arm(data: Data, run: Path, *, name: str = "arm", outputs: int = 10, seed: int = 0) -> Arm:
+    config = ArmConfig(name, ModelConfig(), TrainConfig(epochs=2, batch_size=16, validations_per_epoch=2))
+    net = small_net(outputs)
+    return Arm(config, seed, net, data, run=run, header={}, device=torch.device("cpu"))
+
+
+def scores_of(run: Path) -> list[dict[str, float]]:
+    return [{k: v["value"] for k, v in e["scores"].items()} for e in read_run(run).epochs]
+
+
+def test_an_arm_learns_the_same_alone_and_taking_turns(data: Data, tmp_path: Path) -> None:
+    alone = make_arm(data, tmp_path / "alone")
+    while not alone.done:
+        alone.advance()
+    arms = [make_arm(data, tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
+    torch.manual_seed(99)
+    while not all(arm.done for arm in arms):
+        torch.rand(7)  # somebody else's random numbers
+        for arm in arms:
+            arm.advance()
+    assert scores_of(tmp_path / "alone") == scores_of(tmp_path / "first")
+    assert scores_of(tmp_path / "alone") != scores_of(tmp_path / "second")
+
+
+def test_taking_turns_leaves_the_callers_random_numbers_alone(data: Data, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    make_arm(data, tmp_path / "arm").advance()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_interval_is_a_part_of_an_epoch_and_all_samples_are_seen(data: Data, tmp_path: Path) -> None:
+    arm = make_arm(data, tmp_path / "arm")
+    while not arm.done:
+        arm.advance()
+    run = read_run(tmp_path / "arm")
+    assert [e["counts"]["train_samples"] for e in run.epochs] == [16, 24, 16, 24]
+    assert [e["counts"]["val_samples"] for e in run.epochs] == [40] * 4
+    assert run.end is not None
+    assert run.end["reason"] == "completed"
+
+
+def test_a_model_with_another_output_is_refused_before_training(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"model output: expected .*\(2, 10\), got shape \(2, 7\). Choose"):
+        make_arm(data, tmp_path / "arm", outputs=7)
+    assert not (tmp_path / "arm").exists()
+
+
+@pytest.mark.slow
+def test_the_experiment_records_every_arm_and_seed_and_is_judged(config_file: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    finished = run_experiment(load_config(config_file), run=str(tmp_path / "runs"), say=lines.append)
+    assert sum("pre-training" in line for line in lines) == 1  # once for all seeds
+    outcome = outcome_of(finished)
+    assert {name: len(runs) for name, runs in outcome.arms.items()} == {"pretrained": 2, "scratch": 2}
+    headers = [run.header for runs in outcome.arms.values() for run in runs]
+    assert [(h["arm"], h["seed"]) for h in headers] == [
+        ("pretrained", 0), ("pretrained", 1), ("scratch", 0), ("scratch", 1)
+    ]  # fmt: skip
+    assert len({h["val_fingerprint"] for h in headers}) == 1
+    assert outcome.comparison is not None
+    assert outcome.comparison.same_validation is True
+    text = outcome.text()
+    for part in (
+        "pretrained, seed0 of 2 seeds",
+        "scratch, seed0",
+        "Training time to val/accuracy>=0.2",
+        "Verdict:",
+    ):
+        assert part in text
+    assert str(tmp_path / "runs") in text
+
+
+@pytest.mark.slow
+def test_json_of_an_experiment_is_one_object_with_ratio_and_verdict(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["finetune", str(config_file), "--run", str(tmp_path / "runs"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["time_ratio"]) >= {"value", "low", "high", "censored"}
+    assert result["verdict"]["status"] in {"ready", "not ready", "undetermined", "invalid"}
+    assert [arm["scores"]["val/accuracy"]["n"] for arm in result["arms"]["scratch"]] == [60, 60]
+
+
+def test_a_folder_that_holds_something_is_refused_and_kept(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine.txt").write_text("mine")
+    assert main(["finetune", str(config_file), "--run", str(tmp_path / "runs")]) == 2
+    assert "expected a folder that is new or empty" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.fault(48)
+@pytest.mark.slow
+def test_an_interrupt_seals_every_record_and_keeps_what_was_measured(
+    config_file: Path, tmp_path: Path
+) -> None:
+    def interrupt(line: str) -> None:
+        if line.split()[:1] == ["1"]:  # the first evaluation is done
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(load_config(config_file), run=str(tmp_path / "runs"), say=interrupt)
+    for path in sorted((tmp_path / "runs").glob("*/seed*")):
+        run = read_run(path)
+        assert len(run.epochs) == 1
+        assert run.end is not None
+        assert run.end["reason"] == "interrupted"
+        assert not run.problems
+
+
+def test_a_folder_is_only_taken_when_it_is_new(tmp_path: Path, config_file: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="expected a folder that is new or empty, got a file"):
+        run_experiment(load_config(config_file), run=str(tmp_path / "file"))

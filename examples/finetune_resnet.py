@@ -2,7 +2,7 @@
 
     python examples/finetune_resnet.py [RUN_FOLDER] [--weights glyphs|imagenet]
 
-The task is scikit-learn's handwritten digits: 400 to train on, 1,000 to validate. The default weights come from a
+The task is scikit-learn's handwritten digits: 400 to train on, 500 to validate. The default weights come from a
 minute or less of training on printed glyphs, so that nothing is downloaded; `--weights imagenet` takes torchvision's.
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
         model.fc.requires_grad_(True)
         optimizer = torch.optim.AdamW(model.fc.parameters(), lr=3e-3)
         attachment = monitor.attach(model, criterion=criterion, optimizer=optimizer)
-        for epoch in monitor.epochs(8):
+        for epoch in monitor.epochs(6):
             if epoch == 2:  # the head has settled: now all layers, more carefully
                 attachment.detach()
                 model.requires_grad_(True)
@@ -63,11 +63,11 @@ def main() -> None:
 
 
 def digits_loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
-    """Handwritten digits as (3, 32, 32) images around zero: 400 to train on, the last 1,000 to validate."""
+    """Handwritten digits as (3, 32, 32) images around zero: 400 to train on, the last 500 to validate."""
     digits = load_digits()
     images = to_model(torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16)
     labels = torch.tensor(digits.target)
-    train_set, val_set = TensorDataset(images[:400], labels[:400]), TensorDataset(images[-1000:], labels[-1000:])
+    train_set, val_set = TensorDataset(images[:400], labels[:400]), TensorDataset(images[-500:], labels[-500:])
     return DataLoader(train_set, 32, shuffle=True), DataLoader(val_set, 250)
 
 
@@ -77,8 +77,8 @@ def to_model(gray: Tensor) -> Tensor:
 
 
 def pretrained_on_glyphs() -> ResNet:
-    """A ResNet-18 trained for two epochs on 4,000 printed glyphs."""
-    images, labels = render_glyphs(4000, 32, seed=0)
+    """A ResNet-18 trained for two epochs on 1,500 printed glyphs."""
+    images, labels = render_glyphs(1500, 32, seed=0)
     loader = DataLoader(TensorDataset(to_model(images / 255), labels), 64, shuffle=True)
     model = resnet18(num_classes=len(CLASS_NAMES))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ptmetrics.matrix import judge_confusion as judge_confusion
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
+    from ptmetrics.scores.binary_metrics import BinaryMetrics as BinaryMetrics
+    from ptmetrics.scores.dropins import AverageMeter as AverageMeter
+    from ptmetrics.scores.dropins import accuracy as accuracy
     from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.scores.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
     from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from ptmetrics.verdict.judge import judge as judge
 
 _HOME = {
+    "AverageMeter": "scores.dropins",
+    "BinaryMetrics": "scores.binary_metrics",
     "Callback": "loop.callbacks",
     "Checkpoint": "loop.checkpoint",
     "Comparison": "verdict.compare",
@@ -45,6 +50,7 @@ _HOME = {
     "Score": "scores.score",
     "Scores": "scores.score",
     "Verdict": "verdict.finding",
+    "accuracy": "scores.dropins",
     "compare": "verdict.compare",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
@@ -52,6 +58,8 @@ _HOME = {
 }
 
 __all__ = [
+    "AverageMeter",
+    "BinaryMetrics",
     "Callback",
     "Checkpoint",
     "Comparison",
@@ -68,6 +76,7 @@ __all__ = [
     "Scores",
     "Verdict",
     "__version__",
+    "accuracy",
     "compare",
     "judge",
     "judge_confusion",

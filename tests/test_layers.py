@@ -23,7 +23,18 @@ ROOMS = {
     "show": {"errors", "record", "verdict"},
     "adapters": {"errors", "loop"},
     "finetune": {"errors", "statistics", "scores", "sync", "record", "verdict", "matrix", "loop", "show"},
-    "bench": {"errors", "statistics", "scores", "sync", "record", "verdict", "matrix", "loop", "show", "finetune"},
+    "bench": {
+        "errors",
+        "statistics",
+        "scores",
+        "sync",
+        "record",
+        "verdict",
+        "matrix",
+        "loop",
+        "show",
+        "finetune",
+    },
     "cli": {"errors", "record", "verdict", "matrix", "loop", "show", "finetune", "bench"},
 }
 NO_TORCH = {"errors", "record", "verdict", "show"}

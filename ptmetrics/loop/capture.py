@@ -54,7 +54,7 @@ class Capture:
         self._paused = self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
         self._train_mark = 0.0
-        self._started = False
+        self._started = self._waits = False  # `_waits`: since the last mark the loop only waits for data
 
     def split(self, name: str) -> SplitCounts:
         """The counts of a split, made on first use."""
@@ -106,7 +106,7 @@ class Capture:
                 if self._phase is None:  # before an epoch's first call the user does other things
                     self._lap("other")
                 self._enter(split)
-                self._waited(split)
+                (self._waited if self._waits else self._lap)(split)
 
     def on_forward(self, model: nn.Module, output: Any) -> None:
         """The model has answered; the first answer to a loader's batch counts."""
@@ -146,9 +146,10 @@ class Capture:
                 split.add_loss(loss, target, summed=is_sum(criterion, loss))
             if bare:
                 self._tell_counted(name)
-        if bare:
-            self._lap(name)
-        if bare and name == "train":
+        if not bare:
+            return
+        self._lap(name)
+        if name == "train":
             self._without_grad += not torch.is_grad_enabled()
             if not self.optimizer_seen:
                 self._step_done()
@@ -160,6 +161,7 @@ class Capture:
         with self.faults.contain("optimizer hook"):
             self._lap(self._loader or "train")
             self._step_done()
+            self._waits = True
 
     # Way c: the loop says it all.
     def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, weight: Tensor | None) -> None:
@@ -181,6 +183,7 @@ class Capture:
             if loss is not None:
                 counts.add_loss(loss, target)
             self._tell_counted(split)
+        self._waits = True
         if split == "train" and self._loader is None and not self.optimizer_seen:
             self._step_done()
 
@@ -233,13 +236,11 @@ class Capture:
             self.device.begin(phase)
 
     def _lap(self, phase: str) -> float:
+        self._waits = False
         return self.clock.lap(phase)
 
     def _step_done(self) -> None:
         self.split("train").steps += 1
-        self._tick()
-
-    def _tick(self) -> None:
         total = self.clock.seconds.get("train", 0.0)
         self.step_times.add(total - self._train_mark)
         self._train_mark = total

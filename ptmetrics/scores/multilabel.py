@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ptmetrics.scores.estimate import Estimate
 from ptmetrics.scores.intervals import mover, wilson
-from ptmetrics.statistics.multilabel import FN, FP, TN, TP
 
 NO_SAMPLES = "no samples were counted"
 NO_WHOLE_ROW = "no row with a label counted and none refused"
@@ -18,11 +17,11 @@ NO_ROW = "no row is defined"
 
 @dataclass(frozen=True)
 class Ratio:
-    """A score that is one sum of true and false negatives and positives over another.
+    """A score that is one sum over another, of labels counted, predicted, actual and both ("hits").
 
     Attributes:
         name: For messages and columns.
-        part: Weights of (TN, FP, FN, TP) in the numerator.
+        part: Weights of (counted, predicted, actual, hits) in the numerator.
         whole: Weights in the denominator.
         reason: Why it is undefined where the denominator is 0.
         doubled: Whether the score is 2r / (1 + r) of this ratio r, as F1 is of the Jaccard index.
@@ -36,20 +35,24 @@ class Ratio:
     doubled: bool = False
     higher_is_better: bool = True
 
-    def of(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator from cells of shape (4, …)."""
-        return _weigh(self.part, cells), _weigh(self.whole, cells)
+    def of(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator from sums of shape (4, …); exact for counts."""
+        return _weigh(self.part, sums), _weigh(self.whole, sums)
+
+    def gain(self, r: Tensor) -> tuple[Tensor, ...]:
+        """What the sums are multiplied with in numerator − r · denominator."""
+        return tuple(part - r * whole for part, whole in zip(self.part, self.whole, strict=True))
 
     def through(self, r: Tensor) -> Tensor:
         """From the ratio, a proportion, to the score."""
         return 2 * r / (1 + r) if self.doubled else r
 
 
-PRECISION = Ratio("precision", (0, 0, 0, 1), (0, 1, 0, 1), "the label was never predicted")
-RECALL = Ratio("recall", (0, 0, 0, 1), (0, 0, 1, 1), "the label is absent from the targets")
-JACCARD = Ratio("jaccard", (0, 0, 0, 1), (0, 1, 1, 1), "the label is neither in the targets nor predicted")
+PRECISION = Ratio("precision", (0, 0, 0, 1), (0, 1, 0, 0), "the label was never predicted")
+RECALL = Ratio("recall", (0, 0, 0, 1), (0, 0, 1, 0), "the label is absent from the targets")
+JACCARD = Ratio("jaccard", (0, 0, 0, 1), (0, 1, 1, -1), "the label is neither in the targets nor predicted")
 F1 = Ratio("f1", JACCARD.part, JACCARD.whole, JACCARD.reason, doubled=True)
-WRONG = Ratio("hamming_loss", (0, 1, 1, 0), (1, 1, 1, 1), NO_SAMPLES, higher_is_better=False)
+WRONG = Ratio("hamming_loss", (0, 1, 1, -2), (1, 0, 0, 0), NO_SAMPLES, higher_is_better=False)
 RATIOS = (PRECISION, RECALL, F1, JACCARD)
 
 
@@ -58,14 +61,15 @@ class Labels:
     """What was counted; Σw and Σw² equal the counts where no weights were given.
 
     Attributes:
-        count: Int64 (TN, FP, FN, TP) of each label, shape (4, L).
+        count: Int64 numbers of rows by label, (counted, predicted, actual, hits), shape (4, L).
         weight: Σw of the same, float64.
         square: Σw² of the same, float64.
-        together: Σw² of products of a row's numbers of labels counted, predicted, actual and hit; shape (4, 4).
-        rows: Int64 number of rows with a label counted, of intact ones, of exact matches; shape (3,).
+        together: Σw² of products of a row's numbers of labels, in the same order; shape (4, 4).
+        rows: Int64 numbers of rows with a label counted, intact ones, exact matches, and intact ones with a
+            precision, recall, F1 and Jaccard index of their own; shape (7,).
         rows_weight: Σw of the same, float64.
         rows_square: Σw² of the same, float64.
-        row_scores: Moments of the rows' precision, recall, F1 and Jaccard, shape (6, 4).
+        row_scores: Sums of these four scores, then of their squares, by w and by w²; shape (8, 2).
         absent: Value of an undefined score; NaN leaves it out of averages.
     """
 
@@ -97,8 +101,8 @@ def each(t: Labels, ratio: Ratio) -> Estimate:
 
 def support(t: Labels) -> Estimate:
     """Weight of the rows that have each label, shape (L,); a count, with no interval."""
-    actual = t.weight[FN] + t.weight[TP]
-    return Estimate(actual, actual, actual, t.count[FN] + t.count[TP], "count", RECALL.reason)
+    actual = t.weight[2]
+    return Estimate(actual, actual, actual, t.count[2], "count", RECALL.reason)
 
 
 def micro(t: Labels, ratio: Ratio) -> Estimate:
@@ -125,7 +129,7 @@ def macro(t: Labels, ratio: Ratio) -> Estimate:
 
 def weighted(t: Labels, ratio: Ratio) -> Estimate:
     """Mean over the defined labels, weighted by how often each is in the targets. MOVER interval, see `_mean`."""
-    return _mean(t, ratio, t.weight[FN] + t.weight[TP])
+    return _mean(t, ratio, t.weight[2])
 
 
 def samples(t: Labels, index: int, ratio: Ratio) -> Estimate:
@@ -136,18 +140,20 @@ def samples(t: Labels, index: int, ratio: Ratio) -> Estimate:
         index: Which of the row scores.
         ratio: The ratio that it is.
     """
-    moments = t.row_scores[:, index]
+    rows = [t.rows[3 + index], t.rows_weight[3 + index], t.rows_square[3 + index]]
+    wx, w2x, w2x2 = t.row_scores[index, 0], t.row_scores[index, 1], t.row_scores[4 + index, 1]
     if not math.isnan(t.absent):
-        gap = torch.stack((t.rows[1].double(), t.rows_weight[1], t.rows_square[1])) - moments[:3]
-        filled = torch.cat((gap, t.absent * gap[1:], t.absent**2 * gap[2:]))
-        moments = moments + filled
-    n, w, w2, wx, w2x, w2x2 = moments.unbind()
+        gap, gap2 = t.rows_weight[1] - rows[1], t.rows_square[1] - rows[2]
+        wx, w2x, w2x2 = wx + t.absent * gap, w2x + t.absent * gap2, w2x2 + t.absent**2 * gap2
+        rows = [t.rows[1], t.rows_weight[1], t.rows_square[1]]
+    n, w, w2 = rows
     mean = (wx / w).clamp(0, 1)
-    variance = (w2x2 - 2 * mean * w2x + mean * mean * w2).clamp(min=0) * n / (n - 1) / w.square()
+    spread = (w2x2 - 2 * mean * w2x + mean * mean * w2).clamp(min=0)
+    effective = w.square() / w2
+    variance = spread * effective / (effective - 1) / w.square()
     worth = mean * (1 - mean) / variance
-    kish = w.square() / w2
-    ends = wilson(mean, torch.where((variance > 0) & (worth > 0), worth, kish))
-    return Estimate(mean, *ends, n.long(), "wilson-effective", NO_ROW, ratio.higher_is_better)
+    ends = wilson(mean, torch.where((variance > 0) & (worth > 0), worth, effective))
+    return Estimate(mean, *ends, n, "wilson-effective", NO_ROW, ratio.higher_is_better)
 
 
 def exact_match(t: Labels) -> Estimate:
@@ -180,29 +186,26 @@ def _mean(t: Labels, ratio: Ratio, share: Tensor) -> Estimate:
 
 def _design_effect(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
     part, whole = ratio.of(t.weight)
-    overall = part.sum() / whole.sum()
-    r = p.nan_to_num(0.0)
-    gain = r.new_tensor(ratio.part).unsqueeze(1) - r * r.new_tensor(ratio.whole).unsqueeze(1)
-    alone = (t.square * gain.square()).sum()
-    labels = t.weight.sum() / t.rows_weight[0]  # a row: the most that it can be
-    effect = _row_variance(t, ratio, overall) / alone
+    counted, predicted, actual, hits = t.square
+    kinds = torch.stack(
+        (counted - predicted - actual + hits, predicted - hits, actual - hits, hits)
+    )  # TN FP FN TP
+    one, said, true, hit = ratio.gain(p.nan_to_num(0.0))
+    gain = torch.stack((one, one + said, one + true, one + said + true + hit))
+    alone = (kinds.clamp(min=0) * gain.square()).sum()
+    labels = t.weight[0].sum() / t.rows_weight[0]  # a row: the most that it can be
+    effect = _row_variance(t, ratio, part.sum() / whole.sum()) / alone
     return torch.where(alone > 0, torch.minimum(effect.clamp(min=1), labels.clamp(min=1)), labels)
 
 
 def _row_variance(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
     """Σw² of a row's numerator − p · denominator, squared."""
-    gain = p.new_tensor(_of_sums(ratio.part)) - p * p.new_tensor(_of_sums(ratio.whole))
-    return gain @ t.together @ gain
+    gain = torch.stack(ratio.gain(p))
+    return (gain @ t.together @ gain).clamp(min=0)
 
 
-def _of_sums(weights: tuple[int, ...]) -> tuple[int, ...]:
-    """Weights of (TN, FP, FN, TP) as weights of the row's sums (counted, predicted, actual, hits)."""
-    tn, fp, fn, tp = (weights[i] for i in (TN, FP, FN, TP))
-    return tn, fp - tn, fn - tn, tp - fp - fn + tn
-
-
-def _weigh(weights: tuple[int, ...], cells: Tensor) -> Tensor:
-    rows = [row for weight, row in zip(weights, cells.unbind(), strict=True) if weight]
+def _weigh(weights: tuple[int, ...], sums: Tensor) -> Tensor:
+    rows = [weight * row for weight, row in zip(weights, sums.unbind(), strict=True) if weight]
     return torch.stack(rows).sum(0)
 
 

@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+from ptmetrics.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptmetrics.scores.score_curve import PrecisionRecallCurve, RocCurve, ScoreCurve, ThresholdTable
 
 FaultReport = dict[str, dict[str, int | str]]
 
@@ -91,6 +96,7 @@ class Scores(Mapping[str, Score]):
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
+        notes: What to know about these scores, in sentences.
     """
 
     def __init__(
@@ -103,6 +109,8 @@ class Scores(Mapping[str, Score]):
         confusion: Tensor | None = None,
         class_names: Sequence[str] = (),
         faults: FaultReport | None = None,
+        notes: Sequence[str] = (),
+        curve: "ScoreCurve | None" = None,
     ) -> None:
         self._scores = dict(scores)
         self.task, self.n = task, n
@@ -110,6 +118,8 @@ class Scores(Mapping[str, Score]):
         self.confusion = confusion
         self.class_names = tuple(class_names)
         self.faults: FaultReport = faults or {}
+        self.notes = tuple(notes)
+        self._curve = curve
 
     def __getitem__(self, name: str) -> Score:
         try:
@@ -126,8 +136,38 @@ class Scores(Mapping[str, Score]):
     def __contains__(self, name: object) -> bool:
         return name in self._scores
 
+    def roc_curve(self) -> "RocCurve":
+        """False and true positive rate at every threshold.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().roc()
+
+    def pr_curve(self) -> "PrecisionRecallCurve":
+        """Precision and recall at every threshold.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().precision_recall()
+
+    def thresholds(self) -> "ThresholdTable":
+        """Counts, precision, recall and more at every threshold.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().table()
+
+    def _drawn(self) -> "ScoreCurve":
+        if self._curve is None:
+            raise ConfigError("curves", "a metric that keeps scores", f"{self.task} counts without them",
+                              'Build BinaryMetrics from "logits" or "probs" with curves="fp16".')  # fmt: skip
+        return self._curve
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: `scores`, `per_class`, `confusion`, `class_names`, `n`, `faults`."""
+        """Plain values, ready for JSON, of all but the curve."""
         return {
             "task": self.task,
             "n": self.n,
@@ -136,6 +176,7 @@ class Scores(Mapping[str, Score]):
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "class_names": list(self.class_names),
             "faults": self.faults,
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:

@@ -79,7 +79,7 @@ class Accumulator(Generic[B]):
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
         state = self.state
         self.state = {
-            name: state[name] if name in state else state[str(cell.weights_of)].double()
+            name: state[name] if name in state else state[str(cell.weights_of)].to(cell.dtype, copy=True)
             for name, cell in self.layout.items()
         }
 

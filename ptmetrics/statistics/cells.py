@@ -23,16 +23,16 @@ class Cell:
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.int64
-    merge: Literal["sum", "min", "max", "moments"] = "sum"
+    merge: Literal["sum", "min", "max", "moments", "smallest"] = "sum"
     weights_of: str | None = None
 
     def identity(self, device: torch.device) -> Tensor:
         """The tensor that changes nothing when merged, on `device`."""
         if self.merge in ("sum", "moments"):
             return torch.zeros(self.shape, dtype=self.dtype, device=device)
-        extreme: float = NEVER if self.merge == "min" else 0
+        extreme: float = 0 if self.merge == "max" else NEVER
         if self.dtype.is_floating_point:
-            extreme = float("inf") if self.merge == "min" else float("-inf")
+            extreme = float("-inf") if self.merge == "max" else float("inf")
         return torch.full(self.shape, extreme, dtype=self.dtype, device=device)
 
 
@@ -41,6 +41,7 @@ _MERGE: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "min": lambda mine, other: mine.copy_(torch.minimum(mine, other)),
     "max": lambda mine, other: mine.copy_(torch.maximum(mine, other)),
     "moments": joint_moments.merge_,
+    "smallest": lambda mine, other: mine.copy_(torch.cat((mine, other)).sort().values[: len(mine)]),
 }
 
 

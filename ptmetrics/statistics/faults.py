@@ -27,6 +27,9 @@ NOT_PROBABILITIES = FaultKind(
     "not-probabilities",
     'row that is negative or does not sum to 1 ± 0.01, refused; is it inputs="logits"?',
 )
+OUTSIDE_UNIT = FaultKind(
+    "not-probabilities", 'probability outside [0, 1] or not summing to 1, refused; is it inputs="logits"?'
+)
 BAD_LABEL = FaultKind("prediction-out-of-range", "predicted label outside the classes, refused")
 BAD_WEIGHT = FaultKind("bad-weight", "sample weight that is negative, NaN or infinite, row refused")
 

@@ -11,7 +11,6 @@ from ptmetrics.errors import ShapeError
 from ptmetrics.statistics import checks
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
-from ptmetrics.statistics.moments import SIZE, moments
 
 Inputs = Literal["logits", "probs", "labels"]
 BAD_TARGET = FaultKind("target-out-of-range", "target that is neither 0 nor 1, left out for its label")
@@ -26,9 +25,9 @@ KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
     "probs": (BAD_TARGET, NOT_PROBABILITY, BAD_WEIGHT),
     "labels": (BAD_TARGET, BAD_LABEL, BAD_WEIGHT),
 }
-TN, FP, FN, TP = range(4)  # rows of the counts
-COUNTED, PREDICTED, ACTUAL, HITS = range(4)  # what is summed over the labels of a row
-PRECISION, RECALL, F1, JACCARD = range(4)  # scores of a row
+SUMS = ("counted", "predicted", "actual", "hits")  # labels of a row, or rows of a label
+ROW_SCORES = ("precision", "recall", "f1", "jaccard")
+ROWS = ("counted", "intact", "match", *ROW_SCORES)  # rows that are so, or have a score of their own
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,13 @@ class LabelSpec:
 
 @dataclass
 class LabelBatch:
-    """A checked batch; device tensors of shape (rows, L) unless said otherwise."""
+    """A checked batch, on the device."""
 
-    counted: Tensor  # bool: neither ignored nor refused
-    predicted: Tensor  # bool, False where not counted
-    actual: Tensor  # bool, False where not counted
-    intact: Tensor  # bool (rows,): no label refused, and at least one counted
+    masks: Tensor  # bool (4, rows, L), in the order of `SUMS`; all False where not counted
+    fault_masks: tuple[Tensor, ...]  # int64 (rows,): labels of a bad target, of a bad prediction, bad weight
     weight: Tensor | None  # float64 (rows,), 0 where refused
-    fault_masks: tuple[Tensor, ...]  # int64 (rows,): how many labels of the row have the fault
     step: int
-    scores: Tensor | None  # float32 or float64; None for labels
+    scores: Tensor | None  # (rows, L), float32 or float64; None for labels
 
 
 def read_labels(
@@ -79,25 +75,33 @@ def read_labels(
         ShapeError, DtypeError, DeviceError: Before anything is counted.
     """
     _check(spec, home, preds, target, weight)
-    preds, target = _rows(preds.detach()), _rows(target.detach())
-    said, bad_preds = _read_preds(spec, preds)
-    actual = target == 1
-    bad_target = ~(actual | (target == 0))
-    asked = torch.ones_like(actual) if spec.ignore_index is None else target != spec.ignore_index
-    if weight is not None:
-        weight = weight.detach().reshape(-1).double()
-        good = (weight >= 0) & (weight < torch.inf)
-        weight = torch.where(good, weight, 0.0)
-        bad_weight = asked.any(1) & ~good
-        asked = asked & good.unsqueeze(1)
+    preds, target = _rows(preds), _rows(target)
+    said, odd = _read_preds(spec, preds)
+    bad_target = target.clamp(0, 1).ne(target)
+    if spec.ignore_index is not None:
+        asked = target.ne(spec.ignore_index)
+        bad_target, odd = bad_target & asked, odd & asked
     else:
-        bad_weight = torch.zeros_like(asked[:, 0])
-    bad_target, bad_preds = asked & bad_target, asked & bad_preds & ~bad_target
-    counted = asked & ~bad_target & ~bad_preds
-    intact = (counted == asked).all(1) & counted.any(1)
-    masks = (bad_target.sum(1), bad_preds.sum(1), bad_weight.long())
-    scores = None if spec.inputs == "labels" else preds
-    return LabelBatch(counted, counted & said, counted & actual, intact, weight, masks, step, scores)
+        asked = torch.ones_like(bad_target)
+    weight, bad_weight = _read_weight(weight, asked)
+    if weight is not None:
+        good = bad_weight.logical_not().unsqueeze(1)
+        asked, bad_target, odd = asked & good, bad_target & good, odd & good
+    odd = odd.gt(bad_target)  # one fault a label
+    counted = asked.gt(bad_target | odd)
+    actual, said = counted & target.eq(1), counted & said
+    masks = torch.stack((counted, said, actual, said & actual))
+    faults = (bad_target.sum(1), odd.sum(1), bad_weight.long())
+    return LabelBatch(masks, faults, weight, step, None if spec.inputs == "labels" else preds)
+
+
+def _read_weight(weight: Tensor | None, asked: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Weights, 0 where they cannot be; and the rows of which a label is refused for it."""
+    if weight is None:
+        return None, torch.zeros_like(asked[:, 0])
+    weight = weight.detach().reshape(-1).double()
+    good = (weight >= 0) & (weight < torch.inf)
+    return torch.where(good, weight, 0.0), asked.any(1).gt(good)
 
 
 def _rows(value: Tensor) -> Tensor:
@@ -110,11 +114,9 @@ def _rows(value: Tensor) -> Tensor:
 def _read_preds(spec: LabelSpec, preds: Tensor) -> tuple[Tensor, Tensor]:
     """Which labels are said to hold, and which predictions are none."""
     if spec.inputs == "labels":
-        said = preds == 1
-        return said, ~(said | (preds == 0))
-    if spec.inputs == "probs":
-        return preds >= spec.cut, ~((preds >= 0) & (preds <= 1))
-    return preds >= spec.cut, preds.isnan()
+        return preds.eq(1), preds.clamp(0, 1).ne(preds)
+    odd = preds.isnan() if spec.inputs == "logits" else preds.clamp(0, 1).ne(preds)  # NaN differs from itself
+    return preds.ge(spec.cut), odd
 
 
 def _check(spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -141,63 +143,62 @@ def _check(spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, weight:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """True and false negatives and positives of each label: int64 of shape (4, L), in the order of `TN … TP`.
+    """Rows of each label that are counted, predicted, actual and both: int64 of shape (4, L).
 
-    Once sample weights were seen, `labels_weight` and `labels_square` hold Σw and Σw² in float64.
+    That is the 2 × 2 matrix of each label in other words. Once sample weights were seen, `labels_weight` and
+    `labels_square` hold Σw and Σw² in float64.
     """
 
     num_labels: int
 
     def layout(self) -> Mapping[str, Cell]:
         """4 · L cells each."""
-        size = (4, self.num_labels)
+        size = (len(SUMS), self.num_labels)
         weight = Cell(size, torch.float64, weights_of="labels")
         return {"labels": Cell(size), "labels_weight": weight, "labels_square": weight}
 
     def add_(self, state: State, batch: LabelBatch) -> None:
         """Sums over rows; no scatter."""
-        hit = batch.predicted & batch.actual
-        neither = batch.counted & ~(batch.predicted | batch.actual)
-        cells = torch.stack((neither, batch.predicted ^ hit, batch.actual ^ hit, hit))
-        state["labels"].add_(cells.sum(1))
+        state["labels"].add_(batch.masks.sum(1))
         if "labels_weight" in state:
-            weights = (
-                torch.ones_like(batch.intact, dtype=torch.float64) if batch.weight is None else batch.weight
-            )
-            state["labels_weight"].add_(weights @ cells.double())
-            state["labels_square"].add_(weights.square() @ cells.double())
+            masks = batch.masks.double()
+            weight = torch.ones_like(masks[0, :, 0]) if batch.weight is None else batch.weight
+            state["labels_weight"].add_(weight @ masks)
+            state["labels_square"].add_(weight.square() @ masks)
 
 
 @dataclass(frozen=True)
 class LabelRows:
-    """The rows as a whole: how many match exactly, their own precision and recall, and how labels err together."""
+    """The rows as a whole: how many match exactly, their own scores, and how labels err together."""
 
     def layout(self) -> Mapping[str, Cell]:
-        """Rows with a label counted, intact rows, exact matches; Σw² of products; moments of row scores."""
-        weight = Cell((3,), torch.float64, weights_of="rows")
+        """Numbers of rows as in `ROWS`, Σw² of products of `SUMS`, and Σ of x and x² of the scores, by w and w²."""
+        weight = Cell((len(ROWS),), torch.float64, weights_of="rows")
         return {
-            "rows": Cell((3,)),
+            "rows": Cell((len(ROWS),)),
             "rows_weight": weight,
             "rows_square": weight,
-            "together": Cell((4, 4), torch.float64),
-            "row_scores": Cell((SIZE, 4), torch.float64),
+            "together": Cell((len(SUMS), len(SUMS)), torch.float64),
+            "row_scores": Cell((2 * len(ROW_SCORES), 2), torch.float64),
         }
 
     def add_(self, state: State, batch: LabelBatch) -> None:
         """Add one batch; a row with a refused label has no score of its own."""
-        masks = (batch.counted, batch.predicted, batch.actual, batch.predicted & batch.actual)
-        sums = torch.stack(masks).sum(2).double()
+        sums = batch.masks.sum(2).double()
         counted, said, actual, hits = sums
+        intact = counted.gt(0).gt(batch.fault_masks[0] + batch.fault_masks[1])
         both = said + actual
-        match = batch.intact & (both == 2 * hits)
-        kinds = torch.stack((counted > 0, batch.intact, match))
+        whole = torch.stack((said, actual, both, both - hits))
+        kinds = torch.cat(
+            (torch.stack((counted.gt(0), intact, intact & both.eq(2 * hits))), intact & whole.gt(0))
+        )
         state["rows"].add_(kinds.sum(1))
         weight = torch.ones_like(hits) if batch.weight is None else batch.weight
-        weighed = sums * weight
-        state["together"].add_(weighed @ weighed.mT)
+        weighed = sums if batch.weight is None else sums * weight
+        state["together"].addmm_(weighed, weighed.mT)
         if "rows_weight" in state:
             state["rows_weight"].add_(kinds.double() @ weight)
             state["rows_square"].add_(kinds.double() @ weight.square())
-        whole = torch.stack((said, actual, both, both - hits))
-        score = torch.stack((hits, hits, 2 * hits, hits)) / whole.clamp(min=1)
-        state["row_scores"].add_(moments(score, batch.intact & (whole > 0), weight))
+        score = torch.stack((hits, hits, 2 * hits, hits)) / whole.clamp(min=1)  # 0 where it has none
+        weights = torch.stack((weight, weight * weight), 1) * intact.unsqueeze(1)
+        state["row_scores"].addmm_(torch.cat((score, score * score)), weights)

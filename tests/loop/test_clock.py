@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import WAYS, Net, quiet
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import ptmetrics as pm
 from ptmetrics.loop.clock import DeviceSpans, PhaseClock, StepTimes
@@ -185,6 +186,39 @@ def test_the_cumulative_training_time_takes_the_first_step_for_a_usual_one() -> 
         assert monitor.history["time/train_cumulative_s"] == pytest.approx([0.1, 0.2, 0.3])
         assert monitor.history["time/train_s"] == pytest.approx([5.09, 0.1, 0.1])
         assert monitor.history["time/step_ms/p50"] == pytest.approx([10, 10, 10])
+
+
+@pytest.mark.fault(47)
+def test_each_epoch_times_its_own_steps() -> None:
+    machine = Machine()
+    with quiet(clock=machine.now) as monitor:
+        for _ in range(3):
+            for _ in range(2):
+                machine.work(10)
+                monitor.update(torch.randn(4, 3), Y, split="train")
+            monitor.end_epoch()
+        assert monitor.history["time/step_ms/max"] == pytest.approx([10, 10, 10])
+        assert monitor.history["time/step_ms/p50"][1:] == pytest.approx([10, 10])
+
+
+@pytest.mark.fault(32)
+@pytest.mark.parametrize(("stepping", "wait"), [(True, 2 * 0.010), (False, 0)])
+def test_only_what_passes_between_a_step_and_the_next_call_is_a_wait_for_data(
+    stepping: bool, wait: float
+) -> None:
+    machine = Machine()
+    model, criterion = Net().train(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with quiet(clock=machine.now) as monitor:
+        monitor.attach(model, criterion=criterion, optimizer=optimizer if stepping else None)
+        for _ in range(3):
+            machine.work(10)  # the loader
+            loss = criterion(checkpoint(model, X, use_reentrant=False), Y)
+            machine.work(500)
+            loss.backward()  # repeats the forward
+            optimizer.step()
+        time = monitor.end_epoch().time
+    assert time["data_wait_s"] == pytest.approx(wait)
 
 
 @pytest.mark.fault(47)

@@ -50,6 +50,21 @@ def test_activation_checkpointing_counts_each_forward_once(way: str, reentrant: 
 
 
 @pytest.mark.fault(32)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_loss_that_is_repeated_in_the_backward_pass_does_not_count_for_a_later_answer(
+    reentrant: bool,
+) -> None:
+    model, criterion = plain_net().train(), nn.CrossEntropyLoss()
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        x = X.clone().requires_grad_()
+        loss = checkpoint(lambda x, y: criterion(model(x), y), x, Y, use_reentrant=reentrant)
+        model(X)
+        loss.backward()
+        assert monitor.end_epoch().counts["train_samples"] == 8
+
+
+@pytest.mark.fault(32)
 @pytest.mark.parametrize("way", ["loaders", "hooks"])
 def test_a_module_that_is_called_twice_for_a_batch_is_counted_once(way: str) -> None:
     model, criterion = plain_net().train(), nn.CrossEntropyLoss()

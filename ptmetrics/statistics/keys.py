@@ -1,0 +1,143 @@
+"""Order-preserving keys: a float's own leading bits say which row of a histogram it belongs to.
+
+The leading bits of a float are its sign, exponent and first digits, so cutting the rest off never turns an order
+round. Rows are therefore as fine near 0 as far away, whatever the scale of the scores: 1,024 an octave where
+evenly spaced thresholds would put all scores of a rare class into one.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+OCTAVES = 31  # of float16: subnormal, 30 exponents
+HALF_DIGITS = 10  # of float16, behind the leading 1
+FLOAT_DIGITS = 23
+LARGEST = 65536 * (1 + 2**-FLOAT_DIGITS)  # past the last octave by one digit, so that what is cut here shows
+SCALE = 2.0**-112  # moves float16's subnormals onto float32's
+
+
+class Keys(Protocol):
+    """How a score becomes a code, and how codes lie in the rows of a histogram."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows; a code lies `zero` rows below its row."""
+        ...
+
+    @property
+    def zero(self) -> int:
+        """Row of code 0."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether `code` can tell which scores are its own rows' values."""
+        ...
+
+    @property
+    def first_positive(self) -> int:
+        """How many rows of `order` are negative decisions at the middle, score 0."""
+        ...
+
+    def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer codes, and a mask of the scores that are not the value of their row."""
+        ...
+
+    def order(self, device: torch.device) -> Tensor:
+        """Rows from the lowest score to the highest, int64."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecisionKeys:
+    """Two rows: predicted negative and predicted positive."""
+
+    rows: int = 2
+    zero: int = 0
+    exact: bool = False
+
+    first_positive: int = 1
+
+    def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """The decision itself, bool or integer 0 and 1."""
+        return score, score
+
+    def order(self, device: torch.device) -> Tensor:
+        """Negative, positive."""
+        return torch.arange(self.rows, device=device)
+
+
+@dataclass(frozen=True)
+class FloatKeys:
+    """Rows of the range of float16, with as many binary digits as wanted.
+
+    With 10 digits a row is one float16 value and what rounds to it: exact for float16, and for bfloat16 from
+    7.6e-6 to 65504. With fewer or more, a row is an interval from its value away from 0.
+
+    Codes are not in the order of the scores: those below 0 come first, the smaller magnitude first. One pass less
+    for each batch; `order` puts the rows right once, when scores are computed.
+
+    Attributes:
+        digits: Binary digits behind the leading 1: 6 for 4,033 rows, 10 for 64,513, 16 for 4,128,769.
+    """
+
+    digits: int = HALF_DIGITS
+
+    @property
+    def top(self) -> int:
+        """Code of the magnitude of infinity."""
+        return OCTAVES << self.digits
+
+    @property
+    def zero(self) -> int:
+        """Row of score 0; the rows before it hold what is negative."""
+        return (OCTAVES + 1) << self.digits
+
+    @property
+    def rows(self) -> int:
+        """Number of rows; a few between −∞ and 0 stay empty."""
+        return self.zero + self.top + 1
+
+    @property
+    def exact(self) -> bool:
+        """Fewer digits than float16 has would leave hardly any score exact."""
+        return self.digits >= HALF_DIGITS
+
+    def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of float32 or float64 scores, and which of them are not the value of their row.
+
+        Args:
+            score: Any shape, no NaN where the code is used. −0 counts as 0.
+        """
+        if self.digits > HALF_DIGITS:
+            return self._fine(score)
+        half = (score + 0.0).half()
+        code = half.view(torch.int16)
+        if self.digits < HALF_DIGITS:
+            code = code >> (HALF_DIGITS - self.digits)
+        return code, half.ne(score) if self.exact else half
+
+    def _fine(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        single = score.float()
+        bits = (single.abs().clamp(max=LARGEST) * SCALE).view(torch.int32)
+        cut = FLOAT_DIGITS - self.digits
+        code = torch.add(bits >> cut, single.lt(0), alpha=-self.zero)
+        inexact = (bits & ((1 << cut) - 1)).ne(0)
+        return code, inexact if single is score else inexact | single.ne(score)
+
+    def order(self, device: torch.device) -> Tensor:
+        """Rows from the lowest score to the highest, int64 of shape (2 · top + 2,)."""
+        magnitude = torch.arange(self.top + 1, device=device)
+        return torch.cat((magnitude.flip(0), magnitude + self.zero))
+
+    @property
+    def first_positive(self) -> int:
+        """How many rows of `order` lie below score 0."""
+        return self.top + 1
+
+    def position(self, score: Tensor) -> Tensor:
+        """Place in `order` of each score, int64."""
+        code = self.code(score)[0].long()
+        return torch.where(code < 0, self.top - (code + self.zero), self.first_positive + code)

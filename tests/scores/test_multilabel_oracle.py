@@ -174,7 +174,7 @@ def test_without_rows_every_score_is_nan_with_a_reason() -> None:
 
 @pytest.mark.parametrize("shared", [0.0, 0.8])
 def test_intervals_cover_what_they_say_whether_labels_err_alone_or_together(shared: float) -> None:
-    labels, rows, repeats = 8, 150, 250
+    labels, rows, repeats = 8, 150, 120
     g = torch.Generator().manual_seed(0)
 
     def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,7 +190,7 @@ def test_intervals_cover_what_they_say_whether_labels_err_alone_or_together(shar
         for name in got:
             covered[name] += got[name].low <= truth[name].value <= got[name].high
     rates = {name: hits / repeats for name, hits in covered.items()}
-    assert all(rate >= 0.91 for rate in rates.values()), rates
+    assert all(rate >= 0.89 for rate in rates.values()), rates
     assert np.mean(list(rates.values())) <= 0.985
 
 

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
+from binary_cases import binary_batch, binary_oracle
 from hypothesis import settings
 from multilabel_cases import multilabel_batch, multilabel_oracle
 from oracles import Batch, multiclass_per_class, multiclass_rows, multiclass_scores
 from regression_cases import regression_batch, regression_oracle
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics, MultilabelMetrics, RegressionMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.scores.task import TaskMetrics
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
@@ -122,7 +123,22 @@ def regression_case(name: str, **config: Any) -> MetricCase:
     )
 
 
+def binary_case(name: str, **config: Any) -> MetricCase:
+    """A case of `BinaryMetrics`."""
+    return MetricCase(
+        name,
+        lambda **changes: BinaryMetrics(**(config | changes)),
+        partial(binary_batch, config.get("inputs", "logits")),
+        partial(binary_oracle, config),
+        {"threshold": 0.7},
+    )
+
+
 CASES = (
+    binary_case("binary-logits", ignore_index=-100, beta=2),
+    binary_case("binary-probs", inputs="probs", threshold=0.3, absent=0.0),
+    binary_case("binary-labels", inputs="labels", ignore_index=-100, absent=1.0),
+    binary_case("binary-counts", curves=None, losses=False),
     multiclass_case("multiclass-logits", num_classes=4, inputs="logits", topk=(1, 2, 3), ignore_index=-100),
     multiclass_case("multiclass-probs", num_classes=5, inputs="probs", topk=(2,), absent=0.0),
     multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),

@@ -92,11 +92,11 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         self.absent, self.beta = float(absent), beta
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index)
         scored = inputs != "labels"
-        spare = len(KINDS[inputs]) + 1
-        self._curve = ScoreHistogram("curve", KEYS[curves], spare) if curves and scored else None
+        slots = (self._spec.spare, self._spec.without_score)
+        self._curve = ScoreHistogram("curve", KEYS[curves], *slots) if curves and scored else None
         # Rows of scores part at probability 0.5; at any other threshold, the decisions are counted by themselves.
         apart = self._curve is None or threshold != 0.5
-        decisions = ScoreHistogram("confusion", DecisionKeys(), spare) if apart else None
+        decisions = ScoreHistogram("confusion", DecisionKeys(), *slots) if apart else None
         self._store = StoredScores(capacity) if curves == "exact" and scored else None
         histograms: list[ScoreHistogram[Any]] = [h for h in (self._curve, decisions) if h is not None]
         self._decided, self._faults = histograms[-1], SpareFaults(histograms[0], KINDS[inputs])

@@ -5,6 +5,7 @@ they could do at worst is the bound; nothing is assumed about the scores.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,11 +14,29 @@ from ptmetrics.scores.estimate import Estimate
 from ptmetrics.scores.intervals import wilson
 from ptmetrics.scores.rank_intervals import FEW, logit_interval, newcombe, union
 from ptmetrics.statistics.cells import State
-from ptmetrics.statistics.histogram import ScoreHistogram
 from ptmetrics.statistics.keys import Keys
 from ptmetrics.statistics.stored import unpack
 
 ONE_SIDE = "the targets hold one class only"
+
+
+class Histogram(Protocol):
+    """A statistic that counts scores by row, one histogram or several."""
+
+    @property
+    def name(self) -> str:
+        """Name of its cells."""
+        ...
+
+    @property
+    def keys(self) -> Keys:
+        """Which row a score belongs to."""
+        ...
+
+    @property
+    def nan(self) -> tuple[int, ...]:
+        """Slots behind the rows that its `inexact` counts too."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ class ScoreBins:
     inexact: Tensor
 
     @classmethod
-    def of(cls, state: State, histogram: ScoreHistogram[Keys]) -> "ScoreBins":
+    def of(cls, state: State, histogram: Histogram) -> "ScoreBins":
         """Read a histogram of shape (…, 2 · rows + spare) in the order of its scores."""
         name, rows = histogram.name, histogram.keys.rows
         order = histogram.keys.order(state[name].device)
@@ -53,7 +72,8 @@ class ScoreBins:
             weight = square = count.double()
         inexact = weight.sum((-1, -2))
         if histogram.keys.exact:
-            inexact = state.get(f"{name}_inexact_weight", state[f"{name}_inexact"]).double().squeeze(-1)
+            nan = state[name][..., [2 * rows + slot for slot in histogram.nan]].sum(-1)
+            inexact = state.get(f"{name}_inexact_weight", state[f"{name}_inexact"]).squeeze(-1) - nan.double()
         return cls(count, weight, square, inexact)
 
     @classmethod

@@ -27,6 +27,7 @@ KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
     "probs": (BAD_TARGET, BAD_WEIGHT, NAN_SCORE, OUTSIDE_UNIT),
     "labels": (BAD_TARGET, BAD_WEIGHT, BAD_LABEL),
 }
+NAN_SLOT = 2  # from here on the score is not a number
 PIECE = 1 << 16  # rows of a CPU batch that are read at a time: all that is made of them stays in the cache
 
 
@@ -40,8 +41,18 @@ class BinarySpec:
 
     @property
     def kinds(self) -> tuple[FaultKind, ...]:
-        """Faults, in the order of their slots; the slot behind them is for ignored rows."""
+        """Faults, in the order of their slots; the two slots behind them are for ignored rows."""
         return KINDS[self.inputs]
+
+    @property
+    def spare(self) -> int:
+        """Number of slots."""
+        return len(self.kinds) + 2
+
+    @property
+    def without_score(self) -> tuple[int, ...]:
+        """Slots of rows whose score is NaN."""
+        return (*range(NAN_SLOT, len(self.kinds)), self.spare - 1)
 
 
 @dataclass
@@ -145,10 +156,12 @@ def read_rows(spec: BinarySpec, preds: Tensor, target: Tensor, weight: Tensor | 
     score, raw, reasons = _READ[spec.inputs](preds)
     if weight is not None:
         weight = weight.double()
-        reasons.append((1, ~((weight >= 0) & (weight < float("inf")))))
+        reasons.insert(0, (1, ~((weight >= 0) & (weight < float("inf")))))
     target = target.long()
     if spec.ignore_index is not None:
-        reasons.append((len(spec.kinds), target.eq(spec.ignore_index)))
+        ignored = target.eq(spec.ignore_index)
+        none = ignored & score.ne(score)
+        reasons += [(len(spec.kinds), ignored), (len(spec.kinds) + 1, none)]
     out: Tensor = target >> 1  # 0 for targets 0 and 1 alone
     for _, mask in reasons:
         out = torch.logical_or(out, mask)
@@ -165,7 +178,7 @@ def _logits(preds: Tensor) -> Read:
     if score.ndim == 2:
         negative, positive = score.unbind(1)
         score = positive - negative
-    return score, score, [(2, score.ne(score))]
+    return score, score, [(NAN_SLOT, score.ne(score))]
 
 
 def _probs(preds: Tensor) -> Read:
@@ -176,12 +189,12 @@ def _probs(preds: Tensor) -> Read:
     if preds.ndim == 2:
         total = preds.double().sum(1)
         odd, nan = odd | ((total - 1).abs() > 0.01), nan | total.ne(total)
-    return score, p, [(3, odd), (2, nan)]
+    return score, p, [(NAN_SLOT + 1, odd), (NAN_SLOT, nan)]
 
 
 def _labels(preds: Tensor) -> Read:
     label = preds.long()
-    return label, label, [(2, label.clamp(0, 1).ne(label))]
+    return label, label, [(NAN_SLOT, label.clamp(0, 1).ne(label))]
 
 
 _READ = {"logits": _logits, "probs": _probs, "labels": _labels}

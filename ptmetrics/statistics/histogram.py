@@ -39,14 +39,16 @@ class ScoreHistogram(Generic[K]):
         name: Name of the cells.
         keys: Which row a score belongs to.
         spare: Number of reasons for which a row can be left out.
+        nan: The slots of rows without a score, which `inexact` counts too: NaN equals nothing.
     """
 
     name: str
     keys: K
     spare: int
+    nan: tuple[int, ...] = ()
 
     def layout(self) -> Mapping[str, Cell]:
-        """Counts, Σw and Σw² a cell, and how many scores are not the value of their row (NaN never is)."""
+        """Counts, Σw and Σw² a cell, and how many scores are not the value of their row."""
         size, name = (2 * self.keys.rows + self.spare,), self.name
         weight = Cell(size, torch.float64, weights_of=name)
         cells = {name: Cell(size), f"{name}_weight": weight, f"{name}_square": weight}

@@ -42,7 +42,7 @@ class Keys(Protocol):
         ...
 
     def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """Integer codes, and a mask of the scores that are not the value of their row."""
+        """Integer codes, and a mask of the scores that are not the value of their row, as NaN never is."""
         ...
 
     def order(self, device: torch.device) -> Tensor:
@@ -124,8 +124,7 @@ class FloatKeys:
         bits = (single.abs().clamp(max=LARGEST) * SCALE).view(torch.int32)
         cut = FLOAT_DIGITS - self.digits
         code = torch.add(bits >> cut, single.lt(0), alpha=-self.zero)
-        inexact = (bits & ((1 << cut) - 1)).ne(0)
-        return code, inexact if single is score else inexact | single.ne(score)
+        return code, (bits & ((1 << cut) - 1)).ne(0) | single.ne(score)
 
     def order(self, device: torch.device) -> Tensor:
         """Rows from the lowest score to the highest, int64 of shape (2 · top + 2,)."""

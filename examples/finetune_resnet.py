@@ -67,7 +67,10 @@ def digits_loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[T
     digits = load_digits()
     images = to_model(torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16)
     labels = torch.tensor(digits.target)
-    train_set, val_set = TensorDataset(images[:400], labels[:400]), TensorDataset(images[-500:], labels[-500:])
+    train_set, val_set = (
+        TensorDataset(images[:400], labels[:400]),
+        TensorDataset(images[-500:], labels[-500:]),
+    )
     return DataLoader(train_set, 32, shuffle=True), DataLoader(val_set, 250)
 
 

@@ -19,6 +19,7 @@ def colour(text: str, style: str) -> str:
     return f"\x1b[{CODES[style]}m{text}\x1b[0m"
 
 
-def paint_for(stream: IO[str] = sys.stdout) -> Paint:
-    """`colour` for a terminal, unless NO_COLOR is set (no-color.org); else `plain`."""
+def paint_for(stream: IO[str] | None = None) -> Paint:
+    """`colour` for a terminal (default: standard output), unless NO_COLOR is set (no-color.org); else `plain`."""
+    stream = sys.stdout if stream is None else stream
     return colour if stream.isatty() and not os.environ.get("NO_COLOR") else plain

@@ -25,7 +25,10 @@ def scores_text(run: Run, paint: Paint = plain) -> str:
     row, why = judged_row(run)
     epoch = run.epochs[row]
     head = f"epoch {epoch['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}"
-    return "\n\n".join([head, score_table(epoch, "val", paint), confusion_table(epoch, "val", paint)])
+    tables = [head, score_table(epoch, "val", paint)]
+    if "logged" not in run.header:  # other tools write no confusion matrix down
+        tables.append(confusion_table(epoch, "val", paint))
+    return "\n\n".join(tables)
 
 
 def _facts(run: Run) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 
 from ptmetrics.record.events import EpochData, ScoreData
+from ptmetrics.record.foreign_rows import METHOD
 from ptmetrics.show.paint import Paint, plain
 
 HEADLINES = (
@@ -25,7 +26,9 @@ def score_table(epoch: EpochData, split: str = "val", paint: Paint = plain) -> s
 
 
 def score_cells(score: ScoreData, paint: Paint = plain) -> str:
-    """Value, interval and n; the reason where the value is undefined."""
+    """Value, interval and n; the reason where the value is undefined, and no more than the value from other logs."""
+    if score["method"] == METHOD:
+        return f"{paint(format(score['value'], '.4f'), 'strong')}  no interval, the number of samples is not known"
     if isnan(score["value"]):
         return f"  nan   {score['reason']}"
     interval = f"[{score['low']:.4f}, {score['high']:.4f}]"

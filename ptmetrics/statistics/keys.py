@@ -14,7 +14,7 @@ from torch import Tensor
 OCTAVES = 31  # of float16: subnormal, 30 exponents
 HALF_DIGITS = 10  # of float16, behind the leading 1
 FLOAT_DIGITS = 23
-LARGEST = 65536 * (1 + 2**-FLOAT_DIGITS)  # past the last octave by one digit, so that what is cut here shows
+LARGEST = 65536  # where the octaves end
 SCALE = 2.0**-112  # moves float16's subnormals onto float32's
 
 
@@ -120,11 +120,12 @@ class FloatKeys:
         return code, half.ne(score) if self.exact else half
 
     def _fine(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        single = score.float()
-        bits = (single.abs().clamp(max=LARGEST) * SCALE).view(torch.int32)
-        cut = FLOAT_DIGITS - self.digits
-        code = torch.add(bits >> cut, single.lt(0), alpha=-self.zero)
-        return code, (bits & ((1 << cut) - 1)).ne(0) | single.ne(score)
+        magnitude = score.abs()
+        scaled = magnitude.float().clamp(max=LARGEST) * SCALE
+        bits, cut = scaled.view(torch.int32), FLOAT_DIGITS - self.digits
+        code = torch.add(bits >> cut, score.lt(0), alpha=-self.zero)
+        lost = (scaled / SCALE).ne(magnitude)  # above the last octave, or below what float32 can scale
+        return code, lost | (bits & ((1 << cut) - 1)).ne(0)
 
     def order(self, device: torch.device) -> Tensor:
         """Rows from the lowest score to the highest, int64 of shape (2 · top + 2,)."""

@@ -1,0 +1,64 @@
+"""Each class against the rest: the histograms from which a multiclass AUROC and average precision come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.keys import FloatKeys
+from ptmetrics.statistics.label_histogram import LabelHistogram
+from ptmetrics.statistics.multiclass import ClassBatch, Inputs
+from ptmetrics.statistics.multilabel import LabelBatch
+
+
+@dataclass(frozen=True)
+class OneVsRest:
+    """One histogram a class, of the logit of its probability: as wide as that of `LabelHistogram`.
+
+    Attributes:
+        num_classes: C.
+        keys: As `keys_for(num_classes)` gives them: 64 MiB in all, up to 1,024 classes.
+        inputs: Kind of the scores.
+    """
+
+    num_classes: int
+    keys: FloatKeys
+    inputs: Inputs
+    histogram: LabelHistogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        histogram = LabelHistogram(self.num_classes, self.keys, probs=False, name="one_vs_rest")
+        object.__setattr__(self, "histogram", histogram)
+
+    def layout(self) -> Mapping[str, Cell]:
+        """Those of the histogram."""
+        return self.histogram.layout()
+
+    def add_(self, state: State, batch: ClassBatch) -> None:
+        """Rows that peak at +inf have no margins and are left out, as from the likelihood."""
+        if batch.scores is None or batch.finite is None:
+            return
+        margin = margins(batch.scores) if self.inputs == "logits" else _logits(batch.scores)
+        counted = batch.finite.unsqueeze(1).expand(margin.shape)
+        classes = torch.arange(self.num_classes, device=margin.device)
+        actual = counted & (batch.target.unsqueeze(1) == classes)
+        masks = torch.stack((counted, counted, actual, actual))
+        self.histogram.add_(state, LabelBatch(masks, (), batch.weight, batch.step, margin))
+
+
+def margins(logits: Tensor) -> Tensor:
+    """z_k − logsumexp of the other z, the logit of the softmax, with all digits where that is close to 1.
+
+    Args:
+        logits: Float32 or float64 of shape (rows, C).
+    """
+    peak, label = logits.max(1, keepdim=True)
+    log_p = logits - logits.logsumexp(1, keepdim=True)
+    others = logits.scatter(1, label, -torch.inf).logsumexp(1, keepdim=True)
+    return (log_p - torch.log(-torch.expm1(log_p))).scatter(1, label, peak - others)
+
+
+def _logits(probs: Tensor) -> Tensor:
+    return torch.logit(probs.double().clamp(0, 1))  # sums within 1 ± 0.01 are taken for probabilities

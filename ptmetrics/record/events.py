@@ -103,8 +103,18 @@ class EnvironmentData(TypedDict, total=False):
     device: str
 
 
+class LoggedData(TypedDict):
+    """Who wrote a log that is not ours, and what was decided while reading it, as sentences."""
+
+    by: str
+    notes: list[str]
+
+
 class HeaderData(TypedDict, total=False):
-    """What an attempt was started with; `created` is an ISO 8601 time, `config` the user's own mapping."""
+    """What an attempt was started with; `created` is an ISO 8601 time, `config` the user's own mapping.
+
+    `logged` stands only where the run was read from another tool's log.
+    """
 
     ptmetrics: str
     created: str
@@ -115,6 +125,7 @@ class HeaderData(TypedDict, total=False):
     seed: int | None
     arm: str | None
     val_fingerprint: str | None
+    logged: LoggedData
 
 
 class FaultData(TypedDict):

@@ -6,14 +6,20 @@ from pathlib import Path
 from ptmetrics.errors import RecordError
 from ptmetrics.record.run_folder import journals
 
+OTHER_LOGS = ("metrics.csv", "trainer_state.json")  # as Lightning and Hugging Face name them
+
 
 def find_runs(path: str | os.PathLike[str]) -> list[Path]:
     """The run folder itself, or the runs right below it, in order of their names: the seeds of an arm.
+
+    A file stands for itself: a journal, or a log that another tool wrote.
 
     Raises:
         RecordError: If there is no folder, or no run in it.
     """
     folder = Path(path)
+    if folder.is_file():
+        return [folder]
     if not folder.is_dir():
         cure = "Check the path; a run folder holds journal-rank0.jsonl."
         raise RecordError(f"run {str(folder)!r}", "a run folder", "nothing there", cure)
@@ -21,9 +27,8 @@ def find_runs(path: str | os.PathLike[str]) -> list[Path]:
         return [folder]
     runs = sorted(below for below in folder.iterdir() if below.is_dir() and journals(below))
     if not runs:
-        inner = sorted(b.parent for b in folder.glob("*/*/journal-rank*.jsonl"))
-        cure = (
-            f"Did you mean {inner[0].parent}?" if inner else "Pass the folder that Monitor(run=…) was given."
-        )
+        inner = sorted(b.parent.parent for b in folder.glob("*/*/journal-rank*.jsonl"))
+        inner += [log for name in OTHER_LOGS if (log := folder / name).is_file()]
+        cure = f"Did you mean {inner[0]}?" if inner else "Pass the folder that Monitor(run=…) was given."
         raise RecordError(f"run {str(folder)!r}", "a folder with a journal", "none in it", cure)
     return runs

@@ -86,7 +86,7 @@ class History(Mapping[str, list[float]]):
 
 
 def read_history(path: str | os.PathLike[str]) -> History:
-    """Read the numbers per epoch of a run folder or journal.
+    """Read the numbers per epoch of a run folder, a journal, or a log that `read_run` knows of other tools.
 
     Raises:
         RecordError: As `read_run`.

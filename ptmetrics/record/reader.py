@@ -15,9 +15,12 @@ from ptmetrics.record.events import (
     HeaderData,
     NoteData,
 )
+from ptmetrics.record.foreign import is_foreign, read_foreign
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals
 
+NOT_TOLD = "not told by the log"
+"""The reason of an end that another tool's log does not tell."""
 MAX_KEPT = 10_000
 """Faults, notes, checkpoints and problems of which a run keeps the first; the rest are counted."""
 
@@ -27,8 +30,8 @@ class Run:
     """A run as its journals tell it. Epochs are in strictly rising order.
 
     Attributes:
-        path: The run folder.
-        run_id: The same for all attempts.
+        path: The run folder; the file itself where another tool logged the run.
+        run_id: The same for all attempts; empty where another tool logged the run.
         headers: What each attempt was started with.
         epochs: The epochs that count; one written again by a later attempt stands here once.
         superseded: Epochs that a later attempt wrote again, and those behind them.
@@ -61,16 +64,22 @@ class Run:
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
-    """Read a run folder, or one journal file.
+    """Read a run folder, one journal file, or a log that another tool wrote.
 
     Epochs, checkpoints and the end are those of the first rank; faults, notes and problems come from all
     ranks. Damaged lines are skipped and located. Time is linear in the size of the files; memory holds one
     line, the epochs, and at most 10,000 of everything else.
 
+    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a History of
+    Keras as JSON. They give the values of scores alone, and `header["logged"]` says whose they are.
+
     Raises:
-        RecordError: If there is no journal, none of its lines can be read, or its schema is a later one.
+        RecordError: If there is no journal, none of its lines can be read, or its schema is a later one; or if
+            another tool's log cannot be read.
     """
     first, *others = _journals_at(Path(path))
+    if _foreign(first):
+        return _logged_run(first)
     story = _Story()
     story.read(first)
     for journal in others:
@@ -90,6 +99,28 @@ def _journals_at(path: Path) -> list[Path]:
     except OSError as error:
         raise RecordError(name, "a path that can be read", error.strerror or str(error), cure) from error
     raise RecordError(name, "a folder with a file journal-rank0.jsonl", "a folder without one", cure)
+
+
+def _foreign(path: Path) -> bool:
+    try:
+        return is_foreign(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _logged_run(path: Path) -> Run:
+    try:
+        log = read_foreign(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    header: HeaderData = {"name": path.name, "logged": {"by": log.tool, "notes": log.notes}}
+    end: EndData = {"reason": NOT_TOLD, "epochs": None, "stopping": None}
+    return Run(path, "", [header], epochs=log.epochs, superseded=log.superseded, end=end)
+
+
+def _unreadable(path: Path, error: OSError) -> RecordError:
+    cure = "Check the disk and the permissions of the file."
+    return RecordError(str(path), "a file that can be read", error.strerror or str(error), cure)
 
 
 class _Story:
@@ -116,10 +147,7 @@ class _Story:
                     elif item.kind in only:
                         self._keep(f"{item.kind}s", item.data)
         except OSError as error:
-            cure = "Check the disk and the permissions of the file."
-            raise RecordError(
-                str(journal), "a file that can be read", error.strerror or str(error), cure
-            ) from error
+            raise _unreadable(journal, error) from error
 
     def _take(self, record: Record) -> None:
         self._run_id = record.run

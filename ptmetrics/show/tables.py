@@ -27,7 +27,7 @@ def score_table(epoch: EpochData, split: str = "val", paint: Paint = plain) -> s
 
 def score_cells(score: ScoreData, paint: Paint = plain) -> str:
     """Value, interval and n; the reason where the value is undefined, and no more than the value from other logs."""
-    if score["method"] == METHOD:
+    if score.get("method") == METHOD:
         return f"{paint(format(score['value'], '.4f'), 'strong')}  no interval, the number of samples is not known"
     if isnan(score["value"]):
         return f"  nan   {score['reason']}"

@@ -40,7 +40,8 @@ def judge(
     """Hold a run or an evaluation against the thresholds of a profile.
 
     Args:
-        source: A run folder, a run that was read back, scores of one evaluation, or their `to_dict()`.
+        source: A run folder, a log of another tool, a run that was read back, scores of one evaluation, or
+            their `to_dict()`.
         profile: "balanced", "recall-first", "precision-first", a TOML file with own thresholds, or
             `Thresholds`.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of a binary

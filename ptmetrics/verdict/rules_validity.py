@@ -5,6 +5,7 @@ from math import inf, isfinite
 
 import numpy as np
 
+from ptmetrics.record.foreign_rows import METHOD
 from ptmetrics.verdict.evidence import Evidence, estimate
 from ptmetrics.verdict.finding import Estimate, Finding, Severity
 from ptmetrics.verdict.profile import Thresholds
@@ -54,8 +55,12 @@ def _non_finite(message: str, touches_judged: bool, evidence: dict[str, object])
 
 
 def _lost(name: str, item: Estimate) -> bool:
-    """A loss that had samples but is no number; other scores may be undefined for good reasons."""
-    return abs(item.value) == inf or (_is_loss(name) and item.n > 0 and not isfinite(item.value))
+    """A loss that had samples but is no number; other scores may be undefined for good reasons.
+
+    What another tool wrote down was measured on samples, though their number is not known.
+    """
+    measured = item.n > 0 or item.method == METHOD
+    return abs(item.value) == inf or (_is_loss(name) and measured and not isfinite(item.value))
 
 
 def _is_loss(name: str) -> bool:

@@ -32,7 +32,7 @@ class RunLike(Protocol):
 
 
 def read(path: str | os.PathLike[str]) -> RunLike:
-    """Read a run folder back; the one place that touches the reader.
+    """Read a run folder, or a log of another tool, back; the one place that touches the reader.
 
     Raises:
         RecordError: If it cannot be read.
@@ -177,11 +177,22 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> t
             f"The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too good "
             f"by up to about {error * sqrt(2 * log(total)):.2g}, standard error × √(2 ln {total})."
         )
-    if run.end is None:
+    if logged := run.header.get("logged"):
+        notes += _logged_notes(logged)
+    elif run.end is None:
         notes.append("The run has no end: it is still going, or was killed.")
     elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         notes.append(f"The run did not complete: {run.end.get('reason')}.")
     return tuple(notes)
+
+
+def _logged_notes(logged: Mapping[str, Any]) -> Iterator[str]:
+    """What cannot be known of a run that another tool logged."""
+    yield (
+        f"Read from a log of {logged['by']}: it holds values without their number of samples, so no criterion can "
+        "be met or failed; record the run with a Monitor for that. How the run ended is not known."
+    )
+    yield from logged["notes"]
 
 
 def _value_faults(kinds: Mapping[str, Mapping[str, Any]], where: str = "", *, judged: bool) -> list[Fault]:

@@ -1,0 +1,108 @@
+"""What other tools call a score, and what it is called here: one table for all formats."""
+
+import re
+from collections.abc import Iterable
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "eval": "val",
+    "test": "test",
+}
+_SCORES = {
+    "acc": "accuracy",
+    "acc1": "accuracy",
+    "top1": "accuracy",
+    "categorical_accuracy": "accuracy",
+    "sparse_categorical_accuracy": "accuracy",
+    "binary_accuracy": "accuracy",
+    "multiclass_accuracy": "accuracy",
+    "acc5": "top5_accuracy",
+    "top5": "top5_accuracy",
+    "top_5_accuracy": "top5_accuracy",
+    "top_k_categorical_accuracy": "top5_accuracy",
+    "sparse_top_k_categorical_accuracy": "top5_accuracy",
+    "balanced_acc": "balanced_accuracy",
+    "bal_acc": "balanced_accuracy",
+    "f1_score": "f1",
+    "auc": "auroc",
+    "roc_auc": "auroc",
+    "matthews_correlation": "mcc",
+    "mean_squared_error": "mse",
+    "root_mean_squared_error": "rmse",
+    "mean_absolute_error": "mae",
+    "r2_score": "r2",
+}
+_AVERAGED = frozenset({"precision", "recall", "f1", "specificity"})
+_NO_SCORE = frozenset(
+    {
+        "epoch",
+        "step",
+        "lr",
+        "learning_rate",
+        "grad_norm",
+        "runtime",
+        "samples_per_second",
+        "steps_per_second",
+        "jit_compilation_time",
+        "model_preparation_time",
+        "num_tokens",
+        "num_input_tokens_seen",
+        "total_flos",
+        "time",
+        "epoch_time",
+    }
+)
+_FALLING = ("loss", "error", "nll", "mse", "rmse", "mae", "ece", "brier", "perplexity")
+_SHARES = frozenset({"accuracy", "top5_accuracy", "balanced_accuracy", "auroc", *_AVERAGED})
+
+
+def score_names(columns: Iterable[str]) -> dict[str, str]:
+    """The score that each column holds, by our name; columns that hold none are absent.
+
+    Of several columns for one score the first counts, and one per epoch counts before one per step.
+    """
+    chosen: dict[str, str] = {}
+    for column in sorted(columns, key=lambda name: name.lower().endswith("_step")):
+        name = score_name(column)
+        if name is not None and name not in chosen.values():
+            chosen[column] = name
+    return chosen
+
+
+def score_name(column: str) -> str | None:
+    """Our name: "val_acc" is "val/accuracy", a bare "loss" is that of training; None for what is no score.
+
+    A name without an average keeps it open: "eval_f1" is "val/f1", since the log does not say whose mean it is.
+    """
+    words = re.sub(r"_(epoch|step)$", "", column.strip().lower().replace(" ", "_"))
+    head = re.split(r"[_/]", words, maxsplit=1)[0]
+    rest = words[len(head) + 1 :]
+    split = _SPLITS.get(head) if rest else None
+    bare = rest if split else words
+    if not bare or bare in _NO_SCORE or re.match(r"lr[-/]|time/|counts/", words):
+        return None
+    return f"{split or 'train'}/{_with_average(_SCORES.get(bare, bare))}"
+
+
+def _with_average(name: str) -> str:
+    """One spelling of "macro_f1", "f1_macro" and "f1/macro"."""
+    words = re.split(r"[_/]", name.removesuffix("_score"))
+    if len(words) == 2 and words[0] in {"macro", "micro", "weighted"}:
+        words.reverse()
+    if len(words) == 2 and words[0] in _AVERAGED and words[1] in {"macro", "micro", "weighted"}:
+        return "/".join(words)
+    return name
+
+
+def rises(name: str) -> bool:
+    """Whether a higher value of this score is better."""
+    return not name.rsplit("/", 1)[-1].endswith(_FALLING)
+
+
+def is_share(name: str) -> bool:
+    """Whether the score lies between 0 and 1, so that 92.5 must be a percentage."""
+    return name.split("/")[1] in _SHARES

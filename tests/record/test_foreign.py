@@ -1,0 +1,362 @@
+"""Logs of other tools, written here as those tools write them, and what is wrong with a log."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ptmetrics as pm
+from ptmetrics.errors import RecordError
+from ptmetrics.record.find import find_runs
+from ptmetrics.record.foreign import read_foreign
+from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_names import rises, score_name, score_names
+from ptmetrics.record.foreign_rows import MAX_EPOCHS, Logged, Row, logged
+from ptmetrics.record.reader import Run, read_run
+
+LIGHTNING = """\
+epoch,lr-Adam,step,train_loss_epoch,train_loss_step,val_acc,val_loss
+0,,49,,0.9,,
+0,,99,,0.7,,
+0,,99,,,0.5,0.8
+0,,99,0.82,,,
+,0.001,100,,,,
+1,,149,,0.6,,
+1,,199,,,0.625,0.7
+1,,199,0.61,,,
+"""
+KERAS = """\
+epoch,accuracy,loss,val_accuracy,val_loss
+0,0.5,0.9,0.45,0.95
+1,0.75,0.6,0.7,0.65
+2,0.875,0.4,0.65,0.75
+"""
+TRAINER: dict[str, Any] = {
+    "best_metric": None,
+    "epoch": 2.0,
+    "global_step": 20,
+    "log_history": [
+        {"epoch": 0.5, "grad_norm": 1.5, "learning_rate": 4e-5, "loss": 1.0, "step": 5},
+        {"epoch": 1.0, "grad_norm": 1.2, "learning_rate": 3e-5, "loss": 0.5, "step": 10},
+        {"epoch": 1.0, "eval_accuracy": 0.75, "eval_loss": 0.6, "eval_runtime": 1.2, "step": 10},
+        {"epoch": 1.5, "grad_norm": 1.1, "learning_rate": 2e-5, "loss": 0.5, "step": 15},
+        {"epoch": 2.0, "eval_accuracy": 0.875, "eval_f1": 0.8, "eval_loss": 0.5, "step": 20},
+        {"epoch": 2.0, "step": 20, "total_flos": 1e9, "train_loss": 0.7, "train_runtime": 9.0},
+    ],
+    "num_train_epochs": 2,
+}
+HISTORY = {"loss": [0.9, 0.6], "accuracy": [0.5, 0.75], "val_loss": [0.95, 0.7], "val_accuracy": [0.4, 0.7]}
+
+
+def written(folder: Path, content: object, name: str = "log.txt") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def run_of(folder: Path, content: object) -> Run:
+    return read_run(written(folder, content))
+
+
+def told(run: Run) -> dict[str, Any]:
+    return dict(run.header["logged"])
+
+
+# What each tool writes
+
+
+def test_lightnings_rows_of_an_epoch_are_one_and_its_epoch_mean_counts(tmp_path: Path) -> None:
+    history = pm.read_history(written(tmp_path, LIGHTNING))
+    assert dict(history) == {
+        "val/accuracy": [0.5, 0.625],
+        "val/loss": [0.8, 0.7],
+        "train/loss": [0.82, 0.61],
+    }
+    logged_by = told(read_run(written(tmp_path, LIGHTNING)))
+    assert logged_by["by"] == "Lightning's CSVLogger"
+    assert logged_by["notes"] == [
+        "Columns that are no scores, or a second spelling of one, were not read: 'lr-Adam', 'train_loss_step'."
+    ]
+
+
+def test_training_losses_of_steps_are_averaged_over_the_epoch_and_that_is_said(tmp_path: Path) -> None:
+    text = "epoch,step,train_loss,val_loss\n0,9,1.0,\n0,19,0.5,\n0,19,,0.9\n0,19,,0.8\n"
+    run = run_of(tmp_path, text)
+    assert pm.History.of(run)[0] == {"train/loss": 0.75, "val/loss": 0.8}
+    assert told(run)["notes"] == ["Training values that were logged several times in an epoch are averaged."]
+
+
+def test_keras_csv_is_read_epoch_by_epoch(tmp_path: Path) -> None:
+    run = run_of(tmp_path, KERAS)
+    history = pm.History.of(run)
+    assert told(run) == {"by": "Keras's CSVLogger", "notes": []}
+    assert history["train/accuracy"] == [0.5, 0.75, 0.875]
+    assert history["val/loss"] == [0.95, 0.65, 0.75]
+    assert history.epochs == [0, 1, 2]
+
+
+def test_the_separator_may_be_another_and_keras_writes_na_for_what_is_missing(tmp_path: Path) -> None:
+    history = pm.read_history(written(tmp_path, "epoch;loss;val_loss\n0;0.9;NA\n1;0.8;0.7\n"))
+    assert math.isnan(history[0, "val/loss"])
+    assert history[1] == {"train/loss": 0.8, "val/loss": 0.7}
+
+
+def test_trainer_state_is_read_by_the_epoch_that_an_entry_ends(tmp_path: Path) -> None:
+    run = run_of(tmp_path, TRAINER)
+    history = pm.History.of(run)
+    assert told(run)["by"] == "Hugging Face's Trainer"
+    assert history["train/loss"] == [0.75, 0.5]
+    assert history["val/accuracy"] == [0.75, 0.875]
+    assert set(history) == {"train/loss", "val/loss", "val/accuracy", "val/f1"}
+
+
+def test_an_evaluation_before_training_gives_way_to_the_one_after_the_first_epoch(tmp_path: Path) -> None:
+    first = {"epoch": 0, "eval_loss": 5.0, "step": 0}
+    state = TRAINER | {"log_history": [first, *TRAINER["log_history"]]}
+    assert pm.History.of(run_of(tmp_path, state))["val/loss"] == [0.6, 0.5]
+
+
+def test_a_keras_history_is_read_and_null_is_what_was_not_logged(tmp_path: Path) -> None:
+    run = run_of(tmp_path, HISTORY | {"f1_macro": [None, 0.5], "lr": [0.1, 0.1], "name": "x"})
+    history = pm.History.of(run)
+    assert history["val/accuracy"] == [0.4, 0.7]
+    assert math.isnan(history[0, "train/f1/macro"])
+    assert told(run) == {
+        "by": "Keras's History",
+        "notes": ["Keys that are no scores were not read: 'lr', 'name'."],
+    }
+
+
+def test_a_plain_csv_has_our_names_and_needs_no_epoch(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "val/accuracy,val/f1/macro,train/loss,comment\n0.5,0.25,1.5,slow\n0.75,0.5,1.0,\n")
+    history = pm.History.of(run)
+    assert dict(history) == {
+        "val/accuracy": [0.5, 0.75],
+        "val/f1/macro": [0.25, 0.5],
+        "train/loss": [1.5, 1.0],
+    }
+    assert told(run)["by"] == "a CSV file"
+    assert "'comment'" in told(run)["notes"][0]
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "trainer_state.json", "noname"])
+def test_the_content_decides_and_not_the_name(tmp_path: Path, name: str) -> None:
+    assert told(read_run(written(tmp_path, KERAS, name)))["by"] == "Keras's CSVLogger"
+    assert told(read_run(written(tmp_path, TRAINER, name)))["by"] == "Hugging Face's Trainer"
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + KERAS.replace("\n", "\r\n").encode())
+    assert pm.read_history(path)["val/loss"] == [0.95, 0.65, 0.75]
+
+
+def test_a_foreign_value_has_no_interval_and_no_samples(tmp_path: Path) -> None:
+    score = run_of(tmp_path, KERAS).epochs[-1]["scores"]["val/loss"]
+    assert (score["value"], score["n"], score["higher_is_better"]) == (0.75, 0, False)
+    assert math.isnan(score["low"])
+    assert math.isnan(score["high"])
+
+
+def test_a_foreign_file_is_a_run_of_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path, KERAS, "metrics.csv")
+    assert find_runs(path) == [path]
+    assert read_run(path).path == path
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("val_acc", "val/accuracy"),
+        ("val_accuracy", "val/accuracy"),
+        ("eval_accuracy", "val/accuracy"),
+        ("valid/acc", "val/accuracy"),
+        ("validation_sparse_categorical_accuracy", "val/accuracy"),
+        ("Val Loss", "val/loss"),
+        ("loss", "train/loss"),
+        ("train_loss_epoch", "train/loss"),
+        ("train_loss_step", "train/loss"),
+        ("eval_macro_f1", "val/f1/macro"),
+        ("val_precision_macro", "val/precision/macro"),
+        ("eval_f1", "val/f1"),
+        ("test_acc", "test/accuracy"),
+        ("val/f1/macro", "val/f1/macro"),
+        ("val_my_own_number", "val/my_own_number"),
+        ("epoch", None),
+        ("step", None),
+        ("lr-SGD/pg1", None),
+        ("eval_samples_per_second", None),
+        ("time/train_s", None),
+        ("", None),
+    ],
+)
+def test_columns_have_our_names(column: str, name: str | None) -> None:
+    assert score_name(column) == name
+
+
+@given(st.lists(st.text(max_size=20), unique=True))
+def test_no_two_columns_are_one_score_and_any_text_may_be_a_column(columns: list[str]) -> None:
+    names = score_names(columns)
+    assert set(names) <= set(columns)
+    assert len(set(names.values())) == len(names)
+
+
+def test_our_own_names_stay_as_they_are() -> None:
+    for name in ("val/accuracy", "train/loss", "val/top5_accuracy", "val/recall/weighted", "val/auroc/macro"):
+        assert score_name(name) == name
+
+
+def test_losses_and_errors_fall_and_the_rest_rises() -> None:
+    assert not any(map(rises, ["val/loss", "val/mse", "train/my_loss", "val/max_error"]))
+    assert all(map(rises, ["val/accuracy", "val/f1/macro", "val/r2"]))
+
+
+# Laws of merging
+
+NUMBERS = st.floats(0, 100, width=32)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), NUMBERS), min_size=1, max_size=40))
+def test_epochs_rise_and_each_is_the_last_that_was_logged(pairs: list[tuple[int, float]]) -> None:
+    log = logged("a test", "log", [Row(number, {"val/loss": value}, "here") for number, value in pairs], [])
+    numbers = [epoch["epoch"] for epoch in log.epochs]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == pairs[-1][0]
+    last = dict(pairs)
+    assert [epoch["scores"]["val/loss"]["value"] for epoch in log.epochs] == [last[n] for n in numbers]
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
+def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
+    lines = [f"{i},{train!r},{val!r}" for i, (train, val) in enumerate(values)]
+    log = read_csv("log", "\n".join(["epoch,loss,val_loss", *lines]))
+    back = [(e["scores"]["train/loss"]["value"], e["scores"]["val/loss"]["value"]) for e in log.epochs]
+    assert back == values
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_log_or_a_record_error(text: str) -> None:
+    try:
+        log: Logged | None = read_csv("log", text)
+    except RecordError:
+        log = None
+    assert log is None or log.epochs
+
+
+def test_a_log_that_starts_again_supersedes_what_came_before(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "epoch,loss\n0,3.0\n1,2.0\n2,1.0\n1,1.5\n")
+    assert pm.History.of(run)["train/loss"] == [3.0, 1.5]
+    assert [epoch["epoch"] for epoch in run.superseded] == [1, 2]
+
+
+def test_epochs_that_count_from_1_are_told_so(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "epoch,loss\n1,3.0\n2,2.0\n")
+    assert pm.History.of(run).epochs == [0, 1]
+    assert told(run)["notes"] == ["The first epoch of the file is 1, so it is taken to count from 1."]
+
+
+def test_nan_marks_gaps_only_where_lines_are_merged_and_no_cell_is_empty(tmp_path: Path) -> None:
+    gaps = "epoch,step,train_loss,val_loss\n0,9,0.5,nan\n0,9,nan,0.6\n1,19,0.4,NaN\n"
+    assert pm.read_history(written(tmp_path, gaps))["train/loss"] == [0.5, 0.4]
+    assert "val/loss" not in read_run(written(tmp_path, gaps)).epochs[1]["scores"]
+    real = run_of(tmp_path, "epoch,loss,val_loss\n0,0.5,0.6\n1,nan,nan\n")
+    assert math.isnan(real.epochs[1]["scores"]["val/loss"]["value"])
+    torn = "epoch,step,train_loss,val_loss\n0,9,0.5,\n0,9,nan,\n0,9,,0.7\n"
+    assert math.isnan(pm.read_history(written(tmp_path, torn))[0, "train/loss"])
+
+
+def test_scores_without_an_epoch_are_left_out_and_counted(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "epoch,step,val_loss\n0,1,0.5\n,2,0.1\n1,3,0.4\n")
+    assert pm.History.of(run)["val/loss"] == [0.5, 0.4]
+    assert told(run)["notes"] == ["Lines without an epoch were left out: 1."]
+
+
+# What is wrong with a log: rule, fact, cure
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "rule", "fact", "cure"),
+    [
+        ("", "log.txt", "a log with numbers in it", "an empty file", "has begun"),
+        ("epoch,loss\n0,1\0", "log.txt", "a log with numbers in it", "NUL bytes", "has begun"),
+        ("epoch,loss\n0,1,2\n", "line 2", "2 cells as in the first line", "3 cells", "Export the log again"),
+        ("epoch,loss\n0,1\n1", "line 3", "2 cells as in the first line", "1 cells", "Export the log again"),
+        ("loss,loss\n1,2\n", "log.txt", "different column names", "'loss' more than once", "Export"),
+        ("step,val_loss\n1,2\n", "log.txt", "a column 'epoch'", "'step', 'val_loss'", "Log the epoch too"),
+        ("epoch,lr\n0,0.1\n", "log.txt", "at least one column of scores", "'epoch', 'lr'", "val_accuracy"),
+        ("epoch,loss\n", "log.txt", "at least one column of scores", "no line below", "val_accuracy"),
+        ("epoch,loss\n0,\n", "log.txt", "with a number in it", "'epoch', 'loss'", "val_accuracy"),
+        ("epoch,loss\n0,1\n1,bad\n", "line 3: 'loss'", "a number", "'bad'", "decimal point"),
+        ("epoch,loss\n0.5,1\n", "line 2: epoch", "a whole number from 0", "'0.5'", "such as 0"),
+        ("epoch,loss\n-1,1\n", "line 2: epoch", "a whole number from 0", "'-1'", "such as 0"),
+        ("epoch,loss\ninf,1\n", "line 2: epoch", "a whole number from 0", "'inf'", "such as 0"),
+        ("epoch,loss\n,1\n", "log.txt", "at least one epoch with a number", "none", "Log at least one"),
+        ("val_acc\n92.5\n", "line 2: val/accuracy", "a share from 0 to 1", "92.5", "Divide percentages"),
+        ('epoch,loss\n0,"' + "1" * 200_000, "line 2", "a line of CSV", "field larger", "Export"),
+        ("just some words\nand more\n", "log.txt", "at least one column of scores", "'just some words'", "loss"),
+        ('{"loss": [1', "log.txt", "one JSON object", "Expecting", "cut off or edited"),
+        ("[" * 100_000, "log.txt", "one JSON object", "", "cut off or edited"),
+        ("[1, 2]", "log.txt", "trainer_state.json", "list", "json.dump(history.history)"),
+        ({"a": 1}, "log.txt", "lists of one number per epoch", "an object with 'a'", "json.dump"),
+        ({}, "log.txt", "lists of one number per epoch", "an object with no key", "json.dump"),
+        ({"loss": [1, 2], "val_loss": [1]}, "log.txt", "equal length", "2 in 'loss', 1 in 'val_loss'", "CSV"),
+        ({"log_history": 3}, "log_history", "a list of objects", "something else", "trainer_state.json"),
+        ({"log_history": []}, "log.txt", "at least one epoch with a number", "none", "Log at least"),
+        ({"log_history": [{"loss": 1}]}, "log_history[0]: epoch", "a number from 0", "None", "Trainer writes"),
+        ({"accuracy": [0.5, 50.0]}, "epoch 1: train/accuracy", "a share from 0 to 1", "50", "Divide"),
+    ],
+)  # fmt: skip
+def test_a_bad_log_is_refused_with_place_rule_fact_and_cure(
+    tmp_path: Path, content: object, *, place: str, rule: str, fact: str, cure: str
+) -> None:
+    with pytest.raises(RecordError) as caught:
+        run_of(tmp_path, content)
+    error = caught.value
+    assert str(tmp_path) in error.name
+    for part, whole in ((place, error.name), (rule, error.expected), (fact, error.got), (cure, error.cure)):
+        assert part in whole
+
+
+def test_what_is_not_utf_8_is_refused_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"epoch,loss\n0,1\xff\n")
+    with pytest.raises(
+        RecordError, match=r"expected text in UTF-8, got byte 14 that is not\. Save it as UTF-8"
+    ):
+        read_run(path)
+
+
+def test_a_huge_file_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RecordError, match=r"at most 64 MiB, got a larger file\. Thin it out"):
+        read_run(path)
+
+
+def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
+    path = written(tmp_path, KERAS)
+    assert read_foreign(path, limit=len(KERAS)).epochs
+    with pytest.raises(RecordError, match="a larger file"):
+        read_foreign(path, limit=len(KERAS) - 1)
+
+
+def test_more_epochs_than_anybody_trains_are_refused() -> None:
+    rows = (Row(i, {}, "here") for i in range(MAX_EPOCHS + 1))
+    with pytest.raises(
+        RecordError, match=r"log: expected at most 100000 epochs, got more\. Thin the log out"
+    ):
+        logged("a test", "log", rows, [])
+
+
+def test_more_columns_than_anybody_logs_are_refused() -> None:
+    header = ",".join(map(str, range(10_001)))
+    with pytest.raises(RecordError, match=r"expected at most 10000 columns, got 10001\. Export"):
+        read_csv("log", header)

@@ -9,9 +9,12 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores import multilabel as m
 from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.faults import FaultLedger
+from ptmetrics.statistics.label_histogram import LabelHistogram, keys_for
 from ptmetrics.statistics.multilabel import (
     KINDS,
     Inputs,
@@ -32,6 +35,10 @@ class MultilabelMetrics(TaskMetrics[LabelBatch]):
     `scores.faults`. The scores of whole rows (`exact_match`, `…/samples`) leave a row with a refused label out;
     ignored labels have no say in them.
 
+    AUROC and average precision of each label come from histograms of the scores in constant memory, each with a
+    certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three times that with weights.
+    Above 1,024 labels there are none.
+
     Args:
         num_labels: L, 1 or more.
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
@@ -39,6 +46,7 @@ class MultilabelMetrics(TaskMetrics[LabelBatch]):
         ignore_index: A target value to leave out silently, such as −1.
         label_names: One name a label.
         absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's `zero_division`).
+        curves: Whether to keep what AUROC and average precision need.
         device: Where to count.
 
     Raises:
@@ -56,10 +64,11 @@ class MultilabelMetrics(TaskMetrics[LabelBatch]):
         ignore_index: int | None = None,
         label_names: Sequence[str] | None = None,
         absent: float = math.nan,
+        curves: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
         _check(num_labels, inputs, threshold, label_names)
-        _check_options(ignore_index, absent)
+        _check_options(ignore_index, absent, curves)
         self.class_names = tuple(map(str, range(num_labels) if label_names is None else label_names))
         self.absent = float(absent)
         cut = math.log(threshold / (1 - threshold)) if inputs == "logits" else threshold
@@ -70,8 +79,12 @@ class MultilabelMetrics(TaskMetrics[LabelBatch]):
             "inputs": inputs,
             "threshold": None if inputs == "labels" else threshold,
             "ignore_index": ignore_index,
+            "curves": curves,
         }
-        super().__init__([LabelCounts(num_labels), LabelRows(), self._ledger], config, device)
+        keys = keys_for(num_labels) if curves and inputs != "labels" else None
+        self._ranking = None if keys is None else LabelHistogram(num_labels, keys, inputs == "probs")
+        statistics: list[Statistic[LabelBatch]] = [LabelCounts(num_labels), LabelRows(), self._ledger]
+        super().__init__([*statistics, *([self._ranking] if self._ranking else [])], config, device)
 
     def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> LabelBatch:
         home = self._counts.state["labels"]
@@ -81,10 +94,12 @@ class MultilabelMetrics(TaskMetrics[LabelBatch]):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally = self._counts.state, self._tally()
-        named = _named(tally)
-        columns = {f"label:{r.name}": m.each(tally, r) for r in m.RATIOS} | {
-            "label:support": m.support(tally)
-        }
+        named, each = _named(tally), {ratio.name: m.each(tally, ratio) for ratio in m.RATIOS}
+        if self._ranking is not None:
+            ranking = each_ranking(state, self._ranking)
+            named |= {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
+            each |= ranking
+        columns = {f"label:{name}": e for name, e in (each | {"support": m.support(tally)}).items()}
         extra = {name: state[name] for name in ("fault_count", "fault_first_step", "rows")}
         values, extra = to_host(named | columns, extra)
         return Scores(
@@ -141,10 +156,13 @@ def _check(num_labels: int, inputs: str, threshold: float, label_names: Sequence
         )
 
 
-def _check_options(ignore_index: int | None, absent: float) -> None:
+def _check_options(ignore_index: int | None, absent: float, curves: bool) -> None:
     if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
         raise ConfigError("ignore_index", "a whole number or None", repr(ignore_index),
                           "Pass the target value to leave out, such as -1.")  # fmt: skip
     if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent),
                           "NaN leaves the label out of averages, 0 and 1 count it so.")  # fmt: skip
+    if not isinstance(curves, bool):
+        raise ConfigError("curves", "True or False", repr(curves),
+                          "Pass curves=False to do without AUROC and average precision.")  # fmt: skip

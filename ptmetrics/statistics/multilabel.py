@@ -53,7 +53,7 @@ class LabelBatch:
 
     masks: Tensor  # bool (4, rows, L), in the order of `SUMS`; all False where not counted
     fault_masks: tuple[Tensor, ...]  # int64 (rows,): labels of a bad target, of a bad prediction, bad weight
-    weight: Tensor | None  # float64 (rows,), 0 where refused
+    weights: Tensor  # float64 (2, rows): w and w², 0 where refused; 1 where no weights were given
     step: int
     scores: Tensor | None  # (rows, L), float32 or float64; None for labels
 
@@ -83,7 +83,7 @@ def read_labels(
         bad_target, odd = bad_target & asked, odd & asked
     else:
         asked = torch.ones_like(bad_target)
-    weight, bad_weight = _read_weight(weight, asked)
+    weights, bad_weight = _read_weight(weight, asked)
     if weight is not None:
         good = bad_weight.logical_not().unsqueeze(1)
         asked, bad_target, odd = asked & good, bad_target & good, odd & good
@@ -92,16 +92,18 @@ def read_labels(
     actual, said = counted & target.eq(1), counted & said
     masks = torch.stack((counted, said, actual, said & actual))
     faults = (bad_target.sum(1), odd.sum(1), bad_weight.long())
-    return LabelBatch(masks, faults, weight, step, None if spec.inputs == "labels" else preds)
+    return LabelBatch(masks, faults, weights, step, None if spec.inputs == "labels" else preds)
 
 
-def _read_weight(weight: Tensor | None, asked: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Weights, 0 where they cannot be; and the rows of which a label is refused for it."""
+def _read_weight(weight: Tensor | None, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights and their squares, 0 where they cannot be; and the rows of which a label is refused for it."""
+    rows = asked.shape[0]
     if weight is None:
-        return None, torch.zeros_like(asked[:, 0])
+        return asked.new_ones((2, rows), dtype=torch.float64), asked.new_zeros(rows)
     weight = weight.detach().reshape(-1).double()
     good = (weight >= 0) & (weight < torch.inf)
-    return torch.where(good, weight, 0.0), asked.any(1).gt(good)
+    weight = weight.masked_fill(good.logical_not(), 0)
+    return torch.stack((weight, weight * weight)), asked.any(1).gt(good)
 
 
 def _rows(value: Tensor) -> Tensor:
@@ -161,10 +163,9 @@ class LabelCounts:
         """Sums over rows; no scatter."""
         state["labels"].add_(batch.masks.sum(1))
         if "labels_weight" in state:
-            masks = batch.masks.double()
-            weight = torch.ones_like(masks[0, :, 0]) if batch.weight is None else batch.weight
-            state["labels_weight"].add_(weight @ masks)
-            state["labels_square"].add_(weight.square() @ masks)
+            weight, square = (batch.weights @ batch.masks.double()).unbind(1)
+            state["labels_weight"].add_(weight)
+            state["labels_square"].add_(square)
 
 
 @dataclass(frozen=True)
@@ -193,12 +194,12 @@ class LabelRows:
             (torch.stack((counted.gt(0), intact, intact & both.eq(2 * hits))), intact & whole.gt(0))
         )
         state["rows"].add_(kinds.sum(1))
-        weight = torch.ones_like(hits) if batch.weight is None else batch.weight
-        weighed = sums if batch.weight is None else sums * weight
+        weighed = sums * batch.weights[0]
         state["together"].addmm_(weighed, weighed.mT)
         if "rows_weight" in state:
-            state["rows_weight"].add_(kinds.double() @ weight)
-            state["rows_square"].add_(kinds.double() @ weight.square())
+            weight, square = batch.weights @ kinds.double().mT
+            state["rows_weight"].add_(weight)
+            state["rows_square"].add_(square)
         score = torch.stack((hits, hits, 2 * hits, hits)) / whole.clamp(min=1)  # 0 where it has none
-        weights = torch.stack((weight, weight * weight), 1) * intact.unsqueeze(1)
-        state["row_scores"].addmm_(torch.cat((score, score * score)), weights)
+        weights = batch.weights * intact
+        state["row_scores"].addmm_(torch.cat((score, score * score)), weights.mT)

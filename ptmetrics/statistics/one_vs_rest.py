@@ -10,7 +10,6 @@ from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.keys import FloatKeys
 from ptmetrics.statistics.label_histogram import LabelHistogram
 from ptmetrics.statistics.multiclass import ClassBatch, Inputs
-from ptmetrics.statistics.multilabel import LabelBatch
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class OneVsRest:
         counted = batch.finite.unsqueeze(1).expand(margin.shape)
         classes = torch.arange(self.num_classes, device=margin.device)
         actual = counted & (batch.target.unsqueeze(1) == classes)
-        masks = torch.stack((counted, counted, actual, actual))
-        self.histogram.add_(state, LabelBatch(masks, (), batch.weight, batch.step, margin))
+        self.histogram.count_(state, margin, counted, actual, batch.weight)
 
 
 def margins(logits: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multilabel_cases import multilabel_batch, multilabel_cells, multilabel_oracle, scikit_learn
 from oracles import Batch, same
 from registry import LAW
-from sklearn.metrics import classification_report
+from sklearn import metrics as sk
 
 from ptmetrics import MultilabelMetrics
 from ptmetrics.scores.score import Scores
@@ -89,7 +89,7 @@ def test_print_starts_with_scikit_learns_report_digit_for_digit(
     how = {"target_names": names, "zero_division": absent}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert str(got).startswith(classification_report(cells.actual, cells.said, **how))
+        assert str(got).startswith(sk.classification_report(cells.actual, cells.said, **how))
 
 
 @given(st.integers(0, 6), st.integers(0, 4), kinds, seeds, st.booleans())
@@ -210,7 +210,64 @@ def test_directions_and_methods_are_named() -> None:
     got = scores_of(multilabel_batch(3, "logits", 50, 0, False), num_labels=3)
     assert [name for name, score in got.items() if not score.higher_is_better] == ["hamming_loss"]
     assert {score.method for score in got.values()} == {
-        "wilson", "wilson-clustered", "mover-clustered", "wilson-effective"
+        "wilson", "wilson-clustered", "mover-clustered", "wilson-effective", "mean-of-ends"
     }  # fmt: skip
-    assert set(got.per_class) == {"precision", "recall", "f1", "jaccard", "support"}
+    ranked = {"auroc", "average_precision"}
+    assert set(got.per_class) == {"precision", "recall", "f1", "jaccard", "support"} | ranked
+    assert not ranked & set(
+        scores_of(multilabel_batch(3, "labels", 9, 0, False), num_labels=3, inputs="labels")
+    )
     assert got.confusion is None
+
+
+@given(
+    st.sampled_from(["logits", "probs"]), st.sampled_from([3, 70]), st.integers(2, 80), seeds, st.booleans()
+)
+@settings(LAW, max_examples=25)
+def test_ranking_scores_are_those_of_scikit_learn_within_their_bound(
+    inputs: Any, labels: int, rows: int, seed: int, weighted: bool
+) -> None:
+    batch = multilabel_batch(labels, inputs, rows, seed, weighted)
+    batch.preds = batch.preds + 0.1 * torch.rand(rows, labels, generator=torch.Generator().manual_seed(seed))
+    got = scores_of(batch, num_labels=labels, inputs=inputs, ignore_index=-1)
+    c = multilabel_cells({"num_labels": labels, "inputs": inputs, "ignore_index": -1}, [batch])
+    weight = torch.ones(rows) if batch.weight is None else batch.weight
+    preds = batch.preds[(weight >= 0) & (weight < math.inf)].double().numpy()
+    for name, oracle in (("auroc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
+        defined = []
+        for label, score in enumerate(got.per_class[name]):
+            kept = c.counted[:, label] & (c.weight > 0)
+            target, p, w = c.actual[kept, label], preds[kept, label], c.weight[kept]
+            if len(set(target)) < 2:
+                assert math.isnan(score)
+                assert "one class only" in str(score.reason)
+                continue
+            assert abs(score - oracle(target, p, sample_weight=w)) <= score.error_bound + 1e-12
+            assert score.low <= score <= score.high
+            defined.append(score)
+        assert same(got[f"{name}/macro"], float(np.mean(defined)) if defined else math.nan)
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_ranking_scores_of_half_precision_logits_are_exact(dtype: torch.dtype) -> None:
+    """Peer defect H: logits near 98, where every sigmoid is 1."""
+    g = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 2, (500, 2), generator=g)
+    preds = (98 + target + torch.randn(500, 2, generator=g)).to(dtype)
+    got = scores_of(Batch(preds, target), num_labels=2)
+    expected = sk.roc_auc_score(target.numpy(), preds.double().numpy(), average=None)
+    for score, value in zip(got.per_class["auroc"], expected, strict=True):
+        assert score.error_bound == 0.0
+        assert same(score, value)
+
+
+@pytest.mark.parametrize(("labels", "most"), [(1, 2**20), (64, 2**26), (65, 2**23), (1024, 2**26 + 2**20)])
+def test_the_state_of_the_curves_keeps_to_its_budget(labels: int, most: int) -> None:
+    assert MultilabelMetrics(labels).state_bytes <= most
+
+
+def test_above_1024_labels_and_on_request_no_scores_are_kept() -> None:
+    for metrics in (MultilabelMetrics(1025), MultilabelMetrics(3, curves=False)):
+        assert metrics.state_bytes < 200_000
+        assert not any(name.startswith("auroc") for name in metrics.compute())

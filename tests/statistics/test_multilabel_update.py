@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ptmetrics import MultilabelMetrics
 from ptmetrics.errors import ConfigError, DeviceError, DtypeError, PtmetricsError, ShapeError
 
-OPERATIONS = 70  # an update without weights
+OPERATIONS = 90  # an update without weights
 
 
 class Counted(TorchDispatchMode):
@@ -92,6 +92,7 @@ def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
         ({"threshold": "half"}, ("threshold: expected a probability", "half")),
         ({"label_names": ["a"]}, ("label_names: expected 3 names, got 1. Pass one name a label.",)),
         ({"ignore_index": 0.5}, ("ignore_index: expected a whole number or None, got 0.5.", "such as -1")),
+        ({"curves": "fp16"}, ("curves: expected True or False, got 'fp16'.", "Pass curves=False")),
         ({"absent": 2}, ("absent: expected NaN or a number from 0 to 1, got 2.", "leaves the label out")),
     ],
 )
@@ -168,4 +169,4 @@ def test_counts_never_stick(big: int) -> None:
 
 
 def test_the_state_is_small_and_depends_on_the_labels_alone() -> None:
-    assert MultilabelMetrics(1000).state_bytes < 40_000
+    assert MultilabelMetrics(1000, curves=False).state_bytes < 40_000

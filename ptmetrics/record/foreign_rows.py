@@ -1,5 +1,6 @@
 """From the rows of somebody else's log to epochs of the record: values alone, without n and interval."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isnan, nan
@@ -64,14 +65,14 @@ def logged(tool: str, name: str, rows: Iterable[Row], notes: list[str]) -> Logge
     superseded: list[EpochData] = []
     for row in rows:
         _check_shares(row)
+        if merged and row.epoch < merged[-1].epoch:
+            keep = bisect_left(merged, row.epoch, key=lambda one: one.epoch)
+            superseded += [one.data() for one in merged[keep:]]
+            del merged[keep:]
         if not merged or row.epoch > merged[-1].epoch:
             merged.append(_Merged(row.epoch))
-        elif row.epoch < merged[-1].epoch:
-            keep = sum(one.epoch < row.epoch for one in merged)
-            superseded += [one.data() for one in merged[keep:]]
-            merged[keep:] = [_Merged(row.epoch)]
         merged[-1].add(row.values)
-        if len(merged) > MAX_EPOCHS:
+        if len(merged) + len(superseded) > MAX_EPOCHS:
             cure = "Thin the log out, or check that its column 'epoch' does not count steps."
             raise RecordError(name, f"at most {MAX_EPOCHS} epochs", "more", cure)
     if not any(one.last for one in merged):

@@ -348,8 +348,9 @@ def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
         read_foreign(path, limit=len(KERAS) - 1)
 
 
-def test_more_epochs_than_anybody_trains_are_refused() -> None:
-    rows = (Row(i, {}, "here") for i in range(MAX_EPOCHS + 1))
+@pytest.mark.parametrize("period", [MAX_EPOCHS + 1, 2], ids=["ever on", "back and forth"])
+def test_more_epochs_than_anybody_trains_are_refused(period: int) -> None:
+    rows = (Row(i % period, {}, "here") for i in range(2 * MAX_EPOCHS + 2))
     with pytest.raises(
         RecordError, match=r"log: expected at most 100000 epochs, got more\. Thin the log out"
     ):

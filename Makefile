@@ -30,7 +30,7 @@ demo: $(VENV)/.demo
 	$(BIN)/ptmetrics demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from ptmetrics import BinaryMetrics
 from ptmetrics.scores.curves import ScoreBins
 from ptmetrics.statistics.cells import Cell
 from ptmetrics.statistics.histogram import ScoreHistogram
-from ptmetrics.statistics.keys import FloatKeys, ProbabilityKeys
+from ptmetrics.statistics.keys import FloatKeys
 from ptmetrics.statistics.stored import StoredScores, pack, unpack
 
 DIGITS = (6, 10, 16)
@@ -103,36 +103,6 @@ def test_nan_is_no_row_s_value(keys: FloatKeys) -> None:
         nan = torch.tensor([payload], dtype=torch.int32).view(torch.float32)
         if keys.exact:
             assert keys.code(nan)[1].all()
-
-
-@pytest.mark.parametrize("digits", [10, 16])
-@given(st.lists(st.floats(0, 1) | st.floats(0, 1, width=32) | st.floats(0, 1, width=16), min_size=2))
-@settings(LAW, max_examples=200)
-def test_keys_of_probabilities_keep_the_order_and_part_at_one_half(digits: int, values: list[float]) -> None:
-    keys = ProbabilityKeys(digits)
-    p = torch.tensor([*values, -0.0, 0.0, 0.5, 1.0], dtype=torch.float64).sort().values
-    position = keys.position(p)
-    assert (position.diff() >= 0).all()
-    assert int(position[0]) >= 0
-    assert int(position[-1]) < keys.rows
-    assert torch.equal(position >= keys.first_positive, p >= 0.5)
-    exact = p[~keys.code(p)[1]]
-    assert torch.equal(keys.position(exact).diff() == 0, exact.diff() == 0)
-
-
-def test_probabilities_of_a_half_precision_model_each_have_a_row_of_their_own() -> None:
-    for dtype, least in ((torch.float16, 0.0), (torch.bfloat16, 7.6e-6)):
-        p = all_of(dtype)
-        p = p[(p >= least) & (p <= 1) & (p.signbit() == 0)]
-        assert not ProbabilityKeys().code(p)[1].any()
-        assert (ProbabilityKeys().position(p).diff() > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(1e-30, 1.1e-30), (1e-9, 1.02e-9), (0.5, 0.500001), (1 - 2**-23, 1 - 2**-24)]
-)
-def test_probabilities_near_0_one_half_and_1_are_told_apart(low: float, high: float) -> None:
-    assert ProbabilityKeys().position(torch.tensor([low, high])).diff() > 0
 
 
 def test_the_curve_of_a_binary_metric_fits_into_one_mebibyte_with_all_that_is_beside_it() -> None:

@@ -185,6 +185,15 @@ def test_every_delta_interval_holds_its_value_inside_the_range(name: str, cells:
     assert value.isnan() or low < high
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_a_class_that_never_occurs_changes_no_interval(name: str) -> None:
+    metric, bounds = METRICS[name]
+    counts = torch.tensor([[40, 5], [12, 50]]).double()
+    wider = torch.nn.functional.pad(counts, (0, 1, 0, 1))
+    expected = [float(v) for v in delta(metric, counts, counts, bounds)]
+    assert [float(v) for v in delta(metric, wider, wider, bounds)] == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_perfect_result_on_few_samples_is_not_certain() -> None:
     metrics = MulticlassMetrics(3, inputs="labels")
     metrics.update(torch.zeros(5, dtype=torch.int64), torch.zeros(5, dtype=torch.int64))

@@ -116,11 +116,58 @@ def multiclass_scores(rows: Rows, num_classes: int, ks: Sequence[int], absent: f
             values = sk.precision_recall_fscore_support(y, p, average=average, **by_class)
             for name, value in zip(("precision", "recall", "f1"), values, strict=False):
                 scores[f"{name}/{average}"] = value
+    scores |= {"hamming_loss": sk.hamming_loss(y, p, **common)} | one_against_the_rest(
+        rows, num_classes, absent
+    )
     for k in ks:
         scores[f"top{k}_accuracy"] = mean_of([float(r < k) for r in rows.rank], w)
     if rows.nll:
         scores["nll"] = mean_of([loss for _, loss in rows.nll], [w[i] for i, _ in rows.nll])
     return {name: float(value) for name, value in scores.items()}
+
+
+def multiclass_fbeta(rows: Rows, num_classes: int, beta: float, absent: float) -> dict[str, float]:
+    """F-beta by scikit-learn."""
+    common = {"labels": range(num_classes), "sample_weight": rows.weight, "zero_division": absent}
+    y, p = rows.target, rows.predicted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        averages = ("macro", "weighted")
+        return {f"fbeta/{a}": float(sk.fbeta_score(y, p, beta=beta, average=a, **common)) for a in averages}
+
+
+def class_counts(rows: Rows, num_classes: int) -> np.ndarray:
+    """Weights of true negatives, false positives, false negatives, true positives: shape (4, C)."""
+    y, p, w = np.array(rows.target), np.array(rows.predicted), np.array(rows.weight)
+    kinds = [
+        [(y != k) & (p != k), (y != k) & (p == k), (y == k) & (p != k), (y == k) & (p == k)]
+        for k in range(num_classes)
+    ]
+    return np.array([[math.fsum(w[kind]) for kind in each] for each in kinds]).T
+
+
+def class_shares(rows: Rows, num_classes: int, absent: float) -> dict[str, np.ndarray]:
+    """Jaccard index and specificity of each class."""
+    tn, fp, fn, tp = class_counts(rows, num_classes)
+    with np.errstate(invalid="ignore"):
+        shares = {"jaccard": tp / (tp + fp + fn), "specificity": tn / (tn + fp)}
+    return {name: np.where(np.isnan(values), absent, values) for name, values in shares.items()}
+
+
+def one_against_the_rest(rows: Rows, num_classes: int, absent: float) -> dict[str, float]:
+    """Averages that scikit-learn lacks, or has without NaN for what is undefined."""
+    shares = class_shares(rows, num_classes, absent)
+    _, fp, fn, tp = class_counts(rows, num_classes)
+    support = np.where(np.isnan(shares["jaccard"]), 0, tp + fn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weighted = np.nansum(shares["jaccard"] * support) / support.sum()
+        return {
+            "jaccard/macro": float(np.nanmean(shares["jaccard"])),
+            "jaccard/micro": tp.sum() / (tp + fp + fn).sum(),
+            "jaccard/weighted": weighted,
+            "specificity/macro": float(np.nanmean(shares["specificity"])),
+        }
 
 
 def multiclass_per_class(rows: Rows, num_classes: int, absent: float) -> dict[str, list[float]]:
@@ -133,7 +180,8 @@ def multiclass_per_class(rows: Rows, num_classes: int, absent: float) -> dict[st
         zero_division=absent,
     )
     names = ("precision", "recall", "f1", "support")
-    return {name: [float(v) for v in column] for name, column in zip(names, columns, strict=True)}
+    named = dict(zip(names, columns, strict=True)) | class_shares(rows, num_classes, absent)
+    return {name: [float(v) for v in column] for name, column in named.items()}
 
 
 def same(got: float, expected: float, tolerance: float = 1e-12) -> bool:

@@ -10,7 +10,7 @@ import torch
 from binary_cases import binary_batch, binary_oracle
 from hypothesis import settings
 from multilabel_cases import multilabel_batch, multilabel_oracle
-from oracles import Batch, multiclass_per_class, multiclass_rows, multiclass_scores
+from oracles import Batch, multiclass_fbeta, multiclass_per_class, multiclass_rows, multiclass_scores
 from regression_cases import regression_batch, regression_oracle
 from torch import Tensor
 
@@ -86,6 +86,10 @@ def multiclass_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
     rows = multiclass_rows(batches, num_classes=classes, inputs=config["inputs"], ignore_index=ignored)
     per_class = multiclass_per_class(rows, classes, absent)
     scores = multiclass_scores(rows, classes, ks, absent)
+    if not config.get("losses", True):
+        scores.pop("nll", None)
+    if "beta" in config:
+        scores |= multiclass_fbeta(rows, classes, config["beta"], absent)
     return scores | {f"class:{name}": values for name, values in per_class.items()}
 
 
@@ -142,6 +146,8 @@ CASES = (
     multiclass_case("multiclass-logits", num_classes=4, inputs="logits", topk=(1, 2, 3), ignore_index=-100),
     multiclass_case("multiclass-probs", num_classes=5, inputs="probs", topk=(2,), absent=0.0),
     multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),
+    multiclass_case("multiclass-curves", num_classes=3, inputs="logits", curves=True, temperature=True),
+    multiclass_case("multiclass-counts", num_classes=40, inputs="logits", losses=False, beta=0.5),
     multiclass_case("multiclass-binary", num_classes=2, inputs="logits", ignore_index=0),
     multilabel_case("multilabel-logits", num_labels=4, inputs="logits", ignore_index=-1),
     multilabel_case("multilabel-probs", num_labels=3, inputs="probs", threshold=0.8, absent=0.0),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import ShapeError
-from ptmetrics.statistics.multiclass import rank_of_target
+from ptmetrics.statistics.class_scores import rank_of_target
 
 
 @torch.no_grad()
@@ -30,7 +30,11 @@ def accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list
     if output.ndim != 2 or target.shape != output.shape[:1]:
         fact = f"{tuple(output.shape)} and {tuple(target.shape)}"
         raise ShapeError("output, target", "shapes (N, C) and (N,)", fact, "Pass one row of scores a target.")
-    rank = rank_of_target(output, target)
+    scores, target = output.to(torch.promote_types(output.dtype, torch.float32)), target.unsqueeze(1)
+    classes = torch.arange(scores.shape[1], device=scores.device, dtype=scores.dtype)
+    buffers = [torch.empty_like(scores) for _ in range(3)]
+    own, out = scores.gather(1, target), scores.new_empty(scores.shape[0])
+    rank = rank_of_target(scores, own, target, classes, buffers, out=out)
     return [(rank < k).float().mean() * 100 for k in topk]
 
 

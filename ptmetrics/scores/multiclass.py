@@ -1,11 +1,13 @@
 """Scores of single-label classification, all from one confusion matrix: pure functions on the device."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ptmetrics.scores import class_matrix as of
 from ptmetrics.scores.estimate import Estimate
 from ptmetrics.scores.intervals import delta, mean_interval, mover, wilson
 
@@ -13,6 +15,7 @@ NO_SAMPLES = "no samples were counted"
 NO_TARGET = "the class is absent from the targets"
 NO_PREDICTION = "the class was never predicted"
 NEITHER = "the class is neither in the targets nor in the predictions"
+NO_OTHER = "no target is of another class"
 NO_CLASS = "no class is defined"
 ONE_CLASS = "targets or predictions hold one class only"
 
@@ -74,6 +77,19 @@ def class_f1(t: Tally) -> Estimate:
     return Estimate(*_fill(values, t.absent), _union(t.count), "wilson-jaccard", NEITHER)
 
 
+def class_jaccard(t: Tally) -> Estimate:
+    """Hits over all that are of the class or predicted so, of each class, shape (C,). Wilson intervals."""
+    values = t.proportion(t.weight.diagonal(), _union(t.weight), _union(t.square))
+    return Estimate(*_fill(values, t.absent), _union(t.count), "wilson", NEITHER)
+
+
+def class_specificity(t: Tally) -> Estimate:
+    """True negatives over negatives of each class, shape (C,). Wilson intervals."""
+    others, squares, n = (of.others(cells) for cells in (t.weight, t.square, t.count))
+    values = t.proportion(of.other_hits(t.weight), others, squares)
+    return Estimate(*_fill(values, t.absent), n, "wilson", NO_OTHER)
+
+
 def class_support(t: Tally) -> Estimate:
     """Weight of the targets of each class, shape (C,); a count, with no interval."""
     support = t.weight.sum(1)
@@ -95,24 +111,55 @@ def balanced_accuracy(t: Tally) -> Estimate:
     return recall_macro(replace(t, absent=math.nan))
 
 
+def specificity_macro(t: Tally) -> Estimate:
+    """Unweighted mean of specificity over the classes where it is defined. Delta interval."""
+    return _mean_of(t, of.other_hits, of.others, equal=True)
+
+
 def precision_weighted(t: Tally) -> Estimate:
     """Mean of precision weighted by the targets' share, plain where all those weights are 0. Delta interval."""
-    value, low, high = delta(lambda c: _mean_precision(c, t.absent), t.weight, t.square, (0, 1))
-    return Estimate(value, low, high, t.count.sum(), "delta", NO_CLASS)
+    return _mean_of(t, of.hits, of.predicted, equal=False)
 
 
 def f1_macro(t: Tally) -> Estimate:
     """Unweighted mean of F1 over the classes where it is defined. Delta interval: class errors are shared."""
-    value, low, high = delta(
-        lambda c: _mean_f1(c, torch.ones_like(c[..., 0]), t.absent), t.weight, t.square, (0, 1)
-    )
-    return Estimate(value, low, high, t.count.sum(), "delta", NO_CLASS)
+    return fbeta(t, 1.0, equal=True)
 
 
 def f1_weighted(t: Tally) -> Estimate:
     """Mean of F1 weighted by the targets' share. Delta interval."""
-    value, low, high = delta(lambda c: _mean_f1(c, c.sum(-1), t.absent), t.weight, t.square, (0, 1))
-    return Estimate(value, low, high, t.count.sum(), "delta", NO_CLASS)
+    return fbeta(t, 1.0, equal=False)
+
+
+def fbeta(t: Tally, beta: float, *, equal: bool) -> Estimate:
+    """Mean of F-beta, recall `beta` times as important, equal or weighted by the targets' share. Delta interval."""
+    b2 = beta * beta
+    return _mean_of(
+        t, lambda c: (1 + b2) * of.hits(c), lambda c: of.predicted(c) + b2 * c.sum(-1), equal=equal
+    )
+
+
+def jaccard_macro(t: Tally) -> Estimate:
+    """Unweighted mean of the Jaccard index, the mean IoU of segmentation. Delta interval."""
+    return _mean_of(t, of.hits, of.either, equal=True)
+
+
+def jaccard_weighted(t: Tally) -> Estimate:
+    """Mean of the Jaccard index weighted by the targets' share. Delta interval."""
+    return _mean_of(t, of.hits, of.either, equal=False)
+
+
+def jaccard_micro(t: Tally) -> Estimate:
+    """Hits over the union, all classes together: a / (2 − a) of the accuracy a. Wilson's interval of a, mapped."""
+    a = accuracy(t)
+    value, low, high = (x / (2 - x) for x in (a.value, a.low, a.high))
+    return replace(a, value=value, low=low, high=high, method="wilson-accuracy")
+
+
+def hamming_loss(t: Tally) -> Estimate:
+    """Share of wrong predictions; falls, [0, 1], NaN for no samples. Wilson interval."""
+    a = accuracy(t)
+    return replace(a, value=1 - a.value, low=1 - a.high, high=1 - a.low, higher_is_better=False)
 
 
 def mcc(t: Tally) -> Estimate:
@@ -120,13 +167,13 @@ def mcc(t: Tally) -> Estimate:
 
     Source: Gorodkin, Comput. Biol. Chem. 2004 (R_K).
     """
-    value, low, high = delta(_mcc, t.weight, t.square, (-1, 1))
+    value, low, high = delta(of.mcc, t.weight, t.square, (-1, 1))
     return Estimate(*_fill((value, low, high), t.absent), t.count.sum(), "delta", ONE_CLASS)
 
 
 def kappa(t: Tally) -> Estimate:
     """Cohen's kappa; rises, (-1, 1], NaN when agreement by chance is sure. Delta interval."""
-    value, low, high = delta(_kappa, t.weight, t.square, (-1, 1))
+    value, low, high = delta(of.kappa, t.weight, t.square, (-1, 1))
     return Estimate(*_fill((value, low, high), t.absent), t.count.sum(), "delta", ONE_CLASS)
 
 
@@ -152,41 +199,42 @@ def _macro(t: Tally, each: Estimate, axis: int) -> Estimate:
     return Estimate(*mover(each.value, n), t.count.sum(), "mover", NO_CLASS)
 
 
-# From here on matrices of shape (…, C, C) to values of shape (…).
-def _mean_precision(cells: Tensor, absent: float) -> Tensor:
-    return _mean(_hits(cells), cells.sum(-2), cells.sum(-1), absent)
+def _mean_of(
+    t: Tally, part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], *, equal: bool
+) -> Estimate:
+    def score(c: Tensor) -> Tensor:
+        weight = torch.ones_like(c[..., 0]) if equal else c.sum(-1)
+        return of.mean(part(c), whole(c), weight, t.absent)
+
+    return Estimate(*delta(score, t.weight, t.square, (0, 1)), t.count.sum(), "delta", NO_CLASS)
 
 
-def _mean_f1(cells: Tensor, weight: Tensor, absent: float) -> Tensor:
-    return _mean(2 * _hits(cells), cells.sum(-2) + cells.sum(-1), weight, absent)
-
-
-def _mean(part: Tensor, whole: Tensor, weight: Tensor, absent: float) -> Tensor:
-    share, defined = part / whole, whole > 0
-    if not math.isnan(absent):
-        return (torch.where(defined, share, absent) * weight).sum(-1) / weight.sum(-1)
-    weight = torch.where(defined, weight, 0.0)
-    weight = torch.where(weight.sum(-1, keepdim=True) > 0, weight, defined.double())
-    return torch.where(defined, share * weight, 0.0).sum(-1) / weight.sum(-1)
-
-
-def _mcc(cells: Tensor) -> Tensor:
-    # In counts and not in shares, which would round the digits of a rare class away.
-    actual, predicted = cells.sum(-1), cells.sum(-2)
-    covariance = actual.sum(-1) * _hits(cells).sum(-1) - (actual * predicted).sum(-1)
-    spread = _spread(actual) * _spread(predicted)
-    return torch.where(spread > 0, covariance, torch.nan) / spread.sqrt()
-
-
-def _kappa(cells: Tensor) -> Tensor:
-    share = cells / cells.sum((-2, -1), keepdim=True)
-    chance = (share.sum(-1) * share.sum(-2)).sum(-1)
-    return (_hits(share).sum(-1) - chance) / (1 - chance)
-
-
-def _spread(margin: Tensor) -> Tensor:
-    return margin.sum(-1).square() - margin.square().sum(-1)
-
-
-def _hits(cells: Tensor) -> Tensor:
-    return cells.diagonal(dim1=-2, dim2=-1)
+# With one label a row every micro average is the accuracy, but for the Jaccard index, and so is the weighted recall.
+SCORES: Mapping[str, Callable[[Tally], Estimate]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "precision/macro": precision_macro,
+    "precision/micro": accuracy,
+    "precision/weighted": precision_weighted,
+    "recall/macro": recall_macro,
+    "recall/micro": accuracy,
+    "recall/weighted": accuracy,
+    "f1/macro": f1_macro,
+    "f1/micro": accuracy,
+    "f1/weighted": f1_weighted,
+    "specificity/macro": specificity_macro,
+    "jaccard/macro": jaccard_macro,
+    "jaccard/micro": jaccard_micro,
+    "jaccard/weighted": jaccard_weighted,
+    "hamming_loss": hamming_loss,
+    "mcc": mcc,
+    "kappa": kappa,
+}
+PER_CLASS: Mapping[str, Callable[[Tally], Estimate]] = {
+    "precision": class_precision,
+    "recall": class_recall,
+    "f1": class_f1,
+    "specificity": class_specificity,
+    "jaccard": class_jaccard,
+    "support": class_support,
+}

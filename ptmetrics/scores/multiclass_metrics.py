@@ -8,27 +8,34 @@ from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores import multiclass as m
+from ptmetrics.scores.calibration import calibration_scores
 from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
+from ptmetrics.statistics.class_losses import Calibration, ClassLosses, Tempered
+from ptmetrics.statistics.class_rows import ClassInput, ClassPiece, RowStage
+from ptmetrics.statistics.class_scores import ClassPasses
 from ptmetrics.statistics.faults import FaultLedger
+from ptmetrics.statistics.label_histogram import keys_for
 from ptmetrics.statistics.multiclass import (
     KINDS,
     ClassBatch,
     ClassSpec,
     Confusion,
     Inputs,
-    Likelihood,
+    Judged,
     TopK,
-    read_batch,
+    check_batch,
 )
+from ptmetrics.statistics.one_vs_rest import OneVsRest
 
 MAX_CLASSES = 4096  # the matrix takes 8 · C² bytes: 128 MiB
 
 
-class MulticlassMetrics(TaskMetrics[ClassBatch]):
-    """Accuracy, precision, recall, F1, MCC, kappa, top-k and NLL from one pass, with an interval on each.
+class MulticlassMetrics(TaskMetrics[ClassInput]):
+    """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
     `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N, …) with
     `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the lowest class wins.
@@ -37,9 +44,16 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
     Args:
         num_classes: C, 2 to 4096.
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
-        topk: The k of top-k accuracy; 1 is `accuracy` itself, and all there is for labels.
+        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
+        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important as precision.
+        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and `over_confidence`: about half
+            of the time of an update.
+        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against the rest, with
+            certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64 KiB above, and several times
+            the time of an update.
+        temperature: Whether to report the `temperature` that would calibrate the logits: ten times the time.
         absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
             `zero_division`, 0 to 1 or NaN).
         device: Where to count.
@@ -58,52 +72,58 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
         topk: Sequence[int] = (1,),
         ignore_index: int | None = None,
         class_names: Sequence[str] | None = None,
+        beta: float | None = None,
+        losses: bool = True,
+        curves: bool = False,
+        temperature: bool = False,
         absent: float = math.nan,
         device: torch.device | str = "cpu",
     ) -> None:
         _check(num_classes, inputs, topk)
         _check_options(num_classes, ignore_index, class_names, absent)
+        _check_extras(num_classes, inputs, beta, curves, temperature)
         self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
-        self.absent = float(absent)
-        self._spec = ClassSpec(num_classes, inputs, ignore_index)
+        self.absent, self.beta = float(absent), beta
+        self._spec = spec = ClassSpec(num_classes, inputs, ignore_index)
         self._ks = tuple(k for k in topk if k > 1)
-        self._ledger = FaultLedger(KINDS[inputs])
+        self._ledger, scored = FaultLedger(KINDS[inputs]), inputs != "labels"
         statistics: list[Statistic[ClassBatch]] = [Confusion(num_classes), self._ledger]
-        if inputs != "labels":
-            statistics.append(Likelihood(inputs))
-            statistics += [TopK(self._ks)] if self._ks else []
+        statistics += [ClassLosses(inputs), Calibration(inputs)] if losses and scored else []
+        statistics += [TopK(self._ks)] if self._ks else []
+        keys = keys_for(num_classes) if curves and scored else None
+        self._curves = None if keys is None else OneVsRest(spec, keys)
+        watchers: list[Statistic[ClassPiece]] = [] if self._curves is None else [self._curves]
+        watchers += [Tempered(spec)] if temperature else []
+        losses = losses or temperature
+        passes = ClassPasses(num_classes, inputs == "probs", losses, bool(self._ks)) if scored else None
         config = {
             "num_classes": num_classes,
             "inputs": inputs,
             "ignore_index": ignore_index,
             "topk": list(topk),
         }
-        super().__init__(statistics, config, device)
+        super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))
 
-    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> ClassBatch:
-        home = self._counts.state["confusion"]
-        return read_batch(self._spec, home, preds, target, weight=weight, step=self._counts.updates)
+    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> ClassInput:
+        step = self._counts.updates
+        return check_batch(self._spec, self._counts.home, preds, target, weight=weight, step=step)
 
     @torch.no_grad()
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
-        tally = self._tally()
-        named = self._named(tally)
-        state = self._counts.state
+        state, tally = self._counts.state, self._tally()
+        each = {name: score(tally) for name, score in m.PER_CLASS.items()}
+        ranking = {} if self._curves is None else each_ranking(state, self._curves.histogram)
+        named = self._named(tally) | {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
+        each |= ranking
         extra = {name: state[name] for name in ("fault_count", "fault_first_step")} | {"matrix": tally.count}
-        per_class = {
-            "precision": m.class_precision(tally),
-            "recall": m.class_recall(tally),
-            "f1": m.class_f1(tally),
-            "support": m.class_support(tally),
-        }
-        values, extra = to_host({**named, **{f"class:{k}": e for k, e in per_class.items()}}, extra)
+        values, extra = to_host({**named, **{f"class:{k}": e for k, e in each.items()}}, extra)
         matrix = extra["matrix"]
         return Scores(
             {name: values[name][0] for name in named},
             task=self.task,
             n=int(matrix.sum()),
-            per_class={k: values[f"class:{k}"] for k in per_class},
+            per_class={k: values[f"class:{k}"] for k in each},
             confusion=matrix,
             class_names=self.class_names,
             faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
@@ -118,28 +138,17 @@ class MulticlassMetrics(TaskMetrics[ClassBatch]):
         return m.Tally(count, weight, square, self.absent)
 
     def _named(self, t: m.Tally) -> dict[str, Estimate]:
-        accuracy, state = m.accuracy(t), self._counts.state
+        state = self._counts.state
         hits = state.get("topk_weight", state.get("topk", torch.zeros(0)))
-        named = {"accuracy": accuracy}
+        named = {"accuracy": m.accuracy(t)}
         named |= {f"top{k}_accuracy": m.top_k(t, hits[i]) for i, k in enumerate(self._ks)}
-        # With one label a row every micro average is the accuracy, and so is the weighted recall.
-        named |= {
-            "balanced_accuracy": m.balanced_accuracy(t),
-            "precision/macro": m.precision_macro(t),
-            "precision/micro": accuracy,
-            "precision/weighted": m.precision_weighted(t),
-            "recall/macro": m.recall_macro(t),
-            "recall/micro": accuracy,
-            "recall/weighted": accuracy,
-            "f1/macro": m.f1_macro(t),
-            "f1/micro": accuracy,
-            "f1/weighted": m.f1_weighted(t),
-            "mcc": m.mcc(t),
-            "kappa": m.kappa(t),
-        }
-        if "nll" in state:
-            named["nll"] = m.mean_loss(state["nll"])
-        return named
+        named |= {name: score(t) for name, score in m.SCORES.items()}
+        if self.beta is not None:
+            named |= {
+                "fbeta/macro": m.fbeta(t, self.beta, equal=True),
+                "fbeta/weighted": m.fbeta(t, self.beta, equal=False),
+            }
+        return named | (calibration_scores(state) if "losses" in state else {})
 
 
 def _whole(value: object, low: int, high: int) -> bool:
@@ -158,6 +167,19 @@ def _check(num_classes: int, inputs: str, topk: Sequence[int]) -> None:
     if inputs == "labels" and any(k > 1 for k in topk):
         raise ConfigError("topk", '(1,) beside inputs="labels"', repr(topk),
                           "Labels have no ranks: pass scores to the metric, or leave topk out.")  # fmt: skip
+
+
+def _check_extras(num_classes: int, inputs: str, beta: float | None, curves: bool, temperature: bool) -> None:
+    if beta is not None and not (isinstance(beta, int | float) and 0 < beta < math.inf):
+        raise ConfigError("beta", "a number above 0, or None", repr(beta),
+                          "Pass beta=2 to count recall twice as much as precision.")  # fmt: skip
+    if curves and (inputs == "labels" or keys_for(num_classes) is None):
+        raise ConfigError("curves", "False for labels, and above 1,024 classes",
+                          f"True for {num_classes} classes of {inputs}",
+                          "Leave it out, or look at fewer classes.")  # fmt: skip
+    if temperature and inputs != "logits":
+        raise ConfigError("temperature", 'False, or inputs="logits"', f'True beside inputs="{inputs}"',
+                          "A temperature divides logits: pass those.")  # fmt: skip
 
 
 def _check_options(

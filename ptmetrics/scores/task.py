@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ptmetrics.errors import StateError
 from ptmetrics.scores.score import Scores
-from ptmetrics.statistics.accumulator import Accumulator, Statistic
+from ptmetrics.statistics.accumulator import Accumulator, Stage, Statistic
 
 B = TypeVar("B")
 Self = TypeVar("Self", bound="TaskMetrics[Any]")
@@ -22,15 +22,20 @@ class TaskMetrics(Generic[B]):
         statistics: What to count.
         config: Plain values that fix what the counts mean.
         device: Where to count; a metric that has counted nothing yet follows its first batch.
+        stage: What makes of a batch what the statistics count; None for the batch itself.
     """
 
     task = ""
 
     def __init__(
-        self, statistics: Sequence[Statistic[B]], config: Mapping[str, Any], device: torch.device | str
+        self,
+        statistics: Sequence[Statistic[Any]],
+        config: Mapping[str, Any],
+        device: torch.device | str,
+        stage: Stage[B] | None = None,
     ) -> None:
         config = {"task": self.task, **config}
-        self._counts: Accumulator[B] = Accumulator(statistics, config, device)
+        self._counts: Accumulator[B] = Accumulator(statistics, config, device, stage)
 
     def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> B:
         raise NotImplementedError
@@ -102,7 +107,7 @@ class TaskMetrics(Generic[B]):
     def fresh(self: Self) -> Self:
         """A metric of the same configuration and device that has counted nothing."""
         other = copy.copy(self)
-        other._counts = Accumulator(self._counts.statistics, self._counts.config, self.device)
+        other._counts = self._counts.fresh()
         return other
 
     def reset(self) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -30,6 +30,30 @@ class Statistic(Protocol[B]):
         ...
 
 
+class Stage(Protocol[B]):
+    """Where rows wait until it pays to count them; the state is only read with nothing left waiting."""
+
+    def layout(self) -> Mapping[str, Cell]:
+        """Cells of what it counts by itself."""
+        ...
+
+    def read(self, state: State, batch: B) -> Iterator[Any]:
+        """Take in a batch; give out what is to be counted now, each before the next is made."""
+        ...
+
+    def drain(self) -> Iterator[Any]:
+        """Give out what waits."""
+        ...
+
+    def drop(self) -> None:
+        """Forget what waits."""
+        ...
+
+    def fresh(self) -> "Stage[B]":
+        """The same with nothing in it."""
+        ...
+
+
 class Accumulator(Generic[B]):
     """Fixed-shape 64-bit device state of several statistics that see the same batches.
 
@@ -39,22 +63,37 @@ class Accumulator(Generic[B]):
         statistics: What to count.
         config: What the counts mean; two states merge only when it is equal.
         device: Where the state lives.
+        stage: What makes of a batch what the statistics count, now or later; None for the batch itself at once.
     """
 
     def __init__(
         self,
-        statistics: Sequence[Statistic[B]],
+        statistics: Sequence[Statistic[Any]],
         config: Mapping[str, Any],
         device: torch.device | str = "cpu",
+        stage: Stage[B] | None = None,
     ) -> None:
         self.statistics = tuple(statistics)
         self.config = dict(config)
         self.device = torch.device(device)
-        self.layout: dict[str, Cell] = {}
+        self._stage = stage
+        self.layout: dict[str, Cell] = {} if stage is None else dict(stage.layout())
         for statistic in self.statistics:
             self.layout |= statistic.layout()
         self.updates = 0  # on the host: batches added so far
-        self.state = self._zeros()
+        self._state = self._zeros()
+
+    @property
+    def state(self) -> State:
+        """The cells, with everything counted that was added."""
+        if self._stage is not None:
+            self._count(self._stage.drain())
+        return self._state
+
+    @property
+    def home(self) -> Tensor:
+        """Some cell, for its device."""
+        return next(iter(self._state.values()))
 
     @property
     def digest(self) -> str:
@@ -66,19 +105,25 @@ class Accumulator(Generic[B]):
     @property
     def state_bytes(self) -> int:
         """Bytes of the state; they depend on the configuration only, never on the number of samples."""
-        return sum(t.numel() * t.element_size() for t in self.state.values())
+        return sum(t.numel() * t.element_size() for t in self._state.values())
 
     def add_(self, batch: B) -> None:
         """Add one batch to every statistic."""
-        for statistic in self.statistics:
-            statistic.add_(self.state, batch)
+        self._count((batch,) if self._stage is None else self._stage.read(self._state, batch))
         self.updates += 1
+
+    def _count(self, batches: Iterable[Any]) -> None:
+        for batch in batches:
+            for statistic in self.statistics:
+                statistic.add_(self._state, batch)
 
     @_outside_inference
     def weigh(self) -> None:
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
+        if self.weighted:
+            return
         state = self.state
-        self.state = {
+        self._state = {
             name: state[name] if name in state else state[str(cell.weights_of)].to(cell.dtype, copy=True)
             for name, cell in self.layout.items()
         }
@@ -86,7 +131,7 @@ class Accumulator(Generic[B]):
     @property
     def weighted(self) -> bool:
         """Whether a sample weight was ever seen."""
-        return any(self.layout[name].weights_of is not None for name in self.state)
+        return any(self.layout[name].weights_of is not None for name in self._state)
 
     def merge_state(self, others: Iterable["Accumulator[B]"]) -> None:
         """Add the states of `others`; none of them changes.
@@ -105,14 +150,25 @@ class Accumulator(Generic[B]):
 
     def reset(self) -> None:
         """Back to the identity of merge, in fresh tensors."""
-        self.state = self._zeros()
+        self._drop()
+        self._state = self._zeros()
         self.updates = 0
+
+    def fresh(self) -> "Accumulator[B]":
+        """One of the same configuration and device that has counted nothing."""
+        stage = None if self._stage is None else self._stage.fresh()
+        return Accumulator(self.statistics, self.config, self.device, stage)
+
+    def _drop(self) -> None:
+        if self._stage is not None:
+            self._stage.drop()
 
     @_outside_inference
     def to(self, device: torch.device | str) -> None:
         """Move the state; shapes and types stay as they are."""
+        self._state = {name: t.to(device) for name, t in self.state.items()}
         self.device = torch.device(device)
-        self.state = {name: t.to(self.device) for name, t in self.state.items()}
+        self._drop()
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
@@ -141,7 +197,8 @@ class Accumulator(Generic[B]):
         names = [name for name in self.layout if name not in weights or weighted]
         for name in names:
             _possible(name, self.layout[name], cells.get(name))
-        self.state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
+        self._drop()
+        self._state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
         self.updates = updates
 
     def _config_text(self) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.cells import NEVER, Cell, State
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ BAD_WEIGHT = FaultKind("bad-weight", "sample weight that is negative, NaN or inf
 
 
 class Faulty(Protocol):
-    """A batch that knows which of its rows are bad, one mask for each kind, and its step."""
+    """A batch that knows which of its rows are bad, one mask for each kind, and its step or that of each row."""
 
     fault_masks: tuple[Tensor, ...]
-    step: int
+
+    @property
+    def step(self) -> int | Tensor:
+        """Number of the update, or int64 of shape (rows,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,15 @@ class FaultLedger:
         return {"fault_count": Cell(size), "fault_first_step": Cell(size, merge="min")}
 
     def add_(self, state: State, batch: Faulty) -> None:
-        """Add one batch: `batch.fault_masks` holds a bool mask of shape (rows,) for each kind."""
-        count = torch.stack(batch.fault_masks).sum(1)
+        """Add one batch: `batch.fault_masks` holds a mask, or counts, of shape (rows,) for each kind."""
+        masks, first, step = torch.stack(batch.fault_masks), state["fault_first_step"], batch.step
+        count = masks.sum(1)
         state["fault_count"].add_(count)
-        first = state["fault_first_step"]
-        first.masked_fill_((count > 0) & (first > batch.step), batch.step)
+        if isinstance(step, int):
+            steps = torch.where(count > 0, step, NEVER)
+        else:
+            steps = torch.where(masks, step, NEVER).amin(1)
+        torch.minimum(first, steps, out=first)
 
     def read(self, counts: list[int], first_steps: list[int]) -> dict[str, dict[str, int | str]]:
         """The ledger in words: only the kinds that happened."""

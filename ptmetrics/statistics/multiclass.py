@@ -1,4 +1,4 @@
-"""A batch of single-label predictions, read once: matrix cell, faults, likelihood, rank."""
+"""Single-label predictions, row by row: what is refused and why, and the cell of the confusion matrix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from ptmetrics.statistics import checks
+from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.class_rows import ClassInput, ClassRows
+from ptmetrics.statistics.class_scores import Columns
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
     BAD_TARGET,
@@ -18,7 +21,6 @@ from ptmetrics.statistics.faults import (
     NOT_PROBABILITIES,
     FaultKind,
 )
-from ptmetrics.statistics.moments import SIZE, moments
 
 Inputs = Literal["logits", "probs", "labels"]
 KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
@@ -39,27 +41,27 @@ class ClassSpec:
 
 @dataclass
 class ClassBatch:
-    """A checked batch; every field is a device tensor of shape (rows,) unless said otherwise."""
+    """Judged rows; every field is a device tensor of shape (rows,) unless said otherwise."""
 
     counted: Tensor  # bool: neither ignored nor refused
     target: Tensor  # int64, some class where not counted
+    label: Tensor  # int64, anything where not counted
     cell: Tensor  # int64: row-major cell of the confusion matrix; one spare cell behind it for the rest
     weight: Tensor | None  # float64, 1 where not counted
+    finite: Tensor  # bool: counted, and its likelihood is defined; for labels, counted
     fault_masks: tuple[Tensor, ...]
-    step: int
-    scores: Tensor | None  # (rows, C), float32 or float64; None for labels
-    peak: Tensor | None  # highest score of the row
-    finite: Tensor | None  # bool: counted, and its likelihood is defined
+    step: Tensor  # int64
+    columns: Columns
 
     def row_weight(self) -> Tensor:
         """Float64 weights; 1 a row where no weights were given, and for each row of the spare cell."""
         return torch.ones_like(self.cell, dtype=torch.float64) if self.weight is None else self.weight
 
 
-def read_batch(
+def check_batch(
     spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
-) -> ClassBatch:
-    """Check on the host what a shape tells, on the device what a value tells; no host sync.
+) -> ClassInput:
+    """Check on the host what shapes, types and devices tell.
 
     Args:
         spec: How to read the batch.
@@ -73,7 +75,18 @@ def read_batch(
         ShapeError, DtypeError, DeviceError: Before anything is counted.
     """
     _check(spec, home, preds, target, weight)
-    preds, target = preds.detach(), target.detach().reshape(-1).long()
+    preds = preds.detach()
+    if spec.inputs == "labels":
+        preds = preds.reshape(-1)
+    elif preds.ndim > 2:
+        preds = preds.movedim(1, -1).reshape(-1, spec.num_classes)
+    weight = None if weight is None else weight.detach().reshape(-1)
+    return ClassInput(preds, target.detach().reshape(-1), weight, step)
+
+
+def read_rows(spec: ClassSpec, rows: ClassRows) -> ClassBatch:
+    """Judge values on the device; no host sync."""
+    target, columns = rows.target, rows.columns
     inside = target.clamp(0, spec.num_classes - 1)
     usable = inside == target
     if spec.ignore_index is None:
@@ -82,23 +95,22 @@ def read_batch(
         kept = target != spec.ignore_index
         usable = usable & kept
         bad_target = kept ^ usable
-    weight, weighed = _read_weight(weight, usable)
+    weighed = usable
+    if rows.weight is not None:
+        weighed = usable & (rows.weight >= 0) & (rows.weight < float("inf"))
     masks = [bad_target, usable ^ weighed]
+    label = columns.label
     if spec.inputs == "labels":
-        label = preds.reshape(-1).long()
-        counted = weighed & (label.clamp(0, spec.num_classes - 1) == label)
+        finite = counted = weighed & (label.clamp(0, spec.num_classes - 1) == label)
         masks += [weighed ^ counted]
-        scores = peak = finite = None
     else:
-        scores = _rows(preds)
-        peak, label = scores.max(1)
-        known = weighed & (peak == peak)  # noqa: PLR0124 — NaN differs from itself; isnan costs one op more
-        finite = known & _likely(spec.inputs, scores, peak)
+        known = weighed & ~columns.peak.isnan()
+        finite = known & _likely(spec, columns)
         masks += [weighed ^ known, known ^ finite]
         counted = known if spec.inputs == "logits" else finite
     cell = torch.where(counted, torch.add(label, inside, alpha=spec.num_classes), spec.num_classes**2)
-    weight = None if weight is None else torch.where(counted, weight, 1.0)
-    return ClassBatch(counted, inside, cell, weight, tuple(masks), step, scores, peak, finite)
+    weight = None if rows.weight is None else torch.where(counted, rows.weight, 1.0)
+    return ClassBatch(counted, inside, label, cell, weight, finite, tuple(masks), rows.step, columns)
 
 
 def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -120,25 +132,29 @@ def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight:
         checks.together(home, sample_weight=weight)
 
 
-def _rows(preds: Tensor) -> Tensor:
-    """Scores as (rows, C), class last; half precision is widened, which keeps every value and the order."""
-    if preds.ndim > 2:
-        preds = preds.movedim(1, -1).reshape(-1, preds.shape[1])
-    return preds if preds.dtype in (torch.float32, torch.float64) else preds.float()
-
-
-def _read_weight(weight: Tensor | None, usable: Tensor) -> tuple[Tensor | None, Tensor]:
-    if weight is None:
-        return None, usable
-    weight = weight.detach().reshape(-1).double()
-    return weight, usable & (weight >= 0) & (weight < float("inf"))
-
-
-def _likely(inputs: Inputs, scores: Tensor, peak: Tensor) -> Tensor:
+def _likely(spec: ClassSpec, columns: Columns) -> Tensor:
     """Whether a row without NaN has a likelihood at all."""
-    if inputs == "logits":
-        return peak.abs() != float("inf")
-    return ((scores.sum(1) - 1).abs() <= 0.01) & (scores.amin(1) >= 0)
+    if spec.inputs == "logits":
+        return ~columns.peak.isinf()
+    return ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Statistics of judged rows, fed with raw ones."""
+
+    spec: ClassSpec
+    statistics: tuple[Statistic[ClassBatch], ...]
+
+    def layout(self) -> Mapping[str, Cell]:
+        """The cells of all of them."""
+        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
+
+    def add_(self, state: State, rows: ClassRows) -> None:
+        """Judge the rows once, and give them to every statistic."""
+        batch = read_rows(self.spec, rows)
+        for statistic in self.statistics:
+            statistic.add_(state, batch)
 
 
 @dataclass(frozen=True)
@@ -166,30 +182,6 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Likelihood:
-    """Moments of the negative log-likelihood of the target, natural logarithm."""
-
-    inputs: Inputs
-
-    def layout(self) -> Mapping[str, Cell]:
-        """Six sums."""
-        return {"nll": Cell((SIZE,), torch.float64)}
-
-    def add_(self, state: State, batch: ClassBatch) -> None:
-        """Rows that peak at ±inf have no likelihood and are left out; a target at −inf makes the sum infinite."""
-        if batch.scores is None or batch.peak is None or batch.finite is None:
-            return
-        own = batch.scores.gather(1, batch.target.unsqueeze(1)).squeeze(1)
-        if self.inputs == "logits":
-            # Only exp runs in the type of the scores: float32 sums would round away the loss of a sure row.
-            odds = (batch.scores - batch.peak.unsqueeze(1)).exp_().sum(1, dtype=torch.float64)
-            loss = odds.log() + (batch.peak - own)
-        else:
-            loss = -own.double().log()
-        state["nll"].add_(moments(loss, batch.finite, batch.weight))
-
-
-@dataclass(frozen=True)
 class TopK:
     """Hits of the target among the k highest scores, k > 1, ties by lowest class: int64 of shape (ks,)."""
 
@@ -201,26 +193,8 @@ class TopK:
         return {"topk": Cell(size), "topk_weight": Cell(size, torch.float64, weights_of="topk")}
 
     def add_(self, state: State, batch: ClassBatch) -> None:
-        """Nothing is sorted: a row is a hit where fewer than k classes come before its target."""
-        if batch.scores is None:
-            return
-        rank = rank_of_target(batch.scores, batch.target)
-        hits = torch.stack([batch.counted & (rank < k) for k in self.ks])
+        """A row is a hit where fewer than k classes come before its target."""
+        hits = torch.stack([batch.counted & (batch.columns.rank < k) for k in self.ks])
         state["topk"].add_(hits.sum(1))
         if "topk_weight" in state:
             state["topk_weight"].add_((hits * batch.row_weight()).sum(1))
-
-
-def rank_of_target(scores: Tensor, target: Tensor) -> Tensor:
-    """How many classes come before the target: those above it, and lower classes of the same score.
-
-    Args:
-        scores: Shape (rows, C).
-        target: Classes of shape (rows,).
-
-    Returns:
-        Int64 of shape (rows,), 0 for the first.
-    """
-    own = scores.gather(1, target.unsqueeze(1))
-    lower = torch.arange(scores.shape[1], device=scores.device) < target.unsqueeze(1)
-    return torch.where(lower, scores >= own, scores > own).sum(1)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.class_rows import ClassPiece
 from ptmetrics.statistics.keys import FloatKeys
 from ptmetrics.statistics.label_histogram import LabelHistogram
-from ptmetrics.statistics.multiclass import ClassBatch, Inputs
+from ptmetrics.statistics.multiclass import ClassSpec, read_rows
 
 
 @dataclass(frozen=True)
@@ -17,31 +18,28 @@ class OneVsRest:
     """One histogram a class, of the logit of its probability: as wide as that of `LabelHistogram`.
 
     Attributes:
-        num_classes: C.
+        spec: How to judge rows.
         keys: As `keys_for(num_classes)` gives them: 64 MiB in all, up to 1,024 classes.
-        inputs: Kind of the scores.
     """
 
-    num_classes: int
+    spec: ClassSpec
     keys: FloatKeys
-    inputs: Inputs
     histogram: LabelHistogram = field(init=False)
 
     def __post_init__(self) -> None:
-        histogram = LabelHistogram(self.num_classes, self.keys, probs=False, name="one_vs_rest")
+        histogram = LabelHistogram(self.spec.num_classes, self.keys, probs=False, name="one_vs_rest")
         object.__setattr__(self, "histogram", histogram)
 
     def layout(self) -> Mapping[str, Cell]:
         """Those of the histogram."""
         return self.histogram.layout()
 
-    def add_(self, state: State, batch: ClassBatch) -> None:
+    def add_(self, state: State, piece: ClassPiece) -> None:
         """Rows that peak at +inf have no margins and are left out, as from the likelihood."""
-        if batch.scores is None or batch.finite is None:
-            return
-        margin = margins(batch.scores) if self.inputs == "logits" else _logits(batch.scores)
+        batch = read_rows(self.spec, piece.rows)
+        margin = margins(piece.scores) if self.spec.inputs == "logits" else _logits(piece.scores)
         counted = batch.finite.unsqueeze(1).expand(margin.shape)
-        classes = torch.arange(self.num_classes, device=margin.device)
+        classes = torch.arange(self.spec.num_classes, device=margin.device)
         actual = counted & (batch.target.unsqueeze(1) == classes)
         self.histogram.count_(state, margin, counted, actual, batch.weight)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, TensorDataset
 
 import ptmetrics as pm
@@ -26,13 +27,22 @@ class Net(nn.Sequential):
 
 
 class Keep(pm.Callback):
-    """Keeps each epoch's data without the times, as text: floats to the last bit, and NaN equals NaN."""
+    """Keeps each epoch's data without the times, as text: floats to 12 digits, and NaN equals NaN.
+
+    Counts are exact; sums of floats are added up in other portions after a resume.
+    """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, str]] = []
 
     def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
-        self.epochs.append({key: repr(value) for key, value in scores.to_record().items() if key != "time"})
+        record = scores.to_record()
+        self.epochs.append({key: repr(rounded(record[key])) for key in record if key != "time"})
+
+
+def rounded(value: Any) -> Any:
+    """The same plain value with every float at 12 digits."""
+    return tree_map(lambda leaf: float(f"{leaf:.12g}") if isinstance(leaf, float) else leaf, value)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from registry import LAW
 from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
-from ptmetrics.scores import multiclass as m
+from ptmetrics.scores import class_matrix as of
 from ptmetrics.scores.intervals import Z, delta, mean_interval, mover, wilson
 
 shares = st.floats(0, 1)
@@ -120,12 +120,20 @@ def test_the_mean_of_many_perfect_classes_is_as_sure_as_all_their_samples_togeth
     assert float(1 - low) == pytest.approx(float(1 - pooled), rel=0.02)
 
 
+def mean_f1(cells: Tensor, weight: Tensor) -> Tensor:
+    return of.mean(2 * of.hits(cells), of.predicted(cells) + cells.sum(-1), weight, math.nan)
+
+
 METRICS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[float, float]]] = {
-    "f1/macro": (lambda c: m._mean_f1(c, torch.ones_like(c[..., 0]), math.nan), (0, 1)),
-    "f1/weighted": (lambda c: m._mean_f1(c, c.sum(-1), math.nan), (0, 1)),
-    "precision/weighted": (lambda c: m._mean_precision(c, math.nan), (0, 1)),
-    "mcc": (m._mcc, (-1, 1)),
-    "kappa": (m._kappa, (-1, 1)),
+    "f1/macro": (lambda c: mean_f1(c, torch.ones_like(c[..., 0])), (0, 1)),
+    "f1/weighted": (lambda c: mean_f1(c, c.sum(-1)), (0, 1)),
+    "precision/weighted": (lambda c: of.mean(of.hits(c), of.predicted(c), c.sum(-1), math.nan), (0, 1)),
+    "jaccard/macro": (
+        lambda c: of.mean(of.hits(c), of.either(c), torch.ones_like(c[..., 0]), math.nan),
+        (0, 1),
+    ),
+    "mcc": (of.mcc, (-1, 1)),
+    "kappa": (of.kappa, (-1, 1)),
 }
 matrices = st.lists(st.integers(0, 60), min_size=9, max_size=9)
 

@@ -110,9 +110,12 @@ class Accumulator(Generic[B]):
 
     @_outside_inference
     def to(self, device: torch.device | str) -> None:
-        """Move the state; shapes and types stay as they are."""
+        """Move the state; shapes and types stay as they are. Before the first update nothing has to be copied."""
         self.device = torch.device(device)
-        self.state = {name: t.to(self.device) for name, t in self.state.items()}
+        if self.updates:
+            self.state = {name: t.to(self.device) for name, t in self.state.items()}
+        else:
+            self.state = self._zeros()
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""

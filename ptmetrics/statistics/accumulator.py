@@ -55,6 +55,7 @@ class Accumulator(Generic[B]):
             self.layout |= statistic.layout()
         self.updates = 0  # on the host: batches added so far
         self.state = self._zeros()
+        self._pristine = True  # the state is the identity
 
     @property
     def digest(self) -> str:
@@ -70,6 +71,7 @@ class Accumulator(Generic[B]):
 
     def add_(self, batch: B) -> None:
         """Add one batch to every statistic."""
+        self._pristine = False
         for statistic in self.statistics:
             statistic.add_(self.state, batch)
         self.updates += 1
@@ -98,6 +100,7 @@ class Accumulator(Generic[B]):
         for other in others:
             self._same_digest("merge_state", other.digest, other._config_text())
         for other in others:
+            self._pristine = False
             if other.weighted:
                 self.weigh()
             merge_(self.layout, self.state, other.state)
@@ -105,17 +108,17 @@ class Accumulator(Generic[B]):
 
     def reset(self) -> None:
         """Back to the identity of merge, in fresh tensors."""
-        self.state = self._zeros()
+        self.state, self._pristine = self._zeros(), True
         self.updates = 0
 
     @_outside_inference
     def to(self, device: torch.device | str) -> None:
-        """Move the state; shapes and types stay as they are. Before the first update nothing has to be copied."""
+        """Move the state; shapes and types stay as they are. Where nothing was counted, nothing is copied."""
         self.device = torch.device(device)
-        if self.updates:
-            self.state = {name: t.to(self.device) for name, t in self.state.items()}
-        else:
+        if self._pristine:
             self.state = self._zeros()
+        else:
+            self.state = {name: t.to(self.device) for name, t in self.state.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
@@ -145,7 +148,7 @@ class Accumulator(Generic[B]):
         for name in names:
             _possible(name, self.layout[name], cells.get(name))
         self.state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
-        self.updates = updates
+        self.updates, self._pristine = updates, False
 
     def _config_text(self) -> str:
         return json.dumps(self.config, sort_keys=True)

@@ -88,8 +88,10 @@ def test_every_option_of_the_multiclass_metrics_waits_for_nothing(option: dict[s
             update(metrics, *batch)
 
 
-@pytest.mark.parametrize("option", MULTILABEL, ids=named)
-@pytest.mark.parametrize("labels", [3, 70, 1030])
+# Histograms are fine up to 64 labels, coarse up to 1,024, and none above.
+@pytest.mark.parametrize(
+    ("option", "labels"), [(o, 3) for o in MULTILABEL] + [(o, n) for o in MULTILABEL[:1] for n in (70, 1030)]
+)
 def test_every_option_of_the_multilabel_metrics_waits_for_nothing(
     option: dict[str, Any], labels: int
 ) -> None:

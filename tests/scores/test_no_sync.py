@@ -49,19 +49,18 @@ def choices(**options: tuple[Any, ...]) -> list[dict[str, Any]]:
 
 
 INPUTS = ("logits", "probs", "labels")
-BINARY = choices(
-    inputs=INPUTS,
-    curves=("fp16", "fine", "exact", None),
-    losses=(True, False),
-    threshold=(0.5, 0.3),
-    ignore_index=(None, -100),
-)
+CUTS = ({"threshold": 0.5, "ignore_index": None}, {"threshold": 0.3, "ignore_index": -1})
+BINARY = [
+    option | cut
+    for option in choices(inputs=INPUTS, curves=("fp16", "fine", "exact", None), losses=(True, False))
+    for cut in CUTS
+]
 MULTICLASS = [
     option
     for option in choices(inputs=INPUTS, topk=((1,), (1, 2, 3)), ignore_index=(None, -100, 1))
     if option["inputs"] != "labels" or option["topk"] == (1,)
 ]
-MULTILABEL = choices(inputs=INPUTS, curves=(True, False), threshold=(0.5, 0.3), ignore_index=(None, -1))
+MULTILABEL = [option | cut for option in choices(inputs=INPUTS, curves=(True, False)) for cut in CUTS]
 
 
 def named(option: dict[str, Any]) -> str:

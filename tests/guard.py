@@ -5,6 +5,7 @@ what would synchronise on a real one, names the line that asked for it, and coun
 """
 
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,14 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-FOREIGN = (
-    str(Path(torch.__file__).parent),
-    __file__,
-    str(Path(sys.prefix)),
-    "<frozen",
-    "<string>",
-    "<__array",
-)
+LIBRARIES = (str(Path(torch.__file__).parent), *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib")))
+FOREIGN = (*LIBRARIES, __file__, "<frozen", "<string>", "<__array")
 NO_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "lift_fresh", "new_empty")
 COPIES = ("_to_copy", "copy_", "to", "clone")
 INDEXING = ("index", "index_put", "_unsafe_index", "_unsafe_index_put", "_index_put_impl")

@@ -64,14 +64,14 @@ def multiclass(
     mine.update(*check)
     wanted = [name for name in mine.scores() if wide or name in BASIC]
     metrics.reset()
-    sides_ = [mine, *sides(modules, "multiclass", classes, wanted)]
+    entrants = [mine, *sides(modules, "multiclass", classes, wanted)]
     words = (
         f"multiclass, full set ({len(wanted)} scores)"
         if wide
         else "confusion, accuracy, P, R, F1 (ours: and NLL)"
     )
     plain = {} if wide else {"logits.max(1) alone": partial(torch.max, batch[0], 1)}
-    yield from beside(f"{words}, {rows} x {classes}", sides_, check, batch, rounds=rounds, plain=plain)
+    yield from beside(f"{words}, {rows} x {classes}", entrants, check, batch, rounds=rounds, plain=plain)
 
 
 def others(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[Row]:
@@ -91,14 +91,14 @@ def others(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[Row]:
     for task, size, batch, metrics in tasks:
         mine = [ours(name, metric) for name, metric in metrics.items()]
         mine[0].update(*batch)
-        sides_ = [*mine, *sides(modules, task, size, mine[0].scores())]
+        entrants = [*mine, *sides(modules, task, size, mine[0].scores())]
         next(iter(metrics.values())).reset()
-        yield from beside(f"{task}, {rows} rows", sides_, batch, batch, rounds=rounds)
+        yield from beside(f"{task}, {rows} rows", entrants, batch, batch, rounds=rounds)
 
 
 def beside(
     section: str,
-    sides_: Sequence[Side],
+    entrants: Sequence[Side],
     check: Batch,
     batch: Batch,
     *,
@@ -106,12 +106,12 @@ def beside(
     plain: Mapping[str, Callable[[], object]] | None = None,
 ) -> Iterator[Row]:
     """Compare what all sides say of `check`, then time their updates with `batch`."""
-    for side in sides_:
+    for side in entrants:
         side.update(*check)
-    reference, theirs = sides_[0].scores(), {side.name: side.scores() for side in sides_}
-    calls: dict[str, Callable[[], object]] = {side.name: partial(side.update, *batch) for side in sides_}
+    reference, theirs = entrants[0].scores(), {side.name: side.scores() for side in entrants}
+    calls: dict[str, Callable[[], object]] = {side.name: partial(side.update, *batch) for side in entrants}
     times = race(calls | dict(plain or {}), rounds=rounds)
-    first = times[sides_[0].name].median_us
+    first = times[entrants[0].name].median_us
     for name, t in times.items():
         shared = tuple(score for score in theirs.get(name, ()) if score in reference)
         differs = {

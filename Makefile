@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults clean
+.PHONY: help demo test check examples format faults bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    fine-tune against from-scratch on real handwriting, offline, with a verdict"
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and layers"
+	@echo "make bench-metrics  updates, curves and memory beside other libraries"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 
 $(BIN)/python:
@@ -46,6 +47,13 @@ examples: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench-metrics: $(VENV)/.bench
+	$(BIN)/python -m ptmetrics.bench.metrics
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest tests --faults-table

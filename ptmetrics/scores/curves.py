@@ -72,8 +72,9 @@ class ScoreBins:
             weight = square = count.double()
         inexact = weight.sum((-1, -2))
         if histogram.keys.exact:
-            nan = state[name][..., [2 * rows + slot for slot in histogram.nan]].sum(-1)
-            inexact = state.get(f"{name}_inexact_weight", state[f"{name}_inexact"]).squeeze(-1) - nan.double()
+            inexact = state.get(f"{name}_inexact_weight", state[f"{name}_inexact"]).squeeze(-1).double()
+            for slot in histogram.nan:  # a list of them as an index would be a copy from the host
+                inexact = inexact - state[name][..., 2 * rows + slot]
         return cls(count, weight, square, inexact)
 
     @classmethod

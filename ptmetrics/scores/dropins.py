@@ -30,7 +30,7 @@ def accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list
     if output.ndim != 2 or target.shape != output.shape[:1]:
         fact = f"{tuple(output.shape)} and {tuple(target.shape)}"
         raise ShapeError("output, target", "shapes (N, C) and (N,)", fact, "Pass one row of scores a target.")
-    scores, target = output.to(torch.promote_types(output.dtype, torch.float32)), target.unsqueeze(1)
+    scores, target = output if output.dtype == torch.float64 else output.float(), target.unsqueeze(1)
     classes = torch.arange(scores.shape[1], device=scores.device, dtype=scores.dtype)
     buffers = [torch.empty_like(scores) for _ in range(3)]
     own, out = scores.gather(1, target), scores.new_empty(scores.shape[0])

@@ -82,6 +82,7 @@ class Accumulator(Generic[B]):
             self.layout |= statistic.layout()
         self.updates = 0  # on the host: batches added so far
         self._state = self._zeros()
+        self._pristine = True  # the state is the identity
 
     @property
     def state(self) -> State:
@@ -109,6 +110,7 @@ class Accumulator(Generic[B]):
 
     def add_(self, batch: B) -> None:
         """Add one batch to every statistic."""
+        self._pristine = False
         self._count((batch,) if self._stage is None else self._stage.read(self._state, batch))
         self.updates += 1
 
@@ -143,6 +145,7 @@ class Accumulator(Generic[B]):
         for other in others:
             self._same_digest("merge_state", other.digest, other._config_text())
         for other in others:
+            self._pristine = False
             if other.weighted:
                 self.weigh()
             merge_(self.layout, self.state, other.state)
@@ -151,7 +154,7 @@ class Accumulator(Generic[B]):
     def reset(self) -> None:
         """Back to the identity of merge, in fresh tensors."""
         self._drop()
-        self._state = self._zeros()
+        self._state, self._pristine = self._zeros(), True
         self.updates = 0
 
     def fresh(self) -> "Accumulator[B]":
@@ -165,9 +168,12 @@ class Accumulator(Generic[B]):
 
     @_outside_inference
     def to(self, device: torch.device | str) -> None:
-        """Move the state; shapes and types stay as they are."""
-        self._state = {name: t.to(device) for name, t in self.state.items()}
-        self.device = torch.device(device)
+        """Move the state; shapes and types stay as they are. Where nothing was counted, nothing is copied."""
+        state, self.device = self.state, torch.device(device)
+        if self._pristine:
+            self._state = self._zeros()
+        else:
+            self._state = {name: t.to(self.device) for name, t in state.items()}
         self._drop()
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,7 +205,7 @@ class Accumulator(Generic[B]):
             _possible(name, self.layout[name], cells.get(name))
         self._drop()
         self._state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
-        self.updates = updates
+        self.updates, self._pristine = updates, False
 
     def _config_text(self) -> str:
         return json.dumps(self.config, sort_keys=True)

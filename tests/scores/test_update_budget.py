@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from guard import Operations
 from oracles import Batch
 from registry import CASES, MetricCase, Metrics
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ptmetrics import MulticlassMetrics
 from ptmetrics.statistics.class_losses import BINS
@@ -27,26 +26,6 @@ OPERATIONS = {
 EXTRA_WITH_WEIGHTS = 24
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 both_weights = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-
-
-class Operations(TorchDispatchMode):
-    """Notes the name of every operation and the largest number of elements and bytes that one returned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.largest = self.largest_bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        alias = func._schema.returns[0].alias_info if func._schema.returns else None
-        if alias is None or alias.is_write:  # a view launches nothing
-            self.names.append(str(func).removeprefix("aten."))
-        if alias is None:  # in place there is nothing new
-            for tensor in filter(lambda leaf: isinstance(leaf, Tensor), tree_leaves(result)):
-                self.largest = max(self.largest, tensor.numel())
-                self.largest_bytes = max(self.largest_bytes, tensor.numel() * tensor.element_size())
-        return result
 
 
 def on(device: str, batch: Batch) -> list[Tensor | None]:

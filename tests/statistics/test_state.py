@@ -300,3 +300,13 @@ def test_every_kind_of_cell_merges_by_its_rule_and_zeros_are_the_identity() -> N
     merge_(a.layout, a.state, b.state)
     for name, cell in a.state.items():
         assert cell.tolist() == [{"sum": 8, "min": 3, "max": 5}[name[:3]]] * 2, name
+
+
+@every_case
+def test_moving_keeps_what_was_loaded_or_merged_before_the_first_update(case: MetricCase) -> None:
+    stored = counted(case)
+    loaded, merged = case.make(), case.make().merge_state([stored])
+    loaded.load_state_dict(stored.state_dict() | {"updates": 0})
+    for metrics in (loaded, merged):
+        metrics.to("cpu")
+        assert str(metrics.compute()) == str(stored.compute())

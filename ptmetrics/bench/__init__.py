@@ -1,0 +1,1 @@
+"""Benchmarks beside the peers that are installed: ratios carry from one machine to the next, microseconds do not."""

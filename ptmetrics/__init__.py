@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ptmetrics import functional as functional
     from ptmetrics.errors import PtmetricsError as PtmetricsError
     from ptmetrics.loop.callbacks import Callback as Callback
     from ptmetrics.loop.callbacks import EarlyStopping as EarlyStopping
@@ -52,6 +53,7 @@ _HOME = {
     "Verdict": "verdict.finding",
     "accuracy": "scores.dropins",
     "compare": "verdict.compare",
+    "functional": "functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
@@ -78,6 +80,7 @@ __all__ = [
     "__version__",
     "accuracy",
     "compare",
+    "functional",
     "judge",
     "judge_confusion",
     "read_history",
@@ -87,7 +90,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ptmetrics' has no attribute {name!r}")
-    value = getattr(import_module(f"ptmetrics.{_HOME[name]}"), name)
+    home = import_module(f"ptmetrics.{_HOME[name]}")
+    value = home if _HOME[name] == name else getattr(home, name)
     globals()[name] = value
     return value
 

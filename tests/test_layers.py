@@ -15,6 +15,7 @@ ROOMS = {
     "errors": set(),
     "statistics": {"errors"},
     "scores": {"errors", "statistics"},
+    "functional": {"errors", "scores"},
     "sync": {"errors", "statistics"},
     "record": {"errors"},
     "verdict": {"errors", "record"},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.scores.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
     from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
+    from ptmetrics.scores.report import classification_report as classification_report
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
     from ptmetrics.verdict.compare import Comparison as Comparison
@@ -52,6 +53,7 @@ _HOME = {
     "Scores": "scores.score",
     "Verdict": "verdict.finding",
     "accuracy": "scores.dropins",
+    "classification_report": "scores.report",
     "compare": "verdict.compare",
     "functional": "functional",
     "judge": "verdict.judge",
@@ -79,6 +81,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "accuracy",
+    "classification_report",
     "compare",
     "functional",
     "judge",

@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ptmetrics import functional as functional
+    from ptmetrics.adapters.torchmetrics import from_torchmetrics as from_torchmetrics
+    from ptmetrics.adapters.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.errors import PtmetricsError as PtmetricsError
     from ptmetrics.loop.callbacks import Callback as Callback
     from ptmetrics.loop.callbacks import EarlyStopping as EarlyStopping
@@ -55,10 +57,12 @@ _HOME = {
     "accuracy": "scores.dropins",
     "classification_report": "scores.report",
     "compare": "verdict.compare",
+    "from_torchmetrics": "adapters.torchmetrics",
     "functional": "functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
+    "to_torchmetrics": "adapters.torchmetrics",
 }
 
 __all__ = [
@@ -83,10 +87,12 @@ __all__ = [
     "accuracy",
     "classification_report",
     "compare",
+    "from_torchmetrics",
     "functional",
     "judge",
     "judge_confusion",
     "read_history",
+    "to_torchmetrics",
 ]
 
 

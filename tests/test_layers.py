@@ -22,7 +22,7 @@ ROOMS = {
     "matrix": {"errors", "scores", "verdict"},
     "loop": {"errors", "statistics", "scores", "sync", "record", "verdict"},
     "show": {"errors", "record", "verdict"},
-    "adapters": {"errors", "loop"},
+    "adapters": {"errors", "statistics", "scores", "loop"},
     "finetune": {"errors", "statistics", "scores", "sync", "record", "verdict", "matrix", "loop", "show"},
     "bench": {
         "errors",

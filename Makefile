@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults clean
+.PHONY: help demo test check examples format faults bench-intervals clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and layers"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
+	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -49,6 +50,9 @@ format: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest tests --faults-table
+
+bench-intervals: $(VENV)/.dev
+	$(BIN)/python -m ptmetrics.bench.intervals
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""Measurements that a person starts: what something costs, and whether it keeps what it promises."""

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults bench-metrics clean
+.PHONY: help demo test check examples format faults bench-metrics bench-intervals clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make check   lint, types and layers"
 	@echo "make bench-metrics  updates, curves and memory beside other libraries"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
+	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -57,6 +58,9 @@ bench-metrics: $(VENV)/.bench
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest tests --faults-table
+
+bench-intervals: $(VENV)/.dev
+	$(BIN)/python -m ptmetrics.bench.intervals
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ptmetrics import functional as functional
+    from ptmetrics.adapters.torchmetrics import from_torchmetrics as from_torchmetrics
+    from ptmetrics.adapters.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.errors import PtmetricsError as PtmetricsError
     from ptmetrics.loop.callbacks import Callback as Callback
     from ptmetrics.loop.callbacks import EarlyStopping as EarlyStopping
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.scores.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
     from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
+    from ptmetrics.scores.report import classification_report as classification_report
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
     from ptmetrics.verdict.compare import Comparison as Comparison
@@ -51,10 +55,14 @@ _HOME = {
     "Scores": "scores.score",
     "Verdict": "verdict.finding",
     "accuracy": "scores.dropins",
+    "classification_report": "scores.report",
     "compare": "verdict.compare",
+    "from_torchmetrics": "adapters.torchmetrics",
+    "functional": "functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
+    "to_torchmetrics": "adapters.torchmetrics",
 }
 
 __all__ = [
@@ -77,17 +85,22 @@ __all__ = [
     "Verdict",
     "__version__",
     "accuracy",
+    "classification_report",
     "compare",
+    "from_torchmetrics",
+    "functional",
     "judge",
     "judge_confusion",
     "read_history",
+    "to_torchmetrics",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ptmetrics' has no attribute {name!r}")
-    value = getattr(import_module(f"ptmetrics.{_HOME[name]}"), name)
+    home = import_module(f"ptmetrics.{_HOME[name]}")
+    value = home if _HOME[name] == name else getattr(home, name)
     globals()[name] = value
     return value
 

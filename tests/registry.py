@@ -148,6 +148,7 @@ CASES = (
     multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),
     multiclass_case("multiclass-curves", num_classes=3, inputs="logits", curves=True, temperature=True),
     multiclass_case("multiclass-counts", num_classes=40, inputs="logits", losses=False, beta=0.5),
+    multiclass_case("multiclass-probs-counts", num_classes=3, inputs="probs", losses=False, curves=True),
     multiclass_case("multiclass-binary", num_classes=2, inputs="logits", ignore_index=0),
     multilabel_case("multilabel-logits", num_labels=4, inputs="logits", ignore_index=-1),
     multilabel_case("multilabel-probs", num_labels=3, inputs="probs", threshold=0.8, absent=0.0),

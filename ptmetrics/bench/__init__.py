@@ -1,1 +1,1 @@
-"""Benchmarks beside the peers that are installed: ratios carry from one machine to the next, microseconds do not."""
+"""Measurements that a person starts: what something costs, and whether it keeps what it promises."""

@@ -90,5 +90,6 @@ def check_metrics(metrics: object) -> None:
         ConfigError: If it is something else.
     """
     if not isinstance(metrics, TaskMetrics):
-        cure = "Pass pm.MulticlassMetrics(num_classes=…)."
+        foreign = type(metrics).__module__.startswith("torchmetrics")
+        cure = f"Pass pm.{'from_torchmetrics(metric)' if foreign else 'MulticlassMetrics(num_classes=…)'}."
         raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)

@@ -1,13 +1,16 @@
 """Scores of yes-or-no classification: those of the positive class, class 1, from the same 2 × 2 counts."""
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ptmetrics.scores import multiclass as m
 from ptmetrics.scores.estimate import Estimate
-from ptmetrics.scores.intervals import delta
+from ptmetrics.scores.intervals import delta, wilson
+from ptmetrics.scores.rank_intervals import FEW, union
 
 NO_POSITIVE = "no target is positive"
 NO_NEGATIVE = "no target is negative"
@@ -60,6 +63,31 @@ def fbeta(t: m.Tally, beta: float) -> Estimate:
     return Estimate(*_absent(values, t.absent), _union(t.count), "delta", ALL_NEGATIVE)
 
 
+def f1_macro(t: m.Tally) -> Estimate:
+    """Unweighted mean of F1 over the classes where it is defined; rises, [0, 1]. Mean of the classes' ends.
+
+    A wrong row lowers the F1 of both classes, so their errors go together: the mean of the ends is nearly as narrow
+    as can be, and holds where a class is rare, which the delta method does not.
+    """
+    each = m.class_f1(t)
+    value, low, high = (x.nanmean() for x in (each.value, each.low, each.high))
+    return Estimate(value, low, high, t.count.sum(), "mean-of-ends", m.NO_CLASS)
+
+
+def mcc(t: m.Tally) -> Estimate:
+    """Matthews correlation coefficient; rises, [-1, 1], NaN when a side holds one class. Interval as `kappa`'s."""
+    return _with_few(t, m.mcc)
+
+
+def kappa(t: m.Tally) -> Estimate:
+    """Cohen's kappa; rises, (-1, 1], NaN when agreement by chance is sure.
+
+    Delta interval, joined below 100 samples of a class with that of the rarer class's Jaccard index, mapped: both
+    scores hang on that class then, and the delta method takes it for less uncertain than it is.
+    """
+    return _with_few(t, m.kappa)
+
+
 SCORES: Mapping[str, Callable[[m.Tally], Estimate]] = {
     "accuracy": m.accuracy,
     "balanced_accuracy": m.balanced_accuracy,
@@ -69,13 +97,13 @@ SCORES: Mapping[str, Callable[[m.Tally], Estimate]] = {
     "npv": npv,
     "f1": f1,
     "jaccard": jaccard,
-    "mcc": m.mcc,
-    "kappa": m.kappa,
+    "mcc": mcc,
+    "kappa": kappa,
     "precision/macro": m.precision_macro,
     "precision/weighted": m.precision_weighted,
     "recall/macro": m.recall_macro,
     "recall/weighted": m.accuracy,  # with one label a row
-    "f1/macro": m.f1_macro,
+    "f1/macro": f1_macro,
     "f1/weighted": m.f1_weighted,
 }
 PER_CLASS: Mapping[str, Callable[[m.Tally], Estimate]] = {
@@ -99,6 +127,26 @@ def mean_losses(t: m.Tally, weight: Tensor, square: Tensor) -> dict[str, Estimat
         name: m.mean_loss(torch.stack((*total, weight[0, i], square[0, i], square[i, i])))
         for i, name in ((1, "nll"), (2, "brier"))
     }
+
+
+def _with_few(t: m.Tally, score: Callable[[m.Tally], Estimate]) -> Estimate:
+    e, undefined = score(t), torch.isnan(score(replace(t, absent=math.nan)).value)
+    other = t.weight[1].sum() > t.weight[0].sum()
+    weight, square = (torch.where(other, x.flip(0, 1), x) for x in (t.weight, t.square))
+    effective = weight[1].sum().square() / square[1].sum()
+    ends = wilson(weight[1, 1] / _union(weight), _union(weight).square() / _union(square))
+    safe = tuple(score(replace(t, weight=_at(weight, j), absent=math.nan)).value for j in ends)
+    low, high = union(e.value, (e.low, e.high), (safe[0], safe[1]), effective < FEW)
+    low, high = torch.where(undefined, e.low, low), torch.where(undefined, e.high, high)
+    return Estimate(e.value, low, high, e.n, "delta-jaccard", e.reason)
+
+
+def _at(cells: Tensor, jaccard: Tensor) -> Tensor:
+    """The matrix with another Jaccard index, its errors split as they are."""
+    wrong = cells[0, 1] + cells[1, 0]
+    share = torch.where(wrong > 0, cells[0, 1] / wrong, 0.5)
+    hits, errors = jaccard * _union(cells), (1 - jaccard) * _union(cells)
+    return torch.stack((cells[0, 0], share * errors, (1 - share) * errors, hits)).view(2, 2)
 
 
 def _of(label: int, each: Estimate, reason: str) -> Estimate:

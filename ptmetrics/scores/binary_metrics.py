@@ -27,7 +27,7 @@ from ptmetrics.statistics.binary import (
     check_batch,
 )
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
-from ptmetrics.statistics.keys import DecisionKeys, FloatKeys
+from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
 from ptmetrics.statistics.stored import StoredScores
 
 Curves = Literal["fp16", "fine", "exact"]
@@ -47,7 +47,8 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
     compared with logit(threshold) as they are, no sigmoid rounds them.
 
     AUROC and average precision come from a histogram of the scores in constant memory, each with a certified
-    `error_bound`: 0 where scores are exact in float16, which those of a float16 or bfloat16 model with one logit are.
+    `error_bound`: 0 where scores are exact in float16, which those of a float16 or bfloat16 model with one logit are,
+    and its probabilities.
     `scores.roc_curve()`, `scores.pr_curve()` and `scores.thresholds()` draw the whole curve. Where the bound passes
     1e-3 for the AUROC or 5e-3 for the average precision, a note in `scores.notes` says which `curves` would hold it.
     The state cannot change to that by itself: its shape is fixed by the configuration, so that any two parts of a
@@ -93,10 +94,11 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index)
         scored = inputs != "labels"
         slots = (self._spec.spare, self._spec.without_score)
-        self._curve = ScoreHistogram("curve", KEYS[curves], *slots) if curves and scored else None
+        self._curve = _histogram(inputs, curves, slots) if curves and scored else None
         # Rows of scores part at probability 0.5; at any other threshold, the decisions are counted by themselves.
         apart = self._curve is None or threshold != 0.5
-        decisions = ScoreHistogram("confusion", DecisionKeys(), *slots) if apart else None
+        reasons = slots if self._curve is None else (1,)  # one histogram that tells the reasons is enough
+        decisions = ScoreHistogram("confusion", DecisionKeys(), *reasons) if apart else None
         self._store = StoredScores(capacity) if curves == "exact" and scored else None
         histograms: list[ScoreHistogram[Any]] = [h for h in (self._curve, decisions) if h is not None]
         self._decided, self._faults = histograms[-1], SpareFaults(histograms[0], KINDS[inputs])
@@ -167,6 +169,14 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
             return {}
         once = state["loss"]
         return b.mean_losses(tally, state.get("loss_weight", once), state.get("loss_square", once))
+
+
+def _histogram(
+    inputs: Inputs, curves: Curves, slots: tuple[int, tuple[int, ...]]
+) -> ScoreHistogram[CurveKeys]:
+    if inputs == "probs" and curves != "fine":
+        return ScoreHistogram("probability", ProbabilityKeys(), *slots)
+    return ScoreHistogram("curve", KEYS[curves], *slots)
 
 
 def _cut(inputs: Inputs, threshold: float) -> float:

@@ -94,8 +94,9 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
         self._curves = None if keys is None else OneVsRest(spec, keys)
         watchers: list[Statistic[ClassPiece]] = [] if self._curves is None else [self._curves]
         watchers += [Tempered(spec)] if temperature else []
-        losses = losses or temperature
-        passes = ClassPasses(num_classes, inputs == "probs", losses, bool(self._ks)) if scored else None
+        # Probabilities are only taken for such where they sum to 1.
+        wanted = losses or temperature or inputs == "probs"
+        passes = ClassPasses(num_classes, inputs == "probs", wanted, bool(self._ks)) if scored else None
         config = {
             "num_classes": num_classes,
             "inputs": inputs,

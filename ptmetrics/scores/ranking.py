@@ -12,7 +12,7 @@ from ptmetrics.scores.score import Score
 from ptmetrics.scores.score_curve import ScoreCurve
 from ptmetrics.statistics.cells import State
 from ptmetrics.statistics.histogram import ScoreHistogram
-from ptmetrics.statistics.keys import FloatKeys
+from ptmetrics.statistics.keys import CurveKeys, FloatKeys
 from ptmetrics.statistics.stored import StoredScores
 
 SCORES = {"auroc": auroc, "average_precision": average_precision}
@@ -32,7 +32,7 @@ class Ranking:
         probs: Whether predictions are probabilities, and not logits.
     """
 
-    keys: FloatKeys
+    keys: CurveKeys
     binned: ScoreBins
     stored: tuple[ScoreBins, Tensor] | None
     fits: Tensor
@@ -40,7 +40,7 @@ class Ranking:
 
     @classmethod
     def of(
-        cls, state: State, histogram: ScoreHistogram[FloatKeys], store: StoredScores | None, *, probs: bool
+        cls, state: State, histogram: ScoreHistogram[CurveKeys], store: StoredScores | None, *, probs: bool
     ) -> "Ranking":
         """Read the state; scores that carry weights are taken from the histogram."""
         binned = ScoreBins.of(state, histogram)
@@ -64,7 +64,7 @@ class Ranking:
         return ScoreCurve(self.binned.weight, self.keys, self.probs)
 
 
-def notes(scores: Mapping[str, Score], keys: FloatKeys) -> list[str]:
+def notes(scores: Mapping[str, Score], keys: CurveKeys) -> list[str]:
     """A sentence for each score whose error bound passes its tolerance: the bound, and what would hold it."""
     return [
         f"{name}: its error bound {scores[name].error_bound:.2g} passes {tolerance:g}. "
@@ -74,7 +74,7 @@ def notes(scores: Mapping[str, Score], keys: FloatKeys) -> list[str]:
     ]
 
 
-def _cure(bound: float, tolerance: float, keys: FloatKeys) -> str:
+def _cure(bound: float, tolerance: float, keys: CurveKeys) -> str:
     finer = 2.0 ** (keys.digits - FINE.digits)
     if bound * finer <= tolerance and finer < 1:
         return 'Many scores lie close together; curves="fine" would tell them apart.'

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptmetrics.statistics.keys import FloatKeys
+from ptmetrics.statistics.keys import CurveKeys, FloatKeys
 
 DOUBLE_BITS = 64
 
@@ -58,7 +58,7 @@ class ScoreCurve:
     """
 
     weight: Tensor
-    rows: FloatKeys | Tensor
+    rows: CurveKeys | Tensor
     probs: bool
 
     def roc(self) -> RocCurve:
@@ -101,7 +101,7 @@ class ScoreCurve:
         return lower_edges(self.rows, rows, probs=self.probs)
 
 
-def lower_edges(keys: FloatKeys, rows: Tensor, *, probs: bool) -> Tensor:
+def lower_edges(keys: CurveKeys, rows: Tensor, *, probs: bool) -> Tensor:
     """Smallest prediction of each row, by bisection over all doubles; a float32 where one is in the row.
 
     Args:
@@ -111,7 +111,7 @@ def lower_edges(keys: FloatKeys, rows: Tensor, *, probs: bool) -> Tensor:
     """
 
     def row(prediction: Tensor) -> Tensor:
-        return keys.position(prediction.logit() if probs else prediction)
+        return keys.position(prediction.logit() if probs and isinstance(keys, FloatKeys) else prediction)
 
     low = torch.full_like(rows, _ordered(0.0 if probs else -torch.inf))
     high = torch.full_like(rows, _ordered(1.0 if probs else torch.inf))

@@ -162,6 +162,12 @@ class Accumulator(Generic[B]):
         stage = None if self._stage is None else self._stage.fresh()
         return Accumulator(self.statistics, self.config, self.device, stage)
 
+    def lend(self, state: State, updates: int) -> None:
+        """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
+        self._drop()
+        self._state, self.updates, self._pristine = dict(state), updates, False
+        self.device = self.home.device
+
     def _drop(self) -> None:
         if self._stage is not None:
             self._stage.drop()

@@ -91,7 +91,7 @@ class BinaryRows:
     weight: Tensor | None  # float64, 1 where left out
 
     def scored(self, name: str) -> Tensor:
-        """The decision for the confusion matrix, a score for what draws curves."""
+        """The decision for the confusion matrix, the score in order of the logits, else what was predicted."""
         if name == "confusion":
             return self.raw.ge(self.cut)
         return self.score if name == "curve" else self.raw
@@ -154,22 +154,26 @@ def _flat(values: Tensor) -> Tensor:
 def read_rows(spec: BinarySpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> BinaryRows:
     """Read what values tell, on the device; no host sync."""
     score, raw, reasons = _READ[spec.inputs](preds)
+    masks = [reasons[0][1]]  # those that make up `out`; the reasons behind them only tell more
     if weight is not None:
         weight = weight.double()
-        reasons.insert(0, (1, ~((weight >= 0) & (weight < float("inf")))))
+        masks.append(~((weight >= 0) & (weight < float("inf"))))
+        reasons.insert(0, (1, masks[-1]))
     target = target.long()
     if spec.ignore_index is not None:
         ignored = target.eq(spec.ignore_index)
         none = ignored & score.ne(score)
+        masks.append(ignored)
         reasons += [(len(spec.kinds), ignored), (len(spec.kinds) + 1, none)]
     out: Tensor = target >> 1  # 0 for targets 0 and 1 alone
-    for _, mask in reasons:
+    for mask in masks:
         out = torch.logical_or(out, mask)
     weight = None if weight is None else weight.masked_fill(out, 1.0)
     one = torch.ones_like(target)
     return BinaryRows(score, raw, spec.cut, target, [(0, out), *reasons], out, one, weight)
 
 
+# Score, what the cut is compared with, and reasons to refuse a row: the first mask holds all of them.
 Read = tuple[Tensor, Tensor, list[tuple[int, Tensor]]]
 
 
@@ -188,7 +192,7 @@ def _probs(preds: Tensor) -> Read:
     odd, nan = score.ne(score), p.ne(p)
     if preds.ndim == 2:
         total = preds.double().sum(1)
-        odd, nan = odd | ((total - 1).abs() > 0.01), nan | total.ne(total)
+        odd, nan = odd | ~((total - 1).abs() <= 0.01), nan | total.ne(total)
     return score, p, [(NAN_SLOT + 1, odd), (NAN_SLOT, nan)]
 
 

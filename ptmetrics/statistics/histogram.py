@@ -18,7 +18,8 @@ class ScoredRows(Protocol):
     """Rows with one score and one binary target each; device tensors of shape (rows,)."""
 
     target: Tensor  # int64; 0 or 1 where the row is not left out
-    left_out: Sequence[tuple[int, Tensor]]  # (spare slot, bool mask); of several masks the last one wins
+    # (spare slot, bool mask); first slot 0 and all that is left out; of several masks the last one wins
+    left_out: Sequence[tuple[int, Tensor]]
     out: Tensor  # bool: any of these masks
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
@@ -38,7 +39,7 @@ class ScoreHistogram(Generic[K]):
     Attributes:
         name: Name of the cells.
         keys: Which row a score belongs to.
-        spare: Number of reasons for which a row can be left out.
+        spare: Number of reasons for which a row can be left out; 1 does not tell them apart.
         nan: The slots of rows without a score, which `inexact` counts too: NaN equals nothing.
     """
 
@@ -63,8 +64,10 @@ class ScoreHistogram(Generic[K]):
     def add_(self, state: State, batch: ScoredRows) -> None:
         """One scatter for each cell; integers, so any order gives the same bits."""
         code, inexact = self.keys.code(batch.scored(self.name))
-        cell = torch.add(batch.target, code, alpha=2).add_(2 * self.keys.zero)
-        for slot, mask in batch.left_out:
+        cell = torch.add(batch.target, code, alpha=2)
+        if self.keys.zero:
+            cell.add_(2 * self.keys.zero)
+        for slot, mask in batch.left_out[: self.spare]:
             cell.masked_fill_(mask, 2 * self.keys.rows + slot)
         state[self.name].scatter_add_(0, cell, batch.one)
         if self.keys.exact:

@@ -16,6 +16,7 @@ HALF_DIGITS = 10  # of float16, behind the leading 1
 FLOAT_DIGITS = 23
 LARGEST = 65536  # where the octaves end
 SCALE = 2.0**-112  # moves float16's subnormals onto float32's
+TAIL_BLOCKS, MIDDLE_BLOCKS = 26, 5  # of 1,024 rows, on each side of probability 0.5
 
 
 class Keys(Protocol):
@@ -141,3 +142,61 @@ class FloatKeys:
         """Place in `order` of each score, int64."""
         code = self.code(score)[0].long()
         return torch.where(code < 0, self.top - (code + self.zero), self.first_positive + code)
+
+
+@dataclass(frozen=True)
+class ProbabilityKeys:
+    """63,492 rows of the range [0, 1], the same seen from 0 and from 1: 1,024 an octave towards 0, ½ and 1.
+
+    Exact for every float16, and for bfloat16 from 1e-9 on, whatever lies near 1: with p the distances 1 − p and
+    ½ − p are multiples of the same power of two, so that they are float16 numbers too. The logit is neither.
+
+    A probability below ¼ has the row of float16(2¹³ p), one up to ½ that of float16(2⁻⁸ (½ − p)); the upper half
+    mirrors the lower one. Codes of the upper half are negative; `order` puts the rows right, as in `FloatKeys`.
+    """
+
+    digits: int = HALF_DIGITS
+    exact: bool = True
+    tail: int = TAIL_BLOCKS << HALF_DIGITS  # code of ¼ in the tail
+    middle: int = MIDDLE_BLOCKS << HALF_DIGITS  # code of ¼ in the middle, before its own offset
+
+    @property
+    def zero(self) -> int:
+        """Row of probability 0, and the number of rows of a half."""
+        return self.tail + self.middle + 2
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return 2 * self.zero
+
+    @property
+    def first_positive(self) -> int:
+        """How many rows of `order` lie below ½."""
+        return self.zero
+
+    def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of probabilities, and which of them are not the value of their row. −0 counts as 0."""
+        p = score if score.dtype == torch.float64 else score.float()
+        upper = p.ge(0.5)
+        near = torch.where(upper, 1 - p, p)  # to 0 or 1; exact
+        inner = near.ge(0.25)
+        to_middle = torch.rsub(near, 0.5 * 2.0**-8, alpha=2.0**-8)
+        scaled = torch.where(inner, to_middle, torch.rsub(near, 0.0, alpha=-(2.0**13)))  # 0 + x turns −0 to 0
+        half = scaled.half()
+        code = half.view(torch.int16).add(inner, alpha=self.tail + 1).add(upper, alpha=-self.zero)
+        return code, half.ne(scaled)
+
+    def order(self, device: torch.device) -> Tensor:
+        """Rows from probability 0 to 1, int64."""
+        tail = torch.arange(self.tail + 1, device=device)
+        middle = torch.arange(self.tail + 1, self.zero, device=device)
+        return torch.cat((tail + self.zero, middle.flip(0) + self.zero, middle, tail.flip(0)))
+
+    def position(self, score: Tensor) -> Tensor:
+        """Place in `order` of each probability, int64."""
+        place = self.order(score.device).argsort()
+        return place[self.code(score)[0].long() + self.zero]
+
+
+CurveKeys = FloatKeys | ProbabilityKeys

@@ -106,6 +106,22 @@ def test_a_half_precision_model_has_exact_curves(dtype: torch.dtype, shift: floa
         assert got[name].value == pytest.approx(reference(name, preds, target), abs=ROUNDING)
 
 
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", ["plain", "wide", "rare", "near zero", "saturated"])
+@pytest.mark.parametrize("as_float", [False, True], ids=["half", "widened"])
+def test_probabilities_in_half_precision_have_exact_curves(
+    dtype: torch.dtype, shape: str, as_float: bool
+) -> None:
+    x, target = sampled(5000, 0.3, 1)
+    preds = (SHAPES[shape](x) if shape != "saturated" else x + 5).sigmoid().to(dtype)
+    target, preds = target[preds > 1e-9], preds[preds > 1e-9]
+    got = counted(preds.float() if as_float else preds, target, inputs="probs")
+    for name in REFERENCE:
+        assert got[name].error_bound == 0.0
+        assert got[name].value == pytest.approx(reference(name, preds, target), abs=ROUNDING)
+
+
 def test_a_few_scores_off_the_grid_cost_next_to_nothing() -> None:
     x, target = sampled(20_000, 0.3, 1)
     preds = x.bfloat16().float()

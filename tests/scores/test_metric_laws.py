@@ -71,7 +71,7 @@ def part(batch: Batch, rows: slice | list[int]) -> Batch:
 def test_no_public_metric_is_missing_from_the_registry() -> None:
     for module in pkgutil.iter_modules(ptmetrics.scores.__path__):
         importlib.import_module(f"ptmetrics.scores.{module.name}")
-    public = {cls for cls in subclasses(TaskMetrics) if cls.__module__.startswith("ptmetrics.")}
+    public = {cls for cls in subclasses(TaskMetrics) if cls.__module__.startswith("ptmetrics.scores.")}
     assert public == {type(case.make()) for case in CASES}
 
 

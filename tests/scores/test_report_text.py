@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from registry import LAW
 from sklearn.metrics import classification_report as sklearn_report
 
-from ptmetrics import MulticlassMetrics, Scores
-from ptmetrics.scores.text import classification_report
+from ptmetrics import MulticlassMetrics, Scores, classification_report, functional
+from ptmetrics.errors import ConfigError
 
 names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), min_size=1, max_size=30)
 
@@ -54,7 +54,66 @@ def test_weights_digits_and_absent_classes_are_printed_as_scikit_learn_prints_th
     metrics.update(torch.tensor(preds), torch.tensor(target), torch.tensor(weight))
     options = {"sample_weight": weight, "zero_division": absent, "digits": digits}
     expected = report_of(target, preds, list("01234"), **options)
-    assert classification_report(metrics.compute(), digits) == expected
+    assert classification_report(metrics.compute(), digits=digits) == expected
+    got = classification_report(
+        torch.tensor(preds), torch.tensor(target), sample_weight=torch.tensor(weight), digits=digits,
+        num_classes=5, inputs="labels", absent=absent,
+    )  # fmt: skip
+    assert got == expected
+
+
+def dictionary_of(target: np.ndarray, preds: np.ndarray, **options: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dict(sklearn_report(target, preds, output_dict=True, **options))
+
+
+def assert_same_dictionary(got: Any, expected: dict[str, Any]) -> None:
+    assert list(got) == list(expected)
+    for name, row in expected.items():
+        assert got[name] == pytest.approx(row, rel=1e-12, nan_ok=True)
+        values = got[name].values() if isinstance(row, dict) else [got[name]]
+        assert {type(value) for value in values} == {float}
+
+
+@given(st.integers(0, 2**32), st.integers(1, 80), st.sampled_from([0.0, 1.0, math.nan]))
+@settings(LAW, max_examples=15)
+def test_the_dictionary_is_that_of_scikit_learn(seed: int, rows: int, absent: float) -> None:
+    rng = np.random.default_rng(seed)
+    target, preds, weight = rng.integers(0, 5, rows), rng.integers(0, 5, rows), rng.random(rows) + 0.1
+    names = ["a", "b", "c", "d", "e"]
+    options = {"sample_weight": weight, "zero_division": absent, "target_names": names, "labels": range(5)}
+    got = classification_report(
+        torch.tensor(preds), torch.tensor(target), sample_weight=torch.tensor(weight), output_dict=True,
+        num_classes=5, inputs="labels", absent=absent, class_names=names,
+    )  # fmt: skip
+    assert_same_dictionary(got, dictionary_of(target, preds, **options))
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+def test_yes_or_no_and_labels_are_reported_as_in_scikit_learn(labels: int) -> None:
+    rng = np.random.default_rng(1)
+    shape = (40, labels) if labels else (40,)
+    target, preds = (rng.integers(0, 2, shape) for _ in range(2))
+    options: dict[str, Any] = {"num_labels": labels, "absent": 0.0} if labels else {"absent": 0.0}
+    tensors = torch.tensor(preds), torch.tensor(target)
+    got = classification_report(*tensors, inputs="labels", output_dict=True, **options)
+    assert_same_dictionary(got, dictionary_of(target, preds, zero_division=0.0))
+    text = classification_report(*tensors, inputs="labels", digits=4, **options)
+    assert text == sklearn_report(target, preds, digits=4, zero_division=0.0)
+
+
+def test_a_report_says_what_it_cannot_be_made_of() -> None:
+    with pytest.raises(
+        ConfigError, match=r"scores: expected scores of a classification, got those of a regression. Print"
+    ):
+        classification_report(functional.regression(torch.rand(3), torch.rand(3)))
+    with pytest.raises(ConfigError, match=r"target: expected the truth beside predictions, got None. Pass"):
+        classification_report(torch.rand(3))
+    with pytest.raises(
+        ConfigError, match=r"expected nothing but digits and output_dict beside Scores, got more. Give"
+    ):
+        classification_report(counted(), inputs="labels")
 
 
 @pytest.mark.parametrize("width", [1, 12, 13, 200])

@@ -17,6 +17,7 @@ from ptmetrics.statistics.class_rows import CAPACITY
 # Most operations of an update without weights; a case that needs more than 40 says so, with its reason.
 OPERATIONS = {
     "multiclass-curves": 420,  # 33 temperatures, ten each
+    "multiclass-probs-counts": 50,  # one class against the rest
     "multilabel-logits": 84,
     "multilabel-probs": 86,
     "multilabel-labels": 86,
@@ -44,6 +45,21 @@ def test_an_update_stays_within_its_budget_of_operations(case: MetricCase, weigh
         OPERATIONS.get(case.name, 30 if "multiclass" in case.name else 40) + EXTRA_WITH_WEIGHTS * weighted
     )
     assert len(seen.names) <= budget, f"{len(seen.names)} operations: {', '.join(seen.names)}"
+
+
+@pytest.mark.fault(28)
+def test_rows_are_counted_by_the_thousand_within_a_budget_of_their_own() -> None:
+    metrics, rows = MulticlassMetrics(10, topk=(1, 5), ignore_index=-100), CAPACITY // 16
+    batch = torch.zeros(rows, 10), torch.zeros(rows, dtype=torch.int64)
+    numbers = []
+    for _ in range(64):
+        with Operations() as seen:
+            metrics.update(*batch)
+        numbers.append(len(seen.names))
+    counting = [n for n in numbers if n > 30]
+    assert len(counting) == 64 // 16, "one batch in sixteen"
+    assert max(counting) <= 100
+    assert sum(numbers) / len(numbers) <= 24
 
 
 @pytest.mark.fault(28)

@@ -13,10 +13,11 @@ from ptmetrics import BinaryMetrics
 from ptmetrics.scores.curves import ScoreBins
 from ptmetrics.statistics.cells import Cell
 from ptmetrics.statistics.histogram import ScoreHistogram
-from ptmetrics.statistics.keys import FloatKeys
+from ptmetrics.statistics.keys import FloatKeys, ProbabilityKeys
 from ptmetrics.statistics.stored import StoredScores, pack, unpack
 
 DIGITS = (6, 10, 16)
+HALVES = torch.arange(0x3C01, dtype=torch.int16).view(torch.float16)  # every float16 from 0 to 1
 every_width = pytest.mark.parametrize("keys", [FloatKeys(d) for d in DIGITS], ids=DIGITS)
 singles = st.floats(width=32, allow_nan=False)
 doubles = st.floats(allow_nan=False)
@@ -95,6 +96,39 @@ def test_exact_scores_of_one_row_are_equal(values: list[float]) -> None:
         exact = score[~keys.code(score)[1]].sort().values
         same_row, equal = keys.position(exact).diff() == 0, exact[1:] == exact[:-1]
         assert torch.equal(same_row, equal)
+
+
+def test_every_float16_probability_has_a_row_of_its_own_seen_from_either_side() -> None:
+    keys = ProbabilityKeys()
+    for p in (HALVES, HALVES.float(), HALVES.double()):
+        assert not keys.code(p)[1].any()
+        assert (keys.position(p).diff() > 0).all()
+
+
+def test_bfloat16_probabilities_are_exact_but_for_the_tiny() -> None:
+    p = torch.arange(0x3F81, dtype=torch.int16).view(torch.bfloat16)
+    inexact = p[ProbabilityKeys().code(p)[1]]
+    assert 9e-10 < inexact.max() < 1e-9
+    assert (ProbabilityKeys().position(p[p >= 1e-9]).diff() > 0).all()
+
+
+@given(st.lists(st.floats(0, 1) | st.floats(0, 1, width=32) | st.floats(0, 1, width=16), min_size=1))
+def test_a_higher_probability_never_lies_in_a_lower_row_and_a_half_divides(values: list[float]) -> None:
+    keys, p = (
+        ProbabilityKeys(),
+        torch.tensor([*values, 0.5, 1.0, 0.0, -0.0], dtype=torch.float64).sort().values,
+    )
+    position, (code, inexact) = keys.position(p), keys.code(p)
+    assert (position.diff() >= 0).all()
+    assert torch.equal(position >= keys.first_positive, p >= 0.5)
+    assert torch.equal(keys.order(torch.device("cpu"))[position], code.long() + keys.zero)
+    kept, rows = p[~inexact], position[~inexact]
+    assert torch.equal(rows.diff() == 0, kept.diff() == 0)
+
+
+def test_rows_of_probabilities_are_a_permutation() -> None:
+    keys = ProbabilityKeys()
+    assert torch.equal(keys.order(torch.device("cpu")).sort().values, torch.arange(keys.rows))
 
 
 @every_width

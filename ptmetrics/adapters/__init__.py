@@ -1,0 +1,1 @@
+"""Bridges to other libraries: none is imported before the user asks for it."""

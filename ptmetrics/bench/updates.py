@@ -57,7 +57,7 @@ def multiclass(
     modules: Mapping[str, Any], rows: int, classes: int, rounds: int, *, wide: bool
 ) -> Iterator[Row]:
     """The full set, or confusion matrix, accuracy, precision, recall and F1 beside `max(1)` alone."""
-    metrics = MulticlassMetrics(classes, topk=(1, 5) if wide else (1,))
+    metrics = MulticlassMetrics(classes, topk=(1, 5) if wide else (1,), losses=wide)
     mine = ours("ptmetrics", metrics)
     # In the batch to be checked every class occurs on both sides: peers differ in what an absent class is worth.
     check, batch = _classes(8 * classes, classes), _classes(rows, classes)
@@ -68,7 +68,7 @@ def multiclass(
     words = (
         f"multiclass, full set ({len(wanted)} scores)"
         if wide
-        else "confusion, accuracy, P, R, F1 (ours: and NLL)"
+        else "confusion, accuracy, P, R, F1"
     )
     plain = {} if wide else {"logits.max(1) alone": partial(torch.max, batch[0], 1)}
     yield from beside(f"{words}, {rows} x {classes}", entrants, check, batch, rounds=rounds, plain=plain)

@@ -107,8 +107,7 @@ SINGLES: Mapping[str, Single] = {
     "multiclass_recall": Single("multiclass", "recall", "Hits over targets; rises, [0, 1].", CLASS),
     "multiclass_f1_score": Single(
         "multiclass", "f1", "Harmonic mean of precision and recall; rises, [0, 1].", CLASS),
-    "multiclass_matthews_corrcoef": Single(
-        "multiclass", "mcc", "Matthews correlation coefficient; rises, [-1, 1]."),
+    "multiclass_matthews_corrcoef": Single("multiclass", "mcc", "Matthews correlation; rises, [-1, 1]."),
     "multiclass_cohen_kappa": Single("multiclass", "kappa", "Agreement beyond chance; rises, up to 1."),
     "multiclass_nll": Single("multiclass", "nll", "Mean negative log-likelihood; falls, 0 or more."),
     "multiclass_brier_score": Single(
@@ -136,8 +135,7 @@ SINGLES: Mapping[str, Single] = {
     "binary_f1_score": Single("binary", "f1", "Harmonic mean of precision and recall; rises, [0, 1].", SIDE),
     "binary_jaccard_index": Single(
         "binary", "jaccard", "True positives over all that are positive or predicted so; rises, [0, 1]."),
-    "binary_matthews_corrcoef": Single(
-        "binary", "mcc", "Matthews correlation coefficient; rises, [-1, 1]."),
+    "binary_matthews_corrcoef": Single("binary", "mcc", "Matthews correlation; rises, [-1, 1]."),
     "binary_cohen_kappa": Single("binary", "kappa", "Agreement beyond chance; rises, up to 1."),
     "binary_auroc": Single(
         "binary", "auroc", "Chance that a positive scores above a negative; rises, [0, 1]."),
@@ -146,6 +144,11 @@ SINGLES: Mapping[str, Single] = {
     "binary_nll": Single("binary", "nll", "Mean negative log-likelihood; falls, 0 or more."),
     "binary_brier_score": Single(
         "binary", "brier", "Mean squared error of the probability; falls, [0, 1]."),
+    "binary_calibration_error": Single(
+        "binary", "ece", "Calibration error of the positive, 15 bins of equal width; falls, [0, 1]."),
+    "binary_rms_calibration_error": Single(
+        "binary", "rms_calibration_error", "Root mean squared, 15 bins of equal mass, debiased; falls, [0, 1]."),
+    "binary_over_confidence": Single("binary", "over_confidence", "Mean confidence minus accuracy; best at 0."),
     "multilabel_exact_match": Single(
         "multilabel", "exact_match", "Share of rows with every label right; rises, [0, 1]."),
     "multilabel_hamming_loss": Single("multilabel", "hamming_loss", "Share of wrong labels; falls, [0, 1]."),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores import binary as b
+from ptmetrics.scores.binary_calibration import calibration_scores
 from ptmetrics.scores.curves import ScoreBins
 from ptmetrics.scores.estimate import Estimate, to_host
 from ptmetrics.scores.multiclass import Tally
@@ -61,7 +62,9 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         beta: Adds the score `fbeta`, in which recall counts `beta` times as much as precision.
         class_names: Names of class 0 and class 1.
         absent: Value of a score that is undefined; NaN leaves it out of averages (scikit-learn's `zero_division`).
-        losses: Whether to report `nll` and `brier`, which take more than half of the time of an update.
+        losses: Whether to report `nll` and `brier`, which take more than half of the time of an update; where there
+            are curves, also `ece` and `rms_calibration_error` of the positive's probability and `over_confidence`.
+        temperature: Whether to report the `temperature` that would calibrate the logits, where there are curves.
         curves: "fp16" for 1 MiB, "fine" for 63 MiB and 64 times less doubt, "exact" for "fp16" and `capacity` scores
             beside it: error 0 for that many unweighted samples, the histogram for more. None keeps no scores.
         capacity: Number of scores that "exact" keeps, 8 bytes each.
@@ -83,6 +86,7 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         class_names: Sequence[str] | None = None,
         absent: float = math.nan,
         losses: bool = True,
+        temperature: bool = False,
         curves: Curves | None = "fp16",
         capacity: int = 1_000_000,
         device: torch.device | str = "cpu",
@@ -90,7 +94,7 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         _check_counting(inputs, threshold, curves, capacity)
         _check_options(ignore_index, beta, class_names, absent)
         self.class_names = tuple(map(str, ("0", "1") if class_names is None else class_names))
-        self.absent, self.beta = float(absent), beta
+        self.absent, self.beta, self.temperature = float(absent), beta, temperature
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index)
         scored = inputs != "labels"
         slots = (self._spec.spare, self._spec.without_score)
@@ -105,13 +109,9 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         rows: list[Statistic[BinaryRows]] = [*histograms, *([self._store] if self._store else [])]
         rows += [BinaryLosses()] if losses and scored else []
         config = {
-            "num_classes": 2,
-            "inputs": inputs,
-            "threshold": threshold,
-            "ignore_index": ignore_index,
-            "losses": losses,
-            "curves": curves,
-        }
+            "num_classes": 2, "inputs": inputs, "threshold": threshold,
+            "ignore_index": ignore_index, "losses": losses, "curves": curves,
+        }  # fmt: skip
         super().__init__([InPieces(tuple(rows)), self._faults], config, device)
 
     def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> BinaryBatch:
@@ -122,7 +122,11 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally, ranking = self._counts.state, self._tally(), self._ranking()
-        named = self._named(tally) | ({} if ranking is None else ranking.estimates()) | self._losses(tally)
+        named = (
+            self._named(tally)
+            | ({} if ranking is None else ranking.estimates())
+            | self._losses(tally, ranking)
+        )
         each = {f"class:{name}": score(tally) for name, score in b.PER_CLASS.items()}
         extra = {
             "faults": self._faults.counts(state),
@@ -163,12 +167,18 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         named = {name: score(tally) for name, score in b.SCORES.items()}
         return named if self.beta is None else named | {"fbeta": b.fbeta(tally, self.beta)}
 
-    def _losses(self, tally: Tally) -> dict[str, Estimate]:
+    def _losses(self, tally: Tally, ranking: Ranking | None) -> dict[str, Estimate]:
         state = self._counts.state
         if "loss" not in state:
             return {}
         once = state["loss"]
-        return b.mean_losses(tally, state.get("loss_weight", once), state.get("loss_square", once))
+        named = b.mean_losses(tally, state.get("loss_weight", once), state.get("loss_square", once))
+        if ranking is None:
+            return named
+        probs = self._spec.inputs == "probs"
+        return named | calibration_scores(
+            ranking.binned, ranking.keys, probs=probs, tempered=self.temperature
+        )
 
 
 def _histogram(

@@ -133,6 +133,13 @@ class FloatKeys:
         magnitude = torch.arange(self.top + 1, device=device)
         return torch.cat((magnitude.flip(0), magnitude + self.zero))
 
+    def values(self, device: torch.device) -> Tensor:
+        """A score of each row of `order`, float64: the row's own value where `exact`, else the middle."""
+        bits = torch.arange(self.top + 2, device=device, dtype=torch.int32) << (FLOAT_DIGITS - self.digits)
+        values = bits.view(torch.float32).double() / SCALE
+        magnitude = values[:-1] if self.exact else (values[:-1] + values[1:]) / 2
+        return torch.cat((-magnitude.flip(0), magnitude))
+
     @property
     def first_positive(self) -> int:
         """How many rows of `order` lie below score 0."""
@@ -192,6 +199,13 @@ class ProbabilityKeys:
         tail = torch.arange(self.tail + 1, device=device)
         middle = torch.arange(self.tail + 1, self.zero, device=device)
         return torch.cat((tail + self.zero, middle.flip(0) + self.zero, middle, tail.flip(0)))
+
+    def values(self, device: torch.device) -> Tensor:
+        """The value of each row of `order`, a probability in float64."""
+        codes = torch.arange(max(self.tail, self.middle) + 1, device=device, dtype=torch.int16)
+        values = codes.view(torch.float16).double()
+        tail, middle = values[: self.tail + 1] / 2.0**13, 0.5 - values[: self.middle + 1] * 2.0**8
+        return torch.cat((tail, middle.flip(0), 1 - middle, 1 - tail.flip(0)))
 
     def position(self, score: Tensor) -> Tensor:
         """Place in `order` of each probability, int64."""

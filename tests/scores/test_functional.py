@@ -50,12 +50,18 @@ def brier(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float
 
 
 def over_confidence(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
-    return float(np.average(scores.max(1) - (scores.argmax(1) == y), weights=sample_weight))
+    hit = (scores.argmax(1) if scores.ndim > 1 else scores >= 0.5) == y
+    sure = scores.max(1) if scores.ndim > 1 else np.maximum(scores, 1 - scores)
+    return float(np.average(sure - hit, weights=sample_weight))
+
+
+def top(scores: np.ndarray) -> np.ndarray:
+    return np.asarray(scores.max(1) if scores.ndim > 1 else scores)
 
 
 def gaps(bins: np.ndarray, y: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> list[tuple[float, ...]]:
-    """Share, confidence − accuracy and its noise in each bin."""
-    sure, hit, parts = scores.max(1), (scores.argmax(1) == y).astype(float), []
+    """Share, confidence − accuracy and its noise in each bin; of two classes, those of the positive."""
+    sure, hit, parts = top(scores), ((scores.argmax(1) == y) if scores.ndim > 1 else y).astype(float), []
     for b in np.unique(bins):
         w = weight * (bins == b)
         n, accuracy = w.sum() ** 2 / (w * w).sum(), (w * hit).sum() / w.sum()
@@ -65,12 +71,12 @@ def gaps(bins: np.ndarray, y: np.ndarray, scores: np.ndarray, weight: np.ndarray
 
 
 def ece(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
-    bins = np.ceil(scores.max(1) * 15)
+    bins = np.ceil(top(scores) * 15)
     return sum(share * abs(gap) for share, gap, _ in gaps(bins, y, scores, sample_weight))
 
 
 def rms(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
-    fine = np.ceil(scores.max(1) * 960).astype(int) - 1
+    fine = np.ceil(top(scores) * 960).astype(int) - 1
     mass = np.bincount(fine, sample_weight, 960)
     into = ((mass.cumsum() - mass / 2) / mass.sum() * 15).astype(int)
     parts = gaps(into[fine], y, scores, sample_weight)

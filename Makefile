@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults bench-metrics bench-intervals clean
+.PHONY: help demo test check examples format faults bench-metrics bench-rules bench-intervals clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and layers"
 	@echo "make bench-metrics  updates, curves and memory beside other libraries"
+	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 
@@ -55,6 +56,9 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 
 bench-metrics: $(VENV)/.bench
 	$(BIN)/python -m ptmetrics.bench.metrics
+
+bench-rules: $(VENV)/.dev
+	$(BIN)/python -m ptmetrics.bench.rules
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest tests --faults-table

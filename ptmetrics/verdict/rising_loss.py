@@ -44,7 +44,7 @@ def rising_loss(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
         limits: Named thresholds.
 
     Source: Prechelt 1998 for the generalisation loss; the combination is this project's, its false alarms and
-        power are measured in `tests/verdict/test_curve_rates.py`.
+        power are measured by `make bench-rules`.
     """
     if val.size < 3 or not val.min() > 0:
         return None  # a relative rise over zero or less has no meaning

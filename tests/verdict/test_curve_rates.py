@@ -1,83 +1,32 @@
 """False alarms and power of the curve rules, measured with fixed seeds.
 
-Healthy: exponential decay to a floor, white or autoregressive noise in percent of the floor. Planted: the loss
-starts to rise at 40 % of the run and ends 10 % or 30 % above its floor. The bounds are those of the methods' table.
+The settings and their bars are those of `make bench-rules`, with fewer runs.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from judged_sources import Recorded, codes, epoch, loss, share
 
+from ptmetrics.bench.cases_curve import CASES
+from ptmetrics.bench.rule_case import Case, Setting, rate
+from ptmetrics.bench.synthetic import Curve, healthy_loss, rising_loss
 from ptmetrics.verdict.judge import judge
-from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rising_loss import rising_loss
 
 RUNS = 200
-Curve = np.ndarray
+SETTINGS = [
+    pytest.param(case, setting, planted, id=f"{case.code}: {setting.words}")
+    for case in CASES
+    for settings, planted in ((case.healthy, False), (case.planted, True))
+    for setting in settings
+]
 
 
-def noise(rng: np.random.Generator, epochs: int, size: float, memory: float) -> Curve:
-    steps = rng.normal(size=epochs)
-    for i in range(1, epochs):
-        steps[i] = memory * steps[i - 1] + np.sqrt(1 - memory**2) * steps[i]
-    return size * steps
-
-
-def healthy(rng: np.random.Generator, epochs: int, size: float, memory: float = 0.0) -> Curve:
-    return 1 + 1.5 * np.exp(-np.arange(epochs) * 6 / epochs) + noise(rng, epochs, size, memory)
-
-
-def planted(rng: np.random.Generator, epochs: int, size: float, rise: float) -> Curve:
-    t, start = np.arange(epochs), int(0.4 * epochs)
-    floor = 1 + 1.5 * np.exp(-t * 12 / epochs)
-    return floor + rise * np.clip((t - start) / (epochs - 1 - start), 0, None) + noise(rng, epochs, size, 0.0)
-
-
-def rate(make: Callable[[np.random.Generator], Curve]) -> float:
-    rng, found = np.random.default_rng(2024), 0
-    for _ in range(RUNS):
-        val = make(rng)
-        train = 0.2 + 2 * np.exp(-np.arange(val.size) * 4 / val.size)
-        found += rising_loss(val, train, Thresholds()) is not None
-    return found / RUNS
-
-
-@pytest.mark.parametrize(
-    ("epochs", "size", "memory"),
-    [
-        (5, 0.03, 0.0),
-        (6, 0.08, 0.0),
-        (9, 0.08, 0.0),
-        (10, 0.03, 0.0),
-        (20, 0.03, 0.0),
-        (20, 0.03, 0.5),
-        (50, 0.08, 0.0),
-        (100, 0.03, 0.5),
-        (200, 0.05, 0.7),
-    ],
-)
-def test_a_healthy_noisy_curve_is_called_overfit_in_at_most_5_percent(
-    epochs: int, size: float, memory: float
+@pytest.mark.parametrize(("case", "setting", "planted"), SETTINGS)
+def test_false_alarms_and_power_of_curve_rules_keep_their_bars(
+    case: Case, setting: Setting, planted: bool
 ) -> None:
-    assert rate(lambda rng: healthy(rng, epochs, size, memory)) <= 0.05
-
-
-@pytest.mark.parametrize(
-    ("epochs", "size", "rise", "power"),
-    [
-        (20, 0.03, 0.1, 0.50),
-        (20, 0.08, 0.3, 0.76),
-        (50, 0.03, 0.1, 0.90),
-        (50, 0.08, 0.3, 0.94),
-        (100, 0.08, 0.3, 0.97),
-        (8, 0.03, 0.3, 0.70),
-        (5, 0.03, 0.6, 0.95),
-    ],
-)
-def test_a_planted_rise_is_found(epochs: int, size: float, rise: float, power: float) -> None:
-    assert rate(lambda rng: planted(rng, epochs, size, rise)) >= power
+    assert setting.bar is not None
+    assert rate(case, setting, RUNS, planted=planted).passed
 
 
 def run_of(val: Curve, rng: np.random.Generator, *, overfit: bool) -> Recorded:
@@ -98,7 +47,7 @@ def run_of(val: Curve, rng: np.random.Generator, *, overfit: bool) -> Recorded:
 def test_whole_verdicts_on_healthy_runs_of_50_epochs_have_no_false_alarm_above_5_percent() -> None:
     rng, alarms = np.random.default_rng(8), 0
     for _ in range(40):
-        verdict = judge(run_of(healthy(rng, 50, 0.05), rng, overfit=False))
+        verdict = judge(run_of(healthy_loss(rng, 50, 0.05), rng, overfit=False))
         curve_codes = {
             "overfitting",
             "val-loss-rising",
@@ -115,7 +64,7 @@ def test_whole_verdicts_on_planted_runs_of_50_epochs_say_overfitting() -> None:
     rng = np.random.default_rng(9)
     found = [
         any(f.code == "overfitting" and f.evidence["sign"] == "loss" for f in verdict.findings)
-        for verdict in (judge(run_of(planted(rng, 50, 0.05, 0.3), rng, overfit=True)) for _ in range(20))
+        for verdict in (judge(run_of(rising_loss(rng, 50, 0.05, 0.3), rng, overfit=True)) for _ in range(20))
     ]
     assert sum(found) >= 19
 
@@ -135,7 +84,7 @@ def test_equal_accuracies_are_called_a_gap_in_at_most_5_percent() -> None:
 def test_a_noisy_falling_loss_has_not_diverged() -> None:
     rng, alarms = np.random.default_rng(12), 0
     for _ in range(200):
-        train = healthy(rng, 30, 0.2, 0.5).tolist()
+        train = healthy_loss(rng, 30, 0.2, 0.5).tolist()
         rows = [epoch(i, {"train/loss": loss(v), "val/loss": loss(v)}) for i, v in enumerate(train)]
         alarms += "diverged" in codes(judge(Recorded(rows), select=["diverged"]))
     assert alarms / 200 <= 0.05

@@ -1,0 +1,216 @@
+"""Cases of the codes that one evaluation raises: validity, the baseline, and the criteria."""
+
+from collections.abc import Callable
+from math import nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptmetrics.bench.rule_case import Case, Setting, judged_whole
+from ptmetrics.bench.synthetic import (
+    Random,
+    Recorded,
+    evaluation,
+    healthy_loss,
+    loss_run,
+    symmetric,
+    training_loss,
+)
+
+MOST = 0.05
+
+
+def _drawn(words: str, cells: npt.ArrayLike, n: int, bar: float | None) -> Setting:
+    return Setting(f"{words}, {n:,} samples", lambda rng: evaluation(rng, cells, n), bar)
+
+
+def _rare(prevalence: float, recall: float, precision: float) -> list[list[float]]:
+    """Cells of two classes, of which class 1 has this prevalence, recall and precision."""
+    hits = prevalence * recall
+    false = hits / precision - hits
+    return [[1 - prevalence - false, false], [prevalence - hits, hits]]
+
+
+def _two_class(rng: Random, cells: npt.ArrayLike, n: int) -> dict[str, Any]:
+    return evaluation(rng, cells, n) | {"task": "binary"}
+
+
+def _apart(precision: float, recall: float, n: int, bar: float) -> Setting:
+    words = f"precision {100 * precision:.0f} %, recall {100 * recall:.0f} %, {n:,} samples"
+    return Setting(words, lambda rng: _two_class(rng, _rare(0.5, recall, precision), n), bar)
+
+
+def _one_weak(recall: float) -> npt.NDArray[np.float64]:
+    cells = symmetric(10, 0.9)
+    cells[3] = symmetric(10, recall)[3]
+    return cells
+
+
+def _noisy(rng: Random) -> Recorded:
+    return loss_run(healthy_loss(rng, 20, 0.3, 0.5), training_loss(20))
+
+
+def _with(change: Callable[[Random, Recorded], None]) -> Callable[[Random], Recorded]:
+    """A noisy run of 20 epochs with something done to its record."""
+
+    def make(rng: Random) -> Recorded:
+        run = _noisy(rng)
+        change(rng, run)
+        return run
+
+    return make
+
+
+def _no_validation(rng: Random, run: Recorded) -> None:
+    for epoch in run.epochs:
+        del epoch["scores"]["val/loss"]
+
+
+def _nan_loss(rng: Random, run: Recorded) -> None:
+    run.epochs[int(rng.integers(20))]["scores"]["train/loss"]["value"] = nan
+
+
+def _bad_rows(rng: Random, run: Recorded) -> None:
+    epoch = run.epochs[int(rng.integers(20))]
+    epoch["faults"] = {"train": {"label-range": {"message": "3 labels of 10 or more, first in step 7"}}}
+
+
+def _torn_line(rng: Random, run: Recorded) -> None:
+    run.problems.append("line 7")
+
+
+_HEALTHY_RUN = (Setting("20 epochs, noise 30 % with memory 0.5", _noisy, 0.0),)
+
+VALIDITY = (
+    Case(
+        "not-validated",
+        "No score was measured on validation data.",
+        (),
+        _HEALTHY_RUN,
+        (Setting("20 epochs without validation", _with(_no_validation), 1.0),),
+    ),
+    Case(
+        "non-finite",
+        "A loss is NaN or infinite although it had samples, or predictions that are judged were NaN. Invalid where "
+        "it stands at or before the judged epoch, else a warning.",
+        (),
+        _HEALTHY_RUN,
+        (Setting("one training loss out of 20 is NaN", _with(_nan_loss), 1.0),),
+    ),
+    Case(
+        "missing-class",
+        "A class of the model has no sample in the validation data, so nothing is known about it.",
+        (),
+        (_drawn("10 classes, equally frequent", symmetric(10, 0.9), 300, MOST),),
+        (_drawn("class 3 of 10 left out", symmetric(10, 0.9) * (np.arange(10) != 3)[:, None], 300, 1.0),),
+    ),
+    Case(
+        "metric-faults",
+        "Values were refused (labels out of range, NaN rows) or a metric failed, so the scores stand on less than "
+        "all the data.",
+        (),
+        _HEALTHY_RUN,
+        (Setting("3 labels out of range in one epoch", _with(_bad_rows), 1.0),),
+    ),
+    Case(
+        "damaged-record",
+        "Lines of the journal could not be read and were skipped.",
+        (),
+        _HEALTHY_RUN,
+        (Setting("one damaged line", _with(_torn_line), 1.0),),
+    ),
+)
+
+BASELINE = (
+    Case(
+        "no-skill",
+        "The model is not shown to beat the class that is most frequent anyway, by a paired test on the same samples. "
+        "It fails where there is no gain at all and stays undetermined where the gain is not shown.",
+        ("baseline", "skill_p"),
+        (
+            _drawn("10 classes, accuracy 20 %", symmetric(10, 0.2), 1000, MOST),
+            _drawn("2 % positive, recall 50 %, precision 80 %", _rare(0.02, 0.5, 0.8), 10_000, MOST),
+        ),
+        (
+            _drawn("accuracy of the majority class exactly, balanced", symmetric(2, 0.5), 1000, 0.92),
+            _drawn("2 % positive, recall 12 %, precision 50 %", _rare(0.02, 0.12, 0.5), 10_000, 0.92),
+        ),
+    ),
+    Case(
+        "accuracy-paradox",
+        "Accuracy looks good only because one class is frequent: the model does not beat the majority class, or the "
+        "recall of the rarest class or Matthews' correlation is shown to be low.",
+        ("imbalance", "paradox_accuracy", "paradox_recall", "paradox_mcc"),
+        (
+            _drawn("5 % positive, recall 80 %, precision 80 %", _rare(0.05, 0.8, 0.8), 2000, MOST),
+            _drawn("5 % positive, recall 50 %, just tolerated", _rare(0.05, 0.5, 0.8), 2000, MOST),
+        ),
+        (_drawn("2 % positive, recall 12 %, precision 50 %", _rare(0.02, 0.12, 0.5), 10_000, 0.95),),
+    ),
+)
+
+QUALITY = (
+    Case(
+        "low-accuracy",
+        "The whole interval of the accuracy lies below what is wanted; below `accuracy_bad` it is called bad, else "
+        "mediocre.",
+        ("accuracy", "accuracy_bad"),
+        (
+            _drawn("accuracy 85 %, just what is wanted", symmetric(10, 0.85), 500, MOST),
+            _drawn("accuracy 85 %, just what is wanted", symmetric(10, 0.85), 10_000, MOST),
+        ),
+        (_drawn("accuracy 80 %", symmetric(10, 0.80), 1000, 0.95),),
+    ),
+    Case(
+        "low-precision",
+        "The whole interval of the precision, of the positive class or the mean over classes, lies below what is "
+        "wanted.",
+        ("precision",),
+        (
+            _drawn("precision 80 %, just what is wanted, 10 classes", symmetric(10, 0.8), 1000, MOST),
+            _drawn("precision 80 %, just what is wanted, 2 classes", symmetric(2, 0.8), 1000, MOST),
+        ),
+        (_drawn("precision 75 %, 10 classes", symmetric(10, 0.75), 1000, 0.90),),
+    ),
+    Case(
+        "low-recall",
+        "The whole interval of the recall, of the positive class or the mean over classes, lies below what is wanted.",
+        ("recall",),
+        (
+            _drawn("recall 80 %, just what is wanted, 10 classes", symmetric(10, 0.8), 1000, MOST),
+            _drawn("recall 80 %, just what is wanted, 2 classes", symmetric(2, 0.8), 1000, MOST),
+        ),
+        (_drawn("recall 75 %, 10 classes", symmetric(10, 0.75), 1000, 0.90),),
+    ),
+    Case(
+        "precision-recall-gap",
+        "Precision and recall are shown to lie further apart than is tolerated; the interval accounts for the hits "
+        "that they share.",
+        ("balance", "balance_far"),
+        (_apart(0.90, 0.80, 1000, MOST), _apart(0.95, 0.95, 200, MOST)),
+        (_apart(0.90, 0.70, 1000, 0.95),),
+    ),
+    Case(
+        "weak-class",
+        "A class is shown not to be learned: an exact binomial test of its recall, corrected for testing every class "
+        "(Holm).",
+        ("class_recall", "class_alpha"),
+        (
+            _drawn("10 classes, recall 50 % in each, just tolerated", symmetric(10, 0.5), 500, MOST),
+            _drawn("100 classes, recall 60 %", symmetric(100, 0.6), 3000, MOST),
+        ),
+        (_drawn("recall 20 % in one class of 10", _one_weak(0.2), 500, 0.85),),
+    ),
+    Case(
+        "too-few-samples",
+        "An interval contains its threshold, so the criterion is undetermined, with the samples that would settle it; "
+        "or classes have too few samples to be judged (a warning).",
+        ("class_support", "class_recall"),
+        (_drawn("10 classes, accuracy 93 %", symmetric(10, 0.93), 3000, MOST),),
+        (_drawn("10 classes, accuracy 87 %", symmetric(10, 0.87), 100, 0.95),),
+        find=judged_whole,
+    ),
+)
+
+CASES = VALIDITY + BASELINE + QUALITY

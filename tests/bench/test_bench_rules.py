@@ -1,0 +1,80 @@
+"""Every code has a case that is measured and an entry in docs/rules.md that says what it says today."""
+
+import ast
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import ptmetrics
+from ptmetrics.bench import cases_compare, rules
+from ptmetrics.bench.rule_case import Case, Setting, rate
+from ptmetrics.bench.rules_page import entry
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rules import CODES
+
+PACKAGE = Path(ptmetrics.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "rules.md"
+each_case = pytest.mark.parametrize("case", rules.CASES, ids=lambda case: case.code)
+
+
+def codes_in_source() -> set[str]:
+    """The code of every finding that the verdict's modules make with a literal one."""
+    calls = (
+        node
+        for path in (PACKAGE / "verdict").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args
+    )
+    return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+
+
+def test_every_code_has_one_case() -> None:
+    named = [case.code for case in rules.CASES]
+    assert len(named) == len(set(named))
+    assert set(named) == set(CODES) | codes_in_source()
+    assert "no-speedup" in codes_in_source()  # the search finds what the registry does not hold
+
+
+@each_case
+def test_the_page_has_the_entry_that_would_be_written_today(case: Case) -> None:
+    assert "\n".join(entry(case)) in PAGE.read_text(encoding="utf-8")
+
+
+@each_case
+def test_the_page_has_a_measured_rate_of_every_setting(case: Case) -> None:
+    section = PAGE.read_text(encoding="utf-8").split(f"\n## {case.code}\n")[1].split("\n## ")[0]
+    for kind, settings in (("false alarms", case.healthy), ("power", case.planted)):
+        for setting in settings:
+            line = rf"\| {kind} \| {re.escape(setting.words)} \| [\d.]+ \[[\d.]+, [\d.]+\] \| (\d+) \|"
+            found = re.search(line, section)
+            assert found, setting.words
+            assert int(found[1]) >= rules.RUNS
+
+
+@each_case
+def test_every_case_has_thresholds_that_exist_and_both_kinds_of_setting(case: Case) -> None:
+    assert set(case.thresholds) <= {item.name for item in fields(Thresholds)}
+    assert case.healthy
+    assert case.planted
+
+
+def test_a_quick_run_measures_everything_and_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    rules.main(["--runs", "2", "--json"])
+    rows = json.loads(capsys.readouterr().out)["rates"]
+    settings = sum(len(case.healthy) + len(case.planted) for case in rules.CASES)
+    assert len(rows) == settings + len(cases_compare.TRUTHS)
+    assert {row["code"] for row in rows} >= set(CODES)
+
+
+def test_a_rate_on_the_wrong_side_of_its_bar_is_marked_and_exits_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = next(case for case in rules.CASES if case.code == "damaged-record")
+    loud = Setting("a damaged line", case.planted[0].make, 0.05)
+    assert not rate(case, loud, 3, planted=False).passed
+    monkeypatch.setattr(rules, "CASES", (Case("damaged-record", "", (), (loud,), case.planted),))
+    assert rules.main(["--runs", "3"]) == 1
+    assert capsys.readouterr().out.count("MISSED") == 1

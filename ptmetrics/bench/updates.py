@@ -65,11 +65,7 @@ def multiclass(
     wanted = [name for name in mine.scores() if wide or name in BASIC]
     metrics.reset()
     entrants = [mine, *sides(modules, "multiclass", classes, wanted)]
-    words = (
-        f"multiclass, full set ({len(wanted)} scores)"
-        if wide
-        else "confusion, accuracy, P, R, F1"
-    )
+    words = f"multiclass, full set ({len(wanted)} scores)" if wide else "confusion, accuracy, P, R, F1"
     plain = {} if wide else {"logits.max(1) alone": partial(torch.max, batch[0], 1)}
     yield from beside(f"{words}, {rows} x {classes}", entrants, check, batch, rounds=rounds, plain=plain)
 

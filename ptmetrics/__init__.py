@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
+    from ptmetrics.threshold import Advice as Advice
+    from ptmetrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.verdict.compare import Comparison as Comparison
     from ptmetrics.verdict.compare import compare as compare
     from ptmetrics.verdict.finding import Finding as Finding
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ptmetrics.verdict.judge import judge as judge
 
 _HOME = {
+    "Advice": "threshold",
     "AverageMeter": "scores.dropins",
     "BinaryMetrics": "scores.binary_metrics",
     "Callback": "loop.callbacks",
@@ -51,6 +54,7 @@ _HOME = {
     "Scores": "scores.score",
     "Verdict": "verdict.finding",
     "accuracy": "scores.dropins",
+    "advise_threshold": "threshold",
     "compare": "verdict.compare",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
@@ -58,6 +62,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Advice",
     "AverageMeter",
     "BinaryMetrics",
     "Callback",
@@ -77,6 +82,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "accuracy",
+    "advise_threshold",
     "compare",
     "judge",
     "judge_confusion",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ptmetrics.scores.report import classification_report as classification_report
     from ptmetrics.scores.score import Score as Score
     from ptmetrics.scores.score import Scores as Scores
+    from ptmetrics.threshold import Advice as Advice
+    from ptmetrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.verdict.compare import Comparison as Comparison
     from ptmetrics.verdict.compare import compare as compare
     from ptmetrics.verdict.finding import Finding as Finding
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ptmetrics.verdict.judge import judge as judge
 
 _HOME = {
+    "Advice": "threshold",
     "AverageMeter": "scores.dropins",
     "BinaryMetrics": "scores.binary_metrics",
     "Callback": "loop.callbacks",
@@ -55,6 +58,7 @@ _HOME = {
     "Scores": "scores.score",
     "Verdict": "verdict.finding",
     "accuracy": "scores.dropins",
+    "advise_threshold": "threshold",
     "classification_report": "scores.report",
     "compare": "verdict.compare",
     "from_torchmetrics": "adapters.torchmetrics",
@@ -66,6 +70,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Advice",
     "AverageMeter",
     "BinaryMetrics",
     "Callback",
@@ -85,6 +90,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "accuracy",
+    "advise_threshold",
     "classification_report",
     "compare",
     "from_torchmetrics",

@@ -20,6 +20,7 @@ ROOMS = {
     "record": {"errors"},
     "verdict": {"errors", "record"},
     "matrix": {"errors", "scores", "verdict"},
+    "threshold": {"errors", "scores", "verdict"},
     "loop": {"errors", "statistics", "scores", "sync", "record", "verdict"},
     "show": {"errors", "record", "verdict"},
     "adapters": {"errors", "statistics", "scores", "loop"},

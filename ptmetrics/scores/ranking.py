@@ -61,7 +61,8 @@ class Ranking:
         if fits and self.stored is not None:
             bins, values = self.stored
             return ScoreCurve(bins.weight, values, self.probs)
-        return ScoreCurve(self.binned.weight, self.keys, self.probs)
+        weighted = self.binned.weight is not self.binned.square  # one tensor where no weight was ever given
+        return ScoreCurve(self.binned.weight, self.keys, self.probs, weighted)
 
 
 def notes(scores: Mapping[str, Score], keys: CurveKeys) -> list[str]:

@@ -136,6 +136,15 @@ class Scores(Mapping[str, Score]):
     def __contains__(self, name: object) -> bool:
         return name in self._scores
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the counts of the curves are sums of weights, and not of samples.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().weighted
+
     def roc_curve(self) -> "RocCurve":
         """False and true positive rate at every threshold.
 

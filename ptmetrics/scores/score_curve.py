@@ -55,11 +55,13 @@ class ScoreCurve:
         weight: Σw of negatives and positives, lowest score first, float64 of shape (rows, 2), on any device.
         rows: What the rows are: their keys, or their values of shape (rows,).
         probs: Whether predictions are probabilities, and not logits.
+        weighted: Whether Σw is not the number of samples.
     """
 
     weight: Tensor
     rows: CurveKeys | Tensor
     probs: bool
+    weighted: bool = False
 
     def roc(self) -> RocCurve:
         """Points as `sklearn.metrics.roc_curve(..., drop_intermediate=False)`: one for each non-empty row.

@@ -19,7 +19,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "to_dict"):
-        return value.to_dict()
+        return plain(value.to_dict())
     if hasattr(value, "tolist"):  # a NumPy array or number
         return plain(value.tolist())
     if isinstance(value, list | tuple):

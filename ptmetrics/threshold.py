@@ -13,8 +13,8 @@ from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.scores import binary as b
 from ptmetrics.scores.estimate import to_host
 from ptmetrics.scores.intervals import Z
-from ptmetrics.scores.multiclass import Tally
 from ptmetrics.scores.score import Score, Scores
+from ptmetrics.scores.tally import Tally
 from ptmetrics.verdict import certificate as c
 from ptmetrics.verdict.cuts import Cuts
 from ptmetrics.verdict.finding import Plain
@@ -187,7 +187,7 @@ def _scores(
     if confusion is None:
         return {name: Score(math.nan, reason="no threshold was chosen") for name in names}
     cells = torch.from_numpy(confusion)
-    tally = Tally(cells.round().long(), cells, cells)
+    tally = Tally.of_matrix(cells.round().long(), cells, cells)
     estimates = {name: b.SCORES[name](tally) for name in REPORTED}
     estimates |= {"fbeta": b.fbeta(tally, beta)} if beta else {}
     scores = {name: values[0] for name, values in to_host(estimates, {})[0].items()}

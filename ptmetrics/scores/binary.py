@@ -7,10 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ptmetrics.scores import margins as of
 from ptmetrics.scores import multiclass as m
 from ptmetrics.scores.estimate import Estimate
-from ptmetrics.scores.intervals import delta, wilson
+from ptmetrics.scores.intervals import wilson
 from ptmetrics.scores.rank_intervals import FEW, union
+from ptmetrics.scores.tally import Tally
 
 NO_POSITIVE = "no target is positive"
 NO_NEGATIVE = "no target is negative"
@@ -20,50 +22,48 @@ ALL_NEGATIVE = "neither a target nor a prediction is positive"
 NEGATIVE, POSITIVE = 0, 1
 
 
-def precision(t: m.Tally) -> Estimate:
+def precision(t: Tally) -> Estimate:
     """True positives over predicted positives; rises, [0, 1]. Wilson interval."""
     return _of(POSITIVE, m.class_precision(t), NONE_PREDICTED_POSITIVE)
 
 
-def recall(t: m.Tally) -> Estimate:
+def recall(t: Tally) -> Estimate:
     """True positives over positives, also called sensitivity; rises, [0, 1]. Wilson interval."""
     return _of(POSITIVE, m.class_recall(t), NO_POSITIVE)
 
 
-def specificity(t: m.Tally) -> Estimate:
+def specificity(t: Tally) -> Estimate:
     """True negatives over negatives; rises, [0, 1]. Wilson interval."""
     return _of(NEGATIVE, m.class_recall(t), NO_NEGATIVE)
 
 
-def npv(t: m.Tally) -> Estimate:
+def npv(t: Tally) -> Estimate:
     """Negative predictive value, true negatives over predicted negatives; rises, [0, 1]. Wilson interval."""
     return _of(NEGATIVE, m.class_precision(t), NONE_PREDICTED_NEGATIVE)
 
 
-def f1(t: m.Tally) -> Estimate:
+def f1(t: Tally) -> Estimate:
     """Harmonic mean of precision and recall; rises, [0, 1]. Wilson's interval of the Jaccard index, mapped."""
     return _of(POSITIVE, m.class_f1(t), ALL_NEGATIVE)
 
 
-def jaccard(t: m.Tally) -> Estimate:
+def jaccard(t: Tally) -> Estimate:
     """True positives over all that are positive or predicted so; rises, [0, 1]. Wilson interval."""
-    weight, square, count = (_union(cells) for cells in (t.weight, t.square, t.count))
-    values = t.proportion(t.weight[1, 1], weight, square)
-    return Estimate(*_absent(values, t.absent), count, "wilson", ALL_NEGATIVE)
+    return _of(POSITIVE, m.class_jaccard(t), ALL_NEGATIVE)
 
 
-def fbeta(t: m.Tally, beta: float) -> Estimate:
+def fbeta(t: Tally, beta: float) -> Estimate:
     """Precision and recall, recall `beta` times as important; rises, [0, 1]. Delta interval."""
 
-    def score(cells: Tensor) -> Tensor:
-        right = (1 + beta * beta) * cells[1, 1]
-        return right / (right + beta * beta * cells[1, 0] + cells[0, 1])
+    def score(margins: Tensor) -> Tensor:
+        hits, actual, predicted = margins[..., POSITIVE].unbind(-1)
+        return (1 + beta * beta) * hits / (beta * beta * actual + predicted)
 
-    values = delta(score, t.weight, t.square, (0, 1))
-    return Estimate(*_absent(values, t.absent), _union(t.count), "delta", ALL_NEGATIVE)
+    n = of.either(t.count)[..., POSITIVE]
+    return Estimate(*t.filled(t.delta(score, (0, 1))), n, "delta", ALL_NEGATIVE)
 
 
-def f1_macro(t: m.Tally) -> Estimate:
+def f1_macro(t: Tally) -> Estimate:
     """Unweighted mean of F1 over the classes where it is defined; rises, [0, 1]. Mean of the classes' ends.
 
     A wrong row lowers the F1 of both classes, so their errors go together: the mean of the ends is nearly as narrow
@@ -71,15 +71,15 @@ def f1_macro(t: m.Tally) -> Estimate:
     """
     each = m.class_f1(t)
     value, low, high = (x.nanmean() for x in (each.value, each.low, each.high))
-    return Estimate(value, low, high, t.count.sum(), "mean-of-ends", m.NO_CLASS)
+    return Estimate(value, low, high, t.n, "mean-of-ends", m.NO_CLASS)
 
 
-def mcc(t: m.Tally) -> Estimate:
+def mcc(t: Tally) -> Estimate:
     """Matthews correlation coefficient; rises, [-1, 1], NaN when a side holds one class. Interval as `kappa`'s."""
     return _with_few(t, m.mcc)
 
 
-def kappa(t: m.Tally) -> Estimate:
+def kappa(t: Tally) -> Estimate:
     """Cohen's kappa; rises, (-1, 1], NaN when agreement by chance is sure.
 
     Delta interval, joined below 100 samples of a class with that of the rarer class's Jaccard index, mapped: both
@@ -88,7 +88,7 @@ def kappa(t: m.Tally) -> Estimate:
     return _with_few(t, m.kappa)
 
 
-SCORES: Mapping[str, Callable[[m.Tally], Estimate]] = {
+SCORES: Mapping[str, Callable[[Tally], Estimate]] = {
     "accuracy": m.accuracy,
     "balanced_accuracy": m.balanced_accuracy,
     "precision": precision,
@@ -106,7 +106,7 @@ SCORES: Mapping[str, Callable[[m.Tally], Estimate]] = {
     "f1/macro": f1_macro,
     "f1/weighted": m.f1_weighted,
 }
-PER_CLASS: Mapping[str, Callable[[m.Tally], Estimate]] = {
+PER_CLASS: Mapping[str, Callable[[Tally], Estimate]] = {
     "precision": m.class_precision,
     "recall": m.class_recall,
     "f1": m.class_f1,
@@ -114,7 +114,7 @@ PER_CLASS: Mapping[str, Callable[[m.Tally], Estimate]] = {
 }
 
 
-def mean_losses(t: m.Tally, weight: Tensor, square: Tensor) -> dict[str, Estimate]:
+def mean_losses(t: Tally, weight: Tensor, square: Tensor) -> dict[str, Estimate]:
     """Negative log-likelihood and Brier score; both fall, from 0 on, NaN for no samples. Normal intervals.
 
     Args:
@@ -122,23 +122,30 @@ def mean_losses(t: m.Tally, weight: Tensor, square: Tensor) -> dict[str, Estimat
         weight: Σw v·vᵀ of v = (1, nll, squared error), float64 of shape (3, 3).
         square: Σw² v·vᵀ.
     """
-    total = (t.count.sum().double(), t.weight.sum(), t.square.sum())
+    total = (t.n.double(), t.total, t.total_square)
     return {
         name: m.mean_loss(torch.stack((*total, weight[0, i], square[0, i], square[i, i])))
         for i, name in ((1, "nll"), (2, "brier"))
     }
 
 
-def _with_few(t: m.Tally, score: Callable[[m.Tally], Estimate]) -> Estimate:
+def _with_few(t: Tally, score: Callable[[Tally], Estimate]) -> Estimate:
     e, undefined = score(t), torch.isnan(score(replace(t, absent=math.nan)).value)
-    other = t.weight[1].sum() > t.weight[0].sum()
-    weight, square = (torch.where(other, x.flip(0, 1), x) for x in (t.weight, t.square))
+    if t.cells is None:
+        return e
+    count, *sums = t.cells
+    other = sums[0][1].sum() > sums[0][0].sum()
+    weight, square = (torch.where(other, x.flip(0, 1), x) for x in sums)
     effective = weight[1].sum().square() / square[1].sum()
     ends = wilson(weight[1, 1] / _union(weight), _union(weight).square() / _union(square))
-    safe = tuple(score(replace(t, weight=_at(weight, j), absent=math.nan)).value for j in ends)
+    safe = tuple(score(Tally.of_matrix(count, _at(weight, j), square)).value for j in ends)
     low, high = union(e.value, (e.low, e.high), (safe[0], safe[1]), effective < FEW)
     low, high = torch.where(undefined, e.low, low), torch.where(undefined, e.high, high)
     return Estimate(e.value, low, high, e.n, "delta-jaccard", e.reason)
+
+
+def _union(cells: Tensor) -> Tensor:
+    return cells[0, 1] + cells[1, 0] + cells[1, 1]
 
 
 def _at(cells: Tensor, jaccard: Tensor) -> Tensor:
@@ -150,19 +157,5 @@ def _at(cells: Tensor, jaccard: Tensor) -> Tensor:
 
 
 def _of(label: int, each: Estimate, reason: str) -> Estimate:
-    value, low, high, n = (x[label] for x in (each.value, each.low, each.high, each.n))
+    value, low, high, n = (x[..., label] for x in (each.value, each.low, each.high, each.n))
     return Estimate(value, low, high, n, each.method, reason)
-
-
-def _union(cells: Tensor) -> Tensor:
-    return cells[0, 1] + cells[1, 0] + cells[1, 1]
-
-
-def _absent(values: tuple[Tensor, Tensor, Tensor], absent: float) -> tuple[Tensor, Tensor, Tensor]:
-    value, low, high = values
-    undefined = torch.isnan(value)
-    return (
-        torch.where(undefined, absent, value),
-        torch.where(undefined, absent, low),
-        torch.where(undefined, absent, high),
-    )

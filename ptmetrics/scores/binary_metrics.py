@@ -12,9 +12,9 @@ from ptmetrics.scores import binary as b
 from ptmetrics.scores.binary_calibration import calibration_scores
 from ptmetrics.scores.curves import ScoreBins
 from ptmetrics.scores.estimate import Estimate, to_host
-from ptmetrics.scores.multiclass import Tally
 from ptmetrics.scores.ranking import FINE, Ranking, notes
 from ptmetrics.scores.score import Scores
+from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.binary import (
@@ -131,7 +131,7 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         extra = {
             "faults": self._faults.counts(state),
             "steps": state["fault_first_step"],
-            "matrix": tally.count,
+            "matrix": tally.matrix,
         }
         extra |= {} if ranking is None else {"fits": ranking.fits}
         values, extra = to_host(named | each, extra)
@@ -155,7 +155,7 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
             torch.stack((cells[:cut].sum(0), cells[cut:].sum(0)), 1)
             for cells in (bins.count, bins.weight, bins.square)
         )
-        return Tally(count, weight, square, self.absent)
+        return Tally.of_matrix(count, weight, square, self.absent)
 
     def _ranking(self) -> Ranking | None:
         if self._curve is None:

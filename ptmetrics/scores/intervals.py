@@ -92,22 +92,71 @@ def delta(
 
     Source: the delta method; Korn and Graubard 1998 for the n that a variance is worth.
     """
-    least, span, cells = bounds[0], bounds[1] - bounds[0], (-2, -1)
+    cells = (-2, -1)
     total = counts.sum(cells, keepdim=True)
     margins = counts.sum(-1, keepdim=True) * counts.sum(-2, keepdim=True) / total.square()
     scale = squares.sum(cells, keepdim=True) / total  # mean weight of a row: added samples weigh as much
     added = Z * Z / 2 * scale * margins
+    near, gradient = _value_and_gradient(metric, counts + added)
+    variance = ((squares + scale * added) * gradient.square()).sum(cells)
+    return _worth(metric(counts), near, variance, (total / scale).squeeze(cells), bounds)
+
+
+def delta_of_margins(
+    metric: Callable[[Tensor], Tensor], margins: Tensor, squares: Tensor, bounds: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of margins alone; its interval contains that of `delta`, which needs the cells.
+
+    With A, P and H the gradient by actual, predicted and hits, that of a cell is A_i + P_j, and H_i more on the
+    diagonal. The margins hold all of Σ s (A_i + P_j)² but the cross term beside the diagonal, which is bounded by
+    Cauchy and Schwarz once A and P are centred there.
+
+    Args:
+        metric: Margins of shape (…, 3, C), hits, actual and predicted, to values of shape (…).
+        margins: Σw, float64 of shape (…, 3, C).
+        squares: Σw², same shape.
+        bounds: Range of the metric.
+    """
+    _, actual, predicted = margins.unbind(-2)
+    total = actual.sum(-1)[..., None, None]
+    scale = squares[..., 1, :].sum(-1)[..., None, None] / total
+    shares = torch.stack((actual * predicted / total.squeeze(-1), actual, predicted), -2) / total
+    added = Z * Z / 2 * scale * shares
+    near, gradient = _value_and_gradient(metric, margins + added)
+    (by_hits, by_actual, by_predicted), weight = gradient.unbind(-2), squares + scale * added
+    right = weight[..., 0, :]
+    variance = (right * (by_hits + by_actual + by_predicted).square()).sum(-1)
+    row_mean, row_spread, errors = _centred((weight[..., 1, :] - right).clamp(min=0), by_actual)
+    column_mean, column_spread, _ = _centred((weight[..., 2, :] - right).clamp(min=0), by_predicted)
+    variance = variance + (row_spread + column_spread).square() + errors * (row_mean + column_mean).square()
+    return _worth(metric(margins), near, variance, (total / scale)[..., 0, 0], bounds)
+
+
+def _centred(weight: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, root of the weighted sum of squares around it, and the sum of the weights; 0 where nothing weighs."""
+    total = weight.sum(-1)
+    mean = ((weight * values).sum(-1) / total).nan_to_num(0.0)
+    return mean, (weight * (values - mean.unsqueeze(-1)).square()).sum(-1).sqrt(), total
+
+
+def _value_and_gradient(metric: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """Undefined directions (a class that never occurs) carry no count and no variance: 0."""
     with torch.inference_mode(False), torch.enable_grad():
-        point = (counts + added).clone().requires_grad_()
-        near = metric(point)
-        (gradient,) = torch.autograd.grad(near.sum(), point)
-    # Undefined directions (a class that never occurs) carry no count and no variance.
-    variance = ((squares + scale * added) * gradient.nan_to_num(0.0).square()).sum(cells)
-    real = (total / scale).squeeze(cells)
-    share = (near.detach() - least) / span
+        point = at.clone().requires_grad_()
+        value = metric(point)
+        (gradient,) = torch.autograd.grad(value.sum(), point)
+    return value.detach(), gradient.nan_to_num(0.0)
+
+
+def _worth(
+    value: Tensor, near: Tensor, variance: Tensor, real: Tensor, bounds: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Value and Wilson's interval at the n that the variance is worth, `real` where there is none."""
+    least, span = bounds[0], bounds[1] - bounds[0]
+    share = (near - least) / span
     n = share * (1 - share) * span * span / variance / (1 + Z * Z / 2 / real)
     n = torch.where(n > 0, n, real)  # no variance at all: one class on both sides
-    value = metric(counts).clamp(*bounds)
+    value = value.clamp(*bounds)
     low, high = wilson((value - least) / span, n)
     return value, torch.minimum(value, least + span * low), torch.maximum(value, least + span * high)
 

@@ -1,15 +1,16 @@
-"""Scores of single-label classification, all from one confusion matrix: pure functions on the device."""
+"""Scores of single-label classification, all from the margins of one matrix: pure functions on the device."""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ptmetrics.scores import class_matrix as of
+from ptmetrics.scores import margins as of
 from ptmetrics.scores.estimate import Estimate
-from ptmetrics.scores.intervals import delta, mean_interval, mover, wilson
+from ptmetrics.scores.intervals import mean_interval, mover
+from ptmetrics.scores.tally import Tally
 
 NO_SAMPLES = "no samples were counted"
 NO_TARGET = "the class is absent from the targets"
@@ -20,51 +21,28 @@ NO_CLASS = "no class is defined"
 ONE_CLASS = "targets or predictions hold one class only"
 
 
-@dataclass(frozen=True)
-class Tally:
-    """A confusion matrix, rows actual: counts, Σw and Σw² a cell; all the same without weights.
-
-    Attributes:
-        count: Int64 of shape (C, C).
-        weight: Float64 of shape (C, C).
-        square: Float64 of shape (C, C).
-        absent: Value of an undefined class score; NaN leaves the class out of averages.
-    """
-
-    count: Tensor
-    weight: Tensor
-    square: Tensor
-    absent: float = math.nan
-
-    def proportion(self, part: Tensor, whole: Tensor, whole_square: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Proportions part / whole with Wilson ends at Kish's effective n; NaN for an empty whole."""
-        p = (part / whole).clamp(max=1)  # sums of weights in another order may differ in the last digit
-        low, high = wilson(p, whole.square() / whole_square)
-        return p, low, high
-
-
 def accuracy(t: Tally) -> Estimate:
     """Share of right predictions; rises, [0, 1], NaN for no samples. Wilson interval."""
-    p, low, high = t.proportion(t.weight.diagonal().sum(), t.weight.sum(), t.square.sum())
-    return Estimate(p, low, high, t.count.sum(), "wilson", NO_SAMPLES)
+    p, low, high = t.proportion(of.hits(t.weight).sum(-1), t.total, t.total_square)
+    return Estimate(p, low, high, t.n, "wilson", NO_SAMPLES)
 
 
 def top_k(t: Tally, hits: Tensor) -> Estimate:
     """Share of targets among the k highest scores; `hits` is their weight, shape ()."""
-    p, low, high = t.proportion(hits.double(), t.weight.sum(), t.square.sum())
-    return Estimate(p, low, high, t.count.sum(), "wilson", NO_SAMPLES)
+    p, low, high = t.proportion(hits.double(), t.total, t.total_square)
+    return Estimate(p, low, high, t.n, "wilson", NO_SAMPLES)
 
 
 def class_precision(t: Tally) -> Estimate:
     """True positives over predicted positives of each class, shape (C,). Wilson intervals."""
-    values = t.proportion(t.weight.diagonal(), t.weight.sum(0), t.square.sum(0))
-    return Estimate(*_fill(values, t.absent), t.count.sum(0), "wilson", NO_PREDICTION)
+    values = t.proportion(of.hits(t.weight), of.predicted(t.weight), of.predicted(t.square))
+    return Estimate(*t.filled(values), of.predicted(t.count), "wilson", NO_PREDICTION)
 
 
 def class_recall(t: Tally) -> Estimate:
     """True positives over actual positives of each class, shape (C,). Wilson intervals."""
-    values = t.proportion(t.weight.diagonal(), t.weight.sum(1), t.square.sum(1))
-    return Estimate(*_fill(values, t.absent), t.count.sum(1), "wilson", NO_TARGET)
+    values = t.proportion(of.hits(t.weight), of.actual(t.weight), of.actual(t.square))
+    return Estimate(*t.filled(values), of.actual(t.count), "wilson", NO_TARGET)
 
 
 def class_f1(t: Tally) -> Estimate:
@@ -72,38 +50,38 @@ def class_f1(t: Tally) -> Estimate:
 
     Source: Lam et al., arXiv 2309.14621: given the union, J is a binomial proportion and the map is monotone.
     """
-    jaccard, low, high = t.proportion(t.weight.diagonal(), _union(t.weight), _union(t.square))
-    values = tuple(2 * j / (1 + j) for j in (jaccard, low, high))
-    return Estimate(*_fill(values, t.absent), _union(t.count), "wilson-jaccard", NEITHER)
+    jaccard, low, high = t.proportion(of.hits(t.weight), of.either(t.weight), of.either(t.square))
+    values = (2 * jaccard / (1 + jaccard), 2 * low / (1 + low), 2 * high / (1 + high))
+    return Estimate(*t.filled(values), of.either(t.count), "wilson-jaccard", NEITHER)
 
 
 def class_jaccard(t: Tally) -> Estimate:
     """Hits over all that are of the class or predicted so, of each class, shape (C,). Wilson intervals."""
-    values = t.proportion(t.weight.diagonal(), _union(t.weight), _union(t.square))
-    return Estimate(*_fill(values, t.absent), _union(t.count), "wilson", NEITHER)
+    values = t.proportion(of.hits(t.weight), of.either(t.weight), of.either(t.square))
+    return Estimate(*t.filled(values), of.either(t.count), "wilson", NEITHER)
 
 
 def class_specificity(t: Tally) -> Estimate:
     """True negatives over negatives of each class, shape (C,). Wilson intervals."""
     others, squares, n = (of.others(cells) for cells in (t.weight, t.square, t.count))
     values = t.proportion(of.other_hits(t.weight), others, squares)
-    return Estimate(*_fill(values, t.absent), n, "wilson", NO_OTHER)
+    return Estimate(*t.filled(values), n, "wilson", NO_OTHER)
 
 
 def class_support(t: Tally) -> Estimate:
     """Weight of the targets of each class, shape (C,); a count, with no interval."""
-    support = t.weight.sum(1)
-    return Estimate(support, support, support, t.count.sum(1), "count", NO_TARGET)
+    support = of.actual(t.weight)
+    return Estimate(support, support, support, of.actual(t.count), "count", NO_TARGET)
 
 
 def precision_macro(t: Tally) -> Estimate:
     """Unweighted mean of precision over the classes where it is defined. MOVER interval."""
-    return _macro(t, class_precision(t), axis=0)
+    return _macro(t, class_precision(t), of.predicted)
 
 
 def recall_macro(t: Tally) -> Estimate:
     """Unweighted mean of recall over the classes where it is defined. MOVER interval."""
-    return _macro(t, class_recall(t), axis=1)
+    return _macro(t, class_recall(t), of.actual)
 
 
 def balanced_accuracy(t: Tally) -> Estimate:
@@ -135,7 +113,7 @@ def fbeta(t: Tally, beta: float, *, equal: bool) -> Estimate:
     """Mean of F-beta, recall `beta` times as important, equal or weighted by the targets' share. Delta interval."""
     b2 = beta * beta
     return _mean_of(
-        t, lambda c: (1 + b2) * of.hits(c), lambda c: of.predicted(c) + b2 * c.sum(-1), equal=equal
+        t, lambda c: (1 + b2) * of.hits(c), lambda c: of.predicted(c) + b2 * of.actual(c), equal=equal
     )
 
 
@@ -167,14 +145,14 @@ def mcc(t: Tally) -> Estimate:
 
     Source: Gorodkin, Comput. Biol. Chem. 2004 (R_K).
     """
-    value, low, high = delta(of.mcc, t.weight, t.square, (-1, 1))
-    return Estimate(*_fill((value, low, high), t.absent), t.count.sum(), "delta", ONE_CLASS)
+    value, low, high = t.delta(of.mcc, (-1, 1))
+    return Estimate(*t.filled((value, low, high)), t.n, "delta", ONE_CLASS)
 
 
 def kappa(t: Tally) -> Estimate:
     """Cohen's kappa; rises, (-1, 1], NaN when agreement by chance is sure. Delta interval."""
-    value, low, high = delta(of.kappa, t.weight, t.square, (-1, 1))
-    return Estimate(*_fill((value, low, high), t.absent), t.count.sum(), "delta", ONE_CLASS)
+    value, low, high = t.delta(of.kappa, (-1, 1))
+    return Estimate(*t.filled((value, low, high)), t.n, "delta", ONE_CLASS)
 
 
 def mean_loss(moments: Tensor) -> Estimate:
@@ -183,30 +161,19 @@ def mean_loss(moments: Tensor) -> Estimate:
     return Estimate(value, low, high, moments[0].long(), "normal", NO_SAMPLES, higher_is_better=False)
 
 
-def _union(cells: Tensor) -> Tensor:
-    return cells.sum(0) + cells.sum(1) - cells.diagonal()
-
-
-def _fill(values: tuple[Tensor, ...], absent: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Put `absent` where the value is undefined; its interval is the value itself, as for any constant."""
-    value, low, high = values
-    undefined = torch.isnan(value)
-    return tuple(torch.where(undefined, absent, v) for v in (value, low, high))  # type: ignore[return-value]
-
-
-def _macro(t: Tally, each: Estimate, axis: int) -> Estimate:
-    n = t.weight.sum(axis).square() / t.square.sum(axis)
-    return Estimate(*mover(each.value, n), t.count.sum(), "mover", NO_CLASS)
+def _macro(t: Tally, each: Estimate, whole: Callable[[Tensor], Tensor]) -> Estimate:
+    n = whole(t.weight).square() / whole(t.square)
+    return Estimate(*mover(each.value, n), t.n, "mover", NO_CLASS)
 
 
 def _mean_of(
     t: Tally, part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], *, equal: bool
 ) -> Estimate:
     def score(c: Tensor) -> Tensor:
-        weight = torch.ones_like(c[..., 0]) if equal else c.sum(-1)
+        weight = torch.ones_like(of.hits(c)) if equal else of.actual(c)
         return of.mean(part(c), whole(c), weight, t.absent)
 
-    return Estimate(*delta(score, t.weight, t.square, (0, 1)), t.count.sum(), "delta", NO_CLASS)
+    return Estimate(*t.delta(score, (0, 1)), t.n, "delta", NO_CLASS)
 
 
 # With one label a row every micro average is the accuracy, but for the Jaccard index, and so is the weighted recall.

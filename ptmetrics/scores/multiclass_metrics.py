@@ -12,6 +12,7 @@ from ptmetrics.scores.calibration import calibration_scores
 from ptmetrics.scores.estimate import Estimate, to_host
 from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.scores.score import Scores
+from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.class_losses import Calibration, ClassLosses, Tempered
@@ -117,7 +118,7 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
         ranking = {} if self._curves is None else each_ranking(state, self._curves.histogram)
         named = self._named(tally) | {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
         each |= ranking
-        extra = {name: state[name] for name in ("fault_count", "fault_first_step")} | {"matrix": tally.count}
+        extra = {name: state[name] for name in ("fault_count", "fault_first_step")} | {"matrix": tally.matrix}
         values, extra = to_host({**named, **{f"class:{k}": e for k, e in each.items()}}, extra)
         matrix = extra["matrix"]
         return Scores(
@@ -130,15 +131,15 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
             faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
         )
 
-    def _tally(self) -> m.Tally:
+    def _tally(self) -> Tally:
         state, size = self._counts.state, self._spec.num_classes
         count = state["confusion"][:-1].reshape(size, size)
         if not self._counts.weighted:
-            return m.Tally(count, count.double(), count.double(), self.absent)
+            return Tally.of_matrix(count, count.double(), count.double(), self.absent)
         weight, square = (state[name][:-1].reshape(size, size) for name in ("weight", "weight_square"))
-        return m.Tally(count, weight, square, self.absent)
+        return Tally.of_matrix(count, weight, square, self.absent)
 
-    def _named(self, t: m.Tally) -> dict[str, Estimate]:
+    def _named(self, t: Tally) -> dict[str, Estimate]:
         state = self._counts.state
         hits = state.get("topk_weight", state.get("topk", torch.zeros(0)))
         named = {"accuracy": m.accuracy(t)}

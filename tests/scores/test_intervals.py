@@ -12,11 +12,14 @@ from registry import LAW
 from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
-from ptmetrics.scores import class_matrix as of
-from ptmetrics.scores.intervals import Z, delta, mean_interval, mover, wilson
+from ptmetrics.scores import margins as of
+from ptmetrics.scores.intervals import Z, delta, delta_of_margins, mean_interval, mover, wilson
 
 shares = st.floats(0, 1)
 sizes = st.floats(1, 1e7)
+
+
+Metric = Callable[[Tensor], Tensor]
 
 
 def f64(*values: float) -> Tensor:
@@ -120,20 +123,42 @@ def test_the_mean_of_many_perfect_classes_is_as_sure_as_all_their_samples_togeth
     assert float(1 - low) == pytest.approx(float(1 - pooled), rel=0.02)
 
 
-def mean_f1(cells: Tensor, weight: Tensor) -> Tensor:
-    return of.mean(2 * of.hits(cells), of.predicted(cells) + cells.sum(-1), weight, math.nan)
+def each_mean(part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], equal: bool) -> Metric:
+    def score(m: Tensor) -> Tensor:
+        weight = torch.ones_like(of.hits(m)) if equal else of.actual(m)
+        return of.mean(part(m), whole(m), weight, math.nan)
+
+    return score
 
 
-METRICS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[float, float]]] = {
-    "f1/macro": (lambda c: mean_f1(c, torch.ones_like(c[..., 0])), (0, 1)),
-    "f1/weighted": (lambda c: mean_f1(c, c.sum(-1)), (0, 1)),
-    "precision/weighted": (lambda c: of.mean(of.hits(c), of.predicted(c), c.sum(-1), math.nan), (0, 1)),
-    "jaccard/macro": (
-        lambda c: of.mean(of.hits(c), of.either(c), torch.ones_like(c[..., 0]), math.nan),
-        (0, 1),
-    ),
+def twice_hits(m: Tensor) -> Tensor:
+    return 2 * of.hits(m)
+
+
+def both(m: Tensor) -> Tensor:
+    return of.actual(m) + of.predicted(m)
+
+
+MARGIN_METRICS: dict[str, tuple[Metric, tuple[float, float]]] = {
+    "f1/macro": (each_mean(twice_hits, both, True), (0, 1)),
+    "f1/weighted": (each_mean(twice_hits, both, False), (0, 1)),
+    "precision/weighted": (each_mean(of.hits, of.predicted, False), (0, 1)),
+    "jaccard/macro": (each_mean(of.hits, of.either, True), (0, 1)),
+    "specificity/macro": (each_mean(of.other_hits, of.others, True), (0, 1)),
     "mcc": (of.mcc, (-1, 1)),
     "kappa": (of.kappa, (-1, 1)),
+}
+
+
+def of_cells(metric: Metric) -> Metric:
+    return lambda cells: metric(of.margins(cells))
+
+
+# A class that never occurs has a specificity.
+METRICS = {
+    name: (of_cells(metric), bounds)
+    for name, (metric, bounds) in MARGIN_METRICS.items()
+    if not name.startswith("specificity")
 }
 matrices = st.lists(st.integers(0, 60), min_size=9, max_size=9)
 
@@ -191,6 +216,30 @@ def test_every_delta_interval_holds_its_value_inside_the_range(name: str, cells:
     value, low, high = delta(metric, counts, counts, (least, most))
     assert value.isnan() or least <= low <= value <= high <= most
     assert value.isnan() or low < high
+
+
+@pytest.mark.parametrize("name", MARGIN_METRICS)
+@given(cells=st.lists(st.integers(0, 60), min_size=16, max_size=16), weight=st.floats(0.2, 5))
+@LAW
+def test_the_interval_of_the_margins_contains_that_of_the_matrix(
+    name: str, cells: list[int], weight: float
+) -> None:
+    metric, bounds = MARGIN_METRICS[name]
+    counts = f64(*cells).reshape(4, 4) * weight
+    squares = counts * weight
+    value, low, high = delta_of_margins(metric, of.margins(counts), of.margins(squares), bounds)
+    expected, inner_low, inner_high = delta(of_cells(metric), counts, squares, bounds)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14, equal_nan=True)
+    assert value.isnan() or (low <= inner_low + 1e-12 and inner_high <= high + 1e-12)
+
+
+def test_where_errors_are_no_class_pair_s_own_the_margins_lose_little() -> None:
+    """Fifty classes, errors spread evenly: at most a third wider than with the matrix."""
+    counts = torch.full((50, 50), 2.0).double() + 300 * torch.eye(50)
+    for name, (metric, bounds) in MARGIN_METRICS.items():
+        _, low, high = delta_of_margins(metric, of.margins(counts), of.margins(counts), bounds)
+        _, inner_low, inner_high = delta(of_cells(metric), counts, counts, bounds)
+        assert high - low < 1.34 * (inner_high - inner_low), name
 
 
 @pytest.mark.parametrize("name", METRICS)

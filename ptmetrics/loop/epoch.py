@@ -7,6 +7,7 @@ from typing import Any, cast
 from ptmetrics.record.events import EpochData
 from ptmetrics.scores.score import Score, Scores
 
+MAX_LISTED_CLASSES = 4096  # scores of each class of more would be megabytes a line
 MAX_RECORDED_CLASSES = 128  # a larger matrix stays out of the record: 128² numbers are about 50 kB a line
 
 
@@ -48,12 +49,13 @@ class EpochScores(Mapping[str, Score]):
         """The data of the journal's `epoch` line."""
         plain = {split: scores.to_dict() for split, scores in self.splits.items()}
         small = {split: d for split, d in plain.items() if len(d["class_names"]) <= MAX_RECORDED_CLASSES}
+        listed = {split: d for split, d in plain.items() if len(d["class_names"]) <= MAX_LISTED_CLASSES}
         record: Any = {
             "epoch": self.epoch,
             "scores": {name: score.to_dict() for name, score in self.items()},
-            "per_class": {split: d["per_class"] for split, d in plain.items()},
+            "per_class": {split: d["per_class"] for split, d in listed.items()},
             "confusion": {split: d["confusion"] for split, d in small.items() if d["confusion"] is not None},
-            "class_names": next((d["class_names"] for d in plain.values()), []),
+            "class_names": next((d["class_names"] for d in listed.values()), []),
             "time": dict(self.time),
             "counts": dict(self.counts),
             "faults": {split: d["faults"] for split, d in plain.items()},

@@ -11,13 +11,15 @@ from ptmetrics.scores import multiclass as m
 from ptmetrics.scores.calibration import calibration_scores
 from ptmetrics.scores.estimate import Estimate, to_host
 from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
-from ptmetrics.scores.score import Scores
+from ptmetrics.scores.score import ConfusedPair, Scores
 from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
+from ptmetrics.statistics.class_counts import ClassCounts
 from ptmetrics.statistics.class_losses import Calibration, ClassLosses, Tempered
 from ptmetrics.statistics.class_rows import ClassInput, ClassPiece, RowStage
 from ptmetrics.statistics.class_scores import ClassPasses
+from ptmetrics.statistics.confused_pairs import ConfusedPairs
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.label_histogram import keys_for
 from ptmetrics.statistics.multiclass import (
@@ -32,7 +34,13 @@ from ptmetrics.statistics.multiclass import (
 )
 from ptmetrics.statistics.one_vs_rest import OneVsRest
 
-MAX_CLASSES = 4096  # the matrix takes 8 · C² bytes: 128 MiB
+MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
+MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+PAIRS = 20
+MANY = (
+    f"More than {MAX_CLASSES} classes: no confusion matrix is kept. Intervals of F1, Jaccard index, MCC, kappa and "
+    "weighted means are as wide as any matrix with these margins could make them; the most confused pairs have bounds."
+)
 
 
 class MulticlassMetrics(TaskMetrics[ClassInput]):
@@ -43,7 +51,8 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
     NaN rows and targets outside the classes are refused, counted and reported in `scores.faults`.
 
     Args:
-        num_classes: C, 2 to 4096.
+        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept, and a sketch of
+            the most confused pairs (`scores.confused`).
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
         topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there is for labels.
         ignore_index: A target value to leave out silently, such as −100.
@@ -88,7 +97,9 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
         self._spec = spec = ClassSpec(num_classes, inputs, ignore_index)
         self._ks = tuple(k for k in topk if k > 1)
         self._ledger, scored = FaultLedger(KINDS[inputs]), inputs != "labels"
-        statistics: list[Statistic[ClassBatch]] = [Confusion(num_classes), self._ledger]
+        self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
+        kept = [Confusion(num_classes)] if self._pairs is None else [ClassCounts(num_classes), self._pairs]
+        statistics: list[Statistic[ClassBatch]] = [*kept, self._ledger]
         statistics += [ClassLosses(inputs), Calibration(inputs)] if losses and scored else []
         statistics += [TopK(self._ks)] if self._ks else []
         keys = keys_for(num_classes) if curves and scored else None
@@ -99,11 +110,8 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
         wanted = losses or temperature or inputs == "probs"
         passes = ClassPasses(num_classes, inputs == "probs", wanted, bool(self._ks)) if scored else None
         config = {
-            "num_classes": num_classes,
-            "inputs": inputs,
-            "ignore_index": ignore_index,
-            "topk": list(topk),
-        }
+            "num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index, "topk": list(topk),
+        }  # fmt: skip
         super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))
 
     def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> ClassInput:
@@ -114,25 +122,33 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally = self._counts.state, self._tally()
-        each = {name: score(tally) for name, score in m.PER_CLASS.items()}
+        some = m.PER_CLASS if self._pairs is None else ("precision", "recall", "support")
+        each = {name: m.PER_CLASS[name](tally) for name in some}
         ranking = {} if self._curves is None else each_ranking(state, self._curves.histogram)
         named = self._named(tally) | {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
         each |= ranking
-        extra = {name: state[name] for name in ("fault_count", "fault_first_step")} | {"matrix": tally.matrix}
+        extra = {name: state[name] for name in ("fault_count", "fault_first_step")}
+        extra |= {"matrix": tally.matrix, "n": tally.n}
+        extra |= {} if self._pairs is None else {"pairs": torch.stack(self._pairs.heaviest(state, PAIRS))}
         values, extra = to_host({**named, **{f"class:{k}": e for k, e in each.items()}}, extra)
-        matrix = extra["matrix"]
         return Scores(
             {name: values[name][0] for name in named},
             task=self.task,
-            n=int(matrix.sum()),
+            n=int(extra["n"]),
             per_class={k: values[f"class:{k}"] for k in each},
-            confusion=matrix,
+            confusion=extra["matrix"] if self._pairs is None else None,
             class_names=self.class_names,
             faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
+            notes=[] if self._pairs is None else [MANY],
+            confused=[] if self._pairs is None else confused(extra["pairs"], self._spec.num_classes),
         )
 
     def _tally(self) -> Tally:
         state, size = self._counts.state, self._spec.num_classes
+        if self._pairs is not None:
+            count = state["class_counts"]
+            weight, square = (state.get(name, count.double()) for name in ("class_weight", "class_square"))
+            return Tally(count[:, :-1], weight[:, :-1], square[:, :-1], self.absent)
         count = state["confusion"][:-1].reshape(size, size)
         if not self._counts.weighted:
             return Tally.of_matrix(count, count.double(), count.double(), self.absent)
@@ -153,13 +169,22 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
         return named | (calibration_scores(state) if "losses" in state else {})
 
 
+def confused(pairs: Tensor, num_classes: int) -> list[ConfusedPair]:
+    """Codes, lower and upper bounds, int64 of shape (3, K) on the CPU, as pairs of classes; those that are sure."""
+    return [
+        ConfusedPair(code // num_classes, code % num_classes, low, high)
+        for code, low, high in pairs.t().tolist()
+        if low > 0
+    ]
+
+
 def _whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _check(num_classes: int, inputs: str, topk: Sequence[int]) -> None:
-    if not _whole(num_classes, 2, MAX_CLASSES):
-        raise ConfigError("num_classes", f"a whole number from 2 to {MAX_CLASSES}", repr(num_classes),
+    if not _whole(num_classes, 2, MOST_CLASSES):
+        raise ConfigError("num_classes", f"a whole number from 2 to {MOST_CLASSES}", repr(num_classes),
                           "Pass the number of outputs of the model's last layer.")  # fmt: skip
     if inputs not in KINDS:
         raise ConfigError("inputs", f"one of {', '.join(KINDS)}", repr(inputs),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -87,6 +87,15 @@ def _rebuild(value: float, fields: dict[str, Any]) -> Score:
     return Score(value, **fields)
 
 
+class ConfusedPair(NamedTuple):
+    """Rows of class `actual` that were taken for `predicted`: their number is from `low` to `high`, certified."""
+
+    actual: int
+    predicted: int
+    low: int
+    high: int
+
+
 class Scores(Mapping[str, Score]):
     """All scores of one evaluation by name, with the counts that they came from.
 
@@ -97,6 +106,7 @@ class Scores(Mapping[str, Score]):
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
         notes: What to know about these scores, in sentences.
+        confused: The most confused pairs of classes where no matrix is kept, most first; else empty.
     """
 
     def __init__(
@@ -111,6 +121,7 @@ class Scores(Mapping[str, Score]):
         faults: FaultReport | None = None,
         notes: Sequence[str] = (),
         curve: "ScoreCurve | None" = None,
+        confused: Sequence[ConfusedPair] = (),
     ) -> None:
         self._scores = dict(scores)
         self.task, self.n = task, n
@@ -120,6 +131,7 @@ class Scores(Mapping[str, Score]):
         self.faults: FaultReport = faults or {}
         self.notes = tuple(notes)
         self._curve = curve
+        self.confused = tuple(confused)
 
     def __getitem__(self, name: str) -> Score:
         try:
@@ -186,6 +198,7 @@ class Scores(Mapping[str, Score]):
             "class_names": list(self.class_names),
             "faults": self.faults,
             "notes": list(self.notes),
+            "confused": [pair._asdict() for pair in self.confused],
         }
 
     def __str__(self) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ptmetrics.scores.score import number
 
 if TYPE_CHECKING:
-    from ptmetrics.scores.score import Scores
+    from ptmetrics.scores.score import ConfusedPair, Scores
+
+MOST_LINES = 4096  # of classes: a longer table is no report
 
 
 def intervals_table(scores: Scores) -> str:
@@ -41,8 +44,16 @@ def scores_text(scores: Scores) -> str:
     from ptmetrics.scores.report import report_text
 
     table = report_text if "support" in scores.per_class else outputs_table
-    parts = [table(scores)] if scores.per_class else []
+    parts = [table(scores)] if scores.per_class and len(scores.class_names) <= MOST_LINES else []
     parts.append(intervals_table(scores))
     parts += [f"{fault['message']}\n" for fault in scores.faults.values()]
     parts += [f"{note}\n" for note in scores.notes]
+    parts += ["most confused:\n" + "".join(map(partial(_pair, scores), scores.confused))] * bool(
+        scores.confused
+    )
     return "\n".join(parts)
+
+
+def _pair(scores: Scores, pair: ConfusedPair) -> str:
+    actual, predicted = scores.class_names[pair.actual], scores.class_names[pair.predicted]
+    return f"  {actual} taken for {predicted}: {pair.low} to {pair.high} times\n"

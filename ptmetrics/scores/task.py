@@ -12,6 +12,7 @@ from ptmetrics.scores.score import Scores
 from ptmetrics.statistics.accumulator import Accumulator, Stage, Statistic
 
 B = TypeVar("B")
+NO_FLOAT64 = ("mps",)  # types of devices
 Self = TypeVar("Self", bound="TaskMetrics[Any]")
 
 
@@ -34,6 +35,7 @@ class TaskMetrics(Generic[B]):
         device: torch.device | str,
         stage: Stage[B] | None = None,
     ) -> None:
+        device = _with_float64(device)
         config = {"task": self.task, **config}
         self._counts: Accumulator[B] = Accumulator(statistics, config, device, stage)
 
@@ -48,6 +50,8 @@ class TaskMetrics(Generic[B]):
     def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
+        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits.
+
         Args:
             preds: Predictions, as the class docstring says.
             target: Truth of the same rows.
@@ -56,6 +60,7 @@ class TaskMetrics(Generic[B]):
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
         """
+        preds, target, sample_weight = map(_countable, (preds, target, sample_weight))
         if not self._counts.updates and isinstance(preds, Tensor) and preds.device != self.device:
             self.to(preds.device)
         batch = self._read(preds, target, sample_weight)
@@ -115,8 +120,8 @@ class TaskMetrics(Generic[B]):
         self._counts.reset()
 
     def to(self: Self, device: torch.device | str) -> Self:
-        """Move the counts to a device; their 64-bit types stay."""
-        self._counts.to(device)
+        """Move the counts to a device; their 64-bit types stay. In place of one without them, to the CPU."""
+        self._counts.to(_with_float64(device))
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -130,6 +135,18 @@ class TaskMetrics(Generic[B]):
             StateError: If it is foreign, of another configuration or impossible; the current one is kept.
         """
         self._counts.load_state_dict(state)
+
+
+def _with_float64(device: torch.device | str) -> torch.device:
+    device = torch.device(device)
+    return torch.device("cpu") if device.type in NO_FLOAT64 else device
+
+
+def _countable(value: Any) -> Any:
+    """A tensor where it can be counted; anything else as it is, for the checks to refuse."""
+    if isinstance(value, Tensor) and value.device.type in NO_FLOAT64:
+        return value.detach().cpu()
+    return value
 
 
 def _not_a_list_of_metrics(value: object) -> StateError:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from oracles import Batch
 from registry import CASES, LAW, MetricCase, Metrics
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten
 
 import ptmetrics.scores
@@ -378,3 +379,14 @@ def test_every_score_lies_inside_its_interval_and_states_its_n(case: MetricCase,
                 assert 0 <= s.n <= got.n, name
             else:
                 assert s.reason, name
+
+
+@every_case
+def test_where_there_is_no_float64_the_counts_stay_on_the_cpu(case: MetricCase) -> None:
+    shapes = [(t.shape, t.dtype) for t in vars(case.batch(9, 1, True)).values()]
+    with FakeTensorMode():
+        metrics = case.make(device="mps")
+        metrics.update(*(torch.zeros(shape, dtype=dtype, device="mps") for shape, dtype in shapes))
+        assert metrics.to("mps").device.type == "cpu"
+        assert all(cell.device.type == "cpu" for cell in metrics._counts.state.values())
+        assert metrics.updates == 1

@@ -64,11 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--target", help="level to reach, such as 'val/accuracy>=0.9'")
     check = add("check", _check, "verdict as an exit status: 0 ready, 1 not ready, 2 cannot tell")
     check.add_argument("runs", metavar="RUN", nargs="+")
-    _judging(check)
+    _judging(check, "text", "github")
     return parser
 
 
-def _judging(parser: argparse.ArgumentParser) -> None:
+def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
+    if formats:
+        parser.add_argument(
+            "--format", choices=formats, default=formats[0], help="github: annotations of GitHub Actions"
+        )
     parser.add_argument(
         "--profile", default="balanced", help="balanced, recall-first, precision-first or a TOML file"
     )
@@ -125,6 +129,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from ptmetrics.show.annotations import annotations
     from ptmetrics.show.opinion import verdict_text
     from ptmetrics.show.paint import paint_for
 
@@ -138,6 +143,8 @@ def _check(arguments: argparse.Namespace) -> int:
         _print_json(
             {"status": worst, "exit": EXIT[worst], "verdict": verdicts[0]["verdict"], "runs": verdicts}
         )
+    elif arguments.format == "github":
+        print("\n".join(line for run, verdict in judged for line in annotations(str(run.path), verdict)))
     else:
         print("\n\n".join(f"{run.path}\n{verdict_text(verdict, paint_for())}" for run, verdict in judged))
     return EXIT[worst]

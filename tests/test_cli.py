@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ptmetrics.cli import main
+from ptmetrics.show.annotations import annotations
+from ptmetrics.verdict.finding import Finding, Verdict
 from tests.runs import write_run
 
 LIGHT = [["--help"], ["report", "RUN"], ["compare", "RUN", "RUN"], ["check", "RUN"]]
@@ -111,3 +113,22 @@ def test_report_shows_scores_matrix_and_verdict(run: Path, capsys: pytest.Captur
 def test_an_unknown_profile_names_the_known_ones(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(run), "--profile", "strict"]) == 2
     assert "recall-first" in capsys.readouterr().err
+
+
+def test_check_in_githubs_format_is_one_annotation_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = write_run(tmp_path / "bad", [0.5, 0.55, 0.6, 0.6])
+    assert main(["check", str(bad), "--format", "github"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(("::error title=", "::warning title=", "::notice title=")) for line in lines)
+    assert any(line.startswith("::error title=low-accuracy (") for line in lines)
+    assert lines[-1].endswith("::Verdict: not ready")
+
+
+def test_no_text_of_a_record_starts_a_command_of_its_own() -> None:
+    finding = Finding("weak-class", "warning", "class 'a\n::error::b', 100 %", {}, "Look.")
+    verdict = Verdict("ready", (finding,), (), "balanced")
+    first, last = annotations("runs/a:b,c", verdict)
+    assert first == ("::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a%0A::error::b', 100 %25 Look.")
+    assert last == "::notice title=ptmetrics (runs/a%3Ab%2Cc)::Verdict: ready"

@@ -63,6 +63,9 @@ class ClassRows:
         ints = torch.zeros(len(INTS), rows, dtype=torch.int64, device=device)
         return cls(ints, torch.zeros(len(FLOATS), rows, dtype=batch.dtype, device=device), weight)
 
+    def __reduce__(self) -> tuple[type["ClassRows"], tuple[Tensor, Tensor, Tensor | None]]:
+        return ClassRows, (self.ints, self.floats, self.weight)  # pickled views would no longer be views
+
     def __len__(self) -> int:
         return self.ints.shape[1]
 

@@ -8,6 +8,7 @@ operation is a launch. Hence `_highest`, and the buffers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,9 @@ class ClassPasses:
     _classes: dict[tuple[torch.device, torch.dtype], Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": {}, "_classes": {}}  # a copy makes buffers of its own
 
     def piece(self, device: torch.device) -> int:
         """How many rows to read at a time."""

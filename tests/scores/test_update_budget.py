@@ -1,6 +1,7 @@
 """What an update may cost: no look at a value, few operations, no tensor larger than its input and its state."""
 
 import itertools
+import pickle
 from typing import Any
 
 import pytest
@@ -175,3 +176,18 @@ def test_compute_looks_at_no_value_before_everything_is_packed_for_one_copy(case
         name for name in seen.names[:packed] if name.startswith(("_local_scalar", "nonzero", "is_nonzero"))
     ]
     assert not early, early
+
+
+def test_a_pickled_metric_carries_no_buffers_and_counts_on_in_rows_of_its_own() -> None:
+    metrics, g = MulticlassMetrics(100, topk=(1, 5)), torch.Generator().manual_seed(0)
+    scores, target = torch.randn(1024, 100, generator=g), torch.randint(0, 100, (1024,), generator=g)
+    metrics.update(scores, target)
+    stored = pickle.dumps(metrics)
+    assert len(stored) < metrics.state_bytes + 2**19
+    again = pickle.loads(stored)
+    for _ in range(3):
+        again.update(scores, target)
+        metrics.update(scores, target)
+    assert torch.equal(again.compute().confusion, metrics.compute().confusion)
+    assert again.compute()["nll"] == metrics.compute()["nll"]
+    assert metrics.compute().n == CAPACITY, "the rows that wait were full once"

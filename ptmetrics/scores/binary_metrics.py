@@ -93,6 +93,7 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
     ) -> None:
         _check_counting(inputs, threshold, curves, capacity)
         _check_options(ignore_index, beta, class_names, absent)
+        _check_temperature(temperature, inputs, losses, curves)
         self.class_names = tuple(map(str, ("0", "1") if class_names is None else class_names))
         self.absent, self.beta, self.temperature = float(absent), beta, temperature
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index)
@@ -211,6 +212,13 @@ def _check_counting(inputs: str, threshold: float, curves: str | None, capacity:
     if not whole(capacity, 1, 2**40):
         raise ConfigError("capacity", "a whole number of 1 or more", repr(capacity),
                           "Pass the number of validation samples.")  # fmt: skip
+
+
+def _check_temperature(temperature: bool, inputs: str, losses: bool, curves: str | None) -> None:
+    if temperature and (inputs == "labels" or not losses or curves is None):
+        raise ConfigError("temperature", "False, or scores with losses and curves",
+                          f'True beside inputs="{inputs}", losses={losses}, curves={curves!r}',
+                          "It is read off the curves: leave losses and curves as they are.")  # fmt: skip
 
 
 def _check_options(

@@ -91,7 +91,7 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
     ) -> None:
         _check(num_classes, inputs, topk)
         _check_options(num_classes, ignore_index, class_names, absent)
-        _check_extras(num_classes, inputs, beta, curves, temperature)
+        _check_extras(num_classes, inputs, beta, curves=curves, temperature=temperature, losses=losses)
         self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
         self.absent, self.beta = float(absent), beta
         self._spec = spec = ClassSpec(num_classes, inputs, ignore_index)
@@ -196,7 +196,9 @@ def _check(num_classes: int, inputs: str, topk: Sequence[int]) -> None:
                           "Labels have no ranks: pass scores to the metric, or leave topk out.")  # fmt: skip
 
 
-def _check_extras(num_classes: int, inputs: str, beta: float | None, curves: bool, temperature: bool) -> None:
+def _check_extras(
+    num_classes: int, inputs: str, beta: float | None, *, curves: bool, temperature: bool, losses: bool
+) -> None:
     if beta is not None and not (isinstance(beta, int | float) and 0 < beta < math.inf):
         raise ConfigError("beta", "a number above 0, or None", repr(beta),
                           "Pass beta=2 to count recall twice as much as precision.")  # fmt: skip
@@ -204,9 +206,10 @@ def _check_extras(num_classes: int, inputs: str, beta: float | None, curves: boo
         raise ConfigError("curves", "False for labels, and above 1,024 classes",
                           f"True for {num_classes} classes of {inputs}",
                           "Leave it out, or look at fewer classes.")  # fmt: skip
-    if temperature and inputs != "logits":
-        raise ConfigError("temperature", 'False, or inputs="logits"', f'True beside inputs="{inputs}"',
-                          "A temperature divides logits: pass those.")  # fmt: skip
+    if temperature and not (losses and inputs == "logits"):
+        raise ConfigError("temperature", 'False, or inputs="logits" and losses=True',
+                          f'True beside inputs="{inputs}" and losses={losses}',
+                          "A temperature divides logits: pass those, with losses.")  # fmt: skip
 
 
 def _check_options(

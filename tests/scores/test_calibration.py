@@ -11,7 +11,7 @@ from oracles import same
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics
 from ptmetrics.errors import ConfigError
 
 NAMES = ("nll", "brier", "ece", "rms_calibration_error", "over_confidence")
@@ -154,6 +154,15 @@ def test_without_losses_nothing_of_it_is_counted() -> None:
 
 
 REFUSED: list[tuple[Callable[[], object], str]] = [
+    (
+        lambda: MulticlassMetrics(3, losses=False, temperature=True),
+        r"temperature: .*, got True .*losses=False.*pass",
+    ),
+    (
+        lambda: BinaryMetrics(losses=False, temperature=True),
+        r"temperature: .*, got True .*losses=False.*leave",
+    ),
+    (lambda: BinaryMetrics(curves=None, temperature=True), r"temperature: .*, got True .*curves=None.*leave"),
     (
         lambda: MulticlassMetrics(3, inputs="probs", temperature=True),
         r"temperature: expected .*, got True.*pass",

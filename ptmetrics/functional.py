@@ -188,12 +188,12 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *SINGLES])
 
 
-def _counted(metrics: TaskMetrics[Any], preds: Tensor, target: Tensor, weight: Tensor | None) -> Scores:
+def _counted(metrics: TaskMetrics, preds: Tensor, target: Tensor, weight: Tensor | None) -> Scores:
     metrics.update(preds, target, weight)
     return metrics.compute()
 
 
-_TASKS: Mapping[str, tuple[Callable[..., Scores], type[TaskMetrics[Any]]]] = {
+_TASKS: Mapping[str, tuple[Callable[..., Scores], type[TaskMetrics]]] = {
     "multiclass": (multiclass, MulticlassMetrics),
     "binary": (binary, BinaryMetrics),
     "multilabel": (multilabel, MultilabelMetrics),

@@ -18,7 +18,7 @@ from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, Regre
 from ptmetrics.scores.task import TaskMetrics
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
-Metrics = TaskMetrics[Any]
+Metrics = TaskMetrics
 
 
 @dataclass(frozen=True)

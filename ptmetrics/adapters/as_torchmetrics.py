@@ -29,7 +29,7 @@ class AsTorchmetrics(Metric):
     full_state_update = False
 
     def __init__(
-        self, metrics: TaskMetrics[Any], score: str | None, *, weighted: bool = False, **options: Any
+        self, metrics: TaskMetrics, score: str | None, *, weighted: bool = False, **options: Any
     ) -> None:
         super().__init__(**options)
         self._metrics, self._score, self._weighted = metrics.fresh(), score, weighted
@@ -69,7 +69,7 @@ class AsTorchmetrics(Metric):
             return torch.tensor(scores[self._score].value, dtype=torch.float64, device=device)
         return {name: torch.tensor(s.value, dtype=torch.float64, device=device) for name, s in scores.items()}
 
-    def _lent(self) -> TaskMetrics[Any]:
+    def _lent(self) -> TaskMetrics:
         """Our metrics around torchmetrics' tensors."""
         state = {cell: getattr(self, name) for cell, name in self._names.items()}
         # torchmetrics has counted this batch already.

@@ -31,7 +31,7 @@ def from_torchmetrics(metric: Any) -> "TorchmetricsMetrics":
     return TorchmetricsMetrics(metric)
 
 
-def to_torchmetrics(metrics: TaskMetrics[Any], score: str | None = None, *, weighted: bool = False) -> Any:
+def to_torchmetrics(metrics: TaskMetrics, score: str | None = None, *, weighted: bool = False) -> Any:
     """Metrics of ours as a `torchmetrics.Metric`, for a `MetricCollection`, `self.log` of Lightning and its sync.
 
     Args:
@@ -57,7 +57,7 @@ def to_torchmetrics(metrics: TaskMetrics[Any], score: str | None = None, *, weig
     return AsTorchmetrics(metrics, score, weighted=weighted)
 
 
-class TorchmetricsMetrics(TaskMetrics[Any]):
+class TorchmetricsMetrics(TaskMetrics):
     """A metric or collection of torchmetrics that updates, computes, merges and stores as ours do.
 
     `compute()` gives one score an entry, named as in the collection, else as its class. A vector gives one score a

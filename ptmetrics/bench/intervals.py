@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +46,7 @@ class Scenario:
     task: str
     name: str
     n: int
-    make: Callable[[], TaskMetrics[Any]]
+    make: Callable[[], TaskMetrics]
     draw: Callable[[int, torch.Generator], Sample]
 
 

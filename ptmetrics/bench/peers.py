@@ -38,7 +38,7 @@ def _module(name: str) -> Any:
         return None
 
 
-def ours(name: str, metrics: TaskMetrics[Any]) -> Side:
+def ours(name: str, metrics: TaskMetrics) -> Side:
     """A metric of ptmetrics as a side."""
 
     def scores() -> dict[str, Any]:

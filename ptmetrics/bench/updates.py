@@ -77,7 +77,7 @@ def others(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[Row]:
     labels = torch.rand(rows, 20, generator=g), torch.randint(2, (rows, 20), generator=g)
     target = torch.randn(rows, generator=g) + 10
     numbers = target + torch.randn(rows, generator=g) / 2, target
-    tasks: Sequence[tuple[Task, int, Batch, dict[str, TaskMetrics[Any]]]] = [
+    tasks: Sequence[tuple[Task, int, Batch, dict[str, TaskMetrics]]] = [
         ("binary", 2, binary, {"ptmetrics, counts only": BinaryMetrics(inputs="probs", curves=None, losses=False),
                                "ptmetrics, with AUROC, AP, NLL": BinaryMetrics(inputs="probs")}),
         ("multilabel", 20, labels, {"ptmetrics, counts only": MultilabelMetrics(20, inputs="probs", curves=False),

@@ -167,7 +167,7 @@ class EarlyStopping(Callback):
         self._waited, self._weights = int(state["waited"]), state["weights"]
 
 
-def _expect_score(metrics: TaskMetrics[Any], name: str) -> None:
+def _expect_score(metrics: TaskMetrics, name: str) -> None:
     scores = ["loss", *metrics.fresh().compute()]
     split, _, score = name.partition("/")
     if not split or score not in scores:

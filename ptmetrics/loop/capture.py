@@ -31,7 +31,7 @@ class Capture:
 
     def __init__(
         self,
-        metrics: TaskMetrics[Any],
+        metrics: TaskMetrics,
         clock: PhaseClock,
         faults: FaultLog,
         counted: Callable[[str, int], None],

@@ -32,12 +32,12 @@ def targets_of(loss: Tensor, target: Tensor, ignore_index: int | None) -> Tensor
     """How many targets each value of a loss stands for, float64; an ignored one counts for nothing.
 
     Returns:
-        Shape () for a loss of shape (); else shape (values,), ones where the loss is not of the target's shape.
+        Shape (1,) for a loss of shape (); else shape (values,), ones where the loss is not of the target's shape.
     """
     if loss.ndim and loss.shape != target.shape:
         return torch.ones(loss.numel(), dtype=torch.float64, device=loss.device)
     if ignore_index is None:
-        shape, fill = ((loss.numel(),), 1) if loss.ndim else ((), target.numel())
+        shape, fill = ((loss.numel(),), 1) if loss.ndim else ((1,), target.numel())
         return torch.full(shape, fill, dtype=torch.float64, device=loss.device)
     kept = (target != ignore_index).double()
-    return kept.reshape(-1) if loss.ndim else kept.sum()
+    return kept.reshape(-1) if loss.ndim else kept.sum().reshape(1)

@@ -61,7 +61,7 @@ class Diary:
         if self._journal is not None:
             self._journal.append(kind, data)
 
-    def begin(self, metrics: TaskMetrics[Any], config: Mapping[str, Any]) -> None:
+    def begin(self, metrics: TaskMetrics, config: Mapping[str, Any]) -> None:
         """Write the header; from here on there will be a last line."""
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         header = {

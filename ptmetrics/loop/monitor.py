@@ -54,7 +54,7 @@ class Monitor:
 
     def __init__(
         self,
-        metrics: TaskMetrics[Any],
+        metrics: TaskMetrics,
         run: str | Path | None = None,
         callbacks: Sequence[Callback] = (),
         *,

@@ -13,7 +13,7 @@ from ptmetrics.scores.score import FaultReport, Score, Scores
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Accumulator
 from ptmetrics.statistics.faults import FaultLedger
-from ptmetrics.statistics.loss import NON_FINITE_LOSS, LossBatch, LossMoments, read_loss
+from ptmetrics.statistics.loss import NON_FINITE_LOSS, Losses, LossMoments, given_loss
 
 
 class SplitCounts:
@@ -24,11 +24,15 @@ class SplitCounts:
         ignore_index: Target value that weighs nothing in the mean loss.
     """
 
-    def __init__(self, metrics: TaskMetrics[Any], ignore_index: int | None = None) -> None:
+    def __init__(self, metrics: TaskMetrics, ignore_index: int | None = None) -> None:
         self.metrics = metrics.fresh()
         self._ignore_index = ignore_index
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
-        self._loss: Accumulator[LossBatch] = Accumulator([LossMoments(), self._ledger], {"task": "loss"})
+        self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
+        self._rows = (
+            (0, 0),
+            torch.zeros(1, dtype=torch.float64),
+        )  # values and targets of a loss, and what each weighs
         self.samples = self.batches = self.steps = 0
 
     def add(self, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
@@ -46,10 +50,19 @@ class SplitCounts:
             loss = torch.full((), loss, dtype=torch.float64, device=target.device)
         if loss.device != self._loss.device:
             self._loss.to(loss.device)
-        rows = targets_of(loss, target, self._ignore_index)
+        rows = self._targets_of(loss, target)
         loss = loss.double() / rows.clamp(min=1) if summed else loss
-        loss = loss.reshape(-1) if loss.shape == target.shape else loss
-        self._loss.add_(read_loss(loss, rows, self._loss.updates))
+        self._loss.add_(given_loss(loss.reshape(-1) if loss.shape == target.shape else loss, rows))
+
+    def _targets_of(self, loss: Tensor, target: Tensor) -> Tensor:
+        """How many targets each value of a loss stands for; where none is ignored, the tensor of the last batch."""
+        if self._ignore_index is not None:
+            return targets_of(loss, target, self._ignore_index)
+        key, rows = self._rows
+        if key != (loss.numel(), target.numel()) or rows.device != loss.device:
+            rows = targets_of(loss, target, None)
+            self._rows = (loss.numel(), target.numel()), rows
+        return rows
 
     def close(self) -> tuple[Scores, Score | None]:
         """Scores of the split and its mean loss, None if no loss was seen; the counts start again."""

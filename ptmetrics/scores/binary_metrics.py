@@ -19,23 +19,24 @@ from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.binary import (
     KINDS,
-    BinaryBatch,
     BinaryLosses,
     BinaryRows,
     BinarySpec,
     InPieces,
     Inputs,
     check_batch,
+    flat,
 )
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
 from ptmetrics.statistics.stored import StoredScores
+from ptmetrics.statistics.waiting import Given
 
 Curves = Literal["fp16", "fine", "exact"]
 KEYS: Mapping[Curves, FloatKeys] = {"fp16": FloatKeys(), "fine": FINE, "exact": FloatKeys()}
 
 
-class BinaryMetrics(TaskMetrics[BinaryBatch]):
+class BinaryMetrics(TaskMetrics):
     """Everything about yes-or-no predictions from one pass: counts, curves, losses, with an interval on each.
 
     `update(preds, target)` takes one score a target, of the target's shape or with a dimension 1 of length 1, or two
@@ -108,16 +109,18 @@ class BinaryMetrics(TaskMetrics[BinaryBatch]):
         histograms: list[ScoreHistogram[Any]] = [h for h in (self._curve, decisions) if h is not None]
         self._decided, self._faults = histograms[-1], SpareFaults(histograms[0], KINDS[inputs])
         rows: list[Statistic[BinaryRows]] = [*histograms, *([self._store] if self._store else [])]
-        rows += [BinaryLosses()] if losses and scored else []
+        rows += [*([BinaryLosses()] if losses and scored else []), self._faults]
         config = {
             "num_classes": 2, "inputs": inputs, "threshold": threshold,
             "ignore_index": ignore_index, "losses": losses, "curves": curves,
         }  # fmt: skip
-        super().__init__([InPieces(tuple(rows)), self._faults], config, device)
+        super().__init__([InPieces(self._spec, tuple(rows))], config, device)
 
-    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> BinaryBatch:
-        home = self._counts.state["fault_first_step"]
-        return check_batch(self._spec, home, preds, target, weight=weight, step=self._counts.updates)
+    def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        check_batch(self._spec, self._counts.home, preds, target, weight)
+
+    def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+        return flat(self._spec, preds, target, weight)
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -17,7 +17,7 @@ from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.class_counts import ClassCounts
 from ptmetrics.statistics.class_losses import Calibration, ClassLosses, Tempered
-from ptmetrics.statistics.class_rows import ClassInput, ClassPiece, RowStage
+from ptmetrics.statistics.class_rows import ClassPiece, RowStage
 from ptmetrics.statistics.class_scores import ClassPasses
 from ptmetrics.statistics.confused_pairs import ConfusedPairs
 from ptmetrics.statistics.faults import FaultLedger
@@ -31,8 +31,10 @@ from ptmetrics.statistics.multiclass import (
     Judged,
     TopK,
     check_batch,
+    flat,
 )
 from ptmetrics.statistics.one_vs_rest import OneVsRest
+from ptmetrics.statistics.waiting import Given
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
 MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
@@ -43,7 +45,7 @@ MANY = (
 )
 
 
-class MulticlassMetrics(TaskMetrics[ClassInput]):
+class MulticlassMetrics(TaskMetrics):
     """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
     `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N, …) with
@@ -114,9 +116,11 @@ class MulticlassMetrics(TaskMetrics[ClassInput]):
         }  # fmt: skip
         super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))
 
-    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> ClassInput:
-        step = self._counts.updates
-        return check_batch(self._spec, self._counts.home, preds, target, weight=weight, step=step)
+    def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        check_batch(self._spec, self._counts.home, preds, target, weight)
+
+    def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+        return flat(self._spec, preds, target, weight)
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -20,13 +20,16 @@ from ptmetrics.statistics.multilabel import (
     Inputs,
     LabelBatch,
     LabelCounts,
+    Labelled,
     LabelRows,
     LabelSpec,
-    read_labels,
+    check_batch,
+    flat,
 )
+from ptmetrics.statistics.waiting import Given
 
 
-class MultilabelMetrics(TaskMetrics[LabelBatch]):
+class MultilabelMetrics(TaskMetrics):
     """Precision, recall, F1, Jaccard, exact match and Hamming loss from one pass, with an interval on each.
 
     `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with `inputs="labels"`, and
@@ -84,11 +87,14 @@ class MultilabelMetrics(TaskMetrics[LabelBatch]):
         keys = keys_for(num_labels) if curves and inputs != "labels" else None
         self._ranking = None if keys is None else LabelHistogram(num_labels, keys, inputs == "probs")
         statistics: list[Statistic[LabelBatch]] = [LabelCounts(num_labels), LabelRows(), self._ledger]
-        super().__init__([*statistics, *([self._ranking] if self._ranking else [])], config, device)
+        statistics += [self._ranking] if self._ranking else []
+        super().__init__([Labelled(self._spec, tuple(statistics))], config, device)
 
-    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> LabelBatch:
-        home = self._counts.state["labels"]
-        return read_labels(self._spec, home, preds, target, weight=weight, step=self._counts.updates)
+    def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        check_batch(self._spec, self._counts.home, preds, target, weight)
+
+    def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+        return flat(self._spec, preds, target, weight)
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -13,7 +13,8 @@ from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.magnitude import MagnitudeHistogram
-from ptmetrics.statistics.regression import KINDS, PointBatch, Residuals, read_points
+from ptmetrics.statistics.regression import KINDS, PointBatch, Points, Residuals, check_batch, flat
+from ptmetrics.statistics.waiting import Given
 
 SCORES = {
     "mse": r.mse,
@@ -27,7 +28,7 @@ SCORES = {
 }
 
 
-class RegressionMetrics(TaskMetrics[PointBatch]):
+class RegressionMetrics(TaskMetrics):
     """MSE, RMSE, MAE, R², explained variance, Pearson, bias, largest error and quantiles of |error| in one pass.
 
     `update(preds, target)` takes floating point or whole numbers of shape (N, D), or (N,) where D is 1, and
@@ -70,11 +71,14 @@ class RegressionMetrics(TaskMetrics[PointBatch]):
             MagnitudeHistogram(num_outputs),
             self._ledger,
         ]
-        super().__init__(statistics, {"num_outputs": num_outputs}, device)
+        self._outputs = num_outputs
+        super().__init__([Points(tuple(statistics))], {"num_outputs": num_outputs}, device)
 
-    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> PointBatch:
-        home, outputs = self._counts.state["largest"], self._counts.config["num_outputs"]
-        return read_points(outputs, home, preds, target, weight=weight, step=self._counts.updates)
+    def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        check_batch(self._outputs, self._counts.home, preds, target, weight)
+
+    def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+        return flat(self._outputs, preds, target, weight)
 
     @torch.no_grad()
     def compute(self) -> Scores:

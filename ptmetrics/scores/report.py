@@ -67,7 +67,7 @@ def _counted(preds: Tensor, target: Tensor | None, weight: Tensor | None, option
     if target is None:
         raise ConfigError("target", "the truth beside predictions", "None",
                           "Pass classification_report(preds, target, num_classes=…), or the Scores alone.")  # fmt: skip
-    metrics: type[TaskMetrics[Any]] = BinaryMetrics
+    metrics: type[TaskMetrics] = BinaryMetrics
     if "num_classes" in options or "num_labels" in options:
         metrics = MulticlassMetrics if "num_classes" in options else MultilabelMetrics
     counts = metrics(**options)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from torch import Tensor
 from ptmetrics.errors import StateError
 from ptmetrics.scores.score import Scores
 from ptmetrics.statistics.accumulator import Accumulator, Stage, Statistic
+from ptmetrics.statistics.waiting import Given
 
-B = TypeVar("B")
 NO_FLOAT64 = ("mps",)  # types of devices
-Self = TypeVar("Self", bound="TaskMetrics[Any]")
+Self = TypeVar("Self", bound="TaskMetrics")
 
 
-class TaskMetrics(Generic[B]):
+class TaskMetrics:
     """Update, compute, merge, reset and store; a task says how a batch is read and what is computed.
 
     Args:
@@ -33,13 +33,19 @@ class TaskMetrics(Generic[B]):
         statistics: Sequence[Statistic[Any]],
         config: Mapping[str, Any],
         device: torch.device | str,
-        stage: Stage[B] | None = None,
+        stage: Stage | None = None,
     ) -> None:
         device = _with_float64(device)
         config = {"task": self.task, **config}
-        self._counts: Accumulator[B] = Accumulator(statistics, config, device, stage)
+        self._counts = Accumulator(statistics, config, device, stage)
+        self._checked: tuple[Any, ...] | None = None  # form of the last batch that passed the checks
 
-    def _read(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> B:
+    def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        """Refuse what shapes, types and devices tell."""
+        raise NotImplementedError
+
+    def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+        """A checked batch, one row a sample."""
         raise NotImplementedError
 
     def compute(self) -> Scores:
@@ -60,13 +66,16 @@ class TaskMetrics(Generic[B]):
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
         """
-        preds, target, sample_weight = map(_countable, (preds, target, sample_weight))
-        if not self._counts.updates and isinstance(preds, Tensor) and preds.device != self.device:
-            self.to(preds.device)
-        batch = self._read(preds, target, sample_weight)
+        form = (self._counts.device, *map(_form, (preds, target, sample_weight)))
+        if form != self._checked:
+            preds, target, sample_weight = map(_countable, (preds, target, sample_weight))
+            if not self._counts.updates and isinstance(preds, Tensor) and preds.device != self.device:
+                self.to(preds.device)
+            self._check(preds, target, sample_weight)
+            self._checked = form if preds.device == self.device == form[0] else None
         if sample_weight is not None:
             self._counts.weigh()
-        self._counts.add_(batch)
+        self._counts.add_(self._flat(preds, target, sample_weight))
 
     @property
     def device(self) -> torch.device:
@@ -140,6 +149,11 @@ class TaskMetrics(Generic[B]):
 def _with_float64(device: torch.device | str) -> torch.device:
     device = torch.device(device)
     return torch.device("cpu") if device.type in NO_FLOAT64 else device
+
+
+def _form(value: Any) -> Any:
+    """All that the checks of the host look at."""
+    return (value.shape, value.dtype, value.device) if isinstance(value, Tensor) else type(value)
 
 
 def _countable(value: Any) -> Any:

@@ -3,17 +3,17 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from ptmetrics.errors import StateError
 from ptmetrics.statistics.cells import Cell, State, merge_
+from ptmetrics.statistics.state_checks import cells_of, possible, same_digest, updates_of
+from ptmetrics.statistics.waiting import Given, Ring, captured
 
 B = TypeVar("B", contravariant=True)
 STATE_VERSION = 1
-DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
 # State is made outside inference mode, so that it may be changed inside and outside of it alike.
 _outside_inference = torch.inference_mode(False)
 
@@ -30,14 +30,14 @@ class Statistic(Protocol[B]):
         ...
 
 
-class Stage(Protocol[B]):
-    """Where rows wait until it pays to count them; the state is only read with nothing left waiting."""
+class Stage(Protocol):
+    """What makes of batches what is counted, now or later; the state is only read with nothing left waiting."""
 
     def layout(self) -> Mapping[str, Cell]:
         """Cells of what it counts by itself."""
         ...
 
-    def read(self, state: State, batch: B) -> Iterator[Any]:
+    def read(self, state: State, batch: Given) -> Iterator[Any]:
         """Take in a batch; give out what is to be counted now, each before the next is made."""
         ...
 
@@ -45,25 +45,42 @@ class Stage(Protocol[B]):
         """Give out what waits."""
         ...
 
-    def drop(self) -> None:
-        """Forget what waits."""
-        ...
-
-    def fresh(self) -> "Stage[B]":
+    def fresh(self) -> "Stage":
         """The same with nothing in it."""
         ...
 
 
-class Accumulator(Generic[B]):
+class Direct:
+    """Batches are counted as they come."""
+
+    def layout(self) -> Mapping[str, Cell]:
+        """Nothing of its own."""
+        return {}
+
+    def read(self, state: State, batch: Given) -> Iterator[Given]:
+        """The batch itself."""
+        yield batch
+
+    def drain(self) -> Iterator[Given]:
+        """Nothing waits."""
+        yield from ()
+
+    def fresh(self) -> "Direct":
+        """It holds nothing."""
+        return self
+
+
+class Accumulator:
     """Fixed-shape 64-bit device state of several statistics that see the same batches.
 
-    Plain tensors, never module buffers: `model.to(torch.bfloat16)` cannot touch them.
+    Plain tensors, never module buffers: `model.to(torch.bfloat16)` cannot touch them. Small batches wait in a ring
+    until a few thousand rows have come together; whoever reads the state has them counted first.
 
     Args:
         statistics: What to count.
         config: What the counts mean; two states merge only when it is equal.
         device: Where the state lives.
-        stage: What makes of a batch what the statistics count, now or later; None for the batch itself at once.
+        stage: What makes of a batch what the statistics count; None for the batch itself.
     """
 
     def __init__(
@@ -71,24 +88,26 @@ class Accumulator(Generic[B]):
         statistics: Sequence[Statistic[Any]],
         config: Mapping[str, Any],
         device: torch.device | str = "cpu",
-        stage: Stage[B] | None = None,
+        stage: Stage | None = None,
     ) -> None:
         self.statistics = tuple(statistics)
         self.config = dict(config)
         self.device = torch.device(device)
-        self._stage = stage
-        self.layout: dict[str, Cell] = {} if stage is None else dict(stage.layout())
+        self._ring, self._stage = Ring(), stage or Direct()
+        self.layout: dict[str, Cell] = dict(self._stage.layout())
         for statistic in self.statistics:
             self.layout |= statistic.layout()
         self.updates = 0  # on the host: batches added so far
+        self.weighted = False  # whether a sample weight was ever seen
         self._state = self._zeros()
         self._pristine = True  # the state is the identity
+        self._captured = False  # a CUDA graph writes to the state
 
     @property
     def state(self) -> State:
         """The cells, with everything counted that was added."""
-        if self._stage is not None:
-            self._count(self._stage.drain())
+        self._read(self._ring.drain())
+        self._count(self._stage.drain())
         return self._state
 
     @property
@@ -108,11 +127,28 @@ class Accumulator(Generic[B]):
         """Bytes of the state; they depend on the configuration only, never on the number of samples."""
         return sum(t.numel() * t.element_size() for t in self._state.values())
 
-    def add_(self, batch: B) -> None:
-        """Add one batch to every statistic."""
-        self._pristine = False
-        self._count((batch,) if self._stage is None else self._stage.read(self._state, batch))
-        self.updates += 1
+    def add_(self, batch: Given) -> None:
+        """Add one batch, numbered `updates`, to every statistic: at once, or with those that come after it."""
+        batch.step = self.updates
+        self._pristine, self.updates = False, self.updates + 1
+        if captured(batch.preds):
+            self._captured, stage = (
+                True,
+                self._stage.fresh(),
+            )  # what a replay repeats must not depend on what waits now
+            self._count(stage.read(self._state, batch))
+            self._count(stage.drain())
+        elif self._ring.put(batch):
+            if self._ring.full:
+                self._read(self._ring.drain())
+        else:
+            self._read(self._ring.drain())
+            self._ring.meet(batch)
+            self._read(batch)
+
+    def _read(self, batch: Given | None) -> None:
+        if batch is not None:
+            self._count(self._stage.read(self._state, batch))
 
     def _count(self, batches: Iterable[Any]) -> None:
         for batch in batches:
@@ -124,18 +160,13 @@ class Accumulator(Generic[B]):
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
         if self.weighted:
             return
-        state = self.state
+        state, self.weighted = self.state, True
         self._state = {
             name: state[name] if name in state else state[str(cell.weights_of)].to(cell.dtype, copy=True)
             for name, cell in self.layout.items()
         }
 
-    @property
-    def weighted(self) -> bool:
-        """Whether a sample weight was ever seen."""
-        return any(self.layout[name].weights_of is not None for name in self._state)
-
-    def merge_state(self, others: Iterable["Accumulator[B]"]) -> None:
+    def merge_state(self, others: Iterable["Accumulator"]) -> None:
         """Add the states of `others`; none of them changes.
 
         Raises:
@@ -152,25 +183,34 @@ class Accumulator(Generic[B]):
             self.updates += other.updates
 
     def reset(self) -> None:
-        """Back to the identity of merge, in fresh tensors."""
-        self._drop()
-        self._state, self._pristine = self._zeros(), True
-        self.updates = 0
+        """Back to the identity of merge; in the same tensors where a CUDA graph writes to them."""
+        self._ring.clear()
+        self._stage = self._stage.fresh()
+        if self._captured:
+            for name, tensor in self._state.items():
+                tensor.copy_(self.layout[name].identity(self.device))
+        else:
+            self._state, self.weighted = self._zeros(), False
+        self.updates, self._pristine = 0, True
 
-    def fresh(self) -> "Accumulator[B]":
+    def fresh(self) -> "Accumulator":
         """One of the same configuration and device that has counted nothing."""
-        stage = None if self._stage is None else self._stage.fresh()
-        return Accumulator(self.statistics, self.config, self.device, stage)
+        return Accumulator(self.statistics, self.config, self.device, self._stage.fresh())
 
     def lend(self, state: State, updates: int) -> None:
         """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
-        self._drop()
+        self._forget()
         self._state, self.updates, self._pristine = dict(state), updates, False
+        self.weighted = any(self.layout[name].weights_of is not None for name in state)
         self.device = self.home.device
 
-    def _drop(self) -> None:
-        if self._stage is not None:
-            self._stage.drop()
+    def _forget(self) -> None:
+        """What waits."""
+        self._ring.drop()
+        self._stage = self._stage.fresh()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_state": self.state, "_ring": Ring(), "_stage": self._stage.fresh()}
 
     @_outside_inference
     def to(self, device: torch.device | str) -> None:
@@ -180,7 +220,7 @@ class Accumulator(Generic[B]):
             self._state = self._zeros()
         else:
             self._state = {name: t.to(self.device) for name, t in state.items()}
-        self._drop()
+        self._forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
@@ -195,21 +235,15 @@ class Accumulator(Generic[B]):
         Raises:
             StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
         """
-        cells = state.get("cells") if isinstance(state, Mapping) else None
-        if not isinstance(cells, Mapping) or "digest" not in state:
-            raise StateError(
-                "state_dict", "a mapping made by state_dict()", _keys(state), "Load the state of a metric."
-            )
+        cells = cells_of(state)
         self._same_digest("state_dict", state["digest"], state.get("config"))
-        updates = state.get("updates")
-        if type(updates) is not int or updates < 0:
-            raise StateError("state_dict['updates']", "a whole number of 0 or more", repr(updates), DAMAGED)
+        updates = updates_of(state)
         weights = {name for name, cell in self.layout.items() if cell.weights_of is not None}
         weighted = weights & cells.keys() or state.get("weighted")
         names = [name for name in self.layout if name not in weights or weighted]
-        for name in names:
-            _possible(name, self.layout[name], cells.get(name))
-        self._drop()
+        possible(self.layout, names, cells)
+        self._forget()
+        self.weighted = bool(weighted)
         self._state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
         self.updates, self._pristine = updates, False
 
@@ -217,32 +251,9 @@ class Accumulator(Generic[B]):
         return json.dumps(self.config, sort_keys=True)
 
     def _same_digest(self, name: str, digest: object, config: object) -> None:
-        if digest != self.digest:
-            raise StateError(
-                name,
-                f"the configuration {self._config_text()} with digest {self.digest}",
-                f"{config} with digest {digest}",
-                "Build both metrics with the same arguments and the same version of ptmetrics.",
-            )
+        same_digest(name, (self.digest, self._config_text()), (digest, config))
 
     @_outside_inference
     def _zeros(self) -> State:
         always = {name: cell for name, cell in self.layout.items() if cell.weights_of is None}
         return {name: cell.identity(self.device) for name, cell in always.items()}
-
-
-def _keys(state: object) -> str:
-    return f"keys {sorted(map(str, state))}" if isinstance(state, Mapping) else type(state).__name__
-
-
-def _possible(name: str, cell: Cell, value: object) -> None:
-    name, rule = f"state_dict[{name!r}]", f"a tensor {cell.dtype} of shape {cell.shape}"
-    if not isinstance(value, Tensor):
-        raise StateError(name, rule, type(value).__name__, DAMAGED)
-    if value.dtype != cell.dtype or tuple(value.shape) != cell.shape:
-        raise StateError(name, rule, f"{value.dtype} of shape {tuple(value.shape)}", DAMAGED)
-    if bool((value != value).any()):  # noqa: PLR0124 — NaN is what differs from itself
-        raise StateError(name, "sums that are numbers", "nan", DAMAGED)
-    counts = cell.dtype == torch.int64 or cell.weights_of is not None
-    if counts and bool((value < 0).any()):
-        raise StateError(name, "counts of 0 or more", f"{value.min().item()}", DAMAGED)

@@ -1,6 +1,6 @@
 """A batch of yes-or-no predictions, read once: score, decision, faults and losses of each row."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from ptmetrics.statistics.faults import (
     OUTSIDE_UNIT,
     FaultKind,
 )
+from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
 KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
@@ -56,28 +57,6 @@ class BinarySpec:
 
 
 @dataclass
-class BinaryBatch:
-    """A batch that passed the checks of the host; flat views of what the user gave."""
-
-    spec: BinarySpec
-    preds: Tensor  # (rows,) or (rows, 2)
-    target: Tensor  # (rows,)
-    weight: Tensor | None
-    step: int
-
-    def pieces(self) -> Iterator["BinaryRows"]:
-        """The rows as they count: all at once, or in pieces on the CPU."""
-        rows = len(self.target)
-        if rows <= PIECE or self.preds.device.type != "cpu":
-            yield read_rows(self.spec, self.preds, self.target, self.weight)
-            return
-        for start in range(0, rows, PIECE):
-            part = slice(start, start + PIECE)
-            weight = None if self.weight is None else self.weight[part]
-            yield read_rows(self.spec, self.preds[part], self.target[part], weight)
-
-
-@dataclass
 class BinaryRows:
     """Rows as they count; device tensors of shape (rows,)."""
 
@@ -89,6 +68,7 @@ class BinaryRows:
     out: Tensor  # bool: any of the masks
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
+    step: int | Tensor  # of the update, or int64 of each row
 
     def scored(self, name: str) -> Tensor:
         """The decision for the confusion matrix, the score in order of the logits, else what was predicted."""
@@ -97,9 +77,7 @@ class BinaryRows:
         return self.score if name == "curve" else self.raw
 
 
-def check_batch(
-    spec: BinarySpec, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
-) -> BinaryBatch:
+def check_batch(spec: BinarySpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Check on the host what shapes, types and devices tell.
 
     Args:
@@ -108,7 +86,6 @@ def check_batch(
         preds: Scores of the target's shape, or with 1 or 2 columns in dimension 1; labels of the target's shape.
         target: Signed integers 0 and 1.
         weight: Non-negative weights of the target's shape, or None.
-        step: Number of this update, for the fault ledger.
 
     Raises:
         ShapeError, DtypeError, DeviceError: Before anything is counted.
@@ -122,10 +99,15 @@ def check_batch(
         checks.is_tensor("sample_weight", weight)
         checks.row_weights(weight, like)
         checks.together(home, sample_weight=weight)
-        weight = _flat(weight)
-    pairs = spec.inputs != "labels" and preds.ndim > 1 and preds.shape[1] == 2
-    scores = preds.movedim(1, -1).reshape(-1, 2) if preds.ndim > 2 and pairs else preds
-    return BinaryBatch(spec, scores if pairs else _flat(preds), _flat(target), weight, step)
+
+
+def flat(spec: BinarySpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+    """A checked batch, one row a target: preds of shape (rows,), or (rows, 2) for scores of both classes."""
+    if spec.inputs == "labels" or preds.ndim == 1 or preds.shape[1] != 2:
+        preds = checks.flat(preds)
+    elif preds.ndim > 2:
+        preds = preds.movedim(1, -1).reshape(-1, 2)
+    return Given(preds, checks.flat(target), None if weight is None else checks.flat(weight))
 
 
 def _shape_of_target(spec: BinarySpec, preds: Tensor, target: Tensor) -> tuple[int, ...]:
@@ -147,19 +129,15 @@ def _shape_of_target(spec: BinarySpec, preds: Tensor, target: Tensor) -> tuple[i
     return without if columns == 2 or (columns == 1 and tuple(target.shape) != shape) else shape
 
 
-def _flat(values: Tensor) -> Tensor:
-    return values if values.ndim == 1 else values.reshape(-1)
-
-
-def read_rows(spec: BinarySpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> BinaryRows:
+def read_rows(spec: BinarySpec, given: Given) -> BinaryRows:
     """Read what values tell, on the device; no host sync."""
-    score, raw, reasons = _READ[spec.inputs](preds)
+    weight, (score, raw, reasons) = given.weight, _READ[spec.inputs](given.preds)
     masks = [reasons[0][1]]  # those that make up `out`; the reasons behind them only tell more
     if weight is not None:
         weight = weight.double()
         masks.append(~((weight >= 0) & (weight < float("inf"))))
         reasons.insert(0, (1, masks[-1]))
-    target = target.long()
+    target = given.target.long()
     if spec.ignore_index is not None:
         ignored = target.eq(spec.ignore_index)
         none = ignored & score.ne(score)
@@ -170,7 +148,7 @@ def read_rows(spec: BinarySpec, preds: Tensor, target: Tensor, weight: Tensor | 
         out = torch.logical_or(out, mask)
     weight = None if weight is None else weight.masked_fill(out, 1.0)
     one = torch.ones_like(target)
-    return BinaryRows(score, raw, spec.cut, target, [(0, out), *reasons], out, one, weight)
+    return BinaryRows(score, raw, spec.cut, target, [(0, out), *reasons], out, one, weight, given.step)
 
 
 # Score, what the cut is compared with, and reasons to refuse a row: the first mask holds all of them.
@@ -206,19 +184,23 @@ _READ = {"logits": _logits, "probs": _probs, "labels": _labels}
 
 @dataclass(frozen=True)
 class InPieces:
-    """Statistics of rows, fed with a batch piece by piece."""
+    """Statistics of rows, fed with a batch all at once, or piece by piece on a CPU."""
 
+    spec: BinarySpec
     statistics: tuple[Statistic[BinaryRows], ...]
 
     def layout(self) -> Mapping[str, Cell]:
         """The cells of all of them."""
         return {name: cell for s in self.statistics for name, cell in s.layout().items()}
 
-    def add_(self, state: State, batch: BinaryBatch) -> None:
+    def add_(self, state: State, batch: Given) -> None:
         """Read each piece once, and give it to every statistic."""
-        for rows in batch.pieces():
+        rows = len(batch.target)
+        size = PIECE if batch.preds.device.type == "cpu" else max(1, rows)
+        for start in range(0, max(1, rows), size):
+            read = read_rows(self.spec, batch.part(start, start + size))
             for statistic in self.statistics:
-                statistic.add_(state, rows)
+                statistic.add_(state, read)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,11 @@ def together(home: Tensor, **others: Tensor) -> None:
             )
 
 
+def flat(values: Tensor) -> Tensor:
+    """In one dimension, as it is where it has one."""
+    return values if values.ndim == 1 else values.reshape(-1)
+
+
 def _dtype(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.class_scores import ClassPasses, Columns
+from ptmetrics.statistics.waiting import Given
 
 CAPACITY = 4096  # rows
 INTS = ("label", "target", "step")
@@ -17,26 +18,9 @@ FLOATS = tuple(f.name for f in fields(Columns) if f.name != "label")
 _outside_inference = torch.inference_mode(False)
 
 
-@dataclass(frozen=True)
-class ClassInput:
-    """A batch that passed the checks of the host, flat.
-
-    Attributes:
-        preds: (rows, C) scores of any floating type, or (rows,) labels.
-        target: (rows,) signed integers.
-        weight: (rows,) numbers, or None.
-        step: Number of this update.
-    """
-
-    preds: Tensor
-    target: Tensor
-    weight: Tensor | None
-    step: int
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type to read the scores in: half precision is widened, which keeps every value and the order."""
-        return torch.float64 if self.preds.dtype == torch.float64 else torch.float32
+def wide(preds: Tensor) -> torch.dtype:
+    """Type to read scores in: half precision is widened, which keeps every value and the order."""
+    return torch.float64 if preds.dtype == torch.float64 else torch.float32
 
 
 class ClassRows:
@@ -56,15 +40,12 @@ class ClassRows:
 
     @classmethod
     @_outside_inference
-    def room(cls, rows: int, batch: ClassInput) -> "ClassRows":
+    def room(cls, rows: int, batch: Given) -> "ClassRows":
         """Room for rows like those of `batch`."""
         device = batch.preds.device
         weight = None if batch.weight is None else torch.zeros(rows, dtype=torch.float64, device=device)
         ints = torch.zeros(len(INTS), rows, dtype=torch.int64, device=device)
-        return cls(ints, torch.zeros(len(FLOATS), rows, dtype=batch.dtype, device=device), weight)
-
-    def __reduce__(self) -> tuple[type["ClassRows"], tuple[Tensor, Tensor, Tensor | None]]:
-        return ClassRows, (self.ints, self.floats, self.weight)  # pickled views would no longer be views
+        return cls(ints, torch.zeros(len(FLOATS), rows, dtype=wide(batch.preds), device=device), weight)
 
     def __len__(self) -> int:
         return self.ints.shape[1]
@@ -109,7 +90,7 @@ class RowStage:
         """The same with nothing in it."""
         return RowStage(self._passes and replace(self._passes), self._watchers)
 
-    def read(self, state: State, batch: ClassInput) -> Iterator[ClassRows]:
+    def read(self, state: State, batch: Given) -> Iterator[ClassRows]:
         """Take in a batch; give out the rows that are to be counted now."""
         rows, start = batch.target.shape[0], 0
         if rows >= CAPACITY or not self._fits(batch):
@@ -135,25 +116,24 @@ class RowStage:
             filled, self._filled = self._filled, 0
             yield self._rows.part(0, filled)
 
-    def drop(self) -> None:
-        """Forget what waits, and where it was."""
-        self._rows, self._filled = None, 0
-
-    def _fits(self, batch: ClassInput) -> bool:
+    def _fits(self, batch: Given) -> bool:
         rows = self._rows
         if rows is None:
             return True
-        return rows.floats.dtype == batch.dtype and (rows.weight is None) == (batch.weight is None)
+        return rows.floats.dtype == wide(batch.preds) and (rows.weight is None) == (batch.weight is None)
 
     def _piece(self, preds: Tensor) -> int:
         return self._passes.piece(preds.device) if self._passes else preds.shape[0]
 
-    def _fill(self, state: State, batch: ClassInput, first: int, rows: ClassRows) -> None:
+    def _fill(self, state: State, batch: Given, first: int, rows: ClassRows) -> None:
         """Copy as many rows of a batch as there is room for, from the row `first` on."""
         number = len(rows)
         here = slice(first, first + number)
         rows.target.copy_(batch.target[here])
-        rows.step.fill_(batch.step)
+        if isinstance(batch.step, int):
+            rows.step.fill_(batch.step)
+        else:
+            rows.step.copy_(batch.step[here])
         if rows.weight is not None and batch.weight is not None:
             rows.weight.copy_(batch.weight[here])
         if self._passes is None:
@@ -163,7 +143,7 @@ class RowStage:
         for start in range(0, number, size):
             stop = min(start + size, number)
             piece = rows.part(start, stop)
-            scores = batch.preds[first + start : first + stop].to(batch.dtype)
+            scores = batch.preds[first + start : first + stop].to(wide(batch.preds))
             self._passes.read_(scores, piece.target, piece.columns)
             for watcher in self._watchers:
                 watcher.add_(state, ClassPiece(scores, piece))

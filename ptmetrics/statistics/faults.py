@@ -64,7 +64,7 @@ class FaultLedger:
         if isinstance(step, int):
             steps = torch.where(count > 0, step, NEVER)
         else:
-            steps = torch.where(masks, step, NEVER).amin(1)
+            steps = torch.where(masks > 0, step, NEVER).amin(1)
         torch.minimum(first, steps, out=first)
 
     def read(self, counts: list[int], first_steps: list[int]) -> dict[str, dict[str, int | str]]:

@@ -23,6 +23,7 @@ class ScoredRows(Protocol):
     out: Tensor  # bool: any of these masks
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
+    step: int | Tensor  # number of the update, or int64 of each row
 
     def scored(self, name: str) -> Tensor:
         """What the histogram of this name counts."""
@@ -83,12 +84,6 @@ class ScoreHistogram(Generic[K]):
             state[f"{self.name}_inexact_weight"].add_((inexact * weight).sum())
 
 
-class Numbered(Protocol):
-    """A batch that knows its number."""
-
-    step: int
-
-
 @dataclass(frozen=True)
 class SpareFaults:
     """First bad step of each kind of fault, which the first spare slots of a histogram count.
@@ -105,11 +100,18 @@ class SpareFaults:
         """First steps merge by the smallest."""
         return {"fault_first_step": Cell((len(self.kinds),), merge="min")}
 
-    def add_(self, state: State, batch: Numbered) -> None:
-        """A kind that was ever seen was seen in this step or before, so all counts so far will do."""
-        first, never = state["fault_first_step"], NEVER
-        seen = self.counts(state).clamp(max=1)
-        torch.minimum(first, torch.rsub(seen, never, alpha=never - batch.step), out=first)
+    def add_(self, state: State, batch: ScoredRows) -> None:
+        """Rows of one update need no look: a kind that was ever seen was seen in this step or before."""
+        first, kinds, never = state["fault_first_step"], len(self.kinds), NEVER
+        if isinstance(batch.step, int):
+            seen = self.counts(state).clamp(max=1)
+            steps = torch.rsub(seen, never, alpha=never - batch.step)
+        else:
+            slot = torch.full_like(batch.target, kinds)
+            for number, mask in batch.left_out:
+                slot.masked_fill_(mask, min(number, kinds))
+            steps = first.new_full((kinds + 1,), never).scatter_reduce_(0, slot, batch.step, "amin")[:kinds]
+        torch.minimum(first, steps, out=first)
 
     def counts(self, state: State) -> Tensor:
         """Int64 of shape (kinds,)."""

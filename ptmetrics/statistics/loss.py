@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import ShapeError
+from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.faults import FaultKind
 from ptmetrics.statistics.moments import SIZE, moments
+from ptmetrics.statistics.waiting import Given
 
 NON_FINITE_LOSS = FaultKind("non-finite-loss", "loss that is NaN or infinite, left out of the mean")
 
@@ -22,16 +24,15 @@ class LossBatch:
     counted: Tensor  # bool: finite
     weight: Tensor  # float64
     fault_masks: tuple[Tensor, ...]
-    step: int
+    step: int | Tensor  # of the update, or int64 of each value
 
 
-def read_loss(loss: Tensor, rows: Tensor, step: int) -> LossBatch:
+def given_loss(loss: Tensor, rows: Tensor) -> Given:
     """A mean loss of shape () over `rows` samples, or one loss a value of shape (values,).
 
     Args:
-        loss: Floating point, attached to a graph or not; it is detached.
-        rows: Float64 number of samples that a value stands for, shape () or (values,), on the loss's device.
-        step: Number of this batch, for the fault ledger.
+        loss: Floating point, attached to a graph or not.
+        rows: Float64 number of samples that a value stands for, shape (1,) or (values,), on the loss's device.
 
     Raises:
         ShapeError: If the loss has more than one dimension.
@@ -40,10 +41,28 @@ def read_loss(loss: Tensor, rows: Tensor, step: int) -> LossBatch:
         raise ShapeError(
             "loss", "shape () or (N,)", str(tuple(loss.shape)), "Pass loss.flatten() or loss.mean()."
         )
-    value = loss.detach().double().reshape(-1)
-    weight = rows.expand(value.shape)
-    counted = torch.isfinite(value)
-    return LossBatch(value, counted, weight, ((~counted) & (weight > 0),), step)
+    loss = loss.reshape(-1)
+    return Given(loss, rows if rows.shape == loss.shape else rows.expand(loss.shape))
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Statistics of losses, fed with what was given."""
+
+    statistics: tuple[Statistic[LossBatch], ...]
+
+    def layout(self) -> Mapping[str, Cell]:
+        """The cells of all of them."""
+        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
+
+    def add_(self, state: State, batch: Given) -> None:
+        """Read the values once, and give them to every statistic."""
+        value, weight = batch.preds.double(), batch.target
+        counted = torch.isfinite(value)
+        faults = ((~counted) & (weight > 0),)
+        read = LossBatch(value, counted, weight, faults, batch.step)
+        for statistic in self.statistics:
+            statistic.add_(state, read)
 
 
 @dataclass(frozen=True)

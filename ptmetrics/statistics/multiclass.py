@@ -10,7 +10,7 @@ from torch import Tensor
 from ptmetrics.statistics import checks
 from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
-from ptmetrics.statistics.class_rows import ClassInput, ClassRows
+from ptmetrics.statistics.class_rows import ClassRows
 from ptmetrics.statistics.class_scores import Columns
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
@@ -21,6 +21,7 @@ from ptmetrics.statistics.faults import (
     NOT_PROBABILITIES,
     FaultKind,
 )
+from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
 KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
@@ -58,9 +59,7 @@ class ClassBatch:
         return torch.ones_like(self.cell, dtype=torch.float64) if self.weight is None else self.weight
 
 
-def check_batch(
-    spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
-) -> ClassInput:
+def check_batch(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Check on the host what shapes, types and devices tell.
 
     Args:
@@ -69,19 +68,35 @@ def check_batch(
         preds: (N, C) or (N, C, d1, …) scores, or (N, …) classes for `inputs="labels"`.
         target: (N, …) signed integer classes.
         weight: (N, …) non-negative weights, or None.
-        step: Number of this update, for the fault ledger.
 
     Raises:
         ShapeError, DtypeError, DeviceError: Before anything is counted.
     """
-    _check(spec, home, preds, target, weight)
-    preds = preds.detach()
+    checks.is_tensor("preds", preds)
+    checks.is_tensor("target", target)
     if spec.inputs == "labels":
-        preds = preds.reshape(-1)
-    elif preds.ndim > 2:
+        like = min(
+            tuple(preds.shape), tuple(target.shape), key=len
+        )  # the longer one has scores or one-hot rows
+        checks.class_indices("preds", preds, like, 'for inputs="labels"')
+    else:
+        checks.class_scores(preds, spec.num_classes)
+        like = (preds.shape[0], *preds.shape[2:])
+    checks.class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
+    checks.together(home, preds=preds, target=target)
+    if weight is not None:
+        checks.is_tensor("sample_weight", weight)
+        checks.row_weights(weight, like)
+        checks.together(home, sample_weight=weight)
+
+
+def flat(spec: ClassSpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+    """A checked batch, one row a target."""
+    if preds.ndim > 2 and spec.inputs != "labels":
         preds = preds.movedim(1, -1).reshape(-1, spec.num_classes)
-    weight = None if weight is None else weight.detach().reshape(-1)
-    return ClassInput(preds, target.detach().reshape(-1), weight, step)
+    elif preds.ndim > 1 and spec.inputs == "labels":
+        preds = preds.reshape(-1)
+    return Given(preds, checks.flat(target), None if weight is None else checks.flat(weight))
 
 
 def read_rows(spec: ClassSpec, rows: ClassRows) -> ClassBatch:
@@ -111,25 +126,6 @@ def read_rows(spec: ClassSpec, rows: ClassRows) -> ClassBatch:
     cell = torch.where(counted, torch.add(label, inside, alpha=spec.num_classes), spec.num_classes**2)
     weight = None if rows.weight is None else torch.where(counted, rows.weight, 1.0)
     return ClassBatch(counted, inside, label, cell, weight, finite, tuple(masks), rows.step, columns)
-
-
-def _check(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    checks.is_tensor("preds", preds)
-    checks.is_tensor("target", target)
-    if spec.inputs == "labels":
-        like = min(
-            tuple(preds.shape), tuple(target.shape), key=len
-        )  # the longer one has scores or one-hot rows
-        checks.class_indices("preds", preds, like, 'for inputs="labels"')
-    else:
-        checks.class_scores(preds, spec.num_classes)
-        like = (preds.shape[0], *preds.shape[2:])
-    checks.class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
-    checks.together(home, preds=preds, target=target)
-    if weight is not None:
-        checks.is_tensor("sample_weight", weight)
-        checks.row_weights(weight, like)
-        checks.together(home, sample_weight=weight)
 
 
 def _likely(spec: ClassSpec, columns: Columns) -> Tensor:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ptmetrics.errors import ShapeError
 from ptmetrics.statistics import checks
+from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
+from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
 BAD_TARGET = FaultKind("target-out-of-range", "target that is neither 0 nor 1, left out for its label")
@@ -54,28 +56,22 @@ class LabelBatch:
     masks: Tensor  # bool (4, rows, L), in the order of `SUMS`; all False where not counted
     fault_masks: tuple[Tensor, ...]  # int64 (rows,): labels of a bad target, of a bad prediction, bad weight
     weights: Tensor  # float64 (2, rows): w and w², 0 where refused; 1 where no weights were given
-    step: int
+    step: int | Tensor  # of the update, or int64 of each row
     scores: Tensor | None  # (rows, L), float32 or float64; None for labels
 
 
-def read_labels(
-    spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
-) -> LabelBatch:
-    """Check on the host what a shape tells, on the device what a value tells; no host sync.
+def flat(spec: LabelSpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+    """A checked batch with one row a sample, label last."""
+    if preds.ndim > 2:
+        preds, target = (v.movedim(1, -1).reshape(-1, spec.num_labels) for v in (preds, target))
+    return Given(preds, target, None if weight is None else checks.flat(weight))
 
-    Args:
-        spec: How to read the batch.
-        home: Any state tensor, for its device.
-        preds: (N, L) or (N, L, d1, …): scores, or 0 and 1 for `inputs="labels"`.
-        target: Signed integers 0 and 1 of the same shape.
-        weight: Non-negative weights of shape (N, …): one a row, not one a label. Or None.
-        step: Number of this update, for the fault ledger.
 
-    Raises:
-        ShapeError, DtypeError, DeviceError: Before anything is counted.
-    """
-    _check(spec, home, preds, target, weight)
-    preds, target = _rows(preds), _rows(target)
+def read_labels(spec: LabelSpec, given: Given) -> LabelBatch:
+    """Read what values tell, on the device; no host sync."""
+    preds, target, weight = given.preds, given.target, given.weight
+    if preds.dtype in (torch.float16, torch.bfloat16):
+        preds = preds.float()  # keeps every value
     said, odd = _read_preds(spec, preds)
     bad_target = target.clamp(0, 1).ne(target)
     if spec.ignore_index is not None:
@@ -92,7 +88,7 @@ def read_labels(
     actual, said = counted & target.eq(1), counted & said
     masks = torch.stack((counted, said, actual, said & actual))
     faults = (bad_target.sum(1), odd.sum(1), bad_weight.long())
-    return LabelBatch(masks, faults, weights, step, None if spec.inputs == "labels" else preds)
+    return LabelBatch(masks, faults, weights, given.step, None if spec.inputs == "labels" else preds)
 
 
 def _read_weight(weight: Tensor | None, asked: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,17 +96,10 @@ def _read_weight(weight: Tensor | None, asked: Tensor) -> tuple[Tensor, Tensor]:
     rows = asked.shape[0]
     if weight is None:
         return asked.new_ones((2, rows), dtype=torch.float64), asked.new_zeros(rows)
-    weight = weight.detach().reshape(-1).double()
+    weight = weight.double()
     good = (weight >= 0) & (weight < torch.inf)
     weight = weight.masked_fill(good.logical_not(), 0)
     return torch.stack((weight, weight * weight)), asked.any(1).gt(good)
-
-
-def _rows(value: Tensor) -> Tensor:
-    """As (rows, L), label last; half precision is widened, which keeps every value."""
-    if value.ndim > 2:
-        value = value.movedim(1, -1).reshape(-1, value.shape[1])
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def _read_preds(spec: LabelSpec, preds: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,7 +110,19 @@ def _read_preds(spec: LabelSpec, preds: Tensor) -> tuple[Tensor, Tensor]:
     return preds.ge(spec.cut), odd
 
 
-def _check(spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+def check_batch(spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """Check on the host what shapes, types and devices tell.
+
+    Args:
+        spec: How to read the batch.
+        home: Any state tensor, for its device.
+        preds: (N, L) or (N, L, d1, …): scores, or 0 and 1 for `inputs="labels"`.
+        target: Signed integers 0 and 1 of the same shape.
+        weight: Non-negative weights of shape (N, …): one a row, not one a label. Or None.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: Before anything is counted.
+    """
     checks.is_tensor("preds", preds)
     checks.is_tensor("target", target)
     if spec.inputs == "labels":
@@ -141,6 +142,24 @@ def _check(spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, weight:
         checks.is_tensor("sample_weight", weight)
         checks.row_weights(weight, (preds.shape[0], *preds.shape[2:]), "one a row, of shape")
         checks.together(home, sample_weight=weight)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Statistics of labelled rows, fed with what was given."""
+
+    spec: LabelSpec
+    statistics: tuple[Statistic[LabelBatch], ...]
+
+    def layout(self) -> Mapping[str, Cell]:
+        """The cells of all of them."""
+        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
+
+    def add_(self, state: State, batch: Given) -> None:
+        """Read the rows once, and give them to every statistic."""
+        read = read_labels(self.spec, batch)
+        for statistic in self.statistics:
+            statistic.add_(state, read)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from ptmetrics.errors import ShapeError
 from ptmetrics.statistics import checks
+from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
 from ptmetrics.statistics.joint_moments import SIZE, add_points_
+from ptmetrics.statistics.waiting import Given
 
 LIMIT = 1e70  # so that no sum of fourth powers overflows
 BAD_PREDICTION = FaultKind(
@@ -31,34 +33,24 @@ class PointBatch:
     weight: Tensor  # float64 (rows,), 0 where not counted
     square: Tensor  # its square; the same tensor where no weights were given
     fault_masks: tuple[Tensor, ...]
-    step: int
+    step: int | Tensor  # of the update, or int64 of each row
 
 
-def read_points(
-    outputs: int, home: Tensor, preds: Tensor, target: Tensor, *, weight: Tensor | None, step: int
-) -> PointBatch:
-    """Check on the host what a shape tells, on the device what a value tells; no host sync.
+def flat(outputs: int, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
+    """A checked batch with preds and target of shape (rows, D)."""
+    return Given(preds.reshape(-1, outputs), target.reshape(-1, outputs), weight)
 
-    Args:
-        outputs: D, the number of values a row.
-        home: Any state tensor, for its device.
-        preds: Real numbers of shape (N, D), or (N,) where D is 1.
-        target: Likewise.
-        weight: Non-negative weights of shape (N,), or None.
-        step: Number of this update, for the fault ledger.
 
-    Raises:
-        ShapeError, DtypeError, DeviceError: Before anything is counted.
-    """
-    _check(outputs, home, preds, target, weight)
-    preds, target = (value.reshape(-1, outputs).mT for value in (preds, target))
+def read_points(given: Given) -> PointBatch:
+    """Read what values tell, on the device; no host sync."""
+    preds, target, weight = given.preds.mT, given.target.mT, given.weight
     points = torch.stack((_error(preds, target), preds.double(), target.double()), 1)
     fits = (points[:, 1:].abs() <= LIMIT).all(0)  # NaN fits nothing
     usable = fits.all(0)
     bad_weight = torch.zeros_like(usable)
     counted = usable
     if weight is not None:
-        weight = weight.detach().double()
+        weight = weight.double()
         bad_weight = usable & ~((weight >= 0) & (weight < torch.inf))
         counted = usable & ~bad_weight & (weight > 0)
         weight = torch.where(counted, weight, 0.0)
@@ -66,7 +58,7 @@ def read_points(
     ones = counted.double() if weight is None else weight
     masks = (*(~fits).unbind(), bad_weight)
     square = ones if weight is None else weight * weight
-    return PointBatch(points, points[:, 0].abs(), counted, ones, square, masks, step)
+    return PointBatch(points, points[:, 0].abs(), counted, ones, square, masks, given.step)
 
 
 def _error(preds: Tensor, target: Tensor) -> Tensor:
@@ -76,7 +68,19 @@ def _error(preds: Tensor, target: Tensor) -> Tensor:
     return preds.double() - target.double()
 
 
-def _check(outputs: int, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+def check_batch(outputs: int, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """Check on the host what shapes, types and devices tell.
+
+    Args:
+        outputs: D, the number of values a row.
+        home: Any state tensor, for its device.
+        preds: Real numbers of shape (N, D), or (N,) where D is 1.
+        target: Likewise.
+        weight: Non-negative weights of shape (N,), or None.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: Before anything is counted.
+    """
     for name, value in (("preds", preds), ("target", target)):
         checks.is_tensor(name, value)
         checks.real_numbers(name, value)
@@ -95,6 +99,23 @@ def _check(outputs: int, home: Tensor, preds: Tensor, target: Tensor, weight: Te
         checks.is_tensor("sample_weight", weight)
         checks.row_weights(weight, (rows,), "one a row, of shape")
         checks.together(home, sample_weight=weight)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Statistics of points, fed with what was given."""
+
+    statistics: tuple[Statistic[PointBatch], ...]
+
+    def layout(self) -> Mapping[str, Cell]:
+        """The cells of all of them."""
+        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
+
+    def add_(self, state: State, batch: Given) -> None:
+        """Read the rows once, and give them to every statistic."""
+        read = read_points(batch)
+        for statistic in self.statistics:
+            statistic.add_(state, read)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def update(metrics: Metrics, preds: Tensor, target: Tensor, weight: Tensor | Non
     with Guard() as seen:
         metrics.update(preds, target, weight)
         names = list(seen.names)
-        assert metrics._counts.state  # rows that wait are counted now
+        metrics.update(preds, target, weight)  # waits
+        assert metrics._counts.state  # what waits is counted now
     return names
 
 

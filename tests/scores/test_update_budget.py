@@ -40,6 +40,7 @@ def on(device: str, batch: Batch) -> list[Tensor | None]:
 def test_an_update_stays_within_its_budget_of_operations(case: MetricCase, weighted: bool) -> None:
     metrics, batch = case.make(), case.batch(30, 1, weighted)
     metrics.update(batch.preds, batch.target, batch.weight)
+    metrics._counts._ring.drop()  # so that the next batch does not wait
     with Operations() as seen:
         metrics.update(batch.preds, batch.target, batch.weight)
     budget = (
@@ -49,9 +50,9 @@ def test_an_update_stays_within_its_budget_of_operations(case: MetricCase, weigh
 
 
 @pytest.mark.fault(28)
-def test_rows_are_counted_by_the_thousand_within_a_budget_of_their_own() -> None:
-    metrics, rows = MulticlassMetrics(10, topk=(1, 5), ignore_index=-100), CAPACITY // 16
-    batch = torch.zeros(rows, 10), torch.zeros(rows, dtype=torch.int64)
+def test_rows_of_large_batches_are_counted_by_the_thousand_within_a_budget_of_their_own() -> None:
+    metrics, rows = MulticlassMetrics(1000, topk=(1, 5), ignore_index=-100), CAPACITY // 16
+    batch = torch.zeros(rows, 1000), torch.zeros(rows, dtype=torch.int64)
     numbers = []
     for _ in range(64):
         with Operations() as seen:
@@ -59,8 +60,20 @@ def test_rows_are_counted_by_the_thousand_within_a_budget_of_their_own() -> None
         numbers.append(len(seen.names))
     counting = [n for n in numbers if n > 30]
     assert len(counting) == 64 // 16, "one batch in sixteen"
-    assert max(counting) <= 100
-    assert sum(numbers) / len(numbers) <= 24
+    assert max(counting) <= 110
+    assert sum(numbers) / len(numbers) <= 32
+
+
+@pytest.mark.fault(28)
+@every_case
+@both_weights
+def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weighted: bool) -> None:
+    metrics, batch = case.make(), case.batch(30, 1, weighted)
+    for _ in range(2):
+        metrics.update(batch.preds, batch.target, batch.weight)
+    with Operations() as seen:
+        metrics.update(batch.preds, batch.target, batch.weight)
+    assert seen.names == ["copy_.default"] * (3 if weighted else 2)
 
 
 @pytest.mark.fault(28)

@@ -13,7 +13,7 @@ from ptmetrics.errors import ShapeError
 from ptmetrics.scores.intervals import mean_interval
 from ptmetrics.statistics.accumulator import Accumulator
 from ptmetrics.statistics.faults import FaultKind, FaultLedger
-from ptmetrics.statistics.loss import NON_FINITE_LOSS, LossBatch, LossMoments, read_loss
+from ptmetrics.statistics.loss import NON_FINITE_LOSS, Losses, LossMoments, given_loss
 from ptmetrics.statistics.moments import moments
 
 
@@ -21,14 +21,14 @@ def f64(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def counter() -> Accumulator[LossBatch]:
-    return Accumulator([LossMoments(), FaultLedger((NON_FINITE_LOSS,))], {})
+def counter() -> Accumulator:
+    return Accumulator([Losses((LossMoments(), FaultLedger((NON_FINITE_LOSS,))))], {})
 
 
 def test_a_mean_loss_of_unequal_batches_is_the_mean_over_samples() -> None:
     losses, counts = torch.rand(100, generator=torch.Generator().manual_seed(0)), counter()
-    for step, batch in enumerate(losses.split(33)):
-        counts.add_(read_loss(batch.mean(), f64(len(batch))[0], step))
+    for batch in losses.split(33):
+        counts.add_(given_loss(batch.mean(), f64(len(batch))))
     mean, _, _ = mean_interval(counts.state["loss"])
     assert float(mean) == pytest.approx(float(losses.double().mean()), rel=1e-6)
 
@@ -52,8 +52,8 @@ def test_moments_are_the_sums_that_they_name(values: list[float], weights: list[
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_left_out_and_counted_with_its_first_step(bad: float) -> None:
     counts = counter()
-    for step, loss in enumerate([1.0, bad, 3.0, bad]):
-        counts.add_(read_loss(torch.tensor(loss), f64(2)[0], step))
+    for loss in [1.0, bad, 3.0, bad]:
+        counts.add_(given_loss(torch.tensor(loss), f64(2)))
     assert counts.state["loss"].tolist() == [2, 4, 8, 8, 16, 40]
     ledger = FaultLedger((NON_FINITE_LOSS,))
     told = ledger.read(counts.state["fault_count"].tolist(), counts.state["fault_first_step"].tolist())
@@ -66,18 +66,19 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted_with_its_first_step(b
 
 def test_an_empty_batch_has_no_loss_and_no_fault_even_where_its_mean_is_nan() -> None:
     counts = counter()
-    counts.add_(read_loss(torch.tensor(math.nan), f64(0)[0], 0))
+    counts.add_(given_loss(torch.tensor(math.nan), f64(0)))
     assert all(torch.equal(cell, counter().state[name]) for name, cell in counts.state.items())
 
 
 def test_a_loss_keeps_no_graph_and_is_not_read_on_the_host() -> None:
-    loss = torch.rand(3, requires_grad=True)
-    batch = read_loss(loss.mean(), f64(3)[0], 0)
-    assert not batch.value.requires_grad
-    meta = Accumulator([LossMoments()], {}, "meta")
-    meta.add_(
-        read_loss(torch.empty((), device="meta"), torch.empty((), device="meta", dtype=torch.float64), 0)
-    )
+    counts, loss = counter(), torch.rand(3, requires_grad=True)
+    with torch.no_grad():
+        for _ in range(3):
+            counts.add_(given_loss(loss.mean(), f64(3)))
+    assert not counts.state["loss"].requires_grad
+    meta = Accumulator([Losses((LossMoments(),))], {}, "meta")
+    for _ in range(3):
+        meta.add_(given_loss(torch.empty((), device="meta"), torch.empty(1, device="meta").double()))
     assert meta.state["loss"].is_meta
 
 
@@ -85,8 +86,8 @@ def test_a_loss_keeps_no_graph_and_is_not_read_on_the_host() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_losses_are_summed_in_64_bits(dtype: torch.dtype) -> None:
     counts, loss = counter(), torch.full((1000,), 60.0, dtype=dtype)
-    for step in range(50):
-        counts.add_(read_loss(loss, f64(1)[0], step))
+    for _ in range(50):
+        counts.add_(given_loss(loss, f64(1)))
     assert counts.state["loss"].tolist() == [50_000, 50_000, 50_000, 3e6, 3e6, 1.8e8]
 
 
@@ -94,7 +95,7 @@ def test_a_loss_with_two_dimensions_is_refused_with_its_cure() -> None:
     with pytest.raises(
         ShapeError, match=r"loss: expected shape \(\) or \(N,\), got \(2, 3\)\. Pass loss\.flatten\(\)"
     ):
-        read_loss(torch.zeros(2, 3), f64(2)[0], 0)
+        given_loss(torch.zeros(2, 3), f64(2))
 
 
 def test_the_ledger_keeps_the_first_step_of_each_kind_through_merges_and_resumes() -> None:
@@ -105,12 +106,13 @@ def test_the_ledger_keeps_the_first_step_of_each_kind_through_merges_and_resumes
             self.step = step
             self.fault_masks = tuple(torch.arange(4) < n for n in counts)
 
-    early, late = (Accumulator([FaultLedger(kinds)], {}) for _ in range(2))
+    ledger = FaultLedger(kinds)
+    early, late = (Accumulator([ledger], {}) for _ in range(2))
     for step, counts in [(3, (0, 2)), (5, (1, 0)), (6, (4, 1))]:
-        late.add_(Steps(step, *counts))
-    early.add_(Steps(4, 1, 0))
+        ledger.add_(late.state, Steps(step, *counts))
+    ledger.add_(early.state, Steps(4, 1, 0))
     early.merge_state([late])
-    early.add_(Steps(7, 1, 1))
+    ledger.add_(early.state, Steps(7, 1, 1))
     assert early.state["fault_count"].tolist() == [7, 4]
     assert early.state["fault_first_step"].tolist() == [4, 3]
     assert FaultLedger(kinds).read([0, 4], [9, 3]) == {

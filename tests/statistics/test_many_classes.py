@@ -1,14 +1,17 @@
 """Counts of very many classes: the margins of the matrix, and certified bounds of the most confused pairs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from ptmetrics.statistics.accumulator import Accumulator
+from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.class_counts import ClassCounts
 from ptmetrics.statistics.confused_pairs import ConfusedPairs
+from ptmetrics.statistics.waiting import Given
 
 
 @dataclass
@@ -28,10 +31,24 @@ def cells(classes: int, rows: int, seed: int) -> Tensor:
     return (actual * classes + predicted).masked_fill(spare, classes**2)
 
 
-def counted(classes: int, *parts: Tensor) -> Accumulator[Cells]:
-    counts = Accumulator[Cells]([ClassCounts(classes), ConfusedPairs(classes, 8)], {"classes": classes})
+class OfCells:
+    """Statistics of cells, which are given in the place of predictions."""
+
+    def __init__(self, *statistics: Any) -> None:
+        self.statistics = statistics
+
+    def layout(self) -> dict[str, Cell]:
+        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
+
+    def add_(self, state: State, batch: Given) -> None:
+        for statistic in self.statistics:
+            statistic.add_(state, Cells(batch.preds, batch.weight))
+
+
+def counted(classes: int, *parts: Tensor) -> Accumulator:
+    counts = Accumulator([OfCells(ClassCounts(classes), ConfusedPairs(classes, 8))], {"classes": classes})
     for part in parts:
-        counts.add_(Cells(part))
+        counts.add_(Given(part, part))
     return counts
 
 
@@ -47,7 +64,7 @@ def test_weights_are_those_of_the_matrix_and_rows_before_weigh_one() -> None:
     code, weight = cells(5, 200, 1), torch.rand(200, dtype=torch.float64)
     counts = counted(5, code)
     counts.weigh()
-    counts.add_(Cells(code, weight))
+    counts.add_(Given(code, code, weight))
     for name, each in (("class_weight", 1 + weight), ("class_square", 1 + weight * weight)):
         matrix = torch.bincount(code, each, 26)[:-1].reshape(5, 5)
         expected = torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0)))
@@ -81,8 +98,9 @@ def test_bounds_hold_the_true_count_and_heavy_pairs_are_found(seed: int) -> None
 
 
 def test_the_state_and_an_update_need_no_value() -> None:
-    counts = Accumulator[Cells]([ClassCounts(200_000), ConfusedPairs(200_000)], {}, "meta")
-    counts.add_(Cells(torch.empty(9, dtype=torch.int64, device="meta")))
+    counts = Accumulator([OfCells(ClassCounts(200_000), ConfusedPairs(200_000))], {}, "meta")
+    code = torch.empty(9, dtype=torch.int64, device="meta")
+    counts.add_(Given(code, code))
     assert counts.state_bytes == 8 * (3 * 200_001 + 4 * 4096 * 37)
 
 

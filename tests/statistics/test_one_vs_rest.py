@@ -11,10 +11,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.statistics.accumulator import Accumulator
-from ptmetrics.statistics.class_rows import ClassInput, RowStage
+from ptmetrics.statistics.class_rows import RowStage
 from ptmetrics.statistics.class_scores import ClassPasses
 from ptmetrics.statistics.label_histogram import keys_for
-from ptmetrics.statistics.multiclass import ClassSpec, check_batch
+from ptmetrics.statistics.multiclass import ClassSpec, flat
 from ptmetrics.statistics.one_vs_rest import OneVsRest, margins
 
 
@@ -24,12 +24,12 @@ def counted(
     classes = scores.shape[1]
     keys = keys_for(classes)
     assert keys is not None
-    spec, home = ClassSpec(classes, inputs), torch.zeros(1)
+    spec = ClassSpec(classes, inputs)
     curves = OneVsRest(spec, keys)
     stage = RowStage(ClassPasses(classes, inputs == "probs", True, False), [curves])
-    counts: Accumulator[ClassInput] = Accumulator([], {}, stage=stage)
+    counts = Accumulator([], {}, stage=stage)
     for part, truth in zip(scores.tensor_split(3), target.tensor_split(3), strict=True):
-        counts.add_(check_batch(spec, home, part, truth, weight=None, step=counts.updates))
+        counts.add_(flat(spec, part, truth, None))
     return curves, counts.state
 
 
@@ -83,7 +83,7 @@ def test_an_update_needs_no_values() -> None:
     keys = keys_for(5)
     assert keys is not None
     stage = RowStage(ClassPasses(5, False, True, False), [OneVsRest(ClassSpec(5), keys)])
-    counts: Accumulator[ClassInput] = Accumulator([], {}, "meta", stage)
+    counts = Accumulator([], {}, "meta", stage)
     scores, target = torch.zeros(9, 5, device="meta"), torch.zeros(9, device="meta", dtype=torch.int64)
-    counts.add_(check_batch(ClassSpec(5), scores, scores, target, weight=None, step=0))
+    counts.add_(flat(ClassSpec(5), scores, target, None))
     assert counts.state["one_vs_rest"].is_meta

@@ -292,11 +292,11 @@ class Extremes:
 
 def test_every_kind_of_cell_merges_by_its_rule_and_zeros_are_the_identity() -> None:
     a, b = (Accumulator([Extremes()], {"k": 1}) for _ in range(2))
-    a.add_(3.0)
+    Extremes().add_(a.state, 3.0)
     before = {name: cell.clone() for name, cell in a.state.items()}
     a.merge_state([b])
     assert all(torch.equal(before[name], cell) for name, cell in a.state.items())
-    b.add_(5.0)
+    Extremes().add_(b.state, 5.0)
     merge_(a.layout, a.state, b.state)
     for name, cell in a.state.items():
         assert cell.tolist() == [{"sum": 8, "min": 3, "max": 5}[name[:3]]] * 2, name

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.loop.clock import DeviceSpans, PhaseClock, StepTimes
 from ptmetrics.loop.criterion import call_parts, is_sum
 from ptmetrics.loop.faults import FaultLog
 from ptmetrics.loop.flaws import COUNTED_TWICE, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
-from ptmetrics.loop.hooks import Pick, in_backward, pick_predictions, pick_target
+from ptmetrics.loop.hooks import Pick, backward_task, pick_predictions, pick_target
+from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.split import SplitCounts
 from ptmetrics.scores.task import TaskMetrics
 
@@ -24,7 +24,7 @@ class Capture:
 
     Args:
         metrics: What to count; each split gets a fresh copy.
-        clock: Host time.
+        phases: Where the time goes.
         faults: Contains and counts what goes wrong.
         counted: Called with split and number of each batch that was counted.
     """
@@ -32,20 +32,16 @@ class Capture:
     def __init__(
         self,
         metrics: TaskMetrics,
-        clock: PhaseClock,
+        phases: Phases,
         faults: FaultLog,
         counted: Callable[[str, int], None],
     ) -> None:
         self._metrics, self._counted = metrics, counted
         self.splits: dict[str, SplitCounts] = {}
-        self.clock, self.faults = clock, faults
-        self.step_times = StepTimes()
-        self.device: DeviceSpans | None = None
-        self.data_wait_s = 0.0
+        self.phases, self.faults = phases, faults
         self.preds: Pick = pick_predictions
         self.target: Pick = pick_target
         self.optimizer_seen = False
-        self._phase: str | None = None
         self._loader: str | None = None  # split of the loader that is being watched
         self._watched: set[str] = set()  # splits that come from a loader: bare calls do not count for them
         self._batch: Any = None  # the loader's batch, until the model has answered
@@ -53,8 +49,6 @@ class Capture:
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._paused = self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
-        self._train_mark = 0.0
-        self._started = self._waits = False  # `_waits`: since the last mark the loop only waits for data
 
     def split(self, name: str) -> SplitCounts:
         """The counts of a split, made on first use."""
@@ -66,28 +60,28 @@ class Capture:
     def watch(self, loader: Iterable[Batch], split: str) -> Iterator[Batch]:
         """Yield the batches of `loader`; waiting for one and working on it are told apart."""
         outer = self._loader, self._batch, self._due  # of a training epoch that is validated in its middle
-        self._lap(self._loader or "other")
-        self._enter(split)
+        self.phases.lap(self._loader or "other")
+        self.phases.enter(split)
         self._loader, self._due = split, None
         self._watched.add(split)
         try:
             for batch in loader:
-                self._waited(split)
+                self.phases.waited(split)
                 self._batch, self._hooked = batch, None
                 yield batch
                 self._batch_done(split)
-                self._enter(split)  # what ran inside the body may have left it
+                self.phases.enter(split)  # what ran inside the body may have left it
         except GeneratorExit:
             if self._batch is None:  # the body broke out behind the model's answer
                 self._batch_done(split)
             raise
         finally:
-            self._lap(split)
-            self._leave()
+            self.phases.lap(split)
+            self.phases.leave()
             self._loader, self._batch, self._due = outer
 
     def _batch_done(self, split: str) -> None:
-        self._lap(split)
+        self.phases.lap(split)
         if self._batch is not None:
             self.faults.flaw("model hook", *NO_FORWARD)
         self._batch = self._due = None
@@ -95,22 +89,25 @@ class Capture:
             self._step_done()
 
     # Way b: hooks alone. Both ways share them; which one it is shows in whether a loader is watched.
-    def on_forward_begin(self, model: nn.Module) -> None:
+    def on_forward_begin(self, model: nn.Module, args: Any = ()) -> None:
         """The model is called."""
-        if in_backward() or self._paused or self._loader is not None:
+        if self._loader is not None or self._paused or backward_task() != -1:
             return
-        with self.faults.contain("model hook"):
+        try:
             self._hooked = None
             split = "train" if model.training else "val"
             if split not in self._watched:
-                if self._phase is None:  # before an epoch's first call the user does other things
-                    self._lap("other")
-                self._enter(split)
-                (self._waited if self._waits else self._lap)(split)
+                phases = self.phases
+                if phases.now is None:  # before an epoch's first call the user does other things
+                    phases.lap("other")
+                phases.enter(split)
+                (phases.waited if phases.waits else phases.lap)(split)
+        except Exception as error:
+            self.faults.caught("model hook", error)
 
-    def on_forward(self, model: nn.Module, output: Any) -> None:
+    def on_forward(self, model: nn.Module, args: Any, output: Any) -> None:
         """The model has answered; the first answer to a loader's batch counts."""
-        if in_backward():
+        if backward_task() != -1:
             self._recomputed = True
         elif self._loader is None:
             split = "train" if model.training else "val"
@@ -123,21 +120,23 @@ class Capture:
 
     def _count_answer(self, name: str, batch: Any, output: Any) -> None:
         split = self.split(name)
-        with self.faults.contain("model hook", split.batches):
+        try:
             preds = self.preds(output)
             split.add(preds, self.target(batch).to(preds.device, non_blocking=True))
             self._hooked = name
-            self._tell_counted(name)
+            self._tell_counted(name, split)
+        except Exception as error:
+            self.faults.caught("model hook", error, split.batches)
 
     def on_criterion(
         self, criterion: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
     ) -> None:
         """The loss was computed; only the first after an answer of the model counts."""
-        if in_backward() or self._due is None:
+        if self._due is None or backward_task() != -1:
             return
         name, self._due = self._due, None
         split, bare = self.split(name), self._loader is None
-        with self.faults.contain("criterion hook", split.batches):
+        try:
             preds, target = call_parts(args, kwargs)
             if bare:
                 split.add(preds if isinstance(preds, Tensor) else self.preds(preds), target)
@@ -145,23 +144,29 @@ class Capture:
             if isinstance(loss, Tensor):
                 split.add_loss(loss, target, summed=is_sum(criterion, loss))
             if bare:
-                self._tell_counted(name)
-        if not bare:
-            return
-        self._lap(name)
+                self._tell_counted(name, split)
+        except Exception as error:
+            self.faults.caught("criterion hook", error, split.batches)
+        if bare:
+            self._bare_batch_done(name)
+
+    def _bare_batch_done(self, name: str) -> None:
+        self.phases.lap(name)
         if name == "train":
             self._without_grad += not torch.is_grad_enabled()
             if not self.optimizer_seen:
                 self._step_done()
 
-    def on_step(self) -> None:
+    def on_step(self, optimizer: Any = None, args: Any = (), kwargs: Any = None) -> None:
         """The optimizer has stepped."""
-        if self._loader is None and self._phase == "val":
+        if self._loader is None and self.phases.now == "val":
             self.faults.flaw("optimizer", *STEP_IN_EVAL)
-        with self.faults.contain("optimizer hook"):
-            self._lap(self._loader or "train")
+        try:
+            self.phases.lap(self._loader or "train")
             self._step_done()
-            self._waits = True
+            self.phases.waits = True
+        except Exception as error:
+            self.faults.caught("optimizer hook", error)
 
     # Way c: the loop says it all.
     def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, weight: Tensor | None) -> None:
@@ -174,24 +179,22 @@ class Capture:
             self.faults.flaw("update", *COUNTED_TWICE)
             return
         if self._loader is None:
-            self._enter(split)
-            self._lap(split)
+            self.phases.enter(split)
+            self.phases.lap(split)
         self._batch = self._due = None
         counts = self.split(split)
         with self.faults.contain("update", counts.batches):
             counts.add(preds, target, weight)
             if loss is not None:
                 counts.add_loss(loss, target)
-            self._tell_counted(split)
-        self._waits = True
+            self._tell_counted(split, counts)
+        self.phases.waits = True
         if split == "train" and self._loader is None and not self.optimizer_seen:
             self._step_done()
 
     def close_epoch(self) -> None:
-        """The epoch is over: the time since the last mark belongs to no split."""
-        self._lap("other")
-        self._leave()
-        self._train_mark = 0.0
+        """The epoch is over."""
+        self.phases.close_epoch()
         self._due = self._hooked = None
         suspect, self._without_grad = self._without_grad, 0
         if suspect and not self._recomputed:  # a checkpointed training step hides its gradients as well
@@ -216,35 +219,13 @@ class Capture:
         for name, counts in state.items():
             self.split(name).load_state_dict(counts)
 
-    def _tell_counted(self, split: str) -> None:
-        with self.pause():
-            self._counted(split, self.split(split).batches - 1)
-
-    def _leave(self) -> None:
-        self._phase = None
-        if self.device is not None:
-            self.device.end()
-
-    def _enter(self, phase: str) -> None:
-        if self._phase == phase:
-            return
-        if not self._started:  # what came before the first batch of a run is the user's setting up
-            self._lap("other")
-            self._started = True
-        self._phase = phase
-        if self.device is not None:
-            self.device.begin(phase)
-
-    def _lap(self, phase: str) -> float:
-        self._waits = False
-        return self.clock.lap(phase)
+    def _tell_counted(self, name: str, split: SplitCounts) -> None:
+        before, self._paused = self._paused, True
+        try:
+            self._counted(name, split.batches - 1)
+        finally:
+            self._paused = before
 
     def _step_done(self) -> None:
         self.split("train").steps += 1
-        total = self.clock.seconds.get("train", 0.0)
-        self.step_times.add(total - self._train_mark)
-        self._train_mark = total
-
-    def _waited(self, split: str) -> None:
-        waited = self._lap(split)
-        self.data_wait_s += waited if split == "train" else 0.0
+        self.phases.step_done()

@@ -22,6 +22,5 @@ def close_epoch(epoch: int, capture: Capture, totals: Totals, faults: FaultLog) 
             splits[name], loss = split.close()
             if loss is not None:
                 losses[name] = loss
-    wait, capture.data_wait_s = capture.data_wait_s, 0.0
-    times = totals.time(capture.step_times, capture.device, wait)
+    times = totals.time(capture.phases)
     return EpochScores(epoch, splits, losses, times, counts)

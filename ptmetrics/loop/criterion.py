@@ -14,6 +14,8 @@ def call_parts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]
     Raises:
         HookError: If there are no two of them.
     """
+    if len(args) > 1 and not kwargs:
+        return args[0], args[1]
     rest = dict(kwargs)
     named = [rest.pop(name) for name in ("input", "target") if name in rest]
     values = [*args, *named, *rest.values()]

@@ -63,6 +63,16 @@ class FaultLog:
         """A context that swallows `Exception` and notes it; KeyboardInterrupt and its like pass."""
         return _Contained(self, where, step)
 
+    def caught(self, where: str, error: Exception, step: int | None = None) -> None:
+        """Note an exception, where `contain` would cost too much; to be called as it is handled.
+
+        Raises:
+            Exception: The error itself, with `on_fault="raise"`.
+        """
+        self.note(where, error, step)
+        if self.on_fault == "raise":
+            raise error
+
     def flaw(self, where: str, expected: str, got: str, cure: str) -> None:
         """Count a flaw of the loop itself, which raised nothing.
 

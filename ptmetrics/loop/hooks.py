@@ -39,12 +39,9 @@ def _nothing(*_: Any, **__: Any) -> None:
     """What a copied hook does."""
 
 
-def in_backward() -> bool:
-    """Whether autograd runs: a forward now is activation checkpointing, repeating one that was counted."""
-    return bool(_graph_task_id() != -1)
-
-
-_graph_task_id: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+# The task of autograd that runs, −1 for none: a forward within one is activation checkpointing, which repeats a
+# forward that was counted.
+backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
 def pick_predictions(output: Any) -> Tensor:
@@ -81,8 +78,9 @@ class Attachment:
     """The hooks of one `Monitor.attach`; a context manager that detaches.
 
     Args:
-        events: What to call: `on_forward_begin(model)`, `on_forward(model, output)`,
-            `on_criterion(criterion, args, kwargs, loss)`, `on_step()`.
+        events: What to call, with all that torch tells: `on_forward_begin(model, args)`,
+            `on_forward(model, args, output)`, `on_criterion(criterion, args, kwargs, loss)`,
+            `on_step(optimizer, args, kwargs)`.
         life: Told when the context begins and ends, with `enter()` and `leave(error)`.
         model: The object that the loop calls.
         criterion: The module that computes the loss, if it is to be watched.
@@ -99,13 +97,13 @@ class Attachment:
     ) -> None:
         self._life = life
         self._handles = [
-            model.register_forward_pre_hook(Hook(lambda module, _: events.on_forward_begin(module))),
-            model.register_forward_hook(Hook(lambda module, _, output: events.on_forward(module, output))),
+            model.register_forward_pre_hook(Hook(events.on_forward_begin)),
+            model.register_forward_hook(Hook(events.on_forward)),
         ]
         if criterion is not None:
             self._handles.append(criterion.register_forward_hook(Hook(events.on_criterion), with_kwargs=True))
         if optimizer is not None:
-            self._handles.append(optimizer.register_step_post_hook(Hook(lambda *_: events.on_step())))
+            self._handles.append(optimizer.register_step_post_hook(Hook(events.on_step)))
 
     def detach(self) -> None:
         """Take every hook off; the model is as it was before. A second call does nothing."""

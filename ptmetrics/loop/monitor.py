@@ -20,6 +20,7 @@ from ptmetrics.loop.epoch import EpochScores
 from ptmetrics.loop.faults import FaultLog, OnFault
 from ptmetrics.loop.hooks import Attachment, Pick, check_hookable, pick_predictions, pick_target
 from ptmetrics.loop.lifetime import Lifetime
+from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.progress import Progress
 from ptmetrics.loop.split import check_metrics
 from ptmetrics.loop.state import RunState
@@ -74,7 +75,7 @@ class Monitor:
         self._diary = Diary(run, resume=resume)
         self.path, self.history, self._standing = self._diary.path, self._diary.history, self._diary.standing
         self.totals = Totals(PhaseClock(clock))
-        self._capture = Capture(metrics, self.totals.clock, self.faults, self._counted)
+        self._capture = Capture(metrics, Phases(self.totals.clock), self.faults, self._counted)
         self._state = RunState(self._standing, self._capture, self.totals, self.callbacks)
         self._progress = Progress(progress, self._diary.name)
         self._device_event, self._config = device_event, dict(config or {})
@@ -122,7 +123,7 @@ class Monitor:
         self._attachment = Attachment(capture, self._life, model, criterion, optimizer)
         capture.optimizer_seen = optimizer is not None
         capture.preds, capture.target = preds or pick_predictions, target or pick_target
-        capture.device = capture.device or device_spans(model, self._device_event)
+        capture.phases.device = capture.phases.device or device_spans(model, self._device_event)
         return self._attachment
 
     def epochs(self, count: int) -> Iterator[int]:
@@ -177,11 +178,10 @@ class Monitor:
         """
         self._life.begin()
         scores = close_epoch(self.epoch, self._capture, self.totals, self.faults)
-        for note in self.totals.oddities(self._capture.device):
+        for note in self.totals.oddities(self._capture.phases.device):
             self.record("note", note)
         # Record first, then call back: what a callback does can no longer lose the epoch.
-        data = scores.to_record()
-        self.record("epoch", data)
+        self.record("epoch", data := scores.to_record())
         self.history.append(data)
         self._standing.epochs, self._standing.half_done = self.epoch + 1, False
         self.faults.epoch = self.epoch

@@ -43,16 +43,18 @@ class SplitCounts:
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
 
-    @torch.no_grad()
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
         if not isinstance(loss, Tensor):
             loss = torch.full((), loss, dtype=torch.float64, device=target.device)
         if loss.device != self._loss.device:
             self._loss.to(loss.device)
-        rows = self._targets_of(loss, target)
-        loss = loss.double() / rows.clamp(min=1) if summed else loss
-        self._loss.add_(given_loss(loss.reshape(-1) if loss.shape == target.shape else loss, rows))
+        loss, rows = loss.detach(), self._targets_of(loss, target)
+        if summed:
+            loss = loss.double() / rows.clamp(min=1)
+        elif loss.ndim and loss.shape == target.shape:
+            loss = loss.reshape(-1)
+        self._loss.add_(given_loss(loss, rows), (loss.shape, loss.dtype))
 
     def _targets_of(self, loss: Tensor, target: Tensor) -> Tensor:
         """How many targets each value of a loss stands for; where none is ignored, the tensor of the last batch."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ptmetrics.loop.clock import DeviceSpans, PhaseClock, StepTimes
+from ptmetrics.loop.clock import DeviceSpans, PhaseClock
+from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.split import SplitCounts
 
 
@@ -33,10 +34,10 @@ class Totals:
         self.steps += counts.get("train_steps", 0)
         return counts | {"train_samples_cumulative": self.samples, "train_steps_cumulative": self.steps}
 
-    def time(self, steps: StepTimes, device: DeviceSpans | None, data_wait_s: float) -> dict[str, Any]:
+    def time(self, spent: Phases) -> dict[str, Any]:
         """Seconds of the epoch by phase, and so far; starts the next epoch."""
-        phases = self.clock.take()
-        spans = device.read() if device is not None else None
+        phases, steps = self.clock.take(), spent.steps
+        spans = spent.device.read() if spent.device is not None else None
         on_device = spans.get("train") if spans is not None else None
         train_s = phases.get("train", 0.0)
         self.train_s += train_s if on_device is None else on_device
@@ -45,7 +46,7 @@ class Totals:
         return {
             "train_s": train_s,
             "val_s": phases.get("val", 0.0),
-            "data_wait_s": data_wait_s,
+            "data_wait_s": spent.take_data_wait_s(),
             "other_s": sum(s for phase, s in phases.items() if phase not in ("train", "val")),
             "train_device_s": on_device,
             "train_cumulative_s": self.train_s,

@@ -16,7 +16,6 @@ from ptmetrics.scores.ranking import FINE, Ranking, notes
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.binary import (
     KINDS,
     BinaryLosses,
@@ -27,6 +26,7 @@ from ptmetrics.statistics.binary import (
     check_batch,
     flat,
 )
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
 from ptmetrics.statistics.stored import StoredScores

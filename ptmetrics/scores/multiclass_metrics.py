@@ -14,12 +14,12 @@ from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.scores.score import ConfusedPair, Scores
 from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.class_counts import ClassCounts
 from ptmetrics.statistics.class_losses import Calibration, ClassLosses, Tempered
 from ptmetrics.statistics.class_rows import ClassPiece, RowStage
 from ptmetrics.statistics.class_scores import ClassPasses
 from ptmetrics.statistics.confused_pairs import ConfusedPairs
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.label_histogram import keys_for
 from ptmetrics.statistics.multiclass import (

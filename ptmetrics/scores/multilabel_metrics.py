@@ -12,7 +12,7 @@ from ptmetrics.scores.estimate import Estimate, to_host
 from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
-from ptmetrics.statistics.accumulator import Statistic
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.label_histogram import LabelHistogram, keys_for
 from ptmetrics.statistics.multilabel import (

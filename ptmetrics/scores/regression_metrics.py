@@ -10,7 +10,7 @@ from ptmetrics.scores import regression as r
 from ptmetrics.scores.estimate import Estimate, to_host
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
-from ptmetrics.statistics.accumulator import Statistic
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.magnitude import MagnitudeHistogram
 from ptmetrics.statistics.regression import KINDS, PointBatch, Points, Residuals, check_batch, flat

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ptmetrics.errors import StateError
 from ptmetrics.scores.score import Scores
-from ptmetrics.statistics.accumulator import Accumulator, Stage, Statistic
+from ptmetrics.statistics.accumulator import Accumulator
+from ptmetrics.statistics.contract import Stage, Statistic
 from ptmetrics.statistics.waiting import Given
 
 NO_FLOAT64 = ("mps",)  # types of devices
@@ -38,7 +39,7 @@ class TaskMetrics:
         device = _with_float64(device)
         config = {"task": self.task, **config}
         self._counts = Accumulator(statistics, config, device, stage)
-        self._checked: tuple[Any, ...] | None = None  # form of the last batch that passed the checks
+        self._checked: tuple[Any, ...] | None = None  # form of the last batch that passed the checks here
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """Refuse what shapes, types and devices tell."""
@@ -52,7 +53,6 @@ class TaskMetrics:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
@@ -66,16 +66,18 @@ class TaskMetrics:
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
         """
-        form = (self._counts.device, *map(_form, (preds, target, sample_weight)))
-        if form != self._checked:
+        form = _form(preds, target, sample_weight)
+        if form is None or form != self._checked or preds.device != self._counts.device:
             preds, target, sample_weight = map(_countable, (preds, target, sample_weight))
             if not self._counts.updates and isinstance(preds, Tensor) and preds.device != self.device:
                 self.to(preds.device)
             self._check(preds, target, sample_weight)
-            self._checked = form if preds.device == self.device == form[0] else None
+            self._checked = form = _form(preds, target, sample_weight)
         if sample_weight is not None:
             self._counts.weigh()
-        self._counts.add_(self._flat(preds, target, sample_weight))
+            sample_weight = sample_weight.detach()
+        preds = preds.detach() if preds.requires_grad else preds
+        self._counts.add_(self._flat(preds, target, sample_weight), form)
 
     @property
     def device(self) -> torch.device:
@@ -151,9 +153,13 @@ def _with_float64(device: torch.device | str) -> torch.device:
     return torch.device("cpu") if device.type in NO_FLOAT64 else device
 
 
-def _form(value: Any) -> Any:
-    """All that the checks of the host look at."""
-    return (value.shape, value.dtype, value.device) if isinstance(value, Tensor) else type(value)
+def _form(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
+    """All that the checks of the host look at; None for what is no tensor."""
+    try:
+        form = preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device
+        return form if weight is None else (*form, weight.shape, weight.dtype, weight.device)
+    except AttributeError:
+        return None
 
 
 def _countable(value: Any) -> Any:

@@ -2,72 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptmetrics.statistics.cells import Cell, State, merge_
+from ptmetrics.statistics.contract import Direct, Stage, Statistic
 from ptmetrics.statistics.state_checks import cells_of, possible, same_digest, updates_of
-from ptmetrics.statistics.waiting import Given, Ring, captured
+from ptmetrics.statistics.waiting import Given, Ring, capturing
 
-B = TypeVar("B", contravariant=True)
 STATE_VERSION = 1
 # State is made outside inference mode, so that it may be changed inside and outside of it alike.
 _outside_inference = torch.inference_mode(False)
-
-
-class Statistic(Protocol[B]):
-    """A sufficient statistic: the cells it needs, and how a batch is added to them without a host sync."""
-
-    def layout(self) -> Mapping[str, Cell]:
-        """The cells, from the configuration alone: no batch changes a shape."""
-        ...
-
-    def add_(self, state: State, batch: B) -> None:
-        """Add one checked batch in place."""
-        ...
-
-
-class Stage(Protocol):
-    """What makes of batches what is counted, now or later; the state is only read with nothing left waiting."""
-
-    def layout(self) -> Mapping[str, Cell]:
-        """Cells of what it counts by itself."""
-        ...
-
-    def read(self, state: State, batch: Given) -> Iterator[Any]:
-        """Take in a batch; give out what is to be counted now, each before the next is made."""
-        ...
-
-    def drain(self) -> Iterator[Any]:
-        """Give out what waits."""
-        ...
-
-    def fresh(self) -> "Stage":
-        """The same with nothing in it."""
-        ...
-
-
-class Direct:
-    """Batches are counted as they come."""
-
-    def layout(self) -> Mapping[str, Cell]:
-        """Nothing of its own."""
-        return {}
-
-    def read(self, state: State, batch: Given) -> Iterator[Given]:
-        """The batch itself."""
-        yield batch
-
-    def drain(self) -> Iterator[Given]:
-        """Nothing waits."""
-        yield from ()
-
-    def fresh(self) -> "Direct":
-        """It holds nothing."""
-        return self
 
 
 class Accumulator:
@@ -127,29 +75,32 @@ class Accumulator:
         """Bytes of the state; they depend on the configuration only, never on the number of samples."""
         return sum(t.numel() * t.element_size() for t in self._state.values())
 
-    def add_(self, batch: Given) -> None:
-        """Add one batch, numbered `updates`, to every statistic: at once, or with those that come after it."""
+    def add_(self, batch: Given, form: object) -> None:
+        """Add one batch to every statistic: at once, or with those that come after it.
+
+        Args:
+            batch: Gets the number `updates`. Nothing of it is kept, and no gradient flows through it.
+            form: Whatever tells shapes and types apart: batches of equal form may wait together; None for no waiting.
+        """
         batch.step = self.updates
         self._pristine, self.updates = False, self.updates + 1
-        if captured(batch.preds):
-            self._captured, stage = (
-                True,
-                self._stage.fresh(),
-            )  # what a replay repeats must not depend on what waits now
+        if batch.preds.is_cuda and capturing():
+            self._captured, stage = True, self._stage.fresh()  # a replay must not repeat what waits now
             self._count(stage.read(self._state, batch))
             self._count(stage.drain())
-        elif self._ring.put(batch):
+        elif self._ring.put(batch, form):
             if self._ring.full:
                 self._read(self._ring.drain())
         else:
             self._read(self._ring.drain())
-            self._ring.meet(batch)
+            self._ring.meet(form)
             self._read(batch)
 
     def _read(self, batch: Given | None) -> None:
         if batch is not None:
             self._count(self._stage.read(self._state, batch))
 
+    @torch.no_grad()
     def _count(self, batches: Iterable[Any]) -> None:
         for batch in batches:
             for statistic in self.statistics:

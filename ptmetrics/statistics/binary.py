@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from ptmetrics.errors import DtypeError, ShapeError
 from ptmetrics.statistics import checks
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
     BAD_TARGET,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.class_scores import ClassPasses, Columns
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.waiting import Given
 
 CAPACITY = 4096  # rows

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import ShapeError
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultKind
 from ptmetrics.statistics.moments import SIZE, moments
 from ptmetrics.statistics.waiting import Given
@@ -31,7 +31,7 @@ def given_loss(loss: Tensor, rows: Tensor) -> Given:
     """A mean loss of shape () over `rows` samples, or one loss a value of shape (values,).
 
     Args:
-        loss: Floating point, attached to a graph or not.
+        loss: Floating point, without a graph.
         rows: Float64 number of samples that a value stands for, shape (1,) or (values,), on the loss's device.
 
     Raises:

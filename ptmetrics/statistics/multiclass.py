@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ptmetrics.statistics import checks
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.class_rows import ClassRows
 from ptmetrics.statistics.class_scores import Columns
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
     BAD_TARGET,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ptmetrics.errors import ShapeError
 from ptmetrics.statistics import checks
-from ptmetrics.statistics.accumulator import Statistic
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
 from ptmetrics.statistics.waiting import Given
 

@@ -9,7 +9,7 @@ ROWS = 4096  # that wait at most
 BYTES = (
     1 << 19
 )  # of predictions that wait at most; on a CPU they are still in the cache when they are counted
-LEAST, MOST = 4, 256  # batches that must fit, for their copies to pay, and for which there are views
+LEAST, MOST = 4, 256  # batches that must fit for their copies to pay, and that have views at most
 
 # Buffers are made outside inference mode, so that they may be changed inside and outside of it alike.
 _outside_inference = torch.inference_mode(False)
@@ -54,40 +54,46 @@ class Ring:
     """
 
     def __init__(self) -> None:
-        self._form: tuple[object, ...] | None = None
+        self._form: object = None
         self._whole: Given | None = None
-        self._slots: list[Given] | None = None  # views of `_whole`; empty for batches too large to wait
+        self._slots: list[Given] = []  # views of `_whole`, made when they are first needed
+        self._most: int | None = None  # batches that fit; None before the second one
         self._filled = self._first_step = 0
 
-    def put(self, batch: Given) -> bool:
-        """Copy a batch of the form that was met before; False, with nothing copied, where it cannot wait."""
-        if self._form != _form(batch) or self.full:
+    def put(self, batch: Given, form: object) -> bool:
+        """Copy a batch of the form that was met before; False, with nothing copied, where it cannot wait.
+
+        The form None is never met.
+        """
+        if form != self._form or form is None:
             return False
-        if self._slots is None:
-            self._make_room(batch)
-        if not self._slots:
+        if self._most is None:
+            self._most = self._make_room(batch)
+        filled = self._filled
+        if filled == self._most:
             return False
-        if not self._filled:
+        if filled == len(self._slots):
+            self._slots.append(self._slot(filled, batch.target.shape[0]))
+        if not filled:
             self._first_step = int(batch.step)
-        self._slots[self._filled].copy_(batch)
-        self._filled += 1
+        self._slots[filled].copy_(batch)
+        self._filled = filled + 1
         return True
 
     @property
     def full(self) -> bool:
         """Whether no further batch fits."""
-        return bool(self._slots) and self._filled == len(self._slots or ())
+        return self._filled == self._most
 
-    def meet(self, batch: Given) -> None:
+    def meet(self, form: object) -> None:
         """From now on batches of this form may wait; nothing else must be waiting."""
-        form = _form(batch)
         if form != self._form:
             self.drop()
             self._form = form
 
     def drain(self) -> Given | None:
         """The rows that wait, and forget them; None for none."""
-        if not self._filled or self._whole is None or self._slots is None:
+        if not self._filled or self._whole is None:
             return None
         batches, self._filled = self._filled, 0
         size = self._slots[0].target.shape[0]
@@ -101,23 +107,23 @@ class Ring:
 
     def drop(self) -> None:
         """Forget what waits, and what was met."""
-        self._form = self._whole = self._slots = None
-        self._filled = 0
+        self._form = self._whole = self._most = None
+        self._slots, self._filled = [], 0
 
     @_outside_inference
-    def _make_room(self, batch: Given) -> None:
+    def _make_room(self, batch: Given) -> int:
         size = batch.target.shape[0]
         each = batch.preds.numel() * batch.preds.element_size()
         count = min(ROWS // size, BYTES // each, MOST) if each else 0
-        self._slots = []
-        if count >= LEAST:
-            self._whole = whole = _room(batch, count * size)
-            self._slots = [whole.part(i * size, (i + 1) * size) for i in range(count)]
+        if count < LEAST:
+            return 0
+        self._whole = _room(batch, count * size)
+        return count
 
-
-def _form(batch: Given) -> tuple[object, ...]:
-    weight = None if batch.weight is None else batch.weight.dtype
-    return batch.preds.shape, batch.preds.dtype, batch.target.shape, batch.target.dtype, weight
+    @_outside_inference
+    def _slot(self, number: int, size: int) -> Given:
+        assert self._whole is not None  # made before the first slot
+        return self._whole.part(number * size, (number + 1) * size)
 
 
 def _room(batch: Given, rows: int) -> Given:
@@ -127,6 +133,6 @@ def _room(batch: Given, rows: int) -> Given:
     return Given(like(batch.preds), like(batch.target), None if batch.weight is None else like(batch.weight))
 
 
-def captured(tensor: Tensor) -> bool:
+def capturing() -> bool:
     """Whether a CUDA graph is being captured: a replay repeats the kernels, and no step of the host."""
-    return tensor.is_cuda and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -50,7 +50,7 @@ CASES: dict[str, tuple[dict[str, Any], Tensor, Tensor | None, int]] = {
     "probabilities": ({"inputs": "probs"}, LOGITS.sigmoid(), None, 47),
     "two probabilities": ({"inputs": "probs"}, torch.randn(ROWS, 2).softmax(1), None, 56),
     "labels": ({"inputs": "labels"}, TARGET, None, 15),
-    "weights": ({}, LOGITS, torch.rand(ROWS), 51),
+    "weights": ({}, LOGITS, torch.rand(ROWS), 52),
     "fine": ({"curves": "fine"}, LOGITS, None, 38),
     "exact": ({"curves": "exact", "capacity": 100}, LOGITS, None, 53),
 }

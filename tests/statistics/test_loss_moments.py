@@ -28,7 +28,7 @@ def counter() -> Accumulator:
 def test_a_mean_loss_of_unequal_batches_is_the_mean_over_samples() -> None:
     losses, counts = torch.rand(100, generator=torch.Generator().manual_seed(0)), counter()
     for batch in losses.split(33):
-        counts.add_(given_loss(batch.mean(), f64(len(batch))))
+        counts.add_(given_loss(batch.mean(), f64(len(batch))), None)
     mean, _, _ = mean_interval(counts.state["loss"])
     assert float(mean) == pytest.approx(float(losses.double().mean()), rel=1e-6)
 
@@ -53,7 +53,7 @@ def test_moments_are_the_sums_that_they_name(values: list[float], weights: list[
 def test_a_loss_that_is_not_finite_is_left_out_and_counted_with_its_first_step(bad: float) -> None:
     counts = counter()
     for loss in [1.0, bad, 3.0, bad]:
-        counts.add_(given_loss(torch.tensor(loss), f64(2)))
+        counts.add_(given_loss(torch.tensor(loss), f64(2)), None)
     assert counts.state["loss"].tolist() == [2, 4, 8, 8, 16, 40]
     ledger = FaultLedger((NON_FINITE_LOSS,))
     told = ledger.read(counts.state["fault_count"].tolist(), counts.state["fault_first_step"].tolist())
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_is_left_out_and_counted_with_its_first_step(b
 
 def test_an_empty_batch_has_no_loss_and_no_fault_even_where_its_mean_is_nan() -> None:
     counts = counter()
-    counts.add_(given_loss(torch.tensor(math.nan), f64(0)))
+    counts.add_(given_loss(torch.tensor(math.nan), f64(0)), None)
     assert all(torch.equal(cell, counter().state[name]) for name, cell in counts.state.items())
 
 
@@ -74,11 +74,11 @@ def test_a_loss_keeps_no_graph_and_is_not_read_on_the_host() -> None:
     counts, loss = counter(), torch.rand(3, requires_grad=True)
     with torch.no_grad():
         for _ in range(3):
-            counts.add_(given_loss(loss.mean(), f64(3)))
+            counts.add_(given_loss(loss.mean(), f64(3)), None)
     assert not counts.state["loss"].requires_grad
     meta = Accumulator([Losses((LossMoments(),))], {}, "meta")
     for _ in range(3):
-        meta.add_(given_loss(torch.empty((), device="meta"), torch.empty(1, device="meta").double()))
+        meta.add_(given_loss(torch.empty((), device="meta"), torch.empty(1, device="meta").double()), None)
     assert meta.state["loss"].is_meta
 
 
@@ -87,7 +87,7 @@ def test_a_loss_keeps_no_graph_and_is_not_read_on_the_host() -> None:
 def test_half_precision_losses_are_summed_in_64_bits(dtype: torch.dtype) -> None:
     counts, loss = counter(), torch.full((1000,), 60.0, dtype=dtype)
     for _ in range(50):
-        counts.add_(given_loss(loss, f64(1)))
+        counts.add_(given_loss(loss, f64(1)), None)
     assert counts.state["loss"].tolist() == [50_000, 50_000, 50_000, 3e6, 3e6, 1.8e8]
 
 

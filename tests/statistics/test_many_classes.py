@@ -48,7 +48,7 @@ class OfCells:
 def counted(classes: int, *parts: Tensor) -> Accumulator:
     counts = Accumulator([OfCells(ClassCounts(classes), ConfusedPairs(classes, 8))], {"classes": classes})
     for part in parts:
-        counts.add_(Given(part, part))
+        counts.add_(Given(part, part), None)
     return counts
 
 
@@ -64,7 +64,7 @@ def test_weights_are_those_of_the_matrix_and_rows_before_weigh_one() -> None:
     code, weight = cells(5, 200, 1), torch.rand(200, dtype=torch.float64)
     counts = counted(5, code)
     counts.weigh()
-    counts.add_(Given(code, code, weight))
+    counts.add_(Given(code, code, weight), None)
     for name, each in (("class_weight", 1 + weight), ("class_square", 1 + weight * weight)):
         matrix = torch.bincount(code, each, 26)[:-1].reshape(5, 5)
         expected = torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0)))
@@ -100,7 +100,7 @@ def test_bounds_hold_the_true_count_and_heavy_pairs_are_found(seed: int) -> None
 def test_the_state_and_an_update_need_no_value() -> None:
     counts = Accumulator([OfCells(ClassCounts(200_000), ConfusedPairs(200_000))], {}, "meta")
     code = torch.empty(9, dtype=torch.int64, device="meta")
-    counts.add_(Given(code, code))
+    counts.add_(Given(code, code), None)
     assert counts.state_bytes == 8 * (3 * 200_001 + 4 * 4096 * 37)
 
 

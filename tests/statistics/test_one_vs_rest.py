@@ -29,7 +29,7 @@ def counted(
     stage = RowStage(ClassPasses(classes, inputs == "probs", True, False), [curves])
     counts = Accumulator([], {}, stage=stage)
     for part, truth in zip(scores.tensor_split(3), target.tensor_split(3), strict=True):
-        counts.add_(flat(spec, part, truth, None))
+        counts.add_(flat(spec, part, truth, None), None)
     return curves, counts.state
 
 
@@ -85,5 +85,5 @@ def test_an_update_needs_no_values() -> None:
     stage = RowStage(ClassPasses(5, False, True, False), [OneVsRest(ClassSpec(5), keys)])
     counts = Accumulator([], {}, "meta", stage)
     scores, target = torch.zeros(9, 5, device="meta"), torch.zeros(9, device="meta", dtype=torch.int64)
-    counts.add_(flat(ClassSpec(5), scores, target, None))
+    counts.add_(flat(ClassSpec(5), scores, target, None), None)
     assert counts.state["one_vs_rest"].is_meta

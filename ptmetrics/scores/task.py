@@ -56,7 +56,9 @@ class TaskMetrics:
     def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
-        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits.
+        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits. While a
+        CUDA graph is captured the batch is counted at once, and each replay counts what it reads; `updates` does not
+        see replays, and `reset()` keeps the tensors that they write to.
 
         Args:
             preds: Predictions, as the class docstring says.

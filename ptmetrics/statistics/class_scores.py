@@ -94,7 +94,7 @@ class ClassPasses:
         if self.losses:
             self._sum_up(scores, columns)
         if self.ranks:
-            self._rank(scores, own, target, columns.rank)
+            self._rank(scores, own, target, columns)
 
     def _highest(self, scores: Tensor, columns: Columns) -> None:
         if self.num_classes <= FEW_CLASSES or not _in_memory(scores):
@@ -103,13 +103,30 @@ class ClassPasses:
         scores.numpy().argmax(1, out=columns.label.numpy())  # the first NaN, if there is one
         torch.gather(scores, 1, columns.label.unsqueeze(1), out=columns.peak.unsqueeze(1))
 
-    def _rank(self, scores: Tensor, own: Tensor, target: Tensor, out: Tensor) -> None:
-        if _in_memory(scores):
-            # Without ties, which a CPU can be asked about at no cost, the classes above are all there is to count.
-            level = torch.ge(scores, own, out=self._buffer(0, scores)).sum(1)
-            torch.sum(torch.gt(scores, own, out=self._buffer(0, scores)), 1, out=out)
-            if not bool((level - out > 1).any()):
-                return
+    def _rank(self, scores: Tensor, own: Tensor, target: Tensor, columns: Columns) -> None:
+        if not _in_memory(scores):
+            self._count_before(scores, own, target, columns.rank)
+            return
+        # A CPU can be asked at no cost: nothing comes before a target that is the label, and those are many.
+        wrong = columns.label.ne(target.squeeze(1)).nonzero().squeeze(1)
+        if 4 * len(wrong) > 3 * len(scores):
+            self._count_above(scores, own, target, columns.rank)
+            return
+        columns.rank.zero_()
+        if len(wrong):
+            rank = torch.empty_like(own[: len(wrong), 0])
+            some = torch.index_select(scores, 0, wrong, out=self._buffer(3, scores)[: len(wrong)])
+            self._count_above(some, own[wrong], target[wrong], rank)
+            columns.rank[wrong] = rank
+
+    def _count_above(self, scores: Tensor, own: Tensor, target: Tensor, out: Tensor) -> None:
+        """Two passes do where no other class has the score of the target."""
+        level = torch.ge(scores, own, out=self._buffer(0, scores)).sum(1)
+        torch.sum(torch.gt(scores, own, out=self._buffer(0, scores)), 1, out=out)
+        if bool((level - out > 1).any()):
+            self._count_before(scores, own, target, out)
+
+    def _count_before(self, scores: Tensor, own: Tensor, target: Tensor, out: Tensor) -> None:
         buffers = [self._buffer(i, scores) for i in range(3)]
         rank_of_target(scores, own, target, self._range(scores), buffers, out=out)
 

@@ -191,3 +191,24 @@ def test_what_is_counted_on_the_device_is_what_is_counted_without_one() -> None:
     with Operations() as seen:
         meta.update(*(torch.empty_like(t, device="meta") for t in batch))
     assert sorted(names) == sorted(name for name in seen.names if name != "empty_like.default")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_while_a_cuda_graph_is_captured_a_batch_is_counted_at_once_and_into_the_same_tensors(
+    case: MetricCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, batch = case.make(device="cuda"), case.batch(9, 1, False)
+    preds, target = batch.preds.cuda(), batch.target.cuda()
+    for _ in range(3):
+        metrics.update(preds, target)  # what waits before the capture must not be in the graph
+    before = dict(metrics._counts._state)
+    waiting = metrics._counts._ring._filled
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with Guard() as seen:
+        metrics.update(preds, target)
+    assert len(seen.names) > 3
+    assert metrics._counts._ring._filled == waiting
+    metrics.reset()
+    after = metrics._counts._state
+    assert all(after[name] is cell for name, cell in before.items()), "a replay writes where it wrote"

@@ -18,7 +18,6 @@ from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.binary import (
     KINDS,
-    BinaryLosses,
     BinaryRows,
     BinarySpec,
     InPieces,
@@ -26,6 +25,7 @@ from ptmetrics.statistics.binary import (
     check_batch,
     flat,
 )
+from ptmetrics.statistics.binary_losses import BinaryLosses
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys

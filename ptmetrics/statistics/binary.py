@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ptmetrics.errors import DtypeError, ShapeError
 from ptmetrics.statistics import checks
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.checks import in_memory
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
@@ -60,15 +61,21 @@ class BinarySpec:
 class BinaryRows:
     """Rows as they count; device tensors of shape (rows,)."""
 
-    score: Tensor  # logits in float32 or float64, int64 labels; anything where left out
-    raw: Tensor  # what is compared with the cut
+    raw: Tensor  # what is compared with the cut: logits in float32 or float64, probabilities, int64 labels
+    probs: bool
     cut: float
     target: Tensor  # int64, 0 or 1 where not left out
     left_out: Sequence[tuple[int, Tensor]]
-    out: Tensor  # bool: any of the masks
+    out: Tensor | None  # bool: any of the masks; None for none
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
     step: int | Tensor  # of the update, or int64 of each row
+
+    @cached_property
+    def score(self) -> Tensor:
+        """In the order and the unit of logits; anything where left out."""
+        # In float64 the logit keeps any two float32 probabilities apart, and is NaN outside [0, 1].
+        return torch.logit(self.raw.double()) if self.probs else self.raw
 
     def scored(self, name: str) -> Tensor:
         """The decision for the confusion matrix, the score in order of the logits, else what was predicted."""
@@ -131,7 +138,12 @@ def _shape_of_target(spec: BinarySpec, preds: Tensor, target: Tensor) -> tuple[i
 
 def read_rows(spec: BinarySpec, given: Given) -> BinaryRows:
     """Read what values tell, on the device; no host sync."""
-    weight, (score, raw, reasons) = given.weight, _READ[spec.inputs](given.preds)
+    probs, weight = spec.inputs == "probs", given.weight
+    if _clean(spec, given):
+        raw, target = _RAW[spec.inputs](given.preds), given.target.long()
+        return BinaryRows(raw, probs, spec.cut, target, (), None, torch.ones_like(target), None, given.step)
+    raw = _RAW[spec.inputs](given.preds)
+    none, reasons = _ODD[spec.inputs](given.preds, raw)
     masks = [reasons[0][1]]  # those that make up `out`; the reasons behind them only tell more
     if weight is not None:
         weight = weight.double()
@@ -140,46 +152,62 @@ def read_rows(spec: BinarySpec, given: Given) -> BinaryRows:
     target = given.target.long()
     if spec.ignore_index is not None:
         ignored = target.eq(spec.ignore_index)
-        none = ignored & score.ne(score)
         masks.append(ignored)
-        reasons += [(len(spec.kinds), ignored), (len(spec.kinds) + 1, none)]
+        reasons += [(len(spec.kinds), ignored), (len(spec.kinds) + 1, ignored & none)]
     out: Tensor = target >> 1  # 0 for targets 0 and 1 alone
     for mask in masks:
         out = torch.logical_or(out, mask)
     weight = None if weight is None else weight.masked_fill(out, 1.0)
     one = torch.ones_like(target)
-    return BinaryRows(score, raw, spec.cut, target, [(0, out), *reasons], out, one, weight, given.step)
+    left_out = [(0, out), *reasons]
+    return BinaryRows(raw, probs, spec.cut, target, left_out, out, one, weight, given.step)
 
 
-# Score, what the cut is compared with, and reasons to refuse a row: the first mask holds all of them.
-Read = tuple[Tensor, Tensor, list[tuple[int, Tensor]]]
+def _clean(spec: BinarySpec, given: Given) -> bool:
+    """Whether every row counts for 1, where the host can see that in two passes: then no mask is needed."""
+    preds, plain = given.preds, given.weight is None and spec.ignore_index is None
+    if not plain or preds.ndim > 1 or not len(preds) or not in_memory(preds):
+        return False
+    low, high = (float(end) for end in preds.aminmax())  # NaN if there is one
+    fits = low == low if spec.inputs == "logits" else 0 <= low <= high <= 1  # noqa: PLR0124
+    lowest, highest = given.target.aminmax()
+    return fits and 0 <= int(lowest) <= int(highest) <= 1
 
 
-def _logits(preds: Tensor) -> Read:
+def _logits(preds: Tensor) -> Tensor:
     score = preds if preds.dtype == torch.float64 else preds.float()
-    if score.ndim == 2:
-        negative, positive = score.unbind(1)
-        score = positive - negative
-    return score, score, [(NAN_SLOT, score.ne(score))]
+    if score.ndim == 1:
+        return score
+    negative, positive = score.unbind(1)
+    return positive - negative
 
 
-def _probs(preds: Tensor) -> Read:
-    p = preds if preds.ndim == 1 else preds[:, 1]
-    # In float64 the logit keeps any two float32 probabilities apart, and is NaN outside [0, 1].
-    score = torch.logit(p.double())
-    odd, nan = score.ne(score), p.ne(p)
+# Where it is no score, and reasons to refuse a row: the first mask holds all of them.
+Odd = tuple[Tensor, list[tuple[int, Tensor]]]
+
+
+def _odd_logits(preds: Tensor, score: Tensor) -> Odd:
+    nan = score.ne(score)
+    return nan, [(NAN_SLOT, nan)]
+
+
+def _odd_probs(preds: Tensor, p: Tensor) -> Odd:
+    outside = p.clamp(0, 1).ne(p)  # NaN too
+    odd, nan = outside, p.ne(p)
     if preds.ndim == 2:
         total = preds.double().sum(1)
         odd, nan = odd | ~((total - 1).abs() <= 0.01), nan | total.ne(total)
-    return score, p, [(NAN_SLOT + 1, odd), (NAN_SLOT, nan)]
+    return outside, [(NAN_SLOT + 1, odd), (NAN_SLOT, nan)]
 
 
-def _labels(preds: Tensor) -> Read:
-    label = preds.long()
-    return label, label, [(NAN_SLOT, label.clamp(0, 1).ne(label))]
+def _odd_labels(preds: Tensor, label: Tensor) -> Odd:
+    odd = label.clamp(0, 1).ne(label)
+    return torch.zeros_like(odd), [(NAN_SLOT, odd)]
 
 
-_READ = {"logits": _logits, "probs": _probs, "labels": _labels}
+# What is compared with the cut.
+_RAW = {"logits": _logits, "probs": lambda p: p if p.ndim == 1 else p[:, 1], "labels": Tensor.long}
+_ODD = {"logits": _odd_logits, "probs": _odd_probs, "labels": _odd_labels}
 
 
 @dataclass(frozen=True)
@@ -201,32 +229,3 @@ class InPieces:
             read = read_rows(self.spec, batch.part(start, start + size))
             for statistic in self.statistics:
                 statistic.add_(state, read)
-
-
-@dataclass(frozen=True)
-class BinaryLosses:
-    """Σ v·vᵀ, Σw v·vᵀ and Σw² v·vᵀ of v = (1, negative log-likelihood, squared error): float64 of shape (3, 3).
-
-    One matrix product holds the sums of both losses and of their squares. Losses are computed in float32, in
-    float64 where the model emits it; they are 0 for rows that are left out.
-    """
-
-    def layout(self) -> Mapping[str, Cell]:
-        """Nine sums each."""
-        size = (3, 3)
-        weight = Cell(size, torch.float64, weights_of="loss")
-        return {"loss": Cell(size, torch.float64), "loss_weight": weight, "loss_square": weight}
-
-    def add_(self, state: State, batch: BinaryRows) -> None:
-        """A row is as sure of the wrong class as its logit, turned to that class, is high."""
-        logit = batch.score if batch.raw.dtype == torch.float64 else batch.score.float()
-        wrong = logit * torch.rsub(batch.target, 1, alpha=2)
-        # An infinite loss of weight 0 is nothing.
-        none = batch.out if batch.weight is None else batch.out | batch.weight.eq(0)
-        wrong.masked_fill_(none, -torch.inf)
-        v = torch.stack((batch.one, functional.softplus(wrong), wrong.sigmoid().square())).double()
-        state["loss"].addmm_(v, v.t())
-        if "loss_weight" in state:
-            weighed = v if batch.weight is None else v * batch.weight
-            state["loss_weight"].addmm_(weighed, v.t())
-            state["loss_square"].addmm_(weighed, weighed.t())

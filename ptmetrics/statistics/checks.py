@@ -64,6 +64,11 @@ def together(home: Tensor, **others: Tensor) -> None:
             )
 
 
+def in_memory(values: Tensor) -> bool:
+    """Whether the host can look at the values, which nothing has to wait for."""
+    return values.is_cpu and type(values) is Tensor and not torch.compiler.is_compiling()
+
+
 def flat(values: Tensor) -> Tensor:
     """In one dimension, as it is where it has one."""
     return values if values.ndim == 1 else values.reshape(-1)

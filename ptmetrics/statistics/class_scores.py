@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptmetrics.statistics.checks import in_memory
+
 FEW_CLASSES = 24  # up to here torch's `max` is the quickest on a CPU
 LOG2_E = math.log2(math.e)
 EXP2 = (
@@ -97,14 +99,14 @@ class ClassPasses:
             self._rank(scores, own, target, columns)
 
     def _highest(self, scores: Tensor, columns: Columns) -> None:
-        if self.num_classes <= FEW_CLASSES or not _in_memory(scores):
+        if self.num_classes <= FEW_CLASSES or not in_memory(scores):
             torch.max(scores, 1, out=(columns.peak, columns.label))
             return
         scores.numpy().argmax(1, out=columns.label.numpy())  # the first NaN, if there is one
         torch.gather(scores, 1, columns.label.unsqueeze(1), out=columns.peak.unsqueeze(1))
 
     def _rank(self, scores: Tensor, own: Tensor, target: Tensor, columns: Columns) -> None:
-        if not _in_memory(scores):
+        if not in_memory(scores):
             self._count_before(scores, own, target, columns.rank)
             return
         # A CPU can be asked at no cost: nothing comes before a target that is the label, and those are many.
@@ -166,11 +168,6 @@ def _empty(like: Tensor) -> Tensor:
 @_outside_inference
 def _whole_numbers(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, dtype=like.dtype, device=like.device)
-
-
-def _in_memory(scores: Tensor) -> bool:
-    """Whether the host can look at the values, which nothing has to wait for."""
-    return scores.is_cpu and type(scores) is Tensor and not torch.compiler.is_compiling()
 
 
 def _exp_(depth: Tensor) -> Tensor:

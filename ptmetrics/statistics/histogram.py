@@ -20,7 +20,7 @@ class ScoredRows(Protocol):
     target: Tensor  # int64; 0 or 1 where the row is not left out
     # (spare slot, bool mask); first slot 0 and all that is left out; of several masks the last one wins
     left_out: Sequence[tuple[int, Tensor]]
-    out: Tensor  # bool: any of these masks
+    out: Tensor | None  # bool: any of these masks; None for none
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
     step: int | Tensor  # number of the update, or int64 of each row
@@ -102,6 +102,8 @@ class SpareFaults:
 
     def add_(self, state: State, batch: ScoredRows) -> None:
         """Rows of one update need no look: a kind that was ever seen was seen in this step or before."""
+        if not batch.left_out:
+            return
         first, kinds, never = state["fault_first_step"], len(self.kinds), NEVER
         if isinstance(batch.step, int):
             seen = self.counts(state).clamp(max=1)

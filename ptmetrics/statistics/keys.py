@@ -185,14 +185,16 @@ class ProbabilityKeys:
     def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of probabilities, and which of them are not the value of their row. −0 counts as 0."""
         p = score if score.dtype == torch.float64 else score.float()
-        upper = p.ge(0.5)
-        near = torch.where(upper, 1 - p, p)  # to 0 or 1; exact
-        inner = near.ge(0.25)
-        to_middle = torch.rsub(near, 0.5 * 2.0**-8, alpha=2.0**-8)
-        scaled = torch.where(inner, to_middle, torch.rsub(near, 0.0, alpha=-(2.0**13)))  # 0 + x turns −0 to 0
+        # Comparisons and choices in floats are several times quicker on a CPU than in bools.
+        upper, inner = torch.empty_like(p), torch.empty_like(p)
+        torch.ge(p, 0.5, out=upper)
+        near = torch.minimum(p, 1 - p)  # to 0 or 1; exact
+        torch.ge(near, 0.25, out=inner)
+        to_middle = torch.rsub(near, 0.5 * 2.0**-8, alpha=2.0**-8).mul_(inner)
+        scaled = near.mul_(2.0**13).mul_(1 - inner).add_(to_middle)  # one of both is 0; 0 + x turns −0 to 0
         half = scaled.half()
-        code = half.view(torch.int16).add(inner, alpha=self.tail + 1).add(upper, alpha=-self.zero)
-        return code, half.ne(scaled)
+        block = inner.mul_(self.tail + 1).sub_(upper, alpha=self.zero)
+        return half.view(torch.int16) + block.short(), half.ne(scaled)
 
     def order(self, device: torch.device) -> Tensor:
         """Rows from probability 0 to 1, int64."""

@@ -17,6 +17,7 @@ from ptmetrics.statistics.class_rows import CAPACITY
 
 # Most operations of an update without weights; a case that needs more than 40 says so, with its reason.
 OPERATIONS = {
+    "binary-probs": 50,
     "multiclass-curves": 420,  # 33 temperatures, ten each
     "multiclass-probs-counts": 50,  # one class against the rest
     "multilabel-logits": 84,

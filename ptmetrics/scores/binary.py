@@ -138,7 +138,9 @@ def _with_few(t: Tally, score: Callable[[Tally], Estimate]) -> Estimate:
     weight, square = (torch.where(other, x.flip(-2, -1), x) for x in sums)
     effective = weight[..., 1, :].sum(-1).square() / square[..., 1, :].sum(-1)
     ends = wilson(weight[..., 1, 1] / _union(weight), _union(weight).square() / _union(square))
-    safe = tuple(score(replace(Tally.of_matrix(count, _at(weight, j), square), ends=False)).value for j in ends)
+    safe = tuple(
+        score(replace(Tally.of_matrix(count, _at(weight, j), square), ends=False)).value for j in ends
+    )
     low, high = union(e.value, (e.low, e.high), (safe[0], safe[1]), effective < FEW)
     low, high = torch.where(undefined, e.low, low), torch.where(undefined, e.high, high)
     return Estimate(e.value, low, high, e.n, "delta-jaccard", e.reason)
@@ -154,7 +156,7 @@ def _at(cells: Tensor, jaccard: Tensor) -> Tensor:
     share = torch.where(wrong > 0, cells[..., 0, 1] / wrong, 0.5)
     hits, errors = jaccard * _union(cells), (1 - jaccard) * _union(cells)
     flat = torch.stack((cells[..., 0, 0], share * errors, (1 - share) * errors, hits), -1)
-    return flat.unflatten(-1, (2, 2))
+    return flat.view(*flat.shape[:-1], 2, 2)
 
 
 def _of(label: int, each: Estimate, reason: str) -> Estimate:

@@ -45,7 +45,9 @@ def spread(value: Tensor, without: Tensor, filled: Tensor) -> tuple[Tensor, Tens
     number = filled.sum(0).double().expand(value.shape)
     variance = (number - 1) / number * off.square().sum(0)
     moved = (off.abs() > STILL).sum(0)
-    return torch.where(number > 1, variance, torch.nan), torch.where(moved > 1, moved, number).clamp(min=2) - 1
+    return torch.where(number > 1, variance, torch.nan), torch.where(moved > 1, moved, number).clamp(
+        min=2
+    ) - 1
 
 
 def proportion_by_groups(

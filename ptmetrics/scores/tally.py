@@ -39,7 +39,7 @@ class Tally:
     @classmethod
     def of_two_classes(cls, count: Tensor, weight: Tensor, square: Tensor, absent: float) -> "Tally":
         """The tally of margins of shape (…, 3, 2), from which the cells follow."""
-        return cls.of_matrix(*map(two_by_two, (count, weight, square)), absent)
+        return cls.of_matrix(two_by_two(count), two_by_two(weight), two_by_two(square), absent)
 
     @property
     def matrix(self) -> Tensor:

@@ -27,9 +27,7 @@ def accuracy_by_groups(hits: list[int], rows: list[int]) -> Estimate:
     table = torch.tensor([hits, rows], dtype=torch.float64).t()
     others = without_each(table)
     value = table.sum(0)
-    return proportion_by_groups(
-        estimate(value[0] / value[1]), others[:, 0] / others[:, 1], table[:, 1] > 0
-    )
+    return proportion_by_groups(estimate(value[0] / value[1]), others[:, 0] / others[:, 1], table[:, 1] > 0)
 
 
 def test_the_interval_is_that_of_a_reference_in_numpy() -> None:
@@ -72,15 +70,17 @@ def test_buckets_that_do_not_move_the_score_give_no_freedom() -> None:
 
 @pytest.mark.parametrize("rows", [[], [7], [0, 9, 0]])
 def test_fewer_than_two_buckets_have_no_ends(rows: list[int]) -> None:
-    got = accuracy_by_groups([n // 2 for n in rows] + [0, 0], rows + [0, 0])
-    assert math.isnan(got.low) and math.isnan(got.high)
+    got = accuracy_by_groups([n // 2 for n in rows] + [0, 0], [*rows, 0, 0])
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
 
 
 def test_a_score_that_one_bucket_alone_defines_has_no_ends() -> None:
     value, filled = torch.tensor(0.5, dtype=torch.float64), torch.ones(3, dtype=torch.bool)
     without = torch.tensor([0.4, math.nan, 0.5], dtype=torch.float64)
     got = proportion_by_groups(estimate(value), without, filled)
-    assert math.isnan(got.low) and math.isnan(got.high)
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
 
 
 def test_a_constant_keeps_its_ends() -> None:
@@ -95,7 +95,9 @@ def test_other_scales_and_ranges() -> None:
     got = transformed_by_groups(estimate(value), without, filled, torch.log, torch.exp)
     error = math.sqrt(3 / 4 * ((np.log(without.numpy()) - math.log(2)) ** 2).sum())
     half = stats.t.ppf(0.975, 2) * error  # one bucket does not move it
-    assert (float(got.low), float(got.high)) == pytest.approx((2 * math.exp(-half), 2 * math.exp(half)), rel=1e-3)
+    assert (float(got.low), float(got.high)) == pytest.approx(
+        (2 * math.exp(-half), 2 * math.exp(half)), rel=1e-3
+    )
     falling = transformed_by_groups(estimate(value - 3), without - 3, filled, lambda x: -x, lambda x: -x)
     assert float(falling.low) < -1 < float(falling.high)
     mcc = proportion_by_groups(estimate(value - 2), without - 2, filled, (-1, 1))

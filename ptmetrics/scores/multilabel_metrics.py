@@ -100,7 +100,7 @@ class MultilabelMetrics(TaskMetrics):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally = self._counts.state, self._tally()
-        named, each = _named(tally), {ratio.name: m.each(tally, ratio) for ratio in m.RATIOS}
+        named, each = named_scores(tally), {ratio.name: m.each(tally, ratio) for ratio in m.RATIOS}
         if self._ranking is not None:
             ranking = each_ranking(state, self._ranking)
             named |= {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
@@ -133,7 +133,8 @@ class MultilabelMetrics(TaskMetrics):
         return state[name].double(), state[name].double()
 
 
-def _named(t: m.Labels) -> dict[str, Estimate]:
+def named_scores(t: m.Labels) -> dict[str, Estimate]:
+    """All scores by name but those of the curves."""
     named = {"exact_match": m.exact_match(t), m.WRONG.name: m.micro(t, m.WRONG)}
     for index, ratio in enumerate(m.RATIOS):
         named |= {

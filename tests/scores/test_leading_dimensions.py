@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from ptmetrics import MultilabelMetrics
 from ptmetrics.scores import binary as b
 from ptmetrics.scores import multiclass as m
 from ptmetrics.scores.estimate import Estimate
 from ptmetrics.scores.margins import margins, two_by_two
+from ptmetrics.scores.multilabel import RATIOS, Labels
+from ptmetrics.scores.multilabel import each as each_label
+from ptmetrics.scores.multilabel_metrics import named_scores
 from ptmetrics.scores.tally import Tally
 
 Score = Callable[[Tally], Estimate]
@@ -76,3 +81,33 @@ def test_without_ends_the_value_is_the_same(name: str, absent: float) -> None:
 def test_two_classes_leave_no_choice() -> None:
     cells = torch.tensor([[[5, 2], [3, 9]], [[0, 0], [4, 1]]])
     assert torch.equal(two_by_two(margins(cells)), cells)
+
+
+def labels(tables: int, number: int) -> list[Labels]:
+    """What a metric counted in each of some tables, the first of them empty."""
+    g = torch.Generator().manual_seed(number)
+    made = []
+    for i in range(tables):
+        metrics = MultilabelMetrics(number, curves=False)
+        shape = (9 * i, number)
+        weight = torch.rand(9 * i, generator=g) if i > 1 else None
+        target = torch.randint(0, 2, shape, generator=g) * torch.arange(number).gt(0)
+        metrics.update(torch.randn(shape, generator=g), target, weight)
+        made.append(metrics._tally())
+    return made
+
+
+@absents
+def test_scores_of_labels(absent: float) -> None:
+    alone = [replace(t, absent=absent) for t in labels(7, 4)]
+    tensors = [f.name for f in fields(Labels) if f.name != "absent"]
+    together = Labels(*(torch.stack([getattr(t, name) for t in alone]) for name in tensors), absent)
+    got, each = named_scores(together), [named_scores(t) for t in alone]
+    assert len(got) == 18
+    for name, estimate in got.items():
+        for part in ("value", "low", "high", "n"):
+            expected = torch.stack([getattr(e[name], part) for e in each])
+            torch.testing.assert_close(getattr(estimate, part), expected, rtol=1e-12, atol=1e-12, equal_nan=True)
+    for ratio in RATIOS:
+        expected = torch.stack([each_label(t, ratio).low for t in alone])
+        torch.testing.assert_close(each_label(together, ratio).low, expected, equal_nan=True)

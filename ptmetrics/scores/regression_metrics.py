@@ -8,6 +8,7 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores import regression as r
 from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.outputs import average, worst
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.contract import Statistic
@@ -85,7 +86,7 @@ class RegressionMetrics(TaskMetrics):
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state = self._counts.state
         each = self._each(r.Residue.of(state))
-        named = {name: r.worst(e) if name == "max_error" else r.average(e) for name, e in each.items()}
+        named = {name: worst(e) if name == "max_error" else average(e) for name, e in each.items()}
         columns = {f"output:{name}": e for name, e in each.items()} if self.class_names else {}
         extra = {name: state[name] for name in ("fault_count", "fault_first_step")}
         values, extra = to_host(named | columns, extra | {"n": state["magnitude"][0].sum()})

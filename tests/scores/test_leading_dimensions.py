@@ -107,7 +107,9 @@ def test_scores_of_labels(absent: float) -> None:
     for name, estimate in got.items():
         for part in ("value", "low", "high", "n"):
             expected = torch.stack([getattr(e[name], part) for e in each])
-            torch.testing.assert_close(getattr(estimate, part), expected, rtol=1e-12, atol=1e-12, equal_nan=True)
+            torch.testing.assert_close(
+                getattr(estimate, part), expected, rtol=1e-12, atol=1e-12, equal_nan=True
+            )
     for ratio in RATIOS:
         expected = torch.stack([each_label(t, ratio).low for t in alone])
         torch.testing.assert_close(each_label(together, ratio).low, expected, equal_nan=True)

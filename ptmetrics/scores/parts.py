@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores.estimate import Estimate
-from ptmetrics.scores.score import Score
-from ptmetrics.scores.slices import worst_first
-from ptmetrics.statistics.row_parts import BUCKETS, RowParts
+from ptmetrics.scores.score import FaultReport, Score
+from ptmetrics.scores.slices import PerSlice, worst_first
+from ptmetrics.statistics.cells import State
+from ptmetrics.statistics.row_parts import BUCKETS, SLICE_LEDGER, RowParts
 
 T = TypeVar("T")
 MOST_BYTES = 64 << 20  # of the counts of parts, before there are weights
@@ -57,6 +58,9 @@ class Parts:
                               f"{needed >> 20} MiB", "Tell fewer parts apart, or fewer classes.")  # fmt: skip
         return parts
 
+    def __bool__(self) -> bool:
+        return bool(self.slices or self.groups)
+
     @property
     def rows(self) -> RowParts:
         """What the statistics need to know."""
@@ -99,15 +103,17 @@ class Parting(Generic[T]):
 
 
 def part_estimates(
-    parts: Parts, task: Parting[T], whole: Mapping[str, Estimate]
+    parts: Parts, task: Parting[T], whole: Mapping[str, Estimate], state: State
 ) -> tuple[dict[str, Estimate], dict[str, Tensor]]:
     """Estimates of slices and by groups, and what travels along, on the device."""
     made: dict[str, Estimate] = {}
+    extra: dict[str, Tensor] = {}
     if parts.slices:
+        extra |= {key: state[key] for key in SLICE_LEDGER.layout()}
         each = task.scores(task.each("slice"))
         made |= {f"slice:{name}": e for name, e in each.items() if ":" not in name}
     if not parts.groups:
-        return made, {}
+        return made, extra
     rows, left = task.rows("group"), task.scores(task.without("group"))
     filled = rows[:-1] > 0
     made |= {
@@ -115,13 +121,19 @@ def part_estimates(
         for name, e in left.items()
         if e.method != "count"
     }
-    return made, {"groups": torch.stack((filled.sum(), rows[-1]))}
+    return made, extra | {"groups": torch.stack((filled.sum(), rows[-1]))}
 
 
-def settle(
-    parts: Parts, values: dict[str, list[Score]], extra: Mapping[str, Tensor], headline: str
-) -> dict[str, Any]:
-    """Put intervals by groups in their place, and say in arguments of `Scores` what is to be told of parts.
+class Told(NamedTuple):
+    """What is to be said of parts, as `Scores` takes it."""
+
+    per_slice: PerSlice
+    notes: list[str]
+    faults: FaultReport
+
+
+def settle(parts: Parts, values: dict[str, list[Score]], extra: Mapping[str, Tensor], headline: str) -> Told:
+    """Put intervals by groups in their place, and collect what is to be said.
 
     Args:
         parts: The parts.
@@ -129,17 +141,20 @@ def settle(
         extra: What travelled along.
         headline: Name of the score that orders slices.
     """
-    told: dict[str, Any] = {"notes": []}
+    told = Told({}, [], {})
     if parts.slices:
         head = "slice:"
         columns = {name.removeprefix(head): v for name, v in values.items() if name.startswith(head)}
-        told |= {"per_slice": worst_first(columns, parts.slices, headline), "headline": headline}
+        faults = SLICE_LEDGER.read(*(extra[key].tolist() for key in SLICE_LEDGER.layout()))
+        told = Told(worst_first(columns, parts.slices, headline), [], faults)
     if parts.groups:
         buckets, alone = extra["groups"].tolist()
         by_groups = [name.removeprefix("group:") for name in values if name.startswith("group:")]
         values |= {} if alone else {name: values[f"group:{name}"] for name in by_groups}
         others = [name for name in values if ":" not in name and name not in by_groups]
-        told["notes"] = _notes(buckets, alone, others, sliced=bool(parts.slices)) if buckets + alone else []
+        told.notes.extend(
+            _notes(buckets, alone, others, sliced=bool(parts.slices)) if buckets + alone else []
+        )
     return told
 
 

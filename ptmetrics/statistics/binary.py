@@ -20,6 +20,7 @@ from ptmetrics.statistics.faults import (
     OUTSIDE_UNIT,
     FaultKind,
 )
+from ptmetrics.statistics.row_parts import NO_PARTS, RowParts, RowsInParts
 from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
@@ -39,6 +40,7 @@ class BinarySpec:
     inputs: Inputs = "logits"
     cut: float = 0.0
     ignore_index: int | None = None
+    parts: RowParts = NO_PARTS
 
     @property
     def kinds(self) -> tuple[FaultKind, ...]:
@@ -69,6 +71,12 @@ class BinaryRows:
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
     step: int | Tensor  # of the update, or int64 of each row
+    parts: RowsInParts | None = None
+
+    @property
+    def cell(self) -> Tensor:
+        """Row-major cell of the 2 × 2 matrix, 4 for rows that are left out."""
+        return torch.where(self.out, 4, 2 * self.target + self.raw.ge(self.cut))
 
     def scored(self, name: str) -> Tensor:
         """The decision for the confusion matrix, the score in order of the logits, else what was predicted."""
@@ -148,7 +156,8 @@ def read_rows(spec: BinarySpec, given: Given) -> BinaryRows:
         out = torch.logical_or(out, mask)
     weight = None if weight is None else weight.masked_fill(out, 1.0)
     one = torch.ones_like(target)
-    return BinaryRows(score, raw, spec.cut, target, [(0, out), *reasons], out, one, weight, given.step)
+    parts = None if given.ids is None else spec.parts.judged(given.ids, ~out, given.step)
+    return BinaryRows(score, raw, spec.cut, target, [(0, out), *reasons], out, one, weight, given.step, parts)
 
 
 # Score, what the cut is compared with, and reasons to refuse a row: the first mask holds all of them.

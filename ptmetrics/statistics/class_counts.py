@@ -23,8 +23,15 @@ def classes_of(cell: Tensor, classes: int) -> Tensor:
 class Celled(Protocol):
     """A batch whose rows know their cell of the C × C matrix, row-major; C² where they do not count."""
 
-    cell: Tensor  # int64 of shape (rows,)
-    weight: Tensor | None  # float64 of shape (rows,), 1 where not counted
+    @property
+    def cell(self) -> Tensor:
+        """Int64 of shape (rows,)."""
+        ...
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Float64 of shape (rows,), 1 where not counted; None where no row weighs."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.multilabel import ROW_SCORES, ROWS, SUMS, LabelBatch, row_sums
+from ptmetrics.statistics.row_parts import RowParts, SliceFaults, index_of
 
 
 @dataclass(frozen=True)
@@ -55,4 +57,12 @@ class LabelParts:
                     self._add(state, batch, f"{cell}_{power}", mask * weight)
 
     def _add(self, state: State, batch: LabelBatch, cell: str, values: Tensor) -> None:
-        state[f"{self.name}_{cell}"].index_add_(0, batch.parts[self.name], values)
+        state[f"{self.name}_{cell}"].index_add_(0, index_of(batch, self.name), values)
+
+
+def label_parts(parts: RowParts, num_labels: int) -> list[Statistic[LabelBatch]]:
+    """All that is counted of the parts of the rows; nothing where none are told apart."""
+    counts: list[Statistic[LabelBatch]] = [
+        LabelParts(name, size, num_labels) for name, size in parts.sizes.items()
+    ]
+    return [*counts, *([SliceFaults()] if parts.slices else [])]

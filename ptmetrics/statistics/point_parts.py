@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.joint_moments import CENTRE, SIZE, TINY, merge_, powers
 from ptmetrics.statistics.regression import PointBatch
+from ptmetrics.statistics.row_parts import RowParts, SliceFaults, index_of
 
 NUMBERS_AT_ONCE = 1 << 20  # bounds the memory that an update takes for a moment
 
@@ -38,7 +40,7 @@ class PointParts:
 
     def add_(self, state: State, batch: PointBatch) -> None:
         """Add one batch, a large one in pieces."""
-        part = batch.parts[self.name]
+        part = index_of(batch, self.name)
         state[f"{self.name}_counts"].index_add_(0, part, batch.counted.long())
         weigh = torch.stack((batch.weight, batch.square), 1)
         absolute = batch.magnitude.mT.unsqueeze(2) * weigh.unsqueeze(1)
@@ -59,3 +61,11 @@ class PointParts:
         weighed = product.unsqueeze(2) * weigh[:, None, :, None, None, None]
         sums = points.new_zeros(*shape, *weighed.shape[2:]).index_add_(0, part, weighed)
         return torch.cat((centre, sums.flatten(2)), 2)
+
+
+def point_parts(parts: RowParts, outputs: int) -> list[Statistic[PointBatch]]:
+    """All that is counted of the parts of the rows; nothing where none are told apart."""
+    counts: list[Statistic[PointBatch]] = [
+        PointParts(name, size, outputs) for name, size in parts.sizes.items()
+    ]
+    return [*counts, *([SliceFaults()] if parts.slices else [])]

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError, DtypeError, ShapeError
 from ptmetrics.statistics import checks
-from ptmetrics.statistics.faults import FaultKind
+from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.faults import FaultKind, FaultLedger
 
 BUCKETS = 64
-NO_SLICE, NO_GROUP = -1, -(2**63)
+NO_IDS = NO_SLICE, NO_GROUP = -1, -(2**63)
 BAD_SLICE = FaultKind(
     "slice-out-of-range", "slice outside those of the metric, row counted in the whole only"
 )
@@ -24,6 +25,38 @@ class RowIds(NamedTuple):
 
     slices: Tensor | None = None
     group: Tensor | None = None
+
+    def part(self, start: int, stop: int) -> "RowIds":
+        """Views of some rows."""
+        return RowIds(*(None if ids is None else ids[start:stop] for ids in self))
+
+
+@dataclass
+class RowsInParts:
+    """Where each row belongs.
+
+    Attributes:
+        index: Int64 of shape (rows,) by the name of the parts; the number of parts for none of them.
+        fault_masks: Rows of a slice that there is not.
+        step: Number of the update, or int64 of shape (rows,).
+    """
+
+    index: Mapping[str, Tensor]
+    fault_masks: tuple[Tensor, ...]
+    step: int | Tensor
+
+
+class InParts(Protocol):
+    """A batch whose rows know where they belong; None where the metric tells no parts apart."""
+
+    parts: RowsInParts | None
+
+
+def index_of(batch: InParts, name: str) -> Tensor:
+    """The part of each row among those of a name; only asked where the metric tells them apart."""
+    if batch.parts is None:
+        raise LookupError(f"rows without {name}")
+    return batch.parts.index[name]
 
 
 @dataclass(frozen=True)
@@ -44,10 +77,8 @@ class RowParts:
         sizes = {"slice": self.slices, "group": BUCKETS * self.groups}
         return {name: size for name, size in sizes.items() if size}
 
-    @property
-    def kinds(self) -> tuple[FaultKind, ...]:
-        """What may be wrong with ids."""
-        return (BAD_SLICE,) * bool(self.slices)
+    def __bool__(self) -> bool:
+        return bool(self.slices or self.groups)
 
     def read(
         self, home: Tensor, rows: tuple[int, ...], slices: Tensor | None, group: Tensor | None
@@ -69,24 +100,46 @@ class RowParts:
             raise _not_configured("group", "groups=True")
         return RowIds(_flat("slices", slices, rows, home), _flat("group", group, rows, home))
 
-    def judged(self, ids: RowIds, counted: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        """The part of each row, by name, and masks of `kinds`.
+    def judged(self, ids: RowIds | None, counted: Tensor, step: int | Tensor) -> RowsInParts | None:
+        """The part of each row on the device; no host sync.
 
         Args:
             ids: What `read` gave.
             counted: Bool of shape (rows,).
+            step: Number of the update, or int64 of shape (rows,).
         """
-        parts, masks = {}, []
+        if ids is None:
+            return None
+        index: dict[str, Tensor] = {}
+        masks: tuple[Tensor, ...] = ()
         if self.slices:
             slices = (
                 torch.full_like(counted, NO_SLICE, dtype=torch.int64) if ids.slices is None else ids.slices
             )
-            known = slices.clamp(0, self.slices - 1) == slices
-            parts["slice"] = torch.where(known, slices, self.slices)
-            masks.append(counted & ~known & (slices != NO_SLICE))
+            none = slices.clamp(0, self.slices - 1) != slices
+            index["slice"] = slices.masked_fill(none, self.slices)
+            masks = (counted & none & (slices != NO_SLICE),)
         if self.groups:
-            parts["group"] = buckets(counted, ids.group)
-        return parts, tuple(masks)
+            index["group"] = buckets(counted, ids.group)
+        return RowsInParts(index, masks, step)
+
+
+NO_PARTS = RowParts()
+SLICE_LEDGER = FaultLedger((BAD_SLICE,), "slice_fault")
+
+
+@dataclass(frozen=True)
+class SliceFaults:
+    """Counts rows of slices that there are not."""
+
+    def layout(self) -> Mapping[str, Cell]:
+        """Those of the ledger."""
+        return SLICE_LEDGER.layout()
+
+    def add_(self, state: State, batch: InParts) -> None:
+        """Add one batch."""
+        if batch.parts is not None:
+            SLICE_LEDGER.add_(state, batch.parts)
 
 
 def buckets(like: Tensor, group: Tensor | None) -> Tensor:
@@ -103,7 +156,7 @@ def buckets(like: Tensor, group: Tensor | None) -> Tensor:
     mixed = group
     for shift, factor in zip((30, 27), _MIX, strict=True):
         mixed = (mixed ^ (mixed >> shift)) * factor
-    return torch.where(group == NO_GROUP, BUCKETS, (mixed >> 58) & (BUCKETS - 1))
+    return ((mixed >> 58) & (BUCKETS - 1)).masked_fill(group == NO_GROUP, BUCKETS)
 
 
 def _flat(name: str, value: Tensor | None, rows: tuple[int, ...], home: Tensor) -> Tensor | None:
@@ -119,7 +172,7 @@ def _flat(name: str, value: Tensor | None, rows: tuple[int, ...], home: Tensor) 
     checks.together(home, **{name: value})
     if tuple(value.shape) != rows:
         value = value.reshape(-1, *[1] * (len(rows) - 1)).expand(rows)
-    return value.detach().reshape(-1).long()
+    return checks.flat(value).long()
 
 
 def _not_configured(name: str, argument: str) -> ConfigError:

@@ -109,8 +109,7 @@ class BinaryMetrics(TaskMetrics):
         self.absent, self.beta, self.temperature = float(absent), beta, temperature
         self._parts = parts = Parts.of(slices, groups, 3 * (2 + 1))
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index, parts.rows)
-        scored = inputs != "labels"
-        slots = (self._spec.spare, self._spec.without_score)
+        scored, slots = inputs != "labels", (self._spec.spare, self._spec.without_score)
         self._curve = _histogram(inputs, curves, slots) if curves and scored else None
         # Rows of scores part at probability 0.5; at any other threshold, the decisions are counted by themselves.
         apart = self._curve is None or threshold != 0.5
@@ -123,8 +122,7 @@ class BinaryMetrics(TaskMetrics):
         rows += [*([BinaryLosses()] if losses and scored else []), self._faults, *class_parts(parts.rows, 2)]
         config = {
             "num_classes": 2, "inputs": inputs, "threshold": threshold,
-            "ignore_index": ignore_index, "losses": losses, "curves": curves,
-            **parts.config,
+            "ignore_index": ignore_index, "losses": losses, "curves": curves, **parts.config,
         }  # fmt: skip
         super().__init__([InPieces(self._spec, tuple(rows))], config, device)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -119,13 +120,9 @@ class MulticlassMetrics(TaskMetrics):
         self._curves = None if keys is None else OneVsRest(spec, keys)
         watchers: list[Statistic[ClassPiece]] = [] if self._curves is None else [self._curves]
         watchers += [Tempered(spec)] if temperature else []
-        # Probabilities are only taken for such where they sum to 1.
-        wanted = losses or temperature or inputs == "probs"
-        passes = ClassPasses(num_classes, inputs == "probs", wanted, bool(self._ks)) if scored else None
-        config = {
-            "num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index, "topk": list(topk),
-            **parts.config,
-        }  # fmt: skip
+        passes = _passes(spec, losses=losses or temperature, ranks=bool(self._ks)) if scored else None
+        config: dict[str, Any] = {"num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index}
+        config |= {"topk": list(topk), **parts.config}
         super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -191,6 +188,12 @@ class MulticlassMetrics(TaskMetrics):
         named |= {f"top{k}_accuracy": m.top_k(t, hits[i]) for i, k in enumerate(self._ks)}
         named |= {name: e for name, e in counted.items() if ":" not in name}
         return named | (calibration_scores(state) if "losses" in state else {})
+
+
+def _passes(spec: ClassSpec, *, losses: bool, ranks: bool) -> ClassPasses:
+    """Probabilities are only taken for such where they sum to 1, which is seen on the way to the losses."""
+    probs = spec.inputs == "probs"
+    return ClassPasses(spec.num_classes, probs, losses or probs, ranks)
 
 
 def confused(pairs: Tensor, num_classes: int) -> list[ConfusedPair]:

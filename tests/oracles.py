@@ -11,6 +11,8 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
+from ptmetrics.scores.task import TaskMetrics
+
 NAN = math.nan
 
 
@@ -21,6 +23,20 @@ class Batch:
     preds: Tensor
     target: Tensor
     weight: Tensor | None = None
+    slices: Tensor | None = None
+    group: Tensor | None = None
+
+    def feed(self, metrics: TaskMetrics) -> None:
+        """Pass it to an update."""
+        metrics.update(self.preds, self.target, self.weight, slices=self.slices, group=self.group)
+
+    def rows(self, rows: slice | list[int]) -> "Batch":
+        """Some of its rows."""
+        return Batch(*(None if tensor is None else tensor[rows] for tensor in vars(self).values()))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """On another device."""
+        return Batch(*(None if tensor is None else tensor.to(device) for tensor in vars(self).values()))
 
 
 @dataclass

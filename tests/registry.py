@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,7 @@ class MetricCase:
         """A new metric that has seen `batches` in order."""
         metrics = self.make()
         for batch in batches:
-            metrics.update(batch.preds, batch.target, batch.weight)
+            batch.feed(metrics)
         return metrics
 
 
@@ -138,7 +138,21 @@ def binary_case(name: str, **config: Any) -> MetricCase:
     )
 
 
-CASES = (
+def in_parts(case: MetricCase) -> MetricCase:
+    """The same with three slices and groups, ids that name none, and slices that there are not."""
+
+    def batch(rows: int, seed: int, weighted: bool) -> Batch:
+        g = torch.Generator().manual_seed(seed + 1)
+        slices, group = (torch.randint(-1, most, (rows,), generator=g) for most in (4, 30))
+        return replace(case.batch(rows, seed, weighted), slices=slices, group=group - 2**62)
+
+    def make(**changes: Any) -> Metrics:
+        return case.make(**({"slices": ("a", "b", "c"), "groups": True} | changes))
+
+    return MetricCase(f"{case.name}-parts", make, batch, case.oracle, {"slices": 4})
+
+
+PLAIN = (
     binary_case("binary-logits", ignore_index=-100, beta=2),
     binary_case("binary-probs", inputs="probs", threshold=0.3, absent=0.0),
     binary_case("binary-labels", inputs="labels", ignore_index=-100, absent=1.0),
@@ -156,3 +170,10 @@ CASES = (
     regression_case("regression"),
     regression_case("regression-outputs", num_outputs=3, quantiles=(0.25,)),
 )
+PARTS = tuple(
+    in_parts(case)
+    for case in PLAIN
+    if case.name
+    in ("binary-logits", "multiclass-logits", "multiclass-labels", "multilabel-logits", "regression-outputs")
+)
+CASES = PLAIN + PARTS

@@ -47,7 +47,15 @@ class AsTorchmetrics(Metric):
         """Direction of the score; None for all of them."""
         return self._rises
 
-    def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
+    def update(
+        self,
+        preds: Tensor,
+        target: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        slices: Tensor | None = None,
+        group: Tensor | None = None,
+    ) -> None:
         """Count one batch; no host sync.
 
         Raises:
@@ -57,7 +65,7 @@ class AsTorchmetrics(Metric):
             raise ConfigError("sample_weight", "weights beside weighted=True only", "weights without it",
                               "Pass to_torchmetrics(metrics, score, weighted=True).")  # fmt: skip
         metrics = self._lent()
-        metrics.update(preds, target, sample_weight)
+        metrics.update(preds, target, sample_weight, slices=slices, group=group)
         for cell, name in self._names.items():
             setattr(self, name, metrics._counts.state[cell])
 

@@ -79,11 +79,14 @@ class TorchmetricsMetrics(TaskMetrics):
         super().__init__([], {"metrics": repr(metric), "states": shapes}, _device(self._metric))
 
     @torch.no_grad()
-    def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
+    def update(
+        self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None, **ids: Tensor | None
+    ) -> None:
         """Give one batch to the metric; what it raises comes through."""
-        if sample_weight is not None:
-            raise ConfigError("sample_weight", "None beside metrics of torchmetrics", "weights",
-                              "Use metrics of ptmetrics, which take them.")  # fmt: skip
+        for name, value in {"sample_weight": sample_weight, **ids}.items():
+            if value is not None:
+                raise ConfigError(name, "None beside metrics of torchmetrics", "a tensor",
+                                  "Use metrics of ptmetrics, which take it.")  # fmt: skip
         if not self.updates and preds.device != self.device:
             self.to(preds.device)
         self._metric.update(preds, target)

@@ -11,9 +11,11 @@ from ptmetrics.bench.rule_case import Case, Setting, judged_whole
 from ptmetrics.bench.synthetic import (
     Random,
     Recorded,
+    Scores,
     evaluation,
     healthy_loss,
     loss_run,
+    shares,
     symmetric,
     training_loss,
 )
@@ -45,6 +47,21 @@ def _one_weak(recall: float) -> npt.NDArray[np.float64]:
     cells = symmetric(10, 0.9)
     cells[3] = symmetric(10, recall)[3]
     return cells
+
+
+def _sliced(rng: Random, accuracies: list[float], n: int) -> Scores:
+    """An evaluation whose slices of n samples each have these accuracies."""
+    each = shares(rng.binomial(n, accuracies), n)
+    columns = {key: [share[key] for share in each] for key in ("value", "low", "high", "n")}
+    names = [f"camera {i}" for i in range(len(each))]
+    slices = {"by": "accuracy", "names": names, "filled": len(each), "scores": {"accuracy": columns}}
+    return evaluation(rng, symmetric(10, sum(accuracies) / len(accuracies)), n * len(each)) | {
+        "per_slice": slices
+    }
+
+
+def _slices(words: str, accuracies: list[float], n: int, bar: float) -> Setting:
+    return Setting(f"{words}, {n} samples each", lambda rng: _sliced(rng, accuracies, n), bar)
 
 
 def _noisy(rng: Random) -> Recorded:
@@ -201,6 +218,17 @@ QUALITY = (
             _drawn("100 classes, recall 60 %", symmetric(100, 0.6), 3000, MOST),
         ),
         (_drawn("recall 20 % in one class of 10", _one_weak(0.2), 500, 0.85),),
+    ),
+    Case(
+        "weak-slice",
+        "A slice of the validation data is shown to be weak: an exact binomial test of its accuracy, or of its recall "
+        "of the positive class where the profile drops the accuracy, corrected for testing every slice (Holm).",
+        ("slice_score", "slice_alpha"),
+        (
+            _slices("10 slices, accuracy 70 % in each, just tolerated", [0.7] * 10, 100, MOST),
+            _slices("50 slices, accuracy 80 %", [0.8] * 50, 30, MOST),
+        ),
+        (_slices("accuracy 50 % in one slice of 10", [0.9] * 9 + [0.5], 100, 0.85),),
     ),
     Case(
         "too-few-samples",

@@ -11,8 +11,9 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.loop.criterion import call_parts, is_sum
 from ptmetrics.loop.faults import FaultLog
 from ptmetrics.loop.flaws import COUNTED_TWICE, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
-from ptmetrics.loop.hooks import Pick, backward_task, pick_predictions, pick_target
+from ptmetrics.loop.hooks import backward_task
 from ptmetrics.loop.phases import Phases
+from ptmetrics.loop.picks import Picks
 from ptmetrics.loop.split import SplitCounts
 from ptmetrics.scores.task import TaskMetrics
 
@@ -39,8 +40,7 @@ class Capture:
         self._metrics, self._counted = metrics, counted
         self.splits: dict[str, SplitCounts] = {}
         self.phases, self.faults = phases, faults
-        self.preds: Pick = pick_predictions
-        self.target: Pick = pick_target
+        self.picks = Picks()
         self.optimizer_seen = False
         self._loader: str | None = None  # split of the loader that is being watched
         self._watched: set[str] = set()  # splits that come from a loader: bare calls do not count for them
@@ -121,8 +121,8 @@ class Capture:
     def _count_answer(self, name: str, batch: Any, output: Any) -> None:
         split = self.split(name)
         try:
-            preds = self.preds(output)
-            split.add(preds, self.target(batch).to(preds.device, non_blocking=True))
+            preds = self.picks.predictions(output)
+            split.add(preds, **self.picks.beside(batch, preds.device))
             self._hooked = name
             self._tell_counted(name, split)
         except Exception as error:
@@ -139,7 +139,7 @@ class Capture:
         try:
             preds, target = call_parts(args, kwargs)
             if bare:
-                split.add(preds if isinstance(preds, Tensor) else self.preds(preds), target)
+                split.add(preds if isinstance(preds, Tensor) else self.picks.predictions(preds), target)
                 self._hooked = name
             if isinstance(loss, Tensor):
                 split.add_loss(loss, target, summed=is_sum(criterion, loss))
@@ -169,8 +169,8 @@ class Capture:
             self.faults.caught("optimizer hook", error)
 
     # Way c: the loop says it all.
-    def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, weight: Tensor | None) -> None:
-        """Count a batch that the loop hands over."""
+    def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, **more: Tensor | None) -> None:
+        """Count a batch that the loop hands over; `more` are weights and ids."""
         if not split or "/" in split:
             raise ConfigError(
                 "split", 'a name without "/"', repr(split), 'Pass split="train" or split="val".'
@@ -184,7 +184,7 @@ class Capture:
         self._batch = self._due = None
         counts = self.split(split)
         with self.faults.contain("update", counts.batches):
-            counts.add(preds, target, weight)
+            counts.add(preds, target, **more)
             if loss is not None:
                 counts.add_loss(loss, target)
             self._tell_counted(split, counts)

@@ -6,9 +6,12 @@ from typing import Any, cast
 
 from ptmetrics.record.events import EpochData
 from ptmetrics.scores.score import Score, Scores
+from ptmetrics.scores.slices import worst
 
 MAX_LISTED_CLASSES = 4096  # scores of each class of more would be megabytes a line
 MAX_RECORDED_CLASSES = 128  # a larger matrix stays out of the record: 128² numbers are about 50 kB a line
+
+MAX_RECORDED_SLICES = 128  # the worst
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class EpochScores(Mapping[str, Score]):
             "counts": dict(self.counts),
             "faults": {split: d["faults"] for split, d in plain.items()},
         }
+        slices = {split: worst(d["per_slice"], MAX_RECORDED_SLICES) for split, d in plain.items()}
+        record |= {"per_slice": {k: v for k, v in slices.items() if v}} if any(slices.values()) else {}
         return cast(EpochData, record)
 
     def __str__(self) -> str:

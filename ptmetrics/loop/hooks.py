@@ -1,16 +1,14 @@
 """Hooks on the user's model, criterion and optimizer: they look, return None, and leave nothing behind."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from ptmetrics.errors import ConfigError, DtypeError, HookError
-
-Pick = Callable[[Any], Any]
+from ptmetrics.errors import ConfigError, HookError
 
 
 class Hook:
@@ -42,36 +40,6 @@ def _nothing(*_: Any, **__: Any) -> None:
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing, which repeats a
 # forward that was counted.
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
-
-
-def pick_predictions(output: Any) -> Tensor:
-    """The predictions in what a model returned: the tensor, its `.logits`, `["logits"]`, `["out"]` or first part.
-
-    Raises:
-        DtypeError: If there is none.
-    """
-    found = getattr(output, "logits", output)
-    if isinstance(found, Mapping):
-        found = found.get("logits", found.get("out"))
-    elif isinstance(found, list | tuple) and found:
-        found = found[0]
-    if not isinstance(found, Tensor):
-        cure = "Say where they are: attach(model, preds=lambda output: …)."
-        raise DtypeError("model output", "a tensor, or logits in it", type(output).__name__, cure)
-    return found
-
-
-def pick_target(batch: Any) -> Tensor:
-    """The tensor of targets in a batch of the loader: `batch[1]`.
-
-    Raises:
-        DtypeError: If the batch is no pair, or its second part no tensor.
-    """
-    found = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else None
-    if not isinstance(found, Tensor):
-        cure = "Say where they are: attach(model, target=lambda batch: …)."
-        raise DtypeError("batch", "a pair (inputs, targets)", type(batch).__name__, cure)
-    return found
 
 
 class Attachment:
@@ -127,12 +95,12 @@ class Attachment:
         self._life.leave(error)
 
 
-def check_hookable(model: Any, criterion: Any, optimizer: Any) -> None:
+def check_hookable(model: Any, criterion: Any, optimizer: Any, before: Attachment | None) -> None:
     """Refuse what cannot take hooks.
 
     Raises:
         ConfigError: If one of them is of the wrong type.
-        HookError: If the model is attached already.
+        HookError: If the model or the monitor is attached already.
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(
@@ -141,6 +109,9 @@ def check_hookable(model: Any, criterion: Any, optimizer: Any) -> None:
     if any(isinstance(hook, Hook) and hook.act is not _nothing for hook in model._forward_hooks.values()):
         raise HookError("model", "a model that no monitor watches", "one that is attached already",
                         "Call detach() on the first attachment, or leave its with block.")  # fmt: skip
+    if before is not None and before.attached:
+        cure = "Call detach() on the first attachment, or leave its with block."
+        raise HookError("attach", "a monitor that is not attached", "one that is", cure)
     if criterion is not None and not isinstance(criterion, nn.Module):
         raise ConfigError("criterion", "a torch.nn.Module such as nn.CrossEntropyLoss()", repr(criterion),
                           "A function takes no hooks: use the module, or monitor.update().")  # fmt: skip

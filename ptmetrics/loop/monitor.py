@@ -3,13 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptmetrics.errors import HookError
 from ptmetrics.loop.callback_list import CallbackList
 from ptmetrics.loop.callbacks import Callback
 from ptmetrics.loop.capture import Capture
@@ -18,9 +16,10 @@ from ptmetrics.loop.closing import close_epoch
 from ptmetrics.loop.diary import Diary, end_reason
 from ptmetrics.loop.epoch import EpochScores
 from ptmetrics.loop.faults import FaultLog, OnFault
-from ptmetrics.loop.hooks import Attachment, Pick, check_hookable, pick_predictions, pick_target
+from ptmetrics.loop.hooks import Attachment, check_hookable
 from ptmetrics.loop.lifetime import Lifetime
 from ptmetrics.loop.phases import Phases
+from ptmetrics.loop.picks import Pick, Picks
 from ptmetrics.loop.progress import Progress
 from ptmetrics.loop.split import check_metrics
 from ptmetrics.loop.state import RunState
@@ -100,6 +99,8 @@ class Monitor:
         optimizer: Optimizer | None = None,
         preds: Pick | None = None,
         target: Pick | None = None,
+        slices: Pick | None = None,
+        group: Pick | None = None,
     ) -> Attachment:
         """Put hooks on, at once; the result detaches them, and is a context manager that does so.
 
@@ -109,20 +110,19 @@ class Monitor:
             optimizer: Its steps are counted and timed.
             preds: From what the model returns to the tensor of predictions; default: the tensor, or its logits.
             target: From a loader's batch to the tensor of targets; default `batch[1]`.
+            slices: From a loader's batch to the slice of each row, or None; only beside loader wrappers.
+            group: Likewise to its group.
 
         Raises:
             HookError: If this monitor or the model is attached already.
             ConfigError: If an argument cannot take hooks.
         """
-        check_hookable(model, criterion, optimizer)
-        if self._attachment is not None and self._attachment.attached:
-            cure = "Call detach() on the first attachment, or leave its with block."
-            raise HookError("attach", "a monitor that is not attached", "one that is", cure)
+        check_hookable(model, criterion, optimizer, self._attachment)
         self.model, self.optimizer, capture = model, optimizer, self._capture
         self._life.begin()
         self._attachment = Attachment(capture, self._life, model, criterion, optimizer)
         capture.optimizer_seen = optimizer is not None
-        capture.preds, capture.target = preds or pick_predictions, target or pick_target
+        capture.picks = Picks(preds, target, slices, group)
         capture.phases.device = capture.phases.device or device_spans(model, self._device_event)
         return self._attachment
 
@@ -157,6 +157,8 @@ class Monitor:
         loss: Tensor | float | None = None,
         split: str = "val",
         sample_weight: Tensor | None = None,
+        slices: Tensor | None = None,
+        group: Tensor | None = None,
     ) -> None:
         """Count one batch; for training, call it after `optimizer.step()`.
 
@@ -166,16 +168,15 @@ class Monitor:
             loss: Mean over the batch of shape (), or one value a target.
             split: "train", "val" or another name.
             sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it is.
+            slices: The slice of each row, as the metric takes it.
+            group: The group of each row, likewise.
         """
         self._life.begin()
-        self._capture.update(preds, target, loss=loss, split=split, weight=sample_weight)
+        beside = {"sample_weight": sample_weight, "slices": slices, "group": group}
+        self._capture.update(preds, target, loss=loss, split=split, **beside)
 
     def end_epoch(self) -> EpochScores:
-        """Compute, record and call back; the counts start again.
-
-        Returns:
-            Scores by split and name; what could not be computed is missing and stands among the faults.
-        """
+        """Compute, record, call back, begin anew; what could not be computed stands among the faults instead."""
         self._life.begin()
         scores = close_epoch(self.epoch, self._capture, self.totals, self.faults)
         for note in self.totals.oddities(self._capture.phases.device):
@@ -229,9 +230,7 @@ class Monitor:
         self._life.enter()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._life.leave(error)
         self.close(end_reason(None, self.stopping_reason))
 

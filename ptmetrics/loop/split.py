@@ -35,11 +35,17 @@ class SplitCounts:
         )  # values and targets of a loss, and what each weighs
         self.samples = self.batches = self.steps = 0
 
-    def add(self, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
-        """Count the predictions of one batch, on their device: a model may move, stored counts come from the CPU."""
+    def add(self, preds: Tensor, target: Tensor, **beside: Tensor | None) -> None:
+        """Count one batch where its predictions are: a model may move, stored counts come from the CPU.
+
+        Args:
+            preds: As the metrics take them.
+            target: As the metrics take them.
+            beside: Further arguments of the metrics' `update`.
+        """
         if isinstance(preds, Tensor) and preds.device != self.metrics.device:
             self.metrics.to(preds.device)
-        self.metrics.update(preds, target, weight)
+        self.metrics.update(preds, target, **beside)
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
 

@@ -30,6 +30,18 @@ class PerClassData(TypedDict):
     method: str
 
 
+class PerSliceData(TypedDict):
+    """Scores of the worst slices, one number a slice in the order of `names`, the worst by the score `by` first.
+
+    `filled` is how many slices held a row, which may be more than stand here.
+    """
+
+    by: str
+    names: list[str]
+    filled: int
+    scores: dict[str, PerClassData]
+
+
 class StepTimeData(TypedDict):
     """Quantiles of the time from step to step, in milliseconds."""
 
@@ -83,6 +95,7 @@ class EpochData(_EpochNumber, total=False):
     """An epoch, counted from 0. A confusion matrix (rows = actual class) is absent for too many classes."""
 
     per_class: dict[str, dict[str, PerClassData]]
+    per_slice: dict[str, PerSliceData]
     confusion: dict[str, list[list[int]]]
     class_names: list[str]
     time: TimeData

@@ -70,7 +70,7 @@ def f1_macro(t: Tally) -> Estimate:
     as can be, and holds where a class is rare, which the delta method does not.
     """
     each = m.class_f1(t)
-    value, low, high = (x.nanmean() for x in (each.value, each.low, each.high))
+    value, low, high = (x.nanmean(-1) for x in (each.value, each.low, each.high))
     return Estimate(value, low, high, t.n, "mean-of-ends", m.NO_CLASS)
 
 
@@ -130,30 +130,33 @@ def mean_losses(t: Tally, weight: Tensor, square: Tensor) -> dict[str, Estimate]
 
 
 def _with_few(t: Tally, score: Callable[[Tally], Estimate]) -> Estimate:
-    e, undefined = score(t), torch.isnan(score(replace(t, absent=math.nan)).value)
+    e, undefined = score(t), torch.isnan(score(replace(t, absent=math.nan, ends=False)).value)
     if t.cells is None:
         return e
     count, *sums = t.cells
-    other = sums[0][1].sum() > sums[0][0].sum()
-    weight, square = (torch.where(other, x.flip(0, 1), x) for x in sums)
-    effective = weight[1].sum().square() / square[1].sum()
-    ends = wilson(weight[1, 1] / _union(weight), _union(weight).square() / _union(square))
-    safe = tuple(score(Tally.of_matrix(count, _at(weight, j), square)).value for j in ends)
+    other = (sums[0][..., 1, :].sum(-1) > sums[0][..., 0, :].sum(-1))[..., None, None]
+    weight, square = (torch.where(other, x.flip(-2, -1), x) for x in sums)
+    effective = weight[..., 1, :].sum(-1).square() / square[..., 1, :].sum(-1)
+    ends = wilson(weight[..., 1, 1] / _union(weight), _union(weight).square() / _union(square))
+    safe = tuple(
+        score(replace(Tally.of_matrix(count, _at(weight, j), square), ends=False)).value for j in ends
+    )
     low, high = union(e.value, (e.low, e.high), (safe[0], safe[1]), effective < FEW)
     low, high = torch.where(undefined, e.low, low), torch.where(undefined, e.high, high)
     return Estimate(e.value, low, high, e.n, "delta-jaccard", e.reason)
 
 
 def _union(cells: Tensor) -> Tensor:
-    return cells[0, 1] + cells[1, 0] + cells[1, 1]
+    return cells[..., 0, 1] + cells[..., 1, 0] + cells[..., 1, 1]
 
 
 def _at(cells: Tensor, jaccard: Tensor) -> Tensor:
     """The matrix with another Jaccard index, its errors split as they are."""
-    wrong = cells[0, 1] + cells[1, 0]
-    share = torch.where(wrong > 0, cells[0, 1] / wrong, 0.5)
+    wrong = cells[..., 0, 1] + cells[..., 1, 0]
+    share = torch.where(wrong > 0, cells[..., 0, 1] / wrong, 0.5)
     hits, errors = jaccard * _union(cells), (1 - jaccard) * _union(cells)
-    return torch.stack((cells[0, 0], share * errors, (1 - share) * errors, hits)).view(2, 2)
+    flat = torch.stack((cells[..., 0, 0], share * errors, (1 - share) * errors, hits), -1)
+    return flat.view(*flat.shape[:-1], 2, 2)
 
 
 def _of(label: int, each: Estimate, reason: str) -> Estimate:

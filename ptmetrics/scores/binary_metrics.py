@@ -7,11 +7,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ptmetrics.errors import ConfigError
 from ptmetrics.scores import binary as b
 from ptmetrics.scores.binary_calibration import calibration_scores
+from ptmetrics.scores.binary_options import check_counting, check_options, check_temperature
+from ptmetrics.scores.class_parts import ClassTables
 from ptmetrics.scores.curves import ScoreBins
 from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.parts import Parts, part_estimates, settle
 from ptmetrics.scores.ranking import FINE, Ranking, notes
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.tally import Tally
@@ -26,6 +28,7 @@ from ptmetrics.statistics.binary import (
     flat,
 )
 from ptmetrics.statistics.binary_losses import BinaryLosses
+from ptmetrics.statistics.class_parts import class_parts
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
@@ -33,6 +36,7 @@ from ptmetrics.statistics.stored import StoredScores
 from ptmetrics.statistics.waiting import Given
 
 Curves = Literal["fp16", "fine", "exact"]
+HEADLINE = "accuracy"
 KEYS: Mapping[Curves, FloatKeys] = {"fp16": FloatKeys(), "fine": FINE, "exact": FloatKeys()}
 
 
@@ -69,6 +73,10 @@ class BinaryMetrics(TaskMetrics):
         curves: "fp16" for 1 MiB, "fine" for 63 MiB and 64 times less doubt, "exact" for "fp16" and `capacity` scores
             beside it: error 0 for that many unweighted samples, the histogram for more. None keeps no scores.
         capacity: Number of scores that "exact" keeps, 8 bytes each.
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
+            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
+            each row, and intervals allow for what rows of a group have in common.
         device: Where to count.
 
     Raises:
@@ -90,16 +98,18 @@ class BinaryMetrics(TaskMetrics):
         temperature: bool = False,
         curves: Curves | None = "fp16",
         capacity: int = 1_000_000,
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_counting(inputs, threshold, curves, capacity)
-        _check_options(ignore_index, beta, class_names, absent)
-        _check_temperature(temperature, inputs, losses, curves)
+        check_counting(inputs, threshold, curves, capacity, tuple(KEYS))
+        check_options(ignore_index, beta, class_names, absent)
+        check_temperature(temperature, inputs, losses, curves)
         self.class_names = tuple(map(str, ("0", "1") if class_names is None else class_names))
         self.absent, self.beta, self.temperature = float(absent), beta, temperature
-        self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index)
-        scored = inputs != "labels"
-        slots = (self._spec.spare, self._spec.without_score)
+        self._parts = parts = Parts.of(slices, groups, 3 * (2 + 1))
+        self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index, parts.rows)
+        scored, slots = inputs != "labels", (self._spec.spare, self._spec.without_score)
         self._curve = _histogram(inputs, curves, slots) if curves and scored else None
         # Rows of scores part at probability 0.5; at any other threshold, the decisions are counted by themselves.
         apart = self._curve is None or threshold != 0.5
@@ -109,10 +119,10 @@ class BinaryMetrics(TaskMetrics):
         histograms: list[ScoreHistogram[Any]] = [h for h in (self._curve, decisions) if h is not None]
         self._decided, self._faults = histograms[-1], SpareFaults(histograms[0], KINDS[inputs])
         rows: list[Statistic[BinaryRows]] = [*histograms, *([self._store] if self._store else [])]
-        rows += [*([BinaryLosses()] if losses and scored else []), self._faults]
+        rows += [*([BinaryLosses()] if losses and scored else []), self._faults, *class_parts(parts.rows, 2)]
         config = {
             "num_classes": 2, "inputs": inputs, "threshold": threshold,
-            "ignore_index": ignore_index, "losses": losses, "curves": curves,
+            "ignore_index": ignore_index, "losses": losses, "curves": curves, **parts.config,
         }  # fmt: skip
         super().__init__([InPieces(self._spec, tuple(rows))], config, device)
 
@@ -126,30 +136,29 @@ class BinaryMetrics(TaskMetrics):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally, ranking = self._counts.state, self._tally(), self._ranking()
-        named = (
-            self._named(tally)
-            | ({} if ranking is None else ranking.estimates())
-            | self._losses(tally, ranking)
-        )
-        each = {f"class:{name}": score(tally) for name, score in b.PER_CLASS.items()}
-        extra = {
-            "faults": self._faults.counts(state),
-            "steps": state["fault_first_step"],
-            "matrix": tally.matrix,
-        }
-        extra |= {} if ranking is None else {"fits": ranking.fits}
-        values, extra = to_host(named | each, extra)
+        counted = self._counted(tally)
+        each = {name: e for name, e in counted.items() if ":" in name}
+        named = {name: e for name, e in counted.items() if name not in each}
+        named |= ({} if ranking is None else ranking.estimates()) | self._losses(tally, ranking)
+        tables = ClassTables(state, self.absent, two=True).parting(self._counted)
+        parts, extra = part_estimates(self._parts, tables, counted, state)
+        extra |= {"faults": self._faults.counts(state), "steps": state["fault_first_step"]}
+        extra |= {"matrix": tally.matrix} | ({} if ranking is None else {"fits": ranking.fits})
+        values, extra = to_host(named | each | parts, extra)
+        told = settle(self._parts, values, extra, HEADLINE)
         scores = {name: values[name][0] for name in named}
         return Scores(
             scores,
             task=self.task,
             n=int(extra["matrix"].sum()),
-            per_class={name: values[f"class:{name}"] for name in b.PER_CLASS},
+            per_class={name.removeprefix("class:"): values[name] for name in each},
             confusion=extra["matrix"],
             class_names=self.class_names,
-            faults=self._faults.read(extra["faults"].tolist(), extra["steps"].tolist()),
-            notes=[] if ranking is None else notes(scores, ranking.keys),
+            faults=self._faults.read(extra["faults"].tolist(), extra["steps"].tolist()) | told.faults,
+            notes=[*([] if ranking is None else notes(scores, ranking.keys)), *told.notes],
             curve=None if ranking is None else ranking.curve(fits=bool(extra["fits"])),
+            per_slice=told.per_slice,
+            headline=HEADLINE,
         )
 
     def _tally(self) -> Tally:
@@ -167,9 +176,11 @@ class BinaryMetrics(TaskMetrics):
         probs = self._spec.inputs == "probs"
         return Ranking.of(self._counts.state, self._curve, self._store, probs=probs)
 
-    def _named(self, tally: Tally) -> dict[str, Estimate]:
+    def _counted(self, tally: Tally) -> dict[str, Estimate]:
+        """What the matrix tells: named scores, and as "class:NAME" those of each class."""
         named = {name: score(tally) for name, score in b.SCORES.items()}
-        return named if self.beta is None else named | {"fbeta": b.fbeta(tally, self.beta)}
+        named |= {} if self.beta is None else {"fbeta": b.fbeta(tally, self.beta)}
+        return named | {f"class:{name}": score(tally) for name, score in b.PER_CLASS.items()}
 
     def _losses(self, tally: Tally, ranking: Ranking | None) -> dict[str, Estimate]:
         state = self._counts.state
@@ -200,47 +211,3 @@ def _cut(inputs: Inputs, threshold: float) -> float:
     if inputs == "probs" or not 0 < threshold < 1:
         return threshold if inputs == "probs" else math.copysign(math.inf, threshold - 0.5)
     return math.log(threshold / (1 - threshold))
-
-
-def _check_counting(inputs: str, threshold: float, curves: str | None, capacity: int) -> None:
-    if inputs not in KINDS:
-        raise ConfigError("inputs", f"one of {', '.join(KINDS)}", repr(inputs),
-                          "Say what the model returns; it is never guessed.")  # fmt: skip
-    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise ConfigError("threshold", "a probability from 0 to 1", repr(threshold),
-                          "For logits pass the probability too: threshold=0.5 is logit 0.")  # fmt: skip
-    if curves is not None and curves not in KEYS:
-        raise ConfigError("curves", f"one of {', '.join(KEYS)}, or None", repr(curves),
-                          'Leave it out for "fp16", 1 MiB.')  # fmt: skip
-    if not whole(capacity, 1, 2**40):
-        raise ConfigError("capacity", "a whole number of 1 or more", repr(capacity),
-                          "Pass the number of validation samples.")  # fmt: skip
-
-
-def _check_temperature(temperature: bool, inputs: str, losses: bool, curves: str | None) -> None:
-    if temperature and (inputs == "labels" or not losses or curves is None):
-        raise ConfigError("temperature", "False, or scores with losses and curves",
-                          f'True beside inputs="{inputs}", losses={losses}, curves={curves!r}',
-                          "It is read off the curves: leave losses and curves as they are.")  # fmt: skip
-
-
-def _check_options(
-    ignore_index: int | None, beta: float | None, class_names: Sequence[str] | None, absent: float
-) -> None:
-    if ignore_index is not None and not whole(ignore_index, -(2**63), 2**63 - 1):
-        raise ConfigError("ignore_index", "a whole number or None", repr(ignore_index),
-                          "Pass the target value to leave out, such as -100.")  # fmt: skip
-    if beta is not None and not (isinstance(beta, int | float) and 0 < beta < math.inf):
-        raise ConfigError("beta", "a number above 0, or None", repr(beta),
-                          "Pass beta=2 to count recall twice as much as precision.")  # fmt: skip
-    if class_names is not None and (isinstance(class_names, str) or len(class_names) != 2):
-        raise ConfigError("class_names", "2 names", repr(class_names),
-                          'Name class 0 and class 1, such as ("ham", "spam").')  # fmt: skip
-    if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
-        raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent),
-                          "NaN leaves the class out of averages, 0 and 1 count it so.")  # fmt: skip
-
-
-def whole(value: object, low: int, high: int) -> bool:
-    """Whether a value is a whole number from `low` to `high`, and not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

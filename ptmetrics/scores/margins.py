@@ -14,6 +14,12 @@ def margins(cells: Tensor) -> Tensor:
     return torch.stack((cells.diagonal(dim1=-2, dim2=-1), cells.sum(-1), cells.sum(-2)), -2)
 
 
+def two_by_two(m: Tensor) -> Tensor:
+    """The matrices (…, 2, 2) of two classes, which their margins of shape (…, 3, 2) leave no choice."""
+    wrong = (actual(m) - hits(m)).clamp(min=0)  # sums of weights may differ in the last digit
+    return torch.diag_embed(hits(m)) + torch.diag_embed(wrong).flip(-1)
+
+
 def mean(part: Tensor, whole: Tensor, weight: Tensor, absent: float) -> Tensor:
     """Mean over the classes of part / whole, all of shape (…, C); an undefined one is left out, or `absent`."""
     share, defined = part / whole, whole > 0

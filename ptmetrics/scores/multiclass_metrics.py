@@ -1,21 +1,25 @@
 """`MulticlassMetrics`: the public face of single-label classification."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ptmetrics.errors import ConfigError
 from ptmetrics.scores import multiclass as m
 from ptmetrics.scores.calibration import calibration_scores
+from ptmetrics.scores.class_parts import ClassTables
 from ptmetrics.scores.estimate import Estimate, to_host
 from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
+from ptmetrics.scores.multiclass_options import check_counting, check_extras, check_options
+from ptmetrics.scores.parts import Parts, part_estimates, settle
 from ptmetrics.scores.score import ConfusedPair, Scores
 from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.class_counts import ClassCounts
 from ptmetrics.statistics.class_losses import Calibration, ClassLosses, Tempered
+from ptmetrics.statistics.class_parts import class_parts
 from ptmetrics.statistics.class_rows import ClassPiece, RowStage
 from ptmetrics.statistics.class_scores import ClassPasses
 from ptmetrics.statistics.confused_pairs import ConfusedPairs
@@ -39,6 +43,7 @@ from ptmetrics.statistics.waiting import Given
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
 MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
 PAIRS = 20
+HEADLINE = "accuracy"
 MANY = (
     f"More than {MAX_CLASSES} classes: no confusion matrix is kept. Intervals of F1, Jaccard index, MCC, kappa and "
     "weighted means are as wide as any matrix with these margins could make them; the most confused pairs have bounds."
@@ -68,6 +73,10 @@ class MulticlassMetrics(TaskMetrics):
         temperature: Whether to report the `temperature` that would calibrate the logits: ten times the time.
         absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
             `zero_division`, 0 to 1 or NaN).
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
+            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
+            each row, and intervals allow for what rows of a group have in common.
         device: Where to count.
 
     Raises:
@@ -89,31 +98,31 @@ class MulticlassMetrics(TaskMetrics):
         curves: bool = False,
         temperature: bool = False,
         absent: float = math.nan,
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check(num_classes, inputs, topk)
-        _check_options(num_classes, ignore_index, class_names, absent)
-        _check_extras(num_classes, inputs, beta, curves=curves, temperature=temperature, losses=losses)
+        check_counting(num_classes, inputs, topk, MOST_CLASSES)
+        check_options(num_classes, ignore_index, class_names, absent)
+        check_extras(num_classes, inputs, beta, curves=curves, temperature=temperature, losses=losses)
         self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
         self.absent, self.beta = float(absent), beta
-        self._spec = spec = ClassSpec(num_classes, inputs, ignore_index)
+        self._parts = parts = Parts.of(slices, groups, 3 * (num_classes + 1))
+        self._spec = spec = ClassSpec(num_classes, inputs, ignore_index, parts.rows)
         self._ks = tuple(k for k in topk if k > 1)
         self._ledger, scored = FaultLedger(KINDS[inputs]), inputs != "labels"
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         kept = [Confusion(num_classes)] if self._pairs is None else [ClassCounts(num_classes), self._pairs]
         statistics: list[Statistic[ClassBatch]] = [*kept, self._ledger]
         statistics += [ClassLosses(inputs), Calibration(inputs)] if losses and scored else []
-        statistics += [TopK(self._ks)] if self._ks else []
+        statistics += [*([TopK(self._ks)] if self._ks else []), *class_parts(parts.rows, num_classes)]
         keys = keys_for(num_classes) if curves and scored else None
         self._curves = None if keys is None else OneVsRest(spec, keys)
         watchers: list[Statistic[ClassPiece]] = [] if self._curves is None else [self._curves]
         watchers += [Tempered(spec)] if temperature else []
-        # Probabilities are only taken for such where they sum to 1.
-        wanted = losses or temperature or inputs == "probs"
-        passes = ClassPasses(num_classes, inputs == "probs", wanted, bool(self._ks)) if scored else None
-        config = {
-            "num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index, "topk": list(topk),
-        }  # fmt: skip
+        passes = _passes(spec, losses=losses or temperature, ranks=bool(self._ks)) if scored else None
+        config: dict[str, Any] = {"num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index}
+        config |= {"topk": list(topk), **parts.config}
         super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -126,25 +135,30 @@ class MulticlassMetrics(TaskMetrics):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally = self._counts.state, self._tally()
-        some = m.PER_CLASS if self._pairs is None else ("precision", "recall", "support")
-        each = {name: m.PER_CLASS[name](tally) for name in some}
+        counted = self._counted(tally)
         ranking = {} if self._curves is None else each_ranking(state, self._curves.histogram)
-        named = self._named(tally) | {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
-        each |= ranking
-        extra = {name: state[name] for name in ("fault_count", "fault_first_step")}
+        named = self._named(tally, counted) | {f"{k}/macro": mean_ranking(e) for k, e in ranking.items()}
+        each = {k: e for k, e in counted.items() if ":" in k} | {f"class:{k}": e for k, e in ranking.items()}
+        tables = ClassTables(state, self.absent).parting(self._counted)
+        parts, extra = part_estimates(self._parts, tables, counted, state)
+        extra |= {name: state[name] for name in ("fault_count", "fault_first_step")}
         extra |= {"matrix": tally.matrix, "n": tally.n}
         extra |= {} if self._pairs is None else {"pairs": torch.stack(self._pairs.heaviest(state, PAIRS))}
-        values, extra = to_host({**named, **{f"class:{k}": e for k, e in each.items()}}, extra)
+        values, extra = to_host({**named, **each, **parts}, extra)
+        told = settle(self._parts, values, extra, HEADLINE)
+        faults = self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist())
         return Scores(
             {name: values[name][0] for name in named},
             task=self.task,
             n=int(extra["n"]),
-            per_class={k: values[f"class:{k}"] for k in each},
+            per_class={name.removeprefix("class:"): values[name] for name in each},
             confusion=extra["matrix"] if self._pairs is None else None,
             class_names=self.class_names,
-            faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
-            notes=[] if self._pairs is None else [MANY],
+            faults=faults | told.faults,
+            notes=[*([] if self._pairs is None else [MANY]), *told.notes],
             confused=[] if self._pairs is None else confused(extra["pairs"], self._spec.num_classes),
+            per_slice=told.per_slice,
+            headline=HEADLINE,
         )
 
     def _tally(self) -> Tally:
@@ -159,18 +173,27 @@ class MulticlassMetrics(TaskMetrics):
         weight, square = (state[name][:-1].reshape(size, size) for name in ("weight", "weight_square"))
         return Tally.of_matrix(count, weight, square, self.absent)
 
-    def _named(self, t: Tally) -> dict[str, Estimate]:
+    def _counted(self, t: Tally) -> dict[str, Estimate]:
+        """What margins tell: named scores, and as "class:NAME" those of each class."""
+        named = {name: score(t) for name, score in m.SCORES.items()}
+        if self.beta is not None:
+            named |= {f"fbeta/{k}": m.fbeta(t, self.beta, equal=k == "macro") for k in ("macro", "weighted")}
+        some = m.PER_CLASS if self._pairs is None else ("precision", "recall", "support")
+        return named | {f"class:{name}": m.PER_CLASS[name](t) for name in some}
+
+    def _named(self, t: Tally, counted: Mapping[str, Estimate]) -> dict[str, Estimate]:
         state = self._counts.state
         hits = state.get("topk_weight", state.get("topk", torch.zeros(0)))
-        named = {"accuracy": m.accuracy(t)}
+        named = {"accuracy": counted["accuracy"]}
         named |= {f"top{k}_accuracy": m.top_k(t, hits[i]) for i, k in enumerate(self._ks)}
-        named |= {name: score(t) for name, score in m.SCORES.items()}
-        if self.beta is not None:
-            named |= {
-                "fbeta/macro": m.fbeta(t, self.beta, equal=True),
-                "fbeta/weighted": m.fbeta(t, self.beta, equal=False),
-            }
+        named |= {name: e for name, e in counted.items() if ":" not in name}
         return named | (calibration_scores(state) if "losses" in state else {})
+
+
+def _passes(spec: ClassSpec, *, losses: bool, ranks: bool) -> ClassPasses:
+    """Probabilities are only taken for such where they sum to 1, which is seen on the way to the losses."""
+    probs = spec.inputs == "probs"
+    return ClassPasses(spec.num_classes, probs, losses or probs, ranks)
 
 
 def confused(pairs: Tensor, num_classes: int) -> list[ConfusedPair]:
@@ -180,52 +203,3 @@ def confused(pairs: Tensor, num_classes: int) -> list[ConfusedPair]:
         for code, low, high in pairs.t().tolist()
         if low > 0
     ]
-
-
-def _whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _check(num_classes: int, inputs: str, topk: Sequence[int]) -> None:
-    if not _whole(num_classes, 2, MOST_CLASSES):
-        raise ConfigError("num_classes", f"a whole number from 2 to {MOST_CLASSES}", repr(num_classes),
-                          "Pass the number of outputs of the model's last layer.")  # fmt: skip
-    if inputs not in KINDS:
-        raise ConfigError("inputs", f"one of {', '.join(KINDS)}", repr(inputs),
-                          "Say what the model returns; it is never guessed.")  # fmt: skip
-    if not isinstance(topk, Sequence) or not all(_whole(k, 1, num_classes) for k in topk):
-        raise ConfigError("topk", f"whole numbers from 1 to {num_classes}", repr(topk), "Pass topk=(1, 5).")
-    if inputs == "labels" and any(k > 1 for k in topk):
-        raise ConfigError("topk", '(1,) beside inputs="labels"', repr(topk),
-                          "Labels have no ranks: pass scores to the metric, or leave topk out.")  # fmt: skip
-
-
-def _check_extras(
-    num_classes: int, inputs: str, beta: float | None, *, curves: bool, temperature: bool, losses: bool
-) -> None:
-    if beta is not None and not (isinstance(beta, int | float) and 0 < beta < math.inf):
-        raise ConfigError("beta", "a number above 0, or None", repr(beta),
-                          "Pass beta=2 to count recall twice as much as precision.")  # fmt: skip
-    if curves and (inputs == "labels" or keys_for(num_classes) is None):
-        raise ConfigError("curves", "False for labels, and above 1,024 classes",
-                          f"True for {num_classes} classes of {inputs}",
-                          "Leave it out, or look at fewer classes.")  # fmt: skip
-    if temperature and not (losses and inputs == "logits"):
-        raise ConfigError("temperature", 'False, or inputs="logits" and losses=True',
-                          f'True beside inputs="{inputs}" and losses={losses}',
-                          "A temperature divides logits: pass those, with losses.")  # fmt: skip
-
-
-def _check_options(
-    num_classes: int, ignore_index: int | None, class_names: Sequence[str] | None, absent: float
-) -> None:
-    if ignore_index is not None and not _whole(ignore_index, -(2**63), 2**63 - 1):
-        raise ConfigError("ignore_index", "a whole number or None", repr(ignore_index),
-                          "Pass the target value to leave out, such as -100.")  # fmt: skip
-    if class_names is not None and len(class_names) != num_classes:
-        raise ConfigError(
-            "class_names", f"{num_classes} names", f"{len(class_names)}", "Pass one name a class."
-        )
-    if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
-        raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent),
-                          "NaN leaves the class out of averages, 0 and 1 count it so.")  # fmt: skip

@@ -9,12 +9,15 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores import multilabel as m
 from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.label_parts import LabelTables
 from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
+from ptmetrics.scores.parts import Parts, part_estimates, settle
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.label_histogram import LabelHistogram, keys_for
+from ptmetrics.statistics.label_parts import label_parts
 from ptmetrics.statistics.multilabel import (
     KINDS,
     Inputs,
@@ -27,6 +30,8 @@ from ptmetrics.statistics.multilabel import (
     flat,
 )
 from ptmetrics.statistics.waiting import Given
+
+HEADLINE = "f1/micro"
 
 
 class MultilabelMetrics(TaskMetrics):
@@ -50,6 +55,10 @@ class MultilabelMetrics(TaskMetrics):
         label_names: One name a label.
         absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's `zero_division`).
         curves: Whether to keep what AUROC and average precision need.
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
+            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
+            each row, and intervals allow for what rows of a group have in common.
         device: Where to count.
 
     Raises:
@@ -68,6 +77,8 @@ class MultilabelMetrics(TaskMetrics):
         label_names: Sequence[str] | None = None,
         absent: float = math.nan,
         curves: bool = True,
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         _check(num_labels, inputs, threshold, label_names)
@@ -75,7 +86,8 @@ class MultilabelMetrics(TaskMetrics):
         self.class_names = tuple(map(str, range(num_labels) if label_names is None else label_names))
         self.absent = float(absent)
         cut = math.log(threshold / (1 - threshold)) if inputs == "logits" else threshold
-        self._spec = LabelSpec(num_labels, inputs, cut, ignore_index)
+        self._parts = parts = Parts.of(slices, groups, 4 * num_labels + 40)
+        self._spec = LabelSpec(num_labels, inputs, cut, ignore_index, parts.rows)
         self._ledger = FaultLedger(KINDS[inputs])
         config = {
             "num_labels": num_labels,
@@ -83,15 +95,19 @@ class MultilabelMetrics(TaskMetrics):
             "threshold": None if inputs == "labels" else threshold,
             "ignore_index": ignore_index,
             "curves": curves,
+            **parts.config,
         }
         keys = keys_for(num_labels) if curves and inputs != "labels" else None
         self._ranking = None if keys is None else LabelHistogram(num_labels, keys, inputs == "probs")
         statistics: list[Statistic[LabelBatch]] = [LabelCounts(num_labels), LabelRows(), self._ledger]
-        statistics += [self._ranking] if self._ranking else []
+        statistics += [*([self._ranking] if self._ranking else []), *label_parts(parts.rows, num_labels)]
         super().__init__([Labelled(self._spec, tuple(statistics))], config, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._spec, self._counts.home, preds, target, weight)
+
+    def _rows(self, target: Tensor) -> tuple[int, ...]:
+        return target.shape[0], *target.shape[2:]
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._spec, preds, target, weight)
@@ -100,21 +116,28 @@ class MultilabelMetrics(TaskMetrics):
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state, tally = self._counts.state, self._tally()
-        named, each = _named(tally), {ratio.name: m.each(tally, ratio) for ratio in m.RATIOS}
-        if self._ranking is not None:
-            ranking = each_ranking(state, self._ranking)
-            named |= {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
-            each |= ranking
-        columns = {f"label:{name}": e for name, e in (each | {"support": m.support(tally)}).items()}
-        extra = {name: state[name] for name in ("fault_count", "fault_first_step", "rows")}
-        values, extra = to_host(named | columns, extra)
+        counted = scores_of(tally)
+        ranking = {} if self._ranking is None else each_ranking(state, self._ranking)
+        named = {name: e for name, e in counted.items() if ":" not in name}
+        named |= {f"{name}/macro": mean_ranking(e) for name, e in ranking.items()}
+        columns = {name: e for name, e in counted.items() if ":" in name}
+        columns |= {f"label:{name}": e for name, e in ranking.items()} | {"label:support": m.support(tally)}
+        tables = LabelTables(state, self.absent).parting(scores_of)
+        parts, extra = part_estimates(self._parts, tables, counted, state)
+        extra |= {name: state[name] for name in ("fault_count", "fault_first_step", "rows")}
+        values, extra = to_host(named | columns | parts, extra)
+        told = settle(self._parts, values, extra, HEADLINE)
+        faults = self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist())
         return Scores(
             {name: values[name][0] for name in named},
             task=self.task,
             n=int(extra["rows"][0]),
             per_class={name.removeprefix("label:"): values[name] for name in columns},
             class_names=self.class_names,
-            faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
+            faults=faults | told.faults,
+            notes=told.notes,
+            per_slice=told.per_slice,
+            headline=HEADLINE,
         )
 
     def _tally(self) -> m.Labels:
@@ -133,7 +156,8 @@ class MultilabelMetrics(TaskMetrics):
         return state[name].double(), state[name].double()
 
 
-def _named(t: m.Labels) -> dict[str, Estimate]:
+def named_scores(t: m.Labels) -> dict[str, Estimate]:
+    """All scores by name but those of the curves."""
     named = {"exact_match": m.exact_match(t), m.WRONG.name: m.micro(t, m.WRONG)}
     for index, ratio in enumerate(m.RATIOS):
         named |= {
@@ -143,6 +167,11 @@ def _named(t: m.Labels) -> dict[str, Estimate]:
             f"{ratio.name}/samples": m.samples(t, index, ratio),
         }
     return named
+
+
+def scores_of(t: m.Labels) -> dict[str, Estimate]:
+    """Named scores, and as "label:NAME" those of each label."""
+    return named_scores(t) | {f"label:{ratio.name}": m.each(t, ratio) for ratio in m.RATIOS}
 
 
 def _check(num_labels: int, inputs: str, threshold: float, label_names: Sequence[str] | None) -> None:

@@ -16,7 +16,6 @@ from ptmetrics.statistics.magnitude import BINS, lower_edge
 NO_SAMPLES = "no samples were counted"
 FLAT_TARGET = "the targets hold fewer than two values"
 FLAT = "targets or predictions hold fewer than two values"
-SOME_OUTPUT = "undefined for at least one output"
 ERROR, PREDICTION = 0, 1  # the two clouds; each beside the target
 
 
@@ -49,22 +48,32 @@ class Residue:
     @classmethod
     def of(cls, state: dict[str, Tensor]) -> "Residue":
         """Read the state of `Residuals` and `MagnitudeHistogram`."""
-        centre, sums = centre_of(state["moments"]), sums_of(state["moments"])
+        counts = state["magnitude"]
+        histogram = state.get("magnitude_weight", counts).double()
+        return cls.of_moments(
+            state["moments"], state["absolute"], counts[0].sum(), state["largest"], histogram
+        )
+
+    @classmethod
+    def of_moments(
+        cls, moments: Tensor, absolute: Tensor, count: Tensor, largest: Tensor, histogram: Tensor
+    ) -> "Residue":
+        """From joint moments of shape (D, SIZE), and fields as they are."""
+        centre, sums = centre_of(moments), sums_of(moments)
         weight, square = sums[:, 0, 0, 0, 0], sums[:, 1, 0, 0, 0]
         first = torch.stack((sums[:, 0, ERROR, 1, 0], sums[:, 0, PREDICTION, 1, 0], sums[:, 0, 0, 0, 1]), 1)
         offset = first / weight.unsqueeze(1)  # of the mean from the centre: a rounding error or two
         keep_error = torch.cat((centre[:, :1], -offset[:, 1:]), 1)
-        histogram = state["magnitude"]
         return cls(
-            count=histogram[0].sum(),
+            count=count,
             weight=weight,
             effective=weight.square() / square,
             mean=centre + offset,
             central=undivided(moved(sums, -offset)),
             about_zero=undivided(moved(sums, keep_error)),
-            absolute=state["absolute"],
-            largest=state["largest"],
-            histogram=state.get("magnitude_weight", histogram).double(),
+            absolute=absolute,
+            largest=largest,
+            histogram=histogram,
         )
 
     def variance(self, cloud: int, x: int, y: int) -> Tensor:
@@ -173,28 +182,6 @@ def quantile(r: Residue, q: float) -> Estimate:
     value = value + nothing
     ends = (torch.minimum(ends[0], value) + nothing, torch.maximum(ends[1], value) + nothing)
     return Estimate(value, *ends, r.count, "order-statistics", NO_SAMPLES, False, bound)
-
-
-def average(each: Estimate) -> Estimate:
-    """Uniform mean over the outputs, as in scikit-learn; NaN where one of them is.
-
-    Outputs of the same rows err together, in a way that is not counted: the mean of the ends is an interval
-    for any correlation, and too wide for independent outputs.
-    """
-    if len(each.value) == 1:
-        return worst(each)
-    bound = None if each.error_bound is None else each.error_bound.mean()
-    ends = (each.value.mean(), each.low.mean(), each.high.mean())
-    reason = f"{each.reason}, or {SOME_OUTPUT}"
-    return Estimate(*ends, each.n, "mean-of-ends", reason, each.higher_is_better, bound)
-
-
-def worst(each: Estimate) -> Estimate:
-    """The largest value over the outputs."""
-    top = each.value.argmax()
-    bound = None if each.error_bound is None else each.error_bound.take(top)
-    ends = (each.value.take(top), each.low.take(top), each.high.take(top))  # [top] would look at the index
-    return Estimate(*ends, each.n, each.method, each.reason, each.higher_is_better, bound)
 
 
 def _student(r: Residue, spread: Tensor) -> Tensor:

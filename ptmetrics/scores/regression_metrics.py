@@ -8,14 +8,20 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError
 from ptmetrics.scores import regression as r
 from ptmetrics.scores.estimate import Estimate, to_host
+from ptmetrics.scores.outputs import average, worst
+from ptmetrics.scores.parts import Parts, part_estimates, settle
+from ptmetrics.scores.point_parts import PointTables
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultLedger
+from ptmetrics.statistics.joint_moments import SIZE
 from ptmetrics.statistics.magnitude import MagnitudeHistogram
+from ptmetrics.statistics.point_parts import point_parts
 from ptmetrics.statistics.regression import KINDS, PointBatch, Points, Residuals, check_batch, flat
 from ptmetrics.statistics.waiting import Given
 
+HEADLINE = "mae"
 SCORES = {
     "mse": r.mse,
     "rmse": r.rmse,
@@ -45,6 +51,10 @@ class RegressionMetrics(TaskMetrics):
         quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is always there as
             `median_absolute_error`.
         names: One name an output.
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
+            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
+            each row, and intervals allow for what rows of a group have in common.
         device: Where to count.
 
     Raises:
@@ -59,6 +69,8 @@ class RegressionMetrics(TaskMetrics):
         num_outputs: int = 1,
         quantiles: Sequence[float] = (0.5, 0.9, 0.95),
         names: Sequence[str] | None = None,
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         _check(num_outputs, quantiles, names)
@@ -66,16 +78,23 @@ class RegressionMetrics(TaskMetrics):
         self.class_names = tuple(map(str, numbers if names is None else names))
         self.quantiles = tuple(map(float, quantiles))
         self._ledger = FaultLedger(KINDS)
+        self._parts = parts = Parts.of(slices, groups, (SIZE + 2) * num_outputs + 1)
         statistics: list[Statistic[PointBatch]] = [
             Residuals(num_outputs),
             MagnitudeHistogram(num_outputs),
             self._ledger,
+            *point_parts(parts.rows, num_outputs),
         ]
         self._outputs = num_outputs
-        super().__init__([Points(tuple(statistics))], {"num_outputs": num_outputs}, device)
+        super().__init__(
+            [Points(parts.rows, tuple(statistics))], {"num_outputs": num_outputs, **parts.config}, device
+        )
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._outputs, self._counts.home, preds, target, weight)
+
+    def _rows(self, target: Tensor) -> tuple[int, ...]:
+        return (target.shape[0],)
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._outputs, preds, target, weight)
@@ -85,17 +104,24 @@ class RegressionMetrics(TaskMetrics):
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         state = self._counts.state
         each = self._each(r.Residue.of(state))
-        named = {name: r.worst(e) if name == "max_error" else r.average(e) for name, e in each.items()}
+        named = {name: worst(e) if name == "max_error" else average(e) for name, e in each.items()}
         columns = {f"output:{name}": e for name, e in each.items()} if self.class_names else {}
-        extra = {name: state[name] for name in ("fault_count", "fault_first_step")}
-        values, extra = to_host(named | columns, extra | {"n": state["magnitude"][0].sum()})
+        whole = named | {f"output:{name}": e for name, e in each.items()}
+        parts, extra = part_estimates(self._parts, PointTables(state, self._outputs).parting(), whole, state)
+        extra |= {name: state[name] for name in ("fault_count", "fault_first_step")}
+        values, extra = to_host(named | columns | parts, extra | {"n": state["magnitude"][0].sum()})
+        told = settle(self._parts, values, extra, HEADLINE)
+        faults = self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist())
         return Scores(
             {name: values[name][0] for name in named},
             task=self.task,
             n=int(extra["n"]),
             per_class={name.removeprefix("output:"): values[name] for name in columns},
             class_names=self.class_names,
-            faults=self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist()),
+            faults=faults | told.faults,
+            notes=told.notes,
+            per_slice=told.per_slice,
+            headline=HEADLINE,
         )
 
     def _each(self, residue: r.Residue) -> dict[str, Estimate]:

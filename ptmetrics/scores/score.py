@@ -107,6 +107,8 @@ class Scores(Mapping[str, Score]):
         faults: Kind of bad value to its count, first update and message; empty when all was well.
         notes: What to know about these scores, in sentences.
         confused: The most confused pairs of classes where no matrix is kept, most first; else empty.
+        per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty without slices.
+        headline: Name of the score that orders the slices.
     """
 
     def __init__(
@@ -122,6 +124,8 @@ class Scores(Mapping[str, Score]):
         notes: Sequence[str] = (),
         curve: "ScoreCurve | None" = None,
         confused: Sequence[ConfusedPair] = (),
+        per_slice: Mapping[str, Mapping[str, Score]] | None = None,
+        headline: str = "",
     ) -> None:
         self._scores = dict(scores)
         self.task, self.n = task, n
@@ -132,6 +136,8 @@ class Scores(Mapping[str, Score]):
         self.notes = tuple(notes)
         self._curve = curve
         self.confused = tuple(confused)
+        self.per_slice = {name: dict(each) for name, each in (per_slice or {}).items()}
+        self.headline = headline
 
     def __getitem__(self, name: str) -> Score:
         try:
@@ -189,6 +195,8 @@ class Scores(Mapping[str, Score]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, of all but the curve."""
+        from ptmetrics.scores.slices import slices_to_dict
+
         return {
             "task": self.task,
             "n": self.n,
@@ -199,6 +207,7 @@ class Scores(Mapping[str, Score]):
             "faults": self.faults,
             "notes": list(self.notes),
             "confused": [pair._asdict() for pair in self.confused],
+            "per_slice": slices_to_dict(self.per_slice, self.headline),
         }
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.scores.intervals import delta, delta_of_margins, wilson
-from ptmetrics.scores.margins import actual, margins
+from ptmetrics.scores.margins import actual, margins, two_by_two
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Tally:
         square: Float64 of the same shape.
         absent: Value of an undefined class score; NaN leaves the class out of averages.
         cells: Counts, Σw and Σw² a cell, shape (…, C, C), rows actual; None where they are not kept.
+        ends: Whether intervals are wanted; without, their ends are the value itself, which takes far less.
     """
 
     count: Tensor
@@ -28,11 +29,17 @@ class Tally:
     square: Tensor
     absent: float = math.nan
     cells: tuple[Tensor, Tensor, Tensor] | None = None
+    ends: bool = True
 
     @classmethod
     def of_matrix(cls, count: Tensor, weight: Tensor, square: Tensor, absent: float = math.nan) -> "Tally":
         """The tally of matrices of shape (…, C, C), rows actual."""
         return cls(margins(count), margins(weight), margins(square), absent, (count, weight, square))
+
+    @classmethod
+    def of_two_classes(cls, count: Tensor, weight: Tensor, square: Tensor, absent: float) -> "Tally":
+        """The tally of margins of shape (…, 3, 2), from which the cells follow."""
+        return cls.of_matrix(two_by_two(count), two_by_two(weight), two_by_two(square), absent)
 
     @property
     def matrix(self) -> Tensor:
@@ -57,6 +64,8 @@ class Tally:
     def proportion(self, part: Tensor, whole: Tensor, whole_square: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Proportions part / whole with Wilson ends at Kish's effective n; NaN for an empty whole."""
         p = (part / whole).clamp(0, 1)  # sums of weights in another order may differ in the last digit
+        if not self.ends:
+            return p, p, p
         low, high = wilson(p, whole.square() / whole_square)
         return p, low, high
 
@@ -64,6 +73,9 @@ class Tally:
         self, metric: Callable[[Tensor], Tensor], bounds: tuple[float, float]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A smooth function of the margins with its interval, a wider one where the cells are not kept."""
+        if not self.ends:
+            value = metric(self.weight).clamp(*bounds)
+            return value, value, value
         if self.cells is None:
             return delta_of_margins(metric, self.weight, self.square, bounds)
         return delta(lambda cells: metric(margins(cells)), *self.cells[1:], bounds)

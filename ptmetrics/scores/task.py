@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import StateError
+from ptmetrics.scores.parts import Parts
 from ptmetrics.scores.score import Scores
 from ptmetrics.statistics.accumulator import Accumulator
 from ptmetrics.statistics.contract import Stage, Statistic
@@ -28,6 +29,7 @@ class TaskMetrics:
     """
 
     task = ""
+    _parts = Parts()
 
     def __init__(
         self,
@@ -49,11 +51,23 @@ class TaskMetrics:
         """A checked batch, one row a sample."""
         raise NotImplementedError
 
+    def _rows(self, target: Tensor) -> tuple[int, ...]:
+        """Shape of the rows behind a checked target."""
+        return tuple(target.shape)
+
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         raise NotImplementedError
 
-    def update(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> None:
+    def update(
+        self,
+        preds: Tensor,
+        target: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        slices: Tensor | None = None,
+        group: Tensor | None = None,
+    ) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
         Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits. While a
@@ -64,9 +78,13 @@ class TaskMetrics:
             preds: Predictions, as the class docstring says.
             target: Truth of the same rows.
             sample_weight: Non-negative weights of the target's shape.
+            slices: The slice of each row, signed integers of shape (N,) or of the weights' shape: 0 to K − 1, and −1
+                for none. Anything else is counted as a fault, and the row in the whole only.
+            group: The group of each row, such as its patient: signed integers likewise, of any value but −2⁶³.
 
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
+            ConfigError: If there are ids that the metric was not built for.
         """
         form = _form(preds, target, sample_weight)
         if form is None or form != self._checked or preds.device != self._counts.device:
@@ -75,11 +93,18 @@ class TaskMetrics:
                 self.to(preds.device)
             self._check(preds, target, sample_weight)
             self._checked = form = _form(preds, target, sample_weight)
+        ids = None
+        if self._parts or slices is not None or group is not None:
+            slices, group = map(_countable, (slices, group))
+            ids = self._parts.rows.read(self._counts.home, self._rows(target), slices, group)
+            form = form and (*form, slices is None, group is None)
         if sample_weight is not None:
             self._counts.weigh()
             sample_weight = sample_weight.detach()
         preds = preds.detach() if preds.requires_grad else preds
-        self._counts.add_(self._flat(preds, target, sample_weight), form)
+        batch = self._flat(preds, target, sample_weight)
+        batch.ids = ids
+        self._counts.add_(batch, form)
 
     @property
     def device(self) -> torch.device:
@@ -102,9 +127,9 @@ class TaskMetrics:
         return dict(self._counts.config)
 
     def describe(self) -> dict[str, Any]:
-        """The configuration in plain values, with the class names if there are any, for a record."""
-        names = getattr(self, "class_names", None)
-        return self.config | ({"class_names": list(names)} if names else {})
+        """The configuration in plain values, with the names of classes and slices if there are any, for a record."""
+        names = {"class_names": getattr(self, "class_names", ()), "slice_names": self._parts.slices}
+        return self.config | {key: list(value) for key, value in names.items() if value}
 
     def merge_state(self: Self, metrics: Iterable[object]) -> Self:
         """Add what other metrics of the same configuration counted; they do not change.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ptmetrics.scores.score import ConfusedPair, Scores
 
 MOST_LINES = 4096  # of classes: a longer table is no report
+MOST_SLICES = 20
 
 
 def intervals_table(scores: Scores) -> str:
@@ -39,6 +40,16 @@ def outputs_table(scores: Scores) -> str:
     )
 
 
+def slices_table(scores: Scores) -> str:
+    """One line a slice, the worst first: its headline score with interval and n."""
+    rows = {name: each[scores.headline] for name, each in list(scores.per_slice.items())[:MOST_SLICES]}
+    width = max(map(len, rows))
+    lines = [f"slices by {scores.headline}, worst first:"]
+    lines += [f"  {name:<{width}}  {score}" for name, score in rows.items()]
+    more = len(scores.per_slice) - len(rows)
+    return "\n".join(lines + [f"  and {more} more"] * bool(more)) + "\n"
+
+
 def scores_text(scores: Scores) -> str:
     """What `print(scores)` shows."""
     from ptmetrics.scores.report import report_text
@@ -46,6 +57,7 @@ def scores_text(scores: Scores) -> str:
     table = report_text if "support" in scores.per_class else outputs_table
     parts = [table(scores)] if scores.per_class and len(scores.class_names) <= MOST_LINES else []
     parts.append(intervals_table(scores))
+    parts += [slices_table(scores)] if scores.per_slice else []
     parts += [f"{fault['message']}\n" for fault in scores.faults.values()]
     parts += [f"{note}\n" for note in scores.notes]
     parts += ["most confused:\n" + "".join(map(partial(_pair, scores), scores.confused))] * bool(

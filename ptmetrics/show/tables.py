@@ -12,17 +12,18 @@ HEADLINES = (
 )  # fmt: skip
 CLASS_COLUMNS = ("precision", "recall", "f1")
 MAX_CLASSES = 20  # more than this do not fit on a screen
+MAX_SLICES = 10
 MAX_NAME = 16
 PAIRS = 10
 
 
 def score_table(epoch: EpochData, split: str = "val", paint: Paint = plain) -> str:
-    """Headline scores with their intervals, then one line a class."""
+    """Headline scores with their intervals, then one line a class, then one a slice."""
     scores = epoch["scores"]
     lines = [f"{'':20}  value   95 % interval        n"]
     named = [(name, scores[f"{split}/{name}"]) for name in HEADLINES if f"{split}/{name}" in scores]
     lines += [f"{name:20}  {score_cells(score, paint)}" for name, score in named]
-    return "\n".join([*lines, *_class_lines(epoch, split)])
+    return "\n".join([*lines, *_class_lines(epoch, split), *_slice_lines(epoch, split)])
 
 
 def score_cells(score: ScoreData, paint: Paint = plain) -> str:
@@ -44,6 +45,20 @@ def _class_lines(epoch: EpochData, split: str) -> Iterator[str]:
     for i, name in enumerate(names):
         cells = "".join(f"{columns[c]['value'][i]:>11.3f}" for c in CLASS_COLUMNS)
         yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][i]:>8}"
+
+
+def _slice_lines(epoch: EpochData, split: str) -> Iterator[str]:
+    slices = epoch.get("per_slice", {}).get(split)
+    if not slices:
+        return
+    column, names = slices["scores"][slices["by"]], slices["names"][:MAX_SLICES]
+    yield ""
+    yield f"{'slice, worst first':20}  {slices['by']}"
+    for name, value, low, high, n in zip(
+        names, *(column[key] for key in ("value", "low", "high", "n")), strict=False
+    ):
+        cells = "   nan" if isnan(value) else f"{value:.4f}  [{low:.4f}, {high:.4f}]"
+        yield f"{clip(name, 20):20}  {cells:26} {n:>5}"
 
 
 def confusion_table(epoch: EpochData, split: str = "val", paint: Paint = plain) -> str:

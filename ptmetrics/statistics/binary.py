@@ -21,6 +21,7 @@ from ptmetrics.statistics.faults import (
     OUTSIDE_UNIT,
     FaultKind,
 )
+from ptmetrics.statistics.row_parts import NO_PARTS, RowParts, RowsInParts
 from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
@@ -40,6 +41,7 @@ class BinarySpec:
     inputs: Inputs = "logits"
     cut: float = 0.0
     ignore_index: int | None = None
+    parts: RowParts = NO_PARTS
 
     @property
     def kinds(self) -> tuple[FaultKind, ...]:
@@ -70,6 +72,13 @@ class BinaryRows:
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
     step: int | Tensor  # of the update, or int64 of each row
+    parts: RowsInParts | None = None
+
+    @property
+    def cell(self) -> Tensor:
+        """Row-major cell of the 2 × 2 matrix, 4 for rows that are left out."""
+        cell = 2 * self.target + self.raw.ge(self.cut)
+        return cell if self.out is None else torch.where(self.out, 4, cell)
 
     @cached_property
     def score(self) -> Tensor:
@@ -159,13 +168,14 @@ def read_rows(spec: BinarySpec, given: Given) -> BinaryRows:
         out = torch.logical_or(out, mask)
     weight = None if weight is None else weight.masked_fill(out, 1.0)
     one = torch.ones_like(target)
+    parts = None if given.ids is None else spec.parts.judged(given.ids, ~out, given.step)
     left_out = [(0, out), *reasons]
-    return BinaryRows(raw, probs, spec.cut, target, left_out, out, one, weight, given.step)
+    return BinaryRows(raw, probs, spec.cut, target, left_out, out, one, weight, given.step, parts)
 
 
 def _clean(spec: BinarySpec, given: Given) -> bool:
     """Whether every row counts for 1, where the host can see that in two passes: then no mask is needed."""
-    preds, plain = given.preds, given.weight is None and spec.ignore_index is None
+    preds, plain = given.preds, given.weight is None and given.ids is None and spec.ignore_index is None
     if not plain or preds.ndim > 1 or not len(preds) or not in_memory(preds):
         return False
     low, high = (float(end) for end in preds.aminmax())  # NaN if there is one

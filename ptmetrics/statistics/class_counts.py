@@ -12,11 +12,26 @@ from ptmetrics.statistics.cells import Cell, State
 MARGINS = ("hits", "actual", "predicted")
 
 
+def classes_of(cell: Tensor, classes: int) -> Tensor:
+    """Class of each row in the order of `MARGINS`, int64 of shape (3, rows); C for none."""
+    actual = cell.div(classes, rounding_mode="floor")  # C for the spare cell
+    predicted = torch.where(actual == classes, classes, cell - actual * classes)
+    hits = torch.where(actual == predicted, actual, classes)
+    return torch.stack((hits, actual, predicted))
+
+
 class Celled(Protocol):
     """A batch whose rows know their cell of the C × C matrix, row-major; C² where they do not count."""
 
-    cell: Tensor  # int64 of shape (rows,)
-    weight: Tensor | None  # float64 of shape (rows,), 1 where not counted
+    @property
+    def cell(self) -> Tensor:
+        """Int64 of shape (rows,)."""
+        ...
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Float64 of shape (rows,), 1 where not counted; None where no row weighs."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,11 +52,7 @@ class ClassCounts:
 
     def add_(self, state: State, batch: Celled) -> None:
         """One scatter for each table; integers, so any order gives the same bits."""
-        classes = self.num_classes
-        actual = batch.cell.div(classes, rounding_mode="floor")  # C for the spare cell
-        predicted = torch.where(actual == classes, classes, batch.cell - actual * classes)
-        hits = torch.where(actual == predicted, actual, classes)
-        index = torch.stack((hits, actual, predicted))
+        index = classes_of(batch.cell, self.num_classes)
         state["class_counts"].scatter_add_(1, index, torch.ones_like(index))
         if "class_weight" in state:
             ones = torch.ones_like(batch.cell, dtype=torch.float64)

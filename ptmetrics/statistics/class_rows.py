@@ -9,6 +9,7 @@ from torch import Tensor
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.class_scores import ClassPasses, Columns
 from ptmetrics.statistics.contract import Statistic
+from ptmetrics.statistics.row_parts import NO_IDS, RowIds
 from ptmetrics.statistics.waiting import Given
 
 CAPACITY = 4096  # rows
@@ -31,11 +32,13 @@ class ClassRows:
         target: Int64 of shape (rows,), as the user gave it.
         step: Int64 of shape (rows,): number of the update that a row came with.
         weight: Float64 of shape (rows,) as given, or None for 1 a row.
+        ids: Slices and groups of the rows; None where the metric tells no parts apart.
     """
 
     def __init__(self, ints: Tensor, floats: Tensor, weight: Tensor | None) -> None:
         self.ints, self.floats, self.weight = ints, floats, weight
-        label, self.target, self.step = ints.unbind()
+        label, self.target, self.step, *ids = ints.unbind()
+        self.ids = RowIds(*ids) if ids else None
         self.columns = Columns(label, *floats.unbind())
 
     @classmethod
@@ -44,7 +47,8 @@ class ClassRows:
         """Room for rows like those of `batch`."""
         device = batch.preds.device
         weight = None if batch.weight is None else torch.zeros(rows, dtype=torch.float64, device=device)
-        ints = torch.zeros(len(INTS), rows, dtype=torch.int64, device=device)
+        columns = len(INTS) + (0 if batch.ids is None else len(batch.ids))
+        ints = torch.zeros(columns, rows, dtype=torch.int64, device=device)
         return cls(ints, torch.zeros(len(FLOATS), rows, dtype=wide(batch.preds), device=device), weight)
 
     def __len__(self) -> int:
@@ -136,6 +140,9 @@ class RowStage:
             rows.step.copy_(batch.step[here])
         if rows.weight is not None and batch.weight is not None:
             rows.weight.copy_(batch.weight[here])
+        for mine, given, none in zip(rows.ids or (), batch.ids or (), NO_IDS, strict=False):
+            if mine is not None:
+                mine.fill_(none) if given is None else mine.copy_(given[here])
         if self._passes is None:
             rows.columns.label.copy_(batch.preds[here])
             return

@@ -47,20 +47,21 @@ class Faulty(Protocol):
 
 @dataclass(frozen=True)
 class FaultLedger:
-    """Count and first bad step of each kind of fault; int64 cells of shape (kinds,)."""
+    """Count and first bad step of each kind of fault; int64 cells of shape (kinds,), whose names begin with `name`."""
 
     kinds: tuple[FaultKind, ...]
+    name: str = "fault"
 
     def layout(self) -> Mapping[str, Cell]:
         """Counts add up, first steps merge by the smallest."""
         size = (len(self.kinds),)
-        return {"fault_count": Cell(size), "fault_first_step": Cell(size, merge="min")}
+        return {f"{self.name}_count": Cell(size), f"{self.name}_first_step": Cell(size, merge="min")}
 
     def add_(self, state: State, batch: Faulty) -> None:
         """Add one batch: `batch.fault_masks` holds a mask, or counts, of shape (rows,) for each kind."""
-        masks, first, step = torch.stack(batch.fault_masks), state["fault_first_step"], batch.step
+        masks, first, step = torch.stack(batch.fault_masks), state[f"{self.name}_first_step"], batch.step
         count = masks.sum(1)
-        state["fault_count"].add_(count)
+        state[f"{self.name}_count"].add_(count)
         if isinstance(step, int):
             steps = torch.where(count > 0, step, NEVER)
         else:

@@ -21,6 +21,7 @@ from ptmetrics.statistics.faults import (
     NOT_PROBABILITIES,
     FaultKind,
 )
+from ptmetrics.statistics.row_parts import NO_PARTS, RowParts, RowsInParts
 from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
@@ -33,11 +34,12 @@ KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
 
 @dataclass(frozen=True)
 class ClassSpec:
-    """How to read a batch: number of classes, kind of scores, class to ignore."""
+    """How to read a batch: number of classes, kind of scores, class to ignore, parts to tell apart."""
 
     num_classes: int
     inputs: Inputs = "logits"
     ignore_index: int | None = None
+    parts: RowParts = NO_PARTS
 
 
 @dataclass
@@ -53,6 +55,7 @@ class ClassBatch:
     fault_masks: tuple[Tensor, ...]
     step: Tensor  # int64
     columns: Columns
+    parts: RowsInParts | None = None
 
     def row_weight(self) -> Tensor:
         """Float64 weights; 1 a row where no weights were given, and for each row of the spare cell."""
@@ -125,7 +128,8 @@ def read_rows(spec: ClassSpec, rows: ClassRows) -> ClassBatch:
         counted = known if spec.inputs == "logits" else finite
     cell = torch.where(counted, torch.add(label, inside, alpha=spec.num_classes), spec.num_classes**2)
     weight = None if rows.weight is None else torch.where(counted, rows.weight, 1.0)
-    return ClassBatch(counted, inside, label, cell, weight, finite, tuple(masks), rows.step, columns)
+    parts = spec.parts.judged(rows.ids, counted, rows.step)
+    return ClassBatch(counted, inside, label, cell, weight, finite, tuple(masks), rows.step, columns, parts)
 
 
 def _likely(spec: ClassSpec, columns: Columns) -> Tensor:

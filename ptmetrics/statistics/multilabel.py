@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ptmetrics.statistics import checks
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
+from ptmetrics.statistics.row_parts import NO_PARTS, RowParts, RowsInParts
 from ptmetrics.statistics.waiting import Given
 
 Inputs = Literal["logits", "probs", "labels"]
@@ -41,12 +42,14 @@ class LabelSpec:
         inputs: Kind of the predictions.
         cut: Predictions of at least this, on their own scale, are a yes.
         ignore_index: A target value to leave out silently.
+        parts: Parts of the rows to tell apart.
     """
 
     num_labels: int
     inputs: Inputs = "logits"
     cut: float = 0.0
     ignore_index: int | None = None
+    parts: RowParts = NO_PARTS
 
 
 @dataclass
@@ -58,6 +61,7 @@ class LabelBatch:
     weights: Tensor  # float64 (2, rows): w and w², 0 where refused; 1 where no weights were given
     step: int | Tensor  # of the update, or int64 of each row
     scores: Tensor | None  # (rows, L), float32 or float64; None for labels
+    parts: RowsInParts | None = None
 
 
 def flat(spec: LabelSpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
@@ -88,7 +92,8 @@ def read_labels(spec: LabelSpec, given: Given) -> LabelBatch:
     actual, said = counted & target.eq(1), counted & said
     masks = torch.stack((counted, said, actual, said & actual))
     faults = (bad_target.sum(1), odd.sum(1), bad_weight.long())
-    return LabelBatch(masks, faults, weights, given.step, None if spec.inputs == "labels" else preds)
+    parts = None if given.ids is None else spec.parts.judged(given.ids, counted.any(1), given.step)
+    return LabelBatch(masks, faults, weights, given.step, None if spec.inputs == "labels" else preds, parts)
 
 
 def _read_weight(weight: Tensor | None, asked: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,21 +209,35 @@ class LabelRows:
 
     def add_(self, state: State, batch: LabelBatch) -> None:
         """Add one batch; a row with a refused label has no score of its own."""
-        sums = batch.masks.sum(2).double()
-        counted, said, actual, hits = sums
-        intact = counted.gt(0).gt(batch.fault_masks[0] + batch.fault_masks[1])
-        both = said + actual
-        whole = torch.stack((said, actual, both, both - hits))
-        kinds = torch.cat(
-            (torch.stack((counted.gt(0), intact, intact & both.eq(2 * hits))), intact & whole.gt(0))
-        )
-        state["rows"].add_(kinds.sum(1))
-        weighed = sums * batch.weights[0]
+        sums = row_sums(batch)
+        state["rows"].add_(sums.kinds.sum(1))
+        weighed = sums.labels * batch.weights[0]
         state["together"].addmm_(weighed, weighed.mT)
         if "rows_weight" in state:
-            weight, square = batch.weights @ kinds.double().mT
+            weight, square = batch.weights @ sums.kinds.double().mT
             state["rows_weight"].add_(weight)
             state["rows_square"].add_(square)
-        score = torch.stack((hits, hits, 2 * hits, hits)) / whole.clamp(min=1)  # 0 where it has none
-        weights = batch.weights * intact
-        state["row_scores"].addmm_(torch.cat((score, score * score)), weights.mT)
+        state["row_scores"].addmm_(sums.scores, sums.weights.mT)
+
+
+class RowSums(NamedTuple):
+    """What each row comes to, as a whole."""
+
+    labels: Tensor  # float64 (4, rows): numbers of labels, in the order of `SUMS`
+    kinds: Tensor  # bool (7, rows), in the order of `ROWS`
+    scores: Tensor  # float64 (8, rows): `ROW_SCORES` and their squares, 0 where it has none
+    weights: Tensor  # float64 (2, rows): w and w², 0 for a row with a refused label
+
+
+def row_sums(batch: LabelBatch) -> RowSums:
+    """Sums over the labels of each row."""
+    sums = batch.masks.sum(2).double()
+    counted, said, actual, hits = sums
+    intact = counted.gt(0).gt(batch.fault_masks[0] + batch.fault_masks[1])
+    both = said + actual
+    whole = torch.stack((said, actual, both, both - hits))
+    kinds = torch.cat(
+        (torch.stack((counted.gt(0), intact, intact & both.eq(2 * hits))), intact & whole.gt(0))
+    )
+    score = torch.stack((hits, hits, 2 * hits, hits)) / whole.clamp(min=1)
+    return RowSums(sums, kinds, torch.cat((score, score * score)), batch.weights * intact)

@@ -12,6 +12,7 @@ from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
 from ptmetrics.statistics.joint_moments import SIZE, add_points_
+from ptmetrics.statistics.row_parts import RowParts, RowsInParts
 from ptmetrics.statistics.waiting import Given
 
 LIMIT = 1e70  # so that no sum of fourth powers overflows
@@ -34,6 +35,7 @@ class PointBatch:
     square: Tensor  # its square; the same tensor where no weights were given
     fault_masks: tuple[Tensor, ...]
     step: int | Tensor  # of the update, or int64 of each row
+    parts: RowsInParts | None = None
 
 
 def flat(outputs: int, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
@@ -41,7 +43,7 @@ def flat(outputs: int, preds: Tensor, target: Tensor, weight: Tensor | None) -> 
     return Given(preds.reshape(-1, outputs), target.reshape(-1, outputs), weight)
 
 
-def read_points(given: Given) -> PointBatch:
+def read_points(given: Given, parts: RowParts) -> PointBatch:
     """Read what values tell, on the device; no host sync."""
     preds, target, weight = given.preds.mT, given.target.mT, given.weight
     points = torch.stack((_error(preds, target), preds.double(), target.double()), 1)
@@ -58,7 +60,8 @@ def read_points(given: Given) -> PointBatch:
     ones = counted.double() if weight is None else weight
     masks = (*(~fits).unbind(), bad_weight)
     square = ones if weight is None else weight * weight
-    return PointBatch(points, points[:, 0].abs(), counted, ones, square, masks, given.step)
+    belongs = parts.judged(given.ids, counted, given.step)
+    return PointBatch(points, points[:, 0].abs(), counted, ones, square, masks, given.step, belongs)
 
 
 def _error(preds: Tensor, target: Tensor) -> Tensor:
@@ -105,6 +108,7 @@ def check_batch(outputs: int, home: Tensor, preds: Tensor, target: Tensor, weigh
 class Points:
     """Statistics of points, fed with what was given."""
 
+    parts: RowParts
     statistics: tuple[Statistic[PointBatch], ...]
 
     def layout(self) -> Mapping[str, Cell]:
@@ -113,7 +117,7 @@ class Points:
 
     def add_(self, state: State, batch: Given) -> None:
         """Read the rows once, and give them to every statistic."""
-        read = read_points(batch)
+        read = read_points(batch, self.parts)
         for statistic in self.statistics:
             statistic.add_(state, read)
 

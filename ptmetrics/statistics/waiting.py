@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ptmetrics.statistics.row_parts import RowIds
+
 ROWS = 4096  # that wait at most
 BYTES = (
     1 << 19
@@ -24,12 +26,14 @@ class Given:
         target: (rows, …) truth.
         weight: (rows,) numbers, or None for 1 a row.
         step: Number of the update, or int64 of shape (rows,) where the rows come from several.
+        ids: Slices and groups of the rows; None where the metric tells no parts apart.
     """
 
     preds: Tensor
     target: Tensor
     weight: Tensor | None = None
     step: int | Tensor = 0
+    ids: RowIds | None = None
 
     def part(self, start: int, stop: int) -> "Given":
         """Views of some rows; itself for all of them."""
@@ -37,7 +41,8 @@ class Given:
             return self
         weight = None if self.weight is None else self.weight[start:stop]
         step = self.step if isinstance(self.step, int) else self.step[start:stop]
-        return Given(self.preds[start:stop], self.target[start:stop], weight, step)
+        ids = None if self.ids is None else self.ids.part(start, stop)
+        return Given(self.preds[start:stop], self.target[start:stop], weight, step, ids)
 
     def copy_(self, other: "Given") -> None:
         """Take the rows of another batch of the same form."""
@@ -45,6 +50,10 @@ class Given:
         self.target.copy_(other.target)
         if self.weight is not None and other.weight is not None:
             self.weight.copy_(other.weight)
+        if self.ids is not None and other.ids is not None:
+            for mine, theirs in zip(self.ids, other.ids, strict=True):
+                if mine is not None and theirs is not None:
+                    mine.copy_(theirs)
 
 
 class Ring:
@@ -130,7 +139,9 @@ def _room(batch: Given, rows: int) -> Given:
     def like(values: Tensor) -> Tensor:
         return torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=values.device)
 
-    return Given(like(batch.preds), like(batch.target), None if batch.weight is None else like(batch.weight))
+    weight = None if batch.weight is None else like(batch.weight)
+    ids = None if batch.ids is None else RowIds(*(None if x is None else like(x) for x in batch.ids))
+    return Given(like(batch.preds), like(batch.target), weight, ids=ids)
 
 
 def capturing() -> bool:

@@ -78,6 +78,9 @@ class Evidence:
         per_class: Validation scores of each class.
         confusion: Validation counts, rows = actual class; None where not kept.
         train_support: Samples of each class in training; None where not known.
+        per_slice: Validation scores of each slice, the worst slice first.
+        slice_names: One name for each of these.
+        slices: How many slices held a sample, which may be more than were recorded.
         class_names: One name for each class.
         positive: Class whose precision and recall count; None for the mean over classes.
         curves: The learning curves; None for a lone evaluation.
@@ -91,6 +94,9 @@ class Evidence:
     per_class: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
     confusion: Counts | None = None
     train_support: Counts | None = None
+    per_slice: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
+    slice_names: tuple[str, ...] = ()
+    slices: int = 0
     class_names: tuple[str, ...] = ()
     positive: int | None = None
     curves: Curves | None = None

@@ -33,6 +33,9 @@ class Thresholds(Plain):
         class_recall: A class with recall below is not learned.
         class_alpha: Family-wise error of the test over all classes (Holm).
         class_support: A class with fewer samples is called thinly covered when it cannot be decided.
+        slice_score: A slice with less accuracy is weak; with less recall of the positive class where `accuracy` is
+            dropped.
+        slice_alpha: Family-wise error of the test over all slices (Holm).
         train_gap: Lower bound of training minus validation accuracy that warns of overfitting.
         train_gap_fail: The same that fails.
         rise: Smallest relative rise of the validation loss over its minimum.
@@ -67,6 +70,8 @@ class Thresholds(Plain):
     class_recall: float = 0.50
     class_alpha: float = 0.05
     class_support: int = 30
+    slice_score: float = 0.70
+    slice_alpha: float = 0.05
     train_gap: float = 0.05
     train_gap_fail: float = 0.10
     rise: float = 0.02
@@ -111,7 +116,12 @@ PROFILES = {
         Profile(
             "precision-first",
             Thresholds(
-                accuracy=None, recall=0.50, precision=0.90, balance=None, baseline="balanced accuracy"
+                accuracy=None,
+                recall=0.50,
+                precision=0.90,
+                balance=None,
+                baseline="balanced accuracy",
+                slice_score=0.30,
             ),
         ),
     )

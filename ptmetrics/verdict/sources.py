@@ -49,7 +49,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     """Evidence from one evaluation: the mapping that `Scores.to_dict()` gives.
 
     Args:
-        payload: "scores", and where known "per_class", "confusion", "class_names", "task", "faults".
+        payload: "scores", and where known "per_class", "confusion", "per_slice", "class_names", "task", "faults".
         positive: Index of the class whose precision and recall count.
 
     Raises:
@@ -69,6 +69,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         class_names=names,
         positive=_positive(positive, str(payload.get("task", "")), confusion, names),
         faults=tuple(_value_faults(payload.get("faults") or {}, judged=True)),
+        **_slices(payload.get("per_slice") or {}),
         notes=("Judged one evaluation: learning curves are not known.",),
     )
 
@@ -102,6 +103,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         curves=Curves(tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row),
         faults=_run_faults(run, row),
         problems=len(run.problems),
+        **_slices((epoch.get("per_slice") or {}).get("val") or {}),
         notes=_run_notes(run, row, why, val.get("accuracy")),
     )
 
@@ -143,6 +145,15 @@ def _per_class(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Esti
             yield Estimate(value, low, high, int(n), column.get("method") or "")
 
     return {name: tuple(each(column)) for name, column in columns.items()}
+
+
+def _slices(slices: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Evidence` that tell of slices."""
+    if not slices:
+        return {}
+    names = tuple(map(str, slices["names"]))
+    filled = int(slices.get("filled", len(names)))
+    return {"per_slice": _per_class(slices["scores"]), "slice_names": names, "slices": filled}
 
 
 def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]) -> int | None:

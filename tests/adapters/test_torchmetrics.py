@@ -149,7 +149,7 @@ def test_ours_counts_computes_and_merges_ranks_as_before(case: MetricCase, weigh
     expected = case.counted(data).compute()
     ranks = [pm.to_torchmetrics(case.make(), weighted=weighted) for _ in data]
     for rank, batch in zip(ranks, data, strict=True):
-        rank.update(batch.preds, batch.target, batch.weight)
+        batch.feed(rank)
     gathered = [
         copy.deepcopy(rank.metric_state) for rank in ranks
     ]  # all ranks' states, as all_gather gives them

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ptmetrics.bench.intervals import SCENARIOS, Scenario, Tally, binary, regression, simulate, table
+from ptmetrics.bench.intervals import Tally, simulate, table
+from ptmetrics.bench.populations import SCENARIOS, Sample, Scenario, binary, regression
 
 
 def noise(target: torch.Tensor, g: torch.Generator) -> torch.Tensor:
@@ -28,7 +29,7 @@ def test_intervals_around_something_else_cover_nothing() -> None:
     honest = regression("normal", 80, noise)
     seen = []
 
-    def draw(rows: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(rows: int, g: torch.Generator) -> Sample:
         seen.append(rows)
         preds, target = honest.draw(rows, g)
         return (preds if len(seen) == 1 else preds + 9), target  # the truth is drawn first
@@ -46,12 +47,15 @@ def test_a_run_is_the_same_twice() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: f"{s.task}, {s.name}")
 def test_every_scenario_draws_batches_that_its_metrics_take_without_a_fault(scenario: Scenario) -> None:
     metrics = scenario.make()
-    preds, target = scenario.draw(200, torch.Generator().manual_seed(1))
-    metrics.update(preds, target)
+    preds, target, *group = scenario.draw(200, torch.Generator().manual_seed(1))
+    metrics.update(preds, target, **({"group": group[0]} if group else {}))
     got = metrics.compute()
     assert got.n == 200
     assert got.faults == {}
-    assert got.task == scenario.task
+    assert got.task == scenario.task.partition(",")[0]
+    assert (got["mse" if got.task == "regression" else next(iter(got))].method == "jackknife-groups") == bool(
+        group
+    )
 
 
 def test_the_table_marks_what_covers_too_little() -> None:

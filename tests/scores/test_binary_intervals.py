@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ptmetrics import BinaryMetrics
-from ptmetrics.bench.intervals import binary, simulate
+from ptmetrics.bench.intervals import simulate
+from ptmetrics.bench.populations import binary
 
 NAMES = ("f1/macro", "mcc", "kappa")
 

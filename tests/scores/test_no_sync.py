@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from guard import Guard, HostSync, Operations, fake_cuda
+from oracles import Batch
 from registry import CASES, MetricCase, Metrics
 from torch import Tensor
 
@@ -137,25 +138,27 @@ def test_every_shape_and_type_waits_for_nothing(
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_every_metric_starts_goes_on_merges_and_resets_without_waiting(case: MetricCase) -> None:
     """Also the first update of a metric that was built on the CPU, which takes the state along."""
-    plain, weighted = (
-        [
-            None if t is None else torch.zeros(t.shape, dtype=t.dtype, device="cuda")
-            for t in vars(batch).values()
-        ]
-        for batch in (_shapes(case, False), _shapes(case, True))
-    )
+    plain, weighted = (_zeros(_shapes(case, weighted), "cuda") for weighted in (False, True))
     metrics = case.make()
     with Guard():
-        metrics.update(*plain)
-        metrics.update(*weighted)
+        plain.feed(metrics)
+        weighted.feed(metrics)
         metrics.merge_state([metrics.fresh()])
         metrics.state_dict()
         metrics.reset()
-        metrics.update(*plain)
+        plain.feed(metrics)
     assert metrics.device.type == "cuda"
 
 
-def _shapes(case: MetricCase, weighted: bool) -> Any:
+def _zeros(batch: Batch, device: str) -> Batch:
+    """Zeros of the same shapes and types on a device."""
+    tensors = vars(batch).values()
+    return Batch(
+        *(None if t is None else torch.zeros(t.shape, dtype=t.dtype, device=device) for t in tensors)
+    )
+
+
+def _shapes(case: MetricCase, weighted: bool) -> Batch:
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     with unset_fake_temporarily():  # a batch draws its faults where they fit, which needs values
@@ -174,7 +177,15 @@ def test_the_drop_ins_wait_for_nothing_until_they_are_read() -> None:
 
 # The others differentiate, and autograd's engine wants a real device: `test_update_budget.py` watches them on the CPU.
 @pytest.mark.parametrize(
-    "name", ["multilabel-logits", "multilabel-labels", "regression", "regression-outputs"]
+    "name",
+    [
+        "multilabel-logits",
+        "multilabel-labels",
+        "multilabel-logits-parts",
+        "regression",
+        "regression-outputs",
+        "regression-outputs-parts",
+    ],
 )
 def test_compute_waits_for_nothing_but_its_one_copy(name: str) -> None:
     metrics = next(case for case in CASES if case.name == name).make(device="cuda")

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import torch
 from guard import Operations
-from oracles import Batch
 from registry import CASES, MetricCase, Metrics
-from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
 from ptmetrics.statistics.class_losses import BINS
@@ -25,25 +23,27 @@ OPERATIONS = {
     "multilabel-labels": 86,
     "regression": 72,
     "regression-outputs": 78,
+    # slices and groups: their hash, their faults, and two tables
+    "multiclass-logits-parts": 100,
+    "multiclass-labels-parts": 100,
+    "binary-logits-parts": 100,
+    "multilabel-logits-parts": 200,
+    "regression-outputs-parts": 220,
 }
 EXTRA_WITH_WEIGHTS = 24
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 both_weights = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 
 
-def on(device: str, batch: Batch) -> list[Tensor | None]:
-    return [None if tensor is None else tensor.to(device) for tensor in vars(batch).values()]
-
-
 @pytest.mark.fault(28)
 @every_case
 @both_weights
 def test_an_update_stays_within_its_budget_of_operations(case: MetricCase, weighted: bool) -> None:
-    metrics, batch = case.make(device="meta"), on("meta", case.batch(30, 1, weighted))
-    metrics.update(*batch)
+    metrics, batch = case.make(device="meta"), case.batch(30, 1, weighted).to("meta")
+    batch.feed(metrics)
     metrics._counts._ring.drop()  # so that the next batch does not wait
     with Operations() as seen:
-        metrics.update(*batch)
+        batch.feed(metrics)
     budget = (
         OPERATIONS.get(case.name, 30 if "multiclass" in case.name else 40) + EXTRA_WITH_WEIGHTS * weighted
     )
@@ -71,10 +71,11 @@ def test_rows_of_large_batches_are_counted_by_the_thousand_within_a_budget_of_th
 def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weighted: bool) -> None:
     metrics, batch = case.make(), case.batch(30, 1, weighted)
     for _ in range(2):
-        metrics.update(batch.preds, batch.target, batch.weight)
+        batch.feed(metrics)
     with Operations() as seen:
-        metrics.update(batch.preds, batch.target, batch.weight)
-    assert seen.names == ["copy_.default"] * (3 if weighted else 2)
+        batch.feed(metrics)
+    given = sum(tensor is not None for tensor in vars(batch).values())
+    assert seen.names == ["copy_.default"] * given
 
 
 @pytest.mark.fault(28)
@@ -83,9 +84,9 @@ def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weight
 def test_an_update_runs_where_no_value_can_be_looked_at(case: MetricCase, weighted: bool) -> None:
     metrics = case.make(device="meta")
     for rows in (30, 0, 1):
-        assert metrics.update(*on("meta", case.batch(rows, 1, weighted))) is None  # type: ignore[func-returns-value]
+        case.batch(rows, 1, weighted).to("meta").feed(metrics)
     metrics.merge_state([case.make(device="meta")])
-    metrics.fresh().update(*on("meta", case.batch(3, 1, weighted)))
+    case.batch(3, 1, weighted).to("meta").feed(metrics.fresh())
     assert all(cell.is_meta for cell in metrics.state_dict()["cells"].values())
 
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +103,20 @@ def test_a_scratch_arm_that_never_arrives_gives_a_bound_and_no_number(tmp_path: 
     assert ratio.censored == "second"
     assert saving(ratio).startswith("at least 7")
     assert "never reached the target" in ratio_text(ratio)
+
+
+def test_slices_stand_below_the_classes_worst_first_and_an_empty_one_last() -> None:
+    column = {
+        "value": [0.5, math.nan],
+        "low": [0.4, math.nan],
+        "high": [0.6, math.nan],
+        "n": [90, 0],
+        "method": "wilson",
+    }
+    slices = {"by": "accuracy", "names": ["south", "unused"], "filled": 1, "scores": {"accuracy": column}}
+    epoch: Any = {"epoch": 0, "scores": {}, "per_slice": {"val": slices}}
+    assert score_table(epoch).splitlines()[-3:] == [
+        "slice, worst first    accuracy",
+        "south                 0.5000  [0.4000, 0.6000]      90",
+        "unused                   nan                         0",
+    ]

@@ -428,7 +428,7 @@ def test_every_code_is_kebab_case_and_every_rule_is_registered_once() -> None:
     promised = {
         "accuracy-paradox", "no-skill", "low-accuracy", "low-recall", "low-precision", "precision-recall-gap",
         "weak-class", "too-few-samples", "overfitting", "val-loss-rising", "over-confident", "underfitting",
-        "undertrained", "diverged", "non-finite", "not-validated",
+        "undertrained", "diverged", "non-finite", "not-validated", "weak-slice",
     }  # fmt: skip
     assert promised <= set(CODES)
 

@@ -22,7 +22,7 @@ from ptmetrics.loop.hooks import Attachment, Pick, check_hookable, pick_predicti
 from ptmetrics.loop.lifetime import Lifetime
 from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.progress import Progress
-from ptmetrics.loop.split import check_metrics
+from ptmetrics.loop.split import SplitCounts, check_metrics
 from ptmetrics.loop.state import RunState
 from ptmetrics.loop.totals import Totals
 from ptmetrics.loop.watched import Watched
@@ -75,7 +75,9 @@ class Monitor:
         self._diary = Diary(run, resume=resume)
         self.path, self.history, self._standing = self._diary.path, self._diary.history, self._diary.standing
         self.totals = Totals(PhaseClock(clock))
-        self._capture = Capture(metrics, Phases(self.totals.clock), self.faults, self._counted)
+        self._capture = Capture(
+            lambda split: SplitCounts(metrics), Phases(self.totals.clock), self.faults, self._counted
+        )
         self._state = RunState(self._standing, self._capture, self.totals, self.callbacks)
         self._progress = Progress(progress, self._diary.name)
         self._device_event, self._config = device_event, dict(config or {})

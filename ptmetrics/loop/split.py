@@ -21,12 +21,11 @@ class SplitCounts:
 
     Args:
         metrics: A metric to copy the configuration of; it is not touched.
-        ignore_index: Target value that weighs nothing in the mean loss.
     """
 
-    def __init__(self, metrics: TaskMetrics, ignore_index: int | None = None) -> None:
+    def __init__(self, metrics: TaskMetrics) -> None:
         self.metrics = metrics.fresh()
-        self._ignore_index = ignore_index
+        self._ignore_index = metrics.config.get("ignore_index")  # a target that weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
         self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
         self._rows = (

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ptmetrics import __version__
+from ptmetrics.loop.epoch import EpochScores
 from ptmetrics.record.history import History, read_history
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.run_folder import create, environment
@@ -60,6 +61,12 @@ class Diary:
         """Add a line; a disk that fails is told once and never raises."""
         if self._journal is not None:
             self._journal.append(kind, data)
+
+    def epoch(self, scores: EpochScores) -> None:
+        """Add an epoch to the record and to the history."""
+        data = scores.to_record()
+        self.append("epoch", data)
+        self.history.append(data)
 
     def begin(self, metrics: TaskMetrics, config: Mapping[str, Any]) -> None:
         """Write the header; from here on there will be a last line."""

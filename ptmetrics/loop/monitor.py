@@ -182,9 +182,7 @@ class Monitor:
         scores = close_epoch(self.epoch, self._capture, self.totals, self.faults)
         for note in self.totals.oddities(self._capture.phases.device):
             self.record("note", note)
-        # Record first, then call back: what a callback does can no longer lose the epoch.
-        self.record("epoch", data := scores.to_record())
-        self.history.append(data)
+        self._diary.epoch(scores)  # first, then call back: what a callback does can no longer lose the epoch
         self._standing.epochs, self._standing.half_done = self.epoch + 1, False
         self.faults.epoch = self.epoch
         self._progress.tell(scores)

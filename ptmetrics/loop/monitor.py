@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptmetrics.errors import HookError
 from ptmetrics.loop.callback_list import CallbackList
 from ptmetrics.loop.callbacks import Callback
 from ptmetrics.loop.capture import Capture
@@ -22,7 +21,8 @@ from ptmetrics.loop.hooks import Attachment, Pick, check_hookable, pick_predicti
 from ptmetrics.loop.lifetime import Lifetime
 from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.progress import Progress
-from ptmetrics.loop.split import SplitCounts, check_metrics
+from ptmetrics.loop.samples import ROWS
+from ptmetrics.loop.split import new_splits
 from ptmetrics.loop.state import RunState
 from ptmetrics.loop.totals import Totals
 from ptmetrics.loop.watched import Watched
@@ -45,6 +45,8 @@ class Monitor:
         on_fault: "record" contains and counts what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
+        keep_samples: Validation samples of which the run folder keeps class or error, target and loss, for paired
+            comparisons: 12 to 16 bytes each on the device, and as much on disk for up to three epochs; 0 keeps none.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -63,10 +65,11 @@ class Monitor:
         on_fault: OnFault = "record",
         progress: bool | None = None,
         config: Mapping[str, Any] | None = None,
+        keep_samples: int = ROWS,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
-        check_metrics(metrics)
+        splits = new_splits(metrics, keep_samples, recorded=run is not None)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
@@ -75,9 +78,7 @@ class Monitor:
         self._diary = Diary(run, resume=resume)
         self.path, self.history, self._standing = self._diary.path, self._diary.history, self._diary.standing
         self.totals = Totals(PhaseClock(clock))
-        self._capture = Capture(
-            lambda split: SplitCounts(metrics), Phases(self.totals.clock), self.faults, self._counted
-        )
+        self._capture = Capture(splits, Phases(self.totals.clock), self.faults, self._counted)
         self._state = RunState(self._standing, self._capture, self.totals, self.callbacks)
         self._progress = Progress(progress, self._diary.name)
         self._device_event, self._config = device_event, dict(config or {})
@@ -116,10 +117,7 @@ class Monitor:
             HookError: If this monitor or the model is attached already.
             ConfigError: If an argument cannot take hooks.
         """
-        check_hookable(model, criterion, optimizer)
-        if self._attachment is not None and self._attachment.attached:
-            cure = "Call detach() on the first attachment, or leave its with block."
-            raise HookError("attach", "a monitor that is not attached", "one that is", cure)
+        check_hookable(model, criterion, optimizer, self._attachment)
         self.model, self.optimizer, capture = model, optimizer, self._capture
         self._life.begin()
         self._attachment = Attachment(capture, self._life, model, criterion, optimizer)

@@ -1,5 +1,6 @@
 """What is counted for one split of one epoch: the metrics, the loss, samples and batches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.loop.criterion import targets_of
+from ptmetrics.loop.samples import SampleLog, check_room
+from ptmetrics.record.samples import Kept
 from ptmetrics.scores.estimate import to_host
 from ptmetrics.scores.multiclass import mean_loss
 from ptmetrics.scores.score import FaultReport, Score, Scores
@@ -21,17 +24,21 @@ class SplitCounts:
 
     Args:
         metrics: A metric to copy the configuration of; it is not touched.
+        room: Samples whose rows are kept as well; 0 keeps none.
     """
 
-    def __init__(self, metrics: TaskMetrics) -> None:
+    def __init__(self, metrics: TaskMetrics, room: int = 0) -> None:
         self.metrics = metrics.fresh()
-        self._ignore_index = metrics.config.get("ignore_index")  # a target that weighs nothing in the mean loss
+        self._ignore_index = metrics.config.get(
+            "ignore_index"
+        )  # a target that weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
         self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
         self._rows = (
             (0, 0),
             torch.zeros(1, dtype=torch.float64),
         )  # values and targets of a loss, and what each weighs
+        self._log = SampleLog(room) if room else None
         self.samples = self.batches = self.steps = 0
 
     def add(self, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
@@ -41,6 +48,8 @@ class SplitCounts:
         self.metrics.update(preds, target, weight)
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
+        if self._log is not None:
+            self._log.add(self.metrics, preds, target, weight)
 
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
@@ -73,12 +82,23 @@ class SplitCounts:
         finally:
             self.metrics.reset()
             self._loss.reset()
+            if self._log is not None:
+                self._log.reset()
             self.samples = self.batches = self.steps = 0
+
+    def take_samples(self) -> Kept | None:
+        """The rows of the epoch's samples, or why there are none; None where none were asked for."""
+        return None if self._log is None else self._log.take()
 
     def state_dict(self) -> dict[str, Any]:
         """Counts of a half-done epoch."""
         counts = {"samples": self.samples, "batches": self.batches, "steps": self.steps}
-        return {"metrics": self.metrics.state_dict(), "loss": self._loss.state_dict(), "counts": counts}
+        rows = {} if self._log is None else {"samples": self._log.state_dict()}
+        return {
+            "metrics": self.metrics.state_dict(),
+            "loss": self._loss.state_dict(),
+            "counts": counts,
+        } | rows
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a half-done epoch up again."""
@@ -86,6 +106,8 @@ class SplitCounts:
         self._loss.load_state_dict(state["loss"])
         counts = state["counts"]
         self.samples, self.batches, self.steps = counts["samples"], counts["batches"], counts["steps"]
+        if self._log is not None:
+            self._log.load_state_dict(state.get("samples"), self.samples)
 
     def _read_loss(self, faults: FaultReport) -> Score:
         state = self._loss.state
@@ -97,13 +119,20 @@ class SplitCounts:
                      reason="no finite loss was seen", higher_is_better=False)  # fmt: skip
 
 
-def check_metrics(metrics: object) -> None:
-    """Refuse what is no metric of ours.
+def new_splits(metrics: object, keep_samples: int, *, recorded: bool = True) -> Callable[[str], SplitCounts]:
+    """What makes the counts of a split by its name.
+
+    Args:
+        metrics: A metric to copy the configuration of.
+        keep_samples: Samples of the split "val" whose rows are kept as well.
+        recorded: Whether there is a record to keep them for.
 
     Raises:
-        ConfigError: If it is something else.
+        ConfigError: If `metrics` is no metric of ours, or `keep_samples` no number of samples.
     """
+    check_room(keep_samples)
     if not isinstance(metrics, TaskMetrics):
         foreign = type(metrics).__module__.startswith("torchmetrics")
         cure = f"Pass pm.{'from_torchmetrics(metric)' if foreign else 'MulticlassMetrics(num_classes=…)'}."
         raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)
+    return lambda split: SplitCounts(metrics, keep_samples if recorded and split == "val" else 0)

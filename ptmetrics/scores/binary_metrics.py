@@ -29,6 +29,7 @@ from ptmetrics.statistics.binary_losses import BinaryLosses
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
+from ptmetrics.statistics.sample_rows import binary_rows
 from ptmetrics.statistics.stored import StoredScores
 from ptmetrics.statistics.waiting import Given
 
@@ -121,6 +122,10 @@ class BinaryMetrics(TaskMetrics):
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._spec, preds, target, weight)
+
+    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
+        """Decision, target and loss of each sample; see `TaskMetrics.sample_rows`."""
+        return binary_rows(self._spec, preds, target)
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -34,6 +34,7 @@ from ptmetrics.statistics.multiclass import (
     flat,
 )
 from ptmetrics.statistics.one_vs_rest import OneVsRest
+from ptmetrics.statistics.sample_rows import class_rows
 from ptmetrics.statistics.waiting import Given
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
@@ -121,6 +122,10 @@ class MulticlassMetrics(TaskMetrics):
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._spec, preds, target, weight)
+
+    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
+        """Predicted class, target and loss of each sample; see `TaskMetrics.sample_rows`."""
+        return class_rows(self._spec, preds, target)
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -81,6 +81,18 @@ class TaskMetrics:
         preds = preds.detach() if preds.requires_grad else preds
         self._counts.add_(self._flat(preds, target, sample_weight), form)
 
+    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
+        """What became of each sample of a batch that `update` took, one target a sample; no host sync.
+
+        Args:
+            preds: As for `update`, on the metric's device.
+            target: Likewise.
+
+        Returns:
+            As `class_rows` or `point_rows` of `statistics/sample_rows.py`; None where a sample is no single row.
+        """
+        return None
+
     @property
     def device(self) -> torch.device:
         """Where the counts live."""

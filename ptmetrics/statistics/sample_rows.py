@@ -25,7 +25,7 @@ def class_rows(spec: ClassSpec, preds: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         Int32 of shape (3, N): the predicted class, −1 where the row is ignored or refused; the target as it was
-        given; the bits of the negative log-likelihood in float32, NaN for labels.
+        given; the bits of the negative log-likelihood in float32, NaN for labels and where the peak is ±inf.
     """
     target = target.reshape(-1).long()
     inside = target.clamp(0, spec.num_classes - 1)
@@ -42,7 +42,8 @@ def class_rows(spec: ClassSpec, preds: Tensor, target: Tensor) -> Tensor:
         return _columns(counted, label, target, -own.log())
     # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure row.
     odds = (scores - peak.unsqueeze(1)).exp_().scatter_(1, label.unsqueeze(1), 0.0)
-    return _columns(counted & ~peak.isnan(), label, target, odds.sum(1).log1p_() + (peak - own))
+    loss = odds.sum(1).log1p_() + (peak - own)
+    return _columns(counted & ~peak.isnan(), label, target, loss.masked_fill_(peak.isinf(), torch.nan))
 
 
 def binary_rows(spec: BinarySpec, preds: Tensor, target: Tensor) -> Tensor:

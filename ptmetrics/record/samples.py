@@ -47,6 +47,9 @@ class Kept:
     reason: str | None = None
 
 
+NOT_KEPT = Kept(reason="no samples of it were kept")
+
+
 class _RefusedError(Exception):
     """A file is not what the journal tells of it; the message says why."""
 
@@ -73,7 +76,7 @@ def read_samples(folder: Path, epoch: Mapping[str, Any]) -> Kept:
     """Read the samples of an epoch, given as its line tells it; whatever is wrong is a reason and no error."""
     said = epoch.get("samples")
     if not isinstance(said, Mapping):
-        return Kept(reason="no samples of it were kept")
+        return NOT_KEPT
     if "reason" in said:
         return Kept(reason=str(said["reason"]))
     path = samples_path(folder, int(epoch["epoch"]))

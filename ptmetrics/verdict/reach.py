@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.record.samples import Kept
+from ptmetrics.record.samples import NOT_KEPT, Kept
 from ptmetrics.verdict.finding import Bound, Estimate
-from ptmetrics.verdict.samples import NOT_KEPT, kept_by, sampled
+from ptmetrics.verdict.samples import kept_by, sampled
 from ptmetrics.verdict.sources import RunLike
 from ptmetrics.verdict.trends import Curve
 
@@ -157,13 +157,17 @@ def trace(run: RunLike, metric: str) -> Trace:
         cure = "Record the run with a Monitor, which times its training."
         raise DataError("run", "the training time of every epoch", "epochs without it", cure)
     return Trace(
-        tuple(sampled(run, run.epochs[row], metric) for row in rows),
+        tuple(_sampled(run, run.epochs[row], metric) for row in rows),
         costs,
         bool(run.epochs[rows[-1]]["scores"][metric].get("higher_is_better", True)),
         run.header.get("val_fingerprint"),
         (run.epochs[rows[-1]].get("counts") or {}).get("val_samples"),
         kept_by(run, run.epochs[rows[-1]]),
     )
+
+
+def _sampled(run: RunLike, epoch: Mapping[str, Any], metric: str) -> Estimate:
+    return sampled(epoch["scores"][metric], metric, kept_by(run, epoch))
 
 
 def _value(epoch: Mapping[str, Any], metric: str) -> float:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ptmetrics.record.samples import CLASS_ROW, Kept, Rows
-from ptmetrics.verdict.evidence import estimate
+from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
+from ptmetrics.verdict.evidence import Curves, estimate
 from ptmetrics.verdict.finding import Estimate
 from ptmetrics.verdict.influence import Floats
 
-NOT_KEPT = Kept(reason="no samples of it were kept")
+Z90 = 1.6448536269514722  # 95 % on one side
 _SAME_LOSS = 1e-3  # the criterion may have worked in half precision
 
 
@@ -47,12 +47,22 @@ def kept_by(run: Any, epoch: Mapping[str, Any]) -> Callable[[], Kept]:
     return cache(lambda: NOT_KEPT if read is None else read(epoch))
 
 
-def sampled(run: Any, epoch: Mapping[str, Any], name: str) -> Estimate:
-    """A recorded score of an epoch, by its full name; those of validation know their samples."""
-    known_as, split = estimate(epoch["scores"][name]), "val/"
-    if not name.startswith(split):
-        return known_as
-    return Sampled(**vars(known_as), score=name.removeprefix(split), kept=kept_by(run, epoch))
+def sampled(score: Mapping[str, Any], name: str, kept: Callable[[], Kept]) -> Estimate:
+    """A recorded score by its full name; one of validation knows its samples, which `kept` reads."""
+    bare = estimate(score)
+    if not name.startswith("val/"):
+        return bare
+    return Sampled(**vars(bare), score=name.removeprefix("val/"), kept=kept)
+
+
+def sampled_classes(
+    per_class: Mapping[str, tuple[Estimate, ...]], kept: Callable[[], Kept]
+) -> dict[str, tuple[Estimate, ...]]:
+    """The validation scores of each class, knowing their samples."""
+    return {
+        name: tuple(Sampled(**vars(item), score=name, label=i, kept=kept) for i, item in enumerate(items))
+        for name, items in per_class.items()
+    }
 
 
 def same_targets(first: Kept, second: Kept) -> bool | None:
@@ -68,28 +78,28 @@ def same_targets(first: Kept, second: Kept) -> bool | None:
     return None if _equal(*map(np.sort, targets)) else False
 
 
-def loss_change(
-    then: Kept, now: Kept, losses: tuple[float, float], z: float = 1.6448536269514722
-) -> Estimate:
-    """How much the mean loss grew between two evaluations on the same samples, its one-sided 95 % bound as `low`.
+def loss_change(run: Any, curves: Curves) -> Estimate:
+    """What the validation loss of a run grew by from its minimum to the end, on the same samples.
 
-    Args:
-        then: Samples of the earlier evaluation.
-        now: Samples of the later one.
-        losses: The recorded mean losses, which must be those of the samples.
-        z: Normal quantile of the bound.
+    Returns:
+        The mean over the samples with its one-sided 95 % bound as `low`; without bounds, and with the reason, where
+        the samples were not kept or the loss is another than theirs.
     """
+    rows = curves.rows("train/loss", "val/loss")
+    if not rows:
+        return Estimate(reason="no losses were recorded")
+    losses = curves.values("val/loss", rows)
+    ends = int(np.argmin(losses)), len(rows) - 1
     try:
-        rows = aligned(known(then, "earlier evaluation"), known(now, "later evaluation"))
-        before, after = (losses_of(side, mean) for side, mean in zip(rows, losses, strict=True))
+        kept = [known(kept_by(run, run.epochs[rows[end]])(), "run") for end in ends]
+        before, after = (losses_of(side, losses[end]) for side, end in zip(aligned(*kept), ends, strict=True))
     except CannotPairError as why:
         return Estimate(reason=str(why))
-    delta = after - before
-    if delta.size < 2:
-        return Estimate(reason="too few samples")
-    half = z * float(delta.std(ddof=1)) / sqrt(delta.size)
-    mean = float(delta.mean())
-    return Estimate(mean, mean - half, mean + half, delta.size, "paired")
+    growth = after - before
+    if growth.size < 2:
+        return Estimate(reason="one sample has no spread")
+    mean, half = float(growth.mean()), Z90 * float(growth.std(ddof=1)) / sqrt(growth.size)
+    return Estimate(mean, mean - half, mean + half, growth.size, "paired")
 
 
 def known(kept: Kept, words: str) -> Rows:

@@ -99,6 +99,8 @@ def _weighted(name: str) -> Score:
     def score(m: Margins) -> Gradient:
         plain = _mean(m, name, m.actual)
         each, defined = _each(m, name)
+        if not m.actual[defined].sum() > 0:  # as the metrics have it: nothing to weigh by
+            return _mean(m, name, np.ones_like(m.actual))
         share = np.where(defined, (each - plain.value) / m.actual[defined].sum(), 0.0)
         return Gradient(plain.value, plain.hits, plain.actual + share, plain.predicted, plain.row)
 

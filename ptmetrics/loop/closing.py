@@ -20,10 +20,9 @@ def close_epoch(epoch: int, capture: Capture, totals: Totals, faults: FaultLog) 
     losses: dict[str, Score] = {}
     kept: Kept | None = None
     for name, split in seen.items():
-        with faults.contain(f"samples of {name}"):
-            kept = split.take_samples() or kept
         with faults.contain(f"compute {name}"):
-            splits[name], loss = split.close()
+            splits[name], loss, samples = split.close()
+            kept = samples or kept
             if loss is not None:
                 losses[name] = loss
     times = totals.time(capture.phases)

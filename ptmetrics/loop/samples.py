@@ -11,6 +11,8 @@ from ptmetrics.errors import ConfigError, StateError
 from ptmetrics.loop.faults import MAX_MESSAGE
 from ptmetrics.record.samples import CLASS_ROW, MAX_ROWS, POINT_ROW, Kept, Rows
 from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.statistics.cells import Cell, State
+from ptmetrics.statistics.waiting import capturing
 
 ROWS = 100_000
 """Samples for which there is room by default: 1.2 MB of classes, 1.6 MB of real values."""
@@ -21,35 +23,50 @@ class SampleLog:
     """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
 
     A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
-    nor the pixels of a picture or the words of a text, which are not independent of each other. No host sync
-    before `take`.
+    nor the pixels of a picture or the words of a text, which are not independent of each other. It follows a metric
+    and is shown the rows that are counted, when they are; so read the metric's state first. No host sync before
+    `take`.
 
     Args:
+        metrics: What to follow.
         capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity, self._seen = capacity, 0
+    def __init__(self, metrics: TaskMetrics, capacity: int) -> None:
+        self._columns, self._capacity, self._seen = metrics.sample_columns, capacity, 0
         self._room: Tensor | None = None  # (columns, capacity)
         self._flaw: str | None = None  # why none will be given out
+        metrics.follow(self)
+
+    def layout(self) -> Mapping[str, Cell]:
+        """It has no cells: parts of it do not add up."""
+        return {}
 
     def reset(self) -> None:
         """Forget all rows; the room is kept for the next epoch."""
         self._seen, self._flaw = 0, None
 
-    @torch.no_grad()
-    def add(self, metrics: TaskMetrics, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
-        """Keep the rows of a batch that `metrics` has taken."""
-        first, self._seen = self._seen, self._seen + target.numel()
-        if weight is not None:
-            self._flaw = "its samples were weighted"
-        elif target.numel() != (target.shape[0] if target.ndim else 1):
+    def meet(self, target: Tensor) -> None:
+        """Look at a batch as the loop hands it over."""
+        if target.numel() != (target.shape[0] if target.ndim else 1):
             self._flaw = f"its targets hold several values a sample, {tuple(target.shape[1:])}"
-        if self._flaw is None and self._seen <= self._capacity:
-            try:
-                self._keep(metrics, preds.detach(), target.detach(), first)
-            except Exception as error:  # the batch was counted: what goes wrong here must not cost its loss
-                self._flaw = f"keeping them failed with {type(error).__name__}: {error}"[:MAX_MESSAGE]
+
+    def add_(self, state: State, batch: Any) -> None:
+        """Keep rows that are counted."""
+        first, self._seen = self._seen, self._seen + len(batch.target)
+        if batch.weight is not None:
+            self._flaw = "its samples were weighted"
+        if self._columns is None or self._flaw is not None or self._seen > self._capacity:
+            return
+        if batch.target.is_cuda and capturing():
+            self._flaw = "its updates were captured in a CUDA graph"
+            return
+        try:
+            self._place(self._columns(batch), first)
+        except (
+            Exception
+        ) as error:  # the rows are counted: what goes wrong here must not cost them, nor their loss
+            self._flaw = f"keeping them failed with {type(error).__name__}: {error}"[:MAX_MESSAGE]
 
     def take(self) -> Kept:
         """The rows on the host, one copy, or why there are none; starts again."""
@@ -58,7 +75,7 @@ class SampleLog:
         if flaw is None and seen > self._capacity:
             flaw = f"{seen} samples came where Monitor(keep_samples={self._capacity}) has room"
         if flaw is not None or room is None or not seen:
-            return Kept(reason=flaw or "there were none")
+            return Kept(reason=flaw or "its metrics do not show them")
         return Kept(as_rows(room[:, :seen]))
 
     def state_dict(self) -> dict[str, Any]:
@@ -101,14 +118,6 @@ class SampleLog:
         self._seen = seen
         if seen <= self._capacity:
             self._place(rows, 0)
-
-    def _keep(self, metrics: TaskMetrics, preds: Tensor, target: Tensor, first: int) -> None:
-        home = metrics.device  # not the batch's on a device that cannot count
-        rows = metrics.sample_rows(preds.to(home), target.to(home))
-        if rows is None:
-            self._flaw = f"{metrics.task or 'these'} metrics of this kind do not keep them"
-        else:
-            self._place(rows, first)
 
     @torch.inference_mode(False)
     def _place(self, rows: Tensor, first: int) -> None:

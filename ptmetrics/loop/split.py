@@ -29,16 +29,14 @@ class SplitCounts:
 
     def __init__(self, metrics: TaskMetrics, room: int = 0) -> None:
         self.metrics = metrics.fresh()
-        self._ignore_index = metrics.config.get(
-            "ignore_index"
-        )  # a target that weighs nothing in the mean loss
+        self._ignore_index = metrics.config.get("ignore_index")  # weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
         self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
         self._rows = (
             (0, 0),
             torch.zeros(1, dtype=torch.float64),
         )  # values and targets of a loss, and what each weighs
-        self._log = SampleLog(room) if room else None
+        self._log = SampleLog(self.metrics, room) if room else None
         self.samples = self.batches = self.steps = 0
 
     def add(self, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
@@ -49,7 +47,7 @@ class SplitCounts:
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
         if self._log is not None:
-            self._log.add(self.metrics, preds, target, weight)
+            self._log.meet(target)
 
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
@@ -74,11 +72,12 @@ class SplitCounts:
             self._rows = (loss.numel(), target.numel()), rows
         return rows
 
-    def close(self) -> tuple[Scores, Score | None]:
-        """Scores of the split and its mean loss, None if no loss was seen; the counts start again."""
+    def close(self) -> tuple[Scores, Score | None, Kept | None]:
+        """Scores, mean loss and samples of the split, None for what was not seen; the counts start again."""
         try:
             scores = self.metrics.compute()
-            return scores, self._read_loss(scores.faults) if self._loss.updates else None
+            loss = self._read_loss(scores.faults) if self._loss.updates else None
+            return scores, loss, None if self._log is None else self._log.take()
         finally:
             self.metrics.reset()
             self._loss.reset()
@@ -86,19 +85,12 @@ class SplitCounts:
                 self._log.reset()
             self.samples = self.batches = self.steps = 0
 
-    def take_samples(self) -> Kept | None:
-        """The rows of the epoch's samples, or why there are none; None where none were asked for."""
-        return None if self._log is None else self._log.take()
-
     def state_dict(self) -> dict[str, Any]:
         """Counts of a half-done epoch."""
+        metrics, loss = self.metrics.state_dict(), self._loss.state_dict()
         counts = {"samples": self.samples, "batches": self.batches, "steps": self.steps}
         rows = {} if self._log is None else {"samples": self._log.state_dict()}
-        return {
-            "metrics": self.metrics.state_dict(),
-            "loss": self._loss.state_dict(),
-            "counts": counts,
-        } | rows
+        return {"metrics": metrics, "loss": loss, "counts": counts} | rows
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a half-done epoch up again."""

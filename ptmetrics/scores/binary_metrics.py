@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -29,7 +30,7 @@ from ptmetrics.statistics.binary_losses import BinaryLosses
 from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
-from ptmetrics.statistics.sample_rows import binary_rows
+from ptmetrics.statistics.sample_rows import binary_columns
 from ptmetrics.statistics.stored import StoredScores
 from ptmetrics.statistics.waiting import Given
 
@@ -99,6 +100,7 @@ class BinaryMetrics(TaskMetrics):
         self.class_names = tuple(map(str, ("0", "1") if class_names is None else class_names))
         self.absent, self.beta, self.temperature = float(absent), beta, temperature
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index)
+        self.sample_columns = partial(binary_columns, self._spec)
         scored = inputs != "labels"
         slots = (self._spec.spare, self._spec.without_score)
         self._curve = _histogram(inputs, curves, slots) if curves and scored else None
@@ -122,10 +124,6 @@ class BinaryMetrics(TaskMetrics):
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._spec, preds, target, weight)
-
-    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
-        """Decision, target and loss of each sample; see `TaskMetrics.sample_rows`."""
-        return binary_rows(self._spec, preds, target)
 
     @torch.no_grad()
     def compute(self) -> Scores:

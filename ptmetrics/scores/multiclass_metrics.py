@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ from ptmetrics.statistics.multiclass import (
     flat,
 )
 from ptmetrics.statistics.one_vs_rest import OneVsRest
-from ptmetrics.statistics.sample_rows import class_rows
+from ptmetrics.statistics.sample_rows import class_columns
 from ptmetrics.statistics.waiting import Given
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
@@ -110,8 +111,9 @@ class MulticlassMetrics(TaskMetrics):
         watchers: list[Statistic[ClassPiece]] = [] if self._curves is None else [self._curves]
         watchers += [Tempered(spec)] if temperature else []
         # Probabilities are only taken for such where they sum to 1.
-        wanted = losses or temperature or inputs == "probs"
+        wanted = scored and (losses or temperature or inputs == "probs")
         passes = ClassPasses(num_classes, inputs == "probs", wanted, bool(self._ks)) if scored else None
+        self.sample_columns = partial(class_columns, spec, losses=wanted)
         config = {
             "num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index, "topk": list(topk),
         }  # fmt: skip
@@ -122,10 +124,6 @@ class MulticlassMetrics(TaskMetrics):
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._spec, preds, target, weight)
-
-    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
-        """Predicted class, target and loss of each sample; see `TaskMetrics.sample_rows`."""
-        return class_rows(self._spec, preds, target)
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -14,7 +14,7 @@ from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.magnitude import MagnitudeHistogram
 from ptmetrics.statistics.regression import KINDS, PointBatch, Points, Residuals, check_batch, flat
-from ptmetrics.statistics.sample_rows import point_rows
+from ptmetrics.statistics.sample_rows import point_columns
 from ptmetrics.statistics.waiting import Given
 
 SCORES = {
@@ -73,6 +73,7 @@ class RegressionMetrics(TaskMetrics):
             self._ledger,
         ]
         self._outputs = num_outputs
+        self.sample_columns = point_columns if num_outputs == 1 else None
         super().__init__([Points(tuple(statistics))], {"num_outputs": num_outputs}, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -80,10 +81,6 @@ class RegressionMetrics(TaskMetrics):
 
     def _flat(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
         return flat(self._outputs, preds, target, weight)
-
-    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
-        """Error and target of each sample of a single output; see `TaskMetrics.sample_rows`."""
-        return point_rows(preds, target) if self._counts.config["num_outputs"] == 1 else None
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -1,7 +1,7 @@
 """The thin shell that all tasks share: state in an accumulator, numbers from pure functions."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +28,9 @@ class TaskMetrics:
     """
 
     task = ""
+    sample_columns: Callable[[Any], Tensor] | None = None
+    """What became of each sample of the rows that a follower is shown, as `statistics/sample_rows.py` says; None where
+    a sample is no single row."""
 
     def __init__(
         self,
@@ -81,17 +84,9 @@ class TaskMetrics:
         preds = preds.detach() if preds.requires_grad else preds
         self._counts.add_(self._flat(preds, target, sample_weight), form)
 
-    def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor | None:
-        """What became of each sample of a batch that `update` took, one target a sample; no host sync.
-
-        Args:
-            preds: As for `update`, on the metric's device.
-            target: Likewise.
-
-        Returns:
-            As `class_rows` or `point_rows` of `statistics/sample_rows.py`; None where a sample is no single row.
-        """
-        return None
+    def follow(self, follower: Statistic[Any]) -> None:
+        """Show all rows that are counted from now on, in their order, to a statistic that has no cells of its own."""
+        self._counts.statistics = (*self._counts.statistics, follower)
 
     @property
     def device(self) -> torch.device:

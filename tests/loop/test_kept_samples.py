@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from guard import Guard, fake_cuda
 from loops import CLASSES, WAYS, fit, quiet
 from torch import Tensor, nn
 
@@ -134,7 +133,7 @@ def test_what_is_not_kept_is_not_written_and_the_record_says_why(tmp_path: Path)
     assert reason(tmp_path / "dense", dense) == "its targets hold several values a sample, (4,)"
     labels = torch.zeros(2, 1), torch.zeros(2, 1).long()
     many = reason(tmp_path / "multilabel", labels, metrics=pm.MultilabelMetrics(1))
-    assert many == "multilabel metrics of this kind do not keep them"
+    assert many == "its metrics do not show them"
     assert reason(tmp_path / "off", batch(0), keep_samples=0) == "no samples of it were kept"
 
 
@@ -178,11 +177,12 @@ def test_a_file_that_cannot_be_written_costs_nothing_but_itself(tmp_path: Path) 
 
 @pytest.mark.fault(33)
 def test_a_fault_in_keeping_costs_neither_the_counts_nor_the_loss(tmp_path: Path) -> None:
-    class Odd(pm.MulticlassMetrics):
-        def sample_rows(self, preds: Tensor, target: Tensor) -> Tensor:
-            raise RuntimeError("out of memory")
+    def odd(rows: Any) -> Tensor:
+        raise RuntimeError("out of memory")
 
-    with quiet(run=tmp_path / "run", metrics=Odd(CLASSES)) as monitor:
+    metrics = pm.MulticlassMetrics(CLASSES)
+    metrics.sample_columns = odd
+    with quiet(run=tmp_path / "run", metrics=metrics) as monitor:
         epoch(monitor, 0.5)
         assert monitor.history[-1, "val/loss"] == 0.5
         assert monitor.history[-1, "counts/val_samples"] == 16
@@ -273,40 +273,33 @@ def test_rows_that_cannot_be_such_are_refused(tmp_path: Path, odd: Any) -> None:
 
 
 def test_rows_follow_the_model_to_its_device() -> None:
-    log, metrics = SampleLog(20), pm.MulticlassMetrics(CLASSES)
-    log.add(metrics, *batch(0), None)
-    metrics.to("meta")
-    log.add(metrics, *(t.to("meta") for t in batch(1)), None)
-    assert log._flaw is None
+    metrics = pm.MulticlassMetrics(CLASSES)
+    log = SampleLog(metrics, 20)
+    metrics.update(*batch(0))
+    metrics.to("meta").update(*(t.to("meta") for t in batch(1)))
+    assert metrics._counts.state
+    assert (log._flaw, log._seen) == (None, 16)
     assert log._room is not None
     assert log._room.device.type == "meta"
 
 
 @pytest.mark.fault(36)
 def test_inference_mode_and_its_absence_may_alternate() -> None:
-    log, metrics = SampleLog(40), pm.MulticlassMetrics(CLASSES)
+    metrics = pm.MulticlassMetrics(CLASSES)
+    log = SampleLog(metrics, 40)
     for number, mode in enumerate([True, False, True]):
         with torch.inference_mode(mode):
-            log.add(metrics, *batch(number), None)
+            metrics.update(*batch(number))
+            assert metrics._counts.state
     assert log.take().rows is not None
 
 
-@pytest.mark.fault(28)
-@pytest.mark.parametrize(
-    "metrics", [pm.MulticlassMetrics(CLASSES), pm.BinaryMetrics(), pm.RegressionMetrics()]
-)
-def test_keeping_rows_waits_for_nothing(metrics: Any) -> None:
-    shape = (8, CLASSES) if metrics.task == "multiclass" else (8,)
-    kind = torch.float32 if metrics.task == "regression" else torch.int64
-    with fake_cuda():
-        log, metrics = SampleLog(30), metrics.fresh().to("cuda")
-        with Guard():
-            for _ in range(5):  # more than there is room for
-                log.add(
-                    metrics,
-                    torch.zeros(shape, device="cuda"),
-                    torch.zeros(8, dtype=kind, device="cuda"),
-                    None,
-                )
-        assert log._flaw is None
-        assert log._seen == 40
+def test_each_split_and_each_metric_keeps_its_own(tmp_path: Path) -> None:
+    metrics = pm.MulticlassMetrics(CLASSES)
+    runs = [quiet(run=tmp_path / name, metrics=metrics) for name in ("a", "b")]
+    for number, monitor in enumerate(runs):
+        epoch(monitor, seed=10 * number)
+        monitor.close()
+    for number, name in enumerate(("a", "b")):
+        assert rows(read_run(tmp_path / name), 0)["target"][:8].tolist() == batch(10 * number)[1].tolist()
+    assert metrics.updates == 0

@@ -9,20 +9,23 @@ from guard import Guard, fake_cuda
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import Batch
-from registry import CASES, LAW, MetricCase
+from registry import CASES, LAW, MetricCase, Metrics
 
 import ptmetrics as pm
-from ptmetrics.loop.samples import as_rows
+from ptmetrics.loop.samples import SampleLog
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
 
 KEEPING = [case for case in CASES if case.name.split("-")[0] != "multilabel" and "outputs" not in case.name]
 
 
-def rows_of(case: MetricCase, batches: list[Batch]) -> Rows:
-    metrics = case.make()
-    columns = [metrics.sample_rows(batch.preds, batch.target) for batch in batches]
-    assert all(column is not None for column in columns)
-    return as_rows(torch.cat([column for column in columns if column is not None], 1))
+def rows_of(metrics: Metrics, *batches: Batch) -> Rows:
+    log = SampleLog(metrics, 10_000)
+    for batch in batches:
+        metrics.update(batch.preds, batch.target)
+    metrics.compute()  # what waits is counted, and shown
+    found = log.take()
+    assert found.rows is not None, found.reason
+    return found.rows
 
 
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
@@ -32,7 +35,7 @@ def test_kept_rows_give_the_counts_and_the_losses_that_are_reported(
     case: MetricCase, sizes: list[int], seed: int
 ) -> None:
     batches = [case.batch(size, seed + i, False) for i, size in enumerate(sizes)]
-    scores, rows = case.counted(batches).compute(), rows_of(case, batches)
+    scores, rows = case.counted(batches).compute(), rows_of(case.make(), *batches)
     if rows.dtype == POINT_ROW:
         error = rows["error"][~np.isnan(rows["error"])]
         assert error.size == scores.n
@@ -50,50 +53,62 @@ def test_kept_rows_give_the_counts_and_the_losses_that_are_reported(
 
 
 def test_the_target_stands_as_it_was_given() -> None:
-    metrics = pm.MulticlassMetrics(3, ignore_index=-100)
     target = torch.tensor([2, -100, 7, 2**40])
-    columns = metrics.sample_rows(torch.eye(3)[[2, 0, 0, 0]], target)
-    assert columns is not None
-    rows = as_rows(columns)
+    rows = rows_of(
+        pm.MulticlassMetrics(3, ignore_index=-100), Batch(torch.eye(3)[[2, 0, 0, 0]], target, None)
+    )
     assert rows.dtype == CLASS_ROW
     assert rows["target"].tolist() == [2, -100, 7, 2**31 - 1]
     assert rows["predicted"].tolist() == [2, -1, -1, -1]
 
 
-def test_losses_of_hand() -> None:
+def test_losses_by_hand() -> None:
     logits = torch.tensor([[0.0, math.log(3.0)], [30.0, 0.0], [-math.inf, 0.0]])
-    columns = pm.MulticlassMetrics(2).sample_rows(logits, torch.tensor([1, 0, 0]))
-    assert columns is not None
-    assert as_rows(columns)["loss"].tolist() == pytest.approx([math.log(4 / 3), math.exp(-30), math.inf])
-    columns = pm.BinaryMetrics().sample_rows(torch.tensor([math.log(3.0), -30.0]), torch.tensor([1, 0]))
-    assert columns is not None
-    assert as_rows(columns)["loss"].tolist() == pytest.approx([math.log(4 / 3), math.exp(-30)])
+    rows = rows_of(pm.MulticlassMetrics(2), Batch(logits, torch.tensor([1, 0, 0]), None))
+    assert rows["loss"].tolist() == pytest.approx([math.log(4 / 3), math.exp(-30), math.inf])
+    margins = torch.tensor([math.log(3.0), -30.0])
+    rows = rows_of(pm.BinaryMetrics(), Batch(margins, torch.tensor([1, 0]), None))
+    assert rows["loss"].tolist() == pytest.approx([math.log(4 / 3), math.exp(-30)])
 
 
-def test_a_sample_that_is_no_single_row_is_not_kept() -> None:
-    many = pm.MultilabelMetrics(2).sample_rows(torch.zeros(3, 2), torch.zeros(3, 2).long())
-    outputs = pm.RegressionMetrics(num_outputs=2).sample_rows(torch.zeros(3, 2), torch.zeros(3, 2))
-    assert many is None
-    assert outputs is None
+@pytest.mark.parametrize("size", [3, 64, 5000])
+def test_rows_keep_their_order_whether_batches_wait_or_not(size: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 5, (10_000,), generator=g)
+    preds = torch.randn(10_000, 5, generator=g)
+    batches = [Batch(p, t, None) for p, t in zip(preds.split(size), target.split(size), strict=True)]
+    rows = rows_of(pm.MulticlassMetrics(5), *batches)
+    assert rows["target"].tolist() == target.tolist()
+    assert rows["predicted"].tolist() == preds.argmax(1).tolist()
+
+
+def test_a_metric_without_losses_keeps_none() -> None:
+    batch = Batch(torch.eye(3), torch.arange(3), None)
+    assert np.isnan(rows_of(pm.MulticlassMetrics(3, losses=False), batch)["loss"]).all()
 
 
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
-def test_reading_rows_waits_for_nothing(case: MetricCase) -> None:
-    real = [case.batch(size, 0, False) for size in (5, 1, 0)]
+def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
+    real = [case.batch(size, 0, False) for size in (5, 5, 1, 0)]
     with fake_cuda():
         metrics = case.make(device="cuda")
-        for batch in real:
-            preds, target = (
-                torch.empty(t.shape, dtype=t.dtype, device="cuda") for t in (batch.preds, batch.target)
-            )
-            with Guard() as seen:
-                columns = metrics.sample_rows(preds, target)
-                names = list(seen.names)
-            assert columns is not None
-            assert columns.shape[1] == len(batch.target)
-            assert len(names) <= 30
+        log = SampleLog(metrics, 10)  # not all of them
+        given = [
+            [torch.empty(t.shape, dtype=t.dtype, device="cuda") for t in (batch.preds, batch.target)]
+            for batch in real
+        ]
+        with Guard():
+            for preds, target in given:
+                metrics.update(preds, target)
+            assert metrics._counts.state  # rows that wait are counted now
+        assert log._flaw is None
+        assert log._seen == 11
+    metrics = case.make(device="meta")
+    log = SampleLog(metrics, 20)
     for batch in real:
-        columns = case.make(device="meta").sample_rows(batch.preds.to("meta"), batch.target.to("meta"))
-        assert columns is not None
-        assert columns.device.type == "meta"
+        metrics.update(batch.preds.to("meta"), batch.target.to("meta"))
+    assert metrics._counts.state
+    assert log._flaw is None
+    assert log._room is not None
+    assert log._room.device.type == "meta"

@@ -1,26 +1,15 @@
 """Runs made from plain arrays that kept the samples of their last evaluations."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from judged_sources import Recorded, epoch
+from judged_sources import epoch
 from numpy.typing import ArrayLike
 
 import ptmetrics as pm
-from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, POINT_ROW, Kept, Rows
-
-
-@dataclass(frozen=True)
-class Keeping(Recorded):
-    """A run with the samples of some epochs, by their number."""
-
-    samples: dict[int, Kept] = field(default_factory=dict)
-
-    def kept(self, data: Mapping[str, Any]) -> Kept:
-        return self.samples.get(data["epoch"], NOT_KEPT)
+from ptmetrics.bench.kept import Keeping
+from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Kept, Rows
 
 
 def class_rows(target: ArrayLike, predicted: ArrayLike, loss: ArrayLike = np.nan) -> Rows:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from judged_sources import accuracies
-from kept_runs import Keeping, class_rows, keeping, point_rows, two_models
+from kept_runs import class_rows, keeping, point_rows, two_models
 
+from ptmetrics.bench.kept import Keeping
 from ptmetrics.record.samples import Kept, Rows
 from ptmetrics.show.opinion import comparison_text
 from ptmetrics.verdict.arms import difference

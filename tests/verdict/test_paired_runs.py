@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kept_runs import Keeping, class_rows
+from kept_runs import class_rows
 
 import ptmetrics as pm
+from ptmetrics.bench.kept import Keeping
 from ptmetrics.bench.synthetic import loss_run
 from ptmetrics.cli import main
 from ptmetrics.record.samples import Kept

@@ -1,9 +1,11 @@
 """Cases of the codes that a comparison raises, and how often the time ratio's interval holds the truth."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
+from ptmetrics.bench.kept import pair_of
 from ptmetrics.bench.rule_case import Case, Rate, Setting, compared, share
 from ptmetrics.bench.synthetic import Random, Recorded, run_of, shares
 from ptmetrics.verdict.ratio import ratio_of
@@ -43,6 +45,11 @@ def _final(first: float, second: float, words: str, bar: float) -> Setting:
     return Setting(f"{words}, {SAMPLES:,} samples", make, bar)
 
 
+def _paired(first: float, second: float, words: str, bar: float) -> Setting:
+    make = partial(pair_of, n=SAMPLES, accuracies=(first, second))
+    return Setting(f"{words}, the same {SAMPLES:,} samples kept", make, bar)
+
+
 def _slower(factor: float, words: str, bar: float) -> Setting:
     def make(rng: Random) -> Arms:
         pace = 5 * np.exp(0.05 * rng.normal())
@@ -63,7 +70,7 @@ CASES = (
     Case(
         "different-validation",
         "The runs that are compared were validated on different data, by the fingerprint or the size that they "
-        "recorded.",
+        "recorded, or by the targets that they kept.",
         (),
         (_other_data("a", "the same fingerprint", 0.0),),
         (_other_data("b", "another fingerprint", 1.0),),
@@ -84,8 +91,12 @@ CASES = (
         (
             _final(0.92, 0.93, "1 point worse, just tolerated", MOST),
             _final(0.93, 0.93, "equally good", MOST),
+            _paired(0.92, 0.93, "1 point worse, just tolerated", MOST),
         ),
-        (_final(0.90, 0.94, "4 points worse", 0.90),),
+        (
+            _paired(0.90, 0.94, "4 points worse", 0.95),
+            _final(0.90, 0.94, "4 points worse", 0.90),
+        ),
         find=compared,
     ),
     Case(

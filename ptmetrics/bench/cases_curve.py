@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ptmetrics.bench.kept import with_losses
 from ptmetrics.bench.rule_case import Case, Setting
 from ptmetrics.bench.synthetic import (
     Curve,
@@ -34,6 +35,13 @@ def _rise(epochs: int, size: float, rise: float, bar: float) -> Setting:
     words = f"{epochs} epochs, rise of {100 * rise:.0f} %, noise {100 * size:.0f} %"
     return Setting(
         words, lambda rng: loss_run(rising_loss(rng, epochs, size, rise), training_loss(epochs)), bar
+    )
+
+
+def _kept(setting: Setting) -> Setting:
+    """The same with the losses of 2,000 validation samples kept."""
+    return Setting(
+        f"{setting.words}, samples kept", lambda rng: with_losses(rng, setting.make(rng), 2000), setting.bar
     )
 
 
@@ -90,16 +98,20 @@ CASES = (
         "overfitting",
         "The validation loss has turned and rises beyond its noise by a tenth or more while the training loss falls "
         "(evidence `sign: loss`), or validation accuracy is shown to lie far below training accuracy (`sign: gap`). "
-        "A warning where accuracy has held; for information where the judged checkpoint is from before the rise.",
+        "A warning where accuracy has held; for information where the judged checkpoint is from before the rise. "
+        "Where the losses of the samples were kept, the rise must be one of the samples at large and not of a few.",
         ("rise", "rise_moderate", "rise_severe", "rise_noise", "trend_p", "train_gap", "train_gap_fail"),
         (
             *(_quiet(*kind) for kind in NOISY),
+            *(_kept(_quiet(*kind)) for kind in NOISY[1:3]),
             _gap(0.93, 0.88, 500, "gap of just the 5 points tolerated", MOST),
         ),
         (
             _gap(0.99, 0.85, 500, "gap of 14 points", 0.95),
             _rise(8, 0.03, 0.3, 0.70),
             _rise(5, 0.03, 0.6, 0.95),
+            _kept(_rise(8, 0.03, 0.2, 0.60)),
+            _kept(_rise(20, 0.08, 0.3, 0.76)),
             _rise(20, 0.08, 0.3, 0.76),
             _rise(100, 0.08, 0.3, 0.94),
             _rise(50, 0.08, 0.3, 0.94),
@@ -109,8 +121,8 @@ CASES = (
         "val-loss-rising",
         "The same rise of the validation loss, too small to be called overfitting; larger rises count as found.",
         ("rise", "rise_moderate", "rise_noise", "trend_p"),
-        tuple(_quiet(*kind) for kind in NOISY),
-        (_rise(20, 0.03, 0.1, 0.50), _rise(50, 0.03, 0.1, 0.90)),
+        (*(_quiet(*kind) for kind in NOISY), _kept(_quiet(*NOISY[2]))),
+        (_rise(20, 0.03, 0.1, 0.50), _kept(_rise(20, 0.03, 0.1, 0.50)), _rise(50, 0.03, 0.1, 0.90)),
         also=("overfitting",),
     ),
     Case(

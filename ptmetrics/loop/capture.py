@@ -15,7 +15,6 @@ from ptmetrics.loop.hooks import backward_task
 from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.picks import Picks
 from ptmetrics.loop.split import SplitCounts
-from ptmetrics.scores.task import TaskMetrics
 
 Batch = TypeVar("Batch")
 
@@ -24,7 +23,7 @@ class Capture:
     """Counts batches by split and gives the time to phases; every entry contains its own faults.
 
     Args:
-        metrics: What to count; each split gets a fresh copy.
+        new_split: Makes the counts of a split by its name.
         phases: Where the time goes.
         faults: Contains and counts what goes wrong.
         counted: Called with split and number of each batch that was counted.
@@ -32,12 +31,12 @@ class Capture:
 
     def __init__(
         self,
-        metrics: TaskMetrics,
+        new_split: Callable[[str], SplitCounts],
         phases: Phases,
         faults: FaultLog,
         counted: Callable[[str, int], None],
     ) -> None:
-        self._metrics, self._counted = metrics, counted
+        self._new_split, self._counted = new_split, counted
         self.splits: dict[str, SplitCounts] = {}
         self.phases, self.faults = phases, faults
         self.picks = Picks()
@@ -53,7 +52,7 @@ class Capture:
     def split(self, name: str) -> SplitCounts:
         """The counts of a split, made on first use."""
         if name not in self.splits:
-            self.splits[name] = SplitCounts(self._metrics, self._metrics.config.get("ignore_index"))
+            self.splits[name] = self._new_split(name)
         return self.splits[name]
 
     # Way a: the loader is watched, the model answers for each batch.

@@ -5,6 +5,7 @@ from ptmetrics.loop.epoch import EpochScores
 from ptmetrics.loop.faults import FaultLog
 from ptmetrics.loop.flaws import NOTHING_SEEN
 from ptmetrics.loop.totals import Totals
+from ptmetrics.record.samples import Kept
 from ptmetrics.scores.score import Score, Scores
 
 
@@ -17,10 +18,12 @@ def close_epoch(epoch: int, capture: Capture, totals: Totals, faults: FaultLog) 
     counts = totals.counts(seen)
     splits: dict[str, Scores] = {}
     losses: dict[str, Score] = {}
+    kept: Kept | None = None
     for name, split in seen.items():
         with faults.contain(f"compute {name}"):
-            splits[name], loss = split.close()
+            splits[name], loss, samples = split.close()
+            kept = samples or kept
             if loss is not None:
                 losses[name] = loss
     times = totals.time(capture.phases)
-    return EpochScores(epoch, splits, losses, times, counts)
+    return EpochScores(epoch, splits, losses, times, counts, kept)

@@ -3,17 +3,23 @@
 import datetime
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptmetrics import __version__
-from ptmetrics.record.history import History, read_history
+from ptmetrics.loop.epoch import EpochScores
+from ptmetrics.record.events import SamplesData
+from ptmetrics.record.history import History
 from ptmetrics.record.journal import Journal
+from ptmetrics.record.reader import read_run
 from ptmetrics.record.run_folder import create, environment
+from ptmetrics.record.samples import Kept, drop_samples, write_samples
 from ptmetrics.scores.task import TaskMetrics
 
 HALF_DONE = "error: the process ended in the middle of an epoch"
@@ -46,8 +52,11 @@ class Diary:
     def __init__(self, run: str | Path | None, *, resume: bool) -> None:
         self.path = None if run is None else create(run, resume=resume)
         self._journal = None if self.path is None else Journal(self.path, resume=resume)
-        goes_on = self._journal is not None and self._journal.attempt > 1
-        self.history = read_history(self._journal.path) if self._journal and goes_on else History()
+        self.history, self._best = History(), -1
+        if self._journal is not None and self._journal.attempt > 1:
+            before = read_run(self._journal.path)
+            self.history = History.of(before)
+            self._best = _best_of(before.checkpoints, self._best)
         self.standing = Standing()
         self._seal: weakref.finalize[Any, Any] | None = None
 
@@ -58,8 +67,31 @@ class Diary:
 
     def append(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a line; a disk that fails is told once and never raises."""
+        if kind == "checkpoint":
+            self._best = _best_of([data], self._best)
         if self._journal is not None:
             self._journal.append(kind, data)
+
+    def notes(self, notes: Iterable[Mapping[str, Any]]) -> None:
+        """Add a line for each."""
+        for note in notes:
+            self.append("note", note)
+
+    def epoch(self, scores: EpochScores) -> None:
+        """Add an epoch to the record and to the history; its samples come first, so that no line lacks its file."""
+        data = scores.to_record()
+        if self.path is not None and scores.samples is not None:
+            data["samples"] = _written(self.path, scores.epoch, scores.samples)
+        self.append("epoch", data)
+        self.history.append(data)
+        if self.path is not None and scores.samples is not None:
+            with suppress(OSError):
+                drop_samples(self.path, {scores.epoch, self._best, *self._lowest_loss()})
+
+    def _lowest_loss(self) -> list[int]:
+        """The epoch that the rules hold the last one against, if a loss was seen."""
+        rows = zip(self.history.get("val/loss", []), self.history.epochs, strict=False)
+        return [epoch for _, epoch in sorted(row for row in rows if isfinite(row[0]))[:1]]
 
     def begin(self, metrics: TaskMetrics, config: Mapping[str, Any]) -> None:
         """Write the header; from here on there will be a last line."""
@@ -82,6 +114,22 @@ class Diary:
             _last_line(self._journal, reason, self.standing)
         if self._journal is not None:
             self._journal.close()
+
+
+def _best_of(checkpoints: Sequence[Mapping[str, Any]], otherwise: int) -> int:
+    """The epoch of the last checkpoint that was written because it was the best: the one that is judged."""
+    best = [item["epoch"] for item in checkpoints if item.get("why") == "best" and "epoch" in item]
+    return best[-1] if best else otherwise
+
+
+def _written(folder: Path, epoch: int, samples: Kept) -> SamplesData:
+    """Write the file; what the epoch's line tells of it."""
+    if samples.rows is None:
+        return {"reason": str(samples.reason)}
+    try:
+        return write_samples(folder, epoch, samples.rows)
+    except OSError as error:
+        return {"reason": f"they could not be written: {error.strerror or error}"}
 
 
 def end_reason(error: BaseException | None, stopping: str | None = None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ptmetrics.record.events import EpochData
+from ptmetrics.record.samples import Kept
 from ptmetrics.scores.score import Score, Scores
 from ptmetrics.scores.slices import worst
 
@@ -24,6 +25,7 @@ class EpochScores(Mapping[str, Score]):
         losses: Split to the mean of the loss that was seen.
         time: Seconds of each phase, and quantiles of the step in milliseconds.
         counts: Samples and steps of the epoch, and so far.
+        samples: What became of each validation sample (`samples.rows`), where it was kept.
     """
 
     epoch: int
@@ -31,6 +33,7 @@ class EpochScores(Mapping[str, Score]):
     losses: Mapping[str, Score]
     time: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    samples: Kept | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Score:
         split, _, score = name.partition("/")

@@ -95,12 +95,12 @@ class Attachment:
         self._life.leave(error)
 
 
-def check_hookable(model: Any, criterion: Any, optimizer: Any, before: Attachment | None) -> None:
+def check_hookable(model: Any, criterion: Any, optimizer: Any, before: Attachment | None = None) -> None:
     """Refuse what cannot take hooks.
 
     Raises:
         ConfigError: If one of them is of the wrong type.
-        HookError: If the model or the monitor is attached already.
+        HookError: If the model is attached already, or the monitor, by the attachment `before`.
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(
@@ -118,3 +118,6 @@ def check_hookable(model: Any, criterion: Any, optimizer: Any, before: Attachmen
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise ConfigError("optimizer", "a torch.optim.Optimizer", type(optimizer).__name__,
                           "Pass the optimizer whose step() the loop calls.")  # fmt: skip
+    if before is not None and before.attached:
+        raise HookError("attach", "a monitor that is not attached", "one that is",
+                        "Call detach() on the first attachment, or leave its with block.")  # fmt: skip

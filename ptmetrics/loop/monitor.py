@@ -21,7 +21,8 @@ from ptmetrics.loop.lifetime import Lifetime
 from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.picks import Pick, Picks
 from ptmetrics.loop.progress import Progress
-from ptmetrics.loop.split import check_metrics
+from ptmetrics.loop.samples import ROWS
+from ptmetrics.loop.split import new_splits
 from ptmetrics.loop.state import RunState
 from ptmetrics.loop.totals import Totals
 from ptmetrics.loop.watched import Watched
@@ -44,6 +45,8 @@ class Monitor:
         on_fault: "record" contains and counts what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
+        keep_samples: Validation samples of which the run folder keeps class or error, target and loss, for paired
+            comparisons: 12 to 16 bytes each on the device, and as much on disk for up to three epochs; 0 keeps none.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -62,19 +65,20 @@ class Monitor:
         on_fault: OnFault = "record",
         progress: bool | None = None,
         config: Mapping[str, Any] | None = None,
+        keep_samples: int = ROWS,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
-        check_metrics(metrics)
+        splits = new_splits(metrics, keep_samples, recorded=run is not None)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
         self.faults = FaultLog(on_fault, lambda fault: self.record("fault", fault.to_dict()))
         self.callbacks = CallbackList(callbacks, self.faults)
-        self._diary = Diary(run, resume=resume)
-        self.path, self.history, self._standing = self._diary.path, self._diary.history, self._diary.standing
+        self._diary = diary = Diary(run, resume=resume)
+        self.path, self.history, self._standing = diary.path, diary.history, diary.standing
         self.totals = Totals(PhaseClock(clock))
-        self._capture = Capture(metrics, Phases(self.totals.clock), self.faults, self._counted)
+        self._capture = Capture(splits, Phases(self.totals.clock), self.faults, self._counted)
         self._state = RunState(self._standing, self._capture, self.totals, self.callbacks)
         self._progress = Progress(progress, self._diary.name)
         self._device_event, self._config = device_event, dict(config or {})
@@ -179,11 +183,8 @@ class Monitor:
         """Compute, record, call back, begin anew; what could not be computed stands among the faults instead."""
         self._life.begin()
         scores = close_epoch(self.epoch, self._capture, self.totals, self.faults)
-        for note in self.totals.oddities(self._capture.phases.device):
-            self.record("note", note)
-        # Record first, then call back: what a callback does can no longer lose the epoch.
-        self.record("epoch", data := scores.to_record())
-        self.history.append(data)
+        self._diary.notes(self.totals.oddities(self._capture.phases.device))
+        self._diary.epoch(scores)  # first, then call back: what a callback does can no longer lose the epoch
         self._standing.epochs, self._standing.half_done = self.epoch + 1, False
         self.faults.epoch = self.epoch
         self._progress.tell(scores)

@@ -1,5 +1,6 @@
 """What is counted for one split of one epoch: the metrics, the loss, samples and batches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.loop.criterion import targets_of
+from ptmetrics.loop.samples import SampleLog, check_room
+from ptmetrics.record.samples import Kept
 from ptmetrics.scores.estimate import to_host
 from ptmetrics.scores.multiclass import mean_loss
 from ptmetrics.scores.score import FaultReport, Score, Scores
@@ -21,18 +24,19 @@ class SplitCounts:
 
     Args:
         metrics: A metric to copy the configuration of; it is not touched.
-        ignore_index: Target value that weighs nothing in the mean loss.
+        room: Samples whose rows are kept as well; 0 keeps none.
     """
 
-    def __init__(self, metrics: TaskMetrics, ignore_index: int | None = None) -> None:
+    def __init__(self, metrics: TaskMetrics, room: int = 0) -> None:
         self.metrics = metrics.fresh()
-        self._ignore_index = ignore_index
+        self._ignore_index = metrics.config.get("ignore_index")  # weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
         self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
         self._rows = (
             (0, 0),
             torch.zeros(1, dtype=torch.float64),
         )  # values and targets of a loss, and what each weighs
+        self._log = SampleLog(self.metrics, room) if room else None
         self.samples = self.batches = self.steps = 0
 
     def add(self, preds: Tensor, target: Tensor, **beside: Tensor | None) -> None:
@@ -48,6 +52,8 @@ class SplitCounts:
         self.metrics.update(preds, target, **beside)
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
+        if self._log is not None:
+            self._log.meet(target)
 
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
@@ -72,20 +78,25 @@ class SplitCounts:
             self._rows = (loss.numel(), target.numel()), rows
         return rows
 
-    def close(self) -> tuple[Scores, Score | None]:
-        """Scores of the split and its mean loss, None if no loss was seen; the counts start again."""
+    def close(self) -> tuple[Scores, Score | None, Kept | None]:
+        """Scores, mean loss and samples of the split, None for what was not seen; the counts start again."""
         try:
             scores = self.metrics.compute()
-            return scores, self._read_loss(scores.faults) if self._loss.updates else None
+            loss = self._read_loss(scores.faults) if self._loss.updates else None
+            return scores, loss, None if self._log is None else self._log.take()
         finally:
             self.metrics.reset()
             self._loss.reset()
+            if self._log is not None:
+                self._log.reset()
             self.samples = self.batches = self.steps = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Counts of a half-done epoch."""
+        metrics, loss = self.metrics.state_dict(), self._loss.state_dict()
         counts = {"samples": self.samples, "batches": self.batches, "steps": self.steps}
-        return {"metrics": self.metrics.state_dict(), "loss": self._loss.state_dict(), "counts": counts}
+        rows = {} if self._log is None else {"samples": self._log.state_dict()}
+        return {"metrics": metrics, "loss": loss, "counts": counts} | rows
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a half-done epoch up again."""
@@ -93,6 +104,8 @@ class SplitCounts:
         self._loss.load_state_dict(state["loss"])
         counts = state["counts"]
         self.samples, self.batches, self.steps = counts["samples"], counts["batches"], counts["steps"]
+        if self._log is not None:
+            self._log.load_state_dict(state.get("samples"), self.samples)
 
     def _read_loss(self, faults: FaultReport) -> Score:
         state = self._loss.state
@@ -104,13 +117,20 @@ class SplitCounts:
                      reason="no finite loss was seen", higher_is_better=False)  # fmt: skip
 
 
-def check_metrics(metrics: object) -> None:
-    """Refuse what is no metric of ours.
+def new_splits(metrics: object, keep_samples: int, *, recorded: bool = True) -> Callable[[str], SplitCounts]:
+    """What makes the counts of a split by its name.
+
+    Args:
+        metrics: A metric to copy the configuration of.
+        keep_samples: Samples of the split "val" whose rows are kept as well.
+        recorded: Whether there is a record to keep them for.
 
     Raises:
-        ConfigError: If it is something else.
+        ConfigError: If `metrics` is no metric of ours, or `keep_samples` no number of samples.
     """
+    check_room(keep_samples)
     if not isinstance(metrics, TaskMetrics):
         foreign = type(metrics).__module__.startswith("torchmetrics")
         cure = f"Pass pm.{'from_torchmetrics(metric)' if foreign else 'MulticlassMetrics(num_classes=…)'}."
         raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)
+    return lambda split: SplitCounts(metrics, keep_samples if recorded and split == "val" else 0)

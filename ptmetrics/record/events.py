@@ -86,6 +86,14 @@ class FaultCount(TypedDict):
     message: str
 
 
+class SamplesData(TypedDict, total=False):
+    """The file of an evaluation's samples: its rows and checksum; or the reason why there is none."""
+
+    rows: int
+    crc: str
+    reason: str
+
+
 class _EpochNumber(TypedDict):
     epoch: int
     scores: dict[str, ScoreData]
@@ -101,6 +109,7 @@ class EpochData(_EpochNumber, total=False):
     time: TimeData
     counts: CountsData
     faults: dict[str, dict[str, FaultCount]]
+    samples: SamplesData
 
 
 class EnvironmentData(TypedDict, total=False):

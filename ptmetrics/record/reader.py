@@ -18,6 +18,7 @@ from ptmetrics.record.events import (
 from ptmetrics.record.foreign import is_foreign, read_foreign
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals
+from ptmetrics.record.samples import Kept, read_samples
 
 NOT_TOLD = "not told by the log"
 """The reason of an end that another tool's log does not tell."""
@@ -61,6 +62,10 @@ class Run:
     def header(self) -> HeaderData:
         """What the last attempt was started with; empty when that line is damaged."""
         return self.headers[-1] if self.headers else {}
+
+    def kept(self, epoch: EpochData) -> Kept:
+        """The validation samples of one of its epochs, read from their file, or why there are none."""
+        return read_samples(self.path, epoch)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,6 @@ from ptmetrics.scores.tally import Tally
 from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.binary import (
     KINDS,
-    BinaryRows,
     BinarySpec,
     InPieces,
     Inputs,
@@ -29,9 +29,9 @@ from ptmetrics.statistics.binary import (
 )
 from ptmetrics.statistics.binary_losses import BinaryLosses
 from ptmetrics.statistics.class_parts import class_parts
-from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
+from ptmetrics.statistics.sample_rows import binary_columns
 from ptmetrics.statistics.stored import StoredScores
 from ptmetrics.statistics.waiting import Given
 
@@ -109,21 +109,21 @@ class BinaryMetrics(TaskMetrics):
         self.absent, self.beta, self.temperature = float(absent), beta, temperature
         self._parts = parts = Parts.of(slices, groups, 3 * (2 + 1))
         self._spec = BinarySpec(inputs, _cut(inputs, threshold), ignore_index, parts.rows)
+        self.sample_columns = partial(binary_columns, self._spec)
         scored, slots = inputs != "labels", (self._spec.spare, self._spec.without_score)
         self._curve = _histogram(inputs, curves, slots) if curves and scored else None
-        # Rows of scores part at probability 0.5; at any other threshold, the decisions are counted by themselves.
-        apart = self._curve is None or threshold != 0.5
-        reasons = slots if self._curve is None else (1,)  # one histogram that tells the reasons is enough
-        decisions = ScoreHistogram("confusion", DecisionKeys(), *reasons) if apart else None
+        decisions = _decisions(self._curve, threshold, slots)
         self._store = StoredScores(capacity) if curves == "exact" and scored else None
-        histograms: list[ScoreHistogram[Any]] = [h for h in (self._curve, decisions) if h is not None]
+        histograms: list[Any] = [h for h in (self._curve, decisions) if h is not None]
         self._decided, self._faults = histograms[-1], SpareFaults(histograms[0], KINDS[inputs])
-        rows: list[Statistic[BinaryRows]] = [*histograms, *([self._store] if self._store else [])]
-        rows += [*([BinaryLosses()] if losses and scored else []), self._faults, *class_parts(parts.rows, 2)]
-        config = {
-            "num_classes": 2, "inputs": inputs, "threshold": threshold,
-            "ignore_index": ignore_index, "losses": losses, "curves": curves, **parts.config,
-        }  # fmt: skip
+        rows = [
+            *histograms,
+            *([self._store] if self._store else []),
+            *([BinaryLosses()] if losses and scored else []),
+        ]
+        rows += [self._faults, *class_parts(parts.rows, 2)]
+        config: dict[str, Any] = {"num_classes": 2, "inputs": inputs, "threshold": threshold}
+        config |= {"ignore_index": ignore_index, "losses": losses, "curves": curves, **parts.config}
         super().__init__([InPieces(self._spec, tuple(rows))], config, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
@@ -202,6 +202,16 @@ def _histogram(
     if inputs == "probs" and curves != "fine":
         return ScoreHistogram("probability", ProbabilityKeys(), *slots)
     return ScoreHistogram("curve", KEYS[curves], *slots)
+
+
+def _decisions(
+    curve: ScoreHistogram[CurveKeys] | None, threshold: float, slots: tuple[int, tuple[int, ...]]
+) -> ScoreHistogram[DecisionKeys] | None:
+    """Rows of scores part at probability 0.5; at any other threshold, the decisions are counted by themselves."""
+    if curve is None:
+        return ScoreHistogram("confusion", DecisionKeys(), *slots)
+    # One histogram that tells the reasons is enough.
+    return None if threshold == 0.5 else ScoreHistogram("confusion", DecisionKeys(), 1)
 
 
 def _cut(inputs: Inputs, threshold: float) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from ptmetrics.statistics.multiclass import (
     flat,
 )
 from ptmetrics.statistics.one_vs_rest import OneVsRest
+from ptmetrics.statistics.sample_rows import class_columns
 from ptmetrics.statistics.waiting import Given
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
@@ -121,6 +123,7 @@ class MulticlassMetrics(TaskMetrics):
         watchers: list[Statistic[ClassPiece]] = [] if self._curves is None else [self._curves]
         watchers += [Tempered(spec)] if temperature else []
         passes = _passes(spec, losses=losses or temperature, ranks=bool(self._ks)) if scored else None
+        self.sample_columns = partial(class_columns, spec, losses=passes is not None and passes.losses)
         config: dict[str, Any] = {"num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index}
         config |= {"topk": list(topk), **parts.config}
         super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))

@@ -19,6 +19,7 @@ from ptmetrics.statistics.joint_moments import SIZE
 from ptmetrics.statistics.magnitude import MagnitudeHistogram
 from ptmetrics.statistics.point_parts import point_parts
 from ptmetrics.statistics.regression import KINDS, PointBatch, Points, Residuals, check_batch, flat
+from ptmetrics.statistics.sample_rows import point_columns
 from ptmetrics.statistics.waiting import Given
 
 HEADLINE = "mae"
@@ -86,9 +87,9 @@ class RegressionMetrics(TaskMetrics):
             *point_parts(parts.rows, num_outputs),
         ]
         self._outputs = num_outputs
-        super().__init__(
-            [Points(parts.rows, tuple(statistics))], {"num_outputs": num_outputs, **parts.config}, device
-        )
+        self.sample_columns = point_columns if num_outputs == 1 else None
+        config = {"num_outputs": num_outputs, **parts.config}
+        super().__init__([Points(parts.rows, tuple(statistics))], config, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._outputs, self._counts.home, preds, target, weight)

@@ -1,7 +1,7 @@
 """The thin shell that all tasks share: state in an accumulator, numbers from pure functions."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -30,6 +30,9 @@ class TaskMetrics:
 
     task = ""
     _parts = Parts()
+    sample_columns: Callable[[Any], Tensor] | None = None
+    """What became of each sample of the rows that a follower is shown, as `statistics/sample_rows.py` says; None where
+    a sample is no single row."""
 
     def __init__(
         self,
@@ -105,6 +108,10 @@ class TaskMetrics:
         batch = self._flat(preds, target, sample_weight)
         batch.ids = ids
         self._counts.add_(batch, form)
+
+    def follow(self, follower: Statistic[Any]) -> None:
+        """Show all rows that are counted from now on, in their order, to a statistic that has no cells of its own."""
+        self._counts.statistics = (*self._counts.statistics, follower)
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ from math import isinf, isnan
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.verdict.compare import Comparison
 from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Verdict
+from ptmetrics.verdict.paired import Difference
 from ptmetrics.verdict.ratio import Ratio
 
 MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
@@ -33,7 +34,7 @@ def comparison_text(comparison: Comparison, first: str, second: str, paint: Pain
         *(f"  the same in {axis}: {ratio_text(r)}" for axis, r in comparison.ratios.items()),
         f"After {equal.time_s:.1f} s of training each: {first} {estimate_text(equal.first)}, "
         f"{second} {estimate_text(equal.second)}",
-        f"At the end: {first} − {second} = {estimate_text(comparison.final_difference)}",
+        f"At the end: {first} − {second} = {difference_text(comparison.final_difference)}",
         *_criteria(comparison.criteria, paint),
         *_findings(comparison.findings, paint),
     ]
@@ -64,6 +65,12 @@ def estimate_text(estimate: Estimate) -> str:
     if isnan(estimate.value):
         return f"undefined ({estimate.reason})"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def difference_text(final: Difference) -> str:
+    """A difference with its interval, how it was told, and the p-value of no difference."""
+    p = "" if isnan(final.p) else f"p {'< 0.001' if final.p < 0.001 else f'= {final.p:.3f}'}, "
+    return estimate_text(final) + (f" ({p}n = {final.n:,}, {final.method})" if final.method else "")
 
 
 def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:

@@ -80,6 +80,11 @@ class BinaryRows:
         cell = 2 * self.target + self.raw.ge(self.cut)
         return cell if self.out is None else torch.where(self.out, 4, cell)
 
+    @property
+    def kept(self) -> Tensor:
+        """Bool: not left out."""
+        return self.one.bool() if self.out is None else self.out.logical_not()
+
     @cached_property
     def score(self) -> Tensor:
         """In the order and the unit of logits; anything where left out."""

@@ -20,10 +20,14 @@ class ScoredRows(Protocol):
     target: Tensor  # int64; 0 or 1 where the row is not left out
     # (spare slot, bool mask); first slot 0 and all that is left out; of several masks the last one wins
     left_out: Sequence[tuple[int, Tensor]]
-    out: Tensor | None  # bool: any of these masks; None for none
     one: Tensor  # int64 ones
     weight: Tensor | None  # float64, 1 where left out
     step: int | Tensor  # number of the update, or int64 of each row
+
+    @property
+    def kept(self) -> Tensor:
+        """Bool: not left out."""
+        ...
 
     def scored(self, name: str) -> Tensor:
         """What the histogram of this name counts."""

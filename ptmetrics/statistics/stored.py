@@ -34,7 +34,7 @@ class StoredScores:
 
     def add_(self, state: State, batch: ScoredRows) -> None:
         """Append, at places that the device counts; the last place stays free."""
-        kept = batch.one.bool() if batch.out is None else batch.out.logical_not()
+        kept = batch.kept
         place = state["scores_seen"] + kept.cumsum(0) - 1
         fits = kept & (place < self.capacity)
         score = torch.where(fits, pack(batch.scored("scores"), batch.target), torch.inf)

@@ -8,8 +8,10 @@ from statistics import fmean, median_low
 
 from ptmetrics.errors import DataError
 from ptmetrics.verdict.finding import Z95, Estimate, Plain
+from ptmetrics.verdict.paired import Difference, paired_difference
 from ptmetrics.verdict.ratio import Ratio, ratio_of
 from ptmetrics.verdict.reach import AXES, Axis, Target, Trace, trace
+from ptmetrics.verdict.samples import same_targets
 from ptmetrics.verdict.sources import RunLike, read
 from ptmetrics.verdict.two_samples import hybrid_difference, welch
 
@@ -32,7 +34,7 @@ class EqualTime(Plain):
     time_s: float
     first: Estimate
     second: Estimate
-    difference: Estimate
+    difference: Difference
 
 
 def arm_of(name: str, side: OneRun | Sequence[OneRun], metric: str) -> Arm:
@@ -133,22 +135,34 @@ def mean(scores: Sequence[Estimate]) -> Estimate:
     return Estimate(value, low, high, min(score.n for score in scores), scores[0].method, reason)
 
 
-def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Estimate:
-    """First minus second: Welch's t over seeds where both have two or more, else Newcombe's hybrid.
+def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Difference:
+    """First minus second, each side one score or one for each seed.
 
-    Newcombe's takes the two as independent. They saw the same samples, so it is rather too wide.
+    Welch's t over seeds where both have two or more. Sample by sample where both are one score of the same kept
+    samples. Else Newcombe's hybrid, which takes the two as independent: too wide, where they saw the same samples.
     """
     a, b = mean(first), mean(second)
-    if min(len(first), len(second)) < 2 or not (isfinite(a.value) and isfinite(b.value)):
-        low, high = hybrid_difference(a.triple, b.triple)
-        return Estimate(a.value - b.value, low, high, min(a.n, b.n), NEWCOMBE, a.reason or b.reason)
-    low, high = welch([score.value for score in first], [score.value for score in second])
-    return Estimate(a.value - b.value, low, high, min(a.n, b.n), WELCH)
+    n, reason, finite = min(a.n, b.n), a.reason or b.reason, isfinite(a.value) and isfinite(b.value)
+    if min(len(first), len(second)) > 1 and finite:
+        low, high = welch([score.value for score in first], [score.value for score in second])
+        return Difference(a.value - b.value, low, high, n, WELCH)
+    single = len(first) == len(second) == 1
+    found = paired_difference(first[0], second[0]) if single else "one of them is several seeds"
+    if isinstance(found, Difference):
+        return found
+    low, high = hybrid_difference(a.triple, b.triple)
+    return Difference(a.value - b.value, low, high, n, NEWCOMBE, reason, unpaired=found)
 
 
 def same_validation(runs: Sequence[Trace]) -> bool | None:
-    """Whether all runs saw the same validation data; None where no identity is recorded and the sizes agree."""
+    """Whether all runs saw the same validation data; None where that is not recorded and nothing speaks against it.
+
+    Their fingerprints tell, else the targets of their last evaluations, in order.
+    """
     prints, sizes = {run.fingerprint for run in runs}, {run.val_samples for run in runs}
     if len(prints - {None}) > 1 or len(sizes - {None}) > 1:
         return False
-    return True if None not in prints else None
+    if None not in prints:
+        return True
+    told = {same_targets(runs[0].kept(), run.kept()) for run in runs}
+    return False if False in told else True if told == {True} else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ptmetrics.verdict.arms import (
     ratio_curve,
     same_validation,
 )
-from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain
+from ptmetrics.verdict.finding import Criterion, Finding, Plain
+from ptmetrics.verdict.paired import Difference
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.ratio import Ratio, speedup
 from ptmetrics.verdict.reach import Target
@@ -36,7 +38,8 @@ class Comparison(Plain):
         target: The level that both had to reach, such as "val/accuracy>=0.9".
         ratios: The same ratio in samples, steps, wall time and device time, where recorded.
         at_equal_time: Scores after equal training time.
-        final_difference: Score at the last evaluation, first minus second.
+        final_difference: Score at the last evaluation, first minus second; sample by sample where both are one run
+            that kept the same validation samples (`paired`, and the p-value `p`), else `unpaired` says why not.
         criteria: Time at least halved; final score not worse.
         findings: "no-speedup", "scratch-is-better", "different-validation", "time-samples-disagree".
         notes: What limits the comparison.
@@ -48,7 +51,7 @@ class Comparison(Plain):
     target: str
     ratios: dict[str, Ratio]
     at_equal_time: EqualTime
-    final_difference: Estimate
+    final_difference: Difference
     criteria: tuple[Criterion, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -61,7 +64,7 @@ class Comparison(Plain):
             f"Training time to {self.target}, first over second: {self.time_ratio}",
             *(f"  in {axis}: {ratio}" for axis, ratio in self.ratios.items()),
             f"  after {equal.time_s:.4g} s of training: {equal.first} against {equal.second}",
-            f"  at the end, first less second: {self.final_difference}",
+            f"  at the end, first less second: {self.final_difference}{_tested(self.final_difference)}",
             *(f"  {item}" for item in (*self.criteria, *self.findings)),
         ]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
@@ -116,3 +119,7 @@ def compare(
         curve=tuple(ratio_curve(*arms, goal, hold)),
         same_validation=same,
     )
+
+
+def _tested(final: Difference) -> str:
+    return "" if isnan(final.p) else f", p {final.p:.2g}"

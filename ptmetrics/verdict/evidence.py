@@ -1,6 +1,6 @@
 """What the rules see: the numbers of one epoch or one evaluation, and the curves that led there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.record.samples import NOT_KEPT, Kept
 from ptmetrics.verdict.finding import Estimate
 from ptmetrics.verdict.trends import Curve
 
+UNKNOWN = Estimate(reason="not known")
 Counts = npt.NDArray[np.int64]
 
 
@@ -87,6 +89,9 @@ class Evidence:
         faults: Bad values and contained errors.
         problems: Lines of the journal that could not be read.
         notes: What was judged.
+        loss_change: What the validation loss grew by from its minimum to the end of the run, sample by sample, with a
+            one-sided 95 % bound as `low`; without bounds where the samples were not kept.
+        kept: Reads the validation samples of what is judged.
     """
 
     val: Mapping[str, Estimate]
@@ -103,6 +108,8 @@ class Evidence:
     faults: tuple[Fault, ...] = ()
     problems: int = 0
     notes: tuple[str, ...] = ()
+    loss_change: Estimate = UNKNOWN
+    kept: Callable[[], Kept] = lambda: NOT_KEPT
 
     def score(self, name: str) -> Estimate:
         """A validation score, or an estimate whose reason says that it was not recorded."""

@@ -1,7 +1,7 @@
 """When did a run reach a target? Known only up to the spacing of its evaluations."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import Any, Literal
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.verdict.evidence import estimate
+from ptmetrics.record.samples import NOT_KEPT, Kept
 from ptmetrics.verdict.finding import Bound, Estimate
+from ptmetrics.verdict.samples import kept_by, sampled
 from ptmetrics.verdict.sources import RunLike
 from ptmetrics.verdict.trends import Curve
 
@@ -88,6 +89,7 @@ class Trace:
         higher_is_better: Direction of the score.
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
+        kept: Reads the validation samples of the last evaluation.
     """
 
     scores: tuple[Estimate, ...]
@@ -95,6 +97,7 @@ class Trace:
     higher_is_better: bool
     fingerprint: str | None
     val_samples: int | None
+    kept: Callable[[], Kept] = lambda: NOT_KEPT
 
     @property
     def values(self) -> Curve:
@@ -153,14 +156,18 @@ def trace(run: RunLike, metric: str) -> Trace:
     if "time" not in costs:
         cure = "Record the run with a Monitor, which times its training."
         raise DataError("run", "the training time of every epoch", "epochs without it", cure)
-    scores = [run.epochs[row]["scores"][metric] for row in rows]
     return Trace(
-        tuple(map(estimate, scores)),
+        tuple(_sampled(run, run.epochs[row], metric) for row in rows),
         costs,
-        bool(scores[-1].get("higher_is_better", True)),
+        bool(run.epochs[rows[-1]]["scores"][metric].get("higher_is_better", True)),
         run.header.get("val_fingerprint"),
         (run.epochs[rows[-1]].get("counts") or {}).get("val_samples"),
+        kept_by(run, run.epochs[rows[-1]]),
     )
+
+
+def _sampled(run: RunLike, epoch: Mapping[str, Any], metric: str) -> Estimate:
+    return sampled(epoch["scores"][metric], metric, kept_by(run, epoch))
 
 
 def _value(epoch: Mapping[str, Any], metric: str) -> float:

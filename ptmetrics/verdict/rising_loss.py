@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptmetrics.verdict.evidence import UNKNOWN
+from ptmetrics.verdict.finding import Estimate
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.trends import Curve, jitter, rising_p, running_median
 
 LONG, VERY_LONG = 10, 30
+FEW_NOISE = 3.0  # times the jitter, which so few epochs tell badly
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Rise:
     tested: bool = True
 
 
-def rising_loss(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
+def rising_loss(val: Curve, train: Curve, limits: Thresholds, change: Estimate = UNKNOWN) -> Rise | None:
     """Find a rise of the validation loss while the training loss falls; None when there is none.
 
     From 10 epochs on: at least 3 epochs after the smoothed minimum, a rise above 2 % and above twice the
@@ -38,17 +41,27 @@ def rising_loss(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
     noise around a minimum looks like a trend.
     Below 10 epochs: four epochs after the minimum with an exact trend, or twice a severe rise at the end.
 
+    Where the losses of the samples were kept, the rise must be one of the samples at large as well, and not of a few
+    by chance. Below 10 epochs, too few for a trend, that decides: with it, twice a rise of half `rise_moderate` and
+    of three times the jitter is enough.
+
     Args:
         val: Validation loss, one value per epoch, finite.
         train: Training loss at the same epochs.
         limits: Named thresholds.
+        change: What the mean loss grew by from its minimum to the end, sample by sample, with a one-sided 95 % bound
+            as `low`; without bounds where the samples were not kept.
 
     Source: Prechelt 1998 for the generalisation loss; the combination is this project's, its false alarms and
         power are measured by `make bench-rules`.
     """
     if val.size < 3 or not val.min() > 0:
         return None  # a relative rise over zero or less has no meaning
-    return _long(val, train, limits) if val.size >= LONG else _short(val, train, limits)
+    if change.bounded and not change.low > 0:
+        return None
+    if val.size >= LONG:
+        return _long(val, train, limits)
+    return _short(val, train, limits, shown=change.bounded)
 
 
 def _long(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
@@ -69,7 +82,7 @@ def _long(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
     return Rise(best, float(size), p, noise) if found else None
 
 
-def _short(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
+def _short(val: Curve, train: Curve, limits: Thresholds, *, shown: bool) -> Rise | None:
     best = int(np.argmin(val))
     rises = val[best + 1 :] / val[best] - 1.0
     if rises.size < 2 or not train[-1] < train[best]:
@@ -78,6 +91,8 @@ def _short(val: Curve, train: Curve, limits: Thresholds) -> Rise | None:
     p = rising_p(val[best + 1 :])
     tested = rises.size >= 4 and p < limits.trend_p and rises[-1] > limits.rise_moderate / 2
     severe = rises[-1] >= limits.rise_severe and rises[-2] >= limits.rise_moderate
-    if not (tested or severe):
+    noise = jitter(val) / float(val[best])
+    clear = shown and rises[-2:].min() > max(limits.rise_moderate / 2, FEW_NOISE * noise)
+    if not (tested or severe or clear):
         return None
-    return Rise(best, float(rises[-1]), p, jitter(val) / float(val[best]), bool(tested))
+    return Rise(best, float(rises[-1]), p, noise, bool(tested))

@@ -5,6 +5,7 @@ from math import inf, isnan
 
 from ptmetrics.verdict.arms import NEWCOMBE
 from ptmetrics.verdict.finding import Bound, Criterion, Estimate, Finding, decide
+from ptmetrics.verdict.paired import Difference
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.ratio import Ratio
 from ptmetrics.verdict.rule import facts
@@ -69,7 +70,7 @@ def _over(a: float, b: float) -> float:
     return 1.0 if isnan(a) or isnan(b) or b == 0.0 else a / b
 
 
-def compare_notes(ratio: Ratio, final: Estimate, same: bool | None) -> Iterator[str]:
+def compare_notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterator[str]:
     """What limits a comparison, in words."""
     if ratio.censored == "second" and 0 < ratio.high < inf:
         bound = f"at least {100 * (1 - ratio.high):.0f} % less" if ratio.high < 1 else "not shown to be less"
@@ -78,8 +79,10 @@ def compare_notes(ratio: Ratio, final: Estimate, same: bool | None) -> Iterator[
         yield f"Time ratio: {ratio.reason}."
     if same is None:
         yield "Whether both arms saw the same validation data is not recorded."
-    if final.method == NEWCOMBE:
-        yield "The final difference takes the arms as independent, as records hold no paired predictions: too wide."
+    if final.paired:
+        yield "The final difference is that of the same samples, one by one; it does not cover other training seeds."
+    elif final.method == NEWCOMBE:
+        yield f"The final difference takes the arms as independent, which is too wide: {final.unpaired}."
     else:
         yield "The final difference covers the spread of seeds, not the sampling of the validation data."
     yield NOT_COUNTED

@@ -1,6 +1,7 @@
 """Gate 4: what the learning curves say: overfitting, over-confidence, underfitting, divergence."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,39 +24,49 @@ def loss_overfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     if curves is None or len(rows) < 3:
         yield Skipped("training and validation loss of 3 epochs are needed" if curves else NO_CURVES)
         return
-    rise = rising_loss(curves.values("val/loss", rows), curves.values("train/loss", rows), limits)
+    val, train = (curves.values(name, rows) for name in ("val/loss", "train/loss"))
+    rise = rising_loss(val, train, limits, change := evidence.loss_change)
     if rise is None:
         return
     best = rows[rise.best]
     held = metric_held(curves, best, limits)
-    yield _rise_finding(curves, rise, best, held, limits)
+    numbers = _rise_facts(curves, rise, best, limits)
+    if change.bounded:
+        numbers |= {"paired": {"value": change.value, "low": change.low, "n": change.n}}
+    yield _rise_finding(curves, rise, best, held, numbers)
     if held and rise.size >= limits.rise_moderate:
         yield Finding(
             "over-confident",
             "warning",
             "The loss rises but the accuracy does not fall: the model gets too sure of itself, not worse.",
-            _rise_facts(curves, rise, best, limits),
+            numbers,
             "Scale the logits by a temperature fitted on validation data, or smooth the labels.",
         )
 
 
-def _rise_finding(curves: Curves, rise: Rise, best: int, held: bool | None, limits: Thresholds) -> Finding:
+def _rise_finding(
+    curves: Curves, rise: Rise, best: int, held: bool | None, numbers: dict[str, Any]
+) -> Finding:
     """Small rises are named for what they are; a checkpoint from before the rise is not touched by it."""
-    small = rise.size < limits.rise_moderate
+    small = rise.size < numbers["threshold"]
     severity: Severity = "warning" if small or held else "fail"
     advice = f"Restore the checkpoint of epoch {curves.numbers[best] + 1}, and stop early next time."
     if curves.judged <= best + 1:
         severity, advice = "info", "The judged epoch is from before the rise; stopping there was right."
     test = f"trend p {rise.p:.2g}" if rise.tested else "too few epochs for a trend test"
+    if "paired" in numbers:
+        test += "; on the same {n} samples it grew by {value:.3g}, at least {low:.3g}".format(
+            **numbers["paired"]
+        )
     message = (
         f"Validation loss is {percent(rise.size)} above its minimum at epoch {curves.numbers[best] + 1} "
         f"while training loss falls ({test})."
     )
     code = "val-loss-rising" if small else "overfitting"
-    return Finding(code, severity, message, _rise_facts(curves, rise, best, limits), advice)
+    return Finding(code, severity, message, numbers, advice)
 
 
-def _rise_facts(curves: Curves, rise: Rise, best: int, limits: Thresholds) -> dict[str, object]:
+def _rise_facts(curves: Curves, rise: Rise, best: int, limits: Thresholds) -> dict[str, Any]:
     return {
         "sign": "loss",
         "rise": rise.size,

@@ -11,6 +11,7 @@ from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, estimate
 from ptmetrics.verdict.finding import Z95, Estimate
+from ptmetrics.verdict.samples import kept_by, loss_change, sampled, sampled_classes
 
 
 @runtime_checkable
@@ -90,21 +91,29 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     confusion = matrix((epoch.get("confusion") or {}).get("val"))
     trained_on = matrix((epoch.get("confusion") or {}).get("train"))
     names = tuple(map(str, epoch.get("class_names") or ()))
-    val = _split(epoch["scores"], "val")
+    kept = kept_by(run, epoch)
+    val = {
+        name.removeprefix("val/"): sampled(score, name, kept)
+        for name, score in epoch["scores"].items()
+        if name.startswith("val/")
+    }
     task = str((run.header.get("metrics") or {}).get("task", ""))
+    curves = Curves(tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row)
     return Evidence(
         val=val,
         train=_split(epoch["scores"], "train"),
-        per_class=_per_class((epoch.get("per_class") or {}).get("val") or {}),
+        per_class=sampled_classes(_per_class((epoch.get("per_class") or {}).get("val") or {}), kept),
         confusion=confusion,
         train_support=None if trained_on is None else trained_on.sum(1),
         class_names=names,
         positive=_positive(positive, task, confusion, names),
-        curves=Curves(tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row),
+        curves=curves,
         faults=_run_faults(run, row),
         problems=len(run.problems),
         **_slices((epoch.get("per_slice") or {}).get("val") or {}),
         notes=_run_notes(run, row, why, val.get("accuracy")),
+        loss_change=loss_change(run, curves),
+        kept=kept,
     )
 
 

@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     check = add("check", _check, "verdict as an exit status: 0 ready, 1 not ready, 2 cannot tell")
     check.add_argument("runs", metavar="RUN", nargs="+")
     _judging(check, "text", "github")
+    check.add_argument(
+        "--baseline", metavar="RUN", help="run or log that no RUN may be worse than by more than a margin"
+    )
     return parser
 
 
@@ -74,7 +77,9 @@ def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
             "--format", choices=formats, default=formats[0], help="github: annotations of GitHub Actions"
         )
     parser.add_argument(
-        "--profile", default="balanced", help="balanced, recall-first, precision-first or a TOML file"
+        "--profile",
+        default="balanced",
+        help="balanced, recall-first, precision-first, regression or a TOML file",
     )
     parser.add_argument("--positive", type=int, help="index of the class whose precision and recall count")
     parser.add_argument(
@@ -166,11 +171,13 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _judged(arguments: argparse.Namespace) -> Any:
-    from ptmetrics.record.find import find_runs
+    from ptmetrics.record.find import find_run, find_runs
     from ptmetrics.record.reader import read_run
     from ptmetrics.verdict.judge import judge
 
     options = {name: getattr(arguments, name) for name in ("profile", "positive", "select", "ignore")}
+    if getattr(arguments, "baseline", None) is not None:
+        options["baseline"] = read_run(find_run("baseline", arguments.baseline))
     for path in [run for named in arguments.runs for run in find_runs(named)]:
         run = read_run(path)
         yield run, judge(run, **options)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, median_low
+from typing import Protocol
 
 from ptmetrics.errors import DataError
 from ptmetrics.verdict.finding import Z95, Estimate, Plain
@@ -15,6 +16,17 @@ from ptmetrics.verdict.two_samples import hybrid_difference, welch
 
 OneRun = str | os.PathLike[str] | RunLike
 Arm = tuple[Trace, ...]
+
+
+class Validated(Protocol):
+    """What a run tells of its validation data."""
+
+    @property
+    def fingerprint(self) -> str | None: ...  # noqa: D102 — as in the trace
+    @property
+    def val_samples(self) -> int | None: ...  # noqa: D102
+
+
 WELCH, NEWCOMBE = "welch over seeds", "newcombe, unpaired"
 
 
@@ -146,7 +158,7 @@ def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Estimat
     return Estimate(a.value - b.value, low, high, min(a.n, b.n), WELCH)
 
 
-def same_validation(runs: Sequence[Trace]) -> bool | None:
+def same_validation(runs: Sequence[Validated]) -> bool | None:
     """Whether all runs saw the same validation data; None where no identity is recorded and the sizes agree."""
     prints, sizes = {run.fingerprint for run in runs}, {run.val_samples for run in runs}
     if len(prints - {None}) > 1 or len(sizes - {None}) > 1:

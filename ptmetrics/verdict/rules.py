@@ -3,13 +3,22 @@
 from collections.abc import Iterable
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.verdict import rules_baseline, rules_curve, rules_quality, rules_validity
+from ptmetrics.verdict import (
+    rules_baseline,
+    rules_curve,
+    rules_no_worse,
+    rules_quality,
+    rules_regression,
+    rules_validity,
+)
 from ptmetrics.verdict.rule import Rule
 
 RULES: tuple[Rule, ...] = (
     *rules_validity.RULES,
     *rules_baseline.RULES,
     *rules_quality.RULES,
+    *rules_regression.RULES,
+    *rules_no_worse.RULES,
     *rules_curve.RULES,
 )
 CODES: tuple[str, ...] = tuple(dict.fromkeys(code for rule in RULES for code in rule.codes))

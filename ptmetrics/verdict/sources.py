@@ -9,7 +9,7 @@ import numpy as np
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.reader import read_run
-from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, estimate
+from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, check_score, estimate, number
 from ptmetrics.verdict.finding import Z95, Estimate
 
 
@@ -59,17 +59,23 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     if not isinstance(payload.get("scores"), Mapping):
         got = f"the keys {sorted(map(str, payload))}"
         raise DataError("source", "a mapping with 'scores'", got, "Pass scores.to_dict() or a run folder.")
+    scores, task = payload["scores"], str(payload.get("task") or "")
+    for name, score in scores.items():
+        check_score(str(name), score)
     confusion = matrix(payload.get("confusion"))
     names = tuple(map(str, payload.get("class_names") or ()))
+    split = any(str(name).startswith(("val/", "train/")) for name in scores)
     return Evidence(
-        val=_split(payload["scores"], "val") or estimates(payload["scores"]),
-        train=_split(payload["scores"], "train"),
+        val=_split(scores, "val") if split else estimates(scores),
+        train=_split(scores, "train"),
         per_class=_per_class(payload.get("per_class") or {}),
         confusion=confusion,
         class_names=names,
-        positive=_positive(positive, str(payload.get("task", "")), confusion, names),
+        positive=_positive(positive, task, confusion, names),
         faults=tuple(_value_faults(payload.get("faults") or {}, judged=True)),
         notes=("Judged one evaluation: learning curves are not known.",),
+        task=task,
+        val_samples=payload.get("n"),
     )
 
 
@@ -90,7 +96,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     trained_on = matrix((epoch.get("confusion") or {}).get("train"))
     names = tuple(map(str, epoch.get("class_names") or ()))
     val = _split(epoch["scores"], "val")
-    task = str((run.header.get("metrics") or {}).get("task", ""))
+    task = str((run.header.get("metrics") or {}).get("task") or "")
     return Evidence(
         val=val,
         train=_split(epoch["scores"], "train"),
@@ -103,6 +109,9 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         faults=_run_faults(run, row),
         problems=len(run.problems),
         notes=_run_notes(run, row, why, val.get("accuracy")),
+        task=task,
+        fingerprint=run.header.get("val_fingerprint"),
+        val_samples=(epoch.get("counts") or {}).get("val_samples"),
     )
 
 
@@ -140,7 +149,7 @@ def _split(scores: Mapping[str, Any], split: str) -> dict[str, Estimate]:
 def _per_class(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Estimate, ...]]:
     def each(column: Mapping[str, Any]) -> Iterator[Estimate]:
         for value, low, high, n in zip(*(column[key] for key in ("value", "low", "high", "n")), strict=True):
-            yield Estimate(value, low, high, int(n), column.get("method") or "")
+            yield Estimate(number(value), number(low), number(high), int(n), column.get("method") or "")
 
     return {name: tuple(each(column)) for name, column in columns.items()}
 
@@ -148,6 +157,9 @@ def _per_class(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Esti
 def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]) -> int | None:
     if wanted is None:
         return 1 if task == "binary" else None
+    if task == "regression":
+        cure = "Leave it out: numbers are predicted, not classes."
+        raise ConfigError("positive", "None for a regression", repr(wanted), cure)
     classes = len(names) if confusion is None else confusion.shape[0]
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < max(classes, 1):
         cure = "Pass the row of the positive class in the confusion matrix."

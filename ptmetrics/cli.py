@@ -65,9 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     check = add("check", _check, "verdict as an exit status: 0 ready, 1 not ready, 2 cannot tell")
     check.add_argument("runs", metavar="RUN", nargs="+")
     _judging(check, "text", "github")
-    check.add_argument(
-        "--baseline", metavar="RUN", help="run or log that no RUN may be worse than by more than a margin"
-    )
     return parser
 
 
@@ -75,6 +72,9 @@ def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
     if formats:
         parser.add_argument(
             "--format", choices=formats, default=formats[0], help="github: annotations of GitHub Actions"
+        )
+        parser.add_argument(
+            "--baseline", metavar="RUN", help="run or log that no RUN may be worse than by more than a margin"
         )
     parser.add_argument(
         "--profile",

@@ -19,9 +19,8 @@ def annotations(run: str, verdict: Verdict) -> Iterator[str]:
     Source: "Workflow commands for GitHub Actions": `::error title=TITLE::MESSAGE`, escaped as its toolkit does.
     """
     for finding in verdict.findings:
-        yield _command(
-            LEVEL[finding.severity], f"{finding.code} ({run})", f"{finding.message} {finding.advice}"
-        )
+        words = f"{finding.message} {finding.advice} See {finding.page}"
+        yield _command(LEVEL[finding.severity], f"{finding.code} ({run})", words)
     level = {"ready": "notice", "undetermined": "warning"}.get(verdict.status, "error")
     yield _command(level, f"ptmetrics ({run})", f"Verdict: {verdict.status}")
 

@@ -6,7 +6,7 @@ from math import isinf, isnan
 
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.verdict.compare import Comparison
-from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Verdict
+from ptmetrics.verdict.finding import PAGE, Criterion, Estimate, Finding, Verdict
 from ptmetrics.verdict.ratio import Ratio
 
 MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
@@ -89,6 +89,7 @@ def _digits(criterion: Criterion) -> str:
 
 
 def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
+    findings = tuple(findings)
     for f in findings:
         first, *more = _wrapped(f.message, f"  {f.severity} {f.code}: ", indent=6)
         # Painted after wrapping: codes that cannot be seen must not count as width.
@@ -96,6 +97,9 @@ def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
         yield head + first.removeprefix(f"  {f.severity} {f.code}")
         yield from more
         yield from _wrapped(f.advice, "    → ")
+    if findings:
+        anchors = ", ".join(dict.fromkeys(f"#{f.code}" for f in findings))
+        yield from (paint(line, "dim") for line in _wrapped(f"More in {PAGE}: {anchors}", "  · "))
 
 
 def _notes(notes: Iterable[str], paint: Paint) -> Iterator[str]:

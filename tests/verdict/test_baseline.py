@@ -182,7 +182,7 @@ def test_check_with_a_baseline_in_json_and_githubs_format(
     bad = write_run(tmp_path / "bad", [0.91] * 4, samples=20_000)
     assert main(["check", str(bad), "--baseline", str(good), "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)["verdict"]["findings"]
-    assert [finding["evidence"]["baseline"] for finding in findings if finding["code"] == CODE][0] == 0.97
+    assert next(f["evidence"]["baseline"] for f in findings if f["code"] == CODE) == 0.97
     assert main(["check", str(bad), "--baseline", str(good), "--format", "github"]) == 1
     assert f"::error title={CODE} (" in capsys.readouterr().out
 

@@ -16,8 +16,9 @@ def stamp() -> str:
     """Versions, processor and cores in one sentence part, as it stands beside measured numbers."""
     versions = {"ptmetrics": __version__, "Python": platform.python_version()}
     versions |= {"torch": torch.__version__, "NumPy": np.__version__}
+    threads = torch.get_num_threads()
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{named}, {os.cpu_count()} cores of {processor()}, {torch.get_num_threads()} threads"
+    return f"{named}, {os.cpu_count()} cores of {processor()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str:

@@ -22,7 +22,9 @@ def annotations(run: str, verdict: Verdict) -> Iterator[str]:
         words = f"{finding.message} {finding.advice} See {finding.page}"
         yield _command(LEVEL[finding.severity], f"{finding.code} ({run})", words)
     level = {"ready": "notice", "undetermined": "warning"}.get(verdict.status, "error")
-    yield _command(level, f"ptmetrics ({run})", f"Verdict: {verdict.status}")
+    undecided = [criterion.name for criterion in verdict.criteria if criterion.state == "undetermined"]
+    more = f" (open: {', '.join(undecided)})" if undecided and verdict.status == "undetermined" else ""
+    yield _command(level, f"ptmetrics ({run})", f"Verdict: {verdict.status}{more}")
 
 
 def _command(level: str, title: str, message: str) -> str:

@@ -39,7 +39,7 @@ def worse_than_baseline(evidence: Evidence, limits: Thresholds) -> Iterator[Outc
 def with_baseline(evidence: Evidence, baseline: Evidence) -> Evidence:
     """The evidence with its baseline, and what is to be known of it."""
     notes = tuple(f"Of the baseline: {note[0].lower()}{note[1:]}" for note in baseline.notes[:1])
-    if same_validation((evidence, baseline)) is None:
+    if same_data(evidence, baseline) is None:
         notes += (UNKNOWN,)
     return replace(evidence, baseline=baseline, notes=(*evidence.notes, *notes))
 
@@ -50,9 +50,17 @@ def not_comparable(evidence: Evidence, baseline: Evidence) -> str:
         return "one predicts numbers and the other classes"
     if evidence.class_names and baseline.class_names and evidence.class_names != baseline.class_names:
         return "their classes differ"
-    if same_validation((evidence, baseline)) is False:
+    if same_data(evidence, baseline) is False:
         return "they were validated on different data"
     return ""
+
+
+def same_data(evidence: Evidence, baseline: Evidence) -> bool | None:
+    """Whether both saw the same validation data; None where that is not known."""
+    if (evidence.curves is None) != (baseline.curves is None):
+        # An evaluation tells the rows that were scored, a run those that were seen: the numbers may differ.
+        evidence, baseline = (replace(one, val_samples=None) for one in (evidence, baseline))
+    return same_validation((evidence, baseline))
 
 
 def judged_scores(evidence: Evidence, baseline: Evidence, limits: Thresholds) -> Iterator[Pair]:

@@ -189,6 +189,10 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> t
             f"The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too good "
             f"by up to about {error * sqrt(2 * log(total)):.2g}, standard error × √(2 ln {total})."
         )
+    if not run.header:
+        notes.append(
+            "The run's first record is missing: its task is taken from its scores, and no class is positive."
+        )
     if logged := run.header.get("logged"):
         notes += _logged_notes(logged)
     elif run.end is None:

@@ -136,6 +136,16 @@ def test_data_of_unknown_identity_are_compared_and_told() -> None:
     assert "Of the baseline: judged epoch 1 of 1, the last, as no best checkpoint is recorded." in same.notes
 
 
+@pytest.mark.parametrize(("n", "status"), [(200_000, "ready"), (100_000, "invalid")])
+def test_lone_evaluations_are_told_apart_by_their_number_of_samples(n: int, status: str) -> None:
+    other = of(97_000) | {"n": n}
+    assert judge(of(97_000), baseline=other).status == status
+
+
+def test_an_evaluation_that_left_rows_out_is_still_held_against_a_run() -> None:
+    assert judge(of(97_000) | {"n": 199_000}, baseline=run_on("a")).status == "ready"
+
+
 # Numbers
 
 

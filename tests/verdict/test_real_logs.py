@@ -1,4 +1,4 @@
-"""Logs that Lightning, Hugging Face and Keras wrote themselves: kept files, and fresh ones where the library is installed."""
+"""Logs that Lightning, Hugging Face and Keras wrote: kept files, and fresh ones where the library is installed."""
 
 import importlib.util
 import json

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import nan
 
 from ptmetrics.verdict.arms import difference, same_validation
 from ptmetrics.verdict.evidence import ERRORS, Evidence
@@ -30,7 +31,7 @@ def worse_than_baseline(evidence: Evidence, limits: Thresholds) -> Iterator[Outc
     if not pairs:
         yield Skipped("the profile holds no score against a threshold")
     for name, mine, theirs in pairs:
-        criterion = _no_worse(name, mine, theirs, limits)
+        criterion = _no_worse(name, mine, theirs, baseline, limits)
         yield criterion
         if criterion.state == "failed":
             yield _worse(name, criterion, mine, theirs)
@@ -48,11 +49,19 @@ def not_comparable(evidence: Evidence, baseline: Evidence) -> str:
     """Why the two were not measured on the same validation data; empty where nothing speaks against it."""
     if evidence.regression != baseline.regression:
         return "one predicts numbers and the other classes"
-    if evidence.class_names and baseline.class_names and evidence.class_names != baseline.class_names:
+    if _other_classes(evidence.class_names, baseline.class_names):
         return "their classes differ"
     if same_data(evidence, baseline) is False:
         return "they were validated on different data"
     return ""
+
+
+def _other_classes(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether the classes are others, or in another order; classes that were given no names go by their number."""
+    if not names or not others:
+        return False
+    unnamed = tuple(map(str, range(len(names))))
+    return len(names) != len(others) or (unnamed not in {names, others} and names != others)
 
 
 def same_data(evidence: Evidence, baseline: Evidence) -> bool | None:
@@ -78,7 +87,13 @@ def judged_scores(evidence: Evidence, baseline: Evidence, limits: Thresholds) ->
             yield label, mine, baseline.headline(name)[1]
 
 
-def _no_worse(name: str, mine: Estimate, theirs: Estimate, limits: Thresholds) -> Criterion:
+def _no_worse(
+    name: str, mine: Estimate, theirs: Estimate, baseline: Evidence, limits: Thresholds
+) -> Criterion:
+    if any(fault.judged for fault in baseline.faults):
+        theirs = replace(
+            theirs, low=nan, high=nan, reason="the baseline's scores stand on less than all its data"
+        )
     gap, label = difference([mine], [theirs]), f"{name} − baseline"
     if name in ERRORS:  # in any unit, so what is tolerated is relative
         return decide(label, gap, limits.error_margin * theirs.value, rule="<=", code=CODE)

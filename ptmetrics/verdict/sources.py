@@ -59,7 +59,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     if not isinstance(payload.get("scores"), Mapping):
         got = f"the keys {sorted(map(str, payload))}"
         raise DataError("source", "a mapping with 'scores'", got, "Pass scores.to_dict() or a run folder.")
-    scores, task = payload["scores"], str(payload.get("task") or "")
+    scores, task = payload["scores"], _task(payload)
     for name, score in scores.items():
         check_score(str(name), score)
     confusion = matrix(payload.get("confusion"))
@@ -96,7 +96,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     trained_on = matrix((epoch.get("confusion") or {}).get("train"))
     names = tuple(map(str, epoch.get("class_names") or ()))
     val = _split(epoch["scores"], "val")
-    task = str((run.header.get("metrics") or {}).get("task") or "")
+    task = _task(run.header.get("metrics") or {})
     return Evidence(
         val=val,
         train=_split(epoch["scores"], "train"),
@@ -113,6 +113,12 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
     )
+
+
+def _task(config: Mapping[str, Any]) -> str:
+    """What is predicted; empty where the metrics came from elsewhere, so that the scores must tell."""
+    task = str(config.get("task") or "")
+    return "" if task == "torchmetrics" else task
 
 
 def matrix(counts: Any) -> Counts | None:

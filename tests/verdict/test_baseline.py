@@ -112,11 +112,10 @@ def run_on(fingerprint: str | None, samples: int = 200_000) -> Recorded:
     [
         run_on("b"),
         run_on("a", samples=100_000),
-        payload(MANY, class_names=["cat", "dog"]),
         payload(np.diag([60_000] * 3)),
         {"task": "regression", "scores": {"r2": score(0.9, 0.89, 0.91, 200_000, "delta-log")}, "n": 200_000},
     ],
-    ids=["fingerprint", "size", "names", "classes", "regression"],
+    ids=["fingerprint", "size", "classes", "regression"],
 )
 @pytest.mark.parametrize("select", [None, [CODE], [CODE, "different-validation"]])
 def test_different_validation_data_are_refused_whatever_is_selected(other: Any, select: Any) -> None:
@@ -134,6 +133,25 @@ def test_data_of_unknown_identity_are_compared_and_told() -> None:
     told = "Whether the run and its baseline saw the same validation data is not recorded."
     assert (told in same.notes, told in unknown.notes) == (False, True)
     assert "Of the baseline: judged epoch 1 of 1, the last, as no best checkpoint is recorded." in same.notes
+
+
+@pytest.mark.parametrize("names", [["dog", "cat"], ["cat", "emu"], ["cat", "dog", "emu"]])
+def test_other_classes_or_another_order_of_them_are_refused(names: list[str]) -> None:
+    verdict = judge(of(97_000, class_names=["cat", "dog"]), baseline=of(97_000, class_names=names))
+    assert verdict.status == "invalid"
+    assert "their classes differ" in verdict.findings[0].message
+
+
+def test_a_baseline_that_named_no_classes_may_be_held_against_one_that_did() -> None:
+    assert judge(of(97_000, class_names=["cat", "dog"]), baseline=of(97_000)).status == "ready"
+    assert judge(of(97_000, class_names=None), baseline=of(97_000)).status == "ready"
+
+
+def test_a_baseline_that_left_bad_rows_out_leaves_it_open() -> None:
+    fault = {"count": 3, "first_step": 2, "message": "3 rows hold a NaN prediction"}
+    verdict = judge(of(97_000), baseline=of(90_000, faults={"nan-score": fault}))
+    assert set(held(verdict).values()) == {"undetermined"}
+    assert all("less than all its data" in (c.reason or "") for c in verdict.criteria if "baseline" in c.name)
 
 
 @pytest.mark.parametrize(("n", "status"), [(200_000, "ready"), (100_000, "invalid")])

@@ -160,6 +160,11 @@ def test_a_positive_class_of_numbers_is_refused() -> None:
         judge(drawn(2.0), positive=1)
 
 
+def test_metrics_of_torchmetrics_are_what_their_scores_are() -> None:
+    made = {"task": "torchmetrics", "scores": drawn(2.0).to_dict()["scores"]}
+    assert judge(made).status == "ready"
+
+
 # Runs
 
 

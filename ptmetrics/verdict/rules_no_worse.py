@@ -90,11 +90,9 @@ def judged_scores(evidence: Evidence, baseline: Evidence, limits: Thresholds) ->
 def _no_worse(
     name: str, mine: Estimate, theirs: Estimate, baseline: Evidence, limits: Thresholds
 ) -> Criterion:
-    if any(fault.judged for fault in baseline.faults):
-        theirs = replace(
-            theirs, low=nan, high=nan, reason="the baseline's scores stand on less than all its data"
-        )
     gap, label = difference([mine], [theirs]), f"{name} − baseline"
+    if any(fault.judged for fault in baseline.faults):
+        gap = replace(gap, low=nan, high=nan, reason="the baseline's scores stand on less than all its data")
     if name in ERRORS:  # in any unit, so what is tolerated is relative
         return decide(label, gap, limits.error_margin * theirs.value, rule="<=", code=CODE)
     return decide(label, gap, -limits.margin, code=CODE)

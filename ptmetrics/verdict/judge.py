@@ -12,7 +12,7 @@ from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Verdict, w
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.rule import MISSING, Rule, Skipped
 from ptmetrics.verdict.rules import RULES, wanted_codes
-from ptmetrics.verdict.rules_no_worse import with_baseline
+from ptmetrics.verdict.rules_no_worse import check_looked_at, with_baseline
 from ptmetrics.verdict.sources import RunLike, evidence_of_run, evidence_of_scores, read
 
 _INTERVALS = (
@@ -59,13 +59,14 @@ def judge(
         notes on what was judged and what could not be checked.
 
     Raises:
-        ConfigError: If the profile, a code or the positive class is unknown.
+        ConfigError: If the profile, a code or the positive class is unknown, or a baseline would not be looked at.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a confusion matrix.
         RecordError: If a run folder cannot be read.
     """
     chosen, codes = profile_of(profile), wanted_codes(select, ignore)
     evidence = _of_task(evidence_of(source, positive), chosen)
     if baseline is not None:
+        check_looked_at(codes)
         evidence = with_baseline(evidence, _of_task(evidence_of(baseline, positive), chosen))
     findings, criteria, skipped = _apply(RULES, evidence, chosen.thresholds, codes)
     skipped += [] if select is None else _out_of_place(evidence, codes)

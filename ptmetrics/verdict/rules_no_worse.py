@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import nan
 
+from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.arms import difference, same_validation
 from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import Criterion, Estimate, Finding, decide
@@ -35,6 +36,17 @@ def worse_than_baseline(evidence: Evidence, limits: Thresholds) -> Iterator[Outc
         yield criterion
         if criterion.state == "failed":
             yield _worse(name, criterion, mine, theirs)
+
+
+def check_looked_at(codes: frozenset[str]) -> None:
+    """Refuse a baseline that none of the codes that count is about.
+
+    Raises:
+        ConfigError: If the code was not selected, or is ignored.
+    """
+    if CODE not in codes:
+        cure = "Select it, or leave the baseline out."
+        raise ConfigError("baseline", f"the code {CODE!r} among those that count", "it left out", cure)
 
 
 def with_baseline(evidence: Evidence, baseline: Evidence) -> Evidence:

@@ -12,6 +12,7 @@ from judged_sources import GOOD, NAN, Recorded, codes, epoch, payload, score, st
 
 import ptmetrics as pm
 from ptmetrics.cli import main
+from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import PROFILES, Thresholds
 from tests.runs import write_run
@@ -75,6 +76,15 @@ def test_without_a_baseline_nothing_is_said_and_a_selected_code_stays_open() -> 
     verdict = judge(of(97_000), select=[CODE])
     assert verdict.status == "undetermined"
     assert f"Not checked: {CODE} (no baseline was named)." in verdict.notes
+
+
+@pytest.mark.parametrize("codes", [{"select": ["low-accuracy"]}, {"ignore": [CODE]}])
+def test_a_baseline_that_would_not_be_looked_at_is_refused(codes: dict[str, list[str]]) -> None:
+    message = (
+        rf"baseline: expected the code '{CODE}' among those that count, got it left out\. Select it, or leave"
+    )
+    with pytest.raises(ConfigError, match=message):
+        judge(of(97_000), baseline=of(97_000), **codes)
 
 
 @pytest.mark.parametrize("missing", ["accuracy", "recall/macro"])

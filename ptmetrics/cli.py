@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from ptmetrics import __version__
 from ptmetrics.errors import PtmetricsError
 
 EXIT = {"ready": 0, "not ready": 1, "undetermined": 2, "invalid": 2}
-INTERRUPTED = 130
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,10 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return command(arguments)
+        status = command(arguments)
+        sys.stdout.flush()
+        return status
     except PtmetricsError as error:
         print(f"ptmetrics: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except KeyboardInterrupt:
         print("ptmetrics: interrupted; what was recorded so far can be read and judged", file=sys.stderr)
         return INTERRUPTED
@@ -73,8 +80,13 @@ def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
         parser.add_argument(
             "--format", choices=formats, default=formats[0], help="github: annotations of GitHub Actions"
         )
+        parser.add_argument(
+            "--baseline", metavar="RUN", help="run or log that no RUN may be worse than by more than a margin"
+        )
     parser.add_argument(
-        "--profile", default="balanced", help="balanced, recall-first, precision-first or a TOML file"
+        "--profile",
+        default="balanced",
+        help="balanced, recall-first, precision-first, regression or a TOML file",
     )
     parser.add_argument("--positive", type=int, help="index of the class whose precision and recall count")
     parser.add_argument(
@@ -166,11 +178,13 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _judged(arguments: argparse.Namespace) -> Any:
-    from ptmetrics.record.find import find_runs
+    from ptmetrics.record.find import find_run, find_runs
     from ptmetrics.record.reader import read_run
     from ptmetrics.verdict.judge import judge
 
     options = {name: getattr(arguments, name) for name in ("profile", "positive", "select", "ignore")}
+    if getattr(arguments, "baseline", None) is not None:
+        options["baseline"] = read_run(find_run("baseline", arguments.baseline))
     for path in [run for named in arguments.runs for run in find_runs(named)]:
         run = read_run(path)
         yield run, judge(run, **options)

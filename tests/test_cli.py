@@ -1,6 +1,7 @@
 """The command line: exit statuses, one JSON object, clear errors, and no torch where none is needed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,9 +127,29 @@ def test_check_in_githubs_format_is_one_annotation_a_line(
     assert lines[-1].endswith("::Verdict: not ready")
 
 
+def test_an_open_verdict_in_githubs_format_names_what_is_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,loss,val_accuracy\n0,0.5,0.90\n1,0.4,0.95\n")
+    assert main(["check", str(log), "--format", "github"]) == 2
+    assert "::Verdict: undetermined (open: accuracy, precision/macro, " in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(run: Path) -> None:
+    command = f"{sys.executable} -m ptmetrics.cli check {run} {run} | true; exit ${{PIPESTATUS[0]}}"
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], env=plain, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode in {0, 141}
+
+
 def test_no_text_of_a_record_starts_a_command_of_its_own() -> None:
     finding = Finding("weak-class", "warning", "class 'a\n::error::b', 100 %", {}, "Look.")
     verdict = Verdict("ready", (finding,), (), "balanced")
     first, last = annotations("runs/a:b,c", verdict)
-    assert first == ("::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a%0A::error::b', 100 %25 Look.")
+    assert first == (
+        "::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a%0A::error::b', 100 %25 Look. See "
+        "docs/rules.md#weak-class"
+    )
     assert last == "::notice title=ptmetrics (runs/a%3Ab%2Cc)::Verdict: ready"

@@ -12,6 +12,7 @@ from ptmetrics.scores.intervals import wilson
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Finding
 from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import Thresholds
 
 Find = Callable[[Sequence[str], Any], Iterable[Finding]]
 
@@ -24,6 +25,16 @@ def judged(codes: Sequence[str], source: Any) -> Iterable[Finding]:
 def judged_whole(codes: Sequence[str], source: Any) -> Iterable[Finding]:
     """Findings of a verdict with all rules, for a code that stands for other criteria."""
     return judge(source).findings
+
+
+def judged_with(limits: Thresholds) -> Find:
+    """Findings of a verdict by other thresholds than those of the profile `balanced`."""
+    return lambda codes, source: judge(source, select=codes, profile=limits).findings
+
+
+def against_baseline(codes: Sequence[str], pair: Any) -> Iterable[Finding]:
+    """Findings of a verdict on the first that is held against the second."""
+    return judge(pair[0], select=codes, baseline=pair[1]).findings
 
 
 def compared(codes: Sequence[str], arms: Any) -> Iterable[Finding]:

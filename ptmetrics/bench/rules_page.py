@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from ptmetrics.bench.machine import stamp
 from ptmetrics.bench.rule_case import Case, Rate
 from ptmetrics.verdict.finding import Finding, plain
-from ptmetrics.verdict.profile import PROFILES
+from ptmetrics.verdict.profile import PROFILES, Thresholds
 
 COMMAND = "python -m ptmetrics.bench.rules"
 _HEAD = f"""# Rules
@@ -18,13 +19,15 @@ The page is written by `{COMMAND} --page > docs/rules.md`; without `--page` the 
 raises the code where it should be silent, often at the very edge of what is tolerated; *power* is how often a planted
 flaw is found. Seeds are fixed, the profile is `balanced`. Real curves may be noisier than these.
 """
+_MEASURED = "Measured with {stamp}; {runs} runs for each setting."
 _SHOWN = 60
 
 
 def page(cases: Sequence[Case], rates: Sequence[Rate], ratios: Sequence[Rate]) -> str:
     """The whole page."""
     links = ", ".join(f"[{case.code}](#{case.code})" for case in cases)
-    lines = [_HEAD, f"Codes: {links}.\n"]
+    runs = min(rate.runs for rate in rates)
+    lines = [_HEAD, f"{_MEASURED.format(stamp=stamp(), runs=runs)}\n", f"Codes: {links}.\n"]
     for case in cases:
         lines += entry(case)
         lines += _rates(rate for rate in rates if rate.code == case.code)
@@ -43,7 +46,7 @@ def entry(case: Case) -> Iterator[str]:
     yield f"Evidence, on {case.planted[-1].words}: `{evidence(finding)}`\n"
     yield f"What to do: {finding.advice}\n"
     if case.thresholds:
-        yield from _table(("threshold", *PROFILES), map(_threshold, case.thresholds))
+        yield from _table(("threshold", *_columns().values()), map(_threshold, case.thresholds))
 
 
 def evidence(finding: Finding) -> str:
@@ -61,8 +64,17 @@ def _short(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+def _columns() -> dict[Thresholds, str]:
+    """Profiles that have the same thresholds share a column."""
+    names: dict[Thresholds, str] = {}
+    for profile in PROFILES.values():
+        shared = names.get(profile.thresholds)
+        names[profile.thresholds] = f"{shared}, {profile.name}" if shared else profile.name
+    return names
+
+
 def _threshold(name: str) -> tuple[str, ...]:
-    values = (getattr(profile.thresholds, name) for profile in PROFILES.values())
+    values = (getattr(thresholds, name) for thresholds in _columns())
     return (f"`{name}`", *("off" if value is None else str(value) for value in values))
 
 

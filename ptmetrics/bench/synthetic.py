@@ -10,6 +10,7 @@ import torch
 
 from ptmetrics.matrix import scores_of
 from ptmetrics.scores.intervals import wilson
+from ptmetrics.scores.regression_metrics import RegressionMetrics
 
 Random = np.random.Generator
 Curve = npt.NDArray[np.float64]
@@ -112,6 +113,26 @@ def evaluation(rng: Random, cells: npt.ArrayLike, n: int) -> Scores:
     expected = np.asarray(cells, dtype=np.float64)
     counts = rng.multinomial(n, (expected / expected.sum()).reshape(-1)).reshape(expected.shape)
     return scores_of(counts).to_dict()
+
+
+def numbers(
+    rng: Random, n: int, spread: float, error: float, *, heavy: bool = False, related: bool = True
+) -> Scores:
+    """The scores of one evaluation of predicted numbers.
+
+    Args:
+        rng: Where the samples come from.
+        n: Samples.
+        spread: Standard deviation of the predictions.
+        error: Standard deviation of target less prediction, or of the targets where the two are not related.
+        heavy: Whether errors have the tails of Laplace's distribution instead of the normal one's.
+        related: Whether targets lie around their predictions, or know nothing of them.
+    """
+    preds = rng.normal(0.0, spread, n)
+    misses = rng.laplace(0.0, error / np.sqrt(2), n) if heavy else rng.normal(0.0, error, n)
+    metrics = RegressionMetrics()
+    metrics.update(torch.from_numpy(preds), torch.from_numpy(preds + misses if related else misses))
+    return metrics.compute().to_dict()
 
 
 def symmetric(classes: int, hit: float) -> Curve:

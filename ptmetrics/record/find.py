@@ -9,6 +9,19 @@ from ptmetrics.record.run_folder import journals
 OTHER_LOGS = ("metrics.csv", "trainer_state.json")  # as Lightning and Hugging Face name them
 
 
+def find_run(name: str, path: str | os.PathLike[str]) -> Path:
+    """The one run that a person names.
+
+    Raises:
+        RecordError: If there is none at that path, or several.
+    """
+    runs = find_runs(path)
+    if len(runs) > 1:
+        got = f"a folder with {len(runs)} runs"
+        raise RecordError(name, "one run", got, f"Name one of them, such as {runs[0]}.")
+    return runs[0]
+
+
 def find_runs(path: str | os.PathLike[str]) -> list[Path]:
     """The run folder itself, or the runs right below it, in order of their names: the seeds of an arm.
 

@@ -19,11 +19,12 @@ def annotations(run: str, verdict: Verdict) -> Iterator[str]:
     Source: "Workflow commands for GitHub Actions": `::error title=TITLE::MESSAGE`, escaped as its toolkit does.
     """
     for finding in verdict.findings:
-        yield _command(
-            LEVEL[finding.severity], f"{finding.code} ({run})", f"{finding.message} {finding.advice}"
-        )
+        words = f"{finding.message} {finding.advice} See {finding.page}"
+        yield _command(LEVEL[finding.severity], f"{finding.code} ({run})", words)
     level = {"ready": "notice", "undetermined": "warning"}.get(verdict.status, "error")
-    yield _command(level, f"ptmetrics ({run})", f"Verdict: {verdict.status}")
+    undecided = [criterion.name for criterion in verdict.criteria if criterion.state == "undetermined"]
+    more = f" (open: {', '.join(undecided)})" if undecided and verdict.status == "undetermined" else ""
+    yield _command(level, f"ptmetrics ({run})", f"Verdict: {verdict.status}{more}")
 
 
 def _command(level: str, title: str, message: str) -> str:

@@ -6,7 +6,7 @@ from math import isinf, isnan
 
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.verdict.compare import Comparison
-from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Verdict
+from ptmetrics.verdict.finding import PAGE, Criterion, Estimate, Finding, Verdict
 from ptmetrics.verdict.paired import Difference
 from ptmetrics.verdict.ratio import Ratio
 
@@ -78,8 +78,10 @@ def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:
     name_width = max([len(c.name) for c in criteria], default=0)
     for c in criteria:
         mark, style = MARKS[c.state]
-        number = "undefined" if isnan(c.value) else f"{c.value:.3f}"
-        interval = "" if isnan(c.low) else f"[{c.low:.3f}, {'∞' if isinf(c.high) else format(c.high, '.3f')}]"
+        digits = _digits(c)
+        number = "undefined" if isnan(c.value) else format(c.value, digits)
+        high = "∞" if isinf(c.high) else format(c.high, digits)
+        interval = "" if isnan(c.low) else f"[{c.low:{digits}}, {high}]"
         more = (
             f"  (settled by {c.needed_n:,} samples)" if c.needed_n else f"  ({c.reason})" if c.reason else ""
         )
@@ -87,7 +89,14 @@ def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:
         yield f"  {state} {c.name:<{name_width}}  {number:>9} {interval:<16} {c.rule} {c.threshold:g}{more}"
 
 
+def _digits(criterion: Criterion) -> str:
+    """Three digits after the point for shares and ratios; four in all for an error in a very small or large unit."""
+    size = max(abs(criterion.value), abs(criterion.threshold))
+    return ".4g" if size >= 1000 or 0 < size < 0.01 else ".3f"
+
+
 def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
+    findings = tuple(findings)
     for f in findings:
         first, *more = _wrapped(f.message, f"  {f.severity} {f.code}: ", indent=6)
         # Painted after wrapping: codes that cannot be seen must not count as width.
@@ -95,6 +104,9 @@ def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
         yield head + first.removeprefix(f"  {f.severity} {f.code}")
         yield from more
         yield from _wrapped(f.advice, "    → ")
+    if findings:
+        anchors = ", ".join(dict.fromkeys(f"#{f.code}" for f in findings))
+        yield from (paint(line, "dim") for line in _wrapped(f"More in {PAGE}: {anchors}", "  · "))
 
 
 def _notes(notes: Iterable[str], paint: Paint) -> Iterator[str]:

@@ -26,7 +26,8 @@ def scores_text(run: Run, paint: Paint = plain) -> str:
     epoch = run.epochs[row]
     head = f"epoch {epoch['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}"
     tables = [head, score_table(epoch, "val", paint)]
-    if "logged" not in run.header:  # other tools write no confusion matrix down
+    numbers = (run.header.get("metrics") or {}).get("task") == "regression"
+    if "logged" not in run.header and not numbers:  # other tools write no confusion matrix down
         tables.append(confusion_table(epoch, "val", paint))
     return "\n\n".join(tables)
 

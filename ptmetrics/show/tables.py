@@ -8,7 +8,8 @@ from ptmetrics.record.foreign_rows import METHOD
 from ptmetrics.show.paint import Paint, plain
 
 HEADLINES = (
-    "accuracy", "top5_accuracy", "balanced_accuracy", "precision/macro", "recall/macro", "f1/macro", "mcc", "loss",
+    "accuracy", "top5_accuracy", "balanced_accuracy", "precision/macro", "recall/macro", "f1/macro", "mcc",
+    "r2", "mae", "rmse", "mse", "median_absolute_error", "loss",
 )  # fmt: skip
 CLASS_COLUMNS = ("precision", "recall", "f1")
 MAX_CLASSES = 20  # more than this do not fit on a screen

@@ -1,12 +1,14 @@
 """An arm is one run or several seeds of it: its default target, its time ratio, its difference to another."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, median_low
+from typing import Protocol
 
 from ptmetrics.errors import DataError
+from ptmetrics.record.samples import Kept
 from ptmetrics.verdict.finding import Z95, Estimate, Plain
 from ptmetrics.verdict.paired import Difference, paired_difference
 from ptmetrics.verdict.ratio import Ratio, ratio_of
@@ -17,6 +19,19 @@ from ptmetrics.verdict.two_samples import hybrid_difference, welch
 
 OneRun = str | os.PathLike[str] | RunLike
 Arm = tuple[Trace, ...]
+
+
+class Validated(Protocol):
+    """What a run tells of its validation data."""
+
+    @property
+    def fingerprint(self) -> str | None: ...  # noqa: D102 — as in the trace
+    @property
+    def val_samples(self) -> int | None: ...  # noqa: D102
+    @property
+    def kept(self) -> Callable[[], Kept]: ...  # noqa: D102
+
+
 WELCH, NEWCOMBE = "welch over seeds", "newcombe, unpaired"
 
 
@@ -154,7 +169,7 @@ def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Differe
     return Difference(a.value - b.value, low, high, n, NEWCOMBE, reason, unpaired=found)
 
 
-def same_validation(runs: Sequence[Trace]) -> bool | None:
+def same_validation(runs: Sequence[Validated]) -> bool | None:
     """Whether all runs saw the same validation data; None where that is not recorded and nothing speaks against it.
 
     Their fingerprints tell, else the targets of their last evaluations, in order.

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.errors import DataError
 from ptmetrics.record.samples import NOT_KEPT, Kept
 from ptmetrics.verdict.finding import Estimate
 from ptmetrics.verdict.trends import Curve
@@ -16,12 +17,51 @@ UNKNOWN = Estimate(reason="not known")
 Counts = npt.NDArray[np.int64]
 
 
+CLASS_SCORES = frozenset(
+    {
+        "accuracy",
+        "top5_accuracy",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "specificity",
+        "auroc",
+        "mcc",
+    }
+)
+ERRORS = ("mae", "mse", "rmse")
+
+
 def estimate(score: Mapping[str, Any]) -> Estimate:
     """A recorded score as an estimate; a foreign log may hold the value alone."""
-    value, low, high = (float(score.get(key, nan)) for key in ("value", "low", "high"))
+    value, low, high = (number(score.get(key)) for key in ("value", "low", "high"))
     return Estimate(
         value, low, high, int(score.get("n") or 0), score.get("method") or "", score.get("reason")
     )
+
+
+def number(value: Any) -> float:
+    """The value as a float; None, which stands for NaN in JSON, is NaN."""
+    return nan if value is None else float(value)
+
+
+def check_score(name: str, score: Any) -> None:
+    """Refuse what is no recorded score.
+
+    Raises:
+        DataError: If it is no mapping, or its value or a bound is no number.
+    """
+    parts = [score.get(key) for key in ("value", "low", "high")] if isinstance(score, Mapping) else []
+    odd = [item for item in parts if isinstance(item, bool | str) or not _is_real(item)]
+    if odd or not parts:
+        got = repr(odd[0]) if odd else type(score).__name__
+        raise DataError(name, "a mapping with numbers under 'value', 'low', 'high', 'n'", got,
+                        "Pass scores.to_dict() as it is.")  # fmt: skip
+
+
+def _is_real(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | np.floating | np.integer)
 
 
 @dataclass(frozen=True)
@@ -92,6 +132,10 @@ class Evidence:
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample by sample, with a
             one-sided 95 % bound as `low`; without bounds where the samples were not kept.
         kept: Reads the validation samples of what is judged.
+        task: What is predicted, such as "multiclass" or "regression"; empty where not recorded.
+        fingerprint: Identity of the validation data, where recorded.
+        val_samples: Size of the validation data, where recorded.
+        baseline: A run that this one must not be worse than, where one was named.
     """
 
     val: Mapping[str, Estimate]
@@ -110,6 +154,35 @@ class Evidence:
     notes: tuple[str, ...] = ()
     loss_change: Estimate = UNKNOWN
     kept: Callable[[], Kept] = lambda: NOT_KEPT
+    task: str = ""
+    fingerprint: str | None = None
+    val_samples: int | None = None
+    baseline: Optional["Evidence"] = None
+
+    @property
+    def regression(self) -> bool:
+        """Whether numbers are predicted, not classes; where no task is recorded, the scores tell."""
+        if self.task:
+            return self.task == "regression"
+        return not self.classifies and any(name in self.val for name in ("r2", *ERRORS))
+
+    @property
+    def classifies(self) -> bool:
+        """Whether scores of classes are recorded."""
+        return self.confusion is not None or any(name.split("/")[0] in CLASS_SCORES for name in self.val)
+
+    @property
+    def fitted(self) -> str:
+        """The score that tells, in training and validation, how well the data are fitted: 1 is perfect."""
+        return "r2" if self.regression else "accuracy"
+
+    @property
+    def support(self) -> Counts | None:
+        """Validation samples of each class; None where not known."""
+        if self.confusion is not None:
+            return np.asarray(self.confusion.sum(1))
+        recall = self.per_class.get("recall", ())
+        return np.array([item.n for item in recall], dtype=np.int64) if recall else None
 
     def score(self, name: str) -> Estimate:
         """A validation score, or an estimate whose reason says that it was not recorded."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil, inf, isfinite, isnan, nan
+from math import ceil, inf, isfinite, isnan, log, nan
 from typing import Any, Literal
 
 Severity = Literal["invalid", "fail", "undetermined", "warning", "info"]
@@ -12,6 +12,7 @@ Status = Literal["ready", "not ready", "undetermined", "invalid"]
 
 SEVERITIES: tuple[Severity, ...] = ("invalid", "fail", "undetermined", "warning", "info")
 Z95 = 1.959963984540054
+PAGE = "docs/rules.md"
 
 
 def plain(value: Any) -> Any:
@@ -90,6 +91,15 @@ class Finding(Plain):
     evidence: Mapping[str, Any]
     advice: str
 
+    @property
+    def page(self) -> str:
+        """Where the code is explained, with an example and its measured false alarms."""
+        return f"{PAGE}#{self.code}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by its name, and the page."""
+        return super().to_dict() | {"page": self.page}
+
     def __str__(self) -> str:
         return f"{self.severity}: {self.code}: {self.message} {self.advice}"
 
@@ -150,8 +160,10 @@ def decide(
     value, low, high = estimate.triple
     reason, needed = estimate.reason, None
     state: State = "undetermined"
-    if not estimate.bounded:
+    if not estimate.bounded or not estimate.n:
         reason = reason or "the value has no interval: the number of samples is not known"
+    elif low - value > (slack := 1e-9 * max(1.0, abs(value))) or value - high > slack:
+        reason = "its interval does not hold its value"
     elif (low >= threshold) if rule == ">=" else (high <= threshold):
         state = "met"
     elif (high < threshold) if rule == ">=" else (low > threshold):
@@ -165,17 +177,29 @@ def needed_samples(estimate: Estimate, threshold: float) -> int | None:
     """How many samples in all would move the interval off the threshold, if the value stayed as it is.
 
     Exact for Wilson's interval, whose bounds invert the score test: n = z²t(1−t)/(v−t)². Other intervals
-    shrink with 1/√n. None where the value is the threshold itself, or has no samples to scale from.
+    shrink with 1/√n, those of errors and of R² on the logarithm. None where the value is the threshold itself, or
+    has no samples to scale from.
     """
-    value, low, high = estimate.triple
+    (value, low, high), threshold = _on_its_scale(estimate, threshold)
     distance = abs(value - threshold)
-    if distance == 0.0 or estimate.n == 0:
+    if not 0.0 < distance < inf or estimate.n == 0:
         return None
     if estimate.method == "wilson":
         needed = Z95**2 * threshold * (1.0 - threshold) / distance**2
     else:
         needed = estimate.n * ((value - low if value > threshold else high - value) / distance) ** 2
     return max(ceil(needed), estimate.n + 1) if needed < inf else None
+
+
+def _on_its_scale(estimate: Estimate, threshold: float) -> tuple[tuple[float, float, float], float]:
+    """The estimate and the threshold where the interval is even: the logarithm of an error, or of 1 − R²."""
+    if estimate.method not in {"student-log", "delta-log"}:
+        return estimate.triple, threshold
+    parts = [*estimate.triple, threshold]
+    if estimate.method == "delta-log":
+        parts = [1.0 - part for part in parts]
+    value, low, high, level = (log(part) if part > 0 else -inf for part in parts)
+    return (value, min(low, high), max(low, high)), level
 
 
 @dataclass(frozen=True)

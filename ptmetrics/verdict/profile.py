@@ -16,6 +16,9 @@ _toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 class Thresholds(Plain):
     """The numbers that the rules decide by. Shares are in [0, 1]; None drops that criterion.
 
+    The task decides which of them apply: `r2`, `mae`, `mse`, `rmse` where numbers are predicted, `accuracy` down to
+    `class_support` where classes are.
+
     Args:
         accuracy: Good from here; the lower bound must reach it.
         accuracy_bad: Bad below; between the two a model is mediocre, which is not ready either.
@@ -49,7 +52,13 @@ class Thresholds(Plain):
         speedup_none: Ratio of training times from which the two are called similar.
         single_run_margin: With one run per arm the ratio must clear `speedup` by this factor, which covers
             seeds that spread by 15 %.
-        margin: Loss of final accuracy against scratch that is tolerated.
+        margin: Loss of accuracy, precision, recall or R² against scratch or a baseline that is tolerated.
+        error_margin: Growth of an error against a baseline that is tolerated, relative to the baseline's.
+        r2: Wanted share of the targets' variance that is explained. How much can be depends on the data: set your own.
+        mae: Largest mean absolute error, in the unit of the target; likewise `mse`, in its square, and `rmse`.
+        mse: Largest mean squared error.
+        rmse: Largest root mean squared error.
+        regression_support: With fewer samples no R² or error is decided: their intervals are too narrow then.
         ratio_gap: Relative disagreement of time ratio and sample ratio that is flagged.
 
     Source: accuracy, precision, recall and speedup are the project's stated aims; the rest are its proposals.
@@ -85,6 +94,12 @@ class Thresholds(Plain):
     speedup_none: float = 0.8
     single_run_margin: float = 1.5
     margin: float = 0.01
+    error_margin: float = 0.05
+    r2: float | None = 0.50
+    mae: float | None = None
+    mse: float | None = None
+    rmse: float | None = None
+    regression_support: int = 30
     ratio_gap: float = 0.25
 
 
@@ -105,6 +120,8 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("balanced", Thresholds()),
+        # The same numbers: the task decides which apply. The name settles it for a log that does not tell its task.
+        Profile("regression", Thresholds()),
         # Missing a case costs most, and cases are rare: accuracy says little; half of the alarms may be false.
         Profile(
             "recall-first",
@@ -126,8 +143,10 @@ PROFILES = {
         ),
     )
 }
-_OPTIONAL = {"accuracy", "precision", "recall", "balance"}
-_ABOVE_ONE = {"imbalance", "rise_noise", "diverged", "single_run_margin", "class_support"}
+_IN_UNITS = {"mae", "mse", "rmse"}
+_OPTIONAL = {"accuracy", "precision", "recall", "balance", "r2", *_IN_UNITS}
+_ABOVE_ONE = {"imbalance", "rise_noise", "diverged", "single_run_margin", "class_support", "regression_support",
+              "error_margin", *_IN_UNITS}  # fmt: skip
 
 
 def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
@@ -195,7 +214,6 @@ def _checked(key: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
         rule = "a number >= 0" if key in _ABOVE_ONE else "a share from 0 to 1"
         off = ", or false to drop the criterion" if key in _OPTIONAL else ""
-        raise ConfigError(
-            key, rule + off, repr(value), f"Write for example: {key} = {getattr(Thresholds(), key)!r}"
-        )
+        example = 2.5 if key in _IN_UNITS else getattr(Thresholds(), key)
+        raise ConfigError(key, rule + off, repr(value), f"Write for example: {key} = {example!r}")
     return value

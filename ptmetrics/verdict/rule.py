@@ -1,8 +1,8 @@
 """What a rule is, and the words that rules share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Estimate, Finding
@@ -20,6 +20,12 @@ class Skipped:
     reason: str
 
 
+Need = Literal["", "classes", "numbers", "baseline"]
+MISSING: Mapping[Need, str] = {
+    "classes": "numbers are predicted, not classes",
+    "numbers": "classes are predicted, not numbers",
+    "baseline": "no baseline was named",
+}
 Outcome = Finding | Criterion | Skipped
 Check = Callable[[Evidence, Thresholds], Iterator[Outcome]]
 
@@ -31,10 +37,17 @@ class Rule:
     Args:
         codes: Stable names, as in `select` and `ignore`.
         check: Yields findings, criteria, or why it could not be applied.
+        needs: What the rule is about; it is not asked where the evidence has nothing of the kind.
     """
 
     codes: tuple[str, ...]
     check: Check
+    needs: Need = ""
+
+    def concerns(self, evidence: Evidence) -> bool:
+        """Whether the evidence has what the rule is about."""
+        has = {"": True, "classes": not evidence.regression, "numbers": evidence.regression}
+        return has.get(self.needs, evidence.baseline is not None)
 
 
 def percent(share: float) -> str:

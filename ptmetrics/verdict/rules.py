@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.verdict import rules_baseline, rules_curve, rules_quality, rules_slice, rules_validity
+from ptmetrics.verdict import (
+    rules_baseline,
+    rules_curve,
+    rules_no_worse,
+    rules_quality,
+    rules_regression,
+    rules_slice,
+    rules_validity,
+)
 from ptmetrics.verdict.rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -11,6 +19,8 @@ RULES: tuple[Rule, ...] = (
     *rules_baseline.RULES,
     *rules_quality.RULES,
     *rules_slice.RULES,
+    *rules_regression.RULES,
+    *rules_no_worse.RULES,
     *rules_curve.RULES,
 )
 CODES: tuple[str, ...] = tuple(dict.fromkeys(code for rule in RULES for code in rule.codes))

@@ -112,6 +112,6 @@ def _unmasked(evidence: Evidence, confusion: Counts, rare: int, limits: Threshol
 
 
 RULES = (
-    Rule(("no-skill",), no_skill),
-    Rule(("accuracy-paradox",), accuracy_paradox),
+    Rule(("no-skill",), no_skill, "classes"),
+    Rule(("accuracy-paradox",), accuracy_paradox, "classes"),
 )

@@ -14,7 +14,7 @@ from ptmetrics.verdict.trends import Curve, rising_p, smoothed, theil_sen
 from ptmetrics.verdict.two_samples import hybrid_difference
 
 NO_CURVES = "a lone evaluation has no learning curves"
-NO_GAP = "training and validation accuracy with their intervals are needed"
+NO_GAP = "training and validation {} with their intervals are needed"
 
 
 def loss_overfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
@@ -25,6 +25,9 @@ def loss_overfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield Skipped("training and validation loss of 3 epochs are needed" if curves else NO_CURVES)
         return
     val, train = (curves.values(name, rows) for name in ("val/loss", "train/loss"))
+    if val.min() <= 0:
+        yield Skipped("the validation loss is not above 0 throughout, so a relative rise has no meaning")
+        return
     rise = rising_loss(val, train, limits, change := evidence.loss_change)
     if rise is None:
         return
@@ -94,10 +97,10 @@ def metric_held(curves: Curves, best: int, limits: Thresholds) -> bool | None:
 
 
 def gap_overfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
-    """Validation accuracy lies far below training accuracy."""
-    gap = accuracy_gap(evidence)
+    """Validation accuracy, or R² where numbers are predicted, lies far below that of training."""
+    gap, name = score_gap(evidence), evidence.fitted
     if not gap.bounded:
-        yield Skipped(NO_GAP if evidence.curves else NO_CURVES)
+        yield Skipped(NO_GAP.format(name) if evidence.curves else NO_CURVES)
         return
     if gap.low > limits.train_gap:
         fails = gap.low > limits.train_gap_fail
@@ -105,37 +108,36 @@ def gap_overfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield Finding(
             "overfitting",
             "fail" if fails else "warning",
-            f"Validation accuracy is {points(gap)} below training accuracy (n={gap.n}), "
+            f"Validation {name} is {points(gap)} below training {name} (n={gap.n}), "
             f"tolerated are {100 * threshold:.1f}. "
-            "A training accuracy taken during the epoch lags, so the true gap is rather larger.",
+            f"A training {name} taken during the epoch lags, so the true gap is rather larger.",
             facts(gap, threshold=threshold, sign="gap"),
             "Augment, regularise, freeze more layers, or get more training data.",
         )
 
 
-def accuracy_gap(evidence: Evidence) -> Estimate:
-    """Training minus validation accuracy of the judged epoch, Newcombe's hybrid interval, n of validation."""
-    train, val = evidence.train.get("accuracy", Estimate()), evidence.score("accuracy")
+def score_gap(evidence: Evidence) -> Estimate:
+    """Training minus validation accuracy, or R², of the judged epoch; Newcombe's hybrid interval, n of validation."""
+    train, val = evidence.train.get(evidence.fitted, Estimate()), evidence.score(evidence.fitted)
     low, high = hybrid_difference(train.triple, val.triple)
     return Estimate(train.value - val.value, low, high, val.n, "newcombe")
 
 
 def underfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
-    """Training accuracy itself stays below the target: not trained enough, or not able to learn it."""
-    train, gap, curves = evidence.train.get("accuracy", Estimate()), accuracy_gap(evidence), evidence.curves
-    if limits.accuracy is None:
+    """Training accuracy, or R², itself stays below the target: not trained enough, or not able to learn it."""
+    name, wanted = evidence.fitted, limits.r2 if evidence.regression else limits.accuracy
+    train, gap, curves = evidence.train.get(name, Estimate()), score_gap(evidence), evidence.curves
+    if wanted is None:
         return
     if curves is None or not gap.bounded:
-        yield Skipped(NO_GAP if curves else NO_CURVES)
+        yield Skipped(NO_GAP.format(name) if curves else NO_CURVES)
         return
-    if not (train.high < limits.accuracy and gap.high < limits.train_gap):
+    if not (train.high < wanted and gap.high < limits.train_gap):
         return
     loss = curves.values("train/loss", curves.rows("train/loss"))
-    head = (
-        f"Training accuracy is only {percent(train.value)} (n={train.n}), wanted {percent(limits.accuracy)}"
-    )
+    head = f"Training {name} is only {percent(train.value)} (n={train.n}), wanted {percent(wanted)}"
     slope = relative_slope(loss)
-    numbers = facts(train, threshold=limits.accuracy, slope=slope, slope_threshold=-limits.slope)
+    numbers = facts(train, threshold=wanted, slope=slope, slope_threshold=-limits.slope)
     # Three epochs cannot show a trend, so there a falling loss is taken at its word.
     if slope < -limits.slope and (loss.size < 4 or rising_p(-loss) < limits.trend_p):
         message = f"{head}, and the training loss still falls by {percent(-slope)} per epoch."
@@ -162,6 +164,9 @@ def diverged(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     rows = curves.rows("train/loss") if curves else []
     if curves is None or len(rows) < 4:
         yield Skipped("the training loss of 4 epochs is needed" if curves else NO_CURVES)
+        return
+    if curves.values("train/loss", rows).min() < 0:
+        yield Skipped("the training loss is below 0 somewhere, so a multiple of it has no meaning")
         return
     smooth = smoothed(curves.values("train/loss", rows))
     lost = (smooth > limits.diverged * np.minimum.accumulate(smooth)) & (smooth > smooth[0])

@@ -18,6 +18,9 @@ def low_accuracy(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     """Accuracy is shown to be below what is called good; below `accuracy_bad` it is bad, else mediocre."""
     if limits.accuracy is None:
         return
+    if evidence.task == "multilabel":
+        yield Skipped("several labels a row have no one accuracy; precision and recall are judged")
+        return
     criterion = decide("accuracy", evidence.score("accuracy"), limits.accuracy, code="low-accuracy")
     yield criterion
     if criterion.state == "failed":
@@ -170,9 +173,9 @@ def _recall_counts(evidence: Evidence) -> tuple[Counts, Counts] | None:
 
 
 RULES = (
-    Rule(("low-accuracy",), low_accuracy),
-    Rule(("low-precision",), low_precision),
-    Rule(("low-recall",), low_recall),
-    Rule(("precision-recall-gap",), precision_recall_gap),
-    Rule(("weak-class", "too-few-samples"), weak_class),
+    Rule(("low-accuracy",), low_accuracy, "classes"),
+    Rule(("low-precision",), low_precision, "classes"),
+    Rule(("low-recall",), low_recall, "classes"),
+    Rule(("precision-recall-gap",), precision_recall_gap, "classes"),
+    Rule(("weak-class", "too-few-samples"), weak_class, "classes"),
 )

@@ -12,6 +12,7 @@ from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.rule import Outcome, Rule, Skipped
 
 _SHOWN = 5
+_NAN = ("nan-score", "prediction-not-finite")
 
 
 def not_validated(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
@@ -28,7 +29,7 @@ def not_validated(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
 
 def non_finite(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     """A loss is NaN or infinite although it had samples, or predictions were NaN."""
-    nan_rows = [fault.words for fault in evidence.faults if fault.kind == "nan-score" and fault.judged]
+    nan_rows = [fault.words for fault in evidence.faults if fault.kind in _NAN and fault.judged]
     if nan_rows:
         yield _non_finite(
             f"Predictions that are judged hold NaN ({nan_rows[0]}).", True, {"faults": nan_rows}
@@ -69,17 +70,18 @@ def _is_loss(name: str) -> bool:
 
 def missing_class(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     """A class has no sample in the validation data, so nothing is known about it."""
-    if evidence.confusion is None:
+    support = evidence.support
+    if support is None:
         yield Skipped("no confusion matrix")
         return
-    absent = np.flatnonzero(evidence.confusion.sum(1) == 0).tolist()
-    if absent and evidence.confusion.any():
+    absent = np.flatnonzero(support == 0).tolist()
+    if absent and support.any():
         names = ", ".join(map(evidence.class_name, absent[:_SHOWN])) + (", …" if len(absent) > _SHOWN else "")
         yield Finding(
             "missing-class",
             "invalid",
-            f"{len(absent)} of {len(evidence.confusion)} classes have no validation sample: {names}.",
-            {"classes": absent, "n": int(evidence.confusion.sum())},
+            f"{len(absent)} of {len(support)} classes have no validation sample: {names}.",
+            {"classes": absent, "n": int(support.sum())},
             "Draw the validation data by class (stratified), or leave these classes out of the model.",
         )
 
@@ -112,7 +114,7 @@ def damaged_record(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
 RULES = (
     Rule(("not-validated",), not_validated),
     Rule(("non-finite",), non_finite),
-    Rule(("missing-class",), missing_class),
+    Rule(("missing-class",), missing_class, "classes"),
     Rule(("metric-faults",), metric_faults),
     Rule(("damaged-record",), damaged_record),
 )

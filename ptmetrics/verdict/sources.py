@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import log, sqrt
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.reader import read_run
-from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, estimate
+from ptmetrics.verdict.confusion import matrix
+from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, check_score, estimate, number
 from ptmetrics.verdict.finding import Z95, Estimate
 from ptmetrics.verdict.samples import kept_by, loss_change, sampled, sampled_classes
 
@@ -60,18 +59,24 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     if not isinstance(payload.get("scores"), Mapping):
         got = f"the keys {sorted(map(str, payload))}"
         raise DataError("source", "a mapping with 'scores'", got, "Pass scores.to_dict() or a run folder.")
+    scores, task = payload["scores"], _task(payload)
+    for name, score in scores.items():
+        check_score(str(name), score)
     confusion = matrix(payload.get("confusion"))
     names = tuple(map(str, payload.get("class_names") or ()))
+    split = any(str(name).startswith(("val/", "train/")) for name in scores)
     return Evidence(
-        val=_split(payload["scores"], "val") or estimates(payload["scores"]),
-        train=_split(payload["scores"], "train"),
+        val=_split(scores, "val") if split else estimates(scores),
+        train=_split(scores, "train"),
         per_class=_per_class(payload.get("per_class") or {}),
         confusion=confusion,
         class_names=names,
-        positive=_positive(positive, str(payload.get("task", "")), confusion, names),
+        positive=_positive(positive, task, confusion, names),
         faults=tuple(_value_faults(payload.get("faults") or {}, judged=True)),
         **_slices(payload.get("per_slice") or {}),
         notes=("Judged one evaluation: learning curves are not known.",),
+        task=task,
+        val_samples=payload.get("n"),
     )
 
 
@@ -97,7 +102,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         for name, score in epoch["scores"].items()
         if name.startswith("val/")
     }
-    task = str((run.header.get("metrics") or {}).get("task", ""))
+    task = _task(run.header.get("metrics") or {})
     curves = Curves(tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row)
     return Evidence(
         val=val,
@@ -114,31 +119,16 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         notes=_run_notes(run, row, why, val.get("accuracy")),
         loss_change=loss_change(run, curves),
         kept=kept,
+        task=task,
+        fingerprint=run.header.get("val_fingerprint"),
+        val_samples=(epoch.get("counts") or {}).get("val_samples"),
     )
 
 
-def matrix(counts: Any) -> Counts | None:
-    """Check and convert a confusion matrix; None stays None.
-
-    Raises:
-        DataError: If it is not square, or a cell is negative or no whole number.
-    """
-    if counts is None:
-        return None
-    cure = "Pass counts with one row for each actual class and one column for each predicted class."
-    try:
-        cells = np.asarray(counts, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(
-            "confusion", "rows of equal length, all numbers", "ragged rows or text", cure
-        ) from None
-    if cells.ndim != 2 or cells.shape[0] != cells.shape[1]:
-        raise DataError("confusion", "a square matrix", f"shape {cells.shape}", cure)
-    bad = ~np.isfinite(cells) | (cells < 0) | (cells != np.floor(cells))
-    if bad.any():
-        i, j = (int(axis) for axis in np.argwhere(bad)[0])
-        raise DataError("confusion", "whole counts >= 0", f"{cells[i, j]:g} in row {i}, column {j}", cure)
-    return cells.astype(np.int64)
+def _task(config: Mapping[str, Any]) -> str:
+    """What is predicted; empty where the metrics came from elsewhere, so that the scores must tell."""
+    task = str(config.get("task") or "")
+    return "" if task == "torchmetrics" else task
 
 
 def _split(scores: Mapping[str, Any], split: str) -> dict[str, Estimate]:
@@ -151,7 +141,7 @@ def _split(scores: Mapping[str, Any], split: str) -> dict[str, Estimate]:
 def _per_class(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Estimate, ...]]:
     def each(column: Mapping[str, Any]) -> Iterator[Estimate]:
         for value, low, high, n in zip(*(column[key] for key in ("value", "low", "high", "n")), strict=True):
-            yield Estimate(value, low, high, int(n), column.get("method") or "")
+            yield Estimate(number(value), number(low), number(high), int(n), column.get("method") or "")
 
     return {name: tuple(each(column)) for name, column in columns.items()}
 
@@ -168,6 +158,9 @@ def _slices(slices: Mapping[str, Any]) -> dict[str, Any]:
 def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]) -> int | None:
     if wanted is None:
         return 1 if task == "binary" else None
+    if task == "regression":
+        cure = "Leave it out: numbers are predicted, not classes."
+        raise ConfigError("positive", "None for a regression", repr(wanted), cure)
     classes = len(names) if confusion is None else confusion.shape[0]
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < max(classes, 1):
         cure = "Pass the row of the positive class in the confusion matrix."
@@ -196,6 +189,10 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> t
         notes.append(
             f"The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too good "
             f"by up to about {error * sqrt(2 * log(total)):.2g}, standard error × √(2 ln {total})."
+        )
+    if not run.header:
+        notes.append(
+            "The run's first record is missing: its task is taken from its scores, and no class is positive."
         )
     if logged := run.header.get("logged"):
         notes += _logged_notes(logged)

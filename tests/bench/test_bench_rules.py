@@ -10,8 +10,10 @@ import pytest
 
 import ptmetrics
 from ptmetrics.bench import cases_compare, rules
+from ptmetrics.bench.machine import processor, stamp
 from ptmetrics.bench.rule_case import Case, Setting, rate
 from ptmetrics.bench.rules_page import entry
+from ptmetrics.verdict.finding import Finding
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.rules import CODES
 
@@ -78,3 +80,35 @@ def test_a_rate_on_the_wrong_side_of_its_bar_is_marked_and_exits_1(
     monkeypatch.setattr(rules, "CASES", (Case("damaged-record", "", (), (loud,), case.planted),))
     assert rules.main(["--runs", "3"]) == 1
     assert capsys.readouterr().out.count("MISSED") == 1
+
+
+@each_case
+def test_the_page_of_a_finding_is_an_anchor_in_the_docs(case: Case) -> None:
+    page, _, anchor = Finding(case.code, "fail", "m", {}, "a").to_dict()["page"].partition("#")
+    assert (PACKAGE.parent / page).samefile(PAGE)
+    assert f"\n## {anchor}\n" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_says_on_what_and_how_often_it_was_measured() -> None:
+    line = next(
+        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("Measured with")
+    )
+    wanted = r"Measured with ptmetrics \S+, Python \S+, torch \S+, NumPy \S+, \d+ cores of .+, \d+ threads?; \d+ runs"
+    assert re.match(wanted, line)
+
+
+def test_the_processor_is_named_by_its_model_where_the_system_tells_it(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nmodel name\t: Some  CPU @ 2 GHz\nmodel name\t: Other\n")
+    assert processor(told) == "Some CPU @ 2 GHz"
+    assert processor(tmp_path / "nothing")
+
+
+def test_only_some_codes_can_be_measured_but_not_put_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    rules.main(["--runs", "2", "--json", "--codes", "damaged-record"])
+    shown = json.loads(capsys.readouterr().out)
+    assert {row["code"] for row in shown["rates"]} == {"damaged-record", "time ratio"}
+    assert shown["measured_with"] == stamp()
+    with pytest.raises(SystemExit):
+        rules.main(["--page", "--codes", "damaged-record"])
+    assert "--page: expected all codes, got some. Leave --codes out." in capsys.readouterr().err

@@ -11,6 +11,7 @@ from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_
 from ptmetrics.show.paint import colour, plain
 from ptmetrics.show.tables import clip, confused_pairs, confusion_table, score_cells, score_table
 from ptmetrics.verdict.compare import compare
+from ptmetrics.verdict.finding import Criterion, Verdict
 from ptmetrics.verdict.judge import judge
 from tests.runs import write_run
 
@@ -74,6 +75,29 @@ def test_a_failed_verdict_gives_advice(tmp_path: Path) -> None:
     text = verdict_text(judge(write_run(tmp_path / "bad", [0.5] * 4)))
     assert "Verdict: NOT READY" in text
     assert "→" in text
+
+
+def test_what_was_found_is_said_to_be_explained_in_one_line_and_a_ready_verdict_is_not(
+    good: Path, tmp_path: Path
+) -> None:
+    verdict = judge(write_run(tmp_path / "bad", [0.5] * 4))
+    lines = [line for line in verdict_text(verdict).splitlines() if "docs/rules.md" in line]
+    assert len(lines) == 1
+    for code in {finding.code for finding in verdict.findings}:
+        assert lines[0].count(f"#{code}") == 1
+    assert "docs/rules.md" not in verdict_text(judge(good))
+
+
+def test_errors_in_any_unit_are_shown_with_their_digits() -> None:
+    criteria = tuple(
+        Criterion("rmse", v, 0.9 * v, 1.1 * v, 100, 2 * v, "<=", "met") for v in (1e-5, 0.5, 123_456.0)
+    )
+    lines = verdict_text(Verdict("ready", (), criteria, "mine")).splitlines()[1:]
+    assert [line.split()[3:6] for line in lines] == [
+        ["1e-05", "[9e-06,", "1.1e-05]"],
+        ["0.500", "[0.450,", "0.550]"],
+        ["1.235e+05", "[1.111e+05,", "1.358e+05]"],
+    ]
 
 
 def test_colour_is_for_terminals_and_adds_nothing_to_the_words(good: Path) -> None:

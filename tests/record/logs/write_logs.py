@@ -1,5 +1,6 @@
-"""Train a tiny model with a real library and leave its own log: `write_logs.py FOLDER lightning|transformers`."""
+"""Train a tiny model with a real library and leave its own log: `write_logs.py FOLDER lightning|transformers|keras`."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["KERAS_BACKEND"] = "torch"
 
 
 def points() -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,5 +94,18 @@ def transformers(folder: Path) -> None:
     trainer.state.save_to_json(str(folder / "hf_trainer_state.json"))
 
 
+def keras(folder: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = (tensor.numpy() for tensor in points())
+    logger = keras.callbacks.CSVLogger(str(folder / "keras_log.csv"))
+    history = model.fit(x, y, epochs=3, batch_size=16, validation_data=(x, y), callbacks=[logger], verbose=0)
+    (folder / "keras_history.json").write_text(json.dumps(history.history) + "\n")
+
+
 if __name__ == "__main__":
-    {"lightning": lightning, "transformers": transformers}[sys.argv[2]](Path(sys.argv[1]))
+    write = {"lightning": lightning, "transformers": transformers, "keras": keras}[sys.argv[2]]
+    write(Path(sys.argv[1]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.bench.peers import Side, Task, ours, sides
-from ptmetrics.bench.timing import race
+from ptmetrics.bench.timing import Quartiles, race
 from ptmetrics.scores.binary_metrics import BinaryMetrics
 from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
 from ptmetrics.scores.multilabel_metrics import MultilabelMetrics
@@ -30,7 +30,7 @@ class Row:
         section: What was measured.
         side: Who.
         microseconds: Median of one update, with its quartiles.
-        ratio: Median over that of the section's first side.
+        ratio: Time over that of the section's first side in the same round, with quartiles.
         operations: Torch operations that launch a kernel.
         compared: Names of the scores that were compared with ours before timing.
         differs: Name to (ours, theirs) where they are not equal.
@@ -38,8 +38,8 @@ class Row:
 
     section: str
     side: str
-    microseconds: tuple[float, float, float]
-    ratio: float
+    microseconds: Quartiles
+    ratio: Quartiles
     operations: int | None
     compared: tuple[str, ...] = ()
     differs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -107,14 +107,12 @@ def beside(
     reference, theirs = entrants[0].scores(), {side.name: side.scores() for side in entrants}
     calls: dict[str, Callable[[], object]] = {side.name: partial(side.update, *batch) for side in entrants}
     times = race(calls | dict(plain or {}), rounds=rounds)
-    first = times[entrants[0].name].median_us
     for name, t in times.items():
         shared = tuple(score for score in theirs.get(name, ()) if score in reference)
         differs = {
             s: (reference[s], theirs[name][s]) for s in shared if not same(reference[s], theirs[name][s])
         }
-        quartiles = (t.median_us, t.low_us, t.high_us)
-        yield Row(section, name, quartiles, t.median_us / first, t.operations, shared, differs)
+        yield Row(section, name, t.microseconds, t.ratio, t.operations, shared, differs)
 
 
 def same(mine: Any, theirs: Any) -> bool:

@@ -53,7 +53,7 @@ class Loop:
     def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad()
         output, loss = self._answer(x, y)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call] # torch gives it no types
+        torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return output, loss

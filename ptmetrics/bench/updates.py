@@ -60,7 +60,7 @@ def multiclass(
     metrics = MulticlassMetrics(classes, topk=(1, 5) if wide else (1,), losses=wide)
     mine = ours("ptmetrics", metrics)
     # In the batch to be checked every class occurs on both sides: peers differ in what an absent class is worth.
-    check, batch = _classes(8 * classes, classes), _classes(rows, classes)
+    check, batch = class_batch(8 * classes, classes), class_batch(rows, classes)
     mine.update(*check)
     wanted = [name for name in mine.scores() if wide or name in BASIC]
     metrics.reset()
@@ -123,7 +123,8 @@ def same(mine: Any, theirs: Any) -> bool:
     )
 
 
-def _classes(rows: int, classes: int) -> Batch:
+def class_batch(rows: int, classes: int) -> Batch:
+    """Logits of which seven in ten are right, and targets in which each class comes up in turn."""
     g = torch.Generator().manual_seed(0)
     target = torch.arange(rows) % classes
     logits = torch.randn(rows, classes, generator=g)

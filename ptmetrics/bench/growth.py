@@ -77,7 +77,7 @@ def growth(
                  "Worked out, not measured on several machines: a ring all-reduce of n ranks sends 2(n - 1)/n times "
                  "the packed state, whose cells merge one by one; gathering what others keep, a million scores a "
                  "rank, sends them n - 1 times. That a packed state has just these bytes, and that merging packed "
-                 "parts gives what the whole gives, is checked in this process each time the page is made.")  # fmt: skip
+                 "parts gives what the whole gives, is checked here each time the page is made.")  # fmt: skip
 
 
 def samples(

@@ -67,10 +67,11 @@ class Loop:
 
 def resnet(layers: int, pixels: int, rows: int, device: str = "cpu", amp: torch.dtype | None = None) -> Loop:
     """A ResNet of torchvision with 10 classes on random images."""
-    model = getattr(torchvision.models, f"resnet{layers}")(num_classes=10).to(device)
-    x = torch.randn(rows, 3, pixels, pixels, device=device)
+    with torch.device(device):
+        model = getattr(torchvision.models, f"resnet{layers}")(num_classes=10)
+        batch = torch.randn(rows, 3, pixels, pixels), torch.arange(rows) % 10
     name = f"ResNet-{layers}, {rows} images of {pixels} x {pixels}"
-    return Loop(name, model, (x, torch.arange(rows, device=device) % 10), 10, amp)
+    return Loop(name, model, batch, 10, amp)
 
 
 def mlp(rows: int = 64) -> Loop:

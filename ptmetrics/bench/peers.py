@@ -1,6 +1,7 @@
 """Metrics of other libraries behind one `update` and one `scores`, and ours in the same dress."""
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,11 +25,17 @@ class Side:
     scores: Callable[[], Mapping[str, Any]]
 
 
-def installed(wanted: Iterable[str] = PEERS) -> tuple[dict[str, Any], list[str]]:
-    """The modules of the wanted peers that there are, and the names of those that there are not."""
-    found = {name: _module(PEERS[name]) for name in wanted}
+def installed() -> tuple[dict[str, Any], list[str]]:
+    """The modules of the peers that there are, and the names of those that there are not."""
+    found = {name: _module(path) for name, path in PEERS.items()}
     missing = [name for name, module in found.items() if module is None]
     return {name: module for name, module in found.items() if module is not None}, missing
+
+
+def versions(modules: Iterable[str]) -> dict[str, str]:
+    """Their versions, by name."""
+    packages = {name: sys.modules[PEERS[name].split(".")[0]] for name in modules}
+    return {name: str(getattr(package, "__version__", "?")) for name, package in packages.items()}
 
 
 def _module(name: str) -> Any:

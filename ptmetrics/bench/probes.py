@@ -91,7 +91,7 @@ def launches(call: Call, *, cuda: Any = torch.cuda, profiled: Callable[..., Any]
         profiled: Runs a call and returns the names of all events of its profile.
     """
     names: list[str] = list((profiled or _profiled)(call, cuda))
-    if not any(name.startswith("cu") for name in names):
+    if not any(name.startswith("cuda") for name in names):
         return None  # without the right to read counters CUPTI is silent: that is not 0
     return len([name for name in names if name.startswith(LAUNCHES)])
 

@@ -17,7 +17,7 @@ from ptmetrics.bench.growth import growth
 from ptmetrics.bench.loops import mlp, resnet
 from ptmetrics.bench.overhead import watched
 from ptmetrics.bench.pages import write
-from ptmetrics.bench.peers import PEERS, installed
+from ptmetrics.bench.peers import installed, versions
 from ptmetrics.bench.ranking import ranking, state_bytes
 from ptmetrics.bench.tables import lines
 from ptmetrics.bench.timing import threads
@@ -53,9 +53,7 @@ def setting(count: int, device: str, options: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "ptmetrics": __version__,
         "device": device,
-        "peers": {
-            name: getattr(sys.modules[PEERS[name].split(".")[0]], "__version__", "?") for name in modules
-        },
+        "peers": versions(modules),
         "not_installed": missing,
     }
 

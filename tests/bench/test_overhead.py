@@ -66,7 +66,7 @@ def test_the_share_is_the_time_inside_over_a_bare_batch() -> None:
     assert (hooked.batch_us[0], hooked.end_us) == (1500, 3000)
     assert hooked.blocks == pytest.approx((1.5, 1.5, 1.5))
     assert hooked.share == pytest.approx(hooked.added_us / 1000)
-    assert 0 < hooked.added_us
+    assert hooked.added_us > 0
     assert blocks.count("ptmetrics") == blocks.count("bare loop") == 2 * (2 + 1)
 
 

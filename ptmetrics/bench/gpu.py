@@ -120,7 +120,7 @@ def _counts(call: Call, probe: Probes) -> tuple[float, float | None, int | None,
 
     launched = probe.launches(many)
     mean = None if launched is None else launched / MANY
-    return operations(many) / MANY, mean, probe.waits(many), probe.peak_bytes(many)
+    return operations(call, MANY), mean, probe.waits(many), probe.peak_bytes(many)
 
 
 def _captured(side: Side, call: Call, rows: int, probe: Probes) -> tuple[str | None, float | None]:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +75,7 @@ def packed_ranks() -> dict[str, dict[float, float]]:
     """
     g = torch.Generator().manual_seed(0)
     scores, positive = torch.rand(400, generator=g), torch.randint(2, (400,), generator=g)
-    cases: dict[str, tuple[TaskMetrics[Any], tuple[Tensor, Tensor]]] = {
+    cases: dict[str, tuple[TaskMetrics, tuple[Tensor, Tensor]]] = {
         "binary, with curves": (pm.BinaryMetrics(inputs="probs"), (scores, positive)),
         "10 classes": (pm.MulticlassMetrics(10, topk=(1, 5)), class_batch(400, 10)),
         "1,000 classes": (pm.MulticlassMetrics(1000, topk=(1, 5)), class_batch(400, 1000)),
@@ -89,7 +88,7 @@ def packed_ranks() -> dict[str, dict[float, float]]:
     return lines
 
 
-def merged_bytes(metrics: TaskMetrics[Any], batch: tuple[Tensor, Tensor]) -> int:
+def merged_bytes(metrics: TaskMetrics, batch: tuple[Tensor, Tensor]) -> int:
     """Split a batch among ranks, pack each state into bytes, merge what arrives; the bytes that were moved.
 
     Raises:
@@ -126,7 +125,7 @@ def unpacked(packet: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _same(some: TaskMetrics[Any], others: TaskMetrics[Any]) -> bool:
+def _same(some: TaskMetrics, others: TaskMetrics) -> bool:
     """Counts alike, and sums but for the order in which they were added."""
     a, b = some.state_dict()["cells"], others.state_dict()["cells"]
     return all(

@@ -44,7 +44,7 @@ def update_lines(rows: Iterable[Row]) -> Iterator[str]:
         for row in part:
             yield (
                 f"  {row.side:<32}{_quartiles(row.microseconds)} us  {_ratio(row.ratio)}"
-                f"  {row.operations} operations{_agreement(row)}"
+                f"  {row.operations or 0:.1f} operations{_agreement(row)}"
             )
 
 

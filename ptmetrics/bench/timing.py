@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Call = Callable[[], object]
 Clock = Callable[[Call, int], float]  # seconds that so many calls take
+COUNTED = 64  # calls, for counts
 Quartiles = tuple[float, float, float]  # median, lower and upper quartile
 
 
@@ -21,12 +22,12 @@ class Timing:
     Attributes:
         microseconds: Over the rounds.
         ratio: Time over that of the first side in the same round.
-        operations: torch operations of one call that launch a kernel on a device; None where not counted.
+        operations: torch operations that launch a kernel on a device, mean of 64 calls; None where not counted.
     """
 
     microseconds: Quartiles
     ratio: Quartiles
-    operations: int | None = None
+    operations: float | None = None
 
 
 class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch gives it no types
@@ -40,12 +41,13 @@ class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch giv
         return func(*args, **(kwargs or {}))
 
 
-def operations(call: Call) -> int:
-    """How many torch operations a call launches."""
+def operations(call: Call, times: int = COUNTED) -> float:
+    """How many torch operations a call launches: what is done once in many calls is in the mean."""
     make: Any = _Launches
     with make() as seen:
-        call()
-    return int(seen.count)
+        for _ in range(times):
+            call()
+    return float(seen.count) / times
 
 
 def host_clock(call: Call, repeats: int) -> float:
@@ -71,7 +73,7 @@ def race(
         rounds: Number of times that each side is timed.
         least_s: A short call is repeated within a round until it takes about so long, in seconds: what is done
             once in many calls then falls into each round.
-        count: Whether to count operations, which calls each side once more.
+        count: Whether to count operations, which calls each side 64 times more.
         clock: What measures the time.
     """
     repeats = {name: _repeats(call, least_s, clock) for name, call in sides.items()}

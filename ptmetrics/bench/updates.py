@@ -31,7 +31,7 @@ class Row:
         side: Who.
         microseconds: Median of one update, with its quartiles.
         ratio: Time over that of the section's first side in the same round, with quartiles.
-        operations: Torch operations that launch a kernel.
+        operations: Torch operations that launch a kernel, mean of 64 updates.
         compared: Names of the scores that were compared with ours before timing.
         differs: Name to (ours, theirs) where they are not equal.
     """
@@ -40,7 +40,7 @@ class Row:
     side: str
     microseconds: Quartiles
     ratio: Quartiles
-    operations: int | None
+    operations: float | None
     compared: tuple[str, ...] = ()
     differs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 

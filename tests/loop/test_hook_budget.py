@@ -18,11 +18,11 @@ from torch import Tensor, nn
 import ptmetrics as pm
 
 ROWS, CLASSES = 64, 10
-BATCHES = 256  # what is counted once in some thousand rows is in the mean
+BATCHES = 128  # what is counted once in some thousand rows is in the mean
 
 
 class Budget(NamedTuple):
-    """Added to one batch, mean of 256 batches."""
+    """Added to one batch, mean of 128 batches."""
 
     operations: float
     calls: float  # of Python functions
@@ -30,8 +30,8 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "train": Budget(operations=48, calls=131, new_bytes=40_000),
-    "val": Budget(operations=48, calls=118, new_bytes=40_000),
+    "train": Budget(operations=6, calls=105, new_bytes=45_000),
+    "val": Budget(operations=6, calls=92, new_bytes=45_000),
 }
 # Of Python, each batch: a training step leaves its duration, 32 bytes, for the epoch's quantiles. The rest is room
 # for the interpreter's own caches; one small object kept a batch would be above it.
@@ -73,7 +73,7 @@ def loop(phase: str, *, hooked: bool) -> Callable[[int], None]:
                     loss.backward()
                     optimizer.step()
 
-    run(BATCHES)
+    run(BATCHES // 2)
     return run
 
 

@@ -1,7 +1,8 @@
 """Updates and training steps on a device beside the peers: time, launches, waits, memory, CUDA graphs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from ptmetrics.bench.loops import Loop, mlp, resnet
 from ptmetrics.bench.overhead import LoopRow, watched
 from ptmetrics.bench.peers import Side, ours, sides
 from ptmetrics.bench.probes import Probes
-from ptmetrics.bench.timing import Call, operations, race
+from ptmetrics.bench.timing import Call, Clock, operations, race
 from ptmetrics.bench.updates import Batch, class_batch, same
 
 SIZES = tuple((rows, classes) for classes in (10, 100, 1000) for rows in (64, 256, 1024, 4096))
@@ -51,19 +52,68 @@ class DeviceRow:
     launches: float | None
     waits: int | None
     peak_bytes: int | None
-    graph: str | None
-    replay_us: float | None
+    graph: str | None = None
+    replay_us: float | None = None
     differs: tuple[str, ...] = ()
 
 
 def update_rows(
     modules: Mapping[str, Any], probe: Probes, sizes: Sequence[tuple[int, int]], rounds: int, device: str
 ) -> Iterator[DeviceRow]:
-    """The full multiclass set on a device, for each number of rows and classes."""
+    """The full multiclass set on a device, for each number of rows and classes; graphs are left out."""
     for rows, classes in sizes:
-        entrants = _entrants(modules, device, classes)
-        differs = _differing(entrants, _on(device, 8 * classes, classes))
-        yield from _beside(entrants, _on(device, rows, classes), probe, rounds, differs)
+        check = _on(device, 8 * classes, classes)
+        entrants = [side for side in _entrants(modules, device, classes) if _able(side, check)]
+        yield from _beside(entrants, _on(device, rows, classes), probe, rounds, _differing(entrants))
+
+
+def graph_rows(
+    modules: Mapping[str, Any], probe: Probes, rows: Sequence[DeviceRow], device: str
+) -> Iterator[DeviceRow]:
+    """The same rows with what a CUDA graph makes of the update.
+
+    A capture that fails may leave torch unable to go on. So graphs come behind everything else, and ours first.
+    """
+    for row in sorted(rows, key=lambda row: row.side != "ptmetrics"):
+        if probe.capture is None:
+            yield row
+        else:
+            graph, replay_us = _graph(modules, probe.capture, probe.clock, row, device)
+            yield replace(row, graph=graph, replay_us=replay_us)
+
+
+def _graph(
+    modules: Mapping[str, Any], capture: Callable[[Call], Call], clock: Clock, row: DeviceRow, device: str
+) -> tuple[str, float | None]:
+    try:
+        side = next(s for s in _entrants(modules, device, row.classes) if s.name == row.side)
+        call = partial(side.update, *_on(device, row.rows, row.classes))
+        return replayed(side, capture(call), row.rows, clock)
+    except RuntimeError as error:
+        return f"refused: {(str(error).splitlines() or ['?'])[0][:80]}", None
+
+
+def replayed(side: Side, replay: Call, rows: int, clock: Clock) -> tuple[str, float]:
+    """Whether replays of an update count what updates count, and the microseconds of one."""
+    before = _counted(side)
+    for _ in range(REPLAYS):
+        replay()
+    counts = "counts" if _counted(side) == before + REPLAYS * rows else "loses rows"
+    times = race({"replay": replay}, rounds=5, count=False, clock=clock)
+    return counts, times["replay"].microseconds[0]
+
+
+def _able(side: Side, check: Batch) -> bool:
+    """Count a batch; a peer that cannot do it on this device is told and left out."""
+    try:
+        side.update(*check)
+        side.scores()
+    except Exception as error:
+        if side.name == "ptmetrics":
+            raise
+        print(f"{side.name} is left out: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _on(device: str, rows: int, classes: int) -> Batch:
@@ -77,10 +127,8 @@ def _entrants(modules: Mapping[str, Any], device: str, classes: int) -> list[Sid
     return [ours("ptmetrics", metrics), *sides(modules, "multiclass", classes, wanted, device)]
 
 
-def _differing(entrants: Sequence[Side], check: Batch) -> dict[str, tuple[str, ...]]:
-    """Which scores of a batch with all classes are another number than ours, by side."""
-    for side in entrants:
-        side.update(*check)
+def _differing(entrants: Sequence[Side]) -> dict[str, tuple[str, ...]]:
+    """Which scores of a batch with all classes, counted already, are another number than ours, by side."""
     mine = entrants[0].scores()
     theirs = {side.name: side.scores() for side in entrants}
     return {
@@ -104,11 +152,10 @@ def _beside(
     asked = race(calls, rounds=rounds, least_s=3e-4, count=False, clock=probe.issue)
     rows, classes = batch[0].shape
     seen = {name: _counts(call, probe) for name, call in calls.items()}
-    for side in entrants:  # graphs come last, and ours first: a capture that fails may leave traces
-        graph, replay_us = _captured(side, calls[side.name], rows, probe)
+    for side in entrants:
         time, issue = done[side.name], asked[side.name].microseconds[0]
         yield DeviceRow(side.name, rows, classes, time.microseconds[0], issue, time.ratio[0],
-                        *seen[side.name], graph, replay_us, differs[side.name])  # fmt: skip
+                        *seen[side.name], differs=differs[side.name])  # fmt: skip
 
 
 def _counts(call: Call, probe: Probes) -> tuple[float, float | None, int | None, int | None]:
@@ -121,21 +168,6 @@ def _counts(call: Call, probe: Probes) -> tuple[float, float | None, int | None,
     launched = probe.launches(many)
     mean = None if launched is None else launched / MANY
     return operations(call, MANY), mean, probe.waits(many), probe.peak_bytes(many)
-
-
-def _captured(side: Side, call: Call, rows: int, probe: Probes) -> tuple[str | None, float | None]:
-    if probe.capture is None:
-        return None, None
-    try:
-        replay = probe.capture(call)
-        before = _counted(side)
-        for _ in range(REPLAYS):
-            replay()
-        counts = "counts" if _counted(side) == before + REPLAYS * rows else "loses rows"
-        times = race({"replay": replay}, rounds=5, count=False, clock=probe.clock)
-    except (RuntimeError, ValueError) as error:
-        return f"refused: {(str(error).splitlines() or ['?'])[0][:80]}", None
-    return counts, times["replay"].microseconds[0]
 
 
 def _counted(side: Side) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ptmetrics.bench.bars import Results
-from ptmetrics.bench.gpu import MANY, QUICK, SIZES, DeviceRow, loop_rows, the_loops, update_rows
+from ptmetrics.bench.gpu import MANY, QUICK, SIZES, DeviceRow, graph_rows, loop_rows, the_loops, update_rows
 from ptmetrics.bench.growth import Growth
 from ptmetrics.bench.pages import block
 from ptmetrics.bench.peers import installed
@@ -60,9 +60,11 @@ def results(
 ) -> tuple[list[DeviceRow], Results]:
     """Updates over sizes, and loops."""
     modules, _ = installed()
-    rows = list(update_rows(modules, probe, QUICK if quick else SIZES, 2 if quick else 9, where))
     loops = the_loops(where, quick=quick, cuda=cuda)
-    return rows, Results(known, loops=list(loop_rows(modules, probe, loops, 1 if quick else 7)))
+    watched = list(loop_rows(modules, probe, loops, 1 if quick else 7))
+    rows = list(update_rows(modules, probe, QUICK if quick else SIZES, 2 if quick else 9, where))
+    graphs = {(row.side, row.rows, row.classes): row for row in graph_rows(modules, probe, rows, where)}
+    return [graphs[row.side, row.rows, row.classes] for row in rows], Results(known, loops=watched)
 
 
 def lines(rows: Sequence[DeviceRow], watched: Results, probe: Probes) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,10 +40,12 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
 
 
 def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what they use that torch has marked as old
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return None
 
 
 def ours(name: str, metrics: TaskMetrics) -> Side:

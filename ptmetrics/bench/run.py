@@ -65,16 +65,24 @@ def processor(info: Path = Path("/proc/cpuinfo")) -> str:
     return f"{next(names, platform.processor())} {platform.machine()}".strip()
 
 
+def _say(part: str) -> None:
+    print(f"measuring {part}", file=sys.stderr, flush=True)
+
+
 def measured(*, quick: bool, count: int) -> Results:
     """Measure all parts, one after the other."""
     known = setting(count, "cpu", " --quick" if quick else "") | {"scores": 20_000 if quick else MANY_SCORES}
     modules, _ = installed()
+    _say("updates")
     rows = tuple(updates(modules, quick=quick, rounds=3 if quick else 15))
+    _say("curves")
     curves = tuple(ranking(modules, known["scores"], 1 if quick else 5))
     grown = tuple(state_bytes(modules, (1000, 10_000) if quick else (10_000, 100_000, 1_000_000)))
+    _say("loops")
     loops = list(watched(mlp(), modules, rounds=2 if quick else 9, batches=_batches(4 if quick else 128)))
     if not quick:
         loops += watched(resnet(18, 32, 64), modules, rounds=9, batches={"train": 8, "val": 16})
+    _say("growth")
     more = tuple(growth(modules, curves, grown, known["scores"], quick=quick))
     return Results(known, rows, curves, grown, tuple(loops), more)
 

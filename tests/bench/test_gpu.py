@@ -14,7 +14,7 @@ from guard import Guard, fake_cuda
 
 import ptmetrics as pm
 from ptmetrics.bench import gpu, gpu_run, peers, probes
-from ptmetrics.bench.gpu import DeviceRow, half, the_loops
+from ptmetrics.bench.gpu import DeviceRow, graph_rows, half, replayed, the_loops
 from ptmetrics.bench.loops import Loop
 from ptmetrics.bench.peers import Side, plain
 from ptmetrics.cli import main
@@ -108,14 +108,46 @@ def side(cuda: FakeCuda, *, waits: bool, counts: bool = True) -> tuple[Side, Cal
     return Side("side", lambda *batch: call(), lambda: {"confusion": [[rows[0], 0], [0, 0]]}), call
 
 
-def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_that_is_refused() -> None:
+def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cuda = FakeCuda()
     probe = probes.probes("cuda", cuda)
-    assert gpu._captured(*side(cuda, waits=False), 8, probe) == ("counts", pytest.approx(1000))
-    assert gpu._captured(*side(cuda, waits=False, counts=False), 8, probe)[0] == "loses rows"
-    why, replay_us = gpu._captured(*side(cuda, waits=True), 8, probe)
-    assert why == "refused: CUDA error: operation not permitted when stream is capturing"
-    assert replay_us is None
+    for counts, words in ((True, "counts"), (False, "loses rows")):
+        one, call = side(cuda, waits=False, counts=counts)
+        assert replayed(one, probes.capture(call, cuda=cuda), 8, probe.clock) == (words, pytest.approx(1000))
+    monkeypatch.setattr(gpu, "_entrants", lambda *arguments: [side(cuda, waits=True)[0]])
+    row = DeviceRow("side", 8, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
+    (refused,) = graph_rows({}, probe, [row], "cpu")
+    assert refused.graph == "refused: CUDA error: operation not permitted when stream is capturing"
+    assert refused.replay_us is None
+
+
+def test_ours_is_captured_before_a_peer_can_leave_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(
+        gpu, "_graph", lambda modules, capture, clock, row, device: (order.append(row.side), None)
+    )
+    rows = [
+        DeviceRow(name, n, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
+        for n in (8, 9)
+        for name in ("ptmetrics", "a")
+    ]
+    list(graph_rows({}, probes.probes("cuda", FakeCuda()), rows, "cpu"))
+    assert order == ["ptmetrics", "ptmetrics", "a", "a"]
+
+
+def test_a_peer_that_cannot_run_on_the_device_is_left_out_and_ours_may_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*batch: Any) -> None:
+        raise NotImplementedError("no kernel for it")
+
+    batch = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
+    assert not gpu._able(Side("peer", fail, dict), batch)
+    assert "peer is left out: no kernel for it" in capsys.readouterr().err
+    with pytest.raises(NotImplementedError):
+        gpu._able(Side("ptmetrics", fail, dict), batch)
 
 
 def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:

@@ -76,7 +76,7 @@ def measured(*, quick: bool, count: int) -> Results:
     _say("updates")
     rows = tuple(updates(modules, quick=quick, rounds=3 if quick else 15))
     _say("curves")
-    curves = tuple(ranking(modules, known["scores"], 1 if quick else 5))
+    curves = tuple(ranking(modules, known["scores"], 1 if quick else 3))
     grown = tuple(state_bytes(modules, (1000, 10_000) if quick else (10_000, 100_000, 1_000_000)))
     _say("loops")
     loops = list(watched(mlp(), modules, rounds=2 if quick else 9, batches=_batches(4 if quick else 128)))

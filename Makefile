@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults bench-metrics bench-rules bench-intervals clean
+.PHONY: help demo test check examples format faults bench bench-rules bench-intervals clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    fine-tune against from-scratch on real handwriting, offline, with a verdict"
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and layers"
-	@echo "make bench-metrics  updates, curves and memory beside other libraries"
+	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
@@ -54,8 +54,8 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
-bench-metrics: $(VENV)/.bench
-	$(BIN)/python -m ptmetrics.bench.metrics
+bench: $(VENV)/.bench
+	$(BIN)/ptmetrics bench --out .
 
 bench-rules: $(VENV)/.dev
 	$(BIN)/python -m ptmetrics.bench.rules

@@ -72,7 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     check = add("check", _check, "verdict as an exit status: 0 ready, 1 not ready, 2 cannot tell")
     check.add_argument("runs", metavar="RUN", nargs="+")
     _judging(check, "text", "github")
+    _benching(add("bench", _bench, "what it costs, side by side with the peers that are installed"))
     return parser
+
+
+def _benching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the part for a GPU")
+    parser.add_argument("--quick", action="store_true", help="small sizes: a check that all works")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write BENCHMARKS.md and docs/ there")
+    parser.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
 
 
 def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
@@ -175,6 +183,12 @@ def _compare(arguments: argparse.Namespace) -> int:
         names = Path(arguments.first).name, Path(arguments.second).name
         print(comparison_text(comparison, *names, paint_for()))
     return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from ptmetrics.bench.run import run
+
+    return run(arguments)
 
 
 def _judged(arguments: argparse.Namespace) -> Any:

@@ -1,6 +1,8 @@
 """Metrics of other libraries behind one `update` and one `scores`, and ours in the same dress."""
 
 import importlib
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,18 +26,26 @@ class Side:
     scores: Callable[[], Mapping[str, Any]]
 
 
-def installed(wanted: Iterable[str] = PEERS) -> tuple[dict[str, Any], list[str]]:
-    """The modules of the wanted peers that there are, and the names of those that there are not."""
-    found = {name: _module(PEERS[name]) for name in wanted}
+def installed() -> tuple[dict[str, Any], list[str]]:
+    """The modules of the peers that there are, and the names of those that there are not."""
+    found = {name: _module(path) for name, path in PEERS.items()}
     missing = [name for name, module in found.items() if module is None]
     return {name: module for name, module in found.items() if module is not None}, missing
 
 
+def versions(modules: Iterable[str]) -> dict[str, str]:
+    """Their versions, by name."""
+    packages = {name: sys.modules[PEERS[name].split(".")[0]] for name in modules}
+    return {name: str(getattr(package, "__version__", "?")) for name, package in packages.items()}
+
+
 def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what they use that torch has marked as old
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return None
 
 
 def ours(name: str, metrics: TaskMetrics) -> Side:
@@ -49,14 +59,17 @@ def ours(name: str, metrics: TaskMetrics) -> Side:
     return Side(name, metrics.update, scores)
 
 
-def sides(modules: Mapping[str, Any], task: Task, size: int, wanted: Iterable[str]) -> list[Side]:
-    """Every installed peer that has a metric for one of the `wanted` names.
+def sides(
+    modules: Mapping[str, Any], task: Task, size: int, wanted: Iterable[str], device: str = "cpu"
+) -> list[Side]:
+    """Every installed peer that has a metric for one of the `wanted` names, and plain PyTorch for many classes.
 
     Args:
         modules: What `installed` found.
         task: Kind of predictions.
         size: Number of classes or labels.
         wanted: Names of our scores; a peer computes those of them that it has, and nothing else.
+        device: Where they count; ignite takes part on a CPU only.
     """
     found, names = [], set(wanted)
     for peer, make in (
@@ -67,9 +80,37 @@ def sides(modules: Mapping[str, Any], task: Task, size: int, wanted: Iterable[st
         if peer in modules:
             table = make(modules[peer], task, size)
             metrics = {name: table[name]() for name in table if name in names}
-            if metrics:
+            if metrics and (device == "cpu" or peer != "pytorch-ignite"):
+                for metric in metrics.values() if device != "cpu" else ():
+                    metric.to(device)
                 found.append(_GROUPS[peer](modules[peer], metrics))
-    return found
+    return [*found, plain(size, names)] if task == "multiclass" and "confusion" in names else found
+
+
+def plain(classes: int, wanted: Iterable[str]) -> Side:
+    """What a careful user writes by hand, on the device: arg-max and bincount, top-5, sum of the losses."""
+    names = [name for name in ("accuracy", "confusion", "top5_accuracy", "nll") if name in set(wanted)]
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, value: Tensor) -> None:
+        sums[name] = sums[name] + value if name in sums else value
+
+    def update(preds: Tensor, target: Tensor) -> None:
+        cells = torch.bincount(target * classes + preds.argmax(1), minlength=classes * classes)
+        add("confusion", cells.reshape(classes, classes))
+        if "top5_accuracy" in names:
+            best = preds.topk(min(5, classes), dim=1).indices
+            add("top5_accuracy", (best == target.unsqueeze(1)).any(1).sum())
+        if "nll" in names:
+            add("nll", torch.nn.functional.cross_entropy(preds, target, reduction="sum").double())
+
+    def scores() -> dict[str, Any]:
+        matrix = sums["confusion"]
+        known = {"confusion": matrix, "accuracy": matrix.trace() / matrix.sum()}
+        known |= {name: sums[name] / matrix.sum() for name in sums if name != "confusion"}
+        return {name: _plain(known[name]) for name in names}
+
+    return Side("plain PyTorch", update, scores)
 
 
 def _torchmetrics(tm: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:

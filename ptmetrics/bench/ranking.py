@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from ptmetrics.bench.timing import race
+from ptmetrics.bench.timing import Quartiles, race
 from ptmetrics.scores.binary_metrics import BinaryMetrics
 
 Pair = tuple[float, float]
@@ -23,14 +23,14 @@ class RankingRow:
     Attributes:
         side: Who.
         seconds: Median, with its quartiles.
-        ratio: Median over ours.
+        ratio: Time over ours in the same round, with quartiles.
         error: Distance of AUROC and average precision from the exact values.
         bound: Our certified bound on that distance; None where there is none.
     """
 
     side: str
-    seconds: tuple[float, float, float]
-    ratio: float
+    seconds: Quartiles
+    ratio: Quartiles
     error: Pair
     bound: Pair | None
 
@@ -55,8 +55,8 @@ def ranking(modules: Mapping[str, Any], count: int, rounds: int) -> Iterator[Ran
     for name, t in times.items():
         (auroc, precision), bound = answers[name]
         error = abs(auroc - exact[0]), abs(precision - exact[1])
-        seconds = (t.median_us / 1e6, t.low_us / 1e6, t.high_us / 1e6)
-        yield RankingRow(name, seconds, t.median_us / times["ptmetrics"].median_us, error, bound)
+        median, low, high = t.microseconds
+        yield RankingRow(name, (median / 1e6, low / 1e6, high / 1e6), t.ratio, error, bound)
 
 
 def scores(count: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Call = Callable[[], object]
+Clock = Callable[[Call, int], float]  # seconds that so many calls take
+COUNTED = 64  # calls, for counts
+Quartiles = tuple[float, float, float]  # median, lower and upper quartile
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,14 @@ class Timing:
     """How long one call of a side took.
 
     Attributes:
-        median_us: Median over the rounds, microseconds.
-        low_us: Lower quartile.
-        high_us: Upper quartile.
-        operations: torch operations of one call that launch a kernel on a device; None where not counted.
+        microseconds: Over the rounds.
+        ratio: Time over that of the first side in the same round.
+        operations: torch operations that launch a kernel on a device, mean of 64 calls; None where not counted.
     """
 
-    median_us: float
-    low_us: float
-    high_us: float
-    operations: int | None = None
+    microseconds: Quartiles
+    ratio: Quartiles
+    operations: float | None = None
 
 
 class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch gives it no types
@@ -40,53 +41,68 @@ class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch giv
         return func(*args, **(kwargs or {}))
 
 
-def operations(call: Call) -> int:
-    """How many torch operations a call launches."""
+def operations(call: Call, times: int = COUNTED) -> float:
+    """How many torch operations a call launches: what is done once in many calls is in the mean."""
     make: Any = _Launches
     with make() as seen:
-        call()
-    return int(seen.count)
+        for _ in range(times):
+            call()
+    return float(seen.count) / times
 
 
-def race(
-    sides: Mapping[str, Call], *, rounds: int, least_s: float = 2e-3, count: bool = True
-) -> dict[str, Timing]:
-    """Time each side once a round, in turn, after a warm-up.
-
-    Args:
-        sides: Name to what is timed.
-        rounds: Number of times that each side is timed.
-        least_s: A short call is repeated within a round until it takes about so long, in seconds.
-        count: Whether to count operations, which calls each side once more.
-    """
-    repeats = {name: _repeats(call, least_s) for name, call in sides.items()}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds):
-        names = list(sides) if number % 2 == 0 else list(sides)[::-1]
-        for name in names:
-            times[name].append(1e6 * _seconds(sides[name], repeats[name]) / repeats[name])
-    return {
-        name: Timing(*_quartiles(times[name]), operations(call) if count else None)
-        for name, call in sides.items()
-    }
-
-
-def _repeats(call: Call, least_s: float) -> int:
-    _seconds(call, 1)  # the first call of a metric makes its state
-    return max(1, round(least_s / max(_seconds(call, 1), 1e-9)))
-
-
-def _seconds(call: Call, repeats: int) -> float:
+def host_clock(call: Call, repeats: int) -> float:
+    """Seconds by the clock of the host."""
     started = time.perf_counter()
     for _ in range(repeats):
         call()
     return time.perf_counter() - started
 
 
-def _quartiles(times: list[float]) -> tuple[float, float, float]:
-    times = sorted(times)
-    quarter = len(times) // 4
-    return statistics.median(times), times[quarter], times[-1 - quarter]
+def race(
+    sides: Mapping[str, Call],
+    *,
+    rounds: int,
+    least_s: float = 10e-3,
+    count: bool = True,
+    clock: Clock = host_clock,
+) -> dict[str, Timing]:
+    """Time each side once a round, in turn, after a warm-up.
+
+    Args:
+        sides: Name to what is timed.
+        rounds: Number of times that each side is timed.
+        least_s: A short call is repeated within a round until it takes about so long, in seconds: what is done
+            once in many calls then falls into each round.
+        count: Whether to count operations, which calls each side 64 times more.
+        clock: What measures the time.
+    """
+    repeats = {name: _repeats(call, least_s, clock) for name, call in sides.items()}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in list(sides) if number % 2 == 0 else list(sides)[::-1]:
+            times[name].append(1e6 * clock(sides[name], repeats[name]) / repeats[name])
+    first = next(iter(times.values()), [])
+    return {
+        name: Timing(quartiles(times[name]), paired(times[name], first), operations(call) if count else None)
+        for name, call in sides.items()
+    }
+
+
+def _repeats(call: Call, least_s: float, clock: Clock) -> int:
+    clock(call, 1)  # the first call of a metric makes its state
+    return max(1, round(least_s / max(clock(call, 1), 1e-9)))
+
+
+def quartiles(values: Sequence[float]) -> Quartiles:
+    """Median, lower and upper quartile."""
+    values = sorted(values)
+    quarter = len(values) // 4
+    return statistics.median(values), values[quarter], values[-1 - quarter]
+
+
+def paired(values: Sequence[float], others: Sequence[float]) -> Quartiles:
+    """Quartiles of the ratios round by round: a slow moment of the machine is in both parts of a ratio."""
+    return quartiles([value / max(other, 1e-12) for value, other in zip(values, others, strict=True)])
 
 
 def threads(count: int | None) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.bench.peers import Side, Task, ours, sides
-from ptmetrics.bench.timing import race
+from ptmetrics.bench.timing import Quartiles, race
 from ptmetrics.scores.binary_metrics import BinaryMetrics
 from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
 from ptmetrics.scores.multilabel_metrics import MultilabelMetrics
@@ -30,17 +30,17 @@ class Row:
         section: What was measured.
         side: Who.
         microseconds: Median of one update, with its quartiles.
-        ratio: Median over that of the section's first side.
-        operations: Torch operations that launch a kernel.
+        ratio: Time over that of the section's first side in the same round, with quartiles.
+        operations: Torch operations that launch a kernel, mean of 64 updates.
         compared: Names of the scores that were compared with ours before timing.
         differs: Name to (ours, theirs) where they are not equal.
     """
 
     section: str
     side: str
-    microseconds: tuple[float, float, float]
-    ratio: float
-    operations: int | None
+    microseconds: Quartiles
+    ratio: Quartiles
+    operations: float | None
     compared: tuple[str, ...] = ()
     differs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ def multiclass(
     metrics = MulticlassMetrics(classes, topk=(1, 5) if wide else (1,), losses=wide)
     mine = ours("ptmetrics", metrics)
     # In the batch to be checked every class occurs on both sides: peers differ in what an absent class is worth.
-    check, batch = _classes(8 * classes, classes), _classes(rows, classes)
+    check, batch = class_batch(8 * classes, classes), class_batch(rows, classes)
     mine.update(*check)
     wanted = [name for name in mine.scores() if wide or name in BASIC]
     metrics.reset()
@@ -107,14 +107,12 @@ def beside(
     reference, theirs = entrants[0].scores(), {side.name: side.scores() for side in entrants}
     calls: dict[str, Callable[[], object]] = {side.name: partial(side.update, *batch) for side in entrants}
     times = race(calls | dict(plain or {}), rounds=rounds)
-    first = times[entrants[0].name].median_us
     for name, t in times.items():
         shared = tuple(score for score in theirs.get(name, ()) if score in reference)
         differs = {
             s: (reference[s], theirs[name][s]) for s in shared if not same(reference[s], theirs[name][s])
         }
-        quartiles = (t.median_us, t.low_us, t.high_us)
-        yield Row(section, name, quartiles, t.median_us / first, t.operations, shared, differs)
+        yield Row(section, name, t.microseconds, t.ratio, t.operations, shared, differs)
 
 
 def same(mine: Any, theirs: Any) -> bool:
@@ -125,7 +123,8 @@ def same(mine: Any, theirs: Any) -> bool:
     )
 
 
-def _classes(rows: int, classes: int) -> Batch:
+def class_batch(rows: int, classes: int) -> Batch:
+    """Logits of which seven in ten are right, and targets in which each class comes up in turn."""
     g = torch.Generator().manual_seed(0)
     target = torch.arange(rows) % classes
     logits = torch.randn(rows, classes, generator=g)

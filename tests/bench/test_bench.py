@@ -1,0 +1,155 @@
+"""`ptmetrics bench` works on tiny sizes, says who is missing, and notices a peer whose numbers are not ours."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from ptmetrics import MulticlassMetrics
+from ptmetrics.bench import growth_record, peers, tables
+from ptmetrics.bench.peers import Side, installed, ours, plain
+from ptmetrics.bench.ranking import exactly
+from ptmetrics.bench.run import processor
+from ptmetrics.bench.timing import operations, paired, race
+from ptmetrics.bench.updates import beside, class_batch, same
+from ptmetrics.cli import main
+
+BATCH = torch.eye(3), torch.tensor([0, 1, 1])
+
+
+@pytest.fixture(autouse=True)
+def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The others take seconds to import; the real run is `make bench`.
+    monkeypatch.setattr(peers, "PEERS", {"scikit-learn": "sklearn.metrics", "torcheval": "no.such.module"})
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_every_part_and_writes_the_pages_with_their_plots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--quick", "--json", "--threads", "1", "--out", str(tmp_path)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["setting"]["not_installed"] == ["torcheval"]
+    assert {row["section"].split(",")[0] for row in result["updates"]} == {
+        "multiclass", "confusion", "binary", "multilabel", "regression",
+    }  # fmt: skip
+    assert all(row["microseconds"][0] > 0 and row["operations"] > 0 for row in result["updates"])
+    mine, sklearn = result["curves"]
+    assert (mine["side"], sklearn["side"]) == ("ptmetrics", "scikit-learn")
+    assert all(error <= bound for error, bound in zip(mine["error"], mine["bound"], strict=True))
+    assert max(sklearn["error"]) < 1e-12
+    first, second = (row["state_bytes"]["ptmetrics"] for row in result["state_bytes"])
+    assert first == second
+    assert {(row["phase"], row["side"]) for row in result["loops"]} == {
+        (phase, side) for phase in ("train", "val") for side in ("bare loop", "ptmetrics")
+    }
+    page = (tmp_path / "BENCHMARKS.md").read_text()
+    assert all(f"| {bar['what']} |" in page for bar in result["bars"])
+    assert "## On a GPU\n\nNot measured: no CUDA device." in page
+    grown = (tmp_path / "docs" / "growth.md").read_text()
+    names = {f"growth-{item['name']}.png" for item in result["growth"]}
+    assert names == {path.name for path in (tmp_path / "docs").glob("*.png")}
+    assert len(names) == 7
+    assert all(f"({name})" in grown for name in names)
+
+
+def test_packed_parts_that_lose_bytes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, batch = MulticlassMetrics(10), class_batch(40, 10)
+    assert growth_record.merged_bytes(metrics, batch) == 4 * metrics.state_bytes
+    monkeypatch.setattr(
+        growth_record, "packed", lambda cells: torch.zeros(metrics.state_bytes, dtype=torch.uint8)
+    )
+    with pytest.raises(ArithmeticError, match=r"multiclass: 4 parts of \d+ bytes"):
+        growth_record.merged_bytes(metrics, batch)
+
+
+def test_a_peer_whose_number_is_another_is_told() -> None:
+    wrong = Side(
+        "peer", lambda preds, target: None, lambda: {"accuracy": 0.5, "confusion": [[0]], "other": 1.0}
+    )
+    sides = [ours("ptmetrics", MulticlassMetrics(3)), wrong]
+    mine, peer = beside("section", sides, BATCH, BATCH, rounds=1)
+    assert mine.differs == {}
+    assert set(peer.differs) == {"accuracy", "confusion"}
+    assert peer.differs["accuracy"] == (pytest.approx(2 / 3), 0.5)
+    assert peer.compared == ("accuracy", "confusion")
+    assert "DIFFERS: accuracy, confusion" in "\n".join(tables.update_lines([mine, peer]))
+
+
+def test_only_peers_that_can_be_imported_take_part() -> None:
+    modules, missing = installed()
+    assert (list(modules), missing) == (["scikit-learn"], ["torcheval"])
+
+
+def test_a_peer_computes_the_scores_that_we_have_too_and_no_other() -> None:
+    made: list[str] = []
+
+    def metric(name: str) -> type:
+        return lambda *args, **kwargs: made.append(name) or SimpleNamespace(update=lambda *batch: None)  # type: ignore
+
+    names = ("Accuracy", "Precision", "Recall", "ConfusionMatrix", "TopKCategoricalAccuracy")
+    ignite = SimpleNamespace(**{name: metric(name) for name in names})
+    (side,) = peers.sides({"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy", "recall/macro", "nll"])
+    assert side.name == "pytorch-ignite"
+    assert made == ["Accuracy", "Recall"]
+    assert peers.sides({"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy"], "cuda") == []
+
+
+def test_what_is_written_by_hand_has_our_numbers() -> None:
+    metrics, batch = MulticlassMetrics(7, topk=(1, 5)), class_batch(50, 7)
+    mine, by_hand = ours("ptmetrics", metrics), plain(7, ["accuracy", "confusion", "top5_accuracy", "nll"])
+    for side in (mine, by_hand):
+        side.update(*batch)
+        side.update(*batch)
+    theirs = by_hand.scores()
+    assert set(theirs) == {"accuracy", "confusion", "top5_accuracy", "nll"}
+    assert all(same(mine.scores()[name], value) for name, value in theirs.items())
+
+
+def test_sides_take_turns_and_each_is_timed_once_a_round() -> None:
+    calls: list[str] = []
+    times = race(
+        {name: lambda name=name: calls.append(name) for name in "ab"}, rounds=2, least_s=0, count=False
+    )
+    assert calls[4:] == ["a", "b", "b", "a"]
+    assert all(t.microseconds[1] <= t.microseconds[0] <= t.microseconds[2] for t in times.values())
+    assert times["a"].operations is None
+
+
+def test_ratios_are_taken_round_by_round_by_the_clock_that_is_given() -> None:
+    slow = iter(
+        [1, 1, 1, 1, 2, 6, 30, 10]
+    )  # warm-up of both; a, b; then the machine is five times slower: b, a
+    times = race(
+        {"a": lambda: None, "b": lambda: None},
+        rounds=2,
+        least_s=0,
+        count=False,
+        clock=lambda call, n: next(slow),
+    )
+    assert times["b"].ratio == (3.0, 3.0, 3.0)
+    assert times["a"].ratio == (1.0, 1.0, 1.0)
+    assert paired([2.0, 30.0], [1.0, 10.0]) == (2.5, 2.0, 3.0)
+
+
+def test_views_are_no_operations() -> None:
+    x = torch.zeros(2, 3)
+    assert operations(lambda: x.mT.contiguous().add_(1).unsqueeze(0), 3) == 2
+    assert operations(lambda: x.mT[1:].expand(2, 2, 2)) == 0
+
+
+def test_the_exact_values_are_those_of_scikit_learn_with_ties() -> None:
+    g = torch.Generator().manual_seed(0)
+    preds, target = torch.randint(20, (500,), generator=g).float(), torch.randint(2, (500,), generator=g)
+    expected = roc_auc_score(target, preds), average_precision_score(target, preds)
+    assert exactly(preds, target) == pytest.approx(expected, rel=1e-13)
+
+
+def test_the_processor_is_named_as_linux_tells_it(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel name\t: Quick CPU 9\nmodel name\t: Quick CPU 9\n")
+    assert processor(info).startswith("Quick CPU 9")
+    assert processor(tmp_path / "none")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults bench bench-rules bench-intervals clean
+.PHONY: help demo test check examples format faults bench bench-metrics bench-rules bench-intervals clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   lint, types and layers"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
+	@echo "make bench-metrics  the part on metrics alone, printed"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
@@ -53,6 +54,9 @@ format: $(VENV)/.dev
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
+
+bench-metrics: $(VENV)/.bench
+	$(BIN)/ptmetrics bench --metrics
 
 bench: $(VENV)/.bench
 	$(BIN)/ptmetrics bench --out .

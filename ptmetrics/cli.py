@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 def _benching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the part for a GPU")
     parser.add_argument("--quick", action="store_true", help="small sizes: a check that all works")
+    parser.add_argument("--metrics", action="store_true", help="updates, curves and memory alone")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write BENCHMARKS.md and docs/ there")
     parser.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
 

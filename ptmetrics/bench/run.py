@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         from ptmetrics.bench.gpu_run import run_gpu
 
         return run_gpu(args)
-    results = measured(quick=args.quick, count=threads(args.threads))
+    results = measured(quick=args.quick, count=threads(args.threads), whole=not args.metrics)
     if args.json:
         print(json.dumps(asdict(results) | {"bars": reached(results)}))
     else:
@@ -69,15 +69,18 @@ def _say(part: str) -> None:
     print(f"measuring {part}", file=sys.stderr, flush=True)
 
 
-def measured(*, quick: bool, count: int) -> Results:
-    """Measure all parts, one after the other."""
-    known = setting(count, "cpu", " --quick" if quick else "") | {"scores": 20_000 if quick else MANY_SCORES}
+def measured(*, quick: bool, count: int, whole: bool = True) -> Results:
+    """Measure all parts, one after the other; or the metrics alone, without loops and growth."""
+    options = (" --quick" if quick else "") + ("" if whole else " --metrics")
+    known = setting(count, "cpu", options) | {"scores": 20_000 if quick else MANY_SCORES}
     modules, _ = installed()
     _say("updates")
     rows = tuple(updates(modules, quick=quick, rounds=3 if quick else 15))
     _say("curves")
     curves = tuple(ranking(modules, known["scores"], 1 if quick else 3))
     grown = tuple(state_bytes(modules, (1000, 10_000) if quick else (10_000, 100_000, 1_000_000)))
+    if not whole:
+        return Results(known, rows, curves, grown, (), ())
     _say("loops")
     loops = list(watched(mlp(), modules, rounds=2 if quick else 9, batches=_batches(4 if quick else 128)))
     if not quick:

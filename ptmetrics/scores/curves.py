@@ -14,6 +14,7 @@ from ptmetrics.scores.estimate import Estimate
 from ptmetrics.scores.intervals import wilson
 from ptmetrics.scores.rank_intervals import FEW, logit_interval, newcombe, union
 from ptmetrics.statistics.cells import State
+from ptmetrics.statistics.checks import in_memory
 from ptmetrics.statistics.keys import Keys
 from ptmetrics.statistics.stored import unpack
 
@@ -87,6 +88,15 @@ class ScoreBins:
         count = count.scatter_add_(0, 2 * row + target, real.long()).view(-1, 2)
         values = torch.full_like(score, torch.inf).scatter_(0, row, score)
         return cls(count, count.double(), count.double(), count.new_zeros((), dtype=torch.float64)), values
+
+    def without_gaps(self) -> "ScoreBins":
+        """One histogram without its empty rows, which change no score; as it is where the host cannot look."""
+        if self.count.ndim > 2 or not in_memory(self.count):
+            return self
+        taken = self.count.any(-1)
+        taken[0] = True  # one row at least
+        weight, square = self.weight[taken], self.square[taken]
+        return ScoreBins(self.count[taken], weight, square, self.inexact)
 
     def effective(self) -> tuple[Tensor, Tensor]:
         """Kish's effective numbers of negatives and positives, shape (…)."""

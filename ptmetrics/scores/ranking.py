@@ -51,10 +51,11 @@ class Ranking:
 
     def estimates(self) -> dict[str, Estimate]:
         """The named scores, still on the device."""
+        binned = self.binned.without_gaps()
         if self.stored is None:
-            return {name: score(self.binned) for name, score in SCORES.items()}
+            return {name: score(binned) for name, score in SCORES.items()}
         exact = self.stored[0]
-        return {name: _either(self.fits, score(exact), score(self.binned)) for name, score in SCORES.items()}
+        return {name: _either(self.fits, score(exact), score(binned)) for name, score in SCORES.items()}
 
     def curve(self, *, fits: bool) -> ScoreCurve:
         """The curve, once `fits` was read."""

@@ -96,10 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ptmetrics.bench.intervals")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} replicates, to see that it runs")
     parser.add_argument("--replicates", type=int, default=FULL, help="samples a scenario")
-    parser.add_argument("--task", default="", help="only the tables whose head begins so")
+    parser.add_argument(
+        "--task", choices=list(dict.fromkeys(s.task for s in SCENARIOS)), help="only this table"
+    )
     options = parser.parse_args(arguments)
     replicates = QUICK if options.quick else options.replicates
-    chosen = [i for i, scenario in enumerate(SCENARIOS) if scenario.task.startswith(options.task)]
+    chosen = [i for i, scenario in enumerate(SCENARIOS) if options.task in (None, scenario.task)]
     count = len(chosen)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         rows = [TRUTH_ROWS // 10 if options.quick else TRUTH_ROWS] * count

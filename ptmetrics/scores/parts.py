@@ -50,13 +50,12 @@ class Parts:
             raise ConfigError(
                 "groups", "True or False", repr(groups), "Pass the ids to update(…, group=ids)."
             )
-        names = range(slices) if isinstance(slices, int) else slices
-        parts = cls(tuple(map(str, names)), groups)
-        needed = 8 * numbers * sum(size + 1 for size in parts.rows.sizes.values())
+        rows = RowParts(slices if isinstance(slices, int) else len(slices), groups)
+        needed = 8 * numbers * sum(size + 1 for size in rows.sizes.values())
         if needed > MOST_BYTES:
             raise ConfigError("slices, groups", f"counts of at most {MOST_BYTES >> 20} MiB",
                               f"{needed >> 20} MiB", "Tell fewer parts apart, or fewer classes.")  # fmt: skip
-        return parts
+        return cls(tuple(map(str, range(slices) if isinstance(slices, int) else slices)), groups)
 
     def __bool__(self) -> bool:
         return bool(self.slices or self.groups)

@@ -118,6 +118,8 @@ def test_other_arguments_that_cannot_work() -> None:
         ConfigError, match=r"slices, groups: expected counts of at most 64 MiB, got 297 MiB. Tell"
     ):
         MulticlassMetrics(200_000, groups=True)
+    with pytest.raises(ConfigError, match=r"slices, groups: expected counts of at most 64 MiB"):
+        BinaryMetrics(slices=10**12)
 
 
 @every_task

@@ -10,7 +10,7 @@ from ptmetrics.bench.growth_record import epochs, journal, packed_ranks
 from ptmetrics.bench.peers import sides
 from ptmetrics.bench.ranking import BytesRow, RankingRow, ranking
 from ptmetrics.bench.timing import Call, race
-from ptmetrics.bench.updates import class_batch
+from ptmetrics.bench.updates import class_batch, full_set
 
 Line = Mapping[float, float]  # x to y
 SETS: tuple[Mapping[str, Any], ...] = (
@@ -67,7 +67,7 @@ def growth(
     yield classes(modules, (10, 100) if quick else (10, 100, 1000, 4096, 20_000), rounds)
     yield scores(modules, 10 if quick else 100, rounds)
     yield Growth("journal", "One epoch in the journal, train and validation", "classes", "bytes",
-                 {"ptmetrics": journal((2, 10) if quick else (2, 10, 100, 1000, 4096))},
+                 {"ptmetrics": journal((2, 10) if quick else (2, 10, 100, 128, 1000))},
                  "Length of the epoch's line. The confusion matrix is recorded up to 128 classes, scores of each "
                  "class up to 4,096.")  # fmt: skip
     yield Growth("epochs", "Reading and judging the record of a run with 10 classes", "epochs", "seconds",
@@ -113,9 +113,8 @@ def classes(modules: Mapping[str, Any], sizes: Sequence[int], rounds: int) -> Gr
     lines: dict[str, dict[float, float]] = {}
     for size in sizes:
         metrics, batch = pm.MulticlassMetrics(size, topk=(1, 5)), class_batch(256, size)
-        wanted = [*metrics.compute(), "confusion"]
         # From here on their matrix has more cells than there is memory for.
-        others = sides(modules, "multiclass", size, wanted) if size <= 4096 else []
+        others = sides(modules, "multiclass", size, full_set()) if size <= 4096 else []
         calls = {"ptmetrics": partial(metrics.update, *batch)} | {
             s.name: partial(s.update, *batch) for s in others
         }

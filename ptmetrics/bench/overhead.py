@@ -18,6 +18,7 @@ import ptmetrics as pm
 from ptmetrics.bench.loops import Loop
 from ptmetrics.bench.peers import sides
 from ptmetrics.bench.timing import Call, Clock, Quartiles, host_clock, paired, quartiles, race
+from ptmetrics.bench.updates import full_set
 
 PHASES = ("train", "val")
 EPOCH = {"train": 782, "val": 157}  # batches of 64 in an epoch of CIFAR-10: 50,000 images, and 10,000
@@ -122,9 +123,8 @@ class Collection(Bare):
     def __init__(self, loop: Loop, module: Any) -> None:
         super().__init__()
         device = loop.batch[0].device.type
-        wanted = [*pm.MulticlassMetrics(5, topk=(1, 5)).compute(), "confusion"]
         peer = {"torchmetrics": module}
-        self._metrics = {p: sides(peer, "multiclass", loop.classes, wanted, device)[0] for p in PHASES}
+        self._metrics = {p: sides(peer, "multiclass", loop.classes, full_set(), device)[0] for p in PHASES}
         self._losses = {p: module.MeanMetric().to(device) for p in PHASES}
         self._update = self.watch.wrap(self._add)
 

@@ -23,9 +23,9 @@ class SampleLog:
     """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
 
     A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
-    nor the pixels of a picture or the words of a text, which are not independent of each other. It follows a metric
-    and is shown the rows that are counted, when they are; so read the metric's state first. No host sync before
-    `take`.
+    nor samples in groups, the pixels of a picture or the words of a text, which are not independent of each other.
+    It follows a metric and is shown the rows that are counted, when they are; so read the metric's state first. No
+    host sync before `take`.
 
     Args:
         metrics: What to follow.
@@ -46,8 +46,10 @@ class SampleLog:
         """Forget all rows; the room is kept for the next epoch."""
         self._seen, self._flaw = 0, None
 
-    def meet(self, target: Tensor) -> None:
-        """Look at a batch as the loop hands it over."""
+    def meet(self, target: Tensor, *, grouped: bool = False) -> None:
+        """Look at a batch as the loop hands it over, with the groups of its rows or without."""
+        if grouped:
+            self._flaw = "its samples come in groups, which are not independent of each other inside"
         if target.numel() != (target.shape[0] if target.ndim else 1):
             self._flaw = f"its targets hold several values a sample, {tuple(target.shape[1:])}"
 
@@ -63,9 +65,7 @@ class SampleLog:
             return
         try:
             self._place(self._columns(batch), first)
-        except (
-            Exception
-        ) as error:  # the rows are counted: what goes wrong here must not cost them, nor their loss
+        except Exception as error:  # the rows are counted: what goes wrong here must not cost them
             self._flaw = f"keeping them failed with {type(error).__name__}: {error}"[:MAX_MESSAGE]
 
     def take(self) -> Kept:

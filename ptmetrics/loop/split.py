@@ -53,7 +53,7 @@ class SplitCounts:
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1
         if self._log is not None:
-            self._log.meet(target)
+            self._log.meet(target, grouped=beside.get("group") is not None)
 
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""

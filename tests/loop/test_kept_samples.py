@@ -127,6 +127,13 @@ def reason(folder: Path, *batches: tuple[Tensor, Tensor], metrics: Any = None, *
 def test_what_is_not_kept_is_not_written_and_the_record_says_why(tmp_path: Path) -> None:
     weights = torch.ones(8)
     assert reason(tmp_path / "weights", batch(0), sample_weight=weights) == "its samples were weighted"
+    grouped = reason(
+        tmp_path / "groups",
+        batch(0),
+        metrics=pm.MulticlassMetrics(CLASSES, groups=True),
+        group=torch.arange(8) // 2,
+    )
+    assert grouped == "its samples come in groups, which are not independent of each other inside"
     full = reason(tmp_path / "full", batch(0), batch(1), keep_samples=15)
     assert full == "16 samples came where Monitor(keep_samples=15) has room"
     dense = torch.zeros(2, CLASSES, 4), torch.zeros(2, 4).long()

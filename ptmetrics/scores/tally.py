@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptmetrics.scores.intervals import delta, delta_of_margins, wilson
+from ptmetrics.scores.delta import delta, delta_of_margins
+from ptmetrics.scores.intervals import wilson
 from ptmetrics.scores.margins import actual, margins, two_by_two
 
 
@@ -78,7 +79,7 @@ class Tally:
             return value, value, value
         if self.cells is None:
             return delta_of_margins(metric, self.weight, self.square, bounds)
-        return delta(lambda cells: metric(margins(cells)), *self.cells[1:], bounds)
+        return delta(metric, *self.cells[1:], bounds)
 
     def filled(self, values: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Put `absent` where the value is undefined; its interval is the value itself, as for any constant."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
 from ptmetrics.scores import margins as of
-from ptmetrics.scores.intervals import Z, delta, delta_of_margins, mean_interval, mover, wilson
+from ptmetrics.scores.delta import delta, delta_of_margins
+from ptmetrics.scores.intervals import Z, mean_interval, mover, wilson
 
 shares = st.floats(0, 1)
 sizes = st.floats(1, 1e7)
@@ -184,7 +185,7 @@ def test_the_delta_interval_is_wilsons_at_the_n_that_finite_differences_find(
         f64(*cells).reshape(3, 3) * weight + 0.5
     )  # no empty cell: its one-sided difference is no gradient
     squares = counts * weight
-    value, low, high = delta(metric, counts, squares, (least, most))
+    value, low, high = delta(MARGIN_METRICS[name][0], counts, squares, (least, most))
     total = float(counts.sum())
     n = total**2 / float(squares.sum())
     added = Z * Z / 2 * total / n * torch.outer(counts.sum(1), counts.sum(0)) / total**2
@@ -202,7 +203,7 @@ def test_the_delta_interval_is_wilsons_at_the_n_that_finite_differences_find(
 @LAW
 def test_the_delta_interval_of_the_accuracy_is_wilsons_own(cells: list[int]) -> None:
     counts = f64(*cells).reshape(3, 3)
-    value, low, high = delta(lambda c: c.diagonal().sum() / c.sum(), counts, counts, (0, 1))
+    value, low, high = delta(lambda m: of.hits(m).sum(-1) / of.actual(m).sum(-1), counts, counts, (0, 1))
     expected = wilson(value, counts.sum())
     assert [float(low), float(high)] == pytest.approx([float(end) for end in expected], abs=1e-9)
 
@@ -211,7 +212,7 @@ def test_the_delta_interval_of_the_accuracy_is_wilsons_own(cells: list[int]) -> 
 @given(cells=matrices)
 @LAW
 def test_every_delta_interval_holds_its_value_inside_the_range(name: str, cells: list[int]) -> None:
-    metric, (least, most) = METRICS[name]
+    metric, (least, most) = MARGIN_METRICS[name]
     counts = f64(*cells).reshape(3, 3)
     value, low, high = delta(metric, counts, counts, (least, most))
     assert value.isnan() or least <= low <= value <= high <= most
@@ -228,7 +229,7 @@ def test_the_interval_of_the_margins_contains_that_of_the_matrix(
     counts = f64(*cells).reshape(4, 4) * weight
     squares = counts * weight
     value, low, high = delta_of_margins(metric, of.margins(counts), of.margins(squares), bounds)
-    expected, inner_low, inner_high = delta(of_cells(metric), counts, squares, bounds)
+    expected, inner_low, inner_high = delta(metric, counts, squares, bounds)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14, equal_nan=True)
     assert value.isnan() or (low <= inner_low + 1e-12 and inner_high <= high + 1e-12)
 
@@ -238,13 +239,13 @@ def test_where_errors_are_no_class_pair_s_own_the_margins_lose_little() -> None:
     counts = torch.full((50, 50), 2.0).double() + 300 * torch.eye(50)
     for name, (metric, bounds) in MARGIN_METRICS.items():
         _, low, high = delta_of_margins(metric, of.margins(counts), of.margins(counts), bounds)
-        _, inner_low, inner_high = delta(of_cells(metric), counts, counts, bounds)
+        _, inner_low, inner_high = delta(metric, counts, counts, bounds)
         assert high - low < 1.34 * (inner_high - inner_low), name
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_class_that_never_occurs_changes_no_interval(name: str) -> None:
-    metric, bounds = METRICS[name]
+    metric, bounds = MARGIN_METRICS[name]
     counts = torch.tensor([[40, 5], [12, 50]]).double()
     wider = torch.nn.functional.pad(counts, (0, 1, 0, 1))
     expected = [float(v) for v in delta(metric, counts, counts, bounds)]
@@ -311,7 +312,9 @@ def intervals(counts: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Value, low and high of each score for matrices of shape (…, C, C)."""
     total, right = counts.sum((-2, -1)), counts.diagonal(dim1=-2, dim2=-1)
     means = {name: mover(right / counts.sum(axis), counts.sum(axis)) for name, axis in MEANS.items()}
-    smooth = {name: delta(metric, counts, counts, bounds) for name, (metric, bounds) in METRICS.items()}
+    smooth = {
+        name: delta(MARGIN_METRICS[name][0], counts, counts, bounds) for name, (_, bounds) in METRICS.items()
+    }
     accuracy = right.sum(-1) / total
     return {"accuracy": (accuracy, *wilson(accuracy, total))} | means | smooth
 

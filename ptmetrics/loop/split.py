@@ -32,10 +32,9 @@ class SplitCounts:
         self._ignore_index = metrics.config.get("ignore_index")  # weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
         self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
-        self._rows = (
-            (0, 0),
-            torch.zeros(1, dtype=torch.float64),
-        )  # values and targets of a loss, and what each weighs
+        # The shape of a loss and its number of targets, and what each value weighs.
+        self._rows: tuple[tuple[torch.Size, int], Tensor]
+        self._rows = (torch.Size([0]), 0), torch.zeros(0, dtype=torch.float64)
         self._log = SampleLog(self.metrics, room) if room else None
         self.samples = self.batches = self.steps = 0
 
@@ -73,9 +72,9 @@ class SplitCounts:
         if self._ignore_index is not None:
             return targets_of(loss, target, self._ignore_index)
         key, rows = self._rows
-        if key != (loss.numel(), target.numel()) or rows.device != loss.device:
+        if key != (loss.shape, target.numel()) or rows.device != loss.device:
             rows = targets_of(loss, target, None)
-            self._rows = (loss.numel(), target.numel()), rows
+            self._rows = (loss.shape, target.numel()), rows
         return rows
 
     def close(self) -> tuple[Scores, Score | None, Kept | None]:

@@ -13,7 +13,7 @@ from ptmetrics.record.samples import Kept
 from ptmetrics.scores.estimate import to_host
 from ptmetrics.scores.multiclass import mean_loss
 from ptmetrics.scores.score import FaultReport, Score, Scores
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.scores.task import TaskMetrics, countable
 from ptmetrics.statistics.accumulator import Accumulator
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.loss import NON_FINITE_LOSS, Losses, LossMoments, given_loss
@@ -57,8 +57,10 @@ class SplitCounts:
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
         if not isinstance(loss, Tensor):
+            target = countable(target)
             loss = torch.full((), loss, dtype=torch.float64, device=target.device)
         if loss.device != self._loss.device:
+            loss, target = countable(loss), countable(target)
             self._loss.to(loss.device)
         loss, rows = loss.detach(), self._targets_of(loss, target)
         if summed:

@@ -91,14 +91,14 @@ class TaskMetrics:
         """
         form = _form(preds, target, sample_weight)
         if form is None or form != self._checked or preds.device != self._counts.device:
-            preds, target, sample_weight = map(_countable, (preds, target, sample_weight))
+            preds, target, sample_weight = map(countable, (preds, target, sample_weight))
             if not self._counts.updates and isinstance(preds, Tensor) and preds.device != self.device:
                 self.to(preds.device)
             self._check(preds, target, sample_weight)
             self._checked = form = _form(preds, target, sample_weight)
         ids = None
         if self._parts or slices is not None or group is not None:
-            slices, group = map(_countable, (slices, group))
+            slices, group = map(countable, (slices, group))
             ids = self._parts.rows.read(self._counts.home, self._rows(target), slices, group)
             form = form and (*form, slices is None, group is None)
         if sample_weight is not None:
@@ -196,7 +196,7 @@ def _form(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
         return None
 
 
-def _countable(value: Any) -> Any:
+def countable(value: Any) -> Any:
     """A tensor where it can be counted; anything else as it is, for the checks to refuse."""
     if isinstance(value, Tensor) and value.device.type in NO_FLOAT64:
         return value.detach().cpu()

@@ -105,6 +105,7 @@ class TaskMetrics:
             self._counts.weigh()
             sample_weight = sample_weight.detach()
         preds = preds.detach() if preds.requires_grad else preds
+        target = target.detach() if target.requires_grad else target
         batch = self._flat(preds, target, sample_weight)
         batch.ids = ids
         self._counts.add_(batch, form)

@@ -13,7 +13,7 @@ from oracles import Batch
 from registry import CASES, LAW, MetricCase, Metrics
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics
+from ptmetrics import MulticlassMetrics, RegressionMetrics
 from ptmetrics.statistics.waiting import LEAST, MOST, ROWS, Given, Ring
 
 FORM = "any that equals itself"
@@ -143,6 +143,20 @@ def test_a_training_loop_leaves_no_graph_in_what_waits() -> None:
     for _ in range(3):
         metrics.update(model(torch.ones(2, 4)), torch.tensor([0, 1]))
     assert not any(cell.requires_grad for cell in metrics._counts.state.values())
+
+
+def test_targets_that_a_graph_made_leave_none_in_what_waits() -> None:
+    metrics, teacher, batch = RegressionMetrics(), torch.nn.Linear(4, 1), torch.ones(2, 4)
+    with torch.no_grad():
+        for _ in range(3):
+            metrics.update(torch.zeros(2, 1), teacher(batch))
+        metrics.compute()
+    for _ in range(3):
+        metrics.update(torch.zeros(2, 1), teacher(batch))
+    waiting = metrics._counts._ring._whole
+    assert waiting is not None
+    assert not waiting.target.requires_grad
+    assert metrics.compute().n == 12
 
 
 def test_reset_forgets_what_waits_and_keeps_its_place() -> None:

@@ -88,6 +88,7 @@ class Accumulator:
             self._captured, stage = True, self._stage.fresh()  # a replay must not repeat what waits now
             self._count(stage.read(self._state, batch))
             self._count(stage.drain())
+            self._ring.seal()
         elif self._ring.put(batch, form):
             if self._ring.full:
                 self._read(self._ring.drain())

@@ -110,6 +110,10 @@ class Ring:
         step = torch.arange(self._first_step, self._first_step + batches, device=rows.target.device)
         return replace(rows, step=step.unsqueeze(1).expand(batches, size).reshape(-1))
 
+    def seal(self) -> None:
+        """Nothing joins what waits: the number of the next update does not follow."""
+        self._form = None
+
     def clear(self) -> None:
         """Forget what waits."""
         self._filled = 0

@@ -220,6 +220,9 @@ def test_while_a_cuda_graph_is_captured_a_batch_is_counted_at_once_and_into_the_
         metrics.update(preds, target)
     assert len(seen.names) > 3
     assert metrics._counts._ring._filled == waiting
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    metrics.update(preds, target)
+    assert metrics._counts._ring._filled == 0, "the numbers of updates that wait together follow each other"
     metrics.reset()
     after = metrics._counts._state
     assert all(after[name] is cell for name, cell in before.items()), "a replay writes where it wrote"

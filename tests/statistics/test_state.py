@@ -193,7 +193,7 @@ def test_a_state_from_a_graph_or_from_inference_mode_is_taken_over_without_it(ca
             state["cells"][name] = cell.clone().requires_grad_()
     metrics.load_state_dict(state)
     assert not any(cell.requires_grad for cell in metrics.state_dict()["cells"].values())
-    metrics.update(*vars(case.batch(5, 2, True)).values())
+    case.batch(5, 2, True).feed(metrics)
 
 
 @every_case

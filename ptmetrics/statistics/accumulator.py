@@ -169,7 +169,7 @@ class Accumulator:
         """Move the state; shapes and types stay as they are. Where nothing was counted, nothing is copied."""
         state, self.device = self.state, torch.device(device)
         if self._pristine:
-            self._state = self._zeros()
+            self._state, self.weighted = self._zeros(), False
         else:
             self._state = {name: t.to(self.device) for name, t in state.items()}
         self._forget()

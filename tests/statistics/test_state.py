@@ -310,3 +310,13 @@ def test_moving_keeps_what_was_loaded_or_merged_before_the_first_update(case: Me
     for metrics in (loaded, merged):
         metrics.to("cpu")
         assert str(metrics.compute()) == str(stored.compute())
+
+
+@every_case
+def test_room_for_weights_is_made_again_where_moving_an_empty_state_forgot_it(case: MetricCase) -> None:
+    metrics, kept = case.make(), case.make()
+    metrics._counts.weigh()
+    metrics.to("cpu")
+    for each in (metrics, kept):
+        case.batch(9, 1, True).feed(each)
+    assert str(metrics.compute()) == str(kept.compute())

@@ -37,7 +37,9 @@ def binary_columns(spec: binary.BinarySpec, given: Given) -> Tensor:
     """Yes-or-no predictions; returns as `class_columns`, with classes 0 and 1."""
     rows, loss = binary.read_rows(spec, given), None
     if spec.inputs != "labels":
-        loss = functional.softplus(rows.score * torch.rsub(rows.target, 1, alpha=2))
+        loss = functional.softplus(rows.score * torch.rsub(rows.target, 1, alpha=2)).where(
+            rows.kept, torch.nan
+        )
     return _columns(rows.kept, rows.scored("confusion"), rows.target, loss)
 
 

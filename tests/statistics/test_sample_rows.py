@@ -71,6 +71,13 @@ def test_losses_by_hand() -> None:
     assert rows["loss"].tolist() == pytest.approx([math.log(4 / 3), math.exp(-30)])
 
 
+def test_a_binary_row_that_does_not_count_has_no_loss() -> None:
+    scores, target = torch.tensor([2.0, -1.0, 1.0, math.nan]), torch.tensor([1, -100, 7, 0])
+    rows = rows_of(pm.BinaryMetrics(ignore_index=-100), Batch(scores, target, None))
+    assert rows["predicted"].tolist() == [1, -1, -1, -1]
+    assert np.isnan(rows["loss"]).tolist() == [False, True, True, True]
+
+
 @pytest.mark.parametrize("size", [3, 64, 5000])
 def test_rows_keep_their_order_whether_batches_wait_or_not(size: int) -> None:
     g = torch.Generator().manual_seed(0)

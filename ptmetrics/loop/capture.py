@@ -168,8 +168,11 @@ class Capture:
             self.faults.caught("optimizer hook", error)
 
     # Way c: the loop says it all.
-    def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, **more: Tensor | None) -> None:
+    def update(
+        self, preds: Tensor, target: Tensor, *, loss: Any, split: str | None, **more: Tensor | None
+    ) -> None:
         """Count a batch that the loop hands over; `more` are weights and ids."""
+        split = (self._loader or "val") if split is None else split
         if not split or "/" in split:
             raise ConfigError(
                 "split", 'a name without "/"', repr(split), 'Pass split="train" or split="val".'

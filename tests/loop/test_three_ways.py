@@ -286,3 +286,15 @@ def test_classes_that_a_loss_takes_as_floats_are_counted_as_classes(way: str, me
     whole.update(x, torch.where(target == target.round(), target, 7).long())
     assert repr(scores.to_dict()) == repr(whole.compute().to_dict())
     assert scores.faults
+
+
+def test_a_batch_that_is_handed_over_belongs_to_the_loader_that_is_watched() -> None:
+    monitor = pm.Monitor(pm.MulticlassMetrics(3), progress=False, on_fault="raise")
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    for _ in monitor.train([(x, y)] * 3):
+        monitor.update(x, y)
+    for _ in monitor.validate([(x, y)]):
+        monitor.update(x, y)
+    monitor.update(x, y)
+    scores = monitor.end_epoch()
+    assert (scores["train/accuracy"].n, scores["val/accuracy"].n) == (12, 8)

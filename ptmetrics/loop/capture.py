@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ptmetrics.errors import ConfigError
 from ptmetrics.loop.criterion import call_parts, is_sum
 from ptmetrics.loop.faults import FaultLog
-from ptmetrics.loop.flaws import COUNTED_TWICE, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
+from ptmetrics.loop.flaws import COUNTED_TWICE, IDS_WITHOUT_BATCH, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
 from ptmetrics.loop.hooks import backward_task
 from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.picks import Picks
@@ -137,6 +137,8 @@ class Capture:
         split, bare = self.split(name), self._loader is None
         try:
             preds, target = call_parts(args, kwargs)
+            if bare and self.picks.ids:
+                self.faults.flaw("criterion hook", *IDS_WITHOUT_BATCH)
             if bare:
                 split.add(preds if isinstance(preds, Tensor) else self.picks.predictions(preds), target)
                 self._hooked = name

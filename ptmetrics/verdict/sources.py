@@ -74,7 +74,10 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         positive=_positive(positive, task, confusion, names),
         faults=tuple(_value_faults(payload.get("faults") or {}, judged=True)),
         **_slices(payload.get("per_slice") or {}),
-        notes=("Judged one evaluation: learning curves are not known.",),
+        notes=(
+            "Judged one evaluation: learning curves are not known.",
+            *map(str, payload.get("notes") or ()),
+        ),
         task=task,
         val_samples=payload.get("n"),
     )
@@ -190,6 +193,7 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> t
             f"The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too good "
             f"by up to about {error * sqrt(2 * log(total)):.2g}, standard error × √(2 ln {total})."
         )
+    notes += map(str, (run.epochs[row].get("notes") or {}).get("val") or ())
     if not run.header:
         notes.append(
             "The run's first record is missing: its task is taken from its scores, and no class is positive."

@@ -262,3 +262,10 @@ def test_a_comparison_prints_its_lines() -> None:
     assert "in samples: 0.25 [0.125, 0.286]" in text
     assert "training time ratio 0.25 [0.125, 0.2857] n=2: <= 0.5 met" in text
     assert "at the end, first less second: 0.03 [" in text
+
+
+def test_an_axis_on_which_nothing_was_spent_has_no_ratio() -> None:
+    first, second = accuracies(QUICK), accuracies(SLOW)
+    for data in first.epochs:
+        data["counts"]["train_samples_cumulative"] = 0
+    assert set(compare(first, second, target="val/accuracy>=0.9").ratios) == {"steps", "wall"}

@@ -269,3 +269,11 @@ def test_an_axis_on_which_nothing_was_spent_has_no_ratio() -> None:
     for data in first.epochs:
         data["counts"]["train_samples_cumulative"] = 0
     assert set(compare(first, second, target="val/accuracy>=0.9").ratios) == {"steps", "wall"}
+
+
+def test_runs_that_predict_numbers_are_compared_by_their_r2() -> None:
+    runs = accuracies(QUICK), accuracies(SLOW)
+    for run in runs:
+        for data in run.epochs:
+            data["scores"]["val/r2"] = data["scores"].pop("val/accuracy")
+    assert compare(*runs).target.startswith("val/r2>=")

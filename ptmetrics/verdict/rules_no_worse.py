@@ -57,8 +57,9 @@ def with_baseline(evidence: Evidence, baseline: Evidence, limits: Thresholds) ->
         notes += (UNKNOWN,)
     if not not_comparable(evidence, baseline):
         pairs = judged_scores(evidence, baseline, limits)
-        reasons = dict.fromkeys(difference([mine], [theirs]).unpaired for _, mine, theirs in pairs)
-        notes += tuple(f"{UNPAIRED}{why}." for why in reasons if why is not None)
+        gaps = [difference([mine], [theirs]) for _, mine, theirs in pairs]
+        reasons = dict.fromkeys(gap.unpaired for gap in gaps if gap.bounded and gap.unpaired)
+        notes += tuple(f"{UNPAIRED}{why}." for why in reasons)
     return replace(evidence, baseline=baseline, notes=(*evidence.notes, *notes))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import log, sqrt
 from typing import Any, Protocol, runtime_checkable
 
-from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.errors import ConfigError, DataError, PtmetricsError
 from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.confusion import matrix
 from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, check_score, estimate, number
@@ -89,11 +89,27 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     The epoch of the run's last "best" checkpoint is judged, else the last epoch that was validated.
 
     Raises:
-        DataError: If a recorded matrix cannot be a confusion matrix.
+        DataError: If a recorded matrix cannot be a confusion matrix, or an epoch is written in another way.
         ConfigError: If `positive` is no class.
     """
     if not run.epochs:
         return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
+    try:
+        return _of_epochs(run, positive)
+    except PtmetricsError:
+        raise
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # whole lines, but not of our making
+        cure = "Read it with the version that wrote it, or record the run again."
+        got = f"{type(error).__name__}: {error}"
+        raise DataError("record", "an epoch as this version writes it", got, cure) from error
+
+
+def _of_epochs(run: RunLike, positive: int | None) -> Evidence:
     row, why = judged_row(run)
     epoch = run.epochs[row]
     confusion = matrix((epoch.get("confusion") or {}).get("val"))

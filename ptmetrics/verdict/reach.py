@@ -149,7 +149,8 @@ def trace(run: RunLike, metric: str) -> Trace:
     """
     rows = [row for row, epoch in enumerate(run.epochs) if isfinite(_value(epoch, metric))]
     if not rows:
-        known = ", ".join(sorted({name for epoch in run.epochs for name in epoch["scores"]})) or "no score"
+        named = {name for e in run.epochs for name in e["scores"] if isfinite(_value(e, name))}
+        known = ", ".join(sorted(named)) or "none has a value"
         raise DataError(
             "metric", f"a score that the run recorded ({known})", repr(metric), "Name one of these."
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ptmetrics.errors import ConfigError
 from ptmetrics.loop.criterion import call_parts, is_sum
 from ptmetrics.loop.faults import FaultLog
-from ptmetrics.loop.flaws import COUNTED_TWICE, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
+from ptmetrics.loop.flaws import COUNTED_TWICE, IDS_WITHOUT_BATCH, NO_FORWARD, STEP_IN_EVAL, TRAINING_MODE
 from ptmetrics.loop.hooks import backward_task
 from ptmetrics.loop.phases import Phases
 from ptmetrics.loop.picks import Picks
@@ -137,6 +137,8 @@ class Capture:
         split, bare = self.split(name), self._loader is None
         try:
             preds, target = call_parts(args, kwargs)
+            if bare and self.picks.ids:
+                self.faults.flaw("criterion hook", *IDS_WITHOUT_BATCH)
             if bare:
                 split.add(preds if isinstance(preds, Tensor) else self.picks.predictions(preds), target)
                 self._hooked = name
@@ -168,8 +170,11 @@ class Capture:
             self.faults.caught("optimizer hook", error)
 
     # Way c: the loop says it all.
-    def update(self, preds: Tensor, target: Tensor, *, loss: Any, split: str, **more: Tensor | None) -> None:
+    def update(
+        self, preds: Tensor, target: Tensor, *, loss: Any, split: str | None, **more: Tensor | None
+    ) -> None:
         """Count a batch that the loop hands over; `more` are weights and ids."""
+        split = (self._loader or "val") if split is None else split
         if not split or "/" in split:
             raise ConfigError(
                 "split", 'a name without "/"', repr(split), 'Pass split="train" or split="val".'

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from ptmetrics.errors import HookError
 
+NO_CLASS = 2**31 - 1  # as a sample's record can hold it
+
 
 def call_parts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
     """Predictions and targets of a call: by torch's names `input` and `target`, else in their order.
@@ -43,3 +45,12 @@ def targets_of(loss: Tensor, target: Tensor, ignore_index: int | None) -> Tensor
         return torch.full(shape, fill, dtype=torch.float64, device=loss.device)
     kept = (target != ignore_index).double()
     return kept.reshape(-1) if loss.ndim else kept.sum().reshape(1)
+
+
+def whole_classes(target: Tensor) -> Tensor:
+    """Classes that a loss such as `BCEWithLogitsLoss` takes as floats, as int64 for the metrics; no host sync.
+
+    One between two classes, as of smoothed labels, becomes one that there is not, so that the metrics refuse it.
+    """
+    whole = target.long()
+    return whole.masked_fill(whole != target, NO_CLASS)

@@ -68,6 +68,8 @@ class EpochScores(Mapping[str, Score]):
         }
         slices = {split: worst(d["per_slice"], MAX_RECORDED_SLICES) for split, d in plain.items()}
         record |= {"per_slice": {k: v for k, v in slices.items() if v}} if any(slices.values()) else {}
+        notes = {split: d["notes"] for split, d in plain.items() if d["notes"]}
+        record |= {"notes": notes} if notes else {}
         return cast(EpochData, record)
 
     def __str__(self) -> str:

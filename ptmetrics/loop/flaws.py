@@ -21,3 +21,8 @@ COUNTED_TWICE = (
     "one that a hook has, so it was left out here",
     "Leave out update(), or the criterion and the loader wrapper.",
 )
+IDS_WITHOUT_BATCH = (
+    "a watched loader, whose batches hold the slices and groups",
+    "a batch without them, whose rows are of no slice and independent",
+    "Wrap the loaders: monitor.train(loader), monitor.validate(loader).",
+)

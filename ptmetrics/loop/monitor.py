@@ -159,7 +159,7 @@ class Monitor:
         target: Tensor,
         *,
         loss: Tensor | float | None = None,
-        split: str = "val",
+        split: str | None = None,
         sample_weight: Tensor | None = None,
         slices: Tensor | None = None,
         group: Tensor | None = None,
@@ -170,7 +170,7 @@ class Monitor:
             preds: As the metric takes them.
             target: As the metric takes them.
             loss: Mean over the batch of shape (), or one value a target.
-            split: "train", "val" or another name.
+            split: "train", "val" or another name; None is that of the loader that is watched, else "val".
             sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it is.
             slices: The slice of each row, as the metric takes it.
             group: The group of each row, likewise.

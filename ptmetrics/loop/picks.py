@@ -58,6 +58,11 @@ class Picks:
     slices: Pick | None = None
     group: Pick | None = None
 
+    @property
+    def ids(self) -> bool:
+        """Whether slices or groups are looked for."""
+        return self.slices is not None or self.group is not None
+
     def predictions(self, output: Any) -> Tensor:
         """The predictions in what a model returned."""
         found: Tensor = (self.preds or pick_predictions)(output)

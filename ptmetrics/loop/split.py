@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.loop.criterion import targets_of
+from ptmetrics.loop.criterion import targets_of, whole_classes
 from ptmetrics.loop.samples import SampleLog, check_room
 from ptmetrics.record.samples import Kept
 from ptmetrics.scores.estimate import to_host
@@ -29,6 +29,7 @@ class SplitCounts:
 
     def __init__(self, metrics: TaskMetrics, room: int = 0) -> None:
         self.metrics = metrics.fresh()
+        self._takes_floats = metrics.config["task"] in ("binary", "multilabel")
         self._ignore_index = metrics.config.get("ignore_index")  # weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
         self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
@@ -43,11 +44,13 @@ class SplitCounts:
 
         Args:
             preds: As the metrics take them.
-            target: As the metrics take them.
+            target: As the metrics take them; classes 0 and 1 also as floats, as torch's losses want them.
             beside: Further arguments of the metrics' `update`.
         """
         if isinstance(preds, Tensor) and preds.device != self.metrics.device:
             self.metrics.to(preds.device)
+        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
+            target = whole_classes(target)
         self.metrics.update(preds, target, **beside)
         self.samples += target.shape[0] if target.ndim else 1
         self.batches += 1

@@ -109,6 +109,7 @@ class EpochData(_EpochNumber, total=False):
     time: TimeData
     counts: CountsData
     faults: dict[str, dict[str, FaultCount]]
+    notes: dict[str, list[str]]
     samples: SamplesData
 
 

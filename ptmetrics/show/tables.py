@@ -66,7 +66,8 @@ def confusion_table(epoch: EpochData, split: str = "val", paint: Paint = plain) 
     """Counts, rows actual and columns predicted; with many classes the pairs most often confused."""
     matrix, names = epoch.get("confusion", {}).get(split), epoch.get("class_names", [])
     if not matrix:
-        return "confusion matrix: not recorded, there are too many classes"
+        why = ", there are too many classes" if len(names) > MAX_CLASSES else ""
+        return f"confusion matrix: not recorded{why}"
     if len(names) > MAX_CLASSES:
         return confused_pairs(matrix, names)
     width = max([len(str(count)) for row in matrix for count in row] + [3])

@@ -1,7 +1,7 @@
 """An arm is one run or several seeds of it: its default target, its time ratio, its difference to another."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, median_low
@@ -52,17 +52,32 @@ class EqualTime(Plain):
     difference: Difference
 
 
-def arm_of(name: str, side: OneRun | Sequence[OneRun], metric: str) -> Arm:
-    """The traces of one side of a comparison.
+def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
+    """The runs of one side of a comparison.
 
     Raises:
-        DataError: If it holds no run, or a run lacks the score or its training times.
+        DataError: If it holds no run.
         RecordError: If a run folder cannot be read.
     """
     runs: list[object] = [side] if isinstance(side, str | os.PathLike | RunLike) else list(side)
     if not runs:
         raise DataError(name, "a run, or a sequence of runs", "an empty sequence", "Pass at least one run.")
-    return tuple(trace(_opened(name, run), metric) for run in runs)
+    return [_opened(name, run) for run in runs]
+
+
+def arm_of(runs: Iterable[RunLike], metric: str) -> Arm:
+    """Their traces of one score.
+
+    Raises:
+        DataError: If a run lacks the score or its training times.
+    """
+    return tuple(trace(run, metric) for run in runs)
+
+
+def default_metric(runs: Iterable[RunLike]) -> str:
+    """The score that a comparison is about when the user names none: the accuracy, R² where numbers are predicted."""
+    names = {name for run in runs for epoch in run.epochs for name in epoch["scores"]}
+    return "val/r2" if "val/r2" in names and "val/accuracy" not in names else "val/accuracy"
 
 
 def _opened(name: str, run: object) -> RunLike:

@@ -12,11 +12,13 @@ from ptmetrics.verdict.arms import (
     OneRun,
     arm_of,
     cost_ratio,
+    default_metric,
     default_target,
     difference,
     equal_time,
     other_ratios,
     ratio_curve,
+    runs_of,
     same_validation,
 )
 from ptmetrics.verdict.finding import Criterion, Finding, Plain
@@ -75,7 +77,7 @@ def compare(
     second: Side,
     *,
     target: str | None = None,
-    metric: str = "val/accuracy",
+    metric: str | None = None,
     hold: int = 2,
     profile: str | Path | Profile | Thresholds = "balanced",
 ) -> Comparison:
@@ -87,7 +89,8 @@ def compare(
         target: Level to reach, such as "val/accuracy>=0.9". Default: the median over the second arm's seeds of
             its best score less one standard error; where the first arm never reaches that, the highest level
             that at least half of the seeds of both arms hold.
-        metric: Score of the default target; a target names its own.
+        metric: Score of the default target; None for the accuracy, or R² where numbers are predicted. A target names
+            its own.
         hold: Evaluations in a row that must meet the target; 1 counts the first crossing.
         profile: Where the thresholds come from, as for `judge`.
 
@@ -100,8 +103,9 @@ def compare(
         raise ConfigError("hold", "a whole number from 1", repr(hold), "Pass 1 to count the first crossing.")
     limits = profile_of(profile).thresholds
     wanted = None if target is None else Target.parse(target)
-    name = metric if wanted is None else wanted.metric
-    arms = arm_of("first", first, name), arm_of("second", second, name)
+    sides = runs_of("first", first), runs_of("second", second)
+    name = wanted.metric if wanted is not None else metric or default_metric((*sides[0], *sides[1]))
+    arms = arm_of(sides[0], name), arm_of(sides[1], name)
     goal, notes = default_target(*arms, name, hold) if wanted is None else (wanted, [])
     runs = (*arms[0], *arms[1])
     ratio, ratios = cost_ratio(*arms, goal, hold), other_ratios(*arms, goal, hold)

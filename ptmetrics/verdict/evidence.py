@@ -1,7 +1,7 @@
 """What the rules see: the numbers of one epoch or one evaluation, and the curves that led there."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any, Optional
 
@@ -195,7 +195,9 @@ class Evidence:
         classes = self.per_class.get(name, ())
         label = f"{name} of class {self.class_name(self.positive)}"
         if self.positive < len(classes):
-            return label, classes[self.positive]
+            item, of = classes[self.positive], "predicted as" if name == "precision" else "of"
+            empty = f"no sample is {of} class {self.class_name(self.positive)}"
+            return label, item if item.n else replace(item, reason=item.reason or empty)
         return label, Estimate(reason=f"{name} of each class was not recorded")
 
     def class_name(self, index: int) -> str:

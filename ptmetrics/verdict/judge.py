@@ -67,7 +67,8 @@ def judge(
     evidence = _of_task(evidence_of(source, positive), chosen)
     if baseline is not None:
         check_looked_at(codes)
-        evidence = with_baseline(evidence, _of_task(evidence_of(baseline, positive), chosen))
+        other = _of_task(evidence_of(baseline, positive), chosen)
+        evidence = with_baseline(evidence, other, chosen.thresholds)
     findings, criteria, skipped = _apply(RULES, evidence, chosen.thresholds, codes)
     skipped += [] if select is None else _out_of_place(evidence, codes)
     status = worst(findings, criteria)

@@ -85,7 +85,8 @@ class Trace:
     Args:
         scores: The score at each evaluation.
         costs: Cumulative cost at each evaluation by axis: seconds of training ("time"), training samples and
-            steps, seconds of wall and device time; an axis that is not recorded throughout is absent.
+            steps, seconds of wall and device time; an axis that is not recorded throughout, or on which nothing was
+            spent, is absent.
         higher_is_better: Direction of the score.
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
@@ -148,11 +149,13 @@ def trace(run: RunLike, metric: str) -> Trace:
     """
     rows = [row for row, epoch in enumerate(run.epochs) if isfinite(_value(epoch, metric))]
     if not rows:
-        known = ", ".join(sorted({name for epoch in run.epochs for name in epoch["scores"]})) or "no score"
+        named = {name for e in run.epochs for name in e["scores"] if isfinite(_value(e, name))}
+        known = ", ".join(sorted(named)) or "none has a value"
         raise DataError(
             "metric", f"a score that the run recorded ({known})", repr(metric), "Name one of these."
         )
-    costs = {axis: cost[rows] for axis in AXES if np.isfinite((cost := _cost(run.epochs, axis))[rows]).all()}
+    spent = {axis: _cost(run.epochs, axis)[rows] for axis in AXES}
+    costs = {axis: cost for axis, cost in spent.items() if np.isfinite(cost).all() and cost[-1] > 0}
     if "time" not in costs:
         cure = "Record the run with a Monitor, which times its training."
         raise DataError("run", "the training time of every epoch", "epochs without it", cure)

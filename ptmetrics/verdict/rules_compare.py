@@ -81,6 +81,8 @@ def compare_notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterato
         yield "Whether both arms saw the same validation data is not recorded."
     if final.paired:
         yield "The final difference is that of the same samples, one by one; it does not cover other training seeds."
+    elif final.method == NEWCOMBE and same is False:
+        yield "The final difference is one of different data as well as of different models."
     elif final.method == NEWCOMBE:
         yield f"The final difference takes the arms as independent, which is too wide: {final.unpaired}."
     else:

@@ -13,6 +13,7 @@ from ptmetrics.verdict.rule import Outcome, Rule, Skipped, facts
 
 CODE = "worse-than-baseline"
 UNKNOWN = "Whether the run and its baseline saw the same validation data is not recorded."
+UNPAIRED = "The difference to the baseline takes the two as independent, which is too wide: "
 Pair = tuple[str, Estimate, Estimate]
 
 
@@ -49,11 +50,16 @@ def check_looked_at(codes: frozenset[str]) -> None:
         raise ConfigError("baseline", f"the code {CODE!r} among those that count", "it left out", cure)
 
 
-def with_baseline(evidence: Evidence, baseline: Evidence) -> Evidence:
+def with_baseline(evidence: Evidence, baseline: Evidence, limits: Thresholds) -> Evidence:
     """The evidence with its baseline, and what is to be known of it."""
     notes = tuple(f"Of the baseline: {note[0].lower()}{note[1:]}" for note in baseline.notes[:1])
     if same_data(evidence, baseline) is None:
         notes += (UNKNOWN,)
+    if not not_comparable(evidence, baseline):
+        pairs = judged_scores(evidence, baseline, limits)
+        gaps = [difference([mine], [theirs]) for _, mine, theirs in pairs]
+        reasons = dict.fromkeys(gap.unpaired for gap in gaps if gap.bounded and gap.unpaired)
+        notes += tuple(f"{UNPAIRED}{why}." for why in reasons)
     return replace(evidence, baseline=baseline, notes=(*evidence.notes, *notes))
 
 

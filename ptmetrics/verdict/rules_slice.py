@@ -26,6 +26,9 @@ def weak_slice(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield Skipped(f"no {name} of each slice")
         return
     each = evidence.per_slice[name]
+    if not any(slice_.n for slice_ in each):
+        yield Skipped("no row came with its slice")
+        return
     below = [_surprise(slice_, limits.slice_score) for slice_ in each]
     others = [1.0] * (evidence.slices - len(each))  # slices that a record left out, the better ones
     for k, failed in enumerate(holm(below + others, limits.slice_alpha)[: len(each)]):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import log, sqrt
 from typing import Any, Protocol, runtime_checkable
 
-from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.errors import ConfigError, DataError, PtmetricsError
 from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.confusion import matrix
 from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, check_score, estimate, number
@@ -74,7 +74,10 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         positive=_positive(positive, task, confusion, names),
         faults=tuple(_value_faults(payload.get("faults") or {}, judged=True)),
         **_slices(payload.get("per_slice") or {}),
-        notes=("Judged one evaluation: learning curves are not known.",),
+        notes=(
+            "Judged one evaluation: learning curves are not known.",
+            *map(str, payload.get("notes") or ()),
+        ),
         task=task,
         val_samples=payload.get("n"),
     )
@@ -86,11 +89,27 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     The epoch of the run's last "best" checkpoint is judged, else the last epoch that was validated.
 
     Raises:
-        DataError: If a recorded matrix cannot be a confusion matrix.
+        DataError: If a recorded matrix cannot be a confusion matrix, or an epoch is written in another way.
         ConfigError: If `positive` is no class.
     """
     if not run.epochs:
         return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
+    try:
+        return _of_epochs(run, positive)
+    except PtmetricsError:
+        raise
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # whole lines, but not of our making
+        cure = "Read it with the version that wrote it, or record the run again."
+        got = f"{type(error).__name__}: {error}"
+        raise DataError("record", "an epoch as this version writes it", got, cure) from error
+
+
+def _of_epochs(run: RunLike, positive: int | None) -> Evidence:
     row, why = judged_row(run)
     epoch = run.epochs[row]
     confusion = matrix((epoch.get("confusion") or {}).get("val"))
@@ -190,6 +209,7 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> t
             f"The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too good "
             f"by up to about {error * sqrt(2 * log(total)):.2g}, standard error × √(2 ln {total})."
         )
+    notes += map(str, (run.epochs[row].get("notes") or {}).get("val") or ())
     if not run.header:
         notes.append(
             "The run's first record is missing: its task is taken from its scores, and no class is positive."

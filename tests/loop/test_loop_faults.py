@@ -153,7 +153,15 @@ def counted_twice_by_hooks(monitor: pm.Monitor) -> None:
         monitor.update(output, Y)
 
 
+def ids_without_a_loader(monitor: pm.Monitor) -> None:
+    model, criterion = Net().eval(), nn.CrossEntropyLoss()
+    monitor.attach(model, criterion=criterion, group=lambda batch: batch[2])
+    for _ in range(2):
+        criterion(model(X), Y)
+
+
 TOLD = {
+    "ids, hooks": (ids_without_a_loader, "criterion hook", "a watched loader", "monitor.validate(loader)"),
     "counted twice": (counted_twice, "update", "a batch that no hook has counted", "Leave out update()"),
     "counted twice, hooks": (counted_twice_by_hooks, "update", "a batch that no hook has counted", "or the criterion"),
     "no forward": (no_forward, "model hook", "a call of the attached model for each batch", "Attach the object that"),

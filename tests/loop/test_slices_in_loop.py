@@ -109,3 +109,14 @@ def test_a_run_without_parts_has_no_slices_in_its_record() -> None:
     monitor = pm.Monitor(pm.MulticlassMetrics(3), progress=False)
     monitor.update(*drawn()[:2])
     assert "per_slice" not in monitor.end_epoch().to_record()
+
+
+def test_what_is_to_be_known_of_intervals_reaches_the_record_and_the_verdict(tmp_path: Path) -> None:
+    preds, target, *_ = drawn()
+    with pm.Monitor(metrics(), tmp_path / "run", progress=False) as monitor:
+        monitor.update(preds, target)
+        scores = monitor.end_epoch().splits["val"]
+    (note,) = scores.notes
+    assert read_run(tmp_path / "run").epochs[0]["notes"] == {"val": [note]}
+    assert note in pm.judge(tmp_path / "run").notes
+    assert note in pm.judge(scores).notes

@@ -265,3 +265,36 @@ def test_autocast_around_the_loop_does_not_change_the_numbers() -> None:
     assert {name: repr(scores[f"val/{name}"].value) for name in expected} == {
         name: repr(score.value) for name, score in expected.items()
     }
+
+
+@pytest.mark.parametrize("way", ["loaders", "hooks", "update"])
+@pytest.mark.parametrize("metrics", [pm.BinaryMetrics(ignore_index=-1), pm.MultilabelMetrics(2)])
+def test_classes_that_a_loss_takes_as_floats_are_counted_as_classes(way: str, metrics: Any) -> None:
+    wide = isinstance(metrics, pm.MultilabelMetrics)
+    x, target = torch.randn(8, 2 if wide else 1), torch.randint(0, 2, (8, 2 if wide else 1)).float()
+    target[0, 0], target[1, 0] = 0.3, 1.5  # between two classes, so that they are refused
+    model, criterion = torch.nn.Identity().eval(), torch.nn.BCEWithLogitsLoss()
+    monitor = pm.Monitor(metrics, progress=False, on_fault="raise")
+    if way == "update":
+        monitor.update(x, target)
+    else:
+        monitor.attach(model, criterion=criterion)
+        for batch, y in monitor.validate([(x, target)]) if way == "loaders" else [(x, target)]:
+            criterion(model(batch), y)
+    scores = monitor.end_epoch().splits["val"]
+    whole = metrics.fresh()
+    whole.update(x, torch.where(target == target.round(), target, 7).long())
+    assert repr(scores.to_dict()) == repr(whole.compute().to_dict())
+    assert scores.faults
+
+
+def test_a_batch_that_is_handed_over_belongs_to_the_loader_that_is_watched() -> None:
+    monitor = pm.Monitor(pm.MulticlassMetrics(3), progress=False, on_fault="raise")
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    for _ in monitor.train([(x, y)] * 3):
+        monitor.update(x, y)
+    for _ in monitor.validate([(x, y)]):
+        monitor.update(x, y)
+    monitor.update(x, y)
+    scores = monitor.end_epoch()
+    assert (scores["train/accuracy"].n, scores["val/accuracy"].n) == (12, 8)

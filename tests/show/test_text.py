@@ -45,6 +45,12 @@ def test_a_matrix_too_large_for_a_screen_becomes_its_worst_pairs() -> None:
     ]
 
 
+def test_a_matrix_that_is_missing_is_not_said_to_be_too_large() -> None:
+    assert confusion_table({"epoch": 0, "scores": {}}) == "confusion matrix: not recorded"  # type: ignore[typeddict-item]
+    large = {"epoch": 0, "scores": {}, "class_names": ["a"] * 2000, "confusion": {}}
+    assert confusion_table(large).endswith("there are too many classes")  # type: ignore[arg-type]
+
+
 def test_an_undefined_score_says_why() -> None:
     score = {
         "value": math.nan,

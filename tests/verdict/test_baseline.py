@@ -254,3 +254,12 @@ def test_a_folder_with_several_runs_is_no_baseline(
     shown = capsys.readouterr().err
     assert f"baseline: expected one run, got a folder with 2 runs. Name one of them, such as {run}." in shown
     assert main(["check", run, "--baseline", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_class_that_was_never_predicted_is_the_reason() -> None:
+    verdict = pm.judge_confusion([[90, 10, 0], [10, 90, 0], [10, 10, 0]], positive=2)
+    (precision,) = (c for c in verdict.criteria if c.name.startswith("precision of"))
+    assert (precision.state, precision.reason) == ("undetermined", "no sample is predicted as class '2'")
+    absent = pm.judge_confusion([[90, 10, 0], [10, 90, 0], [0, 0, 0]], positive=2)
+    (recall,) = (c for c in absent.criteria if c.name.startswith("recall of"))
+    assert recall.reason == "no sample is of class '2'"

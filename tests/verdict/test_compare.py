@@ -262,3 +262,34 @@ def test_a_comparison_prints_its_lines() -> None:
     assert "in samples: 0.25 [0.125, 0.286]" in text
     assert "training time ratio 0.25 [0.125, 0.2857] n=2: <= 0.5 met" in text
     assert "at the end, first less second: 0.03 [" in text
+
+
+def test_an_axis_on_which_nothing_was_spent_has_no_ratio() -> None:
+    first, second = accuracies(QUICK), accuracies(SLOW)
+    for data in first.epochs:
+        data["counts"]["train_samples_cumulative"] = 0
+    assert set(compare(first, second, target="val/accuracy>=0.9").ratios) == {"steps", "wall"}
+
+
+def test_runs_that_predict_numbers_are_compared_by_their_r2() -> None:
+    runs = accuracies(QUICK), accuracies(SLOW)
+    for run in runs:
+        for data in run.epochs:
+            data["scores"]["val/r2"] = data["scores"].pop("val/accuracy")
+    assert compare(*runs).target.startswith("val/r2>=")
+
+
+def test_a_score_that_never_had_a_value_is_not_named_as_one_to_choose() -> None:
+    run = accuracies(QUICK)
+    for data in run.epochs:
+        data["scores"]["val/f1"] = {"value": float("nan")}
+    with pytest.raises(DataError, match=r"recorded \(val/accuracy\), got 'val/f1'"):
+        compare(run, accuracies(SLOW), metric="val/f1")
+
+
+def test_arms_on_different_data_are_not_said_to_have_too_wide_an_interval() -> None:
+    first, second = accuracies(QUICK), accuracies(SLOW)
+    first.header["val_fingerprint"], second.header["val_fingerprint"] = "a", "b"
+    comparison = compare(first, second)
+    assert comparison.same_validation is False
+    assert not any("too wide" in note for note in comparison.notes)

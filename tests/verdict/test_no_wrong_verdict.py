@@ -1,13 +1,16 @@
 """Sources made to fool the verdict: none of them may come out better, or other, than what was measured."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from judged_sources import GOOD, NAN, Recorded, codes, epoch, loss, losses, payload, score, share, states
 
+from ptmetrics.cli import main
 from ptmetrics.errors import DataError
+from ptmetrics.record.journal import Journal
 from ptmetrics.verdict.finding import plain
 from ptmetrics.verdict.judge import judge
 
@@ -127,3 +130,25 @@ def test_nan_predictions_of_numbers_are_as_invalid_as_those_of_classes() -> None
 def test_a_score_that_is_infinite_in_training_alone_touches_no_validation() -> None:
     run = Recorded([epoch(0, {"train/loss": loss(float("inf"))}, matrix=GOOD)])
     assert judge(run).status == "invalid"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"per_slice": {"val": ["a"]}},
+        {"notes": {"val": 7}},
+        {"per_class": {"val": {"recall": 1}}},
+        {"faults": {"val": 3}},
+        {"counts": 3},
+    ],
+)
+def test_an_epoch_that_is_not_as_written_here_is_refused_in_words(
+    odd: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append("header", {"name": "run"})
+        journal.append("epoch", {"epoch": 0, "scores": {}} | odd)
+    assert main(["check", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "expected an epoch as this version writes it, got " in said
+    assert "Read it with the version that wrote it" in said

@@ -58,6 +58,16 @@ def test_a_shuffled_validation_is_not_paired(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(43)
+def test_a_baseline_that_is_not_paired_is_said_to_be_and_why(tmp_path: Path) -> None:
+    ordered, other = write(tmp_path / "ordered", [1, 2, 3]), write(tmp_path / "other", [1, 2, 2.5])
+    shuffled = write(tmp_path / "shuffled", [1, 2, 3], shuffled=True)
+    words = "takes the two as independent, which is too wide: "
+    (note,) = (note for note in pm.judge(shuffled, baseline=ordered).notes if words in note)
+    assert note.startswith("The difference to the baseline ")
+    assert note.endswith("their samples came in another order, so validate without shuffling.")
+    assert not any(words in note for note in pm.judge(other, baseline=ordered).notes)
+
+
 def test_a_file_that_was_tampered_with_is_refused_and_the_comparison_goes_on(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a", [1, 2, 3]), write(tmp_path / "b", [1, 2, 2.5])
     (first / "samples-2.npy").write_bytes(b"\x80\x04cos\nsystem\n")

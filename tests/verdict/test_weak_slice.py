@@ -56,3 +56,8 @@ def test_slices_without_such_a_score_are_skipped_and_none_at_all_is_no_word() ->
     assert any("no accuracy of each slice" in note for note in verdict.notes)
     assert "weak-slice" not in codes(judge(payload(GOOD)))
     assert not any("slice" in note for note in judge(payload(GOOD)).notes)
+
+
+def test_slices_to_which_no_row_came_are_said_not_to_be_checked() -> None:
+    notes = judge(sliced([0, 0], [0, 0])).notes
+    assert "Not checked: weak-slice (no row came with its slice)." in notes

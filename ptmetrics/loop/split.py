@@ -59,18 +59,20 @@ class SplitCounts:
 
     def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
         """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
-        if not isinstance(loss, Tensor):
+        if isinstance(loss, Tensor):
+            value = loss.detach()
+        else:
             target = countable(target)
-            loss = torch.full((), loss, dtype=torch.float64, device=target.device)
-        if loss.device != self._loss.device:
-            loss, target = countable(loss), countable(target)
-            self._loss.to(loss.device)
-        loss, rows = loss.detach(), self._targets_of(loss, target)
+            value = torch.full((), loss, dtype=torch.float64, device=target.device)
+        if value.device != self._loss.device:
+            value, target = countable(value), countable(target)
+            self._loss.to(value.device)
+        rows = self._targets_of(value, target)
         if summed:
-            loss = loss.double() / rows.clamp(min=1)
-        elif loss.ndim and loss.shape == target.shape:
-            loss = loss.reshape(-1)
-        self._loss.add_(given_loss(loss, rows), (loss.shape, loss.dtype))
+            value = value.double() / rows.clamp(min=1)
+        elif value.ndim and value.shape == target.shape:
+            value = value.reshape(-1)
+        self._loss.add_(given_loss(value, rows), (value.shape, value.dtype))
 
     def _targets_of(self, loss: Tensor, target: Tensor) -> Tensor:
         """How many targets each value of a loss stands for; where none is ignored, the tensor of the last batch."""

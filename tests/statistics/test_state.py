@@ -223,7 +223,7 @@ def test_no_integer_count_ever_sticks(case: MetricCase, big: int) -> None:
         if cell.dtype == torch.int64 and name != "fault_first_step":
             metrics = case.make()
             preset(metrics, name, big)
-            metrics.update(batch.preds, batch.target)
+            batch.feed(metrics)
             metrics.merge_state([small])
             assert torch.equal(metrics.state_dict()["cells"][name], big + 2 * cell), name
 

@@ -9,6 +9,7 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
 from ptmetrics.errors import DtypeError
@@ -18,6 +19,10 @@ MAX_DEPTH = 64
 MAX_INT_BITS = 4096  # Python itself refuses to parse an int of more than 4300 digits
 
 _FLOATS = {"$nan": math.nan, "$inf": math.inf, "$-inf": -math.inf}
+# A tag in the place of a value; inside of a string its quotes would have backslashes.
+_TAG = re.compile(rb'(?<=[:,\[])"\$(nan|inf|-inf)"(?=[,\]}])')
+_CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CRC_KEY = b',"crc":"'
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
 
@@ -76,16 +81,35 @@ def decode(line: bytes) -> Record:
         NewerSchemaError: If it is a whole record of a later schema.
     """
     body = _verified(line)
-    envelope = _parsed(body)
+    plain = _plain(body)
+    envelope = _parsed(body, _STRICT) if plain is None else _parsed(plain, _WITH_FLOATS)
     version = envelope.get("v")
     if type(version) is not int or version < 1:
         raise LineError(f"no record: its schema version is {version!r}")
     if version > SCHEMA:
         raise NewerSchemaError(version)
-    # A line that is flat and holds no tag need not be walked through.
-    if b"$" in body or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+    if plain is None or _may_be_deep(plain):
         _untag(envelope)
     return _record(envelope)
+
+
+def _plain(body: bytes) -> bytes | None:
+    """The line with Python's own constants for its tags, so that it need not be walked through; None if it must be."""
+    if b"$" not in body:
+        return body if b"NaN" not in body and b"Infinity" not in body else None
+    if b"NaN" in body or b"Infinity" in body:
+        return None
+    plain = _TAG.sub(lambda tag: _CONSTANTS[tag[1]], body)
+    return None if b"$" in plain else plain
+
+
+def _may_be_deep(body: bytes) -> bool:
+    """Whether brackets nest too deep, those in names included: they ask for a closer look, or hide a level or two."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    steps = (1 if bracket in b"[{" else -1 for bracket in body.translate(None, _NO_BRACKETS))
+    levels = list(accumulate(steps))
+    return max(levels) > MAX_DEPTH or levels[-1] != 0
 
 
 def record_start(line: bytes) -> int:
@@ -116,9 +140,9 @@ def _verified(line: bytes) -> bytes:
     return body
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(body: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
     try:
-        value = _JSON.decode(body.decode("ascii"))
+        value = decoder.decode(body.decode("ascii"))
     except RecursionError:
         raise LineError("nested too deep") from None
     except ValueError as error:
@@ -132,7 +156,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"the constant {name}")
 
 
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRICT, _WITH_FLOATS = json.JSONDecoder(parse_constant=_refuse_constant), json.JSONDecoder()
 
 
 def _record(envelope: dict[str, Any]) -> Record:

@@ -13,7 +13,7 @@ from ptmetrics.record.samples import Kept
 from ptmetrics.scores.estimate import to_host
 from ptmetrics.scores.multiclass import mean_loss
 from ptmetrics.scores.score import FaultReport, Score, Scores
-from ptmetrics.scores.task import TaskMetrics, countable
+from ptmetrics.scores.task import NO_FLOAT64, TaskMetrics, countable
 from ptmetrics.statistics.accumulator import Accumulator
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.loss import NON_FINITE_LOSS, Losses, LossMoments, given_loss
@@ -60,7 +60,8 @@ class SplitCounts:
             target = countable(target)
             loss = torch.full((), loss, dtype=torch.float64, device=target.device)
         if loss.device != self._loss.device:
-            loss, target = countable(loss), countable(target)
+            if loss.device.type in NO_FLOAT64:
+                loss, target = loss.cpu(), target.cpu()
             self._loss.to(loss.device)
         loss, rows = loss.detach(), self._targets_of(loss, target)
         if summed:

@@ -178,7 +178,8 @@ class MulticlassMetrics(TaskMetrics):
 
     def _counted(self, t: Tally) -> dict[str, Estimate]:
         """What margins tell: named scores, and as "class:NAME" those of each class."""
-        named = {name: score(t) for name, score in m.SCORES.items()}
+        once = {score: score(t) for score in dict.fromkeys(m.SCORES.values())}  # some have several names
+        named = {name: once[score] for name, score in m.SCORES.items()}
         if self.beta is not None:
             named |= {f"fbeta/{k}": m.fbeta(t, self.beta, equal=k == "macro") for k in ("macro", "weighted")}
         some = m.PER_CLASS if self._pairs is None else ("precision", "recall", "support")

@@ -9,7 +9,6 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
 from ptmetrics.errors import DtypeError
@@ -19,9 +18,7 @@ MAX_DEPTH = 64
 MAX_INT_BITS = 4096  # Python itself refuses to parse an int of more than 4300 digits
 
 _FLOATS = {"$nan": math.nan, "$inf": math.inf, "$-inf": -math.inf}
-# A tag in the place of a value; inside of a string its quotes would have backslashes.
-_TAG = re.compile(rb'(?<=[:,\[])"\$(nan|inf|-inf)"(?=[,\]}])')
-_CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
+_CONSTANTS = ((b'"$nan"', b"NaN"), (b'"$inf"', b"Infinity"), (b'"$-inf"', b"-Infinity"))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CRC_KEY = b',"crc":"'
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
@@ -95,21 +92,26 @@ def decode(line: bytes) -> Record:
 
 def _plain(body: bytes) -> bytes | None:
     """The line with Python's own constants for its tags, so that it need not be walked through; None if it must be."""
-    if b"$" not in body:
-        return body if b"NaN" not in body and b"Infinity" not in body else None
     if b"NaN" in body or b"Infinity" in body:
         return None
-    plain = _TAG.sub(lambda tag: _CONSTANTS[tag[1]], body)
-    return None if b"$" in plain else plain
+    if b"$" in body:
+        for tag, constant in _CONSTANTS:
+            if tag + b":" in body:
+                return None  # a key of that name
+            # Before a value stands one of these; inside of a string its quotes would have backslashes.
+            for before in (b":", b",", b"["):
+                body = body.replace(before + tag, before + constant)
+    return None if b"$" in body else body
 
 
 def _may_be_deep(body: bytes) -> bool:
     """Whether brackets nest too deep, those in names included: they ask for a closer look, or hide a level or two."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return False
-    steps = (1 if bracket in b"[{" else -1 for bracket in body.translate(None, _NO_BRACKETS))
-    levels = list(accumulate(steps))
-    return max(levels) > MAX_DEPTH or levels[-1] != 0
+    brackets = body.translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return True
 
 
 def record_start(line: bytes) -> int:

@@ -15,8 +15,9 @@ from ptmetrics.scores.multiclass import mean_loss
 from ptmetrics.scores.score import FaultReport, Score, Scores
 from ptmetrics.scores.task import TaskMetrics, countable
 from ptmetrics.statistics.accumulator import Accumulator
+from ptmetrics.statistics.contract import Fed
 from ptmetrics.statistics.faults import FaultLedger
-from ptmetrics.statistics.loss import NON_FINITE_LOSS, Losses, LossMoments, given_loss
+from ptmetrics.statistics.loss import NON_FINITE_LOSS, LossMoments, given_loss, read_losses
 
 
 class SplitCounts:
@@ -32,7 +33,7 @@ class SplitCounts:
         self._takes_floats = metrics.config["task"] in ("binary", "multilabel")
         self._ignore_index = metrics.config.get("ignore_index")  # weighs nothing in the mean loss
         self._ledger = FaultLedger((NON_FINITE_LOSS,))
-        self._loss = Accumulator([Losses((LossMoments(), self._ledger))], {"task": "loss"})
+        self._loss = Accumulator([Fed(read_losses, (LossMoments(), self._ledger))], {"task": "loss"})
         # The shape of a loss and its number of targets, and what each value weighs.
         self._rows: tuple[tuple[torch.Size, int], Tensor]
         self._rows = (torch.Size([0]), 0), torch.zeros(0, dtype=torch.float64)

@@ -22,13 +22,14 @@ from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.statistics.binary import (
     KINDS,
     BinarySpec,
-    InPieces,
     Inputs,
     check_batch,
     flat,
+    read_pieces,
 )
 from ptmetrics.statistics.binary_losses import BinaryLosses
 from ptmetrics.statistics.class_parts import class_parts
+from ptmetrics.statistics.contract import Fed
 from ptmetrics.statistics.histogram import ScoreHistogram, SpareFaults
 from ptmetrics.statistics.keys import CurveKeys, DecisionKeys, FloatKeys, ProbabilityKeys
 from ptmetrics.statistics.sample_rows import binary_columns
@@ -124,7 +125,7 @@ class BinaryMetrics(TaskMetrics):
         rows += [self._faults, *class_parts(parts.rows, 2)]
         config: dict[str, Any] = {"num_classes": 2, "inputs": inputs, "threshold": threshold}
         config |= {"ignore_index": ignore_index, "losses": losses, "curves": curves, **parts.config}
-        super().__init__([InPieces(self._spec, tuple(rows))], config, device)
+        super().__init__([Fed(partial(read_pieces, self._spec), tuple(rows))], config, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._spec, self._counts.home, preds, target, weight)

@@ -24,7 +24,7 @@ from ptmetrics.statistics.class_parts import class_parts
 from ptmetrics.statistics.class_rows import ClassPiece, RowStage
 from ptmetrics.statistics.class_scores import ClassPasses
 from ptmetrics.statistics.confused_pairs import ConfusedPairs
-from ptmetrics.statistics.contract import Statistic
+from ptmetrics.statistics.contract import Fed, Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.label_histogram import keys_for
 from ptmetrics.statistics.multiclass import (
@@ -33,10 +33,10 @@ from ptmetrics.statistics.multiclass import (
     ClassSpec,
     Confusion,
     Inputs,
-    Judged,
     TopK,
     check_batch,
     flat,
+    judged,
 )
 from ptmetrics.statistics.one_vs_rest import OneVsRest
 from ptmetrics.statistics.sample_rows import class_columns
@@ -108,10 +108,9 @@ class MulticlassMetrics(TaskMetrics):
         check_options(num_classes, ignore_index, class_names, absent)
         check_extras(num_classes, inputs, beta, curves=curves, temperature=temperature, losses=losses)
         self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
-        self.absent, self.beta = float(absent), beta
+        self.absent, self.beta, self._ks = float(absent), beta, tuple(k for k in topk if k > 1)
         self._parts = parts = Parts.of(slices, groups, 3 * (num_classes + 1))
         self._spec = spec = ClassSpec(num_classes, inputs, ignore_index, parts.rows)
-        self._ks = tuple(k for k in topk if k > 1)
         self._ledger, scored = FaultLedger(KINDS[inputs]), inputs != "labels"
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         kept = [Confusion(num_classes)] if self._pairs is None else [ClassCounts(num_classes), self._pairs]
@@ -126,7 +125,8 @@ class MulticlassMetrics(TaskMetrics):
         self.sample_columns = partial(class_columns, spec, losses=passes is not None and passes.losses)
         config: dict[str, Any] = {"num_classes": num_classes, "inputs": inputs, "ignore_index": ignore_index}
         config |= {"topk": list(topk), **parts.config}
-        super().__init__([Judged(spec, tuple(statistics))], config, device, RowStage(passes, watchers))
+        fed = Fed(partial(judged, spec), tuple(statistics))
+        super().__init__([fed], config, device, RowStage(passes, watchers))
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._spec, self._counts.home, preds, target, weight)

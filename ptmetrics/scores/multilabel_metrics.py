@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from ptmetrics.scores.label_ranking import each_ranking, mean_ranking
 from ptmetrics.scores.parts import Parts, part_estimates, settle
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
-from ptmetrics.statistics.contract import Statistic
+from ptmetrics.statistics.contract import Fed, Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.label_histogram import LabelHistogram, keys_for
 from ptmetrics.statistics.label_parts import label_parts
@@ -23,11 +24,11 @@ from ptmetrics.statistics.multilabel import (
     Inputs,
     LabelBatch,
     LabelCounts,
-    Labelled,
     LabelRows,
     LabelSpec,
     check_batch,
     flat,
+    labelled,
 )
 from ptmetrics.statistics.waiting import Given
 
@@ -101,7 +102,7 @@ class MultilabelMetrics(TaskMetrics):
         self._ranking = None if keys is None else LabelHistogram(num_labels, keys, inputs == "probs")
         statistics: list[Statistic[LabelBatch]] = [LabelCounts(num_labels), LabelRows(), self._ledger]
         statistics += [*([self._ranking] if self._ranking else []), *label_parts(parts.rows, num_labels)]
-        super().__init__([Labelled(self._spec, tuple(statistics))], config, device)
+        super().__init__([Fed(partial(labelled, self._spec), tuple(statistics))], config, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._spec, self._counts.home, preds, target, weight)

@@ -1,6 +1,7 @@
 """`RegressionMetrics`: the public face of regression."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,12 +14,12 @@ from ptmetrics.scores.parts import Parts, part_estimates, settle
 from ptmetrics.scores.point_parts import PointTables
 from ptmetrics.scores.score import Scores
 from ptmetrics.scores.task import TaskMetrics
-from ptmetrics.statistics.contract import Statistic
+from ptmetrics.statistics.contract import Fed, Statistic
 from ptmetrics.statistics.faults import FaultLedger
 from ptmetrics.statistics.joint_moments import SIZE
 from ptmetrics.statistics.magnitude import MagnitudeHistogram
 from ptmetrics.statistics.point_parts import point_parts
-from ptmetrics.statistics.regression import KINDS, PointBatch, Points, Residuals, check_batch, flat
+from ptmetrics.statistics.regression import KINDS, PointBatch, Residuals, check_batch, flat, points
 from ptmetrics.statistics.sample_rows import point_columns
 from ptmetrics.statistics.waiting import Given
 
@@ -89,7 +90,7 @@ class RegressionMetrics(TaskMetrics):
         self._outputs = num_outputs
         self.sample_columns = point_columns if num_outputs == 1 else None
         config = {"num_outputs": num_outputs, **parts.config}
-        super().__init__([Points(parts.rows, tuple(statistics))], config, device)
+        super().__init__([Fed(partial(points, parts.rows), tuple(statistics))], config, device)
 
     def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
         check_batch(self._outputs, self._counts.home, preds, target, weight)

@@ -1,6 +1,6 @@
 """A batch of yes-or-no predictions, read once: score, decision, faults and losses of each row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,9 +10,7 @@ from torch import Tensor
 
 from ptmetrics.errors import DtypeError, ShapeError
 from ptmetrics.statistics import checks
-from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.checks import in_memory
-from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
     BAD_TARGET,
@@ -225,22 +223,9 @@ _RAW = {"logits": _logits, "probs": lambda p: p if p.ndim == 1 else p[:, 1], "la
 _ODD = {"logits": _odd_logits, "probs": _odd_probs, "labels": _odd_labels}
 
 
-@dataclass(frozen=True)
-class InPieces:
-    """Statistics of rows, fed with a batch all at once, or piece by piece on a CPU."""
-
-    spec: BinarySpec
-    statistics: tuple[Statistic[BinaryRows], ...]
-
-    def layout(self) -> Mapping[str, Cell]:
-        """The cells of all of them."""
-        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
-
-    def add_(self, state: State, batch: Given) -> None:
-        """Read each piece once, and give it to every statistic."""
-        rows = len(batch.target)
-        size = PIECE if batch.preds.device.type == "cpu" else max(1, rows)
-        for start in range(0, max(1, rows), size):
-            read = read_rows(self.spec, batch.part(start, start + size))
-            for statistic in self.statistics:
-                statistic.add_(state, read)
+def read_pieces(spec: BinarySpec, batch: Given) -> Iterator[BinaryRows]:
+    """The rows all at once, or piece by piece on a CPU."""
+    rows = len(batch.target)
+    size = PIECE if batch.preds.device.type == "cpu" else max(1, rows)
+    for start in range(0, max(1, rows), size):
+        yield read_rows(spec, batch.part(start, start + size))

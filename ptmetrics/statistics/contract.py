@@ -1,6 +1,7 @@
 """What an accumulator asks of a statistic, and of a stage in front of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ptmetrics.statistics.cells import Cell, State
@@ -19,6 +20,29 @@ class Statistic(Protocol[B]):
     def add_(self, state: State, batch: B) -> None:
         """Add one checked batch in place."""
         ...
+
+
+@dataclass(frozen=True)
+class Fed:
+    """Statistics that are fed with what is read from a batch.
+
+    Attributes:
+        read: From a batch to what the statistics count, in one piece or in several.
+        statistics: Each sees every piece.
+    """
+
+    read: Callable[[Any], Iterable[Any]]
+    statistics: tuple[Statistic[Any], ...]
+
+    def layout(self) -> Mapping[str, Cell]:
+        """The cells of all of them."""
+        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
+
+    def add_(self, state: State, batch: Any) -> None:
+        """Read each piece once, and give it to every statistic."""
+        for piece in self.read(batch):
+            for statistic in self.statistics:
+                statistic.add_(state, piece)
 
 
 class Stage(Protocol):

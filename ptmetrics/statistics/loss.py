@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ptmetrics.errors import ShapeError
 from ptmetrics.statistics.cells import Cell, State
-from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import FaultKind
 from ptmetrics.statistics.moments import SIZE, moments
 from ptmetrics.statistics.waiting import Given
@@ -45,24 +44,11 @@ def given_loss(loss: Tensor, rows: Tensor) -> Given:
     return Given(loss, rows if rows.shape == loss.shape else rows.expand(loss.shape))
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Statistics of losses, fed with what was given."""
-
-    statistics: tuple[Statistic[LossBatch], ...]
-
-    def layout(self) -> Mapping[str, Cell]:
-        """The cells of all of them."""
-        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
-
-    def add_(self, state: State, batch: Given) -> None:
-        """Read the values once, and give them to every statistic."""
-        value, weight = batch.preds.double(), batch.target
-        counted = torch.isfinite(value)
-        faults = ((~counted) & (weight > 0),)
-        read = LossBatch(value, counted, weight, faults, batch.step)
-        for statistic in self.statistics:
-            statistic.add_(state, read)
+def read_losses(batch: Given) -> tuple[LossBatch]:
+    """Read what values tell, on the device; no host sync."""
+    value, weight = batch.preds.double(), batch.target
+    counted = torch.isfinite(value)
+    return (LossBatch(value, counted, weight, ((~counted) & (weight > 0),), batch.step),)
 
 
 @dataclass(frozen=True)

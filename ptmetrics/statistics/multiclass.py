@@ -11,7 +11,6 @@ from ptmetrics.statistics import checks
 from ptmetrics.statistics.cells import Cell, State
 from ptmetrics.statistics.class_rows import ClassRows
 from ptmetrics.statistics.class_scores import Columns
-from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import (
     BAD_LABEL,
     BAD_TARGET,
@@ -102,6 +101,11 @@ def flat(spec: ClassSpec, preds: Tensor, target: Tensor, weight: Tensor | None) 
     return Given(preds, checks.flat(target), None if weight is None else checks.flat(weight))
 
 
+def judged(spec: ClassSpec, rows: ClassRows) -> tuple[ClassBatch]:
+    """`read_rows` in one piece."""
+    return (read_rows(spec, rows),)
+
+
 def read_rows(spec: ClassSpec, rows: ClassRows) -> ClassBatch:
     """Judge values on the device; no host sync."""
     target, columns = rows.target, rows.columns
@@ -137,24 +141,6 @@ def _likely(spec: ClassSpec, columns: Columns) -> Tensor:
     if spec.inputs == "logits":
         return ~columns.peak.isinf()
     return ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Statistics of judged rows, fed with raw ones."""
-
-    spec: ClassSpec
-    statistics: tuple[Statistic[ClassBatch], ...]
-
-    def layout(self) -> Mapping[str, Cell]:
-        """The cells of all of them."""
-        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
-
-    def add_(self, state: State, rows: ClassRows) -> None:
-        """Judge the rows once, and give them to every statistic."""
-        batch = read_rows(self.spec, rows)
-        for statistic in self.statistics:
-            statistic.add_(state, batch)
 
 
 @dataclass(frozen=True)

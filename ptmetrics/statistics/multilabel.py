@@ -10,7 +10,6 @@ from torch import Tensor
 from ptmetrics.errors import ShapeError
 from ptmetrics.statistics import checks
 from ptmetrics.statistics.cells import Cell, State
-from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
 from ptmetrics.statistics.row_parts import NO_PARTS, RowParts, RowsInParts
 from ptmetrics.statistics.waiting import Given
@@ -69,6 +68,11 @@ def flat(spec: LabelSpec, preds: Tensor, target: Tensor, weight: Tensor | None) 
     if preds.ndim > 2:
         preds, target = (v.movedim(1, -1).reshape(-1, spec.num_labels) for v in (preds, target))
     return Given(preds, target, None if weight is None else checks.flat(weight))
+
+
+def labelled(spec: LabelSpec, given: Given) -> tuple[LabelBatch]:
+    """`read_labels` in one piece."""
+    return (read_labels(spec, given),)
 
 
 def read_labels(spec: LabelSpec, given: Given) -> LabelBatch:
@@ -147,24 +151,6 @@ def check_batch(spec: LabelSpec, home: Tensor, preds: Tensor, target: Tensor, we
         checks.is_tensor("sample_weight", weight)
         checks.row_weights(weight, (preds.shape[0], *preds.shape[2:]), "one a row, of shape")
         checks.together(home, sample_weight=weight)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Statistics of labelled rows, fed with what was given."""
-
-    spec: LabelSpec
-    statistics: tuple[Statistic[LabelBatch], ...]
-
-    def layout(self) -> Mapping[str, Cell]:
-        """The cells of all of them."""
-        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
-
-    def add_(self, state: State, batch: Given) -> None:
-        """Read the rows once, and give them to every statistic."""
-        read = read_labels(self.spec, batch)
-        for statistic in self.statistics:
-            statistic.add_(state, read)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from torch import Tensor
 from ptmetrics.errors import ShapeError
 from ptmetrics.statistics import checks
 from ptmetrics.statistics.cells import Cell, State
-from ptmetrics.statistics.contract import Statistic
 from ptmetrics.statistics.faults import BAD_WEIGHT, FaultKind
 from ptmetrics.statistics.joint_moments import SIZE, add_points_
 from ptmetrics.statistics.row_parts import RowParts, RowsInParts
@@ -41,6 +40,11 @@ class PointBatch:
 def flat(outputs: int, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
     """A checked batch with preds and target of shape (rows, D)."""
     return Given(preds.reshape(-1, outputs), target.reshape(-1, outputs), weight)
+
+
+def points(parts: RowParts, given: Given) -> tuple[PointBatch]:
+    """`read_points` in one piece."""
+    return (read_points(given, parts),)
 
 
 def read_points(given: Given, parts: RowParts) -> PointBatch:
@@ -102,24 +106,6 @@ def check_batch(outputs: int, home: Tensor, preds: Tensor, target: Tensor, weigh
         checks.is_tensor("sample_weight", weight)
         checks.row_weights(weight, (rows,), "one a row, of shape")
         checks.together(home, sample_weight=weight)
-
-
-@dataclass(frozen=True)
-class Points:
-    """Statistics of points, fed with what was given."""
-
-    parts: RowParts
-    statistics: tuple[Statistic[PointBatch], ...]
-
-    def layout(self) -> Mapping[str, Cell]:
-        """The cells of all of them."""
-        return {name: cell for s in self.statistics for name, cell in s.layout().items()}
-
-    def add_(self, state: State, batch: Given) -> None:
-        """Read the rows once, and give them to every statistic."""
-        read = read_points(batch, self.parts)
-        for statistic in self.statistics:
-            statistic.add_(state, read)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from registry import LAW
 from ptmetrics.errors import ShapeError
 from ptmetrics.scores.intervals import mean_interval
 from ptmetrics.statistics.accumulator import Accumulator
+from ptmetrics.statistics.contract import Fed
 from ptmetrics.statistics.faults import FaultKind, FaultLedger
-from ptmetrics.statistics.loss import NON_FINITE_LOSS, Losses, LossMoments, given_loss
+from ptmetrics.statistics.loss import NON_FINITE_LOSS, LossMoments, given_loss, read_losses
 from ptmetrics.statistics.moments import moments
 
 
@@ -22,7 +23,7 @@ def f64(*values: float) -> torch.Tensor:
 
 
 def counter() -> Accumulator:
-    return Accumulator([Losses((LossMoments(), FaultLedger((NON_FINITE_LOSS,))))], {})
+    return Accumulator([Fed(read_losses, (LossMoments(), FaultLedger((NON_FINITE_LOSS,))))], {})
 
 
 def test_a_mean_loss_of_unequal_batches_is_the_mean_over_samples() -> None:
@@ -76,7 +77,7 @@ def test_a_loss_keeps_no_graph_and_is_not_read_on_the_host() -> None:
         for _ in range(3):
             counts.add_(given_loss(loss.mean(), f64(3)), None)
     assert not counts.state["loss"].requires_grad
-    meta = Accumulator([Losses((LossMoments(),))], {}, "meta")
+    meta = Accumulator([Fed(read_losses, (LossMoments(),))], {}, "meta")
     for _ in range(3):
         meta.add_(given_loss(torch.empty((), device="meta"), torch.empty(1, device="meta").double()), None)
     assert meta.state["loss"].is_meta

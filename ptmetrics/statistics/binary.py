@@ -112,12 +112,7 @@ def check_batch(spec: BinarySpec, home: Tensor, preds: Tensor, target: Tensor, w
     checks.is_tensor("preds", preds)
     checks.is_tensor("target", target)
     like = _shape_of_target(spec, preds, target)
-    checks.class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
-    checks.together(home, preds=preds, target=target)
-    if weight is not None:
-        checks.is_tensor("sample_weight", weight)
-        checks.row_weights(weight, like)
-        checks.together(home, sample_weight=weight)
+    checks.beside_preds(home, preds, target, weight, like)
 
 
 def flat(spec: BinarySpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:

@@ -64,6 +64,18 @@ def together(home: Tensor, **others: Tensor) -> None:
             )
 
 
+def beside_preds(
+    home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None, like: tuple[int, ...]
+) -> None:
+    """Refuse targets and weights that are not of the shape `like`, which checked `preds` call for, or elsewhere."""
+    class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
+    together(home, preds=preds, target=target)
+    if weight is not None:
+        is_tensor("sample_weight", weight)
+        row_weights(weight, like)
+        together(home, sample_weight=weight)
+
+
 def in_memory(values: Tensor) -> bool:
     """Whether the host can look at the values, which nothing has to wait for."""
     return values.is_cpu and type(values) is Tensor and not torch.compiler.is_compiling()

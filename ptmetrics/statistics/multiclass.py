@@ -84,12 +84,7 @@ def check_batch(spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, we
     else:
         checks.class_scores(preds, spec.num_classes)
         like = (preds.shape[0], *preds.shape[2:])
-    checks.class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
-    checks.together(home, preds=preds, target=target)
-    if weight is not None:
-        checks.is_tensor("sample_weight", weight)
-        checks.row_weights(weight, like)
-        checks.together(home, sample_weight=weight)
+    checks.beside_preds(home, preds, target, weight, like)
 
 
 def flat(spec: ClassSpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:

@@ -22,7 +22,9 @@ from ptmetrics.finetune.glyphs import CLASS_NAMES, render_glyphs
 def main() -> None:
     """Pre-train or load, fine-tune in two phases, judge."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", nargs="?", default="runs/resnet-by-hand", help="folder for the record")
+    parser.add_argument(
+        "run", nargs="?", default="runs/resnet-by-hand", help="folder for the record"
+    )
     parser.add_argument("--weights", choices=["glyphs", "imagenet"], default="glyphs")
     arguments = parser.parse_args()
 
@@ -35,7 +37,10 @@ def main() -> None:
     model.fc = nn.Linear(model.fc.in_features, 10)
     criterion = nn.CrossEntropyLoss()
 
-    callbacks = [pm.Checkpoint("val/accuracy"), pm.EarlyStopping("val/loss", patience=3, restore_best=True)]
+    callbacks = [
+        pm.Checkpoint("val/accuracy"),
+        pm.EarlyStopping("val/loss", patience=3, restore_best=True),
+    ]
     with pm.Monitor(pm.MulticlassMetrics(10), run=arguments.run, callbacks=callbacks) as monitor:
         model.requires_grad_(False)
         model.fc.requires_grad_(True)

@@ -10,26 +10,26 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ptmetrics import functional as functional
-    from ptmetrics.adapters.torchmetrics import from_torchmetrics as from_torchmetrics
-    from ptmetrics.adapters.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.errors import PtmetricsError as PtmetricsError
-    from ptmetrics.loop.callbacks import Callback as Callback
-    from ptmetrics.loop.callbacks import EarlyStopping as EarlyStopping
-    from ptmetrics.loop.checkpoint import Checkpoint as Checkpoint
-    from ptmetrics.loop.epoch import EpochScores as EpochScores
-    from ptmetrics.loop.monitor import Monitor as Monitor
+    from ptmetrics.integrations.torchmetrics import from_torchmetrics as from_torchmetrics
+    from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.matrix import judge_confusion as judge_confusion
+    from ptmetrics.metrics.binary_metrics import BinaryMetrics as BinaryMetrics
+    from ptmetrics.metrics.dropins import AverageMeter as AverageMeter
+    from ptmetrics.metrics.dropins import accuracy as accuracy
+    from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
+    from ptmetrics.metrics.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
+    from ptmetrics.metrics.regression_metrics import RegressionMetrics as RegressionMetrics
+    from ptmetrics.metrics.report import classification_report as classification_report
+    from ptmetrics.metrics.score import Score as Score
+    from ptmetrics.metrics.score import Scores as Scores
+    from ptmetrics.monitor.callbacks import Callback as Callback
+    from ptmetrics.monitor.callbacks import EarlyStopping as EarlyStopping
+    from ptmetrics.monitor.checkpoint import Checkpoint as Checkpoint
+    from ptmetrics.monitor.epoch import EpochScores as EpochScores
+    from ptmetrics.monitor.monitor import Monitor as Monitor
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
-    from ptmetrics.scores.binary_metrics import BinaryMetrics as BinaryMetrics
-    from ptmetrics.scores.dropins import AverageMeter as AverageMeter
-    from ptmetrics.scores.dropins import accuracy as accuracy
-    from ptmetrics.scores.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
-    from ptmetrics.scores.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
-    from ptmetrics.scores.regression_metrics import RegressionMetrics as RegressionMetrics
-    from ptmetrics.scores.report import classification_report as classification_report
-    from ptmetrics.scores.score import Score as Score
-    from ptmetrics.scores.score import Scores as Scores
     from ptmetrics.threshold import Advice as Advice
     from ptmetrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.verdict.compare import Comparison as Comparison
@@ -40,33 +40,33 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Advice": "threshold",
-    "AverageMeter": "scores.dropins",
-    "BinaryMetrics": "scores.binary_metrics",
-    "Callback": "loop.callbacks",
-    "Checkpoint": "loop.checkpoint",
+    "AverageMeter": "metrics.dropins",
+    "BinaryMetrics": "metrics.binary_metrics",
+    "Callback": "monitor.callbacks",
+    "Checkpoint": "monitor.checkpoint",
     "Comparison": "verdict.compare",
-    "EarlyStopping": "loop.callbacks",
-    "EpochScores": "loop.epoch",
+    "EarlyStopping": "monitor.callbacks",
+    "EpochScores": "monitor.epoch",
     "Finding": "verdict.finding",
     "History": "record.history",
-    "Monitor": "loop.monitor",
-    "MulticlassMetrics": "scores.multiclass_metrics",
-    "MultilabelMetrics": "scores.multilabel_metrics",
+    "Monitor": "monitor.monitor",
+    "MulticlassMetrics": "metrics.multiclass_metrics",
+    "MultilabelMetrics": "metrics.multilabel_metrics",
     "PtmetricsError": "errors",
-    "RegressionMetrics": "scores.regression_metrics",
-    "Score": "scores.score",
-    "Scores": "scores.score",
+    "RegressionMetrics": "metrics.regression_metrics",
+    "Score": "metrics.score",
+    "Scores": "metrics.score",
     "Verdict": "verdict.finding",
-    "accuracy": "scores.dropins",
+    "accuracy": "metrics.dropins",
     "advise_threshold": "threshold",
-    "classification_report": "scores.report",
+    "classification_report": "metrics.report",
     "compare": "verdict.compare",
-    "from_torchmetrics": "adapters.torchmetrics",
+    "from_torchmetrics": "integrations.torchmetrics",
     "functional": "functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
-    "to_torchmetrics": "adapters.torchmetrics",
+    "to_torchmetrics": "integrations.torchmetrics",
 }
 
 __all__ = [

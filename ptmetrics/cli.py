@@ -31,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        print("ptmetrics: interrupted; what was recorded so far can be read and judged", file=sys.stderr)
+        print(
+            "ptmetrics: interrupted; what was recorded so far can be read and judged",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 
@@ -42,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ptmetrics {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
         sub.add_argument(
@@ -51,10 +56,14 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     demo = add(
-        "demo", _demo, "fine-tune against from-scratch on real handwriting, offline, in about a minute"
+        "demo",
+        _demo,
+        "fine-tune against from-scratch on real handwriting, offline, in about a minute",
     )
     demo.add_argument(
-        "--quick", action="store_true", help="fewer glyphs, epochs and seeds: a check that all works"
+        "--quick",
+        action="store_true",
+        help="fewer glyphs, epochs and seeds: a check that all works",
     )
     demo.add_argument("--run", help="folder for the runs (default: a new one below runs/)")
     finetune = add("finetune", _finetune, "the same on your own data, model and weights")
@@ -64,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", metavar="RUN", nargs="+")
     _judging(report)
     compare = add(
-        "compare", _compare, "training time to a target, and quality, of two runs or arms with several seeds"
+        "compare",
+        _compare,
+        "training time to a target, and quality, of two runs or arms with several seeds",
     )
     compare.add_argument("first", metavar="RUN", help="the one expected to be quicker")
     compare.add_argument("second", metavar="RUN")
@@ -77,27 +88,38 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _benching(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the part for a GPU")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the part for a GPU"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes: a check that all works")
     parser.add_argument("--metrics", action="store_true", help="updates, curves and memory alone")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write BENCHMARKS.md and docs/ there")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write BENCHMARKS.md and docs/ there"
+    )
     parser.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
 
 
 def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
     if formats:
         parser.add_argument(
-            "--format", choices=formats, default=formats[0], help="github: annotations of GitHub Actions"
+            "--format",
+            choices=formats,
+            default=formats[0],
+            help="github: annotations of GitHub Actions",
         )
         parser.add_argument(
-            "--baseline", metavar="RUN", help="run or log that no RUN may be worse than by more than a margin"
+            "--baseline",
+            metavar="RUN",
+            help="run or log that no RUN may be worse than by more than a margin",
         )
     parser.add_argument(
         "--profile",
         default="balanced",
         help="balanced, recall-first, precision-first, regression or a TOML file",
     )
-    parser.add_argument("--positive", type=int, help="index of the class whose precision and recall count")
+    parser.add_argument(
+        "--positive", type=int, help="index of the class whose precision and recall count"
+    )
     parser.add_argument(
         "--select", type=_codes, metavar="CODES", help="only these codes, separated by commas"
     )
@@ -127,7 +149,9 @@ def _experiment(config: Path, arguments: argparse.Namespace) -> int:
     stream = sys.stderr if arguments.json else sys.stdout
     paint = paint_for(stream)
     finished = run_experiment(
-        load_config(config), run=arguments.run, say=lambda line: print(line, file=stream, flush=True)
+        load_config(config),
+        run=arguments.run,
+        say=lambda line: print(line, file=stream, flush=True),
     )
     outcome = outcome_of(finished)
     if arguments.json:
@@ -157,17 +181,31 @@ def _check(arguments: argparse.Namespace) -> int:
     judged = list(_judged(arguments))
     # Worst first: a run that failed outranks one that cannot be told, and both outrank a ready one.
     worst = max(
-        (verdict.status for _, verdict in judged), key=["ready", "undetermined", "invalid", "not ready"].index
+        (verdict.status for _, verdict in judged),
+        key=["ready", "undetermined", "invalid", "not ready"].index,
     )
     if arguments.json:
         verdicts = [{"run": str(run.path), "verdict": verdict.to_dict()} for run, verdict in judged]
         _print_json(
-            {"status": worst, "exit": EXIT[worst], "verdict": verdicts[0]["verdict"], "runs": verdicts}
+            {
+                "status": worst,
+                "exit": EXIT[worst],
+                "verdict": verdicts[0]["verdict"],
+                "runs": verdicts,
+            }
         )
     elif arguments.format == "github":
-        print("\n".join(line for run, verdict in judged for line in annotations(str(run.path), verdict)))
+        print(
+            "\n".join(
+                line for run, verdict in judged for line in annotations(str(run.path), verdict)
+            )
+        )
     else:
-        print("\n\n".join(f"{run.path}\n{verdict_text(verdict, paint_for())}" for run, verdict in judged))
+        print(
+            "\n\n".join(
+                f"{run.path}\n{verdict_text(verdict, paint_for())}" for run, verdict in judged
+            )
+        )
     return EXIT[worst]
 
 
@@ -177,7 +215,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     from ptmetrics.show.paint import paint_for
     from ptmetrics.verdict.compare import compare
 
-    comparison = compare(find_runs(arguments.first), find_runs(arguments.second), target=arguments.target)
+    comparison = compare(
+        find_runs(arguments.first), find_runs(arguments.second), target=arguments.target
+    )
     if arguments.json:
         _print_json(comparison.to_dict())
     else:
@@ -197,7 +237,9 @@ def _judged(arguments: argparse.Namespace) -> Any:
     from ptmetrics.record.reader import read_run
     from ptmetrics.verdict.judge import judge
 
-    options = {name: getattr(arguments, name) for name in ("profile", "positive", "select", "ignore")}
+    options = {
+        name: getattr(arguments, name) for name in ("profile", "positive", "select", "ignore")
+    }
     if getattr(arguments, "baseline", None) is not None:
         options["baseline"] = read_run(find_run("baseline", arguments.baseline))
     for path in [run for named in arguments.runs for run in find_runs(named)]:
@@ -208,7 +250,8 @@ def _judged(arguments: argparse.Namespace) -> Any:
 def _run_dict(run: Any, verdict: Any) -> dict[str, Any]:
     last = run.epochs[-1] if run.epochs else {}
     kept = {
-        key: last.get(key) for key in ("epoch", "scores", "per_class", "confusion", "class_names", "time")
+        key: last.get(key)
+        for key in ("epoch", "scores", "per_class", "confusion", "class_names", "time")
     }
     return {
         "run": str(run.path),

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.scores.binary_metrics import BinaryMetrics
-from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
-from ptmetrics.scores.multilabel_metrics import MultilabelMetrics
-from ptmetrics.scores.regression_metrics import RegressionMetrics
-from ptmetrics.scores.score import Score, Scores
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.metrics.binary_metrics import BinaryMetrics
+from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
+from ptmetrics.metrics.multilabel_metrics import MultilabelMetrics
+from ptmetrics.metrics.regression_metrics import RegressionMetrics
+from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.metrics.task import TaskMetrics
 
 
 class Single(NamedTuple):
@@ -36,13 +36,20 @@ class Single(NamedTuple):
 
 
 def multiclass(
-    preds: Tensor, target: Tensor, num_classes: int, *, sample_weight: Tensor | None = None, **options: Any
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    *,
+    sample_weight: Tensor | None = None,
+    **options: Any,
 ) -> Scores:
     """All scores of single-label classification; shapes and options are those of `MulticlassMetrics`."""
     return _counted(MulticlassMetrics(num_classes, **options), preds, target, sample_weight)
 
 
-def binary(preds: Tensor, target: Tensor, *, sample_weight: Tensor | None = None, **options: Any) -> Scores:
+def binary(
+    preds: Tensor, target: Tensor, *, sample_weight: Tensor | None = None, **options: Any
+) -> Scores:
     """All scores of yes-or-no classification; shapes and options are those of `BinaryMetrics`.
 
     All predictions are at hand, so without weights the curves are exact unless `curves` says otherwise.
@@ -52,7 +59,12 @@ def binary(preds: Tensor, target: Tensor, *, sample_weight: Tensor | None = None
 
 
 def multilabel(
-    preds: Tensor, target: Tensor, num_labels: int, *, sample_weight: Tensor | None = None, **options: Any
+    preds: Tensor,
+    target: Tensor,
+    num_labels: int,
+    *,
+    sample_weight: Tensor | None = None,
+    **options: Any,
 ) -> Scores:
     """All scores of many yes-or-no labels a row; shapes and options are those of `MultilabelMetrics`."""
     return _counted(MultilabelMetrics(num_labels, **options), preds, target, sample_weight)
@@ -80,7 +92,9 @@ def multiclass_auroc(preds: Tensor, target: Tensor, num_classes: int, **options:
     ]
 
 
-def multiclass_average_precision(preds: Tensor, target: Tensor, num_classes: int, **options: Any) -> Score:
+def multiclass_average_precision(
+    preds: Tensor, target: Tensor, num_classes: int, **options: Any
+) -> Score:
     """Mean over the classes of the mean precision at the positives; rises, (0, 1]. Options as in `multiclass`."""
     scores = multiclass(preds, target, num_classes, **{"losses": False, **options, "curves": True})
     return scores["average_precision/macro"]
@@ -210,7 +224,9 @@ def _function(name: str, single: Single) -> Callable[..., Any]:
         average = options.pop("average", averages[0] if averages else None)
         if average not in (*averages, None):
             cure = "Pass average=None for one score a class."
-            raise ConfigError("average", f"one of {', '.join(averages)}, or None", repr(average), cure)
+            raise ConfigError(
+                "average", f"one of {', '.join(averages)}, or None", repr(average), cure
+            )
         scores = all_scores(*args, **options)
         if averages and average is None:
             return scores.per_class[single.score]
@@ -226,19 +242,27 @@ def _signature(single: Single) -> inspect.Signature:
     """Of the task's function, its options spelled out: those of the class, but for where to count."""
     all_scores, metrics = _TASKS[single.task]
     kind = inspect.Parameter.KEYWORD_ONLY
-    named = [p for p in inspect.signature(all_scores).parameters.values() if p.kind != p.VAR_KEYWORD]
+    named = [
+        p for p in inspect.signature(all_scores).parameters.values() if p.kind != p.VAR_KEYWORD
+    ]
     if single.averages:
-        named.append(inspect.Parameter("average", kind, default=single.averages[0], annotation=str | None))
+        named.append(
+            inspect.Parameter("average", kind, default=single.averages[0], annotation=str | None)
+        )
     options = inspect.signature(metrics).parameters.values()
     taken = {"device", *(p.name for p in named)}
     result = Score | tuple[Score, ...] if single.averages else Score
-    return inspect.Signature([*named, *(p for p in options if p.name not in taken)], return_annotation=result)
+    return inspect.Signature(
+        [*named, *(p for p in options if p.name not in taken)], return_annotation=result
+    )
 
 
 def _docstring(single: Single) -> str:
     task, metrics = single.task, _TASKS[single.task][1].__name__
     average = (
-        f"    average: {', '.join(single.averages)}; None for one score a class.\n" if single.averages else ""
+        f"    average: {', '.join(single.averages)}; None for one score a class.\n"
+        if single.averages
+        else ""
     )
     return (
         f"{single.what}\n\nArgs:\n"

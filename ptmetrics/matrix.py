@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import DataError
-from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
-from ptmetrics.scores.score import Scores
+from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
+from ptmetrics.metrics.score import Scores
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Profile, Thresholds
@@ -67,10 +67,16 @@ def _counts(matrix: Matrix) -> Tensor:
     try:
         array = np.asarray(matrix.cpu() if isinstance(matrix, Tensor) else matrix)
     except ValueError as error:
-        raise DataError("matrix", "rows of equal length", "rows of different lengths", cure) from error
+        raise DataError(
+            "matrix", "rows of equal length", "rows of different lengths", cure
+        ) from error
     if array.ndim != 2 or array.shape[0] != array.shape[1] or len(array) < 2:
         raise DataError("matrix", "a square of 2 or more classes", f"shape {array.shape}", cure)
-    if array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)) or np.any(array != np.floor(array)):
+    if (
+        array.dtype.kind not in "iuf"
+        or not np.all(np.isfinite(array))
+        or np.any(array != np.floor(array))
+    ):
         raise DataError("matrix", "whole numbers", f"{array.dtype} values", cure)
     if np.any(array < 0):
         raise DataError("matrix", "counts of 0 or more", str(array.min()), cure)

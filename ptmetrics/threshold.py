@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.scores import binary as b
-from ptmetrics.scores.estimate import to_host
-from ptmetrics.scores.intervals import Z
-from ptmetrics.scores.score import Score, Scores
-from ptmetrics.scores.tally import Tally
+from ptmetrics.metrics import binary as b
+from ptmetrics.metrics.estimate import to_host
+from ptmetrics.metrics.intervals import Z
+from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.metrics.tally import Tally
 from ptmetrics.verdict import certificate as c
 from ptmetrics.verdict.cuts import Cuts
 from ptmetrics.verdict.finding import Plain
@@ -71,7 +71,9 @@ class Advice(Plain):
         state = f", certified at {100 * self.confidence:g} %" if self.certified else ""
         head = f"threshold {self.threshold:.6g} (probability {self.probability:.4g}){state}: {self.reason}"
         width = max(map(len, self.scores))
-        return "\n".join([head, *(f"  {name:<{width}}  {score}" for name, score in self.scores.items())])
+        return "\n".join(
+            [head, *(f"  {name:<{width}}  {score}" for name, score in self.scores.items())]
+        )
 
 
 def advise_threshold(
@@ -102,7 +104,9 @@ def advise_threshold(
         ConfigError: If not exactly one aim is named, or one is out of its range, or the metric kept no scores.
         DataError: If nothing was counted.
     """
-    tune = _tuning(recall_at_least, precision_at_least, cost, beta, 1.0 - _share("confidence", confidence))
+    tune = _tuning(
+        recall_at_least, precision_at_least, cost, beta, 1.0 - _share("confidence", confidence)
+    )
     table = scores.thresholds()
     if len(table.threshold) == 0:
         raise DataError("scores", "at least one sample", "none", "Update the metric before asking.")
@@ -116,7 +120,9 @@ def advise_threshold(
     row = -1 if choice.row is None else choice.row
     return Advice(
         threshold=math.nan if choice.row is None else float(cuts.threshold[row]),
-        probability=math.nan if choice.row is None else float(np.append(table.probability, np.inf)[row]),
+        probability=math.nan
+        if choice.row is None
+        else float(np.append(table.probability, np.inf)[row]),
         certified=choice.certified,
         confidence=confidence,
         needed=choice.needed,
@@ -140,7 +146,9 @@ def _tuning(
     if beta is not None:
         return partial(c.best_fbeta, beta=_positive("beta", beta, "Pass beta=1 for F1."))
     if recall is None:
-        return partial(c.precision_at_least, precision=_share("precision_at_least", precision), error=error)
+        return partial(
+            c.precision_at_least, precision=_share("precision_at_least", precision), error=error
+        )
     recall = _share("recall_at_least", recall)
     if precision is None:
         return partial(c.recall_at_least, recall=recall, error=error)
@@ -180,7 +188,11 @@ def _cross_fit(cuts: Cuts, tune: c.Tuning) -> Counts | None:
 
 
 def _scores(
-    confusion: Counts | None, cost: tuple[float, float] | None, beta: float | None, *, weighted: bool
+    confusion: Counts | None,
+    cost: tuple[float, float] | None,
+    beta: float | None,
+    *,
+    weighted: bool,
 ) -> dict[str, Score]:
     """Named scores of counts; without their intervals where the counts are sums of weights."""
     names = (*REPORTED, *(["fbeta"] if beta else []), *(["cost"] if cost else []))

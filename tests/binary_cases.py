@@ -46,7 +46,10 @@ def binary_rows(config: Mapping[str, Any], batches: Sequence[Batch]) -> BinaryRo
     inputs, threshold = config.get("inputs", "logits"), config.get("threshold", 0.5)
     target = np.concatenate([b.target.reshape(-1).numpy() for b in batches])
     score = np.concatenate([b.preds.detach().reshape(-1).double().numpy() for b in batches])
-    ones = [np.ones(b.target.numel()) if b.weight is None else b.weight.double().numpy() for b in batches]
+    ones = [
+        np.ones(b.target.numel()) if b.weight is None else b.weight.double().numpy()
+        for b in batches
+    ]
     weight = np.concatenate(ones)
     kept = np.isin(target, (0, 1)) & (target != config.get("ignore_index")) & ~np.isnan(score)
     kept &= (weight >= 0) & (weight < math.inf)
@@ -64,7 +67,9 @@ def binary_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> dict[s
         scores = counted_scores(r, absent, config.get("beta"))
         if config.get("inputs") != "labels" and config.get("curves", "fp16"):
             scores |= ranked_scores(r)
-            scores |= {} if config.get("inputs", "logits") == "logits" else {"average_precision": None}
+            scores |= (
+                {} if config.get("inputs", "logits") == "logits" else {"average_precision": None}
+            )
         if config.get("inputs") != "labels" and config.get("losses", True):
             scores |= losses(r, config.get("inputs", "logits"))
     return {name: value for name, value in scores.items() if value is not None}
@@ -85,7 +90,9 @@ def counted_scores(r: BinaryRows, absent: float, beta: float | None) -> dict[str
         "specificity": sk.recall_score(y, p, pos_label=0, **zero),
         "npv": sk.precision_score(y, p, pos_label=0, **zero),
         "f1": sk.f1_score(y, p, **zero),
-        "jaccard": absent if not {1} & set.union(*sides) else sk.jaccard_score(y, p, zero_division=0, **w),
+        "jaccard": absent
+        if not {1} & set.union(*sides)
+        else sk.jaccard_score(y, p, zero_division=0, **w),
         "mcc": absent if min(map(len, sides)) < 2 else sk.matthews_corrcoef(y, p, **w),
         "kappa": absent if len(set.union(*sides)) < 2 else sk.cohen_kappa_score(y, p, **w),
     }
@@ -118,9 +125,16 @@ def losses(r: BinaryRows, inputs: str) -> dict[str, float]:
     kept = r.weight > 0
     y, w = r.target[kept], r.weight[kept]
     with np.errstate(all="ignore"):
-        logit = r.score[kept] if inputs == "logits" else np.log(r.score[kept]) - np.log1p(-r.score[kept])
+        logit = (
+            r.score[kept]
+            if inputs == "logits"
+            else np.log(r.score[kept]) - np.log1p(-r.score[kept])
+        )
         wrong = np.where(y == 1, -logit, logit)
         nll, squared = np.logaddexp(0, wrong), 1 / (1 + np.exp(-wrong)) ** 2
     if not len(w):
         return {"nll": NAN, "brier": NAN}
-    return {"nll": float(np.average(nll, weights=w)), "brier": float(np.average(squared, weights=w))}
+    return {
+        "nll": float(np.average(nll, weights=w)),
+        "brier": float(np.average(squared, weights=w)),
+    }

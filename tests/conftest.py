@@ -24,11 +24,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     rows = [row for mark in item.iter_markers("fault") for row in mark.args]
-    report.user_properties += [("fault", row) for row in rows if report.when == "call" or not report.passed]
+    report.user_properties += [
+        ("fault", row) for row in rows if report.when == "call" or not report.passed
+    ]
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     if not config.getoption("--faults-table"):
         return
     terminalreporter.section("table of faults")
@@ -40,4 +44,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if name == "fault"
     )
     for (row, test, outcome), cases in sorted(told.items()):
-        terminalreporter.line(f"{row:>3}  {outcome:<7}  {test}" + (f" ({cases} cases)" if cases > 1 else ""))
+        terminalreporter.line(
+            f"{row:>3}  {outcome:<7}  {test}" + (f" ({cases} cases)" if cases > 1 else "")
+        )

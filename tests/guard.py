@@ -20,7 +20,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-LIBRARIES = (str(Path(torch.__file__).parent), *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib")))
+LIBRARIES = (
+    str(Path(torch.__file__).parent),
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib")),
+)
 FOREIGN = (*LIBRARIES, __file__, "<frozen", "<string>", "<__array")
 NO_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "lift_fresh", "new_empty")
 COPIES = ("_to_copy", "copy_", "to", "clone")
@@ -199,7 +202,10 @@ class Guard(Operations):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         super().__exit__(kind, error, trace)
         self._stack.close()

@@ -28,7 +28,11 @@ def multilabel_batch(labels: int, inputs: str, rows: int, seed: int, weighted: b
     if inputs == "probs":
         preds[kind == 4] = 1.5
     if weight is not None:
-        weight[kind[:, 0] == 5], weight[kind[:, 0] == 6], weight[kind[:, 0] == 7] = 0.0, -1.0, math.nan
+        weight[kind[:, 0] == 5], weight[kind[:, 0] == 6], weight[kind[:, 0] == 7] = (
+            0.0,
+            -1.0,
+            math.nan,
+        )
     return Batch(preds, target, weight)
 
 
@@ -48,13 +52,17 @@ def multilabel_cells(config: Mapping[str, Any], batches: Sequence[Batch]) -> Cel
     said, actual, counted, intact, weights = [], [], [], [], []
     for batch in batches:
         weight = torch.ones(len(batch.target)) if batch.weight is None else batch.weight
-        for p, t, w in zip(batch.preds.tolist(), batch.target.tolist(), weight.tolist(), strict=True):
+        for p, t, w in zip(
+            batch.preds.tolist(), batch.target.tolist(), weight.tolist(), strict=True
+        ):
             if not 0 <= w < math.inf:
                 continue
             asked = [y != config.get("ignore_index") for y in t]
             good = [y in (0, 1) and fine(x, config["inputs"]) for x, y in zip(p, t, strict=True)]
             counted.append([a and b for a, b in zip(asked, good, strict=True)])
-            intact.append(any(counted[-1]) and all(b or not a for a, b in zip(asked, good, strict=True)))
+            intact.append(
+                any(counted[-1]) and all(b or not a for a, b in zip(asked, good, strict=True))
+            )
             said.append([x >= cut(config) if c else 0 for x, c in zip(p, counted[-1], strict=True)])
             actual.append([y if c else 0 for y, c in zip(t, counted[-1], strict=True)])
             weights.append(w)
@@ -65,7 +73,11 @@ def multilabel_cells(config: Mapping[str, Any], batches: Sequence[Batch]) -> Cel
 
 def fine(x: float, inputs: str) -> bool:
     """Whether a number is a prediction at all."""
-    return x in (0, 1) if inputs == "labels" else not math.isnan(x) and (inputs == "logits" or 0 <= x <= 1)
+    return (
+        x in (0, 1)
+        if inputs == "labels"
+        else not math.isnan(x) and (inputs == "logits" or 0 <= x <= 1)
+    )
 
 
 def cut(config: Mapping[str, Any]) -> float:
@@ -101,7 +113,9 @@ def mean(values: Sequence[float], weight: Sequence[float] | None = None) -> floa
 
 def row_columns(c: Cells, absent: float) -> tuple[dict[str, list[float]], Array]:
     """The same of each intact row, and the rows' weights."""
-    columns: dict[str, list[float]] = {name: [] for name in ("precision", "recall", "f1", "jaccard")}
+    columns: dict[str, list[float]] = {
+        name: [] for name in ("precision", "recall", "f1", "jaccard")
+    }
     for p, t in zip(c.said[c.intact], c.actual[c.intact], strict=True):
         hits, union = int((p & t).sum()), int((p | t).sum())
         columns["precision"].append(hits / p.sum() if p.any() else absent)
@@ -117,7 +131,9 @@ def multilabel_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
     labels = label_columns(c, absent)
     rows, row_weight = row_columns(c, absent)
     w = c.weight[:, None]
-    tp, fp, fn = ((mask * w).sum() for mask in (c.said & c.actual, c.said & ~c.actual, ~c.said & c.actual))
+    tp, fp, fn = (
+        (mask * w).sum() for mask in (c.said & c.actual, c.said & ~c.actual, ~c.said & c.actual)
+    )
     micro = {
         "precision": (tp, tp + fp),
         "recall": (tp, tp + fn),
@@ -136,7 +152,9 @@ def multilabel_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
         expected[f"{name}/macro"] = mean(labels[name])
         expected[f"{name}/weighted"] = mean(labels[name], labels["support"])
         defined = row_weight[~np.isnan(rows[name])] if len(row_weight) else row_weight
-        expected[f"{name}/samples"] = mean(rows[name], row_weight) if defined.sum() > 0 else math.nan
+        expected[f"{name}/samples"] = (
+            mean(rows[name], row_weight) if defined.sum() > 0 else math.nan
+        )
     return expected | {f"class:{name}": values for name, values in labels.items()}
 
 
@@ -152,7 +170,8 @@ def scikit_learn(c: Cells, absent: float) -> dict[str, float]:
             how = {"average": average, "sample_weight": c.weight, "zero_division": absent}
             values = sk.precision_recall_fscore_support(c.actual, c.said, **how)
             expected |= {
-                f"{n}/{average}": v for n, v in zip(("precision", "recall", "f1"), values, strict=False)
+                f"{n}/{average}": v
+                for n, v in zip(("precision", "recall", "f1"), values, strict=False)
             }
             if not math.isnan(absent):
                 expected[f"jaccard/{average}"] = sk.jaccard_score(c.actual, c.said, **how)

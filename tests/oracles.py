@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.metrics.task import TaskMetrics
 
 NAN = math.nan
 
@@ -36,7 +36,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """On another device."""
-        return Batch(*(None if tensor is None else tensor.to(device) for tensor in vars(self).values()))
+        return Batch(
+            *(None if tensor is None else tensor.to(device) for tensor in vars(self).values())
+        )
 
 
 @dataclass
@@ -57,7 +59,9 @@ def flat_rows(batch: Batch, inputs: str) -> Iterable[tuple[Any, int, float]]:
         preds = preds.double().movedim(1, -1).reshape(-1, preds.shape[1]).numpy()
     else:
         preds = preds.reshape(-1).tolist()
-    weight = [1.0] * len(target) if batch.weight is None else batch.weight.double().reshape(-1).tolist()
+    weight = (
+        [1.0] * len(target) if batch.weight is None else batch.weight.double().reshape(-1).tolist()
+    )
     return zip(preds, target, weight, strict=True)
 
 
@@ -111,7 +115,9 @@ def mean_of(values: Sequence[float], weights: Sequence[float]) -> float:
     return math.fsum(v * w for v, w in pairs) / total if total else NAN
 
 
-def multiclass_scores(rows: Rows, num_classes: int, ks: Sequence[int], absent: float) -> dict[str, float]:
+def multiclass_scores(
+    rows: Rows, num_classes: int, ks: Sequence[int], absent: float
+) -> dict[str, float]:
     """Every scalar score by scikit-learn, or from its definition where scikit-learn has none."""
     y, p, w = rows.target, rows.predicted, rows.weight
     kept = [i for i, weight in enumerate(w) if weight > 0]
@@ -149,7 +155,10 @@ def multiclass_fbeta(rows: Rows, num_classes: int, beta: float, absent: float) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         averages = ("macro", "weighted")
-        return {f"fbeta/{a}": float(sk.fbeta_score(y, p, beta=beta, average=a, **common)) for a in averages}
+        return {
+            f"fbeta/{a}": float(sk.fbeta_score(y, p, beta=beta, average=a, **common))
+            for a in averages
+        }
 
 
 def class_counts(rows: Rows, num_classes: int) -> np.ndarray:

@@ -10,12 +10,18 @@ import torch
 from binary_cases import binary_batch, binary_oracle
 from hypothesis import settings
 from multilabel_cases import multilabel_batch, multilabel_oracle
-from oracles import Batch, multiclass_fbeta, multiclass_per_class, multiclass_rows, multiclass_scores
+from oracles import (
+    Batch,
+    multiclass_fbeta,
+    multiclass_per_class,
+    multiclass_rows,
+    multiclass_scores,
+)
 from regression_cases import regression_batch, regression_oracle
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.metrics.task import TaskMetrics
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
 Metrics = TaskMetrics
@@ -65,7 +71,11 @@ def spoil(batch: Batch, classes: int, inputs: str, generator: torch.Generator) -
         batch.preds[kind == 3, -1] = math.nan
         batch.preds[kind == 4, 0] = math.inf
     if batch.weight is not None:
-        batch.weight[kind == 5], batch.weight[kind == 6], batch.weight[kind == 7] = 0.0, -1.0, math.nan
+        batch.weight[kind == 5], batch.weight[kind == 6], batch.weight[kind == 7] = (
+            0.0,
+            -1.0,
+            math.nan,
+        )
 
 
 def multiclass_batch(classes: int, inputs: str, rows: int, seed: int, weighted: bool) -> Batch:
@@ -83,7 +93,9 @@ def multiclass_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
     classes, absent = config["num_classes"], config.get("absent", math.nan)
     ks = [k for k in config.get("topk", ()) if k > 1]
     ignored = config.get("ignore_index")
-    rows = multiclass_rows(batches, num_classes=classes, inputs=config["inputs"], ignore_index=ignored)
+    rows = multiclass_rows(
+        batches, num_classes=classes, inputs=config["inputs"], ignore_index=ignored
+    )
     per_class = multiclass_per_class(rows, classes, absent)
     scores = multiclass_scores(rows, classes, ks, absent)
     if not config.get("losses", True):
@@ -157,12 +169,20 @@ PLAIN = (
     binary_case("binary-probs", inputs="probs", threshold=0.3, absent=0.0),
     binary_case("binary-labels", inputs="labels", ignore_index=-100, absent=1.0),
     binary_case("binary-counts", curves=None, losses=False),
-    multiclass_case("multiclass-logits", num_classes=4, inputs="logits", topk=(1, 2, 3), ignore_index=-100),
+    multiclass_case(
+        "multiclass-logits", num_classes=4, inputs="logits", topk=(1, 2, 3), ignore_index=-100
+    ),
     multiclass_case("multiclass-probs", num_classes=5, inputs="probs", topk=(2,), absent=0.0),
-    multiclass_case("multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0),
-    multiclass_case("multiclass-curves", num_classes=3, inputs="logits", curves=True, temperature=True),
+    multiclass_case(
+        "multiclass-labels", num_classes=3, inputs="labels", ignore_index=1, absent=1.0
+    ),
+    multiclass_case(
+        "multiclass-curves", num_classes=3, inputs="logits", curves=True, temperature=True
+    ),
     multiclass_case("multiclass-counts", num_classes=40, inputs="logits", losses=False, beta=0.5),
-    multiclass_case("multiclass-probs-counts", num_classes=3, inputs="probs", losses=False, curves=True),
+    multiclass_case(
+        "multiclass-probs-counts", num_classes=3, inputs="probs", losses=False, curves=True
+    ),
     multiclass_case("multiclass-binary", num_classes=2, inputs="logits", ignore_index=0),
     multilabel_case("multilabel-logits", num_labels=4, inputs="logits", ignore_index=-1),
     multilabel_case("multilabel-probs", num_labels=3, inputs="probs", threshold=0.8, absent=0.0),
@@ -174,6 +194,12 @@ PARTS = tuple(
     in_parts(case)
     for case in PLAIN
     if case.name
-    in ("binary-logits", "multiclass-logits", "multiclass-labels", "multilabel-logits", "regression-outputs")
+    in (
+        "binary-logits",
+        "multiclass-logits",
+        "multiclass-labels",
+        "multilabel-logits",
+        "regression-outputs",
+    )
 )
 CASES = PLAIN + PARTS

@@ -24,17 +24,27 @@ def regression_batch(outputs: int, rows: int, seed: int, weighted: bool) -> Batc
     return Batch(preds, target, weight) if outputs > 1 else Batch(preds[:, 0], target, weight)
 
 
-def regression_rows(batches: Sequence[Batch], outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def regression_rows(
+    batches: Sequence[Batch], outputs: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, targets and weights of the rows that count, in float64."""
-    preds = np.concatenate([b.preds.detach().double().numpy().reshape(-1, outputs) for b in batches])
+    preds = np.concatenate(
+        [b.preds.detach().double().numpy().reshape(-1, outputs) for b in batches]
+    )
     target = np.concatenate([b.target.double().numpy().reshape(-1, outputs) for b in batches])
-    ones = [np.ones(len(b.target)) if b.weight is None else b.weight.double().numpy() for b in batches]
+    ones = [
+        np.ones(len(b.target)) if b.weight is None else b.weight.double().numpy() for b in batches
+    ]
     weight = np.concatenate(ones)
-    kept = np.isfinite(preds).all(1) & np.isfinite(target).all(1) & (weight > 0) & np.isfinite(weight)
+    kept = (
+        np.isfinite(preds).all(1) & np.isfinite(target).all(1) & (weight > 0) & np.isfinite(weight)
+    )
     return preds[kept], target[kept], weight[kept]
 
 
-def regression_columns(preds: np.ndarray, target: np.ndarray, weight: np.ndarray) -> dict[str, list[float]]:
+def regression_columns(
+    preds: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> dict[str, list[float]]:
     """Each score with one value an output."""
     if not len(preds):
         nan = [math.nan] * preds.shape[1]
@@ -49,8 +59,12 @@ def regression_columns(preds: np.ndarray, target: np.ndarray, weight: np.ndarray
     }
     if len(preds) > 1:
         columns["r2"] = sk.r2_score(target, preds, force_finite=False, **how)
-        columns["explained_variance"] = sk.explained_variance_score(target, preds, force_finite=False, **how)
-        columns["pearson"] = np.array([correlation(*c, weight) for c in zip(preds.T, target.T, strict=True)])
+        columns["explained_variance"] = sk.explained_variance_score(
+            target, preds, force_finite=False, **how
+        )
+        columns["pearson"] = np.array(
+            [correlation(*c, weight) for c in zip(preds.T, target.T, strict=True)]
+        )
     return {name: [float(v) for v in values] for name, values in columns.items()}
 
 

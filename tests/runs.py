@@ -26,7 +26,9 @@ def write_run(
         now[0] += int(step_s * 1e9)
         return now[0]
 
-    monitor = pm.Monitor(pm.MulticlassMetrics(2, inputs="labels", class_names=names), path, clock=clock)
+    monitor = pm.Monitor(
+        pm.MulticlassMetrics(2, inputs="labels", class_names=names), path, clock=clock
+    )
     target = torch.arange(samples) % 2
     for accuracy in accuracies:
         wrong = round((1 - accuracy) * samples)

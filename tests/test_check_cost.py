@@ -27,7 +27,9 @@ def calls_of_check(run: Path) -> int:
 def test_twice_the_epochs_take_about_twice_the_calls(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short, long = (write_run(tmp_path / str(n), [0.9 + 0.05 * i / n for i in range(n)]) for n in (60, 120))
+    short, long = (
+        write_run(tmp_path / str(n), [0.9 + 0.05 * i / n for i in range(n)]) for n in (60, 120)
+    )
     calls_of_check(short)  # imports
     few, many = calls_of_check(short), calls_of_check(long)
     assert few > 60

@@ -44,14 +44,18 @@ def test_check_exits_1_for_a_run_that_is_not_ready(tmp_path: Path) -> None:
 
 
 def test_check_exits_2_for_a_run_too_small_to_tell(tmp_path: Path) -> None:
-    assert main(["check", str(write_run(tmp_path / "small", [0.8, 0.9, 0.9, 0.9], samples=20))]) == 2
+    assert (
+        main(["check", str(write_run(tmp_path / "small", [0.8, 0.9, 0.9, 0.9], samples=20))]) == 2
+    )
 
 
 def test_check_of_several_runs_exits_with_the_worst(run: Path, tmp_path: Path) -> None:
     assert main(["check", str(run), str(write_run(tmp_path / "bad", [0.5] * 4))]) == 1
 
 
-def test_check_exits_2_for_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_exits_2_for_what_is_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["check", str(tmp_path / "nowhere")]) == 2
     shown = capsys.readouterr().err
     assert "nowhere" in shown
@@ -76,14 +80,18 @@ def test_json_is_one_object_and_nothing_else(
     assert shown.err == ""
 
 
-def test_check_in_json_has_status_and_findings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_in_json_has_status_and_findings(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["check", str(run), "--json"])
     verdict = json.loads(capsys.readouterr().out)["verdict"]
     assert verdict["status"] == "ready"
     assert isinstance(verdict["findings"], list)
 
 
-def test_compare_in_json_names_the_time_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_in_json_names_the_time_ratio(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fast = write_run(tmp_path / "fast", [0.95] * 8)
     slow = write_run(tmp_path / "slow", [0.5, 0.5, 0.5, 0.5, 0.95, 0.95, 0.95, 0.95])
     assert main(["compare", str(fast), str(slow), "--target", "val/accuracy>=0.9", "--json"]) == 0
@@ -104,14 +112,18 @@ def test_an_arm_with_several_seeds_is_named_by_its_folder(
     assert "pretrained / scratch" in capsys.readouterr().out
 
 
-def test_report_shows_scores_matrix_and_verdict(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_shows_scores_matrix_and_verdict(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", str(run)]) == 0
     shown = capsys.readouterr().out
     for part in ("balanced_accuracy", "actual", "predicted", "cat", "Verdict:"):
         assert part in shown
 
 
-def test_an_unknown_profile_names_the_known_ones(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_profile_names_the_known_ones(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["check", str(run), "--profile", "strict"]) == 2
     assert "recall-first" in capsys.readouterr().err
 
@@ -122,7 +134,9 @@ def test_check_in_githubs_format_is_one_annotation_a_line(
     bad = write_run(tmp_path / "bad", [0.5, 0.55, 0.6, 0.6])
     assert main(["check", str(bad), "--format", "github"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert all(line.startswith(("::error title=", "::warning title=", "::notice title=")) for line in lines)
+    assert all(
+        line.startswith(("::error title=", "::warning title=", "::notice title=")) for line in lines
+    )
     assert any(line.startswith("::error title=low-accuracy (") for line in lines)
     assert lines[-1].endswith("::Verdict: not ready")
 
@@ -139,7 +153,9 @@ def test_an_open_verdict_in_githubs_format_names_what_is_open(
 def test_a_reader_that_has_seen_enough_gets_no_traceback(run: Path) -> None:
     command = f"{sys.executable} -m ptmetrics.cli check {run} {run} | true; exit ${{PIPESTATUS[0]}}"
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run(["bash", "-c", command], env=plain, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], env=plain, capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
     assert done.returncode in {0, 141}
 

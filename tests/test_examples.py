@@ -10,7 +10,9 @@ import pytest
 from ptmetrics.record.history import read_history
 
 DROP_IN = Path(__file__).parents[1] / "examples" / "drop_in.py"
-TELL_WEIGHTS = "\nprint('weights', sum(float(p.double().abs().sum()) for p in model.parameters()).hex())\n"
+TELL_WEIGHTS = (
+    "\nprint('weights', sum(float(p.double().abs().sum()) for p in model.parameters()).hex())\n"
+)
 
 
 def last_line(script: str, folder: Path, *arguments: str) -> str:

@@ -155,7 +155,9 @@ def ids(snippets: list[Any]) -> list[str]:
 
 @pytest.mark.fault(29)
 @pytest.mark.parametrize(("rule", "snippet"), REFUSED, ids=ids(REFUSED))
-def test_the_guard_refuses_what_makes_the_host_wait_and_names_its_line(rule: str, snippet: Snippet) -> None:
+def test_the_guard_refuses_what_makes_the_host_wait_and_names_its_line(
+    rule: str, snippet: Snippet
+) -> None:
     found = outcome(snippet)
     assert found is not None
     here = (__file__, snippet.__code__.co_firstlineno)
@@ -194,5 +196,7 @@ def test_a_line_is_named_through_the_calls_of_torch() -> None:
         return torch.nn.functional.one_hot(x)
 
     with fake_cuda(), pytest.raises(HostSync) as caught, Guard():
-        torch.nn.Sequential(torch.nn.Identity())(loss(torch.zeros(3, device="cuda", dtype=torch.int64)))
+        torch.nn.Sequential(torch.nn.Identity())(
+            loss(torch.zeros(3, device="cuda", dtype=torch.int64))
+        )
     assert (caught.value.file, caught.value.line) == (__file__, loss.__code__.co_firstlineno + 1)

@@ -18,7 +18,9 @@ def sampled(rows: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return (torch.randn(rows, generator=g) + 3 * target - 1).half().float(), target
 
 
-def counted(preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any) -> pm.Scores:
+def counted(
+    preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any
+) -> pm.Scores:
     metrics = pm.BinaryMetrics(**config)
     metrics.update(preds, target, weight)
     return metrics.compute()
@@ -37,18 +39,24 @@ AIMS: list[dict[str, Any]] = [
 def test_the_threshold_is_in_the_unit_of_the_predictions(inputs: Any) -> None:
     logits, target = sampled(2000)
     preds = logits if inputs == "logits" else logits.double().sigmoid()
-    advice = pm.advise_threshold(counted(preds, target, inputs=inputs, curves="exact"), recall_at_least=0.95)
+    advice = pm.advise_threshold(
+        counted(preds, target, inputs=inputs, curves="exact"), recall_at_least=0.95
+    )
     called = preds >= advice.threshold
     positives = preds[target == 1].sort().values
     assert advice.certified
     assert any(math.isclose(advice.threshold, float(p), rel_tol=1e-6) for p in positives)
     assert 0.95 < (called & (target == 1)).sum() / target.sum() < 0.99
-    as_probability = torch.tensor(advice.threshold).sigmoid() if inputs == "logits" else advice.threshold
+    as_probability = (
+        torch.tensor(advice.threshold).sigmoid() if inputs == "logits" else advice.threshold
+    )
     assert advice.probability == pytest.approx(float(as_probability), rel=1e-5)
 
 
 @pytest.mark.parametrize("aim", AIMS, ids=str)
-def test_scores_are_counted_on_halves_that_had_no_part_and_all_of_it_is_json(aim: dict[str, Any]) -> None:
+def test_scores_are_counted_on_halves_that_had_no_part_and_all_of_it_is_json(
+    aim: dict[str, Any],
+) -> None:
     advice = pm.advise_threshold(counted(*sampled(4000)), **aim)
     assert advice.cross_fit
     assert "had no part in choosing" in advice.reason
@@ -113,7 +121,10 @@ def test_the_mean_cost_is_that_of_the_counts() -> None:
     [
         ({}, "aim: expected one of recall_at_least .*, got none. Pass"),
         ({"beta": 1, "cost": (1, 1)}, "aim: expected one of .*, got several. Pass"),
-        ({"recall_at_least": 1.0}, "recall_at_least: expected a share between 0 and 1, got 1.0. Pass"),
+        (
+            {"recall_at_least": 1.0},
+            "recall_at_least: expected a share between 0 and 1, got 1.0. Pass",
+        ),
         (
             {"recall_at_least": 0.9, "precision_at_least": 95},
             "precision_at_least: expected a share .*, got 95. P",
@@ -121,7 +132,10 @@ def test_the_mean_cost_is_that_of_the_counts() -> None:
         ({"beta": 0}, "beta: expected a finite number above 0, got 0. Pass beta=1"),
         ({"cost": 3}, "cost: expected the costs of a false alarm and of a miss, got 3. Pass cost="),
         ({"cost": (1, -1)}, "cost: expected a finite number above 0, got -1. Pass cost="),
-        ({"beta": 1, "confidence": 95}, "confidence: expected a share between 0 and 1, got 95. Pass"),
+        (
+            {"beta": 1, "confidence": 95},
+            "confidence: expected a share between 0 and 1, got 95. Pass",
+        ),
     ],
 )
 def test_an_aim_that_cannot_be_is_refused(aim: dict[str, Any], message: str) -> None:
@@ -131,6 +145,8 @@ def test_an_aim_that_cannot_be_is_refused(aim: dict[str, Any], message: str) -> 
 
 def test_scores_without_a_curve_or_without_samples_are_refused() -> None:
     with pytest.raises(ConfigError, match="curves: expected a metric that keeps scores"):
-        pm.advise_threshold(counted(torch.ones(3).long(), torch.ones(3).long(), inputs="labels"), beta=1)
+        pm.advise_threshold(
+            counted(torch.ones(3).long(), torch.ones(3).long(), inputs="labels"), beta=1
+        )
     with pytest.raises(DataError, match=r"scores: expected at least one sample, got none\. Update"):
         pm.advise_threshold(pm.BinaryMetrics().compute(), beta=1)

@@ -124,7 +124,9 @@ def coverage(truth: float, step: float, runs: int, spread: float = 0.15) -> Rate
     rng = np.random.default_rng(1)
     held = sum(_holds(rng, truth, step, spread) for _ in range(runs))
     words = f"true ratio {truth}, evaluations {f'{step:g} % apart' if step else 'exact'}"
-    return share("time ratio", Setting(words, np.random.Generator.normal, 0.93), held, runs, planted=True)
+    return share(
+        "time ratio", Setting(words, np.random.Generator.normal, 0.93), held, runs, planted=True
+    )
 
 
 def _holds(rng: Random, truth: float, step: float, spread: float) -> bool:

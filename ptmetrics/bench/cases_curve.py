@@ -25,23 +25,31 @@ NOISY = ((5, 0.03, 0.0), (6, 0.08, 0.0), (9, 0.08, 0.0), (10, 0.03, 0.0), (20, 0
 
 
 def _quiet(epochs: int, size: float, memory: float) -> Setting:
-    words = f"{epochs} epochs, noise {100 * size:.0f} %" + (f" with memory {memory}" if memory else "")
+    words = f"{epochs} epochs, noise {100 * size:.0f} %" + (
+        f" with memory {memory}" if memory else ""
+    )
     return Setting(
-        words, lambda rng: loss_run(healthy_loss(rng, epochs, size, memory), training_loss(epochs)), MOST
+        words,
+        lambda rng: loss_run(healthy_loss(rng, epochs, size, memory), training_loss(epochs)),
+        MOST,
     )
 
 
 def _rise(epochs: int, size: float, rise: float, bar: float) -> Setting:
     words = f"{epochs} epochs, rise of {100 * rise:.0f} %, noise {100 * size:.0f} %"
     return Setting(
-        words, lambda rng: loss_run(rising_loss(rng, epochs, size, rise), training_loss(epochs)), bar
+        words,
+        lambda rng: loss_run(rising_loss(rng, epochs, size, rise), training_loss(epochs)),
+        bar,
     )
 
 
 def _kept(setting: Setting) -> Setting:
     """The same with the losses of 2,000 validation samples kept."""
     return Setting(
-        f"{setting.words}, samples kept", lambda rng: with_losses(rng, setting.make(rng), 2000), setting.bar
+        f"{setting.words}, samples kept",
+        lambda rng: with_losses(rng, setting.make(rng), 2000),
+        setting.bar,
     )
 
 
@@ -100,7 +108,15 @@ CASES = (
         "(evidence `sign: loss`), or validation accuracy is shown to lie far below training accuracy (`sign: gap`). "
         "A warning where accuracy has held; for information where the judged checkpoint is from before the rise. "
         "Where the losses of the samples were kept, the rise must be one of the samples at large and not of a few.",
-        ("rise", "rise_moderate", "rise_severe", "rise_noise", "trend_p", "train_gap", "train_gap_fail"),
+        (
+            "rise",
+            "rise_moderate",
+            "rise_severe",
+            "rise_noise",
+            "trend_p",
+            "train_gap",
+            "train_gap_fail",
+        ),
         (
             *(_quiet(*kind) for kind in NOISY),
             *(_kept(_quiet(*kind)) for kind in NOISY[1:3]),

@@ -54,7 +54,12 @@ def _sliced(rng: Random, accuracies: list[float], n: int) -> Scores:
     each = shares(rng.binomial(n, accuracies), n)
     columns = {key: [share[key] for share in each] for key in ("value", "low", "high", "n")}
     names = [f"camera {i}" for i in range(len(each))]
-    slices = {"by": "accuracy", "names": names, "filled": len(each), "scores": {"accuracy": columns}}
+    slices = {
+        "by": "accuracy",
+        "names": names,
+        "filled": len(each),
+        "scores": {"accuracy": columns},
+    }
     return evaluation(rng, symmetric(10, sum(accuracies) / len(accuracies)), n * len(each)) | {
         "per_slice": slices
     }
@@ -90,7 +95,9 @@ def _nan_loss(rng: Random, run: Recorded) -> None:
 
 def _bad_rows(rng: Random, run: Recorded) -> None:
     epoch = run.epochs[int(rng.integers(20))]
-    epoch["faults"] = {"train": {"label-range": {"message": "3 labels of 10 or more, first in step 7"}}}
+    epoch["faults"] = {
+        "train": {"label-range": {"message": "3 labels of 10 or more, first in step 7"}}
+    }
 
 
 def _torn_line(rng: Random, run: Recorded) -> None:
@@ -120,7 +127,14 @@ VALIDITY = (
         "A class of the model has no sample in the validation data, so nothing is known about it.",
         (),
         (_drawn("10 classes, equally frequent", symmetric(10, 0.9), 300, MOST),),
-        (_drawn("class 3 of 10 left out", symmetric(10, 0.9) * (np.arange(10) != 3)[:, None], 300, 1.0),),
+        (
+            _drawn(
+                "class 3 of 10 left out",
+                symmetric(10, 0.9) * (np.arange(10) != 3)[:, None],
+                300,
+                1.0,
+            ),
+        ),
     ),
     Case(
         "metric-faults",
@@ -147,11 +161,17 @@ BASELINE = (
         ("baseline", "skill_p"),
         (
             _drawn("10 classes, accuracy 20 %", symmetric(10, 0.2), 1000, MOST),
-            _drawn("2 % positive, recall 50 %, precision 80 %", _rare(0.02, 0.5, 0.8), 10_000, MOST),
+            _drawn(
+                "2 % positive, recall 50 %, precision 80 %", _rare(0.02, 0.5, 0.8), 10_000, MOST
+            ),
         ),
         (
-            _drawn("accuracy of the majority class exactly, balanced", symmetric(2, 0.5), 1000, 0.92),
-            _drawn("2 % positive, recall 12 %, precision 50 %", _rare(0.02, 0.12, 0.5), 10_000, 0.92),
+            _drawn(
+                "accuracy of the majority class exactly, balanced", symmetric(2, 0.5), 1000, 0.92
+            ),
+            _drawn(
+                "2 % positive, recall 12 %, precision 50 %", _rare(0.02, 0.12, 0.5), 10_000, 0.92
+            ),
         ),
     ),
     Case(
@@ -163,7 +183,11 @@ BASELINE = (
             _drawn("5 % positive, recall 80 %, precision 80 %", _rare(0.05, 0.8, 0.8), 2000, MOST),
             _drawn("5 % positive, recall 50 %, just tolerated", _rare(0.05, 0.5, 0.8), 2000, MOST),
         ),
-        (_drawn("2 % positive, recall 12 %, precision 50 %", _rare(0.02, 0.12, 0.5), 10_000, 0.95),),
+        (
+            _drawn(
+                "2 % positive, recall 12 %, precision 50 %", _rare(0.02, 0.12, 0.5), 10_000, 0.95
+            ),
+        ),
     ),
 )
 
@@ -185,7 +209,9 @@ QUALITY = (
         "wanted.",
         ("precision",),
         (
-            _drawn("precision 80 %, just what is wanted, 10 classes", symmetric(10, 0.8), 1000, MOST),
+            _drawn(
+                "precision 80 %, just what is wanted, 10 classes", symmetric(10, 0.8), 1000, MOST
+            ),
             _drawn("precision 80 %, just what is wanted, 2 classes", symmetric(2, 0.8), 1000, MOST),
         ),
         (_drawn("precision 75 %, 10 classes", symmetric(10, 0.75), 1000, 0.90),),
@@ -214,7 +240,9 @@ QUALITY = (
         "(Holm).",
         ("class_recall", "class_alpha"),
         (
-            _drawn("10 classes, recall 50 % in each, just tolerated", symmetric(10, 0.5), 500, MOST),
+            _drawn(
+                "10 classes, recall 50 % in each, just tolerated", symmetric(10, 0.5), 500, MOST
+            ),
             _drawn("100 classes, recall 60 %", symmetric(100, 0.6), 3000, MOST),
         ),
         (_drawn("recall 20 % in one class of 10", _one_weak(0.2), 500, 0.85),),

@@ -14,7 +14,9 @@ NORMAL, HEAVY = "", ", heavy tails"
 def _explained(r2: float, n: int, bar: float, tails: str = NORMAL) -> Setting:
     """Targets of variance 1 of which this share is predicted."""
     words = f"R² {100 * r2:.0f} %{tails}, {n:,} samples"
-    return Setting(words, lambda rng: numbers(rng, n, sqrt(r2), sqrt(1 - r2), heavy=tails == HEAVY), bar)
+    return Setting(
+        words, lambda rng: numbers(rng, n, sqrt(r2), sqrt(1 - r2), heavy=tails == HEAVY), bar
+    )
 
 
 def _unrelated(spread: float, words: str, n: int, bar: float) -> Setting:

@@ -58,13 +58,19 @@ class DeviceRow:
 
 
 def update_rows(
-    modules: Mapping[str, Any], probe: Probes, sizes: Sequence[tuple[int, int]], rounds: int, device: str
+    modules: Mapping[str, Any],
+    probe: Probes,
+    sizes: Sequence[tuple[int, int]],
+    rounds: int,
+    device: str,
 ) -> Iterator[DeviceRow]:
     """The full multiclass set on a device, for each number of rows and classes; graphs are left out."""
     for rows, classes in sizes:
         check = _on(device, 8 * classes, classes)
         entrants = [side for side in _entrants(modules, device, classes) if _able(side, check)]
-        yield from _beside(entrants, _on(device, rows, classes), probe, rounds, _differing(entrants))
+        yield from _beside(
+            entrants, _on(device, rows, classes), probe, rounds, _differing(entrants)
+        )
 
 
 def graph_rows(
@@ -83,7 +89,11 @@ def graph_rows(
 
 
 def _graph(
-    modules: Mapping[str, Any], capture: Callable[[Call], Call], clock: Clock, row: DeviceRow, device: str
+    modules: Mapping[str, Any],
+    capture: Callable[[Call], Call],
+    clock: Clock,
+    row: DeviceRow,
+    device: str,
 ) -> tuple[str, float | None]:
     try:
         side = next(s for s in _entrants(modules, device, row.classes) if s.name == row.side)
@@ -132,7 +142,9 @@ def _differing(entrants: Sequence[Side]) -> dict[str, tuple[str, ...]]:
     theirs = {side.name: side.scores() for side in entrants}
     return {
         name: tuple(
-            score for score, value in scores.items() if score in mine and not same(mine[score], value)
+            score
+            for score, value in scores.items()
+            if score in mine and not same(mine[score], value)
         )
         for name, scores in theirs.items()
     }

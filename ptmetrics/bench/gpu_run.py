@@ -15,7 +15,16 @@ from typing import Any
 import torch
 
 from ptmetrics.bench.bars import Results
-from ptmetrics.bench.gpu import MANY, QUICK, SIZES, DeviceRow, graph_rows, loop_rows, the_loops, update_rows
+from ptmetrics.bench.gpu import (
+    MANY,
+    QUICK,
+    SIZES,
+    DeviceRow,
+    graph_rows,
+    loop_rows,
+    the_loops,
+    update_rows,
+)
 from ptmetrics.bench.growth import Growth
 from ptmetrics.bench.pages import block
 from ptmetrics.bench.peers import installed
@@ -41,7 +50,11 @@ def run_gpu(args: argparse.Namespace, cuda: Any = torch.cuda, where: str | None 
     probe = probes(device, cuda)
     count = threads(args.threads)
     found = results(
-        probe, setting(count, probe.name, _options(args)), where or device, quick=args.quick, cuda=cuda
+        probe,
+        setting(count, probe.name, _options(args)),
+        where or device,
+        quick=args.quick,
+        cuda=cuda,
     )
     rows, text = found[0], [*lines(*found, probe)]
     print(json.dumps(plain(*found)) if args.json else "\n".join(text))
@@ -63,7 +76,9 @@ def results(
     loops = the_loops(where, quick=quick, cuda=cuda)
     watched = list(loop_rows(modules, probe, loops, 1 if quick else 7))
     rows = list(update_rows(modules, probe, QUICK if quick else SIZES, 2 if quick else 9, where))
-    graphs = {(row.side, row.rows, row.classes): row for row in graph_rows(modules, probe, rows, where)}
+    graphs = {
+        (row.side, row.rows, row.classes): row for row in graph_rows(modules, probe, rows, where)
+    }
     return [graphs[row.side, row.rows, row.classes] for row in rows], Results(known, loops=watched)
 
 

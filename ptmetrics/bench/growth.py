@@ -85,7 +85,9 @@ def samples(
 ) -> Growth:
     """Seconds for AUROC and average precision."""
     measured = {n: list(ranking(modules, n, 3)) for n in counts} | {count: curves}
-    lines = {row.side: {float(n): _of(rows, row.side) for n, rows in measured.items()} for row in curves}
+    lines = {
+        row.side: {float(n): _of(rows, row.side) for n, rows in measured.items()} for row in curves
+    }
     return Growth("samples", "AUROC and average precision of n scores", "scores", "seconds", lines,
                   "Update and compute of n float32 scores in one call; medians, the sides in turn.")  # fmt: skip
 
@@ -97,7 +99,9 @@ def _of(rows: Sequence[RankingRow], side: str) -> float:
 def state(grown: Sequence[BytesRow]) -> Growth:
     """Bytes of state for AUROC."""
     names = grown[0].state_bytes
-    lines = {name: {float(row.rows): float(row.state_bytes[name]) for row in grown} for name in names}
+    lines = {
+        name: {float(row.rows): float(row.state_bytes[name]) for row in grown} for name in names
+    }
     return Growth(
         "state",
         "State after n scores, for AUROC",
@@ -133,12 +137,22 @@ def scores(modules: Mapping[str, Any], size: int, rounds: int) -> Growth:
         ("ptmetrics", len(metrics.compute())): partial(metrics.update, *batch) for metrics in sets
     }
     peer = {name: module for name, module in modules.items() if name == "torchmetrics"}
-    order = ("accuracy", "precision/macro", "recall/macro", "f1/macro", "confusion", "top5_accuracy", "ece")
+    order = (
+        "accuracy",
+        "precision/macro",
+        "recall/macro",
+        "f1/macro",
+        "confusion",
+        "top5_accuracy",
+        "ece",
+    )
     for n in range(1, 8, 2) if peer else ():
         side = sides(peer, "multiclass", size, order[:n])[0]
         calls[side.name, n] = partial(side.update, *batch)
     lines: dict[str, dict[float, float]] = {}
-    timings = race({f"{name} {n}": call for (name, n), call in calls.items()}, rounds=rounds, count=False)
+    timings = race(
+        {f"{name} {n}": call for (name, n), call in calls.items()}, rounds=rounds, count=False
+    )
     for (name, n), timing in zip(calls, timings.values(), strict=True):
         lines.setdefault(name, {})[n] = timing.microseconds[0]
     return Growth("scores", f"One update, 256 x {size}, as more scores are asked for", "scores", "microseconds",

@@ -11,9 +11,9 @@ from torch import Tensor
 import ptmetrics as pm
 from ptmetrics.bench.timing import host_clock
 from ptmetrics.bench.updates import class_batch
+from ptmetrics.metrics.task import TaskMetrics
 from ptmetrics.record.reader import read_run
 from ptmetrics.record.run_folder import journal_path
-from ptmetrics.scores.task import TaskMetrics
 from ptmetrics.show.run import run_text
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
@@ -84,7 +84,9 @@ def packed_ranks() -> dict[str, dict[float, float]]:
     for name, (metrics, batch) in cases.items():
         size = merged_bytes(metrics, batch) / PARTS
         lines[name] = {float(n): 2 * (n - 1) / n * size for n in RANKS}
-    lines["torchmetrics, exact AUROC of 1 million scores a rank"] = {float(n): (n - 1) * 12e6 for n in RANKS}
+    lines["torchmetrics, exact AUROC of 1 million scores a rank"] = {
+        float(n): (n - 1) * 12e6 for n in RANKS
+    }
     return lines
 
 

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 import torch
 
 from ptmetrics.bench.populations import SCENARIOS, Scenario
-from ptmetrics.scores.score import Scores
+from ptmetrics.metrics.score import Scores
 
 TRUTH_ROWS, FULL, QUICK = 1_000_000, 1000, 40
 UNDER = 0.93  # a coverage below it is marked
@@ -51,7 +51,9 @@ def simulate(scenario: Scenario, replicates: int, truth_rows: int = TRUTH_ROWS) 
     g = torch.Generator().manual_seed(20_240_229)
     truth = _scores(scenario, truth_rows, g)
     tallies = {
-        name: Tally(score.value, score.method) for name, score in truth.items() if name not in NO_TRUTH
+        name: Tally(score.value, score.method)
+        for name, score in truth.items()
+        if name not in NO_TRUTH
     }
     for _ in range(replicates):
         scores = _scores(scenario, scenario.n, g)
@@ -73,7 +75,10 @@ def table(results: Mapping[str, Mapping[str, Tally]]) -> str:
     """Markdown of one task: a row a score, a column a scenario; what covers too little stands bold."""
     names = next(iter(results.values()))
     head = ["score", "interval", *results]
-    rows = [[f"`{name}`", t.method, *(_cell(r[name]) for r in results.values())] for name, t in names.items()]
+    rows = [
+        [f"`{name}`", t.method, *(_cell(r[name]) for r in results.values())]
+        for name, t in names.items()
+    ]
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -94,7 +99,9 @@ def _one(number: int, replicates: int, truth_rows: int) -> dict[str, Tally]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all scenarios on two processes and print a table a task."""
     parser = argparse.ArgumentParser(prog="python -m ptmetrics.bench.intervals")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} replicates, to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK} replicates, to see that it runs"
+    )
     parser.add_argument("--replicates", type=int, default=FULL, help="samples a scenario")
     parser.add_argument(
         "--task", choices=list(dict.fromkeys(s.task for s in SCENARIOS)), help="only this table"
@@ -106,7 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         rows = [TRUTH_ROWS // 10 if options.quick else TRUTH_ROWS] * count
         tallies = list(pool.map(_one, chosen, [replicates] * count, rows))
-    sys.stdout.write(f"{replicates} replicates a scenario; coverage of the 95 % interval (its mean width)\n")
+    sys.stdout.write(
+        f"{replicates} replicates a scenario; coverage of the 95 % interval (its mean width)\n"
+    )
     scenarios = [SCENARIOS[i] for i in chosen]
     for task in dict.fromkeys(s.task for s in scenarios):
         results = {s.name: t for s, t in zip(scenarios, tallies, strict=True) if s.task == task}

@@ -39,7 +39,9 @@ def with_losses(rng: Random, run: Recorded, n: int) -> Keeping:
     return Keeping(run.epochs, samples=kept)
 
 
-def pair_of(rng: Random, n: int, accuracies: tuple[float, float]) -> tuple[list[Recorded], list[Recorded]]:
+def pair_of(
+    rng: Random, n: int, accuracies: tuple[float, float]
+) -> tuple[list[Recorded], list[Recorded]]:
     """Two runs of one seed, of these true accuracies, whose last evaluations saw the same n samples of two classes."""
     target, hard = rng.integers(0, 2, n), rng.random(n)
     arms: list[list[Recorded]] = []

@@ -62,10 +62,15 @@ class Loop:
         """The tables of hooks that a monitor can put something into."""
         for module in (self.model, self.criterion):
             yield from (module._forward_pre_hooks, module._forward_hooks)
-        yield from (self.optimizer._optimizer_step_pre_hooks, self.optimizer._optimizer_step_post_hooks)
+        yield from (
+            self.optimizer._optimizer_step_pre_hooks,
+            self.optimizer._optimizer_step_post_hooks,
+        )
 
 
-def resnet(layers: int, pixels: int, rows: int, device: str = "cpu", amp: torch.dtype | None = None) -> Loop:
+def resnet(
+    layers: int, pixels: int, rows: int, device: str = "cpu", amp: torch.dtype | None = None
+) -> Loop:
     """A ResNet of torchvision with 10 classes on random images."""
     with torch.device(device):
         model = getattr(torchvision.models, f"resnet{layers}")(num_classes=10)
@@ -77,4 +82,6 @@ def resnet(layers: int, pixels: int, rows: int, device: str = "cpu", amp: torch.
 def mlp(rows: int = 64) -> Loop:
     """Two layers on vectors as long as an image of MNIST: about the smallest loop there is."""
     model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    return Loop(f"two-layer MLP, {rows} x 784", model, (torch.randn(rows, 784), torch.arange(rows) % 10), 10)
+    return Loop(
+        f"two-layer MLP, {rows} x 784", model, (torch.randn(rows, 784), torch.arange(rows) % 10), 10
+    )

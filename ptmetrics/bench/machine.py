@@ -18,7 +18,9 @@ def stamp() -> str:
     versions |= {"torch": torch.__version__, "NumPy": np.__version__}
     threads = torch.get_num_threads()
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{named}, {os.cpu_count()} cores of {processor()}, {threads} thread{'s' * (threads != 1)}"
+    return (
+        f"{named}, {os.cpu_count()} cores of {processor()}, {threads} thread{'s' * (threads != 1)}"
+    )
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str:

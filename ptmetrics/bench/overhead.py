@@ -21,7 +21,10 @@ from ptmetrics.bench.timing import Call, Clock, Quartiles, host_clock, paired, q
 from ptmetrics.bench.updates import full_set
 
 PHASES = ("train", "val")
-EPOCH = {"train": 782, "val": 157}  # batches of 64 in an epoch of CIFAR-10: 50,000 images, and 10,000
+EPOCH = {
+    "train": 782,
+    "val": 157,
+}  # batches of 64 in an epoch of CIFAR-10: 50,000 images, and 10,000
 Key = tuple[str, str]  # side and phase
 
 
@@ -103,7 +106,9 @@ class Hooked(Bare):
 
     def block(self, loop: Loop, phase: str, batches: int) -> None:
         """The loop with hooks on."""
-        with self._monitor.attach(loop.model, criterion=loop.criterion, optimizer=loop.optimizer) as hooks:
+        with self._monitor.attach(
+            loop.model, criterion=loop.criterion, optimizer=loop.optimizer
+        ) as hooks:
             for table in loop.hooks():
                 for key, hook in table.items():
                     table[key] = self.watch.wrap(hook)
@@ -124,7 +129,9 @@ class Collection(Bare):
         super().__init__()
         device = loop.batch[0].device.type
         peer = {"torchmetrics": module}
-        self._metrics = {p: sides(peer, "multiclass", loop.classes, full_set(), device)[0] for p in PHASES}
+        self._metrics = {
+            p: sides(peer, "multiclass", loop.classes, full_set(), device)[0] for p in PHASES
+        }
         self._losses = {p: module.MeanMetric().to(device) for p in PHASES}
         self._update = self.watch.wrap(self._add)
 
@@ -208,7 +215,9 @@ def frames_us() -> float:
     hooked[0].register_forward_hook(lambda *_: None)
     hooked[1].register_forward_hook(lambda *_, **__: None, with_kwargs=True)
     x = torch.zeros(1)
-    calls = {name: partial(_answer, *pair, x) for name, pair in (("bare", bare), ("hooked", hooked))}
+    calls = {
+        name: partial(_answer, *pair, x) for name, pair in (("bare", bare), ("hooked", hooked))
+    }
     times = race(calls, rounds=15, least_s=2e-3, count=False)
     return max(0.0, times["hooked"].microseconds[0] - times["bare"].microseconds[0])
 

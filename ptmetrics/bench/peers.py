@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.metrics.task import TaskMetrics
 
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 PEERS = {"torchmetrics": "torchmetrics", "torcheval": "torcheval.metrics", "pytorch-ignite": "ignite.metrics",
@@ -89,7 +89,9 @@ def sides(
 
 def plain(classes: int, wanted: Iterable[str]) -> Side:
     """What a careful user writes by hand, on the device: arg-max and bincount, top-5, sum of the losses."""
-    names = [name for name in ("accuracy", "confusion", "top5_accuracy", "nll") if name in set(wanted)]
+    names = [
+        name for name in ("accuracy", "confusion", "top5_accuracy", "nll") if name in set(wanted)
+    ]
     sums: dict[str, Tensor] = {}
 
     def add(name: str, value: Tensor) -> None:
@@ -120,7 +122,9 @@ def _torchmetrics(tm: Any, task: Task, size: int) -> dict[str, Callable[[], Any]
                 "explained_variance": tm.ExplainedVariance, "pearson": tm.PearsonCorrCoef}  # fmt: skip
     kinds = {"multiclass": "num_classes", "binary": "", "multilabel": "num_labels"}
     kind, lib = task.capitalize(), tm.classification
-    options: dict[str, Any] = {"validate_args": False} | ({kinds[task]: size} if kinds[task] else {})
+    options: dict[str, Any] = {"validate_args": False} | (
+        {kinds[task]: size} if kinds[task] else {}
+    )
     macro = {} if task == "binary" else {"average": "macro"}
     end = "" if task == "binary" else "/macro"
 
@@ -172,7 +176,9 @@ def _ignite(ig: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:
 
 
 def _collection(tm: Any, metrics: dict[str, Any]) -> Side:
-    group = tm.MetricCollection({name.replace("/", "_"): metric for name, metric in metrics.items()})
+    group = tm.MetricCollection(
+        {name.replace("/", "_"): metric for name, metric in metrics.items()}
+    )
     ours_by_theirs = {name.replace("/", "_"): name for name in metrics}
     return Side(
         "torchmetrics",
@@ -189,7 +195,9 @@ def _each(
             for metric in metrics.values():
                 metric.update(*pack(preds, target))
 
-        return Side(name, update, lambda: {name: _plain(m.compute()) for name, m in metrics.items()})
+        return Side(
+            name, update, lambda: {name: _plain(m.compute()) for name, m in metrics.items()}
+        )
 
     return side
 

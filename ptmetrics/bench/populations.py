@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ptmetrics.scores.binary_metrics import BinaryMetrics
-from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
-from ptmetrics.scores.multilabel_metrics import MultilabelMetrics
-from ptmetrics.scores.regression_metrics import RegressionMetrics
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.metrics.binary_metrics import BinaryMetrics
+from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
+from ptmetrics.metrics.multilabel_metrics import MultilabelMetrics
+from ptmetrics.metrics.regression_metrics import RegressionMetrics
+from ptmetrics.metrics.task import TaskMetrics
 
-Sample = tuple[Tensor, ...]  # predictions, targets and, where rows come in groups, the group of each
+Sample = tuple[
+    Tensor, ...
+]  # predictions, targets and, where rows come in groups, the group of each
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ def multiclass(name: str, shares: Sequence[float], n: int) -> Scenario:
     def draw(rows: int, g: torch.Generator) -> Sample:
         target = torch.multinomial(frequency, rows, replacement=True, generator=g)
         evidence = torch.randn(rows, len(shares), generator=g)
-        return 2 * (evidence + 2 * nn.functional.one_hot(target, len(shares))) + frequency.log(), target
+        return 2 * (
+            evidence + 2 * nn.functional.one_hot(target, len(shares))
+        ) + frequency.log(), target
 
     return Scenario(
         "multiclass", f"{name}, n={n}", n, lambda: MulticlassMetrics(len(shares), topk=(1, 2)), draw
@@ -108,7 +112,9 @@ def frames(
         patients: How many.
         groups: Whether the metrics are told the patients.
     """
-    make = {"binary": _binary, "multiclass": _multiclass, "regression": RegressionMetrics}[plain.task]
+    make = {"binary": _binary, "multiclass": _multiclass, "regression": RegressionMetrics}[
+        plain.task
+    ]
 
     def draw(rows: int, g: torch.Generator) -> Sample:
         preds, target = plain.draw(rows, g)
@@ -119,7 +125,11 @@ def frames(
 
     name = f"{patients} patients, {'by groups' if groups else 'rows taken for independent'}"
     return Scenario(
-        f"{plain.task}, {FRAMES} frames a patient", name, patients * FRAMES, lambda: make(groups=groups), draw
+        f"{plain.task}, {FRAMES} frames a patient",
+        name,
+        patients * FRAMES,
+        lambda: make(groups=groups),
+        draw,
     )
 
 

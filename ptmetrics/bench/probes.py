@@ -82,7 +82,9 @@ def issue_seconds(call: Call, repeats: int, *, cuda: Any = torch.cuda) -> float:
     return taken
 
 
-def launches(call: Call, *, cuda: Any = torch.cuda, profiled: Callable[..., Any] | None = None) -> int | None:
+def launches(
+    call: Call, *, cuda: Any = torch.cuda, profiled: Callable[..., Any] | None = None
+) -> int | None:
     """What a call puts on the device, by the names in torch's profile; None if the profiler saw no CUDA at all.
 
     Args:

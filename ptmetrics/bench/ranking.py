@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ptmetrics.bench.timing import Quartiles, race
-from ptmetrics.scores.binary_metrics import BinaryMetrics
+from ptmetrics.metrics.binary_metrics import BinaryMetrics
 
 Pair = tuple[float, float]
 Answer = tuple[Pair, Pair | None]  # AUROC and average precision, and their certified bounds
@@ -47,7 +47,9 @@ def ranking(modules: Mapping[str, Any], count: int, rounds: int) -> Iterator[Ran
     """Time each side on `count` float32 scores, one positive in ten."""
     preds, target = scores(count)
     sides: Mapping[str, Callable[[], Answer]] = {"ptmetrics": partial(_ours, preds, target)} | {
-        name: partial(call, modules[name], preds, target) for name, call in _PEERS.items() if name in modules
+        name: partial(call, modules[name], preds, target)
+        for name, call in _PEERS.items()
+        if name in modules
     }
     answers = {name: call() for name, call in sides.items()}
     exact = exactly(preds, target)
@@ -76,7 +78,9 @@ def exactly(preds: Tensor, target: Tensor) -> Pair:
     true, seen = hit.cumsum(0)[last], torch.arange(1, len(hit) + 1)[last]
     false = seen - true
     zero = torch.zeros(1, dtype=torch.float64)
-    area = torch.trapezoid(torch.cat((zero, true)), torch.cat((zero, false))) / (true[-1] * false[-1])
+    area = torch.trapezoid(torch.cat((zero, true)), torch.cat((zero, false))) / (
+        true[-1] * false[-1]
+    )
     steps = torch.diff(true, prepend=zero)
     return float(area), float((steps * true / seen).sum() / true[-1])
 

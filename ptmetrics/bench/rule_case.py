@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ptmetrics.bench.synthetic import Random
-from ptmetrics.scores.intervals import wilson
+from ptmetrics.metrics.intervals import wilson
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Finding
 from ptmetrics.verdict.judge import judge
@@ -83,7 +83,9 @@ class Case:
         """The first finding that counts, or None; one that only informs is no alarm."""
         codes = (self.code, *self.also)
         found = self.find(codes, source)
-        return next((item for item in found if item.code in codes and item.severity != "info"), None)
+        return next(
+            (item for item in found if item.code in codes and item.severity != "info"), None
+        )
 
     def example(self) -> Finding:
         """What it says of the last planted setting, from the first seed on which it says so by its own code."""
@@ -122,7 +124,9 @@ class Rate:
     @property
     def passed(self) -> bool:
         """Whether the rate is on the right side of its bar."""
-        return self.bar is None or (self.value >= self.bar if self.planted else self.value <= self.bar)
+        return self.bar is None or (
+            self.value >= self.bar if self.planted else self.value <= self.bar
+        )
 
 
 def rate(case: Case, setting: Setting, runs: int, *, planted: bool) -> Rate:

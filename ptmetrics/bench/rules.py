@@ -50,7 +50,9 @@ def measured(cases: Iterable[Case], runs: int) -> Iterator[Rate]:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ptmetrics.bench.rules", description=__doc__)
     parser.add_argument("--runs", type=int, help=f"runs drawn for each setting; default {RUNS}")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} runs each: to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK} runs each: to see that it works"
+    )
     known = [case.code for case in CASES]
     parser.add_argument(
         "--codes", nargs="+", choices=known, default=known, metavar="CODE", help="default: all"

@@ -33,7 +33,9 @@ def page(cases: Sequence[Case], rates: Sequence[Rate], ratios: Sequence[Rate]) -
         lines += _rates(rate for rate in rates if rate.code == case.code)
     lines += ["## Coverage of the time ratio\n"]
     lines += ["The 95 % interval of `compare`, three seeds in each arm that spread by 15 %.\n"]
-    lines += _table(("truth", "coverage %", "runs"), ((r.words, _percent(r), str(r.runs)) for r in ratios))
+    lines += _table(
+        ("truth", "coverage %", "runs"), ((r.words, _percent(r), str(r.runs)) for r in ratios)
+    )
     return "\n".join(lines).rstrip() + "\n"
 
 

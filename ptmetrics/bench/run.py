@@ -61,7 +61,11 @@ def setting(count: int, device: str, options: str) -> dict[str, Any]:
 def processor(info: Path = Path("/proc/cpuinfo")) -> str:
     """Name of the CPU, as Linux tells it; elsewhere what Python knows."""
     text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
-    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    names = (
+        line.partition(":")[2].strip()
+        for line in text.splitlines()
+        if line.startswith("model name")
+    )
     return f"{next(names, platform.processor())} {platform.machine()}".strip()
 
 
@@ -82,7 +86,9 @@ def measured(*, quick: bool, count: int, whole: bool = True) -> Results:
     if not whole:
         return Results(known, rows, curves, grown, (), ())
     _say("loops")
-    loops = list(watched(mlp(), modules, rounds=2 if quick else 9, batches=_batches(4 if quick else 128)))
+    loops = list(
+        watched(mlp(), modules, rounds=2 if quick else 9, batches=_batches(4 if quick else 128))
+    )
     if not quick:
         loops += watched(resnet(18, 32, 64), modules, rounds=9, batches={"train": 8, "val": 16})
     _say("growth")

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 
 from ptmetrics.matrix import scores_of
-from ptmetrics.scores.intervals import wilson
-from ptmetrics.scores.regression_metrics import RegressionMetrics
+from ptmetrics.metrics.intervals import wilson
+from ptmetrics.metrics.regression_metrics import RegressionMetrics
 
 Random = np.random.Generator
 Curve = npt.NDArray[np.float64]
@@ -55,7 +55,11 @@ def rising_loss(rng: Random, epochs: int, size: float, rise: float) -> Curve:
     """A validation loss that turns at 40 % of the run and ends `rise` above its floor of 1, with noise."""
     t, start = np.arange(epochs), int(0.4 * epochs)
     floor = 1 + 1.5 * np.exp(-t * 12 / epochs)
-    return floor + rise * np.clip((t - start) / (epochs - 1 - start), 0, None) + noise(rng, epochs, size)
+    return (
+        floor
+        + rise * np.clip((t - start) / (epochs - 1 - start), 0, None)
+        + noise(rng, epochs, size)
+    )
 
 
 def training_loss(epochs: int) -> Curve:
@@ -65,7 +69,13 @@ def training_loss(epochs: int) -> Curve:
 
 def loss_score(value: float) -> Scores:
     """A loss as it is recorded."""
-    return {"value": value, "low": 0.95 * value, "high": 1.05 * value, "n": 2000, "higher_is_better": False}
+    return {
+        "value": value,
+        "low": 0.95 * value,
+        "high": 1.05 * value,
+        "n": 2000,
+        "higher_is_better": False,
+    }
 
 
 def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
@@ -79,14 +89,19 @@ def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
     ]
 
 
-def run_of(columns: Mapping[str, Sequence[Scores]], *, seconds: float = 10.0, **more: Any) -> Recorded:
+def run_of(
+    columns: Mapping[str, Sequence[Scores]], *, seconds: float = 10.0, **more: Any
+) -> Recorded:
     """A run from the scores of each epoch by name; an epoch trains 1,000 samples in so many seconds."""
     count = len(next(iter(columns.values())))
     epochs = [
         {
             "epoch": i,
             "scores": {name: column[i] for name, column in columns.items()},
-            "time": {"train_cumulative_s": seconds * (i + 1), "wall_cumulative_s": 1.2 * seconds * (i + 1)},
+            "time": {
+                "train_cumulative_s": seconds * (i + 1),
+                "wall_cumulative_s": 1.2 * seconds * (i + 1),
+            },
             "counts": {"train_samples_cumulative": 1000 * (i + 1), "val_samples": 2000},
         }
         for i in range(count)

@@ -25,7 +25,10 @@ def setting_lines(setting: Mapping[str, Any]) -> Iterator[str]:
 def bar_lines(results: Results) -> Iterator[str]:
     """Each bar: what is wanted, what was reached, met or missed by how much."""
     for bar in BARS:
-        value, wanted = bar.measure(results), f"{'>=' if bar.at_least else '<='} {bar.text(bar.limit)}"
+        value, wanted = (
+            bar.measure(results),
+            f"{'>=' if bar.at_least else '<='} {bar.text(bar.limit)}",
+        )
         yield f"  {bar.what:<90}{wanted:>10}  {_reached(bar, value)}"
 
 
@@ -92,7 +95,9 @@ def loop_lines(results: Results) -> Iterator[str]:
         rows: Sequence[LoopRow] = list(part)
         for row in rows:
             yield f"  {row.phase:<7}{row.side:<13}{_quartiles(row.batch_us)} us a batch{_added(row)}"
-        for side, end_us in {row.side: row.end_us for row in rows if row.side != rows[0].side}.items():
+        for side, end_us in {
+            row.side: row.end_us for row in rows if row.side != rows[0].side
+        }.items():
             total = (added_us(results, loop, side) or 0) / 1e3
             yield (
                 f"  {side}: end of an epoch {end_us / 1e3:.1f} ms; "

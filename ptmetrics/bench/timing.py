@@ -83,7 +83,9 @@ def race(
             times[name].append(1e6 * clock(sides[name], repeats[name]) / repeats[name])
     first = next(iter(times.values()), [])
     return {
-        name: Timing(quartiles(times[name]), paired(times[name], first), operations(call) if count else None)
+        name: Timing(
+            quartiles(times[name]), paired(times[name], first), operations(call) if count else None
+        )
         for name, call in sides.items()
     }
 
@@ -102,7 +104,9 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 def paired(values: Sequence[float], others: Sequence[float]) -> Quartiles:
     """Quartiles of the ratios round by round: a slow moment of the machine is in both parts of a ratio."""
-    return quartiles([value / max(other, 1e-12) for value, other in zip(values, others, strict=True)])
+    return quartiles(
+        [value / max(other, 1e-12) for value, other in zip(values, others, strict=True)]
+    )
 
 
 def threads(count: int | None) -> int:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ptmetrics.bench.peers import Side, Task, ours, sides
 from ptmetrics.bench.timing import Quartiles, race
-from ptmetrics.scores.binary_metrics import BinaryMetrics
-from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
-from ptmetrics.scores.multilabel_metrics import MultilabelMetrics
-from ptmetrics.scores.regression_metrics import RegressionMetrics
-from ptmetrics.scores.task import TaskMetrics
+from ptmetrics.metrics.binary_metrics import BinaryMetrics
+from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
+from ptmetrics.metrics.multilabel_metrics import MultilabelMetrics
+from ptmetrics.metrics.regression_metrics import RegressionMetrics
+from ptmetrics.metrics.task import TaskMetrics
 
 TOLERANCE = 1e-4  # peers sum in float32
 BASIC = ("confusion", "accuracy", "precision/macro", "recall/macro", "f1/macro")
@@ -65,9 +65,13 @@ def multiclass(
     wanted = [name for name in mine.scores() if wide or name in BASIC]
     metrics.reset()
     entrants = [mine, *sides(modules, "multiclass", classes, wanted)]
-    words = f"multiclass, full set ({len(wanted)} scores)" if wide else "confusion, accuracy, P, R, F1"
+    words = (
+        f"multiclass, full set ({len(wanted)} scores)" if wide else "confusion, accuracy, P, R, F1"
+    )
     plain = {} if wide else {"logits.max(1) alone": partial(torch.max, batch[0], 1)}
-    yield from beside(f"{words}, {rows} x {classes}", entrants, check, batch, rounds=rounds, plain=plain)
+    yield from beside(
+        f"{words}, {rows} x {classes}", entrants, check, batch, rounds=rounds, plain=plain
+    )
 
 
 def others(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[Row]:
@@ -105,12 +109,16 @@ def beside(
     for side in entrants:
         side.update(*check)
     reference, theirs = entrants[0].scores(), {side.name: side.scores() for side in entrants}
-    calls: dict[str, Callable[[], object]] = {side.name: partial(side.update, *batch) for side in entrants}
+    calls: dict[str, Callable[[], object]] = {
+        side.name: partial(side.update, *batch) for side in entrants
+    }
     times = race(calls | dict(plain or {}), rounds=rounds)
     for name, t in times.items():
         shared = tuple(score for score in theirs.get(name, ()) if score in reference)
         differs = {
-            s: (reference[s], theirs[name][s]) for s in shared if not same(reference[s], theirs[name][s])
+            s: (reference[s], theirs[name][s])
+            for s in shared
+            if not same(reference[s], theirs[name][s])
         }
         yield Row(section, name, t.microseconds, t.ratio, t.operations, shared, differs)
 

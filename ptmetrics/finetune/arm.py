@@ -15,11 +15,11 @@ from ptmetrics.finetune.data import Data
 from ptmetrics.finetune.models import freeze_backbone
 from ptmetrics.finetune.optimize import make_optimizer, make_schedule
 from ptmetrics.finetune.settings import ArmConfig, TrainConfig
-from ptmetrics.loop.callbacks import Callback, EarlyStopping
-from ptmetrics.loop.checkpoint import Checkpoint
-from ptmetrics.loop.epoch import EpochScores
-from ptmetrics.loop.monitor import Monitor
-from ptmetrics.scores.multiclass_metrics import MulticlassMetrics
+from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
+from ptmetrics.monitor.callbacks import Callback, EarlyStopping
+from ptmetrics.monitor.checkpoint import Checkpoint
+from ptmetrics.monitor.epoch import EpochScores
+from ptmetrics.monitor.monitor import Monitor
 
 Batch = tuple[Tensor, Tensor]
 
@@ -93,7 +93,9 @@ class Arm:
         for x, y in self.monitor.train(batches):
             self._optimizer.zero_grad(set_to_none=True)
             with self._autocast():
-                loss = self._criterion(self._model(x.to(self._device, non_blocking=True)), self._there(y))
+                loss = self._criterion(
+                    self._model(x.to(self._device, non_blocking=True)), self._there(y)
+                )
             loss.backward()
             self._optimizer.step()
             self._schedule.step()
@@ -103,7 +105,9 @@ class Arm:
         with torch.no_grad():
             for x, y in self.monitor.validate(self._val_loader):
                 with self._autocast():
-                    self._criterion(self._model(x.to(self._device, non_blocking=True)), self._there(y))
+                    self._criterion(
+                        self._model(x.to(self._device, non_blocking=True)), self._there(y)
+                    )
 
     def _there(self, target: Tensor) -> Tensor:
         return target.to(self._device, non_blocking=True)
@@ -162,6 +166,8 @@ def _check_output(model: nn.Module, data: Data, device: torch.device) -> None:
     model.train(was_training)
     expected = (len(inputs), data.num_classes)
     if not isinstance(output, Tensor) or tuple(output.shape) != expected:
-        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        got = (
+            f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        )
         cure = "Choose a classification model of torchvision, or check its head."
         raise ShapeError("model output", f"one score for each class, shape {expected}", got, cure)

@@ -33,7 +33,9 @@ __all__ = [
 _SHARED = ("device", "workers", "amp", "validations_per_epoch")
 _TRAIN = tuple(key.name for key in fields(TrainConfig))
 _ARM = (*(key for key in _TRAIN if key not in _SHARED), "weights")
-_PRETRAIN = tuple(key for key in _ARM if key not in ("weights", "freeze", "freeze_epochs", "patience"))
+_PRETRAIN = tuple(
+    key for key in _ARM if key not in ("weights", "freeze", "freeze_epochs", "patience")
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,13 @@ class Config:
             raise ConfigError("source", 'a data set for weights = "source-task"', "none", cure)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             cure = "Write, for example, seeds = [0, 1, 2]."
-            raise ConfigError("seeds", "different whole numbers from 0", str(list(self.seeds)), cure)
+            raise ConfigError(
+                "seeds", "different whole numbers from 0", str(list(self.seeds)), cure
+            )
         if not self.run.strip():
-            raise ConfigError("run", "a folder", repr(self.run), 'Write, for example, run = "runs/digits".')
+            raise ConfigError(
+                "run", "a folder", repr(self.run), 'Write, for example, run = "runs/digits".'
+            )
         Target.parse(self.target)
         profile_of(self.profile)
 
@@ -108,11 +114,15 @@ def packaged_config(name: str) -> Path:
         ConfigError: If there is none of that name.
     """
     here = Path(__file__).parent / "configs"
-    folder = here if here.is_dir() else Path(__file__).parents[2] / "configs"  # installed, or a checkout
+    folder = (
+        here if here.is_dir() else Path(__file__).parents[2] / "configs"
+    )  # installed, or a checkout
     path = folder / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
-        raise ConfigError("configuration", f"one of {known}", repr(name), "Name one of them, or pass a path.")
+        raise ConfigError(
+            "configuration", f"one of {known}", repr(name), "Name one of them, or pass a path."
+        )
     return path
 
 
@@ -127,22 +137,30 @@ def load_config(path: str | Path) -> Config:
         table = toml.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         cure = "Correct the path, or start from one of the files in configs/."
-        raise ConfigError(str(path), "a file that can be read", error.strerror or str(error), cure) from error
+        raise ConfigError(
+            str(path), "a file that can be read", error.strerror or str(error), cure
+        ) from error
     except ValueError as error:  # not TOML, or not UTF-8
-        raise ConfigError(str(path), "TOML", str(error), "Correct the file at that place.") from error
+        raise ConfigError(
+            str(path), "TOML", str(error), "Correct the file at that place."
+        ) from error
     with within(f"{path}: "):
         return _config(table, default_run=f"runs/{Path(path).stem}")
 
 
 def _config(table: Mapping[str, Any], default_run: str) -> Config:
     known_keys(table, [key.name for key in fields(Config)], "")
-    part = {name: as_table(table.get(name, {}), name) for name in ("model", "train", "pretrain", "arms")}
+    part = {
+        name: as_table(table.get(name, {}), name) for name in ("model", "train", "pretrain", "arms")
+    }
     # In this order a mistake in [model] or [train] is not blamed on the first arm.
     model, train = (
         read_table(ModelConfig, part["model"], "model"),
         read_table(TrainConfig, part["train"], "train"),
     )
-    arms = tuple(_arm(name, arm, part["model"], part["train"]) for name, arm in part["arms"].items())
+    arms = tuple(
+        _arm(name, arm, part["model"], part["train"]) for name, arm in part["arms"].items()
+    )
     task, source = _data(table, arms)
     known_keys(part["pretrain"], _PRETRAIN, "pretrain")
     shared = {key: part["train"][key] for key in _SHARED if key in part["train"]}
@@ -174,7 +192,9 @@ def _arm(name: str, table: object, model: Mapping[str, Any], train: Mapping[str,
         return ArmConfig(name, model_config, train_config)
 
 
-def _data(table: Mapping[str, Any], arms: tuple[ArmConfig, ...]) -> tuple[DataConfig, DataConfig | None]:
+def _data(
+    table: Mapping[str, Any], arms: tuple[ArmConfig, ...]
+) -> tuple[DataConfig, DataConfig | None]:
     """Task and source; what the source leaves out of size and normalization is the task's."""
     imagenet = any(arm.model.weights == "imagenet" for arm in arms)
     default: dict[str, Any] = {"normalization": "imagenet" if imagenet else "half"}
@@ -182,4 +202,6 @@ def _data(table: Mapping[str, Any], arms: tuple[ArmConfig, ...]) -> tuple[DataCo
     if "source" not in table:
         return task, None
     default = {"normalization": task.normalization, "image_size": task.image_size}
-    return task, read_table(DataConfig, {**default, **as_table(table["source"], "source")}, "source")
+    return task, read_table(
+        DataConfig, {**default, **as_table(table["source"], "source")}, "source"
+    )

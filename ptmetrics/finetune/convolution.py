@@ -21,9 +21,9 @@ class TrimmedConv2d(nn.Conv2d):
         )
         if height is None or width is None:
             return super().forward(x)
-        return functional.linear(x.flatten(1), self.weight[:, :, height, width].flatten(1), self.bias)[
-            :, :, None, None
-        ]
+        return functional.linear(
+            x.flatten(1), self.weight[:, :, height, width].flatten(1), self.bias
+        )[:, :, None, None]
 
 
 def trim_convolutions(model: nn.Module) -> None:

@@ -81,15 +81,18 @@ def fingerprint_of(items: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def _check(config: DataConfig, train: ImageSet, val: ImageSet, class_names: tuple[str, ...]) -> None:
+def _check(
+    config: DataConfig, train: ImageSet, val: ImageSet, class_names: tuple[str, ...]
+) -> None:
     absent = sorted(set(range(len(class_names))) - set(train.labels))
     if absent:
         names = ", ".join(class_names[label] for label in absent[:5])
-        got = (
-            f"none of {len(absent)} of {len(class_names)} classes ({names}{', …' if len(absent) > 5 else ''})"
-        )
+        got = f"none of {len(absent)} of {len(class_names)} classes ({names}{', …' if len(absent) > 5 else ''})"
         raise DataError(
-            config.name, "a training image of every class", got, "Raise train_limit, or remove the class."
+            config.name,
+            "a training image of every class",
+            got,
+            "Raise train_limit, or remove the class.",
         )
     if not len(val):
         raise DataError(config.name, "at least one validation image", "none", "Raise val_fraction.")
@@ -100,16 +103,27 @@ def _digits(config: DataConfig, _seed: int) -> Found:
         from sklearn.datasets import load_digits
     except ImportError as error:
         cure = "Run pip install 'ptmetrics[demo]'."
-        raise DependencyError("digits", "scikit-learn, which holds them", "no such package", cure) from error
+        raise DependencyError(
+            "digits", "scikit-learn, which holds them", "no such package", cure
+        ) from error
     digits = load_digits()
-    grey = torch.from_numpy(digits.images).float().mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
-    return _in_memory(grey, torch.from_numpy(digits.target), config.image_size), None, tuple("0123456789")
+    grey = (
+        torch.from_numpy(digits.images).float().mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
+    )
+    return (
+        _in_memory(grey, torch.from_numpy(digits.target), config.image_size),
+        None,
+        tuple("0123456789"),
+    )
 
 
 def _glyphs(config: DataConfig, seed: int) -> Found:
     counts = (config.train_limit or _GLYPHS[0], config.val_limit or _GLYPHS[1])
     # Seeds 2s and 2s + 1: no seed's validation glyphs are another seed's training glyphs.
-    drawn = (render_glyphs(count, config.image_size, 2 * seed + part) for part, count in enumerate(counts))
+    drawn = (
+        render_glyphs(count, config.image_size, 2 * seed + part)
+        for part, count in enumerate(counts)
+    )
     train, val = (_in_memory(images, labels, config.image_size) for images, labels in drawn)
     return train, val, CLASS_NAMES
 
@@ -118,9 +132,13 @@ def _in_memory(images: Tensor, labels: Tensor, size: int) -> Pictures:
     """Pictures from uint8 (N, 1, H, W), scaled once and for all; content is that of the given pixels."""
     shown = images
     if images.shape[2:] != (size, size):
-        scaled = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+        scaled = functional.interpolate(
+            images.float(), size=(size, size), mode="bilinear", antialias=True
+        )
         shown = scaled.round().clamp(0, 255).to(torch.uint8)
-    return Pictures(labels.tolist(), partial(getitem, shown), partial(pixels_of, images), in_memory=True)
+    return Pictures(
+        labels.tolist(), partial(getitem, shown), partial(pixels_of, images), in_memory=True
+    )
 
 
 def _folder(config: DataConfig, _seed: int) -> Found:

@@ -63,7 +63,11 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
 
 def _take_turns(arms: list[Arm], say: Say) -> None:
     names = list(dict.fromkeys(arm.name for arm in arms))
-    say("\nvalidation accuracy of each seed\n" + "evaluation  " + "".join(f"{name:<28}" for name in names))
+    say(
+        "\nvalidation accuracy of each seed\n"
+        + "evaluation  "
+        + "".join(f"{name:<28}" for name in names)
+    )
     latest = dict.fromkeys(arms, float("nan"))
     turn = 0
     while any(not arm.done for arm in arms):
@@ -71,7 +75,9 @@ def _take_turns(arms: list[Arm], say: Say) -> None:
         for arm in arms:
             if not arm.done:
                 latest[arm] = float(arm.advance()["val/accuracy"])
-        cells = ["  ".join(f"{latest[arm]:.3f}" for arm in arms if arm.name == name) for name in names]
+        cells = [
+            "  ".join(f"{latest[arm]:.3f}" for arm in arms if arm.name == name) for name in names
+        ]
         say(f"{turn:>10}  " + "".join(f"{cell:<28}" for cell in cells).rstrip())
 
 
@@ -105,7 +111,11 @@ class _Plan:
 
 
 def _opening(config: Config, data: Data, device: torch.device) -> str:
-    place = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores"
+    place = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {os.cpu_count()} cores"
+    )
     return (
         f"{config.task.name}: {len(data.train):,} to train on, {len(data.val):,} to validate, "
         f"{data.num_classes} classes · {config.arms[0].model.name} · {place} · "
@@ -115,7 +125,9 @@ def _opening(config: Config, data: Data, device: torch.device) -> str:
 
 def _device(config: Config) -> torch.device:
     name = config.device
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    )
 
 
 def _default_folder(config: Config) -> str:

@@ -42,7 +42,9 @@ def find_folder(config: DataConfig) -> tuple[Pictures, Pictures | None, tuple[st
 
 def _scan(folder: Path, fewest: int) -> dict[str, list[Path]]:
     """The image files of each class folder, sorted; hidden files and folders are passed over."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
     if len(classes) < 2:
         got = f"{len(classes)} folders" if len(classes) != 1 else f"only {classes[0].name}"
         cure = "Put the images of each class in a folder that has the name of the class."
@@ -50,9 +52,7 @@ def _scan(folder: Path, fewest: int) -> dict[str, list[Path]]:
     files = {path.name: _images(path) for path in classes}
     for name, images in files.items():
         if len(images) < fewest:
-            rule = (
-                f"at least {fewest} image{'s, to split' if fewest > 1 else ''} ({', '.join(IMG_EXTENSIONS)})"
-            )
+            rule = f"at least {fewest} image{'s, to split' if fewest > 1 else ''} ({', '.join(IMG_EXTENSIONS)})"
             cure = "Add images, or remove the folder."
             raise DataError(str(folder / name), rule, str(len(images) or "none"), cure)
     return files
@@ -87,7 +87,12 @@ def _open(paths: Sequence[Path], index: int) -> Image.Image:
     try:
         with Image.open(paths[index]) as image:
             in_colour: Image.Image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all of them PIL's
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # all of them PIL's
         cure = "Repair the file, or remove it."
         raise DataError(str(paths[index]), "an image that can be read", str(error), cure) from error
     return in_colour
@@ -95,4 +100,6 @@ def _open(paths: Sequence[Path], index: int) -> Image.Image:
 
 def _identity(folder: Path, paths: Sequence[Path], index: int) -> bytes:
     path = paths[index]
-    return f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}".encode(errors="surrogateescape")
+    return f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}".encode(
+        errors="surrogateescape"
+    )

@@ -15,7 +15,16 @@ from torch.nn import functional
 from ptmetrics.errors import ConfigError, DependencyError
 
 CLASS_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
-_FAMILIES = ("DejaVuSans", "DejaVuSerif", "STIXGeneral", "cmb10", "cmr10", "cmss10", "cmti10", "cmtt10")
+_FAMILIES = (
+    "DejaVuSans",
+    "DejaVuSerif",
+    "STIXGeneral",
+    "cmb10",
+    "cmr10",
+    "cmss10",
+    "cmti10",
+    "cmtt10",
+)
 _MASTER = 48  # pixels; each (font, class, stroke) is drawn once at this size
 _STROKES = (0, 1, 2)  # extra pixels around the outline
 _COARSE = (8, 11, 16)  # resolutions to pass through; the target's handwriting was scanned at 8
@@ -32,9 +41,13 @@ def font_files() -> list[Path]:
     try:
         from matplotlib import get_data_path
     except ImportError as error:
-        raise DependencyError("glyphs", "matplotlib, for its font files", "no such package", cure) from error
+        raise DependencyError(
+            "glyphs", "matplotlib, for its font files", "no such package", cure
+        ) from error
     folder = Path(get_data_path()) / "fonts" / "ttf"
-    fonts = [f for f in folder.glob("*.ttf") if f.stem.startswith(_FAMILIES) and "Display" not in f.stem]
+    fonts = [
+        f for f in folder.glob("*.ttf") if f.stem.startswith(_FAMILIES) and "Display" not in f.stem
+    ]
     if not fonts:
         raise DependencyError("glyphs", f"text fonts in {folder}", "none", cure)
     return sorted(fonts)
@@ -59,7 +72,9 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     if count < 1:
         raise ConfigError("count", "at least 1", str(count), "Ask for one glyph or more.")
     if image_size < min(_COARSE):
-        raise ConfigError("image_size", f"at least {min(_COARSE)}", str(image_size), "Ask for larger glyphs.")
+        raise ConfigError(
+            "image_size", f"at least {min(_COARSE)}", str(image_size), "Ask for larger glyphs."
+        )
     masters = _masters()
     fonts, _, strokes = masters.shape[:3]
     rng = torch.Generator().manual_seed(seed)
@@ -84,12 +99,15 @@ def _masters() -> Tensor:
 
 def _draw(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> Tensor:
     """One glyph, cut to its ink, scaled to fill the master and put in its middle."""
-    left, top, right, bottom = (round(edge) for edge in font.getbbox(character, stroke_width=stroke))
+    left, top, right, bottom = (
+        round(edge) for edge in font.getbbox(character, stroke_width=stroke)
+    )
     ink = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(ink).text((-left, -top), character, fill=255, font=font, stroke_width=stroke)
     scale = (_MASTER - 8) / max(ink.size)
     ink = ink.resize(
-        (max(1, round(ink.width * scale)), max(1, round(ink.height * scale))), Image.Resampling.BILINEAR
+        (max(1, round(ink.width * scale)), max(1, round(ink.height * scale))),
+        Image.Resampling.BILINEAR,
     )
     master = Image.new("L", (_MASTER, _MASTER))
     master.paste(ink, ((_MASTER - ink.width) // 2, (_MASTER - ink.height) // 2))
@@ -111,8 +129,12 @@ def _bend(masters: Tensor, image_size: int, rng: torch.Generator) -> Tensor:
     theta = torch.stack(rows, dim=1).view(count, 2, 3)
     grid = functional.affine_grid(theta, [count, 1, image_size, image_size], align_corners=False)
     field = _uniform((count, 2, 4, 4), -0.2, 0.2, rng)
-    field = functional.interpolate(field, size=(image_size, image_size), mode="bicubic", align_corners=True)
-    return functional.grid_sample(masters / 255, grid + field.permute(0, 2, 3, 1), align_corners=False)
+    field = functional.interpolate(
+        field, size=(image_size, image_size), mode="bicubic", align_corners=True
+    )
+    return functional.grid_sample(
+        masters / 255, grid + field.permute(0, 2, 3, 1), align_corners=False
+    )
 
 
 def _degrade(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -125,5 +147,7 @@ def _degrade(images: Tensor, rng: torch.Generator) -> Tensor:
         back = functional.interpolate(low, size=(size, size), mode="bilinear", align_corners=False)
         out = torch.where((level == index).view(-1, 1, 1, 1), back, out)
     contrast = _uniform((len(images), 1, 1, 1), 0.6, 1.1, rng)
-    noise = torch.randn(images.shape, generator=rng) * _uniform((len(images), 1, 1, 1), 0.0, 0.06, rng)
+    noise = torch.randn(images.shape, generator=rng) * _uniform(
+        (len(images), 1, 1, 1), 0.0, 0.06, rng
+    )
     return (out * contrast + noise).clamp(0, 1)

@@ -22,7 +22,9 @@ _NO_SIDE_HEADS: dict[str, dict[str, bool | None]] = {
 }
 
 
-def build_model(config: ModelConfig, num_classes: int, weights_source: Path | None = None) -> nn.Module:
+def build_model(
+    config: ModelConfig, num_classes: int, weights_source: Path | None = None
+) -> nn.Module:
     """Make the model; its head, the last layer, is always new, whatever the weights are.
 
     Args:
@@ -79,7 +81,9 @@ def freeze_backbone(model: nn.Module, *, frozen: bool) -> None:
     if frozen:
         training = model.training
         model.eval()
-        model.training = training  # of the container alone: the phase, which hooks go by, is still training
+        model.training = (
+            training  # of the container alone: the phase, which hooks go by, is still training
+        )
         last.train(training)
 
 
@@ -94,7 +98,9 @@ def load_backbone(model: nn.Module, path: Path) -> None:
     state = _state_dict(path)
     own_head = f"{_last_layer(model)[0]}."
     state = {key: value for key, value in state.items() if not key.startswith(own_head)}
-    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(own_head)}
+    wanted = {
+        key: value for key, value in model.state_dict().items() if not key.startswith(own_head)
+    }
     common = wanted.keys() & state.keys()
     # Published weights from before PyTorch 0.4.1 lack this counter, which only a momentum of None reads.
     missing = [key for key in wanted.keys() - common if not key.endswith("num_batches_tracked")]
@@ -109,7 +115,9 @@ def _refuse(path: Path, trouble: str, keys: Collection[str]) -> None:
     if keys:
         shown = ", ".join(sorted(keys)[:3]) + (", …" if len(keys) > 3 else "")
         cure = "Set name and stem of [model] to those that the file was trained with."
-        raise StateError(str(path), "the weights of this model", f"{len(keys)} {trouble}: {shown}", cure)
+        raise StateError(
+            str(path), "the weights of this model", f"{len(keys)} {trouble}: {shown}", cure
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -121,7 +129,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     cure = "Give a file that torch.save(model.state_dict(), path) wrote."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file can fail in any way; none of them has run its code
+    except (
+        Exception
+    ) as error:  # a damaged or hostile file can fail in any way; none of them has run its code
         reason = str(error).partition("\n")[0]
         got = f"one that cannot be read safely ({type(error).__name__}: {reason[:120]})"
         raise StateError(str(path), "a file of tensors only", got, cure) from error
@@ -138,7 +148,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     others = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         cure = 'Save model.state_dict(), bare or under "model" or "state_dict".'
-        raise StateError(str(path), "a state dict of tensors", f"something else under {others[0]!r}", cure)
+        raise StateError(
+            str(path), "a state dict of tensors", f"something else under {others[0]!r}", cure
+        )
     return content
 
 
@@ -147,7 +159,9 @@ def _torchvision_model(name: str, *, published: bool) -> nn.Module:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         cure = (
-            f"Did you mean {' or '.join(near)}?" if near else "torchvision.models.list_models() shows them."
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else "torchvision.models.list_models() shows them."
         )
         raise ConfigError("model.name", "a classification model of torchvision", repr(name), cure)
     side_heads = _NO_SIDE_HEADS.get(name, {})
@@ -181,7 +195,9 @@ def _exchange_stem(model: nn.Module, name: str) -> None:
         raise ConfigError(
             "model.stem", '"default" for a model that is no ResNet', f'"cifar" for {name}', cure
         )
-    model.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None)
+    model.conv1 = nn.Conv2d(
+        first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None
+    )
     model.maxpool = nn.Identity()
 
 
@@ -194,7 +210,9 @@ def _last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     ]
     if not layers:
         cure = "Choose a classification model of torchvision.models."
-        raise ConfigError("model", f"a last layer under {', '.join(_HEADS)}", type(model).__name__, cure)
+        raise ConfigError(
+            "model", f"a last layer under {', '.join(_HEADS)}", type(model).__name__, cure
+        )
     return layers[-1]
 
 

@@ -22,7 +22,9 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
             nesterov=nesterov,
             fused=True,
         )
-    return torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> LRScheduler:

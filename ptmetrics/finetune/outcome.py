@@ -44,7 +44,9 @@ class Outcome:
 
     def text(self, paint: Paint = plain) -> str:
         """Everything a person wants to see at the end."""
-        parts = [self._arm_text(name, runs[0], len(runs), paint) for name, runs in self.arms.items()]
+        parts = [
+            self._arm_text(name, runs[0], len(runs), paint) for name, runs in self.arms.items()
+        ]
         if self.comparison is not None:
             first, second = list(self.arms)[:2]
             title = paint("What pre-training bought", "strong")
@@ -77,4 +79,8 @@ def outcome_of(finished: Finished) -> Outcome:
 def _judged(run: Run) -> dict[str, Any]:
     epoch = run.epochs[judged_row(run)[0]]
     kept = ("epoch", "scores", "per_class", "confusion", "class_names", "time")
-    return {"run": str(run.path), "evaluations": len(run.epochs), **{key: epoch.get(key) for key in kept}}
+    return {
+        "run": str(run.path),
+        "evaluations": len(run.epochs),
+        **{key: epoch.get(key) for key in kept},
+    }

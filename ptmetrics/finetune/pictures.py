@@ -51,7 +51,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         view: What turns an image into a tensor.
     """
 
-    def __init__(self, pictures: Pictures, indices: Sequence[int], view: Callable[[Any], Tensor]) -> None:
+    def __init__(
+        self, pictures: Pictures, indices: Sequence[int], view: Callable[[Any], Tensor]
+    ) -> None:
         self._pictures, self._indices, self._view = pictures, indices, view
 
     def __len__(self) -> int:

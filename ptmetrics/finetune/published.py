@@ -37,7 +37,10 @@ def find_published(config: DataConfig) -> tuple[Pictures, Pictures | None, tuple
     parameters = inspect.signature(kind).parameters
     train = _part(config, kind, "train")
     val = _part(config, kind, "val") if {"train", "split"} & parameters.keys() else None
-    train_labels, val_labels = _labels(config.name, train), [] if val is None else _labels(config.name, val)
+    train_labels, val_labels = (
+        _labels(config.name, train),
+        [] if val is None else _labels(config.name, val),
+    )
     count = max([*train_labels, *val_labels], default=-1) + 1
     if min([*train_labels, *val_labels], default=0) < 0 or count < 2:
         got = f"labels from {min([*train_labels, *val_labels], default=0)} to {count - 1}"
@@ -54,18 +57,28 @@ def _kind(name: str) -> Callable[..., Any]:
     if name not in known:
         near = difflib.get_close_matches(name, ["digits", "glyphs", "imagefolder", *known], n=3)
         cure = (
-            f"Did you mean {' or '.join(near)}?" if near else "torchvision.datasets lists them; case counts."
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else "torchvision.datasets lists them; case counts."
         )
         raise ConfigError(
-            "data name", "digits, glyphs, imagefolder or a data set of torchvision", repr(name), cure
+            "data name",
+            "digits, glyphs, imagefolder or a data set of torchvision",
+            repr(name),
+            cure,
         )
     kind: Callable[..., Any] = getattr(datasets, name)
     parameters = inspect.signature(kind).parameters.values()
-    more = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    more = [
+        p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
     more = [parameter for parameter in more if parameter not in _GIVEN]
     if more:
         raise ConfigError(
-            "data name", "a data set that needs a folder only", f"{name}, which needs {more[0]}", _OTHER
+            "data name",
+            "a data set that needs a folder only",
+            f"{name}, which needs {more[0]}",
+            _OTHER,
         )
     return kind
 
@@ -73,14 +86,20 @@ def _kind(name: str) -> Callable[..., Any]:
 def _part(config: DataConfig, kind: Callable[..., Any], part: str) -> Any:
     """Make the data set, with the arguments that it has, under the first name of the part that it knows."""
     has = inspect.signature(kind).parameters
-    given: dict[str, Any] = {"root": config.root, "download": config.download, "train": part == "train"}
+    given: dict[str, Any] = {
+        "root": config.root,
+        "download": config.download,
+        "train": part == "train",
+    }
     given = {key: value for key, value in given.items() if key in has}
     if "split" not in has or "train" in has:
         return _make(config, partial(kind, **given))
     tried = (_known_part(config, partial(kind, **given, split=name)) for name in _SPLITS[part])
     found = next((dataset for dataset in tried if dataset is not None), None)
     if found is None:
-        raise DataError(config.name, f"a part named {' or '.join(_SPLITS[part])}", "none of them", _OTHER)
+        raise DataError(
+            config.name, f"a part named {' or '.join(_SPLITS[part])}", "none of them", _OTHER
+        )
     return found
 
 
@@ -100,12 +119,19 @@ def _make(config: DataConfig, make: Callable[[], Any]) -> Any:
             return make()
     except ImportError as error:
         cure = f"Run pip install {error.name}."
-        raise DependencyError(config.name, f"{error.name}, to read it", "no such package", cure) from error
-    except (OSError, RuntimeError) as error:  # no file, no network, a server's refusal, a damaged file
+        raise DependencyError(
+            config.name, f"{error.name}, to read it", "no such package", cure
+        ) from error
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # no file, no network, a server's refusal, a damaged file
         cure = f"Set download = true, or put its files below {config.root}."
         if config.download:
             cure = f"Fetch it where there is a network, and copy the folder to {config.root}."
-        raise DataError(config.name, f"its files below {config.root}", _first_line(error), cure) from error
+        raise DataError(
+            config.name, f"its files below {config.root}", _first_line(error), cure
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -145,7 +171,9 @@ def _pictures(name: str, dataset: Any, labels: Sequence[int]) -> Pictures:
     pixels = getattr(dataset, "data", None)
     in_memory = isinstance(pixels, np.ndarray | torch.Tensor) and len(pixels) == len(labels)
     return Pictures(
-        labels, partial(_image, dataset), partial(pixels_of, pixels) if in_memory else partial(_place, name)
+        labels,
+        partial(_image, dataset),
+        partial(pixels_of, pixels) if in_memory else partial(_place, name),
     )
 
 

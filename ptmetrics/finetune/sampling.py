@@ -28,7 +28,11 @@ def take(labels: Sequence[int], indices: Sequence[int], limit: int | None, seed:
         return sorted(indices)
     classes = _shuffled_classes(labels, indices, seed)
     # Round after round, one of each class: the last, unfinished round takes the first classes in label order.
-    rounds = [(turn, rank, index) for rank, group in enumerate(classes) for turn, index in enumerate(group)]
+    rounds = [
+        (turn, rank, index)
+        for rank, group in enumerate(classes)
+        for turn, index in enumerate(group)
+    ]
     return sorted(index for _, _, index in sorted(rounds)[:limit])
 
 

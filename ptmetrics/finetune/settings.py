@@ -42,7 +42,9 @@ class DataConfig:
         if not self.name.isidentifier():
             raise ConfigError("name", "the name of a data set", repr(self.name), _DATA_NAMES)
         if self.root is None and self.name not in SYNTHETIC:
-            raise ConfigError("root", f"a folder for {self.name}", "none", 'Add root = "path/to/images".')
+            raise ConfigError(
+                "root", f"a folder for {self.name}", "none", 'Add root = "path/to/images".'
+            )
         for key in ("train_limit", "val_limit"):
             at_least(1, key, getattr(self, key))
         at_least(8, "image_size", self.image_size)
@@ -50,7 +52,9 @@ class DataConfig:
         one_of(("imagenet", "half"), "normalization", self.normalization)
 
 
-_DATA_NAMES = 'Use "digits", "glyphs", "imagefolder" or a class of torchvision.datasets, such as "CIFAR10".'
+_DATA_NAMES = (
+    'Use "digits", "glyphs", "imagefolder" or a class of torchvision.datasets, such as "CIFAR10".'
+)
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,15 @@ class TrainConfig:
         one_of(("none", "backbone"), "freeze", self.freeze)
         one_of(("auto", "cpu", "cuda"), "device", self.device)
         if self.amp and self.device == "cpu":
-            raise ConfigError("amp", 'false on device = "cpu"', "true", "Remove amp; it is for CUDA.")
+            raise ConfigError(
+                "amp", 'false on device = "cpu"', "true", "Remove amp; it is for CUDA."
+            )
         if self.freeze == "backbone" and self.freeze_epochs:
             raise ConfigError(
-                "freeze_epochs", '0 with freeze = "backbone"', str(self.freeze_epochs), "Keep one of them."
+                "freeze_epochs",
+                '0 with freeze = "backbone"',
+                str(self.freeze_epochs),
+                "Keep one of them.",
             )
 
     def freezes(self, epoch: int) -> bool:

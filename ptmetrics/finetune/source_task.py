@@ -24,7 +24,14 @@ from ptmetrics.finetune.settings import DataConfig, ModelConfig, TrainConfig
 from ptmetrics.record.atomic import replace as replace_file
 
 _PACKAGES = ("ptmetrics", "torch", "torchvision", "matplotlib", "scikit-learn")
-_NOT_IN_RESULT = ("device", "workers", "patience", "freeze", "freeze_epochs", "validations_per_epoch")
+_NOT_IN_RESULT = (
+    "device",
+    "workers",
+    "patience",
+    "freeze",
+    "freeze_epochs",
+    "validations_per_epoch",
+)
 _SEED = 0  # one source task serves every arm and seed
 Batches = DataLoader[Any]
 
@@ -106,7 +113,9 @@ def _recipe(source: DataConfig, model: ModelConfig, train: TrainConfig) -> str:
     root = None if source.root is None else str(Path(source.root).expanduser().resolve())
     training = {key: value for key, value in asdict(train).items() if key not in _NOT_IN_RESULT}
     versions = {package: _version(package) for package in _PACKAGES}
-    return digest([asdict(replace(source, root=root, download=False)), asdict(model), training, versions])
+    return digest(
+        [asdict(replace(source, root=root, download=False)), asdict(model), training, versions]
+    )
 
 
 def _version(package: str) -> str | None:
@@ -157,10 +166,17 @@ def _pretrain(
 
 
 def _fit(
-    network: nn.Module, data: Data, train: TrainConfig, device: torch.device, say: Callable[[str], None]
+    network: nn.Module,
+    data: Data,
+    train: TrainConfig,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> dict[str, float]:
     """A plain loop; its last line is the result on the source task's validation images."""
-    loader, val_loader = _batches(data.train, train, shuffle=True), _batches(data.val, train, shuffle=False)
+    loader, val_loader = (
+        _batches(data.train, train, shuffle=True),
+        _batches(data.val, train, shuffle=False),
+    )
     optimizer = make_optimizer(network, train)
     schedule = make_schedule(optimizer, train, len(loader) * train.epochs)
     criterion = nn.CrossEntropyLoss(label_smoothing=train.label_smoothing)
@@ -170,7 +186,9 @@ def _fit(
         network.train()
         for images, labels in loader:
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=train.amp and device.type == "cuda"):
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=train.amp and device.type == "cuda"
+            ):
                 loss = criterion(network(images.to(device)), labels.to(device))
             loss.backward()
             optimizer.step()
@@ -179,7 +197,9 @@ def _fit(
         mean_loss = total.item() / len(loader)
         spent += time.perf_counter() - start
         accuracy = _accuracy(network, val_loader, device)
-        progress = f"epoch {epoch + 1} of {train.epochs}  loss {mean_loss:.3f}  accuracy {accuracy:.3f}"
+        progress = (
+            f"epoch {epoch + 1} of {train.epochs}  loss {mean_loss:.3f}  accuracy {accuracy:.3f}"
+        )
         say(f"  {progress}  {spent:.0f} s")
     return {"train_s": spent, "val_accuracy": accuracy}
 

@@ -51,7 +51,9 @@ def read_table(kind: type[D], table: object, where: str, *, keys: Collection[str
     with within(f"{where}."):
         for field in fields(kind):
             if field.name not in mapping and field.default is MISSING:
-                raise ConfigError(field.name, "a value", "none", f"Add {field.name} = … under [{where}].")
+                raise ConfigError(
+                    field.name, "a value", "none", f"Add {field.name} = … under [{where}]."
+                )
         return kind(**{key: typed(hints[key], value, key) for key, value in mapping.items()})
 
 
@@ -77,7 +79,9 @@ def known_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> 
             near = difflib.get_close_matches(key, known, n=1)
             cure = f"Did you mean {near[0]}?" if near else "Remove it, or correct the spelling."
             name = f"{where}.{key}" if where else key
-            raise ConfigError(name, f"one of the keys {', '.join(sorted(known))}", "an unknown key", cure)
+            raise ConfigError(
+                name, f"one of the keys {', '.join(sorted(known))}", "an unknown key", cure
+            )
 
 
 def typed(hint: Any, value: object, name: str) -> Any:
@@ -88,8 +92,12 @@ def typed(hint: Any, value: object, name: str) -> Any:
     """
     if get_origin(hint) is tuple:
         items = typed(list, value, name)
-        return tuple(typed(get_args(hint)[0], item, f"{name}[{index}]") for index, item in enumerate(items))
-    kind = next(kind for kind in (*get_args(hint), hint) if kind is not type(None))  # of `int | None`: int
+        return tuple(
+            typed(get_args(hint)[0], item, f"{name}[{index}]") for index, item in enumerate(items)
+        )
+    kind = next(
+        kind for kind in (*get_args(hint), hint) if kind is not type(None)
+    )  # of `int | None`: int
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

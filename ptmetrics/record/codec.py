@@ -173,7 +173,10 @@ def _tagged(value: Any, path: tuple[str | int, ...]) -> Any:
     """Copy a value into what strict JSON can hold; `path` leads to it from the record, for the message."""
     if len(path) > MAX_DEPTH:
         raise _refused(
-            path, f"at most {MAX_DEPTH} levels", "a deeper one", "Write less of it, or break the cycle."
+            path,
+            f"at most {MAX_DEPTH} levels",
+            "a deeper one",
+            "Write less of it, or break the cycle.",
         )
     match value:
         case None | bool():
@@ -189,7 +192,9 @@ def _tagged(value: Any, path: tuple[str | int, ...]) -> Any:
         case list() | tuple():
             return [_tagged(item, (*path, index)) for index, item in enumerate(value)]
     rule = f"None, bool, int of up to {MAX_INT_BITS} bits, float, str, list, tuple or mapping"
-    raise _refused(path, rule, type(value).__name__, "Convert it first, with float(x), x.tolist() or str(x).")
+    raise _refused(
+        path, rule, type(value).__name__, "Convert it first, with float(x), x.tolist() or str(x)."
+    )
 
 
 def _tag_of(value: float) -> str:
@@ -199,7 +204,9 @@ def _tag_of(value: float) -> str:
 def _key(key: Any, path: tuple[str | int, ...]) -> str:
     if isinstance(key, str):
         return key
-    raise _refused(path, "keys of type str", f"{key!r} of type {type(key).__name__}", "Use str(key).")
+    raise _refused(
+        path, "keys of type str", f"{key!r} of type {type(key).__name__}", "Use str(key)."
+    )
 
 
 def _refused(path: tuple[str | int, ...], rule: str, fact: str, cure: str) -> DtypeError:

@@ -42,6 +42,10 @@ def find_runs(path: str | os.PathLike[str]) -> list[Path]:
     if not runs:
         inner = sorted(b.parent.parent for b in folder.glob("*/*/journal-rank*.jsonl"))
         inner += [log for name in OTHER_LOGS if (log := folder / name).is_file()]
-        cure = f"Did you mean {inner[0]}?" if inner else "Pass the folder that Monitor(run=…) was given."
+        cure = (
+            f"Did you mean {inner[0]}?"
+            if inner
+            else "Pass the folder that Monitor(run=…) was given."
+        )
         raise RecordError(f"run {str(folder)!r}", "a folder with a journal", "none in it", cure)
     return runs

@@ -63,7 +63,9 @@ class _Table:
         for count, (line, cells) in enumerate(lines):
             epoch = self._epoch_of(line, cells, count)
             if epoch is not None:
-                yield Row(epoch - self._first, self._values(line, cells), f"{self._name}, line {line}")
+                yield Row(
+                    epoch - self._first, self._values(line, cells), f"{self._name}, line {line}"
+                )
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter)
@@ -94,7 +96,9 @@ class _Table:
             raise RecordError(self._name, rule, got, _CURE)
         if "epoch" not in header and "step" in header:
             cure = "Log the epoch too, or remove the column 'step' if every line is an epoch."
-            raise RecordError(self._name, "a column 'epoch'", f"the columns {_listed(header)}", cure)
+            raise RecordError(
+                self._name, "a column 'epoch'", f"the columns {_listed(header)}", cure
+            )
         return header
 
     def _survey(self, lines: Iterator[tuple[int, list[str]]]) -> None:
@@ -102,7 +106,9 @@ class _Table:
         empty, lost, epochs = False, 0, []
         for count, (line, cells) in enumerate(lines):
             empty = empty or any(cells[i] in _EMPTY for i, _, _ in self._scores)
-            numbers.update(i for i, _, _ in self._scores if i not in numbers and _is_number(cells[i]))
+            numbers.update(
+                i for i, _, _ in self._scores if i not in numbers and _is_number(cells[i])
+            )
             epoch = self._epoch_of(line, cells, count)
             lost += epoch is None and any(cells[i] not in _EMPTY for i, _, _ in self._scores)
             if epoch is not None:
@@ -110,10 +116,16 @@ class _Table:
         self._scores = [score for score in self._scores if score[0] in numbers]
         if not self._scores:
             cure = "Name columns as Keras and Lightning do: loss, val_loss, val_accuracy."
-            got = f"the columns {_listed(self._header)}" + ("" if epochs else " and no line below them")
-            raise RecordError(self._name, "at least one column of scores with a number in it", got, cure)
+            got = f"the columns {_listed(self._header)}" + (
+                "" if epochs else " and no line below them"
+            )
+            raise RecordError(
+                self._name, "at least one column of scores with a number in it", got, cure
+            )
         self._nan_is_gap = not empty and len(set(epochs)) < len(epochs)
-        self._first = 1 if self._epoch is not None and epochs and epochs[0] == 1 == min(epochs) else 0
+        self._first = (
+            1 if self._epoch is not None and epochs and epochs[0] == 1 == min(epochs) else 0
+        )
         self._tell(lost)
 
     def _tell(self, lost: int) -> None:
@@ -135,7 +147,10 @@ class _Table:
             return None
         value = float(cell) if _is_number(cell) else -1.0
         if not (0 <= value < 2**53 and value == int(value)):
-            place, cure = f"{self._name}, line {line}: epoch", "Write the number of the epoch, such as 0."
+            place, cure = (
+                f"{self._name}, line {line}: epoch",
+                "Write the number of the epoch, such as 0.",
+            )
             raise RecordError(place, "a whole number from 0", _shown(cell), cure)
         return int(value)
 

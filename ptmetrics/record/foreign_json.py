@@ -79,11 +79,17 @@ def _keras(name: str, columns: Mapping[str, Any]) -> Logged:
         cure = "Validate in every epoch, or write a CSV with a column 'epoch'."
         raise RecordError(name, "lists of equal length", got, cure)
     others = [repr(key[:40]) for key in columns if key not in names]
-    notes = [f"Keys that are no scores were not read: {', '.join(others[:SHOWN])}."] if others else []
+    notes = (
+        [f"Keys that are no scores were not read: {', '.join(others[:SHOWN])}."] if others else []
+    )
     rows = (
         Row(
             i,
-            {ours: _float(curves[key][i]) for key, ours in names.items() if curves[key][i] is not None},
+            {
+                ours: _float(curves[key][i])
+                for key, ours in names.items()
+                if curves[key][i] is not None
+            },
             f"{name}: epoch {i}",
         )
         for i in range(lengths.pop())

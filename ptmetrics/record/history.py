@@ -50,7 +50,9 @@ class History(Mapping[str, list[float]]):
     def __getitem__(self, key: int) -> dict[str, float]: ...
     @overload
     def __getitem__(self, key: tuple[int, str]) -> float: ...
-    def __getitem__(self, key: str | int | tuple[int, str]) -> list[float] | dict[str, float] | float:
+    def __getitem__(
+        self, key: str | int | tuple[int, str]
+    ) -> list[float] | dict[str, float] | float:
         if isinstance(key, tuple):
             row, name = key
             self._check(name)
@@ -75,14 +77,20 @@ class History(Mapping[str, list[float]]):
 
     def _row(self, row: int) -> dict[str, float]:
         if not -len(self._rows) <= row < len(self._rows):
-            raise IndexError(f"row: expected one of {len(self._rows)} epochs, got {row}. See history.epochs.")
+            raise IndexError(
+                f"row: expected one of {len(self._rows)} epochs, got {row}. See history.epochs."
+            )
         return self._rows[row]
 
     def _check(self, name: str) -> None:
         if name not in self:
             near = difflib.get_close_matches(name, self, n=3, cutoff=0.4)
-            cure = f"Near: {', '.join(map(repr, near))}." if near else "list(history) shows the names."
-            raise KeyError(f"history: expected the name of a score in this run, got {name!r}. {cure}")
+            cure = (
+                f"Near: {', '.join(map(repr, near))}." if near else "list(history) shows the names."
+            )
+            raise KeyError(
+                f"history: expected the name of a score in this run, got {name!r}. {cure}"
+            )
 
 
 def read_history(path: str | os.PathLike[str]) -> History:

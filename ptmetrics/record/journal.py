@@ -126,7 +126,10 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -144,7 +147,9 @@ class Journal:
         return last.run, last.attempt + 1, last.seq + 1
 
     def _put(self, kind: str, data: Mapping[str, object]) -> None:
-        record = Record(self._seq, self.run_id, self.attempt, kind, self._clock(), self._wall(), dict(data))
+        record = Record(
+            self._seq, self.run_id, self.attempt, kind, self._clock(), self._wall(), dict(data)
+        )
         self._outbox.put(encode(record))
         self._seq += 1
 

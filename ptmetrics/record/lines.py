@@ -73,7 +73,9 @@ class _Order:
         self._name = name
         self._run: str | None = None
         self._last = -1
-        self._damaged = 0  # lines lost since the last whole record: they explain as many missing numbers
+        self._damaged = (
+            0  # lines lost since the last whole record: they explain as many missing numbers
+        )
         self._stamps: dict[int, int] = {}
 
     def admit(self, line: _Line) -> Iterator[Record | Problem]:

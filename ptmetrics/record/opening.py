@@ -84,4 +84,6 @@ def _lock(fd: int, path: Path) -> None:
 
 
 def _unusable(path: Path, fact: str) -> RecordError:
-    return RecordError(str(path), "a regular file that can be written", fact, "Choose another run folder.")
+    return RecordError(
+        str(path), "a regular file that can be written", fact, "Choose another run folder."
+    )

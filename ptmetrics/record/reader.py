@@ -98,12 +98,18 @@ def _journals_at(path: Path) -> list[Path]:
         if path.is_file():
             return [path]
         if not path.is_dir():
-            raise RecordError(name, "a run folder or a journal", "nothing of the kind at that path", cure)
+            raise RecordError(
+                name, "a run folder or a journal", "nothing of the kind at that path", cure
+            )
         if found := [journal for journal in journals(path) if journal.is_file()]:
             return found
     except OSError as error:
-        raise RecordError(name, "a path that can be read", error.strerror or str(error), cure) from error
-    raise RecordError(name, "a folder with a file journal-rank0.jsonl", "a folder without one", cure)
+        raise RecordError(
+            name, "a path that can be read", error.strerror or str(error), cure
+        ) from error
+    raise RecordError(
+        name, "a folder with a file journal-rank0.jsonl", "a folder without one", cure
+    )
 
 
 def _foreign(path: Path) -> bool:
@@ -138,7 +144,12 @@ class _Story:
         self._headers: list[Any] = []
         self._epochs: list[Any] = []
         self._superseded: list[Any] = []
-        self._kept: dict[str, list[Any]] = {"faults": [], "notes": [], "checkpoints": [], "problems": []}
+        self._kept: dict[str, list[Any]] = {
+            "faults": [],
+            "notes": [],
+            "checkpoints": [],
+            "problems": [],
+        }
         self._left_out: dict[str, int] = {}
 
     def read(self, journal: Path, *, only: frozenset[str] | None = None) -> None:
@@ -186,11 +197,11 @@ class _Story:
         if self._run_id is None:
             problems = self._kept["problems"]
             first = (
-                f" ({problems[0].file}, line {problems[0].line}: {problems[0].reason})" if problems else ""
+                f" ({problems[0].file}, line {problems[0].line}: {problems[0].reason})"
+                if problems
+                else ""
             )
-            cure = (
-                "Start the run again: it stopped before its first record was written, or this is no journal."
-            )
+            cure = "Start the run again: it stopped before its first record was written, or this is no journal."
             raise RecordError(str(journal), "at least one whole record", f"none{first}", cure)
         return Run(
             path=journal.parent,

@@ -31,15 +31,21 @@ def create(path: str | os.PathLike[str], *, resume: bool = False) -> Path:
     name = f"run {_short(os.fspath(path))}"
     try:
         folder = _checked(os.fspath(path), name)
-        taken = [path for path in journals(folder) if path.stat().st_size] if folder.is_dir() else []
+        taken = (
+            [path for path in journals(folder) if path.stat().st_size] if folder.is_dir() else []
+        )
         if taken and not resume:
             cure = "Choose another name, or pass resume=True to continue that run."
-            raise RecordError(name, "a folder without a run", f"one that holds {taken[0].name}", cure)
+            raise RecordError(
+                name, "a folder without a run", f"one that holds {taken[0].name}", cure
+            )
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     except OSError as error:
         cure = "Choose a folder that can be written."
-        raise RecordError(name, "a folder that can be made", error.strerror or str(error), cure) from error
+        raise RecordError(
+            name, "a folder that can be made", error.strerror or str(error), cure
+        ) from error
     return folder
 
 
@@ -55,7 +61,9 @@ def inside(root: Path, name: str) -> Path:
     target = root.joinpath(name)
     if not target.resolve().is_relative_to(root.resolve()):
         cure = "Remove the symbolic link, or choose another name."
-        raise RecordError(f"file {_short(name)}", "a file inside the run folder", f"{target.resolve()}", cure)
+        raise RecordError(
+            f"file {_short(name)}", "a file inside the run folder", f"{target.resolve()}", cure
+        )
     return target
 
 
@@ -66,7 +74,9 @@ def journal_path(folder: Path, rank: int) -> Path:
 
 def journals(folder: Path) -> list[Path]:
     """List the journals in a folder, by rank."""
-    ranks = {int(match[1]): path for path in folder.iterdir() if (match := _JOURNAL.fullmatch(path.name))}
+    ranks = {
+        int(match[1]): path for path in folder.iterdir() if (match := _JOURNAL.fullmatch(path.name))
+    }
     return [ranks[rank] for rank in sorted(ranks)]
 
 
@@ -109,7 +119,9 @@ def _check_component(component: str, name: str) -> None:
         raise _refused(name, "a relative name", "an absolute one, or an empty part")
     if component.strip(" ") != component or component.endswith("."):
         raise _refused(
-            name, "names that neither start nor end with a space, nor end with a dot", _short(component)
+            name,
+            "names that neither start nor end with a space, nor end with a dot",
+            _short(component),
         )
     if len(component) > MAX_NAME:
         raise _refused(name, f"names of at most {MAX_NAME} characters", f"one of {len(component)}")

@@ -86,7 +86,9 @@ def read_samples(folder: Path, epoch: Mapping[str, Any]) -> Kept:
             raise _RefusedError("is torn, altered or of another run: its checksum does not fit")
         return Kept(parse(data))
     except FileNotFoundError:
-        return Kept(reason=f"{path.name} is gone: samples of the best and the last evaluation alone are kept")
+        return Kept(
+            reason=f"{path.name} is gone: samples of the best and the last evaluation alone are kept"
+        )
     except (OSError, _RefusedError) as error:
         words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         return Kept(reason=f"{path.name} was refused: {words}")

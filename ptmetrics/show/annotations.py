@@ -22,8 +22,12 @@ def annotations(run: str, verdict: Verdict) -> Iterator[str]:
         words = f"{finding.message} {finding.advice} See {finding.page}"
         yield _command(LEVEL[finding.severity], f"{finding.code} ({run})", words)
     level = {"ready": "notice", "undetermined": "warning"}.get(verdict.status, "error")
-    undecided = [criterion.name for criterion in verdict.criteria if criterion.state == "undetermined"]
-    more = f" (open: {', '.join(undecided)})" if undecided and verdict.status == "undetermined" else ""
+    undecided = [
+        criterion.name for criterion in verdict.criteria if criterion.state == "undetermined"
+    ]
+    more = (
+        f" (open: {', '.join(undecided)})" if undecided and verdict.status == "undetermined" else ""
+    )
     yield _command(level, f"ptmetrics ({run})", f"Verdict: {verdict.status}{more}")
 
 

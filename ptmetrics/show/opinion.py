@@ -12,7 +12,13 @@ from ptmetrics.verdict.ratio import Ratio
 
 MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
 STYLES = {"ready": "good", "not ready": "bad", "undetermined": "open", "invalid": "bad"}
-SEVERITY_STYLES = {"invalid": "bad", "fail": "bad", "undetermined": "open", "warning": "open", "info": "dim"}
+SEVERITY_STYLES = {
+    "invalid": "bad",
+    "fail": "bad",
+    "undetermined": "open",
+    "warning": "open",
+    "info": "dim",
+}
 WIDTH = 96
 
 
@@ -54,7 +60,11 @@ def saving(ratio: Ratio) -> str:
     how = f"({ratio.method})"
     if isnan(ratio.value):
         known = ratio.censored == "second" and not isinf(ratio.high)
-        return f"at least {1 - ratio.high:.0%} less training time {how}" if known else f"{ratio.reason} {how}"
+        return (
+            f"at least {1 - ratio.high:.0%} less training time {how}"
+            if known
+            else f"{ratio.reason} {how}"
+        )
     least = "" if isinf(ratio.high) else f", at least {1 - ratio.high:.0%}"
     words = f"{1 - ratio.value:.0%} less" if ratio.value <= 1 else f"{ratio.value - 1:.0%} more"
     return f"{words} training time{least if 0 <= ratio.high < 1 else ''} {how}"
@@ -83,7 +93,11 @@ def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:
         high = "∞" if isinf(c.high) else format(c.high, digits)
         interval = "" if isnan(c.low) else f"[{c.low:{digits}}, {high}]"
         more = (
-            f"  (settled by {c.needed_n:,} samples)" if c.needed_n else f"  ({c.reason})" if c.reason else ""
+            f"  (settled by {c.needed_n:,} samples)"
+            if c.needed_n
+            else f"  ({c.reason})"
+            if c.reason
+            else ""
         )
         state = paint(f"{mark} {c.state:<12}", style)
         yield f"  {state} {c.name:<{name_width}}  {number:>9} {interval:<16} {c.rule} {c.threshold:g}{more}"

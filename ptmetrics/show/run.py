@@ -34,8 +34,14 @@ def scores_text(run: Run, paint: Paint = plain) -> str:
 
 def _facts(run: Run) -> Iterator[str]:
     trained = run.epochs[-1].get("time", {}).get("train_cumulative_s") if run.epochs else None
-    yield f"{len(run.epochs)} epochs" + (f", {trained:.1f} s of training" if trained is not None else "")
-    yield f"ended: {run.end['reason']}" if run.end else "ended: no last line, it was cut off or still runs"
+    yield f"{len(run.epochs)} epochs" + (
+        f", {trained:.1f} s of training" if trained is not None else ""
+    )
+    yield (
+        f"ended: {run.end['reason']}"
+        if run.end
+        else "ended: no last line, it was cut off or still runs"
+    )
     for fault in run.faults[:SHOWN]:
         yield f"fault in {fault['where']}, {fault['count']} ×: {fault['message']}"
     for problem in run.problems[:SHOWN]:

@@ -39,7 +39,11 @@ def score_cells(score: ScoreData, paint: Paint = plain) -> str:
 
 def _class_lines(epoch: EpochData, split: str) -> Iterator[str]:
     columns, names = epoch.get("per_class", {}).get(split), epoch.get("class_names", [])
-    if not columns or not 0 < len(names) <= MAX_CLASSES or any(c not in columns for c in CLASS_COLUMNS):
+    if (
+        not columns
+        or not 0 < len(names) <= MAX_CLASSES
+        or any(c not in columns for c in CLASS_COLUMNS)
+    ):
         return
     yield ""
     yield f"{'class':20}" + "".join(f"{c:>11}" for c in CLASS_COLUMNS) + f"{'n':>8}"

@@ -61,7 +61,9 @@ def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
     """
     runs: list[object] = [side] if isinstance(side, str | os.PathLike | RunLike) else list(side)
     if not runs:
-        raise DataError(name, "a run, or a sequence of runs", "an empty sequence", "Pass at least one run.")
+        raise DataError(
+            name, "a run, or a sequence of runs", "an empty sequence", "Pass at least one run."
+        )
     return [_opened(name, run) for run in runs]
 
 
@@ -147,7 +149,9 @@ def ratio_curve(first: Arm, second: Arm, target: Target, hold: int) -> list[dict
         share = step / 100
         level = target.level * share if target.rule == ">=" else target.level / share
         ratio = cost_ratio(first, second, Target(target.metric, target.rule, level), hold).to_dict()
-        points.append({"target": level} | {key: ratio[key] for key in ("value", "low", "high", "censored")})
+        points.append(
+            {"target": level} | {key: ratio[key] for key in ("value", "low", "high", "censored")}
+        )
     return points
 
 
@@ -160,7 +164,9 @@ def equal_time(first: Arm, second: Arm) -> EqualTime:
 
 def mean(scores: Sequence[Estimate]) -> Estimate:
     """Mean over seeds; its interval is the mean of theirs, as all saw the same validation data."""
-    value, low, high = (fmean(column) for column in zip(*(score.triple for score in scores), strict=True))
+    value, low, high = (
+        fmean(column) for column in zip(*(score.triple for score in scores), strict=True)
+    )
     reason = next((score.reason for score in scores if score.reason), None)
     return Estimate(value, low, high, min(score.n for score in scores), scores[0].method, reason)
 

@@ -52,7 +52,9 @@ def allowed_misses(positives: int, recall: float, error: float) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (
-            (middle, high) if binomial_lower(middle, positives, 1.0 - recall) <= error else (low, middle)
+            (middle, high)
+            if binomial_lower(middle, positives, 1.0 - recall) <= error
+            else (low, middle)
         )
     return low
 
@@ -105,9 +107,7 @@ def precision_at_least(cuts: Cuts, precision: float, error: float) -> Choice:
     if good:
         return _unshown_precision(cuts, good[-1], precision, error)
     if (needed := _first_tested(precision, error) - round(cuts.positives)) > 0:
-        reason = (
-            f"not certifiable, {needed} more positives needed: {cuts.positives:.0f} cannot show a precision"
-        )
+        reason = f"not certifiable, {needed} more positives needed: {cuts.positives:.0f} cannot show a precision"
         return Choice(None, False, needed, f"{reason} of {percent(precision)}")
     reason = f"no threshold with {FEWEST_CALLED} alarms or more reaches a precision of {percent(precision)}"
     return Choice(None, False, None, f"{reason} even on these data")
@@ -151,7 +151,9 @@ def _unshown_precision(cuts: Cuts, row: int, precision: float, error: float) -> 
         return Choice(row, False, None, f"{head}, where {percent(precision)} are wanted")
     alarms = _first(lambda n: shows_precision(np.floor(share * n), n, precision, error))
     needed = max(1, int(np.ceil(cuts.positives * (alarms / called - 1))))
-    return Choice(row, False, needed, f"{head}; about {needed} more positives needed, if that share stays")
+    return Choice(
+        row, False, needed, f"{head}; about {needed} more positives needed, if that share stays"
+    )
 
 
 def _grid(cuts: Cuts, precision: float, error: float) -> Iterator[int]:

@@ -100,7 +100,9 @@ def compare(
         RecordError: If a run folder cannot be read.
     """
     if isinstance(hold, bool) or not isinstance(hold, int) or hold < 1:
-        raise ConfigError("hold", "a whole number from 1", repr(hold), "Pass 1 to count the first crossing.")
+        raise ConfigError(
+            "hold", "a whole number from 1", repr(hold), "Pass 1 to count the first crossing."
+        )
     limits = profile_of(profile).thresholds
     wanted = None if target is None else Target.parse(target)
     sides = runs_of("first", first), runs_of("second", second)

@@ -28,5 +28,7 @@ def matrix(counts: Any) -> Counts | None:
     bad = ~np.isfinite(cells) | (cells < 0) | (cells != np.floor(cells))
     if bad.any():
         i, j = (int(axis) for axis in np.argwhere(bad)[0])
-        raise DataError("confusion", "whole counts >= 0", f"{cells[i, j]:g} in row {i}, column {j}", cure)
+        raise DataError(
+            "confusion", "whole counts >= 0", f"{cells[i, j]:g} in row {i}, column {j}", cure
+        )
     return cells.astype(np.int64)

@@ -63,7 +63,9 @@ class Cuts:
         second: list[Curve] = []
         for column in (self.tp, self.fp):
             cells = np.rint(-np.diff(column, append=0.0)).astype(np.int64)
-            drawn = rng.multivariate_hypergeometric(cells, int(cells.sum()) // 2, method="marginals")
+            drawn = rng.multivariate_hypergeometric(
+                cells, int(cells.sum()) // 2, method="marginals"
+            )
             for half, part in ((first, drawn), (second, cells - drawn)):
                 half.append(np.cumsum(part[::-1])[::-1].astype(np.float64))
         return Cuts(self.threshold, *first), Cuts(self.threshold, *second)

@@ -52,7 +52,9 @@ def check_score(name: str, score: Any) -> None:
     Raises:
         DataError: If it is no mapping, or its value or a bound is no number.
     """
-    parts = [score.get(key) for key in ("value", "low", "high")] if isinstance(score, Mapping) else []
+    parts = (
+        [score.get(key) for key in ("value", "low", "high")] if isinstance(score, Mapping) else []
+    )
     odd = [item for item in parts if isinstance(item, bool | str) or not _is_real(item)]
     if odd or not parts:
         got = repr(odd[0]) if odd else type(score).__name__
@@ -92,7 +94,9 @@ class Curves:
         return estimate(self.epochs[row].get(name, {}))
 
     def _all(self, name: str) -> Curve:
-        return np.array([scores.get(name, {}).get("value", nan) for scores in self.epochs], dtype=np.float64)
+        return np.array(
+            [scores.get(name, {}).get("value", nan) for scores in self.epochs], dtype=np.float64
+        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,9 @@ class Evidence:
     @property
     def classifies(self) -> bool:
         """Whether scores of classes are recorded."""
-        return self.confusion is not None or any(name.split("/")[0] in CLASS_SCORES for name in self.val)
+        return self.confusion is not None or any(
+            name.split("/")[0] in CLASS_SCORES for name in self.val
+        )
 
     @property
     def fitted(self) -> str:

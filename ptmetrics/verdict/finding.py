@@ -170,7 +170,9 @@ def decide(
         state = "failed"
     else:
         needed = needed_samples(estimate, threshold)
-    return Criterion(name, value, low, high, estimate.n, threshold, rule, state, needed, code, reason)
+    return Criterion(
+        name, value, low, high, estimate.n, threshold, rule, state, needed, code, reason
+    )
 
 
 def needed_samples(estimate: Estimate, threshold: float) -> int | None:

@@ -1,6 +1,6 @@
 """How much each sample moves a score of the confusion matrix: values and gradients from its margins, in NumPy.
 
-The same scores as in `scores/`, which needs torch; a law holds the two together.
+The same scores as in `metrics/`, which needs torch; a law holds the two together.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,9 @@ class Margins:
     def of(cls, target: Ints, predicted: Ints, classes: int) -> "Margins":
         """Count rows, each one class from 0 to `classes` − 1."""
         columns = (target[target == predicted], target, predicted)
-        return cls(*(np.bincount(column, minlength=classes).astype(np.float64) for column in columns))
+        return cls(
+            *(np.bincount(column, minlength=classes).astype(np.float64) for column in columns)
+        )
 
     @property
     def total(self) -> float:
@@ -70,7 +72,9 @@ class Gradient:
     def discordant(self, m: Margins) -> float:
         """Mean square of what one row changes when it turns from right to wrong, as classes are drawn."""
         share, guess = m.actual / m.total, m.predicted / m.total
-        gap = self.hits + self.predicted  # a wrong row has another predicted class, drawn as these are
+        gap = (
+            self.hits + self.predicted
+        )  # a wrong row has another predicted class, drawn as these are
         first, second = float(guess @ self.predicted), float(guess @ self.predicted**2)
         return float(share @ (gap**2 - 2 * gap * first + second))
 
@@ -88,7 +92,9 @@ _PARTS: Mapping[str, tuple[Coefficients, Coefficients]] = {
 
 def class_score(name: str, label: int) -> Score | None:
     """The score of one class; None for a name that is none of precision, recall, f1, jaccard, specificity."""
-    return None if name not in _PARTS else lambda m: _mean(m, name, np.eye(1, len(m.actual), label)[0])
+    return (
+        None if name not in _PARTS else lambda m: _mean(m, name, np.eye(1, len(m.actual), label)[0])
+    )
 
 
 def _equal(name: str) -> Score:
@@ -137,7 +143,11 @@ def kappa(m: Margins) -> Gradient:
     row = -right / n / rest - 2 * by_chance * chance / n
     actual, predicted = by_chance * m.predicted / n**2, by_chance * m.actual / n**2
     return Gradient(
-        float((right - chance) / rest), np.full_like(m.hits, 1 / n / rest), actual, predicted, float(row)
+        float((right - chance) / rest),
+        np.full_like(m.hits, 1 / n / rest),
+        actual,
+        predicted,
+        float(row),
     )
 
 

@@ -114,7 +114,12 @@ def _task_notes(evidence: Evidence, profile: Profile) -> Iterator[str]:
 def _out_of_place(evidence: Evidence, codes: frozenset[str]) -> list[tuple[str, str]]:
     """Selected codes that only rules about something else could raise, with the reason."""
     asked = {code for rule in RULES if rule.concerns(evidence) for code in rule.codes}
-    others = ((code, MISSING[rule.needs]) for rule in RULES for code in rule.codes if code in codes - asked)
+    others = (
+        (code, MISSING[rule.needs])
+        for rule in RULES
+        for code in rule.codes
+        if code in codes - asked
+    )
     return list(dict.fromkeys(others))
 
 

@@ -12,7 +12,11 @@ from ptmetrics.verdict.influence import SCORES, Floats, Margins, Score, class_sc
 from ptmetrics.verdict.samples import CannotPairError, Sampled, aligned, known, losses_of
 from ptmetrics.verdict.two_samples import bonett_price, mid_p_better
 
-MCNEMAR, INFLUENCE, STUDENT = "bonett-price, paired", "influence function, paired", "student t, paired"
+MCNEMAR, INFLUENCE, STUDENT = (
+    "bonett-price, paired",
+    "influence function, paired",
+    "student t, paired",
+)
 MOST_CLASSES = 200_000
 _IS_ACCURACY = ("accuracy", "precision/micro", "recall/micro", "f1/micro", "recall/weighted")
 _BINARY = {"precision": ("precision", 1), "recall": ("recall", 1), "f1": ("f1", 1), "jaccard": ("jaccard", 1),
@@ -59,7 +63,11 @@ def _compared(sides: tuple[Sampled, Sampled], first: Rows, second: Rows) -> Diff
     if name in ("loss", "nll") or first.dtype != CLASS_ROW:
         return _means(name, sides, first, second)
     if (
-        max(int(side[column].max()) for side in (first, second) for column in ("predicted", "target"))
+        max(
+            int(side[column].max())
+            for side in (first, second)
+            for column in ("predicted", "target")
+        )
         >= MOST_CLASSES
     ):
         raise CannotPairError(f"there are more than {MOST_CLASSES} classes")
@@ -76,7 +84,9 @@ def _compared(sides: tuple[Sampled, Sampled], first: Rows, second: Rows) -> Diff
     return _influence(score, sides, first, second)
 
 
-def _hits(sides: tuple[Sampled, Sampled], first: Rows, second: Rows, *, lower: bool = False) -> Difference:
+def _hits(
+    sides: tuple[Sampled, Sampled], first: Rows, second: Rows, *, lower: bool = False
+) -> Difference:
     """A share of right rows; of wrong ones where `lower`."""
     right, other = ((side["predicted"] == side["target"]) != lower for side in (first, second))
     n = right.size
@@ -85,12 +95,17 @@ def _hits(sides: tuple[Sampled, Sampled], first: Rows, second: Rows, *, lower: b
     _same_as_recorded(sides, float(right.mean()), float(other.mean()))
     wins, losses = int((right & ~other).sum()), int((other & ~right).sum())
     p = min(1.0, 2 * min(mid_p_better(wins, losses), mid_p_better(losses, wins)))
-    return Difference((wins - losses) / n, *bonett_price(wins, losses, n, Z95), n, MCNEMAR, p=p, paired=True)
+    return Difference(
+        (wins - losses) / n, *bonett_price(wins, losses, n, Z95), n, MCNEMAR, p=p, paired=True
+    )
 
 
-def _influence(score: Score, sides: tuple[Sampled, Sampled], first: Rows, second: Rows) -> Difference:
+def _influence(
+    score: Score, sides: tuple[Sampled, Sampled], first: Rows, second: Rows
+) -> Difference:
     columns = [
-        (side["target"].astype(np.int64), side["predicted"].astype(np.int64)) for side in (first, second)
+        (side["target"].astype(np.int64), side["predicted"].astype(np.int64))
+        for side in (first, second)
     ]
     classes = 1 + max(int(column.max()) for pair in columns for column in pair)
     margins = [Margins.of(*pair, classes) for pair in columns]
@@ -102,19 +117,24 @@ def _influence(score: Score, sides: tuple[Sampled, Sampled], first: Rows, second
     error = sqrt(float(gaps @ gaps) + more)
     value = gradients[0].value - gradients[1].value
     p = erfc(abs(value) / error / sqrt(2.0)) if error else nan
-    return Difference(value, value - Z95 * error, value + Z95 * error, gaps.size, INFLUENCE, p=p, paired=True)
+    return Difference(
+        value, value - Z95 * error, value + Z95 * error, gaps.size, INFLUENCE, p=p, paired=True
+    )
 
 
 def _means(name: str, sides: tuple[Sampled, Sampled], first: Rows, second: Rows) -> Difference:
     """Differences of a mean over the samples, or of the root of one."""
     if name in ("loss", "nll"):
-        parts = [losses_of(rows, side.value) for rows, side in zip((first, second), sides, strict=True)]
+        parts = [
+            losses_of(rows, side.value) for rows, side in zip((first, second), sides, strict=True)
+        ]
     else:
         if name not in ("mse", "rmse", "mae", "bias"):
             raise CannotPairError(f"there is no paired test for {name}")
         errors = first["error"], second["error"]
         parts = [
-            error if name == "bias" else np.abs(error) if name == "mae" else error**2 for error in errors
+            error if name == "bias" else np.abs(error) if name == "mae" else error**2
+            for error in errors
         ]
     means = [float(part.mean()) for part in parts]
     if name == "rmse":

@@ -126,7 +126,11 @@ PROFILES = {
         Profile(
             "recall-first",
             Thresholds(
-                accuracy=None, recall=0.90, precision=0.50, balance=None, baseline="balanced accuracy"
+                accuracy=None,
+                recall=0.90,
+                precision=0.50,
+                balance=None,
+                baseline="balanced accuracy",
             ),
         ),
         # A false alarm costs most: what is flagged must be right, half of the cases may slip through.
@@ -184,7 +188,9 @@ def read_profile(path: Path) -> Profile:
         keys = _toml.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         cure = "Check the path of the profile."
-        raise ConfigError("profile", "a readable file", f"{problem.strerror} for {path}", cure) from None
+        raise ConfigError(
+            "profile", "a readable file", f"{problem.strerror} for {path}", cure
+        ) from None
     except ValueError as problem:
         raise ConfigError(
             "profile", "TOML", f"{problem} in {path}", "Write lines like: accuracy = 0.9"
@@ -207,7 +213,9 @@ def _checked(key: str, value: Any) -> Any:
     if key == "baseline":
         if value in {"accuracy", "balanced accuracy"}:
             return value
-        raise ConfigError(key, "'accuracy' or 'balanced accuracy'", repr(value), "Write one of the two.")
+        raise ConfigError(
+            key, "'accuracy' or 'balanced accuracy'", repr(value), "Write one of the two."
+        )
     if value is False and key in _OPTIONAL:
         return None
     most = float("inf") if key in _ABOVE_ONE else 1.0

@@ -45,7 +45,9 @@ class Ratio(Plain):
     def __str__(self) -> str:
         if not isnan(self.value):
             return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
-        bounds = [f"above {self.low:.3g}"] * (self.low > 0) + [f"below {self.high:.3g}"] * (self.high < inf)
+        bounds = [f"above {self.low:.3g}"] * (self.low > 0) + [f"below {self.high:.3g}"] * (
+            self.high < inf
+        )
         return f"{' and '.join(bounds) or 'unknown'} ({_CENSORED.get(self.censored or 'both')})"
 
 
@@ -63,21 +65,32 @@ def ratio_of(first: Sequence[Span], second: Sequence[Span]) -> Ratio:
 
     Source: Welch 1947; Lehmann 1963 for the inverted rank-sum test.
     """
-    censored = _censored(any(span.censored for span in first), any(span.censored for span in second))
+    censored = _censored(
+        any(span.censored for span in first), any(span.censored for span in second)
+    )
     reasons = [_CENSORED[censored]] if censored else []
     value = nan if censored else exp(_log_mean(first) - _log_mean(second))
     if min(len(first), len(second)) > 1 and censored is None:
         method, (low, high) = LOG_WELCH, _welch_bounds(first, second)
     else:
-        rank = rank_sum_rank(len(first), len(second), 0.05) if min(len(first), len(second)) > 1 else 0
-        method, (low, high) = RANK_SUM if rank else BOUNDS, _pairwise_bounds(first, second, max(rank, 1))
+        rank = (
+            rank_sum_rank(len(first), len(second), 0.05) if min(len(first), len(second)) > 1 else 0
+        )
+        method, (low, high) = (
+            RANK_SUM if rank else BOUNDS,
+            _pairwise_bounds(first, second, max(rank, 1)),
+        )
     if method == BOUNDS:
         single = len(first) == len(second) == 1
         reasons.append(
-            "single run per arm, no seed interval" if single else "too few seeds for a seed interval"
+            "single run per arm, no seed interval"
+            if single
+            else "too few seeds for a seed interval"
         )
     if any(span.low == 0.0 for span in (*first, *second)):
-        reasons.append("reached at the first evaluation, so one bound is open: evaluate more often early on")
+        reasons.append(
+            "reached at the first evaluation, so one bound is open: evaluate more often early on"
+        )
     return Ratio(value, low, high, censored, method, "; ".join(reasons) or None)
 
 
@@ -102,7 +115,9 @@ def _log_mean(spans: Sequence[Span]) -> float:
     return fmean(_log(span.high) for span in spans)
 
 
-def _pairwise_bounds(first: Sequence[Span], second: Sequence[Span], rank: int) -> tuple[float, float]:
+def _pairwise_bounds(
+    first: Sequence[Span], second: Sequence[Span], rank: int
+) -> tuple[float, float]:
     lows = sorted(_divided(a.low, b.high) for a in first for b in second)
     highs = sorted(_divided(a.high, b.low) for a in first for b in second)
     return lows[rank - 1], highs[-rank]

@@ -113,7 +113,11 @@ class Trace:
     def at(self, axis: Axis, cost: float) -> Estimate:
         """The score at the last evaluation that had cost no more than this."""
         affordable = np.flatnonzero(self.costs[axis] <= cost)
-        return self.scores[affordable[-1]] if affordable.size else Estimate(reason="no evaluation by then")
+        return (
+            self.scores[affordable[-1]]
+            if affordable.size
+            else Estimate(reason="no evaluation by then")
+        )
 
     def reach(self, target: Target, hold: int, axis: Axis) -> Span:
         """When the target was first met by `hold` evaluations in a row.
@@ -127,7 +131,8 @@ class Trace:
                 # A target met before any training was done is known to have been met by the first costly one.
                 positive = cost[first:][cost[first:] > 0]
                 return Span(
-                    float(cost[first - 1]) if first else 0.0, float(positive[0]) if positive.size else 0.0
+                    float(cost[first - 1]) if first else 0.0,
+                    float(positive[0]) if positive.size else 0.0,
                 )
         below = np.flatnonzero(~met)
         return Span(float(cost[below[-1]]) if below.size else 0.0, inf)

@@ -32,7 +32,9 @@ class Rise:
     tested: bool = True
 
 
-def rising_loss(val: Curve, train: Curve, limits: Thresholds, change: Estimate = UNKNOWN) -> Rise | None:
+def rising_loss(
+    val: Curve, train: Curve, limits: Thresholds, change: Estimate = UNKNOWN
+) -> Rise | None:
     """Find a rise of the validation loss while the training loss falls; None when there is none.
 
     From 10 epochs on: at least 3 epochs after the smoothed minimum, a rise above 2 % and above twice the

@@ -39,7 +39,9 @@ def wanted_codes(select: Iterable[str] | None, ignore: Iterable[str] | None) -> 
     chosen = set(CODES) if select is None else _known("select", select)
     chosen -= set() if ignore is None else _known("ignore", ignore)
     if not chosen:
-        raise ConfigError("select", "at least one code that is not ignored", "none", "Ignore fewer codes.")
+        raise ConfigError(
+            "select", "at least one code that is not ignored", "none", "Ignore fewer codes."
+        )
     return frozenset(chosen)
 
 

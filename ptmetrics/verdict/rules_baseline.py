@@ -36,7 +36,9 @@ def no_skill(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     )
 
 
-def above_baseline(evidence: Evidence, counts: Counts, limits: Thresholds) -> tuple[Criterion, float | None]:
+def above_baseline(
+    evidence: Evidence, counts: Counts, limits: Thresholds
+) -> tuple[Criterion, float | None]:
     """The criterion against the trivial answer, and its p-value where the test is paired.
 
     Met when the gain over the trivial answer is shown, failed when there is none at all: the burden of proof is
@@ -44,7 +46,9 @@ def above_baseline(evidence: Evidence, counts: Counts, limits: Thresholds) -> tu
     """
     if limits.baseline == "balanced accuracy":
         chance, p = 1.0 / len(counts), None
-        criterion = decide("balanced accuracy", evidence.score("balanced_accuracy"), chance, code="no-skill")
+        criterion = decide(
+            "balanced accuracy", evidence.score("balanced_accuracy"), chance, code="no-skill"
+        )
     else:
         criterion, p = _against_majority(evidence, counts, limits)
     if criterion.state != "met" and criterion.value <= criterion.threshold:
@@ -54,7 +58,9 @@ def above_baseline(evidence: Evidence, counts: Counts, limits: Thresholds) -> tu
 
 def majority_class(evidence: Evidence, counts: Counts) -> int:
     """The most frequent class, in training where known: a baseline must not see validation labels."""
-    return int(np.argmax(counts.sum(1) if evidence.train_support is None else evidence.train_support))
+    return int(
+        np.argmax(counts.sum(1) if evidence.train_support is None else evidence.train_support)
+    )
 
 
 def majority_share(evidence: Evidence, counts: Counts) -> float:
@@ -62,7 +68,9 @@ def majority_share(evidence: Evidence, counts: Counts) -> float:
     return float(counts[majority_class(evidence, counts)].sum() / counts.sum())
 
 
-def _against_majority(evidence: Evidence, counts: Counts, limits: Thresholds) -> tuple[Criterion, float]:
+def _against_majority(
+    evidence: Evidence, counts: Counts, limits: Thresholds
+) -> tuple[Criterion, float]:
     """Paired: only samples that one of the two has right and the other wrong tell them apart."""
     answer, n = majority_class(evidence, counts), int(counts.sum())
     wins = int(np.trace(counts) - counts[answer, answer])
@@ -86,7 +94,10 @@ def accuracy_paradox(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome
         return
     support = confusion.sum(1)
     rare = int(np.argmin(support))
-    if support[rare] * limits.imbalance >= support.max() or not accuracy.value >= limits.paradox_accuracy:
+    if (
+        support[rare] * limits.imbalance >= support.max()
+        or not accuracy.value >= limits.paradox_accuracy
+    ):
         return
     reasons = list(_unmasked(evidence, confusion, rare, limits))
     if reasons:
@@ -95,12 +106,19 @@ def accuracy_paradox(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome
             "fail",
             f"Accuracy {percent(accuracy.value)} comes from classes of {support.max()} to {support[rare]}: "
             f"{'; '.join(reasons)}.",
-            facts(accuracy, threshold=limits.paradox_accuracy, largest=support.max(), smallest=support[rare]),
+            facts(
+                accuracy,
+                threshold=limits.paradox_accuracy,
+                largest=support.max(),
+                smallest=support[rare],
+            ),
             "Judge by balanced accuracy, MCC and the recall of each class; accuracy says nothing here.",
         )
 
 
-def _unmasked(evidence: Evidence, confusion: Counts, rare: int, limits: Thresholds) -> Iterator[str]:
+def _unmasked(
+    evidence: Evidence, confusion: Counts, rare: int, limits: Thresholds
+) -> Iterator[str]:
     if above_baseline(evidence, confusion, limits)[0].state == "failed":
         yield "it does not beat the majority class"
     recall = evidence.per_class.get("recall", ())

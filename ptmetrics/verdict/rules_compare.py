@@ -21,7 +21,11 @@ def not_worse(final: Estimate, limits: Thresholds, *, higher_is_better: bool) ->
 
 
 def compare_findings(
-    ratio: Ratio, ratios: Mapping[str, Ratio], quality: Criterion, same: bool | None, limits: Thresholds
+    ratio: Ratio,
+    ratios: Mapping[str, Ratio],
+    quality: Criterion,
+    same: bool | None,
+    limits: Thresholds,
 ) -> Iterator[Finding]:
     """Every finding of a comparison, validity first."""
     if same is False:
@@ -55,7 +59,12 @@ def compare_findings(
 
 
 def _no_speedup(ratio: Ratio, limits: Thresholds) -> Finding:
-    numbers = {"value": ratio.value, "low": ratio.low, "high": ratio.high, "threshold": limits.speedup_none}
+    numbers = {
+        "value": ratio.value,
+        "low": ratio.low,
+        "high": ratio.high,
+        "threshold": limits.speedup_none,
+    }
     return Finding(
         "no-speedup",
         "fail",
@@ -73,7 +82,11 @@ def _over(a: float, b: float) -> float:
 def compare_notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterator[str]:
     """What limits a comparison, in words."""
     if ratio.censored == "second" and 0 < ratio.high < inf:
-        bound = f"at least {100 * (1 - ratio.high):.0f} % less" if ratio.high < 1 else "not shown to be less"
+        bound = (
+            f"at least {100 * (1 - ratio.high):.0f} % less"
+            if ratio.high < 1
+            else "not shown to be less"
+        )
         yield f"The first arm's training time is {bound}: {ratio.reason}."
     elif ratio.reason:
         yield f"Time ratio: {ratio.reason}."

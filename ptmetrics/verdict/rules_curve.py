@@ -22,11 +22,15 @@ def loss_overfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     curves = evidence.curves
     rows = curves.rows("train/loss", "val/loss") if curves else []
     if curves is None or len(rows) < 3:
-        yield Skipped("training and validation loss of 3 epochs are needed" if curves else NO_CURVES)
+        yield Skipped(
+            "training and validation loss of 3 epochs are needed" if curves else NO_CURVES
+        )
         return
     val, train = (curves.values(name, rows) for name in ("val/loss", "train/loss"))
     if val.min() <= 0:
-        yield Skipped("the validation loss is not above 0 throughout, so a relative rise has no meaning")
+        yield Skipped(
+            "the validation loss is not above 0 throughout, so a relative rise has no meaning"
+        )
         return
     rise = rising_loss(val, train, limits, change := evidence.loss_change)
     if rise is None:
@@ -53,9 +57,14 @@ def _rise_finding(
     """Small rises are named for what they are; a checkpoint from before the rise is not touched by it."""
     small = rise.size < numbers["threshold"]
     severity: Severity = "warning" if small or held else "fail"
-    advice = f"Restore the checkpoint of epoch {curves.numbers[best] + 1}, and stop early next time."
+    advice = (
+        f"Restore the checkpoint of epoch {curves.numbers[best] + 1}, and stop early next time."
+    )
     if curves.judged <= best + 1:
-        severity, advice = "info", "The judged epoch is from before the rise; stopping there was right."
+        severity, advice = (
+            "info",
+            "The judged epoch is from before the rise; stopping there was right.",
+        )
     test = f"trend p {rise.p:.2g}" if rise.tested else "too few epochs for a trend test"
     if "paired" in numbers:
         test += "; on the same {n} samples it grew by {value:.3g}, at least {low:.3g}".format(
@@ -91,8 +100,12 @@ def metric_held(curves: Curves, best: int, limits: Thresholds) -> bool | None:
     if not rows or rows[0] != best:
         return None
     before, now = curves.at("val/accuracy", best), curves.at("val/accuracy", rows[-1])
-    shown = hybrid_difference(before.triple, now.triple)[0] > 0  # False where an interval is missing
-    falling = now.value < before.value and rising_p(-curves.values("val/accuracy", rows)) < limits.trend_p
+    shown = (
+        hybrid_difference(before.triple, now.triple)[0] > 0
+    )  # False where an interval is missing
+    falling = (
+        now.value < before.value and rising_p(-curves.values("val/accuracy", rows)) < limits.trend_p
+    )
     return not (shown or falling)
 
 
@@ -144,7 +157,9 @@ def underfits(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield Finding("undertrained", "warning", message, numbers, "Train for more epochs.")
     else:
         advice = "Unfreeze more layers, use a larger model, or change the learning rate."
-        yield Finding("underfitting", "warning", f"{head}, and it no longer improves.", numbers, advice)
+        yield Finding(
+            "underfitting", "warning", f"{head}, and it no longer improves.", numbers, advice
+        )
 
 
 def relative_slope(loss: Curve) -> float:
@@ -154,7 +169,9 @@ def relative_slope(loss: Curve) -> float:
     """
     tail = loss[-max(3, loss.size // 3) :]
     return (
-        theil_sen(tail) / abs(float(np.median(tail))) if tail.size > 1 and np.median(tail) else float("nan")
+        theil_sen(tail) / abs(float(np.median(tail)))
+        if tail.size > 1 and np.median(tail)
+        else float("nan")
     )
 
 
@@ -179,7 +196,12 @@ def diverged(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
             "fail" if curves.judged >= first else "warning",
             f"Training loss diverged from epoch {epoch + 1} on, after a minimum of "
             f"{smooth.min():.4g} and a start of {smooth[0]:.4g}.",
-            {"epoch": epoch, "start": smooth[0], "minimum": smooth.min(), "threshold": limits.diverged},
+            {
+                "epoch": epoch,
+                "start": smooth[0],
+                "minimum": smooth.min(),
+                "threshold": limits.diverged,
+            },
             "Lower the learning rate, warm it up, clip gradients.",
         )
 

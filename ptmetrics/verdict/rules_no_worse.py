@@ -47,7 +47,9 @@ def check_looked_at(codes: frozenset[str]) -> None:
     """
     if CODE not in codes:
         cure = "Select it, or leave the baseline out."
-        raise ConfigError("baseline", f"the code {CODE!r} among those that count", "it left out", cure)
+        raise ConfigError(
+            "baseline", f"the code {CODE!r} among those that count", "it left out", cure
+        )
 
 
 def with_baseline(evidence: Evidence, baseline: Evidence, limits: Thresholds) -> Evidence:
@@ -110,7 +112,9 @@ def _no_worse(
 ) -> Criterion:
     gap, label = difference([mine], [theirs]), f"{name} − baseline"
     if any(fault.judged for fault in baseline.faults):
-        gap = replace(gap, low=nan, high=nan, reason="the baseline's scores stand on less than all its data")
+        gap = replace(
+            gap, low=nan, high=nan, reason="the baseline's scores stand on less than all its data"
+        )
     if name in ERRORS:  # in any unit, so what is tolerated is relative
         return decide(label, gap, limits.error_margin * theirs.value, rule="<=", code=CODE)
     return decide(label, gap, -limits.margin, code=CODE)

@@ -37,7 +37,9 @@ def low_precision(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
 
 def low_recall(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     """Recall of the positive class, or the mean over classes, is shown to be too low."""
-    advice = "Lower the decision threshold, weight the loss by class, or add samples of what is missed."
+    advice = (
+        "Lower the decision threshold, weight the loss by class, or add samples of what is missed."
+    )
     yield from _precision_or_recall(evidence, "recall", limits.recall, advice)
 
 
@@ -131,7 +133,10 @@ def weak_class(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         yield Skipped("no recall of each class")
         return
     hits, support = counted
-    below = [binomial_lower(int(x), int(n), limits.class_recall) for x, n in zip(hits, support, strict=True)]
+    below = [
+        binomial_lower(int(x), int(n), limits.class_recall)
+        for x, n in zip(hits, support, strict=True)
+    ]
     weak = [k for k, failed in enumerate(holm(below, limits.class_alpha)) if failed]
     for k in weak:
         message = (
@@ -140,7 +145,9 @@ def weak_class(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         )
         numbers = {"class": k, "value": hits[k] / support[k], "n": support[k], "p": below[k]}
         advice = "Add samples of this class, weight it, or check its labels."
-        yield Finding("weak-class", "fail", message, numbers | {"threshold": limits.class_recall}, advice)
+        yield Finding(
+            "weak-class", "fail", message, numbers | {"threshold": limits.class_recall}, advice
+        )
     thin = [
         k
         for k, n in enumerate(support.tolist())
@@ -148,10 +155,12 @@ def weak_class(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     ]
     if thin:
         names = ", ".join(map(evidence.class_name, thin[:5])) + (", …" if len(thin) > 5 else "")
-        message = (
-            f"{len(thin)} classes have under {limits.class_support} samples and cannot be judged: {names}."
-        )
-        numbers = {"classes": thin, "n": [support[k] for k in thin], "threshold": limits.class_support}
+        message = f"{len(thin)} classes have under {limits.class_support} samples and cannot be judged: {names}."
+        numbers = {
+            "classes": thin,
+            "n": [support[k] for k in thin],
+            "threshold": limits.class_support,
+        }
         advice = "Add validation samples of these classes."
         yield Finding("too-few-samples", "warning", message, numbers, advice)
 
@@ -168,7 +177,9 @@ def _recall_counts(evidence: Evidence) -> tuple[Counts, Counts] | None:
     if not recall:
         return None
     support = np.array([item.n for item in recall], dtype=np.int64)
-    found = [item.value * item.n if item.n else 0.0 for item in recall]  # an absent class has NaN of nothing
+    found = [
+        item.value * item.n if item.n else 0.0 for item in recall
+    ]  # an absent class has NaN of nothing
     return np.rint(found).astype(np.int64), support
 
 

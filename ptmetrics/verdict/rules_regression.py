@@ -16,9 +16,13 @@ def regression_no_skill(evidence: Evidence, limits: Thresholds) -> Iterator[Outc
     criterion = _held(evidence, "r2", 0.0, limits, code="regression-no-skill")
     if criterion.reason is None and criterion.low <= ROUNDING and criterion.state != "failed":
         # To touch is enough for a threshold but not for a gain; of the mean itself both bounds are 0.
-        criterion = replace(criterion, state="failed" if criterion.high <= ROUNDING else "undetermined")
+        criterion = replace(
+            criterion, state="failed" if criterion.high <= ROUNDING else "undetermined"
+        )
     yield replace(criterion, name="r2 above predicting the mean")
-    if criterion.state == "failed" or (criterion.state == "undetermined" and criterion.reason is None):
+    if criterion.state == "failed" or (
+        criterion.state == "undetermined" and criterion.reason is None
+    ):
         yield Finding(
             criterion.code,
             "fail" if criterion.state == "failed" else "undetermined",
@@ -37,7 +41,9 @@ def low_r2(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
     yield criterion
     if criterion.state == "failed":
         message = f"R² is too low: {numbers(criterion)}, wanted at least {criterion.threshold:.4g}."
-        advice = "Train longer, unfreeze more layers, or look at the samples with the largest errors."
+        advice = (
+            "Train longer, unfreeze more layers, or look at the samples with the largest errors."
+        )
         yield Finding("low-r2", "fail", message, facts(criterion), advice)
 
 
@@ -61,7 +67,13 @@ def numbers(item: Criterion) -> str:
 
 
 def _held(
-    evidence: Evidence, name: str, threshold: float, limits: Thresholds, *, rule: Bound = ">=", code: str
+    evidence: Evidence,
+    name: str,
+    threshold: float,
+    limits: Thresholds,
+    *,
+    rule: Bound = ">=",
+    code: str,
 ) -> Criterion:
     """The criterion; open below so many samples, as these intervals rest on moments and not on counts."""
     criterion = decide(name, evidence.score(name), threshold, rule=rule, code=code)

@@ -9,9 +9,7 @@ from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.rule import Outcome, Rule, Skipped, facts, percent, words
 from ptmetrics.verdict.two_samples import holm
 
-ADVICE = (
-    "Look at samples of this slice, train on more like them, or leave the slice out of what the model is for."
-)
+ADVICE = "Look at samples of this slice, train on more like them, or leave the slice out of what the model is for."
 
 
 def weak_slice(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
@@ -35,7 +33,9 @@ def weak_slice(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         if failed:
             label = repr(evidence.slice_names[k])
             wanted = percent(limits.slice_score)
-            message = f"Slice {label} is weak: its {name} is {words(each[k])}, wanted at least {wanted}."
+            message = (
+                f"Slice {label} is weak: its {name} is {words(each[k])}, wanted at least {wanted}."
+            )
             numbers = facts(each[k], p=below[k], threshold=limits.slice_score)
             yield Finding(
                 "weak-slice",

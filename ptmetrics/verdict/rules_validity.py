@@ -36,7 +36,9 @@ def non_finite(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         )
     lost = sorted(name for name, item in evidence.val.items() if _lost(name, item))
     if lost:
-        yield _non_finite(f"{', '.join(lost)} on validation data is not finite.", True, {"scores": lost})
+        yield _non_finite(
+            f"{', '.join(lost)} on validation data is not finite.", True, {"scores": lost}
+        )
     curves = evidence.curves
     for row, scores in enumerate(curves.epochs if curves else ()):
         names = sorted(
@@ -76,7 +78,9 @@ def missing_class(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
         return
     absent = np.flatnonzero(support == 0).tolist()
     if absent and support.any():
-        names = ", ".join(map(evidence.class_name, absent[:_SHOWN])) + (", …" if len(absent) > _SHOWN else "")
+        names = ", ".join(map(evidence.class_name, absent[:_SHOWN])) + (
+            ", …" if len(absent) > _SHOWN else ""
+        )
         yield Finding(
             "missing-class",
             "invalid",

@@ -60,7 +60,9 @@ def sampled_classes(
 ) -> dict[str, tuple[Estimate, ...]]:
     """The validation scores of each class, knowing their samples."""
     return {
-        name: tuple(Sampled(**vars(item), score=name, label=i, kept=kept) for i, item in enumerate(items))
+        name: tuple(
+            Sampled(**vars(item), score=name, label=i, kept=kept) for i, item in enumerate(items)
+        )
         for name, items in per_class.items()
     }
 
@@ -92,7 +94,9 @@ def loss_change(run: Any, curves: Curves) -> Estimate:
     ends = int(np.argmin(losses)), len(rows) - 1
     try:
         kept = [known(kept_by(run, run.epochs[rows[end]])(), "run") for end in ends]
-        before, after = (losses_of(side, losses[end]) for side, end in zip(aligned(*kept), ends, strict=True))
+        before, after = (
+            losses_of(side, losses[end]) for side, end in zip(aligned(*kept), ends, strict=True)
+        )
     except CannotPairError as why:
         return Estimate(reason=str(why))
     growth = after - before
@@ -155,6 +159,8 @@ def losses_of(rows: Rows, recorded: float) -> Floats:
     else:
         candidates = [np.square(rows["error"]), np.abs(rows["error"])]
     for losses in candidates:
-        if abs(float(losses.mean()) - recorded) <= _SAME_LOSS * abs(recorded):  # False for NaN and infinity
+        if abs(float(losses.mean()) - recorded) <= _SAME_LOSS * abs(
+            recorded
+        ):  # False for NaN and infinity
             return losses
     raise CannotPairError("the recorded loss is not the mean of the kept ones")

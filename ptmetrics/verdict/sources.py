@@ -8,7 +8,15 @@ from typing import Any, Protocol, runtime_checkable
 from ptmetrics.errors import ConfigError, DataError, PtmetricsError
 from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.confusion import matrix
-from ptmetrics.verdict.evidence import Counts, Curves, Evidence, Fault, check_score, estimate, number
+from ptmetrics.verdict.evidence import (
+    Counts,
+    Curves,
+    Evidence,
+    Fault,
+    check_score,
+    estimate,
+    number,
+)
 from ptmetrics.verdict.finding import Z95, Estimate
 from ptmetrics.verdict.samples import kept_by, loss_change, sampled, sampled_classes
 
@@ -58,7 +66,9 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     """
     if not isinstance(payload.get("scores"), Mapping):
         got = f"the keys {sorted(map(str, payload))}"
-        raise DataError("source", "a mapping with 'scores'", got, "Pass scores.to_dict() or a run folder.")
+        raise DataError(
+            "source", "a mapping with 'scores'", got, "Pass scores.to_dict() or a run folder."
+        )
     scores, task = payload["scores"], _task(payload)
     for name, score in scores.items():
         check_score(str(name), score)
@@ -122,11 +132,15 @@ def _of_epochs(run: RunLike, positive: int | None) -> Evidence:
         if name.startswith("val/")
     }
     task = _task(run.header.get("metrics") or {})
-    curves = Curves(tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row)
+    curves = Curves(
+        tuple(e["scores"] for e in run.epochs), tuple(e["epoch"] for e in run.epochs), row
+    )
     return Evidence(
         val=val,
         train=_split(epoch["scores"], "train"),
-        per_class=sampled_classes(_per_class((epoch.get("per_class") or {}).get("val") or {}), kept),
+        per_class=sampled_classes(
+            _per_class((epoch.get("per_class") or {}).get("val") or {}), kept
+        ),
         confusion=confusion,
         train_support=None if trained_on is None else trained_on.sum(1),
         class_names=names,
@@ -153,14 +167,20 @@ def _task(config: Mapping[str, Any]) -> str:
 def _split(scores: Mapping[str, Any], split: str) -> dict[str, Estimate]:
     head = f"{split}/"
     return {
-        name.removeprefix(head): estimate(score) for name, score in scores.items() if name.startswith(head)
+        name.removeprefix(head): estimate(score)
+        for name, score in scores.items()
+        if name.startswith(head)
     }
 
 
 def _per_class(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Estimate, ...]]:
     def each(column: Mapping[str, Any]) -> Iterator[Estimate]:
-        for value, low, high, n in zip(*(column[key] for key in ("value", "low", "high", "n")), strict=True):
-            yield Estimate(number(value), number(low), number(high), int(n), column.get("method") or "")
+        for value, low, high, n in zip(
+            *(column[key] for key in ("value", "low", "high", "n")), strict=True
+        ):
+            yield Estimate(
+                number(value), number(low), number(high), int(n), column.get("method") or ""
+            )
 
     return {name: tuple(each(column)) for name, column in columns.items()}
 
@@ -174,7 +194,9 @@ def _slices(slices: Mapping[str, Any]) -> dict[str, Any]:
     return {"per_slice": _per_class(slices["scores"]), "slice_names": names, "slices": filled}
 
 
-def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]) -> int | None:
+def _positive(
+    wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]
+) -> int | None:
     if wanted is None:
         return 1 if task == "binary" else None
     if task == "regression":
@@ -183,7 +205,9 @@ def _positive(wanted: int | None, task: str, confusion: Counts | None, names: Se
     classes = len(names) if confusion is None else confusion.shape[0]
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < max(classes, 1):
         cure = "Pass the row of the positive class in the confusion matrix."
-        raise ConfigError("positive", f"a class index from 0 to {max(classes, 1) - 1}", repr(wanted), cure)
+        raise ConfigError(
+            "positive", f"a class index from 0 to {max(classes, 1) - 1}", repr(wanted), cure
+        )
     return wanted
 
 
@@ -191,7 +215,9 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     best = [
-        item["epoch"] for item in run.checkpoints if item.get("why") == "best" and item.get("epoch") in rows
+        item["epoch"]
+        for item in run.checkpoints
+        if item.get("why") == "best" and item.get("epoch") in rows
     ]
     if best:
         return rows[best[-1]], "the best by its own checkpoint"
@@ -202,7 +228,9 @@ def judged_row(run: RunLike) -> tuple[int, str]:
 
 def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> tuple[str, ...]:
     total = len(run.epochs)
-    notes = [f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."]
+    notes = [
+        f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."
+    ]
     if why.startswith("the best") and accuracy is not None and accuracy.bounded and total > 1:
         error = (accuracy.high - accuracy.low) / (2 * Z95)
         notes.append(
@@ -232,14 +260,20 @@ def _logged_notes(logged: Mapping[str, Any]) -> Iterator[str]:
     yield from logged["notes"]
 
 
-def _value_faults(kinds: Mapping[str, Mapping[str, Any]], where: str = "", *, judged: bool) -> list[Fault]:
+def _value_faults(
+    kinds: Mapping[str, Mapping[str, Any]], where: str = "", *, judged: bool
+) -> list[Fault]:
     """The kinds of bad value that a ledger counted; where and what stands in their message."""
-    return [Fault(kind, f"{where}{fault.get('message') or kind}", judged) for kind, fault in kinds.items()]
+    return [
+        Fault(kind, f"{where}{fault.get('message') or kind}", judged)
+        for kind, fault in kinds.items()
+    ]
 
 
 def _run_faults(run: RunLike, judged_row: int) -> tuple[Fault, ...]:
     faults = [
-        Fault("contained", f"{fault.get('where', '')}: {fault.get('message', '')}") for fault in run.faults
+        Fault("contained", f"{fault.get('where', '')}: {fault.get('message', '')}")
+        for fault in run.faults
     ]
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():

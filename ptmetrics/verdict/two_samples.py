@@ -40,7 +40,10 @@ def bonett_price(wins: int, losses: int, n: int, z: float) -> tuple[float, float
 
 
 def hybrid_difference(
-    first: tuple[float, float, float], second: tuple[float, float, float], *, correlation: float = 0.0
+    first: tuple[float, float, float],
+    second: tuple[float, float, float],
+    *,
+    correlation: float = 0.0,
 ) -> tuple[float, float]:
     """Interval of first − second from the interval of each (Newcombe's hybrid score, MOVER).
 
@@ -98,7 +101,9 @@ def _rank_sum_ways(first: int, second: int, wins: int) -> int:
         return 0
     if first == 0 or second == 0:
         return int(wins == 0)
-    return _rank_sum_ways(first - 1, second, wins - second) + _rank_sum_ways(first, second - 1, wins)
+    return _rank_sum_ways(first - 1, second, wins - second) + _rank_sum_ways(
+        first, second - 1, wins
+    )
 
 
 def rank_sum_rank(first: int, second: int, alpha: float) -> int:
@@ -116,6 +121,8 @@ def rank_sum_rank(first: int, second: int, alpha: float) -> int:
     Source: inversion of the Mann–Whitney test (Lehmann 1963), distribution by its recursion.
     """
     total, below, k = comb(first + second, first), 0, 0
-    while k < first * second and (below := below + _rank_sum_ways(first, second, k)) <= alpha * total:
+    while (
+        k < first * second and (below := below + _rank_sum_ways(first, second, k)) <= alpha * total
+    ):
         k += 1
     return k

@@ -23,7 +23,9 @@ def row(section: str, side: str, ratio: float) -> Row:
 
 
 def watched(loop: str, phase: str, side: str, added_us: float, end_us: float) -> LoopRow:
-    return LoopRow(loop, phase, side, (1000.0, 1000.0, 1000.0), added_us, added_us / 1000, ONE, end_us)
+    return LoopRow(
+        loop, phase, side, (1000.0, 1000.0, 1000.0), added_us, added_us / 1000, ONE, end_us
+    )
 
 
 FULL = "multiclass, full set (25 scores)"
@@ -69,7 +71,10 @@ def test_the_page_says_by_how_much_a_bar_is_missed_and_why(monkeypatch: pytest.M
     page = "\n".join(pages.benchmarks(RESULTS))
     assert "torchmetrics over ours | ≥ 25 x | 30 x | met |" in page
     assert "torchmetrics over ours | ≥ 10 x | 9 x | **missed** by a factor of 1.11 |" in page
-    assert "ours over `logits.max(1)` alone | ≤ 1 x | 1.25 x | **missed** by a factor of 1.25 |" in page
+    assert (
+        "ours over `logits.max(1)` alone | ≤ 1 x | 1.25 x | **missed** by a factor of 1.25 |"
+        in page
+    )
     assert f"{missed.what}: memory is read three times" in page
     assert f"{BARS[3].what}: not looked into yet." in page
     assert "MISSED by a factor of 1.11" in "\n".join(bar_lines(RESULTS))

@@ -23,7 +23,9 @@ BATCH = torch.eye(3), torch.tensor([0, 1, 1])
 @pytest.fixture(autouse=True)
 def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     # The others take seconds to import; the real run is `make bench`.
-    monkeypatch.setattr(peers, "PEERS", {"scikit-learn": "sklearn.metrics", "torcheval": "no.such.module"})
+    monkeypatch.setattr(
+        peers, "PEERS", {"scikit-learn": "sklearn.metrics", "torcheval": "no.such.module"}
+    )
 
 
 @pytest.mark.slow
@@ -68,7 +70,9 @@ def test_packed_parts_that_lose_bytes_are_told(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_peer_whose_number_is_another_is_told() -> None:
     wrong = Side(
-        "peer", lambda preds, target: None, lambda: {"accuracy": 0.5, "confusion": [[0]], "other": 1.0}
+        "peer",
+        lambda preds, target: None,
+        lambda: {"accuracy": 0.5, "confusion": [[0]], "other": 1.0},
     )
     sides = [ours("ptmetrics", MulticlassMetrics(3)), wrong]
     mine, peer = beside("section", sides, BATCH, BATCH, rounds=1)
@@ -88,11 +92,15 @@ def test_a_peer_computes_the_scores_that_we_have_too_and_no_other() -> None:
     made: list[str] = []
 
     def metric(name: str) -> type:
-        return lambda *args, **kwargs: made.append(name) or SimpleNamespace(update=lambda *batch: None)  # type: ignore
+        return lambda *args, **kwargs: (
+            made.append(name) or SimpleNamespace(update=lambda *batch: None)
+        )  # type: ignore
 
     names = ("Accuracy", "Precision", "Recall", "ConfusionMatrix", "TopKCategoricalAccuracy")
     ignite = SimpleNamespace(**{name: metric(name) for name in names})
-    (side,) = peers.sides({"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy", "recall/macro", "nll"])
+    (side,) = peers.sides(
+        {"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy", "recall/macro", "nll"]
+    )
     assert side.name == "pytorch-ignite"
     assert made == ["Accuracy", "Recall"]
     assert peers.sides({"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy"], "cuda") == []
@@ -100,7 +108,10 @@ def test_a_peer_computes_the_scores_that_we_have_too_and_no_other() -> None:
 
 def test_what_is_written_by_hand_has_our_numbers() -> None:
     metrics, batch = MulticlassMetrics(7, topk=(1, 5)), class_batch(50, 7)
-    mine, by_hand = ours("ptmetrics", metrics), plain(7, ["accuracy", "confusion", "top5_accuracy", "nll"])
+    mine, by_hand = (
+        ours("ptmetrics", metrics),
+        plain(7, ["accuracy", "confusion", "top5_accuracy", "nll"]),
+    )
     for side in (mine, by_hand):
         side.update(*batch)
         side.update(*batch)
@@ -112,7 +123,10 @@ def test_what_is_written_by_hand_has_our_numbers() -> None:
 def test_sides_take_turns_and_each_is_timed_once_a_round() -> None:
     calls: list[str] = []
     times = race(
-        {name: lambda name=name: calls.append(name) for name in "ab"}, rounds=2, least_s=0, count=False
+        {name: lambda name=name: calls.append(name) for name in "ab"},
+        rounds=2,
+        least_s=0,
+        count=False,
     )
     assert calls[4:] == ["a", "b", "b", "a"]
     assert all(t.microseconds[1] <= t.microseconds[0] <= t.microseconds[2] for t in times.values())
@@ -143,7 +157,10 @@ def test_views_are_no_operations() -> None:
 
 def test_the_exact_values_are_those_of_scikit_learn_with_ties() -> None:
     g = torch.Generator().manual_seed(0)
-    preds, target = torch.randint(20, (500,), generator=g).float(), torch.randint(2, (500,), generator=g)
+    preds, target = (
+        torch.randint(20, (500,), generator=g).float(),
+        torch.randint(2, (500,), generator=g),
+    )
     expected = roc_auc_score(target, preds), average_precision_score(target, preds)
     assert exactly(preds, target) == pytest.approx(expected, rel=1e-13)
 

@@ -45,7 +45,9 @@ def test_a_run_is_the_same_twice() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: f"{s.task}, {s.name}")
-def test_every_scenario_draws_batches_that_its_metrics_take_without_a_fault(scenario: Scenario) -> None:
+def test_every_scenario_draws_batches_that_its_metrics_take_without_a_fault(
+    scenario: Scenario,
+) -> None:
     metrics = scenario.make()
     preds, target, *group = scenario.draw(200, torch.Generator().manual_seed(1))
     metrics.update(preds, target, **({"group": group[0]} if group else {}))
@@ -53,15 +55,18 @@ def test_every_scenario_draws_batches_that_its_metrics_take_without_a_fault(scen
     assert got.n == 200
     assert got.faults == {}
     assert got.task == scenario.task.partition(",")[0]
-    assert (got["mse" if got.task == "regression" else next(iter(got))].method == "jackknife-groups") == bool(
-        group
-    )
+    assert (
+        got["mse" if got.task == "regression" else next(iter(got))].method == "jackknife-groups"
+    ) == bool(group)
 
 
 def test_the_table_marks_what_covers_too_little() -> None:
     good, bad = Tally(0.5, "wilson", [0.1, 0.3], 2), Tally(0.5, "wilson", [0.1, 0.3], 1)
     text = table(
-        {"n=9": {"accuracy": good, "mcc": Tally(0.5, "delta")}, "n=5": {"accuracy": bad, "mcc": good}}
+        {
+            "n=9": {"accuracy": good, "mcc": Tally(0.5, "delta")},
+            "n=5": {"accuracy": bad, "mcc": good},
+        }
     )
     assert text.splitlines()[2:] == [
         "| `accuracy` | wilson | 1.000 (0.2) | **0.500** (0.2) |",

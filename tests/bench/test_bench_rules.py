@@ -50,7 +50,9 @@ def test_the_page_has_a_measured_rate_of_every_setting(case: Case) -> None:
     section = PAGE.read_text(encoding="utf-8").split(f"\n## {case.code}\n")[1].split("\n## ")[0]
     for kind, settings in (("false alarms", case.healthy), ("power", case.planted)):
         for setting in settings:
-            line = rf"\| {kind} \| {re.escape(setting.words)} \| [\d.]+ \[[\d.]+, [\d.]+\] \| (\d+) \|"
+            line = (
+                rf"\| {kind} \| {re.escape(setting.words)} \| [\d.]+ \[[\d.]+, [\d.]+\] \| (\d+) \|"
+            )
             found = re.search(line, section)
             assert found, setting.words
             assert int(found[1]) >= rules.RUNS
@@ -63,7 +65,9 @@ def test_every_case_has_thresholds_that_exist_and_both_kinds_of_setting(case: Ca
     assert case.planted
 
 
-def test_a_quick_run_measures_everything_and_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_run_measures_everything_and_prints_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rules.main(["--runs", "2", "--json"])
     rows = json.loads(capsys.readouterr().out)["rates"]
     settings = sum(len(case.healthy) + len(case.planted) for case in rules.CASES)
@@ -91,7 +95,9 @@ def test_the_page_of_a_finding_is_an_anchor_in_the_docs(case: Case) -> None:
 
 def test_the_page_says_on_what_and_how_often_it_was_measured() -> None:
     line = next(
-        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("Measured with")
+        line
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("Measured with")
     )
     wanted = r"Measured with ptmetrics \S+, Python \S+, torch \S+, NumPy \S+, \d+ cores of .+, \d+ threads?; \d+ runs"
     assert re.match(wanted, line)
@@ -104,7 +110,9 @@ def test_the_processor_is_named_by_its_model_where_the_system_tells_it(tmp_path:
     assert processor(tmp_path / "nothing")
 
 
-def test_only_some_codes_can_be_measured_but_not_put_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_some_codes_can_be_measured_but_not_put_on_the_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rules.main(["--runs", "2", "--json", "--codes", "damaged-record"])
     shown = json.loads(capsys.readouterr().out)
     assert {row["code"] for row in shown["rates"]} == {"damaged-record", "time ratio"}

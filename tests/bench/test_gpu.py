@@ -39,7 +39,10 @@ def test_without_a_gpu_it_runs_and_names_what_was_not_measured(
     assert main(["bench", "--device", "cuda", "--quick", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "device: CPU" in text
-    assert "launches, waits, peak memory, CUDA graphs, mixed precision: not measured: no CUDA device" in text
+    assert (
+        "launches, waits, peak memory, CUDA graphs, mixed precision: not measured: no CUDA device"
+        in text
+    )
     assert "not measured: no CUDA device" in (tmp_path / "BENCHMARKS-gpu.md").read_text()
     data = json.loads((tmp_path / "docs" / "gpu-benchmark.json").read_text())
     assert {row["side"] for row in data["updates"]} == {"ptmetrics", "plain PyTorch"}
@@ -58,7 +61,9 @@ def test_with_a_simulated_gpu_every_number_is_measured(
     assert found["setting"]["device"] == "Simulated GPU"
     mine, by_hand = found["updates"]
     assert (mine["side"], by_hand["side"]) == ("ptmetrics", "plain PyTorch")
-    assert mine["device_us"] == pytest.approx(1000, rel=1e-6), "a simulated update takes a millisecond"
+    assert mine["device_us"] == pytest.approx(1000, rel=1e-6), (
+        "a simulated update takes a millisecond"
+    )
     for row in found["updates"]:
         assert (row["launches"], row["waits"], row["peak_bytes"]) == (15, 0, 512)
         assert row["replay_us"] > 0
@@ -115,7 +120,10 @@ def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_th
     probe = probes.probes("cuda", cuda)
     for counts, words in ((True, "counts"), (False, "loses rows")):
         one, call = side(cuda, waits=False, counts=counts)
-        assert replayed(one, probes.capture(call, cuda=cuda), 8, probe.clock) == (words, pytest.approx(1000))
+        assert replayed(one, probes.capture(call, cuda=cuda), 8, probe.clock) == (
+            words,
+            pytest.approx(1000),
+        )
     monkeypatch.setattr(gpu, "_entrants", lambda *arguments: [side(cuda, waits=True)[0]])
     row = DeviceRow("side", 8, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
     (refused,) = graph_rows({}, probe, [row], "cpu")
@@ -153,7 +161,10 @@ def test_a_peer_that_cannot_run_on_the_device_is_left_out_and_ours_may_not(
 def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:
     with fake_cuda():
         metrics = pm.MulticlassMetrics(10, topk=(1, 5), device="cuda")
-        batch = torch.zeros(64, 10, device="cuda"), torch.zeros(64, dtype=torch.int64, device="cuda")
+        batch = (
+            torch.zeros(64, 10, device="cuda"),
+            torch.zeros(64, dtype=torch.int64, device="cuda"),
+        )
         with Guard() as seen:
             metrics.update(*batch)
     assert seen.names
@@ -162,7 +173,9 @@ def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:
 def test_peers_are_moved_to_the_device_and_ignite_stays_out() -> None:
     moved: list[str] = []
     metric = SimpleNamespace(update=lambda *batch: None, to=moved.append)
-    library = SimpleNamespace(**{name: lambda *a, **k: metric for name in ("MulticlassAccuracy", "Accuracy")})
+    library = SimpleNamespace(
+        **{name: lambda *a, **k: metric for name in ("MulticlassAccuracy", "Accuracy")}
+    )
     modules = {"torcheval": library, "pytorch-ignite": library}
     found = peers.sides(modules, "multiclass", 10, ["accuracy"], "cuda")
     assert ([one.name for one in found], moved) == (["torcheval"], ["cuda"])

@@ -40,12 +40,17 @@ def test_hooks_are_timed_where_they_run_and_the_loop_is_left_as_it_was(tmp_path:
     hooked = Hooked(loop, str(tmp_path))
     hooked.watch = Stopwatch(lambda: next(ticks))
     hooked.block(loop, "train", 3)
-    assert hooked.watch.take_us() == 3 * 4, "before and behind the model, behind the loss, behind the step"
+    assert hooked.watch.take_us() == 3 * 4, (
+        "before and behind the model, behind the loss, behind the step"
+    )
     hooked.block(loop, "val", 2)
     assert hooked.watch.take_us() == 2 * 3
     assert not any(loop.hooks())
     scores = hooked.end()
-    assert {split: scores.counts[f"{split}_samples"] for split in PHASES} == {"train": 18, "val": 12}  # type: ignore[attr-defined]
+    assert {split: scores.counts[f"{split}_samples"] for split in PHASES} == {
+        "train": 18,
+        "val": 12,
+    }  # type: ignore[attr-defined]
 
 
 def test_the_share_is_the_time_inside_over_a_bare_batch() -> None:
@@ -84,16 +89,22 @@ def test_torchmetrics_counts_each_phase_in_the_same_loop() -> None:
 
 
 @pytest.mark.parametrize("amp", [None, torch.bfloat16, torch.float16], ids=str)
-def test_a_loop_trains_in_any_precision_and_validates_without_gradients(amp: torch.dtype | None) -> None:
+def test_a_loop_trains_in_any_precision_and_validates_without_gradients(
+    amp: torch.dtype | None,
+) -> None:
     loop, told = small(amp), []
     before = loop.model.weight.clone()
     loop.run(
-        "train", 2, lambda preds, target, loss, phase: told.append((phase, preds.dtype, loss.requires_grad))
+        "train",
+        2,
+        lambda preds, target, loss, phase: told.append((phase, preds.dtype, loss.requires_grad)),
     )
     assert not torch.equal(loop.model.weight, before)
     after = loop.model.weight.clone()
     loop.run(
-        "val", 1, lambda preds, target, loss, phase: told.append((phase, preds.dtype, loss.requires_grad))
+        "val",
+        1,
+        lambda preds, target, loss, phase: told.append((phase, preds.dtype, loss.requires_grad)),
     )
     assert torch.equal(loop.model.weight, after)
     assert told == [(phase, amp or torch.float32, False) for phase in ("train", "train", "val")]
@@ -112,4 +123,7 @@ def test_nobody_looks_on_for_nothing() -> None:
 def test_the_table_tells_batch_share_blocks_and_the_end_of_an_epoch() -> None:
     text = "\n".join(loop_lines(RESULTS))
     assert "10.0 us of them inside (1.00 %); blocks x1.00" in text
-    assert "ptmetrics: end of an epoch 0.1 ms; 9.5 ms for 782 training and 157 validation batches" in text
+    assert (
+        "ptmetrics: end of an epoch 0.1 ms; 9.5 ms for 782 training and 157 validation batches"
+        in text
+    )

@@ -5,7 +5,14 @@ import torch
 from fake_cuda import FakeCuda, names_of
 
 from ptmetrics.bench import probes
-from ptmetrics.bench.probes import capture, event_seconds, issue_seconds, launches, peak_bytes, waits
+from ptmetrics.bench.probes import (
+    capture,
+    event_seconds,
+    issue_seconds,
+    launches,
+    peak_bytes,
+    waits,
+)
 
 
 @pytest.fixture
@@ -46,7 +53,9 @@ def test_the_profiler_of_torch_gives_the_names_of_its_events(cuda: FakeCuda) -> 
 
 def test_waits_are_the_warnings_of_the_sync_debug_mode_which_is_put_back(cuda: FakeCuda) -> None:
     cuda.mode = 2
-    assert waits(lambda: [cuda.work(waits=True), cuda.work(), cuda.work(waits=True)], cuda=cuda) == 2
+    assert (
+        waits(lambda: [cuda.work(waits=True), cuda.work(), cuda.work(waits=True)], cuda=cuda) == 2
+    )
     assert cuda.mode == 2
     with pytest.raises(ZeroDivisionError):
         waits(lambda: 1 // 0, cuda=cuda)
@@ -82,5 +91,7 @@ def test_a_call_that_waits_cannot_be_captured(cuda: FakeCuda) -> None:
 
 def test_on_a_cpu_nothing_of_cuda_is_measured() -> None:
     probe = probes.probes("cpu")
-    assert [probe.launches(list), probe.waits(list), probe.peak_bytes(list), probe.capture] == [None] * 4
+    assert [probe.launches(list), probe.waits(list), probe.peak_bytes(list), probe.capture] == [
+        None
+    ] * 4
     assert probe.clock(list, 3) >= 0

@@ -64,7 +64,9 @@ def small_net(outputs: int = 10) -> torch.nn.Module:
 
 
 def make_arm(data: Data, run: Path, *, name: str = "arm", outputs: int = 10, seed: int = 0) -> Arm:
-    config = ArmConfig(name, ModelConfig(), TrainConfig(epochs=2, batch_size=16, validations_per_epoch=2))
+    config = ArmConfig(
+        name, ModelConfig(), TrainConfig(epochs=2, batch_size=16, validations_per_epoch=2)
+    )
     net = small_net(outputs)
     return Arm(config, seed, net, data, run=run, header={}, device=torch.device("cpu"))
 
@@ -77,7 +79,9 @@ def test_an_arm_learns_the_same_alone_and_taking_turns(data: Data, tmp_path: Pat
     alone = make_arm(data, tmp_path / "alone")
     while not alone.done:
         alone.advance()
-    arms = [make_arm(data, tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))]
+    arms = [
+        make_arm(data, tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))
+    ]
     torch.manual_seed(99)
     while not all(arm.done for arm in arms):
         torch.rand(7)  # somebody else's random numbers
@@ -94,7 +98,9 @@ def test_taking_turns_leaves_the_callers_random_numbers_alone(data: Data, tmp_pa
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_an_interval_is_a_part_of_an_epoch_and_all_samples_are_seen(data: Data, tmp_path: Path) -> None:
+def test_an_interval_is_a_part_of_an_epoch_and_all_samples_are_seen(
+    data: Data, tmp_path: Path
+) -> None:
     arm = make_arm(data, tmp_path / "arm")
     while not arm.done:
         arm.advance()
@@ -106,18 +112,27 @@ def test_an_interval_is_a_part_of_an_epoch_and_all_samples_are_seen(data: Data, 
 
 
 def test_a_model_with_another_output_is_refused_before_training(data: Data, tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match=r"model output: expected .*\(2, 10\), got shape \(2, 7\). Choose"):
+    with pytest.raises(
+        ShapeError, match=r"model output: expected .*\(2, 10\), got shape \(2, 7\). Choose"
+    ):
         make_arm(data, tmp_path / "arm", outputs=7)
     assert not (tmp_path / "arm").exists()
 
 
 @pytest.mark.slow
-def test_the_experiment_records_every_arm_and_seed_and_is_judged(config_file: Path, tmp_path: Path) -> None:
+def test_the_experiment_records_every_arm_and_seed_and_is_judged(
+    config_file: Path, tmp_path: Path
+) -> None:
     lines: list[str] = []
-    finished = run_experiment(load_config(config_file), run=str(tmp_path / "runs"), say=lines.append)
+    finished = run_experiment(
+        load_config(config_file), run=str(tmp_path / "runs"), say=lines.append
+    )
     assert sum("pre-training" in line for line in lines) == 1  # once for all seeds
     outcome = outcome_of(finished)
-    assert {name: len(runs) for name, runs in outcome.arms.items()} == {"pretrained": 2, "scratch": 2}
+    assert {name: len(runs) for name, runs in outcome.arms.items()} == {
+        "pretrained": 2,
+        "scratch": 2,
+    }
     headers = [run.header for runs in outcome.arms.values() for run in runs]
     assert [(h["arm"], h["seed"]) for h in headers] == [
         ("pretrained", 0), ("pretrained", 1), ("scratch", 0), ("scratch", 1)

@@ -57,8 +57,12 @@ def test_what_the_source_leaves_out_is_the_tasks(tmp_path: Path) -> None:
     assert source.image_size == 32
 
 
-@pytest.mark.parametrize(("weights", "normalization"), [("imagenet", "imagenet"), ("source-task", "half")])
-def test_normalization_follows_the_weights(tmp_path: Path, weights: str, normalization: str) -> None:
+@pytest.mark.parametrize(
+    ("weights", "normalization"), [("imagenet", "imagenet"), ("source-task", "half")]
+)
+def test_normalization_follows_the_weights(
+    tmp_path: Path, weights: str, normalization: str
+) -> None:
     config = read(tmp_path, DIGITS.replace('"source-task"', f'"{weights}"'))
     assert config.source is not None
     assert config.task.normalization == config.source.normalization == normalization
@@ -118,14 +122,22 @@ WRONG = [
         "[pretrain]\nfreeze_epochs = 1",
         "pretrain.freeze_epochs: expected one of the keys .*, got an unk",
     ),
-    ("lr = 0.01", 'lr = "fast"', "train.lr: expected a number, got 'fast'. Correct the value of lr."),
+    (
+        "lr = 0.01",
+        'lr = "fast"',
+        "train.lr: expected a number, got 'fast'. Correct the value of lr.",
+    ),
     ("epochs = 5", "epochs = 5.0", "train.epochs: expected a whole number, got 5.0. Correct"),
     ("epochs = 5", "epochs = true", "train.epochs: expected a whole number, got True. Correct"),
     ("epochs = 5", "epochs = 0", "train.epochs: expected at least 1, got 0. Correct"),
     ("lr = 0.01", "lr = 0", "train.lr: expected above 0, got 0.0. Correct"),
     ("lr = 0.01", "lr = nan", "train.lr: expected above 0, got nan. Correct"),
     ("lr = 0.01", "lr = inf", "train.lr: expected above 0, got inf. Correct"),
-    ("lr = 0.01", "momentum = 1.0", "train.momentum: expected at least 0 and below 1, got 1.0. Correct"),
+    (
+        "lr = 0.01",
+        "momentum = 1.0",
+        "train.momentum: expected at least 0 and below 1, got 1.0. Correct",
+    ),
     (
         "lr = 0.01",
         'optimizer = "adam"',
@@ -156,20 +168,32 @@ WRONG = [
         'stem = "imagenet"',
         "model.stem: expected one of 'default', 'cifar', got 'imagenet'. Correct",
     ),
-    ('name = "digits"', "", "task.name: expected a value, got none. Add name = … under \\[task\\]."),
+    (
+        'name = "digits"',
+        "",
+        "task.name: expected a value, got none. Add name = … under \\[task\\].",
+    ),
     (
         'name = "digits"',
         'name = "imagefolder"',
         "task.root: expected a folder for imagefolder, got none. Add root",
     ),
-    ('name = "digits"', 'name = "../x"', "task.name: expected the name of a data set, got '../x'. Use"),
+    (
+        'name = "digits"',
+        'name = "../x"',
+        "task.name: expected the name of a data set, got '../x'. Use",
+    ),
     (
         'name = "digits"',
         'name = "digits"\nval_fraction = 1.0',
         "task.val_fraction: expected above 0 and below 1, got 1.0.",
     ),
     ("image_size = 32", "image_size = 7", "task.image_size: expected at least 8, got 7."),
-    ("[source]", "[sauce]", "sauce: expected one of the keys .*, got an unknown key. Did you mean source?"),
+    (
+        "[source]",
+        "[sauce]",
+        "sauce: expected one of the keys .*, got an unknown key. Did you mean source?",
+    ),
     (
         '[source]\nname = "glyphs"',
         "",
@@ -180,9 +204,17 @@ WRONG = [
         "seeds = [3, 3]",
         "seeds: expected different whole numbers from 0, got \\[3, 3\\]. Write",
     ),
-    ("seeds = [3, 4]", "seeds = []", "seeds: expected different whole numbers from 0, got \\[\\]. Write"),
+    (
+        "seeds = [3, 4]",
+        "seeds = []",
+        "seeds: expected different whole numbers from 0, got \\[\\]. Write",
+    ),
     ("seeds = [3, 4]", "seeds = 3", "seeds: expected an array, got 3. Correct"),
-    ("seeds = [3, 4]", 'seeds = [3, "x"]', "seeds\\[1\\]: expected a whole number, got 'x'. Correct"),
+    (
+        "seeds = [3, 4]",
+        'seeds = [3, "x"]',
+        "seeds\\[1\\]: expected a whole number, got 'x'. Correct",
+    ),
     ("seeds = [3, 4]", 'target = "good"', "target: expected a text such as .*, got 'good'."),
     ("seeds = [3, 4]", 'profile = "brave"', "profile: expected one of balanced, .*, got 'brave'."),
     ("seeds = [3, 4]", 'run = " "', "run: expected a folder, got ' '. Write"),
@@ -220,23 +252,28 @@ def test_a_run_without_arms_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cifar_stem_cannot_take_published_weights(tmp_path: Path) -> None:
-    text = DIGITS.replace('name = "resnet18"', 'stem = "cifar"').replace('"source-task"', '"imagenet"')
+    text = DIGITS.replace('name = "resnet18"', 'stem = "cifar"').replace(
+        '"source-task"', '"imagenet"'
+    )
     with pytest.raises(
-        ConfigError, match=r"arms\.pretrained\.stem: expected \"default\" with .*, got 'cifar'\. Set stem"
+        ConfigError,
+        match=r"arms\.pretrained\.stem: expected \"default\" with .*, got 'cifar'\. Set stem",
     ):
         read(tmp_path, text)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"none\.toml: expected a file that can be read, got No such file.*\. Correct"
+        ConfigError,
+        match=r"none\.toml: expected a file that can be read, got No such file.*\. Correct",
     ):
         load_config(tmp_path / "none.toml")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"expected a file that can be read, got Is a directory\. Correct the path"
+        ConfigError,
+        match=r"expected a file that can be read, got Is a directory\. Correct the path",
     ):
         load_config(tmp_path)
 

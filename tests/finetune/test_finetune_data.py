@@ -63,7 +63,9 @@ def test_imagenet_normalisation_is_that_of_torchvision() -> None:
     half, imagenet = (
         load_data(replace(DIGITS, normalization=name)).val[0][0] for name in ("half", "imagenet")
     )
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     torch.testing.assert_close(imagenet, ((half + 1) / 2 - mean) / std)
 
 
@@ -88,12 +90,18 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_others(name: str) ->
 
 def test_the_fingerprint_is_of_the_validation_set_and_not_of_how_it_is_seen() -> None:
     fingerprint = load_data(DIGITS).fingerprint
-    seen_otherwise = replace(DIGITS, image_size=16, normalization="imagenet", augment=True, train_limit=100)
+    seen_otherwise = replace(
+        DIGITS, image_size=16, normalization="imagenet", augment=True, train_limit=100
+    )
     assert load_data(seen_otherwise).fingerprint == fingerprint
     assert load_data(replace(DIGITS, val_limit=999)).fingerprint != fingerprint
 
 
-@given(st.lists(st.binary(max_size=8), max_size=6), st.randoms(use_true_random=False), st.binary(max_size=8))
+@given(
+    st.lists(st.binary(max_size=8), max_size=6),
+    st.randoms(use_true_random=False),
+    st.binary(max_size=8),
+)
 def test_a_fingerprint_knows_items_and_not_their_order(
     items: list[bytes], source: random.Random, more: bytes
 ) -> None:
@@ -112,10 +120,14 @@ def test_augmentation_shifts_training_images_and_leaves_validation_alone() -> No
     assert torch.equal(data.val[0][0], data.val[0][0])
 
 
-@pytest.mark.parametrize(("name", "mirrored"), [("MNIST", False), ("digits", False), ("CIFAR10", True)])
+@pytest.mark.parametrize(
+    ("name", "mirrored"), [("MNIST", False), ("digits", False), ("CIFAR10", True)]
+)
 def test_only_what_stays_the_same_in_a_mirror_is_mirrored(name: str, mirrored: bool) -> None:
     config = DataConfig(name, root="anywhere", image_size=16, augment=True)
-    ramp = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)  # brighter to the right within each row
+    ramp = torch.arange(256, dtype=torch.uint8).view(
+        1, 16, 16
+    )  # brighter to the right within each row
     view = make_view(config, in_memory=True, train=True)
     torch.manual_seed(0)
     falls = [(shown[0, 8].diff() < 0).sum() > 8 for shown in (view(ramp) for _ in range(20))]
@@ -143,6 +155,7 @@ def test_a_missing_package_is_named_with_its_pip_line(
     ]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        DependencyError, match=rf"^{name}: expected .*, got no such package\. Run pip install 'ptmetrics"
+        DependencyError,
+        match=rf"^{name}: expected .*, got no such package\. Run pip install 'ptmetrics",
     ):
         load_data(DataConfig(name))

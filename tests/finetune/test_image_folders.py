@@ -94,9 +94,7 @@ def test_one_part_without_the_other_is_refused(tmp_path: Path, there: str, absen
 def test_classes_that_differ_between_the_parts_are_listed(tmp_path: Path) -> None:
     fill(tmp_path / "train", {"cat": 1, "dog": 1})
     fill(tmp_path / "val", {"cat": 1, "Dog": 1, "cow": 1})
-    rule = (
-        r"expected the same classes in train and val, got dog only in train; Dog, cow only in val\. Give both"
-    )
+    rule = r"expected the same classes in train and val, got dog only in train; Dog, cow only in val\. Give both"
     with pytest.raises(DataError, match=rule):
         load(tmp_path)
 
@@ -119,7 +117,9 @@ def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("classes", "got"), [({}, "0 folders"), ({"a": 2}, "only a")])
-def test_fewer_than_two_classes_are_refused(tmp_path: Path, classes: dict[str, int], got: str) -> None:
+def test_fewer_than_two_classes_are_refused(
+    tmp_path: Path, classes: dict[str, int], got: str
+) -> None:
     fill(tmp_path, classes)
     with pytest.raises(
         DataError, match=rf"expected two or more class folders, got {got}\. Put the images of each"
@@ -127,7 +127,9 @@ def test_fewer_than_two_classes_are_refused(tmp_path: Path, classes: dict[str, i
         load(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"]
+)
 def test_a_damaged_image_is_named_when_it_is_read(tmp_path: Path, content: bytes) -> None:
     fill(tmp_path / "train", {"a": 1, "b": 1})
     fill(tmp_path / "val", {"a": 1, "b": 1})

@@ -8,7 +8,13 @@ from torch import nn
 from torchvision.models import get_model
 
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.finetune.models import build_model, freeze_backbone, head, head_parameters, read_checkpoint
+from ptmetrics.finetune.models import (
+    build_model,
+    freeze_backbone,
+    head,
+    head_parameters,
+    read_checkpoint,
+)
 from ptmetrics.finetune.settings import ModelConfig
 
 SMALL = ModelConfig("squeezenet1_1")  # 1.2 million parameters
@@ -52,7 +58,9 @@ def test_without_weights_and_options_the_backbone_is_torchvisions() -> None:
 def test_a_cifar_stem_keeps_small_images_large() -> None:
     model = build_model(ModelConfig("resnet18", stem="cifar"), 10)
     last_maps = []
-    model.layer4.register_forward_hook(lambda _module, _inputs, output: last_maps.append(output.shape[2:]))
+    model.layer4.register_forward_hook(
+        lambda _module, _inputs, output: last_maps.append(output.shape[2:])
+    )
     assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     assert last_maps == [(4, 4)]
 
@@ -96,7 +104,9 @@ def test_a_checkpoint_without_head_or_batch_counters_is_complete(tmp_path: Path)
     path = tmp_path / "old.pt"
     state = build_model(ModelConfig("mobilenet_v3_small"), 4).state_dict()
     kept = {
-        k: v for k, v in state.items() if not k.endswith("num_batches_tracked") and "classifier.3" not in k
+        k: v
+        for k, v in state.items()
+        if not k.endswith("num_batches_tracked") and "classifier.3" not in k
     }
     torch.save(kept, path)
     model = build_model(ModelConfig("mobilenet_v3_small", weights=str(path)), 4)
@@ -135,11 +145,14 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.pt"
     torch.save([torch.zeros(1)], path)
-    with pytest.raises(StateError, match=r"list\.pt: expected a state dict, got a list\. Give a file that"):
+    with pytest.raises(
+        StateError, match=r"list\.pt: expected a state dict, got a list\. Give a file that"
+    ):
         build_model(ModelConfig(SMALL.name, weights=str(path)), 5)
     torch.save({"epoch": 3}, path)
     with pytest.raises(
-        StateError, match=r"expected a state dict of tensors, got something else under 'epoch'\. Save"
+        StateError,
+        match=r"expected a state dict of tensors, got something else under 'epoch'\. Save",
     ):
         build_model(ModelConfig(SMALL.name, weights=str(path)), 5)
 
@@ -165,7 +178,9 @@ def test_weights_of_another_model_are_refused_with_their_names(
 def test_published_weights_without_a_network_name_the_file_and_where_to_put_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the port of "discard": refuses at once
+    monkeypatch.setenv(
+        "https_proxy", "http://127.0.0.1:9"
+    )  # the port of "discard": refuses at once
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     rule = (
         r"model\.weights: expected torchvision's weights of squeezenet1_1, got no download .*refused.*\. "
@@ -190,16 +205,16 @@ def test_published_weights_that_lie_in_the_hubs_folder_need_no_network(
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_ones() -> None:
-    rule = (
-        r"model\.name: expected a classification model of torchvision, got 'resnet19'\. Did you mean resnet18"
-    )
+    rule = r"model\.name: expected a classification model of torchvision, got 'resnet19'\. Did you mean resnet18"
     with pytest.raises(ConfigError, match=rule):
         build_model(ModelConfig("resnet19"), 5)
 
 
 @pytest.mark.parametrize("name", ["fcn_resnet50", "fasterrcnn_resnet50_fpn", "r3d_18"])
 def test_models_of_other_tasks_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"expected a classification model of torchvision, got '{name}'\."):
+    with pytest.raises(
+        ConfigError, match=rf"expected a classification model of torchvision, got '{name}'\."
+    ):
         build_model(ModelConfig(name), 5)
 
 
@@ -238,7 +253,11 @@ def test_a_frozen_backbone_does_not_change_in_training_and_a_thawed_one_does() -
         model(inputs).square().sum().backward()
         optimizer.step()
         after = model.state_dict()
-        return {key.startswith("classifier.3.") for key in after if not torch.equal(before[key], after[key])}
+        return {
+            key.startswith("classifier.3.")
+            for key in after
+            if not torch.equal(before[key], after[key])
+        }
 
     assert changed(frozen=True) == {True}
     assert changed(frozen=False) == {True, False}

@@ -93,14 +93,18 @@ def test_missing_files_are_reported_with_both_cures(tmp_path: Path) -> None:
 def test_a_download_that_fails_says_where_to_put_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the port of "discard": refuses at once
+    monkeypatch.setenv(
+        "https_proxy", "http://127.0.0.1:9"
+    )  # the port of "discard": refuses at once
     rule = r"CIFAR10: expected its files below .*, got .*refused.*\. Fetch it where there is a network, and copy the"
     with pytest.raises(DataError, match=rule):
         load("CIFAR10", tmp_path, download=True)
 
 
 def test_an_unknown_data_set_is_refused_with_the_nearest_ones(tmp_path: Path) -> None:
-    rule = r"data name: expected digits, glyphs, .*, got 'CIFAR11'\. Did you mean CIFAR10 or CIFAR100"
+    rule = (
+        r"data name: expected digits, glyphs, .*, got 'CIFAR11'\. Did you mean CIFAR10 or CIFAR100"
+    )
     with pytest.raises(ConfigError, match=rule):
         load("CIFAR11", tmp_path)
 

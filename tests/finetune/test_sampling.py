@@ -20,7 +20,9 @@ def test_a_split_parts_every_index_once(labels: list[int], fraction: float, seed
 def test_a_split_gives_each_class_its_share_and_leaves_none_empty(
     labels: list[int], fraction: float, seed: int
 ) -> None:
-    train, val = (Counter(labels[index] for index in part) for part in split(labels, fraction, seed))
+    train, val = (
+        Counter(labels[index] for index in part) for part in split(labels, fraction, seed)
+    )
     for label, size in Counter(labels).items():
         assert abs(val[label] - size * fraction) <= 1
         assert train[label] >= 1
@@ -47,7 +49,9 @@ def test_a_limit_takes_equally_many_of_each_class_as_far_as_they_last(
 
 
 @given(LABELS, st.integers(1, 70), SEEDS)
-def test_a_larger_limit_keeps_what_a_smaller_one_took(labels: list[int], limit: int, seed: int) -> None:
+def test_a_larger_limit_keeps_what_a_smaller_one_took(
+    labels: list[int], limit: int, seed: int
+) -> None:
     indices = range(len(labels))
     assert set(take(labels, indices, limit, seed)) <= set(take(labels, indices, limit + 1, seed))
 

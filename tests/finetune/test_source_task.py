@@ -11,7 +11,9 @@ from ptmetrics.finetune.models import build_model
 from ptmetrics.finetune.source_task import cache_folder, source_facts, source_path, source_weights
 
 CPU = torch.device("cpu")
-MODEL = ModelConfig("shufflenet_v2_x0_5", weights="source-task")  # small, and with batch normalisation
+MODEL = ModelConfig(
+    "shufflenet_v2_x0_5", weights="source-task"
+)  # small, and with batch normalisation
 CONFIG = Config(
     task=DataConfig("digits", image_size=32),
     source=DataConfig("digits", image_size=32, train_limit=94, val_limit=47),
@@ -62,13 +64,17 @@ def test_pretraining_gives_the_same_weights_again_and_takes_no_random_number_of_
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    again = torch.load(source_weights(CONFIG, MODEL, CPU, lambda _: None), weights_only=True)["model"]
+    again = torch.load(source_weights(CONFIG, MODEL, CPU, lambda _: None), weights_only=True)[
+        "model"
+    ]
     assert torch.equal(torch.rand(2), expected)
     before = torch.load(trained, weights_only=True)["model"]
     assert all(torch.equal(again[key], before[key]) for key in before)
 
 
-@pytest.mark.parametrize("damage", ["one bit", "cut short", "emptied", "hostile", "of another program"])
+@pytest.mark.parametrize(
+    "damage", ["one bit", "cut short", "emptied", "hostile", "of another program"]
+)
 def test_a_damaged_file_is_made_anew_with_a_message(
     tmp_path: Path, cache: Path, trained: Path, damage: str
 ) -> None:
@@ -121,12 +127,12 @@ def test_no_half_file_stays_when_pretraining_is_interrupted(cache: Path) -> None
     assert list(cache.iterdir()) == []
 
 
-def test_a_cache_folder_that_cannot_be_made_is_named_before_anything_is_trained(cache: Path) -> None:
+def test_a_cache_folder_that_cannot_be_made_is_named_before_anything_is_trained(
+    cache: Path,
+) -> None:
     cache.write_text("a file in its place")
     lines: list[str] = []
-    rule = (
-        r"cache folder: expected a folder that can be written, got File exists at .*/cache\. Free some space"
-    )
+    rule = r"cache folder: expected a folder that can be written, got File exists at .*/cache\. Free some space"
     with pytest.raises(ConfigError, match=rule):
         source_weights(CONFIG, MODEL, CPU, lines.append)
     assert lines == []
@@ -134,7 +140,9 @@ def test_a_cache_folder_that_cannot_be_made_is_named_before_anything_is_trained(
 
 def test_without_a_source_task_there_are_no_weights() -> None:
     arms = (ArmConfig("scratch", ModelConfig("resnet18"), TrainConfig()),)
-    with pytest.raises(ConfigError, match=r"source: expected a data set for .*, got none\. Add \[source\]"):
+    with pytest.raises(
+        ConfigError, match=r"source: expected a data set for .*, got none\. Add \[source\]"
+    ):
         source_weights(replace(CONFIG, source=None, arms=arms), MODEL, CPU)
 
 

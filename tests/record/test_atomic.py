@@ -92,7 +92,9 @@ def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path) -> None:
     assert (link.is_symlink(), link.read_bytes()) == (False, b"new")
 
 
-def test_the_file_has_the_usual_permissions_and_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
+def test_the_file_has_the_usual_permissions_and_a_name_as_long_as_the_system_allows(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / ("x" * 255)
     write_bytes(path, b"new")
     (tmp_path / "plain").write_bytes(b"")

@@ -26,7 +26,9 @@ TEXT = (
     | st.sampled_from(["$nan", "$$inf", "\n", "\u2028", "\r\n"])
 )
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20
+)
 RECORDS = st.builds(
     Record,
     seq=st.integers(0, 2**40),
@@ -55,11 +57,15 @@ def nested(levels: int) -> Any:
 
 @given(RECORDS)
 def test_a_record_reads_back_as_it_was_written(record: Record) -> None:
-    assert repr(decode(encode(record)[:-1])) == repr(record)  # repr: NaN equals NaN, and -0.0 is not 0.0
+    assert repr(decode(encode(record)[:-1])) == repr(
+        record
+    )  # repr: NaN equals NaN, and -0.0 is not 0.0
 
 
 @given(RECORDS)
-def test_a_line_is_ascii_json_with_one_newline_and_its_length_and_checksum_last(record: Record) -> None:
+def test_a_line_is_ascii_json_with_one_newline_and_its_length_and_checksum_last(
+    record: Record,
+) -> None:
     raw = encode(record)
     assert raw.isascii()
     assert raw.count(b"\n") == 1
@@ -150,7 +156,13 @@ def test_a_later_schema_is_told_apart_from_damage() -> None:
         ({"config": {1: 2}}, "data.config: ", "keys of type str", "1 of type int", "Use str(key)."),
         ({"x": [0, object()]}, "data.x.1: ", "None, bool, int", "object", "Convert it first"),
         ({"x": 1 << 5000}, "data.x: ", "int of up to 4096 bits", "int", "Convert it first"),
-        ({"x": nested(MAX_DEPTH)}, "data.x.0.0", "at most 64 levels", "a deeper one", "break the cycle"),
+        (
+            {"x": nested(MAX_DEPTH)},
+            "data.x.0.0",
+            "at most 64 levels",
+            "a deeper one",
+            "break the cycle",
+        ),
     ],
 )
 def test_data_that_json_cannot_hold_are_refused_by_place(

@@ -49,7 +49,12 @@ TRAINER: dict[str, Any] = {
     ],
     "num_train_epochs": 2,
 }
-HISTORY = {"loss": [0.9, 0.6], "accuracy": [0.5, 0.75], "val_loss": [0.95, 0.7], "val_accuracy": [0.4, 0.7]}
+HISTORY = {
+    "loss": [0.9, 0.6],
+    "accuracy": [0.5, 0.75],
+    "val_loss": [0.95, 0.7],
+    "val_accuracy": [0.4, 0.7],
+}
 
 
 def written(folder: Path, content: object, name: str = "log.txt") -> Path:
@@ -83,11 +88,15 @@ def test_lightnings_rows_of_an_epoch_are_one_and_its_epoch_mean_counts(tmp_path:
     ]
 
 
-def test_training_losses_of_steps_are_averaged_over_the_epoch_and_that_is_said(tmp_path: Path) -> None:
+def test_training_losses_of_steps_are_averaged_over_the_epoch_and_that_is_said(
+    tmp_path: Path,
+) -> None:
     text = "epoch,step,train_loss,val_loss\n0,9,1.0,\n0,19,0.5,\n0,19,,0.9\n0,19,,0.8\n"
     run = run_of(tmp_path, text)
     assert pm.History.of(run)[0] == {"train/loss": 0.75, "val/loss": 0.8}
-    assert told(run)["notes"] == ["Training values that were logged several times in an epoch are averaged."]
+    assert told(run)["notes"] == [
+        "Training values that were logged several times in an epoch are averaged."
+    ]
 
 
 def test_keras_csv_is_read_epoch_by_epoch(tmp_path: Path) -> None:
@@ -99,7 +108,9 @@ def test_keras_csv_is_read_epoch_by_epoch(tmp_path: Path) -> None:
     assert history.epochs == [0, 1, 2]
 
 
-def test_the_separator_may_be_another_and_keras_writes_na_for_what_is_missing(tmp_path: Path) -> None:
+def test_the_separator_may_be_another_and_keras_writes_na_for_what_is_missing(
+    tmp_path: Path,
+) -> None:
     history = pm.read_history(written(tmp_path, "epoch;loss;val_loss\n0;0.9;NA\n1;0.8;0.7\n"))
     assert math.isnan(history[0, "val/loss"])
     assert history[1] == {"train/loss": 0.8, "val/loss": 0.7}
@@ -114,7 +125,9 @@ def test_trainer_state_is_read_by_the_epoch_that_an_entry_ends(tmp_path: Path) -
     assert set(history) == {"train/loss", "val/loss", "val/accuracy", "val/f1"}
 
 
-def test_an_evaluation_before_training_gives_way_to_the_one_after_the_first_epoch(tmp_path: Path) -> None:
+def test_an_evaluation_before_training_gives_way_to_the_one_after_the_first_epoch(
+    tmp_path: Path,
+) -> None:
     first = {"epoch": 0, "eval_loss": 5.0, "step": 0}
     state = TRAINER | {"log_history": [first, *TRAINER["log_history"]]}
     assert pm.History.of(run_of(tmp_path, state))["val/loss"] == [0.6, 0.5]
@@ -132,7 +145,9 @@ def test_a_keras_history_is_read_and_null_is_what_was_not_logged(tmp_path: Path)
 
 
 def test_a_plain_csv_has_our_names_and_needs_no_epoch(tmp_path: Path) -> None:
-    run = run_of(tmp_path, "val/accuracy,val/f1/macro,train/loss,comment\n0.5,0.25,1.5,slow\n0.75,0.5,1.0,\n")
+    run = run_of(
+        tmp_path, "val/accuracy,val/f1/macro,train/loss,comment\n0.5,0.25,1.5,slow\n0.75,0.5,1.0,\n"
+    )
     history = pm.History.of(run)
     assert dict(history) == {
         "val/accuracy": [0.5, 0.75],
@@ -209,7 +224,13 @@ def test_no_two_columns_are_one_score_and_any_text_may_be_a_column(columns: list
 
 
 def test_our_own_names_stay_as_they_are() -> None:
-    for name in ("val/accuracy", "train/loss", "val/top5_accuracy", "val/recall/weighted", "val/auroc/macro"):
+    for name in (
+        "val/accuracy",
+        "train/loss",
+        "val/top5_accuracy",
+        "val/recall/weighted",
+        "val/auroc/macro",
+    ):
         assert score_name(name) == name
 
 
@@ -225,19 +246,25 @@ NUMBERS = st.floats(0, 100, width=32)
 
 @given(st.lists(st.tuples(st.integers(0, 5), NUMBERS), min_size=1, max_size=40))
 def test_epochs_rise_and_each_is_the_last_that_was_logged(pairs: list[tuple[int, float]]) -> None:
-    log = logged("a test", "log", [Row(number, {"val/loss": value}, "here") for number, value in pairs], [])
+    log = logged(
+        "a test", "log", [Row(number, {"val/loss": value}, "here") for number, value in pairs], []
+    )
     numbers = [epoch["epoch"] for epoch in log.epochs]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == pairs[-1][0]
     last = dict(pairs)
-    assert [epoch["scores"]["val/loss"]["value"] for epoch in log.epochs] == [last[n] for n in numbers]
+    assert [epoch["scores"]["val/loss"]["value"] for epoch in log.epochs] == [
+        last[n] for n in numbers
+    ]
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
 def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
     lines = [f"{i},{train!r},{val!r}" for i, (train, val) in enumerate(values)]
     log = read_csv("log", "\n".join(["epoch,loss,val_loss", *lines]))
-    back = [(e["scores"]["train/loss"]["value"], e["scores"]["val/loss"]["value"]) for e in log.epochs]
+    back = [
+        (e["scores"]["train/loss"]["value"], e["scores"]["val/loss"]["value"]) for e in log.epochs
+    ]
     assert back == values
 
 
@@ -259,7 +286,9 @@ def test_a_log_that_starts_again_supersedes_what_came_before(tmp_path: Path) -> 
 def test_epochs_that_count_from_1_are_told_so(tmp_path: Path) -> None:
     run = run_of(tmp_path, "epoch,loss\n1,3.0\n2,2.0\n")
     assert pm.History.of(run).epochs == [0, 1]
-    assert told(run)["notes"] == ["The first epoch of the file is 1, so it is taken to count from 1."]
+    assert told(run)["notes"] == [
+        "The first epoch of the file is 1, so it is taken to count from 1."
+    ]
 
 
 def test_nan_marks_gaps_only_where_lines_are_merged_and_no_cell_is_empty(tmp_path: Path) -> None:
@@ -320,7 +349,12 @@ def test_a_bad_log_is_refused_with_place_rule_fact_and_cure(
         run_of(tmp_path, content)
     error = caught.value
     assert str(tmp_path) in error.name
-    for part, whole in ((place, error.name), (rule, error.expected), (fact, error.got), (cure, error.cure)):
+    for part, whole in (
+        (place, error.name),
+        (rule, error.expected),
+        (fact, error.got),
+        (cure, error.cure),
+    ):
         assert part in whole
 
 

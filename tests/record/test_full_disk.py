@@ -112,7 +112,9 @@ def test_each_gap_is_marked_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(40)
-def test_records_that_wait_at_the_end_are_tried_once_more_and_then_counted_as_lost(tmp_path: Path) -> None:
+def test_records_that_wait_at_the_end_are_tried_once_more_and_then_counted_as_lost(
+    tmp_path: Path,
+) -> None:
     disk = Disk()
     journal = disk.journal(tmp_path)
     journal.append("note", note("written"))

@@ -67,7 +67,9 @@ def test_columns_rows_and_cells_tell_the_same(rows: list[dict[str, float]]) -> N
         assert len(column) == len(rows)
         for row, value in enumerate(column):
             expected = rows[row].get(name, math.nan)
-            assert repr([value, history[row, name], history[row][name]]) == repr([float(expected)] * 3)
+            assert repr([value, history[row, name], history[row][name]]) == repr(
+                [float(expected)] * 3
+            )
 
 
 @pytest.mark.fault(41)

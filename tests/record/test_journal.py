@@ -24,7 +24,9 @@ def messages(path: Path) -> list[str]:
 
 def test_a_record_carries_its_envelope_in_the_order_of_the_contract(tmp_path: Path) -> None:
     ticks = iter([5, 6])
-    with Journal(tmp_path, rank=2, run_id=RUN, clock=lambda: next(ticks), wall=lambda: 1.5) as journal:
+    with Journal(
+        tmp_path, rank=2, run_id=RUN, clock=lambda: next(ticks), wall=lambda: 1.5
+    ) as journal:
         journal.append("note", note("a"))
         journal.append("note", note("b"))
     first, second = lines_of(tmp_path / "journal-rank2.jsonl")
@@ -111,7 +113,9 @@ def test_a_run_is_continued_with_its_id_its_numbers_and_the_next_attempt(tmp_pat
 
 @pytest.mark.fault(39)
 @pytest.mark.fault(41)
-def test_a_journal_torn_at_any_point_is_sealed_and_continued_and_keeps_every_byte(tmp_path: Path) -> None:
+def test_a_journal_torn_at_any_point_is_sealed_and_continued_and_keeps_every_byte(
+    tmp_path: Path,
+) -> None:
     whole = [line(seq, "note", note(str(seq))) for seq in range(2)]
     raw = b"".join(whole)
     for cut in range(len(raw) + 1):
@@ -208,11 +212,15 @@ def test_threads_append_without_losing_a_record(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert read_run(tmp_path).problems == []
-    assert sorted(messages(tmp_path)) == sorted(f"{name}{index}" for name in "abcd" for index in range(100))
+    assert sorted(messages(tmp_path)) == sorted(
+        f"{name}{index}" for name in "abcd" for index in range(100)
+    )
 
 
 @pytest.mark.fault(48)
-def test_a_signal_handler_that_appends_in_the_midst_of_a_write_breaks_no_line(tmp_path: Path) -> None:
+def test_a_signal_handler_that_appends_in_the_midst_of_a_write_breaks_no_line(
+    tmp_path: Path,
+) -> None:
     pending = [note("from the handler")]
 
     def write(fd: int, data: bytes) -> int:
@@ -282,7 +290,11 @@ os.waitpid(pid, 0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_neither_writes_nor_holds_the_lock(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FORKED, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", FORKED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert messages(tmp_path) == ["before", "after"]
     assert done.stderr.count("belongs to the process that opened it") == 1

@@ -44,7 +44,9 @@ def acknowledged(
 ) -> tuple[list[str], int]:
     """Run the writer to its end; return what it has acknowledged and its exit status."""
     command = [sys.executable, "-c", WRITER, str(folder), how, str(stop)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as writer:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as writer:
         assert writer.stdout
         told = [writer.stdout.readline().strip() for _ in range(kill_after or 0)]
         if kill_after is not None:
@@ -77,9 +79,12 @@ def test_no_acknowledged_record_is_lost_over_twenty_kills_of_one_run(tmp_path: P
 
 @pytest.mark.fault(38)
 @pytest.mark.parametrize(
-    ("how", "status"), [("SIGTERM", -signal.SIGTERM), ("_exit", 3), ("exception", 1), ("sys.exit", 3)]
+    ("how", "status"),
+    [("SIGTERM", -signal.SIGTERM), ("_exit", 3), ("exception", 1), ("sys.exit", 3)],
 )
-def test_no_record_is_lost_when_the_loop_ends_without_closing(tmp_path: Path, how: str, status: int) -> None:
+def test_no_record_is_lost_when_the_loop_ends_without_closing(
+    tmp_path: Path, how: str, status: int
+) -> None:
     told, got = acknowledged(tmp_path, how, stop=40)
     assert got == status
     assert len(told) == 40

@@ -75,7 +75,12 @@ def test_a_torn_record_in_front_of_a_whole_one_in_the_same_line_costs_only_itsel
         records, problems = read(LINES[0] + LINES[1][:cut] + WHOLE[start_of(2) :])
         assert messages(records) == [NAMES[0], *NAMES[2:]]
         assert problems == [
-            Problem("journal-rank0.jsonl", 2, start_of(1), f"torn: {cut} bytes that end without a newline")
+            Problem(
+                "journal-rank0.jsonl",
+                2,
+                start_of(1),
+                f"torn: {cut} bytes that end without a newline",
+            )
         ]
 
 
@@ -88,7 +93,9 @@ def test_empty_lines_and_windows_line_ends_are_no_damage() -> None:
 def test_a_record_that_vanished_without_a_trace_is_missed_by_its_number() -> None:
     records, problems = read(LINES[0] + LINES[3] + LINES[4])
     assert [record.seq for record in records] == [0, 3, 4]
-    assert problems == [Problem("journal-rank0.jsonl", 2, start_of(1), "2 records are missing before it")]
+    assert problems == [
+        Problem("journal-rank0.jsonl", 2, start_of(1), "2 records are missing before it")
+    ]
 
 
 def test_a_copy_is_left_out_silently_and_another_record_of_that_number_is_not() -> None:
@@ -119,7 +126,10 @@ def test_a_line_over_the_limit_is_skipped_and_located(extra: int) -> None:
     bad = "torn or foreign: no checksum at its end"
     assert problems == [
         Problem(
-            "journal-rank0.jsonl", 2, start_of(1), "longer than the limit for one line" if extra else bad
+            "journal-rank0.jsonl",
+            2,
+            start_of(1),
+            "longer than the limit for one line" if extra else bad,
         ),
         Problem("journal-rank0.jsonl", 3, start_of(1) + len(long), bad),
     ]
@@ -130,7 +140,9 @@ def test_a_line_of_more_than_64_mib_is_a_problem_and_not_a_crash(tmp_path: Path)
     path = tmp_path / "journal-rank0.jsonl"
     with path.open("wb") as file:
         file.write(LINES[0])
-        file.truncate(len(LINES[0]) + MAX_LINE_BYTES + 1)  # a hole of zero bytes, as a lost power leaves it
+        file.truncate(
+            len(LINES[0]) + MAX_LINE_BYTES + 1
+        )  # a hole of zero bytes, as a lost power leaves it
         file.seek(0, io.SEEK_END)
         file.write(b"\n" + b"".join(LINES[1:]))
     with path.open("rb") as file:
@@ -150,7 +162,11 @@ def test_a_line_of_more_than_64_mib_is_a_problem_and_not_a_crash(tmp_path: Path)
             {"epoch": 0, "scores": {"a": {"value": None}}},
             "epoch record whose score 'a' has no value",
         ),
-        ("fault", {"where": "x", "message": "y"}, "fault record whose 'count' is NoneType, not int"),
+        (
+            "fault",
+            {"where": "x", "message": "y"},
+            "fault record whose 'count' is NoneType, not int",
+        ),
         ("end", {"reason": 1}, "end record whose 'reason' is int, not str"),
     ],
 )

@@ -40,7 +40,12 @@ def test_each_kind_is_found_in_its_place(tmp_path: Path) -> None:
     write_attempts(tmp_path, [[*events, ("end", END)]])
     run = read_run(tmp_path)
     assert (run.path, run.header, run.headers, run.epochs) == (tmp_path, header, [header], [first])
-    assert (run.notes, run.faults, run.checkpoints, run.end) == ([note("n")], [FAULT], [CHECKPOINT], END)
+    assert (run.notes, run.faults, run.checkpoints, run.end) == (
+        [note("n")],
+        [FAULT],
+        [CHECKPOINT],
+        END,
+    )
     assert (run.superseded, run.problems, run.attempts, run.left_out) == ([], [], 1, {})
     assert len(run.run_id) == 16
 
@@ -51,7 +56,9 @@ def test_the_journal_file_reads_as_its_folder_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(41)
-def test_an_epoch_written_again_supersedes_the_earlier_one_and_all_behind_it(tmp_path: Path) -> None:
+def test_an_epoch_written_again_supersedes_the_earlier_one_and_all_behind_it(
+    tmp_path: Path,
+) -> None:
     first = [("epoch", epoch(number, val__loss=1.0)) for number in range(5)]
     second = [("epoch", epoch(number, val__loss=2.0)) for number in range(2, 4)]
     write_attempts(tmp_path, [first, second])
@@ -77,7 +84,9 @@ def test_epochs_rise_strictly_and_none_disappears(
 ) -> None:
     rows = [(attempt, number) for attempt, row in enumerate(attempts, start=1) for number in row]
     lines = [line(seq, "epoch", epoch(number), attempt=a) for seq, (a, number) in enumerate(rows)]
-    run = read_run(journal_of(tmp_path_factory.mktemp("run"), *lines, line(len(lines), "note", note("x"))))
+    run = read_run(
+        journal_of(tmp_path_factory.mktemp("run"), *lines, line(len(lines), "note", note("x")))
+    )
     kept = numbers(run.epochs)
     assert kept == sorted(set(kept))
     assert sorted(kept + numbers(run.superseded)) == sorted(number for _, number in rows)
@@ -99,10 +108,14 @@ def test_a_damaged_header_leaves_an_empty_one(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert run.header == {}
     assert numbers(run.epochs) == [0]
-    assert [(problem.file, problem.line) for problem in run.problems] == [("journal-rank0.jsonl", 1)]
+    assert [(problem.file, problem.line) for problem in run.problems] == [
+        ("journal-rank0.jsonl", 1)
+    ]
 
 
-def test_faults_notes_and_damage_of_every_rank_are_gathered_and_its_epochs_are_not(tmp_path: Path) -> None:
+def test_faults_notes_and_damage_of_every_rank_are_gathered_and_its_epochs_are_not(
+    tmp_path: Path,
+) -> None:
     journal_of(tmp_path, line(0, "epoch", epoch(0)), line(1, "fault", FAULT))
     theirs = {**FAULT, "where": "sync"}
     journal_of(
@@ -120,7 +133,9 @@ def test_faults_notes_and_damage_of_every_rank_are_gathered_and_its_epochs_are_n
         [note("n")],
         1,
     )
-    assert [(problem.file, problem.line) for problem in run.problems] == [("journal-rank1.jsonl", 3)]
+    assert [(problem.file, problem.line) for problem in run.problems] == [
+        ("journal-rank1.jsonl", 3)
+    ]
 
 
 @pytest.mark.fault(8)
@@ -147,7 +162,10 @@ def refusal(path: Path) -> RecordError:
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     error = refusal(tmp_path / "absent")
     assert error.name == str(tmp_path / "absent")
-    assert (error.expected, error.got) == ("a run folder or a journal", "nothing of the kind at that path")
+    assert (error.expected, error.got) == (
+        "a run folder or a journal",
+        "nothing of the kind at that path",
+    )
     assert "run=" in error.cure
 
 
@@ -155,7 +173,10 @@ def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "journal-rank0.jsonl").mkdir()
     os.mkfifo(tmp_path / "journal-rank1.jsonl")  # opening it would wait for ever
     error = refusal(tmp_path)
-    assert (error.expected, error.got) == ("a folder with a file journal-rank0.jsonl", "a folder without one")
+    assert (error.expected, error.got) == (
+        "a folder with a file journal-rank0.jsonl",
+        "a folder without one",
+    )
     assert "runs/pretrained" in error.cure
     assert refusal(tmp_path / "journal-rank1.jsonl").got == "nothing of the kind at that path"
 
@@ -164,7 +185,10 @@ def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     ("raw", "fact"),
     [
         (b"", "none"),
-        (b"hello\nworld\n", "none (journal-rank0.jsonl, line 1: torn or foreign: no checksum at its end)"),
+        (
+            b"hello\nworld\n",
+            "none (journal-rank0.jsonl, line 1: torn or foreign: no checksum at its end)",
+        ),
         (
             line(0, "note", note("x"))[:-9],
             "none (journal-rank0.jsonl, line 1: torn or foreign: no checksum at its end)",
@@ -214,7 +238,9 @@ def test_a_run_that_is_still_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_place_of_a_problem_points_at_its_bytes(tmp_path: Path) -> None:
-    path = journal_of(tmp_path, line(0, "note", note("x")), b"spoiled\n", line(2, "note", note("y")))
+    path = journal_of(
+        tmp_path, line(0, "note", note("x")), b"spoiled\n", line(2, "note", note("y"))
+    )
     (problem,) = read_run(tmp_path).problems
     assert isinstance(problem, Problem)
     assert path.read_bytes()[problem.offset :].startswith(b"spoiled\n")

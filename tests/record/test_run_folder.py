@@ -81,7 +81,9 @@ def test_a_good_name_is_made_below_the_working_folder(
 
 @pytest.mark.fault(44)
 @given(st.text(max_size=40))
-def test_no_name_at_all_makes_a_folder_outside(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+def test_no_name_at_all_makes_a_folder_outside(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
     root = tmp_path_factory.mktemp("outer") / "inner" / "runs"
     try:
         folder = create(f"{root}/{name}")
@@ -136,7 +138,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
     for name in ("a", "a/b"):
         with pytest.raises(
-            RecordError, match=r"expected a folder that can be made, got .*\. Choose a folder that can"
+            RecordError,
+            match=r"expected a folder that can be made, got .*\. Choose a folder that can",
         ):
             create(tmp_path / name)
     assert (tmp_path / "a").read_text() == "mine"
@@ -147,7 +150,9 @@ def test_journals_are_listed_by_rank_and_nothing_else_is(tmp_path: Path) -> None
         journal_of(tmp_path, rank=rank)
     for other in ("journal-rank1.jsonl.bak", "xjournal-rank1.jsonl", "journal-rank-1.jsonl"):
         (tmp_path / other).touch()
-    assert [path.name for path in journals(tmp_path)] == [f"journal-rank{rank}.jsonl" for rank in (0, 2, 10)]
+    assert [path.name for path in journals(tmp_path)] == [
+        f"journal-rank{rank}.jsonl" for rank in (0, 2, 10)
+    ]
 
 
 @pytest.mark.parametrize("name", ["report.html", "checkpoints/best.pt", "a b"])
@@ -189,7 +194,8 @@ def test_a_link_may_lead_within_the_run_folder_but_not_out(tmp_path: Path) -> No
     assert inside(root, "best.pt") == root / "best.pt"
     for name in ("out", "out/a", "out.pt"):
         with pytest.raises(
-            RecordError, match=r"expected a file inside the run folder, got .*\. Remove the symbolic link"
+            RecordError,
+            match=r"expected a file inside the run folder, got .*\. Remove the symbolic link",
         ):
             inside(root, name)
 
@@ -198,14 +204,25 @@ def test_the_environment_is_a_fixed_list_without_secrets(monkeypatch: pytest.Mon
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     monkeypatch.setattr(sys, "argv", ["prog", "--password=hunter2"])
     found = environment()
-    assert list(found) == ["ptmetrics", "python", "platform", "machine", "cpu_count", "torch", "cuda"]
+    assert list(found) == [
+        "ptmetrics",
+        "python",
+        "platform",
+        "machine",
+        "cpu_count",
+        "torch",
+        "cuda",
+    ]
     assert found["ptmetrics"] == ptmetrics.__version__
     assert "hunter2" not in repr(found)
 
 
 def test_the_environment_names_torch_only_if_it_is_there_already() -> None:
     code = "import sys, ptmetrics.record.run_folder as r; print(r.environment()['torch'], 'torch' in sys.modules)"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["None", "False"]
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [
+        "None",
+        "False",
+    ]
     torch = pytest.importorskip("torch")
     assert environment()["torch"] == str(torch.__version__)
     assert environment()["cuda"] == torch.version.cuda

@@ -75,10 +75,15 @@ def header(text: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-DESCR = "'descr': [('predicted', '<i4'), ('target', '<i4'), ('loss', '<f4')], 'fortran_order': False"
+DESCR = (
+    "'descr': [('predicted', '<i4'), ('target', '<i4'), ('loss', '<f4')], 'fortran_order': False"
+)
 FOREIGN = {
     "pickle": (lambda: pickle.dumps(Bomb()), "is no NumPy file"),
-    "array of objects": (lambda: npy(np.array([Bomb()], object), allow_pickle=True), "something else"),
+    "array of objects": (
+        lambda: npy(np.array([Bomb()], object), allow_pickle=True),
+        "something else",
+    ),
     "zip": (lambda: b"PK\x03\x04" + bytes(200), "is no NumPy file"),
     "text": (lambda: b"epoch,loss\n1,2\n", "is no NumPy file"),
     "nothing": (lambda: b"", "is no NumPy file"),
@@ -87,11 +92,17 @@ FOREIGN = {
     "other fields": (lambda: npy(np.zeros(3, [("a", "<i4")])), "something else"),
     "fewer rows than promised": (lambda: npy(ROWS)[:-12], "the 3 rows that it promises"),
     "very many rows": (lambda: header(f"{{{DESCR}, 'shape': (10**15,)}}"), "is no NumPy file"),
-    "endless rows": (lambda: header(f"{{{DESCR}, 'shape': (1000000000000000,)}}"), "that it promises"),
+    "endless rows": (
+        lambda: header(f"{{{DESCR}, 'shape': (1000000000000000,)}}"),
+        "that it promises",
+    ),
     "rows below none": (lambda: header(f"{{{DESCR}, 'shape': (-1,)}}"), "that it promises"),
     "code in the header": (lambda: header("__import__('os').mkdir('bomb')"), "is no NumPy file"),
     "deep header": (lambda: header("(" * 90), "is no NumPy file"),
-    "later format": (lambda: npy(ROWS).replace(b"\x01\x00", b"\x07\x00", 1), "no NumPy file|later format"),
+    "later format": (
+        lambda: npy(ROWS).replace(b"\x01\x00", b"\x07\x00", 1),
+        "no NumPy file|later format",
+    ),
 }
 
 
@@ -127,7 +138,9 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
 def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     said = write_samples(tmp_path, 3, ROWS)
     os.truncate(samples_path(tmp_path, 3), 2**40)  # sparse: it takes no space
-    assert "is larger than the 152 MiB that are read" in str(read_samples(tmp_path, line_of(said)).reason)
+    assert "is larger than the 152 MiB that are read" in str(
+        read_samples(tmp_path, line_of(said)).reason
+    )
     assert module.MAX_ROWS * 16 < 2**40
 
 
@@ -160,7 +173,9 @@ def test_only_files_of_samples_are_dropped(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "samples-30.npy"])
 
 
-def test_a_disk_that_fails_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_leaves_the_older_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = write_samples(tmp_path, 3, ROWS)
     tmp_path.chmod(0o500)
     try:

@@ -72,7 +72,9 @@ def test_a_verdict_shows_value_interval_threshold_and_state(good: Path) -> None:
     text = verdict_text(judge(good))
     assert text.startswith("Verdict: READY")
     line = next(
-        line for line in text.splitlines() if " accuracy " in line and ">=" in line and "above" not in line
+        line
+        for line in text.splitlines()
+        if " accuracy " in line and ">=" in line and "above" not in line
     )
     assert line.split() == ["✓", "met", "accuracy", "0.960", "[0.946,", "0.970]", ">=", "0.85"]
 
@@ -96,7 +98,8 @@ def test_what_was_found_is_said_to_be_explained_in_one_line_and_a_ready_verdict_
 
 def test_errors_in_any_unit_are_shown_with_their_digits() -> None:
     criteria = tuple(
-        Criterion("rmse", v, 0.9 * v, 1.1 * v, 100, 2 * v, "<=", "met") for v in (1e-5, 0.5, 123_456.0)
+        Criterion("rmse", v, 0.9 * v, 1.1 * v, 100, 2 * v, "<=", "met")
+        for v in (1e-5, 0.5, 123_456.0)
     )
     lines = verdict_text(Verdict("ready", (), criteria, "mine")).splitlines()[1:]
     assert [line.split()[3:6] for line in lines] == [
@@ -143,7 +146,12 @@ def test_slices_stand_below_the_classes_worst_first_and_an_empty_one_last() -> N
         "n": [90, 0],
         "method": "wilson",
     }
-    slices = {"by": "accuracy", "names": ["south", "unused"], "filled": 1, "scores": {"accuracy": column}}
+    slices = {
+        "by": "accuracy",
+        "names": ["south", "unused"],
+        "filled": 1,
+        "scores": {"accuracy": column},
+    }
     epoch: Any = {"epoch": 0, "scores": {}, "per_slice": {"val": slices}}
     assert score_table(epoch).splitlines()[-3:] == [
         "slice, worst first    accuracy",

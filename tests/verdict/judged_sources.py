@@ -12,7 +12,12 @@ NAN = float("nan")
 
 
 def score(
-    value: float, low: float = NAN, high: float = NAN, n: int = 0, method: str = "wilson", **more: Any
+    value: float,
+    low: float = NAN,
+    high: float = NAN,
+    n: int = 0,
+    method: str = "wilson",
+    **more: Any,
 ) -> dict:
     keys = {
         "value": value,

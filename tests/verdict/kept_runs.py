@@ -37,8 +37,16 @@ def scores_of_rows(rows: Rows, *, binary: bool = False) -> dict[str, Any]:
         metrics = pm.BinaryMetrics(inputs="labels") if binary else labels
         metrics.update(*(torch.tensor(rows[name]).long() for name in ("predicted", "target")))
     scores = {f"val/{name}": score.to_dict() for name, score in metrics.compute().items()}
-    loss = float(rows["loss"].mean(dtype=np.float64)) if "loss" in (rows.dtype.names or ()) else None
-    loss_score = {"value": loss, "low": loss, "high": loss, "n": len(rows), "higher_is_better": False}
+    loss = (
+        float(rows["loss"].mean(dtype=np.float64)) if "loss" in (rows.dtype.names or ()) else None
+    )
+    loss_score = {
+        "value": loss,
+        "low": loss,
+        "high": loss,
+        "n": len(rows),
+        "higher_is_better": False,
+    }
     return scores | (
         {} if loss is None or np.isnan(loss) else {"val/nll": loss_score, "val/loss": loss_score}
     )
@@ -47,11 +55,17 @@ def scores_of_rows(rows: Rows, *, binary: bool = False) -> dict[str, Any]:
 def keeping(rows: Rows, *, epochs: int = 3, binary: bool = False, **header: Any) -> Keeping:
     """A run that came to the same in every epoch, and kept the samples of the last."""
     scores = scores_of_rows(rows, binary=binary)
-    return Keeping([epoch(i, scores) for i in range(epochs)], header, samples={epochs - 1: Kept(rows)})
+    return Keeping(
+        [epoch(i, scores) for i in range(epochs)], header, samples={epochs - 1: Kept(rows)}
+    )
 
 
 def two_models(
-    rng: np.random.Generator, n: int, prior: ArrayLike, hits: tuple[float, float], shared: float = 0.7
+    rng: np.random.Generator,
+    n: int,
+    prior: ArrayLike,
+    hits: tuple[float, float],
+    shared: float = 0.7,
 ) -> tuple[Rows, Rows]:
     """Two classifiers on n samples, whose errors fall on the same hard samples in so large a share."""
     classes = len(np.asarray(prior))

@@ -56,7 +56,11 @@ def test_a_worse_run_says_by_how_much_and_what_is_tolerated() -> None:
         "accuracy is worse than the baseline's: 0.94 against 0.97, difference -0.03 ["
     )
     assert first.message.endswith("tolerated is -0.01.")
-    assert (first.evidence["run"], first.evidence["baseline"], first.evidence["n"]) == (0.94, 0.97, 200_000)
+    assert (first.evidence["run"], first.evidence["baseline"], first.evidence["n"]) == (
+        0.94,
+        0.97,
+        200_000,
+    )
 
 
 def test_the_margin_is_the_profiles() -> None:
@@ -80,9 +84,7 @@ def test_without_a_baseline_nothing_is_said_and_a_selected_code_stays_open() -> 
 
 @pytest.mark.parametrize("codes", [{"select": ["low-accuracy"]}, {"ignore": [CODE]}])
 def test_a_baseline_that_would_not_be_looked_at_is_refused(codes: dict[str, list[str]]) -> None:
-    message = (
-        rf"baseline: expected the code '{CODE}' among those that count, got it left out\. Select it, or leave"
-    )
+    message = rf"baseline: expected the code '{CODE}' among those that count, got it left out\. Select it, or leave"
     with pytest.raises(ConfigError, match=message):
         judge(of(97_000), baseline=of(97_000), **codes)
 
@@ -105,7 +107,10 @@ def test_nan_in_the_baseline_is_never_met() -> None:
 
 def test_the_positive_class_is_held_against_the_baselines() -> None:
     verdict = judge(of(97_000), baseline=of(97_000), positive=0, profile="recall-first")
-    assert held(verdict).keys() == {"precision of class '0' − baseline", "recall of class '0' − baseline"}
+    assert held(verdict).keys() == {
+        "precision of class '0' − baseline",
+        "recall of class '0' − baseline",
+    }
 
 
 # Validated on different data
@@ -123,12 +128,18 @@ def run_on(fingerprint: str | None, samples: int = 200_000) -> Recorded:
         run_on("b"),
         run_on("a", samples=100_000),
         payload(np.diag([60_000] * 3)),
-        {"task": "regression", "scores": {"r2": score(0.9, 0.89, 0.91, 200_000, "delta-log")}, "n": 200_000},
+        {
+            "task": "regression",
+            "scores": {"r2": score(0.9, 0.89, 0.91, 200_000, "delta-log")},
+            "n": 200_000,
+        },
     ],
     ids=["fingerprint", "size", "classes", "regression"],
 )
 @pytest.mark.parametrize("select", [None, [CODE], [CODE, "different-validation"]])
-def test_different_validation_data_are_refused_whatever_is_selected(other: Any, select: Any) -> None:
+def test_different_validation_data_are_refused_whatever_is_selected(
+    other: Any, select: Any
+) -> None:
     verdict = judge(run_on("a"), baseline=other, select=select)
     assert not held(verdict)
     assert verdict.status == ("undetermined" if select == [CODE] else "invalid")
@@ -142,7 +153,10 @@ def test_data_of_unknown_identity_are_compared_and_told() -> None:
     assert same.status == unknown.status == "ready"
     told = "Whether the run and its baseline saw the same validation data is not recorded."
     assert (told in same.notes, told in unknown.notes) == (False, True)
-    assert "Of the baseline: judged epoch 1 of 1, the last, as no best checkpoint is recorded." in same.notes
+    assert (
+        "Of the baseline: judged epoch 1 of 1, the last, as no best checkpoint is recorded."
+        in same.notes
+    )
 
 
 @pytest.mark.parametrize("names", [["dog", "cat"], ["cat", "emu"], ["cat", "dog", "emu"]])
@@ -161,7 +175,11 @@ def test_a_baseline_that_left_bad_rows_out_leaves_it_open() -> None:
     fault = {"count": 3, "first_step": 2, "message": "3 rows hold a NaN prediction"}
     verdict = judge(of(97_000), baseline=of(90_000, faults={"nan-score": fault}))
     assert set(held(verdict).values()) == {"undetermined"}
-    assert all("less than all its data" in (c.reason or "") for c in verdict.criteria if "baseline" in c.name)
+    assert all(
+        "less than all its data" in (c.reason or "")
+        for c in verdict.criteria
+        if "baseline" in c.name
+    )
 
 
 @pytest.mark.parametrize(("n", "status"), [(200_000, "ready"), (100_000, "invalid")])
@@ -203,7 +221,9 @@ def test_r2_is_held_against_the_baselines() -> None:
 # Files and the command
 
 
-def test_check_holds_runs_against_a_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_holds_runs_against_a_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     good = write_run(tmp_path / "good", [0.97] * 4, samples=20_000)
     bad = write_run(tmp_path / "bad", [0.91] * 4, samples=20_000)
     assert main(["check", str(bad)]) == 0
@@ -231,7 +251,8 @@ def test_a_run_validated_on_another_number_of_samples_is_no_baseline(
     runs = [write_run(tmp_path / str(n), [0.97] * 4, samples=n) for n in (20_000, 10_000)]
     assert main(["check", str(runs[0]), "--baseline", str(runs[1])]) == 2
     assert (
-        "invalid different-validation: The run and its baseline cannot be compared" in capsys.readouterr().out
+        "invalid different-validation: The run and its baseline cannot be compared"
+        in capsys.readouterr().out
     )
 
 
@@ -252,14 +273,20 @@ def test_a_folder_with_several_runs_is_no_baseline(
     run = str(tmp_path / "arm" / "seed0")
     assert main(["check", run, "--baseline", str(tmp_path / "arm")]) == 2
     shown = capsys.readouterr().err
-    assert f"baseline: expected one run, got a folder with 2 runs. Name one of them, such as {run}." in shown
+    assert (
+        f"baseline: expected one run, got a folder with 2 runs. Name one of them, such as {run}."
+        in shown
+    )
     assert main(["check", run, "--baseline", str(tmp_path / "nowhere")]) == 2
 
 
 def test_a_class_that_was_never_predicted_is_the_reason() -> None:
     verdict = pm.judge_confusion([[90, 10, 0], [10, 90, 0], [10, 10, 0]], positive=2)
     (precision,) = (c for c in verdict.criteria if c.name.startswith("precision of"))
-    assert (precision.state, precision.reason) == ("undetermined", "no sample is predicted as class '2'")
+    assert (precision.state, precision.reason) == (
+        "undetermined",
+        "no sample is predicted as class '2'",
+    )
     absent = pm.judge_confusion([[90, 10, 0], [10, 90, 0], [0, 0, 0]], positive=2)
     (recall,) = (c for c in absent.criteria if c.name.startswith("recall of"))
     assert recall.reason == "no sample is of class '2'"

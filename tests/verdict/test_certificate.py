@@ -55,7 +55,9 @@ def test_the_fewest_positives_for_a_certificate_are_those_of_the_formula(
 
 
 @given(st.integers(1, 3000), st.floats(0.05, 0.99), st.floats(0.01, 0.3))
-def test_the_misses_allowed_are_the_largest_that_scipy_allows(n: int, recall: float, error: float) -> None:
+def test_the_misses_allowed_are_the_largest_that_scipy_allows(
+    n: int, recall: float, error: float
+) -> None:
     misses = c.allowed_misses(n, recall, error)
     assert misses < 0 or binom.cdf(misses, n, 1 - recall) <= error * (1 + 1e-9)
     assert binom.cdf(misses + 1, n, 1 - recall) > error * (1 - 1e-9)
@@ -67,7 +69,9 @@ def test_the_threshold_is_the_order_statistic_after_the_misses_that_are_allowed(
     cuts = cuts_of(score, target)
     choice = c.recall_at_least(cuts, 0.9, 0.05)
     ordered = np.sort(score[target == 1])
-    misses = int(binom.ppf(0.05, len(ordered), 0.1)) - 1  # the largest k whose distribution is 0.05 or less
+    misses = (
+        int(binom.ppf(0.05, len(ordered), 0.1)) - 1
+    )  # the largest k whose distribution is 0.05 or less
     assert choice.row is not None
     assert cuts.threshold[choice.row] == ordered[misses]
 
@@ -130,8 +134,12 @@ def test_the_sequence_for_precision_starts_from_25_and_stops_at_the_first_that_f
     assert c.shows_precision(cuts.tp[0], cuts.called[0], 0.9, 0.05)
 
 
-@pytest.mark.parametrize(("tp", "called"), [(29, 29), (28, 28), (45, 46), (44, 45), (95, 100), (190, 200)])
-def test_precision_is_shown_when_the_bound_of_clopper_and_pearson_is_above_it(tp: int, called: int) -> None:
+@pytest.mark.parametrize(
+    ("tp", "called"), [(29, 29), (28, 28), (45, 46), (44, 45), (95, 100), (190, 200)]
+)
+def test_precision_is_shown_when_the_bound_of_clopper_and_pearson_is_above_it(
+    tp: int, called: int
+) -> None:
     from scipy.stats import beta
 
     bound = beta.ppf(0.05, tp, called - tp + 1)
@@ -179,8 +187,13 @@ def test_calling_nothing_positive_can_be_cheapest() -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30), st.integers(0, 99))
-def test_two_halves_are_the_whole_and_differ_by_at_most_one(rows: list[tuple[int, int]], seed: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30),
+    st.integers(0, 99),
+)
+def test_two_halves_are_the_whole_and_differ_by_at_most_one(
+    rows: list[tuple[int, int]], seed: int
+) -> None:
     cells = np.array(rows, dtype=float)
     tp, fp = cells[::-1].cumsum(0)[::-1].T
     cuts = Cuts.of(np.arange(len(rows)), tp, fp)
@@ -193,7 +206,9 @@ def test_two_halves_are_the_whole_and_differ_by_at_most_one(rows: list[tuple[int
 
 def test_cross_fit_takes_the_optimism_out_of_the_best_f1() -> None:
     def f1(confusion: np.ndarray) -> float:
-        return float(2 * confusion[1, 1] / (2 * confusion[1, 1] + confusion[0, 1] + confusion[1, 0]))
+        return float(
+            2 * confusion[1, 1] / (2 * confusion[1, 1] + confusion[0, 1] + confusion[1, 0])
+        )
 
     rng, naive, honest, true = np.random.default_rng(6), [], [], []
     for seed in range(150):

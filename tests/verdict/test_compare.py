@@ -44,7 +44,9 @@ def test_the_dictionary_has_the_promised_keys_and_is_strict_json() -> None:
     assert {"value", "low", "high", "censored"} <= told["time_ratio"].keys()
     assert (told["time_ratio"]["value"], told["time_ratio"]["censored"]) == (None, "second")
     assert told["target"] == "val/accuracy>=0.9"
-    assert str(comparison).startswith("Training time to val/accuracy>=0.9, first over second: below 0.2")
+    assert str(comparison).startswith(
+        "Training time to val/accuracy>=0.9, first over second: below 0.2"
+    )
 
 
 def test_scratch_that_never_got_there_is_told_as_at_least_so_much_less() -> None:
@@ -105,7 +107,9 @@ def test_the_ratio_stands_on_every_axis_that_all_recorded() -> None:
 
 
 def test_an_arm_with_slower_steps_is_flagged() -> None:
-    comparison = compare(accuracies(QUICK, seconds=20.0), accuracies(SLOW), target="val/accuracy>=0.9")
+    comparison = compare(
+        accuracies(QUICK, seconds=20.0), accuracies(SLOW), target="val/accuracy>=0.9"
+    )
     assert comparison.ratios["samples"].value == pytest.approx(0.25)
     assert codes(comparison)["time-samples-disagree"] == "warning"
     alike = compare(accuracies(QUICK, seconds=12.0), accuracies(SLOW), target="val/accuracy>=0.9")
@@ -155,8 +159,12 @@ def test_a_worse_end_within_the_margin_is_no_failure() -> None:
     ("prints", "expected"),
     [(("a", "a"), True), (("a", "b"), False), (("a", None), None), ((None, None), None)],
 )
-def test_the_same_validation_data_are_known_by_their_fingerprint(prints: Any, expected: bool | None) -> None:
-    comparison = compare(accuracies(QUICK, fingerprint=prints[0]), accuracies(SLOW, fingerprint=prints[1]))
+def test_the_same_validation_data_are_known_by_their_fingerprint(
+    prints: Any, expected: bool | None
+) -> None:
+    comparison = compare(
+        accuracies(QUICK, fingerprint=prints[0]), accuracies(SLOW, fingerprint=prints[1])
+    )
     assert comparison.same_validation is expected
     assert ("different-validation" in codes(comparison)) is (expected is False)
     assert any("not recorded" in note for note in comparison.notes) is (expected is None)
@@ -172,7 +180,9 @@ def test_validation_sets_of_other_sizes_are_different() -> None:
 
 def test_the_curve_runs_from_half_the_target_to_all_of_it() -> None:
     curve = compare(accuracies(QUICK), accuracies(SLOW), target="val/accuracy>=0.9").curve
-    assert [point["target"] for point in curve] == pytest.approx(np.arange(0.45, 0.91, 0.045).tolist())
+    assert [point["target"] for point in curve] == pytest.approx(
+        np.arange(0.45, 0.91, 0.045).tolist()
+    )
     assert curve[-1]["value"] == pytest.approx(20 / 80)
     assert curve[0]["value"] == pytest.approx(10 / 20)
 
@@ -198,9 +208,9 @@ def test_a_level_of_zero_has_no_curve() -> None:
 def test_epochs_without_the_score_are_left_out() -> None:
     run = accuracies(QUICK)
     run.epochs[1]["scores"]["val/accuracy"] = score(NAN, reason="not validated")
-    assert compare(run, accuracies(SLOW), target="val/accuracy>=0.9").time_ratio.value == pytest.approx(
-        30 / 80
-    )
+    assert compare(
+        run, accuracies(SLOW), target="val/accuracy>=0.9"
+    ).time_ratio.value == pytest.approx(30 / 80)
 
 
 def test_runs_are_read_from_their_folders(tmp_path: Path) -> None:
@@ -218,7 +228,8 @@ def test_runs_are_read_from_their_folders(tmp_path: Path) -> None:
 
 def test_a_score_that_was_not_recorded_is_named_with_those_that_were() -> None:
     with pytest.raises(
-        DataError, match=r"metric: expected a score that the run recorded \(val/accuracy\), got 'val/f1'"
+        DataError,
+        match=r"metric: expected a score that the run recorded \(val/accuracy\), got 'val/f1'",
     ):
         compare(accuracies(QUICK), accuracies(SLOW), metric="val/f1")
 
@@ -228,18 +239,22 @@ def test_a_run_without_times_is_refused() -> None:
     for data in run.epochs:
         del data["time"]
     with pytest.raises(
-        DataError, match=r"run: expected the training time of every epoch, got epochs without it\. Rec"
+        DataError,
+        match=r"run: expected the training time of every epoch, got epochs without it\. Rec",
     ):
         compare(run, accuracies(SLOW))
 
 
 def test_a_run_too_short_for_a_default_target_is_refused_but_not_for_a_named_one() -> None:
     with pytest.raises(
-        DataError, match=r"run: expected at least 2 evaluations, got 1\. Train .* hold=1, or name a target"
+        DataError,
+        match=r"run: expected at least 2 evaluations, got 1\. Train .* hold=1, or name a target",
     ):
         compare(accuracies(QUICK[:1]), accuracies(SLOW))
     assert (
-        compare(accuracies(QUICK[:1]), accuracies(SLOW), target="val/accuracy>=0.9").time_ratio.censored
+        compare(
+            accuracies(QUICK[:1]), accuracies(SLOW), target="val/accuracy>=0.9"
+        ).time_ratio.censored
         == "first"
     )
 
@@ -250,9 +265,13 @@ def test_hold_must_be_a_whole_number_from_one(hold: Any) -> None:
         compare(accuracies(QUICK), accuracies(SLOW), hold=hold)
 
 
-@pytest.mark.parametrize(("side", "fact"), [([], "an empty sequence"), ([3], "int"), ([share(1, 2)], "dict")])
+@pytest.mark.parametrize(
+    ("side", "fact"), [([], "an empty sequence"), ([3], "int"), ([share(1, 2)], "dict")]
+)
 def test_a_side_that_is_no_run_is_refused(side: Any, fact: str) -> None:
-    with pytest.raises(DataError, match=rf"first: expected a run, or a sequence of runs, got {fact}\. Pass"):
+    with pytest.raises(
+        DataError, match=rf"first: expected a run, or a sequence of runs, got {fact}\. Pass"
+    ):
         compare(side, accuracies(SLOW))
 
 

@@ -64,7 +64,9 @@ def test_whole_verdicts_on_planted_runs_of_50_epochs_say_overfitting() -> None:
     rng = np.random.default_rng(9)
     found = [
         any(f.code == "overfitting" and f.evidence["sign"] == "loss" for f in verdict.findings)
-        for verdict in (judge(run_of(rising_loss(rng, 50, 0.05, 0.3), rng, overfit=True)) for _ in range(20))
+        for verdict in (
+            judge(run_of(rising_loss(rng, 50, 0.05, 0.3), rng, overfit=True)) for _ in range(20)
+        )
     ]
     assert sum(found) >= 19
 
@@ -76,7 +78,9 @@ def test_equal_accuracies_are_called_a_gap_in_at_most_5_percent() -> None:
             rng.binomial(5000, 0.93),
             rng.binomial(500, 0.88),
         )  # the true gap is the 5 points tolerated
-        data = epoch(0, {"train/accuracy": share(int(train), 5000), "val/accuracy": share(int(val), 500)})
+        data = epoch(
+            0, {"train/accuracy": share(int(train), 5000), "val/accuracy": share(int(val), 500)}
+        )
         alarms += "overfitting" in codes(judge(Recorded([data]), select=["overfitting"]))
     assert alarms / 500 <= 0.05
 

@@ -76,7 +76,9 @@ def test_a_rise_with_a_rising_training_loss_is_not_overfitting() -> None:
 
 
 def test_a_high_end_without_a_trend_is_no_rise() -> None:
-    val = np.array([2.0, 1.5, 1.2, 1.1, 1.05, 1.04, 1.03, 1.02, 1.01, 1.0, 1.0, 1.3, 1.25, 1.28, 1.2])
+    val = np.array(
+        [2.0, 1.5, 1.2, 1.1, 1.05, 1.04, 1.03, 1.02, 1.01, 1.0, 1.0, 1.3, 1.25, 1.28, 1.2]
+    )
     assert rising_loss(val, -np.arange(15.0), Thresholds()) is None
     assert rising_loss(np.sort(val[9:]).repeat(2), -np.arange(12.0), Thresholds()) is not None
 
@@ -108,7 +110,9 @@ def test_epochs_without_validation_are_left_out_of_the_trend() -> None:
     ("train", "expected"), [(0.97, None), (0.98, None), (0.998, "warning"), (0.9999, "warning")]
 )
 def test_a_gap_warns_by_its_lower_bound(train: float, expected: str | None) -> None:
-    data = epoch(0, {"train/accuracy": share(round(10000 * train), 10000)}, matrix=[[925, 75], [75, 925]])
+    data = epoch(
+        0, {"train/accuracy": share(round(10000 * train), 10000)}, matrix=[[925, 75], [75, 925]]
+    )
     found = [f for f in judge(Recorded([data])).findings if f.code == "overfitting"]
     assert [f.severity for f in found] == ([expected] if expected else [])
 
@@ -129,7 +133,10 @@ def test_the_same_gap_on_few_samples_says_nothing() -> None:
 
 def test_a_log_of_bare_values_is_judged_by_its_trends_and_says_what_it_cannot_check() -> None:
     rows = [
-        {"epoch": i, "scores": {name: {"value": float(v)} for name, v in zip(NAMES, values, strict=True)}}
+        {
+            "epoch": i,
+            "scores": {name: {"value": float(v)} for name, v in zip(NAMES, values, strict=True)},
+        }
         for i, values in enumerate(
             zip(HEALTHY, FALLING, np.full(20, 0.9), np.linspace(0.9, 0.99, 20), strict=True)
         )
@@ -139,7 +146,8 @@ def test_a_log_of_bare_values_is_judged_by_its_trends_and_says_what_it_cannot_ch
     assert not codes(verdict)
     assert any("no confusion matrix" in note for note in verdict.notes)
     assert any(
-        "overfitting, underfitting (training and validation accuracy" in note for note in verdict.notes
+        "overfitting, underfitting (training and validation accuracy" in note
+        for note in verdict.notes
     )
 
 
@@ -148,7 +156,10 @@ def test_a_log_of_bare_values_is_judged_by_its_trends_and_says_what_it_cannot_ch
 
 def test_low_training_accuracy_that_still_improves_is_undertrained() -> None:
     weak = [[700, 300], [300, 700]]
-    for curve, code in ((np.linspace(2.0, 1.0, 10), "undertrained"), (np.full(10, 0.6), "underfitting")):
+    for curve, code in (
+        (np.linspace(2.0, 1.0, 10), "undertrained"),
+        (np.full(10, 0.6), "underfitting"),
+    ):
         run = losses(curve.tolist(), curve.tolist(), matrix=weak)
         for data in run.epochs:
             data["scores"]["train/accuracy"] = share(7000, 10000)
@@ -162,7 +173,9 @@ def test_a_training_loss_that_leaves_for_good_has_diverged() -> None:
     (finding,) = (f for f in verdict.findings if f.code == "diverged")
     assert (finding.severity, verdict.status) == ("fail", "not ready")
     early = judge(
-        Recorded(losses(train, train).epochs, checkpoints=[{"path": "b", "epoch": 2, "why": "best"}])
+        Recorded(
+            losses(train, train).epochs, checkpoints=[{"path": "b", "epoch": 2, "why": "best"}]
+        )
     )
     assert {f.severity for f in early.findings if f.code == "diverged"} == {"warning"}
 
@@ -171,7 +184,11 @@ def test_a_loss_that_was_nan_before_the_judged_epoch_is_invalid_and_after_it_a_w
     run = losses([0.5, 0.4, NAN, 0.4], [0.5, NAN, NAN, 0.4])
     verdict = judge(run)
     (finding,) = (f for f in verdict.findings if f.code == "non-finite")
-    assert (finding.severity, finding.evidence["epoch"], verdict.status) == ("invalid", 1, "invalid")
+    assert (finding.severity, finding.evidence["epoch"], verdict.status) == (
+        "invalid",
+        1,
+        "invalid",
+    )
     first = judge(Recorded(run.epochs, checkpoints=[{"path": "b", "epoch": 0, "why": "best"}]))
     assert {f.severity for f in first.findings if f.code == "non-finite"} == {"warning"}
 
@@ -211,10 +228,15 @@ def test_a_run_without_epochs_or_validation_is_invalid() -> None:
 
 def test_faults_damage_and_a_bad_end_are_told() -> None:
     faulty = epoch(
-        0, {}, matrix=GOOD, faults={"train": {"bad-weight": {"count": 2, "first_step": 0, "message": "2 x"}}}
+        0,
+        {},
+        matrix=GOOD,
+        faults={"train": {"bad-weight": {"count": 2, "first_step": 0, "message": "2 x"}}},
     )
     fault = {"where": "update", "message": "boom", "count": 1, "epoch": 0, "step": 3}
-    verdict = judge(Recorded([faulty], faults=[fault], problems=["torn"], end={"reason": "error: boom"}))
+    verdict = judge(
+        Recorded([faulty], faults=[fault], problems=["torn"], end={"reason": "error: boom"})
+    )
     assert {f.code: f.severity for f in verdict.findings} == {
         "metric-faults": "undetermined",
         "damaged-record": "warning",
@@ -241,7 +263,9 @@ def recorded(folder: Path, run: Recorded) -> Path:
 
 
 def test_a_run_read_back_gets_the_verdict_of_the_run_in_memory(tmp_path: Path) -> None:
-    run = Recorded(losses(RISING.tolist(), [*FALLING[:-1].tolist(), math.inf]).epochs, checkpoints=BEST)
+    run = Recorded(
+        losses(RISING.tolist(), [*FALLING[:-1].tolist(), math.inf]).epochs, checkpoints=BEST
+    )
     folder = recorded(tmp_path / "run", run)
     assert judge(folder).to_dict() == judge(str(folder)).to_dict() == judge(run).to_dict()
 

@@ -28,12 +28,16 @@ def test_the_quantile_of_students_t_is_scipys_to_1e_8(p: float, degrees: float) 
 @pytest.mark.parametrize("degrees", [0.3, 1.0, 2.0, 4.0, 1e6])
 @pytest.mark.parametrize("p", [1e-6, 0.025, 0.5, 0.975, 1 - 1e-6])
 def test_the_quantile_holds_far_out_and_for_few_degrees(p: float, degrees: float) -> None:
-    assert student_t_quantile(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=1e-8, abs=1e-12)
+    assert student_t_quantile(p, degrees) == pytest.approx(
+        stats.t.ppf(p, degrees), rel=1e-8, abs=1e-12
+    )
 
 
 @given(st.floats(0.0, 50.0), st.floats(0.5, 1e4))
 def test_the_tail_of_students_t_is_scipys(t: float, degrees: float) -> None:
-    assert student_t_upper(t, degrees) == pytest.approx(stats.t.sf(t, degrees), rel=1e-8, abs=1e-300)
+    assert student_t_upper(t, degrees) == pytest.approx(
+        stats.t.sf(t, degrees), rel=1e-8, abs=1e-300
+    )
 
 
 def test_an_unknown_quantile_is_nan() -> None:
@@ -44,7 +48,9 @@ def test_an_unknown_quantile_is_nan() -> None:
 @given(st.integers(0, 300), st.integers(0, 300), st.floats(0.01, 0.99))
 def test_binomial_tails_are_scipys(k: int, more: int, p: float) -> None:
     n = k + more
-    assert binomial_upper(k, n, p) == pytest.approx(stats.binom.sf(k - 1, n, p), rel=1e-9, abs=1e-250)
+    assert binomial_upper(k, n, p) == pytest.approx(
+        stats.binom.sf(k - 1, n, p), rel=1e-9, abs=1e-250
+    )
     assert binomial_lower(k, n, p) == pytest.approx(stats.binom.cdf(k, n, p), rel=1e-9, abs=1e-250)
     assert binomial_mass(k, n, p) == pytest.approx(stats.binom.pmf(k, n, p), rel=1e-9, abs=1e-250)
 
@@ -56,7 +62,11 @@ def test_binomial_tails_hold_for_millions(n: int) -> None:
 
 
 def test_tails_outside_the_range_are_zero_or_one() -> None:
-    assert (binomial_upper(0, 5, 0.3), binomial_upper(6, 5, 0.3), binomial_mass(6, 5, 0.3)) == (1.0, 0.0, 0.0)
+    assert (binomial_upper(0, 5, 0.3), binomial_upper(6, 5, 0.3), binomial_mass(6, 5, 0.3)) == (
+        1.0,
+        0.0,
+        0.0,
+    )
     assert (binomial_lower(-1, 5, 0.3), binomial_lower(5, 5, 0.3)) == (0.0, 1.0)
 
 

@@ -47,7 +47,12 @@ def trainer_state(path: Path, val: Sequence[float]) -> Path:
     for i, loss in enumerate(val):
         history.append({"epoch": i + 1.0, "loss": TRAIN[i], "step": 100 * i + 100})
         history.append(
-            {"epoch": i + 1.0, "eval_accuracy": ACCURACY[i], "eval_loss": loss, "step": 100 * i + 100}
+            {
+                "epoch": i + 1.0,
+                "eval_accuracy": ACCURACY[i],
+                "eval_loss": loss,
+                "step": 100 * i + 100,
+            }
         )
     path.write_text(json.dumps({"log_history": history}))
     return path
@@ -101,7 +106,9 @@ def test_all_formats_of_one_run_get_the_same_verdict(tmp_path: Path) -> None:
 def test_divergence_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     losses = [1.0, 0.8, 0.6, *[5.0, 9.0, 20.0, 40.0, 80.0]]
-    path.write_text("\n".join(["epoch,loss,val_loss", *(f"{i},{x},{x}" for i, x in enumerate(losses))]))
+    path.write_text(
+        "\n".join(["epoch,loss,val_loss", *(f"{i},{x},{x}" for i, x in enumerate(losses))])
+    )
     assert "diverged" in codes(judge(path))
 
 
@@ -133,7 +140,9 @@ def test_nothing_at_all_gets_no_verdict(tmp_path: Path) -> None:
 
 def test_no_log_is_compared_by_times_that_it_does_not_hold(tmp_path: Path) -> None:
     path = keras_csv(tmp_path / "log.csv", HEALTHY)
-    with pytest.raises(DataError, match="expected the training time of every epoch, got epochs without it"):
+    with pytest.raises(
+        DataError, match="expected the training time of every epoch, got epochs without it"
+    ):
         pm.compare(path, path, target="val/accuracy>=0.8")
 
 
@@ -151,11 +160,15 @@ def test_check_of_a_log_exits_2_where_samples_are_missing(
 
 def test_check_of_the_curves_alone_can_pass(tmp_path: Path) -> None:
     path = str(keras_csv(tmp_path / "log.csv", HEALTHY))
-    assert main(["check", path, "--select", "val-loss-rising,diverged,non-finite,not-validated"]) == 0
+    assert (
+        main(["check", path, "--select", "val-loss-rising,diverged,non-finite,not-validated"]) == 0
+    )
     assert main(["check", path, "--select", "low-accuracy,diverged"]) == 2
 
 
-def test_check_of_a_bad_log_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_bad_log_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,loss\n0,1,2\n")
     assert main(["check", str(path)]) == 2

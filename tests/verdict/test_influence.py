@@ -35,7 +35,9 @@ def test_values_are_those_of_the_metrics(drawn: tuple[int, np.ndarray, np.ndarra
     classes, target, predicted = drawn
     margins, scores = Margins.of(target, predicted, classes), recorded(*drawn)
     for name, score in SCORES.items():
-        assert score(margins).value == pytest.approx(scores[name].value, abs=1e-12, nan_ok=True), name
+        assert score(margins).value == pytest.approx(scores[name].value, abs=1e-12, nan_ok=True), (
+            name
+        )
     for name in PER_CLASS:
         for label in range(classes):
             one = class_score(name, label)
@@ -46,11 +48,15 @@ def test_values_are_those_of_the_metrics(drawn: tuple[int, np.ndarray, np.ndarra
 
 @LAW
 @given(rows())
-def test_gradients_are_those_of_the_values_and_have_mean_0(drawn: tuple[int, np.ndarray, np.ndarray]) -> None:
+def test_gradients_are_those_of_the_values_and_have_mean_0(
+    drawn: tuple[int, np.ndarray, np.ndarray],
+) -> None:
     classes, target, predicted = drawn
     margins = Margins.of(target, predicted, classes)
     named: dict[str, Score] = dict(SCORES)
-    named |= {f"{name} of 1": score for name in PER_CLASS if (score := class_score(name, 1)) is not None}
+    named |= {
+        f"{name} of 1": score for name in PER_CLASS if (score := class_score(name, 1)) is not None
+    }
     for name, score in named.items():
         gradient = score(margins)
         if math.isnan(gradient.value):

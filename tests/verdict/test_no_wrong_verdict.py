@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged_sources import GOOD, NAN, Recorded, codes, epoch, loss, losses, payload, score, share, states
+from judged_sources import (
+    GOOD,
+    NAN,
+    Recorded,
+    codes,
+    epoch,
+    loss,
+    losses,
+    payload,
+    score,
+    share,
+    states,
+)
 
 from ptmetrics.cli import main
 from ptmetrics.errors import DataError
@@ -25,7 +37,9 @@ def test_a_negative_loss_that_hovers_has_not_diverged() -> None:
 
 def test_a_negative_loss_is_said_not_to_be_checked() -> None:
     rows = np.arange(30.0)
-    verdict = judge(losses((-1 + 0.03 * np.maximum(rows - 10, 0)).tolist(), (-1 - rows / 30).tolist()))
+    verdict = judge(
+        losses((-1 + 0.03 * np.maximum(rows - 10, 0)).tolist(), (-1 - rows / 30).tolist())
+    )
     notes = "\n".join(verdict.notes)
     assert "Not checked: overfitting (the validation loss is not above 0 throughout" in notes
     assert "Not checked: diverged (the training loss is below 0 somewhere" in notes
@@ -40,7 +54,9 @@ def test_missing_classes_show_without_a_matrix() -> None:
 
 
 def test_scores_of_training_alone_are_not_validated() -> None:
-    verdict = judge({"scores": {"train/accuracy": share(990, 1000), "train/recall/macro": share(990, 1000)}})
+    verdict = judge(
+        {"scores": {"train/accuracy": share(990, 1000), "train/recall/macro": share(990, 1000)}}
+    )
     assert verdict.status == "invalid"
     assert "not-validated" in codes(verdict)
 
@@ -123,7 +139,9 @@ def test_several_labels_a_row_are_judged_by_precision_and_recall() -> None:
 def test_nan_predictions_of_numbers_are_as_invalid_as_those_of_classes() -> None:
     fault = {"count": 3, "first_step": 2, "message": "3 rows hold a NaN prediction"}
     scores = {"r2": score(0.9, 0.88, 0.92, 500), "loss": loss(0.1)}
-    verdict = judge({"task": "regression", "scores": scores, "faults": {"prediction-not-finite": fault}})
+    verdict = judge(
+        {"task": "regression", "scores": scores, "faults": {"prediction-not-finite": fault}}
+    )
     assert (verdict.status, "non-finite" in codes(verdict)) == ("invalid", True)
 
 

@@ -24,7 +24,9 @@ from ptmetrics.verdict.sources import evidence_of_run
 Z = 1.959963984540054
 TARGET = np.arange(100) % 2
 FIRST = np.where(np.isin(np.arange(100), [0, 1, 2, 3]), 1 - TARGET, TARGET)  # wrong on 4
-SECOND = np.where(np.isin(np.arange(100), [*range(10, 20)]), 1 - TARGET, TARGET)  # wrong on 10 others
+SECOND = np.where(
+    np.isin(np.arange(100), [*range(10, 20)]), 1 - TARGET, TARGET
+)  # wrong on 10 others
 
 
 def of(first: Rows, second: Rows, metric: str = "val/accuracy", **options: Any) -> Difference:
@@ -49,16 +51,22 @@ def test_scores_that_are_a_share_of_right_rows_are_tested_as_such() -> None:
         assert of(first, second, name) == of(first, second)
     wrong = of(first, second, "val/hamming_loss")
     right = of(first, second)
-    assert (wrong.value, wrong.low, wrong.high) == pytest.approx((-right.value, -right.high, -right.low))
+    assert (wrong.value, wrong.low, wrong.high) == pytest.approx(
+        (-right.value, -right.high, -right.low)
+    )
     recall = of(first, second, "val/recall", binary=True)
     assert (recall.method, recall.n) == ("bonett-price, paired", 50)
     assert recall.value == pytest.approx((5 - 2) / 50)
 
 
 def test_the_interval_is_that_of_the_same_samples_and_much_narrower() -> None:
-    first, second = two_models(np.random.default_rng(0), 2000, [0.5, 0.5], (0.93, 0.92), shared=0.95)
+    first, second = two_models(
+        np.random.default_rng(0), 2000, [0.5, 0.5], (0.93, 0.92), shared=0.95
+    )
     told = of(first, second)
-    apart = compare(*(without(keeping(rows)) for rows in (first, second)), target="val/accuracy>=0.5")
+    apart = compare(
+        *(without(keeping(rows)) for rows in (first, second)), target="val/accuracy>=0.5"
+    )
     assert told.high - told.low < 0.5 * (apart.final_difference.high - apart.final_difference.low)
 
 
@@ -66,7 +74,9 @@ def without(run: Keeping) -> Keeping:
     return Keeping(run.epochs, run.header)
 
 
-@pytest.mark.parametrize("name", ["f1/macro", "mcc", "kappa", "balanced_accuracy", "precision/weighted"])
+@pytest.mark.parametrize(
+    "name", ["f1/macro", "mcc", "kappa", "balanced_accuracy", "precision/weighted"]
+)
 def test_the_error_of_other_scores_is_that_of_the_bootstrap(name: str) -> None:
     rng = np.random.default_rng(3)
     first, second = two_models(rng, 1500, [0.6, 0.3, 0.1], (0.85, 0.8))
@@ -136,7 +146,9 @@ def test_every_error_of_a_regression_agrees_with_what_was_recorded() -> None:
     root = of(*runs, "val/rmse")
     assert root.value == pytest.approx(np.sqrt(np.mean(first**2)) - np.sqrt(np.mean(second**2)))
     draws = rng.integers(0, 500, (2000, 500))
-    spread = np.std([np.sqrt(np.mean(first[i] ** 2)) - np.sqrt(np.mean(second[i] ** 2)) for i in draws])
+    spread = np.std(
+        [np.sqrt(np.mean(first[i] ** 2)) - np.sqrt(np.mean(second[i] ** 2)) for i in draws]
+    )
     assert (root.high - root.low) / (2 * Z) == pytest.approx(spread, rel=0.1)
     assert "no paired test for r2" in str(of(*runs, "val/r2").unpaired)
 
@@ -150,21 +162,31 @@ def test_a_loss_is_paired_where_it_is_the_mean_of_the_kept_ones() -> None:
     assert told.high < 0
     run = keeping(first)
     for data in run.epochs:
-        data["scores"]["val/loss"] = data["scores"]["val/loss"] | {"value": 3.0}  # smoothed labels, say
+        data["scores"]["val/loss"] = data["scores"]["val/loss"] | {
+            "value": 3.0
+        }  # smoothed labels, say
     other = difference([trace(run, "val/loss").last], [trace(keeping(second), "val/loss").last])
     assert other.unpaired == "the recorded loss is not the mean of the kept ones"
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "another order": (class_rows(TARGET[::-1], FIRST[::-1]), "another order, so validate without shuffling"),
+    "another order": (
+        class_rows(TARGET[::-1], FIRST[::-1]),
+        "another order, so validate without shuffling",
+    ),
     "other targets": (class_rows(1 - TARGET[:99], FIRST[:99]), "their samples have other targets"),
-    "refused in one": (class_rows(TARGET, np.where(TARGET == 0, FIRST, -1)), "refused in one of them only"),
+    "refused in one": (
+        class_rows(TARGET, np.where(TARGET == 0, FIRST, -1)),
+        "refused in one of them only",
+    ),
     "another kind": (point_rows(TARGET, FIRST), "one predicts classes and the other numbers"),
 }
 
 
 @pytest.mark.parametrize(("other", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_paired_is_compared_as_independent_and_says_why(other: Rows, words: str) -> None:
+def test_what_cannot_be_paired_is_compared_as_independent_and_says_why(
+    other: Rows, words: str
+) -> None:
     run = keeping(class_rows(TARGET, FIRST))
     second = Keeping(run.epochs, samples={2: Kept(other)})
     told = difference([trace(run, "val/accuracy").last], [trace(second, "val/accuracy").last])
@@ -190,7 +212,9 @@ def test_absurd_classes_cost_no_memory() -> None:
 
 
 def whole(first: Rows, second: Rows, **headers: Any) -> Comparison:
-    return compare(keeping(first, **headers), keeping(second, **headers), target="val/accuracy>=0.5")
+    return compare(
+        keeping(first, **headers), keeping(second, **headers), target="val/accuracy>=0.5"
+    )
 
 
 def test_a_comparison_tells_the_paired_difference_in_text_and_json() -> None:

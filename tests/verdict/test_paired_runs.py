@@ -22,13 +22,21 @@ from ptmetrics.verdict.sources import evidence_of_run
 N = 400
 
 
-def write(path: Path, sharpness: Sequence[float], *, shuffled: bool = False, **options: Any) -> Path:
+def write(
+    path: Path, sharpness: Sequence[float], *, shuffled: bool = False, **options: Any
+) -> Path:
     """A run that gets better; the samples are hard for every run alike."""
     generator = torch.Generator().manual_seed(7)
     target = torch.randint(0, 3, (N,), generator=generator)
     hard = torch.randn(N, 3, generator=generator)
-    order = torch.randperm(N, generator=torch.Generator().manual_seed(1)) if shuffled else torch.arange(N)
-    with pm.Monitor(pm.MulticlassMetrics(3), path, progress=False, on_fault="raise", **options) as monitor:
+    order = (
+        torch.randperm(N, generator=torch.Generator().manual_seed(1))
+        if shuffled
+        else torch.arange(N)
+    )
+    with pm.Monitor(
+        pm.MulticlassMetrics(3), path, progress=False, on_fault="raise", **options
+    ) as monitor:
         for sharp in sharpness:
             logits = hard + sharp * torch.nn.functional.one_hot(target, 3)
             for part in order.split(150):
@@ -52,7 +60,9 @@ def test_two_runs_of_monitors_are_paired_in_every_score(tmp_path: Path) -> None:
 
 
 def test_a_shuffled_validation_is_not_paired(tmp_path: Path) -> None:
-    comparison = pm.compare(write(tmp_path / "a", [1, 2]), write(tmp_path / "b", [1, 2], shuffled=True))
+    comparison = pm.compare(
+        write(tmp_path / "a", [1, 2]), write(tmp_path / "b", [1, 2], shuffled=True)
+    )
     assert "another order" in str(comparison.final_difference.unpaired)
     assert comparison.same_validation is None
 
@@ -68,7 +78,9 @@ def test_a_baseline_that_is_not_paired_is_said_to_be_and_why(tmp_path: Path) -> 
     assert not any(words in note for note in pm.judge(other, baseline=ordered).notes)
 
 
-def test_a_file_that_was_tampered_with_is_refused_and_the_comparison_goes_on(tmp_path: Path) -> None:
+def test_a_file_that_was_tampered_with_is_refused_and_the_comparison_goes_on(
+    tmp_path: Path,
+) -> None:
     first, second = write(tmp_path / "a", [1, 2, 3]), write(tmp_path / "b", [1, 2, 2.5])
     (first / "samples-2.npy").write_bytes(b"\x80\x04cos\nsystem\n")
     comparison = pm.compare(first, second)
@@ -80,7 +92,9 @@ def test_a_file_that_was_tampered_with_is_refused_and_the_comparison_goes_on(tmp
 def test_the_command_prints_it_and_puts_it_into_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = (str(write(tmp_path / name, s)) for name, s in (("a", [1, 2, 3]), ("b", [1, 2, 2.5])))
+    first, second = (
+        str(write(tmp_path / name, s)) for name, s in (("a", [1, 2, 3]), ("b", [1, 2, 2.5]))
+    )
     assert main(["compare", first, second]) == 0
     assert f"n = {N}, bonett-price, paired)" in capsys.readouterr().out
     assert main(["compare", first, second, "--json"]) == 0
@@ -99,7 +113,10 @@ def rising(last: np.ndarray, epochs: int = 5) -> Keeping:
     val = np.concatenate([[0.8], rise])
     run = loss_run(val, np.linspace(1.0, 0.1, epochs))
     target = np.arange(last.size) % 2
-    samples = {1: Kept(class_rows(target, target, base)), epochs - 1: Kept(class_rows(target, target, last))}
+    samples = {
+        1: Kept(class_rows(target, target, base)),
+        epochs - 1: Kept(class_rows(target, target, last)),
+    }
     return Keeping(run.epochs, samples=samples)
 
 
@@ -131,7 +148,11 @@ def test_below_ten_epochs_the_samples_decide_where_no_trend_can() -> None:
     (finding,) = pm.judge(run, select=["overfitting"]).findings
     assert "on the same 500 samples it grew by 0.08, at least 0.0" in finding.message
     assert finding.evidence["paired"]["n"] == 500
-    assert finding.evidence["paired"]["low"] < finding.evidence["paired"]["value"] == pytest.approx(0.08)
+    assert (
+        finding.evidence["paired"]["low"]
+        < finding.evidence["paired"]["value"]
+        == pytest.approx(0.08)
+    )
 
 
 def test_the_bound_is_of_students_kind_by_hand() -> None:
@@ -143,7 +164,9 @@ def test_the_bound_is_of_students_kind_by_hand() -> None:
 
 def test_another_loss_than_that_of_the_samples_leaves_the_curve_alone_to_speak() -> None:
     run = rising(np.full(50, 0.8))
-    odd = Keeping(run.epochs, samples=run.samples | {4: Kept(class_rows(np.arange(50) % 2, 0, 0.5))})
+    odd = Keeping(
+        run.epochs, samples=run.samples | {4: Kept(class_rows(np.arange(50) % 2, 0, 0.5))}
+    )
     change = evidence_of_run(odd).loss_change
     assert not change.bounded
     assert change.reason == "the recorded loss is not the mean of the kept ones"

@@ -30,8 +30,14 @@ def test_every_threshold_is_documented() -> None:
 
 
 def test_a_file_changes_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
-    profile = profile_of(write(tmp_path, 'extends = "recall-first"\nrecall = 0.95\nclass_support = 50\n'))
-    assert (profile.name, profile.thresholds.recall, profile.thresholds.class_support) == ("strict", 0.95, 50)
+    profile = profile_of(
+        write(tmp_path, 'extends = "recall-first"\nrecall = 0.95\nclass_support = 50\n')
+    )
+    assert (profile.name, profile.thresholds.recall, profile.thresholds.class_support) == (
+        "strict",
+        0.95,
+        50,
+    )
     assert profile.thresholds.precision == PROFILES["recall-first"].thresholds.precision
 
 
@@ -69,7 +75,10 @@ def test_an_unknown_profile_names_the_known_ones() -> None:
             "recall = 'high'",
             r"recall: expected a share from 0 to 1, or false .*, got 'high'\. Write .*recall = 0\.8",
         ),
-        ("accuracy = true", r"accuracy: expected a share from 0 to 1, or false .*, got True\. Write"),
+        (
+            "accuracy = true",
+            r"accuracy: expected a share from 0 to 1, or false .*, got True\. Write",
+        ),
         ("trend_p = false", r"trend_p: expected a share from 0 to 1, got False\. Write"),
         ("rise_noise = -1", r"rise_noise: expected a number >= 0, got -1\. Write"),
         ("accuracy = nan", r"accuracy: expected a share from 0 to 1, .*, got nan\. Write"),
@@ -77,7 +86,10 @@ def test_an_unknown_profile_names_the_known_ones() -> None:
             "baseline = 'none'",
             r"baseline: expected 'accuracy' or 'balanced accuracy', got 'none'\. Write one",
         ),
-        ("extends = 'strict'", r"extends: expected one of balanced, .*, got 'strict'\. Name a profile"),
+        (
+            "extends = 'strict'",
+            r"extends: expected one of balanced, .*, got 'strict'\. Name a profile",
+        ),
         ("extends = 3", r"extends: expected one of balanced, .*, got 3\. Name a profile"),
         (
             "accuracy == 1",
@@ -92,7 +104,8 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, message: str) 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"profile: expected a readable file, got No such file .*none\.toml\. Check"
+        ConfigError,
+        match=r"profile: expected a readable file, got No such file .*none\.toml\. Check",
     ):
         profile_of(tmp_path / "none.toml")
 

@@ -18,7 +18,11 @@ NAMES = {
     "transformers": ["hf_trainer_state.json"],
     "keras": ["keras_log.csv", "keras_history.json"],
 }
-TOOLS = {"lightning": "Lightning's CSVLogger", "transformers": "Hugging Face's Trainer", "keras": "Keras's"}
+TOOLS = {
+    "lightning": "Lightning's CSVLogger",
+    "transformers": "Hugging Face's Trainer",
+    "keras": "Keras's",
+}
 KEPT = [(library, name) for library, names in NAMES.items() for name in names]
 
 

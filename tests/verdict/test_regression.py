@@ -58,7 +58,9 @@ def test_predicting_the_mean_has_no_skill() -> None:
     assert verdict.findings[0].severity == "fail"
 
 
-def test_worse_than_the_mean_fails_and_a_small_gain_is_open_with_the_samples_that_would_do() -> None:
+def test_worse_than_the_mean_fails_and_a_small_gain_is_open_with_the_samples_that_would_do() -> (
+    None
+):
     assert judge(drawn(13.0), select=["regression-no-skill"]).status == "not ready"
     verdict = judge(drawn(9.9, 400, seed=3), select=["regression-no-skill"])
     (criterion,) = verdict.criteria
@@ -86,7 +88,11 @@ def test_errors_are_held_against_thresholds_in_the_users_unit(name: str, tmp_pat
     scores = drawn(4.0)
     value = scores[name].value
     path = tmp_path / "house-prices.toml"
-    truths = ((1.3, "met", "ready"), (1.0, "undetermined", "undetermined"), (0.7, "failed", "not ready"))
+    truths = (
+        (1.3, "met", "ready"),
+        (1.0, "undetermined", "undetermined"),
+        (0.7, "failed", "not ready"),
+    )
     for factor, state, status in truths:
         path.write_text(f'extends = "regression"\n{name} = {factor * value}\n')
         verdict = judge(scores, profile=path)
@@ -108,7 +114,9 @@ def test_a_low_r2_fails_and_the_threshold_is_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("rmse", "-1"), ("mae", "'low'"), ("mse", "nan"), ("rmse", "true")]
 )
-def test_a_threshold_in_units_is_a_number_of_0_or_more(key: str, value: str, tmp_path: Path) -> None:
+def test_a_threshold_in_units_is_a_number_of_0_or_more(
+    key: str, value: str, tmp_path: Path
+) -> None:
     path = tmp_path / "odd.toml"
     path.write_text(f"{key} = {value}\n")
     message = rf"{key}: expected a number >= 0, or false to drop the criterion, got .*\. Write .*{key} = 2\.5"
@@ -156,7 +164,9 @@ def test_selected_codes_about_the_other_kind_of_task_leave_it_open() -> None:
 
 
 def test_a_positive_class_of_numbers_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"positive: expected None for a regression, got 1\. Leave it out"):
+    with pytest.raises(
+        ConfigError, match=r"positive: expected None for a regression, got 1\. Leave it out"
+    ):
         judge(drawn(2.0), positive=1)
 
 
@@ -168,7 +178,9 @@ def test_metrics_of_torchmetrics_are_what_their_scores_are() -> None:
 # Runs
 
 
-def test_a_recorded_regression_is_judged_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recorded_regression_is_judged_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monitor = pm.Monitor(pm.RegressionMetrics(), tmp_path / "run")
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):

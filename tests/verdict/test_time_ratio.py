@@ -18,7 +18,9 @@ LIMITS = Thresholds()
 
 
 def reached(values: list[float], level: float = 0.9, hold: int = 2) -> Span:
-    return trace(accuracies(values), "val/accuracy").reach(Target("val/accuracy", ">=", level), hold, "time")
+    return trace(accuracies(values), "val/accuracy").reach(
+        Target("val/accuracy", ">=", level), hold, "time"
+    )
 
 
 # Targets
@@ -42,7 +44,8 @@ def test_a_target_is_a_score_a_side_and_a_level(text: str, expected: Target) -> 
 )
 def test_a_target_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"target: expected a text such as 'val/accuracy>=0\.9', got .*\. Name a rec"
+        ConfigError,
+        match=r"target: expected a text such as 'val/accuracy>=0\.9', got .*\. Name a rec",
     ):
         Target.parse(text)
 
@@ -64,7 +67,9 @@ def test_a_target_met_at_the_first_evaluation_has_no_lower_bound() -> None:
 
 def test_a_run_that_never_got_there_is_censored_at_its_last_evaluation_below() -> None:
     assert reached([0.5, 0.6, 0.7]) == Span(30.0, math.inf)
-    assert reached([0.5, 0.6, 0.95]) == Span(20.0, math.inf)  # unconfirmed: it may have been the moment
+    assert reached([0.5, 0.6, 0.95]) == Span(
+        20.0, math.inf
+    )  # unconfirmed: it may have been the moment
     assert reached([0.95]) == Span(0.0, math.inf)
 
 
@@ -76,7 +81,9 @@ def test_a_target_met_before_training_is_reached_by_the_first_costly_evaluation(
     assert span == Span(0.0, 10.0)
 
 
-@given(st.lists(st.sampled_from([0.85, 0.89, 0.91, 0.95]), min_size=1, max_size=12), st.integers(1, 3))
+@given(
+    st.lists(st.sampled_from([0.85, 0.89, 0.91, 0.95]), min_size=1, max_size=12), st.integers(1, 3)
+)
 def test_a_higher_target_is_never_reached_sooner(values: list[float], hold: int) -> None:
     spans = [reached(values, level, hold) for level in (0.86, 0.9, 0.94)]
     for easier, harder in pairwise(spans):
@@ -119,10 +126,16 @@ def test_a_fine_tune_that_never_got_there_gives_a_lower_bound() -> None:
 def test_a_censored_ratio_prints_the_bounds_that_it_has() -> None:
     reached, missed = Span(10, 20), Span(100, math.inf)
     assert (
-        str(ratio_of([reached], [missed])) == "below 0.2 (a run of the second arm never reached the target)"
+        str(ratio_of([reached], [missed]))
+        == "below 0.2 (a run of the second arm never reached the target)"
     )
-    assert str(ratio_of([missed], [reached])) == "above 5 (a run of the first arm never reached the target)"
-    assert str(ratio_of([missed], [missed])) == "unknown (runs of both arms never reached the target)"
+    assert (
+        str(ratio_of([missed], [reached]))
+        == "above 5 (a run of the first arm never reached the target)"
+    )
+    assert (
+        str(ratio_of([missed], [missed])) == "unknown (runs of both arms never reached the target)"
+    )
 
 
 def test_two_that_never_got_there_say_nothing() -> None:
@@ -171,7 +184,8 @@ def test_the_bounds_are_ordered_and_swap_with_the_arms(
 ) -> None:
     def spans(times: list[float], missing: list[bool]) -> list[Span]:
         return [
-            Span(t * (1 - step), math.inf if gone else t) for t, gone in zip(times, missing, strict=False)
+            Span(t * (1 - step), math.inf if gone else t)
+            for t, gone in zip(times, missing, strict=False)
         ]
 
     arms = spans(first, misses[:4]), spans(second, misses[4:])
@@ -227,7 +241,9 @@ def test_seeds_that_sometimes_miss_still_cover_the_true_ratio() -> None:
         (Span(30, math.inf), Span(60, 70), "undetermined"),  # stopped too soon to tell
     ],
 )
-def test_one_run_per_arm_must_clear_the_half_by_a_margin(first: Span, second: Span, state: str) -> None:
+def test_one_run_per_arm_must_clear_the_half_by_a_margin(
+    first: Span, second: Span, state: str
+) -> None:
     criterion = speedup(ratio_of([first], [second]), 2, LIMITS)
     assert criterion.state == state
     assert (criterion.threshold, criterion.rule, criterion.n) == (0.5, "<=", 2)

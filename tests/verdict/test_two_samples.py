@@ -50,7 +50,9 @@ def test_bonett_price_holds_the_difference_and_mirrors(wins: int, losses: int, t
 def test_bonett_price_is_its_formula() -> None:
     first, second = 13 / 102, 5 / 102
     half = 1.96 * sqrt((first + second - (first - second) ** 2) / 102)
-    assert bonett_price(12, 4, 100, 1.96) == pytest.approx((first - second - half, first - second + half))
+    assert bonett_price(12, 4, 100, 1.96) == pytest.approx(
+        (first - second - half, first - second + half)
+    )
 
 
 def test_the_hybrid_interval_is_newcombes_published_example() -> None:
@@ -61,7 +63,10 @@ def test_the_hybrid_interval_is_newcombes_published_example() -> None:
 
 def test_correlation_narrows_the_hybrid_interval() -> None:
     p, q = wilson(56, 70), wilson(48, 80)
-    (low, high), (tight_low, tight_high) = hybrid_difference(p, q), hybrid_difference(p, q, correlation=0.6)
+    (low, high), (tight_low, tight_high) = (
+        hybrid_difference(p, q),
+        hybrid_difference(p, q, correlation=0.6),
+    )
     assert low < tight_low < tight_high < high
 
 
@@ -100,7 +105,11 @@ def test_the_rank_bound_is_what_counting_all_orders_gives() -> None:
     ]
     assert len(wins) == 20
     rank = rank_sum_rank(3, 3, 0.05)
-    assert sum(count < rank for count in wins) / 20 <= 0.05 < sum(count < rank + 1 for count in wins) / 20
+    assert (
+        sum(count < rank for count in wins) / 20
+        <= 0.05
+        < sum(count < rank + 1 for count in wins) / 20
+    )
 
 
 def test_the_rank_bound_is_the_table_of_mann_and_whitney() -> None:

@@ -12,7 +12,15 @@ from judged_sources import GOOD, NAN, Recorded, codes, epoch, payload, score, sh
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Verdict, decide, needed_samples, worst
+from ptmetrics.verdict.finding import (
+    Criterion,
+    Estimate,
+    Finding,
+    Verdict,
+    decide,
+    needed_samples,
+    worst,
+)
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.rules import CODES, RULES
@@ -23,9 +31,13 @@ PARADOX = [[9776, 24], [176, 24]]
 def test_the_payload_of_these_tests_is_what_the_metrics_give() -> None:
     torch = pytest.importorskip("torch")
     matrix = torch.tensor([[50, 3, 0], [4, 30, 1], [2, 2, 80]])
-    rows, columns = (axis.reshape(-1) for axis in torch.meshgrid(*[torch.arange(3)] * 2, indexing="ij"))
+    rows, columns = (
+        axis.reshape(-1) for axis in torch.meshgrid(*[torch.arange(3)] * 2, indexing="ij")
+    )
     metrics = pm.MulticlassMetrics(num_classes=3, inputs="labels")
-    metrics.update(columns.repeat_interleave(matrix.reshape(-1)), rows.repeat_interleave(matrix.reshape(-1)))
+    metrics.update(
+        columns.repeat_interleave(matrix.reshape(-1)), rows.repeat_interleave(matrix.reshape(-1))
+    )
     real, made = metrics.compute().to_dict(), payload(matrix.numpy())
     assert real["confusion"] == made["confusion"]
     for name, mine in made["scores"].items():
@@ -33,7 +45,9 @@ def test_the_payload_of_these_tests_is_what_the_metrics_give() -> None:
         assert (theirs["value"], theirs["n"]) == (pytest.approx(mine["value"]), mine["n"])
         # The means over classes have a joint interval of their own; here the classes are taken as independent.
         tolerance = 1e-6 if name == "accuracy" else 0.03
-        assert (theirs["low"], theirs["high"]) == pytest.approx((mine["low"], mine["high"]), abs=tolerance)
+        assert (theirs["low"], theirs["high"]) == pytest.approx(
+            (mine["low"], mine["high"]), abs=tolerance
+        )
     for name, column in made["per_class"].items():
         for key in ("value", "low", "high", "n"):
             assert real["per_class"][name][key] == pytest.approx(column[key], abs=1e-6)
@@ -51,7 +65,10 @@ def test_accuracy_98_with_recall_12_is_a_paradox_without_skill() -> None:
     assert no_skill.evidence["mid_p"] == pytest.approx(0.5, abs=0.005)
     assert no_skill.evidence["baseline_accuracy"] == pytest.approx(0.98)
     recall = next(c for c in verdict.criteria if c.name.startswith("recall"))
-    assert (recall.low, recall.high) == (pytest.approx(0.082, abs=1e-3), pytest.approx(0.172, abs=1e-3))
+    assert (recall.low, recall.high) == (
+        pytest.approx(0.082, abs=1e-3),
+        pytest.approx(0.172, abs=1e-3),
+    )
     assert (recall.n, recall.state) == (200, "failed")
 
 
@@ -115,7 +132,8 @@ def test_a_low_mcc_unmasks_what_accuracy_hides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "grades"), [(600, ["bad"]), (690, ["mediocre"]), (780, ["mediocre"]), (840, []), (900, [])]
+    ("right", "grades"),
+    [(600, ["bad"]), (690, ["mediocre"]), (780, ["mediocre"]), (840, []), (900, [])],
 )
 def test_accuracy_is_bad_below_70_and_mediocre_up_to_85(right: int, grades: list[str]) -> None:
     half = right // 2
@@ -144,13 +162,18 @@ def test_a_gap_between_10_and_30_points_is_apart() -> None:
 
 def test_the_interval_of_the_gap_covers_its_truth() -> None:
     # True precision 0.9 and recall 0.75 of the positive class at 40 % prevalence; then the mean over classes.
-    rng, cells = np.random.default_rng(7), np.array([[0.6 - 0.4 * 0.75 / 9, 0.4 * 0.75 / 9], [0.1, 0.3]])
+    rng, cells = (
+        np.random.default_rng(7),
+        np.array([[0.6 - 0.4 * 0.75 / 9, 0.4 * 0.75 / 9], [0.1, 0.3]]),
+    )
     recalls, precisions = np.diag(cells) / cells.sum(1), np.diag(cells) / cells.sum(0)
     truth = {1: precisions[1] - recalls[1], None: precisions.mean() - recalls.mean()}
     for positive, gap in truth.items():
         covered = 0
         for draw in rng.multinomial(400, cells.reshape(-1), size=400):
-            verdict = judge(payload(draw.reshape(2, 2)), positive=positive, select=["precision-recall-gap"])
+            verdict = judge(
+                payload(draw.reshape(2, 2)), positive=positive, select=["precision-recall-gap"]
+            )
             (criterion,) = verdict.criteria
             covered += criterion.low <= abs(gap) <= criterion.high
         assert covered / 400 >= 0.93
@@ -208,7 +231,11 @@ def test_a_class_without_samples_is_invalid_whatever_the_rest_says() -> None:
 
 
 def test_nan_predictions_are_invalid_and_other_faults_leave_it_open() -> None:
-    fault = {"count": 3, "first_step": 2, "message": "3 rows hold a NaN prediction; first in update 2"}
+    fault = {
+        "count": 3,
+        "first_step": 2,
+        "message": "3 rows hold a NaN prediction; first in update 2",
+    }
     nan = judge(payload(GOOD, faults={"nan-score": fault}))
     assert (nan.status, codes(nan)) == ("invalid", {"non-finite", "metric-faults"})
     other = judge(payload(GOOD, faults={"target-out-of-range": fault}))
@@ -228,7 +255,11 @@ def test_a_score_that_is_nan_leaves_its_criterion_open_with_the_reason() -> None
     made["scores"]["recall/macro"] = score(NAN, reason="class 1 has no samples")
     verdict = judge(made)
     recall = next(c for c in verdict.criteria if c.name == "recall/macro")
-    assert (recall.state, recall.reason, recall.needed_n) == ("undetermined", "class 1 has no samples", None)
+    assert (recall.state, recall.reason, recall.needed_n) == (
+        "undetermined",
+        "class 1 has no samples",
+        None,
+    )
     assert verdict.status == "undetermined"
 
 
@@ -250,7 +281,8 @@ FINDING = {
     for severity in ("invalid", "fail", "undetermined", "warning", "info")
 }
 CRITERION = {
-    state: Criterion("c", 0.5, 0.4, 0.6, 10, 0.5, ">=", state) for state in ("met", "failed", "undetermined")
+    state: Criterion("c", 0.5, 0.4, 0.6, 10, 0.5, ">=", state)
+    for state in ("met", "failed", "undetermined")
 }
 ORDER = ["ready", "undetermined", "not ready", "invalid"]
 
@@ -268,7 +300,9 @@ def test_one_more_finding_never_betters_the_verdict(
     after = worst([*findings, FINDING[data.draw(st.sampled_from(sorted(FINDING)))]], criteria)
     assert ORDER.index(after) >= ORDER.index(before)
     if criteria:
-        after = worst(findings, [*criteria, CRITERION[data.draw(st.sampled_from(sorted(CRITERION)))]])
+        after = worst(
+            findings, [*criteria, CRITERION[data.draw(st.sampled_from(sorted(CRITERION)))]]
+        )
         assert ORDER.index(after) >= ORDER.index(before)
 
 
@@ -293,9 +327,14 @@ def test_more_data_in_the_same_proportions_never_turns_met_into_failed(
     counts = np.array(matrix)
     assume((counts.sum(0) > 0).all() and (counts.sum(1) > 0).all())
     positive = 1 if one_class else None
-    few, many = judge(payload(counts), positive=positive), judge(payload(counts * times), positive=positive)
+    few, many = (
+        judge(payload(counts), positive=positive),
+        judge(payload(counts * times), positive=positive),
+    )
     changed = zip(few.criteria, many.criteria, strict=True)
-    assert not [(a.name, a.state, b.state) for a, b in changed if {a.state, b.state} == {"met", "failed"}]
+    assert not [
+        (a.name, a.state, b.state) for a, b in changed if {a.state, b.state} == {"met", "failed"}
+    ]
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0.05, 0.95))
@@ -305,7 +344,9 @@ def test_the_samples_asked_for_settle_it_and_few_less_do_not(
     def state_of(n: float) -> str:
         value = hits / (hits + misses)
         made = share(value * n, n)
-        return decide("x", Estimate(made["value"], made["low"], made["high"], n, "wilson"), threshold).state
+        return decide(
+            "x", Estimate(made["value"], made["low"], made["high"], n, "wilson"), threshold
+        ).state
 
     n = hits + misses
     made = share(hits, n)
@@ -353,7 +394,9 @@ def test_the_majority_class_is_taken_from_training_where_known() -> None:
     blind, informed = epoch(0, {}, matrix=counts), epoch(0, {}, matrix=counts)
     informed["confusion"]["train"] = [[900, 0], [0, 100]]
     verdicts = [judge(Recorded([data])) for data in (informed, blind)]
-    gains = [next(c for c in verdict.criteria if c.code == "no-skill").value for verdict in verdicts]
+    gains = [
+        next(c for c in verdict.criteria if c.code == "no-skill").value for verdict in verdicts
+    ]
     assert gains == [pytest.approx(250 / 300 - 100 / 300), pytest.approx(250 / 300 - 200 / 300)]
 
 
@@ -370,7 +413,9 @@ def test_the_size_of_the_test_against_the_majority_is_five_percent() -> None:
     rng = np.random.default_rng(11)
     draws = rng.multinomial(2000, [0.88, 0.02, 0.08, 0.02], size=1000)
     met = sum(
-        states(judge(payload(draw.reshape(2, 2)), select=["no-skill"]))["accuracy above majority class"]
+        states(judge(payload(draw.reshape(2, 2)), select=["no-skill"]))[
+            "accuracy above majority class"
+        ]
         == "met"
         for draw in draws
     )
@@ -412,13 +457,16 @@ def test_selected_alarms_that_stay_silent_are_ready_unless_they_could_not_run() 
 @pytest.mark.parametrize("argument", ["select", "ignore"])
 def test_an_unknown_code_is_refused_with_the_known_ones(argument: str) -> None:
     with pytest.raises(
-        ConfigError, match=rf"{argument}: expected codes of findings, got 'low-acuracy'\. The codes.*low-acc"
+        ConfigError,
+        match=rf"{argument}: expected codes of findings, got 'low-acuracy'\. The codes.*low-acc",
     ):
         judge(payload(GOOD), **{argument: ["low-acuracy"]})
 
 
 def test_ignoring_everything_is_refused() -> None:
-    with pytest.raises(ConfigError, match="select: expected at least one code that is not ignored, got none"):
+    with pytest.raises(
+        ConfigError, match="select: expected at least one code that is not ignored, got none"
+    ):
         judge(payload(GOOD), ignore=CODES)
 
 
@@ -461,7 +509,9 @@ def test_a_positive_class_that_is_none_is_refused(positive: Any) -> None:
 
 @pytest.mark.parametrize("source", [{}, {"accuracy": 0.9}])
 def test_a_mapping_without_scores_is_refused(source: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"source: expected a mapping with 'scores', got the keys .*\. Pass"):
+    with pytest.raises(
+        DataError, match=r"source: expected a mapping with 'scores', got the keys .*\. Pass"
+    ):
         judge(source)
 
 
@@ -484,7 +534,10 @@ def test_a_verdict_prints_its_lines() -> None:
     text = str(judge(payload(PARADOX), positive=1))
     assert text.splitlines()[0] == "not ready (profile balanced)"
     assert "recall of class '1' 0.12 [0.08198, 0.1723] n=200: >= 0.8 failed" in text
-    assert "fail: low-recall: Recall of class '1' is too low: 12.0 % [8.2 %, 17.2 %] of 200 samples" in text
+    assert (
+        "fail: low-recall: Recall of class '1' is too low: 12.0 % [8.2 %, 17.2 %] of 200 samples"
+        in text
+    )
     assert isinstance(judge(payload(GOOD)), Verdict)
 
 

@@ -12,9 +12,20 @@ def sliced(
 ) -> dict[str, Any]:
     """The evaluation of a good matrix with these slices in its record."""
     value = [h / k if k else float("nan") for h, k in zip(hits, n, strict=True)]
-    column = {"value": value, "low": [0.0] * len(n), "high": [1.0] * len(n), "n": n, "method": "wilson"}
+    column = {
+        "value": value,
+        "low": [0.0] * len(n),
+        "high": [1.0] * len(n),
+        "n": n,
+        "method": "wilson",
+    }
     names = [f"camera {i}" for i in range(len(n))]
-    slices = {"by": "accuracy", "names": names, "filled": filled or len(n), "scores": {name: column}}
+    slices = {
+        "by": "accuracy",
+        "names": names,
+        "filled": filled or len(n),
+        "scores": {name: column},
+    }
     return payload(GOOD) | {"per_slice": slices}
 
 
@@ -46,7 +57,9 @@ def test_the_test_is_corrected_for_all_slices_also_those_that_were_not_recorded(
 
 
 def test_a_profile_without_accuracy_judges_the_recall_of_the_positive_class() -> None:
-    assert weak(sliced([20], [60], name="recall"), profile="recall-first", positive=1) == ["camera 0"]
+    assert weak(sliced([20], [60], name="recall"), profile="recall-first", positive=1) == [
+        "camera 0"
+    ]
     assert weak(sliced([20], [60], name="recall"), profile="precision-first", positive=1) == []
     assert weak(sliced([20], [60]), profile="recall-first") == ["camera 0"]
 

@@ -88,7 +88,9 @@ def transformers(folder: Path) -> None:
         options,
         train_dataset=data,
         eval_dataset=data,
-        compute_metrics=lambda e: {"accuracy": float((e.predictions.argmax(1) == e.label_ids).mean())},
+        compute_metrics=lambda e: {
+            "accuracy": float((e.predictions.argmax(1) == e.label_ids).mean())
+        },
     )
     trainer.train()
     trainer.state.save_to_json(str(folder / "hf_trainer_state.json"))
@@ -98,11 +100,17 @@ def keras(folder: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2, activation="softmax")])
-    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(2, activation="softmax")]
+    )
+    model.compile(
+        keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     x, y = (tensor.numpy() for tensor in points())
     logger = keras.callbacks.CSVLogger(str(folder / "keras_log.csv"))
-    history = model.fit(x, y, epochs=3, batch_size=16, validation_data=(x, y), callbacks=[logger], verbose=0)
+    history = model.fit(
+        x, y, epochs=3, batch_size=16, validation_data=(x, y), callbacks=[logger], verbose=0
+    )
     (folder / "keras_history.json").write_text(json.dumps(history.history) + "\n")
 
 

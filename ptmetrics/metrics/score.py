@@ -1,0 +1,235 @@
+"""A number with its interval, its n and its reason, and the mapping of all scores of one evaluation."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from ptmetrics.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptmetrics.metrics.score_curve import (
+        PrecisionRecallCurve,
+        RocCurve,
+        ScoreCurve,
+        ThresholdTable,
+    )
+
+FaultReport = dict[str, dict[str, int | str]]
+
+
+class Score(float):
+    """A float that also knows its interval.
+
+    Attributes:
+        value: The number itself; NaN where it is undefined.
+        low: Lower end of the two-sided 95 % interval.
+        high: Upper end.
+        n: Number of samples that the value rests on.
+        method: Name of the interval's method.
+        reason: Why the value is NaN, else None.
+        error_bound: Certified bound on the numerical error; 0.0 where the value is exact.
+        higher_is_better: Direction of the metric.
+    """
+
+    __slots__ = ("error_bound", "high", "higher_is_better", "low", "method", "n", "reason")
+
+    low: float
+    high: float
+    n: int
+    method: str
+    reason: str | None
+    error_bound: float
+    higher_is_better: bool
+
+    def __new__(  # noqa: D102 — the class docstring names the fields
+        cls,
+        value: float,
+        *,
+        low: float = math.nan,
+        high: float = math.nan,
+        n: int = 0,
+        method: str = "none",
+        reason: str | None = None,
+        error_bound: float = 0.0,
+        higher_is_better: bool = True,
+    ) -> "Score":
+        self = super().__new__(cls, value)
+        self.low, self.high, self.n, self.method = low, high, n, method
+        self.reason = reason if math.isnan(value) else None
+        self.error_bound, self.higher_is_better = error_bound, higher_is_better
+        return self
+
+    @property
+    def value(self) -> float:
+        """The number as a plain float."""
+        return float(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in a record."""
+        return {"value": self.value} | {
+            name: getattr(self, name) for name in sorted(self.__slots__)
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = self.to_dict()
+        return _rebuild, (fields.pop("value"), fields)
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f"nan ({self.reason})"
+        return f"{number(self)} [{number(self.low)}, {number(self.high)}] n={self.n}"
+
+    def __repr__(self) -> str:
+        return f"Score({self})"
+
+
+def number(value: float) -> str:
+    """Four digits after the point, or four in all for what is tiny or huge: errors come in any unit."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _rebuild(value: float, fields: dict[str, Any]) -> Score:
+    return Score(value, **fields)
+
+
+class ConfusedPair(NamedTuple):
+    """Rows of class `actual` that were taken for `predicted`: their number is from `low` to `high`, certified."""
+
+    actual: int
+    predicted: int
+    low: int
+    high: int
+
+
+class Scores(Mapping[str, Score]):
+    """All scores of one evaluation by name, with the counts that they came from.
+
+    Attributes:
+        per_class: Name of a per-class score to one `Score` for each class.
+        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where not kept.
+        class_names: One name for each class.
+        n: Number of samples counted.
+        faults: Kind of bad value to its count, first update and message; empty when all was well.
+        notes: What to know about these scores, in sentences.
+        confused: The most confused pairs of classes where no matrix is kept, most first; else empty.
+        per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty without slices.
+        headline: Name of the score that orders the slices.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, Score],
+        *,
+        task: str,
+        n: int,
+        per_class: Mapping[str, Sequence[Score]] | None = None,
+        confusion: Tensor | None = None,
+        class_names: Sequence[str] = (),
+        faults: FaultReport | None = None,
+        notes: Sequence[str] = (),
+        curve: "ScoreCurve | None" = None,
+        confused: Sequence[ConfusedPair] = (),
+        per_slice: Mapping[str, Mapping[str, Score]] | None = None,
+        headline: str = "",
+    ) -> None:
+        self._scores = dict(scores)
+        self.task, self.n = task, n
+        self.per_class = {name: tuple(values) for name, values in (per_class or {}).items()}
+        self.confusion = confusion
+        self.class_names = tuple(class_names)
+        self.faults: FaultReport = faults or {}
+        self.notes = tuple(notes)
+        self._curve = curve
+        self.confused = tuple(confused)
+        self.per_slice = {name: dict(each) for name, each in (per_slice or {}).items()}
+        self.headline = headline
+
+    def __getitem__(self, name: str) -> Score:
+        try:
+            return self._scores[name]
+        except KeyError:
+            raise KeyError(f"{name!r}: expected one of {', '.join(self._scores)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._scores
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the counts of the curves are sums of weights, and not of samples.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().weighted
+
+    def roc_curve(self) -> "RocCurve":
+        """False and true positive rate at every threshold.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().roc()
+
+    def pr_curve(self) -> "PrecisionRecallCurve":
+        """Precision and recall at every threshold.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().precision_recall()
+
+    def thresholds(self) -> "ThresholdTable":
+        """Counts, precision, recall and more at every threshold.
+
+        Raises:
+            ConfigError: If the metric kept no scores.
+        """
+        return self._drawn().table()
+
+    def _drawn(self) -> "ScoreCurve":
+        if self._curve is None:
+            raise ConfigError("curves", "a metric that keeps scores", f"{self.task} counts without them",
+                              'Build BinaryMetrics from "logits" or "probs" with curves="fp16".')  # fmt: skip
+        return self._curve
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON, of all but the curve."""
+        from ptmetrics.metrics.slices import slices_to_dict
+
+        return {
+            "task": self.task,
+            "n": self.n,
+            "scores": {name: score.to_dict() for name, score in self.items()},
+            "per_class": {name: _columns(values) for name, values in self.per_class.items()},
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "class_names": list(self.class_names),
+            "faults": self.faults,
+            "notes": list(self.notes),
+            "confused": [pair._asdict() for pair in self.confused],
+            "per_slice": slices_to_dict(self.per_slice, self.headline),
+        }
+
+    def __str__(self) -> str:
+        from ptmetrics.metrics.text import scores_text
+
+        return scores_text(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores({self.task}, n={self.n}, {', '.join(f'{k}={v:.4f}' for k, v in self.items())})"
+        )
+
+
+def _columns(values: Sequence[Score]) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        f: [getattr(v, f) for v in values] for f in ("value", "low", "high", "n")
+    }
+    return columns | {"method": values[0].method if values else "none"}

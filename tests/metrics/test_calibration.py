@@ -1,0 +1,200 @@
+"""Calibration against its definitions in float64, and against a model whose probabilities are the truth."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from oracles import same
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from ptmetrics import BinaryMetrics, MulticlassMetrics
+from ptmetrics.errors import ConfigError
+
+NAMES = ("nll", "brier", "ece", "rms_calibration_error", "over_confidence")
+
+
+def drawn(rows: int, classes: int, seed: int, sharpness: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Logits and targets that follow their soft maximum, then the logits made too sharp or too flat."""
+    g = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(rows, classes, generator=g, dtype=torch.float64)
+    target = torch.multinomial(logits.softmax(1), 1, generator=g).squeeze(1)
+    return logits * sharpness, target
+
+
+def scored(preds: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any) -> Any:
+    metrics = MulticlassMetrics(preds.shape[1], **options)
+    for i in range(0, len(target), 100):
+        part = slice(i, i + 100)
+        metrics.update(preds[part], target[part], None if weight is None else weight[part])
+    return metrics.compute()
+
+
+def reference(p: np.ndarray, y: np.ndarray, w: np.ndarray) -> dict[str, float]:
+    """Straight from the definitions; the equal-mass bins from exact confidences."""
+    w, sure, hit = w / w.sum(), p.max(1), (p.argmax(1) == y).astype(float)
+    one_hot = np.eye(p.shape[1])[y]
+    edges = np.clip(np.ceil(sure * 15).astype(int) - 1, 0, 14)
+    gaps = [abs((w * (sure - hit))[edges == b].sum()) for b in range(15)]
+    return {
+        "nll": float(-(w * np.log(p[np.arange(len(y)), y])).sum()),
+        "brier": float((w * ((p - one_hot) ** 2).sum(1)).sum()),
+        "ece": sum(gaps),
+        "over_confidence": float((w * (sure - hit)).sum()),
+    }
+
+
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("classes", "sharpness"), [(2, 1.0), (5, 3.0), (70, 0.5)])
+def test_every_score_is_its_definition(
+    classes: int, sharpness: float, weighted: bool, inputs: Any
+) -> None:
+    logits, target = drawn(700, classes, classes, sharpness)
+    preds = logits.softmax(1) if inputs == "probs" else logits
+    weight = (
+        torch.rand(700, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        if weighted
+        else None
+    )
+    got = scored(preds, target, weight, inputs=inputs)
+    w = np.ones(700) if weight is None else weight.numpy()
+    for name, value in reference(logits.softmax(1).numpy(), target.numpy(), w).items():
+        assert same(got[name], value, 1e-9), name
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_low_precision_is_read_as_the_values_that_it_holds(dtype: torch.dtype) -> None:
+    logits, target = drawn(700, 40, 0, 4.0)
+    low = logits.to(dtype)
+    got, truth = scored(low, target), scored(low.double(), target)
+    for name in NAMES:
+        assert same(got[name], truth[name].value, 1e-6), name
+
+
+def test_a_sure_and_right_row_has_a_brier_score_of_all_digits() -> None:
+    got = scored(torch.tensor([[20.0, 0.0, 0.0]]), torch.tensor([0]))
+    doubt = 2 * math.exp(-20)
+    p = doubt / (1 + doubt)
+    assert same(got["brier"], p * p + 2 * (p / 2) ** 2, 1e-6)
+
+
+def test_equal_mass_bins_are_close_to_those_of_exact_quantiles() -> None:
+    logits, target = drawn(5000, 10, 3, 2.0)
+    p = logits.softmax(1).numpy()
+    sure, hit = p.max(1), (p.argmax(1) == target.numpy()).astype(float)
+    parts = np.array_split(np.argsort(sure), 15)
+    terms = [
+        len(i)
+        / 5000
+        * (
+            (sure[i].mean() - hit[i].mean()) ** 2
+            - hit[i].mean() * (1 - hit[i].mean()) / (len(i) - 1)
+        )
+        for i in parts
+    ]
+    got = scored(logits, target)["rms_calibration_error"]
+    assert got.value == pytest.approx(math.sqrt(sum(terms)), rel=0.03)
+
+
+@pytest.mark.slow
+def test_a_true_model_is_found_calibrated_19_times_in_20() -> None:
+    inside = dict.fromkeys(("ece", "rms_calibration_error", "over_confidence", "temperature"), 0)
+    biased, debiased, runs = 0.0, 0.0, 150
+    for seed in range(runs):
+        got = scored(*drawn(500, 4, seed), temperature=True)
+        truth = {"temperature": 1.0}
+        for name in inside:
+            inside[name] += got[name].low <= truth.get(name, 0.0) <= got[name].high
+        biased, debiased = (
+            biased + got["ece"].value / runs,
+            debiased + got["rms_calibration_error"].value / runs,
+        )
+    assert all(count / runs >= 0.90 for count in inside.values()), inside
+    assert debiased < biased, "the plain error is positive by chance alone"
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
+def test_the_best_temperature_is_that_of_a_direct_search(sharpness: float) -> None:
+    logits, target = drawn(3000, 6, 11, sharpness)
+
+    def loss(log_t: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits / math.exp(log_t), target))
+
+    best = math.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x)
+    got = scored(logits, target, temperature=True)["temperature"]
+    assert got.value == pytest.approx(best, rel=2e-3)
+    assert got.low < got.value < got.high
+    assert got.low <= sharpness <= got.high
+
+
+def test_an_over_confident_model_is_said_to_be_so() -> None:
+    got = scored(*drawn(2000, 5, 0, 3.0), temperature=True)
+    assert got["over_confidence"].low > 0.05
+    assert got["ece"].low > 0.05
+    assert got["temperature"].low > 2
+
+
+def test_beyond_the_grid_the_temperature_has_no_ends() -> None:
+    got = scored(*drawn(500, 4, 0, 20.0), temperature=True)["temperature"]
+    assert got.value == pytest.approx(4.0)
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
+
+
+def test_without_samples_every_score_is_nan_with_a_reason() -> None:
+    got = MulticlassMetrics(3, temperature=True).compute()
+    for name in (*NAMES, "temperature"):
+        assert math.isnan(got[name].value), name
+        assert got[name].reason, name
+
+
+def test_without_losses_nothing_of_it_is_counted() -> None:
+    metrics = MulticlassMetrics(3, losses=False)
+    metrics.update(torch.eye(3), torch.arange(3))
+    assert not set(NAMES) & set(metrics.compute())
+    assert metrics.state_bytes == 8 * (9 + 1 + 4 + 4)
+
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (
+        lambda: MulticlassMetrics(3, losses=False, temperature=True),
+        r"temperature: .*, got True .*losses=False.*pass",
+    ),
+    (
+        lambda: BinaryMetrics(losses=False, temperature=True),
+        r"temperature: .*, got True .*losses=False.*leave",
+    ),
+    (
+        lambda: BinaryMetrics(curves=None, temperature=True),
+        r"temperature: .*, got True .*curves=None.*leave",
+    ),
+    (
+        lambda: MulticlassMetrics(3, inputs="probs", temperature=True),
+        r"temperature: expected .*, got True.*pass",
+    ),
+    (
+        lambda: MulticlassMetrics(3, inputs="labels", curves=True),
+        r"curves: expected False.*, got True for 3 .*Leave",
+    ),
+    (
+        lambda: MulticlassMetrics(1025, curves=True),
+        r"curves: expected .*1,024.*, got True for 1025 .*Leave",
+    ),
+    (
+        lambda: MulticlassMetrics(3, beta=0),
+        r"beta: expected a number above 0.*, got 0.*Pass beta=2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_options_that_cannot_work_are_refused_in_words(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -1,0 +1,314 @@
+"""AUROC and average precision against scikit-learn in float64: never farther off than the certified bound says."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import LAW
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from ptmetrics import BinaryMetrics
+from ptmetrics.metrics.curves import ScoreBins, auroc, average_precision
+from ptmetrics.metrics.score import Score, Scores
+
+ROUNDING = 1e-12  # of float64 sums, ours and scikit-learn's
+REFERENCE = {"auroc": roc_auc_score, "average_precision": average_precision_score}
+seeds = st.integers(0, 2**32)
+
+
+def counted(preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any) -> Scores:
+    metrics = BinaryMetrics(losses=False, **config)
+    for piece in torch.arange(len(target)).tensor_split(3):
+        metrics.update(preds[piece], target[piece], None if weight is None else weight[piece])
+    return metrics.compute()
+
+
+def reference(name: str, preds: Tensor, target: Tensor, weight: Tensor | None = None) -> float:
+    weights = None if weight is None else weight.double().numpy()
+    return float(REFERENCE[name](target.numpy(), preds.double().numpy(), sample_weight=weights))
+
+
+def assert_certified(
+    got: Scores, preds: Tensor, target: Tensor, weight: Tensor | None = None
+) -> None:
+    for name in REFERENCE:
+        truth = reference(name, preds, target, weight)
+        assert abs(got[name] - truth) <= got[name].error_bound + ROUNDING, (
+            name,
+            got[name].value,
+            truth,
+        )
+
+
+def sampled(rows: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Normal scores, one standard deviation higher for positives."""
+    g = torch.Generator().manual_seed(seed)
+    target = (torch.rand(rows, generator=g) < share).long()
+    return torch.randn(rows, generator=g) + target, target
+
+
+SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda x: x,
+    "wide": lambda x: 8 * x,
+    "near zero": lambda x: 0.01 * x,
+    "rare": lambda x: x - 7,
+    "saturated": lambda x: x + 20,
+    "huge": lambda x: 1e4 * x,
+    "enormous": lambda x: 1e30 * x,
+    "tiny": lambda x: 1e-9 * x,
+    "many ties": lambda x: x.round(),
+    "whole": lambda x: (10 * x).round(),
+    "constant": lambda x: 0 * x + 0.3,
+    "zeros": lambda x: 0 * x,
+    "spike": lambda x: x.clamp(min=0),
+}
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_scores_of_any_shape_and_type_are_within_the_bound(
+    shape: str, dtype: torch.dtype, weighted: bool
+) -> None:
+    for seed, (rows, share) in enumerate([(40, 0.5), (3000, 0.3), (20_000, 0.001)]):
+        x, target = sampled(rows, share, seed)
+        preds = SHAPES[shape](x).to(dtype)
+        if not preds.isfinite().all():
+            continue
+        weight = (
+            torch.rand(rows, generator=torch.Generator().manual_seed(seed)) * 3
+            if weighted
+            else None
+        )
+        assert_certified(counted(preds, target, weight), preds, target, weight)
+
+
+@pytest.mark.parametrize("shape", ["plain", "rare", "near zero", "many ties"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_probabilities_are_within_the_bound(shape: str, dtype: torch.dtype) -> None:
+    x, target = sampled(5000, 0.2, 5)
+    preds = SHAPES[shape](x.double()).sigmoid().to(dtype)
+    got = counted(preds, target, inputs="probs")
+    assert_certified(got, preds, target)
+    if dtype in (torch.float32, torch.float64) and shape != "many ties":
+        assert got["auroc"].error_bound < 2e-3
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shift", [0.0, 20.0])
+@pytest.mark.parametrize("as_float", [False, True], ids=["half", "widened"])
+def test_a_half_precision_model_has_exact_curves(
+    dtype: torch.dtype, shift: float, as_float: bool
+) -> None:
+    x, target = sampled(5000, 0.3, 1)
+    preds = (4 * x + shift).to(dtype)
+    preds = (
+        preds[preds.float().abs() > 1e-5].float() if as_float else preds[preds.float().abs() > 1e-5]
+    )
+    target = target[: len(preds)]
+    got = counted(preds, target)
+    for name in REFERENCE:
+        assert got[name].error_bound == 0.0
+        assert got[name].value == pytest.approx(reference(name, preds, target), abs=ROUNDING)
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", ["plain", "wide", "rare", "near zero", "saturated"])
+@pytest.mark.parametrize("as_float", [False, True], ids=["half", "widened"])
+def test_probabilities_in_half_precision_have_exact_curves(
+    dtype: torch.dtype, shape: str, as_float: bool
+) -> None:
+    x, target = sampled(5000, 0.3, 1)
+    preds = (SHAPES[shape](x) if shape != "saturated" else x + 5).sigmoid().to(dtype)
+    target, preds = target[preds > 1e-9], preds[preds > 1e-9]
+    got = counted(preds.float() if as_float else preds, target, inputs="probs")
+    for name in REFERENCE:
+        assert got[name].error_bound == 0.0
+        assert got[name].value == pytest.approx(reference(name, preds, target), abs=ROUNDING)
+
+
+def test_a_few_scores_off_the_grid_cost_next_to_nothing() -> None:
+    x, target = sampled(20_000, 0.3, 1)
+    preds = x.bfloat16().float()
+    preds[:3] = torch.tensor([1e-7, 0.3, 0.1001])
+    got = counted(preds, target)
+    assert_certified(got, preds, target)
+    assert 0 < got["auroc"].error_bound < 1e-6
+    assert 0 < got["average_precision"].error_bound < 2e-3
+
+
+@pytest.mark.fault(19)
+def test_rows_of_nan_are_refused_and_exact_ties_stay_exact() -> None:
+    preds = torch.tensor([1.0, 2.0, 1.0, math.nan, 2.0, math.nan, math.nan])
+    target = torch.tensor([0, 1, 1, 1, 0, 0, -100])
+    metrics = BinaryMetrics(ignore_index=-100)
+    metrics.update(preds, target)
+    got = metrics.compute()
+    assert got["auroc"].value == roc_auc_score([0, 1, 1, 0], [1, 2, 1, 2])
+    assert got["auroc"].error_bound == got["average_precision"].error_bound == 0.0
+    assert got["auroc"].n == 4
+    assert got.faults["nan-score"]["count"] == 2
+    assert (
+        got.faults["nan-score"]["message"]
+        == "2 × row with a NaN prediction, refused; first in update 0"
+    )
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=6))
+@settings(LAW, max_examples=15)
+def test_the_bounds_hold_for_every_way_that_the_rows_could_be_filled(
+    rows: list[tuple[int, bool]],
+) -> None:
+    """Every score is 1, 2 or 3 wherever its row allows it: three places in each row, all of them tried."""
+    target = torch.tensor([t for _, t in rows]).long()
+    if target.float().var() == 0 or len(rows) > 6:
+        return
+    row = torch.tensor([s for s, _ in rows])
+    counts = torch.zeros(14, dtype=torch.int64).index_add_(
+        0, 2 * (row + 3) + target, torch.ones(len(rows)).long()
+    )
+    counts = counts.view(7, 2)
+    bins = ScoreBins(counts, counts.double(), counts.double(), torch.tensor(len(rows)).double())
+    for name, estimate in (("auroc", auroc(bins)), ("average_precision", average_precision(bins))):
+        assert estimate.error_bound is not None
+        worst = 0.0
+        for places in itertools.islice(itertools.product((0, 1, 2), repeat=len(rows)), 250):
+            truth = reference(name, row * 10 + torch.tensor(places), target)
+            worst = max(worst, abs(float(estimate.value) - truth))
+        assert worst <= float(estimate.error_bound) + ROUNDING
+
+
+@given(st.integers(1, 60), seeds, st.sampled_from([3, 8, 1000]), st.integers(0, 4))
+@settings(LAW, max_examples=30)
+def test_few_inexact_scores_move_the_scores_no_farther_than_their_bound(
+    size: int, seed: int, values: int, loose: int
+) -> None:
+    g = torch.Generator().manual_seed(seed)
+    preds = torch.randint(0, values, (size,), generator=g) / 4
+    target = torch.randint(0, 2, (size,), generator=g)
+    if not 0 < target.sum() < size:
+        return
+    preds[:loose] += 1e-5 * torch.randn(min(loose, size), generator=g)
+    assert_certified(counted(preds, target), preds, target)
+
+
+@given(st.integers(2, 80), seeds, st.booleans(), st.sampled_from(["exact", "fp16"]))
+@settings(LAW, max_examples=20)
+def test_every_choice_of_curves_is_certified(
+    size: int, seed: int, weighted: bool, curves: Any
+) -> None:
+    preds, target = sampled(size, 0.4, seed)
+    if not 0 < target.sum() < size:
+        return
+    preds = preds.round(decimals=2)
+    weight = torch.rand(size, generator=torch.Generator().manual_seed(seed)) if weighted else None
+    got = counted(preds, target, weight, curves=curves, capacity=100)
+    assert_certified(got, preds, target, weight)
+    if curves == "exact" and not weighted:
+        assert got["auroc"].error_bound == got["average_precision"].error_bound == 0.0
+
+
+def test_exact_curves_fall_back_to_the_histogram_when_there_is_no_room() -> None:
+    preds, target = sampled(500, 0.4, 1)
+    small, plain = counted(preds, target, curves="exact", capacity=499), counted(preds, target)
+    for name in REFERENCE:
+        assert small[name].to_dict() == plain[name].to_dict()
+    assert small[name].error_bound > 0
+    assert len(small.thresholds().tp) == len(plain.thresholds().tp)
+    large = counted(preds, target, curves="exact", capacity=500)
+    assert len(large.thresholds().tp) == len(preds.unique())
+
+
+def test_fine_rows_leave_64_times_less_doubt() -> None:
+    preds, target = sampled(60_000, 0.5, 1)
+    coarse, fine = counted(preds, target), counted(preds, target, curves="fine")
+    assert fine["auroc"].error_bound == pytest.approx(coarse["auroc"].error_bound / 64, rel=0.2)
+    assert_certified(fine, preds, target)
+
+
+@pytest.mark.parametrize(
+    ("preds", "curves", "words"),
+    [
+        (
+            lambda x: x + 20,
+            "fp16",
+            ("auroc: its error bound 0.00", "passes 0.001", 'curves="fine"'),
+        ),
+        (
+            lambda x: 0 * x + 0.3,
+            "fp16",
+            ("auroc: its error bound 0.5 passes 0.001", 'curves="exact"'),
+        ),
+        (
+            lambda x: 0 * x + 0.3,
+            "fp16",
+            ("average_precision: its error bound", "passes 0.005", 'curves="exact"'),
+        ),
+        (
+            lambda x: 0 * x + 0.3,
+            "fine",
+            ("auroc: its error bound 0.5 passes 0.001", 'curves="exact"'),
+        ),
+    ],
+)
+def test_a_bound_past_its_tolerance_is_told_with_what_would_hold_it(
+    preds: Callable[[Tensor], Tensor], curves: Any, words: tuple[str, ...]
+) -> None:
+    x, target = sampled(20_000, 0.5, 1)
+    got = counted(preds(x), target, curves=curves)
+    assert any(all(word in note for word in words) for note in got.notes), got.notes
+    assert str(got).endswith(f"{got.notes[-1]}\n")
+    assert got.to_dict()["notes"] == list(got.notes)
+
+
+def test_a_bound_within_its_tolerance_is_not_talked_about() -> None:
+    assert counted(*sampled(20_000, 0.5, 1)).notes == ()
+
+
+@pytest.mark.fault(24)
+@pytest.mark.parametrize("target", [[], [0, 0, 0], [1, 1, 1]])
+@pytest.mark.parametrize("curves", ["fp16", "exact"])
+def test_one_class_only_or_no_data_has_no_curve_and_says_why(
+    target: list[int], curves: Any
+) -> None:
+    got = counted(torch.randn(len(target)), torch.tensor(target, dtype=torch.int64), curves=curves)
+    for name in REFERENCE:
+        assert math.isnan(got[name])
+        assert got[name].reason == "the targets hold one class only"
+        assert math.isnan(got[name].low)
+        assert math.isnan(got[name].high)
+
+
+def test_infinite_scores_rank_above_and_below_all_others() -> None:
+    preds = torch.tensor([-math.inf, 0.5, math.inf, -math.inf, 1e30, math.inf])
+    target = torch.tensor([0, 1, 1, 1, 0, 0])
+    order = torch.tensor([0.0, 1.0, 3.0, 0.0, 2.0, 3.0])
+    assert_certified(counted(preds, target), order, target)
+    exact = counted(preds, target, curves="exact")
+    assert exact["auroc"].value == pytest.approx(reference("auroc", order, target), abs=ROUNDING)
+
+
+def test_the_global_generator_is_untouched() -> None:
+    before = torch.random.get_rng_state()
+    counted(*sampled(200, 0.5, 1))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_merged_halves_have_the_bound_of_the_whole() -> None:
+    preds, target = sampled(4000, 0.3, 2)
+    halves: list[Score] = []
+    for cut in (0, 1000, 3999):
+        one, other = BinaryMetrics(), BinaryMetrics()
+        one.update(preds[:cut], target[:cut])
+        other.update(preds[cut:], target[cut:])
+        halves.append(one.merge_state([other]).compute()["average_precision"])
+    assert len({repr(score.to_dict()) for score in halves}) == 1

@@ -1,0 +1,304 @@
+"""Every score of multilabel classification against scikit-learn in float64, and by definition where it has none."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from multilabel_cases import multilabel_batch, multilabel_cells, multilabel_oracle, scikit_learn
+from oracles import Batch, same
+from registry import LAW
+from sklearn import metrics as sk
+
+from ptmetrics import MultilabelMetrics
+from ptmetrics.metrics.score import Scores
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+seeds = st.integers(0, 2**32)
+kinds = st.sampled_from(["logits", "probs", "labels"])
+absents = st.sampled_from([math.nan, 0.0, 1.0])
+
+
+def configs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
+    """With one column scikit-learn takes the task for another one."""
+    return st.fixed_dictionaries(
+        {"num_labels": st.integers(least, 5), "inputs": kinds, "absent": absents}
+    )
+
+
+def scores_of(batch: Batch, **config: Any) -> Scores:
+    metrics = MultilabelMetrics(**config)
+    metrics.update(batch.preds, batch.target, batch.weight)
+    return metrics.compute()
+
+
+def clean(batch: Batch) -> Batch:
+    """Without the rows that hold a fault."""
+    kept = ((batch.target == 0) | (batch.target == 1)).all(1) & (
+        (batch.preds >= -99) & (batch.preds <= 5)
+    ).all(1)
+    kept &= ~(batch.preds == 1.5).any(1)
+    if batch.weight is not None:
+        kept &= batch.weight > 0
+    return Batch(
+        batch.preds[kept], batch.target[kept], None if batch.weight is None else batch.weight[kept]
+    )
+
+
+@given(configs(least=2), st.integers(1, 60), seeds, st.booleans(), st.sampled_from(DTYPES))
+@settings(LAW, max_examples=60)
+def test_every_score_is_that_of_scikit_learn_where_every_cell_counts(
+    config: dict[str, Any], rows: int, seed: int, weighted: bool, dtype: torch.dtype
+) -> None:
+    batch = clean(multilabel_batch(config["num_labels"], config["inputs"], rows, seed, weighted))
+    assume(len(batch.target) > 0)
+    if config["inputs"] != "labels":
+        batch.preds = batch.preds.to(dtype)
+    got = scores_of(batch, **config)
+    cells = multilabel_cells(config, [batch])
+    assert got.n == len(cells.weight) == len(batch.target)
+    for name, value in scikit_learn(cells, config["absent"]).items():
+        assert same(got[name], value), f"{name}: {got[name].value!r} for {value!r}"
+
+
+@given(configs(), st.sampled_from([None, -1, 0, 1]), st.integers(0, 60), seeds, st.booleans())
+@settings(LAW, max_examples=60)
+def test_every_score_is_that_of_its_definition_where_cells_are_ignored_or_faulty(
+    config: dict[str, Any], ignored: int | None, rows: int, seed: int, weighted: bool
+) -> None:
+    config |= {"ignore_index": ignored, "threshold": 0.4}
+    batch = multilabel_batch(config["num_labels"], config["inputs"], rows, seed, weighted)
+    got = scores_of(batch, **config)
+    for name, value in multilabel_oracle(config, [batch]).items():
+        if name.startswith("class:"):
+            assert all(map(same, got.per_class[name.removeprefix("class:")], value)), name
+        else:
+            assert same(got[name], value), f"{name}: {got[name].value!r} for {value!r}"
+
+
+@given(st.integers(2, 5), st.integers(1, 40), seeds, absents, st.booleans())
+@LAW
+def test_print_starts_with_scikit_learns_report_digit_for_digit(
+    labels: int, rows: int, seed: int, absent: float, long: bool
+) -> None:
+    batch = clean(multilabel_batch(labels, "logits", rows, seed, False))
+    assume(len(batch.target) > 0)
+    names = [("a label with a long name " if long else "l") + str(i) for i in range(labels)]
+    got = scores_of(batch, num_labels=labels, label_names=names, absent=absent)
+    cells = multilabel_cells({"num_labels": labels, "inputs": "logits"}, [batch])
+    how = {"target_names": names, "zero_division": absent}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert str(got).startswith(sk.classification_report(cells.actual, cells.said, **how))
+
+
+@given(st.integers(0, 6), st.integers(0, 4), kinds, seeds, st.booleans())
+@LAW
+def test_dense_predictions_count_as_the_same_rows_laid_flat(
+    n: int, d: int, inputs: Any, seed: int, weighted: bool
+) -> None:
+    flat = multilabel_batch(3, inputs, n * d, seed, weighted)
+    preds, target = (x.reshape(n, d, 3).movedim(-1, 1) for x in (flat.preds, flat.target))
+    weight = None if flat.weight is None else flat.weight.reshape(n, d)
+    dense, whole = (
+        scores_of(Batch(preds, target, weight), num_labels=3, inputs=inputs),
+        scores_of(flat, num_labels=3, inputs=inputs),
+    )
+    assert repr(dense.to_dict()) == repr(whole.to_dict())
+
+
+def test_hand_numbers() -> None:
+    target = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 0], [1, 0, 0]])
+    preds = torch.tensor([[1, 0, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0]])
+    got = scores_of(Batch(preds, target), num_labels=3, inputs="labels")
+    assert got["exact_match"].value == 2 / 4
+    assert got["hamming_loss"].value == 3 / 12
+    assert got["precision/micro"].value == 3 / 4
+    assert got["recall/micro"].value == 3 / 5
+    assert [float(x) for x in got.per_class["recall"]] == [2 / 3, 0.0, 1.0]
+    assert [float(x) for x in got.per_class["precision"]] == [1.0, 0.0, 1.0]
+    assert got["precision/samples"].value == pytest.approx(
+        (1 + 1 + 0) / 3
+    )  # the third row predicts nothing
+    assert got["recall/samples"].value == pytest.approx((1 + 0.5 + 0) / 3)
+    assert got["f1/samples"].value == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_ignored_labels_have_no_say_in_an_exact_match_and_refused_ones_leave_the_row_out() -> None:
+    target = torch.tensor([[1, -1, 0], [1, -1, 0], [1, 0, 0], [1, 0, 7], [-1, -1, -1]])
+    preds = torch.tensor([[9.0, 9, -9], [9, 9, 9], [9, math.nan, -9], [9, -9, -9], [9, 9, 9]])
+    got = scores_of(Batch(preds, target), num_labels=3, ignore_index=-1)
+    assert (got["exact_match"].value, got["exact_match"].n) == (0.5, 2)  # rows 0 and 1
+    assert got.n == 4
+    assert got["hamming_loss"].value == 1 / 8  # 2 + 2 + 2 + 2 labels counted
+    assert [(name, f["count"]) for name, f in got.faults.items()] == [
+        ("target-out-of-range", 1),
+        ("nan-score", 1),
+    ]
+    assert [x.n for x in got.per_class["recall"]] == [4, 0, 0]
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_threshold_is_a_probability_and_equal_is_a_yes(dtype: torch.dtype) -> None:
+    """Peer defect B: small logits are logits, in any batch."""
+    logits = torch.tensor([[0.2], [0.4], [0.0], [-0.1]], dtype=dtype)
+    target = torch.tensor([[1], [1], [1], [0]])
+    assert scores_of(Batch(logits, target), num_labels=1)["exact_match"].value == 1.0
+    probs = torch.tensor([[0.75], [0.5], [0.76], [0.25]], dtype=dtype)
+    target = torch.tensor([[1], [0], [1], [0]])
+    assert (
+        scores_of(Batch(probs, target), num_labels=1, inputs="probs", threshold=0.75)[
+            "exact_match"
+        ].value
+        == 1.0
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.3, 0.5, 0.9, 0.999])
+def test_logits_and_their_probabilities_decide_alike(threshold: float) -> None:
+    logits = (
+        torch.randn(500, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    )
+    target = (torch.rand(500, 3, generator=torch.Generator().manual_seed(1)) < 0.4).long()
+    one = scores_of(Batch(logits, target), num_labels=3, threshold=threshold)
+    two = scores_of(
+        Batch(logits.sigmoid(), target), num_labels=3, threshold=threshold, inputs="probs"
+    )
+    assert {name: s.to_dict() for name, s in one.items()} == {
+        name: s.to_dict() for name, s in two.items()
+    }
+
+
+@pytest.mark.fault(24)
+def test_without_rows_every_score_is_nan_with_a_reason() -> None:
+    for absent, filled in ((math.nan, math.nan), (0.0, 0.0)):
+        got = scores_of(
+            Batch(torch.zeros(0, 2), torch.zeros(0, 2, dtype=torch.long)),
+            num_labels=2,
+            absent=absent,
+        )
+        assert got.n == 0
+        assert math.isnan(got["exact_match"])
+        assert all(score.reason for score in got.values() if math.isnan(score))
+        assert all(same(score, filled) for score in got.per_class["f1"])
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.8])
+def test_intervals_cover_what_they_say_whether_labels_err_alone_or_together(shared: float) -> None:
+    labels, rows, repeats = 8, 150, 120
+    g = torch.Generator().manual_seed(0)
+
+    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        common, own = torch.randn(n, 1, generator=g), torch.randn(n, labels, generator=g)
+        wrong = math.sqrt(shared) * common + math.sqrt(1 - shared) * own < -1.1
+        target = torch.rand(n, labels, generator=g) < torch.linspace(0.1, 0.6, labels)
+        return (target ^ wrong).long(), target.long()
+
+    truth = scores_of(Batch(*draw(300_000)), num_labels=labels, inputs="labels")
+    covered = dict.fromkeys(truth, 0)
+    for _ in range(repeats):
+        got = scores_of(Batch(*draw(rows)), num_labels=labels, inputs="labels")
+        for name in got:
+            covered[name] += got[name].low <= truth[name].value <= got[name].high
+    rates = {name: hits / repeats for name, hits in covered.items()}
+    assert all(rate >= 0.89 for rate in rates.values()), rates
+    assert np.mean(list(rates.values())) <= 0.985
+
+
+def test_labels_that_all_err_together_are_worth_one_label() -> None:
+    g = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 2, (200, 1), generator=g)
+    preds = torch.where(torch.rand(200, 1, generator=g) < 0.2, 1 - target, target)
+    one = scores_of(Batch(preds, target), num_labels=1, inputs="labels")
+    ten = scores_of(
+        Batch(preds.expand(-1, 10), target.expand(-1, 10)), num_labels=10, inputs="labels"
+    )
+    for name in ("hamming_loss", "precision/macro", "recall/micro", "f1/macro", "jaccard/weighted"):
+        assert ten[name].value == pytest.approx(one[name].value)
+        for end in ("low", "high"):
+            assert getattr(ten[name], end) == pytest.approx(getattr(one[name], end), abs=0.004), (
+                name
+            )
+
+
+def test_directions_and_methods_are_named() -> None:
+    got = scores_of(multilabel_batch(3, "logits", 50, 0, False), num_labels=3)
+    assert [name for name, score in got.items() if not score.higher_is_better] == ["hamming_loss"]
+    assert {score.method for score in got.values()} == {
+        "wilson", "wilson-clustered", "mover-clustered", "wilson-effective", "mean-of-ends"
+    }  # fmt: skip
+    ranked = {"auroc", "average_precision"}
+    assert set(got.per_class) == {"precision", "recall", "f1", "jaccard", "support"} | ranked
+    assert not ranked & set(
+        scores_of(multilabel_batch(3, "labels", 9, 0, False), num_labels=3, inputs="labels")
+    )
+    assert got.confusion is None
+
+
+@given(
+    st.sampled_from(["logits", "probs"]),
+    st.sampled_from([3, 70]),
+    st.integers(2, 80),
+    seeds,
+    st.booleans(),
+)
+@settings(LAW, max_examples=25)
+def test_ranking_scores_are_those_of_scikit_learn_within_their_bound(
+    inputs: Any, labels: int, rows: int, seed: int, weighted: bool
+) -> None:
+    batch = multilabel_batch(labels, inputs, rows, seed, weighted)
+    batch.preds = batch.preds + 0.1 * torch.rand(
+        rows, labels, generator=torch.Generator().manual_seed(seed)
+    )
+    got = scores_of(batch, num_labels=labels, inputs=inputs, ignore_index=-1)
+    c = multilabel_cells({"num_labels": labels, "inputs": inputs, "ignore_index": -1}, [batch])
+    weight = torch.ones(rows) if batch.weight is None else batch.weight
+    preds = batch.preds[(weight >= 0) & (weight < math.inf)].double().numpy()
+    for name, oracle in (
+        ("auroc", sk.roc_auc_score),
+        ("average_precision", sk.average_precision_score),
+    ):
+        defined = []
+        for label, score in enumerate(got.per_class[name]):
+            kept = c.counted[:, label] & (c.weight > 0)
+            target, p, w = c.actual[kept, label], preds[kept, label], c.weight[kept]
+            if len(set(target)) < 2:
+                assert math.isnan(score)
+                assert "one class only" in str(score.reason)
+                continue
+            assert abs(score - oracle(target, p, sample_weight=w)) <= score.error_bound + 1e-12
+            assert score.low <= score <= score.high
+            defined.append(score)
+        assert same(got[f"{name}/macro"], float(np.mean(defined)) if defined else math.nan)
+
+
+@pytest.mark.fault(23)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_ranking_scores_of_half_precision_logits_are_exact(dtype: torch.dtype) -> None:
+    """Peer defect H: logits near 98, where every sigmoid is 1."""
+    g = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 2, (500, 2), generator=g)
+    preds = (98 + target + torch.randn(500, 2, generator=g)).to(dtype)
+    got = scores_of(Batch(preds, target), num_labels=2)
+    expected = sk.roc_auc_score(target.numpy(), preds.double().numpy(), average=None)
+    for score, value in zip(got.per_class["auroc"], expected, strict=True):
+        assert score.error_bound == 0.0
+        assert same(score, value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "most"), [(1, 2**20), (64, 2**26), (65, 2**23), (1024, 2**26 + 2**20)]
+)
+def test_the_state_of_the_curves_keeps_to_its_budget(labels: int, most: int) -> None:
+    assert MultilabelMetrics(labels).state_bytes <= most
+
+
+def test_above_1024_labels_and_on_request_no_scores_are_kept() -> None:
+    for metrics in (MultilabelMetrics(1025), MultilabelMetrics(3, curves=False)):
+        assert metrics.state_bytes < 200_000
+        assert not any(name.startswith("auroc") for name in metrics.compute())

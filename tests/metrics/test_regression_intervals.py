@@ -1,0 +1,191 @@
+"""Intervals of regression: their ends against definitions and their coverage by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from ptmetrics import RegressionMetrics
+from ptmetrics.counts.magnitude import MagnitudeHistogram
+from ptmetrics.counts.regression import PointBatch, Residuals
+from ptmetrics.metrics import regression as r
+from ptmetrics.metrics.intervals import student
+from ptmetrics.metrics.score import Scores
+
+REPEATS, AT_ONCE = 600, 60  # an output a repeat: half a MiB each
+TRUTH_ROWS = 2_000_000
+
+
+def draw(kind: str, repeats: int, rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Predictions and targets of shape (repeats, rows)."""
+    g = torch.Generator().manual_seed(seed)
+    target, noise = torch.randn(2, repeats, rows, generator=g, dtype=torch.float64)
+    if kind == "heavy":  # Laplace errors
+        noise = noise.sign() * torch.empty_like(noise).exponential_(generator=g)
+    if kind == "uneven":  # errors that grow with the target
+        noise = noise * target.abs()
+    return 0.9 * target + 0.6 * noise + 0.1, target
+
+
+def residue(preds: Tensor, target: Tensor) -> r.Residue:
+    """All repeats at once, as if they were outputs."""
+    repeats, rows = preds.shape
+    points = torch.stack((preds - target, preds, target), 1)
+    ones = torch.ones(rows, dtype=torch.float64)
+    batch = PointBatch(points, points[:, 0].abs(), ones > 0, ones, ones, (), 0)
+    state = {}
+    for statistic in (Residuals(repeats), MagnitudeHistogram(repeats)):
+        cells = {name: cell for name, cell in statistic.layout().items() if cell.weights_of is None}
+        state |= {name: cell.identity(torch.device("cpu")) for name, cell in cells.items()}
+        statistic.add_(state, batch)
+    return r.Residue.of(state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "least"),
+    [("normal", 100, 0.92), ("normal", 400, 0.92), ("heavy", 400, 0.9), ("uneven", 400, 0.9)],
+)
+def test_intervals_cover_what_they_say(kind: str, rows: int, least: float) -> None:
+    preds, target = (x[0] for x in draw(kind, 1, TRUTH_ROWS, 1))
+    error = preds - target
+    truth = {
+        r.mse: error.square().mean(),
+        r.rmse: error.square().mean().sqrt(),
+        r.mae: error.abs().mean(),
+        r.bias: error.mean(),
+        r.r2: 1 - error.square().mean() / target.var(),
+        r.explained_variance: 1 - error.var() / target.var(),
+        r.pearson: torch.corrcoef(torch.stack((preds, target)))[0, 1],
+    }
+    quantile = {q: float(np.quantile(error.abs().numpy(), q)) for q in (0.5, 0.9)}
+    covered: dict[str, list[Tensor]] = {}
+    for seed in range(REPEATS // AT_ONCE):
+        sample = residue(*draw(kind, AT_ONCE, rows, seed))
+        for score, value in truth.items():
+            got = score(sample)
+            covered.setdefault(score.__name__, []).append((got.low <= value) & (value <= got.high))
+        for q in (0.5, 0.9):
+            got, value = r.quantile(sample, q), quantile[q]
+            covered.setdefault(f"p{q}", []).append((got.low <= value) & (value <= got.high))
+    rates = {name: torch.cat(hits).double().mean().item() for name, hits in covered.items()}
+    assert all(
+        least <= rate <= (1 if name.startswith("p0") else 0.985) for name, rate in rates.items()
+    ), rates
+
+
+def scores_of(
+    preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: object
+) -> Scores:
+    metrics = RegressionMetrics(**config)
+    metrics.update(preds, target, weight)
+    return metrics.compute()
+
+
+def test_students_quantiles_are_those_of_scipy() -> None:
+    freedom = torch.cat((torch.arange(1.0, 60), torch.tensor([1e3, 1e6, 1e12]))).double()
+    expected = torch.tensor(stats.t.ppf(0.975, freedom.numpy()))
+    torch.testing.assert_close(student(freedom), expected, rtol=5e-4, atol=0)
+
+
+def test_ends_of_a_mean_are_those_of_a_t_test() -> None:
+    preds, target = (x[0] for x in draw("normal", 1, 40, 3))
+    got, error = scores_of(preds, target), (preds - target).numpy()
+    low, high = stats.t.interval(0.95, 39, error.mean(), stats.sem(error))
+    assert (got["bias"].low, got["bias"].high) == (
+        pytest.approx(low, rel=1e-4),
+        pytest.approx(high, rel=1e-4),
+    )
+    factor = math.exp(stats.t.ppf(0.975, 39) * stats.sem(np.abs(error)) / np.abs(error).mean())
+    assert got["mae"].high == pytest.approx(np.abs(error).mean() * factor, rel=1e-4)
+    assert got["mae"].low == pytest.approx(np.abs(error).mean() / factor, rel=1e-4)
+    assert got["rmse"].high == pytest.approx(math.sqrt(got["mse"].high), rel=1e-12)
+
+
+def test_the_interval_of_r2_is_the_delta_method_by_its_definition() -> None:
+    preds, target = (x[0] for x in draw("heavy", 1, 200, 4))
+    got, n = scores_of(preds + 1e6, target + 1e6)["r2"], 200
+    square, spread = (preds - target).square(), (target - target.mean()).square()
+    influence = square / square.mean() - spread / spread.mean()
+    half = stats.t.ppf(0.975, n - 2) * math.sqrt(influence.square().mean() / (n - 1))
+    ratio = square.mean() / spread.mean()
+    assert got.low == pytest.approx(float(1 - ratio * math.exp(half)), rel=1e-4)
+    assert got.high == pytest.approx(float(1 - ratio * math.exp(-half)), rel=1e-4)
+
+
+def test_weights_scaled_by_a_constant_change_nothing_and_equal_rows_weigh_as_one_with_less_certainty() -> (
+    None
+):
+    preds, target = (x[0] for x in draw("normal", 1, 60, 5))
+    weight = torch.rand(60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, other = scores_of(preds, target, weight), scores_of(preds, target, 1000 * weight)
+    plain = scores_of(preds, target)
+    for name in one:
+        for end in ("value", "low", "high"):
+            assert getattr(one[name], end) == pytest.approx(getattr(other[name], end), rel=1e-9), (
+                name
+            )
+    assert one["pearson"].high - one["pearson"].low > 0
+    assert plain["bias"].high - plain["bias"].low < one["bias"].high - one["bias"].low
+
+
+def test_the_quantiles_upper_end_is_infinite_where_the_sample_cannot_bound_it() -> None:
+    preds, target = (x[0] for x in draw("normal", 1, 10, 6))
+    got = scores_of(preds, target, quantiles=(0.95,))
+    assert got["absolute_error/p95"].high == math.inf
+    assert got["median_absolute_error"].high < math.inf
+    assert got["max_error"].low == got["max_error"].value
+    assert got["max_error"].high == math.inf
+
+
+def test_every_interval_names_its_method_and_errors_fall_where_scores_rise() -> None:
+    got = scores_of(*draw("normal", 1, 30, 7)[0].new_zeros(2, 30))
+    methods = {name: score.method for name, score in got.items()}
+    assert methods == {
+        "mse": "student-log",
+        "rmse": "student-log",
+        "mae": "student-log",
+        "r2": "delta-log",
+        "explained_variance": "delta-log",
+        "pearson": "fisher-z",
+        "bias": "student",
+        "max_error": "sample-maximum",
+        "median_absolute_error": "order-statistics",
+        "absolute_error/p50": "order-statistics",
+        "absolute_error/p90": "order-statistics",
+        "absolute_error/p95": "order-statistics",
+    }
+    assert {name for name in got if got[name].higher_is_better} == {
+        "r2",
+        "explained_variance",
+        "pearson",
+    }
+
+
+def test_the_mean_over_outputs_has_the_mean_of_their_ends() -> None:
+    preds, target = draw("normal", 3, 50, 8)
+    got = scores_of(preds.mT, target.mT, num_outputs=3, names=["x", "y", "z"])
+    assert got.class_names == ("x", "y", "z")
+    for name in ("mse", "r2", "pearson", "median_absolute_error"):
+        columns = got.per_class[name]
+        for end in ("value", "low", "high", "error_bound"):
+            mean = sum(getattr(score, end) for score in columns) / 3
+            assert getattr(got[name], end) == pytest.approx(mean, rel=1e-12), (name, end)
+        assert got[name].method == "mean-of-ends"
+    assert got["max_error"].value == max(got.per_class["max_error"])
+
+
+def test_printed_scores_fit_any_unit() -> None:
+    preds, target = draw("normal", 2, 50, 9)
+    small, large = (str(scores_of(preds[0] * s, target[0] * s)) for s in (1e-9, 1e9))
+    for text in (small, large):
+        assert not any(line.split()[1] == "0.0000" for line in text.splitlines()[1:] if line)
+        assert "e-" in text or "e+" in text
+    both = str(scores_of(preds.mT, target.mT, num_outputs=2, names=["height", "weight"]))
+    head, *rows = both.splitlines()
+    assert head.split() == ["height", "weight"]
+    assert rows[0].split()[0] == "mse"
+    assert "mean-of-ends" in both
+    assert "median_absolute_error" in both

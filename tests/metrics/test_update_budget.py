@@ -1,0 +1,222 @@
+"""What an update may cost: no look at a value, few operations, no tensor larger than its input and its state."""
+
+import itertools
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from guard import Operations
+from registry import CASES, MetricCase, Metrics
+
+from ptmetrics import MulticlassMetrics
+from ptmetrics.counts.class_losses import BINS
+from ptmetrics.counts.class_rows import CAPACITY
+
+# Most operations of an update without weights; a case that needs more than 40 says so, with its reason.
+OPERATIONS = {
+    "binary-probs": 50,
+    "multiclass-curves": 420,  # 33 temperatures, ten each
+    "multiclass-probs-counts": 50,  # one class against the rest
+    "multilabel-logits": 84,
+    "multilabel-probs": 86,
+    "multilabel-labels": 86,
+    "regression": 72,
+    "regression-outputs": 78,
+    # slices and groups: their hash, their faults, and two tables
+    "multiclass-logits-parts": 100,
+    "multiclass-labels-parts": 100,
+    "binary-logits-parts": 100,
+    "multilabel-logits-parts": 200,
+    "regression-outputs-parts": 220,
+}
+EXTRA_WITH_WEIGHTS = 24
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+both_weights = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+
+
+@pytest.mark.fault(28)
+@every_case
+@both_weights
+def test_an_update_stays_within_its_budget_of_operations(case: MetricCase, weighted: bool) -> None:
+    metrics, batch = case.make(device="meta"), case.batch(30, 1, weighted).to("meta")
+    batch.feed(metrics)
+    metrics._counts._ring.drop()  # so that the next batch does not wait
+    with Operations() as seen:
+        batch.feed(metrics)
+    budget = (
+        OPERATIONS.get(case.name, 30 if "multiclass" in case.name else 40)
+        + EXTRA_WITH_WEIGHTS * weighted
+    )
+    assert len(seen.names) <= budget, f"{len(seen.names)} operations: {', '.join(seen.names)}"
+
+
+@pytest.mark.fault(28)
+def test_rows_of_large_batches_are_counted_by_the_thousand_within_a_budget_of_their_own() -> None:
+    metrics, rows = MulticlassMetrics(1000, topk=(1, 5), ignore_index=-100), CAPACITY // 16
+    batch = torch.zeros(rows, 1000), torch.zeros(rows, dtype=torch.int64)
+    numbers = []
+    for _ in range(64):
+        with Operations() as seen:
+            metrics.update(*batch)
+        numbers.append(len(seen.names))
+    counting = [n for n in numbers if n > 60]
+    assert len(counting) == 64 // 16, "one batch in sixteen"
+    assert max(counting) <= 110
+    assert sum(numbers) / len(numbers) <= 32
+
+
+@pytest.mark.fault(28)
+@every_case
+@both_weights
+def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weighted: bool) -> None:
+    metrics, batch = case.make(), case.batch(30, 1, weighted)
+    for _ in range(2):
+        batch.feed(metrics)
+    with Operations() as seen:
+        batch.feed(metrics)
+    given = sum(tensor is not None for tensor in vars(batch).values())
+    assert seen.names == ["copy_.default"] * given
+
+
+@pytest.mark.fault(28)
+@every_case
+@both_weights
+def test_an_update_runs_where_no_value_can_be_looked_at(case: MetricCase, weighted: bool) -> None:
+    metrics = case.make(device="meta")
+    for rows in (30, 0, 1):
+        case.batch(rows, 1, weighted).to("meta").feed(metrics)
+    metrics.merge_state([case.make(device="meta")])
+    case.batch(3, 1, weighted).to("meta").feed(metrics.fresh())
+    assert all(cell.is_meta for cell in metrics.state_dict()["cells"].values())
+
+
+def options() -> list[dict[str, Any]]:
+    keys = ("inputs", "topk", "ignore_index")
+    values = (["logits", "probs", "labels"], [(1,), (1, 2, 3)], [None, -100, 1])
+    every = (dict(zip(keys, choice, strict=True)) for choice in itertools.product(*values))
+    return [option for option in every if option["inputs"] != "labels" or option["topk"] == (1,)]
+
+
+def update_on_meta(option: dict[str, Any], dtype: torch.dtype, dense: tuple[int, ...] = ()) -> None:
+    preds = torch.empty(5, 4, *dense, device="meta", dtype=dtype)
+    if option["inputs"] == "labels":
+        preds = torch.empty(5, *dense, device="meta", dtype=torch.int32)
+    target = torch.empty(5, *dense, device="meta", dtype=torch.int64)
+    metrics = MulticlassMetrics(4, device="meta", **option)
+    metrics.update(preds, target)
+    metrics.update(preds, target, torch.empty(5, *dense, device="meta", dtype=dtype))
+    assert metrics.updates == 2
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("option", options(), ids=str)
+def test_every_option_updates_without_looking_at_a_value(option: dict[str, Any]) -> None:
+    update_on_meta(option, torch.float32)
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("dense", [(), (2,), (2, 3)], ids=["flat", "sequence", "image"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
+@pytest.mark.parametrize("inputs", ["logits", "probs", "labels"])
+def test_every_shape_and_type_updates_without_looking_at_a_value(
+    dense: tuple[int, ...], dtype: torch.dtype, inputs: str
+) -> None:
+    update_on_meta({"inputs": inputs}, dtype, dense)
+
+
+@pytest.mark.fault(28)
+def test_a_metric_that_counted_nothing_follows_its_first_batch_and_then_stays() -> None:
+    metrics = MulticlassMetrics(3)
+    batch = (torch.empty(2, 3, device="meta"), torch.empty(2, device="meta", dtype=torch.int64))
+    metrics.update(*batch)
+    assert metrics.device.type == "meta"
+    with pytest.raises(
+        RuntimeError, match=r"preds: expected a tensor on meta.*got cpu.*preds.to\('meta'\)"
+    ):
+        metrics.update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+
+
+def largest(metrics: Metrics, rows: int, classes: int, weighted: bool) -> Operations:
+    preds = torch.empty(rows, classes, device="meta")
+    if metrics.config["inputs"] == "labels":
+        preds = torch.empty(rows, device="meta", dtype=torch.int64)
+    target = torch.empty(rows, device="meta", dtype=torch.int64)
+    weight = torch.empty(rows, device="meta") if weighted else None
+    with Operations() as seen:
+        metrics.update(preds, target, weight)
+    return seen
+
+
+@pytest.mark.fault(30)
+@pytest.mark.parametrize("classes", [100, 1000, 4096])
+@both_weights
+def test_no_temporary_is_larger_than_the_scores_or_the_state(classes: int, weighted: bool) -> None:
+    rows = 1000
+    labels = MulticlassMetrics(classes, inputs="labels", device="meta")
+    seen = largest(labels, rows, classes, weighted)
+    waiting = 6 * max(rows, CAPACITY)
+    assert seen.largest <= max(waiting, (classes**2 + 1) * weighted), "labels need no row of scores"
+    logits = MulticlassMetrics(classes, topk=(1, 5), device="meta")
+    seen = largest(logits, rows, classes, weighted)
+    assert seen.largest <= max(rows * classes, waiting, (classes**2 + 1) * weighted)
+    assert seen.largest_bytes <= max(
+        4 * max(rows * classes, waiting), 8 * (classes**2 + 1) * weighted
+    ), "float32 scores stay so"
+
+
+@pytest.mark.fault(30)
+@pytest.mark.parametrize("classes", [100, 1000])
+def test_many_classes_count_and_compute_in_deterministic_mode(classes: int) -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        g = torch.Generator().manual_seed(0)
+        metrics = MulticlassMetrics(classes, topk=(5,))
+        target = torch.randint(0, classes, (512,), generator=g)
+        metrics.update(
+            torch.nn.functional.one_hot(target, classes).float(),
+            target,
+            torch.rand(512, generator=g),
+        )
+        got = metrics.compute()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert got["accuracy"] == got["f1/macro"] == got["top5_accuracy"] == 1.0
+    calibration = 5 * (2 * BINS + 1)
+    assert metrics.state_bytes == 8 * (3 * (classes**2 + 1) + 2 * 4 + 3 * 6 + calibration + 2)
+
+
+@every_case
+def test_compute_looks_at_no_value_before_everything_is_packed_for_one_copy(
+    case: MetricCase,
+) -> None:
+    metrics = case.counted([case.batch(30, 1, True)])
+    with Operations() as seen:
+        metrics.compute()
+    packed = max(i for i, name in enumerate(seen.names) if name == "cat.default")
+    early = [
+        name
+        for name in seen.names[:packed]
+        if name.startswith(("_local_scalar", "nonzero", "is_nonzero"))
+    ]
+    assert not early, early
+
+
+def test_a_pickled_metric_carries_no_buffers_and_counts_on_in_rows_of_its_own() -> None:
+    metrics, g = MulticlassMetrics(100, topk=(1, 5)), torch.Generator().manual_seed(0)
+    scores, target = (
+        torch.randn(1024, 100, generator=g),
+        torch.randint(0, 100, (1024,), generator=g),
+    )
+    metrics.update(scores, target)
+    stored = pickle.dumps(metrics)
+    assert len(stored) < metrics.state_bytes + 2**19
+    again = pickle.loads(stored)
+    for _ in range(CAPACITY // 1024 - 1):
+        again.update(scores, target)
+        metrics.update(scores, target)
+    assert torch.equal(again.compute().confusion, metrics.compute().confusion)
+    assert again.compute()["nll"] == metrics.compute()["nll"]
+    assert metrics.compute().n == CAPACITY, "the rows that wait were full once"

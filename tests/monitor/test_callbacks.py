@@ -1,0 +1,272 @@
+"""Callbacks: a user's own in five lines, early stopping in the score's own direction, the live history."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from loops import CLASSES, Keep, Net, fit, quiet
+from torch import nn
+
+import ptmetrics as pm
+from ptmetrics.errors import ConfigError
+from ptmetrics.monitor.callbacks import Best
+
+Y = torch.arange(100) % CLASSES
+
+
+def play(monitor: pm.Monitor, losses: list[float]) -> list[int]:
+    """One epoch for each loss, until the run is asked to stop; an accuracy of 1 − loss goes along."""
+    ran = []
+    for loss in losses:
+        wrong = 0 if math.isnan(loss) else round(100 * min(max(loss, 0), 1))
+        preds = torch.where(torch.arange(100) < wrong, (Y + 1) % CLASSES, Y)
+        monitor.update(nn.functional.one_hot(preds, CLASSES).float(), Y, loss=loss)
+        ran.append(monitor.epoch)
+        monitor.end_epoch()
+        if monitor.should_stop:
+            break
+    return ran
+
+
+def test_a_callback_of_ones_own_takes_five_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    class Tell(pm.Callback):
+        def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
+            print(f"{scores['val/accuracy']:.2f}")  # noqa: T201 — what a user would write
+
+    with quiet(Tell()) as monitor:
+        play(monitor, [0.5, 0.25])
+    assert capsys.readouterr().out == "0.50\n0.75\n"
+
+
+def test_events_come_in_order_and_the_model_is_known_from_the_first() -> None:
+    seen: list[Any] = []
+
+    class Log(pm.Callback):
+        def on_run_begin(self, monitor: pm.Monitor) -> None:
+            seen.append(("begin", type(monitor.model).__name__))
+
+        def on_batch_end(self, monitor: pm.Monitor, split: str, batch: int) -> None:
+            seen.append((split, batch))
+
+        def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
+            seen.append(("epoch", scores.epoch, monitor.epoch))
+
+        def on_run_end(self, monitor: pm.Monitor) -> None:
+            seen.append("end")
+
+    for way in ("loaders", "hooks", "update"):
+        seen.clear()
+        with quiet(Log()) as monitor:
+            fit(way, monitor, epochs=1)
+        train, val = [("train", i) for i in range(7)], [("val", i) for i in range(4)]
+        assert seen == [("begin", "Net"), *train, *val, ("epoch", 0, 1), "end"]
+
+
+@pytest.mark.parametrize(
+    ("name", "best"), [("val/loss", 2), ("val/nll", 2), ("val/accuracy", 2), ("val/mcc", 2)]
+)
+def test_the_direction_comes_from_the_score(name: str, best: int) -> None:
+    stopping = pm.EarlyStopping(name, patience=2)
+    with quiet(stopping) as monitor:
+        assert play(monitor, [0.5, 0.4, 0.1, 0.2, 0.3, 0.05]) == [0, 1, 2, 3, 4]
+        assert stopping.best_epoch == best
+        assert name in str(monitor.stopping_reason)
+        assert "epoch 2" in str(monitor.stopping_reason)
+        assert "2 epochs" in str(monitor.stopping_reason)
+
+
+@pytest.mark.parametrize(("patience", "ran"), [(1, 3), (2, 4), (3, 5), (4, 6)])
+def test_patience_is_the_number_of_epochs_without_improvement(patience: int, ran: int) -> None:
+    with quiet(pm.EarlyStopping("val/loss", patience=patience)) as monitor:
+        assert len(play(monitor, [0.5, 0.3, 0.3, 0.4, 0.5, 0.6, 0.7])) == ran
+
+
+def test_an_improvement_below_min_delta_does_not_count_but_small_ones_add_up() -> None:
+    stopping = pm.EarlyStopping("val/loss", patience=2, min_delta=0.1)
+    with quiet(stopping) as monitor:
+        assert len(play(monitor, [0.9, 0.85, 0.79, 0.75, 0.71])) == 5
+        assert stopping.best_value == 0.79
+
+
+def test_nan_is_never_an_improvement_and_never_the_best() -> None:
+    stopping = pm.EarlyStopping("val/loss", patience=3)
+    with quiet(stopping) as monitor:
+        assert (
+            len(play(monitor, [math.nan, 0.5, math.nan, 0.4, math.nan, math.nan, math.nan, 0.1]))
+            == 7
+        )
+        assert (stopping.best_value, stopping.best_epoch) == (0.4, 3)
+
+
+def test_a_loss_that_is_always_nan_stops_the_run() -> None:
+    with quiet(pm.EarlyStopping("val/loss", patience=2)) as monitor:
+        assert len(play(monitor, [math.nan] * 5)) == 2
+        assert "nan" in str(monitor.stopping_reason)
+
+
+values = st.lists(st.one_of(st.just(math.nan), st.floats(-100, 100)), max_size=20)
+
+
+@given(values, st.booleans())
+def test_the_best_is_the_first_extreme_of_all_values_that_are_numbers(
+    values: list[float], rises: bool
+) -> None:
+    best = Best("val/x")
+    for epoch, value in enumerate(values):
+        score = pm.Score(value, higher_is_better=rises)
+        scores = pm.EpochScores(epoch, {"val": pm.Scores({"x": score}, task="t", n=1)}, {})
+        improved = best.improves(scores)
+        assert improved == (best.epoch == epoch)
+    numbers = [value for value in values if not math.isnan(value)]
+    if numbers:
+        assert best.value == (max if rises else min)(numbers)
+        assert best.epoch == values.index(best.value)
+    else:
+        assert best.epoch == -1
+
+
+class Grow(nn.Module):
+    """Its weight says which epoch it is of; it carries a state that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen = "nothing"
+
+    def get_extra_state(self) -> Any:
+        return {"seen": self.seen}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.seen = state["seen"]
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_restore_best_puts_back_the_weights_of_the_best_epoch_when_the_run_ends(
+    restore: bool,
+) -> None:
+    model = Grow()
+    with quiet(pm.EarlyStopping("val/loss", patience=2, restore_best=restore)) as monitor:
+        monitor.attach(model)
+        for loss in (0.5, 0.2, 0.3, 0.4):
+            model.weight.data.fill_(monitor.epoch)
+            model.seen = f"epoch {monitor.epoch}"
+            play(monitor, [loss])
+        assert monitor.should_stop
+        assert model.weight.item() == 3
+    assert (model.weight.item(), model.seen) == ((1, "epoch 1") if restore else (3, "epoch 3"))
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("val/acuracy", "Did you mean 'val/accuracy'?"),
+        ("accuracy", "Did you mean 'val/accuracy'?"),
+        ("val_loss", "Did you mean 'val/loss'?"),
+        ("val/f1", "Did you mean 'val/f1/"),
+        ("/loss", "Did you mean 'val/loss'?"),
+        ("zzzzzz", "Name the split too"),
+    ],
+)
+@pytest.mark.parametrize("make", [pm.EarlyStopping, pm.Checkpoint])
+def test_a_score_that_there_will_never_be_is_refused_before_the_first_batch(
+    make: Any, name: str, cure: str, tmp_path: Path
+) -> None:
+    model = Net()
+    monitor = pm.Monitor(pm.MulticlassMetrics(3), run=tmp_path / "run", callbacks=[make(name)])
+    for _ in range(2):  # a second try is refused as well
+        with pytest.raises(ConfigError) as caught:
+            monitor.attach(model)
+        assert caught.value.name == "monitor"
+        assert "val/loss" in caught.value.expected
+        assert caught.value.got == repr(name)
+        assert cure in caught.value.cure
+    assert not model._forward_hooks
+    monitor.close()
+    with pm.Monitor(
+        pm.MulticlassMetrics(3), run=tmp_path / "run"
+    ) as again:  # the name is not used up
+        again.attach(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"patience": 0}, "patience"),
+        ({"min_delta": -0.1}, "min_delta"),
+        ({"min_delta": math.nan}, "min_delta"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(arguments: dict[str, Any], name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pm.EarlyStopping("val/loss", **arguments)
+    assert caught.value.name == name
+    assert "or more" in caught.value.expected
+    assert caught.value.got == str(arguments[name])
+    assert caught.value.cure
+
+
+def test_what_is_no_callback_is_refused_by_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"callbacks: expected pm\.Callback objects, got int, str\. Derive your"
+    ):
+        quiet(3, "tell")
+
+
+def test_a_score_that_is_missing_for_an_epoch_is_told_and_the_run_goes_on() -> None:
+    with quiet(pm.EarlyStopping("val/loss"), on_fault="record") as monitor:
+        monitor.update(torch.randn(100, CLASSES), Y, split="train")
+        monitor.end_epoch()
+        play(monitor, [0.3])
+        faults = monitor.faults.all()
+    assert [fault.count for fault in faults] == [1]
+    assert "'val/loss'" in faults[0].message
+
+
+def test_one_callback_that_fails_does_not_keep_the_next_from_its_turn() -> None:
+    class Broken(pm.Callback):
+        def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
+            raise OSError("mine")
+
+    keep = Keep()
+    with quiet(Broken(), keep, on_fault="record") as monitor:
+        play(monitor, [0.3, 0.2])
+        assert len(keep.epochs) == 2
+        assert [fault.where for fault in monitor.faults.all()] == ["callback Broken"]
+
+
+def test_the_live_history_is_the_one_that_is_read_back(tmp_path: Path) -> None:
+    with quiet(run=tmp_path / "run") as monitor:
+        fit("hooks", monitor, epochs=3)
+        monitor.update(torch.full((4, CLASSES), math.nan), Y[:4])
+        monitor.end_epoch()
+        live = monitor.history
+    read = pm.read_history(tmp_path / "run")
+    assert (read.epochs, list(read)) == (live.epochs, list(live))
+    assert {name: repr(read[name]) for name in read} == {name: repr(live[name]) for name in live}
+    assert read[-2, "val/accuracy"] == live[-2, "val/accuracy"]
+
+
+def test_epoch_scores_are_a_mapping_that_names_what_it_has() -> None:
+    with quiet() as monitor:
+        monitor.update(torch.randn(100, CLASSES), Y, loss=1.0, split="val")
+        monitor.update(torch.randn(100, CLASSES), Y, split="test")
+        scores = monitor.end_epoch()
+    assert len(list(scores)) == len(scores) == len(dict(scores))
+    assert set(scores) >= {"val/loss", "val/accuracy", "test/f1/macro"}
+    assert "epoch 0: val/loss 1.0000" in str(scores)
+    for name in ("test/loss", "val/x", "loss", ""):
+        assert name not in scores
+        with pytest.raises(KeyError, match="expected one of val/loss"):
+            scores[name]
+
+
+def test_a_large_matrix_stays_out_of_the_record() -> None:
+    with quiet(metrics=pm.MulticlassMetrics(200)) as monitor:
+        monitor.update(torch.randn(100, 200), Y)
+        record = monitor.end_epoch().to_record()
+    assert record["confusion"] == {}
+    assert len(record["per_class"]["val"]["recall"]["value"]) == 200

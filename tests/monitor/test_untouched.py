@@ -1,0 +1,279 @@
+"""The user's run is untouched: same parameters, losses and random numbers; afterwards the model is as before."""
+
+import copy
+import gc
+import io
+import pickle
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from loops import WAYS, Net, fit, quiet
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+import ptmetrics as pm
+from ptmetrics.counts.waiting import MOST
+from ptmetrics.errors import HookError
+
+X, Y = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
+
+
+class Nosy(pm.Callback):
+    def on_batch_end(self, monitor: pm.Monitor, split: str, batch: int) -> None:
+        assert monitor.model is not None
+
+
+@pytest.fixture(scope="module")
+def without_us() -> list[str]:
+    return fit(None, rows=402).traces()  # 2 epochs of 51 steps
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("progress", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hundred_steps_with_us_are_bitwise_those_without(
+    way: str, progress: bool, without_us: list[str], tmp_path: Path
+) -> None:
+    callbacks = (
+        [Nosy(), pm.EarlyStopping("val/accuracy", patience=50), pm.Checkpoint()] if progress else []
+    )
+    with quiet(*callbacks, run=tmp_path / "run", progress=progress) as monitor:
+        assert fit(way, monitor, rows=402).traces() == without_us
+
+
+@pytest.mark.fault(34)
+def test_restoring_the_best_epoch_does_not_change_the_training_before_it(
+    without_us: list[str],
+) -> None:
+    with quiet(pm.EarlyStopping("val/loss", patience=50, restore_best=True)) as monitor:
+        assert fit("hooks", monitor, rows=402).traces() == without_us
+
+
+def structure(value: Any) -> Any:
+    """The keys and sizes of everything that a module or optimizer holds."""
+    if isinstance(value, nn.Module):
+        return {name: structure(item) for name, item in vars(value).items()}
+    return (
+        {name: structure(item) for name, item in value.items()}
+        if isinstance(value, dict)
+        else type(value)
+    )
+
+
+@pytest.mark.fault(37)
+def test_after_detaching_everything_is_as_before() -> None:
+    model, criterion = Net(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [structure(model), structure(criterion), structure(vars(optimizer))]
+    with quiet() as monitor:
+        attachment = monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        assert structure(model) != before[0]
+        attachment.detach()
+        attachment.detach()
+        assert not attachment.attached
+        assert [structure(model), structure(criterion), structure(vars(optimizer))] == before
+
+
+@pytest.mark.parametrize("how", ["with", "close", "exception", "epochs"])
+def test_every_end_of_a_run_takes_the_hooks_off(how: str) -> None:
+    model = Net()
+    before = structure(model)
+    monitor = quiet(on_fault="record")
+    if how == "with":
+        with monitor.attach(model):
+            pass
+    elif how == "close":
+        monitor.attach(model)
+        monitor.close()
+    elif how == "exception":
+        with pytest.raises(OSError, match="mine"), monitor:  # noqa: PT012 — the context is what is tested
+            monitor.attach(model)
+            raise OSError("mine")
+    else:
+        monitor.attach(model)
+        assert list(monitor.epochs(2)) == [0, 1]
+    assert structure(model) == before
+    monitor.close()
+
+
+@pytest.mark.fault(37)
+def test_a_callback_that_fails_at_the_end_leaves_no_hook_and_a_sealed_record(
+    tmp_path: Path,
+) -> None:
+    class Broken(pm.Callback):
+        def on_run_end(self, monitor: pm.Monitor) -> None:
+            raise OSError("mine")
+
+    model = Net()
+    before = structure(model)
+    monitor = quiet(Broken(), run=tmp_path / "run")
+    monitor.attach(model)
+    with pytest.raises(OSError, match="mine"):
+        monitor.close()
+    assert structure(model) == before
+    assert '"kind":"end"' in (tmp_path / "run" / "journal-rank0.jsonl").read_text()
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save", "average"])
+def test_a_copy_of_a_hooked_model_is_inert(how: str) -> None:
+    model, criterion = Net().eval(), nn.CrossEntropyLoss()
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        copied = duplicate(model, how)
+        assert torch.equal(copied.eval()(X), model(X))
+        criterion(model(X), Y)
+        copied(X)
+        criterion(copied(X), Y)
+        assert monitor.end_epoch().counts["val_samples"] == 4
+        with quiet() as other:
+            other.attach(copied)  # its dead hooks do not stand in the way
+
+
+def duplicate(model: nn.Module, how: str) -> nn.Module:
+    match how:
+        case "deepcopy":
+            return copy.deepcopy(model)
+        case "pickle":
+            return pickle.loads(pickle.dumps(model))
+        case "average":
+            return AveragedModel(model)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.fault(37)
+def test_a_second_attachment_is_refused_in_words() -> None:
+    model = Net()
+    with quiet() as one, quiet() as two:
+        one.attach(model)
+        for monitor, target in ((two, model), (one, Net())):
+            with pytest.raises(HookError) as caught:
+                monitor.attach(target)
+            assert "attached" in caught.value.expected + caught.value.got
+            assert "detach()" in caught.value.cure
+        assert len(model._forward_hooks) == 1
+        with pytest.raises(HookError):
+            two.attach(model)
+
+
+def test_a_run_may_attach_again_with_another_optimizer() -> None:
+    model, criterion = Net(), nn.CrossEntropyLoss()
+    with quiet() as monitor:
+        for parameters in (model[4].parameters(), model.parameters()):
+            optimizer = torch.optim.SGD(parameters, lr=0.1)
+            with monitor.attach(model, criterion=criterion, optimizer=optimizer):
+                criterion(model.train()(X), Y).backward()
+                optimizer.step()
+                assert monitor.end_epoch().counts["train_steps"] == 1
+        assert monitor.history["counts/train_steps_cumulative"] == [1, 2]
+
+
+class Counted:
+    """A loader that counts how often it is iterated: a DataLoader draws random numbers each time."""
+
+    def __init__(self) -> None:
+        self.iterations = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.iterations += 1
+        return iter([(X, Y)] * 3)
+
+    def __len__(self) -> int:
+        return 3
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("progress", [False, True, None])
+def test_a_loader_is_iterated_once_whatever_is_shown(progress: bool | None) -> None:
+    loader, model = Counted(), Net().eval()
+    with quiet(progress=progress) as monitor:
+        monitor.attach(model)
+        for x, _ in monitor.validate(loader):
+            model(x)
+    assert loader.iterations == 1
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_of_a_batch_is_kept(way: str) -> None:
+    model, criterion = Net().train(), nn.CrossEntropyLoss()
+    kept: list[weakref.ref[Tensor]] = []
+    with quiet() as monitor:
+        monitor.attach(model, **({} if way == "update" else {"criterion": criterion}))
+        for x, y in monitor.train([(X, Y)] * 3) if way == "loaders" else [(X, Y)] * 3:
+            x, y = x.clone(), y.clone()
+            output = model(x)
+            loss = criterion(output, y)
+            if way == "update":
+                monitor.update(output, y, loss=loss, split="train")
+            kept += [weakref.ref(tensor) for tensor in (x, y, output, loss)]
+            loss.backward()
+        del x, y, output, loss
+        gc.collect()
+        assert [ref() for ref in kept] == [None] * 12
+        for split in monitor._capture.splits.values():
+            state = split.state_dict()
+            cells = [*state["metrics"]["cells"].values(), *state["loss"]["cells"].values()]
+            assert all(cell.grad_fn is None and not cell.requires_grad for cell in cells)
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("way", WAYS)
+def test_changing_predictions_targets_and_loss_afterwards_changes_no_number(way: str) -> None:
+    model, criterion = nn.Identity().eval(), nn.CrossEntropyLoss()
+    results = []
+    for change in (False, True):
+        torch.manual_seed(0)
+        with quiet() as monitor:
+            monitor.attach(model, **({} if way == "update" else {"criterion": criterion}))
+            batches = [(torch.randn(4, 3), Y.clone()) for _ in range(3)]
+            for x, y in monitor.validate(batches) if way == "loaders" else batches:
+                loss = criterion(model(x), y)
+                if way == "update":
+                    monitor.update(x, y, loss=loss)
+                if change:
+                    x.zero_(), y.fill_(2), loss.fill_(100)
+            results.append(repr(dict(monitor.end_epoch())))
+    assert results[0] == results[1]
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize(("way", "count"), [("loaders", 600), ("hooks", 1000), ("update", 600)])
+def test_the_state_does_not_grow_with_the_steps(way: str, count: int) -> None:
+    model, criterion = nn.Identity().eval(), nn.CrossEntropyLoss()
+    logits = torch.randn(4, 3)
+    with quiet() as monitor:
+        monitor.attach(model, **({} if way == "update" else {"criterion": criterion}))
+
+        def steps(count: int) -> int:
+            batches = [(logits, Y)] * count
+            for x, y in monitor.validate(batches) if way == "loaders" else batches:
+                loss = criterion(model(x), y)
+                if way == "update":
+                    monitor.update(x, y, loss=loss)
+            gc.collect()
+            return sum(1 for thing in gc.get_objects() if type(thing) is Tensor)
+
+        steps(MOST + 10)  # from here on all places of the ring have been used
+        assert steps(10) == steps(count)
+
+
+@pytest.mark.fault(35)
+def test_a_closed_run_lets_its_loader_and_model_go() -> None:
+    model = Net()
+    loader = Counted()
+    with quiet(on_fault="record") as monitor:
+        monitor.attach(model)
+        for x, _ in monitor.train(loader):
+            model(x)
+    refs = weakref.ref(model), weakref.ref(loader)
+    del model, loader, x, monitor
+    gc.collect()
+    assert [ref() for ref in refs] == [None, None]

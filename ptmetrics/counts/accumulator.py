@@ -1,4 +1,4 @@
-"""The one accumulator: it owns the state tensors of some statistics and adds batches, halves and ranks up."""
+"""The one accumulator: it owns the tensors of some cells and adds up batches, halves of a run and ranks."""
 
 import hashlib
 import json
@@ -8,215 +8,399 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cells import Cell, State, merge_
-from ptmetrics.counts.contract import Direct, Stage, Statistic
-from ptmetrics.counts.state_checks import cells_of, possible, same_digest, updates_of
-from ptmetrics.counts.waiting import Given, Ring, capturing
+from ptmetrics.counts import moments
+from ptmetrics.counts.batch import At, Batch, Counted, RowWeights
+from ptmetrics.counts.cell import DAMAGED, NEVER, Cell, State
+from ptmetrics.counts.modes import outside_inference
+from ptmetrics.counts.subgroups import Subgroups
+from ptmetrics.errors import StateError
 
-STATE_VERSION = 1
-# State is made outside inference mode, so that it may be changed inside and outside of it alike.
-_outside_inference = torch.inference_mode(False)
+STATE_VERSION = 2
 
 
 class Accumulator:
-    """Fixed-shape 64-bit device state of several statistics that see the same batches.
+    """Fixed-shape 64-bit device state of some cells, for all rows and for each part of them.
 
-    Plain tensors, never module buffers: `model.to(torch.bfloat16)` cannot touch them. Small batches wait in a ring
-    until a few thousand rows have come together; whoever reads the state has them counted first.
+    Plain tensors, never module buffers: `model.to(torch.bfloat16)` cannot touch them.
 
     Args:
-        statistics: What to count.
+        cells: What to keep.
         config: What the counts mean; two states merge only when it is equal.
+        subgroups: Which parts of the rows to tell apart.
+        fault_kinds: Kinds of bad values that are counted.
         device: Where the state lives.
-        stage: What makes of a batch what the statistics count; None for the batch itself.
     """
 
     def __init__(
         self,
-        statistics: Sequence[Statistic[Any]],
+        cells: Sequence[Cell],
         config: Mapping[str, Any],
-        device: torch.device | str = "cpu",
-        stage: Stage | None = None,
+        subgroups: Subgroups,
+        fault_kinds: Iterable[str],
+        device: torch.device,
     ) -> None:
-        self.statistics = tuple(statistics)
+        self.cells = tuple(c for c in cells if c.scope != "subgroups" or subgroups)
         self.config = dict(config)
-        self.device = torch.device(device)
-        self._ring, self._stage = Ring(), stage or Direct()
-        self.layout: dict[str, Cell] = dict(self._stage.layout())
-        for statistic in self.statistics:
-            self.layout |= statistic.layout()
+        self.subgroups = subgroups
+        self.fault_kinds = tuple(fault_kinds)
+        self.device = device
+        self.layout: dict[str, Cell] = {}
+        for cell in self._all_cells():
+            self.layout[cell.name] = cell
+            if cell.counts_rows:
+                self.layout.update({twin.name: twin for twin in cell.twins()})
         self.updates = 0  # on the host: batches added so far
         self.weighted = False  # whether a sample weight was ever seen
-        self._state = self._zeros()
+        self.captured = False  # a CUDA graph writes to the state
         self._pristine = True  # the state is the identity
-        self._captured = False  # a CUDA graph writes to the state
+        self.state = self._zeros()
 
-    @property
-    def state(self) -> State:
-        """The cells, with everything counted that was added."""
-        self._read(self._ring.drain())
-        self._count(self._stage.drain())
-        return self._state
-
-    @property
-    def home(self) -> Tensor:
-        """Some cell, for its device."""
-        return next(iter(self._state.values()))
+    def _all_cells(self) -> Iterable[Cell]:
+        for cell in self.cells:
+            if cell.scope != "subgroups":
+                yield cell
+        for kind, parts in self.subgroups.sizes.items():
+            for cell in self.cells:
+                if cell.scope != "whole":
+                    yield cell.of_parts(kind, parts)
+        kinds = (len(self.fault_kinds),)
+        yield Cell("fault_count", kinds, weigh=False)
+        yield Cell("fault_first_step", kinds, merge="min")
 
     @property
     def digest(self) -> str:
         """A short hash of the configuration and the layout."""
-        layout = {
-            name: [c.shape, str(c.dtype), c.merge, c.weights_of] for name, c in self.layout.items()
-        }
-        text = json.dumps([STATE_VERSION, self._config_text(), layout], sort_keys=True)
+        layout = {name: [c.state_shape, str(c.dtype), c.merge] for name, c in self.layout.items()}
+        text = json.dumps([STATE_VERSION, self.config_text, layout], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def config_text(self) -> str:
+        """The configuration in one line."""
+        return json.dumps(self.config, sort_keys=True)
 
     @property
     def state_bytes(self) -> int:
         """Bytes of the state; they depend on the configuration only, never on the number of samples."""
-        return sum(t.numel() * t.element_size() for t in self._state.values())
+        return sum(t.numel() * t.element_size() for t in self.state.values())
 
-    def add_(self, batch: Given, form: object) -> None:
-        """Add one batch to every statistic: at once, or with those that come after it.
+    def add_(self, batch: Batch, counts: Mapping[str, Counted]) -> None:
+        """Add what was counted of a batch, to all rows and to each part of them; no host sync."""
+        if batch.weight is not None:
+            self.weigh()
+        parts = self.subgroups.parts_of(batch)
+        rows = RowWeights.of(batch, weighted=self.weighted)
+        for cell in self.cells:
+            given = counts[cell.name]
+            if cell.scope != "subgroups":
+                self._add_whole(cell, given, rows)
+            if cell.scope != "whole":
+                for kind, part in parts.items():
+                    self._add_by_part(cell, kind, part, given, rows)
+        if batch.bad:
+            self._add_faults(batch, batch.bad)
+        self._pristine = False
 
-        Args:
-            batch: Gets the number `updates`. Nothing of it is kept, and no gradient flows through it.
-            form: Whatever tells shapes and types apart: batches of equal form may wait together; None for no waiting.
-        """
-        batch.step = self.updates
-        self._pristine, self.updates = False, self.updates + 1
-        if batch.preds.is_cuda and capturing():
-            self._captured, stage = (
-                True,
-                self._stage.fresh(),
-            )  # a replay must not repeat what waits now
-            self._count(stage.read(self._state, batch))
-            self._count(stage.drain())
-            self._ring.seal()
-        elif self._ring.put(batch, form):
-            if self._ring.full:
-                self._read(self._ring.drain())
+    def _add_whole(self, cell: Cell, given: Counted, rows: RowWeights) -> None:
+        mine = self.state[cell.name]
+        if callable(given):
+            given(mine)
+        elif isinstance(given, At):
+            self._scatter(cell, cell.name, given, rows, None)
+        elif cell.merge == "mean":
+            mine.add_(moments.mean_sums(_only_counted(given, rows, torch.nan).double(), rows.weight))
+        elif cell.merge == "joint":
+            weight, square = _weights(given, rows)
+            moments.add_joint_(mine, _only_counted(given, rows, 0.0), weight, square)
+        elif cell.merge == "min":
+            torch.minimum(mine, _only_counted(given, rows, torch.inf).amin(0), out=mine)
+        elif cell.merge == "max":
+            torch.maximum(mine, _only_counted(given, rows, -torch.inf).amax(0), out=mine)
+        elif given.ndim == len(cell.shape):
+            mine.add_(given)
         else:
-            self._read(self._ring.drain())
-            self._ring.meet(form)
-            self._read(batch)
+            self._add_sums(cell, given, rows)
 
-    def _read(self, batch: Given | None) -> None:
-        if batch is not None:
-            self._count(self._stage.read(self._state, batch))
+    def _add_sums(self, cell: Cell, given: Tensor, rows: RowWeights) -> None:
+        values = _only_counted(given, rows, 0)
+        if cell.counts_rows:
+            self.state[cell.name].add_(values.sum(0))
+        if rows.weight is None or not cell.weigh:
+            if not cell.counts_rows:
+                self.state[cell.name].add_(values.sum(0))
+            return
+        flat = values.reshape(len(values), -1).double()
+        if cell.counts_rows and not self.weighted:
+            return
+        if not cell.counts_rows:
+            self.state[cell.name].add_((rows.weight @ flat).reshape(cell.shape))
+            return
+        assert rows.square is not None  # it comes with the weights
+        self.state[f"{cell.name}.weight"].add_((rows.weight @ flat).reshape(cell.shape))
+        self.state[f"{cell.name}.square"].add_((rows.square @ flat).reshape(cell.shape))
 
-    @torch.no_grad()
-    def _count(self, batches: Iterable[Any]) -> None:
-        for batch in batches:
-            for statistic in self.statistics:
-                statistic.add_(self._state, batch)
+    def _add_by_part(
+        self, cell: Cell, kind: str, part: Tensor, given: Counted, rows: RowWeights
+    ) -> None:
+        name = f"{kind}.{cell.name}"
+        mine = self.state[name]
+        if isinstance(given, At):
+            self._scatter(cell, name, given, rows, part)
+        elif callable(given):
+            raise TypeError(f"cell {cell.name}: a function cannot count the parts of the rows")
+        elif cell.merge == "mean":
+            numbers = _only_counted(given, rows, torch.nan).double()
+            moments.mean_sums_by_part(numbers, rows.weight, part, mine)
+        elif cell.merge == "joint":
+            weight, square = _weights(given, rows)
+            points = _only_counted(given, rows, 0.0)
+            moments.add_joint_by_part_(mine, points, weight, square, part)
+        elif given.ndim == len(cell.shape):
+            raise TypeError(f"cell {cell.name}: a sum over all rows has no parts: give a number a row")
+        else:
+            values = _only_counted(given, rows, 0)
+            if cell.counts_rows:
+                mine.index_add_(0, part, values.long())
+                if self.weighted:
+                    self._index_add(f"{name}.weight", part, values, rows.weight)
+                    self._index_add(f"{name}.square", part, values, rows.square)
+            else:
+                self._index_add(name, part, values, rows.weight if cell.weigh else None)
 
-    @_outside_inference
+    def _index_add(self, name: str, part: Tensor, values: Tensor, weight: Tensor | None) -> None:
+        values = values.double()
+        if weight is not None:
+            values = values * weight.view(-1, *[1] * (values.ndim - 1))
+        self.state[name].index_add_(0, part, values)
+
+    def _scatter(
+        self, cell: Cell, name: str, at: At, rows: RowWeights, part: Tensor | None
+    ) -> None:
+        index = at.index
+        size = 1
+        for length in cell.shape:
+            size *= length
+        counted = rows.counted
+        if counted is not None and index.ndim > 1:
+            counted = counted.unsqueeze(1)
+        if not at.within:
+            inside = index.clamp(0, size - 1)
+            there = inside == index
+            counted = there if counted is None else there & counted
+            index = inside
+        elif counted is not None:
+            index = index.clamp(0, size - 1)
+        if part is not None:
+            offset = part * size
+            index = index + (offset.unsqueeze(1) if index.ndim > 1 else offset)
+        index = index.reshape(-1)
+        weight = rows.weight
+        square = rows.square
+        if weight is not None and square is not None and at.index.ndim > 1:
+            weight = weight.unsqueeze(1).expand(at.index.shape)
+            square = square.unsqueeze(1).expand(at.index.shape)
+        if cell.counts_rows:
+            self._scatter_add(name, index, _ones(index, counted, at.index.shape))
+            if self.weighted and weight is not None and square is not None:
+                self._scatter_add(f"{name}.weight", index, _where(counted, weight))
+                self._scatter_add(f"{name}.square", index, _where(counted, square))
+            return
+        value = at.value
+        if value is None:
+            value = torch.ones_like(at.index, dtype=torch.float64)
+        if cell.weigh and weight is not None:
+            value = value * weight
+        self._scatter_add(name, index, _where(counted, value))
+
+    def _scatter_add(self, name: str, index: Tensor, values: Tensor) -> None:
+        self.state[name].view(-1).scatter_add_(0, index, values.reshape(-1))
+
+    def _add_faults(self, batch: Batch, bad: Mapping[str, Tensor]) -> None:
+        none = None
+        masks = []
+        for kind in self.fault_kinds:
+            mask = bad.get(kind)
+            if mask is None:
+                if none is None:
+                    none = torch.zeros_like(next(iter(bad.values())), dtype=torch.int64)
+                mask = none
+            masks.append(mask)
+        numbers = torch.stack(masks)
+        count = numbers.sum(1)
+        self.state["fault_count"].add_(count)
+        if isinstance(batch.step, int):
+            steps = torch.where(count > 0, batch.step, NEVER)
+        else:
+            steps = torch.where(numbers > 0, batch.step, NEVER).amin(1)
+        first = self.state["fault_first_step"]
+        torch.minimum(first, steps, out=first)
+
+    @outside_inference
     def weigh(self) -> None:
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
         if self.weighted:
             return
-        state, self.weighted = self.state, True
-        self._state = {
-            name: state[name]
-            if name in state
-            else state[str(cell.weights_of)].to(cell.dtype, copy=True)
-            for name, cell in self.layout.items()
-        }
+        state: State = {}
+        for name, cell in self.layout.items():
+            if cell.twin_of is None:
+                state[name] = self.state[name]
+            else:
+                counts = self.state[_counts_name(name)]
+                state[name] = counts.to(torch.float64, copy=True)
+        self.state = state
+        self.weighted = True
 
-    def merge_state(self, others: Iterable["Accumulator"]) -> None:
+    def merge(self, others: Sequence["Accumulator"]) -> None:
         """Add the states of `others`; none of them changes.
 
         Raises:
             StateError: If a configuration differs; the current state is kept.
         """
-        others = list(others)
         for other in others:
-            self._same_digest("merge_state", other.digest, other._config_text())
+            self._same_digest("merge_state", other.digest, other.config_text)
         for other in others:
-            self._pristine = False
+            theirs = {name: cell.clone() for name, cell in other.state.items()}
             if other.weighted:
                 self.weigh()
-            merge_(self.layout, self.state, other.state)
+            for name, mine in self.state.items():
+                cell = self.layout[name]
+                value = theirs.get(name)
+                if value is None:
+                    value = theirs[_counts_name(name)].double()
+                cell.merge_(mine, value)
             self.updates += other.updates
+            self._pristine = False
 
     def reset(self) -> None:
         """Back to the identity of merge; in the same tensors where a CUDA graph writes to them."""
-        self._ring.clear()
-        self._stage = self._stage.fresh()
-        if self._captured:
-            for name, tensor in self._state.items():
-                tensor.copy_(self.layout[name].identity(self.device))
+        if self.captured:
+            for name, tensor in self.state.items():
+                tensor.copy_(self.layout[name].zeros(self.device))
         else:
-            self._state, self.weighted = self._zeros(), False
-        self.updates, self._pristine = 0, True
+            self.weighted = False
+            self.state = self._zeros()
+        self.updates = 0
+        self._pristine = True
 
     def fresh(self) -> "Accumulator":
         """One of the same configuration and device that has counted nothing."""
-        return Accumulator(self.statistics, self.config, self.device, self._stage.fresh())
+        return Accumulator(
+            self.cells, self.config, self.subgroups, self.fault_kinds, self.device
+        )
 
-    def lend(self, state: State, updates: int) -> None:
+    def adopt(self, state: State, updates: int) -> None:
         """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
-        self._forget()
-        self._state, self.updates, self._pristine = dict(state), updates, False
-        self.weighted = any(self.layout[name].weights_of is not None for name in state)
-        self.device = self.home.device
+        self.state = dict(state)
+        self.updates = updates
+        self.weighted = any(self.layout[name].twin_of is not None for name in state)
+        self.device = next(iter(state.values())).device
+        self._pristine = False
 
-    def _forget(self) -> None:
-        """What waits."""
-        self._ring.drop()
-        self._stage = self._stage.fresh()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {
-            "_state": self.state,
-            "_ring": Ring(),
-            "_stage": self._stage.fresh(),
-        }
-
-    @_outside_inference
-    def to(self, device: torch.device | str) -> None:
+    @outside_inference
+    def to(self, device: torch.device) -> None:
         """Move the state; shapes and types stay as they are. Where nothing was counted, nothing is copied."""
-        state, self.device = self.state, torch.device(device)
+        self.device = device
         if self._pristine:
-            self._state, self.weighted = self._zeros(), False
+            self.weighted = False
+            self.state = self._zeros()
         else:
-            self._state = {name: t.to(self.device) for name, t in state.items()}
-        self._forget()
+            self.state = {name: t.to(device) for name, t in self.state.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""
-        cells = {name: t.clone() for name, t in self.state.items()}
-        counted = {"updates": self.updates, "weighted": self.weighted, "cells": cells}
-        return {"digest": self.digest, "config": self._config_text()} | counted
+        return {
+            "digest": self.digest,
+            "config": self.config_text,
+            "updates": self.updates,
+            "weighted": self.weighted,
+            "cells": {name: t.clone() for name, t in self.state.items()},
+        }
 
-    @_outside_inference
+    @outside_inference
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` made.
 
         Raises:
             StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
         """
-        cells = cells_of(state)
+        cells = state.get("cells") if isinstance(state, Mapping) else None
+        if not isinstance(cells, Mapping) or "digest" not in state:
+            fact = type(state).__name__
+            if isinstance(state, Mapping):
+                fact = f"keys {sorted(map(str, state))}"
+            cure = "Load the state of a metric."
+            raise StateError("state_dict", "a mapping made by state_dict()", fact, cure)
         self._same_digest("state_dict", state["digest"], state.get("config"))
-        updates = updates_of(state)
-        weights = {name for name, cell in self.layout.items() if cell.weights_of is not None}
-        weighted = weights & cells.keys() or state.get("weighted")
-        names = [name for name in self.layout if name not in weights or weighted]
-        possible(self.layout, names, cells)
-        self._forget()
-        self.weighted = bool(weighted)
-        self._state = {name: cells[name].detach().to(self.device, copy=True) for name in names}
-        self.updates, self._pristine = updates, False
-
-    def _config_text(self) -> str:
-        return json.dumps(self.config, sort_keys=True)
+        updates = state.get("updates")
+        if type(updates) is not int or updates < 0:
+            rule = "a whole number of 0 or more"
+            raise StateError("state_dict['updates']", rule, repr(updates), DAMAGED)
+        twins = {name for name, cell in self.layout.items() if cell.twin_of is not None}
+        weighted = bool(state.get("weighted")) or bool(twins & cells.keys())
+        loaded: State = {}
+        for name, cell in self.layout.items():
+            if weighted or name not in twins:
+                stored = cell.check_stored(cells.get(name))
+                loaded[name] = stored.detach().to(self.device, copy=True)
+        if len({t.data_ptr() for t in cells.values() if isinstance(t, Tensor) and t.numel()}) < sum(
+            isinstance(t, Tensor) and t.numel() > 0 and not t.is_meta for t in cells.values()
+        ):
+            raise StateError("state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED)
+        self.state = loaded
+        self.weighted = weighted
+        self.updates = updates
+        self._pristine = False
 
     def _same_digest(self, name: str, digest: object, config: object) -> None:
-        same_digest(name, (self.digest, self._config_text()), (digest, config))
+        if self.digest != digest:
+            raise StateError(
+                name,
+                f"the configuration {self.config_text} with digest {self.digest}",
+                f"{config} with digest {digest}",
+                "Build both metrics with the same arguments and the same version of ptmetrics.",
+            )
 
-    @_outside_inference
+    @outside_inference
     def _zeros(self) -> State:
-        always = {name: cell for name, cell in self.layout.items() if cell.weights_of is None}
-        return {name: cell.identity(self.device) for name, cell in always.items()}
+        return {
+            name: cell.zeros(self.device)
+            for name, cell in self.layout.items()
+            if cell.twin_of is None
+        }
+
+
+def _counts_name(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _only_counted(values: Tensor, rows: RowWeights, otherwise: float) -> Tensor:
+    """The values of the rows that count; `otherwise` in the place of the others."""
+    if rows.counted is None:
+        return values
+    counted = rows.counted.view(-1, *[1] * (values.ndim - 1))
+    if values.dtype == torch.bool:
+        return values & counted
+    return torch.where(counted, values, otherwise)
+
+
+def _weights(points: Tensor, rows: RowWeights) -> tuple[Tensor, Tensor]:
+    """Weights and their squares; one tensor for both where all weights are 0 or 1."""
+    weight = rows.weight
+    if weight is None:
+        weight = points.new_ones(len(points))
+    square = rows.square
+    if square is None:
+        square = weight
+    return weight, square
+
+
+def _ones(index: Tensor, counted: Tensor | None, shape: torch.Size) -> Tensor:
+    if counted is None:
+        return torch.ones_like(index)
+    return counted.expand(shape).long()
+
+
+def _where(counted: Tensor | None, values: Tensor) -> Tensor:
+    if counted is None:
+        return values
+    return torch.where(counted, values, 0.0)

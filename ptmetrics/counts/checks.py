@@ -1,83 +1,79 @@
-"""What can be checked on the host at once, from shapes, dtypes and devices, without looking at a value."""
+"""What can be checked on the host at once, from shapes, types and devices, without looking at a value."""
 
 import torch
 from torch import Tensor
 
 from ptmetrics.errors import DeviceError, DtypeError, ShapeError
 
+NO_FLOAT64 = ("mps",)
+"""Types of devices that have no float64: what they hold is counted on the CPU."""
 
-def is_tensor(name: str, value: object) -> None:
-    """Refuse anything but a tensor."""
+
+def as_tensor(name: str, value: object) -> Tensor:
+    """Refuse anything but a dense tensor with values."""
     if not isinstance(value, Tensor):
-        raise DtypeError(
-            name, "a torch.Tensor", type(value).__name__, f"Pass torch.as_tensor({name})."
-        )
+        cure = f"Pass torch.as_tensor({name})."
+        raise DtypeError(name, "a torch.Tensor", type(value).__name__, cure)
+    return value
 
 
 def class_indices(name: str, value: Tensor, like: tuple[int, ...], of: str) -> None:
     """Refuse class labels that are not signed integers of the shape `like`, which `of` explains."""
-    rule, fact = f"int64 of shape {like} {of}", f"{_dtype(value)} of shape {tuple(value.shape)}"
+    rule = f"int64 of shape {like} {of}"
+    fact = f"{dtype_name(value)} of shape {tuple(value.shape)}"
     if value.dtype.is_floating_point or value.dtype.is_complex or not value.dtype.is_signed:
         raise DtypeError(name, rule, fact, _label_cure(name, value, like))
-    if tuple(value.shape) != like:
+    if value.shape != like:
         raise ShapeError(name, rule, fact, _label_cure(name, value, like))
 
 
 def class_scores(value: Tensor, num_classes: int) -> None:
     """Refuse scores that are not floating point of shape (N, C, …) with C = `num_classes`."""
     rule = f"floating point of shape (N, {num_classes}) or (N, {num_classes}, d1, …)"
-    fact = f"{_dtype(value)} of shape {tuple(value.shape)}"
+    fact = f"{dtype_name(value)} of shape {tuple(value.shape)}"
     if not value.dtype.is_floating_point:
-        raise DtypeError(
-            "preds", rule, fact, 'Pass the logits, or use inputs="labels" for predicted classes.'
-        )
+        cure = 'Pass the logits, or use inputs="labels" for predicted classes.'
+        raise DtypeError("preds", rule, fact, cure)
     if value.ndim < 2 or value.shape[1] != num_classes:
-        raise ShapeError(
-            "preds",
-            rule,
-            fact,
-            "Pass one score for each class, or build the metric with the right num_classes.",
-        )
+        cure = "Pass one score for each class, or build the metric with the right num_classes."
+        raise ShapeError("preds", rule, fact, cure)
 
 
 def real_numbers(name: str, value: Tensor) -> None:
     """Refuse what is neither floating point nor whole numbers."""
     if value.dtype.is_complex or value.dtype == torch.bool:
-        fact = f"{_dtype(value)} of shape {tuple(value.shape)}"
+        fact = f"{dtype_name(value)} of shape {tuple(value.shape)}"
         raise DtypeError(name, "floating point or whole numbers", fact, f"Pass {name}.float().")
 
 
-def row_weights(value: Tensor, like: tuple[int, ...], of: str = "of the target's shape") -> None:
-    """Refuse weights that are not real numbers of the shape `like`, which `of` explains."""
-    if value.dtype.is_complex or tuple(value.shape) != like:
-        fact = f"{_dtype(value)} of shape {tuple(value.shape)}"
+def row_weights(
+    device: torch.device, value: object, like: tuple[int, ...], of: str = "of the target's shape"
+) -> Tensor:
+    """Refuse weights that are not real numbers of the shape `like`, which `of` explains; flat float64."""
+    weight = as_tensor("sample_weight", value)
+    if weight.dtype.is_complex or tuple(weight.shape) != like:
+        fact = f"{dtype_name(weight)} of shape {tuple(weight.shape)}"
         raise ShapeError(
             "sample_weight", f"real numbers {of} {like}", fact, "Pass one weight a target."
         )
+    same_device(device, sample_weight=weight)
+    return weight.reshape(-1)
 
 
-def together(home: Tensor, **others: Tensor) -> None:
-    """Refuse tensors on another device than `home`, the metric's state."""
+def same_device(device: torch.device, **others: Tensor) -> None:
+    """Refuse tensors on another device than the metric's."""
     for name, value in others.items():
-        if value.device != home.device:
-            raise DeviceError(
-                name,
-                f"a tensor on {home.device}, where this metric counts",
-                str(value.device),
-                f"Call {name}.to({str(home.device)!r}), or move the metric with metrics.to(device).",
-            )
+        if value.device != device:
+            rule = f"a tensor on {device}, where this metric counts"
+            cure = f"Call {name}.to({str(device)!r}), or move the metric with metrics.to(device)."
+            raise DeviceError(name, rule, str(value.device), cure)
 
 
-def beside_preds(
-    home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None, like: tuple[int, ...]
-) -> None:
-    """Refuse targets and weights that are not of the shape `like`, which checked `preds` call for, or elsewhere."""
-    class_indices("target", target, like, f"beside preds of shape {tuple(preds.shape)}")
-    together(home, preds=preds, target=target)
-    if weight is not None:
-        is_tensor("sample_weight", weight)
-        row_weights(weight, like)
-        together(home, sample_weight=weight)
+def countable(value: object) -> object:
+    """A tensor where it can be counted; anything else as it is, for the checks to refuse."""
+    if isinstance(value, Tensor) and value.device.type in NO_FLOAT64:
+        return value.detach().cpu()
+    return value
 
 
 def in_memory(values: Tensor) -> bool:
@@ -85,12 +81,8 @@ def in_memory(values: Tensor) -> bool:
     return values.is_cpu and type(values) is Tensor and not torch.compiler.is_compiling()
 
 
-def flat(values: Tensor) -> Tensor:
-    """In one dimension, as it is where it has one."""
-    return values if values.ndim == 1 else values.reshape(-1)
-
-
-def _dtype(value: Tensor) -> str:
+def dtype_name(value: Tensor) -> str:
+    """Its type in a message."""
     return str(value.dtype).removeprefix("torch.")
 
 

@@ -1,13 +1,12 @@
 """The most confused pairs of many classes in constant memory: a sketch that adds up bit for bit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cells import Cell, State
+from ptmetrics.counts.cell import Cell
 
 # Odd multipliers, one a row: the golden ratio and constants of known 64-bit mixers, as signed integers.
 _MULTIPLIERS = (
@@ -17,12 +16,6 @@ _MULTIPLIERS = (
     -8796714831421723037,
 )
 ROWS_AT_ONCE = 1 << 14  # bounds the memory that an update takes for a moment
-
-
-class Celled(Protocol):
-    """A batch whose rows know their cell of the C × C matrix, row-major; C² where they do not count."""
-
-    cell: Tensor  # int64 of shape (rows,)
 
 
 @dataclass(frozen=True)
@@ -45,22 +38,34 @@ class ConfusedPairs:
         """Binary digits of a code."""
         return (self.num_classes**2 - 1).bit_length()
 
-    def layout(self) -> Mapping[str, Cell]:
+    def cell(self) -> Cell:
         """One table."""
-        return {"pairs": Cell((len(_MULTIPLIERS), 1 << self.log_buckets, 1 + self.bits))}
+        shape = (len(_MULTIPLIERS), 1 << self.log_buckets, 1 + self.bits)
+        return Cell("pairs", shape, scope="whole", weigh=False)
 
-    def add_(self, state: State, batch: Celled) -> None:
-        """Four additions by index; a row that is no error adds 0."""
-        for code in torch.split(batch.cell, ROWS_AT_ONCE):
-            source = self._columns(code) * self._is_error(code).unsqueeze(1)
-            for row, bucket in enumerate(self._buckets(code)):
-                state["pairs"][row].index_add_(0, bucket, source)
+    def count(self, code: Tensor, counted: Tensor | None) -> Callable[[Tensor], None]:
+        """Four additions by index; a row that is no error adds 0.
 
-    def heaviest(self, state: State, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        Args:
+            code: Actual · C + predicted of each row.
+            counted: Bool of shape (rows,); None for all rows.
+        """
+        if counted is not None:
+            code = torch.where(counted, code, self.num_classes**2)
+
+        def add_(table: Tensor) -> None:
+            for some in torch.split(code, ROWS_AT_ONCE):
+                source = self._columns(some) * self._is_error(some).unsqueeze(1)
+                for row, bucket in enumerate(self._buckets(some)):
+                    table[row].index_add_(0, bucket, source)
+
+        return add_
+
+    def heaviest(self, table: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
         """The pairs with the highest certified counts, highest first; no host sync.
 
         Args:
-            state: Holds the table.
+            table: The cell.
             most: K, how many to return.
 
         Returns:
@@ -69,18 +74,18 @@ class ConfusedPairs:
 
         Source: bit counts a bucket as in Cormode and Muthukrishnan 2005 (group testing).
         """
-        table = state["pairs"]
-        ones, total = table[..., 1:], table[..., :1]
+        ones = table[..., 1:]
+        total = table[..., :1]
         place = 1 << torch.arange(self.bits, device=table.device)
         code = ((2 * ones > total) * place).sum(-1).reshape(-1)
-        low, high = self.bounds(state, code)
+        low, high = self.bounds(table, code)
         code, order = code.sort()
         repeated = torch.cat((code.new_zeros(1), (code[1:] == code[:-1]).long()))
         low, high = low[order] * (1 - repeated), high[order]
         best = low.topk(most).indices
         return code[best], low[best], high[best]
 
-    def bounds(self, state: State, code: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds(self, table: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
         """Certified bounds of the number of errors of each pair, the tightest over the four rows.
 
         Another pair in the bucket differs in one bit at least, so that the others are no more than the counts that
@@ -89,8 +94,8 @@ class ConfusedPairs:
         bits = self._columns(code)[:, 1:].bool()
         low = torch.zeros_like(code)
         high = torch.full_like(code, torch.iinfo(torch.int64).max)
-        for table, bucket in zip(state["pairs"], self._buckets(code), strict=True):
-            cells = table[bucket]
+        for row, bucket in zip(table, self._buckets(code), strict=True):
+            cells = row[bucket]
             total, ones = cells[:, 0], cells[:, 1:]
             fit = torch.where(bits, ones, total.unsqueeze(1) - ones)
             low = torch.maximum(low, total - (total.unsqueeze(1) - fit).sum(1))

@@ -1,4 +1,4 @@
-"""Single-label predictions, row by row: what is refused and why, and the cell of the confusion matrix."""
+"""Single-label predictions, row by row: what is refused and why, losses, confidence, margins of each class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,182 +8,202 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts import checks
-from ptmetrics.counts.cells import Cell, State
-from ptmetrics.counts.class_rows import ClassRows
-from ptmetrics.counts.class_scores import Columns
-from ptmetrics.counts.faults import (
-    BAD_LABEL,
-    BAD_TARGET,
-    BAD_WEIGHT,
-    INFINITE_SCORE,
-    NAN_SCORE,
-    NOT_PROBABILITIES,
-    FaultKind,
-)
-from ptmetrics.counts.row_parts import NO_PARTS, RowParts, RowsInParts
-from ptmetrics.counts.waiting import Given
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.score_passes import Columns, ScorePasses
 
 Inputs = Literal["logits", "probs", "labels"]
-KINDS: Mapping[Inputs, tuple[FaultKind, ...]] = {
-    "logits": (BAD_TARGET, BAD_WEIGHT, NAN_SCORE, INFINITE_SCORE),
-    "probs": (BAD_TARGET, BAD_WEIGHT, NAN_SCORE, NOT_PROBABILITIES),
-    "labels": (BAD_TARGET, BAD_WEIGHT, BAD_LABEL),
+BAD_TARGET = "target-out-of-range"
+NAN_SCORE = "nan-score"
+INFINITE_SCORE = "infinite-score"
+NOT_PROBABILITIES = "not-probabilities"
+BAD_LABEL = "prediction-out-of-range"
+_TARGET = "target outside the classes, refused"
+_NAN = "row with a NaN prediction, refused"
+FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
+    "logits": {
+        BAD_TARGET: _TARGET,
+        NAN_SCORE: _NAN,
+        INFINITE_SCORE: "row that peaks at ±inf: counted, ties by lowest class, left out of nll",
+    },
+    "probs": {
+        BAD_TARGET: _TARGET,
+        NAN_SCORE: _NAN,
+        NOT_PROBABILITIES: "row that is negative or does not sum to 1 ± 0.01, refused; "
+        'is it inputs="logits"?',
+    },
+    "labels": {BAD_TARGET: _TARGET, BAD_LABEL: "predicted label outside the classes, refused"},
 }
-
-
-@dataclass(frozen=True)
-class ClassSpec:
-    """How to read a batch: number of classes, kind of scores, class to ignore, parts to tell apart."""
-
-    num_classes: int
-    inputs: Inputs = "logits"
-    ignore_index: int | None = None
-    parts: RowParts = NO_PARTS
+CONFIDENCE_BINS = 960  # 15 bins of equal width are 64 each
+TEMPERATURES = tuple(4 ** (i / 16) for i in range(-16, 17))  # from 1/4 to 4
+INT32 = torch.iinfo(torch.int32)
 
 
 @dataclass
-class ClassBatch:
-    """Judged rows; every field is a device tensor of shape (rows,) unless said otherwise."""
+class ClassRows:
+    """Rows as they count; device tensors of shape (rows,)."""
 
-    counted: Tensor  # bool: neither ignored nor refused
     target: Tensor  # int64, some class where not counted
-    label: Tensor  # int64, anything where not counted
-    cell: Tensor  # int64: row-major cell of the confusion matrix; one spare cell behind it for the rest
-    weight: Tensor | None  # float64, 1 where not counted
-    finite: Tensor  # bool: counted, and its likelihood is defined; for labels, counted
-    fault_masks: tuple[Tensor, ...]
-    step: Tensor  # int64
-    columns: Columns
-    parts: RowsInParts | None = None
-
-    def row_weight(self) -> Tensor:
-        """Float64 weights; 1 a row where no weights were given, and for each row of the spare cell."""
-        return (
-            torch.ones_like(self.cell, dtype=torch.float64) if self.weight is None else self.weight
-        )
-
-
-def check_batch(
-    spec: ClassSpec, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None
-) -> None:
-    """Check on the host what shapes, types and devices tell.
-
-    Args:
-        spec: How to read the batch.
-        home: Any state tensor, for its device.
-        preds: (N, C) or (N, C, d1, …) scores, or (N, …) classes for `inputs="labels"`.
-        target: (N, …) signed integer classes.
-        weight: (N, …) non-negative weights, or None.
-
-    Raises:
-        ShapeError, DtypeError, DeviceError: Before anything is counted.
-    """
-    checks.is_tensor("preds", preds)
-    checks.is_tensor("target", target)
-    if spec.inputs == "labels":
-        like = min(
-            tuple(preds.shape), tuple(target.shape), key=len
-        )  # the longer one has scores or one-hot rows
-        checks.class_indices("preds", preds, like, 'for inputs="labels"')
-    else:
-        checks.class_scores(preds, spec.num_classes)
-        like = (preds.shape[0], *preds.shape[2:])
-    checks.beside_preds(home, preds, target, weight, like)
-
-
-def flat(spec: ClassSpec, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
-    """A checked batch, one row a target."""
-    if preds.ndim > 2 and spec.inputs != "labels":
-        preds = preds.movedim(1, -1).reshape(-1, spec.num_classes)
-    elif preds.ndim > 1 and spec.inputs == "labels":
-        preds = preds.reshape(-1)
-    return Given(preds, checks.flat(target), None if weight is None else checks.flat(weight))
-
-
-def judged(spec: ClassSpec, rows: ClassRows) -> tuple[ClassBatch]:
-    """`read_rows` in one piece."""
-    return (read_rows(spec, rows),)
-
-
-def read_rows(spec: ClassSpec, rows: ClassRows) -> ClassBatch:
-    """Judge values on the device; no host sync."""
-    target, columns = rows.target, rows.columns
-    inside = target.clamp(0, spec.num_classes - 1)
-    usable = inside == target
-    if spec.ignore_index is None:
-        bad_target = ~usable
-    else:
-        kept = target != spec.ignore_index
-        usable = usable & kept
-        bad_target = kept ^ usable
-    weighed = usable
-    if rows.weight is not None:
-        weighed = usable & (rows.weight >= 0) & (rows.weight < float("inf"))
-    masks = [bad_target, usable ^ weighed]
-    label = columns.label
-    if spec.inputs == "labels":
-        finite = counted = weighed & (label.clamp(0, spec.num_classes - 1) == label)
-        masks += [weighed ^ counted]
-    else:
-        known = weighed & ~columns.peak.isnan()
-        finite = known & _likely(spec, columns)
-        masks += [weighed ^ known, known ^ finite]
-        counted = known if spec.inputs == "logits" else finite
-    cell = torch.where(
-        counted, torch.add(label, inside, alpha=spec.num_classes), spec.num_classes**2
-    )
-    weight = None if rows.weight is None else torch.where(counted, rows.weight, 1.0)
-    parts = spec.parts.judged(rows.ids, counted, rows.step)
-    return ClassBatch(
-        counted, inside, label, cell, weight, finite, tuple(masks), rows.step, columns, parts
-    )
-
-
-def _likely(spec: ClassSpec, columns: Columns) -> Tensor:
-    """Whether a row without NaN has a likelihood at all."""
-    if spec.inputs == "logits":
-        return ~columns.peak.isinf()
-    return ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
+    label: Tensor  # int64, the predicted class; anything where not counted
+    columns: Columns | None  # what is left of the scores; None for labels
+    likely: Tensor | None  # bool: whether the row has a likelihood
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Counts of (actual, predicted): int64 of shape (C² + 1,), the last cell for rows not counted.
+class ClassReader:
+    """Reads batches of single-label predictions; no host sync.
 
-    Once sample weights were seen, `weight` and `weight_square` hold Σw and Σw² a cell in float64.
+    Attributes:
+        num_classes: C.
+        inputs: Kind of the predictions.
+        ignore_index: A target value to leave out silently.
+        passes: How to read scores; None for labels.
     """
 
     num_classes: int
+    inputs: Inputs
+    ignore_index: int | None
+    passes: ScorePasses | None
 
-    def layout(self) -> Mapping[str, Cell]:
-        """C² + 1 cells each."""
-        size = (self.num_classes**2 + 1,)
-        weight = Cell(size, torch.float64, weights_of="confusion")
-        return {"confusion": Cell(size), "weight": weight, "weight_square": weight}
+    def check(
+        self, device: torch.device, preds: Tensor, target: Tensor, sample_weight: Tensor | None
+    ) -> Batch:
+        """Check on the host what shapes, types and devices tell, and make the batch flat.
 
-    def add_(self, state: State, batch: ClassBatch) -> None:
-        """One scatter for each matrix; a batch without weights weighs 1 a row."""
-        state["confusion"].scatter_add_(0, batch.cell, torch.ones_like(batch.cell))
-        if "weight" in state:
-            weight = batch.row_weight()
-            state["weight"].scatter_add_(0, batch.cell, weight)
-            state["weight_square"].scatter_add_(0, batch.cell, weight * weight)
+        Args:
+            device: Where the metric counts.
+            preds: (N, C) or (N, C, d1, …) scores, or (N, …) classes for `inputs="labels"`.
+            target: (N, …) signed integer classes.
+            sample_weight: (N, …) non-negative weights, or None.
+
+        Raises:
+            ShapeError, DtypeError, DeviceError: Before anything is counted.
+        """
+        checks.as_tensor("preds", preds)
+        checks.as_tensor("target", target)
+        if self.inputs == "labels":
+            # The longer shape has scores or one-hot rows.
+            like = min(tuple(preds.shape), tuple(target.shape), key=len)
+            checks.class_indices("preds", preds, like, 'for inputs="labels"')
+        else:
+            checks.class_scores(preds, self.num_classes)
+            like = (preds.shape[0], *preds.shape[2:])
+        beside = f"beside preds of shape {tuple(preds.shape)}"
+        checks.class_indices("target", target, like, beside)
+        checks.same_device(device, preds=preds, target=target)
+        weight = None
+        if sample_weight is not None:
+            weight = checks.row_weights(device, sample_weight, like)
+        if target.ndim == 1:
+            return Batch(preds, target, weight)
+        if self.inputs != "labels":
+            preds = preds.movedim(1, -1).reshape(-1, self.num_classes)
+        else:
+            preds = preds.reshape(-1)
+        return Batch(preds, target.reshape(-1), weight)
+
+    def read(self, batch: Batch) -> ClassRows:
+        """Read what values tell, and refuse rows that cannot be."""
+        last = self.num_classes - 1
+        target = batch.target.clamp(0, last).long()
+        if self.ignore_index is not None:
+            batch.ignore(batch.target == self.ignore_index)
+        batch.refuse(BAD_TARGET, target != batch.target)
+        if self.passes is None:
+            label = batch.preds.clamp(0, last).long()
+            batch.refuse(BAD_LABEL, label != batch.preds)
+            return ClassRows(target, label, None, None)
+        columns = self.passes.read(batch.preds, target)
+        batch.refuse(NAN_SCORE, columns.peak.isnan())
+        if self.inputs == "probs":
+            likely = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
+            batch.refuse(NOT_PROBABILITIES, likely.logical_not())
+            likely = None
+        else:
+            endless = columns.peak.isinf()
+            if batch.counted is not None:
+                batch.report(INFINITE_SCORE, endless & batch.counted)
+            likely = endless.logical_not()
+        return ClassRows(target, columns.label, columns, likely)
+
+    def confidence(self, columns: Columns) -> Tensor:
+        """Probability of the predicted class, float64 of shape (rows,)."""
+        if self.inputs == "probs":
+            return columns.peak.double()
+        return 1 / (1 + columns.mass.double())
+
+    def losses(self, rows: ClassRows) -> tuple[Tensor, Tensor, Tensor]:
+        """Negative log-likelihood, Brier score, and confidence − hit of each row; NaN without a likelihood.
+
+        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood subtracts numbers close to
+        each other for a row that is sure of its target.
+        """
+        columns = rows.columns
+        assert columns is not None  # labels have no losses
+        sure = self.confidence(columns)
+        own = columns.own.double()
+        norm = columns.norm.double()
+        gap = sure - rows.label.eq(rows.target).double()
+        if self.inputs == "probs":
+            return -own.log(), norm.square() - 2 * own + 1, gap
+        below = columns.peak.double() - own
+        mass = columns.mass.double()
+        short = -torch.expm1(-below)  # 1 − exp(own − peak)
+        brier = norm.square() + (mass + short).square() + short * (2 - short)
+        return mass.log1p() + below, brier * sure.square(), gap
+
+    def nll_of_temperatures(self, batch: Batch, rows: ClassRows) -> Tensor:
+        """Negative log-likelihood of the logits over each of 33 temperatures, and 1: float64 of shape (rows, 34).
+
+        All are 0 for rows without a likelihood, and where the target is impossible at any temperature.
+        """
+        columns = rows.columns
+        assert columns is not None and rows.likely is not None  # logits only
+        below = columns.peak - columns.own
+        counted = rows.likely & below.isfinite()
+        below = torch.where(counted, below, 0.0)
+        scores = batch.preds.to(columns.peak.dtype)
+        depth = scores - columns.peak.unsqueeze(1)
+        depth = torch.where(counted.unsqueeze(1), depth, 0.0)
+        losses = []
+        for t in TEMPERATURES:
+            mass = (depth / t).exp_().sum(1, dtype=torch.float64)
+            losses.append(mass.log() + below / t)
+        losses.append(torch.ones_like(losses[0]))
+        return torch.where(counted.unsqueeze(1), torch.stack(losses, 1), 0.0)
+
+    def margins(self, preds: Tensor) -> Tensor:
+        """The logit of each class's probability, with all digits where that is close to 1; shape (rows, C)."""
+        if self.inputs == "probs":  # sums within 1 ± 0.01 are taken for probabilities
+            return torch.logit(preds.double().clamp(0, 1))
+        logits = preds
+        if logits.dtype != torch.float64:
+            logits = logits.float()
+        peak, label = logits.max(1, keepdim=True)
+        log_p = logits - logits.logsumexp(1, keepdim=True)
+        others = logits.scatter(1, label, -torch.inf).logsumexp(1, keepdim=True)
+        return (log_p - torch.log(-torch.expm1(log_p))).scatter(1, label, peak - others)
 
 
-@dataclass(frozen=True)
-class TopK:
-    """Hits of the target among the k highest scores, k > 1, ties by lowest class: int64 of shape (ks,)."""
+def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
+    """What became of each row of classes.
 
-    ks: tuple[int, ...]
+    Args:
+        batch: Rows that were read.
+        label: Predicted class, bool or integer of shape (rows,).
+        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at all.
 
-    def layout(self) -> Mapping[str, Cell]:
-        """One count for each k."""
-        size = (len(self.ks),)
-        return {"topk": Cell(size), "topk_weight": Cell(size, torch.float64, weights_of="topk")}
-
-    def add_(self, state: State, batch: ClassBatch) -> None:
-        """A row is a hit where fewer than k classes come before its target."""
-        hits = torch.stack([batch.counted & (batch.columns.rank < k) for k in self.ks])
-        state["topk"].add_(hits.sum(1))
-        if "topk_weight" in state:
-            state["topk_weight"].add_((hits * batch.row_weight()).sum(1))
+    Returns:
+        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the target as it was
+        given; the bits of the loss in float32.
+    """
+    predicted = label.int()
+    if batch.counted is not None:
+        predicted = torch.where(batch.counted, predicted, -1)
+    if loss is None:
+        bits = torch.full_like(batch.target, torch.nan, dtype=torch.float32)
+    else:
+        bits = loss.float()
+        if batch.counted is not None:
+            bits = torch.where(batch.counted, bits, torch.nan)
+    target = batch.target.clamp(INT32.min, INT32.max).int()
+    return torch.stack((predicted, target, bits.view(torch.int32)))

@@ -5,39 +5,28 @@ they could do at worst is the bound; nothing is assumed about the scores.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cells import State
+from ptmetrics.counts.cell import State
 from ptmetrics.counts.checks import in_memory
-from ptmetrics.counts.keys import Keys
-from ptmetrics.counts.stored import unpack
-from ptmetrics.metrics.estimate import Estimate
-from ptmetrics.metrics.intervals import wilson
-from ptmetrics.metrics.rank_intervals import FEW, logit_interval, newcombe, union
+from ptmetrics.counts.keys import CurveKeys, FloatKeys
+from ptmetrics.counts.score_histogram import ScoreHistogram
+from ptmetrics.counts.stored_scores import unpack_scores
+from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.intervals import FEW, logit_interval, newcombe, widened, wilson
+from ptmetrics.metrics.score_spec import ScoreSpec
 
 ONE_SIDE = "the targets hold one class only"
-
-
-class Histogram(Protocol):
-    """A statistic that counts scores by row, one histogram or several."""
-
-    @property
-    def name(self) -> str:
-        """Name of its cells."""
-        ...
-
-    @property
-    def keys(self) -> Keys:
-        """Which row a score belongs to."""
-        ...
-
-    @property
-    def nan(self) -> tuple[int, ...]:
-        """Slots behind the rows that its `inexact` counts too."""
-        ...
+NO_CURVE = "no label has targets of both kinds"
+TOLERANCE = {"auroc": 1e-3, "average_precision": 5e-3}  # an error bound above it earns a note
+FINE = FloatKeys(16)
+SUMMARY = ".summary"
+"""What the name of a histogram ends with where it was summed up on the device."""
+ROWS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
 
 
 @dataclass(frozen=True)
@@ -58,40 +47,44 @@ class ScoreBins:
     inexact: Tensor
 
     @classmethod
-    def of(cls, state: State, histogram: Histogram) -> "ScoreBins":
-        """Read a histogram of shape (…, 2 · rows + spare) in the order of its scores."""
-        name, rows = histogram.name, histogram.keys.rows
+    def of_histogram(
+        cls, state: State, histogram: ScoreHistogram, heads: slice = slice(None)
+    ) -> "ScoreBins":
+        """Read a histogram in the order of its scores; of several, those of some heads."""
+        name = histogram.name
         order = histogram.keys.order(state[name].device)
 
-        def read(cell: Tensor) -> Tensor:
-            return cell[..., : 2 * rows].reshape(*cell.shape[:-1], rows, 2)[..., order, :]
+        def ordered(key: str) -> Tensor:
+            cell = state[key]
+            if histogram.heads:
+                cell = cell[heads]
+            return cell[..., order, :]
 
-        count = read(state[name])
-        if f"{name}_weight" in state:
-            weight, square = read(state[f"{name}_weight"]), read(state[f"{name}_square"])
-        else:
-            weight = square = count.double()
+        count = ordered(name)
+        weight = count.double()
+        square = weight
+        if f"{name}.weight" in state:
+            weight = ordered(f"{name}.weight")
+            square = ordered(f"{name}.square")
         inexact = weight.sum((-1, -2))
         if histogram.keys.exact:
-            inexact = (
-                state.get(f"{name}_inexact_weight", state[f"{name}_inexact"]).squeeze(-1).double()
-            )
-            for slot in histogram.nan:  # a list of them as an index would be a copy from the host
-                inexact = inexact - state[name][..., 2 * rows + slot]
+            inexact = state.get(f"{histogram.inexact}.weight", state[histogram.inexact])
+            if histogram.heads:
+                inexact = inexact[heads]
+            inexact = inexact.double()
         return cls(count, weight, square, inexact)
 
     @classmethod
     def of_stored(cls, stored: Tensor) -> tuple["ScoreBins", Tensor]:
         """One row for each value of the stored scores, so that nothing is inexact; and the values."""
-        score, target, real = unpack(stored)
+        score, target, real = unpack_scores(stored)
         first = torch.cat((real[:1], score[1:] != score[:-1]))
         row = first.cumsum(0) - first[:1].long()
         count = torch.zeros(2 * len(row), dtype=torch.int64, device=row.device)
         count = count.scatter_add_(0, 2 * row + target, real.long()).view(-1, 2)
         values = torch.full_like(score, torch.inf).scatter_(0, row, score)
-        return cls(
-            count, count.double(), count.double(), count.new_zeros((), dtype=torch.float64)
-        ), values
+        weight = count.double()
+        return cls(count, weight, weight, weight.new_zeros(())), values
 
     def without_gaps(self) -> "ScoreBins":
         """One histogram without its empty rows, which change no score; as it is where the host cannot look."""
@@ -99,43 +92,178 @@ class ScoreBins:
             return self
         taken = self.count.any(-1)
         taken[0] = True  # one row at least
-        weight, square = self.weight[taken], self.square[taken]
+        weight = self.weight[taken]
+        square = weight
+        if self.square is not self.weight:
+            square = self.square[taken]
         return ScoreBins(self.count[taken], weight, square, self.inexact)
 
-    def effective(self) -> tuple[Tensor, Tensor]:
-        """Kish's effective numbers of negatives and positives, shape (…)."""
+    def summary(self) -> Tensor:
+        """All that AUROC and average precision need on the host, float64 of shape (9, …)."""
         negatives, positives = (self.weight.sum(-2).square() / self.square.sum(-2)).unbind(-1)
-        return negatives, positives
+        n = self.count.sum((-1, -2)).double()
+        return torch.stack((n, negatives, positives, *_auroc(self), *_average_precision(self)))
 
 
-def auroc(bins: ScoreBins) -> Estimate:
+def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
+    """The summary of one histogram, or of each label, a few labels at a time; float64 of shape (9, *heads)."""
+    if not histogram.heads:
+        return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
+    size = max(1, ROWS_AT_ONCE // histogram.keys.rows)
+    some = [
+        ScoreBins.of_histogram(state, histogram, slice(first, first + size)).summary()
+        for first in range(0, histogram.heads[0], size)
+    ]
+    return torch.cat(some, 1)
+
+
+def without_histogram(state: State, histogram: ScoreHistogram) -> State:
+    """The state without the histogram's cells, which are large."""
+    names = (histogram.name, histogram.inexact)
+    return {name: cell for name, cell in state.items() if name.partition(".")[0] not in names}
+
+
+def auroc_estimate(summary: Array) -> Estimate:
     """Chance that a positive scores above a negative, ties half; rises, [0, 1], NaN for one class only.
 
     Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are true ties.
     Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a class.
 
+    Args:
+        summary: Of shape (9, …), as `ScoreBins.summary` gives it.
+
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine 2006.
     """
+    n, negatives, positives, area, variance, bound = summary[:6]
+    few = np.minimum(negatives, positives) < FEW
+    safe = newcombe(area, positives, negatives)
+    low, high = widened(area, logit_interval(area, variance), safe, few)
+    n = n.astype(np.int64)
+    return Estimate(area, low, high, n, "delong-newcombe", ONE_SIDE, error_bound=bound)
+
+
+def average_precision_estimate(summary: Array) -> Estimate:
+    """Mean precision at the positives, best scores first; rises, (0, 1], NaN for one class only.
+
+    Error bound: in each row the positives may stand before, between or behind the negatives, tied or not; the
+    value is the middle of the untied extremes. Where few scores are inexact, it is scikit-learn's value for
+    the rows' values, and the bound is what those few could move.
+    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of them.
+
+    Args:
+        summary: Of shape (9, …), as `ScoreBins.summary` gives it.
+
+    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit scale.
+    """
+    n, _, positives = summary[:3]
+    value, variance, bound = summary[6:]
+    safe = wilson(value, positives)
+    low, high = widened(value, logit_interval(value, variance), safe, positives < FEW)
+    n = n.astype(np.int64)
+    return Estimate(value, low, high, n, "delta-wilson", ONE_SIDE, error_bound=bound)
+
+
+def mean_over_heads(each: Estimate) -> Estimate:
+    """Unweighted mean over the labels that have targets of both kinds.
+
+    Labels of the same rows err together in a way that is not counted here, so the interval is the mean of the
+    labels' ends: right for any dependence, and too wide for independent labels.
+    """
+    defined = ~np.isnan(each.value)
+    value, low, high, bound = (
+        np.where(defined, x, 0.0).sum(-1) / defined.sum(-1)
+        for x in (each.value, each.low, each.high, np.asarray(each.error_bound))
+    )
+    n = np.asarray(each.n).max(-1)
+    return Estimate(value, low, high, n, "mean-of-ends", NO_CURVE, error_bound=bound)
+
+
+def _summary_spec(name: str, estimate: Any, doc: str, source: str, each: bool) -> ScoreSpec:
+    return ScoreSpec(
+        name,
+        None,
+        lambda spec, summary, intervals: estimate(summary),
+        doc=doc,
+        undefined=ONE_SIDE,
+        source=source,
+        each=each,
+    )
+
+
+AUROC_DOC = "Chance that a positive scores above a negative, ties half."
+AUROC_SOURCE = "DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006"
+AP_DOC = "Mean precision at the positives, best scores first."
+AP_SOURCE = "Boyd, Eng and Page, ECML 2013"
+
+
+def curve_specs(*, each: bool) -> tuple[ScoreSpec, ...]:
+    """AUROC and average precision of one histogram, or of each label and their means."""
+    one = (
+        _summary_spec("auroc", auroc_estimate, AUROC_DOC, AUROC_SOURCE, each),
+        _summary_spec("average_precision", average_precision_estimate, AP_DOC, AP_SOURCE, each),
+    )
+    if not each:
+        return one
+
+    def mean_auroc(summary: Array) -> Estimate:
+        return mean_over_heads(auroc_estimate(summary))
+
+    def mean_average_precision(summary: Array) -> Estimate:
+        return mean_over_heads(average_precision_estimate(summary))
+
+    means = (
+        _summary_spec("auroc/macro", mean_auroc, f"Mean over the labels. {AUROC_DOC}", "", False),
+        _summary_spec(
+            "average_precision/macro", mean_average_precision, f"Mean over the labels. {AP_DOC}", "",
+            False,
+        ),
+    )  # fmt: skip
+    return (*means, *one)
+
+
+def bound_notes(bounds: dict[str, float], keys: CurveKeys) -> list[str]:
+    """A sentence for each score whose error bound passes its tolerance: the bound, and what would hold it."""
+    notes = []
+    for name, tolerance in TOLERANCE.items():
+        bound = bounds.get(name, 0.0)
+        if bound > tolerance:
+            cure = "Many scores lie close together or tie; "
+            cure = f'{cure}curves="exact" with room for all of them is exact.'
+            finer = 2.0 ** (keys.digits - FINE.digits)
+            if bound * finer <= tolerance and finer < 1:
+                cure = 'Many scores lie close together; curves="fine" would tell them apart.'
+            notes.append(f"{name}: its error bound {bound:.2g} passes {tolerance:g}. {cure}")
+    return notes
+
+
+def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
+    """Area, its variance, and the bound of its numerical error."""
     n, p = bins.weight.unbind(-1)
     n_square, p_square = bins.square.unbind(-1)
-    negatives, positives = n.sum(-1), p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(
-        -1
-    )  # share of the negatives below a positive
+    negatives = n.sum(-1)
+    positives = p.sum(-1)
+    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(-1)  # share of the negatives below a positive
     above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
     area = (p * below).sum(-1) / positives
-    spread = (p_square * (below - area.unsqueeze(-1)).square()).sum(-1) / _degrees(
-        positives, p_square
-    )
-    spread = spread + (n_square * (above - area.unsqueeze(-1)).square()).sum(-1) / _degrees(
-        negatives, n_square
-    )
-    many = bins.effective()
-    few = torch.minimum(*many) < FEW
-    low, high = union(area, logit_interval(area, spread), newcombe(area, many[1], many[0]), few)
+    off = area.unsqueeze(-1)
+    of_positives = (p_square * (below - off).square()).sum(-1) / _degrees(positives, p_square)
+    of_negatives = (n_square * (above - off).square()).sum(-1) / _degrees(negatives, n_square)
     pairs = torch.minimum((p * n).sum(-1), bins.inexact * torch.maximum(p.amax(-1), n.amax(-1)))
-    bound = pairs / (2 * positives * negatives)
-    return Estimate(area, low, high, _n(bins), "delong-newcombe", ONE_SIDE, error_bound=bound)
+    return area, of_positives + of_negatives, pairs / (2 * positives * negatives)
+
+
+def _average_precision(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, its variance, and the bound of its numerical error."""
+    d = Descent.of_bins(bins)
+    positives = d.tp[..., -1]
+    negatives = d.fp[..., -1]
+    lowest, middle, highest = _certain(bins, d)
+    half = torch.maximum(highest - middle, middle - lowest)
+    few = _few_inexact(bins.inexact, d)
+    tied = d.sum(d.p * d.tp / (d.tp + d.fp))
+    value = torch.where(few <= half, tied, middle) / positives
+    value = torch.where(negatives > 0, value, torch.nan)
+    return value, _variance(bins, d, tied / positives), torch.minimum(half, few) / positives
 
 
 @dataclass(frozen=True)
@@ -155,7 +283,7 @@ class Descent:
     fp: Tensor
 
     @classmethod
-    def of(cls, bins: ScoreBins) -> "Descent":
+    def of_bins(cls, bins: ScoreBins) -> "Descent":
         """Turn the rows round."""
         n, p = (w.flip(-1) for w in bins.weight.unbind(-1))
         return cls(p, n, p.cumsum(-1), n.cumsum(-1))
@@ -163,34 +291,6 @@ class Descent:
     def sum(self, at_positives: Tensor) -> Tensor:
         """Sum over the rows that hold positives; elsewhere the terms may be NaN."""
         return torch.where(self.p > 0, at_positives, 0.0).sum(-1)
-
-
-def average_precision(bins: ScoreBins) -> Estimate:
-    """Mean precision at the positives, best scores first; rises, (0, 1], NaN for one class only.
-
-    Error bound: in each row the positives may stand before, between or behind the negatives, tied or not; the
-    value is the middle of the untied extremes. Where few scores are inexact, it is scikit-learn's value for
-    the rows' values, and the bound is what those few could move.
-    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of them.
-
-    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit scale.
-    """
-    d = Descent.of(bins)
-    positives, negatives = d.tp[..., -1], d.fp[..., -1]
-    lowest, middle, highest = _certain(bins, d)
-    half, few = torch.maximum(highest - middle, middle - lowest), _few_inexact(bins.inexact, d)
-    tied = d.sum(d.p * d.tp / (d.tp + d.fp))
-    value = torch.where(few <= half, tied, middle) / positives
-    value = torch.where(negatives > 0, value, torch.nan)
-    effective = bins.effective()[1]
-    normal = logit_interval(value, _variance(bins, d, tied / positives))
-    low, high = union(value, normal, wilson(value, effective), effective < FEW)
-    bound = torch.minimum(half, few) / positives
-    return Estimate(value, low, high, _n(bins), "delta-wilson", ONE_SIDE, error_bound=bound)
-
-
-def _n(bins: ScoreBins) -> Tensor:
-    return bins.count.sum((-1, -2))
 
 
 def _degrees(total: Tensor, squares: Tensor) -> Tensor:

@@ -1,163 +1,150 @@
-"""Intervals of smooth functions of a confusion matrix by the delta method, from its margins and one product with it."""
+"""Intervals of smooth functions of a confusion matrix by the delta method, for all scores at once.
 
-from collections.abc import Callable
+Every such score depends on the matrix through hits, row sums and column sums alone. With A, P and H its gradient by
+actual, predicted and hits, that of a cell is A_i + P_j, and H_i more on the diagonal: all of Σ s (A_i + P_j)² but the
+cross term is in the margins, and the cross terms of all scores are one product with the matrix.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ptmetrics.metrics import margins as of
+from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson
 
+Gradient = Callable[[Any, Array], tuple[Array, Array, Array]]
+ADDED = Z * Z / 2  # samples
 
-def delta(
-    metric: Callable[[Tensor], Tensor], counts: Tensor, squares: Tensor, bounds: tuple[float, float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A smooth function of a confusion matrix, with Wilson's interval at the n that its variance is worth.
 
-    The variance is Σ w² g² with g the gradient in the cells, for a metric that does not change when all counts are
+def delta_intervals(
+    formulas: Sequence[Callable[[Any], Array]],
+    gradients: Sequence[Gradient | None],
+    bounds: Sequence[tuple[float, float]],
+    view: Any,
+) -> tuple[Array, Array, Array]:
+    """Smooth functions of a confusion matrix, with Wilson's interval at the n that their variance is worth.
+
+    The variance is Σ w² g² with g the gradient in the cells, for scores that do not change when all counts are
     scaled. It is taken a little away from the data, towards independence of rows and columns by z²/2 samples: at a
     perfect matrix the plain gradient is zero and would claim certainty. For the accuracy n is exactly its own.
-
-    With A, P and H the gradient by actual, predicted and hits, that of a cell is A_i + P_j, and H_i more on the
-    diagonal: all of Σ s (A_i + P_j)² but the cross term is in the margins, and that is one product with the matrix.
+    Where only margins are kept, the cross term is bounded by Cauchy and Schwarz: the interval contains the other.
 
     Args:
-        metric: Margins of shape (…, 3, C), hits, actual and predicted, to values of shape (…).
-        counts: Σw a cell, float64 of shape (…, C, C).
-        squares: Σw² a cell, same shape.
-        bounds: Range of the metric.
+        formulas: From sums of classes, arrays of shape (…, C), to values of shape (…).
+        gradients: From the same and the value to derivatives by hits, actual and predicted; None to find them.
+        bounds: Range of each.
+        view: Counts of classes, with `sums`, and `squares_matrix` where the matrix is kept.
 
     Returns:
-        Value, low, high of shape (…); NaN where the metric is undefined.
+        Value, low, high, each of shape (scores, …); NaN where a score is undefined.
 
     Source: the delta method; Korn and Graubard 1998 for the n that a variance is worth.
     """
-    near = _Nearby.of(metric, of.margins(counts), of.margins(squares))
-    rows, columns = near.rows.apart, near.columns.apart
-    added = near.added_square * near.actual * (near.predicted * columns).sum(-1, keepdim=True)
-    cross = (rows * ((squares @ columns.unsqueeze(-1)).squeeze(-1) + added)).sum(-1)
-    cross = cross - (near.right * rows * columns).sum(-1)
-    spread = near.rows.spread + near.columns.spread + 2 * cross
-    return near.interval(metric, spread.clamp(min=0), bounds)
+    place = _Nearby.of(view)
+    values = np.stack([formula(view.weights) for formula in formulas])
+    near = np.stack([formula(place.at) for formula in formulas])
+    derivatives = []
+    for formula, gradient, value in zip(formulas, gradients, near, strict=True):
+        if gradient is None:
+            derivatives.append(differences(formula, place.at))
+        else:
+            derivatives.append(gradient(place.at, value))
+    # Undefined directions (a class that never occurs) carry no count and no variance.
+    by_hits, by_actual, by_predicted = (
+        np.nan_to_num(np.stack(some), nan=0.0, posinf=0.0, neginf=0.0)
+        for some in zip(*derivatives, strict=True)
+    )
+    on_diagonal = (place.right * (by_hits + by_actual + by_predicted) ** 2).sum(-1)
+    rows = _Centred.of(place.rows - place.right, by_actual)
+    columns = _Centred.of(place.columns - place.right, by_predicted)
+    if view.squares_matrix is None:
+        spread = (np.sqrt(rows.spread) + np.sqrt(columns.spread)) ** 2
+    else:
+        added = place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
+        product = np.moveaxis(view.squares_matrix @ np.moveaxis(columns.apart, 0, -1), -1, 0)
+        cross = (rows.apart * (product + added)).sum(-1)
+        cross = cross - (place.right * rows.apart * columns.apart).sum(-1)
+        spread = np.clip(rows.spread + columns.spread + 2 * cross, 0, None)
+    shift = (rows.mean + columns.mean) ** 2 * rows.weight
+    variance = on_diagonal + spread + shift
+    least = np.array([low for low, _ in bounds]).reshape(-1, *[1] * (values.ndim - 1))
+    span = np.array([high - low for low, high in bounds]).reshape(least.shape)
+    share = (near - least) / span
+    n = share * (1 - share) * span * span / variance / (1 + ADDED / place.real)
+    n = np.where(n > 0, n, place.real)  # no variance at all: one class on both sides
+    values = np.clip(values, least, least + span)
+    low, high = wilson((values - least) / span, n)
+    return values, np.minimum(values, least + span * low), np.maximum(values, least + span * high)
 
 
-def delta_of_margins(
-    metric: Callable[[Tensor], Tensor],
-    margins: Tensor,
-    squares: Tensor,
-    bounds: tuple[float, float],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of margins alone; its interval contains that of `delta`, which needs the cells.
-
-    The cross term beside the diagonal is bounded by Cauchy and Schwarz.
+def differences(formula: Callable[[Any], Array], at: Any) -> tuple[Array, Array, Array]:
+    """The gradient of a formula by central differences in each number, all at once.
 
     Args:
-        metric: Margins of shape (…, 3, C), hits, actual and predicted, to values of shape (…).
-        margins: Σw, float64 of shape (…, 3, C).
-        squares: Σw², same shape.
-        bounds: Range of the metric.
+        formula: From sums of classes to values of shape (…).
+        at: Sums of classes, arrays of shape (…, C).
     """
-    near = _Nearby.of(metric, margins, squares)
-    return near.interval(
-        metric, (near.rows.spread.sqrt() + near.columns.spread.sqrt()).square(), bounds
-    )
+    found = []
+    for name in ("hits", "actual", "predicted"):
+        x = getattr(at, name)
+        step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(x, 1.0)
+        each = np.eye(x.shape[-1]).reshape(-1, *[1] * (x.ndim - 1), x.shape[-1])
+        up = formula(at.changed(name, x + step * each))
+        down = formula(at.changed(name, x - step * each))
+        found.append(np.moveaxis(up - down, 0, -1) / (2 * step))
+    hits, actual, predicted = found
+    return hits, actual, predicted
 
 
 @dataclass(frozen=True)
 class _Centred:
     """A gradient beside the diagonal: its mean there, what it is apart from that, and Σ weight · apart²."""
 
-    mean: Tensor
-    apart: Tensor
-    spread: Tensor
-    weight: Tensor
+    mean: Array
+    apart: Array
+    spread: Array
+    weight: Array
 
     @classmethod
-    def of(cls, weight: Tensor, values: Tensor) -> "_Centred":
-        weight = weight.clamp(min=0)
+    def of(cls, weight: Array, values: Array) -> "_Centred":
+        weight = np.clip(weight, 0, None)
         total = weight.sum(-1)
-        mean = ((weight * values).sum(-1) / total).nan_to_num(0.0)
-        apart = values - mean.unsqueeze(-1)
-        return cls(mean, apart, (weight * apart.square()).sum(-1), total)
+        mean = np.nan_to_num((weight * values).sum(-1) / total)
+        apart = values - mean[..., None]
+        return cls(mean, apart, (weight * apart**2).sum(-1), total)
 
 
 @dataclass(frozen=True)
 class _Nearby:
-    """Where the gradient is taken, the gradient there, and the margins of the squared weights."""
+    """Where the gradients are taken, and the margins of the squared weights there."""
 
-    margins: Tensor
-    total: Tensor
-    scale: Tensor  # mean weight of a row: added samples weigh as much
-    value: Tensor
-    on_diagonal: Tensor  # Σ s (A_i + P_i + H_i)²
-    right: Tensor  # s of the diagonal
-    rows: _Centred
-    columns: _Centred
+    at: Any
+    real: Array  # rows in units of their mean weight
+    actual: Array
+    predicted: Array
+    added_square: Array  # times actual and predicted: the squared weights that were added to a cell
+    right: Array  # squared weights of the diagonal
+    rows: Array
+    columns: Array
 
     @classmethod
-    def of(cls, metric: Callable[[Tensor], Tensor], margins: Tensor, squares: Tensor) -> "_Nearby":
-        _, actual, predicted = margins.unbind(-2)
-        total = actual.sum(-1, keepdim=True)
-        scale = squares[..., 1, :].sum(-1, keepdim=True) / total
-        shares = torch.stack((actual * predicted / total, actual, predicted), -2) / total.unsqueeze(
-            -2
+    def of(cls, view: Any) -> "_Nearby":
+        sums = view.weights
+        squares = view.squares
+        total = sums.actual.sum(-1, keepdims=True)
+        scale = squares.actual.sum(-1, keepdims=True) / total  # mean weight: added samples weigh as much
+        by_hits = ADDED * scale * sums.actual * sums.predicted / total / total
+        by_actual = ADDED * scale * sums.actual / total
+        by_predicted = ADDED * scale * sums.predicted / total
+        return cls(
+            at=sums.moved(by_hits, by_actual, by_predicted),
+            real=(total / scale)[..., 0],
+            actual=sums.actual,
+            predicted=sums.predicted,
+            added_square=ADDED * (scale / total) ** 2,
+            right=squares.hits + scale * by_hits,
+            rows=squares.actual + scale * by_actual,
+            columns=squares.predicted + scale * by_predicted,
         )
-        added = Z * Z / 2 * scale.unsqueeze(-2) * shares
-        value, gradient = _value_and_gradient(metric, margins + added)
-        (by_hits, by_actual, by_predicted), weight = (
-            gradient.unbind(-2),
-            squares + scale.unsqueeze(-2) * added,
-        )
-        right, of_rows, of_columns = weight.unbind(-2)
-        on_diagonal = (right * (by_hits + by_actual + by_predicted).square()).sum(-1)
-        rows = _Centred.of(of_rows - right, by_actual)
-        columns = _Centred.of(of_columns - right, by_predicted)
-        return cls(margins, total, scale, value, on_diagonal, right, rows, columns)
-
-    @property
-    def actual(self) -> Tensor:
-        return self.margins[..., 1, :]
-
-    @property
-    def predicted(self) -> Tensor:
-        return self.margins[..., 2, :]
-
-    @property
-    def added_square(self) -> Tensor:
-        """Times actual and predicted: the squared weights that were added to a cell."""
-        return Z * Z / 2 * (self.scale / self.total).square()
-
-    def interval(
-        self, metric: Callable[[Tensor], Tensor], spread: Tensor, bounds: tuple[float, float]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """With the variance beside the diagonal, around the means, given as `spread`."""
-        shift = (self.rows.mean + self.columns.mean).square() * self.rows.weight
-        variance, real = self.on_diagonal + spread + shift, (self.total / self.scale).squeeze(-1)
-        return _worth(metric(self.margins), self.value, variance, real, bounds)
-
-
-def _value_and_gradient(metric: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-    """Undefined directions (a class that never occurs) carry no count and no variance: 0."""
-    with torch.inference_mode(False), torch.enable_grad():
-        point = at.clone().requires_grad_()
-        value = metric(point)
-        (gradient,) = torch.autograd.grad(value.sum(), point)
-    return value.detach(), gradient.nan_to_num(0.0)
-
-
-def _worth(
-    value: Tensor, near: Tensor, variance: Tensor, real: Tensor, bounds: tuple[float, float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Value and Wilson's interval at the n that the variance is worth, `real` where there is none."""
-    least, span = bounds[0], bounds[1] - bounds[0]
-    share = (near - least) / span
-    n = share * (1 - share) * span * span / variance / (1 + Z * Z / 2 / real)
-    n = torch.where(n > 0, n, real)  # no variance at all: one class on both sides
-    value = value.clamp(*bounds)
-    low, high = wilson((value - least) / span, n)
-    return (
-        value,
-        torch.minimum(value, least + span * low),
-        torch.maximum(value, least + span * high),
-    )

@@ -1,74 +1,119 @@
-"""Estimates on the device, and the one copy that brings all of them to the host."""
+"""Estimates: values with their intervals as NumPy arrays on the host, before they become `Score`s."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
 
 from ptmetrics.metrics.score import Score
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A scalar or a vector of values with their intervals, still on the device.
+    """A value, or an array of them, with intervals.
 
     Attributes:
-        value: Float64 of shape () or (C,); NaN where undefined.
+        value: Float64 of any shape; NaN where undefined.
         low: Lower ends, same shape.
         high: Upper ends, same shape.
-        n: Int64 number of samples, same shape or ().
+        n: Int64 number of samples, same shape or one that broadcasts to it.
         method: Name of the interval's method.
         reason: What to say where the value is NaN.
-        higher_is_better: Direction.
-        error_bound: Certified numerical error, same shape or (); None where exact.
+        higher_is_better: Direction; None where none is better.
+        error_bound: Certified numerical error; 0 where exact.
     """
 
-    value: Tensor
-    low: Tensor
-    high: Tensor
-    n: Tensor
+    value: Array
+    low: Array
+    high: Array
+    n: Array
     method: str
     reason: str
     higher_is_better: bool = True
-    error_bound: Tensor | None = None
+    error_bound: Array | float = 0.0
 
-    def columns(self) -> tuple[Tensor, ...]:
-        """Value, low, high, error bound and n as rows of 64-bit patterns, so that one copy moves them all."""
-        bound = torch.zeros_like(self.value) if self.error_bound is None else self.error_bound
-        floats = (self.value, self.low, self.high, bound)
-        n = self.n.expand(self.value.shape).long()
-        return (
-            *(f.double().expand(self.value.shape).reshape(-1).view(torch.int64) for f in floats),
-            n.reshape(-1),
+    @classmethod
+    def exact(cls, value: Array, n: Array, reason: str, **more: Any) -> Estimate:
+        """A number without doubt, such as a count."""
+        return cls(value, value, value, n, more.pop("method", "count"), reason, **more)
+
+    def filled(self, absent: float) -> Estimate:
+        """`absent` where the value is undefined; its interval is the value itself, as for any constant."""
+        if np.isnan(absent):
+            return self
+        undefined = np.isnan(self.value)
+        value, low, high = (
+            np.where(undefined, absent, x) for x in (self.value, self.low, self.high)
+        )
+        return replace(self, value=value, low=low, high=high)
+
+    def part(self, index: Any) -> Estimate:
+        """Some entries of the last dimension."""
+        value, low, high = (x[..., index] for x in (self.value, self.low, self.high))
+        n = np.broadcast_to(self.n, self.value.shape)[..., index]
+        bound = np.broadcast_to(self.error_bound, self.value.shape)[..., index]
+        return replace(self, value=value, low=low, high=high, n=n, error_bound=bound)
+
+    def score(self) -> Score:
+        """The one score of a scalar estimate."""
+        return Score(
+            float(self.value),
+            low=float(self.low),
+            high=float(self.high),
+            n=int(self.n),
+            method=self.method,
+            reason=self.reason,
+            error_bound=float(self.error_bound),
+            higher_is_better=self.higher_is_better,
         )
 
 
-def to_host(
-    estimates: Mapping[str, Estimate], extra: Mapping[str, Tensor]
-) -> tuple[dict[str, list[Score]], dict[str, Tensor]]:
-    """Read everything in one device-to-host copy.
+class ScoreColumn(Sequence[Score]):
+    """One score a class, label, output or slice; each `Score` is made when it is asked for.
 
     Args:
-        estimates: Named scalars or vectors.
-        extra: Named int64 tensors that travel along (confusion matrix, fault ledger).
-
-    Returns:
-        For each estimate a list of scores (one for a scalar), and the extra tensors on the CPU.
+        estimate: Of shape (C,).
     """
-    parts = [column for estimate in estimates.values() for column in estimate.columns()]
-    parts += [tensor.reshape(-1) for tensor in extra.values()]
-    flat = torch.cat(parts).cpu()
-    pieces = iter(torch.split(flat, [len(part) for part in parts]))
-    scores = {}
-    for name, e in estimates.items():
-        value, low, high, bound = (next(pieces).view(torch.float64).tolist() for _ in range(4))
-        rows = zip(value, low, high, next(pieces).tolist(), bound, strict=True)
-        scores[name] = [
-            Score(
-                v, low=lo, high=hi, n=n, method=e.method, reason=e.reason,
-                error_bound=b, higher_is_better=e.higher_is_better,
-            )
-            for v, lo, hi, n, b in rows
-        ]  # fmt: skip
-    return scores, {name: next(pieces).reshape(tensor.shape) for name, tensor in extra.items()}
+
+    def __init__(self, estimate: Estimate) -> None:
+        self._estimate = estimate
+
+    def __len__(self) -> int:
+        return len(self._estimate.value)
+
+    @overload
+    def __getitem__(self, index: int) -> Score: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Score, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Score | tuple[Score, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        return self._estimate.part(index).score()
+
+    def __iter__(self) -> Iterator[Score]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain columns, as they stand in a record."""
+        e = self._estimate
+        n = np.broadcast_to(e.n, e.value.shape)
+        return {
+            "value": e.value.tolist(),
+            "low": e.low.tolist(),
+            "high": e.high.tolist(),
+            "n": n.tolist(),
+            "method": e.method,
+        }

@@ -1,18 +1,33 @@
-"""Two-sided 95 % confidence intervals as pure tensor functions in float64.
+"""Two-sided 95 % confidence intervals as functions of NumPy arrays, for many scores at once.
 
 They cover the sampling of the evaluation data only: not another training seed, nor a shift of the data.
 """
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from ptmetrics.metrics.estimate import Array
 
 Z = 1.959963984540054  # 0.975 quantile of the standard normal distribution
-Interval = tuple[Tensor, Tensor]
+Interval = tuple[Array, Array]
+FEW = 100  # below so many samples of a class the normal approximation covers too little
+_SECTIONS = 64
+_ROUNDS = 6  # 64⁻⁶ = 1.5e-11
+_LOG_STUDENT = (
+    0.0259913811,
+    -0.142947184,
+    0.284031433,
+    -0.165050276,
+    -0.195405492,
+    0.143708468,
+    0.708512664,
+    1.21032269,
+    0.672926559,
+)
 
 
-def wilson(p: Tensor, n: Tensor, z: Tensor | float = Z) -> Interval:
+def wilson(p: Array, n: Array, z: Array | float = Z) -> Interval:
     """Interval of a proportion; keeps its coverage for small n and p near 0 or 1.
 
     Args:
@@ -23,24 +38,19 @@ def wilson(p: Tensor, n: Tensor, z: Tensor | float = Z) -> Interval:
     Source: Wilson, JASA 1927.
     """
     z2 = z * z
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = z / (1 + z2 / n) * torch.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    defined = (n > 0) & ~torch.isnan(p)
-    nan = torch.full_like(centre, torch.nan)
+    scale = 1 + z2 / n
+    centre = (p + z2 / (2 * n)) / scale
+    half = z / scale * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # At p = 0 and p = 1 the ends are 0 and 1 exactly; rounding must not push them past the value.
-    low, high = (
-        torch.minimum((centre - half).clamp(min=0), p),
-        torch.maximum((centre + half).clamp(max=1), p),
-    )
-    return torch.where(defined, low, nan), torch.where(defined, high, nan)
+    low = np.minimum(np.clip(centre - half, 0, None), p)
+    high = np.maximum(np.clip(centre + half, None, 1), p)
+    defined = (n > 0) & ~np.isnan(p)
+    return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
 
 
 def mover(
-    p: Tensor,
-    n: Tensor,
-    share: Tensor | None = None,
-    through: Callable[[Tensor], Tensor] = lambda p: p,
-) -> tuple[Tensor, Tensor, Tensor]:
+    p: Array, n: Array, share: Array | None = None, through: Callable[[Array], Array] | None = None
+) -> tuple[Array, Array, Array]:
     """Mean of independent proportions and its interval; undefined ones are left out.
 
     Each proportion is moved by its share of Z along its own Wilson interval, and the deviations found there
@@ -57,57 +67,97 @@ def mover(
 
     Source: Zou and Donner, Statistics in Medicine 2008 (method of variance estimates recovery).
     """
-    defined = ~torch.isnan(p)
-    share = defined.double() if share is None else torch.where(defined, share.double(), 0.0)
-    share = torch.where(share.sum(-1, keepdim=True) > 0, share, defined.double())
-    share = share / share.sum(-1, keepdim=True)
+    if through is None:
+        through = _as_it_is
+    defined = ~np.isnan(p)
+    weight = defined.astype(np.float64)
+    if share is not None:
+        share = np.where(defined, share, 0.0)
+        weight = np.where(share.sum(-1, keepdims=True) > 0, share, weight)
+    weight = weight / weight.sum(-1, keepdims=True)
     low, high = wilson(p, n)
-    deviation = torch.where(defined & (n > 0), share * (through(high) - through(low)), 0.0)
-    whole = deviation.norm(dim=-1, keepdim=True)
+    deviation = np.where(defined & (n > 0), weight * (through(high) - through(low)), 0.0)
+    whole = _norm(deviation)[..., None]
     low, high = wilson(p, n, Z * deviation / whole)
     value = through(p)
-    mean = torch.where(defined, share * value, 0.0).sum(-1)
-    mean = torch.where(defined.any(-1), mean, torch.nan)
-    below, above = (
-        torch.where(deviation > 0, share * part / deviation * whole, 0.0).norm(dim=-1)
-        for part in (value - through(low), through(high) - value)
-    )
-    return mean, (mean - below).clamp(min=0), (mean + above).clamp(max=1)
+    mean = np.where(defined, weight * value, 0.0).sum(-1)
+    mean = np.where(defined.any(-1), mean, np.nan)
+    scale = weight / deviation * whole
+    below = _norm(np.where(deviation > 0, scale * (value - through(low)), 0.0))
+    above = _norm(np.where(deviation > 0, scale * (through(high) - value), 0.0))
+    return mean, np.clip(mean - below, 0, None), np.clip(mean + above, None, 1)
 
 
-def mean_interval(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mean_interval(sums: Array) -> tuple[Array, Array, Array]:
     """Mean of a weighted sample with its normal interval.
 
     Args:
-        moments: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x², float64 of shape (6,).
+        sums: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x², float64 of shape (6, …).
 
     Returns:
-        Mean, low, high of shape (); all NaN for n = 0, ends NaN for n = 1.
+        Mean, low, high of shape (…); all NaN for n = 0, ends NaN for n = 1.
     """
-    n, w, w2, wx, w2x, w2x2 = moments.unbind()
+    n, w, w2, wx, w2x, w2x2 = sums
     mean = wx / w
-    spread = (w2x2 - 2 * mean * w2x + mean * mean * w2).clamp(min=0)
-    half = Z * (spread * n / (n - 1)).sqrt() / w
-    half = torch.where(n > 1, half, torch.nan)
+    spread = np.clip(w2x2 - 2 * mean * w2x + mean * mean * w2, 0, None)
+    half = Z * np.sqrt(spread * n / (n - 1)) / w
+    half = np.where(n > 1, half, np.nan)
     return mean, mean - half, mean + half
 
 
-_STUDENT = (12.706205, 4.302653, 3.182446, 2.776445)  # 1 to 4 degrees of freedom
+def student(freedom: Array) -> Array:
+    """0.975 quantile of Student's t for 1 or more degrees of freedom, whole or not, within one millionth.
 
-
-def student(freedom: Tensor) -> Tensor:
-    """0.975 quantile of Student's t for 1 or more degrees of freedom, within 0.05 %.
-
-    Source: Abramowitz and Stegun 26.7.5; a table below 5 degrees, where the expansion is too short.
+    A polynomial in 1 / freedom for its logarithm, fitted to the exact quantiles; `tests/metrics` holds it to them.
     """
-    z2 = Z * Z
-    terms = (
-        (z2 + 1) / 4,
-        ((5 * z2 + 16) * z2 + 3) / 96,
-        (((3 * z2 + 19) * z2 + 17) * z2 - 15) / 384,
-        ((((79 * z2 + 776) * z2 + 1482) * z2 - 1920) * z2 - 945) / 92160,
-    )
-    t = Z * torch.stack([term / freedom**k for k, term in enumerate((1.0, *terms))]).sum(0)
-    for k, exact in reversed(list(enumerate(_STUDENT, 1))):
-        t = torch.where(freedom < k + 1, exact, t)
-    return t
+    return np.exp(np.polyval(_LOG_STUDENT, 1 / np.asarray(freedom, dtype=np.float64)))
+
+
+def logit_interval(value: Array, variance: Array) -> Interval:
+    """Normal interval on the logit scale; NaN where the variance is 0 or the value is 0 or 1."""
+    half = Z * np.sqrt(variance) / (value * (1 - value))
+    half = np.where((half > 0) & np.isfinite(half), half, np.nan)
+    centre = np.log(value / (1 - value))
+    return 1 / (1 + np.exp(half - centre)), 1 / (1 + np.exp(-half - centre))
+
+
+def newcombe(area: Array, positives: Array, negatives: Array) -> Interval:
+    """Interval of an AUROC from the area and the numbers of samples alone; wide, and right for few samples.
+
+    Args:
+        area: In [0, 1], any shape.
+        positives: (Effective) number of positives, same shape.
+        negatives: Number of negatives, same shape.
+
+    Source: Newcombe, Statistics in Medicine 2006, method 5.
+    """
+    both = np.stack((area, 1 - area))  # the method is symmetric: the upper end is a lower end seen from 1
+    low = np.zeros_like(both)
+    width = both
+    for _ in range(_ROUNDS):
+        width = width / _SECTIONS
+        steps = np.arange(1, _SECTIONS).reshape(-1, *[1] * both.ndim)
+        grid = low + width * steps
+        # The squared distance from a true area, less what chance explains.
+        more = (positives + negatives) / 2 - 1
+        spread = grid * (1 - grid) * (1 + more * ((1 - grid) / (2 - grid) + grid / (1 + grid)))
+        excess = (both - grid) ** 2 - Z * Z * spread / (positives * negatives)
+        low = low + width * (excess > 0).sum(0)
+    low = np.where(np.isnan(both), np.nan, low)
+    return low[0], 1 - low[1]
+
+
+def widened(value: Array, narrow: Interval, safe: Interval, needed: Array) -> Interval:
+    """The narrow interval, widened to the safe one where it is needed or where there is no narrow one."""
+    needed = needed | np.isnan(narrow[0])
+    low = np.where(needed, np.fmin(narrow[0], safe[0]), narrow[0])
+    high = np.where(needed, np.fmax(narrow[1], safe[1]), narrow[1])
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+def _as_it_is(p: Array) -> Array:
+    return p
+
+
+def _norm(x: Array) -> Array:
+    return np.sqrt((x * x).sum(-1))

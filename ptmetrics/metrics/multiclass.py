@@ -1,212 +1,383 @@
-"""Scores of single-label classification, all from the margins of one matrix: pure functions on the device."""
+"""`MulticlassMetrics`: single-label classification."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ptmetrics.metrics import margins as of
-from ptmetrics.metrics.estimate import Estimate
-from ptmetrics.metrics.intervals import mean_interval, mover
-from ptmetrics.metrics.tally import Tally
+from ptmetrics.counts.batch import At, Batch, Counted
+from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.confused_pairs import ConfusedPairs
+from ptmetrics.counts.multiclass import (
+    CONFIDENCE_BINS,
+    FAULT_KINDS,
+    TEMPERATURES,
+    ClassReader,
+    ClassRows,
+    Inputs,
+    sample_columns,
+)
+from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.counts.score_passes import PIECE, ScorePasses
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics import options
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.calibration import (
+    BRIER,
+    ECE,
+    NLL,
+    OVER_CONFIDENCE,
+    RMS_CALIBRATION_ERROR,
+    TEMPERATURE,
+    Reliability,
+)
+from ptmetrics.metrics.class_scores import (
+    CLASS_SPECS,
+    CONFUSION_SPECS,
+    NO_SAMPLES,
+    PRECISION_EACH,
+    RECALL_EACH,
+    SUPPORT,
+    ClassCounts,
+    fbeta_specs,
+)
+from ptmetrics.metrics.curves import (
+    SUMMARY,
+    curve_specs,
+    summarize_histogram,
+    without_histogram,
+)
+from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.score import ConfusedPair
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
-NO_SAMPLES = "no samples were counted"
-NO_TARGET = "the class is absent from the targets"
-NO_PREDICTION = "the class was never predicted"
-NEITHER = "the class is neither in the targets nor in the predictions"
-NO_OTHER = "no target is of another class"
-NO_CLASS = "no class is defined"
-ONE_CLASS = "targets or predictions hold one class only"
+MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
+MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+PAIRS = 20
+CURVE = "one_vs_rest"
+MANY = (
+    f"More than {MAX_CLASSES} classes: no confusion matrix is kept. Intervals of F1, Jaccard index, MCC, kappa and "
+    "weighted means are as wide as any matrix with these margins could make them; the most confused pairs have bounds."
+)
 
 
-def accuracy(t: Tally) -> Estimate:
-    """Share of right predictions; rises, [0, 1], NaN for no samples. Wilson interval."""
-    p, low, high = t.proportion(of.hits(t.weight).sum(-1), t.total, t.total_square)
-    return Estimate(p, low, high, t.n, "wilson", NO_SAMPLES)
+def class_counts(metrics: Any, counts: Counts) -> ClassCounts:
+    """The confusion matrix where it is kept, else its margins."""
+    if "confusion" in counts:
+        return ClassCounts.of_cell(counts, "confusion")
+    return ClassCounts.of_margins_cell(counts, "margins")
 
 
-def top_k(t: Tally, hits: Tensor) -> Estimate:
-    """Share of targets among the k highest scores; `hits` is their weight, shape ()."""
-    p, low, high = t.proportion(hits.double(), t.total, t.total_square)
-    return Estimate(p, low, high, t.n, "wilson", NO_SAMPLES)
+CONFUSION_SCORES = ScoreTable(
+    class_counts, (*CONFUSION_SPECS, *CLASS_SPECS), "Single-label classification"
+)
+LOSS_SCORES = ScoreTable(
+    lambda metrics, counts: counts if "losses" in counts else None,
+    (NLL, BRIER, OVER_CONFIDENCE),
+    "Losses of probabilities",
+)
+CALIBRATION_SCORES = ScoreTable(
+    lambda metrics, counts: Reliability.of_cells(counts) if "calibration" in counts else None,
+    (ECE, RMS_CALIBRATION_ERROR),
+    "Calibration",
+)
+TEMPERATURE_SCORES = ScoreTable(
+    lambda metrics, counts: counts if "tempered" in counts else None, (TEMPERATURE,), "Temperature"
+)
+CURVE_SCORES = ScoreTable(
+    lambda metrics, counts: counts.get(CURVE + SUMMARY),
+    curve_specs(each=True),
+    "Curves of each class against the rest",
+)
 
 
-def class_precision(t: Tally) -> Estimate:
-    """True positives over predicted positives of each class, shape (C,). Wilson intervals."""
-    values = t.proportion(of.hits(t.weight), of.predicted(t.weight), of.predicted(t.square))
-    return Estimate(*t.filled(values), of.predicted(t.count), "wilson", NO_PREDICTION)
+class MulticlassMetrics(Metrics):
+    """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
+    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N, …) with
+    `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the lowest class wins.
+    NaN rows and targets outside the classes are refused, counted and reported in `scores.faults`.
 
-def class_recall(t: Tally) -> Estimate:
-    """True positives over actual positives of each class, shape (C,). Wilson intervals."""
-    values = t.proportion(of.hits(t.weight), of.actual(t.weight), of.actual(t.square))
-    return Estimate(*t.filled(values), of.actual(t.count), "wilson", NO_TARGET)
+    Args:
+        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept, and a sketch of
+            the most confused pairs (`scores.confused`).
+        inputs: What preds are: "logits", "probs" or "labels". Never guessed.
+        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there is for labels.
+        ignore_index: A target value to leave out silently, such as −100.
+        class_names: One name a class.
+        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important as precision.
+        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and `over_confidence`: about half
+            of the time of an update.
+        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against the rest, with
+            certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64 KiB above, and several times
+            the time of an update.
+        temperature: Whether to report the `temperature` that would calibrate the logits: ten times the time.
+        absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
+            `zero_division`, 0 to 1 or NaN).
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        slices: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`.
+        device: As for `pm.Metrics`.
 
+    Raises:
+        ConfigError: If an argument cannot work.
 
-def class_f1(t: Tally) -> Estimate:
-    """F1 of each class, shape (C,): F = 2J / (1 + J) of the Jaccard index J, with J's Wilson interval mapped.
-
-    Source: Lam et al., arXiv 2309.14621: given the union, J is a binomial proportion and the map is monotone.
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.MulticlassMetrics(num_classes=3)
+        >>> logits = torch.tensor([[2.0, 0.1, 0.3], [0.2, 1.5, 0.1], [0.9, 0.8, 0.7]])
+        >>> metrics.update(logits, torch.tensor([0, 1, 2]))
+        >>> scores = metrics.compute()
+        >>> round(scores["accuracy"].value, 3)
+        0.667
+        >>> scores.per_class["recall"][2].value
+        0.0
     """
-    jaccard, low, high = t.proportion(of.hits(t.weight), of.either(t.weight), of.either(t.square))
-    values = (2 * jaccard / (1 + jaccard), 2 * low / (1 + low), 2 * high / (1 + high))
-    return Estimate(*t.filled(values), of.either(t.count), "wilson-jaccard", NEITHER)
+
+    task = "multiclass"
+    headline = "accuracy"
+    score_tables = (
+        CONFUSION_SCORES,
+        LOSS_SCORES,
+        CALIBRATION_SCORES,
+        TEMPERATURE_SCORES,
+        CURVE_SCORES,
+    )
+    waits = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        inputs: Inputs = "logits",
+        topk: Sequence[int] = (1,),
+        ignore_index: int | None = None,
+        class_names: Sequence[str] | None = None,
+        beta: float | None = None,
+        losses: bool = True,
+        curves: bool = False,
+        temperature: bool = False,
+        absent: float = math.nan,
+        scores: Sequence[ScoreSpec] = (),
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        _check_arguments(num_classes, inputs, topk, curves, temperature, losses)
+        options.check_ignore_index(ignore_index)
+        options.check_beta(beta)
+        options.check_absent(absent)
+        self.num_classes = num_classes
+        self.inputs = inputs
+        self.ignore_index = ignore_index
+        self.topk = tuple(topk)
+        self.class_names = options.names("class_names", class_names, num_classes, "class")
+        self.absent = float(absent)
+        self.beta = beta
+        self.fault_kinds = FAULT_KINDS[inputs]
+        scored = inputs != "labels"
+        self._ks = tuple(k for k in topk if k > 1)
+        self._losses = losses and scored
+        self._tempered = temperature
+        self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
+        self._curve = _histogram(num_classes) if curves and scored else None
+        self.score_tables = _tables(num_classes, beta, self._ks, scores)
+        if self._curve is not None or temperature:
+            self.rows_at_once = max(1, PIECE // num_classes)
+        passes = None
+        if scored:
+            # Probabilities are only taken for such where they sum to 1, which is seen on the way to the losses.
+            sums = losses or temperature or inputs == "probs"
+            passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
+        self._reader = ClassReader(num_classes, inputs, ignore_index, passes)
+        super().__init__(slices=slices, groups=groups, device=device)
+
+    def counted_arguments(self) -> dict[str, Any]:
+        """The plain values that fix what is counted."""
+        return {
+            "num_classes": self.num_classes,
+            "inputs": self.inputs,
+            "ignore_index": self.ignore_index,
+            "topk": list(self.topk),
+        }
+
+    def cells(self) -> list[Cell]:
+        """The confusion matrix, or its margins; top-k hits, losses, confidence and curves where they are wanted."""
+        classes = self.num_classes
+        cells = []
+        if self._pairs is None:
+            cells.append(Cell("confusion", (classes, classes), scope="whole"))
+            cells.append(Cell("margins", (3, classes), scope="subgroups"))
+        else:
+            cells.append(Cell("margins", (3, classes)))
+            cells.append(self._pairs.cell())
+        if self._ks:
+            cells.append(Cell("topk_hits", (len(self._ks),)))
+        if self._losses:
+            cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
+            cells.append(Cell("calibration", (CONFIDENCE_BINS, 2), scope="whole"))
+            cells.append(Cell("confidence", (CONFIDENCE_BINS,), torch.float64, scope="whole"))
+        if self._tempered:
+            size = (len(TEMPERATURES) + 1,)
+            cells.append(Cell("tempered", size, torch.float64, scope="whole"))
+        if self._curve is not None:
+            cells.extend(self._curve.cells())
+        return cells
+
+    def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+        """Refuse what shapes, types and devices tell; one row a target."""
+        return self._reader.check(self.device, preds, target, sample_weight)
+
+    def row_shape(self, target: Tensor) -> tuple[int, ...]:
+        """One row a target."""
+        return tuple(target.shape)
+
+    def count(self, batch: Batch) -> dict[str, Counted]:
+        """Read the scores once, and say where each row counts."""
+        rows = self._reader.read(batch)
+        counts: dict[str, Counted] = {}
+        place = torch.add(rows.label, rows.target, alpha=self.num_classes)
+        if self._pairs is None:
+            counts["confusion"] = At(place, within=True)
+        else:
+            counts["pairs"] = self._pairs.count(place, batch.counted)
+        if self._pairs is not None or self._subgroups:
+            counts["margins"] = self._margins(rows)
+        if self._ks and rows.columns is not None:
+            rank = rows.columns.rank
+            hits = [torch.where(rank < k, i, len(self._ks)) for i, k in enumerate(self._ks)]
+            counts["topk_hits"] = At(torch.stack(hits, 1))
+        loss = None
+        if self._losses:
+            loss = self._count_losses(rows, counts)
+        if self._tempered:
+            counts["tempered"] = self._reader.nll_of_temperatures(batch, rows)
+        if self._curve is not None:
+            self._count_curve(self._curve, batch, rows, counts)
+        if self.keeps_samples:
+            columns = sample_columns(batch, rows.label, loss)
+            counts["samples"] = columns
+        return counts
+
+    def summarize(self, state: State) -> State:
+        """The curves are summed up on the device, the most confused pairs found there."""
+        if self._curve is not None:
+            summary = summarize_histogram(state, self._curve)
+            state = {**without_histogram(state, self._curve), CURVE + SUMMARY: summary}
+        if self._pairs is not None:
+            heaviest = torch.stack(self._pairs.heaviest(state["pairs"], PAIRS))
+            state = {**state, "pairs": heaviest}
+        return state
+
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """The matrix, or the most confused pairs."""
+        if self._pairs is None:
+            return {"confusion": torch.from_numpy(counts["confusion"])}
+        confused = []
+        for code, low, high in counts["pairs"].T.tolist():
+            if low > 0:
+                actual, predicted = divmod(code, self.num_classes)
+                confused.append(ConfusedPair(actual, predicted, low, high))
+        return {"confused": confused, "notes": [MANY]}
+
+    def _margins(self, rows: ClassRows) -> At:
+        hits = torch.where(rows.label == rows.target, rows.target, 3 * self.num_classes)
+        actual = rows.target + self.num_classes
+        predicted = rows.label + 2 * self.num_classes
+        return At(torch.stack((hits, actual, predicted), 1))
+
+    def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
+        assert rows.columns is not None  # labels have no losses
+        nll, brier, gap = self._reader.losses(rows)
+        losses = torch.stack((nll, brier, gap), 1)
+        sure = self._reader.confidence(rows.columns)
+        # A confidence on an edge belongs to the bin below it.
+        place = (sure * CONFIDENCE_BINS).ceil().long().sub_(1).clamp_(0, CONFIDENCE_BINS - 1)
+        hit = torch.add(rows.label.eq(rows.target), place, alpha=2)
+        if rows.likely is not None:
+            unlikely = rows.likely.logical_not()
+            losses = losses.masked_fill_(unlikely.unsqueeze(1), torch.nan)
+            place = place.masked_fill(unlikely, CONFIDENCE_BINS)
+            hit = hit.masked_fill(unlikely, 2 * CONFIDENCE_BINS)
+        counts["losses"] = losses
+        counts["calibration"] = At(hit)
+        counts["confidence"] = At(place, sure)
+        return losses[:, 0]
+
+    def _count_curve(
+        self, curve: ScoreHistogram, batch: Batch, rows: ClassRows, counts: dict[str, Counted]
+    ) -> None:
+        margin = self._reader.margins(batch.preds)
+        classes = torch.arange(self.num_classes, device=margin.device)
+        actual = rows.target.unsqueeze(1) == classes
+        there = batch.counted
+        if there is not None and rows.likely is not None:
+            there = there & rows.likely  # rows that peak at +inf have no margins
+        if there is not None:
+            there = there.unsqueeze(1).expand(margin.shape)
+        counts.update(curve.count(margin, actual, there))
 
 
-def class_jaccard(t: Tally) -> Estimate:
-    """Hits over all that are of the class or predicted so, of each class, shape (C,). Wilson intervals."""
-    values = t.proportion(of.hits(t.weight), of.either(t.weight), of.either(t.square))
-    return Estimate(*t.filled(values), of.either(t.count), "wilson", NEITHER)
+def _histogram(num_classes: int) -> ScoreHistogram | None:
+    keys = keys_for(num_classes)
+    if keys is None:
+        return None
+    return ScoreHistogram(CURVE, keys, (num_classes,))
 
 
-def class_specificity(t: Tally) -> Estimate:
-    """True negatives over negatives of each class, shape (C,). Wilson intervals."""
-    others, squares, n = (of.others(cells) for cells in (t.weight, t.square, t.count))
-    values = t.proportion(of.other_hits(t.weight), others, squares)
-    return Estimate(*t.filled(values), n, "wilson", NO_OTHER)
+def _tables(
+    num_classes: int, beta: float | None, ks: Sequence[int], scores: Sequence[ScoreSpec]
+) -> tuple[ScoreTable, ...]:
+    """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
+    specs = list(CONFUSION_SCORES.specs)
+    if num_classes > MAX_CLASSES:  # a record of so many numbers is read by nobody
+        specs = [*CONFUSION_SPECS, PRECISION_EACH, RECALL_EACH, SUPPORT]
+    if beta is not None:
+        specs.extend(fbeta_specs(beta))
+    specs.extend(options.own_specs(scores))
+    confusion, *others = MulticlassMetrics.score_tables
+    top_k = ScoreTable(lambda metrics, counts: counts, tuple(map(top_k_spec, range(len(ks)), ks)))
+    return (replace(confusion, specs=tuple(specs)), top_k, *others)
 
 
-def class_support(t: Tally) -> Estimate:
-    """Weight of the targets of each class, shape (C,); a count, with no interval."""
-    support = of.actual(t.weight)
-    return Estimate(support, support, support, of.actual(t.count), "count", NO_TARGET)
-
-
-def precision_macro(t: Tally) -> Estimate:
-    """Unweighted mean of precision over the classes where it is defined. MOVER interval."""
-    return _macro(t, class_precision(t), of.predicted)
-
-
-def recall_macro(t: Tally) -> Estimate:
-    """Unweighted mean of recall over the classes where it is defined. MOVER interval."""
-    return _macro(t, class_recall(t), of.actual)
-
-
-def balanced_accuracy(t: Tally) -> Estimate:
-    """Mean recall of the classes that occur in the targets, whatever `absent` is. MOVER interval."""
-    return recall_macro(replace(t, absent=math.nan))
-
-
-def specificity_macro(t: Tally) -> Estimate:
-    """Unweighted mean of specificity over the classes where it is defined. Delta interval."""
-    return _mean_of(t, of.other_hits, of.others, equal=True)
-
-
-def precision_weighted(t: Tally) -> Estimate:
-    """Mean of precision weighted by the targets' share, plain where all those weights are 0. Delta interval."""
-    return _mean_of(t, of.hits, of.predicted, equal=False)
-
-
-def f1_macro(t: Tally) -> Estimate:
-    """Unweighted mean of F1 over the classes where it is defined. Delta interval: class errors are shared."""
-    return fbeta(t, 1.0, equal=True)
-
-
-def f1_weighted(t: Tally) -> Estimate:
-    """Mean of F1 weighted by the targets' share. Delta interval."""
-    return fbeta(t, 1.0, equal=False)
-
-
-def fbeta(t: Tally, beta: float, *, equal: bool) -> Estimate:
-    """Mean of F-beta, recall `beta` times as important, equal or weighted by the targets' share. Delta interval."""
-    b2 = beta * beta
-    return _mean_of(
-        t,
-        lambda c: (1 + b2) * of.hits(c),
-        lambda c: of.predicted(c) + b2 * of.actual(c),
-        equal=equal,
+def top_k_spec(place: int, k: int) -> ScoreSpec:
+    """Share of targets among the k highest scores, from the cell "topk_hits"."""
+    return ScoreSpec(
+        f"top{k}_accuracy",
+        lambda counts: (counts["topk_hits"][..., place], counts["rows"]),
+        "wilson",
+        doc=f"Share of targets among the {k} highest scores, ties by lowest class.",
+        undefined=NO_SAMPLES,
     )
 
 
-def jaccard_macro(t: Tally) -> Estimate:
-    """Unweighted mean of the Jaccard index, the mean IoU of segmentation. Delta interval."""
-    return _mean_of(t, of.hits, of.either, equal=True)
-
-
-def jaccard_weighted(t: Tally) -> Estimate:
-    """Mean of the Jaccard index weighted by the targets' share. Delta interval."""
-    return _mean_of(t, of.hits, of.either, equal=False)
-
-
-def jaccard_micro(t: Tally) -> Estimate:
-    """Hits over the union, all classes together: a / (2 − a) of the accuracy a. Wilson's interval of a, mapped."""
-    a = accuracy(t)
-    value, low, high = (x / (2 - x) for x in (a.value, a.low, a.high))
-    return replace(a, value=value, low=low, high=high, method="wilson-accuracy")
-
-
-def hamming_loss(t: Tally) -> Estimate:
-    """Share of wrong predictions; falls, [0, 1], NaN for no samples. Wilson interval."""
-    a = accuracy(t)
-    return replace(a, value=1 - a.value, low=1 - a.high, high=1 - a.low, higher_is_better=False)
-
-
-def mcc(t: Tally) -> Estimate:
-    """Matthews correlation coefficient; rises, [-1, 1], NaN when a side holds one class. Delta interval.
-
-    Source: Gorodkin, Comput. Biol. Chem. 2004 (R_K).
-    """
-    value, low, high = t.delta(of.mcc, (-1, 1))
-    return Estimate(*t.filled((value, low, high)), t.n, "delta", ONE_CLASS)
-
-
-def kappa(t: Tally) -> Estimate:
-    """Cohen's kappa; rises, (-1, 1], NaN when agreement by chance is sure. Delta interval."""
-    value, low, high = t.delta(of.kappa, (-1, 1))
-    return Estimate(*t.filled((value, low, high)), t.n, "delta", ONE_CLASS)
-
-
-def mean_loss(moments: Tensor) -> Estimate:
-    """Mean of a loss from its moments of shape (6,); falls, NaN for no samples. Normal interval."""
-    value, low, high = mean_interval(moments)
-    return Estimate(
-        value, low, high, moments[0].long(), "normal", NO_SAMPLES, higher_is_better=False
-    )
-
-
-def _macro(t: Tally, each: Estimate, whole: Callable[[Tensor], Tensor]) -> Estimate:
-    n = whole(t.weight).square() / whole(t.square)
-    return Estimate(*mover(each.value, n), t.n, "mover", NO_CLASS)
-
-
-def _mean_of(
-    t: Tally, part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], *, equal: bool
-) -> Estimate:
-    def score(c: Tensor) -> Tensor:
-        weight = torch.ones_like(of.hits(c)) if equal else of.actual(c)
-        return of.mean(part(c), whole(c), weight, t.absent)
-
-    return Estimate(*t.delta(score, (0, 1)), t.n, "delta", NO_CLASS)
-
-
-# With one label a row every micro average is the accuracy, but for the Jaccard index, and so is the weighted recall.
-SCORES: Mapping[str, Callable[[Tally], Estimate]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "precision/macro": precision_macro,
-    "precision/micro": accuracy,
-    "precision/weighted": precision_weighted,
-    "recall/macro": recall_macro,
-    "recall/micro": accuracy,
-    "recall/weighted": accuracy,
-    "f1/macro": f1_macro,
-    "f1/micro": accuracy,
-    "f1/weighted": f1_weighted,
-    "specificity/macro": specificity_macro,
-    "jaccard/macro": jaccard_macro,
-    "jaccard/micro": jaccard_micro,
-    "jaccard/weighted": jaccard_weighted,
-    "hamming_loss": hamming_loss,
-    "mcc": mcc,
-    "kappa": kappa,
-}
-PER_CLASS: Mapping[str, Callable[[Tally], Estimate]] = {
-    "precision": class_precision,
-    "recall": class_recall,
-    "f1": class_f1,
-    "specificity": class_specificity,
-    "jaccard": class_jaccard,
-    "support": class_support,
-}
+def _check_arguments(
+    num_classes: int, inputs: str, topk: Sequence[int], curves: bool, temperature: bool, losses: bool
+) -> None:
+    if not options.is_whole(num_classes, 2, MOST_CLASSES):
+        cure = "Pass the number of outputs of the model's last layer."
+        rule = f"a whole number from 2 to {MOST_CLASSES}"
+        raise ConfigError("num_classes", rule, repr(num_classes), cure)
+    options.check_inputs(inputs)
+    ranks = isinstance(topk, Sequence) and not isinstance(topk, str)
+    if not ranks or not all(options.is_whole(k, 1, num_classes) for k in topk):
+        rule = f"whole numbers from 1 to {num_classes}"
+        raise ConfigError("topk", rule, repr(topk), "Pass topk=(1, 5).")
+    if inputs == "labels" and any(k > 1 for k in topk):
+        cure = "Labels have no ranks: pass scores to the metric, or leave topk out."
+        raise ConfigError("topk", '(1,) beside inputs="labels"', repr(topk), cure)
+    if curves and (inputs == "labels" or keys_for(num_classes) is None):
+        rule = "False for labels, and above 1,024 classes"
+        fact = f"True for {num_classes} classes of {inputs}"
+        raise ConfigError("curves", rule, fact, "Leave it out, or look at fewer classes.")
+    if temperature and not (losses and inputs == "logits"):
+        rule = 'False, or inputs="logits" and losses=True'
+        fact = f'True beside inputs="{inputs}" and losses={losses}'
+        cure = "A temperature divides logits: pass those, with losses."
+        raise ConfigError("temperature", rule, fact, cure)

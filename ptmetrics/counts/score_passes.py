@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.checks import in_memory
+from ptmetrics.counts.modes import outside_inference
 
 FEW_CLASSES = 24  # up to here torch's `max` is the quickest on a CPU
 LOG2_E = math.log2(math.e)
@@ -25,9 +26,6 @@ EXP2 = (
     torch.backends.cpu.get_cpu_capability() == "AVX2"
 )  # whether `exp2_` of a product is quicker than `exp_`
 PIECE = 2**18  # scores that one pass handles on a CPU, so that the buffers stay in its cache
-
-# Buffers are made outside inference mode, so that they may be changed inside and outside of it alike.
-_outside_inference = torch.inference_mode(False)
 
 
 @dataclass
@@ -53,8 +51,18 @@ class Columns:
     rank: Tensor
 
 
+FLOATS = ("peak", "own", "mass", "norm", "least", "rank")
+
+
+def wide(preds: Tensor) -> torch.dtype:
+    """Type to read scores in: half precision is widened, which keeps every value and the order."""
+    if preds.dtype == torch.float64:
+        return torch.float64
+    return torch.float32
+
+
 @dataclass
-class ClassPasses:
+class ScorePasses:
     """Reads scores into `Columns`; keeps its buffers on a CPU.
 
     Attributes:
@@ -81,6 +89,28 @@ class ClassPasses:
     def piece(self, device: torch.device) -> int:
         """How many rows to read at a time."""
         return max(1, PIECE // self.num_classes) if device.type == "cpu" else 2**62
+
+    def read(self, preds: Tensor, target: Tensor) -> Columns:
+        """The columns of all rows, those that are wanted; no host sync.
+
+        Args:
+            preds: Floating point of shape (rows, C).
+            target: Int64 of shape (rows,); one outside the classes is read as the nearest.
+        """
+        rows = preds.shape[0]
+        dtype = wide(preds)
+        floats = torch.empty((len(FLOATS), rows), dtype=dtype, device=preds.device)
+        label = torch.empty(rows, dtype=torch.int64, device=preds.device)
+        size = self.piece(preds.device)
+        if size >= rows:
+            columns = Columns(label, *floats.unbind())
+            self.read_(preds.to(dtype), target, columns)
+            return columns
+        for start in range(0, rows, size):
+            here = slice(start, start + size)
+            some = Columns(label[here], *floats[:, here].unbind())
+            self.read_(preds[here].to(dtype), target[here], some)
+        return Columns(label, *floats.unbind())
 
     def read_(self, scores: Tensor, target: Tensor, columns: Columns) -> None:
         """Fill the columns that are wanted; no host sync.
@@ -162,12 +192,12 @@ class ClassPasses:
         return self._classes[key]
 
 
-@_outside_inference
+@outside_inference
 def _empty(like: Tensor) -> Tensor:
     return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
-@_outside_inference
+@outside_inference
 def _whole_numbers(count: int, like: Tensor) -> Tensor:
     return torch.arange(count, dtype=like.dtype, device=like.device)
 

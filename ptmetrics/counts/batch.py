@@ -1,0 +1,156 @@
+"""`Batch`: rows that passed the checks of the host, on the way from the user's loop to the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class At:
+    """Each row adds 1, or a value of its own, at a place of a cell.
+
+    Attributes:
+        index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
+        value: What is added, float64 of the index's shape; None for 1.
+        within: Whether it is certain that every index lies in the cell, so that none has to be looked at.
+    """
+
+    index: Tensor
+    value: Tensor | None = None
+    within: bool = False
+
+
+Counted = Tensor | At | Callable[[Tensor], object]
+"""What `count` gives for a cell: a number a row, of shape (rows, *cell); their sum, of the cell's shape; places; or a
+function that adds the batch to the cell's tensor in place."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Rows of one update, or of several small ones; device tensors whose first dimension is the rows.
+
+    `count` reads `preds` and `target`, says of bad values what they are with `refuse`, and gives numbers a row. What
+    stands in rows that are refused or left out does not matter: they count nowhere.
+
+    Attributes:
+        preds: Predictions, (rows, …).
+        target: Truth, (rows, …).
+        weight: Weights as given, float64 of shape (rows,); None for 1 a row.
+        slices: Slice of each row, int64 of shape (rows,), or None.
+        group: Group of each row, int64 of shape (rows,), or None.
+        step: Number of the update, or int64 of shape (rows,) where the rows come from several.
+        counted: Bool of shape (rows,): rows that count; None while all do.
+        bad: By kind of bad value a mask of the rows, or how many of their values are bad.
+
+    Example:
+        >>> import torch
+        >>> batch = Batch(torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 2.0]))
+        >>> batch.refuse("nan", batch.preds.isnan())
+        >>> batch.counted.tolist()
+        [True, False]
+    """
+
+    preds: Tensor
+    target: Tensor
+    weight: Tensor | None = None
+    slices: Tensor | None = None
+    group: Tensor | None = None
+    step: int | Tensor = 0
+    counted: Tensor | None = None
+    bad: dict[str, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return self.target.shape[0]
+
+    def ignore(self, mask: Tensor) -> None:
+        """Leave rows out in silence.
+
+        Args:
+            mask: Bool of shape (rows,).
+        """
+        if self.counted is None:
+            self.counted = mask.logical_not()
+        else:
+            self.counted = self.counted & mask.logical_not()
+
+    def refuse(self, kind: str, mask: Tensor) -> None:
+        """Leave rows out and say so: `scores.faults` tells their number, and the first update that had one.
+
+        Args:
+            kind: A key of the metric's `fault_kinds`.
+            mask: Bool of shape (rows,); rows that were left out before are none of this kind.
+        """
+        if self.counted is None:
+            self.counted = mask.logical_not()
+        else:
+            mask = mask & self.counted
+            self.counted = self.counted & mask.logical_not()
+        self.report(kind, mask)
+
+    def report(self, kind: str, number: Tensor) -> None:
+        """Say that values are bad, and go on counting the rows.
+
+        Args:
+            kind: A key of the metric's `fault_kinds`.
+            number: Bool or int64 of shape (rows,).
+        """
+        if self.bad is None:
+            self.bad = {}
+        self.bad[kind] = number
+
+    def at(self, index: Tensor, value: Tensor | None = None) -> At:
+        """Each row adds 1, or its value, at a place of a cell.
+
+        Args:
+            index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
+            value: What is added, of the index's shape; None for 1.
+        """
+        return At(index, value)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Views of some rows, as they were given; itself for all of them."""
+        if start == 0 and stop >= len(self):
+            return self
+        here = slice(start, stop)
+        step = self.step
+        if isinstance(step, Tensor):
+            step = step[here]
+        weight, slices, group = (
+            None if given is None else given[here] for given in (self.weight, self.slices, self.group)
+        )
+        return Batch(self.preds[here], self.target[here], weight, slices, group, step)
+
+
+@dataclass(frozen=True)
+class RowWeights:
+    """What each row of a batch counts for, once `count` has said which rows do.
+
+    Attributes:
+        counted: Bool of shape (rows,); None for all rows.
+        weight: Float64 of shape (rows,), 0 where not counted; None where no weight was ever seen and all count.
+        square: Its square.
+    """
+
+    counted: Tensor | None
+    weight: Tensor | None
+    square: Tensor | None
+
+    @classmethod
+    def of(cls, batch: Batch, *, weighted: bool) -> RowWeights:
+        """Read a counted batch; `weighted` where weights were seen, in this batch or before."""
+        counted = batch.counted
+        if batch.weight is None and not weighted:
+            if counted is None:
+                return cls(None, None, None)
+            ones = counted.double()
+            return cls(counted, ones, ones)
+        weight = batch.weight
+        if weight is None:
+            weight = torch.ones_like(batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64)
+        if counted is not None:
+            weight = torch.where(counted, weight, 0.0)
+        return cls(counted, weight, weight * weight)

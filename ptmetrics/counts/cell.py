@@ -1,0 +1,150 @@
+"""`Cell`: one tensor of what is kept of batches, and how two of it become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ptmetrics.counts import moments
+from ptmetrics.errors import ConfigError, StateError
+
+State = dict[str, Tensor]
+Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
+Scope = Literal["both", "whole", "subgroups"]
+MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
+NEVER = torch.iinfo(torch.int64).max
+"""The identity of "min" for integers: no step reaches it."""
+MOST = 2**62
+"""The largest count that a stored state may hold: two of them still add up."""
+DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One tensor of what a metric keeps: its shape, its 64-bit type, and how two of it become one.
+
+    A cell of the type int64 with the merge "sum" counts rows. Once sample weights are seen, the sums of the
+    weights and of their squares stand beside it, as `NAME.weight` and `NAME.square`. A cell of the type float64
+    with the merge "sum" adds up weight · value.
+
+    Args:
+        name: What `count` and `scores` call it.
+        shape: Shape of the sums, from the configuration alone: no batch changes it.
+        dtype: torch.int64 or torch.float64.
+        merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number, in front of
+            the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest" keeps the smallest values.
+        scope: "both" for all rows and for each slice and group, "whole" for all rows only, "subgroups" for slices
+            and groups only.
+        weigh: Whether the weights of the rows have a say; False where `count` sees to it.
+
+    Example:
+        >>> import torch
+        >>> Cell("confusion", (2, 2)).zeros("cpu").tolist()
+        [[0, 0], [0, 0]]
+        >>> Cell("loss", (), torch.float64, merge="mean").zeros("cpu").shape
+        torch.Size([6])
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    dtype: torch.dtype = torch.int64
+    merge: Merge = "sum"
+    scope: Scope = "both"
+    weigh: bool = True
+    twin_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.merge not in MERGES:
+            raise ConfigError("merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".')
+        if self.dtype not in (torch.int64, torch.float64):
+            cure = "Sums of 64 bits neither overflow nor stick."
+            raise ConfigError("dtype", "torch.int64 or torch.float64", str(self.dtype), cure)
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether sums of weights stand beside it once there are weights."""
+        return self.merge == "sum" and self.dtype == torch.int64 and self.weigh
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of its tensor."""
+        if self.merge == "mean":
+            return (moments.SIZE, *self.shape)
+        return self.shape
+
+    def twins(self) -> tuple[Cell, Cell]:
+        """The cells of Σw and Σw², which start as a copy of the counts: all rows so far weighed 1."""
+        twin = replace(self, dtype=torch.float64, twin_of=self.name)
+        return replace(twin, name=f"{self.name}.weight"), replace(twin, name=f"{self.name}.square")
+
+    def of_parts(self, kind: str, parts: int) -> Cell:
+        """The same for each of `parts` parts of the rows, and one part more for rows of none."""
+        shape = (parts + 1, *self.state_shape)
+        merge: Merge = "sum" if self.merge == "mean" else self.merge
+        dtype = torch.float64 if self.merge == "mean" else self.dtype
+        weigh = self.weigh and self.merge == "sum"
+        return Cell(f"{kind}.{self.name}", shape, dtype, merge, weigh=weigh)
+
+    def zeros(self, device: torch.device | str) -> Tensor:
+        """The tensor that changes nothing when merged."""
+        if self.merge == "min":
+            nothing: float = NEVER
+            if self.dtype == torch.float64:
+                nothing = torch.inf
+            return torch.full(self.shape, nothing, dtype=self.dtype, device=device)
+        if self.merge in ("max", "smallest"):
+            nothing = -torch.inf if self.merge == "max" else torch.inf
+            return torch.full(self.shape, nothing, dtype=torch.float64, device=device)
+        dtype = torch.float64 if self.merge == "mean" else self.dtype
+        return torch.zeros(self.state_shape, dtype=dtype, device=device)
+
+    def merge_(self, mine: Tensor, other: Tensor) -> None:
+        """Add another tensor of this cell to `mine`, in place. Integers are exact in any order."""
+        other = other.to(mine.device)
+        if self.merge in ("sum", "mean"):
+            mine.add_(other)
+        elif self.merge == "joint":
+            moments.merge_joint_(mine, other)
+        elif self.merge == "min":
+            mine.copy_(torch.minimum(mine, other))
+        elif self.merge == "max":
+            mine.copy_(torch.maximum(mine, other))
+        else:
+            mine.copy_(torch.cat((mine, other)).sort().values[: len(mine)])
+
+    def check_stored(self, value: object) -> Tensor:
+        """Refuse what this cell cannot hold.
+
+        Raises:
+            StateError: If it is of another form, or impossible.
+        """
+        like = self.zeros("meta")
+        name = f"state_dict[{self.name!r}]"
+        rule = f"a tensor {like.dtype} of shape {tuple(like.shape)}"
+        if not isinstance(value, Tensor):
+            raise StateError(name, rule, type(value).__name__, DAMAGED)
+        if value.dtype != like.dtype or value.shape != like.shape:
+            fact = f"{value.dtype} of shape {tuple(value.shape)}"
+            raise StateError(name, rule, fact, DAMAGED)
+        if value.layout != torch.strided or 0 in value.stride() and value.numel() > 1:
+            raise StateError(name, f"{rule} with a place for each number", "fewer", DAMAGED)
+        if value.is_meta or not value.numel():
+            return value
+        if bool(value.isnan().any()):
+            raise StateError(name, "sums that are numbers", "nan", DAMAGED)
+        least = value.min().item()
+        most = value.max().item()
+        if self._never_negative and least < 0:
+            raise StateError(name, "counts of 0 or more", f"{least}", DAMAGED)
+        if self.dtype == torch.int64 and self.merge == "sum" and most > MOST:
+            raise StateError(name, f"counts up to {MOST}", f"{most}", DAMAGED)
+        if self.twin_of is not None and most == torch.inf:
+            raise StateError(name, "finite sums of weights", "inf", DAMAGED)
+        return value
+
+    @property
+    def _never_negative(self) -> bool:
+        return self.dtype == torch.int64 or self.twin_of is not None

@@ -1,0 +1,114 @@
+"""`SmallBatchBuffer`: small batches wait on the CPU until a few thousand rows have come, for each kernel call costs."""
+
+import torch
+from torch import Tensor
+
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.modes import outside_inference
+
+ROWS = 4096  # that wait at most
+BYTES = 1 << 19  # of predictions that wait at most: they are still in the cache when they are counted
+LEAST = 4  # batches that must fit for their copies to pay
+MOST = 256  # batches that have views of their own at most
+COLUMNS = ("preds", "target", "weight", "slices", "group")
+
+
+class SmallBatchBuffer:
+    """Room for small batches of one form; copies only, for a caller may change its tensors in place.
+
+    The first batch of a form does not wait: there may be no second one.
+    """
+
+    def __init__(self) -> None:
+        self._form: object = None
+        self._room: Batch | None = None
+        self._slots: list[Batch] = []  # views of the room, made when they are first needed
+        self._capacity = -1  # batches that fit; negative before the second one of a form
+        self._filled = 0
+        self._first_step = 0
+
+    def put(self, batch: Batch, form: object) -> bool:
+        """Copy a batch of the form that the last one had; False, with nothing copied, where it cannot wait.
+
+        Args:
+            batch: Its `step` must follow that of the last one.
+            form: Whatever tells shapes and types apart; None for a batch that must not wait.
+        """
+        if form != self._form or form is None or self._capacity == self._filled:
+            return False
+        if self._capacity < 0:
+            self._make_room(batch)
+            if not self._capacity:
+                return False
+        if self._filled == len(self._slots):
+            self._add_slot(len(batch))
+        slot = self._slots[self._filled]
+        slot.preds.copy_(batch.preds)
+        slot.target.copy_(batch.target)
+        if slot.weight is not None and batch.weight is not None:
+            slot.weight.copy_(batch.weight)
+        if slot.slices is not None and batch.slices is not None:
+            slot.slices.copy_(batch.slices)
+        if slot.group is not None and batch.group is not None:
+            slot.group.copy_(batch.group)
+        if not self._filled:
+            self._first_step = int(batch.step)
+        self._filled += 1
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether no further batch fits."""
+        return self._filled == self._capacity
+
+    def expect(self, form: object) -> None:
+        """From now on batches of this form may wait; nothing else must be waiting."""
+        if form != self._form:
+            self.__init__()  # type: ignore[misc]  # forgets the room of the last form
+            self._form = form
+
+    def take(self) -> Batch | None:
+        """The rows that wait, and forget them; None for none."""
+        if not self._filled or self._room is None:
+            return None
+        batches = self._filled
+        self._filled = 0
+        size = len(self._slots[0])
+        rows = self._room.rows(0, batches * size)
+        steps = torch.arange(self._first_step, self._first_step + batches, device=rows.target.device)
+        steps = steps.unsqueeze(1).expand(batches, size).reshape(-1)
+        return Batch(rows.preds, rows.target, rows.weight, rows.slices, rows.group, steps)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._filled = 0
+
+    @outside_inference
+    def _make_room(self, batch: Batch) -> None:
+        size = len(batch)
+        each = batch.preds.numel() * batch.preds.element_size()
+        self._capacity = 0
+        if not each or not batch.preds.is_cpu:
+            return
+        count = min(ROWS // size, BYTES // each, MOST)
+        if count < LEAST:
+            return
+        columns = (_like(getattr(batch, name), count * size) for name in COLUMNS)
+        preds, target, weight, slices, group = columns
+        assert preds is not None and target is not None  # every batch has both
+        self._room = Batch(preds, target, weight, slices, group)
+        self._capacity = count
+
+    @outside_inference
+    def _add_slot(self, size: int) -> None:
+        assert self._room is not None  # made before the first slot
+        first = len(self._slots) * size
+        here = slice(first, first + size)
+        views = (getattr(self._room, name) for name in COLUMNS)
+        self._slots.append(Batch(*(None if view is None else view[here] for view in views)))
+
+
+def _like(values: Tensor | None, rows: int) -> Tensor | None:
+    if values is None:
+        return None
+    return torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=values.device)

@@ -1,0 +1,611 @@
+"""`Metrics`: what every task shares. A task says what it keeps, how a batch is checked and counted, and its scores."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptmetrics.counts import checks
+from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.batch import Batch, Counted
+from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.modes import exact_arithmetic
+from ptmetrics.counts.small_batches import SmallBatchBuffer
+from ptmetrics.counts.subgroups import BAD_SLICE, BAD_SLICE_WORDS, BUCKETS, Subgroups
+from ptmetrics.errors import ConfigError, ShapeError, StateError
+from ptmetrics.metrics import host
+from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn
+from ptmetrics.metrics.groups import by_groups
+from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.samples import StoredSamples
+from ptmetrics.metrics.score import FaultReport, Score, Scores
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
+
+BAD_WEIGHT = "bad-weight"
+BAD_WEIGHT_WORDS = "sample weight that is negative, NaN or infinite, row refused"
+MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
+SLICES_BY_ROWS = "Intervals of slices take rows for independent."
+Key = tuple[str, bool]  # name of a score, and whether there is one a class
+Self = TypeVar("Self", bound="Metrics")
+
+
+class Metrics:
+    """Counts batches on their device and turns the counts into scores; the base of all metrics, yours too.
+
+    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its scores, as a table
+    (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging, storing and moving come with it.
+
+    Args:
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
+            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
+            each row, and intervals allow for what rows of a group have in common.
+        device: Where to count; a metric that has counted nothing yet follows its first batch.
+
+    Raises:
+        ConfigError: If an argument cannot work.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> class Within(pm.Metrics):
+        ...     "Share of predictions within a distance of the target."
+        ...
+        ...     def __init__(self, distance, **options):
+        ...         self.distance = distance
+        ...         super().__init__(**options)
+        ...
+        ...     def cells(self):
+        ...         return [pm.Cell("near")]
+        ...
+        ...     def count(self, batch):
+        ...         return {"near": (batch.preds - batch.target).abs() <= self.distance}
+        ...
+        ...     def scores(self, counts):
+        ...         return {"within": counts["near"] / counts["rows"]}
+        >>> metrics = Within(0.5)
+        >>> metrics.update(torch.tensor([1.0, 2.0]), torch.tensor([1.2, 3.0]))
+        >>> metrics.compute()["within"].value
+        0.5
+    """
+
+    task: ClassVar[str] = ""
+    """What records call the metric; the name of the class where it is empty."""
+    score_tables: tuple[ScoreTable, ...] = ()
+    """Its scores, each an entry of a table."""
+    fault_kinds: Mapping[str, str] = {}
+    """Kinds of bad values that `count` refuses or reports, and the words for a person."""
+    headline: str = ""
+    """Name of the score that orders slices; the first score where it is empty."""
+    rows_at_once: int = 0
+    """Rows of a batch on the CPU that are counted at a time, so that they stay in its cache; 0 for all."""
+    waits: ClassVar[bool] = False
+    """Whether small batches may be counted later, together with those that come after them."""
+    absent: float = math.nan
+    """Value of an undefined score of a class."""
+    class_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        *,
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        config = {"task": self.task or type(self).__qualname__}
+        config.update(self.counted_arguments())
+        self._subgroups = Subgroups.checked(slices, groups)
+        if self._subgroups:
+            config["slices"] = len(self._subgroups.slices)
+            config["groups"] = groups
+        cells = [*self.cells(), Cell("rows")]
+        self._check_cells(cells)
+        kinds = self._fault_words()
+        where = _with_float64(device)
+        self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
+        self._buffer = SmallBatchBuffer()
+        self._samples: StoredSamples | None = None
+        self._flat_form: tuple[Any, ...] | None = None  # of a batch that passed the checks as it was
+
+    # What a task says.
+    def cells(self) -> Sequence[Cell]:
+        """What is kept; called once, from `__init__`."""
+        raise NotImplementedError
+
+    def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+        """Refuse what shapes, types and devices tell, on the host; changes nothing.
+
+        Args:
+            preds: As `update` was given it.
+            target: As `update` was given it.
+            sample_weight: As `update` was given it.
+
+        Returns:
+            The batch with one row in each place of the first dimension.
+
+        Raises:
+            ShapeError, DtypeError, DeviceError: If the batch cannot be counted.
+        """
+        checks.as_tensor("preds", preds)
+        checks.as_tensor("target", target)
+        if not preds.ndim or not target.ndim or preds.shape[0] != target.shape[0]:
+            fact = f"shapes {tuple(preds.shape)} and {tuple(target.shape)}"
+            raise ShapeError("preds, target", "as many rows in each", fact, "Pass one target a row.")
+        checks.same_device(self.device, preds=preds, target=target)
+        weight = None
+        if sample_weight is not None:
+            weight = checks.row_weights(self.device, sample_weight, (preds.shape[0],), "of shape")
+        return Batch(preds, target, weight)
+
+    def count(self, batch: Batch) -> dict[str, Counted]:
+        """Read a batch on its device: for each cell a number a row, places, or their sum.
+
+        No host sync: nothing like `.item()`, `if tensor:` or a boolean index.
+
+        Args:
+            batch: Rows that passed `check`; `batch.refuse` says which do not count.
+
+        Returns:
+            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up, weighted, for all rows and
+            for each slice and group; `batch.at(index)` to count at places of the cell; or a sum of the cell's shape,
+            which is not weighted and has no slices.
+        """
+        raise NotImplementedError
+
+    def scores(self, counts: Counts) -> Mapping[str, Any]:
+        """Scores that no table holds.
+
+        Args:
+            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows. `counts.weight(name)`
+                is the sum of the weights for a cell that counts rows.
+
+        Returns:
+            By name a number, or a `Score` with its interval.
+        """
+        return {}
+
+    def summarize(self, state: State) -> State:
+        """What of the cells goes to the host: large ones can be summed up on the device first."""
+        return state
+
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """What `Scores` gets beside the scores, by the name of its argument."""
+        return {}
+
+    def row_shape(self, target: Tensor) -> tuple[int, ...]:
+        """Shape of the rows behind a checked target."""
+        return (target.shape[0],)
+
+    def counted_arguments(self) -> dict[str, Any]:
+        """The plain values that fix what is counted: every public one that was set before `super().__init__()`."""
+        plain = (bool, int, float, str, tuple, list, type(None))
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and isinstance(value, plain)
+        }
+
+    # What comes with it.
+    def update(
+        self,
+        preds: Tensor,
+        target: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        slices: Tensor | None = None,
+        group: Tensor | None = None,
+    ) -> None:
+        """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
+
+        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits. While a
+        CUDA graph is captured, each replay counts what it reads; `updates` does not see replays, and `reset()` keeps
+        the tensors that they write to.
+
+        Args:
+            preds: Predictions, as the class docstring says.
+            target: Truth of the same rows.
+            sample_weight: Non-negative weights, one a row.
+            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything else is counted as a
+                fault, and the row in the whole only.
+            group: The group of each row, such as its patient: signed integers of any value but −2⁶³.
+
+        Raises:
+            ShapeError, DtypeError, DeviceError: At once, with nothing counted.
+            ConfigError: If there are ids that the metric was not built for.
+        """
+        form = _form_of(preds, target, sample_weight)
+        if form is not None and form == self._flat_form and slices is None and group is None:
+            batch = Batch(preds, target, sample_weight)
+        else:
+            batch = self._checked(preds, target, sample_weight, slices, group)
+            form = self._remember_form(form, batch, preds, target, sample_weight)
+        if batch.preds.requires_grad:
+            batch.preds = batch.preds.detach()
+        if batch.target.requires_grad:
+            batch.target = batch.target.detach()
+        if batch.weight is not None and batch.weight.requires_grad:
+            batch.weight = batch.weight.detach()
+        accumulator = self._accumulator
+        batch.step = accumulator.updates
+        if not self.waits or not self._buffer.put(batch, form):
+            self._count_waiting()
+            self._count(batch)
+            self._buffer.expect(form)
+        elif self._buffer.full:
+            self._count_waiting()
+        accumulator.updates += 1
+
+    def compute(self) -> Scores:
+        """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
+        self._count_waiting()
+        accumulator = self._accumulator
+        with exact_arithmetic(accumulator.device):
+            state = accumulator.state
+            arrays = host.to_host(self.summarize(state))
+            counts = host.whole_counts(arrays, self.absent)
+            with np.errstate(all="ignore"):
+                estimates = self._estimates(counts)
+                notes: list[str] = []
+                per_slice = self._slice_scores(arrays)
+                if self._subgroups.groups:
+                    estimates, notes = self._with_group_intervals(arrays, estimates)
+                details = self.details(state, counts)
+        details["notes"] = [*details.get("notes", ()), *notes]
+        names = [name for name, each in estimates if not each]
+        return Scores(
+            {name: estimates[name, False].score() for name in names},
+            task=self.task or type(self).__qualname__,
+            n=int(counts.n),
+            per_class={n: ScoreColumn(e) for (n, each), e in estimates.items() if each},
+            class_names=self.class_names,
+            faults=self._fault_report(arrays),
+            per_slice=per_slice,
+            headline=self._headline(names),
+            **details,
+        )
+
+    def merge_state(self: Self, metrics: Iterable[object]) -> Self:
+        """Add what other metrics of the same configuration counted; they do not change.
+
+        Raises:
+            StateError: If a configuration differs; nothing is merged.
+        """
+        if isinstance(metrics, Metrics):
+            raise _not_a_list_of_metrics(metrics)
+        accumulators = []
+        for other in metrics:
+            if not isinstance(other, Metrics):
+                raise _not_a_list_of_metrics(other)
+            other._count_waiting()
+            accumulators.append(other._accumulator)
+        self._count_waiting()
+        self._accumulator.merge(accumulators)
+        return self
+
+    def fresh(self: Self) -> Self:
+        """A metric of the same configuration and device that has counted nothing."""
+        other = copy.copy(self)
+        other._accumulator = self._accumulator.fresh()
+        other._buffer = SmallBatchBuffer()
+        other._samples = None
+        return other
+
+    def reset(self) -> None:
+        """Forget everything counted."""
+        self._buffer.clear()
+        self._accumulator.reset()
+        if self._samples is not None:
+            self._samples.reset()
+
+    def to(self: Self, device: torch.device | str) -> Self:
+        """Move the counts to a device; their 64-bit types stay. In place of one without them, to the CPU."""
+        self._count_waiting()
+        self._buffer = SmallBatchBuffer()
+        self._accumulator.to(_with_float64(device))
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts and a digest of the configuration; `torch.load(weights_only=True)` reads it back."""
+        self._count_waiting()
+        return self._accumulator.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a stored state.
+
+        Raises:
+            StateError: If it is foreign, of another configuration or impossible; the current one is kept.
+        """
+        self._accumulator.load_state_dict(state)
+        self._buffer = SmallBatchBuffer()
+
+    def store_samples(self, capacity: int) -> StoredSamples:
+        """Keep what becomes of each sample from now on, for two models to be held against each other.
+
+        Args:
+            capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
+        """
+        self._samples = StoredSamples(capacity)
+        return self._samples
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether `count` should say what became of each row, under the name "samples"."""
+        return self._samples is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the counts live."""
+        return self._accumulator.device
+
+    @property
+    def updates(self) -> int:
+        """Number of batches counted."""
+        return self._accumulator.updates
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state; they do not depend on the number of samples."""
+        return self._accumulator.state_bytes
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The plain values that fix what is counted."""
+        return dict(self._accumulator.config)
+
+    def describe(self) -> dict[str, Any]:
+        """The configuration in plain values, with the names of classes and slices if there are any, for a record."""
+        described = self.config
+        if self.class_names:
+            described["class_names"] = list(self.class_names)
+        if self._subgroups.slices:
+            described["slice_names"] = list(self._subgroups.slices)
+        return described
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._count_waiting()
+        return {**self.__dict__, "_buffer": SmallBatchBuffer()}
+
+    def _checked(
+        self,
+        preds: Any,
+        target: Any,
+        sample_weight: Any,
+        slices: Any,
+        group: Any,
+    ) -> Batch:
+        preds = checks.countable(preds)
+        target = checks.countable(target)
+        sample_weight = checks.countable(sample_weight)
+        moved = False
+        if not self.updates and isinstance(preds, Tensor) and preds.device != self.device:
+            self.to(preds.device)
+            moved = True
+        batch = self.check(preds, target, sample_weight)
+        if self._subgroups or slices is not None or group is not None or moved:
+            shape = self.row_shape(target)
+            slices = checks.countable(slices)
+            group = checks.countable(group)
+            batch.slices, batch.group = self._subgroups.check_ids(shape, self.device, slices, group)
+        return batch
+
+    def _remember_form(
+        self, form: tuple[Any, ...] | None, batch: Batch, *given: Any
+    ) -> tuple[Any, ...] | None:
+        """Batches of this form need no further check where this one went through as it was."""
+        self._flat_form = None
+        if form is None or batch.slices is not None or batch.group is not None:
+            return form
+        if all(one is other for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)):
+            self._flat_form = form
+        return form
+
+    def _count_waiting(self) -> None:
+        waiting = self._buffer.take()
+        if waiting is not None:
+            self._count(waiting)
+
+    def _count(self, batch: Batch) -> None:
+        if not len(batch):
+            return
+        accumulator = self._accumulator
+        if batch.preds.is_cuda and torch.cuda.is_available():
+            if torch.cuda.is_current_stream_capturing():
+                accumulator.captured = True
+        with exact_arithmetic(accumulator.device):
+            if batch.weight is not None:
+                batch.weight = batch.weight.double()
+            for piece in self._pieces(batch):
+                counts = self.count(piece)
+                if piece.weight is not None:
+                    fine = (piece.weight >= 0) & (piece.weight < torch.inf)
+                    piece.refuse(BAD_WEIGHT, fine.logical_not())
+                counts["rows"] = torch.ones(len(piece), dtype=torch.bool, device=piece.target.device)
+                samples = counts.pop("samples", None)
+                accumulator.add_(piece, counts)
+                if self._samples is not None and not callable(samples):
+                    self._samples.add(piece, samples)
+
+    def _pieces(self, batch: Batch) -> Iterator[Batch]:
+        if not self.rows_at_once or not batch.preds.is_cpu:
+            yield batch
+            return
+        for start in range(0, len(batch), self.rows_at_once):
+            yield batch.rows(start, start + self.rows_at_once)
+
+    def _estimates(
+        self, counts: Counts, *, intervals: bool = True, parts: int | None = None
+    ) -> dict[Key, Estimate]:
+        """All scores, of all rows or of each of some parts of them, which stand in a leading dimension."""
+        estimates: dict[Key, Estimate] = {}
+        for table in self.score_tables:
+            view = table.view(self, counts)
+            if view is not None:
+                estimates.update(evaluate(table.specs, view, intervals=intervals))
+        if type(self).scores is Metrics.scores:
+            return estimates
+        if parts is None:
+            for name, score in self.scores(counts).items():
+                estimates[name, False] = _estimate_of(score, counts.n)
+            return estimates
+        each = [self.scores(counts.of_part(part)) for part in range(parts)]
+        for name in each[0]:
+            some = [_estimate_of(scores[name], counts.n[i]) for i, scores in enumerate(each)]
+            estimates[name, False] = _stacked(some)
+        return estimates
+
+    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Score]]:
+        """Slices by name, the worst by its headline score first; those where it is undefined last."""
+        names = self._subgroups.slices
+        if not names:
+            return {}
+        counts = host.counts_of_parts("slice", arrays, self.absent)
+        estimates = self._estimates(counts, parts=len(names))
+        columns = {name: ScoreColumn(e) for (name, each), e in estimates.items() if not each}
+        lead = list(columns[self._headline(list(columns))])
+
+        def badness(place: int) -> tuple[bool, float]:
+            value = lead[place].value
+            if not lead[place].higher_is_better:
+                value = -value
+            return math.isnan(value), value
+
+        return {
+            names[i]: {name: column[i] for name, column in columns.items()}
+            for i in sorted(range(len(names)), key=badness)
+        }
+
+    def _with_group_intervals(
+        self, arrays: Mapping[str, Array], estimates: dict[Key, Estimate]
+    ) -> tuple[dict[Key, Estimate], list[str]]:
+        """Intervals by groups where all rows have one, and what is to be said of them."""
+        filled = host.counts_of_parts("group", arrays, self.absent).n > 0
+        alone = host.rows_of_none("group", arrays)
+        if not filled.any() and not alone:
+            return estimates, []
+        if alone:
+            note = f"{alone} rows came without a group: all intervals take rows for independent."
+            return estimates, [note]
+        if filled.sum() < 2:
+            note = "The rows are of one group, or of groups that share a bucket: there are no"
+            note = f"{note} intervals by groups."
+        else:
+            note = "Intervals are by groups: a jackknife over"
+            note = f"{note} {filled.sum()} buckets of groups, {BUCKETS} at most."
+        cells = {cell.name: cell for cell in self._accumulator.cells}
+        counts = host.counts_without_each("group", arrays, cells, self.absent)
+        without = self._estimates(counts, intervals=False, parts=BUCKETS)
+        tables = self.score_tables
+        specs = {(spec.name, spec.each): spec for table in tables for spec in table.specs}
+        found = dict(estimates)
+        others = []
+        for key, whole in estimates.items():
+            spec = specs.get(key, _NO_SPEC)
+            left_out = without.get(key)
+            if left_out is not None and whole.method != "count":
+                found[key] = by_groups(whole, left_out.value, filled, spec.range, spec.scale)
+            elif not key[1]:
+                others.append(key[0])
+        if others and filled.sum() >= 2:
+            note = f"{note} Those of {', '.join(others)} take rows for independent."
+        notes = [note]
+        if self._subgroups.slices and filled.sum() >= 2:
+            notes.append(SLICES_BY_ROWS)
+        return found, notes
+
+    def _headline(self, names: Sequence[str]) -> str:
+        if self.headline in names or not names:
+            return self.headline
+        return names[0]
+
+    def _fault_words(self) -> dict[str, str]:
+        words = dict(self.fault_kinds)
+        words[BAD_WEIGHT] = BAD_WEIGHT_WORDS
+        if self._subgroups.slices:
+            words[BAD_SLICE] = BAD_SLICE_WORDS
+        return words
+
+    def _fault_report(self, arrays: Mapping[str, Array]) -> FaultReport:
+        report: FaultReport = {}
+        numbers = arrays["fault_count"].tolist()
+        steps = arrays["fault_first_step"].tolist()
+        words = self._fault_words().items()
+        for (kind, said), number, step in zip(words, numbers, steps, strict=True):
+            if number:
+                message = f"{number} × {said}; first in update {step}"
+                report[kind] = {"count": number, "first_step": step, "message": message}
+        return report
+
+    def _check_cells(self, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            if not isinstance(cell, Cell):
+                cure = 'Return a list of pm.Cell("name", shape).'
+                raise ConfigError("cells", "cells", type(cell).__name__, cure)
+        names = [cell.name for cell in cells]
+        if len(set(names)) < len(names) or any("." in name for name in names):
+            cure = 'Name each cell once, without a ".", and none of them "rows".'
+            raise ConfigError("cells", "names of their own", ", ".join(names), cure)
+        parts = sum(size + 1 for size in self._subgroups.sizes.values())
+        needed = 0
+        for cell in cells:
+            if cell.scope != "whole":
+                needed += 8 * parts * math.prod(cell.state_shape)
+        if needed > MOST_BYTES:
+            rule = f"counts of at most {MOST_BYTES >> 20} MiB"
+            cure = "Tell fewer parts apart, or fewer classes."
+            raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
+
+
+_NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
+
+
+def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
+    """All that the checks of the host look at; None for what is no tensor."""
+    try:
+        form = (preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device)
+        if weight is not None:
+            form = (*form, weight.shape, weight.dtype, weight.device)
+    except AttributeError:
+        return None
+    return form
+
+
+def _estimate_of(score: Any, n: Array) -> Estimate:
+    if isinstance(score, Estimate):
+        return score
+    if isinstance(score, Score):
+        ends = (np.float64(score.low), np.float64(score.high))
+        reason = score.reason or "it is NaN"
+        number = np.int64(score.n) if score.n else n
+        return Estimate(
+            np.float64(score), *ends, number, score.method, reason, score.higher_is_better
+        )
+    nothing = np.float64(math.nan)
+    reason = "nothing was counted"
+    return Estimate(np.float64(score), nothing, nothing, np.asarray(n), "none", reason)
+
+
+def _stacked(some: Sequence[Estimate]) -> Estimate:
+    value, low, high, n = (
+        np.stack([np.asarray(getattr(e, name)) for e in some])
+        for name in ("value", "low", "high", "n")
+    )
+    first = some[0]
+    return Estimate(value, low, high, n, first.method, first.reason, first.higher_is_better)
+
+
+def _with_float64(device: torch.device | str) -> torch.device:
+    device = torch.device(device)
+    if device.type in checks.NO_FLOAT64:
+        return torch.device("cpu")
+    return device
+
+
+def _not_a_list_of_metrics(value: object) -> StateError:
+    cure = "Pass a list of metrics: metrics.merge_state([other])."
+    return StateError("metrics", "metrics of the same configuration", type(value).__name__, cure)

@@ -1,0 +1,475 @@
+"""Scores of classes: every one is a formula over hits, targets and predictions of each class, in tables.
+
+Single-label, yes-or-no and multilabel scores are made of the same ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.score_spec import ScoreSpec
+
+NO_SAMPLES = "no samples were counted"
+NO_TARGET = "the class is absent from the targets"
+NO_PREDICTION = "the class was never predicted"
+NEITHER = "the class is neither in the targets nor in the predictions"
+NO_OTHER = "no target is of another class"
+NO_CLASS = "no class is defined"
+ONE_CLASS = "targets or predictions hold one class only"
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Sums over the rows of each class, arrays of shape (…, C).
+
+    Attributes:
+        hits: Rows of the class that were predicted so.
+        actual: Rows of the class.
+        predicted: Rows predicted so.
+        others: Rows of other classes.
+        absent: Value of an undefined ratio in a mean over classes; NaN leaves the class out.
+    """
+
+    hits: Array
+    actual: Array
+    predicted: Array
+    others: Array
+    absent: float = math.nan
+
+    @classmethod
+    def of_margins(
+        cls, hits: Array, actual: Array, predicted: Array, absent: float = math.nan
+    ) -> ClassSums:
+        """Each row has one class."""
+        # For the largest class the others are added up and not subtracted from the whole, so that none is 0 exactly;
+        # of any other class, at least half of the rows are others, and no digits cancel.
+        largest = np.arange(actual.shape[-1]) == actual.argmax(-1)[..., None]
+        rest = np.where(largest, 0, actual).sum(-1, keepdims=True)
+        others = np.where(largest, rest, actual.sum(-1, keepdims=True) - actual)
+        return cls(hits, actual, predicted, others, absent)
+
+    @classmethod
+    def of_matrix(cls, matrix: Array, absent: float = math.nan) -> ClassSums:
+        """From matrices of shape (…, C, C), rows actual."""
+        hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+        return cls.of_margins(hits, matrix.sum(-1), matrix.sum(-2), absent)
+
+    @property
+    def total(self) -> Array:
+        """All rows, shape (…)."""
+        return self.actual.sum(-1)
+
+    @property
+    def either(self) -> Array:
+        """Rows that are of the class or predicted so."""
+        return self.actual + self.predicted - self.hits
+
+    @property
+    def true_negatives(self) -> Array:
+        """Rows of other classes that were not predicted as the class."""
+        return self.others - self.predicted + self.hits
+
+    def changed(self, name: str, value: Array) -> ClassSums:
+        """With other numbers in the place of `name`."""
+        sums = {"hits": self.hits, "actual": self.actual, "predicted": self.predicted, name: value}
+        hits, actual, predicted = np.broadcast_arrays(*sums.values())
+        return ClassSums.of_margins(hits, actual, predicted, self.absent)
+
+    def moved(self, hits: Array, actual: Array, predicted: Array) -> ClassSums:
+        """With something added to each."""
+        return ClassSums.of_margins(
+            self.hits + hits, self.actual + actual, self.predicted + predicted, self.absent
+        )
+
+    def stacked(self, other: ClassSums) -> ClassSums:
+        """Both in a leading dimension of 2."""
+        return ClassSums(
+            np.stack((self.hits, other.hits)),
+            np.stack((self.actual, other.actual)),
+            np.stack((self.predicted, other.predicted)),
+            np.stack((self.others, other.others)),
+            self.absent,
+        )
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """What formulas of classes are given: sums of weights, of their squares, and numbers of rows.
+
+    Attributes:
+        weights: Σw of the classes.
+        squares: Σw² of the classes.
+        counts: Numbers of rows of the classes, int64.
+        absent: Value of an undefined score of a class.
+        squares_matrix: Σw² a cell, shape (…, C, C); None where the matrix is not kept.
+        matrix: Σw a cell, likewise.
+    """
+
+    weights: ClassSums
+    squares: ClassSums
+    counts: ClassSums
+    absent: float = math.nan
+    squares_matrix: Array | None = None
+    matrix: Array | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_matrices(cls, count: Array, weight: Array, square: Array, absent: float) -> ClassCounts:
+        """From matrices of shape (…, C, C), rows actual."""
+        counts = ClassSums.of_matrix(count, absent)
+        weights = ClassSums.of_matrix(weight, absent)
+        squares = weights
+        if square is not weight:
+            squares = ClassSums.of_matrix(square, absent)
+        return cls(weights, squares, counts, absent, square, weight)
+
+    @classmethod
+    def of_cell(cls, counts: Counts, name: str) -> ClassCounts:
+        """From a cell of shape (…, C, C)."""
+        weight = counts.weight(name)
+        square = weight
+        if f"{name}.square" in counts:
+            square = counts.square(name)
+        return cls.of_matrices(counts[name], weight, square, counts.absent)
+
+    @classmethod
+    def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:
+        """From a cell of shape (…, 3, C): hits, actual and predicted."""
+        found = [
+            ClassSums.of_margins(*np.moveaxis(array, -2, 0), absent=counts.absent)
+            for array in (counts.weight(name), counts.square(name), counts[name])
+        ]
+        return cls(*found, counts.absent)
+
+    @property
+    def n(self) -> Array:
+        """Number of rows, int64 of shape (…)."""
+        return self.counts.total
+
+    @cached_property
+    def sums(self) -> ClassSums:
+        """Σw and Σw² in a leading dimension of 2."""
+        return self.weights.stacked(self.squares)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A score of each class that is one sum over another: a formula that knows its gradient.
+
+    Attributes:
+        part: Weights of (hits, actual, predicted, others) in the numerator.
+        whole: Weights in the denominator.
+    """
+
+    part: tuple[float, float, float, float]
+    whole: tuple[float, float, float, float]
+
+    def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
+        """Numerator and denominator; exact for counts."""
+        return _weigh(self.part, sums), _weigh(self.whole, sums)
+
+    def gradient(self, sums: ClassSums, ratio: Array, each: Array) -> tuple[Array, Array, Array]:
+        """Derivatives of Σ each · ratio by hits, actual and predicted; NaN where a ratio is undefined.
+
+        Args:
+            sums: Where.
+            ratio: The ratio there, shape (…, C).
+            each: Factors, shape (…, C).
+        """
+        scale = each / _weigh(self.whole, sums)
+        slopes = [
+            scale * (part - ratio * whole) for part, whole in zip(self.part, self.whole, strict=True)
+        ]
+        hits, actual, predicted, others = slopes
+        if self.part[3] or self.whole[3]:
+            others = np.where(np.isnan(others), 0.0, others)
+            actual = actual + others.sum(-1, keepdims=True) - others
+        return hits, actual, predicted
+
+
+@dataclass(frozen=True)
+class MeanRatio:
+    """Mean over the classes of a ratio; undefined ones are left out, or `absent`. A formula that knows its gradient.
+
+    Attributes:
+        ratio: The ratio.
+        by_targets: Whether classes weigh as their share of the targets; else all weigh the same.
+    """
+
+    ratio: Ratio
+    by_targets: bool = False
+
+    def __call__(self, sums: ClassSums) -> Array:
+        """The mean, shape (…)."""
+        share, weight = self._shares(sums)
+        return (share * weight).sum(-1) / weight.sum(-1)
+
+    def gradient(self, sums: ClassSums, mean: Array) -> tuple[Array, Array, Array]:
+        """Derivatives by hits, actual and predicted, each of shape (…, C)."""
+        share, weight = self._shares(sums)
+        total = weight.sum(-1, keepdims=True)
+        _, whole = self.ratio(sums)
+        each = np.where(whole > 0, weight / total, 0.0)
+        hits, actual, predicted = self.ratio.gradient(sums, share, each)
+        if self.by_targets:
+            moves = (share - mean[..., None]) / total
+            if math.isnan(sums.absent):
+                moves = np.where(whole > 0, moves, 0.0)
+            actual = np.nan_to_num(actual) + moves
+        return hits, actual, predicted
+
+    def _shares(self, sums: ClassSums) -> tuple[Array, Array]:
+        part, whole = self.ratio(sums)
+        defined = whole > 0
+        weight = np.ones_like(part)
+        if self.by_targets:
+            weight = sums.actual
+        if not math.isnan(sums.absent):
+            return np.where(defined, part / whole, sums.absent), weight
+        weight = np.where(defined, weight, 0.0)
+        weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, defined.astype(np.float64))
+        return np.where(defined, part / whole, 0.0), weight
+
+
+def _weigh(weights: tuple[float, float, float, float], sums: ClassSums) -> Array:
+    numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
+    found = np.zeros_like(sums.hits)
+    for weight, number in zip(weights, numbers, strict=True):
+        if weight:
+            found = found + weight * number
+    return found
+
+
+PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
+RECALL = Ratio((1, 0, 0, 0), (0, 1, 0, 0))
+JACCARD = Ratio((1, 0, 0, 0), (-1, 1, 1, 0))
+SPECIFICITY = Ratio((1, 0, -1, 1), (0, 0, 0, 1))
+
+
+def fbeta_ratio(beta: float) -> Ratio:
+    """F-beta: recall `beta` times as important as precision."""
+    square = beta * beta
+    return Ratio((1 + square, 0, 0, 0), (0, square, 1, 0))
+
+
+def f1_of_jaccard(jaccard: Array) -> Array:
+    """F = 2J / (1 + J), a rising function."""
+    return 2 * jaccard / (1 + jaccard)
+
+
+def all_hits(sums: ClassSums) -> tuple[Array, Array]:
+    """Right predictions and all rows."""
+    return sums.hits.sum(-1), sums.actual.sum(-1)
+
+
+def mcc(sums: ClassSums) -> Array:
+    """Matthews correlation coefficient; NaN where a side holds one class."""
+    covariance, actual, predicted = _covariances(sums)
+    spread = actual * predicted
+    return np.where(spread > 0, covariance, np.nan) / np.sqrt(spread)
+
+
+def mcc_gradient(sums: ClassSums, value: Array) -> tuple[Array, Array, Array]:
+    """Its derivatives by hits, actual and predicted."""
+    _, spread_actual, spread_predicted = (x[..., None] for x in _covariances(sums))
+    root = np.sqrt(spread_actual * spread_predicted)
+    total = sums.actual.sum(-1, keepdims=True)
+    right = sums.hits.sum(-1, keepdims=True)
+    value = value[..., None]
+    by_actual = (right - sums.predicted) / root - value * (total - sums.actual) / spread_actual
+    guessed = sums.predicted.sum(-1, keepdims=True)
+    by_predicted = -sums.actual / root - value * (guessed - sums.predicted) / spread_predicted
+    return np.broadcast_to(total / root, by_actual.shape), by_actual, by_predicted
+
+
+def _covariances(sums: ClassSums) -> tuple[Array, Array, Array]:
+    # In counts and not in shares, which would round the digits of a rare class away.
+    actual, predicted = sums.actual, sums.predicted
+    covariance = actual.sum(-1) * sums.hits.sum(-1) - (actual * predicted).sum(-1)
+    of_actual = actual.sum(-1) ** 2 - (actual**2).sum(-1)
+    return covariance, of_actual, predicted.sum(-1) ** 2 - (predicted**2).sum(-1)
+
+
+def kappa(sums: ClassSums) -> Array:
+    """Cohen's kappa."""
+    total = sums.actual.sum(-1)
+    right = sums.hits.sum(-1) / total
+    chance = (sums.actual / total[..., None] * (sums.predicted / total[..., None])).sum(-1)
+    return (right - chance) / (1 - chance)
+
+
+def kappa_gradient(sums: ClassSums, value: Array) -> tuple[Array, Array, Array]:
+    """Its derivatives by hits, actual and predicted."""
+    total = sums.actual.sum(-1, keepdims=True)
+    right = sums.hits.sum(-1, keepdims=True) / total
+    chance = (sums.actual * sums.predicted).sum(-1, keepdims=True) / total**2
+    by_right = 1 / (1 - chance)
+    by_chance = (right - 1) / (1 - chance) ** 2
+    by_total = -by_right * right / total - 2 * by_chance * chance / total
+    by_actual = by_chance * sums.predicted / total**2 + by_total
+    by_predicted = by_chance * sums.actual / total**2
+    return np.broadcast_to(by_right / total, by_actual.shape), by_actual, by_predicted
+
+
+def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """Weight of the targets of each class; a count, with no interval."""
+    return Estimate.exact(view.weights.actual, view.counts.actual, spec.undefined)
+
+
+def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
+    """A mean over the classes by the delta method: class errors are shared."""
+    mean = MeanRatio(ratio, by_targets)
+    return ScoreSpec(
+        name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient
+    )
+
+
+def accuracy_spec(name: str, doc: str) -> ScoreSpec:
+    """With one label a row, every micro average but that of the Jaccard index is the accuracy."""
+    return ScoreSpec(name, all_hits, "wilson", doc=doc, undefined=NO_SAMPLES)
+
+
+def class_spec(name: str, ratio: Ratio, doc: str, undefined: str) -> ScoreSpec:
+    """A ratio of each class."""
+    return ScoreSpec(
+        name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True
+    )
+
+
+GORODKIN = "Gorodkin, Comput. Biol. Chem. 2004 (R_K)"
+LAM = "Lam et al., arXiv 2309.14621: given the union, J is a binomial proportion"
+CONFUSION_SPECS = (
+    accuracy_spec("accuracy", "Share of right predictions."),
+    ScoreSpec(
+        "balanced_accuracy",
+        RECALL,
+        "mover",
+        doc="Mean recall of the classes that occur in the targets.",
+        undefined=NO_CLASS,
+    ),
+    ScoreSpec(
+        "precision/macro",
+        PRECISION,
+        "mover",
+        doc="Mean of the classes' precision, where it is defined.",
+        undefined=NO_CLASS,
+        absent=True,
+    ),
+    accuracy_spec("precision/micro", "Hits over predictions of all classes: the accuracy."),
+    mean_spec(
+        "precision/weighted",
+        PRECISION,
+        "Mean of the classes' precision by their share of the targets.",
+        by_targets=True,
+    ),
+    ScoreSpec(
+        "recall/macro",
+        RECALL,
+        "mover",
+        doc="Mean of the classes' recall, where it is defined.",
+        undefined=NO_CLASS,
+        absent=True,
+    ),
+    accuracy_spec("recall/micro", "Hits over targets of all classes: the accuracy."),
+    accuracy_spec("recall/weighted", "Mean of the classes' recall by their share: the accuracy."),
+    mean_spec("f1/macro", fbeta_ratio(1), "Mean of the classes' F1, where it is defined."),
+    accuracy_spec("f1/micro", "F1 of all classes together: the accuracy."),
+    mean_spec(
+        "f1/weighted",
+        fbeta_ratio(1),
+        "Mean of the classes' F1 by their share of the targets.",
+        by_targets=True,
+    ),
+    mean_spec("specificity/macro", SPECIFICITY, "Mean of the classes' specificity."),
+    mean_spec("jaccard/macro", JACCARD, "Mean of the classes' Jaccard index: the mean IoU."),
+    ScoreSpec(
+        "jaccard/micro",
+        all_hits,
+        "wilson",
+        doc="Hits over the union of all classes: a / (2 − a) of the accuracy a.",
+        undefined=NO_SAMPLES,
+        through=lambda accuracy: accuracy / (2 - accuracy),
+        method="wilson-accuracy",
+    ),
+    mean_spec(
+        "jaccard/weighted",
+        JACCARD,
+        "Mean of the classes' Jaccard index by their share of the targets.",
+        by_targets=True,
+    ),
+    ScoreSpec(
+        "hamming_loss",
+        all_hits,
+        "wilson",
+        higher_is_better=False,
+        doc="Share of wrong predictions.",
+        undefined=NO_SAMPLES,
+        through=lambda accuracy: 1 - accuracy,
+    ),
+    ScoreSpec(
+        "mcc",
+        mcc,
+        "delta",
+        range=(-1.0, 1.0),
+        doc="Matthews correlation of predictions and targets.",
+        undefined=ONE_CLASS,
+        source=GORODKIN,
+        gradient=mcc_gradient,
+        absent=True,
+    ),
+    ScoreSpec(
+        "kappa",
+        kappa,
+        "delta",
+        range=(-1.0, 1.0),
+        doc="Cohen's kappa: agreement beyond chance.",
+        undefined=ONE_CLASS,
+        gradient=kappa_gradient,
+        absent=True,
+    ),
+)
+F1_EACH = ScoreSpec(
+    "f1",
+    JACCARD,
+    "wilson",
+    doc="Harmonic mean of the class's precision and recall.",
+    undefined=NEITHER,
+    source=LAM,
+    each=True,
+    absent=True,
+    through=f1_of_jaccard,
+    method="wilson-jaccard",
+)
+SUPPORT = ScoreSpec(
+    "support", RECALL, support, doc="Weight of the targets of the class.", undefined=NO_TARGET,
+    each=True, range=(0.0, math.inf),
+)  # fmt: skip
+PRECISION_EACH = class_spec("precision", PRECISION, "Hits over predictions.", NO_PREDICTION)
+RECALL_EACH = class_spec("recall", RECALL, "Hits over targets of the class.", NO_TARGET)
+SPECIFICITY_EACH = class_spec(
+    "specificity", SPECIFICITY, "Share of other classes' rows not taken for the class.", NO_OTHER
+)
+JACCARD_EACH = class_spec("jaccard", JACCARD, "Hits over the union.", NEITHER)
+CLASS_SPECS = (
+    PRECISION_EACH,
+    RECALL_EACH,
+    F1_EACH,
+    SPECIFICITY_EACH,
+    JACCARD_EACH,
+    SUPPORT,
+)
+
+
+def fbeta_specs(beta: float) -> tuple[ScoreSpec, ScoreSpec]:
+    """The scores that `beta` adds."""
+    ratio = fbeta_ratio(beta)
+    doc = f"F-beta of the classes, recall {beta:g} times as important as precision"
+    return (
+        mean_spec("fbeta/macro", ratio, f"{doc}: their mean."),
+        mean_spec("fbeta/weighted", ratio, f"{doc}: by their share.", by_targets=True),
+    )

@@ -1,0 +1,104 @@
+"""Intervals for rows that come in groups, such as the frames of a patient.
+
+Groups are spread over a fixed number of buckets. Each score is computed anew without each bucket in turn; how much
+it moves tells its variance, whatever rows of one group have in common.
+
+Source: Efron and Tibshirani 1993, chapter 11; Korn and Graubard 1998 for the n that a variance is worth.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.intervals import student, wilson
+
+METHOD = "jackknife-groups"
+STILL = 1e-12  # a score that moves by less does not move
+
+
+def by_groups(
+    whole: Estimate, without: Array, filled: Array, bounds: tuple[float, float], scale: str = ""
+) -> Estimate:
+    """A score with its interval by groups.
+
+    A score with both bounds gets Wilson's interval at the n that its variance between buckets is worth, by
+    Student's t; others get Student's on a scale on which they are most like a normal one: the logarithm, the logarithm
+    of the distance from 1, or as they are.
+
+    Args:
+        whole: The score of all rows, any shape.
+        without: The score without each bucket, shape (G, …).
+        filled: Bool of shape (G,), whether a bucket holds a row.
+        bounds: Range of the score.
+        scale: "atanh" for a correlation; else the scale follows from the bounds.
+    """
+    if scale == "atanh":
+        return _transformed(whole, without, filled, np.arctanh, np.tanh)
+    low, high = bounds
+    if math.isfinite(low) and math.isfinite(high):
+        return _proportion(whole, without, filled, low, high - low)
+    if math.isfinite(low):
+        return _transformed(whole, without, filled, np.log, np.exp)
+    if math.isfinite(high):
+        return _transformed(whole, without, filled, _log_distance, _from_log_distance)
+    return _transformed(whole, without, filled, np.asarray, np.asarray)
+
+
+def variance_and_freedom(value: Array, without: Array, filled: Array) -> tuple[Array, Array]:
+    """Variance of a score, and its degrees of freedom.
+
+    Args:
+        value: The score of all rows, any shape.
+        without: The score without each bucket, shape (G, …).
+        filled: Bool of shape (G,).
+
+    Returns:
+        Both of the value's shape. The variance is NaN for fewer than two buckets with a row, and where the score is
+        undefined without one of them. Buckets that do not move the score at all, such as those without a positive for
+        a recall, give no freedom.
+    """
+    some = filled.reshape(-1, *[1] * np.ndim(value))
+    off = np.where(some, without - value, 0.0)
+    number = float(filled.sum())
+    if number < 2:
+        return np.full_like(value, np.nan), np.ones_like(value)
+    variance = (number - 1) / number * (off**2).sum(0)
+    moved = (np.abs(off) > STILL).sum(0)
+    return variance, np.clip(np.where(moved > 1, moved, number), 2, None) - 1
+
+
+def _proportion(
+    whole: Estimate, without: Array, filled: Array, least: float, size: float
+) -> Estimate:
+    # Where nothing varies, as for a perfect score, each bucket counts as one sample: nothing tells how alike the rows
+    # of a group are. A constant in the place of an undefined score keeps its ends.
+    variance, freedom = variance_and_freedom(whole.value, without, filled)
+    share = (whole.value - least) / size
+    n = share * (1 - share) * size * size / variance
+    n = np.where((variance > STILL**2) & (n > 0), n, float(filled.sum()))
+    n = np.where(np.isnan(variance), np.nan, n)
+    low, high = wilson(share, n, student(freedom))
+    constant = whole.low == whole.high
+    low = np.where(constant, whole.low, least + size * low)
+    high = np.where(constant, whole.high, least + size * high)
+    return replace(whole, low=low, high=high, method=METHOD)
+
+
+def _transformed(
+    whole: Estimate, without: Array, filled: Array, to: np.ufunc, back: np.ufunc
+) -> Estimate:
+    centre = to(whole.value)
+    variance, freedom = variance_and_freedom(centre, to(without), filled)
+    half = student(freedom) * np.sqrt(variance)
+    ends = back(centre - half), back(centre + half)
+    return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=METHOD)
+
+
+def _log_distance(x: Array) -> Array:
+    return np.log(1 - x)
+
+
+def _from_log_distance(x: Array) -> Array:
+    return 1 - np.exp(x)

@@ -1,0 +1,167 @@
+"""What was counted, on the host: one copy from the device, then NumPy arrays by the names of their cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.moments import (
+    CENTRE,
+    TINY,
+    joint_centre,
+    joint_sums,
+    moved_sums,
+)
+from ptmetrics.metrics.estimate import Array
+
+
+class Counts(Mapping[str, Array]):
+    """The sums of some rows by the name of their cell.
+
+    Args:
+        arrays: Arrays by name, those of weights as "NAME.weight" and "NAME.square".
+        absent: Value of an undefined score of a class.
+
+    Attributes:
+        absent: As given.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], absent: float = math.nan) -> None:
+        self._arrays = arrays
+        self.absent = absent
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def n(self) -> Array:
+        """Number of rows, int64."""
+        return self["rows"]
+
+    @property
+    def counts(self) -> Counts:
+        """Itself: numbers of rows."""
+        return self
+
+    @property
+    def sums(self) -> CountSums:
+        """Σw and Σw² in a leading dimension of 2, for cells that count rows; the others as they are."""
+        return CountSums(self)
+
+    def weight(self, name: str) -> Array:
+        """Σw of a cell that counts rows, float64; the counts where no weight was ever seen."""
+        return self._twin(name, "weight")
+
+    def square(self, name: str) -> Array:
+        """Σw² of a cell that counts rows, float64."""
+        return self._twin(name, "square")
+
+    def _twin(self, name: str, kind: str) -> Array:
+        twin = self._arrays.get(f"{name}.{kind}")
+        if twin is not None:
+            return twin
+        return self._arrays[name].astype(np.float64)
+
+    def of_part(self, index: int) -> Counts:
+        """Those of one part, where there are several in a leading dimension."""
+        return Counts({name: array[index] for name, array in self.items()}, self.absent)
+
+
+class CountSums:
+    """What formulas see of `Counts` where they ask for sums of weights.
+
+    Args:
+        counts: Where they are.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def __getitem__(self, name: str) -> Array:
+        counts = self._counts
+        if counts[name].dtype != np.int64:
+            return counts[name]
+        return np.stack((counts.weight(name), counts.square(name)))
+
+
+def to_host(state: State) -> dict[str, Array]:
+    """Read all tensors in one copy from the device.
+
+    Args:
+        state: Tensors of 64 bits by name.
+    """
+    first = next(iter(state.values()))
+    if first.is_cpu:
+        return {name: tensor.numpy().copy() for name, tensor in state.items()}
+    flat = torch.cat([tensor.reshape(-1).view(torch.int64) for tensor in state.values()]).cpu()
+    arrays: dict[str, Array] = {}
+    start = 0
+    for name, tensor in state.items():
+        some = flat[start : start + tensor.numel()]
+        start += tensor.numel()
+        arrays[name] = some.view(tensor.dtype).reshape(tensor.shape).numpy()
+    return arrays
+
+
+def whole_counts(arrays: Mapping[str, Array], absent: float) -> Counts:
+    """The sums of all rows."""
+    whole = {k: v for k, v in arrays.items() if not k.startswith(("slice.", "group."))}
+    return Counts(whole, absent)
+
+
+def counts_of_parts(kind: str, arrays: Mapping[str, Array], absent: float) -> Counts:
+    """The sums of each part, which stand in a leading dimension, without those of rows of none."""
+    return Counts({name: array[:-1] for name, array in _of_kind(kind, arrays)}, absent)
+
+
+def counts_without_each(
+    kind: str, arrays: Mapping[str, Array], cells: Mapping[str, Cell], absent: float
+) -> Counts:
+    """The sums of all rows of parts but those of each part, in a leading dimension."""
+    found: dict[str, Array] = {}
+    for name, array in _of_kind(kind, arrays):
+        cell = cells.get(name.partition(".")[0])
+        if cell is not None and cell.merge == "joint":
+            found[name] = _joint_without_each(array[:-1])
+        else:
+            found[name] = without_each(array[:-1])
+    return Counts(found, absent)
+
+
+def rows_of_none(kind: str, arrays: Mapping[str, Array]) -> int:
+    """How many rows belong to no part."""
+    return int(arrays[f"{kind}.rows"][-1])
+
+
+def without_each(sums: Array) -> Array:
+    """Sums over all parts but one, for each of them; of shape (G, …) like `sums`."""
+    if sums.dtype == np.int64:
+        return sums.sum(0) - sums
+    others = 1 - np.eye(len(sums))  # no digits cancel
+    return (others @ sums.reshape(len(sums), -1)).reshape(sums.shape)
+
+
+def _joint_without_each(joint: Array) -> Array:
+    tensor = torch.from_numpy(joint)
+    centre = joint_centre(tensor)
+    total = tensor[..., CENTRE : CENTRE + 1]
+    common = (total * centre).sum(0) / total.sum(0).clamp(min=TINY)
+    moved = moved_sums(joint_sums(tensor), centre - common).flatten(2).numpy()
+    middle = np.broadcast_to(common.numpy(), joint.shape[:-1] + (CENTRE,))
+    return np.concatenate((middle, without_each(moved)), -1)
+
+
+def _of_kind(kind: str, arrays: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    for name, array in arrays.items():
+        if name.startswith(f"{kind}."):
+            yield name.removeprefix(f"{kind}."), array

@@ -1,0 +1,87 @@
+"""`MeanLoss`: the loss that the user's criterion returned, a mean over samples, exact for unequal batches."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptmetrics.counts import checks
+from ptmetrics.counts.batch import Batch, Counted
+from ptmetrics.counts.cell import Cell
+from ptmetrics.errors import ShapeError
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.estimate import Estimate
+from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.intervals import mean_interval
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
+
+NON_FINITE_LOSS = "non-finite-loss"
+
+
+def _mean_loss(spec: ScoreSpec, counts: Counts, intervals: bool) -> Estimate:
+    value, low, high = mean_interval(counts["loss"])
+    samples = np.asarray(counts["loss"][1]).astype(np.int64)
+    return spec.estimate(value, low, high, samples)
+
+
+LOSS = ScoreSpec(
+    "loss",
+    None,
+    _mean_loss,
+    higher_is_better=False,
+    range=(-math.inf, math.inf),
+    doc="Mean of the criterion's values, each weighted by its samples.",
+    undefined="no finite loss was seen",
+    method="normal-batches",
+)
+
+
+class MeanLoss(Metrics):
+    """Mean of losses, each of which is a mean over some samples.
+
+    `update(losses, samples, samples)` takes losses of shape () or (values,) and how many samples each stands for,
+    float64 of shape (1,) or (values,). A loss that is NaN or infinite is left out, counted and reported.
+
+    Args:
+        device: Where to count.
+
+    Example:
+        >>> import torch
+        >>> loss = MeanLoss()
+        >>> for value, samples in ((0.5, 32.0), (0.2, 8.0)):
+        ...     samples = torch.tensor([samples])
+        ...     loss.update(torch.tensor(value), samples, samples)
+        >>> round(loss.compute()["loss"].value, 3)
+        0.44
+    """
+
+    task = "loss"
+    headline = "loss"
+    waits = True
+    fault_kinds = {NON_FINITE_LOSS: "loss that is NaN or infinite, left out of the mean"}
+    score_tables = (ScoreTable(lambda metrics, counts: counts, (LOSS,), "Loss"),)
+
+    def __init__(self, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(device=device)
+
+    def cells(self) -> list[Cell]:
+        """Six sums over the values."""
+        return [Cell("loss", (), torch.float64, merge="mean")]
+
+    def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+        """Refuse what is no loss of shape () or (values,)."""
+        checks.as_tensor("loss", preds)
+        if preds.ndim > 1:
+            cure = "Pass loss.flatten() or loss.mean()."
+            raise ShapeError("loss", "shape () or (N,)", str(tuple(preds.shape)), cure)
+        loss = preds.reshape(-1)
+        samples = target.expand(loss.shape)
+        return Batch(loss, samples, samples)
+
+    def count(self, batch: Batch) -> dict[str, Counted]:
+        """Losses of no samples count for nothing."""
+        loss = batch.preds.double()
+        batch.ignore(batch.target <= 0)
+        batch.refuse(NON_FINITE_LOSS, loss.isfinite().logical_not())
+        return {"loss": loss}

@@ -1,0 +1,76 @@
+"""What the constructors of the metrics refuse, and how they read names."""
+
+import math
+from collections.abc import Sequence
+
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics.score_spec import ScoreSpec
+
+INPUTS = ("logits", "probs", "labels")
+
+
+def is_whole(value: object, low: int, high: int) -> bool:
+    """Whether a value is a whole number from `low` to `high`, and not a bool."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_inputs(inputs: object) -> None:
+    """Refuse an unknown kind of predictions."""
+    if inputs not in INPUTS:
+        cure = "Say what the model returns; it is never guessed."
+        raise ConfigError("inputs", f"one of {', '.join(INPUTS)}", repr(inputs), cure)
+
+
+def check_ignore_index(ignore_index: object) -> None:
+    """Refuse what cannot be a target."""
+    if ignore_index is not None and not is_whole(ignore_index, -(2**63), 2**63 - 1):
+        cure = "Pass the target value to leave out, such as -100."
+        raise ConfigError("ignore_index", "a whole number or None", repr(ignore_index), cure)
+
+
+def check_beta(beta: float | None) -> None:
+    """Refuse what cannot weigh recall against precision."""
+    if beta is not None and not (is_number(beta) and 0 < beta < math.inf):
+        cure = "Pass beta=2 to count recall twice as much as precision."
+        raise ConfigError("beta", "a number above 0, or None", repr(beta), cure)
+
+
+def check_absent(absent: float) -> None:
+    """Refuse what cannot stand for an undefined score."""
+    if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
+        cure = "NaN leaves the class out of averages, 0 and 1 count it so."
+        raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
+
+
+def names(
+    argument: str, given: Sequence[str] | None, number: int, of: str
+) -> tuple[str, ...]:
+    """One name for each class, label or output; their numbers where none are given.
+
+    Raises:
+        ConfigError: If there are not as many.
+    """
+    if given is None:
+        return tuple(map(str, range(number)))
+    if isinstance(given, str) or len(given) != number:
+        fact = f"{given!r}" if isinstance(given, str) else f"{len(given)}"
+        raise ConfigError(argument, f"{number} names", fact, f"Pass one name a {of}.")
+    return tuple(map(str, given))
+
+
+def own_specs(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
+    """The scores that a user adds.
+
+    Raises:
+        ConfigError: If one is no `ScoreSpec`.
+    """
+    for score in scores:
+        if not isinstance(score, ScoreSpec):
+            cure = 'Pass scores=[pm.ScoreSpec("mine", formula)].'
+            raise ConfigError("scores", "pm.ScoreSpec objects", type(score).__name__, cure)
+    return tuple(scores)

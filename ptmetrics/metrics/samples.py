@@ -1,0 +1,130 @@
+"""What became of each sample of one epoch, in the order they came, on their device."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.modes import outside_inference
+from ptmetrics.errors import StateError
+
+MAX_MESSAGE = 300
+COLUMNS = {torch.int32: 3, torch.float64: 2}
+"""Columns by type: classes have predicted class, target and bits of the loss; real values have error and target."""
+DAMAGED = "The file is damaged: use another checkpoint."
+
+
+class StoredSamples:
+    """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
+
+    A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
+    nor samples in groups, the pixels of a picture or the words of a text, which are not independent of each other.
+    No host sync before `take`.
+
+    Args:
+        capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._seen = 0
+        self._room: Tensor | None = None  # (columns, capacity)
+        self._reason: str | None = None  # why none will be given out
+
+    def reset(self) -> None:
+        """Forget all rows; the room is kept for the next epoch."""
+        self._seen = 0
+        self._reason = None
+
+    def refuse(self, reason: str) -> None:
+        """Give out none, and say why."""
+        self._reason = reason
+
+    def add(self, batch: Batch, columns: Tensor | None) -> None:
+        """Keep rows that were counted.
+
+        Args:
+            batch: The rows.
+            columns: One column a row, as `COLUMNS` says; None where a sample is no single row.
+        """
+        first = self._seen
+        self._seen += len(batch)
+        if batch.weight is not None:
+            self._reason = "its samples were weighted"
+        if batch.group is not None:
+            self._reason = "its samples come in groups, which are not independent of each other inside"
+        if columns is None or self._reason is not None or self._seen > self.capacity:
+            return
+        if batch.target.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._reason = "its updates were captured in a CUDA graph"
+            return
+        try:
+            self._place(columns, first)
+        except Exception as error:  # the rows are counted: what goes wrong here must not cost them
+            text = f"keeping them failed with {type(error).__name__}: {error}"
+            self._reason = text[:MAX_MESSAGE]
+
+    def take(self) -> tuple[Tensor | None, str | None]:
+        """The columns on their device, or why there are none; starts again."""
+        seen = self._seen
+        reason = self._reason
+        room = self._room
+        self.reset()
+        if reason is None and seen > self.capacity:
+            reason = f"{seen} samples came where Monitor(keep_samples={self.capacity}) has room"
+        if reason is not None or room is None or not seen:
+            return None, reason or "its metrics do not show them"
+        return room[:, :seen], None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows of a half-done epoch."""
+        rows = None
+        if self._room is not None and 0 < self._seen <= self.capacity and self._reason is None:
+            rows = self._room[:, : self._seen].clone()
+        return {"seen": self._seen, "reason": self._reason, "rows": rows}
+
+    def load_state_dict(self, state: Mapping[str, Any] | None, samples: int) -> None:
+        """Take a half-done epoch up again.
+
+        Args:
+            state: As `state_dict` gave it; None where the stored run kept none.
+            samples: How many the epoch has counted.
+
+        Raises:
+            StateError: If the rows cannot be such.
+        """
+        self.reset()
+        if state is None:
+            self._seen = samples
+            if samples:
+                self._reason = "a part of them came before the run was resumed"
+            return
+        rows = state["rows"]
+        seen = int(state["seen"])
+        if rows is None:
+            self._seen = seen
+            self._reason = state["reason"]
+            if seen and self._reason is None:
+                self._reason = "a part of them was not stored"
+            return
+        if not isinstance(rows, Tensor):
+            rule = f"a column for each of {seen} samples"
+            raise StateError("samples", rule, type(rows).__name__, DAMAGED)
+        if tuple(rows.shape) != (COLUMNS.get(rows.dtype), seen):
+            fact = f"{rows.dtype} of shape {tuple(rows.shape)}"
+            raise StateError("samples", f"a column for each of {seen} samples", fact, DAMAGED)
+        self._seen = seen
+        if seen <= self.capacity:
+            self._place(rows, 0)
+
+    @outside_inference
+    def _place(self, columns: Tensor, first: int) -> None:
+        room = self._room
+        if room is None or room.dtype != columns.dtype:
+            shape = (len(columns), self.capacity)
+            room = torch.zeros(shape, dtype=columns.dtype, device=columns.device)
+        room = room.to(columns.device)
+        room[:, first : first + columns.shape[1]].copy_(columns)
+        self._room = room

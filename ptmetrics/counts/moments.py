@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ptmetrics.counts.checks import in_memory
+
 SIZE = 6
 POWERS = 5  # x⁰ … x⁴
 CENTRE = 3
@@ -31,7 +33,17 @@ def mean_sums(x: Tensor, weight: Tensor | None) -> Tensor:
     Returns:
         Float64 of shape (6, …).
     """
-    return _mean_columns(x, weight).sum(1)
+    if weight is not None:
+        return _mean_columns(x, weight).sum(1)
+    total = x.sum(0)
+    if in_memory(x) and not bool(total.isnan().any()):  # no number is NaN, and that can be seen
+        n = torch.full_like(total, len(x))
+    else:
+        there = x.isnan().logical_not()
+        x = torch.where(there, x, 0.0)
+        n = there.sum(0).double()
+        total = x.sum(0)
+    return torch.stack((n, n, n, total, total, (x * x).sum(0)))
 
 
 def mean_sums_by_part(x: Tensor, weight: Tensor | None, part: Tensor, into: Tensor) -> None:

@@ -421,15 +421,22 @@ class Metrics:
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
             for piece in self._pieces(batch):
-                counts = self.count(piece)
-                if piece.weight is not None:
-                    fine = (piece.weight >= 0) & (piece.weight < torch.inf)
-                    piece.refuse(BAD_WEIGHT, fine.logical_not())
-                counts["rows"] = torch.ones(len(piece), dtype=torch.bool, device=piece.target.device)
-                samples = counts.pop("samples", None)
-                accumulator.add_(piece, counts)
-                if self._samples is not None and not callable(samples):
-                    self._samples.add(piece, samples)
+                self._count_piece(piece)
+
+    def _count_piece(self, piece: Batch) -> None:
+        accumulator = self._accumulator
+        counts = self.count(piece)
+        if piece.weight is not None:
+            fine = (piece.weight >= 0) & (piece.weight < torch.inf)
+            piece.refuse(BAD_WEIGHT, fine.logical_not())
+        if piece.counted is None and not self._subgroups and not accumulator.weighted:
+            counts["rows"] = piece.target.new_full((), len(piece), dtype=torch.int64)
+        else:
+            counts["rows"] = piece.target.new_ones(len(piece), dtype=torch.bool)
+        samples = counts.pop("samples", None)
+        accumulator.add_(piece, counts)
+        if self._samples is not None and not callable(samples):
+            self._samples.add(piece, samples)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
         if not self.rows_at_once or not batch.preds.is_cpu:

@@ -108,7 +108,8 @@ class Accumulator:
         elif isinstance(given, At):
             self._scatter(cell, cell.name, given, rows, None)
         elif cell.merge == "mean":
-            mine.add_(moments.mean_sums(_only_counted(given, rows, torch.nan).double(), rows.weight))
+            numbers = _only_counted(given, rows, torch.nan).double()
+            mine.add_(moments.mean_sums(numbers, rows.weight if self.weighted else None))
         elif cell.merge == "joint":
             weight, square = _weights(given, rows)
             moments.add_joint_(mine, _only_counted(given, rows, 0.0), weight, square)
@@ -150,7 +151,8 @@ class Accumulator:
             raise TypeError(f"cell {cell.name}: a function cannot count the parts of the rows")
         elif cell.merge == "mean":
             numbers = _only_counted(given, rows, torch.nan).double()
-            moments.mean_sums_by_part(numbers, rows.weight, part, mine)
+            weights = rows.weight if self.weighted else None
+            moments.mean_sums_by_part(numbers, weights, part, mine)
         elif cell.merge == "joint":
             weight, square = _weights(given, rows)
             points = _only_counted(given, rows, 0.0)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.checks import in_memory
+
 
 @dataclass(frozen=True)
 class At:
@@ -72,10 +74,9 @@ class Batch:
         Args:
             mask: Bool of shape (rows,).
         """
-        if self.counted is None:
-            self.counted = mask.logical_not()
-        else:
-            self.counted = self.counted & mask.logical_not()
+        if _is_clean(mask):
+            return
+        self._leave_out(mask)
 
     def refuse(self, kind: str, mask: Tensor) -> None:
         """Leave rows out and say so: `scores.faults` tells their number, and the first update that had one.
@@ -84,11 +85,11 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             mask: Bool of shape (rows,); rows that were left out before are none of this kind.
         """
-        if self.counted is None:
-            self.counted = mask.logical_not()
-        else:
+        if _is_clean(mask):
+            return
+        if self.counted is not None:
             mask = mask & self.counted
-            self.counted = self.counted & mask.logical_not()
+        self._leave_out(mask)
         self.report(kind, mask)
 
     def report(self, kind: str, number: Tensor) -> None:
@@ -98,9 +99,17 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             number: Bool or int64 of shape (rows,).
         """
+        if _is_clean(number):
+            return
         if self.bad is None:
             self.bad = {}
         self.bad[kind] = number
+
+    def _leave_out(self, mask: Tensor) -> None:
+        if self.counted is None:
+            self.counted = mask.logical_not()
+        else:
+            self.counted = self.counted & mask.logical_not()
 
     def at(self, index: Tensor, value: Tensor | None = None) -> At:
         """Each row adds 1, or its value, at a place of a cell.
@@ -127,6 +136,11 @@ class Batch:
         if self.group is not None:
             batch.group = self.group[here]
         return batch
+
+
+def _is_clean(mask: Tensor) -> bool:
+    """Whether no row is marked, where the host can look: then there are no masks to carry along."""
+    return in_memory(mask) and not bool(mask.any())
 
 
 @dataclass(frozen=True)

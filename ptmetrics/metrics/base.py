@@ -446,11 +446,19 @@ class Metrics:
                 if piece.weight is not None:
                     fine = (piece.weight >= 0) & (piece.weight < torch.inf)
                     piece.refuse(BAD_WEIGHT, fine.logical_not())
-                counts["rows"] = torch.ones(len(piece), dtype=torch.bool, device=piece.target.device)
+                counts["rows"] = self._row_numbers(piece)
                 samples = counts.pop("samples", None)
                 accumulator.add_(piece, counts)
                 if self._samples is not None and not callable(samples):
                     self._samples.add(piece, samples)
+
+    def _row_numbers(self, batch: Batch) -> Tensor:
+        """1 for each row, or their number where no row needs to be told from another."""
+        device = batch.target.device
+        if batch.counted is None and not self._accumulator.weighted and batch.weight is None:
+            if not self._subgroups:
+                return torch.full((), len(batch), device=device)
+        return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
         if not self.rows_at_once or not batch.preds.is_cpu:

@@ -302,7 +302,7 @@ class MulticlassMetrics(Metrics):
     def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
         assert rows.columns is not None  # labels have no losses
         nll, brier, gap = self._reader.losses(rows)
-        losses = torch.stack((nll, brier, gap), 1)
+        losses = torch.stack((nll, brier, gap)).T
         sure = self._reader.confidence(rows.columns)
         # A confidence on an edge belongs to the bin below it.
         place = (sure * CONFIDENCE_BINS).ceil().long().sub_(1).clamp_(0, CONFIDENCE_BINS - 1)
@@ -313,8 +313,8 @@ class MulticlassMetrics(Metrics):
             place = place.masked_fill(unlikely, CONFIDENCE_BINS)
             hit = hit.masked_fill(unlikely, 2 * CONFIDENCE_BINS)
         counts["losses"] = losses
-        counts["calibration"] = At(hit)
-        counts["confidence"] = At(place, sure)
+        counts["calibration"] = At(hit, within=rows.likely is None)
+        counts["confidence"] = At(place, sure, within=rows.likely is None)
         return losses[:, 0]
 
     def _count_curve(

@@ -72,8 +72,9 @@ class ScoreHistogram:
             if self.heads:
                 size *= self.heads[0]
             place.masked_fill_(there.logical_not(), size)
-            inexact = inexact & there
         counts: dict[str, Counted] = {self.name: At(place, within=there is None)}
         if self.keys.exact:
+            if there is not None:
+                inexact = inexact & there
             counts[self.inexact] = inexact
         return counts

@@ -41,6 +41,7 @@ class LabelRows:
     """Rows as they count; device tensors."""
 
     sums: Tensor  # bool (rows, 4, L): hits, actual, predicted, others; all False where not counted
+    numbers: Tensor  # float64 (rows, 4): of labels, in the same order
     counted: Tensor  # bool (rows, L)
     intact: Tensor  # bool (rows,): a label counts, and none is refused
     preds: Tensor  # (rows, L), of 32 bits or more
@@ -112,21 +113,24 @@ class LabelReader:
             for mask in (yes, no, bad, odd):
                 mask.logical_and_(asked)
         odd = odd > bad  # one fault a label
-        odd_kind = list(LABEL_FAULT_KINDS[self.inputs])[1]
-        batch.report(BAD_TARGET, bad.sum(1))
-        batch.report(odd_kind, odd.sum(1))
+        refused = bad.sum(1)
+        batch.report(BAD_TARGET, refused)
+        odd_number = odd.sum(1)
+        batch.report(list(LABEL_FAULT_KINDS[self.inputs])[1], odd_number)
         actual = yes > odd
         others = no > odd
         counted = actual | others
-        any_counted = counted.any(1)
-        batch.ignore(any_counted.logical_not())
         if self.inputs == "labels":
             predicted = preds.eq(1)
         else:
             predicted = preds.ge(self.cut)
         predicted = predicted & counted
         sums = torch.stack((actual & predicted, actual, predicted, others), 1)
-        return LabelRows(sums, counted, any_counted > (bad | odd).any(1), preds)
+        numbers = sums.sum(2).double()
+        empty = (numbers[:, 1] + numbers[:, 3]).eq(0)
+        batch.ignore(empty)
+        intact = (refused + odd_number).eq(0) > empty
+        return LabelRows(sums, numbers, counted, intact, preds)
 
     def scores_in_order(self, preds: Tensor) -> Tensor:
         """What puts the scores of a label in order: the logits."""
@@ -156,14 +160,23 @@ def row_scores(numbers: Tensor, intact: Tensor) -> Tensor:
     return scores.masked_fill_(intact.logical_not(), torch.nan).mT
 
 
-def row_products(numbers: Tensor, weight: Tensor | None) -> Tensor:
+def row_products(numbers: Tensor, batch: Batch) -> Tensor:
     """Products of a row's numbers by w², float64 of shape (rows, 4, 4): how the labels of a row err together.
 
     Args:
         numbers: As for `row_scores`.
-        weight: Float64 of shape (rows,), or None for 1 a row.
+        batch: Whose weights count.
     """
     weighed = numbers
-    if weight is not None:
-        weighed = numbers * weight.unsqueeze(1)
+    if batch.weight is not None:
+        weighed = numbers * batch.weight.unsqueeze(1)
     return weighed.unsqueeze(2) * weighed.unsqueeze(1)
+
+
+def add_row_products_(numbers: Tensor, batch: Batch, cell: Tensor) -> None:
+    """Add the sum of `row_products` over the rows that count to a cell of shape (4, 4), in one product."""
+    weighed = numbers
+    if batch.weight is not None and batch.counted is not None:
+        weight = torch.where(batch.counted, batch.weight, 0.0)
+        weighed = numbers * weight.unsqueeze(1)
+    cell.addmm_(weighed.mT, weighed)

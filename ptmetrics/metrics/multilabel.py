@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ptmetrics.counts.multilabel import (
     LABEL_SUMS,
     ROW_SCORES,
     LabelReader,
+    add_row_products_,
     row_products,
     row_scores,
 )
@@ -457,12 +458,14 @@ class MultilabelMetrics(Metrics):
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read the labels once, and say what each row adds."""
         rows = self._reader.read(batch)
-        numbers = rows.sums.sum(2).double()
         counts: dict[str, Counted] = {
             "labels": rows.sums,
-            "row_scores": row_scores(numbers, rows.intact),
-            "together": row_products(numbers, batch.weight),
+            "row_scores": row_scores(rows.numbers, rows.intact),
         }
+        if self._subgroups:
+            counts["together"] = row_products(rows.numbers, batch)
+        else:
+            counts["together"] = partial(add_row_products_, rows.numbers, batch)
         if self._curve is not None:
             scores = self._reader.scores_in_order(rows.preds)
             counts.update(self._curve.count(scores, rows.sums[:, 1], rows.counted))

@@ -19,11 +19,13 @@ class At:
         index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
         value: What is added, float64 of the index's shape; None for 1.
         within: Whether it is certain that every index lies in the cell, so that none has to be looked at.
+        there: Bool of the index's shape: which places count, beside that their row does; None for all.
     """
 
     index: Tensor
     value: Tensor | None = None
     within: bool = False
+    there: Tensor | None = None
 
 
 Counted = Tensor | At | Callable[[Tensor], object]

@@ -98,7 +98,7 @@ class ErrorMoments:
     def flat(self, variance: Array, column: int) -> Array:
         """Whether predictions (1) or targets (2) vary by no more than the rounding of float64."""
         rounding = 8 * np.finfo(np.float64).eps * np.abs(self.mean[..., column])
-        return ~(variance > rounding**2)
+        return np.logical_not(variance > rounding**2)
 
     def student_half(self, spread: Array) -> Array:
         """Half the width of the interval of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
@@ -134,9 +134,10 @@ class ErrorMagnitudes:
 
     def first_bin(self, weight: Array, *, above: bool = False) -> Array:
         """First bin whose cumulative weight reaches `weight`, of shape (D,), or passes it."""
-        side = "right" if above else "left"
         pairs = zip(self.cumulative, weight, strict=True)
-        return np.array([np.searchsorted(c, w, side) for c, w in pairs])
+        if above:
+            return np.array([c.searchsorted(w, "right") for c, w in pairs])
+        return np.array([c.searchsorted(w) for c, w in pairs])
 
 
 def mse(r: ErrorMoments) -> Ends:
@@ -196,7 +197,9 @@ def pearson(r: ErrorMoments) -> Ends:
     skew = value * (sums[..., 3, 1] / p2 + sums[..., 1, 3] / t2) / np.sqrt(p2 * t2)
     tails = (value / 2) ** 2 * (sums[..., 4, 0] / p2**2 + sums[..., 0, 4] / t2**2)
     left = np.where(r.effective > 3, r.effective - 3, np.nan)
-    apart = np.where(np.abs(value) < 1 - 1e-7, 1 - value**2, np.inf)  # nearer to 1 it is all rounding
+    apart = np.where(
+        np.abs(value) < 1 - 1e-7, 1 - value**2, np.inf
+    )  # nearer to 1 it is all rounding
     measured = (mixed - skew + tails) / (r.weight * apart) ** 2
     half = Z * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
     centre = np.arctanh(value)
@@ -430,7 +433,7 @@ class RegressionMetrics(Metrics):
     task = "regression"
     headline = "mae"
     fault_kinds = FAULT_KINDS
-    score_tables = (MOMENT_SCORES, MAGNITUDE_SCORES)
+    score_tables: tuple[ScoreTable, ...] = (MOMENT_SCORES, MAGNITUDE_SCORES)
     waits = True
 
     def __init__(
@@ -454,10 +457,14 @@ class RegressionMetrics(Metrics):
         self.quantiles = tuple(map(float, quantiles))
         if names is not None or num_outputs > 1:
             self.class_names = options.names("names", names, num_outputs, "output")
-        magnitudes = (MAX_ERROR, *quantile_specs(self.quantiles))
-        self.score_tables = tuple(
-            replace(table, specs=(*specs, *by_output(specs) * bool(self.class_names)))
-            for table, specs in ((MOMENT_SCORES, MOMENT_SPECS), (MAGNITUDE_SCORES, magnitudes))
+        magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
+        moments = MOMENT_SPECS
+        if self.class_names:
+            moments = (*moments, *by_output(moments))
+            magnitudes = (*magnitudes, *by_output(magnitudes))
+        self.score_tables = (
+            replace(MOMENT_SCORES, specs=moments),
+            replace(MAGNITUDE_SCORES, specs=magnitudes),
         )
         super().__init__(slices=slices, groups=groups, device=device)
 

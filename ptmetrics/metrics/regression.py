@@ -98,7 +98,8 @@ class ErrorMoments:
     def flat(self, variance: Array, column: int) -> Array:
         """Whether predictions (1) or targets (2) vary by no more than the rounding of float64."""
         rounding = 8 * np.finfo(np.float64).eps * np.abs(self.mean[..., column])
-        return np.logical_not(variance > rounding**2)
+        varies: Array = variance > rounding**2
+        return ~varies
 
     def student_half(self, spread: Array) -> Array:
         """Half the width of the interval of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
@@ -344,7 +345,7 @@ def by_output(specs: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
     return tuple(replace(spec, interval=each_output, each=True) for spec in specs)
 
 
-MOMENT_SPECS = (
+MOMENT_SPECS: tuple[ScoreSpec, ...] = (
     error_spec("mse", mse, "Mean squared error.", method="student-log"),
     error_spec("rmse", rmse, "Root of the mean squared error.", method="student-log"),
     error_spec("mae", mae, "Mean absolute error.", method="student-log"),

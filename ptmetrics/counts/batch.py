@@ -119,10 +119,14 @@ class Batch:
         step = self.step
         if isinstance(step, Tensor):
             step = step[here]
-        weight, slices, group = (
-            None if given is None else given[here] for given in (self.weight, self.slices, self.group)
-        )
-        return Batch(self.preds[here], self.target[here], weight, slices, group, step)
+        batch = Batch(self.preds[here], self.target[here], step=step)
+        if self.weight is not None:
+            batch.weight = self.weight[here]
+        if self.slices is not None:
+            batch.slices = self.slices[here]
+        if self.group is not None:
+            batch.group = self.group[here]
+        return batch
 
 
 @dataclass(frozen=True)

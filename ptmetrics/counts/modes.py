@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+CPU = torch.device("cpu")
 outside_inference = torch.inference_mode(False)
 """State is made outside inference mode, so that it may be changed inside and outside of it alike."""
 
@@ -29,4 +30,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         yield
 
 
-CPU = torch.device("cpu")
+
+def capturing(values: torch.Tensor) -> bool:
+    """Whether a CUDA graph is being captured: a replay repeats the kernels, and no step of the host."""
+    return values.is_cuda and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

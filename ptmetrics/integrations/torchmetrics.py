@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptmetrics.errors import ConfigError, DependencyError, StateError
 from ptmetrics.metrics.score import Score, Scores
-from ptmetrics.metrics.task import TaskMetrics
+from ptmetrics.metrics.base import Metrics
 
 MAX_VALUES = 128  # of a vector: more are no scores that a person would read
 NO_INTERVAL = "These values come from torchmetrics, which gives no interval."
@@ -34,7 +34,7 @@ def from_torchmetrics(metric: Any) -> "TorchmetricsMetrics":
 
 
 def to_torchmetrics(
-    metrics: TaskMetrics, score: str | None = None, *, weighted: bool = False
+    metrics: Metrics, score: str | None = None, *, weighted: bool = False
 ) -> Any:
     """Metrics of ours as a `torchmetrics.Metric`, for a `MetricCollection`, `self.log` of Lightning and its sync.
 
@@ -54,7 +54,7 @@ def to_torchmetrics(
         raise DependencyError(
             "torchmetrics", "an installed torchmetrics", str(error), cure
         ) from error
-    if not isinstance(metrics, TaskMetrics) or isinstance(metrics, TorchmetricsMetrics):
+    if not isinstance(metrics, Metrics) or isinstance(metrics, TorchmetricsMetrics):
         cure = "Pass pm.MulticlassMetrics(num_classes=…)."
         raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)
     names = metrics.fresh().compute()
@@ -65,7 +65,7 @@ def to_torchmetrics(
     return AsTorchmetrics(metrics, score, weighted=weighted)
 
 
-class TorchmetricsMetrics(TaskMetrics):
+class TorchmetricsMetrics(Metrics):
     """A metric or collection of torchmetrics that updates, computes, merges and stores as ours do.
 
     `compute()` gives one score an entry, named as in the collection, else as its class. A vector gives one score a

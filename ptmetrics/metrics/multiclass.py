@@ -286,6 +286,13 @@ class MulticlassMetrics(Metrics):
                 confused.append(ConfusedPair(actual, predicted, low, high))
         return {"confused": confused, "notes": [MANY]}
 
+    def fresh(self) -> MulticlassMetrics:
+        """A metric of the same configuration that has counted nothing, with buffers of its own."""
+        other = super().fresh()
+        if self._reader.passes is not None:
+            other._reader = replace(self._reader, passes=replace(self._reader.passes))
+        return other
+
     def _margins(self, rows: ClassRows) -> At:
         hits = torch.where(rows.label == rows.target, rows.target, 3 * self.num_classes)
         actual = rows.target + self.num_classes

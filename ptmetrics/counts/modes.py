@@ -19,7 +19,8 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     """
     with ExitStack() as modes:
         modes.enter_context(torch.no_grad())
-        if torch.is_autocast_enabled(device.type):
+        known = torch.amp.is_autocast_available(device.type)  # "meta" is not
+        if known and torch.is_autocast_enabled(device.type):
             modes.enter_context(torch.autocast(device.type, enabled=False))
         if torch.get_default_device() != CPU:
             modes.enter_context(CPU)

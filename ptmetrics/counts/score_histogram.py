@@ -68,12 +68,10 @@ class ScoreHistogram:
         elif offset:
             place.add_(offset)
         if there is not None:
-            size = 2 * self.keys.rows
-            if self.heads:
-                size *= self.heads[0]
-            place.masked_fill_(there.logical_not(), size)
-            inexact = inexact & there
-        counts: dict[str, Counted] = {self.name: At(place, within=there is None)}
+            place.masked_fill_(there.logical_not(), 0)  # the code of a NaN is no row
+        counts: dict[str, Counted] = {self.name: At(place, within=True, there=there)}
         if self.keys.exact:
+            if there is not None:
+                inexact = inexact & there
             counts[self.inexact] = inexact
         return counts

@@ -159,9 +159,11 @@ def binary_fbeta_spec(beta: float) -> ScoreSpec:
         part, whole = ratio(sums)
         return part[..., POSITIVE] / whole[..., POSITIVE]
 
-    def gradient(sums: ClassSums, value: Array) -> tuple[Array, Array, Array]:
-        each = np.array([0.0, 1.0])
-        return ratio.gradient(sums, value[..., None], each)
+    def gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+        part, whole = ratio(sums)
+        value = part / whole
+        only_positive = np.array([0.0, 1.0])
+        return value[..., POSITIVE], *ratio.gradient(value, only_positive / whole)
 
     doc = f"F-beta of the positive class, recall {beta:g} times as important as precision."
     return ScoreSpec(

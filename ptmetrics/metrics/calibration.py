@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Reliability:
         """From what `reliability_of_histogram` found on the device."""
         return cls(counts.n, *counts["reliability"], ece_bound=counts["ece_bound"])
 
-    @property
+    @cached_property
     def weight(self) -> Array:
         """Σw of each bin."""
         return self.right + self.wrong
@@ -73,7 +74,8 @@ class Reliability:
     def merged(self, into: Array, bins: int) -> Reliability:
         """Fewer bins: bin i goes into bin `into[i]`."""
         parts = (self.right, self.wrong, self.right_square, self.wrong_square, self.sure)
-        return Reliability(self.n, *(np.bincount(into, x, bins) for x in parts))
+        merged = [np.bincount(into, part, bins) for part in parts]
+        return Reliability(self.n, *merged)
 
 
 def ece(r: Reliability) -> tuple[Array, Array, Array]:

@@ -40,6 +40,20 @@ def check_beta(beta: float | None) -> None:
         raise ConfigError("beta", "a number above 0, or None", repr(beta), cure)
 
 
+def check_threshold(threshold: object) -> None:
+    """Refuse what is no probability between 0 and 1."""
+    if not isinstance(threshold, int | float) or not (is_number(threshold) and 0 < threshold < 1):
+        rule = "a probability between 0 and 1"
+        raise ConfigError("threshold", rule, repr(threshold), "Pass threshold=0.5.")
+
+
+def cut_of_threshold(threshold: float, inputs: str) -> float:
+    """A threshold on the scale of the predictions."""
+    if inputs == "logits":
+        return math.log(threshold / (1 - threshold))
+    return threshold
+
+
 def check_absent(absent: float) -> None:
     """Refuse what cannot stand for an undefined score."""
     if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
@@ -59,7 +73,10 @@ def names(
         return tuple(map(str, range(number)))
     if isinstance(given, str) or len(given) != number:
         fact = f"{given!r}" if isinstance(given, str) else f"{len(given)}"
-        raise ConfigError(argument, f"{number} names", fact, f"Pass one name a {of}.")
+        article = "a"
+        if of[0] in "aeiou":
+            article = "an"
+        raise ConfigError(argument, f"{number} names", fact, f"Pass one name {article} {of}.")
     return tuple(map(str, given))
 
 

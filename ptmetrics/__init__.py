@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.binary import BinaryMetrics as BinaryMetrics
     from ptmetrics.metrics.dropins import AverageMeter as AverageMeter
     from ptmetrics.metrics.dropins import accuracy as accuracy
-    from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
-    from ptmetrics.metrics.multilabel_metrics import MultilabelMetrics as MultilabelMetrics
-    from ptmetrics.metrics.regression_metrics import RegressionMetrics as RegressionMetrics
+    from ptmetrics.metrics.multiclass import MulticlassMetrics as MulticlassMetrics
+    from ptmetrics.metrics.multilabel import MultilabelMetrics as MultilabelMetrics
+    from ptmetrics.metrics.regression import RegressionMetrics as RegressionMetrics
     from ptmetrics.metrics.report import classification_report as classification_report
     from ptmetrics.metrics.score import Score as Score
     from ptmetrics.metrics.score import Scores as Scores
@@ -50,10 +50,10 @@ _HOME = {
     "Finding": "verdict.finding",
     "History": "record.history",
     "Monitor": "monitor.monitor",
-    "MulticlassMetrics": "metrics.multiclass_metrics",
-    "MultilabelMetrics": "metrics.multilabel_metrics",
+    "MulticlassMetrics": "metrics.multiclass",
+    "MultilabelMetrics": "metrics.multilabel",
     "PtmetricsError": "errors",
-    "RegressionMetrics": "metrics.regression_metrics",
+    "RegressionMetrics": "metrics.regression",
     "Score": "metrics.score",
     "Scores": "metrics.score",
     "Verdict": "verdict.finding",

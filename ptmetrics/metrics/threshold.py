@@ -15,7 +15,7 @@ from ptmetrics.metrics import options
 from ptmetrics.metrics import threshold_search as search
 from ptmetrics.metrics.binary import BINARY_SPECS, binary_fbeta_spec
 from ptmetrics.metrics.class_scores import ClassCounts
-from ptmetrics.metrics.estimate import Array
+from ptmetrics.metrics.estimate import Array, scores_of_estimates
 from ptmetrics.metrics.intervals import Z
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.score_spec import evaluate
@@ -146,10 +146,8 @@ def advise_threshold(
     if len(table.threshold) == 0:
         raise DataError("scores", "at least one sample", "none", "Update the metric before asking.")
     cuts = Cuts.of(table.threshold.numpy(), table.tp.numpy(), table.fp.numpy())
-    certifies = cost is None and beta is None
-    if scores.weighted and certifies:
-        choice = WEIGHTED
-    else:
+    choice = WEIGHTED
+    if not scores.weighted or cost is not None or beta is not None:
         choice = tune(cuts)
     if choice.row is None:
         return Advice(
@@ -208,14 +206,13 @@ def _tuning(
         return partial(search.cheapest, false_alarm=false_alarm, miss=miss)
     if beta is not None:
         return partial(search.best_fbeta, beta=_positive("beta", beta, "Pass beta=1 for F1."))
-    if recall is not None:
-        recall = _share("recall_at_least", recall)
-    if precision is not None:
-        precision = _share("precision_at_least", precision)
     if recall is None:
+        precision = _share("precision_at_least", precision)
         return partial(search.precision_at_least, precision=precision, error=error)
+    recall = _share("recall_at_least", recall)
     if precision is None:
         return partial(search.recall_at_least, recall=recall, error=error)
+    precision = _share("precision_at_least", precision)
     return partial(search.both_at_least, recall=recall, precision=precision, error=error)
 
 
@@ -256,9 +253,10 @@ def _scores_at(
     view = ClassCounts.of_matrices(np.rint(confusion).astype(int), confusion, confusion, math.nan)
     with np.errstate(all="ignore"):
         estimates = evaluate(specs, view)
-    scores = {name: estimates[name, False].score() for name in REPORTED}
+    names = list(REPORTED)
     if beta is not None:
-        scores["fbeta"] = estimates["fbeta", False].score()
+        names.append("fbeta")
+    scores = scores_of_estimates({name: estimates[name, False] for name in names})
     if cost is not None:
         scores["cost"] = _mean_cost(confusion, *cost)
     return scores

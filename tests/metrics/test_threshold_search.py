@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from ptmetrics.verdict import certificate as c
-from ptmetrics.verdict.cuts import Cuts
+from ptmetrics.metrics import threshold_search as c
+from ptmetrics.metrics.threshold_search import Cuts
 
 SHIFT, PREVALENCE = 2.5, 0.35
 
@@ -52,6 +52,37 @@ def test_the_fewest_positives_for_a_certificate_are_those_of_the_formula(
     choice = c.recall_at_least(few, recall, 0.05)
     assert (choice.certified, choice.needed) == (False, 1)
     assert choice.reason.startswith("not certifiable, 1 more positives needed")
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1), st.floats(1e-4, 1 - 1e-4))
+def test_tails_of_the_binomial_are_those_of_scipy(n: int, share: float, p: float) -> None:
+    for k in (
+        round(share * n),
+        round(n * p),
+        round(n * p + 3 * sqrt(n * p * (1 - p))),
+        0,
+        n,
+        n + 1,
+    ):
+        expected = binom.sf(k - 1, n, p)
+        assert c.binomial_tail(k, n, p) == pytest.approx(expected, rel=1e-7, abs=1e-12), k
+
+
+def test_two_promises_share_the_error() -> None:
+    # 59 positives without a miss show a recall of 95 % with an error of 5 %, but not with 2.5 %.
+    target = np.concatenate([np.zeros(20, dtype=int), np.ones(59, dtype=int)])
+    cuts = cuts_of(np.arange(79.0), target)
+    assert c.recall_at_least(cuts, 0.95, 0.05).certified
+    choice = c.both_at_least(cuts, 0.95, 0.5, 0.05)
+    assert (choice.certified, choice.needed) == (False, c.fewest(0.95, 0.025) - 59)
+    # 29 of 29 alarms show a precision of 90 % with an error of 5 %, but not with 2.5 %.
+    cuts = cuts_of(
+        np.arange(49.0), np.concatenate([np.zeros(20, dtype=int), np.ones(29, dtype=int)])
+    )
+    assert c.shows_precision(29, 29, 0.9, 0.05)
+    choice = c.both_at_least(cuts, 0.8, 0.9, 0.05)
+    assert not choice.certified
+    assert choice.reason.startswith("the recall is certified, the precision is not certifiable")
 
 
 @given(st.integers(1, 3000), st.floats(0.05, 0.99), st.floats(0.01, 0.3))

@@ -252,7 +252,7 @@ def _unshown_precision(cuts: Cuts, row: int, precision: float, error: float) -> 
     if not share > precision:
         return Choice(row, False, None, f"{words}, where {_in_percent(precision)} are wanted")
     alarms = _first(lambda n: shows_precision(np.floor(share * n), n, precision, error))
-    needed = max(1, int(np.ceil(cuts.positives * (alarms / called - 1))))
+    needed = max(1, int(np.ceil(cuts.positives * (alarms - called) / called)))
     words = f"{words}; about {needed} more positives needed, if that share stays"
     return Choice(row, False, needed, words)
 

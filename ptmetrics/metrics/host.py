@@ -49,6 +49,11 @@ class Counts(Mapping[str, Array]):
         return self["rows"]
 
     @property
+    def weights(self) -> Counts:
+        """Itself: formulas without an interval ask for `weight(name)` where they want it."""
+        return self
+
+    @property
     def counts(self) -> Counts:
         """Itself: numbers of rows."""
         return self

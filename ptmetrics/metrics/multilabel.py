@@ -90,14 +90,10 @@ class LabelCounts:
     @classmethod
     def of_cells(cls, metrics: Any, counts: Counts) -> LabelCounts:
         """From the cells "labels", "together", "row_scores" and "rows"."""
-        weights, squares, numbers = (
-            ClassSums(*np.moveaxis(array, -2, 0), absent=counts.absent)
-            for array in (counts.weight("labels"), counts.square("labels"), counts["labels"])
-        )
         return cls(
-            weights,
-            squares,
-            numbers,
+            _label_sums(counts.weight("labels"), counts.absent),
+            _label_sums(counts.square("labels"), counts.absent),
+            _label_sums(counts["labels"], counts.absent),
             counts.n,
             (counts.weight("rows"), counts.square("rows")),
             counts["together"],
@@ -119,7 +115,8 @@ class LabelCounts:
     def row_variance(self, ratio: Ratio, p: Array) -> Array:
         """Σw² of a row's numerator − p · denominator, squared: what labels that err together add up to."""
         gain = _gain(ratio, p[..., None])
-        return np.clip((gain[..., None, :] @ self.together @ gain[..., None])[..., 0, 0], 0, None)
+        square: Array = gain[..., None, :] @ self.together @ gain[..., None]
+        return np.clip(square[..., 0, 0], 0, None)
 
     def design_effect(self, ratio: Ratio) -> Array:
         """The variance of a row's total error against the sum of its labels'.
@@ -136,16 +133,22 @@ class LabelCounts:
             (rows.actual - rows.hits, actual),
             (rows.hits, hit + actual + predicted),
         )
-        alone = sum((np.clip(number, 0, None) * each**2).sum(-1) for number, each in kinds)
+        alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
         effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
         return np.where(alone > 0, np.minimum(np.maximum(effect, 1), labels), labels)
 
 
+def _label_sums(sums: Array, absent: float) -> ClassSums:
+    hits, actual, predicted, others = np.moveaxis(sums, -2, 0)
+    return ClassSums(hits, actual, predicted, others, absent)
+
+
 def _gain(ratio: Ratio, p: Array) -> Array:
     """What each number is multiplied with in numerator − p · denominator, in the last dimension."""
-    return np.asarray(ratio.part) - p * np.asarray(ratio.whole)
+    gain: Array = np.asarray(ratio.part) - p * np.asarray(ratio.whole)
+    return gain
 
 
 def _worth(p: Array, variance: Array, otherwise: Array) -> Array:
@@ -392,16 +395,11 @@ class MultilabelMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not options.is_whole(num_labels, 1, 2**63 - 1):
-            cure = "Pass the number of outputs of the model's last layer."
-            raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+        _check_numbers(num_labels, curves)
         options.check_inputs(inputs)
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
         options.check_absent(absent)
-        if not isinstance(curves, bool):
-            cure = "Pass curves=False to do without AUROC and average precision."
-            raise ConfigError("curves", "True or False", repr(curves), cure)
         self.num_labels = num_labels
         self.inputs = inputs
         self.threshold = threshold
@@ -459,7 +457,7 @@ class MultilabelMetrics(Metrics):
         """Read the labels once, and say what each row adds."""
         rows = self._reader.read(batch)
         counts: dict[str, Counted] = {
-            "labels": rows.sums,
+            "labels": rows.sums.transpose(0, 1),
             "row_scores": row_scores(rows.numbers, rows.intact),
         }
         if self._subgroups:
@@ -468,7 +466,7 @@ class MultilabelMetrics(Metrics):
             counts["together"] = partial(add_row_products_, rows.numbers, batch)
         if self._curve is not None:
             scores = self._reader.scores_in_order(rows.preds)
-            counts.update(self._curve.count(scores, rows.sums[:, 1], rows.counted))
+            counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
         return counts
 
     def summarize(self, state: State) -> State:
@@ -477,6 +475,15 @@ class MultilabelMetrics(Metrics):
             return state
         summary = summarize_histogram(state, self._curve)
         return {**without_histogram(state, self._curve), LABEL_CURVES + SUMMARY: summary}
+
+
+def _check_numbers(num_labels: object, curves: object) -> None:
+    if not options.is_whole(num_labels, 1, 2**63 - 1):
+        cure = "Pass the number of outputs of the model's last layer."
+        raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+    if not isinstance(curves, bool):
+        cure = "Pass curves=False to do without AUROC and average precision."
+        raise ConfigError("curves", "True or False", repr(curves), cure)
 
 
 def _scores_of_labels(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:

@@ -107,6 +107,10 @@ class View(Protocol):
     absent: float
 
     @property
+    def weights(self) -> Any:
+        """Σw, float64, for formulas without an interval."""
+
+    @property
     def sums(self) -> Any:
         """Σw and Σw², float64 with a leading dimension of 2."""
 
@@ -221,9 +225,12 @@ def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[
 
 def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[Estimate]:
     for spec in specs:
-        value = np.asarray(spec.formula(view), dtype=np.float64)
+        value = np.asarray(spec.formula(view.weights), dtype=np.float64)
         nothing = np.full_like(value, np.nan)
-        yield spec.estimate(value, nothing, nothing, np.broadcast_to(view.n, value.shape))
+        n = np.asarray(view.n)
+        if spec.each:
+            n = n[..., None]
+        yield spec.estimate(value, nothing, nothing, np.broadcast_to(n, value.shape))
 
 
 INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], Iterable[Estimate]]] = {

@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from ptmetrics.metrics.task import TaskMetrics
+from ptmetrics.metrics.base import Metrics
 
 NAN = math.nan
 
@@ -26,7 +26,7 @@ class Batch:
     slices: Tensor | None = None
     group: Tensor | None = None
 
-    def feed(self, metrics: TaskMetrics) -> None:
+    def feed(self, metrics: Metrics) -> None:
         """Pass it to an update."""
         metrics.update(self.preds, self.target, self.weight, slices=self.slices, group=self.group)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.checks import in_memory
+
 
 @dataclass(frozen=True)
 class At:
@@ -74,10 +76,9 @@ class Batch:
         Args:
             mask: Bool of shape (rows,).
         """
-        if self.counted is None:
-            self.counted = mask.logical_not()
-        else:
-            self.counted = self.counted & mask.logical_not()
+        if _is_clean(mask):
+            return
+        self._leave_out(mask)
 
     def refuse(self, kind: str, mask: Tensor) -> None:
         """Leave rows out and say so: `scores.faults` tells their number, and the first update that had one.
@@ -86,11 +87,11 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             mask: Bool of shape (rows,); rows that were left out before are none of this kind.
         """
-        if self.counted is None:
-            self.counted = mask.logical_not()
-        else:
+        if _is_clean(mask):
+            return
+        if self.counted is not None:
             mask = mask & self.counted
-            self.counted = self.counted & mask.logical_not()
+        self._leave_out(mask)
         self.report(kind, mask)
 
     def report(self, kind: str, number: Tensor) -> None:
@@ -100,9 +101,17 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             number: Bool or int64 of shape (rows,).
         """
+        if _is_clean(number):
+            return
         if self.bad is None:
             self.bad = {}
         self.bad[kind] = number
+
+    def _leave_out(self, mask: Tensor) -> None:
+        if self.counted is None:
+            self.counted = mask.logical_not()
+        else:
+            self.counted = self.counted & mask.logical_not()
 
     def at(self, index: Tensor, value: Tensor | None = None) -> At:
         """Each row adds 1, or its value, at a place of a cell.
@@ -121,10 +130,19 @@ class Batch:
         step = self.step
         if isinstance(step, Tensor):
             step = step[here]
-        weight, slices, group = (
-            None if given is None else given[here] for given in (self.weight, self.slices, self.group)
-        )
-        return Batch(self.preds[here], self.target[here], weight, slices, group, step)
+        batch = Batch(self.preds[here], self.target[here], step=step)
+        if self.weight is not None:
+            batch.weight = self.weight[here]
+        if self.slices is not None:
+            batch.slices = self.slices[here]
+        if self.group is not None:
+            batch.group = self.group[here]
+        return batch
+
+
+def _is_clean(mask: Tensor) -> bool:
+    """Whether no row is marked, where the host can look: then there are no masks to carry along."""
+    return in_memory(mask) and not bool(mask.any())
 
 
 @dataclass(frozen=True)

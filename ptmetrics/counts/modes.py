@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+CPU = torch.device("cpu")
 outside_inference = torch.inference_mode(False)
 """State is made outside inference mode, so that it may be changed inside and outside of it alike."""
 
@@ -18,7 +19,8 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     """
     with ExitStack() as modes:
         modes.enter_context(torch.no_grad())
-        if torch.is_autocast_enabled(device.type):
+        known = torch.amp.is_autocast_available(device.type)  # "meta" is not
+        if known and torch.is_autocast_enabled(device.type):
             modes.enter_context(torch.autocast(device.type, enabled=False))
         if torch.get_default_device() != CPU:
             modes.enter_context(CPU)
@@ -29,4 +31,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         yield
 
 
-CPU = torch.device("cpu")
+
+def capturing(values: torch.Tensor) -> bool:
+    """Whether a CUDA graph is being captured: a replay repeats the kernels, and no step of the host."""
+    return values.is_cuda and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -31,7 +31,17 @@ def mean_sums(x: Tensor, weight: Tensor | None) -> Tensor:
     Returns:
         Float64 of shape (6, …).
     """
-    return _mean_columns(x, weight).sum(1)
+    there = x.isnan().logical_not()
+    x = torch.where(there, x, 0.0)
+    n = there.sum(0, dtype=torch.float64)
+    if weight is None:
+        total = x.sum(0)
+        return torch.stack((n, n, n, total, total, (x * x).sum(0)))
+    w = torch.where(there, weight.view(-1, *[1] * (x.ndim - 1)), 0.0)
+    x = torch.where(w > 0, x, 0.0)  # an infinite loss of weight 0 is nothing
+    wx = w * x
+    sums = (w.sum(0), (w * w).sum(0), wx.sum(0), (w * wx).sum(0), (wx * wx).sum(0))
+    return torch.stack((n, *sums))
 
 
 def mean_sums_by_part(x: Tensor, weight: Tensor | None, part: Tensor, into: Tensor) -> None:
@@ -43,19 +53,14 @@ def mean_sums_by_part(x: Tensor, weight: Tensor | None, part: Tensor, into: Tens
         part: The part of each row, int64 of shape (rows,).
         into: Changed in place.
     """
-    into.index_add_(0, part, _mean_columns(x, weight).transpose(0, 1).contiguous())
-
-
-def _mean_columns(x: Tensor, weight: Tensor | None) -> Tensor:
     there = x.isnan().logical_not()
     n = there.double()
-    if weight is None:
-        x = torch.where(there, x, 0.0)
-        return torch.stack((n, n, n, x, x, x * x))
-    w = weight.view(-1, *[1] * (x.ndim - 1)) * n
-    x = torch.where(w > 0, x, 0.0)  # an infinite loss of weight 0 is nothing
+    w = n
+    if weight is not None:
+        w = n * weight.view(-1, *[1] * (x.ndim - 1))
+    x = torch.where(there & (w > 0), x, 0.0)
     wx = w * x
-    return torch.stack((n, w, w * w, wx, w * wx, wx * wx))
+    into.index_add_(0, part, torch.stack((n, w, w * w, wx, w * wx, wx * wx), 1))
 
 
 def joint_centre(joint: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class ClassRows:
     target: Tensor  # int64, some class where not counted
     label: Tensor  # int64, the predicted class; anything where not counted
     columns: Columns | None  # what is left of the scores; None for labels
-    likely: Tensor | None  # bool: whether the row has a likelihood
+    likely: Tensor | None  # bool: whether a row that counts has a likelihood; None where all do
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,11 @@ class ClassReader:
         else:
             endless = columns.peak.isinf()
             if batch.counted is not None:
-                batch.report(INFINITE_SCORE, endless & batch.counted)
-            likely = endless.logical_not()
+                endless = endless & batch.counted
+            batch.report(INFINITE_SCORE, endless)
+            likely = None
+            if batch.bad is not None and INFINITE_SCORE in batch.bad:
+                likely = endless.logical_not()
         return ClassRows(target, columns.label, columns, likely)
 
     def confidence(self, columns: Columns) -> Tensor:
@@ -157,9 +160,9 @@ class ClassReader:
         All are 0 for rows without a likelihood, and where the target is impossible at any temperature.
         """
         columns = rows.columns
-        assert columns is not None and rows.likely is not None  # logits only
+        assert columns is not None  # logits only
         below = columns.peak - columns.own
-        counted = rows.likely & below.isfinite()
+        counted = below.isfinite()
         below = torch.where(counted, below, 0.0)
         scores = batch.preds.to(columns.peak.dtype)
         depth = scores - columns.peak.unsqueeze(1)

@@ -1,143 +1,99 @@
-"""A batch of real-valued predictions, read once: errors, predictions, targets, and what is left out."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+"""Real-valued predictions, row by row: what is refused and why, and bins for the magnitudes of errors."""
 
 import torch
 from torch import Tensor
 
 from ptmetrics.counts import checks
-from ptmetrics.counts.cells import Cell, State
-from ptmetrics.counts.faults import BAD_WEIGHT, FaultKind
-from ptmetrics.counts.joint_moments import SIZE, add_points_
-from ptmetrics.counts.row_parts import RowParts, RowsInParts
-from ptmetrics.counts.waiting import Given
+from ptmetrics.counts.batch import Batch
 from ptmetrics.errors import ShapeError
 
 LIMIT = 1e70  # so that no sum of fourth powers overflows
-BAD_PREDICTION = FaultKind(
-    "prediction-not-finite", "row with a prediction that is NaN, infinite or beyond 1e70, refused"
-)
-BAD_VALUE = FaultKind(
-    "target-not-finite", "row with a target that is NaN, infinite or beyond 1e70, refused"
-)
-KINDS = (BAD_PREDICTION, BAD_VALUE, BAD_WEIGHT)
-ROWS_AT_ONCE = 1 << 16  # bounds the memory that an update takes for a moment
+BAD_PREDICTION = "prediction-not-finite"
+BAD_VALUE = "target-not-finite"
+FAULT_KINDS = {
+    BAD_PREDICTION: "row with a prediction that is NaN, infinite or beyond 1e70, refused",
+    BAD_VALUE: "row with a target that is NaN, infinite or beyond 1e70, refused",
+}
+MAGNITUDE_BINS = 1 << 16  # 8 bits of exponent, 8 of mantissa: 0.4 % wide, whatever the scale
+_DROPPED = 52 - 8
+_FIRST = (1023 - 127) << 8  # key of 2⁻¹²⁷; all that is smaller shares bin 0
 
 
-@dataclass
-class PointBatch:
-    """A checked batch of `rows` rows and D outputs; device tensors."""
-
-    points: Tensor  # float64 (D, 3, rows): error (prediction − target), prediction, target; 0 if not counted
-    magnitude: Tensor  # float64 (D, rows): |error|
-    counted: Tensor  # bool (rows,): not refused, and of a weight above 0
-    weight: Tensor  # float64 (rows,), 0 where not counted
-    square: Tensor  # its square; the same tensor where no weights were given
-    fault_masks: tuple[Tensor, ...]
-    step: int | Tensor  # of the update, or int64 of each row
-    parts: RowsInParts | None = None
-
-
-def flat(outputs: int, preds: Tensor, target: Tensor, weight: Tensor | None) -> Given:
-    """A checked batch with preds and target of shape (rows, D)."""
-    return Given(preds.reshape(-1, outputs), target.reshape(-1, outputs), weight)
-
-
-def points(parts: RowParts, given: Given) -> tuple[PointBatch]:
-    """`read_points` in one piece."""
-    return (read_points(given, parts),)
-
-
-def read_points(given: Given, parts: RowParts) -> PointBatch:
-    """Read what values tell, on the device; no host sync."""
-    preds, target, weight = given.preds.mT, given.target.mT, given.weight
-    points = torch.stack((_error(preds, target), preds.double(), target.double()), 1)
-    fits = (points[:, 1:].abs() <= LIMIT).all(0)  # NaN fits nothing
-    usable = fits.all(0)
-    bad_weight = torch.zeros_like(usable)
-    counted = usable
-    if weight is not None:
-        weight = weight.double()
-        bad_weight = usable & ~((weight >= 0) & (weight < torch.inf))
-        counted = usable & ~bad_weight & (weight > 0)
-        weight = torch.where(counted, weight, 0.0)
-    points = torch.where(counted, points, 0.0)
-    ones = counted.double() if weight is None else weight
-    masks = (*(~fits).unbind(), bad_weight)
-    square = ones if weight is None else weight * weight
-    belongs = parts.judged(given.ids, counted, given.step)
-    return PointBatch(points, points[:, 0].abs(), counted, ones, square, masks, given.step, belongs)
-
-
-def _error(preds: Tensor, target: Tensor) -> Tensor:
-    """Prediction minus target in float64; whole numbers are subtracted as such, exact beyond 2⁵³ too."""
-    if not preds.dtype.is_floating_point and not target.dtype.is_floating_point:
-        return (preds.long() - target.long()).double()
-    return preds.double() - target.double()
-
-
-def check_batch(
-    outputs: int, home: Tensor, preds: Tensor, target: Tensor, weight: Tensor | None
-) -> None:
+def check_points(
+    outputs: int, device: torch.device, preds: Tensor, target: Tensor, sample_weight: Tensor | None
+) -> Batch:
     """Check on the host what shapes, types and devices tell.
 
     Args:
         outputs: D, the number of values a row.
-        home: Any state tensor, for its device.
+        device: Where the metric counts.
         preds: Real numbers of shape (N, D), or (N,) where D is 1.
         target: Likewise.
-        weight: Non-negative weights of shape (N,), or None.
+        sample_weight: Non-negative weights of shape (N,), or None.
 
     Raises:
         ShapeError, DtypeError, DeviceError: Before anything is counted.
     """
     for name, value in (("preds", preds), ("target", target)):
-        checks.is_tensor(name, value)
+        checks.as_tensor(name, value)
         checks.real_numbers(name, value)
     rows = preds.shape[0] if preds.ndim else 0
-    allowed = [(rows, outputs)] + ([(rows,)] if outputs == 1 else [])
+    allowed: list[tuple[int, ...]] = [(rows, outputs)]
+    rule = f"(N, {outputs})"
+    if outputs == 1:
+        allowed.append((rows,))
+        rule = f"(N,) or {rule}"
     if tuple(preds.shape) not in allowed or tuple(target.shape) not in allowed:
-        rule = " or ".join(["(N,)"] * (outputs == 1) + [f"(N, {outputs})"])
         raise ShapeError(
             "preds, target",
             f"both of shape {rule}, with the same N",
             f"preds of shape {tuple(preds.shape)}, target of shape {tuple(target.shape)}",
             "Pass one row a sample, or build the metric with the right num_outputs.",
         )
-    checks.together(home, preds=preds, target=target)
-    if weight is not None:
-        checks.is_tensor("sample_weight", weight)
-        checks.row_weights(weight, (rows,), "one a row, of shape")
-        checks.together(home, sample_weight=weight)
+    checks.same_device(device, preds=preds, target=target)
+    weight = None
+    if sample_weight is not None:
+        weight = checks.row_weights(device, sample_weight, (rows,), "one a row, of shape")
+    return Batch(preds, target, weight)
 
 
-@dataclass(frozen=True)
-class Residuals:
-    """Joint moments of error, prediction and target of each output, Σ|error|, and the largest |error|."""
+def read_points(batch: Batch, outputs: int) -> Tensor:
+    """Read what values tell, leave out rows of weight 0, and refuse rows that cannot be; no host sync.
 
-    outputs: int
+    Returns:
+        Error (prediction − target), prediction and target, float64 of shape (rows, D, 3).
+    """
+    preds = batch.preds.reshape(-1, outputs)
+    target = batch.target.reshape(-1, outputs)
+    exact = None
+    if not preds.dtype.is_floating_point and not target.dtype.is_floating_point:
+        exact = (preds.long() - target.long()).double()  # beyond 2⁵³ too
+    preds = preds.double()
+    target = target.double()
+    if batch.weight is not None:
+        batch.ignore(batch.weight == 0)
+    for kind, values in ((BAD_PREDICTION, preds), (BAD_VALUE, target)):
+        fits = (values.abs() <= LIMIT).all(1)  # NaN fits nothing
+        batch.refuse(kind, fits.logical_not())
+    error = preds - target if exact is None else exact
+    return torch.stack((error, preds, target), 2)
 
-    def layout(self) -> Mapping[str, Cell]:
-        """`SIZE` + 2 sums and a maximum an output, in float64."""
-        return {
-            "moments": Cell((self.outputs, SIZE), torch.float64, merge="moments"),
-            "absolute": Cell((self.outputs, 2), torch.float64),
-            "largest": Cell((self.outputs,), torch.float64, merge="max"),
-        }
 
-    def add_(self, state: State, batch: PointBatch) -> None:
-        """Add one batch, a large one in pieces."""
-        if not len(batch.counted):
-            return
-        size = max(1, ROWS_AT_ONCE // self.outputs)
-        weights = torch.split(batch.weight, size)
-        squares = weights if batch.square is batch.weight else torch.split(batch.square, size)
-        for points, weight, square in zip(
-            torch.split(batch.points, size, -1), weights, squares, strict=True
-        ):
-            add_points_(state["moments"], points, weight, square)
-        weigh = torch.stack((batch.weight, batch.square), 1)
-        state["absolute"].add_(batch.magnitude @ weigh)
-        largest = torch.where(batch.counted, batch.magnitude, -torch.inf).amax(1)
-        state["largest"].copy_(torch.maximum(state["largest"], largest))
+def magnitude_bin(x: Tensor) -> Tensor:
+    """Bin of each magnitude, increasing in it.
+
+    Args:
+        x: Float64, 0 or more; some bin for NaN.
+
+    Returns:
+        Int64 of the same shape, from 0 (below 2⁻¹²⁷ · (1 + 1/256)) to the last bin (just below 2¹²⁹ and above).
+    """
+    return ((x.view(torch.int64) >> _DROPPED) - _FIRST).clamp_(0, MAGNITUDE_BINS - 1)
+
+
+def magnitude_edges() -> Tensor:
+    """The smallest magnitude of each bin, 0 for the first, and infinity behind the last: float64."""
+    edges = ((torch.arange(MAGNITUDE_BINS + 1) + _FIRST) << _DROPPED).view(torch.float64)
+    edges[0] = 0.0
+    edges[-1] = torch.inf
+    return edges

@@ -79,7 +79,7 @@ class ScorePasses:
     _kept: dict[tuple[int, torch.dtype], Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
-    _classes: dict[tuple[torch.device, torch.dtype], Tensor] = field(
+    _classes: dict[torch.dtype, Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -177,19 +177,22 @@ class ScorePasses:
 
     def _buffer(self, number: int, like: Tensor) -> Tensor:
         """A tensor like `like`, of any content; on a CPU the same one each time."""
-        if not like.is_cpu:
+        if not in_memory(like):
             return torch.empty_like(like)
-        kept, rows = self._kept.get((number, like.dtype)), like.shape[0]
+        rows = like.shape[0]
+        kept = self._kept.get((number, like.dtype))
         if kept is None or kept.shape[0] < rows:
-            kept = self._kept[number, like.dtype] = _empty(like)
-        return kept if kept.shape[0] == rows else kept[:rows]
+            kept = _empty(like)
+            self._kept[number, like.dtype] = kept
+        return kept[:rows]
 
     def _range(self, like: Tensor) -> Tensor:
         """0 to C − 1 in the type of the scores."""
-        key = (like.device, like.dtype)
-        if key not in self._classes:
-            self._classes[key] = _whole_numbers(self.num_classes, like)
-        return self._classes[key]
+        if not in_memory(like):
+            return _whole_numbers(self.num_classes, like)
+        if like.dtype not in self._classes:
+            self._classes[like.dtype] = _whole_numbers(self.num_classes, like)
+        return self._classes[like.dtype]
 
 
 @outside_inference

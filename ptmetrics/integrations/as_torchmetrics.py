@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ptmetrics.counts.cells import Cell, merge_
+from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.task import TaskMetrics
+from ptmetrics.metrics.base import Metrics
 
 
 class AsTorchmetrics(Metric):
@@ -29,20 +29,23 @@ class AsTorchmetrics(Metric):
     full_state_update = False
 
     def __init__(
-        self, metrics: TaskMetrics, score: str | None, *, weighted: bool = False, **options: Any
+        self, metrics: Metrics, score: str | None, *, weighted: bool = False, **options: Any
     ) -> None:
         super().__init__(**options)
-        self._metrics, self._score, self._weighted = metrics.fresh(), score, weighted
-        counts = self._metrics._counts
-        self._rises = None if score is None else self._metrics.compute()[score].higher_is_better
+        self._metrics = metrics.fresh()
+        self._score = score
+        self._weighted = weighted
+        self._rises = None
+        if score is not None:
+            self._rises = self._metrics.compute()[score].higher_is_better
+        state = self._metrics.shared_state(weighted=weighted)
+        prefix = f"counts_{self._metrics.digest}_"
         if weighted:
-            counts.weigh()
-        prefix = f"counts_{counts.digest}_{'weighted_' if weighted else ''}"
-        self._names = {cell: prefix + cell for cell in counts.state}
+            prefix = f"{prefix}weighted_"
+        self._names = {cell: prefix + cell.replace(".", "__") for cell in state}
         for cell, name in self._names.items():
-            self.add_state(
-                name, counts.state[cell], dist_reduce_fx=Merge(cell, counts.layout[cell])
-            )
+            merge = MergeRanks(self._metrics.layout[cell])
+            self.add_state(name, state[cell], dist_reduce_fx=merge)
 
     @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
@@ -64,29 +67,32 @@ class AsTorchmetrics(Metric):
             ConfigError: If there are weights, and the metric was not told so.
         """
         if sample_weight is not None and not self._weighted:
-            raise ConfigError("sample_weight", "weights beside weighted=True only", "weights without it",
-                              "Pass to_torchmetrics(metrics, score, weighted=True).")  # fmt: skip
-        metrics = self._lent()
+            rule = "weights beside weighted=True only"
+            cure = "Pass to_torchmetrics(metrics, score, weighted=True)."
+            raise ConfigError("sample_weight", rule, "weights without it", cure)
+        metrics = self._with_its_state()
         metrics.update(preds, target, sample_weight, slices=slices, group=group)
+        state = metrics.shared_state(weighted=self._weighted)
         for cell, name in self._names.items():
-            setattr(self, name, metrics._counts.state[cell])
+            setattr(self, name, state[cell])
 
     def compute(self) -> Tensor | dict[str, Tensor]:
         """The score, or all scores by name, float64 of shape () on the metric's device."""
-        scores = self._lent().compute()
+        scores = self._with_its_state().compute()
         device = self._metrics.device
-        if self._score is not None:
-            return torch.tensor(scores[self._score].value, dtype=torch.float64, device=device)
-        return {
-            name: torch.tensor(s.value, dtype=torch.float64, device=device)
-            for name, s in scores.items()
+        values = {
+            name: torch.tensor(score.value, dtype=torch.float64, device=device)
+            for name, score in scores.items()
         }
+        if self._score is not None:
+            return values[self._score]
+        return values
 
-    def _lent(self) -> TaskMetrics:
+    def _with_its_state(self) -> Metrics:
         """Our metrics around torchmetrics' tensors."""
         state = {cell: getattr(self, name) for cell, name in self._names.items()}
         # torchmetrics has counted this batch already.
-        self._metrics._counts.lend(state, max(0, self._update_count - 1))
+        self._metrics.adopt_state(state, max(0, self._update_count - 1))
         return self._metrics
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **options: Any) -> Any:
@@ -94,21 +100,20 @@ class AsTorchmetrics(Metric):
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), *args, **options)
 
 
-class Merge:
+class MergeRanks:
     """Merges the tensors of all ranks, stacked in dimension 0, as the cell says; unlike a closure it can be pickled.
 
     Args:
-        name: Name of the cell.
         cell: The cell.
     """
 
-    def __init__(self, name: str, cell: Cell) -> None:
-        self.name, self.cell = name, cell
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
 
     def __call__(self, stacked: Tensor) -> Tensor:
         """One tensor of the cell's shape from a stack of them."""
         first, *others = stacked.unbind(0)
-        state = {self.name: first.clone()}
+        merged = first.clone()
         for other in others:
-            merge_({self.name: self.cell}, state, {self.name: other})
-        return state[self.name]
+            self.cell.merge_(merged, other)
+        return merged

@@ -15,12 +15,12 @@ from ptmetrics.counts import checks
 from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
-from ptmetrics.counts.modes import exact_arithmetic
+from ptmetrics.counts.modes import capturing, exact_arithmetic
 from ptmetrics.counts.small_batches import SmallBatchBuffer
 from ptmetrics.counts.subgroups import BAD_SLICE, BAD_SLICE_WORDS, BUCKETS, Subgroups
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
-from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn
+from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn, scores_of_estimates
 from ptmetrics.metrics.groups import by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import StoredSamples
@@ -257,16 +257,16 @@ class Metrics:
                     estimates, notes = self._with_group_intervals(arrays, estimates)
                 details = self.details(state, counts)
         details["notes"] = [*details.get("notes", ()), *notes]
-        names = [name for name, each in estimates if not each]
+        named = {name: e for (name, each), e in estimates.items() if not each}
         return Scores(
-            {name: estimates[name, False].score() for name in names},
+            scores_of_estimates(named),
             task=self.task or type(self).__qualname__,
             n=int(counts.n),
             per_class={n: ScoreColumn(e) for (n, each), e in estimates.items() if each},
             class_names=self.class_names,
             faults=self._fault_report(arrays),
             per_slice=per_slice,
-            headline=self._headline(names),
+            headline=self._headline(list(named)),
             **details,
         )
 
@@ -323,6 +323,28 @@ class Metrics:
         """
         self._accumulator.load_state_dict(state)
         self._buffer = SmallBatchBuffer()
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the configuration and of what is kept."""
+        return self._accumulator.digest
+
+    @property
+    def layout(self) -> Mapping[str, Cell]:
+        """All cells by the name of their tensor in the state, those of weights, slices and groups too."""
+        return self._accumulator.layout
+
+    def shared_state(self, *, weighted: bool = False) -> State:
+        """The tensors themselves, for a library that merges them; with those of weights where `weighted`."""
+        self._count_waiting()
+        if weighted:
+            self._accumulator.weigh()
+        return self._accumulator.state
+
+    def adopt_state(self, state: State, updates: int) -> None:
+        """Count on in the tensors of a library that keeps them; what was counted here is forgotten."""
+        self._buffer = SmallBatchBuffer()
+        self._accumulator.adopt(state, updates)
 
     def store_samples(self, capacity: int) -> StoredSamples:
         """Keep what becomes of each sample from now on, for two models to be held against each other.
@@ -414,9 +436,8 @@ class Metrics:
         if not len(batch):
             return
         accumulator = self._accumulator
-        if batch.preds.is_cuda and torch.cuda.is_available():
-            if torch.cuda.is_current_stream_capturing():
-                accumulator.captured = True
+        if capturing(batch.preds):
+            accumulator.captured = True
         with exact_arithmetic(accumulator.device):
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
@@ -425,11 +446,19 @@ class Metrics:
                 if piece.weight is not None:
                     fine = (piece.weight >= 0) & (piece.weight < torch.inf)
                     piece.refuse(BAD_WEIGHT, fine.logical_not())
-                counts["rows"] = torch.ones(len(piece), dtype=torch.bool, device=piece.target.device)
+                counts["rows"] = self._row_numbers(piece)
                 samples = counts.pop("samples", None)
                 accumulator.add_(piece, counts)
                 if self._samples is not None and not callable(samples):
                     self._samples.add(piece, samples)
+
+    def _row_numbers(self, batch: Batch) -> Tensor:
+        """1 for each row, or their number where no row needs to be told from another."""
+        device = batch.target.device
+        if batch.counted is None and not self._accumulator.weighted and batch.weight is None:
+            if not self._subgroups:
+                return torch.full((), len(batch), device=device)
+        return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
         if not self.rows_at_once or not batch.preds.is_cpu:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Reliability:
         n = counts["calibration"].sum()
         return cls(n, right, wrong, right_square, wrong_square, counts["confidence"])
 
-    @property
+    @cached_property
     def weight(self) -> Array:
         """Σw of each bin."""
         return self.right + self.wrong
@@ -60,7 +61,8 @@ class Reliability:
     def merged(self, into: Array, bins: int) -> Reliability:
         """Fewer bins: bin i goes into bin `into[i]`."""
         parts = (self.right, self.wrong, self.right_square, self.wrong_square, self.sure)
-        return Reliability(self.n, *(np.bincount(into, x, bins) for x in parts))
+        merged = [np.bincount(into, part, bins) for part in parts]
+        return Reliability(self.n, *merged)
 
 
 def ece(r: Reliability) -> tuple[Array, Array, Array]:

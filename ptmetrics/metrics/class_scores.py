@@ -61,11 +61,6 @@ class ClassSums:
         return cls.of_margins(hits, matrix.sum(-1), matrix.sum(-2), absent)
 
     @property
-    def total(self) -> Array:
-        """All rows, shape (…)."""
-        return self.actual.sum(-1)
-
-    @property
     def either(self) -> Array:
         """Rows that are of the class or predicted so."""
         return self.actual + self.predicted - self.hits
@@ -146,10 +141,10 @@ class ClassCounts:
         ]
         return cls(*found, counts.absent)
 
-    @property
+    @cached_property
     def n(self) -> Array:
         """Number of rows, int64 of shape (…)."""
-        return self.counts.total
+        return self.counts.actual.sum(-1)
 
     @cached_property
     def sums(self) -> ClassSums:
@@ -171,17 +166,24 @@ class Ratio:
 
     def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
         """Numerator and denominator; exact for counts."""
-        return _weigh(self.part, sums), _weigh(self.whole, sums)
+        numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
+        found = []
+        for weights in (self.part, self.whole):
+            total = 0
+            for weight, number in zip(weights, numbers, strict=True):
+                if weight:
+                    total = total + weight * number
+            found.append(total)
+        part, whole = found
+        return part, whole
 
-    def gradient(self, sums: ClassSums, ratio: Array, each: Array) -> tuple[Array, Array, Array]:
-        """Derivatives of Σ each · ratio by hits, actual and predicted; NaN where a ratio is undefined.
+    def gradient(self, ratio: Array, scale: Array) -> tuple[Array, Array, Array]:
+        """Derivatives of Σ scale · whole · ratio by hits, actual and predicted.
 
         Args:
-            sums: Where.
-            ratio: The ratio there, shape (…, C).
-            each: Factors, shape (…, C).
+            ratio: The ratio, shape (…, C).
+            scale: Factors, each through the denominator, shape (…, C).
         """
-        scale = each / _weigh(self.whole, sums)
         slopes = [
             scale * (part - ratio * whole) for part, whole in zip(self.part, self.whole, strict=True)
         ]
@@ -206,25 +208,26 @@ class MeanRatio:
 
     def __call__(self, sums: ClassSums) -> Array:
         """The mean, shape (…)."""
-        share, weight = self._shares(sums)
+        part, whole = self.ratio(sums)
+        share, weight = self._shares(sums, part, whole)
         return (share * weight).sum(-1) / weight.sum(-1)
 
-    def gradient(self, sums: ClassSums, mean: Array) -> tuple[Array, Array, Array]:
-        """Derivatives by hits, actual and predicted, each of shape (…, C)."""
-        share, weight = self._shares(sums)
+    def gradient(self, sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+        """The mean, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
+        part, whole = self.ratio(sums)
+        share, weight = self._shares(sums, part, whole)
         total = weight.sum(-1, keepdims=True)
-        _, whole = self.ratio(sums)
-        each = np.where(whole > 0, weight / total, 0.0)
-        hits, actual, predicted = self.ratio.gradient(sums, share, each)
+        mean = (share * weight).sum(-1, keepdims=True) / total
+        scale = np.where(whole > 0, weight / total, 0.0) / whole
+        hits, actual, predicted = self.ratio.gradient(share, scale)
         if self.by_targets:
-            moves = (share - mean[..., None]) / total
+            moves = (share - mean) / total
             if math.isnan(sums.absent):
                 moves = np.where(whole > 0, moves, 0.0)
             actual = np.nan_to_num(actual) + moves
-        return hits, actual, predicted
+        return mean[..., 0], hits, actual, predicted
 
-    def _shares(self, sums: ClassSums) -> tuple[Array, Array]:
-        part, whole = self.ratio(sums)
+    def _shares(self, sums: ClassSums, part: Array, whole: Array) -> tuple[Array, Array]:
         defined = whole > 0
         weight = np.ones_like(part)
         if self.by_targets:
@@ -234,15 +237,6 @@ class MeanRatio:
         weight = np.where(defined, weight, 0.0)
         weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, defined.astype(np.float64))
         return np.where(defined, part / whole, 0.0), weight
-
-
-def _weigh(weights: tuple[float, float, float, float], sums: ClassSums) -> Array:
-    numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
-    found = np.zeros_like(sums.hits)
-    for weight, number in zip(weights, numbers, strict=True):
-        if weight:
-            found = found + weight * number
-    return found
 
 
 PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
@@ -274,17 +268,19 @@ def mcc(sums: ClassSums) -> Array:
     return np.where(spread > 0, covariance, np.nan) / np.sqrt(spread)
 
 
-def mcc_gradient(sums: ClassSums, value: Array) -> tuple[Array, Array, Array]:
-    """Its derivatives by hits, actual and predicted."""
-    _, spread_actual, spread_predicted = (x[..., None] for x in _covariances(sums))
-    root = np.sqrt(spread_actual * spread_predicted)
+def mcc_gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+    """It and its derivatives by hits, actual and predicted."""
+    covariance, spread_actual, spread_predicted = (x[..., None] for x in _covariances(sums))
+    spread = spread_actual * spread_predicted
+    root = np.sqrt(spread)
+    value = np.where(spread > 0, covariance, np.nan) / root
     total = sums.actual.sum(-1, keepdims=True)
     right = sums.hits.sum(-1, keepdims=True)
-    value = value[..., None]
     by_actual = (right - sums.predicted) / root - value * (total - sums.actual) / spread_actual
     guessed = sums.predicted.sum(-1, keepdims=True)
     by_predicted = -sums.actual / root - value * (guessed - sums.predicted) / spread_predicted
-    return np.broadcast_to(total / root, by_actual.shape), by_actual, by_predicted
+    by_hits = np.broadcast_to(total / root, by_actual.shape)
+    return value[..., 0], by_hits, by_actual, by_predicted
 
 
 def _covariances(sums: ClassSums) -> tuple[Array, Array, Array]:
@@ -303,8 +299,8 @@ def kappa(sums: ClassSums) -> Array:
     return (right - chance) / (1 - chance)
 
 
-def kappa_gradient(sums: ClassSums, value: Array) -> tuple[Array, Array, Array]:
-    """Its derivatives by hits, actual and predicted."""
+def kappa_gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+    """It and its derivatives by hits, actual and predicted."""
     total = sums.actual.sum(-1, keepdims=True)
     right = sums.hits.sum(-1, keepdims=True) / total
     chance = (sums.actual * sums.predicted).sum(-1, keepdims=True) / total**2
@@ -313,7 +309,8 @@ def kappa_gradient(sums: ClassSums, value: Array) -> tuple[Array, Array, Array]:
     by_total = -by_right * right / total - 2 * by_chance * chance / total
     by_actual = by_chance * sums.predicted / total**2 + by_total
     by_predicted = by_chance * sums.actual / total**2
-    return np.broadcast_to(by_right / total, by_actual.shape), by_actual, by_predicted
+    by_hits = np.broadcast_to(by_right / total, by_actual.shape)
+    return kappa(sums), by_hits, by_actual, by_predicted
 
 
 def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:

@@ -14,7 +14,7 @@ import numpy as np
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson
 
-Gradient = Callable[[Any, Array], tuple[Array, Array, Array]]
+Gradient = Callable[[Any], tuple[Array, Array, Array, Array]]
 ADDED = Z * Z / 2  # samples
 
 
@@ -33,7 +33,7 @@ def delta_intervals(
 
     Args:
         formulas: From sums of classes, arrays of shape (…, C), to values of shape (…).
-        gradients: From the same and the value to derivatives by hits, actual and predicted; None to find them.
+        gradients: From the same to the value and its derivatives by hits, actual and predicted; None to find them.
         bounds: Range of each.
         view: Counts of classes, with `sums`, and `squares_matrix` where the matrix is kept.
 
@@ -43,19 +43,22 @@ def delta_intervals(
     Source: the delta method; Korn and Graubard 1998 for the n that a variance is worth.
     """
     place = _Nearby.of(view)
-    values = np.stack([formula(view.weights) for formula in formulas])
-    near = np.stack([formula(place.at) for formula in formulas])
+    both = []  # each score at the data, and nearby
     derivatives = []
-    for formula, gradient, value in zip(formulas, gradients, near, strict=True):
+    for formula, gradient in zip(formulas, gradients, strict=True):
         if gradient is None:
+            both.append(formula(place.both))
             derivatives.append(differences(formula, place.at))
         else:
-            derivatives.append(gradient(place.at, value))
+            value, hits, actual, predicted = gradient(place.both)
+            both.append(value)
+            derivatives.append((hits[1], actual[1], predicted[1]))
+    values, near = np.stack(both, 1)
     # Undefined directions (a class that never occurs) carry no count and no variance.
-    by_hits, by_actual, by_predicted = (
+    by_hits, by_actual, by_predicted = [
         np.nan_to_num(np.stack(some), nan=0.0, posinf=0.0, neginf=0.0)
         for some in zip(*derivatives, strict=True)
-    )
+    ]
     on_diagonal = (place.right * (by_hits + by_actual + by_predicted) ** 2).sum(-1)
     rows = _Centred.of(place.rows - place.right, by_actual)
     columns = _Centred.of(place.columns - place.right, by_predicted)
@@ -121,6 +124,7 @@ class _Nearby:
     """Where the gradients are taken, and the margins of the squared weights there."""
 
     at: Any
+    both: Any  # the data and this place, in a leading dimension of 2
     real: Array  # rows in units of their mean weight
     actual: Array
     predicted: Array
@@ -138,8 +142,10 @@ class _Nearby:
         by_hits = ADDED * scale * sums.actual * sums.predicted / total / total
         by_actual = ADDED * scale * sums.actual / total
         by_predicted = ADDED * scale * sums.predicted / total
+        at = sums.moved(by_hits, by_actual, by_predicted)
         return cls(
-            at=sums.moved(by_hits, by_actual, by_predicted),
+            at=at,
+            both=sums.stacked(at),
             real=(total / scale)[..., 0],
             actual=sums.actual,
             predicted=sums.predicted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -59,18 +59,22 @@ class Estimate:
         bound = np.broadcast_to(self.error_bound, self.value.shape)[..., index]
         return replace(self, value=value, low=low, high=high, n=n, error_bound=bound)
 
-    def score(self) -> Score:
-        """The one score of a scalar estimate."""
-        return Score(
-            float(self.value),
-            low=float(self.low),
-            high=float(self.high),
-            n=int(self.n),
-            method=self.method,
-            reason=self.reason,
-            error_bound=float(self.error_bound),
-            higher_is_better=self.higher_is_better,
+
+def scores_of_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Score]:
+    """The one score of each scalar estimate."""
+    return {
+        name: Score(
+            float(e.value),
+            low=float(e.low),
+            high=float(e.high),
+            n=int(e.n),
+            method=e.method,
+            reason=e.reason,
+            error_bound=float(e.error_bound),
+            higher_is_better=e.higher_is_better,
         )
+        for name, e in estimates.items()
+    }
 
 
 class ScoreColumn(Sequence[Score]):
@@ -95,7 +99,7 @@ class ScoreColumn(Sequence[Score]):
     def __getitem__(self, index: int | slice) -> Score | tuple[Score, ...]:
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
-        return self._estimate.part(index).score()
+        return scores_of_estimates({"": self._estimate.part(index)})[""]
 
     def __iter__(self) -> Iterator[Score]:
         return (self[i] for i in range(len(self)))

@@ -67,8 +67,6 @@ def mover(
 
     Source: Zou and Donner, Statistics in Medicine 2008 (method of variance estimates recovery).
     """
-    if through is None:
-        through = _as_it_is
     defined = ~np.isnan(p)
     weight = defined.astype(np.float64)
     if share is not None:
@@ -76,15 +74,20 @@ def mover(
         weight = np.where(share.sum(-1, keepdims=True) > 0, share, weight)
     weight = weight / weight.sum(-1, keepdims=True)
     low, high = wilson(p, n)
-    deviation = np.where(defined & (n > 0), weight * (through(high) - through(low)), 0.0)
+    span = high - low
+    if through is not None:
+        span = through(high) - through(low)
+    deviation = np.where(defined & (n > 0), weight * span, 0.0)
     whole = _norm(deviation)[..., None]
     low, high = wilson(p, n, Z * deviation / whole)
-    value = through(p)
+    value = p
+    if through is not None:
+        value, low, high = through(p), through(low), through(high)
     mean = np.where(defined, weight * value, 0.0).sum(-1)
     mean = np.where(defined.any(-1), mean, np.nan)
     scale = weight / deviation * whole
-    below = _norm(np.where(deviation > 0, scale * (value - through(low)), 0.0))
-    above = _norm(np.where(deviation > 0, scale * (through(high) - value), 0.0))
+    below = _norm(np.where(deviation > 0, scale * (value - low), 0.0))
+    above = _norm(np.where(deviation > 0, scale * (high - value), 0.0))
     return mean, np.clip(mean - below, 0, None), np.clip(mean + above, None, 1)
 
 
@@ -153,10 +156,6 @@ def widened(value: Array, narrow: Interval, safe: Interval, needed: Array) -> In
     low = np.where(needed, np.fmin(narrow[0], safe[0]), narrow[0])
     high = np.where(needed, np.fmax(narrow[1], safe[1]), narrow[1])
     return np.minimum(low, value), np.maximum(high, value)
-
-
-def _as_it_is(p: Array) -> Array:
-    return p
 
 
 def _norm(x: Array) -> Array:

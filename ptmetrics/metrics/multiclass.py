@@ -286,6 +286,13 @@ class MulticlassMetrics(Metrics):
                 confused.append(ConfusedPair(actual, predicted, low, high))
         return {"confused": confused, "notes": [MANY]}
 
+    def fresh(self) -> MulticlassMetrics:
+        """A metric of the same configuration that has counted nothing, with buffers of its own."""
+        other = super().fresh()
+        if self._reader.passes is not None:
+            other._reader = replace(self._reader, passes=replace(self._reader.passes))
+        return other
+
     def _margins(self, rows: ClassRows) -> At:
         hits = torch.where(rows.label == rows.target, rows.target, 3 * self.num_classes)
         actual = rows.target + self.num_classes
@@ -295,7 +302,7 @@ class MulticlassMetrics(Metrics):
     def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
         assert rows.columns is not None  # labels have no losses
         nll, brier, gap = self._reader.losses(rows)
-        losses = torch.stack((nll, brier, gap), 1)
+        losses = torch.stack((nll, brier, gap)).T
         sure = self._reader.confidence(rows.columns)
         # A confidence on an edge belongs to the bin below it.
         place = (sure * CONFIDENCE_BINS).ceil().long().sub_(1).clamp_(0, CONFIDENCE_BINS - 1)
@@ -306,8 +313,8 @@ class MulticlassMetrics(Metrics):
             place = place.masked_fill(unlikely, CONFIDENCE_BINS)
             hit = hit.masked_fill(unlikely, 2 * CONFIDENCE_BINS)
         counts["losses"] = losses
-        counts["calibration"] = At(hit)
-        counts["confidence"] = At(place, sure)
+        counts["calibration"] = At(hit, within=rows.likely is None)
+        counts["confidence"] = At(place, sure, within=rows.likely is None)
         return losses[:, 0]
 
     def _count_curve(

@@ -137,7 +137,8 @@ class LabelCounts:
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
         effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
-        return np.where(alone > 0, np.minimum(np.maximum(effect, 1), labels), labels)
+        effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
+        return np.asarray(effect)
 
 
 def _label_sums(sums: Array, absent: float) -> ClassSums:

@@ -73,7 +73,10 @@ def names(
         return tuple(map(str, range(number)))
     if isinstance(given, str) or len(given) != number:
         fact = f"{given!r}" if isinstance(given, str) else f"{len(given)}"
-        raise ConfigError(argument, f"{number} names", fact, f"Pass one name a {of}.")
+        article = "a"
+        if of[0] in "aeiou":
+            article = "an"
+        raise ConfigError(argument, f"{number} names", fact, f"Pass one name {article} {of}.")
     return tuple(map(str, given))
 
 

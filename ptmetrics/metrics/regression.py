@@ -1,247 +1,510 @@
-"""Scores of regression from joint moments and a histogram of |error|: pure functions on the device.
+"""`RegressionMetrics`, and its scores: from joint moments and a histogram of |error|, one value an output.
 
-Every function gives one value an output, shape (D,). Errors are prediction − target.
+Errors are prediction − target. Formulas take arrays whose last dimension is the outputs.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.joint_moments import centre_of, moved, sums_of, undivided
-from ptmetrics.counts.magnitude import BINS, lower_edge
-from ptmetrics.metrics.estimate import Estimate
-from ptmetrics.metrics.intervals import Interval, Z, student
+from ptmetrics.counts.batch import At, Batch, Counted
+from ptmetrics.counts.cell import Cell
+from ptmetrics.counts.moments import JOINT_SIZE, joint_centre, joint_sums, moved_sums
+from ptmetrics.counts.regression import (
+    FAULT_KINDS,
+    MAGNITUDE_BINS,
+    check_points,
+    magnitude_bin,
+    magnitude_edges,
+    read_points,
+)
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics import options
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.class_scores import NO_SAMPLES
+from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.intervals import Z, student
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
-NO_SAMPLES = "no samples were counted"
 FLAT_TARGET = "the targets hold fewer than two values"
 FLAT = "targets or predictions hold fewer than two values"
-ERROR, PREDICTION = 0, 1  # the two clouds; each beside the target
+SOME_OUTPUT = "undefined for at least one output"
+ERROR = 0  # the two clouds of the joint moments, each beside the target
+PREDICTION = 1
+FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
+QUANTILES = (0.5, 0.9, 0.95)
+Ends = tuple[Array, Array, Array]
+"""Value, low and high."""
 
 
 @dataclass(frozen=True)
-class Residue:
-    """What was counted, with moments about the means of prediction and target.
+class ErrorMoments:
+    """Moments of error, prediction and target.
 
     Attributes:
-        count: Int64 number of rows, shape ().
-        weight: Σw, shape (D,).
-        effective: (Σw)² / Σw², Kish's effective number of rows, shape (D,).
-        mean: Means of error, prediction and target, shape (D, 3).
-        central: Sums about these means, shape (D, 2, 2, 5, 5) as in `joint_moments`.
+        n: Int64 number of rows, shape (…, 1).
+        weight: Σw, shape (…, D).
+        effective: (Σw)² / Σw², Kish's effective number of rows, shape (…, D).
+        mean: Means of error, prediction and target, shape (…, D, 3).
+        central: Σ w xⁱ yʲ and the same with w² about these means, shape (…, D, 2, 2, 5, 5): w or w², cloud, i, j.
         about_zero: The same sums, with the errors left as they are.
-        absolute: Σw|error| and Σw²|error|, shape (D, 2).
-        largest: Largest |error|, shape (D,).
-        histogram: Counts or weights by magnitude, shape (D, bins).
+        absolute: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x² of x = |error|, shape (6, …, D).
     """
 
-    count: Tensor
-    weight: Tensor
-    effective: Tensor
-    mean: Tensor
-    central: Tensor
-    about_zero: Tensor
-    absolute: Tensor
-    largest: Tensor
-    histogram: Tensor
+    n: Array
+    weight: Array
+    effective: Array
+    mean: Array
+    central: Array
+    about_zero: Array
+    absolute: Array
 
     @classmethod
-    def of(cls, state: dict[str, Tensor]) -> "Residue":
-        """Read the state of `Residuals` and `MagnitudeHistogram`."""
-        counts = state["magnitude"]
-        histogram = state.get("magnitude_weight", counts).double()
-        return cls.of_moments(
-            state["moments"], state["absolute"], counts[0].sum(), state["largest"], histogram
-        )
-
-    @classmethod
-    def of_moments(
-        cls, moments: Tensor, absolute: Tensor, count: Tensor, largest: Tensor, histogram: Tensor
-    ) -> "Residue":
-        """From joint moments of shape (D, SIZE), and fields as they are."""
-        centre, sums = centre_of(moments), sums_of(moments)
-        weight, square = sums[:, 0, 0, 0, 0], sums[:, 1, 0, 0, 0]
-        first = torch.stack(
-            (sums[:, 0, ERROR, 1, 0], sums[:, 0, PREDICTION, 1, 0], sums[:, 0, 0, 0, 1]), 1
-        )
-        offset = first / weight.unsqueeze(1)  # of the mean from the centre: a rounding error or two
-        keep_error = torch.cat((centre[:, :1], -offset[:, 1:]), 1)
+    def of_cells(cls, counts: Counts) -> ErrorMoments:
+        """From the cells "moments" and "absolute"."""
+        joint = torch.from_numpy(counts["moments"])
+        centre = joint_centre(joint)
+        sums = joint_sums(joint)
+        total = sums[..., 0, 0, 0, 0]
+        first = (sums[..., 0, ERROR, 1, 0], sums[..., 0, PREDICTION, 1, 0], sums[..., 0, 0, 0, 1])
+        # Of the mean from the centre: a rounding error or two.
+        offset = torch.stack(first, -1) / total.unsqueeze(-1)
+        keep_error = torch.cat((centre[..., :1], -offset[..., 1:]), -1)
+        undivide = np.outer(FACTORIALS, FACTORIALS)
+        weight = total.numpy()
         return cls(
-            count=count,
+            n=np.asarray(counts.n)[..., None],
             weight=weight,
-            effective=weight.square() / square,
-            mean=centre + offset,
-            central=undivided(moved(sums, -offset)),
-            about_zero=undivided(moved(sums, keep_error)),
-            absolute=absolute,
-            largest=largest,
-            histogram=histogram,
+            effective=weight**2 / sums[..., 1, 0, 0, 0].numpy(),
+            mean=(centre + offset).numpy(),
+            central=moved_sums(sums, -offset).numpy() * undivide,
+            about_zero=moved_sums(sums, keep_error).numpy() * undivide,
+            absolute=np.moveaxis(counts["absolute"], -2, 0),
         )
 
-    def variance(self, cloud: int, x: int, y: int) -> Tensor:
+    def variance(self, cloud: int, x: int, y: int) -> Array:
         """Weighted mean of xⁱ yʲ about the means, such as (ERROR, 0, 2) for the targets' variance."""
-        return self.central[:, 0, cloud, x, y] / self.weight
+        return self.central[..., 0, cloud, x, y] / self.weight
 
-    def estimate(
-        self, value: Tensor, ends: Interval, method: str, reason: str = NO_SAMPLES
-    ) -> Estimate:
-        """An error of each output: lower is better."""
-        return Estimate(value, *ends, self.count, method, reason, higher_is_better=False)
+    def flat(self, variance: Array, column: int) -> Array:
+        """Whether predictions (1) or targets (2) vary by no more than the rounding of float64."""
+        rounding = 8 * np.finfo(np.float64).eps * np.abs(self.mean[..., column])
+        varies: Array = variance > rounding**2
+        return ~varies
 
-
-def mse(r: Residue) -> Estimate:
-    """Mean squared error; falls, 0 or more, NaN for no samples. Student interval of the logarithm."""
-    value = r.about_zero[:, 0, ERROR, 2, 0] / r.weight
-    fourth, second, none = (r.about_zero[:, 1, ERROR, i, 0] for i in (4, 2, 0))
-    spread = fourth - 2 * value * second + value.square() * none
-    return r.estimate(value, _on_logarithm(value, _student(r, spread)), "student-log")
+    def student_half(self, spread: Array) -> Array:
+        """Half the width of the interval of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
+        n = self.effective
+        error = np.sqrt(np.clip(spread, 0, None) * n / (n - 1)) / self.weight
+        return np.where(n > 1, student(np.clip(n - 1, 1, None)) * error, np.nan)
 
 
-def rmse(r: Residue) -> Estimate:
-    """Root mean squared error, in the target's unit; falls, 0 or more. Root of the interval of the MSE."""
-    square = mse(r)
-    return r.estimate(square.value.sqrt(), (square.low.sqrt(), square.high.sqrt()), "student-log")
+@dataclass(frozen=True)
+class ErrorMagnitudes:
+    """The histogram of |error| of all rows.
 
-
-def mae(r: Residue) -> Estimate:
-    """Mean absolute error, in the target's unit; falls, 0 or more. Student interval of the logarithm."""
-    value = r.absolute[:, 0] / r.weight
-    second, none = (r.about_zero[:, 1, ERROR, i, 0] for i in (2, 0))
-    spread = second - 2 * value * r.absolute[:, 1] + value.square() * none
-    return r.estimate(value, _on_logarithm(value, _student(r, spread)), "student-log")
-
-
-def bias(r: Residue) -> Estimate:
-    """Mean error: positive where predictions are too high; best at 0. Student interval."""
-    value, half = r.mean[:, 0], _student(r, r.central[:, 1, ERROR, 2, 0])
-    return r.estimate(value, (value - half, value + half), "student")
-
-
-def max_error(r: Residue) -> Estimate:
-    """Largest absolute error seen; falls. No sample bounds the next one, so the upper end is infinite."""
-    value = torch.where(r.weight > 0, r.largest, torch.nan)
-    return r.estimate(
-        value, (value, torch.where(r.weight > 0, torch.inf, torch.nan)), "sample-maximum"
-    )
-
-
-def r2(r: Residue) -> Estimate:
-    """Coefficient of determination, 1 − MSE / variance of the targets; rises, up to 1.
-
-    NaN where the targets do not vary. Delta interval on the logarithm of 1 − R².
+    Attributes:
+        n: Int64 number of rows, shape (1,).
+        effective: Kish's effective number of rows, shape (D,).
+        cumulative: Σw of the rows up to each bin, shape (D, bins).
+        largest: Largest |error|, shape (D,).
     """
+
+    n: Array
+    effective: Array
+    cumulative: Array
+    largest: Array
+
+    @classmethod
+    def of_cells(cls, counts: Counts) -> ErrorMagnitudes | None:
+        """From the cells "magnitude", "absolute" and "largest"; None for slices and groups."""
+        if "magnitude" not in counts:
+            return None
+        effective = counts["absolute"][1] ** 2 / counts["absolute"][2]
+        cumulative = counts.weight("magnitude").cumsum(-1)
+        return cls(np.asarray(counts.n)[..., None], effective, cumulative, counts["largest"])
+
+    def first_bin(self, weight: Array, *, above: bool = False) -> Array:
+        """First bin whose cumulative weight reaches `weight`, of shape (D,), or passes it."""
+        pairs = zip(self.cumulative, weight, strict=True)
+        if above:
+            return np.array([c.searchsorted(w, "right") for c, w in pairs])
+        return np.array([c.searchsorted(w) for c, w in pairs])
+
+
+def mse(r: ErrorMoments) -> Ends:
+    """Mean squared error, with Student's interval of its logarithm."""
+    value = r.about_zero[..., 0, ERROR, 2, 0] / r.weight
+    fourth = r.about_zero[..., 1, ERROR, 4, 0]
+    second = r.about_zero[..., 1, ERROR, 2, 0]
+    none = r.about_zero[..., 1, ERROR, 0, 0]
+    spread = fourth - 2 * value * second + value**2 * none
+    return _on_logarithm(value, r.student_half(spread))
+
+
+def rmse(r: ErrorMoments) -> Ends:
+    """Root of the mean squared error and its ends."""
+    value, low, high = mse(r)
+    return np.sqrt(value), np.sqrt(low), np.sqrt(high)
+
+
+def mae(r: ErrorMoments) -> Ends:
+    """Mean absolute error, with Student's interval of its logarithm."""
+    _, weight, square, first, square_first, square_second = r.absolute
+    value = first / weight
+    spread = square_second - 2 * value * square_first + value**2 * square
+    return _on_logarithm(value, r.student_half(spread))
+
+
+def bias(r: ErrorMoments) -> Ends:
+    """Mean error, with Student's interval."""
+    value = r.mean[..., 0]
+    half = r.student_half(r.central[..., 1, ERROR, 2, 0])
+    return value, value - half, value + half
+
+
+def r2(r: ErrorMoments) -> Ends:
+    """1 − MSE / variance of the targets."""
     return _explained(r, r.about_zero)
 
 
-def explained_variance(r: Residue) -> Estimate:
-    """1 − variance of the errors / variance of the targets: R² without the bias; rises, up to 1.
-
-    NaN where the targets do not vary. Delta interval on the logarithm of its distance from 1.
-    """
+def explained_variance(r: ErrorMoments) -> Ends:
+    """1 − variance of the errors / variance of the targets."""
     return _explained(r, r.central)
 
 
-def pearson(r: Residue) -> Estimate:
-    """Pearson correlation of predictions and targets; rises, [-1, 1], NaN where a side does not vary.
+def pearson(r: ErrorMoments) -> Ends:
+    """Correlation of predictions and targets, with an interval on Fisher's z.
 
-    Interval on Fisher's z. Its variance is taken from fourth moments, since that of jointly normal values covers
-    as little as 50 % for skewed ones, and is never below it.
+    Its variance is taken from fourth moments, since that of jointly normal values covers as little as 50 % for skewed
+    ones, and is never below it.
     """
-    p2, t2 = r.variance(PREDICTION, 2, 0), r.variance(PREDICTION, 0, 2)
-    value = (r.variance(PREDICTION, 1, 1) / (p2 * t2).sqrt()).clamp(-1, 1)
-    value = torch.where(_flat(r, p2, 1) | _flat(r, t2, 2), torch.nan, value)
-    sums = r.central[:, 1, PREDICTION]
+    p2 = r.variance(PREDICTION, 2, 0)
+    t2 = r.variance(PREDICTION, 0, 2)
+    value = np.clip(r.variance(PREDICTION, 1, 1) / np.sqrt(p2 * t2), -1, 1)
+    value = np.where(r.flat(p2, 1) | r.flat(t2, 2), np.nan, value)
+    sums = r.central[..., 1, PREDICTION, :, :]
     # With u and v standardised, r moves with row i by uᵢvᵢ − r(uᵢ² + vᵢ²)/2.
-    mixed = sums[:, 2, 2] * (1 + value.square() / 2) / (p2 * t2)
-    skew = value * (sums[:, 3, 1] / p2 + sums[:, 1, 3] / t2) / (p2 * t2).sqrt()
-    tails = (value / 2).square() * (sums[:, 4, 0] / p2.square() + sums[:, 0, 4] / t2.square())
-    left = torch.where(r.effective > 3, r.effective - 3, torch.nan)
-    apart = torch.where(
-        value.abs() < 1 - 1e-7, 1 - value.square(), torch.inf
+    mixed = sums[..., 2, 2] * (1 + value**2 / 2) / (p2 * t2)
+    skew = value * (sums[..., 3, 1] / p2 + sums[..., 1, 3] / t2) / np.sqrt(p2 * t2)
+    tails = (value / 2) ** 2 * (sums[..., 4, 0] / p2**2 + sums[..., 0, 4] / t2**2)
+    left = np.where(r.effective > 3, r.effective - 3, np.nan)
+    apart = np.where(
+        np.abs(value) < 1 - 1e-7, 1 - value**2, np.inf
     )  # nearer to 1 it is all rounding
-    measured = (mixed - skew + tails) / (r.weight * apart).square()
-    variance = torch.maximum(measured * r.effective / left, 1 / left)
-    centre, half = value.atanh(), Z * variance.sqrt()
-    return Estimate(
-        value, (centre - half).tanh(), (centre + half).tanh(), r.count, "fisher-z", FLAT
-    )
+    measured = (mixed - skew + tails) / (r.weight * apart) ** 2
+    half = Z * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
+    centre = np.arctanh(value)
+    return value, np.tanh(centre - half), np.tanh(centre + half)
 
 
-def quantile(r: Residue, q: float) -> Estimate:
-    """The q-quantile of |error|, in the target's unit; falls, 0 or more.
+def max_error(m: ErrorMagnitudes) -> Ends:
+    """Largest |error| seen. No sample bounds the next one, so the upper end is infinite."""
+    value = np.where(m.n > 0, m.largest, np.nan)
+    return value, value, value + np.inf
 
-    Where q · n is whole it lies half way between two neighbours, so that 0.5 is the median. The value is good
-    to `error_bound`, at most 0.2 % of it, which comes from the width of the bins. The interval is that of
+
+def quantile(m: ErrorMagnitudes, q: float) -> tuple[Array, Array, Array, Array]:
+    """The q-quantile of |error|, its ends, and the bound of its error, which comes from the width of the bins.
+
+    Where q · n is whole it lies half way between two neighbours, so that 0.5 is the median. The interval is that of
     order statistics, with no assumption on the errors; its upper end is infinite where n is too small for q.
 
     Source: Hyndman and Fan 1996, type 2; Woodruff, JASA 1952, for weights.
     """
-    cumulative = r.histogram.cumsum(1)
-    total = cumulative[:, -1]
-    at = q * total
-    pair = torch.stack(
-        (_first(cumulative, at), _first(cumulative, at, above=True).clamp(max=BINS - 1))
-    )
-    edges = torch.stack((lower_edge(pair), torch.minimum(lower_edge(pair + 1), r.largest)))
-    edges = torch.where(pair == 0, 0.0, edges)  # below 2⁻¹²⁷ is nothing
-    low, high = edges.mean(1)
-    value, bound = (low + high) / 2, (high - low) / 2
-    ends = _ranks(r, cumulative, q)
-    bound = torch.where(total > 0, bound, 0.0)
-    nothing = torch.where(total > 0, 0.0, torch.nan)
-    value = value + nothing
-    ends = (torch.minimum(ends[0], value) + nothing, torch.maximum(ends[1], value) + nothing)
-    return Estimate(value, *ends, r.count, "order-statistics", NO_SAMPLES, False, bound)
-
-
-def _student(r: Residue, spread: Tensor) -> Tensor:
-    """Half the width of the interval of a weighted mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
-    n = r.effective
-    error = (spread.clamp(min=0) * n / (n - 1)).sqrt() / r.weight
-    return torch.where(n > 1, student((n - 1).clamp(min=1)) * error, torch.nan)
-
-
-def _on_logarithm(value: Tensor, half: Tensor) -> Interval:
-    """Ends of a positive mean: right-skewed as errors are, they lie nearer 95 % so, and never below 0."""
-    factor = torch.where(value == 0, half, half / value).exp()
-    return value / factor, value * factor
-
-
-def _explained(r: Residue, sums: Tensor) -> Estimate:
-    target = r.variance(ERROR, 0, 2)
-    ratio = sums[:, 0, ERROR, 2, 0] / r.weight / target
-    ratio = torch.where(_flat(r, target, 2), torch.nan, ratio)
-    # With A and B the means of e² and (t − mean)², ln(A/B) moves with row i by eᵢ²/A − (tᵢ − mean)²/B.
-    fourth, both, other = sums[:, 1, ERROR, 4, 0], sums[:, 1, ERROR, 2, 2], sums[:, 1, ERROR, 0, 4]
-    spread = (fourth - 2 * ratio * both + ratio.square() * other).clamp(min=0) / target.square()
-    n = r.effective
-    error = (spread * n / (n - 1)).sqrt() / r.weight / ratio
-    half = torch.where(n > 2, student((n - 2).clamp(min=1)) * error, torch.nan)
-    low, high = (1 - torch.where(ratio == 0, 0.0, ratio * (sign * half).exp()) for sign in (1, -1))
-    return Estimate(1 - ratio, low, high, r.count, "delta-log", FLAT_TARGET)
-
-
-def _flat(r: Residue, variance: Tensor, column: int) -> Tensor:
-    """Whether values vary by no more than the rounding of float64."""
-    rounding = 8 * torch.finfo(torch.float64).eps * r.mean[:, column].abs()
-    return ~(variance > rounding.square())
-
-
-def _ranks(r: Residue, cumulative: Tensor, q: float) -> Interval:
-    """Edges of the order statistics between which the quantile lies with 95 %.
-
-    The number of rows below the quantile is binomial; its 2.5 % points are corrected for skewness.
-    """
-    n = r.effective
+    edges = _edges()
+    total = m.cumulative[:, -1]
+    last = MAGNITUDE_BINS - 1
+    low = np.zeros_like(total)
+    high = np.zeros_like(total)
+    for above in (False, True):  # the two neighbours
+        place = np.minimum(m.first_bin(q * total, above=above), last)
+        low = low + edges[place] / 2
+        top = np.minimum(edges[place + 1], m.largest)
+        high = high + np.where(place > 0, top, 0.0) / 2  # below 2⁻¹²⁷ is nothing
+    # The number of rows below the quantile is binomial; its 2.5 % points are corrected for skewness.
+    n = m.effective
     skew = (Z * Z - 1) * (1 - 2 * q) / 6
-    reach = Z * (n * q * (1 - q)).sqrt()
-    low, high = (n * q + skew - reach).floor(), (n * q + skew + reach).ceil() + 1
-    scale = cumulative[:, -1] / n
-    bottom = torch.where(low < 1, 0.0, lower_edge(_first(cumulative, low * scale)))
-    top = torch.minimum(lower_edge(_first(cumulative, high * scale) + 1), r.largest)
-    return bottom, torch.where(high > n, torch.inf, top)
+    reach = Z * np.sqrt(n * q * (1 - q))
+    below = np.floor(n * q + skew - reach)
+    above_all = np.ceil(n * q + skew + reach) + 1
+    bottom = np.where(below < 1, 0.0, edges[m.first_bin(below * total / n)])
+    top = edges[np.minimum(m.first_bin(above_all * total / n), last) + 1]
+    top = np.where(above_all > n, np.inf, np.minimum(top, m.largest))
+    value = (low + high) / 2
+    found = np.stack((value, np.minimum(bottom, value), np.maximum(top, value)))
+    value, bottom, top = np.where(total > 0, found, np.nan)
+    return value, bottom, top, np.where(total > 0, (high - low) / 2, 0.0)
 
 
-def _first(cumulative: Tensor, at: Tensor, *, above: bool = False) -> Tensor:
-    """First bin whose cumulative weight reaches `at`, or passes it."""
-    return torch.searchsorted(cumulative, at.unsqueeze(1).contiguous(), right=above).squeeze(1)
+@cache
+def _edges() -> Array:
+    return magnitude_edges().numpy()
+
+
+def _on_logarithm(value: Array, half: Array) -> Ends:
+    """A positive mean: right-skewed as errors are, its ends lie nearer 95 % so, and never below 0."""
+    factor = np.exp(np.where(value == 0, half, half / value))
+    return value, value / factor, value * factor
+
+
+def _explained(r: ErrorMoments, sums: Array) -> Ends:
+    target = r.variance(ERROR, 0, 2)
+    ratio = sums[..., 0, ERROR, 2, 0] / r.weight / target
+    ratio = np.where(r.flat(target, 2), np.nan, ratio)
+    # With A and B the means of e² and (t − mean)², ln(A/B) moves with row i by eᵢ²/A − (tᵢ − mean)²/B.
+    fourth = sums[..., 1, ERROR, 4, 0]
+    both = sums[..., 1, ERROR, 2, 2]
+    other = sums[..., 1, ERROR, 0, 4]
+    spread = np.clip(fourth - 2 * ratio * both + ratio**2 * other, 0, None) / target**2
+    n = r.effective
+    error = np.sqrt(spread * n / (n - 1)) / r.weight / ratio
+    half = np.where(n > 2, student(np.clip(n - 2, 1, None)) * error, np.nan)
+    far = np.where(ratio == 0, 0.0, ratio * np.exp(half))
+    near = np.where(ratio == 0, 0.0, ratio * np.exp(-half))
+    return 1 - ratio, 1 - far, 1 - near
+
+
+def each_output(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
+    """A score of each output."""
+    value, low, high, *bound = spec.formula(view)
+    found = spec.estimate(value, low, high, np.broadcast_to(view.n, value.shape))
+    if bound:
+        return replace(found, error_bound=bound[0])
+    return found
+
+
+def mean_over_outputs(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
+    """Uniform mean over the outputs, as in scikit-learn; NaN where one of them is.
+
+    Outputs of the same rows err together, in a way that is not counted: the mean of the ends is an interval
+    for any correlation, and too wide for independent outputs.
+    """
+    each = each_output(spec, view, intervals)
+    if each.value.shape[-1] == 1:
+        return each.part(0)
+    value, low, high = (x.mean(-1) for x in (each.value, each.low, each.high))
+    bound = np.broadcast_to(each.error_bound, each.value.shape).mean(-1)
+    reason = f"{each.reason}, or {SOME_OUTPUT}"
+    direction = each.higher_is_better
+    return Estimate(value, low, high, each.n[..., 0], "mean-of-ends", reason, direction, bound)
+
+
+def largest_over_outputs(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
+    """The largest value over the outputs."""
+    each = each_output(spec, view, intervals)
+    return each.part(each.value.argmax())
+
+
+def error_spec(name: str, formula: Callable[[Any], Any], doc: str, **more: Any) -> ScoreSpec:
+    """An error in the target's unit, 0 or more, of which less is better."""
+    more = {"range": (0.0, math.inf), "undefined": NO_SAMPLES, **more}
+    return ScoreSpec(name, formula, mean_over_outputs, higher_is_better=False, doc=doc, **more)
+
+
+def explained_spec(name: str, formula: Callable[[Any], Any], doc: str) -> ScoreSpec:
+    """A share of the targets' variance, up to 1."""
+    return ScoreSpec(
+        name,
+        formula,
+        mean_over_outputs,
+        range=(-math.inf, 1.0),
+        doc=doc,
+        undefined=FLAT_TARGET,
+        method="delta-log",
+    )
+
+
+def quantile_specs(quantiles: Sequence[float]) -> tuple[ScoreSpec, ...]:
+    """The median of |error|, and quantiles of it."""
+    names = {"median_absolute_error": 0.5}
+    names.update({f"absolute_error/p{100 * q:g}": q for q in quantiles})
+    return tuple(
+        error_spec(
+            name,
+            partial(quantile, q=q),
+            f"The {q:g} quantile of |error|, good to its `error_bound`, at most 0.2 % of it.",
+            method="order-statistics",
+            source="Hyndman and Fan 1996, type 2; Woodruff, JASA 1952",
+        )
+        for name, q in names.items()
+    )
+
+
+def by_output(specs: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
+    """The same of each output."""
+    return tuple(replace(spec, interval=each_output, each=True) for spec in specs)
+
+
+MOMENT_SPECS: tuple[ScoreSpec, ...] = (
+    error_spec("mse", mse, "Mean squared error.", method="student-log"),
+    error_spec("rmse", rmse, "Root of the mean squared error.", method="student-log"),
+    error_spec("mae", mae, "Mean absolute error.", method="student-log"),
+    explained_spec("r2", r2, "Coefficient of determination: 1 − MSE / variance of the targets."),
+    explained_spec(
+        "explained_variance",
+        explained_variance,
+        "1 − variance of the errors / variance of the targets: R² without the bias.",
+    ),
+    ScoreSpec(
+        "pearson",
+        pearson,
+        mean_over_outputs,
+        range=(-1.0, 1.0),
+        doc="Pearson correlation of predictions and targets.",
+        undefined=FLAT,
+        method="fisher-z",
+        scale="atanh",
+    ),
+    error_spec(
+        "bias",
+        bias,
+        "Mean error: positive where predictions are too high; best at 0.",
+        range=(-math.inf, math.inf),
+        method="student",
+    ),
+)
+MAX_ERROR = replace(
+    error_spec(
+        "max_error",
+        max_error,
+        "Largest |error| seen, over all outputs.",
+        method="sample-maximum",
+    ),
+    interval=largest_over_outputs,
+)
+MAGNITUDE_SPECS = (MAX_ERROR, *quantile_specs(QUANTILES))
+MOMENT_SCORES = ScoreTable(
+    lambda metrics, counts: ErrorMoments.of_cells(counts),
+    (*MOMENT_SPECS, *by_output(MOMENT_SPECS)),
+    "Regression",
+)
+MAGNITUDE_SCORES = ScoreTable(
+    lambda metrics, counts: ErrorMagnitudes.of_cells(counts),
+    (*MAGNITUDE_SPECS, *by_output(MAGNITUDE_SPECS)),
+    "Magnitudes of errors, of all rows alone",
+)
+
+
+class RegressionMetrics(Metrics):
+    """MSE, RMSE, MAE, R², explained variance, Pearson, bias, largest error and quantiles of |error| in one pass.
+
+    `update(preds, target)` takes floating point or whole numbers of shape (N, D), or (N,) where D is 1, and
+    weights of shape (N,). Sums are kept in float64 about the running mean, so that R² is right for values near
+    1e6 or in half precision. A row with a NaN or infinite value in any output is refused, counted and reported
+    in `scores.faults`; a row of weight 0 is as if it were not there.
+
+    With several outputs `scores.per_class` holds one value an output, and the named scores are uniform means over
+    the outputs, as in scikit-learn (`max_error`: the largest). Errors are prediction − target, in the target's
+    unit. The largest error and the quantiles are of all rows: slices have none.
+
+    Args:
+        num_outputs: D, the number of values a row.
+        quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is always there as
+            `median_absolute_error`.
+        names: One name an output.
+        slices: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`.
+        device: As for `pm.Metrics`.
+
+    Raises:
+        ConfigError: If an argument cannot work.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.RegressionMetrics()
+        >>> metrics.update(torch.tensor([1.0, 2.5, 4.0]), torch.tensor([1.5, 2.0, 4.5]))
+        >>> scores = metrics.compute()
+        >>> scores["mae"].value
+        0.5
+        >>> round(scores["r2"].value, 3)
+        0.857
+    """
+
+    task = "regression"
+    headline = "mae"
+    fault_kinds = FAULT_KINDS
+    score_tables: tuple[ScoreTable, ...] = (MOMENT_SCORES, MAGNITUDE_SCORES)
+    waits = True
+
+    def __init__(
+        self,
+        *,
+        num_outputs: int = 1,
+        quantiles: Sequence[float] = QUANTILES,
+        names: Sequence[str] | None = None,
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not options.is_whole(num_outputs, 1, 2**31):
+            cure = "Pass the number of values that the model predicts for a row."
+            raise ConfigError("num_outputs", "a whole number of 1 or more", repr(num_outputs), cure)
+        if not all(options.is_number(q) and 0 < q < 1 for q in quantiles):
+            fact = repr(tuple(quantiles))
+            cure = "Pass quantiles=(0.5, 0.9)."
+            raise ConfigError("quantiles", "numbers between 0 and 1", fact, cure)
+        self.num_outputs = num_outputs
+        self.quantiles = tuple(map(float, quantiles))
+        if names is not None or num_outputs > 1:
+            self.class_names = options.names("names", names, num_outputs, "output")
+        magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
+        moments = MOMENT_SPECS
+        if self.class_names:
+            moments = (*moments, *by_output(moments))
+            magnitudes = (*magnitudes, *by_output(magnitudes))
+        self.score_tables = (
+            replace(MOMENT_SCORES, specs=moments),
+            replace(MAGNITUDE_SCORES, specs=magnitudes),
+        )
+        super().__init__(slices=slices, groups=groups, device=device)
+
+    def counted_arguments(self) -> dict[str, Any]:
+        """The plain values that fix what is counted."""
+        return {"num_outputs": self.num_outputs}
+
+    def cells(self) -> list[Cell]:
+        """Moments; of all rows also the largest |error| and a histogram of it, half a MiB an output."""
+        outputs = self.num_outputs
+        return [
+            Cell("moments", (outputs, JOINT_SIZE), torch.float64, merge="joint"),
+            Cell("absolute", (outputs,), torch.float64, merge="mean"),
+            Cell("largest", (outputs,), torch.float64, merge="max", scope="whole"),
+            Cell("magnitude", (outputs, MAGNITUDE_BINS), scope="whole"),
+        ]
+
+    def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+        """Refuse what shapes, types and devices tell."""
+        return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    def count(self, batch: Batch) -> dict[str, Counted]:
+        """Read errors, predictions and targets once."""
+        points = read_points(batch, self.num_outputs)
+        error = points[:, :, 0]
+        magnitude = error.abs()
+        place = magnitude_bin(magnitude)
+        if self.num_outputs > 1:
+            output = torch.arange(self.num_outputs, device=place.device)
+            place = place.add_(output.mul_(MAGNITUDE_BINS))
+        counts: dict[str, Counted] = {
+            "moments": points,
+            "absolute": magnitude,
+            "largest": magnitude,
+            "magnitude": At(place, within=True),
+        }
+        if self.keeps_samples and self.num_outputs == 1:
+            known = error[:, 0]
+            if batch.counted is not None:
+                known = torch.where(batch.counted, known, torch.nan)
+            counts["samples"] = torch.stack((known, points[:, 0, 2]))
+        return counts

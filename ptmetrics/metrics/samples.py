@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.modes import outside_inference
+from ptmetrics.counts.modes import capturing, outside_inference
 from ptmetrics.errors import StateError
 
 MAX_MESSAGE = 300
@@ -57,7 +57,7 @@ class StoredSamples:
             self._reason = "its samples come in groups, which are not independent of each other inside"
         if columns is None or self._reason is not None or self._seen > self.capacity:
             return
-        if batch.target.is_cuda and torch.cuda.is_current_stream_capturing():
+        if capturing(batch.target):
             self._reason = "its updates were captured in a CUDA graph"
             return
         try:

@@ -1,4 +1,6 @@
-"""A number with its interval, its n and its reason, and the mapping of all scores of one evaluation."""
+"""`Score`: a number with its interval, its n and its reason; `Scores`: all scores of one evaluation."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
         ThresholdTable,
     )
 
-FaultReport = dict[str, dict[str, int | str]]
+FaultReport = dict[str, dict[str, Any]]
+SLICE_FIELDS = ("value", "low", "high", "n")
 
 
 class Score(float):
@@ -31,6 +34,13 @@ class Score(float):
         reason: Why the value is NaN, else None.
         error_bound: Certified bound on the numerical error; 0.0 where the value is exact.
         higher_is_better: Direction of the metric.
+
+    Example:
+        >>> score = Score(0.9, low=0.85, high=0.94, n=200, method="wilson")
+        >>> print(score)
+        0.9000 [0.8500, 0.9400] n=200
+        >>> score > 0.8
+        True
     """
 
     __slots__ = ("error_bound", "high", "higher_is_better", "low", "method", "n", "reason")
@@ -54,11 +64,17 @@ class Score(float):
         reason: str | None = None,
         error_bound: float = 0.0,
         higher_is_better: bool = True,
-    ) -> "Score":
+    ) -> Score:
         self = super().__new__(cls, value)
-        self.low, self.high, self.n, self.method = low, high, n, method
-        self.reason = reason if math.isnan(value) else None
-        self.error_bound, self.higher_is_better = error_bound, higher_is_better
+        self.low = low
+        self.high = high
+        self.n = n
+        self.method = method
+        self.reason = None
+        if math.isnan(value):
+            self.reason = reason
+        self.error_bound = error_bound
+        self.higher_is_better = higher_is_better
         return self
 
     @property
@@ -68,8 +84,15 @@ class Score(float):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in a record."""
-        return {"value": self.value} | {
-            name: getattr(self, name) for name in sorted(self.__slots__)
+        return {
+            "value": float(self),
+            "error_bound": self.error_bound,
+            "high": self.high,
+            "higher_is_better": self.higher_is_better,
+            "low": self.low,
+            "method": self.method,
+            "n": self.n,
+            "reason": self.reason,
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -87,7 +110,9 @@ class Score(float):
 
 def number(value: float) -> str:
     """Four digits after the point, or four in all for what is tiny or huge: errors come in any unit."""
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4f}"
+    return f"{value:.4g}"
 
 
 def _rebuild(value: float, fields: dict[str, Any]) -> Score:
@@ -116,6 +141,19 @@ class Scores(Mapping[str, Score]):
         confused: The most confused pairs of classes where no matrix is kept, most first; else empty.
         per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty without slices.
         headline: Name of the score that orders the slices.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.MulticlassMetrics(2, inputs="labels", class_names=["ham", "spam"])
+        >>> metrics.update(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]))
+        >>> scores = metrics.compute()
+        >>> scores["accuracy"].n, float(scores["accuracy"])
+        (4, 0.75)
+        >>> scores.confusion.tolist()
+        [[2, 1], [0, 1]]
+        >>> "f1/macro" in scores, scores.class_names[1]
+        (True, 'spam')
     """
 
     def __init__(
@@ -129,14 +167,15 @@ class Scores(Mapping[str, Score]):
         class_names: Sequence[str] = (),
         faults: FaultReport | None = None,
         notes: Sequence[str] = (),
-        curve: "ScoreCurve | None" = None,
+        curve: ScoreCurve | None = None,
         confused: Sequence[ConfusedPair] = (),
         per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
     ) -> None:
         self._scores = dict(scores)
-        self.task, self.n = task, n
-        self.per_class = {name: tuple(values) for name, values in (per_class or {}).items()}
+        self.task = task
+        self.n = n
+        self.per_class = dict(per_class or {})
         self.confusion = confusion
         self.class_names = tuple(class_names)
         self.faults: FaultReport = faults or {}
@@ -170,7 +209,7 @@ class Scores(Mapping[str, Score]):
         """
         return self._drawn().weighted
 
-    def roc_curve(self) -> "RocCurve":
+    def roc_curve(self) -> RocCurve:
         """False and true positive rate at every threshold.
 
         Raises:
@@ -178,7 +217,7 @@ class Scores(Mapping[str, Score]):
         """
         return self._drawn().roc()
 
-    def pr_curve(self) -> "PrecisionRecallCurve":
+    def pr_curve(self) -> PrecisionRecallCurve:
         """Precision and recall at every threshold.
 
         Raises:
@@ -186,7 +225,7 @@ class Scores(Mapping[str, Score]):
         """
         return self._drawn().precision_recall()
 
-    def thresholds(self) -> "ThresholdTable":
+    def thresholds(self) -> ThresholdTable:
         """Counts, precision, recall and more at every threshold.
 
         Raises:
@@ -194,27 +233,47 @@ class Scores(Mapping[str, Score]):
         """
         return self._drawn().table()
 
-    def _drawn(self) -> "ScoreCurve":
+    def _drawn(self) -> ScoreCurve:
         if self._curve is None:
-            raise ConfigError("curves", "a metric that keeps scores", f"{self.task} counts without them",
-                              'Build BinaryMetrics from "logits" or "probs" with curves="fp16".')  # fmt: skip
+            cure = 'Build BinaryMetrics from "logits" or "probs" with curves="fp16".'
+            fact = f"{self.task} counts without them"
+            raise ConfigError("curves", "a metric that keeps scores", fact, cure)
         return self._curve
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, of all but the curve."""
-        from ptmetrics.metrics.slices import slices_to_dict
-
+        confusion = None
+        if self.confusion is not None:
+            confusion = self.confusion.tolist()
         return {
             "task": self.task,
             "n": self.n,
-            "scores": {name: score.to_dict() for name, score in self.items()},
-            "per_class": {name: _columns(values) for name, values in self.per_class.items()},
-            "confusion": None if self.confusion is None else self.confusion.tolist(),
+            "scores": {name: score.to_dict() for name, score in self._scores.items()},
+            "per_class": {name: _column(values) for name, values in self.per_class.items()},
+            "confusion": confusion,
             "class_names": list(self.class_names),
             "faults": self.faults,
             "notes": list(self.notes),
             "confused": [pair._asdict() for pair in self.confused],
-            "per_slice": slices_to_dict(self.per_slice, self.headline),
+            "per_slice": self._slices_to_dict(),
+        }
+
+    def _slices_to_dict(self) -> dict[str, Any]:
+        """Plain columns, the worst slice first; empty without slices."""
+        if not self.per_slice:
+            return {}
+        rows = list(self.per_slice.values())
+        columns: dict[str, Any] = {}
+        for name in rows[0]:
+            scores = [row[name] for row in rows]
+            column: dict[str, Any] = {f: [getattr(s, f) for s in scores] for f in SLICE_FIELDS}
+            column["method"] = scores[0].method
+            columns[name] = column
+        return {
+            "by": self.headline,
+            "names": list(self.per_slice),
+            "filled": sum(row[self.headline].n > 0 for row in rows),
+            "scores": columns,
         }
 
     def __str__(self) -> str:
@@ -223,13 +282,27 @@ class Scores(Mapping[str, Score]):
         return scores_text(self)
 
     def __repr__(self) -> str:
-        return (
-            f"Scores({self.task}, n={self.n}, {', '.join(f'{k}={v:.4f}' for k, v in self.items())})"
-        )
+        shown = ", ".join(f"{name}={score:.4f}" for name, score in self.items())
+        return f"Scores({self.task}, n={self.n}, {shown})"
 
 
-def _columns(values: Sequence[Score]) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        f: [getattr(v, f) for v in values] for f in ("value", "low", "high", "n")
-    }
-    return columns | {"method": values[0].method if values else "none"}
+def worst_slices(slices: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """The first slices of `Scores.to_dict()["per_slice"]`; `filled` goes on to tell how many there are."""
+    if not slices:
+        return {}
+    columns = {}
+    for name, column in slices["scores"].items():
+        columns[name] = {
+            key: value[:most] if isinstance(value, list) else value for key, value in column.items()
+        }
+    return {**slices, "names": slices["names"][:most], "scores": columns}
+
+
+def _column(values: Sequence[Score]) -> dict[str, Any]:
+    to_dict = getattr(values, "to_dict", None)
+    if to_dict is not None:
+        plain: dict[str, Any] = to_dict()
+        return plain
+    column: dict[str, Any] = {f: [getattr(v, f) for v in values] for f in SLICE_FIELDS}
+    column["method"] = values[0].method if values else "none"
+    return column

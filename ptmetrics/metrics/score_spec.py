@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,8 +39,8 @@ class ScoreSpec:
         undefined: Why the score is NaN where it is.
         source: Where the formula comes from.
         each: Whether it is a score of each class, label or output: it stands in `scores.per_class` then.
-        gradient: For "delta": from the same counts and the score, its derivatives by hits, actual and predicted, each of
-            shape (…, C). Without it, they are found by differences.
+        gradient: For "delta": from the same counts to the score and its derivatives by hits, actual and predicted, each
+            of shape (…, C). Without it, they are found by differences.
         through: A monotone function that a ratio goes through, such as x / (2 − x).
         absent: Whether the metric's `absent` stands in for it where it is undefined.
         method: What results call the interval; the name of the method where it is empty.
@@ -70,35 +70,24 @@ class ScoreSpec:
     undefined: str = "nothing was counted"
     source: str = ""
     each: bool = False
-    gradient: Callable[[Any, Array], tuple[Array, Array, Array]] | None = None
+    gradient: Callable[[Any], tuple[Array, Array, Array, Array]] | None = None
     through: Callable[[Array], Array] | None = None
     absent: bool = False
     method: str = ""
     scale: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.interval, str) and self.interval not in INTERVALS:
-            rule = f"one of {', '.join(INTERVALS)}, or a function"
-            raise ConfigError("interval", rule, repr(self.interval), 'Pass interval="none".')
-
-    @property
-    def said_method(self) -> str:
-        """What results call the interval."""
-        if self.method or not isinstance(self.interval, str):
-            return self.method
-        return self.interval
+        if isinstance(self.interval, str):
+            if self.interval not in INTERVALS:
+                rule = f"one of {', '.join(INTERVALS)}, or a function"
+                cure = 'Pass interval="none".'
+                raise ConfigError("interval", rule, repr(self.interval), cure)
+            if not self.method:
+                object.__setattr__(self, "method", self.interval)
 
     def estimate(self, value: Array, low: Array, high: Array, n: Array) -> Estimate:
         """Numbers with all that is to be said of them."""
-        reason = self.undefined
-        return Estimate(value, low, high, n, self.said_method, reason, self.higher_is_better)
-
-    def through_ends(self, value: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
-        """A ratio and its ends, each through `through`, which may fall."""
-        if self.through is None:
-            return value, low, high
-        value, low, high = self.through(value), self.through(low), self.through(high)
-        return value, np.fmin(low, high), np.fmax(low, high)
+        return Estimate(value, low, high, n, self.method, self.undefined, self.higher_is_better)
 
 
 class View(Protocol):
@@ -156,35 +145,46 @@ def evaluate(
             found[spec.name, spec.each] = spec.interval(spec, view, intervals)
     for method, some in by_method.items():
         for spec, estimate in zip(some, INTERVALS[method](some, view, intervals), strict=True):
-            if spec.absent:
+            if spec.absent and method != "mover":
                 estimate = estimate.filled(view.absent)
             found[spec.name, spec.each] = estimate
     return {(spec.name, spec.each): found[spec.name, spec.each] for spec in specs}
 
 
-def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[Estimate]:
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    ratios = []
-    for place, spec in enumerate(specs):
-        part, whole = spec.formula(view.sums)
-        ratios.append((part[0], whole[0], whole[1]))
-        by_shape.setdefault(np.shape(part[0]), []).append(place)
-    ends: dict[int, tuple[Array, Array, Array]] = {}
-    for places in by_shape.values():
-        part, whole, square = (np.stack(x) for x in zip(*[ratios[i] for i in places], strict=True))
+def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+    formulas = list(dict.fromkeys(spec.formula for spec in specs))  # several scores share one
+    ratios: dict[Any, tuple[Array, Array, Array]] = {}
+    by_shape: dict[tuple[int, ...], list[Any]] = {}
+    for formula in formulas:
+        part, whole = formula(view.sums)
+        _, n = formula(view.counts)
+        ratios[formula] = (part[0], whole, np.asarray(n))
+        by_shape.setdefault(np.shape(part[0]), []).append(formula)
+    ends: dict[Any, tuple[Array, Array, Array]] = {}
+    for some in by_shape.values():
+        part = np.stack([ratios[formula][0] for formula in some])
+        whole, square = np.stack([ratios[formula][1] for formula in some], 1)
         # Sums of weights in another order may differ in the last digit.
         p = np.clip(part / whole, 0, 1)
         low, high = p, p
         if intervals:
             low, high = wilson(p, whole**2 / square)
-        for row, place in enumerate(places):
-            ends[place] = specs[place].through_ends(p[row], low[row], high[row])
-    for place, spec in enumerate(specs):
-        _, n = spec.formula(view.counts)
-        yield spec.estimate(*ends[place], np.asarray(n))
+        for row, formula in enumerate(some):
+            ends[formula] = (p[row], low[row], high[row])
+    estimates = []
+    for spec in specs:
+        value, low, high = ends[spec.formula]
+        through = spec.through
+        if through is not None:  # it may fall
+            value, low, high = through(value), through(low), through(high)
+            low, high = np.fmin(low, high), np.fmax(low, high)
+        estimates.append(spec.estimate(value, low, high, ratios[spec.formula][2]))
+    return estimates
 
 
-def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[Estimate]:
+def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+    shares = []
+    sizes = []
     for spec in specs:
         part, whole = spec.formula(view.sums)
         p = np.clip(part[0] / whole[0], 0, 1)
@@ -192,48 +192,57 @@ def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[E
         if spec.absent and not math.isnan(view.absent):
             n = np.where(np.isnan(p), 0.0, n)  # a constant has no doubt
             p = np.where(np.isnan(p), view.absent, p)
-        if intervals:
-            value, low, high = mover(p, n, through=spec.through)
-        else:
-            defined = ~np.isnan(p)
-            value = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
-            low, high = value, value
-        yield replace(spec, absent=False).estimate(value, low, high, view.n)
+        shares.append(p)
+        sizes.append(n)
+    p = np.stack(shares)
+    if intervals:
+        values, lows, highs = mover(p, np.stack(sizes))
+    else:
+        defined = ~np.isnan(p)
+        values = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
+        lows, highs = values, values
+    n = view.n
+    ends = zip(specs, values, lows, highs, strict=True)
+    return [spec.estimate(value, low, high, n) for spec, value, low, high in ends]
 
 
-def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[Estimate]:
+def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+    n = view.n
     if not intervals:
-        for spec in specs:
-            value = np.clip(spec.formula(view.sums)[0], *spec.range)
-            yield spec.estimate(value, value, value, view.n)
-        return
+        found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
+        return [spec.estimate(x, x, x, n) for spec, x in zip(specs, found, strict=True)]
     bounds = [spec.range for spec in specs]
     formulas = [spec.formula for spec in specs]
     gradients = [spec.gradient for spec in specs]
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
-    for spec, value, low, high in zip(specs, values, lows, highs, strict=True):
-        yield spec.estimate(value, low, high, view.n)
+    ends = zip(specs, values, lows, highs, strict=True)
+    return [spec.estimate(value, low, high, n) for spec, value, low, high in ends]
 
 
-def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[Estimate]:
-    for spec in specs:
-        sums = spec.formula(view)
-        value, low, high = mean_interval(sums)
-        low, high = np.maximum(low, spec.range[0]), np.minimum(high, spec.range[1])
-        yield spec.estimate(value, low, high, sums[0].astype(np.int64))
+def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+    sums = np.stack([spec.formula(view) for spec in specs], 1)
+    estimates = []
+    ends = zip(specs, *mean_interval(sums), strict=True)
+    for place, (spec, value, low, high) in enumerate(ends):
+        least, most = spec.range
+        n = sums[0, place].astype(np.int64)
+        estimates.append(spec.estimate(value, np.maximum(low, least), np.minimum(high, most), n))
+    return estimates
 
 
-def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> Iterator[Estimate]:
+def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+    estimates = []
     for spec in specs:
         value = np.asarray(spec.formula(view.weights), dtype=np.float64)
         nothing = np.full_like(value, np.nan)
         n = np.asarray(view.n)
         if spec.each:
             n = n[..., None]
-        yield spec.estimate(value, nothing, nothing, np.broadcast_to(n, value.shape))
+        estimates.append(spec.estimate(value, nothing, nothing, np.broadcast_to(n, value.shape)))
+    return estimates
 
 
-INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], Iterable[Estimate]]] = {
+INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], list[Estimate]]] = {
     "wilson": _wilson,
     "mover": _mover,
     "delta": _delta,

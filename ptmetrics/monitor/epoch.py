@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ptmetrics.metrics.score import Score, Scores
-from ptmetrics.metrics.slices import worst
+from ptmetrics.metrics.score import worst_slices
 from ptmetrics.record.events import EpochData
 from ptmetrics.record.samples import Kept
 
@@ -74,7 +74,7 @@ class EpochScores(Mapping[str, Score]):
             "counts": dict(self.counts),
             "faults": {split: d["faults"] for split, d in plain.items()},
         }
-        slices = {split: worst(d["per_slice"], MAX_RECORDED_SLICES) for split, d in plain.items()}
+        slices = {split: worst_slices(d["per_slice"], MAX_RECORDED_SLICES) for split, d in plain.items()}
         record |= (
             {"per_slice": {k: v for k, v in slices.items() if v}} if any(slices.values()) else {}
         )

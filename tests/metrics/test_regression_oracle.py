@@ -9,17 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Batch, same
-from registry import LAW
 from regression_cases import regression_batch, regression_columns, regression_rows
 from sklearn import metrics as sk
 
-from ptmetrics import RegressionMetrics
+from ptmetrics.metrics.regression import RegressionMetrics
+from ptmetrics.metrics.score import Scores
 
+LAW = settings(deadline=None, max_examples=12, derandomize=True)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 seeds = st.integers(0, 2**32)
 
 
-def scores_of(*batches: Batch, outputs: int = 1, **config: object) -> object:
+def scores_of(*batches: Batch, outputs: int = 1, **config: object) -> Scores:
     metrics = RegressionMetrics(num_outputs=outputs, **config)
     for batch in batches:
         metrics.update(batch.preds, batch.target, batch.weight)

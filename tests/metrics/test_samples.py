@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from guard import Guard, fake_cuda
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import Batch
-from registry import CASES, LAW, MetricCase, Metrics
+from registry import CASES, LAW, MetricCase
 
 import ptmetrics as pm
-from ptmetrics.monitor.samples import SampleLog
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.monitor.samples import as_rows
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
+from ptmetrics.testing import Guard, fake_cuda
 
 KEEPING = [
     case for case in CASES if case.name.split("-")[0] != "multilabel" and "outputs" not in case.name
@@ -21,13 +22,13 @@ KEEPING = [
 
 
 def rows_of(metrics: Metrics, *batches: Batch) -> Rows:
-    log = SampleLog(metrics, 10_000)
+    stored = metrics.store_samples(10_000)
     for batch in batches:
         metrics.update(batch.preds, batch.target)
-    metrics.compute()  # what waits is counted, and shown
-    found = log.take()
-    assert found.rows is not None, found.reason
-    return found.rows
+    metrics.compute()  # what waits is counted
+    columns, reason = stored.take()
+    assert columns is not None, reason
+    return as_rows(columns)
 
 
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
@@ -104,7 +105,7 @@ def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
     real = [case.batch(size, 0, False) for size in (5, 5, 1, 0)]
     with fake_cuda():
         metrics = case.make(device="cuda")
-        log = SampleLog(metrics, 10)  # not all of them
+        stored = metrics.store_samples(10)  # not all of them
         given = [
             [
                 torch.empty(t.shape, dtype=t.dtype, device="cuda")
@@ -115,14 +116,15 @@ def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
         with Guard():
             for preds, target in given:
                 metrics.update(preds, target)
-            assert metrics._counts.state  # rows that wait are counted now
-        assert log._flaw is None
-        assert log._seen == 11
+            metrics.shared_state()  # rows that wait are counted now
+        state = stored.state_dict()
+        assert (state["seen"], state["reason"], state["rows"]) == (11, None, None)
     metrics = case.make(device="meta")
-    log = SampleLog(metrics, 20)
+    stored = metrics.store_samples(20)
     for batch in real:
         metrics.update(batch.preds.to("meta"), batch.target.to("meta"))
-    assert metrics._counts.state
-    assert log._flaw is None
-    assert log._room is not None
-    assert log._room.device.type == "meta"
+    metrics.shared_state()
+    columns, reason = stored.take()
+    assert reason is None
+    assert columns is not None
+    assert columns.device.type == "meta"

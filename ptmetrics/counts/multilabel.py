@@ -175,7 +175,10 @@ def row_products(numbers: Tensor, batch: Batch) -> Tensor:
 
 def add_row_products_(numbers: Tensor, batch: Batch, cell: Tensor) -> None:
     """Add the sum of `row_products` over the rows that count to a cell of shape (4, 4), in one product."""
+    weight = batch.weight
+    if weight is not None and batch.counted is not None:
+        weight = torch.where(batch.counted, weight, 0.0)
     weighed = numbers
-    if batch.weight is not None and batch.counted is not None:
-        weighed = numbers * torch.where(batch.counted, batch.weight, 0.0)
+    if weight is not None:
+        weighed = numbers * weight
     cell.addmm_(weighed, weighed.mT)

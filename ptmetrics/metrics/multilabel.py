@@ -196,7 +196,9 @@ def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estim
     rows = view.effective_rows
     variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
     low, high = wilson(p, _worth(p, variance, np.minimum(rows, whole)))
-    return spec.estimate(*spec.through_ends(p, low, high), view.n).filled(view.absent)
+    if spec.through is not None:
+        p, low, high = spec.through(p), spec.through(low), spec.through(high)
+    return spec.estimate(p, low, high, view.n).filled(view.absent)
 
 
 def mean_of_labels_interval(

@@ -13,7 +13,9 @@ from ptmetrics.counts.regression import MAGNITUDE_BINS, magnitude_bin, magnitude
 from ptmetrics.errors import ConfigError, DeviceError, DtypeError, PtmetricsError, ShapeError
 from ptmetrics.metrics.regression import RegressionMetrics
 
-OPERATIONS = 160  # an update without weights; moving the centre of fourth moments takes half of them
+OPERATIONS = (
+    160  # an update without weights; moving the centre of fourth moments takes half of them
+)
 
 
 class Counted(TorchDispatchMode):
@@ -158,7 +160,9 @@ def test_a_row_with_an_impossible_weight_is_refused_and_one_of_weight_zero_is_no
     assert (got.n, got["mae"].value, got["max_error"].value) == (2, 0.25, 1.0)
     for name, expected in without.compute().items():
         for end in ("value", "low", "high", "n"):
-            assert getattr(got[name], end) == pytest.approx(getattr(expected, end), nan_ok=True), name
+            assert getattr(got[name], end) == pytest.approx(getattr(expected, end), nan_ok=True), (
+                name
+            )
     assert got.faults.keys() == {"bad-weight"}
     assert got.faults["bad-weight"]["count"] == 3
     assert weight.tolist()[:3] == [1.0, 0.0, 0.0]

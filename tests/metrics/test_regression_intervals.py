@@ -61,9 +61,7 @@ def test_intervals_cover_what_they_say(kind: str, rows: int, least: float) -> No
         assert least <= rate <= most, rates
 
 
-def scores_of(
-    preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any
-) -> Scores:
+def scores_of(preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any) -> Scores:
     metrics = RegressionMetrics(**config)
     metrics.update(preds, target, weight)
     return metrics.compute()

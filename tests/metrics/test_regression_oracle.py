@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import Batch, same
 from regression_cases import regression_batch, regression_columns, regression_rows
+from scipy import stats
 from sklearn import metrics as sk
 
+from ptmetrics.counts.subgroups import buckets_of
 from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Scores
 
@@ -259,3 +261,93 @@ def test_one_row_has_values_and_says_where_there_is_no_interval() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert math.isnan(sk.r2_score([1.0], [2.0]))
+
+
+def grouped(outputs: int) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows of groups that err together, some refused; their slices, groups, and buckets of the groups."""
+    batch = regression_batch(outputs, 400, 3, True)
+    g = torch.Generator().manual_seed(4)
+    group = torch.randint(0, 12, (400,), generator=g)
+    together = torch.randn(12, generator=g)[group]
+    batch.preds = (batch.preds.reshape(400, outputs) + together.unsqueeze(1)).view_as(batch.preds)
+    return batch, torch.randint(-1, 3, (400,), generator=g), group, buckets_of(group)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_slices_are_scored_as_by_a_metric_of_their_own(outputs: int) -> None:
+    batch, slices, _, _ = grouped(outputs)
+    metrics = RegressionMetrics(num_outputs=outputs, slices=("a", "b", "c"))
+    for rows in torch.arange(400).split(150):
+        part = batch.rows(rows.tolist())
+        metrics.update(part.preds, part.target, part.weight, slices=slices[rows])
+    got = metrics.compute().per_slice
+    assert set(got) == {"a", "b", "c"}
+    headline = [scores["mae"].value for scores in got.values()]
+    assert headline == sorted(headline, reverse=True)
+    for i, name in enumerate("abc"):
+        alone = scores_of(batch.rows((slices == i).nonzero().flatten().tolist()), outputs=outputs)
+        assert got[name].keys() == IN_SLICES
+        for score, mine in got[name].items():
+            for end in ("value", "low", "high", "n"):
+                assert same(getattr(mine, end), getattr(alone[score], end), 1e-9), (
+                    name,
+                    score,
+                    end,
+                )
+
+
+SCALES = {
+    "mse": (np.log, np.exp),
+    "rmse": (np.log, np.exp),
+    "mae": (np.log, np.exp),
+    "r2": (lambda x: np.log(1 - x), lambda x: 1 - np.exp(x)),
+    "explained_variance": (lambda x: np.log(1 - x), lambda x: 1 - np.exp(x)),
+    "pearson": (np.arctanh, np.tanh),
+    "bias": (lambda x: x, lambda x: x),
+}
+IN_SLICES = SCALES.keys()
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_intervals_by_groups_are_a_jackknife_over_metrics_without_each_bucket(outputs: int) -> None:
+    batch, _, group, bucket = grouped(outputs)
+    metrics = RegressionMetrics(num_outputs=outputs, groups=True)
+    metrics.update(batch.preds, batch.target, batch.weight, group=group)
+    got = metrics.compute()
+    buckets = bucket.unique().tolist()
+    left_out = [
+        scores_of(batch.rows((bucket != b).nonzero().flatten().tolist()), outputs=outputs)
+        for b in buckets
+    ]
+    plain = scores_of(batch, outputs=outputs)
+    number = len(buckets)
+    for name, (to, back) in SCALES.items():
+        centre = to(plain[name].value)
+        off = np.array([to(scores[name].value) for scores in left_out]) - centre
+        half = stats.t.ppf(0.975, number - 1) * math.sqrt((number - 1) / number * (off @ off))
+        ends = sorted([back(centre - half), back(centre + half)])
+        assert [got[name].low, got[name].high] == pytest.approx(ends, rel=1e-5), name
+        assert got[name].method == "jackknife-groups"
+        assert same(got[name].value, plain[name].value, 1e-12)
+    assert got["max_error"].method == "sample-maximum"
+    assert got["absolute_error/p90"].high == plain["absolute_error/p90"].high
+    (note,) = got.notes
+    assert "Those of max_error, median_absolute_error, absolute_error/p50" in note
+    if outputs > 1:
+        assert got.per_class["mae"][0].method == "jackknife-groups"
+
+
+def test_stored_samples_are_errors_and_targets() -> None:
+    metrics = RegressionMetrics()
+    samples = metrics.store_samples(10)
+    metrics.update(torch.tensor([1.0, math.nan, 3.0]), torch.tensor([0.5, 1.0, 4.0]))
+    columns, reason = samples.take()
+    assert reason is None
+    assert columns is not None
+    error, target = columns.tolist()
+    assert (error[0], error[2], target) == (0.5, -1.0, [0.5, 1.0, 4.0])
+    assert math.isnan(error[1])
+    many = RegressionMetrics(num_outputs=2)
+    samples = many.store_samples(10)
+    many.update(torch.zeros(3, 2), torch.zeros(3, 2))
+    assert samples.take()[0] is None

@@ -1,12 +1,17 @@
-"""Reading a run back: the valid epochs in order, what was superseded, and every damage with its place."""
+"""Reading a run back: its journals line by line, the valid epochs in order, and every damage.
+
+Also what other tools logged: told from a journal by its content, read whole, within limits.
+"""
 
 import os
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.codec import Record
+from ptmetrics.record.codec import SCHEMA, LineError, NewerSchemaError, Record, decode, record_start
 from ptmetrics.record.events import (
     CheckpointData,
     EndData,
@@ -15,20 +20,161 @@ from ptmetrics.record.events import (
     HeaderData,
     NoteData,
 )
-from ptmetrics.record.foreign import is_foreign, read_foreign
-from ptmetrics.record.lines import Problem, scan
+from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_json import read_json
+from ptmetrics.record.foreign_rows import ForeignLog
 from ptmetrics.record.run_folder import journals
-from ptmetrics.record.samples import Kept, read_samples
+from ptmetrics.record.samples import StoredSamples, read_samples
+from ptmetrics.record.schema import defect
 
+MAX_LINE_BYTES = 64 * 2**20
+MAX_LOG_BYTES = 64 * 2**20
+COPY_WINDOW = 1024
+"""Lines that the journal writes again after a failed fsync are known as copies this far."""
+MAX_KEPT = 10_000
+"""Faults, notes, checkpoints and problems of which a run keeps the first; others are counted."""
 NOT_TOLD = "not told by the log"
 """The reason of an end that another tool's log does not tell."""
-MAX_KEPT = 10_000
-"""Faults, notes, checkpoints and problems of which a run keeps the first; the rest are counted."""
+
+
+class Problem(NamedTuple):
+    """A line of a journal that was skipped.
+
+    Attributes:
+        file: Name of the journal.
+        line: Its number, from 1.
+        offset: Bytes in front of it.
+        reason: What is wrong with it.
+        contradiction: Whether the line is whole, as its checksum tells, but says what cannot be.
+    """
+
+    file: str
+    line: int
+    offset: int
+    reason: str
+    contradiction: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: {self.reason}"
+
+
+class _Line(NamedTuple):
+    number: int
+    offset: int
+    content: bytes | None  # None when it is longer than the limit
+
+
+def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[Record | Problem]:
+    """Stream the records of a journal, and a `Problem` for each line that is not one.
+
+    At most one line of `limit` bytes is in memory at a time. A copy of a record is left out.
+
+    Args:
+        file: The journal, at its beginning.
+        name: Its name in problems and messages.
+        limit: A longer line is skipped as a problem.
+
+    Raises:
+        RecordError: If the journal was written by a version with a later schema.
+    """
+    order = _Order(name)
+    for line in _lines(file, limit):
+        yield from order.admit(line)
+
+
+def _lines(file: BinaryIO, limit: int) -> Iterator[_Line]:
+    number = 0
+    offset = 0
+    while raw := file.readline(limit + 1):
+        number += 1
+        size = len(raw)
+        content: bytes | None = raw.rstrip(b"\r\n")
+        if size > limit and not raw.endswith(b"\n"):
+            content = None
+            while raw and not raw.endswith(b"\n"):
+                raw = file.readline(2**16)
+                size += len(raw)
+        if content != b"":  # an empty line is the seal behind a torn one
+            yield _Line(number, offset, content)
+        offset += size
+
+
+class _Order:
+    """Follows `seq` and the run id through one file, to tell copies, gaps and strangers."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._run: str | None = None
+        self._last = -1
+        # Lines lost since the last whole record: they explain as many missing numbers.
+        self._damaged = 0
+        self._stamps: dict[int, int] = {}
+
+    def admit(self, line: _Line) -> Iterator[Record | Problem]:
+        try:
+            start, record = _last_record(line.content)
+        except LineError as error:
+            yield self._damage(line, str(error))
+            return
+        except NewerSchemaError as error:
+            place = f"{self._name}, line {line.number}"
+            cure = "Install a newer ptmetrics to read this run; nothing was changed."
+            rule = f"schema version {SCHEMA} or older"
+            raise RecordError(place, rule, f"version {error}", cure) from None
+        if start:
+            yield self._damage(line, f"torn: {start} bytes that end without a newline")
+        if wrong := defect(record):
+            yield self._damage(line, wrong, contradiction=True)
+            return
+        yield from self._in_order(record, line)
+
+    def _in_order(self, record: Record, line: _Line) -> Iterator[Record | Problem]:
+        self._run = self._run or record.run
+        if record.run != self._run:
+            yield self._damage(line, f"belongs to run {record.run}, not {self._run}")
+        elif record.seq > self._last:
+            missing = record.seq - self._last - 1 - self._damaged
+            if missing > 0:
+                yield self._problem(line, f"{missing} records are missing before it")
+            self._last = record.seq
+            self._damaged = 0
+            self._stamps[record.seq] = record.mono_ns
+            if len(self._stamps) > COPY_WINDOW:
+                del self._stamps[next(iter(self._stamps))]
+            yield record
+        elif self._stamps.get(record.seq) != record.mono_ns:
+            yield self._problem(line, f"number {record.seq} again, from a second writer")
+
+    def _damage(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
+        self._damaged += 1
+        return self._problem(line, reason, contradiction=contradiction)
+
+    def _problem(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
+        return Problem(self._name, line.number, line.offset, reason, contradiction)
+
+
+def _last_record(content: bytes | None) -> tuple[int, Record]:
+    """Decode the record at the end of a line; how many bytes of another one stand in front of it.
+
+    A write that lost its newline leaves two records in one line; the length in the second one
+    saves that.
+    """
+    if content is None:
+        raise LineError("longer than the limit for one line")
+    try:
+        return 0, decode(content)
+    except LineError:
+        start = record_start(content)
+        if start <= 0:
+            raise
+        return start, decode(content[start:])
 
 
 @dataclass(frozen=True)
 class Run:
     """A run as its journals tell it. Epochs are in strictly rising order.
+
+    Each line was checked when it was read (`ptmetrics.record.schema`), so its data can be relied on.
 
     Attributes:
         path: The run folder; the file itself where another tool logged the run.
@@ -40,9 +186,9 @@ class Run:
         notes: Notes of all ranks.
         checkpoints: Checkpoints of all attempts.
         end: How the last attempt ended; None when it was cut off or still runs.
-        problems: Damage in the journals of all ranks, with its place.
+        problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
-        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 are not here.
+        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there are.
     """
 
     path: Path
@@ -61,30 +207,36 @@ class Run:
     @property
     def header(self) -> HeaderData:
         """What the last attempt was started with; empty when that line is damaged."""
-        return self.headers[-1] if self.headers else {}
+        if not self.headers:
+            return {}
+        return self.headers[-1]
 
-    def kept(self, epoch: EpochData) -> Kept:
-        """The validation samples of one of its epochs, read from their file, or why there are none."""
+    def kept(self, epoch: EpochData) -> StoredSamples:
+        """The validation samples of one of its epochs, from their file; or why there are none."""
         return read_samples(self.path, epoch)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
     """Read a run folder, one journal file, or a log that another tool wrote.
 
-    Epochs, checkpoints and the end are those of the first rank; faults, notes and problems come from all
-    ranks. Damaged lines are skipped and located. Time is linear in the size of the files; memory holds one
-    line, the epochs, and at most 10,000 of everything else.
+    Epochs, checkpoints and the end are those of the first rank; faults, notes and problems come
+    from all ranks. Bad lines are skipped and located. Time is linear in the size of the files.
+    Memory holds one line, the epochs, and at most 10,000 of everything else.
 
-    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a History of
-    Keras as JSON. They give the values of scores alone, and `header["logged"]` says whose they are.
+    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and
+    a History of Keras as JSON. They give the values of scores alone, and `header["logged"]` says
+    whose they are.
 
     Raises:
-        RecordError: If there is no journal, none of its lines can be read, or its schema is a later one; or if
-            another tool's log cannot be read.
+        RecordError: If there is no journal, none of its lines can be read, or its schema is a later
+            one; or if another tool's log cannot be read.
     """
     first, *others = _journals_at(Path(path))
-    if _foreign(first):
-        return _logged_run(first)
+    try:
+        if is_foreign(first):
+            return _logged_run(first)
+    except OSError as error:
+        raise _unreadable(first, error) from error
     story = _Story()
     story.read(first)
     for journal in others:
@@ -93,40 +245,21 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
 
 def _journals_at(path: Path) -> list[Path]:
-    name, cure = str(path), "Give the folder that was passed as run=..., such as runs/pretrained."
+    cure = "Give the folder that was passed as run=..., such as runs/pretrained."
     try:
         if path.is_file():
             return [path]
         if not path.is_dir():
-            raise RecordError(
-                name, "a run folder or a journal", "nothing of the kind at that path", cure
-            )
-        if found := [journal for journal in journals(path) if journal.is_file()]:
-            return found
+            got = "nothing of the kind at that path"
+            raise RecordError(str(path), "a run folder or a journal", got, cure)
+        found = [journal for journal in journals(path) if journal.is_file()]
     except OSError as error:
-        raise RecordError(
-            name, "a path that can be read", error.strerror or str(error), cure
-        ) from error
-    raise RecordError(
-        name, "a folder with a file journal-rank0.jsonl", "a folder without one", cure
-    )
-
-
-def _foreign(path: Path) -> bool:
-    try:
-        return is_foreign(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _logged_run(path: Path) -> Run:
-    try:
-        log = read_foreign(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    header: HeaderData = {"name": path.name, "logged": {"by": log.tool, "notes": log.notes}}
-    end: EndData = {"reason": NOT_TOLD, "epochs": None, "stopping": None}
-    return Run(path, "", [header], epochs=log.epochs, superseded=log.superseded, end=end)
+        got = error.strerror or str(error)
+        raise RecordError(str(path), "a path that can be read", got, cure) from error
+    if not found:
+        rule = "a folder with a file journal-rank0.jsonl"
+        raise RecordError(str(path), rule, "a folder without one", cure)
+    return found
 
 
 def _unreadable(path: Path, error: OSError) -> RecordError:
@@ -168,24 +301,20 @@ class _Story:
     def _take(self, record: Record) -> None:
         self._run_id = record.run
         if record.attempt > self._attempt:
-            self._attempt, self._end = record.attempt, None
+            self._attempt = record.attempt
+            self._end = None
         match record.kind:
             case "header":
                 self._headers.append(record.data)
             case "epoch":
-                self._supersede(record.data["epoch"])
-                self._epochs.append(record.data)
+                number = record.data["epoch"]
+                keep = bisect_left(self._epochs, number, key=lambda epoch: epoch["epoch"])
+                self._superseded += self._epochs[keep:]
+                self._epochs[keep:] = [record.data]
             case "end":
                 self._end = record.data
             case "fault" | "note" | "checkpoint":
                 self._keep(f"{record.kind}s", record.data)
-
-    def _supersede(self, epoch: int) -> None:
-        keep = len(self._epochs)
-        while keep and self._epochs[keep - 1]["epoch"] >= epoch:
-            keep -= 1
-        self._superseded += self._epochs[keep:]
-        del self._epochs[keep:]
 
     def _keep(self, what: str, item: Any) -> None:
         if len(self._kept[what]) < MAX_KEPT:
@@ -195,14 +324,11 @@ class _Story:
 
     def told(self, journal: Path) -> Run:
         if self._run_id is None:
-            problems = self._kept["problems"]
-            first = (
-                f" ({problems[0].file}, line {problems[0].line}: {problems[0].reason})"
-                if problems
-                else ""
-            )
-            cure = "Start the run again: it stopped before its first record was written, or this is no journal."
-            raise RecordError(str(journal), "at least one whole record", f"none{first}", cure)
+            got = "none"
+            if self._kept["problems"]:
+                got = f"none ({self._kept['problems'][0]})"
+            cure = "Start the run again: it stopped before its first record, or this is no journal."
+            raise RecordError(str(journal), "at least one whole record", got, cure)
         return Run(
             path=journal.parent,
             run_id=self._run_id,
@@ -214,3 +340,63 @@ class _Story:
             left_out=self._left_out,
             **self._kept,
         )
+
+
+# Logs of other tools
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is not one of our journals.
+
+    A journal is named so, or its first line begins as its records do; the rest is for the formats
+    to tell.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    if path.suffix == ".jsonl":
+        return False
+    with path.open("rb") as file:
+        return not file.read(8).startswith(b'{"v":')
+
+
+def _logged_run(path: Path) -> Run:
+    log = read_foreign(path)
+    header: HeaderData = {"name": path.name, "logged": {"by": log.tool, "notes": log.notes}}
+    end: EndData = {"reason": NOT_TOLD, "epochs": None, "stopping": None}
+    return Run(path, "", [header], epochs=log.epochs, superseded=log.superseded, end=end)
+
+
+def read_foreign(path: Path, *, limit: int = MAX_LOG_BYTES) -> ForeignLog:
+    """Read a log of Lightning, Hugging Face or Keras, or a CSV file with names like these.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have.
+
+    Raises:
+        RecordError: If it is too large, is no text in UTF-8, or holds no log that can be read.
+        OSError: If it cannot be read.
+    """
+    name = str(path)
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        cure = "Thin it out: one line for each epoch is enough."
+        raise RecordError(name, f"a log of at most {limit // 2**20} MiB", "a larger file", cure)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        cure = "Save it as UTF-8; a checkpoint or a picture is no log."
+        raise RecordError(name, "text in UTF-8", f"byte {error.start} that is not", cure) from None
+    got = ""
+    if not text.strip():
+        got = "an empty file"
+    elif "\0" in text:
+        got = "NUL bytes"
+    if got:
+        cure = "Pass the log of a run that has begun."
+        raise RecordError(name, "a log with numbers in it", got, cure)
+    if text.lstrip()[0] in "{[":
+        return read_json(name, text)
+    return read_csv(name, text)

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 import ptmetrics as pm
 from ptmetrics.errors import RecordError
-from ptmetrics.record.find import find_runs
-from ptmetrics.record.foreign import read_foreign
 from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_names import rises, score_name, score_names
-from ptmetrics.record.foreign_rows import MAX_EPOCHS, Logged, Row, logged
-from ptmetrics.record.reader import Run, read_run
+from ptmetrics.record.foreign_rows import MAX_EPOCHS, ForeignLog, Row, merge_rows
+from ptmetrics.record.reader import Run, read_foreign, read_run
+from ptmetrics.record.run_folder import find_runs
 
 LIGHTNING = """\
 epoch,lr-Adam,step,train_loss_epoch,train_loss_step,val_acc,val_loss
@@ -105,7 +104,7 @@ def test_keras_csv_is_read_epoch_by_epoch(tmp_path: Path) -> None:
     assert told(run) == {"by": "Keras's CSVLogger", "notes": []}
     assert history["train/accuracy"] == [0.5, 0.75, 0.875]
     assert history["val/loss"] == [0.95, 0.65, 0.75]
-    assert history.epochs == [0, 1, 2]
+    assert history.epoch == [0, 1, 2]
 
 
 def test_the_separator_may_be_another_and_keras_writes_na_for_what_is_missing(
@@ -246,7 +245,7 @@ NUMBERS = st.floats(0, 100, width=32)
 
 @given(st.lists(st.tuples(st.integers(0, 5), NUMBERS), min_size=1, max_size=40))
 def test_epochs_rise_and_each_is_the_last_that_was_logged(pairs: list[tuple[int, float]]) -> None:
-    log = logged(
+    log = merge_rows(
         "a test", "log", [Row(number, {"val/loss": value}, "here") for number, value in pairs], []
     )
     numbers = [epoch["epoch"] for epoch in log.epochs]
@@ -271,7 +270,7 @@ def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_a_log_or_a_record_error(text: str) -> None:
     try:
-        log: Logged | None = read_csv("log", text)
+        log: ForeignLog | None = read_csv("log", text)
     except RecordError:
         log = None
     assert log is None or log.epochs
@@ -285,7 +284,7 @@ def test_a_log_that_starts_again_supersedes_what_came_before(tmp_path: Path) -> 
 
 def test_epochs_that_count_from_1_are_told_so(tmp_path: Path) -> None:
     run = run_of(tmp_path, "epoch,loss\n1,3.0\n2,2.0\n")
-    assert pm.History.of(run).epochs == [0, 1]
+    assert pm.History.of(run).epoch == [0, 1]
     assert told(run)["notes"] == [
         "The first epoch of the file is 1, so it is taken to count from 1."
     ]
@@ -388,7 +387,7 @@ def test_more_epochs_than_anybody_trains_are_refused(period: int) -> None:
     with pytest.raises(
         RecordError, match=r"log: expected at most 100000 epochs, got more\. Thin the log out"
     ):
-        logged("a test", "log", rows, [])
+        merge_rows("a test", "log", rows, [])
 
 
 def test_more_columns_than_anybody_logs_are_refused() -> None:

@@ -417,15 +417,15 @@ _epoch_fields = fields_of(
 def _epoch(epoch: Any) -> str | None:
     if wrong := _epoch_fields(epoch):
         return wrong
-    classes = len(epoch.get("class_names", ())) or None
+    classes = len(epoch.get("class_names", ()))
     for split, columns in epoch.get("per_class", {}).items():
-        length = classes
-        if "/" in split:  # of a further output of the model, which has classes of its own
-            length = None
+        length = None
+        if classes and "/" not in split:  # a further output of the model has classes of its own
+            length = classes
         if wrong := _columns(columns, length):
             return f".per_class[{_named(split)}]{wrong}"
     for split, matrix in epoch.get("confusion", {}).items():
-        if classes not in (None, len(matrix)) and "/" not in split:
+        if len(matrix) != classes and "/" not in split:
             return f".confusion[{_named(split)}] has {len(matrix)} rows for {classes} classes"
         if wrong := _against_matrix(epoch, split):
             return wrong

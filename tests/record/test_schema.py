@@ -221,6 +221,10 @@ def test_weights_that_add_up_to_the_counts_are_known_by_the_wider_interval() -> 
     assert "by the confusion matrix" in str(wrong(data))
 
 
+def test_a_matrix_has_a_name_for_each_class() -> None:
+    assert "has 2 rows for 0 classes" in str(wrong(changed("class_names", KeyError)))
+
+
 def test_classes_of_a_further_output_are_its_own() -> None:
     data = good()
     data["confusion"]["val/depth"] = [[3]]

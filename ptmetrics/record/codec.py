@@ -19,7 +19,8 @@ MAX_DEPTH = 64
 MAX_INT_BITS = 4096  # Python itself refuses to parse an int of more than 4300 digits
 
 _FLOATS = {"$nan": math.nan, "$inf": math.inf, "$-inf": -math.inf}
-_CONSTANTS = ((b'"$nan"', b"NaN"), (b'"$inf"', b"Infinity"), (b'"$-inf"', b"-Infinity"))
+_CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
+_BEFORE = (b':"', b',"', b'["')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CRC_KEY = b',"crc":"'
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
@@ -131,16 +132,17 @@ def _plain(body: bytes) -> bytes | None:
     """The line with Python's own constants for its tags; None where it must be walked through."""
     if b"NaN" in body or b"Infinity" in body:
         return None
-    if b"$" in body:
-        for tag, constant in _CONSTANTS:
-            if tag + b":" in body:
-                return None  # a key of that name
-            # Before a value stands one of these; inside of a string its quotes would have backslashes.
-            for before in (b":", b",", b"["):
-                body = body.replace(before + tag, before + constant)
-    if b"$" in body:
-        return None
-    return body
+    first, *others = body.split(b"$")
+    parts = [first]
+    for other in others:
+        tag, _, after = other.partition(b'"')
+        # Before a value stands one of these; inside of a string its quote would have a backslash.
+        # A key of that name is followed by a colon.
+        if parts[-1][-2:] not in _BEFORE or tag not in _CONSTANTS or after.startswith(b":"):
+            return None
+        parts[-1] = parts[-1][:-1]
+        parts.append(_CONSTANTS[tag] + after)
+    return b"".join(parts)
 
 
 def _may_be_deep(body: bytes) -> bool:

@@ -5,10 +5,11 @@ nothing again.
 """
 
 import re
+from array import array
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import inf, isclose
-from operator import lt
+from operator import itemgetter, lt
 from typing import Any
 
 from ptmetrics.record.codec import Record
@@ -204,11 +205,13 @@ def _above(value: float, bound: float) -> bool:
 
 def _outside(name: str, value: float, low: float, high: float) -> str | None:
     """Why a value cannot stand in its interval, or in the range of its score."""
+    least, most = score_range(name)
+    if low <= value <= high and least <= value <= most:
+        return None
     if _above(low, high):
         return f" has an interval from {low:.6g} down to {high:.6g}"
     if _above(low, value) or _above(value, high):
         return f" is {value:.6g}, outside its interval from {low:.6g} to {high:.6g}"
-    least, most = score_range(name)
     if _above(least, value) or _above(value, most):
         return f" is {value:.6g}, but such a score goes from {least:g} to {most:g}"
     return None
@@ -225,8 +228,24 @@ _score_fields = fields_of(
 )
 
 
+_score_parts = itemgetter(
+    "value", "low", "high", "error_bound", "n", "method", "reason", "higher_is_better"
+)
+_USUAL = {(float, float, float, float, int, str, kind, bool) for kind in (str, type(None))}
+
+
+def _score(score: Any) -> str | None:
+    try:
+        parts = _score_parts(score)
+    except (KeyError, TypeError):
+        return _score_fields(score)
+    if tuple(map(type, parts)) in _USUAL and 0 <= score["n"] <= LARGEST:
+        return None  # nearly always, and quicker than one by one
+    return _score_fields(score)
+
+
 def _scores(scores: Any) -> str | None:
-    if wrong := mapping_of(_score_fields)(scores):
+    if wrong := mapping_of(_score)(scores):
         return wrong
     for name, score in scores.items():
         if wrong := _outside(name, score["value"], score["low"], score["high"]):
@@ -241,18 +260,26 @@ Column = Mapping[str, Any]
 
 def a_number_list(value: Any) -> str | None:
     """A list of numbers."""
-    if type(value) is list and set(map(type, value)) == {float}:
-        return None  # nearly always, and quicker than one by one
-    return list_of(a_number)(value)
+    if type(value) is list:
+        try:
+            array("d", value)  # takes nothing else, and is quicker than one by one
+        except (TypeError, OverflowError):
+            return list_of(a_number)(value)
+        return None
+    return _is(value, "a list")
 
 
 def a_count_list(value: Any) -> str | None:
-    """A list of whole numbers from 0 to 2^62."""
-    if type(value) is not list or set(map(type, value)) != {int}:
-        return list_of(a_count)(value)
-    if min(value) < 0 or max(value) > LARGEST:
-        return list_of(a_count)(value)
-    return None
+    """A list of whole numbers from 0, in all at most 2^62."""
+    if type(value) is list:
+        try:
+            array("Q", value)
+        except (TypeError, OverflowError):
+            return list_of(a_count)(value)
+        if sum(value) <= LARGEST:
+            return None
+        return " adds up to more than 2^62"
+    return _is(value, "a list")
 
 
 _column_fields = fields_of(
@@ -280,7 +307,9 @@ def _outside_in(name: str, column: Column) -> str | None:
     values, lows, highs = column["value"], column["low"], column["high"]
     least, most = score_range(name)
     inside = not (True in map(lt, values, lows) or True in map(lt, highs, values))
-    if inside and not [value for value in values if value < least or value > most]:
+    if inside and (least, most) != _ANYTHING:
+        inside = not [value for value in values if value < least or value > most]
+    if inside:
         return None
     for index, (value, low, high) in enumerate(zip(values, lows, highs, strict=True)):
         if wrong := _outside(name, value, low, high):

@@ -380,10 +380,12 @@ def read_foreign(path: Path, *, limit: int = MAX_LOG_BYTES) -> ForeignLog:
     """
     name = str(path)
     with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        cure = "Thin it out: one line for each epoch is enough."
-        raise RecordError(name, f"a log of at most {limit // 2**20} MiB", "a larger file", cure)
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            rule = f"a log of at most {limit // 2**20} MiB"
+            cure = "Thin it out: one line for each epoch is enough."
+            raise RecordError(name, rule, "a larger file", cure)
+        content = file.read(size)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

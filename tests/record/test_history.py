@@ -142,3 +142,11 @@ def test_it_prints_its_extent() -> None:
 def test_a_path_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"expected a folder with a file journal-rank0\.jsonl"):
         read_history(tmp_path)
+
+
+def test_step_tells_the_training_done_by_each_row() -> None:
+    history = History()
+    history.append({**epoch(0, val__loss=1.0), "counts": {"train_steps_cumulative": 40}})
+    history.append(epoch(1, val__loss=0.5))
+    assert history.step[0] == 40
+    assert math.isnan(history.step[1])

@@ -21,7 +21,7 @@ from typing import Any
 from ptmetrics.errors import RecordError
 from ptmetrics.record.atomic import sync_folder
 from ptmetrics.record.codec import Record, encode
-from ptmetrics.record.reader import scan
+from ptmetrics.record.lines import scan
 from ptmetrics.record.run_folder import journal_path
 
 DURABLE_KINDS = frozenset({"header", "epoch", "fault", "checkpoint", "end"})

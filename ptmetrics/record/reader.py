@@ -1,17 +1,16 @@
-"""Reading a run back: its journals line by line, the valid epochs in order, and every damage.
+"""Reading a run back: the valid epochs in order, what was superseded, and every damage.
 
 Also what other tools logged: told from a journal by its content, read whole, within limits.
 """
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.codec import SCHEMA, LineError, NewerSchemaError, Record, decode, record_start
+from ptmetrics.record.codec import Record
 from ptmetrics.record.events import (
     CheckpointData,
     EndData,
@@ -23,151 +22,15 @@ from ptmetrics.record.events import (
 from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_json import read_json
 from ptmetrics.record.foreign_rows import ForeignLog
+from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals
 from ptmetrics.record.samples import StoredSamples, read_samples
-from ptmetrics.record.schema import defect
 
-MAX_LINE_BYTES = 64 * 2**20
 MAX_LOG_BYTES = 64 * 2**20
-COPY_WINDOW = 1024
-"""Lines that the journal writes again after a failed fsync are known as copies this far."""
 MAX_KEPT = 10_000
 """Faults, notes, checkpoints and problems of which a run keeps the first; others are counted."""
 NOT_TOLD = "not told by the log"
 """The reason of an end that another tool's log does not tell."""
-
-
-class Problem(NamedTuple):
-    """A line of a journal that was skipped.
-
-    Attributes:
-        file: Name of the journal.
-        line: Its number, from 1.
-        offset: Bytes in front of it.
-        reason: What is wrong with it.
-        contradiction: Whether the line is whole, as its checksum tells, but says what cannot be.
-    """
-
-    file: str
-    line: int
-    offset: int
-    reason: str
-    contradiction: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.line}: {self.reason}"
-
-
-class _Line(NamedTuple):
-    number: int
-    offset: int
-    content: bytes | None  # None when it is longer than the limit
-
-
-def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[Record | Problem]:
-    """Stream the records of a journal, and a `Problem` for each line that is not one.
-
-    At most one line of `limit` bytes is in memory at a time. A copy of a record is left out.
-
-    Args:
-        file: The journal, at its beginning.
-        name: Its name in problems and messages.
-        limit: A longer line is skipped as a problem.
-
-    Raises:
-        RecordError: If the journal was written by a version with a later schema.
-    """
-    order = _Order(name)
-    for line in _lines(file, limit):
-        yield from order.admit(line)
-
-
-def _lines(file: BinaryIO, limit: int) -> Iterator[_Line]:
-    number = 0
-    offset = 0
-    while raw := file.readline(limit + 1):
-        number += 1
-        size = len(raw)
-        content: bytes | None = raw.rstrip(b"\r\n")
-        if size > limit and not raw.endswith(b"\n"):
-            content = None
-            while raw and not raw.endswith(b"\n"):
-                raw = file.readline(2**16)
-                size += len(raw)
-        if content != b"":  # an empty line is the seal behind a torn one
-            yield _Line(number, offset, content)
-        offset += size
-
-
-class _Order:
-    """Follows `seq` and the run id through one file, to tell copies, gaps and strangers."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._run: str | None = None
-        self._last = -1
-        # Lines lost since the last whole record: they explain as many missing numbers.
-        self._damaged = 0
-        self._stamps: dict[int, int] = {}
-
-    def admit(self, line: _Line) -> Iterator[Record | Problem]:
-        try:
-            start, record = _last_record(line.content)
-        except LineError as error:
-            yield self._damage(line, str(error))
-            return
-        except NewerSchemaError as error:
-            place = f"{self._name}, line {line.number}"
-            cure = "Install a newer ptmetrics to read this run; nothing was changed."
-            rule = f"schema version {SCHEMA} or older"
-            raise RecordError(place, rule, f"version {error}", cure) from None
-        if start:
-            yield self._damage(line, f"torn: {start} bytes that end without a newline")
-        if wrong := defect(record):
-            yield self._damage(line, wrong, contradiction=True)
-            return
-        yield from self._in_order(record, line)
-
-    def _in_order(self, record: Record, line: _Line) -> Iterator[Record | Problem]:
-        self._run = self._run or record.run
-        if record.run != self._run:
-            yield self._damage(line, f"belongs to run {record.run}, not {self._run}")
-        elif record.seq > self._last:
-            missing = record.seq - self._last - 1 - self._damaged
-            if missing > 0:
-                yield self._problem(line, f"{missing} records are missing before it")
-            self._last = record.seq
-            self._damaged = 0
-            self._stamps[record.seq] = record.mono_ns
-            if len(self._stamps) > COPY_WINDOW:
-                del self._stamps[next(iter(self._stamps))]
-            yield record
-        elif self._stamps.get(record.seq) != record.mono_ns:
-            yield self._problem(line, f"number {record.seq} again, from a second writer")
-
-    def _damage(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
-        self._damaged += 1
-        return self._problem(line, reason, contradiction=contradiction)
-
-    def _problem(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
-        return Problem(self._name, line.number, line.offset, reason, contradiction)
-
-
-def _last_record(content: bytes | None) -> tuple[int, Record]:
-    """Decode the record at the end of a line; how many bytes of another one stand in front of it.
-
-    A write that lost its newline leaves two records in one line; the length in the second one
-    saves that.
-    """
-    if content is None:
-        raise LineError("longer than the limit for one line")
-    try:
-        return 0, decode(content)
-    except LineError:
-        start = record_start(content)
-        if start <= 0:
-            raise
-        return start, decode(content[start:])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from record_makers import RUN, line, newer_line, note
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.codec import Record
-from ptmetrics.record.reader import COPY_WINDOW, MAX_LINE_BYTES, Problem, scan
+from ptmetrics.record.lines import COPY_WINDOW, MAX_LINE_BYTES, Problem, scan
 
 NAMES = ["plain", "new\nline", "line\u2028and\u2029paragraph", "\x85\x0b\x0c\r\x1e", "$nan"]
 LINES = [line(seq, "note", note(name)) for seq, name in enumerate(NAMES)]

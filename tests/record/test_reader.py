@@ -9,7 +9,8 @@ from record_makers import RUN, epoch, journal_of, line, newer_line, note
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.journal import Journal
-from ptmetrics.record.reader import MAX_KEPT, Problem, read_run
+from ptmetrics.record.lines import Problem
+from ptmetrics.record.reader import MAX_KEPT, read_run
 
 FAULT = {"where": "update", "message": "NaN row", "count": 2, "epoch": 0, "step": 3}
 CHECKPOINT = {"path": "checkpoints/best.pt", "epoch": 0, "why": "best"}

@@ -15,7 +15,8 @@ from record_makers import journal_of, line
 
 import ptmetrics as pm
 from ptmetrics.record.codec import Record
-from ptmetrics.record.reader import Problem, read_run
+from ptmetrics.record.lines import Problem
+from ptmetrics.record.reader import read_run
 from ptmetrics.record.schema import defect, score_range
 
 NAN = math.nan

@@ -210,7 +210,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from ptmetrics.record.find import find_runs
+    from ptmetrics.record.run_folder import find_runs
     from ptmetrics.show.opinion import comparison_text
     from ptmetrics.show.paint import paint_for
     from ptmetrics.verdict.compare import compare
@@ -233,7 +233,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _judged(arguments: argparse.Namespace) -> Any:
-    from ptmetrics.record.find import find_run, find_runs
+    from ptmetrics.record.run_folder import find_run, find_runs
     from ptmetrics.record.reader import read_run
     from ptmetrics.verdict.judge import judge
 

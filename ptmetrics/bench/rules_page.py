@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ptmetrics.bench.machine import stamp
 from ptmetrics.bench.rule_case import Case, Rate
 from ptmetrics.verdict.finding import Finding, plain
+from ptmetrics.verdict.pages import PAGES
 from ptmetrics.verdict.profile import PROFILES, Thresholds
 
 COMMAND = "python -m ptmetrics.bench.rules"
@@ -43,12 +44,14 @@ def entry(case: Case) -> Iterator[str]:
     """Everything about a code but its rates."""
     finding = case.example()
     yield f"## {case.code}\n"
-    yield f"{case.meaning.strip()}\n"
+    yield f"{PAGES[case.code].meaning}\n"
     yield f"> {finding.severity}: {finding.message}\n"
     yield f"Evidence, on {case.planted[-1].words}: `{evidence(finding)}`\n"
     yield f"What to do: {finding.advice}\n"
-    if case.thresholds:
-        yield from _table(("threshold", *_columns().values()), map(_threshold, case.thresholds))
+    if PAGES[case.code].thresholds:
+        yield from _table(
+            ("threshold", *_columns().values()), map(_threshold, PAGES[case.code].thresholds)
+        )
 
 
 def evidence(finding: Finding) -> str:

@@ -6,8 +6,8 @@ from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_text
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.show.tables import confusion_table, score_table
+from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
-from ptmetrics.verdict.sources import judged_row
 
 SHOWN = 5
 

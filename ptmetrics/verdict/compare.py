@@ -56,27 +56,26 @@ class Comparison(Plain):
             known.
 
     Example:
-        >>> import ptmetrics as pm
-        >>> def train(run, accuracies):
-        ...     with pm.Monitor(pm.BinaryMetrics(inputs="labels"), run=run) as monitor:
-        ...         for accuracy in accuracies:
-        ...             right = round(100 * accuracy)
-        ...             preds, target = torch.arange(200) % 2, torch.arange(200) % 2
-        ...             preds[2 * right :] = 1 - preds[2 * right :]
-        ...             monitor.update(preds, target, split="train")
-        ...             monitor.update(preds, target, split="val")
-        ...             _ = monitor.end_epoch()
         >>> import tempfile, torch
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> tuned, scratch = f"{folder.name}/tuned", f"{folder.name}/scratch"
-        >>> train(tuned, [0.95, 0.95, 0.95])
-        >>> train(scratch, [0.50, 0.60, 0.70])
-        >>> comparison = pm.compare(tuned, scratch, target="val/accuracy>=0.9")
+        >>> import ptmetrics as pm
+        >>> def train(folder, errors):
+        ...     target = torch.arange(200) % 2
+        ...     monitor = pm.Monitor(pm.BinaryMetrics(inputs="labels"), folder)
+        ...     for wrong in errors:
+        ...         preds = torch.where(torch.arange(200) < wrong, 1 - target, target)
+        ...         for split in ("train", "val"):
+        ...             monitor.update(preds, target, split=split)
+        ...         _ = monitor.end_epoch()
+        ...     monitor.close()
+        ...     return folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuned = train(f"{folder}/tuned", [10, 10, 10])
+        ...     scratch = train(f"{folder}/scratch", [100, 80, 60])
+        ...     comparison = pm.compare(tuned, scratch, target="val/accuracy>=0.9")
         >>> comparison.time_ratio.censored
         'second'
         >>> f"{comparison.final_difference.value:.2f}"
         '0.25'
-        >>> folder.cleanup()
     """
 
     time_ratio: Ratio
@@ -137,16 +136,26 @@ def compare(
         RecordError: If a run folder cannot be read.
 
     Example:
-        With `tuned` and `scratch` the folders of two recorded runs (see `Comparison`)::
-
-            comparison = pm.compare(tuned, scratch, target="val/accuracy>=0.9")
-            comparison.time_ratio.value, comparison.time_ratio.low, comparison.time_ratio.high
-
+        >>> import tempfile, torch
         >>> import ptmetrics as pm
-        >>> pm.compare("runs/tuned", "runs/scratch", target="0.9")
-        Traceback (most recent call last):
-            ...
-        ptmetrics.errors.ConfigError: target: expected a text such as 'val/accuracy>=0.9', ...
+        >>> def train(folder, errors):
+        ...     target = torch.arange(200) % 2
+        ...     monitor = pm.Monitor(pm.BinaryMetrics(inputs="labels"), folder)
+        ...     for wrong in errors:
+        ...         preds = torch.where(torch.arange(200) < wrong, 1 - target, target)
+        ...         for split in ("train", "val"):
+        ...             monitor.update(preds, target, split=split)
+        ...         _ = monitor.end_epoch()
+        ...     monitor.close()
+        ...     return folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuned = train(f"{folder}/tuned", [10, 10, 10])
+        ...     scratch = train(f"{folder}/scratch", [100, 80, 60])
+        ...     comparison = pm.compare(tuned, scratch, target="val/accuracy>=0.9")
+        >>> comparison.target, comparison.time_ratio.high < 1
+        ('val/accuracy>=0.9', True)
+        >>> [finding.code for finding in comparison.findings]
+        []
     """
     if isinstance(hold, bool) or not isinstance(hold, int) or hold < 1:
         cure = "Pass 1 to count the first crossing."

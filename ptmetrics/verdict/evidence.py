@@ -1,6 +1,5 @@
 """What the rules see: the numbers of one epoch or one evaluation, and the curves that led there."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log, nan, sqrt
@@ -11,8 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.record.reader import read_run
-from ptmetrics.verdict.finding import Z95, Estimate, number, recorded
+from ptmetrics.verdict.finding import (
+    Z95,
+    Bound,
+    Criterion,
+    Estimate,
+    Skipped,
+    decide,
+    number,
+    recorded,
+)
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.samples import (
     CannotPairError,
@@ -252,6 +259,19 @@ class Evidence:
         """A validation score, or an estimate whose reason says that it was not recorded."""
         return self.val.get(name, Estimate(reason=f"{name} was not recorded"))
 
+    def criterion(
+        self, name: str, threshold: float, *, rule: Bound = ">=", code: str = ""
+    ) -> Criterion:
+        """A validation score held against a threshold, three-valued by its interval.
+
+        A rule gives it back like a finding. One that is not met keeps the verdict from "ready".
+        """
+        return decide(name, self.score(name), threshold, rule=rule, code=code)
+
+    def not_checked(self, reason: str) -> Skipped:
+        """Why a rule could not be applied; given back like a finding, it stands in the notes."""
+        return Skipped(reason)
+
     def headline(self, name: str) -> tuple[str, Estimate]:
         """Precision or recall as the verdict counts it, with its name.
 
@@ -361,15 +381,6 @@ def confusion_counts(matrix: Any) -> Counts | None:
 
 
 # From a run that was read back. The reader has checked the record, so nothing is checked again.
-
-
-def read_source(path: str | os.PathLike[str]) -> RunLike:
-    """Read a run folder, or a log of another tool, back; the one place that touches the reader.
-
-    Raises:
-        RecordError: If it cannot be read.
-    """
-    return read_run(path)
 
 
 def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:

@@ -229,6 +229,17 @@ class Criterion(Measured):
         return text
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A rule could not be applied; the verdict's notes say so.
+
+    Args:
+        reason: What was missing.
+    """
+
+    reason: str
+
+
 def decide(
     name: str, estimate: Estimate, threshold: float, *, rule: Bound = ">=", code: str = ""
 ) -> Criterion:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.evidence import (
     ERRORS,
     Evidence,
     RunLike,
     evidence_of_run,
     evidence_of_scores,
-    read_source,
 )
-from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Verdict, worst
+from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Skipped, Verdict, worst
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
-from ptmetrics.verdict.rule import MISSING, Outcome, Rule, RuleFunction, Skipped, as_rule
+from ptmetrics.verdict.rule import MISSING, Outcome, Rule, RuleFunction, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
 from ptmetrics.verdict.rules_curve import CURVE_RULES
@@ -190,7 +190,7 @@ def _evidence(source: object, positive: int | None, profile: Profile) -> Evidenc
 def evidence_of(source: object, positive: int | None = None) -> Evidence:
     """What the rules will see of a source; arguments and errors as of `judge`."""
     if isinstance(source, str | os.PathLike):
-        return evidence_of_run(read_source(source), positive)
+        return evidence_of_run(read_run(source), positive)
     if isinstance(source, Mapping) and "scores" in source:
         return evidence_of_scores(source, positive)
     if isinstance(source, RunLike):

@@ -146,7 +146,8 @@ PAGES: Mapping[str, Page] = {
         "undetermined or warning",
         "An interval contains its threshold, so the criterion is undetermined, with the samples "
         "that would settle it; or classes have too few samples to be judged (a warning).",
-        "Add validation samples of these classes.",
+        "Validate on as many more samples as the finding says; where it names classes, on samples of "
+        "these classes.",
         (
             "class_support",
             "class_recall",
@@ -203,7 +204,8 @@ PAGES: Mapping[str, Page] = {
         "far below training accuracy (`sign: gap`). A warning where accuracy has held; for "
         "information where the judged checkpoint is from before the rise. Where the losses of "
         "the samples were kept, the rise must be one of the samples at large and not of a few.",
-        "Augment, regularise, freeze more layers, or get more training data.",
+        "Where the loss rises, restore the checkpoint of its minimum and stop early next time; where "
+        "there is a gap, augment, regularise, freeze more layers, or get more training data.",
         (
             "rise",
             "rise_moderate",
@@ -335,8 +337,8 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
         <BLANKLINE>
         Lines of the journal could not be read and were skipped.
         <BLANKLINE>
-        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
-        is harmless.
+        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and is
+        harmless.
     """
     own = {name: page for item in rules for name, page in as_rule(item).pages.items()}
     if code in own and code not in PAGES:
@@ -373,7 +375,7 @@ def profile_columns() -> dict[Thresholds, str]:
 
 def threshold_row(name: str) -> tuple[str, ...]:
     """A threshold's name, and its value in each of these columns; "off" where it is not used."""
-    row = [f"`{name}`"]
+    row = [name]
     for thresholds in profile_columns():
         value = getattr(thresholds, name)
         if value is None:

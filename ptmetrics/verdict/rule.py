@@ -8,19 +8,7 @@ from typing import Any, Literal
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.evidence import Evidence
-from ptmetrics.verdict.finding import Criterion, Finding
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A rule could not be applied; the verdict's notes say so.
-
-    Args:
-        reason: What was missing.
-    """
-
-    reason: str
-
+from ptmetrics.verdict.finding import Criterion, Finding, Skipped
 
 Need = Literal["", "classes", "numbers", "baseline"]
 Outcome = Finding | Criterion | Skipped

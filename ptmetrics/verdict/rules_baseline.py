@@ -5,9 +5,9 @@ from dataclasses import replace
 from math import nan
 
 from ptmetrics.verdict.evidence import ERRORS, Evidence
-from ptmetrics.verdict.finding import Criterion, Estimate, decide
+from ptmetrics.verdict.finding import Criterion, Estimate, Skipped, decide
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, Skipped, rule
+from ptmetrics.verdict.rule import Outcome, Rule, rule
 from ptmetrics.verdict.run_groups import difference, same_validation
 
 CODE = "worse-than-baseline"

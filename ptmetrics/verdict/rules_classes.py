@@ -8,9 +8,18 @@ from statistics import NormalDist
 import numpy as np
 
 from ptmetrics.verdict.evidence import Counts, Evidence
-from ptmetrics.verdict.finding import Z95, Criterion, Estimate, Finding, decide, percent
+from ptmetrics.verdict.finding import (
+    Z95,
+    Criterion,
+    Estimate,
+    Finding,
+    Severity,
+    Skipped,
+    decide,
+    percent,
+)
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, Skipped, rule
+from ptmetrics.verdict.rule import Outcome, Rule, rule
 from ptmetrics.verdict.rules_validity import named_classes
 from ptmetrics.verdict.stats import (
     binomial_lower,
@@ -45,10 +54,10 @@ def no_skill(evidence: Evidence) -> Iterator[Outcome]:
         message += f", one-sided mid-p {p:.2g}"
     limit = evidence.thresholds.skill_p
     numbers = criterion.facts(baseline_accuracy=share, mid_p=p, p_threshold=limit)
+    severity: Severity = "undetermined"
     if criterion.state == "failed":
-        yield make_finding("no-skill", "fail", f"{message}.", numbers)
-    else:
-        yield make_finding("no-skill", "undetermined", f"{message}.", numbers)
+        severity = "fail"
+    yield make_finding("no-skill", severity, f"{message}.", numbers)
 
 
 def above_majority(evidence: Evidence, counts: Counts) -> tuple[Criterion, float | None]:
@@ -315,6 +324,7 @@ def weak_class(evidence: Evidence) -> Iterator[Outcome]:
                 "n": [support[k] for k in thin],
                 "threshold": limits.class_support,
             },
+            "Add validation samples of these classes.",
         )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ptmetrics.verdict.evidence import NOT_KNOWN, Curves, Evidence
-from ptmetrics.verdict.finding import Estimate, Finding, percent
+from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, percent
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rule import Outcome, Rule, Skipped, rule
+from ptmetrics.verdict.rule import Outcome, Rule, rule
 from ptmetrics.verdict.samples import Floats
 from ptmetrics.verdict.stats import (
     hybrid_difference,
@@ -180,17 +180,18 @@ def _rise_finding(
         f"Validation loss is {percent(rise.size)} above its minimum at epoch {epoch} "
         f"while training loss falls ({test})."
     )
-    small = rise.size < numbers["threshold"]
     code = "overfitting"
-    if small:
-        code = "val-loss-rising"
-    if curves.judged <= best + 1:
-        advice = "The judged epoch is from before the rise; stopping there was right."
-        return make_finding(code, "info", message, numbers, advice)
+    severity: Severity = "fail"
     advice = f"Restore the checkpoint of epoch {epoch}, and stop early next time."
-    if small or held:
-        return make_finding(code, "warning", message, numbers, advice)
-    return make_finding(code, "fail", message, numbers, advice)
+    if held:
+        severity = "warning"
+    if rise.size < numbers["threshold"]:
+        code = "val-loss-rising"
+        severity = "warning"
+    if curves.judged <= best + 1:
+        severity = "info"
+        advice = "The judged epoch is from before the rise; stopping there was right."
+    return make_finding(code, severity, message, numbers, advice)
 
 
 def accuracy_held(curves: Curves, best: int, limits: Thresholds) -> bool | None:
@@ -226,8 +227,10 @@ def gap_overfits(evidence: Evidence) -> Iterator[Outcome]:
         return
     if gap.low <= limits.train_gap:
         return
+    severity: Severity = "warning"
     threshold = limits.train_gap
     if gap.low > limits.train_gap_fail:
+        severity = "fail"
         threshold = limits.train_gap_fail
     message = (
         f"Validation {name} is {gap.in_points()} below training {name} (n={gap.n}), "
@@ -235,10 +238,8 @@ def gap_overfits(evidence: Evidence) -> Iterator[Outcome]:
         f"A training {name} taken during the epoch lags, so the true gap is rather larger."
     )
     numbers = gap.facts(threshold=threshold, sign="gap")
-    if gap.low > limits.train_gap_fail:
-        yield make_finding("overfitting", "fail", message, numbers)
-    else:
-        yield make_finding("overfitting", "warning", message, numbers)
+    advice = "Augment, regularise, freeze more layers, or get more training data."
+    yield make_finding("overfitting", severity, message, numbers, advice)
 
 
 def _no_gap(evidence: Evidence) -> Skipped:
@@ -332,10 +333,10 @@ def diverged(evidence: Evidence) -> Iterator[Outcome]:
         "minimum": smooth.min(),
         "threshold": limit,
     }
+    severity: Severity = "warning"
     if curves.judged >= first:
-        yield make_finding("diverged", "fail", message, numbers)
-    else:
-        yield make_finding("diverged", "warning", message, numbers)
+        severity = "fail"
+    yield make_finding("diverged", severity, message, numbers)
 
 
 CURVE_RULES: tuple[Rule, ...] = (diverged, loss_overfits, gap_overfits, underfits)

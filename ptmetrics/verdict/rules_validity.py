@@ -7,9 +7,9 @@ import numpy as np
 
 from ptmetrics.record.foreign_rows import METHOD
 from ptmetrics.verdict.evidence import Evidence
-from ptmetrics.verdict.finding import Estimate, Finding, recorded
+from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, recorded
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, Skipped, rule
+from ptmetrics.verdict.rule import Outcome, Rule, rule
 
 _SHOWN = 5
 _NAN = ("nan-score", "prediction-not-finite")
@@ -51,9 +51,10 @@ def _not_finite_in(evidence: Evidence, row: int, names: list[str]) -> Finding:
     epoch = evidence.curves.numbers[row]
     message = f"{', '.join(names)} of epoch {epoch + 1} is not finite."
     numbers = {"scores": names, "epoch": epoch}
+    severity: Severity = "warning"
     if row <= evidence.curves.judged:
-        return make_finding("non-finite", "invalid", message, numbers)
-    return make_finding("non-finite", "warning", message, numbers)
+        severity = "invalid"
+    return make_finding("non-finite", severity, message, numbers)
 
 
 def _lost(name: str, item: Estimate) -> bool:

@@ -5,35 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, median_low
-from typing import Protocol
 
 from ptmetrics.errors import DataError
-from ptmetrics.verdict.evidence import RunLike, read_source
+from ptmetrics.record.reader import read_run
+from ptmetrics.verdict.evidence import Evidence, RunLike
 from ptmetrics.verdict.finding import Z95, Estimate, Plain
 from ptmetrics.verdict.paired import Difference, paired_difference
-from ptmetrics.verdict.samples import ReadSamples, same_targets
+from ptmetrics.verdict.samples import same_targets
 from ptmetrics.verdict.stats import hybrid_difference, welch
 from ptmetrics.verdict.time_to_target import AXES, Axis, Ratio, Target, Trace, ratio_of
 
 OneRun = str | os.PathLike[str] | RunLike
 RunGroup = tuple[Trace, ...]
 WELCH, NEWCOMBE = "welch over seeds", "newcombe, unpaired"
-
-
-class Validated(Protocol):
-    """What a run tells of its validation data."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Identity of the data, where recorded."""
-
-    @property
-    def val_samples(self) -> int | None:
-        """Their number, where recorded."""
-
-    @property
-    def samples(self) -> ReadSamples:
-        """Reads what became of each."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +53,7 @@ def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
     runs: list[RunLike] = []
     for run in given:
         if isinstance(run, str | os.PathLike):
-            runs.append(read_source(run))
+            runs.append(read_run(run))
         elif isinstance(run, RunLike):
             runs.append(run)
         else:
@@ -219,7 +203,7 @@ def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Differe
     return Difference(value, low, high, n, NEWCOMBE, reason, unpaired=found)
 
 
-def same_validation(runs: Sequence[Validated]) -> bool | None:
+def same_validation(runs: Sequence[Trace] | Sequence[Evidence]) -> bool | None:
     """Whether all runs saw the same validation data; None where nothing recorded tells.
 
     Their fingerprints tell, else the targets of their last evaluations, in order.

@@ -15,7 +15,7 @@ from ptmetrics.bench.rule_case import Case, Setting, rate
 from ptmetrics.bench.rules_page import entry
 from ptmetrics.verdict.finding import Finding
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rules import CODES
+from ptmetrics.verdict.judge import CODES
 
 PACKAGE = Path(ptmetrics.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "rules.md"

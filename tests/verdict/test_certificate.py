@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from ptmetrics.verdict import certificate as c
-from ptmetrics.verdict.cuts import Cuts
+from ptmetrics.verdict.certificate import ThresholdCounts
 
 SHIFT, PREVALENCE = 2.5, 0.35
 
 
-def cuts_of(score: np.ndarray, target: np.ndarray) -> Cuts:
+def cuts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
     threshold = np.unique(score)
     called = score[None, :] >= threshold[:, None]
-    return Cuts.of(threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1))
+    return ThresholdCounts.of(threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1))
 
 
-def drawn(rng: np.random.Generator, rows: int) -> Cuts:
+def drawn(rng: np.random.Generator, rows: int) -> ThresholdCounts:
     target = (rng.random(rows) < PREVALENCE).astype(int)
     return cuts_of(rng.normal(size=rows) + SHIFT * target, target)
 
@@ -78,11 +78,11 @@ def test_the_threshold_is_the_order_statistic_after_the_misses_that_are_allowed(
 
 def test_scores_that_share_a_row_lie_at_its_lower_edge() -> None:
     choice = c.recall_at_least(
-        Cuts.of(np.array([0.0, 1.0]), np.array([100, 98]), np.array([50, 9])), 0.9, 0.05
+        ThresholdCounts.of(np.array([0.0, 1.0]), np.array([100, 98]), np.array([50, 9])), 0.9, 0.05
     )
     assert choice.row == 1
     choice = c.recall_at_least(
-        Cuts.of(np.array([0.0, 1.0]), np.array([100, 90]), np.array([50, 9])), 0.9, 0.05
+        ThresholdCounts.of(np.array([0.0, 1.0]), np.array([100, 90]), np.array([50, 9])), 0.9, 0.05
     )
     assert choice.row == 0
 
@@ -196,7 +196,7 @@ def test_two_halves_are_the_whole_and_differ_by_at_most_one(
 ) -> None:
     cells = np.array(rows, dtype=float)
     tp, fp = cells[::-1].cumsum(0)[::-1].T
-    cuts = Cuts.of(np.arange(len(rows)), tp, fp)
+    cuts = ThresholdCounts.of(np.arange(len(rows)), tp, fp)
     first, second = cuts.halves(seed)
     assert (first.tp + second.tp == cuts.tp).all()
     assert (first.fp + second.fp == cuts.fp).all()

@@ -12,7 +12,7 @@ from ptmetrics.errors import RecordError
 from ptmetrics.record.journal import Journal
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rising_loss import rising_loss
+from ptmetrics.verdict.rules_curve import rising_loss
 
 EPOCHS = np.arange(20)
 FALLING = 0.2 + 2 * np.exp(-EPOCHS / 5)

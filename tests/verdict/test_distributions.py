@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from ptmetrics.verdict.distributions import (
+from ptmetrics.verdict.stats import (
     binomial_lower,
     binomial_mass,
     binomial_upper,

@@ -13,13 +13,13 @@ from kept_runs import class_rows, keeping, point_rows, two_models
 from ptmetrics.bench.kept import Keeping
 from ptmetrics.record.samples import Kept, Rows
 from ptmetrics.show.opinion import comparison_text
-from ptmetrics.verdict.arms import difference
+from ptmetrics.verdict.run_groups import difference
 from ptmetrics.verdict.compare import Comparison, compare
 from ptmetrics.verdict.influence import SCORES, Margins
 from ptmetrics.verdict.paired import Difference, paired_difference
-from ptmetrics.verdict.reach import trace
+from ptmetrics.verdict.time_to_target import trace
 from ptmetrics.verdict.samples import Sampled
-from ptmetrics.verdict.sources import evidence_of_run
+from ptmetrics.verdict.evidence import evidence_of_run
 
 Z = 1.959963984540054
 TARGET = np.arange(100) % 2

@@ -16,8 +16,8 @@ from ptmetrics.bench.synthetic import loss_run
 from ptmetrics.cli import main
 from ptmetrics.record.samples import Kept
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rising_loss import rising_loss
-from ptmetrics.verdict.sources import evidence_of_run
+from ptmetrics.verdict.rules_curve import rising_loss
+from ptmetrics.verdict.evidence import evidence_of_run
 
 N = 400
 

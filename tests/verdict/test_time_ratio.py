@@ -11,14 +11,14 @@ from judged_sources import accuracies
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.ratio import BOUNDS, LOG_WELCH, RANK_SUM, Ratio, log_welch, ratio_of, speedup
-from ptmetrics.verdict.reach import Span, Target, trace
+from ptmetrics.verdict.time_to_target import BOUNDS, LOG_WELCH, RANK_SUM, Ratio, log_welch, ratio_of, speedup
+from ptmetrics.verdict.time_to_target import Span, Target, trace
 
 LIMITS = Thresholds()
 
 
 def reached(values: list[float], level: float = 0.9, hold: int = 2) -> Span:
-    return trace(accuracies(values), "val/accuracy").reach(
+    return trace(accuracies(values), "val/accuracy").time_to_target(
         Target("val/accuracy", ">=", level), hold, "time"
     )
 
@@ -77,7 +77,7 @@ def test_a_target_met_before_training_is_reached_by_the_first_costly_evaluation(
     run = accuracies([0.95, 0.96, 0.97])
     for i, data in enumerate(run.epochs):
         data["time"]["train_cumulative_s"] = 10.0 * i
-    span = trace(run, "val/accuracy").reach(Target("val/accuracy", ">=", 0.9), 2, "time")
+    span = trace(run, "val/accuracy").time_to_target(Target("val/accuracy", ">=", 0.9), 2, "time")
     assert span == Span(0.0, 10.0)
 
 

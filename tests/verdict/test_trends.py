@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from ptmetrics.verdict.trends import (
+from ptmetrics.verdict.stats import (
     jitter,
     kendall_s,
     kendall_tau,

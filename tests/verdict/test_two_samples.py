@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from judged_sources import wilson
 from scipy import stats
 
-from ptmetrics.verdict.two_samples import (
+from ptmetrics.verdict.stats import (
     bonett_price,
     holm,
     hybrid_difference,

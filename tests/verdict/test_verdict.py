@@ -23,7 +23,7 @@ from ptmetrics.verdict.finding import (
 )
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rules import CODES, RULES
+from ptmetrics.verdict.judge import CODES, RULES
 
 PARADOX = [[9776, 24], [176, 24]]
 

@@ -41,7 +41,8 @@ def non_finite(evidence: Evidence) -> Iterator[Outcome]:
     # The first such epoch is the cause, those after it the consequence.
     judged = evidence.curves.judged
     for row, scores in enumerate(evidence.curves.epochs):
-        names = sorted(name for name in scores if _lost_loss(name, recorded(scores[name])))
+        losses = filter(_is_loss, scores)
+        names = sorted(name for name in losses if _lost(name, recorded(scores[name])))
         if names and not (lost and row == judged):
             yield _not_finite_in(evidence, row, names)
             return
@@ -57,20 +58,17 @@ def _not_finite_in(evidence: Evidence, row: int, names: list[str]) -> Finding:
     return make_finding("non-finite", severity, message, numbers)
 
 
+def _is_loss(name: str) -> bool:
+    return name.endswith(("loss", "nll"))
+
+
 def _lost(name: str, item: Estimate) -> bool:
-    """Infinite, or a lost loss; other scores may be NaN for good reasons."""
-    return abs(item.value) == inf or _lost_loss(name, item)
-
-
-def _lost_loss(name: str, item: Estimate) -> bool:
-    """A loss that is infinite, or is no number although it had samples.
+    """Infinite, or a loss that had samples but is NaN; other scores are NaN for good reasons.
 
     What another tool wrote down was measured on samples, though their number is not known.
     """
-    if not name.endswith(("loss", "nll")):
-        return False
     measured = item.n > 0 or item.method == METHOD
-    return abs(item.value) == inf or (measured and not isfinite(item.value))
+    return abs(item.value) == inf or (_is_loss(name) and measured and not isfinite(item.value))
 
 
 @rule(codes="missing-class", needs="classes")

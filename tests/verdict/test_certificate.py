@@ -19,7 +19,9 @@ SHIFT, PREVALENCE = 2.5, 0.35
 def cuts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
     threshold = np.unique(score)
     called = score[None, :] >= threshold[:, None]
-    return ThresholdCounts.of(threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1))
+    return ThresholdCounts.of(
+        threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1)
+    )
 
 
 def drawn(rng: np.random.Generator, rows: int) -> ThresholdCounts:

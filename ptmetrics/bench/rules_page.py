@@ -14,6 +14,7 @@ _HEAD = f"""# Rules
 
 What `ptmetrics check`, `judge` and `compare` can say, by code: its meaning, an example, what to do, the thresholds it
 decides by, and how often it is wrong. `--select` and `--ignore` take these codes; a TOML profile sets the thresholds.
+`ptmetrics check --explain CODE` prints the part of a code that is not measured.
 
 The page is written by `{COMMAND} --page > docs/rules.md`; without `--page` the command prints the rates alone
 (`make bench-rules`). Rates are shares of synthetic runs whose truth is known, with 95 % intervals: a *false alarm*

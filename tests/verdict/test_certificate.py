@@ -116,6 +116,26 @@ def test_what_is_certified_holds_on_new_data_in_93_percent_of_draws(
     assert certified - held <= 0.07 * draws
 
 
+def test_two_promises_have_half_of_the_error_each() -> None:
+    rng, error = np.random.default_rng(5), 0.05
+    for _ in range(20):
+        counts = drawn(rng, 400)
+        half, whole = (c.recall_at_least(counts, 0.8, level).row for level in (error / 2, error))
+        assert half is not None
+        assert whole is not None
+        assert half < whole
+        choice = c.both_at_least(counts, 0.8, 0.05, error)
+        assert (choice.row, choice.certified) == (half, True)
+        # A precision that the whole error would show and half of it does not.
+        tp, called = counts.tp[half], counts.called[half]
+        for precision in np.linspace(0.5, 1.0, 501):
+            if c.shows_precision(tp, called, precision, error / 2):
+                kept = precision
+        assert c.shows_precision(tp, called, kept + 0.002, error)
+        assert c.both_at_least(counts, 0.8, kept, error).certified
+        assert not c.both_at_least(counts, 0.8, kept + 0.002, error).certified
+
+
 def test_just_meeting_the_recall_on_the_data_at_hand_often_fails_on_new_data() -> None:
     rng, held = np.random.default_rng(5), 0
     for _ in range(200):

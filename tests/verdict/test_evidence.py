@@ -169,6 +169,14 @@ def test_the_best_checkpoint_is_judged_and_its_optimism_is_said() -> None:
     assert last.notes[0] == "Judged epoch 10 of 10, the last, as no best checkpoint is recorded."
 
 
+def test_of_several_best_checkpoints_the_last_is_judged() -> None:
+    bad = [[600, 400], [400, 600]]
+    run = [epoch(i, {}, matrix=GOOD if i == 6 else bad) for i in range(10)]
+    saved = [{"path": "b", "epoch": number, "why": "best"} for number in (2, 6, 99)]
+    verdict = judge(Recorded(run, checkpoints=saved))  # that of epoch 99 is of a run gone by
+    assert (verdict.status, verdict.notes[0][:15]) == ("ready", "Judged epoch 7 ")
+
+
 def test_the_last_validated_epoch_is_judged() -> None:
     run = [epoch(0, {}, matrix=GOOD), epoch(1, {"train/loss": loss(0.3)})]
     assert judge(Recorded(run)).notes[0].startswith("Judged epoch 1 of 2")

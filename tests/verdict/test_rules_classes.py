@@ -131,6 +131,14 @@ def test_precision_and_recall_far_apart_fail_and_the_lower_is_named() -> None:
     assert "towards recall" in gap.advice
 
 
+def test_a_recall_far_above_precision_fails_as_well() -> None:
+    verdict = judge(payload([[600, 400], [1, 999]]), positive=1)
+    (gap,) = (finding for finding in verdict.findings if finding.code == "precision-recall-gap")
+    assert "recall is higher by 28.5 points [26.1, 30.9]" in gap.message
+    assert "towards precision" in gap.advice
+    assert gap.evidence["signed"] == pytest.approx(-0.285, abs=1e-3)
+
+
 def test_a_gap_between_10_and_30_points_is_apart() -> None:
     verdict = judge(payload([[9950, 50], [1800, 8200]]), positive=1)
     gap = next(finding for finding in verdict.findings if finding.code == "precision-recall-gap")

@@ -81,6 +81,17 @@ def test_a_checkpoint_from_before_the_rise_is_not_touched_by_it() -> None:
     assert verdict.status == "ready"
 
 
+@pytest.mark.parametrize(("after", "severity"), [(0, "info"), (1, "info"), (2, "fail")])
+def test_the_rise_touches_checkpoints_from_the_second_epoch_after_the_best(
+    after: int, severity: str
+) -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    checkpoint = {"path": "b", "epoch": found.evidence["best_epoch"] + after, "why": "best"}
+    verdict = judge(Recorded(run.epochs, checkpoints=[checkpoint]))
+    assert {f.severity for f in verdict.findings if f.code == "overfitting"} == {severity}
+
+
 def test_a_rise_with_a_rising_training_loss_is_not_overfitting() -> None:
     assert rising_loss(RISING, FALLING[::-1], Thresholds()) is None
 
@@ -104,6 +115,7 @@ def test_five_epochs_show_only_a_severe_rise() -> None:
     assert "overfitting" in codes(severe)
     assert "too few epochs for a trend test" in severe.findings[0].message
     assert not codes(judge(losses([0.8, 0.5, 0.5, 0.56, 0.6], train)))
+    assert not codes(judge(losses([0.8, 0.5, 0.5, 0.51, 0.9], train)))  # severe, but only once
 
 
 def test_epochs_without_validation_are_left_out_of_the_trend() -> None:

@@ -79,12 +79,6 @@ def test_bounds_without_samples_decide_nothing() -> None:
     assert states(judge(made))["accuracy"] == "undetermined"
 
 
-def test_bounds_that_do_not_hold_the_value_decide_nothing() -> None:
-    made = payload(GOOD)
-    made["scores"]["accuracy"] |= {"low": 0.99, "high": 0.90}
-    assert states(judge(made))["accuracy"] == "undetermined"
-
-
 def test_a_positive_class_without_samples_is_never_ready() -> None:
     verdict = judge(payload([[1000, 0], [0, 0]], task="binary"))
     assert verdict.status == "invalid"
@@ -167,6 +161,26 @@ def test_the_best_checkpoint_is_judged_and_its_optimism_is_said() -> None:
     last = judge(Recorded(run, checkpoints=[{"path": "b", "epoch": 6, "why": "last"}]))
     assert last.status == "not ready"
     assert last.notes[0] == "Judged epoch 10 of 10, the last, as no best checkpoint is recorded."
+
+
+@pytest.mark.parametrize(
+    ("row", "split", "status"),
+    [(1, "val", "invalid"), (0, "val", "undetermined"), (1, "train", "undetermined")],
+)
+def test_only_nan_in_the_numbers_that_are_judged_is_invalid(
+    row: int, split: str, status: str
+) -> None:
+    run = [epoch(i, {}, matrix=GOOD) for i in range(2)]
+    run[row]["faults"] = {split: {"nan-score": {"count": 1, "first_step": 0, "message": "1 row"}}}
+    verdict = judge(Recorded(run))
+    assert verdict.status == status
+    (finding,) = (f for f in verdict.findings if f.code == "metric-faults")
+    assert finding.evidence["faults"] == [f"epoch {row + 1}, {split}: 1 row"]
+
+
+def test_one_epoch_was_not_chosen_among_others() -> None:
+    run = Recorded([epoch(0, {}, matrix=GOOD)], checkpoints=[{"epoch": 0, "why": "best"}])
+    assert not any("too good" in note for note in judge(run).notes)
 
 
 def test_of_several_best_checkpoints_the_last_is_judged() -> None:

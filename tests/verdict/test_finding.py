@@ -2,11 +2,13 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_sources import share
 
 from ptmetrics.verdict.finding import (
+    Bound,
     Criterion,
     Estimate,
     Finding,
@@ -77,6 +79,20 @@ def test_no_number_of_samples_settles_a_value_on_its_threshold() -> None:
     assert needed_samples(Estimate(0.85, 0.8, 0.9, 200, "wilson"), 0.85) is None
 
 
+def test_more_samples_are_asked_for_than_there_are() -> None:
+    assert needed_samples(Estimate(0.95, 0.84, 0.97, 1000, "wilson"), 0.85) == 1001
+
+
+@pytest.mark.parametrize("bounds", [(0.1, 0.2), (0.95, 0.99)])
+@pytest.mark.parametrize(("rule", "threshold"), [(">=", 0.05), ("<=", 1.0)])
+def test_bounds_that_do_not_hold_the_value_decide_nothing(
+    bounds: tuple[float, float], rule: Bound, threshold: float
+) -> None:
+    criterion = decide("x", Estimate(0.9, *bounds, 100, "wilson"), threshold, rule=rule)
+    assert (criterion.state, criterion.needed_n) == ("undetermined", None)
+    assert criterion.reason == "its interval does not hold its value"
+
+
 def test_the_bounds_decide_and_touching_from_the_good_side_is_met() -> None:
     estimate = Estimate(0.9, 0.85, 0.95, 100, "wilson")
     assert [decide("x", estimate, t).state for t in (0.85, 0.9, 0.95, 0.951)] == [
@@ -93,6 +109,8 @@ def test_the_bounds_decide_and_touching_from_the_good_side_is_met() -> None:
 
 
 def test_the_samples_asked_for_would_settle_it() -> None:
+    # The bound on the side of the threshold counts, where the interval is not even.
+    assert needed_samples(Estimate(0.6, 0.3, 0.7, 400, "delta-log"), 0.5) == 2516
     # The interval of R² is even on log(1 − R²), and shrinks there with the root of n.
     n, half = 400, 0.5
     for value, threshold in ((0.6, 0.5), (0.3, 0.5), (0.05, 0.0)):

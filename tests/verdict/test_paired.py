@@ -155,6 +155,20 @@ def test_scores_that_are_a_share_of_right_rows_are_tested_as_such() -> None:
     assert recall.value == pytest.approx((5 - 2) / 50)
 
 
+@pytest.mark.parametrize("name", ["precision", "recall", "f1", "jaccard", "specificity", "npv"])
+def test_scores_of_a_binary_task_are_those_of_one_of_its_classes(name: str) -> None:
+    index = np.arange(100)
+    first = class_rows(TARGET, np.where(np.isin(index, [0, 2, 4, 6, 1]), 1 - TARGET, TARGET))
+    second = class_rows(TARGET, np.where(np.isin(index, [10, 11, 13, 15]), 1 - TARGET, TARGET))
+    runs = [keeping(rows, binary=True) for rows in (first, second)]
+    recorded = [run.epochs[-1]["scores"][f"val/{name}"]["value"] for run in runs]
+    told = of(first, second, f"val/{name}", binary=True)
+    assert told.paired
+    assert told.value == pytest.approx(recorded[0] - recorded[1])
+    mirrored = of(second, first, f"val/{name}", binary=True)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-told.high, -told.low))
+
+
 def test_the_interval_is_that_of_the_same_samples_and_much_narrower() -> None:
     first, second = two_models(
         np.random.default_rng(0), 2000, [0.5, 0.5], (0.93, 0.92), shared=0.95
@@ -261,7 +275,7 @@ def test_a_loss_is_paired_where_it_is_the_mean_of_the_kept_ones() -> None:
     run = keeping(first)
     for data in run.epochs:
         data["scores"]["val/loss"] = data["scores"]["val/loss"] | {
-            "value": 3.0
+            "value": 1.01 * float(loss.mean())
         }  # smoothed labels, say
     other = difference([trace(run, "val/loss").last], [trace(keeping(second), "val/loss").last])
     assert other.unpaired == "the recorded loss is not the mean of the kept ones"

@@ -90,6 +90,7 @@ def test_the_majority_vote_is_never_ready() -> None:
     verdict = judge(payload([[900, 0], [100, 0]]))
     assert verdict.status == "not ready"
     assert {"no-skill", "accuracy-paradox", "weak-class"} <= codes(verdict)
+    assert {f.severity for f in verdict.findings if f.code == "no-skill"} == {"fail"}
 
 
 def test_a_paradox_without_imbalance_is_none() -> None:
@@ -165,6 +166,13 @@ def test_the_interval_of_the_gap_covers_its_truth() -> None:
         assert covered / 400 >= 0.93
 
 
+def test_empty_cells_do_not_make_the_gap_certain() -> None:
+    for positive in (None, 1):
+        verdict = judge(payload(np.diag([30, 10])), positive=positive)
+        (gap,) = (criterion for criterion in verdict.criteria if "|" in criterion.name)
+        assert (gap.value, gap.high > 0.01) == (0.0, True)
+
+
 def test_without_a_matrix_the_gap_takes_both_as_independent() -> None:
     made = payload([[850, 150], [100, 900]])
     bare = judge(made | {"confusion": None}, positive=1)
@@ -224,6 +232,7 @@ def test_a_small_gain_on_few_samples_is_open_and_says_how_many_would_do() -> Non
     assert (criterion.state, verdict.status) == ("undetermined", "undetermined")
     assert criterion.needed_n is not None
     assert criterion.needed_n > 20
+    assert {f.severity for f in verdict.findings if f.code == "no-skill"} == {"undetermined"}
 
 
 def test_the_size_of_the_test_against_the_majority_is_five_percent() -> None:

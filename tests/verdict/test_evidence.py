@@ -144,6 +144,12 @@ def test_a_loss_that_was_nan_before_the_judged_epoch_is_invalid_and_after_it_a_w
     assert {f.severity for f in first.findings if f.code == "non-finite"} == {"warning"}
 
 
+def test_a_lost_loss_of_the_judged_epoch_is_said_once() -> None:
+    verdict = judge(losses([0.5, NAN], [0.5, 0.4]))
+    (finding,) = (f for f in verdict.findings if f.code == "non-finite")
+    assert finding.message == "loss on validation data is not finite."
+
+
 def test_a_loss_that_was_not_recorded_is_not_lost() -> None:
     run = losses([0.5, 0.4, 0.3], [0.5, 0.4, 0.3])
     for data in run.epochs:

@@ -26,6 +26,11 @@ def test_a_class_without_samples_is_invalid_whatever_the_rest_says() -> None:
     assert verdict.findings[0].code == "missing-class"
 
 
+def test_a_matrix_without_any_sample_is_no_missing_class() -> None:
+    empty = {"scores": {}, "confusion": [[0, 0], [0, 0]]}
+    assert codes(judge(empty)) == {"not-validated"}
+
+
 def test_nan_predictions_are_invalid_and_other_faults_leave_it_open() -> None:
     fault = {
         "count": 3,

@@ -183,6 +183,21 @@ def test_low_training_accuracy_that_still_improves_is_undertrained() -> None:
         assert found == {code}
 
 
+def test_low_training_accuracy_far_above_validation_is_a_gap_and_no_underfitting() -> None:
+    run = losses([0.6] * 6, [0.6] * 6, matrix=[[550, 450], [450, 550]])
+    for data in run.epochs:
+        data["scores"]["train/accuracy"] = share(7000, 10000)
+    assert codes(judge(run)) & {"overfitting", "underfitting"} == {"overfitting"}
+
+
+def test_accuracy_that_was_not_recorded_at_the_best_epoch_is_not_said_to_hold() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    del run.epochs[found.evidence["best_epoch"]]["scores"]["val/accuracy"]
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    assert found.severity == "fail"
+
+
 def test_a_training_loss_that_leaves_for_good_has_diverged() -> None:
     train = [1.0, 0.5, 0.3, 0.9, 2.0, 4.0, 5.0, 6.0]
     verdict = judge(losses(train, train))

@@ -179,6 +179,14 @@ def test_one_miss_among_seeds_uses_the_rank_sum() -> None:
     assert speedup(ratio, 6, LIMITS).state == "met"
 
 
+def test_more_seeds_leave_out_the_extreme_ratios() -> None:
+    first = [Span(t, t) for t in (10, 11, 12, 40)]
+    second = [Span(t, t) for t in (20, 30, 35)] + [Span(100, math.inf)]
+    ratio = ratio_of(first, second)
+    ratios = sorted([a / b for a in (10, 11, 12, 40) for b in (20, 30, 35, 100)])
+    assert (ratio.low, ratio.high, ratio.method) == (0.0, ratios[-2], RANK_SUM)
+
+
 def test_two_seeds_are_too_few_for_the_rank_sum() -> None:
     ratio = ratio_of([Span(9, 10), Span(9, 10)], [Span(40, 41), Span(100, math.inf)])
     assert (ratio.method, ratio.seeded) == (BOUNDS, False)

@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     from ptmetrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.verdict.compare import Comparison as Comparison
     from ptmetrics.verdict.compare import compare as compare
+    from ptmetrics.verdict.evidence import Evidence as Evidence
     from ptmetrics.verdict.finding import Finding as Finding
     from ptmetrics.verdict.finding import Verdict as Verdict
+    from ptmetrics.verdict.judge import RULES as RULES
     from ptmetrics.verdict.judge import judge as judge
+    from ptmetrics.verdict.pages import explain as explain
+    from ptmetrics.verdict.rule import rule as rule
 
 _HOME = {
     "Advice": "threshold",
@@ -47,12 +51,14 @@ _HOME = {
     "Comparison": "verdict.compare",
     "EarlyStopping": "monitor.callbacks",
     "EpochScores": "monitor.epoch",
+    "Evidence": "verdict.evidence",
     "Finding": "verdict.finding",
     "History": "record.history",
     "Monitor": "monitor.monitor",
     "MulticlassMetrics": "metrics.multiclass_metrics",
     "MultilabelMetrics": "metrics.multilabel_metrics",
     "PtmetricsError": "errors",
+    "RULES": "verdict.judge",
     "RegressionMetrics": "metrics.regression_metrics",
     "Score": "metrics.score",
     "Scores": "metrics.score",
@@ -61,15 +67,18 @@ _HOME = {
     "advise_threshold": "threshold",
     "classification_report": "metrics.report",
     "compare": "verdict.compare",
+    "explain": "verdict.pages",
     "from_torchmetrics": "integrations.torchmetrics",
     "functional": "functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
+    "rule": "verdict.rule",
     "to_torchmetrics": "integrations.torchmetrics",
 }
 
 __all__ = [
+    "RULES",
     "Advice",
     "AverageMeter",
     "BinaryMetrics",
@@ -78,6 +87,7 @@ __all__ = [
     "Comparison",
     "EarlyStopping",
     "EpochScores",
+    "Evidence",
     "Finding",
     "History",
     "Monitor",
@@ -93,11 +103,13 @@ __all__ = [
     "advise_threshold",
     "classification_report",
     "compare",
+    "explain",
     "from_torchmetrics",
     "functional",
     "judge",
     "judge_confusion",
     "read_history",
+    "rule",
     "to_torchmetrics",
 ]
 

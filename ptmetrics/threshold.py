@@ -16,7 +16,7 @@ from ptmetrics.metrics.intervals import Z
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.tally import Tally
 from ptmetrics.verdict import certificate as c
-from ptmetrics.verdict.cuts import Cuts
+from ptmetrics.verdict.certificate import ThresholdCounts
 from ptmetrics.verdict.finding import Plain
 
 Counts = NDArray[np.float64]
@@ -110,7 +110,7 @@ def advise_threshold(
     table = scores.thresholds()
     if len(table.threshold) == 0:
         raise DataError("scores", "at least one sample", "none", "Update the metric before asking.")
-    cuts = Cuts.of(table.threshold.numpy(), table.tp.numpy(), table.fp.numpy())
+    cuts = ThresholdCounts.of(table.threshold.numpy(), table.tp.numpy(), table.fp.numpy())
     weighted = scores.weighted
     choice = WEIGHTED if weighted and cost is None and beta is None else tune(cuts)
     confusion = None if weighted or choice.row is None else _cross_fit(cuts, tune)
@@ -175,7 +175,7 @@ def _costs(cost: object) -> tuple[float, float]:
     return _positive("cost", cost[0], cure), _positive("cost", cost[1], cure)
 
 
-def _cross_fit(cuts: Cuts, tune: c.Tuning) -> Counts | None:
+def _cross_fit(cuts: ThresholdCounts, tune: c.Tuning) -> Counts | None:
     """Each random half counted at the other's threshold, summed; None where a half is too small to choose.
 
     Source: cross-fitting, Chernozhukov et al., The Econometrics Journal 21, 2018.

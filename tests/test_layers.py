@@ -47,6 +47,7 @@ ROOMS = {
         "show",
         "finetune",
     },
+    "__main__": {"cli"},
     "cli": {"errors", "record", "verdict", "matrix", "monitor", "show", "finetune", "bench"},
 }
 NO_TORCH = {"errors", "record", "verdict", "show"}

@@ -8,8 +8,7 @@ import numpy as np
 from ptmetrics.bench.kept import pair_of
 from ptmetrics.bench.rule_case import Case, Rate, Setting, compared, share
 from ptmetrics.bench.synthetic import Random, Recorded, run_of, shares
-from ptmetrics.verdict.ratio import ratio_of
-from ptmetrics.verdict.reach import Span
+from ptmetrics.verdict.time_to_target import Span, ratio_of
 
 MOST = 0.05
 EPOCHS, SAMPLES = 60, 2000

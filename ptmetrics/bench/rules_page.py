@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ptmetrics.bench.machine import stamp
 from ptmetrics.bench.rule_case import Case, Rate
 from ptmetrics.verdict.finding import Finding, plain
+from ptmetrics.verdict.pages import PAGES
 from ptmetrics.verdict.profile import PROFILES, Thresholds
 
 COMMAND = "python -m ptmetrics.bench.rules"
@@ -13,6 +14,7 @@ _HEAD = f"""# Rules
 
 What `ptmetrics check`, `judge` and `compare` can say, by code: its meaning, an example, what to do, the thresholds it
 decides by, and how often it is wrong. `--select` and `--ignore` take these codes; a TOML profile sets the thresholds.
+`ptmetrics check --explain CODE` prints the part of a code that is not measured.
 
 The page is written by `{COMMAND} --page > docs/rules.md`; without `--page` the command prints the rates alone
 (`make bench-rules`). Rates are shares of synthetic runs whose truth is known, with 95 % intervals: a *false alarm*
@@ -43,12 +45,14 @@ def entry(case: Case) -> Iterator[str]:
     """Everything about a code but its rates."""
     finding = case.example()
     yield f"## {case.code}\n"
-    yield f"{case.meaning.strip()}\n"
+    yield f"{PAGES[case.code].meaning}\n"
     yield f"> {finding.severity}: {finding.message}\n"
     yield f"Evidence, on {case.planted[-1].words}: `{evidence(finding)}`\n"
     yield f"What to do: {finding.advice}\n"
-    if case.thresholds:
-        yield from _table(("threshold", *_columns().values()), map(_threshold, case.thresholds))
+    if PAGES[case.code].thresholds:
+        yield from _table(
+            ("threshold", *_columns().values()), map(_threshold, PAGES[case.code].thresholds)
+        )
 
 
 def evidence(finding: Finding) -> str:

@@ -16,7 +16,7 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.finetune.settings import ArmConfig, DataConfig, ModelConfig, TrainConfig
 from ptmetrics.finetune.tables import as_table, known_keys, read_table, typed, within
 from ptmetrics.verdict.profile import profile_of
-from ptmetrics.verdict.reach import Target
+from ptmetrics.verdict.time_to_target import Target
 
 __all__ = [
     "ArmConfig",

@@ -8,7 +8,7 @@ from ptmetrics.show.paint import Line, Paint, Styled, plain
 from ptmetrics.verdict.compare import Comparison
 from ptmetrics.verdict.finding import PAGE, Criterion, Estimate, Finding, Verdict
 from ptmetrics.verdict.paired import Difference
-from ptmetrics.verdict.ratio import Ratio
+from ptmetrics.verdict.time_to_target import Ratio
 
 MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
 STYLES = {

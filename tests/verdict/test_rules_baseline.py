@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from judged_sources import GOOD, NAN, Recorded, codes, epoch, payload, score, states
+from judged_sources import GOOD, NAN, Recorded, codes, epoch, payload, score, states, written
 
 import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import PROFILES, Thresholds
-from tests.runs import write_run
 
 CODE = "worse-than-baseline"
 MANY = np.array(GOOD) * 100
@@ -221,63 +220,62 @@ def test_r2_is_held_against_the_baselines() -> None:
 # Files and the command
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Runs of 40,000 samples that are good, worse within the thresholds, and good on fewer."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, right, n in (("good", 19_400, 20_000), ("worse", 18_200, 20_000), ("few", 97, 100)):
+        matrix = [[right, n - right], [n - right, right]]
+        data = epoch(0, {}, matrix=matrix)
+        data["counts"]["val_samples"] = 2 * n
+        made[name] = str(written(folder / name, Recorded([data])))
+    return made
+
+
 def test_check_holds_runs_against_a_baseline(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = write_run(tmp_path / "good", [0.97] * 4, samples=20_000)
-    bad = write_run(tmp_path / "bad", [0.91] * 4, samples=20_000)
-    assert main(["check", str(bad)]) == 0
-    assert main(["check", str(bad), "--baseline", str(good)]) == 1
+    good, worse = folders["good"], folders["worse"]
+    assert main(["check", worse]) == 0
+    assert main(["check", good, "--baseline", worse]) == 0
+    assert main(["check", good, worse, "--baseline", good]) == 1
+    capsys.readouterr()
+    assert main(["check", worse, "--baseline", good]) == 1
     assert f"fail {CODE}: accuracy is worse than the baseline's" in capsys.readouterr().out
-    assert main(["check", str(good), "--baseline", str(bad)]) == 0
-    assert main(["check", str(good), str(bad), "--baseline", str(good)]) == 1
-
-
-def test_check_with_a_baseline_in_json_and_githubs_format(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = write_run(tmp_path / "good", [0.97] * 4, samples=20_000)
-    bad = write_run(tmp_path / "bad", [0.91] * 4, samples=20_000)
-    assert main(["check", str(bad), "--baseline", str(good), "--json"]) == 1
+    assert main(["check", worse, "--baseline", good, "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)["verdict"]["findings"]
     assert next(f["evidence"]["baseline"] for f in findings if f["code"] == CODE) == 0.97
-    assert main(["check", str(bad), "--baseline", str(good), "--format", "github"]) == 1
+    assert main(["check", worse, "--baseline", good, "--format", "github"]) == 1
     assert f"::error title={CODE} (" in capsys.readouterr().out
 
 
 def test_a_run_validated_on_another_number_of_samples_is_no_baseline(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [write_run(tmp_path / str(n), [0.97] * 4, samples=n) for n in (20_000, 10_000)]
-    assert main(["check", str(runs[0]), "--baseline", str(runs[1])]) == 2
-    assert (
-        "invalid different-validation: The run and its baseline cannot be compared"
-        in capsys.readouterr().out
-    )
+    assert main(["check", folders["good"], "--baseline", folders["few"]]) == 4
+    words = "invalid different-validation: The run and its baseline cannot be compared"
+    assert words in capsys.readouterr().out
 
 
-def test_a_log_of_another_tool_as_baseline_leaves_it_open(tmp_path: Path) -> None:
+def test_a_log_of_another_tool_as_baseline_leaves_it_open(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
     log = tmp_path / "log.csv"
     log.write_text("epoch,loss,val_accuracy\n0,0.5,0.90\n1,0.4,0.95\n")
-    verdict = judge(write_run(tmp_path / "run", [0.97] * 4, samples=20_000), baseline=log)
+    verdict = judge(folders["good"], baseline=log)
     (criterion,) = (c for c in verdict.criteria if c.name == "accuracy − baseline")
     assert (round(criterion.value, 6), criterion.state) == (0.02, "undetermined")
     assert verdict.status == "undetermined"
 
 
 def test_a_folder_with_several_runs_is_no_baseline(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in range(2):
-        write_run(tmp_path / "arm" / f"seed{seed}")
-    run = str(tmp_path / "arm" / "seed0")
-    assert main(["check", run, "--baseline", str(tmp_path / "arm")]) == 2
-    shown = capsys.readouterr().err
-    assert (
-        f"baseline: expected one run, got a folder with 2 runs. Name one of them, such as {run}."
-        in shown
-    )
-    assert main(["check", run, "--baseline", str(tmp_path / "nowhere")]) == 2
+    run = folders["good"]
+    assert main(["check", run, "--baseline", str(Path(run).parent)]) == 2
+    words = "baseline: expected one run, got a folder with 3 runs. Name one of them, such as "
+    assert words in capsys.readouterr().err
 
 
 def test_a_class_that_was_never_predicted_is_the_reason() -> None:

@@ -58,6 +58,16 @@ def test_predicting_the_mean_has_no_skill() -> None:
     assert verdict.findings[0].severity == "fail"
 
 
+@pytest.mark.parametrize(
+    ("bounds", "state"), [((0.0, 0.0, 0.0), "failed"), ((0.05, 0.0, 0.1), "undetermined")]
+)
+def test_to_touch_the_mean_is_no_gain(bounds: tuple[float, float, float], state: str) -> None:
+    made = {"task": "regression", "scores": {"r2": score(*bounds, 1000, "delta-log")}}
+    verdict = judge(made, select=["regression-no-skill"])
+    assert states(verdict) == {"r2 above predicting the mean": state}
+    assert codes(verdict) == {"regression-no-skill"}
+
+
 def test_worse_than_the_mean_fails_and_a_small_gain_is_open_with_the_samples_that_would_do() -> (
     None
 ):
@@ -141,6 +151,13 @@ def test_targets_that_do_not_vary_leave_r2_open_with_the_reason() -> None:
     assert verdict.status == "undetermined"
     assert verdict.criteria[0].reason is not None
     assert "nan" not in "".join(f.message for f in verdict.findings)
+
+
+def test_thirty_samples_are_enough_to_decide() -> None:
+    metrics = pm.RegressionMetrics()
+    target = torch.arange(30, dtype=torch.float64)
+    metrics.update(target + 0.1 * (-1) ** target, target)
+    assert judge(metrics.compute()).status == "ready"
 
 
 # The task and the profile

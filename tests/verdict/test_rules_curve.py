@@ -1,24 +1,34 @@
 """Rules over learning curves: what each says, and about which epoch."""
 
-import json
-import math
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
-from judged_sources import GOOD, NAN, Recorded, codes, epoch, loss, losses, score, share, states
+from judged_sources import Recorded, codes, epoch, losses, share
+from kept_runs import Keeping, class_rows
 
-from ptmetrics.errors import RecordError
-from ptmetrics.record.journal import Journal
+import ptmetrics as pm
+from ptmetrics.record.samples import Kept
+from ptmetrics.verdict.evidence import evidence_of_run
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rising_loss import rising_loss
+from ptmetrics.verdict.rules_curve import rising_loss
 
 EPOCHS = np.arange(20)
+
+
 FALLING = 0.2 + 2 * np.exp(-EPOCHS / 5)
+
+
 HEALTHY = 0.5 + 1.5 * np.exp(-EPOCHS / 1.5)
+
+
 RISING = HEALTHY + 0.03 * np.clip(EPOCHS - 7, 0, None)
+
+
 NAMES = ("val/loss", "train/loss", "val/accuracy", "train/accuracy")
+
+
 BEST = [{"path": "best.pt", "epoch": 6, "why": "best"}]
 
 
@@ -71,6 +81,17 @@ def test_a_checkpoint_from_before_the_rise_is_not_touched_by_it() -> None:
     assert verdict.status == "ready"
 
 
+@pytest.mark.parametrize(("after", "severity"), [(0, "info"), (1, "info"), (2, "fail")])
+def test_the_rise_touches_checkpoints_from_the_second_epoch_after_the_best(
+    after: int, severity: str
+) -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    checkpoint = {"path": "b", "epoch": found.evidence["best_epoch"] + after, "why": "best"}
+    verdict = judge(Recorded(run.epochs, checkpoints=[checkpoint]))
+    assert {f.severity for f in verdict.findings if f.code == "overfitting"} == {severity}
+
+
 def test_a_rise_with_a_rising_training_loss_is_not_overfitting() -> None:
     assert rising_loss(RISING, FALLING[::-1], Thresholds()) is None
 
@@ -94,6 +115,7 @@ def test_five_epochs_show_only_a_severe_rise() -> None:
     assert "overfitting" in codes(severe)
     assert "too few epochs for a trend test" in severe.findings[0].message
     assert not codes(judge(losses([0.8, 0.5, 0.5, 0.56, 0.6], train)))
+    assert not codes(judge(losses([0.8, 0.5, 0.5, 0.51, 0.9], train)))  # severe, but only once
 
 
 def test_epochs_without_validation_are_left_out_of_the_trend() -> None:
@@ -101,9 +123,6 @@ def test_epochs_without_validation_are_left_out_of_the_trend() -> None:
     for data in run.epochs[::2]:
         del data["scores"]["val/loss"]
     assert "overfitting" in codes(judge(run))
-
-
-# The gap between training and validation accuracy
 
 
 @pytest.mark.parametrize(
@@ -151,9 +170,6 @@ def test_a_log_of_bare_values_is_judged_by_its_trends_and_says_what_it_cannot_ch
     )
 
 
-# Underfitting, divergence, values that are lost
-
-
 def test_low_training_accuracy_that_still_improves_is_undertrained() -> None:
     weak = [[700, 300], [300, 700]]
     for curve, code in (
@@ -165,6 +181,21 @@ def test_low_training_accuracy_that_still_improves_is_undertrained() -> None:
             data["scores"]["train/accuracy"] = share(7000, 10000)
         found = codes(judge(run)) & {"undertrained", "underfitting"}
         assert found == {code}
+
+
+def test_low_training_accuracy_far_above_validation_is_a_gap_and_no_underfitting() -> None:
+    run = losses([0.6] * 6, [0.6] * 6, matrix=[[550, 450], [450, 550]])
+    for data in run.epochs:
+        data["scores"]["train/accuracy"] = share(7000, 10000)
+    assert codes(judge(run)) & {"overfitting", "underfitting"} == {"overfitting"}
+
+
+def test_accuracy_that_was_not_recorded_at_the_best_epoch_is_not_said_to_hold() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    del run.epochs[found.evidence["best_epoch"]]["scores"]["val/accuracy"]
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    assert found.severity == "fail"
 
 
 def test_a_training_loss_that_leaves_for_good_has_diverged() -> None:
@@ -180,114 +211,102 @@ def test_a_training_loss_that_leaves_for_good_has_diverged() -> None:
     assert {f.severity for f in early.findings if f.code == "diverged"} == {"warning"}
 
 
-def test_a_loss_that_was_nan_before_the_judged_epoch_is_invalid_and_after_it_a_warning() -> None:
-    run = losses([0.5, 0.4, NAN, 0.4], [0.5, NAN, NAN, 0.4])
-    verdict = judge(run)
-    (finding,) = (f for f in verdict.findings if f.code == "non-finite")
-    assert (finding.severity, finding.evidence["epoch"], verdict.status) == (
-        "invalid",
-        1,
-        "invalid",
-    )
-    first = judge(Recorded(run.epochs, checkpoints=[{"path": "b", "epoch": 0, "why": "best"}]))
-    assert {f.severity for f in first.findings if f.code == "non-finite"} == {"warning"}
+def test_a_negative_loss_that_hovers_has_not_diverged() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        train = (-1 + 0.05 * rng.normal(size=20)).tolist()
+        verdict = judge(losses(train, train))
+        assert (verdict.status, codes(verdict)) == ("ready", set())
 
 
-def test_a_loss_that_was_not_recorded_is_not_lost() -> None:
-    run = losses([0.5, 0.4, 0.3], [0.5, 0.4, 0.3])
-    for data in run.epochs:
-        data["scores"]["train/loss"] = score(NAN, n=0, reason="no loss was given")
-    assert judge(run).status == "ready"
-
-
-# Which epoch
-
-
-def test_the_best_checkpoint_is_judged_and_its_optimism_is_said() -> None:
-    bad = [[600, 400], [400, 600]]
-    run = [epoch(i, {}, matrix=GOOD if i == 6 else bad) for i in range(10)]
-    verdict = judge(Recorded(run, checkpoints=[{"path": "b", "epoch": 6, "why": "best"}]))
-    assert verdict.status == "ready"
-    assert verdict.notes[0] == "Judged epoch 7 of 10, the best by its own checkpoint."
-    assert "too good by up to about 0.0082" in verdict.notes[1]
-    last = judge(Recorded(run, checkpoints=[{"path": "b", "epoch": 6, "why": "last"}]))
-    assert last.status == "not ready"
-    assert last.notes[0] == "Judged epoch 10 of 10, the last, as no best checkpoint is recorded."
-
-
-def test_the_last_validated_epoch_is_judged() -> None:
-    run = [epoch(0, {}, matrix=GOOD), epoch(1, {"train/loss": loss(0.3)})]
-    assert judge(Recorded(run)).notes[0].startswith("Judged epoch 1 of 2")
-
-
-def test_a_run_without_epochs_or_validation_is_invalid() -> None:
-    for run in (Recorded([], end=None), Recorded([epoch(0, {"train/loss": loss(0.3)})])):
-        verdict = judge(run)
-        assert (verdict.status, codes(verdict)) == ("invalid", {"not-validated"})
-
-
-def test_faults_damage_and_a_bad_end_are_told() -> None:
-    faulty = epoch(
-        0,
-        {},
-        matrix=GOOD,
-        faults={"train": {"bad-weight": {"count": 2, "first_step": 0, "message": "2 x"}}},
-    )
-    fault = {"where": "update", "message": "boom", "count": 1, "epoch": 0, "step": 3}
+def test_a_negative_loss_is_said_not_to_be_checked() -> None:
+    rows = np.arange(30.0)
     verdict = judge(
-        Recorded([faulty], faults=[fault], problems=["torn"], end={"reason": "error: boom"})
+        losses((-1 + 0.03 * np.maximum(rows - 10, 0)).tolist(), (-1 - rows / 30).tolist())
     )
-    assert {f.code: f.severity for f in verdict.findings} == {
-        "metric-faults": "undetermined",
-        "damaged-record": "warning",
+    notes = "\n".join(verdict.notes)
+    assert "Not checked: overfitting (the validation loss is not above 0 throughout" in notes
+    assert "Not checked: diverged (the training loss is below 0 somewhere" in notes
+
+
+def test_one_epoch_says_which_curves_are_missing() -> None:
+    verdict = judge(losses([0.5], [0.4]))
+    assert verdict.status == "ready"
+    notes = "\n".join(verdict.notes)
+    assert re.search(r"Not checked: diverged \(the training loss of 4 epochs", notes)
+    assert re.search(r"Not checked: overfitting \(training and validation loss of 3 epochs", notes)
+
+
+# Is a rise of the validation loss one of the samples at large?
+
+
+def rising(last: np.ndarray, epochs: int = 5) -> Keeping:
+    """Losses 0.8, 0.5, …, with samples of mean 0.5 at the best epoch, and these at the end."""
+    base = np.full(last.size, 0.5)
+    rise = np.linspace(0.5, last.mean(), epochs - 1)
+    val = np.concatenate([[0.8], rise])
+    run = losses(val.tolist(), np.linspace(1.0, 0.1, epochs).tolist())
+    target = np.arange(last.size) % 2
+    samples = {
+        1: Kept(class_rows(target, target, base)),
+        epochs - 1: Kept(class_rows(target, target, last)),
     }
-    assert any("did not complete: error: boom" in note for note in verdict.notes)
-    assert verdict.status == "undetermined"
-    assert any("has no end" in note for note in judge(Recorded([faulty], end=None)).notes)
+    return Keeping(run.epochs, samples=samples)
 
 
-# Through the journal
+def rise_codes(run: Keeping) -> set[str]:
+    return {item.code for item in pm.judge(run, select=["overfitting", "val-loss-rising"]).findings}
 
 
-def recorded(folder: Path, run: Recorded) -> Path:
-    folder.mkdir(parents=True)
-    with Journal(folder) as journal:
-        journal.append("header", run.header)
-        for data in run.epochs:
-            journal.append("epoch", data)
-        for data in run.checkpoints:
-            journal.append("checkpoint", data)
-        if run.end is not None:
-            journal.append("end", run.end)
-    return folder
+def test_a_rise_that_few_samples_make_is_no_overfitting() -> None:
+    one = np.full(50, 0.5)
+    one[7] = 15.5  # the mean is 0.8
+    assert rise_codes(rising(one)) == set()
+    assert rise_codes(rising(np.full(50, 0.8) + 0.1 * np.sin(np.arange(50)))) == {"overfitting"}
+    without = rising(one)
+    assert rise_codes(Keeping(without.epochs)) == {"overfitting"}  # nothing but the curve is known
 
 
-def test_a_run_read_back_gets_the_verdict_of_the_run_in_memory(tmp_path: Path) -> None:
-    run = Recorded(
-        losses(RISING.tolist(), [*FALLING[:-1].tolist(), math.inf]).epochs, checkpoints=BEST
+def test_a_long_run_needs_it_too() -> None:
+    one = np.full(50, 0.5)
+    one[7] = 15.5
+    assert rise_codes(rising(one, epochs=20)) == set()
+    assert rise_codes(rising(np.full(50, 0.8), epochs=20)) == {"overfitting"}
+
+
+def test_below_ten_epochs_the_samples_decide_where_no_trend_can() -> None:
+    last = 0.58 + 0.2 * np.sin(np.arange(500))
+    run = rising(last + 0.58 - last.mean(), epochs=5)
+    assert rise_codes(run) == {"overfitting"}
+    assert rise_codes(Keeping(run.epochs)) == set()
+    (finding,) = pm.judge(run, select=["overfitting"]).findings
+    assert "on the same 500 samples it grew by 0.08, at least 0.0" in finding.message
+    assert finding.evidence["paired"]["n"] == 500
+    assert (
+        finding.evidence["paired"]["low"]
+        < finding.evidence["paired"]["value"]
+        == pytest.approx(0.08)
     )
-    folder = recorded(tmp_path / "run", run)
-    assert judge(folder).to_dict() == judge(str(folder)).to_dict() == judge(run).to_dict()
 
 
-def test_a_torn_journal_is_judged_by_what_is_whole(tmp_path: Path) -> None:
-    folder = recorded(tmp_path / "run", losses(HEALTHY.tolist(), FALLING.tolist(), end=None))
-    (journal,) = folder.glob("*.jsonl")
-    journal.write_bytes(journal.read_bytes()[:-40])
-    verdict = judge(folder)
-    assert verdict.notes[0].startswith("Judged epoch 19 of 19")
-    assert "damaged-record" in codes(verdict)
+def test_the_bound_is_of_students_kind_by_hand() -> None:
+    last = np.array([0.5, 0.6, 0.7, 0.8])
+    change = evidence_of_run(rising(last)).loss_change
+    assert change.value == pytest.approx(0.15)
+    assert change.low == pytest.approx(0.15 - 1.6448536269514722 * 0.12909944487358055 / 2)
 
 
-def test_a_folder_without_a_journal_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="journal"):
-        judge(tmp_path)
+def test_another_loss_than_that_of_the_samples_leaves_the_curve_alone_to_speak() -> None:
+    run = rising(np.full(50, 0.8))
+    odd = Keeping(
+        run.epochs, samples=run.samples | {4: Kept(class_rows(np.arange(50) % 2, 0, 0.5))}
+    )
+    change = evidence_of_run(odd).loss_change
+    assert not change.bounded
+    assert change.reason == "the recorded loss is not the mean of the kept ones"
+    assert rise_codes(odd) == {"overfitting"}
 
 
-def test_a_thousand_epochs_are_judged_and_give_strict_json() -> None:
-    rng = np.random.default_rng(5)
-    noisy = 0.5 + rng.normal(scale=0.02, size=1000)
-    run = losses(noisy.tolist(), np.linspace(1, 0.2, 1000).tolist())
-    verdict = judge(run)
-    assert json.dumps(verdict.to_dict(), allow_nan=False)
-    assert states(verdict)["accuracy"] == "met"
+def test_a_rise_that_is_not_known_to_be_one_of_all_samples_changes_no_older_answer() -> None:
+    val, train = np.array([0.8, 0.5, 0.55, 0.7, 0.9]), np.linspace(1, 0.1, 5)
+    assert rising_loss(val, train, Thresholds()) is not None

@@ -227,9 +227,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from ptmetrics.bench.run import run
+    from ptmetrics.bench.run import bench
 
-    return run(arguments)
+    return bench(arguments)
 
 
 def _judged(arguments: argparse.Namespace) -> Any:

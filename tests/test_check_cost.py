@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import write_run
 
 from ptmetrics.cli import main
+from tests.recorded_runs import write_run
 
 
 def calls_of_check(run: Path) -> int:

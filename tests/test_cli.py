@@ -11,7 +11,7 @@ import pytest
 from ptmetrics.cli import main
 from ptmetrics.show.annotations import annotations
 from ptmetrics.verdict.finding import Finding, Verdict
-from tests.runs import write_run
+from tests.recorded_runs import write_run
 
 LIGHT = [["--help"], ["report", "RUN"], ["compare", "RUN", "RUN"], ["check", "RUN"]]
 

@@ -8,8 +8,8 @@ from judged_sources import epoch
 from numpy.typing import ArrayLike
 
 import ptmetrics as pm
-from ptmetrics.bench.kept import Keeping
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Kept, Rows
+from tests.studies.synthetic import Keeping
 
 
 def class_rows(target: ArrayLike, predicted: ArrayLike, loss: ArrayLike = np.nan) -> Rows:

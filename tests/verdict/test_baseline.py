@@ -15,7 +15,7 @@ from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import PROFILES, Thresholds
-from tests.runs import write_run
+from tests.recorded_runs import write_run
 
 CODE = "worse-than-baseline"
 MANY = np.array(GOOD) * 100

@@ -10,7 +10,6 @@ import pytest
 from judged_sources import accuracies
 from kept_runs import class_rows, keeping, point_rows, two_models
 
-from ptmetrics.bench.kept import Keeping
 from ptmetrics.record.samples import Kept, Rows
 from ptmetrics.show.opinion import comparison_text
 from ptmetrics.verdict.arms import difference
@@ -20,6 +19,7 @@ from ptmetrics.verdict.paired import Difference, paired_difference
 from ptmetrics.verdict.reach import trace
 from ptmetrics.verdict.samples import Sampled
 from ptmetrics.verdict.sources import evidence_of_run
+from tests.studies.synthetic import Keeping
 
 Z = 1.959963984540054
 TARGET = np.arange(100) % 2

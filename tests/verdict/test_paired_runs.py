@@ -11,13 +11,12 @@ import torch
 from kept_runs import class_rows
 
 import ptmetrics as pm
-from ptmetrics.bench.kept import Keeping
-from ptmetrics.bench.synthetic import loss_run
 from ptmetrics.cli import main
 from ptmetrics.record.samples import Kept
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.rising_loss import rising_loss
 from ptmetrics.verdict.sources import evidence_of_run
+from tests.studies.synthetic import Keeping, loss_run
 
 N = 400
 

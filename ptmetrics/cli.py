@@ -142,8 +142,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
 
 def _experiment(config: Path, arguments: argparse.Namespace) -> int:
     from ptmetrics.finetune.config import load_config
-    from ptmetrics.finetune.experiment import run_experiment
-    from ptmetrics.finetune.outcome import outcome_of
+    from ptmetrics.finetune.experiment import outcome_of, run_experiment
     from ptmetrics.show.paint import paint_for
 
     stream = sys.stderr if arguments.json else sys.stdout

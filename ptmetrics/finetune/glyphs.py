@@ -41,16 +41,14 @@ def font_files() -> list[Path]:
     try:
         from matplotlib import get_data_path
     except ImportError as error:
-        raise DependencyError(
-            "glyphs", "matplotlib, for its font files", "no such package", cure
-        ) from error
+        rule = "matplotlib, for its font files"
+        raise DependencyError("glyphs", rule, "no such package", cure) from error
     folder = Path(get_data_path()) / "fonts" / "ttf"
-    fonts = [
-        f for f in folder.glob("*.ttf") if f.stem.startswith(_FAMILIES) and "Display" not in f.stem
-    ]
+    known = [path for path in sorted(folder.glob("*.ttf")) if path.stem.startswith(_FAMILIES)]
+    fonts = [path for path in known if "Display" not in path.stem]
     if not fonts:
         raise DependencyError("glyphs", f"text fonts in {folder}", "none", cure)
-    return sorted(fonts)
+    return fonts
 
 
 def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -72,9 +70,8 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     if count < 1:
         raise ConfigError("count", "at least 1", str(count), "Ask for one glyph or more.")
     if image_size < min(_COARSE):
-        raise ConfigError(
-            "image_size", f"at least {min(_COARSE)}", str(image_size), "Ask for larger glyphs."
-        )
+        rule = f"at least {min(_COARSE)}"
+        raise ConfigError("image_size", rule, str(image_size), "Ask for larger glyphs.")
     masters = _masters()
     fonts, _, strokes = masters.shape[:3]
     rng = torch.Generator().manual_seed(seed)
@@ -88,9 +85,10 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
 
 def _masters() -> Tensor:
     """Every (font, class, stroke) once: uint8 of shape (fonts, classes, strokes, 48, 48)."""
+    fonts = [ImageFont.truetype(str(path), _MASTER) for path in font_files()]
     drawn = [
         _draw(font, character, stroke)
-        for font in (ImageFont.truetype(str(path), _MASTER) for path in font_files())
+        for font in fonts
         for character in CLASS_NAMES
         for stroke in _STROKES
     ]
@@ -99,16 +97,13 @@ def _masters() -> Tensor:
 
 def _draw(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> Tensor:
     """One glyph, cut to its ink, scaled to fill the master and put in its middle."""
-    left, top, right, bottom = (
-        round(edge) for edge in font.getbbox(character, stroke_width=stroke)
-    )
+    left, top, right, bottom = map(round, font.getbbox(character, stroke_width=stroke))
     ink = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(ink).text((-left, -top), character, fill=255, font=font, stroke_width=stroke)
     scale = (_MASTER - 8) / max(ink.size)
-    ink = ink.resize(
-        (max(1, round(ink.width * scale)), max(1, round(ink.height * scale))),
-        Image.Resampling.BILINEAR,
-    )
+    width = max(1, round(ink.width * scale))
+    height = max(1, round(ink.height * scale))
+    ink = ink.resize((width, height), Image.Resampling.BILINEAR)
     master = Image.new("L", (_MASTER, _MASTER))
     master.paste(ink, ((_MASTER - ink.width) // 2, (_MASTER - ink.height) // 2))
     return torch.frombuffer(bytearray(master.tobytes()), dtype=torch.uint8).view(_MASTER, _MASTER)
@@ -121,10 +116,13 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generat
 def _bend(masters: Tensor, image_size: int, rng: torch.Generator) -> Tensor:
     """Warp by a random affine map and a smooth random field, the way no two hands write alike."""
     count = len(masters)
-    angle, shear = _uniform((count,), -0.3, 0.3, rng), _uniform((count,), -0.35, 0.35, rng)
-    width, height = _uniform((count,), 0.7, 1.4, rng), _uniform((count,), 0.8, 1.2, rng)
+    angle = _uniform((count,), -0.3, 0.3, rng)
+    shear = _uniform((count,), -0.35, 0.35, rng)
+    width = _uniform((count,), 0.7, 1.4, rng)
+    height = _uniform((count,), 0.8, 1.2, rng)
     shift = _uniform((count, 2), -0.12, 0.12, rng)
-    cos, sin = angle.cos(), angle.sin()
+    cos = angle.cos()
+    sin = angle.sin()
     rows = [width * cos, shear - sin, shift[:, 0], sin, height * cos, shift[:, 1]]
     theta = torch.stack(rows, dim=1).view(count, 2, 3)
     grid = functional.affine_grid(theta, [count, 1, image_size, image_size], align_corners=False)
@@ -147,7 +145,6 @@ def _degrade(images: Tensor, rng: torch.Generator) -> Tensor:
         back = functional.interpolate(low, size=(size, size), mode="bilinear", align_corners=False)
         out = torch.where((level == index).view(-1, 1, 1, 1), back, out)
     contrast = _uniform((len(images), 1, 1, 1), 0.6, 1.1, rng)
-    noise = torch.randn(images.shape, generator=rng) * _uniform(
-        (len(images), 1, 1, 1), 0.0, 0.06, rng
-    )
+    noise = torch.randn(images.shape, generator=rng)
+    noise *= _uniform((len(images), 1, 1, 1), 0.0, 0.06, rng)
     return (out * contrast + noise).clamp(0, 1)

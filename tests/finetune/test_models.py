@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from ptmetrics.errors import ConfigError, StateError
+from ptmetrics.finetune.config import ModelConfig
 from ptmetrics.finetune.models import (
     build_model,
     freeze_backbone,
@@ -15,7 +16,6 @@ from ptmetrics.finetune.models import (
     head_parameters,
     read_checkpoint,
 )
-from ptmetrics.finetune.settings import ModelConfig
 
 SMALL = ModelConfig("squeezenet1_1")  # 1.2 million parameters
 FAMILIES = [

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.finetune.config import DataConfig
 from ptmetrics.finetune.data import Data, load_data
-from ptmetrics.finetune.settings import DataConfig
 
 
 def load(name: str, root: Path, **keys: object) -> Data:

@@ -213,22 +213,22 @@ class IntervalCounts:
 def simulate(
     scenario: Scenario, replicates: int, truth_rows: int = TRUTH_ROWS
 ) -> dict[str, IntervalCounts]:
-    """IntervalCounts and widths of every score in one scenario."""
+    """Coverage and widths of every score in one scenario."""
     g = torch.Generator().manual_seed(20_240_229)
     truth = _scores(scenario, truth_rows, g)
-    coverages = {
+    counted = {
         name: IntervalCounts(score.value, score.method)
         for name, score in truth.items()
         if name not in NO_TRUTH
     }
     for _ in range(replicates):
         scores = _scores(scenario, scenario.n, g)
-        for name, coverage in coverages.items():
+        for name, counts in counted.items():
             s = scores[name]
             if not math.isnan(s.low):
-                coverage.widths.append(s.high - s.low)
-                coverage.held += s.low <= coverage.truth <= s.high
-    return coverages
+                counts.widths.append(s.high - s.low)
+                counts.held += s.low <= counts.truth <= s.high
+    return counted
 
 
 def _scores(scenario: Scenario, rows: int, g: torch.Generator) -> pm.Scores:
@@ -254,12 +254,12 @@ def table(results: Mapping[str, Mapping[str, IntervalCounts]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _cell(coverage: IntervalCounts) -> str:
-    if not coverage.widths:
+def _cell(counts: IntervalCounts) -> str:
+    if not counts.widths:
         return "undefined"
-    shown = f"{coverage.coverage:.3f}"
-    shown = f"**{shown}**" if coverage.coverage < UNDER else shown
-    return f"{shown} ({sum(coverage.widths) / len(coverage.widths):.3g})"
+    shown = f"{counts.coverage:.3f}"
+    shown = f"**{shown}**" if counts.coverage < UNDER else shown
+    return f"{shown} ({sum(counts.widths) / len(counts.widths):.3g})"
 
 
 def _one(number: int, replicates: int, truth_rows: int) -> dict[str, IntervalCounts]:
@@ -283,13 +283,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     count = len(chosen)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         rows = [TRUTH_ROWS // 10 if options.quick else TRUTH_ROWS] * count
-        coverages = list(pool.map(_one, chosen, [replicates] * count, rows))
+        counted = list(pool.map(_one, chosen, [replicates] * count, rows))
     sys.stdout.write(
         f"{replicates} replicates a scenario; coverage of the 95 % interval (its mean width)\n"
     )
     scenarios = [SCENARIOS[i] for i in chosen]
     for task in dict.fromkeys(s.task for s in scenarios):
-        results = {s.name: t for s, t in zip(scenarios, coverages, strict=True) if s.task == task}
+        results = {s.name: t for s, t in zip(scenarios, counted, strict=True) if s.task == task}
         sys.stdout.write(f"\n### {task}\n\n{table(results)}")
 
 

@@ -5,6 +5,7 @@ EMNIST "balanced"). The digits are among them: a model pre-trained here has seen
 Every glyph is bent, thickened, blurred and coarsened at random, which is what makes the features carry over.
 """
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -72,7 +73,7 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     if image_size < min(_COARSE):
         rule = f"at least {min(_COARSE)}"
         raise ConfigError("image_size", rule, str(image_size), "Ask for larger glyphs.")
-    masters = _masters()
+    masters = _masters(tuple(font_files()))
     fonts, _, strokes = masters.shape[:3]
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randperm(count, generator=rng) % len(CLASS_NAMES)
@@ -83,9 +84,10 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     return torch.cat(parts).mul(255).round().to(torch.uint8), labels
 
 
-def _masters() -> Tensor:
+@cache
+def _masters(files: tuple[Path, ...]) -> Tensor:
     """Every (font, class, stroke) once: uint8 of shape (fonts, classes, strokes, 48, 48)."""
-    fonts = [ImageFont.truetype(str(path), _MASTER) for path in font_files()]
+    fonts = [ImageFont.truetype(str(path), _MASTER) for path in files]
     drawn = [
         _draw(font, character, stroke)
         for font in fonts

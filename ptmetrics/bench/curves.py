@@ -12,8 +12,6 @@ from torch.utils._pytree import tree_leaves
 import ptmetrics as pm
 from ptmetrics.bench.timing import Quartiles, race
 
-Pair = tuple[float, float]  # of AUROC and of average precision
-
 
 @dataclass(frozen=True)
 class CurveRow:
@@ -30,8 +28,8 @@ class CurveRow:
     side: str
     seconds: Quartiles
     ratio: Quartiles
-    error: Pair
-    bound: Pair | None
+    error: tuple[float, float]
+    bound: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def rare_scores(count: int) -> tuple[Tensor, Tensor]:
     return (torch.randn(count, generator=g) + target - 2).sigmoid(), target
 
 
-def exact_curves(preds: Tensor, target: Tensor) -> Pair:
+def exact_curves(preds: Tensor, target: Tensor) -> tuple[float, float]:
     """AUROC and average precision from one sort in float64, equal scores together."""
     order = preds.sort(descending=True).indices
     value = preds[order]

@@ -19,19 +19,19 @@ import torch
 import ptmetrics as pm
 from ptmetrics.bench.loops import Loop, LoopRow, loop_rows, mlp_loop, resnet_loop
 from ptmetrics.bench.machine import setting
-from ptmetrics.bench.peers import Side, installed, our_side, peer_sides
+from ptmetrics.bench.peers import Competitor, installed, our_side, peer_sides
 from ptmetrics.bench.probes import Probes, probes_of
 from ptmetrics.bench.report import LinePlot, Results, draw_plot, fenced, loop_text, setting_text
 from ptmetrics.bench.timing import Call, Clock, operations, race
-from ptmetrics.bench.updates import Batch, class_batch, differing, full_set
+from ptmetrics.bench.updates import PredsTarget, class_batch, differing, full_set
 
-SIZES = tuple((rows, classes) for classes in (10, 100, 1000) for rows in (64, 256, 1024, 4096))
+GPU_SIZES = tuple((rows, classes) for classes in (10, 100, 1000) for rows in (64, 256, 1024, 4096))
 QUICK_SIZES = ((64, 10),)
 REPLAYS = 3
-MANY = 64  # updates, for means and counts
-PAGE = "BENCHMARKS-gpu.md"
-PLOT = "docs/gpu-updates.png"
-DATA = "docs/gpu-benchmark.json"
+UPDATES = 64  # updates, for means and counts
+GPU_PAGE = "BENCHMARKS-gpu.md"
+GPU_PLOT = "docs/gpu-updates.png"
+GPU_DATA = "docs/gpu-benchmark.json"
 NOT_MEASURED = "not measured: no CUDA device"
 
 
@@ -112,7 +112,7 @@ def measure_device(
     for loop in device_loops(device, quick=quick, cuda=cuda):
         loops += loop_rows(loop, modules, rounds=rounds, batches=batches, clock=probes.clock)
     rows: list[DeviceRow] = []
-    for size in QUICK_SIZES if quick else SIZES:
+    for size in QUICK_SIZES if quick else GPU_SIZES:
         rows += device_rows(modules, probes, size, 2 if quick else 9, device)
     return graphed_rows(modules, probes, rows, device), loops
 
@@ -163,21 +163,21 @@ def device_rows(
             device_us=done[name].microseconds[0],
             issue_us=asked[name].microseconds[0],
             ratio=done[name].ratio[0],
-            operations=operations(call, MANY),
-            launches=None if launched is None else launched / MANY,
+            operations=operations(call, UPDATES),
+            launches=None if launched is None else launched / UPDATES,
             waits=probes.waits(many),
             peak_bytes=probes.peak_bytes(many),
             differs=differs[name],
         )
 
 
-def _device_sides(modules: Mapping[str, Any], device: str, classes: int) -> list[Side]:
+def _device_sides(modules: Mapping[str, Any], device: str, classes: int) -> list[Competitor]:
     metrics = pm.MulticlassMetrics(classes, topk=(1, 5), device=device)
     peers = peer_sides(modules, "multiclass", classes, full_set(), device)
     return [our_side("ptmetrics", metrics), *peers]
 
 
-def runs_there(side: Side, check: Batch) -> bool:
+def runs_there(side: Competitor, check: PredsTarget) -> bool:
     """Count a batch; a peer that cannot do it on this device is told and left out."""
     try:
         side.update(*check)
@@ -191,7 +191,7 @@ def runs_there(side: Side, check: Batch) -> bool:
 
 
 def _call_many(call: Call) -> None:
-    for _ in range(MANY):
+    for _ in range(UPDATES):
         call()
 
 
@@ -225,7 +225,7 @@ def graph_of_update(
         return f"refused: {reason[:80]}", None
 
 
-def replayed(side: Side, replay: Call, rows: int, clock: Clock) -> tuple[str, float]:
+def replayed(side: Competitor, replay: Call, rows: int, clock: Clock) -> tuple[str, float]:
     """Whether replays of an update count what updates count, and the microseconds of one."""
     before = _rows_counted(side)
     for _ in range(REPLAYS):
@@ -235,7 +235,7 @@ def replayed(side: Side, replay: Call, rows: int, clock: Clock) -> tuple[str, fl
     return "counts" if counts else "loses rows", times["replay"].microseconds[0]
 
 
-def _rows_counted(side: Side) -> int:
+def _rows_counted(side: Competitor) -> int:
     """Rows in the confusion matrix, which each side here has."""
     return round(sum(map(sum, side.scores()["confusion"])))
 
@@ -262,7 +262,7 @@ def device_text(rows: Iterable[DeviceRow]) -> Iterator[str]:
             if row.launches is not None:
                 line += f"  launches {row.launches:.1f}"
             if row.waits is not None:
-                line += f"  waits in {MANY} {row.waits}"
+                line += f"  waits in {UPDATES} {row.waits}"
             if row.peak_bytes is not None:
                 line += f"  bytes at the peak {row.peak_bytes:,}"
             if row.graph is not None:
@@ -288,12 +288,12 @@ def _write_device_page(
         if row.classes == most:
             points.setdefault(row.side, {})[row.rows] = row.device_us
     title = f"One update of the full set, {most} classes, on {known['device']}"
-    draw_plot(LinePlot(title, "rows", "microseconds", points), folder / PLOT)
-    (folder / DATA).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    draw_plot(LinePlot(title, "rows", "microseconds", points), folder / GPU_PLOT)
+    (folder / GPU_DATA).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     page = [
         f"# Benchmarks on {known['device']}\n\nWritten by `{known['command']}`.\n",
         *fenced(text),
-        f"\n![One update over the number of rows]({PLOT})",
+        f"\n![One update over the number of rows]({GPU_PLOT})",
     ]
-    (folder / PAGE).write_text("\n".join(page) + "\n", encoding="utf-8")
-    print(f"written: {folder / PAGE}", file=sys.stderr)
+    (folder / GPU_PAGE).write_text("\n".join(page) + "\n", encoding="utf-8")
+    print(f"written: {folder / GPU_PAGE}", file=sys.stderr)

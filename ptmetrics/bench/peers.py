@@ -23,7 +23,7 @@ PEERS = {
 
 
 @dataclass(frozen=True)
-class Side:
+class Competitor:
     """One competitor.
 
     Attributes:
@@ -56,7 +56,7 @@ def peer_versions(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def our_side(name: str, metrics: Any) -> Side:
+def our_side(name: str, metrics: Any) -> Competitor:
     """A metric of ptmetrics as a side."""
 
     def scores() -> dict[str, Any]:
@@ -66,12 +66,12 @@ def our_side(name: str, metrics: Any) -> Side:
             values["confusion"] = computed.confusion.tolist()
         return values
 
-    return Side(name, metrics.update, scores)
+    return Competitor(name, metrics.update, scores)
 
 
 def peer_sides(
     modules: Mapping[str, Any], task: Task, size: int, wanted: Iterable[str], device: str = "cpu"
-) -> list[Side]:
+) -> list[Competitor]:
     """Every installed peer that has a metric for a wanted score, and plain PyTorch for many classes.
 
     Args:
@@ -102,7 +102,7 @@ def peer_sides(
     return found
 
 
-def plain_pytorch(classes: int, wanted: Iterable[str]) -> Side:
+def plain_pytorch(classes: int, wanted: Iterable[str]) -> Competitor:
     """What a careful user writes by hand, on the device: arg-max and bincount, top-5, sum of the losses."""
     names = {"accuracy", "confusion", "top5_accuracy", "nll"}.intersection(wanted)
     sums: dict[str, Tensor] = {}
@@ -126,7 +126,7 @@ def plain_pytorch(classes: int, wanted: Iterable[str]) -> Side:
         values["accuracy"] = matrix.trace() / matrix.sum()
         return {name: _in_python(values[name]) for name in names}
 
-    return Side("plain PyTorch", update, scores)
+    return Competitor("plain PyTorch", update, scores)
 
 
 def _torchmetrics_makers(tm: Any, task: Task, size: int) -> Makers:
@@ -208,7 +208,7 @@ MAKERS: dict[str, Callable[[Any, Task, int], Makers]] = {
 }
 
 
-def _collection(tm: Any, metrics: Mapping[str, Any]) -> Side:
+def _collection(tm: Any, metrics: Mapping[str, Any]) -> Competitor:
     """A collection shares what metrics have in common, as its users are told to."""
     ours_by_theirs = {name.replace("/", "_"): name for name in metrics}
     group = tm.MetricCollection({name: metrics[ours] for name, ours in ours_by_theirs.items()})
@@ -216,10 +216,10 @@ def _collection(tm: Any, metrics: Mapping[str, Any]) -> Side:
     def scores() -> dict[str, Any]:
         return {ours_by_theirs[name]: _in_python(value) for name, value in group.compute().items()}
 
-    return Side("torchmetrics", group.update, scores)
+    return Competitor("torchmetrics", group.update, scores)
 
 
-def _one_by_one(peer: str, metrics: Mapping[str, Any]) -> Side:
+def _one_by_one(peer: str, metrics: Mapping[str, Any]) -> Competitor:
     def update(preds: Tensor, target: Tensor) -> None:
         for metric in metrics.values():
             if peer == "pytorch-ignite":
@@ -230,7 +230,7 @@ def _one_by_one(peer: str, metrics: Mapping[str, Any]) -> Side:
     def scores() -> dict[str, Any]:
         return {name: _in_python(metric.compute()) for name, metric in metrics.items()}
 
-    return Side(peer, update, scores)
+    return Competitor(peer, update, scores)
 
 
 def _in_python(value: Any) -> Any:

@@ -137,17 +137,17 @@ def _loop_row(results: Results, loop: str, phase: str, side: str) -> LoopRow | N
     return None
 
 
-WIDE = (
+WHY_WIDE = (
     "On a CPU with AVX2 alone the exponentials of 256,000 scores take a sixth of the update, and each further pass "
     "over a megabyte 20 to 40 µs; about ten are needed, and the sides take turns, so caches are cold. Hand-written "
     "kernels would fuse the passes; torch.compile needs a compiler at the user's."
 )
-SMALL = (
+WHY_SMALL = (
     "A step of this model takes little more than a millisecond here. Of what we add, about a third is the counting of "
     "all 25 scores, once in 64 steps; the rest is four hooks, four copies and 64 calls of Python on caches that the "
     "step has emptied."
 )
-COLD = (
+WHY_COLD = (
     "After a step of 0.4 s every line of Python runs on cold caches, which doubles its time; and the end of an "
     "epoch computes 25 scores and their intervals for two splits, a fifth of the whole, where torchmetrics computes 7 "
     "numbers."
@@ -166,7 +166,7 @@ def _hook_bar(batch: str, loop: str, phase: str, limit: float, why: str = "") ->
 
 BARS = (
     _torchmetrics_bar("64 x 10", 10),
-    _torchmetrics_bar("256 x 1000", 25, WIDE),
+    _torchmetrics_bar("256 x 1000", 25, WHY_WIDE),
     _torchmetrics_bar("1024 x 1000", 10),
     Bar(
         "confusion and accuracy, 256 x 1000: ours over `logits.max(1)` alone",
@@ -182,13 +182,13 @@ BARS = (
     ),
     _hook_bar("training step", RESNET, "train", 0.01),
     _hook_bar("validation batch", RESNET, "val", 0.01),
-    _hook_bar("training step", MLP, "train", 0.05, SMALL),
+    _hook_bar("training step", MLP, "train", 0.05, WHY_SMALL),
     Bar(
         f"an epoch of {RESNET}: what we add over what torchmetrics adds",
         0.1,
         False,
         partial(epoch_ratio, loop=RESNET),
-        COLD,
+        WHY_COLD,
         percent=True,
     ),
 )

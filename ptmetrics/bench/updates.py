@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 import ptmetrics as pm
-from ptmetrics.bench.peers import Side, Task, our_side, peer_sides
+from ptmetrics.bench.peers import Competitor, Task, our_side, peer_sides
 from ptmetrics.bench.timing import Call, Quartiles, operations, race
 
-TOLERANCE = 1e-4  # peers sum in float32
+FLOAT32_TOLERANCE = 1e-4  # peers sum in float32
 BASIC = ("confusion", "accuracy", "precision/macro", "recall/macro", "f1/macro")
-Batch = tuple[Tensor, Tensor]
+PredsTarget = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _other_tasks(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator
     numbers = target + torch.randn(rows, generator=g) / 2, target
 
     def section(
-        task: Task, size: int, batch: Batch, mine: Mapping[str, Any]
+        task: Task, size: int, batch: PredsTarget, mine: Mapping[str, Any]
     ) -> Iterator[UpdateRow]:
         entrants = [our_side(name, metrics) for name, metrics in mine.items()]
         first = next(iter(mine.values()))
@@ -110,9 +110,9 @@ def _other_tasks(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator
 
 def side_by_side(
     section: str,
-    entrants: Sequence[Side],
-    check: Batch,
-    batch: Batch,
+    entrants: Sequence[Competitor],
+    check: PredsTarget,
+    batch: PredsTarget,
     *,
     rounds: int,
     more: Mapping[str, Call] | None = None,
@@ -154,7 +154,9 @@ def equal_scores(mine: Any, theirs: Any) -> bool:
     b = torch.as_tensor(theirs, dtype=torch.float64).reshape(-1)
     if len(a) != len(b):
         return False
-    return bool(torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True).all())
+    return bool(
+        torch.isclose(a, b, rtol=FLOAT32_TOLERANCE, atol=FLOAT32_TOLERANCE, equal_nan=True).all()
+    )
 
 
 def full_set() -> list[str]:
@@ -162,7 +164,7 @@ def full_set() -> list[str]:
     return [*pm.MulticlassMetrics(5, topk=(1, 5)).compute(), "confusion"]
 
 
-def class_batch(rows: int, classes: int, device: str = "cpu") -> Batch:
+def class_batch(rows: int, classes: int, device: str = "cpu") -> PredsTarget:
     """Logits of which seven in ten are right, and targets in which each class comes up in turn."""
     g = torch.Generator().manual_seed(0)
     target = torch.arange(rows) % classes

@@ -60,7 +60,7 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
         KeyboardInterrupt: When interrupted; every record is closed and readable then.
     """
     root = _new_folder(run or f"{config.run}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    device = _device(config.train.device)
+    device = _chosen_device(config.train.device)
     data = load_data(config.task)
     say(_opening(config, data, device))
     with ExitStack() as stack:
@@ -92,7 +92,7 @@ def _new_folder(name: str) -> Path:
     return folder
 
 
-def _device(name: str) -> torch.device:
+def _chosen_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -156,7 +156,7 @@ def _take_turns(runs: list[TrainingRun], say: Say) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """The end of an experiment.
 
     Attributes:
@@ -208,7 +208,7 @@ class Outcome:
         return "\n\n".join(parts)
 
 
-def outcome_of(finished: Finished) -> Outcome:
+def outcome_of(finished: Finished) -> ExperimentOutcome:
     """Read the records of an experiment and judge them.
 
     Raises:
@@ -220,7 +220,9 @@ def outcome_of(finished: Finished) -> Outcome:
     comparison = None
     if others:
         comparison = compare(first, others[0], target=config.target)
-    return Outcome(finished.root, groups, comparison, judge(first[0], profile=config.profile))
+    return ExperimentOutcome(
+        finished.root, groups, comparison, judge(first[0], profile=config.profile)
+    )
 
 
 def _judged_epoch(run: Run) -> dict[str, Any]:

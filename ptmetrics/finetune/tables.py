@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ptmetrics.errors import ConfigError
 
-T = TypeVar("T")
+ConfigT = TypeVar("ConfigT")
 _IN_WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -28,7 +28,7 @@ def within(place: str) -> Iterator[None]:
         raise ConfigError(f"{place}{error.name}", error.expected, error.got, error.cure) from None
 
 
-def read_table(kind: type[T], table: object, where: str) -> T:
+def read_table(kind: type[ConfigT], table: object, where: str) -> ConfigT:
     """Make a `kind`, a dataclass of plain fields, from a table.
 
     Args:

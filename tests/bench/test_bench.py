@@ -12,7 +12,7 @@ from ptmetrics import MulticlassMetrics
 from ptmetrics.bench import peers
 from ptmetrics.bench.curves import exact_curves
 from ptmetrics.bench.machine import processor
-from ptmetrics.bench.peers import Side, installed, our_side, peer_sides, plain_pytorch
+from ptmetrics.bench.peers import Competitor, installed, our_side, peer_sides, plain_pytorch
 from ptmetrics.bench.report import update_text
 from ptmetrics.bench.timing import operations, paired, race
 from ptmetrics.bench.updates import class_batch, equal_scores, side_by_side
@@ -55,7 +55,7 @@ def test_a_quick_run_measures_every_part_and_writes_the_page(
 
 
 def test_a_peer_whose_number_is_another_is_told() -> None:
-    wrong = Side(
+    wrong = Competitor(
         "peer",
         lambda preds, target: None,
         lambda: {"accuracy": 0.5, "confusion": [[0]], "other": 1.0},

@@ -25,7 +25,7 @@ from ptmetrics.bench.device import (
     runs_there,
 )
 from ptmetrics.bench.loops import Loop
-from ptmetrics.bench.peers import Side, plain_pytorch
+from ptmetrics.bench.peers import Competitor, plain_pytorch
 from ptmetrics.bench.probes import CudaProbes
 from ptmetrics.cli import main
 
@@ -33,7 +33,7 @@ from ptmetrics.cli import main
 @pytest.fixture(autouse=True)
 def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "PEERS", {"torcheval": "no.such.module"})
-    monkeypatch.setattr(device, "MANY", 2)
+    monkeypatch.setattr(device, "UPDATES", 2)
 
 
 def options(**changes: Any) -> argparse.Namespace:
@@ -98,9 +98,11 @@ def launched(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
         update(self, preds, target, sample_weight)
         cuda.work(1, 512)
 
-    def by_hand(*arguments: Any) -> Side:
+    def by_hand(*arguments: Any) -> Competitor:
         side = plain_pytorch(*arguments)
-        return Side(side.name, lambda *batch: (side.update(*batch), cuda.work(3, 512)), side.scores)
+        return Competitor(
+            side.name, lambda *batch: (side.update(*batch), cuda.work(3, 512)), side.scores
+        )
 
     monkeypatch.setattr(Loop, "run", trained)
     monkeypatch.setattr(pm.MulticlassMetrics, "update", on_device)
@@ -109,7 +111,9 @@ def launched(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
     )
 
 
-def side(cuda: FakeCuda, *, waits: bool, counts: bool = True) -> tuple[Side, Callable[[], None]]:
+def side(
+    cuda: FakeCuda, *, waits: bool, counts: bool = True
+) -> tuple[Competitor, Callable[[], None]]:
     rows = [0]
 
     def call() -> None:
@@ -122,7 +126,9 @@ def side(cuda: FakeCuda, *, waits: bool, counts: bool = True) -> tuple[Side, Cal
     def count() -> None:
         rows[0] += 8 * counts
 
-    return Side("side", lambda *batch: call(), lambda: {"confusion": [[rows[0], 0], [0, 0]]}), call
+    return Competitor(
+        "side", lambda *batch: call(), lambda: {"confusion": [[rows[0], 0], [0, 0]]}
+    ), call
 
 
 def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_that_is_refused(
@@ -166,10 +172,10 @@ def test_a_peer_that_cannot_run_on_the_device_is_left_out_and_ours_may_not(
         raise NotImplementedError("no kernel for it")
 
     batch = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
-    assert not runs_there(Side("peer", fail, dict), batch)
+    assert not runs_there(Competitor("peer", fail, dict), batch)
     assert "peer is left out: no kernel for it" in capsys.readouterr().err
     with pytest.raises(NotImplementedError):
-        runs_there(Side("ptmetrics", fail, dict), batch)
+        runs_there(Competitor("ptmetrics", fail, dict), batch)
 
 
 def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:

@@ -23,7 +23,7 @@ from ptmetrics.bench.machine import setting
 from ptmetrics.bench.peers import installed, peer_sides
 from ptmetrics.bench.report import LinePlot, draw_plot, fenced, setting_text
 from ptmetrics.bench.timing import Call, host_clock, race
-from ptmetrics.bench.updates import Batch, class_batch, full_set
+from ptmetrics.bench.updates import PredsTarget, class_batch, full_set
 from ptmetrics.record.reader import read_run
 from ptmetrics.record.run_folder import journal_path
 from ptmetrics.show.run import run_text
@@ -263,7 +263,7 @@ def ranks() -> Growth:
     return Growth("ranks", LinePlot(title, "ranks", "bytes", lines), how)
 
 
-def merged_bytes(make: Callable[[], Any], batch: Batch) -> int:
+def merged_bytes(make: Callable[[], Any], batch: PredsTarget) -> int:
     """Split a batch among ranks, pack each state into bytes, merge what arrives; the bytes that were moved.
 
     Raises:

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -41,8 +41,7 @@ def test_a_long_curve_gets_scipys_p_up_to_the_correction_for_continuity(
 ) -> None:
     curve = np.random.default_rng(seed).normal(size=n)
     curve = np.round(curve) if tied else curve
-    if np.ptp(curve) == 0:
-        return
+    assume(np.ptp(curve) > 0)
     reference = stats.kendalltau(np.arange(n), curve, method="asymptotic", alternative="greater")
     # SciPy leaves the continuity correction out, which is worth one pair out of the standard deviation.
     sd = np.sqrt(n * (n - 1) * (2 * n + 5) / 18)

@@ -20,7 +20,8 @@ def trained(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *argumen
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
     with torch.random.fork_rng(devices=[]):
         left = runpy.run_path(str(path), run_name="__main__")
-    return float(sum(p.double().abs().sum() for p in left["model"].parameters())).hex()
+    weights = [parameter.detach().double() for parameter in left["model"].parameters()]
+    return float(sum(weight.abs().sum() for weight in weights)).hex()
 
 
 @pytest.mark.fault(34)

@@ -26,7 +26,6 @@ from ptmetrics.bench.timing import Call, Clock, operations, race
 from ptmetrics.bench.updates import PredsTarget, class_batch, differing, full_set
 
 GPU_SIZES = tuple((rows, classes) for classes in (10, 100, 1000) for rows in (64, 256, 1024, 4096))
-QUICK_SIZES = ((64, 10),)
 REPLAYS = 3
 UPDATES = 64  # updates, for means and counts
 GPU_PAGE = "BENCHMARKS-gpu.md"
@@ -95,7 +94,10 @@ def bench_device(args: argparse.Namespace, cuda: Any = torch.cuda, where: str | 
         "updates": [asdict(row) for row in rows],
         "loops": [asdict(row) for row in loops],
     }
-    print(json.dumps(data) if args.json else "\n".join(text))
+    if args.json:
+        print(json.dumps(data))
+    else:
+        print("\n".join(text))
     if args.out:
         _write_device_page(args.out, known, rows, text, data)
     return int(any(row.differs for row in rows))
@@ -106,14 +108,21 @@ def measure_device(
 ) -> tuple[list[DeviceRow], list[LoopRow]]:
     """Updates over sizes, and loops."""
     modules, _ = installed()
-    rounds = 1 if quick else 7
-    batches = {"train": 2, "val": 2} if quick else {"train": 20, "val": 20}
+    loop_rounds = 7
+    rounds = 9
+    batches = {"train": 20, "val": 20}
+    sizes = GPU_SIZES
+    if quick:
+        loop_rounds = 1
+        rounds = 2
+        batches = {"train": 2, "val": 2}
+        sizes = ((64, 10),)
     loops: list[LoopRow] = []
     for loop in device_loops(device, quick=quick, cuda=cuda):
-        loops += loop_rows(loop, modules, rounds=rounds, batches=batches, clock=probes.clock)
+        loops += loop_rows(loop, modules, rounds=loop_rounds, batches=batches, clock=probes.clock)
     rows: list[DeviceRow] = []
-    for size in QUICK_SIZES if quick else GPU_SIZES:
-        rows += device_rows(modules, probes, size, 2 if quick else 9, device)
+    for size in sizes:
+        rows += device_rows(modules, probes, size, rounds, device)
     return graphed_rows(modules, probes, rows, device), loops
 
 
@@ -230,9 +239,11 @@ def replayed(side: Competitor, replay: Call, rows: int, clock: Clock) -> tuple[s
     before = _rows_counted(side)
     for _ in range(REPLAYS):
         replay()
-    counts = _rows_counted(side) == before + REPLAYS * rows
+    outcome = "loses rows"
+    if _rows_counted(side) == before + REPLAYS * rows:
+        outcome = "counts"
     times = race({"replay": replay}, rounds=5, clock=clock)
-    return "counts" if counts else "loses rows", times["replay"].microseconds[0]
+    return outcome, times["replay"].microseconds[0]
 
 
 def _rows_counted(side: Competitor) -> int:

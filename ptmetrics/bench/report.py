@@ -90,7 +90,9 @@ def basic_over_max(results: Results) -> float | None:
     ratio = update_ratio(
         results, words="confusion, accuracy", size="256 x 1000", side="logits.max(1) alone"
     )
-    return None if ratio is None else 1 / ratio
+    if ratio is None:
+        return None
+    return 1 / ratio
 
 
 def curve_ratio(results: Results, *, side: str) -> float | None:
@@ -105,7 +107,9 @@ def curve_ratio(results: Results, *, side: str) -> float | None:
 def hook_share(results: Results, *, loop: str, phase: str) -> float | None:
     """Time inside our hooks over the time of a bare batch."""
     row = _loop_row(results, loop, phase, "ptmetrics")
-    return None if row is None else row.share
+    if row is None:
+        return None
+    return row.share
 
 
 def epoch_ratio(results: Results, *, loop: str) -> float | None:
@@ -199,16 +203,9 @@ def bars_reached(results: Results) -> list[dict[str, Any]]:
     reached = []
     for bar in BARS:
         value = bar.measure(results)
-        met = None if value is None else bar.met(value)
-        reached.append(
-            {
-                "what": bar.what,
-                "limit": bar.limit,
-                "at_least": bar.at_least,
-                "value": value,
-                "met": met,
-            }
-        )
+        row = {"what": bar.what, "limit": bar.limit, "at_least": bar.at_least, "value": value}
+        row["met"] = None if value is None else bar.met(value)
+        reached.append(row)
     return reached
 
 

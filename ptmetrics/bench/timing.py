@@ -33,10 +33,9 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call] # to
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        returned = func._schema.returns
-        alias = returned[0].alias_info if returned else None
-        if alias is None or alias.is_write:
-            self.count += 1
+        aliases = [value.alias_info for value in func._schema.returns[:1]]
+        is_view = any(alias is not None and not alias.is_write for alias in aliases)
+        self.count += not is_view
         return func(*args, **(kwargs or {}))
 
 
@@ -84,7 +83,10 @@ def turns(names: Sequence[Any], rounds: int) -> list[Any]:
     """All names once a round, forwards and backwards in turn."""
     order: list[Any] = []
     for number in range(rounds):
-        order.extend(names if number % 2 == 0 else reversed(names))
+        if number % 2 == 0:
+            order += names
+        else:
+            order += reversed(names)
     return order
 
 

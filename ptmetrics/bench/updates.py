@@ -41,14 +41,21 @@ class UpdateRow:
     differs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def update_rows(modules: Mapping[str, Any], *, quick: bool, rounds: int) -> Iterator[UpdateRow]:
-    """All sections on updates, one after the other."""
-    sizes = [(64, 10)] if quick else [(64, 10), (256, 1000), (1024, 1000)]
-    for rows, classes in sizes:
-        yield from _full_multiclass(modules, rows, classes, rounds)
-    rows, classes = (64, 10) if quick else (256, 1000)
-    yield from _basic_multiclass(modules, rows, classes, rounds)
-    yield from _other_tasks(modules, 64 if quick else 1024, rounds)
+def update_rows(
+    modules: Mapping[str, Any], sizes: Sequence[tuple[int, int]], rounds: int
+) -> Iterator[UpdateRow]:
+    """All sections on updates, one after the other.
+
+    Args:
+        modules: Peers that are installed.
+        sizes: Rows and classes of the full multiclass set; the middle one for the basic set too, and the most
+            rows for the other tasks.
+        rounds: Number of times that each side is timed.
+    """
+    for size in sizes:
+        yield from _full_multiclass(modules, *size, rounds)
+    yield from _basic_multiclass(modules, *sizes[len(sizes) // 2], rounds)
+    yield from _other_tasks(modules, max(rows for rows, _ in sizes), rounds)
 
 
 def _full_multiclass(

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -66,11 +67,13 @@ def asked_by() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
+@cache
 def name_of(func: Any) -> str:
     """The operation without its overload, and without the mark of one that works in place."""
     return str(func.overloadpacket).removeprefix("aten.")
 
 
+@cache
 def launches(func: Any) -> bool:
     """Whether an operation runs a kernel: one that gives a view, or memory as it is, does not."""
     if name_of(func) in NO_KERNEL:
@@ -122,12 +125,17 @@ def mixes_host_in(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 def is_unknown(func: Any, args: Any, kwargs: Kwargs) -> bool:
     """An operation that nobody has looked at: see whether its CUDA kernel reads a value, and then say so in KNOWN."""
+    return not _is_known(func)
+
+
+@cache
+def _is_known(func: Any) -> bool:
     name = name_of(func).removesuffix("_")
     if func.namespace != "aten" or name in KNOWN.split() or not launches(func):
-        return False
+        return True
     packet = getattr(torch.ops.aten, name, func.overloadpacket)
     tags = {tag for overload in packet.overloads() for tag in getattr(packet, overload).tags}
-    return not tags & {torch.Tag.core, torch.Tag.pointwise}
+    return bool(tags & {torch.Tag.core, torch.Tag.pointwise})
 
 
 def _copied(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from ptmetrics.bench.curves import exact_curves
 from ptmetrics.bench.machine import processor
 from ptmetrics.bench.peers import Competitor, installed, our_side, peer_sides, plain_pytorch
 from ptmetrics.bench.report import update_text
-from ptmetrics.bench.timing import operations, paired, race
+from ptmetrics.bench.timing import operations, paired, quartiles, race
 from ptmetrics.bench.updates import class_batch, equal_scores, side_by_side
 from ptmetrics.cli import main
 
@@ -130,6 +130,11 @@ def test_ratios_are_taken_round_by_round_by_the_clock_that_is_given() -> None:
     assert times["b"].ratio == (3.0, 3.0, 3.0)
     assert times["a"].ratio == (1.0, 1.0, 1.0)
     assert paired([2.0, 30.0], [1.0, 10.0]) == (2.5, 2.0, 3.0)
+
+
+def test_quartiles_leave_a_quarter_on_either_side() -> None:
+    assert quartiles([8, 1, 7, 2, 6, 3, 5, 4]) == (4.5, 3, 6)
+    assert quartiles([3.0]) == (3.0, 3.0, 3.0)
 
 
 def test_views_are_no_operations() -> None:

@@ -1,8 +1,9 @@
 """`ptmetrics bench` works on tiny sizes, says who is missing, and notices a peer whose numbers are not ours."""
 
 import json
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -67,6 +68,33 @@ def test_a_peer_whose_number_is_another_is_told() -> None:
     assert peer.differs["accuracy"] == (pytest.approx(2 / 3), 0.5)
     assert peer.compared == ("accuracy", "confusion")
     assert "DIFFERS: accuracy, confusion" in "\n".join(update_text([mine, peer]))
+
+
+class Wrong:
+    """A metric of a peer that is always wrong."""
+
+    def __init__(self, *arguments: object, **options: object) -> None: ...
+
+    def update(self, *batch: torch.Tensor) -> None: ...
+
+    def compute(self) -> torch.Tensor:
+        return torch.tensor(-1.0)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize("part", ["--metrics", "--device=cuda"])
+def test_a_run_in_which_numbers_differ_exits_1(
+    part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ModuleType("wrong")
+    wrong.__getattr__ = lambda name: Wrong  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "wrong", wrong)
+    monkeypatch.setattr(peers, "PEERS", {"torcheval": "wrong"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["bench", "--quick", part]) == 1
+    assert "DIFFERS: accuracy" in capsys.readouterr().out
 
 
 def test_only_peers_that_can_be_imported_take_part() -> None:

@@ -7,7 +7,16 @@ import pytest
 from ptmetrics.bench import report
 from ptmetrics.bench.curves import CurveRow
 from ptmetrics.bench.loops import EPOCH, LoopRow
-from ptmetrics.bench.report import BARS, MLP, RESNET, Bar, Results, bar_text, benchmarks_page
+from ptmetrics.bench.report import (
+    BARS,
+    MLP,
+    RESNET,
+    Bar,
+    Results,
+    added_us,
+    bar_text,
+    benchmarks_page,
+)
 from ptmetrics.bench.updates import UpdateRow
 
 ONE = (1.0, 1.0, 1.0)
@@ -50,6 +59,11 @@ def test_every_bar_is_read_off() -> None:
     assert [bar.measure(RESULTS) for bar in BARS] == pytest.approx(WANTED)
     met = [bar.met(value) for bar, value in zip(BARS, WANTED, strict=True)]
     assert met == [True, True, False, False, True, True, True, True, True]
+
+
+def test_an_epoch_is_all_its_batches_and_one_end() -> None:
+    assert added_us(RESULTS, MLP, "ptmetrics") == (782 + 157) * 10 + 61
+    assert added_us(RESULTS, "another loop", "ptmetrics") is None
 
 
 def test_a_bar_that_was_not_measured_has_no_number() -> None:

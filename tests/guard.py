@@ -1,7 +1,8 @@
-"""Guards over operations: what an update launches, and that no operation makes the host wait for the device.
+"""Guards over operations: what an update launches, and that none makes the host wait.
 
-A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a `Guard` refuses at once
-what would synchronise on a real one, names the line that asked for it, and counts what would be launched.
+A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a
+`Guard` refuses at once what would synchronise on a real one, names the line that asked for it, and
+counts what would be launched.
 """
 
 import sys
@@ -104,7 +105,7 @@ def indexes_by_mask(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 
 def copies_to_host(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """From the device to the host: waits, or, if told not to, hands out numbers that are not there yet."""
+    """From the device to the host: waits, or, told not to, gives numbers that are not there yet."""
     source, goal = _copied(func, args, kwargs)
     return source == "cuda" and goal == "cpu"
 
@@ -124,7 +125,10 @@ def mixes_host_in(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 
 def is_unknown(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """An operation that nobody has looked at: see whether its CUDA kernel reads a value, and then say so in KNOWN."""
+    """An operation that nobody has looked at.
+
+    See whether its CUDA kernel reads a value. If it does not, add it to KNOWN.
+    """
     return not _is_known(func)
 
 
@@ -158,7 +162,7 @@ RULE_NAMES = (*RULES, "reads_words", "waits")
 
 
 class Operations(TorchDispatchMode):
-    """Notes the name of every operation and the largest number of elements and bytes that one returned."""
+    """Notes the name of each operation, and the most elements and bytes that one returned."""
 
     def __init__(self) -> None:
         super().__init__()

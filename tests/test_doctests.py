@@ -1,7 +1,8 @@
 """Every example in a docstring of the package runs, and every public name has one.
 
-Docstrings are found in the source, so that nothing is imported before an example runs; those that are made when they
-are asked for, `pm.functional.*`, are read off the functions. An example sees the names of its module, `pm` and `torch`.
+Docstrings are found in the source, so that nothing is imported before an example runs; those that
+are made when they are asked for, `pm.functional.*`, are read off the functions. An example sees the
+names of its module, `pm` and `torch`.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The rooms import only to their left, lazy and alias imports included; no cycles; light commands stay light."""
+"""Rooms import only to their left, lazy and alias imports included; light commands stay light."""
 
 import ast
 import subprocess
@@ -60,7 +60,7 @@ class Imported:
 
 
 class ImportFinder(ast.NodeVisitor):
-    """Every import of a source: at its top, in functions, for typing alone, and by `import ptmetrics as pm; pm.X`."""
+    """Every import of a source: at its top, in functions, for typing, and by `pm.X`."""
 
     def __init__(self, aliases: set[str]) -> None:
         self.found: list[Imported] = []

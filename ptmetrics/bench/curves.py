@@ -1,4 +1,7 @@
-"""AUROC and average precision of many scores beside the peers: time, actual error, certified bound, memory."""
+"""AUROC and average precision of many scores beside the peers.
+
+Time, actual error, certified bound, memory.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""The part for a GPU: updates and training steps on a device beside the peers, what it prints, and what it writes.
+"""The part for a GPU: updates and training steps on a device beside the peers.
 
-Time, launches, waits, memory, CUDA graphs. Without a GPU it runs on the CPU and says of each number that only a GPU
-has that it was not measured.
+Time, launches, waits, memory, CUDA graphs. Without a GPU it runs on the CPU and says of each number
+that only a GPU has that it was not measured.
 """
 
 import argparse
@@ -49,8 +49,8 @@ class DeviceRow:
         launches: Kernels, copies and fills, mean of 64 updates.
         waits: Times that the host waits in 64 updates.
         peak_bytes: Device memory at the peak, beside state and batch.
-        graph: "counts" if a replayed CUDA graph of the update counts what an update counts, "loses rows" if it
-            does not, or why torch refused to capture it.
+        graph: "counts" if a replayed CUDA graph of the update counts what an update counts, "loses
+            rows" if it does not, or why torch refused to capture it.
         replay_us: Median microseconds of a replay.
         differs: Scores whose numbers are not ours.
     """
@@ -209,7 +209,8 @@ def graphed_rows(
 ) -> list[DeviceRow]:
     """The same rows with what a CUDA graph makes of the update.
 
-    A capture that fails may leave torch unable to go on. So graphs come behind everything else, and ours first.
+    A capture that fails may leave torch unable to go on. So graphs come behind everything else, and
+    ours first.
     """
     graphed = list(rows)
     if not probes.has_graphs:
@@ -292,7 +293,7 @@ def _write_device_page(
     text: Sequence[str],
     data: Mapping[str, Any],
 ) -> None:
-    """The page, the numbers as JSON, and a plot at the largest number of classes that was measured."""
+    """The page, the numbers as JSON, and a plot at the largest number of classes."""
     most = max(row.classes for row in rows)
     points: dict[str, dict[float, float]] = {}
     for row in rows:

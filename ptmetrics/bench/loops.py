@@ -1,7 +1,10 @@
-"""What a watched training loop costs: the time inside the hooks, and whole blocks with and without them in turn.
+"""What a watched training loop costs.
 
-On a machine where two equal blocks differ by more than 1 %, a difference of blocks cannot tell whether hooks cost 1 %.
-So the hooks themselves are timed, in the running loop with its cold caches; the blocks are the second opinion.
+The time inside the hooks, and whole blocks with and without them in turn.
+
+On a machine where two equal blocks differ by more than 1 %, a difference of blocks cannot tell
+whether hooks cost 1 %. So the hooks themselves are timed, in the running loop with its cold caches;
+the blocks are the second opinion.
 """
 
 import tempfile
@@ -28,7 +31,7 @@ AfterBatch = Callable[[Tensor, Tensor, Tensor, str], None]  # predictions, targe
 
 
 class Loop:
-    """A loop as users write it: zero_grad, forward, loss, backward, step; and a pass without gradients.
+    """A loop as users write it: training steps, and a pass without gradients.
 
     Args:
         name: For the table.
@@ -57,7 +60,7 @@ class Loop:
         self._scaler = torch.amp.GradScaler(self._device, enabled=amp == torch.float16)
 
     def run(self, phase: str, batches: int, after: AfterBatch | None = None) -> None:
-        """Go through so many batches, and give `after` the predictions, targets, loss and phase of each."""
+        """Go through so many batches; `after` gets predictions, targets, loss and phase of each."""
         x, y = self.batch
         training = phase == "train"
         self.model.train(training)
@@ -116,7 +119,7 @@ class LoopRow:
         added_us: Mean microseconds a batch inside the side's own calls, by the host's clock.
         share: `added_us` over the median batch of the bare loop.
         blocks: Time of a block over that of the bare block in the same round.
-        end_us: Median microseconds of the end of an epoch: all scores computed; 0 where there is none.
+        end_us: Median microseconds of the end of an epoch, with all scores; 0 where there is none.
     """
 
     loop: str
@@ -204,7 +207,10 @@ class MonitoredLoop(BareLoop):
 
 
 class TorchmetricsLoop(BareLoop):
-    """torchmetrics in the loop: for each phase the same scores, as far as it has them, and the mean loss."""
+    """torchmetrics in the loop.
+
+    For each phase the same scores, as far as it has them, and the mean loss.
+    """
 
     name = "torchmetrics"
 
@@ -312,7 +318,9 @@ class _Blocks:
 
 
 def hook_frame_us(clock: Clock = host_clock) -> float:
-    """Microseconds that torch takes to call three hooks that do nothing: around ours, and not in them.
+    """Microseconds that torch takes to call three hooks that do nothing.
+
+    This is spent around our hooks and not in them.
 
     Args:
         clock: What measures the time.

@@ -1,4 +1,4 @@
-"""On what a number was measured: versions, settings, and the class of the machine without its name."""
+"""On what a number was measured: versions, settings, the kind of the machine without its name."""
 
 import os
 import platform

@@ -72,7 +72,7 @@ def our_side(name: str, metrics: Any) -> Competitor:
 def peer_sides(
     modules: Mapping[str, Any], task: Task, size: int, wanted: Iterable[str], device: str = "cpu"
 ) -> list[Competitor]:
-    """Every installed peer that has a metric for a wanted score, and plain PyTorch for many classes.
+    """Every installed peer that has a metric for a wanted score, and plain PyTorch for classes.
 
     Args:
         modules: What `installed` found.
@@ -103,7 +103,10 @@ def peer_sides(
 
 
 def plain_pytorch(classes: int, wanted: Iterable[str]) -> Competitor:
-    """What a careful user writes by hand, on the device: arg-max and bincount, top-5, sum of the losses."""
+    """What a careful user writes by hand, on the device.
+
+    Arg-max and bincount, top-5, sum of the losses.
+    """
     names = {"accuracy", "confusion", "top5_accuracy", "nll"}.intersection(wanted)
     sums: dict[str, Tensor] = {}
 

@@ -1,6 +1,9 @@
-"""What can be read off a device about a call: time, launches, waits, memory, and whether a CUDA graph takes it.
+"""What can be read off a device about a call.
 
-Everything that talks to CUDA goes through one object, `torch.cuda` itself unless a test puts another in its place.
+That is time, launches, waits, memory, and whether a CUDA graph takes it.
+
+Everything that talks to CUDA goes through one object, `torch.cuda` itself unless a test puts
+another in its place.
 """
 
 import warnings
@@ -74,7 +77,10 @@ class CudaProbes(Probes):
         return float(start.elapsed_time(stop)) / 1e3
 
     def issue(self, call: Call, repeats: int) -> float:
-        """Seconds of the host from an empty queue on; the device may still be at work when they end."""
+        """Seconds of the host from an empty queue on.
+
+        The device may still be at work when they end.
+        """
         self._cuda.synchronize()
         taken = host_clock(call, repeats)
         self._cuda.synchronize()
@@ -83,7 +89,8 @@ class CudaProbes(Probes):
     def launches(self, call: Call) -> int | None:
         """What a call puts on the device, by the names in torch's profile.
 
-        None if the profiler saw no CUDA at all: without the right to read counters CUPTI is silent, and that is not 0.
+        None if the profiler saw no CUDA at all: without the right to read counters CUPTI is silent,
+        and that is not 0.
         """
         names = profiled_names(call, self._cuda)
         if not any(name.startswith("cuda") for name in names):

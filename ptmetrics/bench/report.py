@@ -1,4 +1,4 @@
-"""What was measured, as text for the terminal, as the page `BENCHMARKS.md`, and held against the bars."""
+"""What was measured, held against the bars: text for the terminal, and the page `BENCHMARKS.md`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ def hook_share(results: Results, *, loop: str, phase: str) -> float | None:
 
 
 def epoch_ratio(results: Results, *, loop: str) -> float | None:
-    """What we add to an epoch of CIFAR-10 over what torchmetrics adds, ends of the epoch included."""
+    """What we add to an epoch of CIFAR-10, with its end, over what torchmetrics adds."""
     ours = added_us(results, loop, "ptmetrics")
     theirs = added_us(results, loop, "torchmetrics")
     if ours is None or theirs is None:
@@ -142,19 +142,20 @@ def _loop_row(results: Results, loop: str, phase: str, side: str) -> LoopRow | N
 
 
 WHY_WIDE = (
-    "On a CPU with AVX2 alone the exponentials of 256,000 scores take a sixth of the update, and each further pass "
-    "over a megabyte 20 to 40 µs; about ten are needed, and the sides take turns, so caches are cold. Hand-written "
-    "kernels would fuse the passes; torch.compile needs a compiler at the user's."
+    "On a CPU with AVX2 alone the exponentials of 256,000 scores take a sixth of the update, "
+    "and each further pass over a megabyte 20 to 40 µs; about ten are needed, and the sides "
+    "take turns, so caches are cold. Hand-written kernels would fuse the passes; torch.compile "
+    "needs a compiler at the user's."
 )
 WHY_SMALL = (
-    "A step of this model takes little more than a millisecond here. Of what we add, about a third is the counting of "
-    "all 25 scores, once in 64 steps; the rest is four hooks, four copies and 64 calls of Python on caches that the "
-    "step has emptied."
+    "A step of this model takes little more than a millisecond here. Of what we add, about a "
+    "third is the counting of all 25 scores, once in 64 steps; the rest is four hooks, four "
+    "copies and 64 calls of Python on caches that the step has emptied."
 )
 WHY_COLD = (
-    "After a step of 0.4 s every line of Python runs on cold caches, which doubles its time; and the end of an "
-    "epoch computes 25 scores and their intervals for two splits, a fifth of the whole, where torchmetrics computes 7 "
-    "numbers."
+    "After a step of 0.4 s every line of Python runs on cold caches, which doubles its time; "
+    "and the end of an epoch computes 25 scores and their intervals for two splits, a fifth of "
+    "the whole, where torchmetrics computes 7 numbers."
 )
 
 
@@ -331,17 +332,19 @@ def loop_text(results: Results) -> Iterator[str]:
 
 
 NO_GPU = (
-    "Not measured: no CUDA device. `ptmetrics bench --device cuda`, or `examples/gpu_benchmark.py`, measures updates, "
-    "launches, waits, memory, CUDA graphs and training steps with mixed precision, and writes a page of its own."
+    "Not measured: no CUDA device. `ptmetrics bench --device cuda`, or "
+    "`examples/gpu_benchmark.py`, measures updates, launches, waits, memory, CUDA graphs and "
+    "training steps with mixed precision, and writes a page of its own."
 )
 HOW = """\
-- **Updates.** All sides take turns in one process, and a ratio is the median of the ratios of the rounds. Before
-  anything is timed the numbers of all sides are compared. Rows that ours keeps waiting are counted within a round.
-- **Loops.** On most machines two equal blocks of a loop differ by more than 1 %. So each hook is timed where it runs,
-  in the loop, by the host's clock; added is what torch takes to call three hooks that do nothing. The share is over the
-  median batch of the bare loop. `blocks` is the second opinion: whole blocks of batches with hooks on over bare blocks
-  of the same round. torchmetrics is updated in the loop behind the loss, with the scores of ours that it has and the
-  mean of the loss.
+- **Updates.** All sides take turns in one process, and a ratio is the median of the ratios of the
+  rounds. Before anything is timed the numbers of all sides are compared. Rows that ours keeps
+  waiting are counted within a round.
+- **Loops.** On most machines two equal blocks of a loop differ by more than 1 %. So each hook is
+  timed where it runs, in the loop, by the host's clock; added is what torch takes to call three
+  hooks that do nothing. The share is over the median batch of the bare loop. `blocks` is the second
+  opinion: whole blocks of batches with hooks on over bare blocks of the same round. torchmetrics is
+  updated in the loop behind the loss, with the scores of ours that it has and the mean of the loss.
 - **Curves.** Update and compute of all scores in one call."""
 
 

@@ -1,4 +1,7 @@
-"""Timing side by side: the sides take turns, so that whatever else the machine does falls on all of them alike."""
+"""Timing side by side.
+
+The sides take turns, so that whatever else the machine does falls on all of them alike.
+"""
 
 import statistics
 import time
@@ -27,7 +30,7 @@ class Timing:
     ratio: Quartiles
 
 
-class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch gives it no types
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types
     """Counts torch operations that launch a kernel on a device: those that are no views."""
 
     count = 0
@@ -98,6 +101,9 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def paired(values: Sequence[float], others: Sequence[float]) -> Quartiles:
-    """Quartiles of the ratios round by round: a slow moment of the machine is in both parts of a ratio."""
+    """Quartiles of the ratios round by round.
+
+    A slow moment of the machine is in both parts of a ratio.
+    """
     pairs = zip(values, others, strict=True)
     return quartiles([value / max(other, 1e-12) for value, other in pairs])

@@ -48,8 +48,8 @@ def update_rows(
 
     Args:
         modules: Peers that are installed.
-        sizes: Rows and classes of the full multiclass set; the middle one for the basic set too, and the most
-            rows for the other tasks.
+        sizes: Rows and classes of the full multiclass set; the middle one for the basic set too,
+            and the most rows for the other tasks.
         rounds: Number of times that each side is timed.
     """
     for size in sizes:
@@ -124,7 +124,16 @@ def side_by_side(
     rounds: int,
     more: Mapping[str, Call] | None = None,
 ) -> Iterator[UpdateRow]:
-    """Compare what all sides say of `check`, then time their updates with `batch`, and `more` calls."""
+    """Compare what all sides say of `check`, then time their updates with `batch`.
+
+    Args:
+        section: What the rows are called.
+        entrants: The sides, ours first.
+        check: Batch on which all must agree.
+        batch: Batch that is timed.
+        rounds: Number of times that each side is timed.
+        more: Other calls that are timed beside.
+    """
     for side in entrants:
         side.update(*check)
     reference = entrants[0].scores()

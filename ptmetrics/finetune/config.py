@@ -1,6 +1,7 @@
 """A whole fine-tuning run and its parts, and reading it from TOML; configs/ holds worked examples.
 
-Each part checks its own values when it is made. Nothing here imports torch, so a mistake in a file is reported at once.
+Each part checks its own values when it is made. Nothing here imports torch, so a mistake in a file
+is reported at once.
 """
 
 import hashlib
@@ -40,13 +41,15 @@ class DataConfig:
         name: "digits", "glyphs", "imagefolder", or the name of a class in torchvision.datasets.
         root: Folder of the files; not for "digits" and "glyphs".
         download: Whether torchvision may download into `root`.
-        train_limit: Keep at most this many training images, equally many per class as far as they last.
+        train_limit: Keep at most this many training images, equally many per class as far as they
+            last.
         val_limit: The same for validation.
         val_fraction: Share held out for validation where the data set has no split of its own.
         image_size: Height and width that the model sees, pixels.
-        augment: Whether training images are shifted, and mirrored where a mirror image means the same.
-        normalization: "imagenet" (its mean and deviation), or "half" (mean 0.5, deviation 0.5). In a file the default
-            follows the weights: "imagenet" where a run group starts from them.
+        augment: Whether training images are shifted, and mirrored where a mirror image means the
+            same.
+        normalization: "imagenet" (its mean and deviation), or "half" (mean 0.5, deviation 0.5). In
+            a file the default follows the weights: "imagenet" where a run group starts from them.
     """
 
     name: str
@@ -82,10 +85,12 @@ class ModelConfig:
 
     Args:
         name: A classification model of torchvision.models, such as "resnet18".
-        stem: "default", or "cifar" for small images: a 3×3 first convolution of stride 1 and no max-pool (ResNets).
+        stem: "default", or "cifar" for small images: a 3×3 first convolution of stride 1 and no
+            max-pool (ResNets).
         weights: "none", "imagenet", "source-task", or the path of a checkpoint.
-        skip_padding: Whether 3×3 convolutions leave out the taps that see nothing but padding. The result is the same
-            to rounding; on images of 32 pixels a ResNet-18 trains twice as fast on a CPU.
+        skip_padding: Whether 3×3 convolutions leave out the taps that see nothing but padding. The
+            result is the same to rounding; on images of 32 pixels a ResNet-18 trains twice as fast
+            on a CPU.
     """
 
     name: str = "resnet18"
@@ -168,7 +173,9 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunGroupConfig:
-    """One way to train on the task, compared with the others: `[arms.NAME]`, merged over `[model]` and `[train]`.
+    """One way to train on the task, compared with the others.
+
+    It is written as `[arms.NAME]`, merged over `[model]` and `[train]`.
 
     Args:
         name: Of its folder.
@@ -202,7 +209,8 @@ class Config:
         pretrain: How the source task is trained, once.
         seeds: One run of each run group per seed.
         target: Score to reach, such as "val/accuracy>=0.9".
-        profile: What the verdict asks for: "balanced", "recall-first", "precision-first" or a TOML file.
+        profile: What the verdict asks for: "balanced", "recall-first", "precision-first" or a TOML
+            file.
         run: Folder of the records.
     """
 
@@ -281,7 +289,9 @@ _PRETRAIN_KEYS = [key for key in _GROUP_KEYS if key not in ("freeze", "freeze_ep
 
 
 def load_config(path: str | Path) -> Config:
-    """Read a TOML file; folders and checkpoints in it count from the folder that the command is started in.
+    """Read a TOML file.
+
+    Folders and checkpoints in it count from the folder that the command is started in.
 
     Raises:
         ConfigError: If the file is missing or is not TOML, or a key or value in it cannot work.

@@ -1,6 +1,7 @@
-"""The data of a task: training and validation set, class names, and a fingerprint of what validation holds.
+"""The data of a task: both sets, class names, and a fingerprint of what validation holds.
 
-Which images are taken, a stratified split and a limit that keeps classes balanced, is a pure function of a seed.
+Which images are taken, a stratified split and a limit that keeps classes balanced, is a pure
+function of a seed.
 """
 
 import hashlib
@@ -29,9 +30,9 @@ class Data:
         train: Gives (float32 of shape (3, size, size), label); augmented where configured.
         val: The same, never augmented.
         class_names: Name of each label.
-        fingerprint: SHA-256, in hex, of the validation images and labels, whatever their order and view: of their
-            pixels where torchvision or ptmetrics holds them in memory, of relative path and size in folders, else of
-            data set and labels.
+        fingerprint: SHA-256, in hex, of the validation images and labels, whatever their order and
+            view: of their pixels where torchvision or ptmetrics holds them in memory, of relative
+            path and size in folders, else of data set and labels.
     """
 
     train: ImageSet
@@ -83,7 +84,8 @@ def fingerprint_of(items: Iterable[bytes]) -> str:
 def split(labels: Sequence[int], val_fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Part the indices into training and validation, class by class.
 
-    Each class gives its share of `val_fraction`, to the nearest image; one of two or more images goes to each side.
+    Each class gives its share of `val_fraction`, to the nearest image; one of two or more images
+    goes to each side.
 
     Returns:
         Training and validation indices, disjoint, together every index, each in rising order.
@@ -99,7 +101,7 @@ def split(labels: Sequence[int], val_fraction: float, seed: int) -> tuple[list[i
 
 
 def take(labels: Sequence[int], indices: Sequence[int], limit: int | None, seed: int) -> list[int]:
-    """At most `limit` of the indices, equally many of each class as far as they last, in rising order."""
+    """At most `limit` indices, in rising order; equally many of each class while they last."""
     if limit is None or limit >= len(indices):
         return sorted(indices)
     # Round after round, one of each class: the last, unfinished round takes the first classes in
@@ -163,7 +165,7 @@ def _find_glyphs(config: DataConfig, seed: int) -> Found:
 
 
 def _in_memory(images: Tensor, labels: Tensor, size: int) -> Pictures:
-    """Pictures from uint8 (N, 1, H, W), scaled once and for all; content is that of the given pixels."""
+    """Pictures from uint8 (N, 1, H, W), scaled once; their content is that of the given pixels."""
     shown = images
     if images.shape[2:] != (size, size):
         scaled = functional.interpolate(

@@ -1,6 +1,7 @@
-"""The experiment: all run groups and seeds side by side, so that a machine that slows down slows every one.
+"""The experiment: all run groups and seeds side by side, and what it showed.
 
-And what it showed, read back from its records: scores, comparison, verdict.
+They take turns, so that a machine that slows down slows every one. Scores, comparison and verdict
+are read back from the records.
 """
 
 import datetime

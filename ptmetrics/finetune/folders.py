@@ -16,10 +16,13 @@ ClassFiles = dict[str, list[Path]]  # name of a class to its image files
 
 
 def find_folder(config: DataConfig) -> Found:
-    """The images below `config.root`; class names are folder names, labels their rank in alphabetical order.
+    """The images below `config.root`.
+
+    Class names are folder names, labels their rank in alphabetical order.
 
     Raises:
-        DataError: If a folder is missing or empty, or training and validation have different classes.
+        DataError: If a folder is missing or empty, or training and validation have different
+            classes.
     """
     root = Path(str(config.root)).expanduser()
     if not root.is_dir():

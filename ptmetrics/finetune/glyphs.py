@@ -1,8 +1,9 @@
-"""The source task: printed glyphs, drawn here from the fonts that matplotlib ships, so that no download is needed.
+"""The source task: printed glyphs, drawn from the fonts that matplotlib ships, without a download.
 
-47 classes: the digits, the capitals, and the small letters whose shape differs from their capital (the classes of
-EMNIST "balanced"). The digits are among them: a model pre-trained here has seen *printed* digits, never handwriting.
-Every glyph is bent, thickened, blurred and coarsened at random, which is what makes the features carry over.
+47 classes: the digits, the capitals, and the small letters whose shape differs from their capital
+(the classes of EMNIST "balanced"). The digits are among them: a model pre-trained here has seen
+*printed* digits, never handwriting. Every glyph is bent, thickened, blurred and coarsened at
+random, which is what makes the features carry over.
 """
 
 from functools import cache
@@ -61,8 +62,8 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
         seed: Of fonts, strokes, bends and noise.
 
     Returns:
-        Images, uint8 of shape (count, 1, image_size, image_size), bright on dark; labels, int64 of shape (count,),
-        indices into `CLASS_NAMES`.
+        Images, uint8 of shape (count, 1, image_size, image_size), bright on dark; labels, int64 of
+        shape (count,), indices into `CLASS_NAMES`.
 
     Raises:
         DependencyError: If matplotlib is missing.
@@ -138,7 +139,7 @@ def _bend(masters: Tensor, image_size: int, rng: torch.Generator) -> Tensor:
 
 
 def _degrade(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Coarsen, fade and add noise; each glyph passes through one of the resolutions in `_COARSE`."""
+    """Pass each glyph through one of the resolutions in `_COARSE`, fade it and add noise."""
     size = images.shape[-1]
     level = torch.randint(len(_COARSE), (len(images),), generator=rng)
     out = images

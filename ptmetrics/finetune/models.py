@@ -1,4 +1,7 @@
-"""Classification models of torchvision with a new head, from random, published, source-task or stored weights."""
+"""Classification models of torchvision with a new head.
+
+Their weights are random, published, those of the source task, or stored in a file.
+"""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -15,7 +18,7 @@ from ptmetrics.errors import ConfigError, StateError
 from ptmetrics.finetune.config import ModelConfig
 
 _HEADS = ("fc", "classifier", "heads", "head")  # what torchvision calls the end of a model
-# Two models return side heads in training; without them the output is one tensor, as everywhere else.
+# Two models return side heads in training; without them the output is one tensor, as elsewhere.
 _NO_SIDE_HEADS: dict[str, dict[str, bool | None]] = {
     "googlenet": {"aux_logits": False, "aux1": None, "aux2": None},
     "inception_v3": {"aux_logits": False, "AuxLogits": None},
@@ -33,8 +36,8 @@ def build_model(
         weights_source: File of the source task's weights, for weights = "source-task".
 
     Raises:
-        ConfigError: If there is no such model, its stem or head cannot be exchanged, or the published weights cannot
-            be had.
+        ConfigError: If there is no such model, its stem or head cannot be exchanged, or the
+            published weights cannot be had.
         StateError: If a file holds no weights, or not those of this model.
     """
     model = _torchvision_model(config.name, published=config.weights == "imagenet")
@@ -70,8 +73,8 @@ def head_parameters(model: nn.Module) -> list[nn.Parameter]:
 def freeze_backbone(model: nn.Module, *, frozen: bool) -> None:
     """Stop, or resume, training of everything but the head.
 
-    Frozen layers are put in evaluation mode too, or normalisation would go on to adapt: call this after
-    `model.train()`.
+    Frozen layers are put in evaluation mode too, or normalisation would go on to adapt: call this
+    after `model.train()`.
     """
     last = head(model)
     for parameter in model.parameters():
@@ -87,12 +90,14 @@ def freeze_backbone(model: nn.Module, *, frozen: bool) -> None:
 
 
 def load_backbone(model: nn.Module, path: Path) -> None:
-    """Load a checkpoint's weights into all layers but the head. Only tensors are read: no pickled code is run.
+    """Load a checkpoint's weights into all layers but the head.
 
-    The file holds a state dict, bare or under "model" or "state_dict", as ptmetrics and most scripts write it.
+    Only tensors are read: no pickled code is run. The file holds a state dict, bare or under
+    "model" or "state_dict", as ptmetrics and most scripts write it.
 
     Raises:
-        StateError: If the file is not such a checkpoint, or its names or shapes are not the model's.
+        StateError: If the file is not such a checkpoint, or its names or shapes are not the
+            model's.
     """
     head_name = f"{_last_layer(model)[0]}."
     state = {
@@ -126,7 +131,9 @@ def _refuse_weights(path: Path, trouble: str, keys: Collection[str]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a file of `torch.save`: tensors, numbers, texts and containers; no pickled code is run.
+    """The content of a file of `torch.save`: tensors, numbers, texts and containers.
+
+    No pickled code is run.
 
     Raises:
         StateError: If it cannot be read, holds anything else, or is no mapping at its top.
@@ -205,7 +212,7 @@ def _exchange_stem(model: nn.Module, name: str) -> None:
 
 
 def _last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """The last layer and its dotted name, inside the part that torchvision names as the end of the model."""
+    """The last layer, and its dotted name, in what torchvision names as the end of a model."""
     last = None
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Linear | nn.Conv2d) and name.partition(".")[0] in _HEADS:
@@ -232,9 +239,9 @@ def _exchange_head(model: nn.Module, num_classes: int) -> None:
 class TrimmedConv2d(nn.Conv2d):
     """`Conv2d` of kernel 3 and padding 1 that becomes a matrix product where its output is 1×1.
 
-    On a 1×1 map eight of the nine taps multiply zeros, yet CPU libraries spend most of a ResNet-18's backward pass
-    there when images have 32 pixels. Leaving them out changes results by rounding alone. Parameters and names are
-    those of `Conv2d`.
+    On a 1×1 map eight of the nine taps multiply zeros, yet CPU libraries spend most of a
+    ResNet-18's backward pass there when images have 32 pixels. Leaving them out changes results by
+    rounding alone. Parameters and names are those of `Conv2d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -257,7 +264,7 @@ def _taps_with_data(length: int, stride: int) -> slice | None:
 
 
 def trim_convolutions(model: nn.Module) -> None:
-    """Exchange every 3×3 convolution that pads by 1 for one that skips its padding; parameters are kept."""
+    """Exchange each 3×3 convolution that pads by 1 for one that skips its padding."""
     for parent in list(model.modules()):
         for name, conv in parent.named_children():
             if type(conv) is not nn.Conv2d:

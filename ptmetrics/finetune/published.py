@@ -17,7 +17,7 @@ from ptmetrics.errors import ConfigError, DataError, DependencyError
 from ptmetrics.finetune.config import DataConfig
 from ptmetrics.finetune.pictures import Found, Pictures, pixels_of
 
-# What the data sets call their parts, best first: a test part validates only where there is no other.
+# What data sets call their parts, best first: a test part validates only where there is no other.
 _TRAIN_PARTS = ("train", "trainval", "train-standard")
 _VAL_PARTS = ("val", "valid", "test")
 _GIVEN = ("self", "root", "train", "split", "download")
@@ -29,7 +29,8 @@ def find_published(config: DataConfig) -> Found:
 
     Raises:
         ConfigError: If torchvision has no such data set, or one that needs more than a folder.
-        DataError: If its files are missing and may not or cannot be downloaded, or its labels are not class numbers.
+        DataError: If its files are missing and may not or cannot be downloaded, or its labels are
+            not class numbers.
         DependencyError: If torchvision needs a package to read it.
     """
     kind = _data_set_class(config.name)
@@ -68,7 +69,7 @@ def _data_set_class(name: str) -> Callable[..., Any]:
 
 
 def _data_set_part(config: DataConfig, kind: Callable[..., Any], *, train: bool) -> Any:
-    """Make the data set, with the arguments that it has, under the first name of the part that it knows."""
+    """The data set with the arguments that it has, and the first name of the part that it knows."""
     has = inspect.signature(kind).parameters
     given: dict[str, Any] = {"root": config.root, "download": config.download, "train": train}
     given = {key: value for key, value in given.items() if key in has}
@@ -115,7 +116,7 @@ def _data_set_pictures(name: str, dataset: Any) -> Pictures:
 
 
 def _labels_of(dataset: Any) -> list[Any]:
-    """The label of every image, from where the data set keeps them; if it must be, by loading each image."""
+    """The label of every image, where the data set keeps them; else each image is loaded."""
     ends = (0, len(dataset) - 1)
     for attribute in ("targets", "labels", "_labels", "y"):
         held = getattr(dataset, attribute, None)

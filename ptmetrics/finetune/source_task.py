@@ -51,10 +51,10 @@ def cache_folder() -> Path:
 def source_weights(
     config: Config, model: ModelConfig, device: torch.device, say: Callable[[str], None] = print
 ) -> Path:
-    """The checkpoint of a model trained on the source task, from the cache, or trained now and put there.
+    """The checkpoint of a model trained on the source task, from the cache or trained now.
 
-    The file's name holds a digest of source data, model, pre-training and versions: a change of any trains anew, a
-    damaged file does too. The caller's random numbers stay as they are.
+    The file's name holds a digest of source data, model, pre-training and versions: a change of any
+    trains anew, a damaged file does too. The caller's random numbers stay as they are.
 
     Args:
         config: Its `source` and `pretrain` count.
@@ -124,7 +124,7 @@ def _version(package: str) -> str | None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether every byte is as it was written, which torch does not check, and only tensors would be read."""
+    """Whether every byte is as it was written, which torch does not check, and all are tensors."""
     try:
         with zipfile.ZipFile(path) as archive:
             intact = archive.testzip() is None

@@ -1,4 +1,4 @@
-"""A table of a TOML file to a frozen dataclass: unknown keys, types, and the few rules that values obey."""
+"""A table of a TOML file to a frozen dataclass: keys, types, and the rules that values obey."""
 
 import difflib
 import math
@@ -79,7 +79,9 @@ def check_known_keys(table: Mapping[str, Any], known: Collection[str], where: st
 
 
 def typed(hint: Any, value: object, name: str) -> Any:
-    """The value, if it is of the type that the hint names; a whole number counts as a float, an array as a tuple.
+    """The value, if it is of the type that the hint names.
+
+    A whole number counts as a float, an array as a tuple.
 
     Raises:
         ConfigError: If it is not.

@@ -1,4 +1,4 @@
-"""One model of a run group with one seed, in training, watched by a monitor, ready to take turns."""
+"""Training one model of a run group with one seed, watched by a monitor, in turns with others."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,7 +22,7 @@ Batches = DataLoader[Any]  # of images and their labels
 
 
 class TrainingRun:
-    """Trains in intervals between two evaluations, so that several runs can take turns on one machine.
+    """Trains from one evaluation to the next, so that several runs can take turns on one machine.
 
     Each run has random numbers of its own: taking turns changes nothing in what it learns.
 
@@ -134,9 +134,10 @@ class TrainingRun:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW, over all parameters; frozen ones get no gradient and stay.
+    """SGD with Nesterov momentum, or AdamW, over all parameters.
 
-    Both are fused: on two CPU cores AdamW's step of a ResNet-18 takes 13 ms so, 76 ms otherwise.
+    Frozen ones get no gradient and stay. Both are fused: on two CPU cores AdamW's step of a
+    ResNet-18 takes 13 ms so, 76 ms otherwise.
     """
     if config.optimizer == "adamw":
         return torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""`ptmetrics bench` works on tiny sizes, says who is missing, and notices a peer whose numbers are not ours."""
+"""`ptmetrics bench` works on tiny sizes, says who is missing, and whose numbers are not ours."""
 
 import json
 import sys

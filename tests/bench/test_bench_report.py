@@ -1,4 +1,4 @@
-"""Each bar is read off what was measured, and the page says met, missed by how much and why, or not measured."""
+"""Each bar is read off the results: met, missed by how much and why, or not measured."""
 
 from dataclasses import replace
 

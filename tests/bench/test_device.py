@@ -1,4 +1,4 @@
-"""The part for a GPU runs whole: on the CPU with its CUDA parts named, and with every CUDA branch on a simulation."""
+"""The part for a GPU runs whole: on the CPU, and with every CUDA branch on a simulation."""
 
 import argparse
 import json

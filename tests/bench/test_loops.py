@@ -1,4 +1,4 @@
-"""The cost of watching a loop is what the hooks took in it, over the bare loop; the loop is as before afterwards."""
+"""The cost of watching a loop is what hooks took in it, over the bare loop, which stays as it was."""
 
 from collections.abc import Iterator
 from pathlib import Path

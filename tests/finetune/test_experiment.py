@@ -1,4 +1,4 @@
-"""The experiment: runs take turns without touching each other, and every end leaves readable records."""
+"""The experiment: runs take turns without touching each other; every end leaves readable records."""
 
 import io
 import json
@@ -51,7 +51,7 @@ weights = "source-task"
 
 @dataclass(frozen=True)
 class Done:
-    """What one run of `ptmetrics finetune --json` left: its folder, and what it wrote on both streams."""
+    """What a run of `ptmetrics finetune --json` left: a folder, and text on both streams."""
 
     config: Path
     root: Path

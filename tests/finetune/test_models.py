@@ -245,7 +245,10 @@ def test_a_frozen_backbone_does_not_change_in_training_and_a_thawed_one_does() -
     inputs = torch.randn(4, 3, 32, 32)
 
     def changed(*, frozen: bool) -> set[bool]:
-        """Which kinds of entries one step changes: True for the head's, False for the backbone's."""
+        """Which kinds of entries one step changes.
+
+        True for the head's, False for the backbone's.
+        """
         before = {key: value.clone() for key, value in model.state_dict().items()}
         optimizer.zero_grad()
         model.train()

@@ -20,7 +20,10 @@ def load(name: str, root: Path, **keys: object) -> Data:
 
 
 def fashion_mnist(root: Path) -> None:
-    """FashionMNIST as torchvision finds it on the disk, with 20 and 10 images; an image's brightness is its label."""
+    """FashionMNIST as torchvision finds it on the disk, with 20 and 10 images.
+
+    An image's brightness is its label.
+    """
     folder = root / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
     for part, count in (("train", 20), ("t10k", 10)):

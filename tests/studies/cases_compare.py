@@ -1,4 +1,4 @@
-"""Cases of the codes that a comparison raises, and how often the time ratio's interval holds the truth."""
+"""Cases of the codes of a comparison, and how often the time ratio's interval holds the truth."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Cases of the codes that learning curves raise: noisy healthy runs, and runs with a planted flaw."""
+"""Cases of the codes of learning curves: noisy healthy runs, and runs with a planted flaw."""
 
 from collections.abc import Callable
 
@@ -77,7 +77,7 @@ def _sure(rise: float, fall: float) -> Callable[[Random], Recorded]:
 
 
 def _fit(accuracy: float, slope: float) -> Callable[[Random], Recorded]:
-    """20 epochs that end at this training accuracy, their loss falling by `slope` an epoch, noise 2 %."""
+    """20 epochs that end at this training accuracy; the loss falls by `slope` each, noise 2 %."""
 
     def make(rng: Random) -> Recorded:
         train: Curve = (1 - slope) ** np.arange(20) * (1 + noise(rng, 20, 0.02))
@@ -91,7 +91,7 @@ def _fit(accuracy: float, slope: float) -> Callable[[Random], Recorded]:
 
 
 def _training(epochs: int, size: float, memory: float, jump: float) -> Callable[[Random], Recorded]:
-    """A falling training loss that from 60 % of the run on stands at `jump` times its start; 0 for never."""
+    """A falling training loss that from 60 % on stands at `jump` times its start; 0 for never."""
 
     def make(rng: Random) -> Recorded:
         train = healthy_loss(rng, epochs, size, memory)

@@ -1,4 +1,4 @@
-"""Cases of the codes that one evaluation raises: validity, baselines, criteria of classes and of numbers."""
+"""Cases of the codes of one evaluation: validity, baselines, criteria of classes and numbers."""
 
 from collections.abc import Callable
 from math import nan, sqrt

@@ -1,8 +1,9 @@
-"""How costs grow: with samples, classes, scores, epochs and ranks; writes `docs/growth.md` and its plots.
+"""How costs grow with samples, classes, scores, epochs and ranks; writes `docs/growth.md`.
 
     python -m tests.studies.growth [--quick] [--out FOLDER]
 
-What merging ranks would move is worked out from states; that packed parts, merged, are the whole is checked each time.
+What merging ranks would move is worked out from states; that packed parts, merged, are the whole is
+checked each time.
 """
 
 import argparse
@@ -233,7 +234,7 @@ def recorded(path: Path, count: int, classes: int) -> Path:
 
 
 def ranks() -> Growth:
-    """Bytes that each rank sends to merge so many ranks, worked out from states of which this was checked.
+    """Bytes that each rank sends to merge so many, worked out from states that were checked.
 
     Raises:
         ArithmeticError: If packed parts, merged, are not the whole.
@@ -264,7 +265,7 @@ def ranks() -> Growth:
 
 
 def merged_bytes(make: Callable[[], Any], batch: PredsTarget) -> int:
-    """Split a batch among ranks, pack each state into bytes, merge what arrives; the bytes that were moved.
+    """Split a batch among ranks, pack the states, merge what arrives; the bytes that were moved.
 
     Raises:
         ArithmeticError: If the result is not the state of the whole batch, or bytes were lost.
@@ -304,7 +305,7 @@ def unpacked(packet: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _same_cells(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
-    """Counts alike, and sums but for the order in which they were added; where a fault came first may differ."""
+    """Counts alike, sums but for the order of adding; where a fault came first may differ."""
     for name, other in others.items():
         if "first" in name:
             continue

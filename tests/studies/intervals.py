@@ -1,9 +1,10 @@
-"""Coverage of the 95 % intervals by simulation: every score of every task, over populations that are known.
+"""Coverage of the 95 % intervals by simulation: all scores, over populations that are known.
 
     python -m tests.studies.intervals [--quick] [--replicates N] [--task TASK]
 
-Each replicate draws n rows, computes all scores and asks which intervals hold the population's value, which is that
-of a sample of a million rows. Everything is seeded; a cell reads "coverage (mean width)".
+Each replicate draws n rows, computes all scores and asks which intervals hold the population's
+value, which is that of a sample of a million rows. Everything is seeded; a cell reads "coverage
+(mean width)".
 """
 
 import argparse
@@ -94,7 +95,7 @@ def multilabel(correlation: float, n: int) -> Scenario:
 
 
 def regression(name: str, n: int, noise: Callable[[Tensor, torch.Generator], Tensor]) -> Scenario:
-    """Predictions of normal targets with a bias and the given noise; lognormal ones are both exponentials."""
+    """Predictions of normal targets with a bias and noise; both are exponentials if lognormal."""
 
     def draw(rows: int, g: torch.Generator) -> Sample:
         target = torch.randn(rows, generator=g, dtype=torch.float64)
@@ -119,11 +120,14 @@ FRAMES = 25
 def frames(
     plain: Scenario, shifted: Callable[[Tensor, Tensor], Tensor], patients: int, *, groups: bool
 ) -> Scenario:
-    """The rows of another scenario as frames of patients, each of whom shifts the predictions of all his frames.
+    """The rows of another scenario as frames of patients.
+
+    Each patient shifts the predictions of all his frames.
 
     Args:
         plain: Where rows come from.
-        shifted: Predictions, and a standard normal number a row that is the patient's, to predictions.
+        shifted: Predictions, and a standard normal number a row that is the patient's, to
+            predictions.
         patients: How many.
         groups: Whether the metrics are told the patients.
     """
@@ -243,7 +247,7 @@ def _scores(scenario: Scenario, rows: int, g: torch.Generator) -> pm.Scores:
 
 
 def table(results: Mapping[str, Mapping[str, IntervalCounts]]) -> str:
-    """Markdown of one task: a row a score, a column a scenario; what covers too little stands bold."""
+    """Markdown: a row a score, a column a scenario; what covers too little stands bold."""
     names = next(iter(results.values()))
     head = ["score", "interval", *results]
     rows = [

@@ -1,4 +1,4 @@
-"""What is measured of a rule: settings whose truth is known, and how often its code is raised on them."""
+"""What is measured of a rule: how often its code is raised where the truth is known."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class Case:
         )
 
     def example(self) -> Finding:
-        """What it says of the last planted setting, from the first seed on which it says so by its own code."""
+        """What it says of the last planted setting, on the first seed on which it does."""
         setting = self.planted[-1]
         for seed in range(50):
             finding = self.raised(setting.make(np.random.default_rng(seed)))

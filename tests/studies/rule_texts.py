@@ -1,4 +1,4 @@
-"""What each code says and rests on, and the thresholds that it decides by: for the page of rules."""
+"""What each code says and rests on, and its thresholds: for the page of rules."""
 
 from typing import NamedTuple
 

@@ -53,7 +53,7 @@ def healthy_loss(rng: Random, epochs: int, size: float, memory: float = 0.0) -> 
 
 
 def rising_loss(rng: Random, epochs: int, size: float, rise: float) -> Curve:
-    """A validation loss that turns at 40 % of the run and ends `rise` above its floor of 1, with noise."""
+    """A noisy validation loss that turns at 40 % and ends `rise` above its floor of 1."""
     t, start = np.arange(epochs), int(0.4 * epochs)
     floor = 1 + 1.5 * np.exp(-t * 12 / epochs)
     return (
@@ -80,7 +80,7 @@ def loss_score(value: float) -> Scores:
 
 
 def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
-    """Shares with Wilson's interval as they are recorded, one for each count of hits among n samples."""
+    """Shares with Wilson's interval as recorded, one for each count of hits among n samples."""
     p = torch.as_tensor(np.asarray(hits) / n, dtype=torch.float64).reshape(-1)
     low, high = wilson(p, torch.full_like(p, n))
     columns = zip(p.tolist(), low.tolist(), high.tolist(), strict=True)
@@ -93,7 +93,7 @@ def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
 def run_of(
     columns: Mapping[str, Sequence[Scores]], *, seconds: float = 10.0, **more: Any
 ) -> Recorded:
-    """A run from the scores of each epoch by name; an epoch trains 1,000 samples in so many seconds."""
+    """A run from the scores of each epoch; one trains 1,000 samples in so many seconds."""
     count = len(next(iter(columns.values())))
     epochs = [
         {
@@ -119,7 +119,7 @@ def loss_run(
 
 
 def evaluation(rng: Random, cells: npt.ArrayLike, n: int) -> Scores:
-    """The scores of one evaluation on n samples that fall into the cells of a confusion matrix by their shares.
+    """The scores of one evaluation on n samples that fall into cells by their shares.
 
     Args:
         rng: Where the samples come from.
@@ -140,7 +140,8 @@ def numbers(
         rng: Where the samples come from.
         n: Samples.
         spread: Standard deviation of the predictions.
-        error: Standard deviation of target less prediction, or of the targets where the two are not related.
+        error: Standard deviation of target less prediction, or of the targets where the two are not
+            related.
         heavy: Whether errors have the tails of Laplace's distribution instead of the normal one's.
         related: Whether targets lie around their predictions, or know nothing of them.
     """
@@ -152,7 +153,7 @@ def numbers(
 
 
 def symmetric(classes: int, hit: float) -> Curve:
-    """Cells of equally frequent classes, each with this recall, its errors spread evenly over the others."""
+    """Cells of equally frequent classes of this recall, errors spread evenly over the others."""
     cells = np.full((classes, classes), (1 - hit) / (classes - 1))
     np.fill_diagonal(cells, hit)
     return cells
@@ -177,7 +178,7 @@ class Keeping(Recorded):
 
 
 def with_losses(rng: Random, run: Recorded, n: int) -> Keeping:
-    """The run, with the losses of n samples at its lowest validation loss and at its end, of the recorded means."""
+    """The run, with n losses of the recorded mean at its lowest validation loss and its end."""
     losses = [epoch["scores"]["val/loss"]["value"] for epoch in run.epochs]
     hard = rng.exponential(size=n)
     kept = {}
@@ -190,7 +191,7 @@ def with_losses(rng: Random, run: Recorded, n: int) -> Keeping:
 def pair_of(
     rng: Random, n: int, accuracies: tuple[float, float]
 ) -> tuple[list[Recorded], list[Recorded]]:
-    """Two runs of one seed, of these true accuracies, whose last evaluations saw the same n samples of two classes."""
+    """Two runs of these true accuracies, whose last evaluations saw the same n samples."""
     target, hard = rng.integers(0, 2, n), rng.random(n)
     arms: list[list[Recorded]] = []
     for accuracy in accuracies:

@@ -1,4 +1,4 @@
-"""The table of coverage: populations whose values are known, and counting that can come out at 0."""
+"""The table of coverage: populations of known values, and counting that can come out at 0."""
 
 import math
 from dataclasses import replace

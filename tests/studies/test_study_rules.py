@@ -1,4 +1,4 @@
-"""Every code has a case that is measured and an entry in docs/rules.md that says what it says today."""
+"""Every code has a case that is measured, and an entry in docs/rules.md as it is today."""
 
 import ast
 import json

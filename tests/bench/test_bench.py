@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -104,20 +105,27 @@ def test_only_peers_that_can_be_imported_take_part() -> None:
 
 def test_a_peer_computes_the_scores_that_we_have_too_and_no_other() -> None:
     made: list[str] = []
+    given: list[tuple[object, ...]] = []
 
-    def metric(name: str) -> type:
-        return lambda *args, **kwargs: (
-            made.append(name) or SimpleNamespace(update=lambda *batch: None)
-        )  # type: ignore
+    def maker(name: str) -> Callable[..., SimpleNamespace]:
+        def make(*arguments: object, **options: object) -> SimpleNamespace:
+            made.append(name)
+            return SimpleNamespace(
+                update=lambda *batch: given.append(batch), compute=lambda: torch.tensor(0.5)
+            )
+
+        return make
 
     names = ("Accuracy", "Precision", "Recall", "ConfusionMatrix", "TopKCategoricalAccuracy")
-    ignite = SimpleNamespace(**{name: metric(name) for name in names})
-    (side,) = peer_sides(
-        {"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy", "recall/macro", "nll"]
-    )
+    ignite = SimpleNamespace(**{name: maker(name) for name in names})
+    modules = {"pytorch-ignite": ignite}
+    (side,) = peer_sides(modules, "multiclass", 3, ["accuracy", "recall/macro", "nll"])
     assert side.name == "pytorch-ignite"
     assert made == ["Accuracy", "Recall"]
-    assert peer_sides({"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy"], "cuda") == []
+    side.update(*BATCH)
+    assert given == [(BATCH,), (BATCH,)], "ignite takes a batch as one pair"
+    assert side.scores() == {"accuracy": 0.5, "recall/macro": 0.5}
+    assert peer_sides(modules, "multiclass", 3, ["accuracy"], "cuda") == []
 
 
 def test_what_is_written_by_hand_has_our_numbers() -> None:

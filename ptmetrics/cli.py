@@ -142,8 +142,7 @@ def _finetune(arguments: Arguments) -> int:
 
 def _experiment(config: Path, arguments: Arguments) -> int:
     from ptmetrics.finetune.config import load_config
-    from ptmetrics.finetune.experiment import run_experiment
-    from ptmetrics.finetune.outcome import outcome_of
+    from ptmetrics.finetune.experiment import outcome_of, run_experiment
     from ptmetrics.show.paint import paint_for
 
     stream = sys.stdout
@@ -245,7 +244,7 @@ def _print_verdicts(told: Sequence[dict[str, Any]], style: str) -> None:
     read = [(one["run"], one["verdict"]) for one in told if "verdict" in one]
     if style == "github":
         for run, verdict in read:
-            print(*annotations(run, verdict, paint_for()), sep="\n")
+            print(*annotations(run, verdict), sep="\n")
     else:
         texts = [f"{run}\n{verdict_text(verdict, paint_for())}" for run, verdict in read]
         print("\n\n".join(texts))
@@ -310,9 +309,9 @@ def _judge_options(arguments: Arguments) -> dict[str, Any]:
 
 
 def _bench(arguments: Arguments) -> int:
-    from ptmetrics.bench.run import run
+    from ptmetrics.bench.run import bench
 
-    return run(arguments)
+    return bench(arguments)
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import ptmetrics.cli
 from ptmetrics.cli import EXIT, main
 from ptmetrics.show.annotations import annotations
 from ptmetrics.verdict.finding import Finding, Verdict
-from tests.runs import write_run
+from tests.recorded_runs import write_run
 
 LIGHT = ["--help", "report RUN", "compare RUN RUN", "check RUN", "check --explain overfitting"]
 STATUSES = ["unreadable", "invalid", "not ready", "undetermined", "ready"]  # the worst first

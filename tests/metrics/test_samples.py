@@ -45,14 +45,14 @@ def test_kept_rows_give_the_counts_and_the_losses_that_are_reported(
         if error.size:
             assert np.square(error).mean() == pytest.approx(scores["mse"].value)
             assert np.abs(error).mean() == pytest.approx(scores["mae"].value)
-        return
-    counted = rows[rows["predicted"] >= 0]
-    matrix = np.zeros(scores.confusion.shape, np.int64)  # type: ignore[union-attr]
-    np.add.at(matrix, (counted["target"], counted["predicted"]), 1)
-    assert matrix.tolist() == scores.confusion.tolist()  # type: ignore[union-attr]
-    losses = counted["loss"][~np.isnan(counted["loss"])].astype(np.float64)
-    if "nll" in scores and losses.size:
-        assert losses.mean() == pytest.approx(scores["nll"].value, rel=1e-6)
+    else:
+        counted = rows[rows["predicted"] >= 0]
+        matrix = np.zeros(scores.confusion.shape, np.int64)  # type: ignore[union-attr]
+        np.add.at(matrix, (counted["target"], counted["predicted"]), 1)
+        assert matrix.tolist() == scores.confusion.tolist()  # type: ignore[union-attr]
+        losses = counted["loss"][~np.isnan(counted["loss"])].astype(np.float64)
+        if "nll" in scores and losses.size:
+            assert losses.mean() == pytest.approx(scores["nll"].value, rel=1e-6)
 
 
 def test_the_target_stands_as_it_was_given() -> None:

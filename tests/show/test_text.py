@@ -13,7 +13,7 @@ from ptmetrics.show.tables import clip, confused_pairs, confusion_lines, score_c
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Criterion, Verdict
 from ptmetrics.verdict.judge import judge
-from tests.runs import write_run
+from tests.recorded_runs import write_run
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from judged_sources import Recorded, codes, epoch, loss, share
 
-from ptmetrics.bench.cases_curve import CASES
-from ptmetrics.bench.rule_case import Case, Setting, rate
-from ptmetrics.bench.synthetic import Curve, healthy_loss, rising_loss
 from ptmetrics.verdict.judge import judge
+from tests.studies.cases_curve import CASES
+from tests.studies.rule_case import Case, Setting, rate
+from tests.studies.synthetic import Curve, healthy_loss, rising_loss
 
 RUNS = 50
 SETTINGS = [

@@ -1,20 +1,22 @@
-"""Cases of the codes that one evaluation raises: validity, the baseline, and the criteria."""
+"""Cases of the codes of one evaluation: validity, baselines, criteria of classes and numbers."""
 
 from collections.abc import Callable
-from math import nan
+from math import nan, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.bench.rule_case import Case, Setting, judged_whole
-from ptmetrics.bench.synthetic import (
+from ptmetrics.verdict.profile import Thresholds
+from tests.studies.rule_case import Case, Setting, against_baseline, judged_whole, judged_with
+from tests.studies.synthetic import (
     Random,
     Recorded,
     Scores,
     evaluation,
     healthy_loss,
     loss_run,
+    numbers,
     shares,
     symmetric,
     training_loss,
@@ -109,23 +111,16 @@ _HEALTHY_RUN = (Setting("20 epochs, noise 30 % with memory 0.5", _noisy, 0.0),)
 VALIDITY = (
     Case(
         "not-validated",
-        "No score was measured on validation data.",
-        (),
         _HEALTHY_RUN,
         (Setting("20 epochs without validation", _with(_no_validation), 1.0),),
     ),
     Case(
         "non-finite",
-        "A loss is NaN or infinite although it had samples, or predictions that are judged were NaN. Invalid where "
-        "it stands at or before the judged epoch, else a warning.",
-        (),
         _HEALTHY_RUN,
         (Setting("one training loss out of 20 is NaN", _with(_nan_loss), 1.0),),
     ),
     Case(
         "missing-class",
-        "A class of the model has no sample in the validation data, so nothing is known about it.",
-        (),
         (_drawn("10 classes, equally frequent", symmetric(10, 0.9), 300, MOST),),
         (
             _drawn(
@@ -138,16 +133,11 @@ VALIDITY = (
     ),
     Case(
         "metric-faults",
-        "Values were refused (labels out of range, NaN rows) or a metric failed, so the scores stand on less than "
-        "all the data.",
-        (),
         _HEALTHY_RUN,
         (Setting("3 labels out of range in one epoch", _with(_bad_rows), 1.0),),
     ),
     Case(
         "damaged-record",
-        "Lines of the journal could not be read and were skipped.",
-        (),
         _HEALTHY_RUN,
         (Setting("one damaged line", _with(_torn_line), 1.0),),
     ),
@@ -156,9 +146,6 @@ VALIDITY = (
 BASELINE = (
     Case(
         "no-skill",
-        "The model is not shown to beat the class that is most frequent anyway, by a paired test on the same samples. "
-        "It fails where there is no gain at all and stays undetermined where the gain is not shown.",
-        ("baseline", "skill_p"),
         (
             _drawn("10 classes, accuracy 20 %", symmetric(10, 0.2), 1000, MOST),
             _drawn(
@@ -176,9 +163,6 @@ BASELINE = (
     ),
     Case(
         "accuracy-paradox",
-        "Accuracy looks good only because one class is frequent: the model does not beat the majority class, or the "
-        "recall of the rarest class or Matthews' correlation is shown to be low.",
-        ("imbalance", "paradox_accuracy", "paradox_recall", "paradox_mcc"),
         (
             _drawn("5 % positive, recall 80 %, precision 80 %", _rare(0.05, 0.8, 0.8), 2000, MOST),
             _drawn("5 % positive, recall 50 %, just tolerated", _rare(0.05, 0.5, 0.8), 2000, MOST),
@@ -194,9 +178,6 @@ BASELINE = (
 QUALITY = (
     Case(
         "low-accuracy",
-        "The whole interval of the accuracy lies below what is wanted; below `accuracy_bad` it is called bad, else "
-        "mediocre.",
-        ("accuracy", "accuracy_bad"),
         (
             _drawn("accuracy 85 %, just what is wanted", symmetric(10, 0.85), 500, MOST),
             _drawn("accuracy 85 %, just what is wanted", symmetric(10, 0.85), 10_000, MOST),
@@ -205,9 +186,6 @@ QUALITY = (
     ),
     Case(
         "low-precision",
-        "The whole interval of the precision, of the positive class or the mean over classes, lies below what is "
-        "wanted.",
-        ("precision",),
         (
             _drawn(
                 "precision 80 %, just what is wanted, 10 classes", symmetric(10, 0.8), 1000, MOST
@@ -218,8 +196,6 @@ QUALITY = (
     ),
     Case(
         "low-recall",
-        "The whole interval of the recall, of the positive class or the mean over classes, lies below what is wanted.",
-        ("recall",),
         (
             _drawn("recall 80 %, just what is wanted, 10 classes", symmetric(10, 0.8), 1000, MOST),
             _drawn("recall 80 %, just what is wanted, 2 classes", symmetric(2, 0.8), 1000, MOST),
@@ -228,17 +204,11 @@ QUALITY = (
     ),
     Case(
         "precision-recall-gap",
-        "Precision and recall are shown to lie further apart than is tolerated; the interval accounts for the hits "
-        "that they share.",
-        ("balance", "balance_far"),
         (_apart(0.90, 0.80, 1000, MOST), _apart(0.95, 0.95, 200, MOST)),
         (_apart(0.90, 0.70, 1000, 0.95),),
     ),
     Case(
         "weak-class",
-        "A class is shown not to be learned: an exact binomial test of its recall, corrected for testing every class "
-        "(Holm).",
-        ("class_recall", "class_alpha"),
         (
             _drawn(
                 "10 classes, recall 50 % in each, just tolerated", symmetric(10, 0.5), 500, MOST
@@ -249,9 +219,6 @@ QUALITY = (
     ),
     Case(
         "weak-slice",
-        "A slice of the validation data is shown to be weak: an exact binomial test of its accuracy, or of its recall "
-        "of the positive class where the profile drops the accuracy, corrected for testing every slice (Holm).",
-        ("slice_score", "slice_alpha"),
         (
             _slices("10 slices, accuracy 70 % in each, just tolerated", [0.7] * 10, 100, MOST),
             _slices("50 slices, accuracy 80 %", [0.8] * 50, 30, MOST),
@@ -260,13 +227,88 @@ QUALITY = (
     ),
     Case(
         "too-few-samples",
-        "An interval contains its threshold, so the criterion is undetermined, with the samples that would settle it; "
-        "or classes have too few samples to be judged (a warning).",
-        ("class_support", "class_recall"),
         (_drawn("10 classes, accuracy 93 %", symmetric(10, 0.93), 3000, MOST),),
         (_drawn("10 classes, accuracy 87 %", symmetric(10, 0.87), 100, 0.95),),
         find=judged_whole,
     ),
 )
 
-CASES = VALIDITY + BASELINE + QUALITY
+NORMAL, HEAVY = "", ", heavy tails"
+
+
+def _explained(r2: float, n: int, bar: float, tails: str = NORMAL) -> Setting:
+    """Targets of variance 1 of which this share is predicted."""
+    words = f"R² {100 * r2:.0f} %{tails}, {n:,} samples"
+    return Setting(
+        words, lambda rng: numbers(rng, n, sqrt(r2), sqrt(1 - r2), heavy=tails == HEAVY), bar
+    )
+
+
+def _unrelated(spread: float, words: str, n: int, bar: float) -> Setting:
+    """Predictions that know nothing of their targets."""
+
+    def make(rng: Random) -> Scores:
+        return numbers(rng, n, spread, 1.0, related=False)
+
+    return Setting(f"{words}, {n:,} samples", make, bar)
+
+
+def _error(rmse: float, n: int, words: str, bar: float, tails: str = NORMAL) -> Setting:
+    def make(rng: Random) -> Scores:
+        return numbers(rng, n, 3.0, rmse, heavy=tails == HEAVY)
+
+    return Setting(f"{words}{tails}, {n:,} samples", make, bar)
+
+
+def _pair(run: float, baseline: float, n: int, words: str, bar: float) -> Setting:
+    def make(rng: Random) -> tuple[Scores, Scores]:
+        first, second = (evaluation(rng, symmetric(2, accuracy), n) for accuracy in (run, baseline))
+        return first, second
+
+    return Setting(f"{words}, {n:,} samples", make, bar)
+
+
+NUMBERS = (
+    Case(
+        "regression-no-skill",
+        (
+            _explained(0.10, 1000, MOST),
+            _explained(0.50, 100, MOST),
+            _explained(0.50, 100, MOST, HEAVY),
+        ),
+        (
+            _unrelated(0.03, "hardly more than the mean", 1000, 0.95),
+            _unrelated(0.3, "noise around the mean", 1000, 0.95),
+        ),
+    ),
+    Case(
+        "low-r2",
+        (
+            _explained(0.50, 30, MOST),
+            _explained(0.50, 1000, MOST),
+            _explained(0.50, 300, MOST, HEAVY),
+        ),
+        (_explained(0.40, 1000, 0.90),),
+    ),
+    Case(
+        "high-error",
+        (
+            _error(1.0, 30, "error 1, just what is wanted", MOST),
+            _error(1.0, 1000, "error 1, just what is wanted", MOST),
+            _error(1.0, 300, "error 1, just what is wanted", MOST, HEAVY),
+        ),
+        (_error(1.2, 500, "error 1.2", 0.95),),
+        find=judged_with(Thresholds(rmse=1.0)),
+    ),
+    Case(
+        "worse-than-baseline",
+        (
+            _pair(0.92, 0.93, 2000, "1 point worse, just tolerated", MOST),
+            _pair(0.93, 0.93, 2000, "equally good", MOST),
+        ),
+        (_pair(0.89, 0.93, 2000, "4 points worse", 0.85),),
+        find=against_baseline,
+    ),
+)
+
+CASES = VALIDITY + BASELINE + QUALITY + NUMBERS

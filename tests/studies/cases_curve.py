@@ -1,12 +1,11 @@
-"""Cases of the codes that learning curves raise: noisy healthy runs, and runs with a planted flaw."""
+"""Cases of the codes of learning curves: noisy healthy runs, and runs with a planted flaw."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from ptmetrics.bench.kept import with_losses
-from ptmetrics.bench.rule_case import Case, Setting
-from ptmetrics.bench.synthetic import (
+from tests.studies.rule_case import Case, Setting
+from tests.studies.synthetic import (
     Curve,
     Random,
     Recorded,
@@ -17,6 +16,7 @@ from ptmetrics.bench.synthetic import (
     run_of,
     shares,
     training_loss,
+    with_losses,
 )
 
 MOST = 0.05
@@ -77,7 +77,7 @@ def _sure(rise: float, fall: float) -> Callable[[Random], Recorded]:
 
 
 def _fit(accuracy: float, slope: float) -> Callable[[Random], Recorded]:
-    """20 epochs that end at this training accuracy, their loss falling by `slope` an epoch, noise 2 %."""
+    """20 epochs that end at this training accuracy; the loss falls by `slope` each, noise 2 %."""
 
     def make(rng: Random) -> Recorded:
         train: Curve = (1 - slope) ** np.arange(20) * (1 + noise(rng, 20, 0.02))
@@ -91,7 +91,7 @@ def _fit(accuracy: float, slope: float) -> Callable[[Random], Recorded]:
 
 
 def _training(epochs: int, size: float, memory: float, jump: float) -> Callable[[Random], Recorded]:
-    """A falling training loss that from 60 % of the run on stands at `jump` times its start; 0 for never."""
+    """A falling training loss that from 60 % on stands at `jump` times its start; 0 for never."""
 
     def make(rng: Random) -> Recorded:
         train = healthy_loss(rng, epochs, size, memory)
@@ -104,19 +104,6 @@ def _training(epochs: int, size: float, memory: float, jump: float) -> Callable[
 CASES = (
     Case(
         "overfitting",
-        "The validation loss has turned and rises beyond its noise by a tenth or more while the training loss falls "
-        "(evidence `sign: loss`), or validation accuracy is shown to lie far below training accuracy (`sign: gap`). "
-        "A warning where accuracy has held; for information where the judged checkpoint is from before the rise. "
-        "Where the losses of the samples were kept, the rise must be one of the samples at large and not of a few.",
-        (
-            "rise",
-            "rise_moderate",
-            "rise_severe",
-            "rise_noise",
-            "trend_p",
-            "train_gap",
-            "train_gap_fail",
-        ),
         (
             *(_quiet(*kind) for kind in NOISY),
             *(_kept(_quiet(*kind)) for kind in NOISY[1:3]),
@@ -135,17 +122,12 @@ CASES = (
     ),
     Case(
         "val-loss-rising",
-        "The same rise of the validation loss, too small to be called overfitting; larger rises count as found.",
-        ("rise", "rise_moderate", "rise_noise", "trend_p"),
         (*(_quiet(*kind) for kind in NOISY), _kept(_quiet(*NOISY[2]))),
         (_rise(20, 0.03, 0.1, 0.50), _kept(_rise(20, 0.03, 0.1, 0.50)), _rise(50, 0.03, 0.1, 0.90)),
         also=("overfitting",),
     ),
     Case(
         "over-confident",
-        "The validation loss rises by a tenth or more but the accuracy does not fall: the model gets too sure of "
-        "itself, not worse.",
-        ("rise_moderate", "trend_p"),
         (
             Setting("50 epochs, noise 8 %", _quiet(50, 0.08, 0.0).make, MOST),
             Setting("loss rises by 30 %, accuracy falls by 8 points", _sure(0.3, 0.08), MOST),
@@ -154,9 +136,6 @@ CASES = (
     ),
     Case(
         "underfitting",
-        "Training accuracy itself stays below what is wanted, validation accuracy is close to it, and the training "
-        "loss no longer falls.",
-        ("accuracy", "train_gap", "slope", "trend_p"),
         (
             Setting("accuracy 85 %, just what is wanted", _fit(0.85, 0.0), MOST),
             Setting("accuracy 70 %, loss falls by 5 % an epoch", _fit(0.70, 0.05), MOST),
@@ -165,8 +144,6 @@ CASES = (
     ),
     Case(
         "undertrained",
-        "The same, but the training loss still falls: more epochs are worth trying.",
-        ("accuracy", "train_gap", "slope", "trend_p"),
         (
             Setting("accuracy 85 %, loss falls by 5 % an epoch", _fit(0.85, 0.05), MOST),
             Setting("accuracy 70 %, loss flat", _fit(0.70, 0.0), MOST),
@@ -175,8 +152,6 @@ CASES = (
     ),
     Case(
         "diverged",
-        "The training loss, smoothed, stood above twice its own minimum and above its start for three epochs in a row.",
-        ("diverged",),
         (
             Setting("30 epochs, noise 20 % with memory 0.5", _training(30, 0.2, 0.5, 0.0), MOST),
             Setting("100 epochs, noise 30 %", _training(100, 0.3, 0.0, 0.0), MOST),

@@ -1,14 +1,13 @@
-"""Cases of the codes that a comparison raises, and how often the time ratio's interval holds the truth."""
+"""Cases of the codes of a comparison, and how often the time ratio's interval holds the truth."""
 
 from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
-from ptmetrics.bench.kept import pair_of
-from ptmetrics.bench.rule_case import Case, Rate, Setting, compared, share
-from ptmetrics.bench.synthetic import Random, Recorded, run_of, shares
 from ptmetrics.verdict.time_to_target import Span, ratio_of
+from tests.studies.rule_case import Case, Rate, Setting, compared, share
+from tests.studies.synthetic import Random, Recorded, pair_of, run_of, shares
 
 MOST = 0.05
 EPOCHS, SAMPLES = 60, 2000
@@ -68,25 +67,18 @@ def _barred(setting: Setting, bar: float) -> Setting:
 CASES = (
     Case(
         "different-validation",
-        "The runs that are compared were validated on different data, by the fingerprint or the size that they "
-        "recorded, or by the targets that they kept.",
-        (),
         (_other_data("a", "the same fingerprint", 0.0),),
         (_other_data("b", "another fingerprint", 1.0),),
         find=compared,
     ),
     Case(
         "no-speedup",
-        "The lower bound of the time ratio lies above what is called similar: pre-training saved no time.",
-        ("speedup_none",),
         (_barred(_seeds(0.5, 0.15), MOST), _barred(_seeds(0.8, 0.15), MOST)),
         (_barred(_seeds(1.5, 0.15), 0.7), _barred(_seeds(1.2, 0.05), 0.8)),
         find=compared,
     ),
     Case(
         "scratch-is-better",
-        "The first arm's final score is shown to be worse than the second's by more than the margin.",
-        ("margin",),
         (
             _final(0.92, 0.93, "1 point worse, just tolerated", MOST),
             _final(0.93, 0.93, "equally good", MOST),
@@ -100,8 +92,6 @@ CASES = (
     ),
     Case(
         "time-samples-disagree",
-        "The ratio in time and the ratio in samples tell different stories: one arm's steps are slower.",
-        ("ratio_gap",),
         (_slower(1.0, "steps equally fast within 5 %", MOST),),
         (_slower(1.6, "first arm's steps 1.6 times slower", 0.95),),
         find=compared,

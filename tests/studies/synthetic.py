@@ -11,6 +11,7 @@ import torch
 from ptmetrics.matrix import scores_of
 from ptmetrics.metrics.intervals import wilson
 from ptmetrics.metrics.regression_metrics import RegressionMetrics
+from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
 
 Random = np.random.Generator
 Curve = npt.NDArray[np.float64]
@@ -52,7 +53,7 @@ def healthy_loss(rng: Random, epochs: int, size: float, memory: float = 0.0) -> 
 
 
 def rising_loss(rng: Random, epochs: int, size: float, rise: float) -> Curve:
-    """A validation loss that turns at 40 % of the run and ends `rise` above its floor of 1, with noise."""
+    """A noisy validation loss that turns at 40 % and ends `rise` above its floor of 1."""
     t, start = np.arange(epochs), int(0.4 * epochs)
     floor = 1 + 1.5 * np.exp(-t * 12 / epochs)
     return (
@@ -79,7 +80,7 @@ def loss_score(value: float) -> Scores:
 
 
 def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
-    """Shares with Wilson's interval as they are recorded, one for each count of hits among n samples."""
+    """Shares with Wilson's interval as recorded, one for each count of hits among n samples."""
     p = torch.as_tensor(np.asarray(hits) / n, dtype=torch.float64).reshape(-1)
     low, high = wilson(p, torch.full_like(p, n))
     columns = zip(p.tolist(), low.tolist(), high.tolist(), strict=True)
@@ -92,7 +93,7 @@ def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
 def run_of(
     columns: Mapping[str, Sequence[Scores]], *, seconds: float = 10.0, **more: Any
 ) -> Recorded:
-    """A run from the scores of each epoch by name; an epoch trains 1,000 samples in so many seconds."""
+    """A run from the scores of each epoch; one trains 1,000 samples in so many seconds."""
     count = len(next(iter(columns.values())))
     epochs = [
         {
@@ -118,7 +119,7 @@ def loss_run(
 
 
 def evaluation(rng: Random, cells: npt.ArrayLike, n: int) -> Scores:
-    """The scores of one evaluation on n samples that fall into the cells of a confusion matrix by their shares.
+    """The scores of one evaluation on n samples that fall into cells by their shares.
 
     Args:
         rng: Where the samples come from.
@@ -139,7 +140,8 @@ def numbers(
         rng: Where the samples come from.
         n: Samples.
         spread: Standard deviation of the predictions.
-        error: Standard deviation of target less prediction, or of the targets where the two are not related.
+        error: Standard deviation of target less prediction, or of the targets where the two are not
+            related.
         heavy: Whether errors have the tails of Laplace's distribution instead of the normal one's.
         related: Whether targets lie around their predictions, or know nothing of them.
     """
@@ -151,7 +153,58 @@ def numbers(
 
 
 def symmetric(classes: int, hit: float) -> Curve:
-    """Cells of equally frequent classes, each with this recall, its errors spread evenly over the others."""
+    """Cells of equally frequent classes of this recall, errors spread evenly over the others."""
     cells = np.full((classes, classes), (1 - hit) / (classes - 1))
     np.fill_diagonal(cells, hit)
     return cells
+
+
+SHARED = 0.7  # of what makes a sample hard, the same for every model
+
+
+@dataclass(frozen=True)
+class Keeping(Recorded):
+    """A run as the reader gives it, with the samples of some epochs.
+
+    Args:
+        samples: Samples by the number of their epoch.
+    """
+
+    samples: dict[int, Kept] = field(default_factory=dict)
+
+    def kept(self, epoch: Mapping[str, Any]) -> Kept:
+        """The samples of an epoch."""
+        return self.samples.get(epoch["epoch"], NOT_KEPT)
+
+
+def with_losses(rng: Random, run: Recorded, n: int) -> Keeping:
+    """The run, with n losses of the recorded mean at its lowest validation loss and its end."""
+    losses = [epoch["scores"]["val/loss"]["value"] for epoch in run.epochs]
+    hard = rng.exponential(size=n)
+    kept = {}
+    for epoch in (int(np.argmin(losses)), len(losses) - 1):
+        each = SHARED * hard + (1 - SHARED) * rng.exponential(size=n)
+        kept[epoch] = Kept(class_rows(np.zeros(n), np.zeros(n), losses[epoch] * each / each.mean()))
+    return Keeping(run.epochs, samples=kept)
+
+
+def pair_of(
+    rng: Random, n: int, accuracies: tuple[float, float]
+) -> tuple[list[Recorded], list[Recorded]]:
+    """Two runs of these true accuracies, whose last evaluations saw the same n samples."""
+    target, hard = rng.integers(0, 2, n), rng.random(n)
+    arms: list[list[Recorded]] = []
+    for accuracy in accuracies:
+        luck = np.where(rng.random(n) < SHARED, hard, rng.random(n))
+        wrong = luck > accuracy
+        scores = shares(np.full(4, n - wrong.sum()), n)
+        rows = class_rows(target, np.where(wrong, 1 - target, target), np.full(n, np.nan))
+        arms.append([Keeping(run_of({"val/accuracy": scores}).epochs, samples={3: Kept(rows)})])
+    return arms[0], arms[1]
+
+
+def class_rows(target: npt.ArrayLike, predicted: npt.ArrayLike, loss: Curve) -> Rows:
+    """Rows as they are kept of classes."""
+    rows = np.zeros(len(loss), CLASS_ROW)
+    rows["target"], rows["predicted"], rows["loss"] = target, predicted, loss
+    return rows

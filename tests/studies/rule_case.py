@@ -1,18 +1,16 @@
-"""What is measured of a rule: settings whose truth is known, and how often its code is raised on them."""
+"""What is measured of a rule: how often its code is raised where the truth is known."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from ptmetrics.bench.synthetic import Random
-from ptmetrics.metrics.intervals import wilson
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Finding
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
+from tests.studies.synthetic import Random, shares
 
 Find = Callable[[Sequence[str], Any], Iterable[Finding]]
 
@@ -59,12 +57,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """One code: what it means and what it is measured on.
+    """One code and what it is measured on.
 
     Args:
         code: Of the finding.
-        meaning: What it says, and what it rests on.
-        thresholds: Names in `Thresholds` that it decides by.
         healthy: Where it should be silent, at the edge of what is tolerated as well.
         planted: Where it should speak.
         find: Where its findings come from.
@@ -72,8 +68,6 @@ class Case:
     """
 
     code: str
-    meaning: str
-    thresholds: tuple[str, ...]
     healthy: tuple[Setting, ...]
     planted: tuple[Setting, ...]
     find: Find = judged
@@ -88,7 +82,7 @@ class Case:
         )
 
     def example(self) -> Finding:
-        """What it says of the last planted setting, from the first seed on which it says so by its own code."""
+        """What it says of the last planted setting, on the first seed on which it does."""
         setting = self.planted[-1]
         for seed in range(50):
             finding = self.raised(setting.make(np.random.default_rng(seed)))
@@ -138,6 +132,6 @@ def rate(case: Case, setting: Setting, runs: int, *, planted: bool) -> Rate:
 
 def share(code: str, setting: Setting, found: int, runs: int, *, planted: bool) -> Rate:
     """A count of runs as a rate with its interval."""
-    p, n = torch.tensor(found / runs, dtype=torch.float64), torch.tensor(runs, dtype=torch.float64)
-    low, high = (float(bound) for bound in wilson(p, n))
-    return Rate(code, planted, setting.words, float(p), low, high, runs, setting.bar)
+    (got,) = shares([found], runs)
+    value, low, high = got["value"], got["low"], got["high"]
+    return Rate(code, planted, setting.words, value, low, high, runs, setting.bar)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptmetrics.finetune.sampling import split, take
+from ptmetrics.finetune.data import split, take
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 SEEDS = st.integers(0, 3)

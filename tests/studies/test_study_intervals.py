@@ -1,4 +1,4 @@
-"""The table of coverage: populations whose values are known, and counting that can come out at 0."""
+"""The table of coverage: populations of known values, and counting that can come out at 0."""
 
 import math
 from dataclasses import replace
@@ -6,8 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ptmetrics.bench.intervals import Tally, simulate, table
-from ptmetrics.bench.populations import SCENARIOS, Sample, Scenario, binary, regression
+from tests.studies.intervals import (
+    SCENARIOS,
+    IntervalCounts,
+    Sample,
+    Scenario,
+    binary,
+    regression,
+    simulate,
+    table,
+)
 
 
 def noise(target: torch.Tensor, g: torch.Generator) -> torch.Tensor:
@@ -61,10 +69,13 @@ def test_every_scenario_draws_batches_that_its_metrics_take_without_a_fault(
 
 
 def test_the_table_marks_what_covers_too_little() -> None:
-    good, bad = Tally(0.5, "wilson", [0.1, 0.3], 2), Tally(0.5, "wilson", [0.1, 0.3], 1)
+    good, bad = (
+        IntervalCounts(0.5, "wilson", [0.1, 0.3], 2),
+        IntervalCounts(0.5, "wilson", [0.1, 0.3], 1),
+    )
     text = table(
         {
-            "n=9": {"accuracy": good, "mcc": Tally(0.5, "delta")},
+            "n=9": {"accuracy": good, "mcc": IntervalCounts(0.5, "delta")},
             "n=5": {"accuracy": bad, "mcc": good},
         }
     )

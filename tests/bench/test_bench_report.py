@@ -1,15 +1,23 @@
-"""Each bar is read off what was measured, and the page says met, missed by how much and why, or not measured."""
+"""Each bar is read off the results: met, missed by how much and why, or not measured."""
 
 from dataclasses import replace
 
 import pytest
 
-from ptmetrics.bench import pages
-from ptmetrics.bench.bars import BARS, MLP, RESNET, Bar, Results
-from ptmetrics.bench.overhead import EPOCH, LoopRow
-from ptmetrics.bench.ranking import RankingRow
-from ptmetrics.bench.tables import bar_lines
-from ptmetrics.bench.updates import Row
+from ptmetrics.bench import report
+from ptmetrics.bench.curves import CurveRow
+from ptmetrics.bench.loops import EPOCH, LoopRow
+from ptmetrics.bench.report import (
+    BARS,
+    MLP,
+    RESNET,
+    Bar,
+    Results,
+    added_us,
+    bar_text,
+    benchmarks_page,
+)
+from ptmetrics.bench.updates import UpdateRow
 
 ONE = (1.0, 1.0, 1.0)
 SETTING = {
@@ -18,8 +26,8 @@ SETTING = {
 }  # fmt: skip
 
 
-def row(section: str, side: str, ratio: float) -> Row:
-    return Row(section, side, ONE, (ratio, ratio, ratio), None)
+def row(section: str, side: str, ratio: float) -> UpdateRow:
+    return UpdateRow(section, side, ONE, (ratio, ratio, ratio), 1.0)
 
 
 def watched(loop: str, phase: str, side: str, added_us: float, end_us: float) -> LoopRow:
@@ -36,7 +44,7 @@ RESULTS = Results(
           for size, ratio in (("64 x 10", 20.0), ("256 x 1000", 30.0), ("1024 x 1000", 9.0))),
         row("confusion, accuracy, P, R, F1, 256 x 1000", "logits.max(1) alone", 0.8),
     ),
-    curves=(RankingRow("torchmetrics", ONE, (40.0, 40.0, 40.0), (0, 0), None),),
+    curves=(CurveRow("torchmetrics", ONE, (40.0, 40.0, 40.0), (0, 0), None),),
     loops=tuple(
         watched(loop, phase, side, added, end)
         for loop in (RESNET, MLP)
@@ -53,10 +61,15 @@ def test_every_bar_is_read_off() -> None:
     assert met == [True, True, False, False, True, True, True, True, True]
 
 
+def test_an_epoch_is_all_its_batches_and_one_end() -> None:
+    assert added_us(RESULTS, MLP, "ptmetrics") == (782 + 157) * 10 + 61
+    assert added_us(RESULTS, "another loop", "ptmetrics") is None
+
+
 def test_a_bar_that_was_not_measured_has_no_number() -> None:
     nothing = Results(SETTING)
     assert [bar.measure(nothing) for bar in BARS] == [None] * len(BARS)
-    assert all(line.endswith("not measured in this run") for line in bar_lines(nothing))
+    assert all(line.endswith("not measured in this run") for line in bar_text(nothing))
     fewer = replace(RESULTS, setting=SETTING | {"scores": 1000})
     assert sum(bar.measure(fewer) is None for bar in BARS) == 1, (
         "curves of fewer scores are another measurement"
@@ -67,8 +80,8 @@ def test_a_bar_that_was_not_measured_has_no_number() -> None:
 
 def test_the_page_says_by_how_much_a_bar_is_missed_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     missed = replace(BARS[2], why="memory is read three times")
-    monkeypatch.setattr(pages, "BARS", (*BARS[:2], missed, *BARS[3:]))
-    page = "\n".join(pages.benchmarks(RESULTS))
+    monkeypatch.setattr(report, "BARS", (*BARS[:2], missed, *BARS[3:]))
+    page = "\n".join(benchmarks_page(RESULTS))
     assert "torchmetrics over ours | ≥ 25 x | 30 x | met |" in page
     assert "torchmetrics over ours | ≥ 10 x | 9 x | **missed** by a factor of 1.11 |" in page
     assert (
@@ -77,7 +90,7 @@ def test_the_page_says_by_how_much_a_bar_is_missed_and_why(monkeypatch: pytest.M
     )
     assert f"{missed.what}: memory is read three times" in page
     assert f"{BARS[3].what}: not looked into yet." in page
-    assert "MISSED by a factor of 1.11" in "\n".join(bar_lines(RESULTS))
+    assert "MISSED by a factor of 1.11" in "\n".join(bar_text(RESULTS))
 
 
 def test_a_share_is_told_in_percent() -> None:

@@ -1,4 +1,4 @@
-"""The part for a GPU runs whole: on the CPU with its CUDA parts named, and with every CUDA branch on a simulation."""
+"""The part for a GPU runs whole: on the CPU, and with every CUDA branch on a simulation."""
 
 import argparse
 import json
@@ -13,17 +13,27 @@ from fake_cuda import FakeCuda, names_of
 from guard import Guard, fake_cuda
 
 import ptmetrics as pm
-from ptmetrics.bench import gpu, gpu_run, peers, probes
-from ptmetrics.bench.gpu import DeviceRow, graph_rows, half, replayed, the_loops
+from ptmetrics.bench import device, peers, probes
+from ptmetrics.bench.device import (
+    DeviceRow,
+    bench_device,
+    device_loops,
+    device_text,
+    graphed_rows,
+    half_precision,
+    replayed,
+    runs_there,
+)
 from ptmetrics.bench.loops import Loop
-from ptmetrics.bench.peers import Side, plain
+from ptmetrics.bench.peers import Competitor, plain_pytorch
+from ptmetrics.bench.probes import CudaProbes
 from ptmetrics.cli import main
 
 
 @pytest.fixture(autouse=True)
 def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "PEERS", {"torcheval": "no.such.module"})
-    monkeypatch.setattr(gpu, "MANY", 2)
+    monkeypatch.setattr(device, "UPDATES", 2)
 
 
 def options(**changes: Any) -> argparse.Namespace:
@@ -54,9 +64,9 @@ def test_with_a_simulated_gpu_every_number_is_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda = FakeCuda()
-    monkeypatch.setattr(probes, "_profiled", names_of(*["cudaLaunchKernel"] * 30))
+    monkeypatch.setattr(probes, "profiled_names", names_of(*["cudaLaunchKernel"] * 30))
     launched(monkeypatch, cuda)
-    assert gpu_run.run_gpu(options(), cuda, where="cpu") == 0
+    assert bench_device(options(), cuda, where="cpu") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["setting"]["device"] == "Simulated GPU"
     mine, by_hand = found["updates"]
@@ -69,7 +79,7 @@ def test_with_a_simulated_gpu_every_number_is_measured(
         assert row["replay_us"] > 0
         assert row["graph"] == "loses rows", "the simulated replay works, and counts nothing"
     assert {row["side"] for row in found["loops"]} == {"bare loop", "ptmetrics"}
-    assert gpu_run.run_gpu(options(json=False), cuda, where="cpu") == 0
+    assert bench_device(options(json=False), cuda, where="cpu") == 0
     text = capsys.readouterr().out
     assert "not measured" not in text
     for words in ("launches 15.0", "waits in", "512", "graph loses rows", "us a replay"):
@@ -88,16 +98,22 @@ def launched(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
         update(self, preds, target, sample_weight)
         cuda.work(1, 512)
 
-    def by_hand(*arguments: Any) -> Side:
-        side = plain(*arguments)
-        return Side(side.name, lambda *batch: (side.update(*batch), cuda.work(3, 512)), side.scores)
+    def by_hand(*arguments: Any) -> Competitor:
+        side = plain_pytorch(*arguments)
+        return Competitor(
+            side.name, lambda *batch: (side.update(*batch), cuda.work(3, 512)), side.scores
+        )
 
     monkeypatch.setattr(Loop, "run", trained)
     monkeypatch.setattr(pm.MulticlassMetrics, "update", on_device)
-    monkeypatch.setattr(gpu, "sides", lambda *arguments: [by_hand(10, ["confusion", "accuracy"])])
+    monkeypatch.setattr(
+        device, "peer_sides", lambda *arguments: [by_hand(10, ["confusion", "accuracy"])]
+    )
 
 
-def side(cuda: FakeCuda, *, waits: bool, counts: bool = True) -> tuple[Side, Callable[[], None]]:
+def side(
+    cuda: FakeCuda, *, waits: bool, counts: bool = True
+) -> tuple[Competitor, Callable[[], None]]:
     rows = [0]
 
     def call() -> None:
@@ -110,23 +126,25 @@ def side(cuda: FakeCuda, *, waits: bool, counts: bool = True) -> tuple[Side, Cal
     def count() -> None:
         rows[0] += 8 * counts
 
-    return Side("side", lambda *batch: call(), lambda: {"confusion": [[rows[0], 0], [0, 0]]}), call
+    return Competitor(
+        "side", lambda *batch: call(), lambda: {"confusion": [[rows[0], 0], [0, 0]]}
+    ), call
 
 
 def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_that_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cuda = FakeCuda()
-    probe = probes.probes("cuda", cuda)
+    probe = CudaProbes(cuda)
     for counts, words in ((True, "counts"), (False, "loses rows")):
         one, call = side(cuda, waits=False, counts=counts)
-        assert replayed(one, probes.capture(call, cuda=cuda), 8, probe.clock) == (
+        assert replayed(one, probe.capture(call), 8, probe.clock) == (
             words,
             pytest.approx(1000),
         )
-    monkeypatch.setattr(gpu, "_entrants", lambda *arguments: [side(cuda, waits=True)[0]])
+    monkeypatch.setattr(device, "_device_sides", lambda *arguments: [side(cuda, waits=True)[0]])
     row = DeviceRow("side", 8, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
-    (refused,) = graph_rows({}, probe, [row], "cpu")
+    (refused,) = graphed_rows({}, probe, [row], "cpu")
     assert refused.graph == "refused: CUDA error: operation not permitted when stream is capturing"
     assert refused.replay_us is None
 
@@ -134,14 +152,16 @@ def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_th
 def test_ours_is_captured_before_a_peer_can_leave_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(
-        gpu, "_graph", lambda modules, capture, clock, row, device: (order.append(row.side), None)
+        device,
+        "graph_of_update",
+        lambda modules, probes, row, where: (order.append(row.side), None),
     )
     rows = [
         DeviceRow(name, n, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
         for n in (8, 9)
         for name in ("ptmetrics", "a")
     ]
-    list(graph_rows({}, probes.probes("cuda", FakeCuda()), rows, "cpu"))
+    graphed_rows({}, CudaProbes(FakeCuda()), rows, "cpu")
     assert order == ["ptmetrics", "ptmetrics", "a", "a"]
 
 
@@ -152,10 +172,10 @@ def test_a_peer_that_cannot_run_on_the_device_is_left_out_and_ours_may_not(
         raise NotImplementedError("no kernel for it")
 
     batch = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
-    assert not gpu._able(Side("peer", fail, dict), batch)
+    assert not runs_there(Competitor("peer", fail, dict), batch)
     assert "peer is left out: no kernel for it" in capsys.readouterr().err
     with pytest.raises(NotImplementedError):
-        gpu._able(Side("ptmetrics", fail, dict), batch)
+        runs_there(Competitor("ptmetrics", fail, dict), batch)
 
 
 def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:
@@ -177,23 +197,22 @@ def test_peers_are_moved_to_the_device_and_ignite_stays_out() -> None:
         **{name: lambda *a, **k: metric for name in ("MulticlassAccuracy", "Accuracy")}
     )
     modules = {"torcheval": library, "pytorch-ignite": library}
-    found = peers.sides(modules, "multiclass", 10, ["accuracy"], "cuda")
+    found = peers.peer_sides(modules, "multiclass", 10, ["accuracy"], "cuda")
     assert ([one.name for one in found], moved) == (["torcheval"], ["cuda"])
 
 
 def test_a_number_that_is_not_ours_is_told() -> None:
     row = DeviceRow("peer", 8, 2, 1.0, 1.0, 1.0, 3.0, None, None, None, None, None, ("accuracy",))
-    assert "\n".join(gpu_run.device_lines([row])).endswith("DIFFERS: accuracy")
+    assert "\n".join(device_text([row])).endswith("DIFFERS: accuracy")
 
 
 def test_mixed_precision_is_bfloat16_where_it_is_native() -> None:
-    assert half("cuda", FakeCuda()) == torch.bfloat16
-    assert half("cuda", FakeCuda(bf16=False)) == torch.float16
-    assert half("cpu") is None
+    assert half_precision(FakeCuda()) == torch.bfloat16
+    assert half_precision(FakeCuda(bf16=False)) == torch.float16
 
 
 def test_a_gpu_trains_resnets_of_both_sizes() -> None:
     with fake_cuda():
-        loops = the_loops("cuda", quick=False, cuda=FakeCuda())
+        loops = device_loops("cuda", quick=False, cuda=FakeCuda())
     assert [loop.name.split(",")[0] for loop in loops] == ["ResNet-18", "ResNet-18", "ResNet-50"]
     assert all(loop.batch[0].is_cuda and loop.amp == torch.bfloat16 for loop in loops)

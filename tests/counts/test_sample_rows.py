@@ -12,7 +12,7 @@ from oracles import Batch
 from registry import CASES, LAW, MetricCase, Metrics
 
 import ptmetrics as pm
-from ptmetrics.monitor.samples import SampleLog
+from ptmetrics.monitor.samples import StoredSamples
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
 
 KEEPING = [
@@ -21,11 +21,11 @@ KEEPING = [
 
 
 def rows_of(metrics: Metrics, *batches: Batch) -> Rows:
-    log = SampleLog(metrics, 10_000)
+    log = StoredSamples(metrics, 10_000)
     for batch in batches:
         metrics.update(batch.preds, batch.target)
     metrics.compute()  # what waits is counted, and shown
-    found = log.take()
+    found = log.rows()
     assert found.rows is not None, found.reason
     return found.rows
 
@@ -104,7 +104,7 @@ def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
     real = [case.batch(size, 0, False) for size in (5, 5, 1, 0)]
     with fake_cuda():
         metrics = case.make(device="cuda")
-        log = SampleLog(metrics, 10)  # not all of them
+        log = StoredSamples(metrics, 10)  # not all of them
         given = [
             [
                 torch.empty(t.shape, dtype=t.dtype, device="cuda")
@@ -116,13 +116,13 @@ def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
             for preds, target in given:
                 metrics.update(preds, target)
             assert metrics._counts.state  # rows that wait are counted now
-        assert log._flaw is None
+        assert log._reason is None
         assert log._seen == 11
     metrics = case.make(device="meta")
-    log = SampleLog(metrics, 20)
+    log = StoredSamples(metrics, 20)
     for batch in real:
         metrics.update(batch.preds.to("meta"), batch.target.to("meta"))
     assert metrics._counts.state
-    assert log._flaw is None
+    assert log._reason is None
     assert log._room is not None
     assert log._room.device.type == "meta"

@@ -51,7 +51,7 @@ def test_epochs_ends_when_a_callback_asks_to_stop(tmp_path: Path) -> None:
 
 
 def quietly(folder: Path, *callbacks: pm.Callback) -> pm.Monitor:
-    return quiet(*callbacks, run=folder / "run", on_fault="record")
+    return quiet(*callbacks, run=folder / "run", on_fault="contain")
 
 
 def test_an_epoch_that_the_body_closed_is_not_closed_again() -> None:

@@ -205,7 +205,7 @@ def fewer_callbacks(state: dict[str, Any]) -> Any:
 
 
 def negative(state: dict[str, Any]) -> Any:
-    state["splits"]["val"]["metrics"]["cells"]["confusion"][0] = -3
+    state["splits"]["val"]["metrics"][0]["cells"]["confusion"][0] = -3
     return state
 
 
@@ -277,4 +277,4 @@ def test_a_half_done_epoch_goes_on_where_the_model_now_is() -> None:
         preds, target = (tensor.to("meta") for tensor in batch(0, 1))
         second.update(preds, target, loss=preds.mean())
         assert not second.faults
-        second._capture.splits.clear()
+        second._recorder.splits.clear()

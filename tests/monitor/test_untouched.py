@@ -82,7 +82,7 @@ def test_after_detaching_everything_is_as_before() -> None:
 def test_every_end_of_a_run_takes_the_hooks_off(how: str) -> None:
     model = Net()
     before = structure(model)
-    monitor = quiet(on_fault="record")
+    monitor = quiet(on_fault="contain")
     if how == "with":
         with monitor.attach(model):
             pass
@@ -218,9 +218,9 @@ def test_nothing_of_a_batch_is_kept(way: str) -> None:
         del x, y, output, loss
         gc.collect()
         assert [ref() for ref in kept] == [None] * 12
-        for split in monitor._capture.splits.values():
+        for split in monitor._recorder.splits.values():
             state = split.state_dict()
-            cells = [*state["metrics"]["cells"].values(), *state["loss"]["cells"].values()]
+            cells = [*state["metrics"][0]["cells"].values(), *state["loss"]["cells"].values()]
             assert all(cell.grad_fn is None and not cell.requires_grad for cell in cells)
 
 
@@ -269,7 +269,7 @@ def test_the_state_does_not_grow_with_the_steps(way: str, count: int) -> None:
 def test_a_closed_run_lets_its_loader_and_model_go() -> None:
     model = Net()
     loader = Counted()
-    with quiet(on_fault="record") as monitor:
+    with quiet(on_fault="contain") as monitor:
         monitor.attach(model)
         for x, _ in monitor.train(loader):
             model(x)

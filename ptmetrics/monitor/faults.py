@@ -246,12 +246,8 @@ def error_text(error: BaseException) -> str:
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _nothing(*_: Any, **__: Any) -> Any:
-    """What most ways in return, whether they succeed or not."""
-
-
 def contained(
-    where: str, otherwise: Callable[..., Any] = _nothing, *, raises: bool = False
+    where: str, otherwise: Callable[..., Any] | None = None, *, raises: bool = False
 ) -> Callable[[Method], Method]:
     """Make a method a way in from the user's loop: one thread at a time, and no exception comes out.
 
@@ -262,7 +258,7 @@ def contained(
 
     Args:
         where: What faults are noted under.
-        otherwise: Makes what is returned when the call fails or is postponed; called like the method.
+        otherwise: Makes what is returned when the call fails or is postponed, called like the method; None for None.
         raises: Whether exceptions pass after all, where the call is part of setting up or of saving; then a
             signal handler in the middle of another call is refused.
     """
@@ -276,7 +272,7 @@ def contained(
                     if raises:
                         raise _interrupting(where)
                     faults.postponed.append(partial(guarded, self, *args, **kwargs))
-                    return otherwise(self, *args, **kwargs)
+                    return otherwise and otherwise(self, *args, **kwargs)
                 faults.busy = True
                 try:
                     return method(self, *args, **kwargs)
@@ -288,7 +284,7 @@ def contained(
                     faults.note(where, error)
                     if faults.on_fault == "raise":
                         raise
-                    return otherwise(self, *args, **kwargs)
+                    return otherwise and otherwise(self, *args, **kwargs)
                 finally:
                     faults.busy = False
                     if faults.postponed:

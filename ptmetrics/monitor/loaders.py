@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from torch.utils.data import IterableDataset
 
@@ -30,58 +31,63 @@ class Progress:
             self._disable = not show
         self._name = name
         self._epochs: Any = None
+        self._bars: WeakSet[Any] = WeakSet()
         self._failed = False
         self.faults = faults
 
     @contained("progress")
     def begin_epochs(self, numbers: range) -> Any:
         """A bar over epochs; None where none is shown."""
-        self._epochs = self._bar(
-            desc=self._name, unit="epoch", initial=numbers.start, total=numbers.stop
+        start, stop = numbers.start, numbers.stop
+        self._epochs = self._draw(
+            self._bar, desc=self._name, unit="epoch", initial=start, total=stop
         )
         return self._epochs
 
     @contained("progress")
     def begin_batches(self, loader: Iterable[Any], split: str) -> Any:
         """A bar over the batches of one phase, which goes when it is over; None where none is shown."""
-        return self._bar(desc=f"  {split}", unit="batch", leave=False, total=_length(loader))
+        total = _length(loader)
+        return self._draw(self._bar, desc=f"  {split}", unit="batch", leave=False, total=total)
 
     @contained("progress")
     def advance(self, bar: Any) -> None:
         """One more is done."""
-        if not self._failed:
-            self._draw(bar, bar.update)
+        self._draw(bar.update)
 
     @contained("progress")
     def end(self, bar: Any) -> None:
         """All are done, or the loop was left."""
         if bar is self._epochs:
             self._epochs = None
-        if not self._failed:
-            self._draw(bar, bar.close)
+        self._draw(bar.close)
 
     def show_scores(self, scores: Mapping[str, float]) -> None:
         """Show the most telling scores behind the bar of the epochs."""
-        if self._epochs is not None and not self._failed:
+        if self._epochs is not None:
             shown = {name: f"{scores[name]:.4f}" for name in SHOWN if name in scores}
-            self._epochs.set_postfix(shown, refresh=False)
+            self._draw(self._epochs.set_postfix, shown, refresh=False)
 
-    def _draw(self, bar: Any, draw: Any) -> None:
+    def _draw(self, draw: Any, *args: Any, **options: Any) -> Any:
+        if self._failed:
+            return None
         try:
-            draw()
+            return draw(*args, **options)
         except Exception:
             self._failed = True
-            bar.disable = True  # or it would try again when it is thrown away
+            for bar in self._bars:
+                bar.disable = True  # or it would try again when it is thrown away
             raise
 
     def _bar(self, **options: Any) -> Any:
-        if self._disable or self._failed or sys.stderr is None:
+        if self._disable or sys.stderr is None:
             return None
         from tqdm.auto import tqdm
 
         bar = tqdm(disable=self._disable, dynamic_ncols=True, **options)
         if bar.disable:
             return None
+        self._bars.add(bar)
         return bar
 
 

@@ -208,37 +208,38 @@ class Monitor:
     def epochs(self, count: int) -> Iterator[int]:
         """Yield epoch numbers up to `count`, close each epoch behind its body, and the run behind the last."""
         self._begin_epochs()
-        numbers = range(self.epoch, count)
-        if self.should_stop:
+        status = self._status
+        numbers = range(status.epochs, count)
+        if status.stopping is not None:
             numbers = range(0)
         bar = self._progress.begin_epochs(numbers)
         try:
             for number in numbers:
                 yield number
-                if self.epoch == number:
+                if status.epochs == number:
                     self.end_epoch()
                 if bar is not None:
                     self._progress.advance(bar)
-                if self.should_stop:
+                if status.stopping is not None:
                     break
-        except GeneratorExit:
-            self._leave_epochs()
-            raise
         except BaseException as error:
-            self.close(end_reason(error))
+            self._end_epochs(error)
             raise
         finally:
             if bar is not None:
                 self._progress.end(bar)
-        self.close(end_reason(None, self.stopping_reason))
+        self._end_epochs(None)
 
     @contained("epochs")
     def _begin_epochs(self) -> None:
         self._lifecycle.begin()
 
     @contained("epochs")
-    def _leave_epochs(self) -> None:
-        self._lifecycle.leave_epochs()
+    def _end_epochs(self, error: BaseException | None) -> None:
+        if isinstance(error, GeneratorExit):
+            self._lifecycle.leave_epochs()
+        else:
+            self._lifecycle.end(end_reason(error, self._status.stopping))
 
     @contained("loader", _unmonitored)
     def train(self, loader: Iterable[Batch]) -> MonitoredLoader[Batch]:

@@ -165,7 +165,9 @@ def test_without_a_run_folder_and_in_training_nothing_is_kept(tmp_path: Path) ->
         assert all(split._stored is None for split in monitor._recorder.splits.values())
     with quiet(run=tmp_path / "run") as monitor:
         epoch(monitor)
-        assert {name for name, split in monitor._recorder.splits.items() if split._stored} == {"val"}
+        assert {name for name, split in monitor._recorder.splits.items() if split._stored} == {
+            "val"
+        }
 
 
 @pytest.mark.parametrize("given", [-1, True, 1.5, "all", None, 10**7 + 1])

@@ -80,7 +80,9 @@ def test_the_record_ends_with_the_exact_number_of_faults(tmp_path: Path, count: 
 def test_a_message_as_large_as_a_tensor_is_cut(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with quiet(Broken(ValueError("x" * 10**6)), run=tmp_path / "run", on_fault="contain") as monitor:
+    with quiet(
+        Broken(ValueError("x" * 10**6)), run=tmp_path / "run", on_fault="contain"
+    ) as monitor:
         fit("hooks", monitor, epochs=1)
     assert max(map(len, caplog.messages)) < 3000
     assert max(len(fault["message"]) for fault in read_run(tmp_path / "run").faults) < 3000

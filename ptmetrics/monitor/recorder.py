@@ -338,7 +338,10 @@ class BatchRecorder:
             if loss is not None:
                 if len(args) != 2 or kwargs:
                     pair = _criterion_arguments(args, kwargs)
-                counts.loss.update(loss, pair[1], reduction)
+                target = pair[1]
+                if isinstance(target, Mapping):
+                    target = counts.main_target(target)
+                counts.loss.update(loss, target, reduction)
             return
         try:
             if len(args) != 2 or kwargs:

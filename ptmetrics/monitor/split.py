@@ -91,8 +91,8 @@ class SplitCounts:
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
         rows = target
-        if not self._alone and isinstance(target, Mapping):
-            rows = target.get(self._main_output)
+        if isinstance(target, Mapping):
+            rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)
         if self._alone:
@@ -110,6 +110,10 @@ class SplitCounts:
         self.batches += 1
         if self._stored is not None:
             self._stored.look_at(rows, grouped=beside.get("group") is not None)
+
+    def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
+        """The targets that samples and losses are counted by, of those of all outputs."""
+        return self._of_output("target", target, self._main_output)
 
     def compute(self) -> SplitScores:
         """Scores, mean loss and samples; changes nothing."""

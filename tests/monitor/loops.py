@@ -149,9 +149,8 @@ def _seen(
     return monitor.train(loader) if split == "train" else monitor.validate(loader)
 
 
-def quiet(
-    *callbacks: pm.Callback, metrics: pm.MulticlassMetrics | None = None, **options: Any
-) -> pm.Monitor:
+def quiet(*callbacks: pm.Callback, metrics: Any = None, **options: Any) -> pm.Monitor:
     """A monitor that shows no bars and lets nothing wrong pass."""
     options = {"on_fault": "raise", "progress": False} | options
-    return pm.Monitor(metrics or pm.MulticlassMetrics(CLASSES), callbacks=callbacks, **options)
+    metrics = pm.MulticlassMetrics(CLASSES) if metrics is None else metrics
+    return pm.Monitor(metrics, callbacks=callbacks, **options)

@@ -118,7 +118,7 @@ def test_an_error_at_any_place_leaves_the_training_bitwise_unchanged(
     alone.loop(range(2), alone.train, alone.val)
     files, _ = Tiny().monitored(tmp_path / "whole", 0, error)
     assert len(files) > 300
-    for number in sampled(files, 24):
+    for number in sampled(files, 16):
         tiny, run = Tiny(), tmp_path / str(number)
         _, let_through = tiny.monitored(run, number, error)
         assert not let_through, f"the error at call {number}, in {files[number - 1]}, got out"
@@ -136,7 +136,7 @@ def test_an_interrupt_at_any_place_passes_and_leaves_a_record_that_can_be_read(
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     files, _ = Tiny().monitored(tmp_path / "whole", 0, error)
-    for number in sampled(files, 8):
+    for number in sampled(files, 5):
         _, let_through = Tiny().monitored(tmp_path / str(number), number, error)
         assert let_through, f"the interrupt at call {number} was swallowed"
         run = read_run(tmp_path / str(number))

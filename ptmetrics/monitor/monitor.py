@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,7 +155,7 @@ class Monitor:
         """Why the run was asked to stop."""
         return self._status.stopping
 
-    @property
+    @cached_property
     def score_names(self) -> list[str]:
         """Names of the scores of a split, its loss first."""
         return score_names(self._metrics)

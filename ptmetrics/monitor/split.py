@@ -91,7 +91,7 @@ class SplitCounts:
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
         rows = target
-        if isinstance(target, Mapping):
+        if isinstance(target, Mapping) and not self._alone:
             rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)

@@ -155,8 +155,13 @@ def test_the_devices_own_time_is_what_counts_as_training(way: str) -> None:
     with quiet(clock=machine.now, device_event=machine.event) as monitor:
         watched_loop(monitor, machine, way, epochs=3)
         on_device = monitor.history["time/train_device_s"]
+        trained = monitor.history["time/train_cumulative_s"]
     host = 5 * 0.030
     assert all(seconds > 5 * 0.050 > host for seconds in on_device)
+    # The first epoch's is without what its first step took longer; see the next tests but one.
+    assert trained[1:] == pytest.approx(
+        [trained[0] + on_device[1], trained[0] + sum(on_device[1:])]
+    )
 
 
 @pytest.mark.fault(47)
@@ -195,6 +200,17 @@ def test_the_cumulative_training_time_takes_the_first_step_for_a_usual_one() -> 
         assert monitor.history["time/train_cumulative_s"] == pytest.approx([0.1, 0.2, 0.3])
         assert monitor.history["time/train_s"] == pytest.approx([5.09, 0.1, 0.1])
         assert monitor.history["time/step_ms/p50"] == pytest.approx([10, 10, 10])
+
+
+def test_the_usual_step_is_the_median_of_all_but_the_first() -> None:
+    times = StepTimes()
+    for seconds, warm_up in ((5.0, 0.0), (0.010, 0.0), (0.020, 5.0 - 0.015), (0.030, 5.0 - 0.020)):
+        times.add(seconds)
+        assert times.warm_up_s() == pytest.approx(warm_up)
+    times.start_epoch()
+    for seconds in (5.0, 0.010, 0.020):
+        times.add(seconds)
+        assert times.warm_up_s() == 0.0
 
 
 @pytest.mark.fault(47)

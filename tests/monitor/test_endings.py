@@ -219,12 +219,12 @@ torch.set_num_threads(1)
 import ptmetrics as pm
 
 def main(how):
-    monitor = pm.Monitor(pm.MulticlassMetrics(3), run=f"{sys.argv[1]}/{how}", progress=False)
+    monitor = pm.Monitor(pm.RegressionMetrics(), run=f"{sys.argv[1]}/{how}", progress=False)
     for epoch in range(2):
-        monitor.update(torch.eye(3), torch.arange(3), loss=0.5)
+        monitor.update(torch.ones(3), torch.zeros(3), loss=0.5)
         monitor.end_epoch()
     if how == "half":
-        monitor.update(torch.eye(3), torch.arange(3), loss=0.5)
+        monitor.update(torch.ones(3), torch.zeros(3), loss=0.5)
     if how == "stop":
         monitor.stop("enough")
     if how == "raise":
@@ -232,7 +232,11 @@ def main(how):
     if how == "interrupt":
         raise KeyboardInterrupt
 
-for how in sys.argv[2:]:  # importing torch once is enough: each child runs to an end of its own
+# Importing everything once is enough: each child runs to an end of its own.
+with pm.Monitor(pm.RegressionMetrics(), progress=False) as warm_up:
+    warm_up.update(torch.ones(3), torch.zeros(3), loss=0.5)
+    warm_up.end_epoch()
+for how in sys.argv[2:]:
     child = os.fork()
     if not child:
         main(how)

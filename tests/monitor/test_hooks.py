@@ -69,6 +69,20 @@ def test_a_loss_that_is_repeated_in_the_backward_pass_does_not_count_for_a_later
 
 
 @pytest.mark.fault(32)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_forward_that_is_repeated_in_the_backward_pass_begins_nothing(reentrant: bool) -> None:
+    model, criterion = plain_net().train(), nn.CrossEntropyLoss()
+    with quiet(on_fault="contain") as monitor:
+        monitor.attach(model, criterion=criterion)
+        x = X.clone().requires_grad_()
+        output = checkpoint(model, x, use_reentrant=reentrant)
+        criterion(output, Y).backward()
+        monitor.update(output, Y, split="train")  # a hook has counted it
+        assert monitor.end_epoch().counts["train_samples"] == 8
+        assert [fault.where for fault in monitor.faults.all()] == ["update"]
+
+
+@pytest.mark.fault(32)
 @pytest.mark.parametrize("way", ["loaders", "hooks"])
 def test_a_module_that_is_called_twice_for_a_batch_is_counted_once(way: str) -> None:
     model, criterion = plain_net().train(), nn.CrossEntropyLoss()

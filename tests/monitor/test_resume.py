@@ -64,7 +64,8 @@ def test_a_run_killed_before_any_step_and_resumed_equals_the_uninterrupted(
 ) -> None:
     expected = whole(tmp_path / "whole", order)
     assert len(expected[0]) == EPOCHS
-    for die in [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]:
+    deaths = [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]
+    for die in deaths[:: 1 if order == 1 else 3]:
         run = tmp_path / "run-{}-{}".format(*die)
         keep, used = callbacks(tmp_path / "checkpoints", order)
         model = nn.Linear(1, 1)

@@ -74,10 +74,12 @@ class MonitoredRun(Protocol):
 class Callback:
     """Base of a callback; override what you need.
 
-    An exception in a callback is a fault of the run: contained and recorded, unless `on_fault="raise"`.
+    An exception in a callback is a fault of the run: contained and recorded, unless
+    `on_fault="raise"`.
 
     Attributes:
-        after_others: Whether its `on_epoch_end` comes behind that of callbacks without it: it stores what they know.
+        after_others: Whether its `on_epoch_end` comes behind that of callbacks without it: it
+            stores what they know.
 
     Example:
         >>> import torch
@@ -97,7 +99,7 @@ class Callback:
         """Before the first batch."""
 
     def on_batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
-        """After the batch number `batch` of `split` was counted; the numbers are still on the device."""
+        """After batch number `batch` of `split` was counted; its numbers are on the device."""
 
     def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         """After the scores of an epoch are recorded; `monitor.stop("why")` ends the run here."""
@@ -270,11 +272,12 @@ class EarlyStopping(Callback):
     """Stops the run when a score has not improved for `patience` epochs.
 
     Args:
-        monitor: Score name with its split, such as "val/f1/macro"; its direction comes from the score.
+        monitor: Score name with its split, such as "val/f1/macro"; its direction comes from the
+            score.
         patience: Epochs without improvement that are allowed, 1 or more.
         min_delta: An improvement smaller than this does not count.
-        restore_best: Put the weights of the best epoch back into the attached model when the run ends. They are
-            kept in memory on the model's device.
+        restore_best: Put the weights of the best epoch back into the attached model when the run
+            ends. They are kept in memory on the model's device.
 
     Attributes:
         best_epoch: Number of the best epoch, −1 before the first.

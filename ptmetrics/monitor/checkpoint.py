@@ -12,15 +12,17 @@ from ptmetrics.record.atomic import replace
 
 
 class Checkpoint(Callback):
-    """Writes `best.pt` when a score improves and `last.pt` each epoch, each by a rename of a complete file.
+    """Writes `best.pt` when a score improves and `last.pt` each epoch, each whole or not at all.
 
-    The best is there to be used: it holds the epoch and the `model` state dict. The last is there to resume from: it
-    holds the `optimizer` and `monitor` state dicts too, which for AdamW triples its size. Both are tensors and plain
-    values only: `torch.load(path, weights_only=True)` reads them. They are written behind the other callbacks, so
-    that they hold what those know of the epoch. An epoch is the best only once its file is written.
+    The best is there to be used: it holds the epoch and the `model` state dict. The last is there
+    to resume from: it holds the `optimizer` and `monitor` state dicts too, which for AdamW triples
+    its size. Both are tensors and plain values only: `torch.load(path, weights_only=True)` reads
+    them. They are written behind the other callbacks, so that they hold what those know of the
+    epoch. An epoch is the best only once its file is written.
 
     Args:
-        monitor: Score name with its split; its direction comes from the score. None keeps only the last.
+        monitor: Score name with its split; its direction comes from the score. None keeps only the
+            last.
         folder: Where to write; by default `checkpoints` in the run folder.
         last: Also write `last.pt` each epoch, to resume from.
 

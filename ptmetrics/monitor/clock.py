@@ -1,4 +1,4 @@
-"""Where the time goes: one host clock whose laps add up to the wall, and device events that are read late.
+"""Where the time goes: a host clock whose laps add up to the wall, and device events read late.
 
 What is read of an epoch stays until `start_epoch` says that it was recorded.
 """
@@ -18,10 +18,10 @@ KEPT_STEPS = 4096  # quantiles are over the last so many steps of an epoch
 
 
 class PhaseClock:
-    """Splits host time among phases: the time since the last mark belongs to the phase that is named now.
+    """Splits host time among phases: the time since the last mark is of the phase named now.
 
-    Phases are "train", "val", "other" and further splits. The parts add up to the wall. A clock that goes back
-    loses that lap, and `went_back` counts it.
+    Phases are "train", "val", "other" and further splits. The parts add up to the wall. A clock
+    that goes back loses that lap, and `went_back` counts it.
 
     Args:
         now: Returns nanoseconds; injected, so that a test never sleeps.
@@ -104,7 +104,7 @@ class PhaseClock:
             words = "laps of the host clock went back and were left out"
             notes.append(_note("clock-went-back", self.went_back, words))
         if self.device is not None and self.device.dropped:
-            words = "spans were too many for the ring of device events, so the host clock stands for the device"
+            words = "spans found no room in the ring of device events: the host clock counts"
             notes.append(_note("device-spans-dropped", self.device.dropped, words))
         return notes
 
@@ -124,7 +124,7 @@ def _note(code: str, count: int, words: str) -> dict[str, Any]:
 
 
 class StepTimes:
-    """Durations of the training steps of an epoch, and how much the first of the run was above the usual."""
+    """Durations of the training steps of an epoch, and the excess of the run's first step."""
 
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=KEPT_STEPS)
@@ -153,8 +153,8 @@ class StepTimes:
     def warm_up_s(self) -> float:
         """Seconds by which the run's first step differs from the median of the others in its epoch.
 
-        It compiles, autotunes, loads lazily; or its start was not seen. 0 in all later epochs, and with fewer
-        than 3 steps: no usual step is known.
+        It compiles, autotunes, loads lazily; or its start was not seen. 0 in all later epochs, and
+        with fewer than 3 steps: no usual step is known.
         """
         if self._first is None or len(self._steps) < 3:
             return 0.0
@@ -191,9 +191,10 @@ class _Span:
 
 
 class DeviceSpans:
-    """Device time of phases from a ring of events made beforehand; nothing here ever waits for the device.
+    """Device time of phases from a ring of events; nothing here ever waits for the device.
 
-    When the ring is full of spans that have not passed, the new one is dropped and counted in `dropped`.
+    When the ring is full of spans that have not passed, the new one is dropped and counted in
+    `dropped`.
 
     Args:
         make_event: Makes one event.
@@ -261,7 +262,7 @@ class DeviceSpans:
 def device_spans(
     model: nn.Module, make_event: Callable[[], DeviceEvent] | None
 ) -> DeviceSpans | None:
-    """Spans from injected events, or from CUDA's when the model is on CUDA; None where the host clock is all."""
+    """Spans from injected events, or from CUDA's for a model on CUDA; else None."""
     if make_event is None and any(p.is_cuda for p in model.parameters()):
         make_event = partial(torch.cuda.Event, enable_timing=True)
     if make_event is None:
@@ -272,8 +273,8 @@ def device_spans(
 class RunTotals:
     """Running totals of a run: training time, wall time, training samples and steps so far.
 
-    The training time leaves out validation, callbacks and checkpoints, counts the first step of the run as a
-    usual one, and follows the device's clock where there is one.
+    The training time leaves out validation, callbacks and checkpoints, counts the first step of the
+    run as a usual one, and follows the device's clock where there is one.
     """
 
     def __init__(self) -> None:
@@ -306,7 +307,7 @@ class RunTotals:
         }
 
     def counts(self, samples: Mapping[str, int], steps: Mapping[str, int]) -> dict[str, int]:
-        """Samples and steps of the epoch by split, and of training so far: the record's `counts`."""
+        """Samples and steps by split, and of training so far: the record's `counts`."""
         counts = {}
         for name in samples:
             counts[f"{name}_samples"] = samples[name]

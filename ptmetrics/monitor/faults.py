@@ -1,8 +1,8 @@
-"""The boundary between the user's loop and us: what goes wrong behind it is contained, counted and told.
+"""The boundary between the user's loop and us: what goes wrong behind it is contained and told.
 
-Every way in from the loop (hooks, loaders, `update`, `end_epoch`, callbacks, progress, exit) is a method under
-`@contained`, and nothing further inside contains anything but the parts of `end_epoch` that can do without each
-other. `Exception` stays inside; `KeyboardInterrupt` and `SystemExit` pass.
+Every way in from the loop (hooks, loaders, `update`, `end_epoch`, callbacks, progress, exit) is a
+method under `@contained`, and nothing further inside contains anything but the parts of `end_epoch`
+that can do without each other. `Exception` stays inside; `KeyboardInterrupt` and `SystemExit` pass.
 """
 
 import logging
@@ -22,7 +22,7 @@ MAX_MESSAGE = 2000  # an error may print a whole tensor
 
 
 class LoopWarning(NamedTuple):
-    """Something in the user's loop that raises nothing by itself: where, what was expected and seen, the cure."""
+    """Something wrong in the user's loop that raises nothing by itself."""
 
     where: str
     expected: str
@@ -69,7 +69,7 @@ IDS_WITHOUT_BATCH = LoopWarning(
 
 
 class Refusal(Exception):  # noqa: N818 — it carries an error and is none
-    """Carries an error through the boundary to the user: the call itself was wrong, and nothing was done.
+    """Carries an error through the boundary: the call itself was wrong, and nothing was done.
 
     Args:
         error: What the user gets.
@@ -105,8 +105,8 @@ class Fault:
 class FaultLog:
     """Counts what went wrong behind the boundary, and holds the boundary's lock.
 
-    The log stays small whatever happens: one entry for each place and type of error, told to `tell` when its
-    count reaches 1, 10, 100 and so on, and by `summarize`.
+    The log stays small whatever happens: one entry for each place and type of error, told to `tell`
+    when its count reaches 1, 10, 100 and so on, and by `summarize`.
 
     Args:
         on_fault: "contain", or "raise" to let exceptions through once they are noted.
@@ -180,7 +180,7 @@ class FaultLog:
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Let go of the lock while a callback runs: it may call us, or wait for a thread that does."""
+        """Let go of the lock while a callback runs: it may wait for a thread that calls us."""
         self.busy = False
         self.lock.release()
         try:
@@ -249,18 +249,19 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def contained(
     where: str, otherwise: Callable[..., Any] | None = None, *, raises: bool = False
 ) -> Callable[[Method], Method]:
-    """Make a method a way in from the user's loop: one thread at a time, and no exception comes out.
+    """Make a method a way in from the loop: one thread at a time, and no exception comes out.
 
     The method's object has its `FaultLog` as `faults`.
 
-    A signal handler that interrupts a way in and calls another one has its call made up for behind the first.
-    A way in never calls another one, but from a callback.
+    A signal handler that interrupts a way in and calls another one has its call made up for behind
+    the first. A way in never calls another one, but from a callback.
 
     Args:
         where: What faults are noted under.
-        otherwise: Makes what is returned when the call fails or is postponed, called like the method; None for None.
-        raises: Whether exceptions pass after all, where the call is part of setting up or of saving; then a
-            signal handler in the middle of another call is refused.
+        otherwise: Makes what is returned when the call fails or is postponed, called like the
+            method; None for None.
+        raises: Whether exceptions pass after all, where the call is part of setting up or of
+            saving; then a signal handler in the middle of another call is refused.
     """
 
     def decorate(method: Method) -> Method:

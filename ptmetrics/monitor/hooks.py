@@ -1,4 +1,4 @@
-"""Hooks on the user's model, criterion and optimizer: they look, return None, and leave nothing behind."""
+"""Hooks on model, criterion and optimizer: they look, return None, and leave nothing behind."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,8 @@ DETACH = "Call detach() on the first attachment, or leave its with block."
 class Hook(partial[None]):
     """A hook that works on the module it was put on and nowhere else: its copies do nothing.
 
-    A model is copied for an average of its weights, or pickled; the copy must not count a second time.
+    A model is copied for an average of its weights, or pickled; the copy must not count a second
+    time.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":

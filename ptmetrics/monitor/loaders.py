@@ -1,4 +1,4 @@
-"""The user's loaders, wrapped: each batch is told to the recorder, and bars show how far the loop is."""
+"""The user's loaders, wrapped: the recorder hears of each batch, bars show how far the loop is."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ SHOWN = ("train/loss", "val/loss", "val/accuracy")
 
 
 class Progress:
-    """Bars of a run: one over its epochs, one over the batches of the phase under way; a thin shell around tqdm.
+    """Bars of a run, by tqdm: one over its epochs, one over the batches of the phase under way.
 
     A bar that fails, because nobody reads what it writes say, is the last one.
 
@@ -46,7 +46,7 @@ class Progress:
 
     @contained("progress")
     def begin_batches(self, loader: Iterable[Any], split: str) -> Any:
-        """A bar over the batches of one phase, which goes when it is over; None where none is shown."""
+        """A bar over the batches of one phase, gone when it is over; None where none is shown."""
         total = _length(loader)
         return self._draw(self._bar, desc=f"  {split}", unit="batch", leave=False, total=total)
 
@@ -92,7 +92,7 @@ class Progress:
 
 
 def _length(loader: Any) -> int | None:
-    """Batches to come; None for a stream, whose DataLoader warns of a wrong length once it was asked for it."""
+    """Batches to come; None for a stream, whose DataLoader warns if its length is wrong."""
     if isinstance(getattr(loader, "dataset", None), IterableDataset):
         return None
     try:
@@ -122,8 +122,8 @@ class MonitoredLoader(Generic[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         recorder = self._recorder
         now = recorder.clock.now
-        # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws from torch's
-        # random numbers each time.
+        # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws from
+        # torch's random numbers each time.
         bar = self._progress.begin_batches(self._loader, self._split)
         current = recorder.enter_loader(self._split)
         try:

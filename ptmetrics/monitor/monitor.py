@@ -39,25 +39,28 @@ def _no_scores(self: Any) -> EpochScores:
 class Monitor:
     """Watches a training loop: scores of each epoch and split, times, a record, callbacks.
 
-    Three ways in give the same numbers: `train(loader)` and `validate(loader)` around the loop's own loaders;
-    `attach(model, criterion=…, optimizer=…)` alone; or `update(preds, target, loss=…, split=…)`.
+    Three ways in give the same numbers: `train(loader)` and `validate(loader)` around the loop's
+    own loaders; `attach(model, criterion=…, optimizer=…)` alone; or
+    `update(preds, target, loss=…, split=…)`.
 
-    What goes wrong in here never ends the training: it is contained, counted and recorded. Threads may share a
-    monitor; what a signal handler calls in the middle of a batch is done behind it.
+    What goes wrong in here never ends the training: it is contained, counted and recorded. Threads
+    may share a monitor; what a signal handler calls in the middle of a batch is done behind it.
 
     Args:
-        metrics: What to count, such as `MulticlassMetrics(10)`; each split gets a copy, this object stays as it is.
-            A list counts the same batches in several metrics. For a model of several outputs a dict: its names
-            stand in front of the scores, as in `{"": MulticlassMetrics(10), "depth": RegressionMetrics()}`, and
-            predictions and targets are dicts with the same keys.
+        metrics: What to count, such as `MulticlassMetrics(10)`; each split gets a copy, this object
+            stays as it is. A list counts the same batches in several metrics. For a model of
+            several outputs a dict: its names stand in front of the scores, as in `{"":
+            MulticlassMetrics(10), "depth": RegressionMetrics()}`, and predictions and targets are
+            dicts with the same keys.
         run: Folder for the record; None keeps the history in memory only.
         callbacks: `Callback` objects, called in this order.
         resume: Go on with a run folder that exists.
         on_fault: "contain" counts and records what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
-        keep_samples: Validation samples of which the run folder keeps class or error, target and loss, for paired
-            comparisons: 12 to 16 bytes each on the device, and as much on disk for up to three epochs; 0 keeps none.
+        keep_samples: Validation samples of which the run folder keeps class or error, target and
+            loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
+            up to three epochs; 0 keeps none.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -176,12 +179,15 @@ class Monitor:
 
         Args:
             model: The object that the loop calls (the wrapper, when it is compiled or distributed).
-            criterion: The loss module. Without loader wrappers its calls show predictions, targets and loss.
+            criterion: The loss module. Without loader wrappers its calls show predictions, targets
+                and loss.
             optimizer: Its steps are counted and timed.
-            preds: From what the model returns to the tensor of predictions; default: the tensor, or its logits.
-                For several outputs a dict of such, or a function that returns a dict.
-            target: From a loader's batch to the tensor of targets; default `batch[1]`. For several outputs likewise.
-            slices: From a loader's batch to the slice of each row, or None; only beside loader wrappers.
+            preds: From what the model returns to the tensor of predictions; default: the tensor, or
+                its logits. For several outputs a dict of such, or a function that returns a dict.
+            target: From a loader's batch to the tensor of targets; default `batch[1]`. For several
+                outputs likewise.
+            slices: From a loader's batch to the slice of each row, or None; only beside loader
+                wrappers.
             group: Likewise to its group.
 
         Raises:
@@ -207,7 +213,7 @@ class Monitor:
         return attachment
 
     def epochs(self, count: int) -> Iterator[int]:
-        """Yield epoch numbers up to `count`, close each epoch behind its body, and the run behind the last."""
+        """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run."""
         self._begin_epochs()
         status = self._status
         numbers = range(status.epochs, count)
@@ -273,7 +279,8 @@ class Monitor:
             target: Likewise.
             loss: Mean over the batch of shape (), or one value a target.
             split: "train", "val" or another name; None is that of the loader under way, else "val".
-            sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it is.
+            sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it
+                is.
             slices: The slice of each row, as the metric takes it.
             group: The group of each row, likewise.
 
@@ -319,7 +326,7 @@ class Monitor:
         return scores
 
     def _compute_epoch(self, number: int) -> EpochScores:
-        """Scores of every split that saw a batch; what fails is a fault. Nothing starts again here."""
+        """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self._recorder.end_epoch()
         seen = {name: counts for name, counts in self._recorder.splits.items() if counts.batches}
         if not seen:
@@ -362,17 +369,17 @@ class Monitor:
             self._callbacks.batch_end(self, split, batch)
 
     def stop(self, reason: str) -> None:
-        """Ask the loop to stop after this epoch: `epochs()` does, other loops look at `should_stop`."""
+        """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
         self._status.stopping = reason
 
     @contained("record")
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Add a line of your own to the run's record, such as `record("note", {"code": …, "message": …})`."""
+        """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
         self._run.append(kind, data)
 
     @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:
-        """Where the run is: epoch, totals, half-done counts, callbacks. Tensors and plain values only."""
+        """Epoch, totals, half-done counts, callbacks: tensors and plain values only."""
         return self._stored()
 
     @contained("load_state_dict", raises=True)

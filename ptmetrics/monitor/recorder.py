@@ -26,8 +26,8 @@ from ptmetrics.monitor.split import SplitCounts
 Extractor: TypeAlias = Callable[[Any], Any]
 NO_BATCH = object()
 
-# The task of autograd that runs, −1 for none: a forward within one is activation checkpointing, which repeats a
-# forward that was counted.
+# The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
+# which repeats a forward that was counted.
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
@@ -38,7 +38,8 @@ class BatchExtractors:
     For several outputs `preds` and `target` are mappings by their names, or return such.
 
     Attributes:
-        preds: In what the model returns; by default the tensor, its `.logits`, `["logits"]`, `["out"]` or first part.
+        preds: In what the model returns; by default the tensor, its `.logits`, `["logits"]`,
+            `["out"]` or first part.
         target: In a batch of the loader; by default `batch[1]`.
         slices: In a batch of the loader; None for nowhere.
         group: Likewise.
@@ -57,7 +58,7 @@ class BatchExtractors:
         return self.slices is not None or self.group is not None
 
     def read(self, output: Any, batch: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """The predictions, the targets and the ids of a batch, these on the device of the predictions."""
+        """The predictions, targets and ids of a batch, on the device of the predictions."""
         preds = output
         if type(output) is not Tensor or self.preds is not None:
             preds = self.predictions(output)
@@ -138,7 +139,7 @@ def _beside(preds: Any, target: Any, batch: Any) -> Any:
 
 
 def _criterion_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Predictions and targets of a call: by torch's names `input` and `target`, else in their order.
+    """Predictions and targets of a call: by the names `input` and `target`, else in their order.
 
     Raises:
         HookError: If there are no two of them.
@@ -158,7 +159,8 @@ class LoaderPass:
 
     Args:
         split: The split of its batches.
-        outer: The pass that it stands inside of, as in a training epoch that is validated in its middle.
+        outer: The pass that it stands inside of, as in a training epoch that is validated in its
+            middle.
         due: What the criterion had not seen yet when it began.
 
     Attributes:
@@ -177,7 +179,7 @@ class LoaderPass:
 
 
 class BatchRecorder:
-    """Counts batches by split and gives the time to phases. Its events are ways in from the user's loop.
+    """Counts batches by split and gives the time to phases. Its events are ways in from the loop.
 
     Args:
         new_split: Makes the counts of a split by its name.
@@ -240,7 +242,7 @@ class BatchRecorder:
 
     @contained("loader")
     def next_batch(self, loader: LoaderPass, batch: Any, asked: int) -> None:
-        """The loop asked for a batch at `asked`: the one before is done. `NO_BATCH` comes behind the last."""
+        """The loop asked for a batch at `asked`: the one before is done; `NO_BATCH` is the end."""
         unanswered = loader.batch is not NO_BATCH
         done, loader.begun = loader.begun, True
         loader.batch = batch
@@ -272,7 +274,7 @@ class BatchRecorder:
         self.clock.lap(loader.split)
         self.clock.leave()
 
-    # Way b: hooks alone. Both ways share them; which one it is shows in whether a loader is monitored.
+    # Way b: hooks alone. Ways a and b share them: where a loader is under way, it is way a.
 
     @contained("model hook")
     def on_forward_begin(self, model: nn.Module, args: Any = ()) -> None:

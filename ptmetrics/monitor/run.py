@@ -130,7 +130,7 @@ class RunRecorder:
             self._seal = weakref.finalize(self, _abandon, self._journal, self.status)
 
     def record_epoch(self, scores: EpochScores, notes: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Add an epoch to the record and to the history; its samples come first, so that no line lacks its file."""
+        """Add an epoch to record and history; its samples first, so that no line lacks its file."""
         data = scores.to_record()
         if self.path is not None and scores.samples is not None:
             data["samples"] = _written(self.path, scores.epoch, scores.samples)
@@ -192,7 +192,7 @@ def end_reason(error: BaseException | None, stopping: str | None = None) -> str:
 
 
 def _abandon(journal: Journal, status: RunStatus) -> None:
-    """Nobody closed the run: it is complete if every epoch is closed and the process did not fail."""
+    """Nobody closed the run: it is complete if all epochs are closed and nothing failed."""
     # What ended the process, told by Python before this is called.
     error = getattr(sys, "last_value", None)
     reason = end_reason(error, status.stopping)
@@ -254,7 +254,7 @@ class RunLifecycle:
             self._on_end(reason)
 
     def leave_epochs(self) -> None:
-        """The loop over the epochs broke out or raised: which one, only a `with` around it can tell."""
+        """The loop over the epochs broke out or raised: only a `with` around it can tell which."""
         self._left_for = "interrupted"
         if self._status.stopping:
             self._left_for = "early stopping"
@@ -262,7 +262,7 @@ class RunLifecycle:
             self.end(self._left_for)
 
     def leave_block(self, error: BaseException | None) -> None:
-        """A `with` block is left: the run ends if an error came, or if the loop in it was broken out of."""
+        """A `with` block is left: the run ends if an error came, or the loop was broken out of."""
         self.inside -= 1
         if error is not None:
             self._left_for = end_reason(error)

@@ -19,12 +19,12 @@ _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 
 
 class StoredSamples:
-    """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
+    """Room for so many samples; if more come, they are counted, and nothing is given out.
 
-    A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
-    nor samples in groups, the pixels of a picture or the words of a text, which are not independent of each other.
-    It follows a metric and is shown the rows that are counted, when they are; so read the metric's state first. No
-    host sync before `rows`.
+    A part of the samples would not be what the scores stand on. For the same reason weighted
+    samples are not kept, nor samples in groups, the pixels of a picture or the words of a text,
+    which are not independent of each other. It follows a metric and is shown the rows that are
+    counted, when they are; so read the metric's state first. No host sync before `rows`.
 
     Args:
         metrics: The metric to follow.

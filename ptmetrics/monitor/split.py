@@ -79,7 +79,7 @@ class SplitCounts:
         reduction: str = "mean",
         **beside: Any,
     ) -> None:
-        """Count one batch where its predictions are: a model may move, stored counts come from the CPU.
+        """Count one batch where its predictions are: a model may move.
 
         What the host can refuse is refused before anything is counted.
 
@@ -206,7 +206,7 @@ class SplitCounts:
         return found
 
     def _beside(self, metric: Metrics, name: str, beside: dict[str, Any]) -> dict[str, Any]:
-        """The weights and ids for one of several metrics: ids go to those that were built for them."""
+        """The weights and ids for one of several metrics: ids for those built for them."""
         arguments = {}
         for argument, values in beside.items():
             own = values
@@ -236,7 +236,8 @@ def _whole_number(name: str, counts: Mapping[str, Any]) -> int:
 def _whole_classes(target: Tensor) -> Tensor:
     """Classes that a loss such as `BCEWithLogitsLoss` takes as floats, as int64; no host sync.
 
-    One between two classes, as of smoothed labels, becomes one that there is not, so that the metrics refuse it.
+    One between two classes, as of smoothed labels, becomes one that there is not, so that the
+    metrics refuse it.
     """
     whole = target.long()
     return whole.masked_fill(whole != target, NO_CLASS)
@@ -344,7 +345,8 @@ class SplitLoss:
         """How many targets each value stands for, float64; an ignored one counts for nothing.
 
         Returns:
-            Shape (1,) for a loss of shape (); else shape (values,), ones where it is not of the target's shape.
+            Shape (1,) for a loss of shape (); else shape (values,), ones where it is not of the
+            target's shape.
         """
         if self._ignore_index is not None and (loss.ndim == 0 or loss.shape == target.shape):
             kept = (target != self._ignore_index).double()
@@ -363,7 +365,7 @@ class SplitLoss:
 
 
 def _joined(each: list[Scores]) -> Scores:
-    """The scores of several metrics of one output as one; classes and curves are those of the first that has any."""
+    """The scores of several metrics of one output; classes are those of the first that has any."""
     if len(each) == 1:
         return each[0]
     names = next((scores.class_names for scores in each if scores.class_names), ())
@@ -401,11 +403,12 @@ def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:
     """The metrics that a monitor is given, in the one form that the rest of the room knows.
 
     Args:
-        metrics: A metric; a list of metrics of the same batch; or a mapping of either by the name of the output.
+        metrics: A metric; a list of metrics of the same batch; or a mapping of either by the name
+            of the output.
 
     Raises:
-        ConfigError: If one is no metric of ours, a name cannot stand in front of a score's, or two scores would
-            have the same name.
+        ConfigError: If one is no metric of ours, a name cannot stand in front of a score's, or two
+            scores would have the same name.
     """
     by_name: Mapping[Any, Any] = {"": metrics}
     if isinstance(metrics, Mapping):

@@ -1,4 +1,4 @@
-"""What a disk does when it is told to make things durable is tested with the record; here nothing waits for it."""
+"""Whether a record is durable is tested in its own room; here nothing waits for the disk."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Callbacks: a user's own in five lines, early stopping in the score's own direction, the live history."""
+"""Callbacks: a user's own, early stopping in the score's own direction, the live history."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ Y = torch.arange(100) % CLASSES
 
 
 def play(monitor: pm.Monitor, losses: list[float]) -> list[int]:
-    """One epoch for each loss, until the run is asked to stop; an accuracy of 1 − loss goes along."""
+    """An epoch for each loss, until the run is to stop; an accuracy of 1 − loss goes along."""
     ran = []
     for loss in losses:
         wrong = 0 if math.isnan(loss) else round(100 * min(max(loss, 0), 1))

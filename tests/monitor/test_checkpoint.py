@@ -1,4 +1,4 @@
-"""Checkpoints are whole or absent, hold only what `weights_only=True` reads, and say which epoch they are of."""
+"""Checkpoints are whole or absent, plain, and say which epoch they are of."""
 
 import os
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(tmp_path:
 
 
 def test_a_checkpoint_carries_every_callbacks_state_whatever_their_order(tmp_path: Path) -> None:
-    """What is stored behind an epoch must not depend on whether the checkpoint or early stopping came first."""
+    """Whether the checkpoint or early stopping comes first must not matter."""
     stored = []
     for turn in (1, -1):
         callbacks = [

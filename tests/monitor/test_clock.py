@@ -1,4 +1,4 @@
-"""The clock on an injected host and a simulated asynchronous device: no sleep, and no wait for the device."""
+"""The clock on an injected host and a simulated asynchronous device: no sleep, no waiting."""
 
 import math
 from collections.abc import Callable
@@ -140,6 +140,8 @@ def test_the_shares_of_all_epochs_sum_to_the_wall(way: str) -> None:
         assert shares[0] == pytest.approx(
             3 * 5 * 0.030, abs=0.061
         )  # before the first batch hooks see nothing
+        if way == "loaders":
+            assert history["time/data_wait_s"] == pytest.approx([5 * 0.010] * 3)
         assert all(
             wait <= train
             for wait, train in zip(

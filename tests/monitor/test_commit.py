@@ -1,4 +1,4 @@
-"""What is remembered changes when the effect is done: a call that fails leaves nothing behind, nor do two at once."""
+"""What is remembered changes when the effect is done: a call that fails leaves nothing behind."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""One boundary around every way in: whatever fails behind it, wherever, the training is the one without us."""
+"""One boundary around every way in: whatever fails behind it, the training is that without us."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def boundary() -> CodeType:
 
 @contextmanager
 def failing_at(number: int, error: BaseException) -> Iterator[list[str]]:
-    """Raise the error at the n-th call of a function of the package below the ways in; tells of all calls the file."""
+    """Raise at the n-th call of a function of the package below the ways in; tells all files."""
     calls: list[str] = []
 
     def below_a_way_in(frame: FrameType | None) -> bool:
@@ -84,7 +84,7 @@ class Tiny:
         return loss
 
     def monitored(self, run: Path, number: int, error: BaseException) -> tuple[list[str], bool]:
-        """Train and fail at one place: the files of all places, and whether the error was let through."""
+        """Train and fail at one place: files of all places, whether the error was let through."""
         callbacks = [pm.EarlyStopping("val/loss"), pm.Checkpoint("val/loss")]
         monitor = quiet(*callbacks, metrics=pm.RegressionMetrics(), run=run, on_fault="contain")
         monitor.attach(self.model, criterion=self.criterion, optimizer=self.optimizer)
@@ -101,7 +101,7 @@ class Tiny:
 
 
 def sampled(files: list[str], count: int) -> list[int]:
-    """Numbers of calls: the first ones, then so many over the rest; where numbers are computed few are enough."""
+    """Numbers of calls: the first ones, then some of the rest; of where scores are made a few."""
     near = [i for i, file in enumerate(files, 1) if file.startswith(("monitor", "record"))]
     far = [i for i, file in enumerate(files, 1) if not file.startswith(("monitor", "record"))]
     first, rest = near[:count], near[count:]

@@ -1,4 +1,4 @@
-"""However a run ends, its record says how, what was recorded can be read, and the folder is free again."""
+"""However a run ends, its record says how and can be read, and the folder is free again."""
 
 import gc
 import os

@@ -223,10 +223,12 @@ def test_counts_follow_a_model_that_moves_in_the_middle_of_an_epoch() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "model": ({"model": len}, "a torch.nn.Module", "builtin_function_or_method", "Pass the object"),
     "criterion": (
-        {"model": plain_net(), "criterion": nn.functional.cross_entropy}, "such as nn.CrossEntropyLoss()",
-        "cross_entropy", "A function takes no hooks",
+        {"model": plain_net(), "criterion": nn.functional.cross_entropy},
+        "such as nn.CrossEntropyLoss()", "cross_entropy", "A function takes no hooks",
     ),
-    "optimizer": ({"model": plain_net(), "optimizer": 3}, "a torch.optim.Optimizer", "int", "whose step()"),
+    "optimizer": (
+        {"model": plain_net(), "optimizer": 3}, "a torch.optim.Optimizer", "int", "whose step()",
+    ),
 }  # fmt: skip
 
 

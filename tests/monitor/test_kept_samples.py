@@ -1,4 +1,4 @@
-"""Which samples of which epochs a run folder holds, and that a kill, a resume or a fault never makes them wrong."""
+"""Which samples a run folder holds; no kill, resume or fault makes them wrong."""
 
 import copy
 from pathlib import Path

@@ -176,12 +176,12 @@ def ids_without_a_loader(monitor: pm.Monitor) -> None:
 
 
 TOLD = {
-    "ids, hooks": (ids_without_a_loader, "criterion hook", "a monitored loader", "monitor.validate(loader)"),
-    "counted twice": (counted_twice, "update", "a batch that no hook has counted", "Leave out update()"),
-    "counted twice, hooks": (counted_twice_by_hooks, "update", "a batch that no hook has counted", "or the criterion"),
-    "no forward": (no_forward, "model hook", "a call of the attached model for each batch", "Attach the object that"),
+    "ids, hooks": (ids_without_a_loader, "criterion hook", "a monitored loader", "validate(loader)"),
+    "counted twice": (counted_twice, "update", "a batch that no hook has counted", "Leave out"),
+    "counted twice, hooks": (counted_twice_by_hooks, "update", "a batch that no hook", "criterion"),
+    "no forward": (no_forward, "model hook", "a call of the attached model", "Attach the object"),
     "training mode": (training_mode, "validation", "a model in evaluation mode", "model.eval()"),
-    "training mode, hooks": (training_mode_seen_by_hooks, "validation", "a model in evaluation mode", "model.eval()"),
+    "training mode, hooks": (training_mode_seen_by_hooks, "validation", "in evaluation", "eval()"),
     "nothing seen": (nothing_seen, "epoch", "predictions", "update()"),
     "step in eval": (step_in_eval, "optimizer", "in training mode", "model.train()"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A watched loop on a CUDA model waits for nothing between the ends of two epochs, whichever way in it takes."""
+"""A monitored loop on a CUDA model waits for nothing between the ends of two epochs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -86,7 +86,7 @@ def test_watched_loaders_wait_for_nothing_wherever_their_targets_are(targets: st
     train, val = batches(targets), batches(targets)
     with Guard():
         monitor.attach(model, criterion=criterion, optimizer=optimizer)
-        one_epoch(model, criterion, monitor.train(train), monitor.validate(val), optimizer)  # type: ignore[arg-type]
+        one_epoch(model, criterion, monitor.train(train), monitor.validate(val), optimizer)
     assert {name: split.samples for name, split in monitor._recorder.splits.items()} == {
         "train": 19,
         "val": 19,

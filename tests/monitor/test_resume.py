@@ -1,4 +1,4 @@
-"""A run that was killed and resumed is the run that was not; a state that does not fit is refused whole."""
+"""A run that was killed and resumed is the run that was not; what does not fit is refused."""
 
 import copy
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def batch(epoch: int, step: int) -> tuple[Tensor, Tensor]:
 def train(
     monitor: pm.Monitor, model: nn.Linear, *, from_step: int = 0, die: tuple[int, int] | None = None
 ) -> dict[str, Any] | None:
-    """Train until the run stops, or until it dies before a step and leaves the state that it had."""
+    """Train until the run stops, or dies before a step and leaves the state that it had."""
     while monitor.epoch < len(LOSSES) and not monitor.should_stop:
         model.weight.data.fill_(monitor.epoch)
         for step in range(from_step, STEPS):

@@ -1,4 +1,4 @@
-"""Several metrics in one monitor: of the same batch as a list, of several outputs as a dict, in any of the ways in."""
+"""Several metrics in one monitor: a list for the same batch, a dict for several outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ def test_a_half_done_epoch_of_several_goes_on() -> None:
         ({0: pm.MulticlassMetrics(3)}, "names of outputs", "0"),
         ({"a//b": pm.MulticlassMetrics(3)}, "names of outputs", "'a//b'"),
         ({"/a": pm.MulticlassMetrics(3)}, "names of outputs", "'/a'"),
-        ([pm.RegressionMetrics(), pm.RegressionMetrics()], "scores of different names", "mse, pearson"),
+        ([pm.RegressionMetrics()] * 2, "scores of different names", "mse, pearson"),
     ],
     ids=str,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The mean loss of a split weighs each value by the targets that it stands for, whatever shapes follow each other."""
+"""The mean loss of a split weighs each value by the targets that it stands for."""
 
 import pytest
 import torch

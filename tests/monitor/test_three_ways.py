@@ -1,4 +1,4 @@
-"""Loader wrappers, hooks and `update()` give the same numbers bit for bit, and those of a metric fed by hand."""
+"""Loader wrappers, hooks and `update()` give the numbers of a metric fed by hand, bit for bit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The user's run is untouched: same parameters, losses and random numbers; afterwards the model is as before."""
+"""The user's run is untouched: parameters, losses, random numbers, and the model afterwards."""
 
 import copy
 import gc
@@ -90,7 +90,7 @@ def test_every_end_of_a_run_takes_the_hooks_off(how: str) -> None:
         monitor.attach(model)
         monitor.close()
     elif how == "exception":
-        with pytest.raises(OSError, match="mine"), monitor:  # noqa: PT012 — the context is what is tested
+        with pytest.raises(OSError, match="mine"), monitor:  # noqa: PT012 — it is the context
             monitor.attach(model)
             raise OSError("mine")
     else:
@@ -176,7 +176,7 @@ def test_a_run_may_attach_again_with_another_optimizer() -> None:
 
 
 class Counted:
-    """A loader that counts how often it is iterated: a DataLoader draws random numbers each time."""
+    """Counts how often it is iterated: a DataLoader draws random numbers each time."""
 
     def __init__(self) -> None:
         self.iterations = 0

@@ -11,7 +11,7 @@ from ptmetrics.record.samples import Kept
 MAX_LISTED_CLASSES = 4096  # scores of each class of more would be megabytes a line
 MAX_RECORDED_CLASSES = 128  # 128² numbers of a matrix are about 50 kB a line
 MAX_RECORDED_SLICES = 128  # the worst
-HEADLINES = ("loss", "accuracy", "balanced_accuracy", "f1/macro")
+SHOWN_IN_LINE = ("loss", "accuracy", "balanced_accuracy", "f1/macro")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class EpochScores(Mapping[str, Score]):
         return data
 
     def __str__(self) -> str:
-        names = [name for name in self if name.partition("/")[2] in HEADLINES]
+        names = [name for name in self if name.partition("/")[2] in SHOWN_IN_LINE]
         shown = [f"{name} {float(self[name]):.4f}" for name in names]
         return f"epoch {self.epoch}: " + "  ".join(shown)
 

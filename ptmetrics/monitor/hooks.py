@@ -1,6 +1,5 @@
 """Hooks on model, criterion and optimizer: they look, return None, and leave nothing behind."""
 
-from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -24,13 +23,13 @@ class Hook(partial[None]):
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":
-        return Hook(_nothing)
+        return Hook(_do_nothing)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Hook, (_nothing,)
+        return Hook, (_do_nothing,)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
+def _do_nothing(*_: Any, **__: Any) -> None:
     """What a copied hook does."""
 
 
@@ -56,18 +55,15 @@ class Attachment:
         self.faults: FaultLog = recorder.faults
         self._lifecycle = lifecycle
         self._handles: list[Any] = []
-        on_criterion = Hook(recorder.on_criterion)
-        put_on: list[Callable[[], Any]] = [
-            partial(model.register_forward_pre_hook, Hook(recorder.on_forward_begin)),
-            partial(model.register_forward_hook, Hook(recorder.on_forward)),
-        ]
-        if criterion is not None:
-            put_on.append(partial(criterion.register_forward_hook, on_criterion, with_kwargs=True))
-        if optimizer is not None:
-            put_on.append(partial(optimizer.register_step_post_hook, Hook(recorder.on_step)))
+        put = self._handles.append
         try:
-            for put in put_on:
-                self._handles.append(put())
+            put(model.register_forward_pre_hook(Hook(recorder.on_forward_begin)))
+            put(model.register_forward_hook(Hook(recorder.on_forward)))
+            if criterion is not None:
+                on_criterion = Hook(recorder.on_criterion)
+                put(criterion.register_forward_hook(on_criterion, with_kwargs=True))
+            if optimizer is not None:
+                put(optimizer.register_step_post_hook(Hook(recorder.on_step)))
         except BaseException:
             self.detach()
             raise
@@ -111,7 +107,7 @@ def check_hookable(
         cure = "Pass the object that the loop calls."
         raise ConfigError("model", "a torch.nn.Module", type(model).__name__, cure)
     for hook in model._forward_hooks.values():
-        if isinstance(hook, Hook) and hook.func is not _nothing:
+        if isinstance(hook, Hook) and hook.func is not _do_nothing:
             rule = "a model that no monitor watches"
             raise HookError("model", rule, "one that is attached already", DETACH)
     if before is not None and before.attached:

@@ -10,8 +10,8 @@ from torch.utils.data import IterableDataset
 from ptmetrics.monitor.faults import FaultLog, contained
 from ptmetrics.monitor.recorder import NO_BATCH, BatchRecorder
 
-Batch = TypeVar("Batch")
-SHOWN = ("train/loss", "val/loss", "val/accuracy")
+BatchT = TypeVar("BatchT")
+BAR_SCORES = ("train/loss", "val/loss", "val/accuracy")
 
 
 class Progress:
@@ -65,7 +65,7 @@ class Progress:
     def show_scores(self, scores: Mapping[str, float]) -> None:
         """Show the most telling scores behind the bar of the epochs."""
         if self._epochs is not None:
-            shown = {name: f"{scores[name]:.4f}" for name in SHOWN if name in scores}
+            shown = {name: f"{scores[name]:.4f}" for name in BAR_SCORES if name in scores}
             self._draw(self._epochs.set_postfix, shown, refresh=False)
 
     def _draw(self, draw: Any, *args: Any, **options: Any) -> Any:
@@ -101,7 +101,7 @@ def _length(loader: Any) -> int | None:
         return None
 
 
-class MonitoredLoader(Generic[Batch]):
+class MonitoredLoader(Generic[BatchT]):
     """The batches of a loader, monitored anew each time they are iterated; as long as the loader.
 
     Args:
@@ -112,14 +112,14 @@ class MonitoredLoader(Generic[Batch]):
     """
 
     def __init__(
-        self, loader: Iterable[Batch], split: str, recorder: BatchRecorder, progress: Progress
+        self, loader: Iterable[BatchT], split: str, recorder: BatchRecorder, progress: Progress
     ) -> None:
         self._loader: Any = loader
         self._split = split
         self._recorder = recorder
         self._progress = progress
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[BatchT]:
         recorder = self._recorder
         now = recorder.clock.now
         # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws from

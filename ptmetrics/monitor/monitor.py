@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,13 +17,11 @@ from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, d
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, contained
 from ptmetrics.monitor.hooks import Attachment, check_hookable
-from ptmetrics.monitor.loaders import MonitoredLoader, Progress
+from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.recorder import BatchExtractors, BatchRecorder, Extractor
 from ptmetrics.monitor.run import RunLifecycle, RunRecorder, end_reason
-from ptmetrics.monitor.samples import ROWS, check_keep_samples
-from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, score_names
-
-Batch = TypeVar("Batch")
+from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
+from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, names_of_scores
 
 
 def _unmonitored(self: Any, loader: Any) -> Any:
@@ -111,7 +109,7 @@ class Monitor:
         on_fault: OnFault = "contain",
         progress: bool | None = None,
         config: Mapping[str, Any] | None = None,
-        keep_samples: int = ROWS,
+        keep_samples: int = DEFAULT_ROWS,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
@@ -161,7 +159,7 @@ class Monitor:
     @cached_property
     def score_names(self) -> list[str]:
         """Names of the scores of a split, its loss first."""
-        return score_names(self._metrics)
+        return names_of_scores(self._metrics)
 
     @contained("attach", raises=True)
     def attach(
@@ -249,13 +247,13 @@ class Monitor:
             self._lifecycle.end(end_reason(error, self._status.stopping))
 
     @contained("loader", _unmonitored)
-    def train(self, loader: Iterable[Batch]) -> MonitoredLoader[Batch]:
+    def train(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
         """The batches of a training loader, monitored."""
         self._lifecycle.begin()
         return MonitoredLoader(loader, "train", self._recorder, self._progress)
 
     @contained("loader", _unmonitored)
-    def validate(self, loader: Iterable[Batch]) -> MonitoredLoader[Batch]:
+    def validate(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
         """The batches of a validation loader, monitored; calling `model.eval()` stays yours."""
         self._lifecycle.begin()
         return MonitoredLoader(loader, "val", self._recorder, self._progress)

@@ -70,7 +70,7 @@ class BatchExtractors:
             target = None
         plain = type(preds) is Tensor and type(target) is Tensor
         if not plain or target.device != preds.device:
-            target = _beside(preds, target, batch)
+            target = _targets_beside(preds, target, batch)
         if self.slices is None and self.group is None:
             return preds, target, {}
         return preds, target, self._ids(preds, batch)
@@ -119,7 +119,7 @@ def _all_tensors(found: Any) -> bool:
     return isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())
 
 
-def _beside(preds: Any, target: Any, batch: Any) -> Any:
+def _targets_beside(preds: Any, target: Any, batch: Any) -> Any:
     """Targets on the device of the predictions.
 
     Raises:

@@ -13,7 +13,7 @@ from ptmetrics.errors import ConfigError, StateError
 from ptmetrics.monitor.faults import error_text
 from ptmetrics.record.samples import CLASS_ROW, MAX_ROWS, POINT_ROW, Kept, Rows
 
-ROWS = 100_000
+DEFAULT_ROWS = 100_000
 """Samples for which there is room by default: 1.2 MB of classes, 1.6 MB of real values."""
 _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 

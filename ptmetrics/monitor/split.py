@@ -119,7 +119,7 @@ class SplitCounts:
         """Scores, mean loss and samples; changes nothing."""
         scores = {}
         for name, metrics in self.metrics.items():
-            scores[name] = _joined([metric.compute() for metric in metrics])
+            scores[name] = _joined_scores([metric.compute() for metric in metrics])
         loss = None
         if self.loss.seen:
             loss, faults = self.loss.compute()
@@ -364,7 +364,7 @@ class SplitLoss:
         return self._weights
 
 
-def _joined(each: list[Scores]) -> Scores:
+def _joined_scores(each: list[Scores]) -> Scores:
     """The scores of several metrics of one output; classes are those of the first that has any."""
     if len(each) == 1:
         return each[0]
@@ -434,7 +434,7 @@ def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:
     return found
 
 
-def score_names(metrics: ByOutput) -> list[str]:
+def names_of_scores(metrics: ByOutput) -> list[str]:
     """The names of all scores of a split, its loss first."""
     names = ["loss"]
     for output, each in metrics.items():
@@ -444,7 +444,7 @@ def score_names(metrics: ByOutput) -> list[str]:
 
 
 def _check_names(metrics: ByOutput) -> None:
-    names = score_names(metrics)
+    names = names_of_scores(metrics)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         cure = 'Pass a dict, whose names stand in front: {"": first, "second": second}.'

@@ -306,3 +306,16 @@ def test_a_batch_that_is_handed_over_belongs_to_the_loader_that_is_watched() -> 
     monitor.update(x, y)
     scores = monitor.end_epoch()
     assert (scores["train/accuracy"].n, scores["val/accuracy"].n) == (12, 8)
+
+
+def test_an_iterator_that_is_held_while_others_end_leaves_nothing_of_itself() -> None:
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    with quiet(on_fault="contain") as monitor:
+        outer = iter(monitor.train([(x, y)] * 3))
+        next(outer)
+        inner = iter(monitor.validate([(x, y)] * 2))
+        next(inner)
+        outer.close()
+        list(inner)
+        monitor.update(x, y)  # of the loader under way, of which there is none
+        assert monitor.end_epoch().counts["val_samples"] == 4

@@ -196,6 +196,20 @@ def test_validation_in_the_middle_of_an_epoch_leaves_training_counted_to_its_end
     assert scores.counts["val_samples"] == 16
 
 
+def test_a_validation_between_an_answer_and_its_loss_leaves_the_loss_to_the_answer() -> None:
+    model, criterion = Net(), nn.CrossEntropyLoss()
+    x, y = torch.randn(4, 6), torch.zeros(4).long()
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        for a, b in monitor.train([(x, y)] * 2):
+            output = model.train()(a)
+            for u, v in monitor.validate([(x, y)]):
+                criterion(model.eval()(u), v)
+            criterion(output, b)
+        scores = monitor.end_epoch()
+    assert (scores["train/loss"].n, scores["val/loss"].n) == (8, 8)
+
+
 def test_calls_outside_the_wrapped_loaders_are_not_counted() -> None:
     model, criterion = Net(), nn.CrossEntropyLoss()
     data = [(torch.randn(4, 6), torch.zeros(4).long())] * 3

@@ -188,7 +188,7 @@ WRONG = {
     ),
     "from the public face": ("from ptmetrics import BinaryMetrics", "record → metrics"),
     "a room from the package": ("from ptmetrics import monitor as m", "record → monitor"),
-    "by name": ("import importlib\nimportlib.import_module('ptmetrics.counts.cells')", "record → counts"),
+    "by name": ("import importlib\nimportlib.import_module('ptmetrics.counts.cell')", "record → counts"),
     "the package handed on": ("import ptmetrics as pm\nx = getattr(pm, 'Monitor')", "record → ptmetrics.*"),
     "everything": ("from ptmetrics import *", "record → ptmetrics.*"),
     "relative": ("from ..monitor import monitor", "record → .."),

@@ -286,18 +286,6 @@ class Scores(Mapping[str, Score]):
         return f"Scores({self.task}, n={self.n}, {shown})"
 
 
-def worst_slices(slices: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """The first slices of `Scores.to_dict()["per_slice"]`; `filled` goes on to tell how many there are."""
-    if not slices:
-        return {}
-    columns = {}
-    for name, column in slices["scores"].items():
-        columns[name] = {
-            key: value[:most] if isinstance(value, list) else value for key, value in column.items()
-        }
-    return {**slices, "names": slices["names"][:most], "scores": columns}
-
-
 def _column(values: Sequence[Score]) -> dict[str, Any]:
     to_dict = getattr(values, "to_dict", None)
     if to_dict is not None:

@@ -12,7 +12,7 @@ from registry import CASES, LAW, MetricCase
 
 import ptmetrics as pm
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.monitor.samples import as_rows
+from ptmetrics.monitor.samples import rows_of_columns
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
 from ptmetrics.testing import Guard, fake_cuda
 
@@ -26,9 +26,9 @@ def rows_of(metrics: Metrics, *batches: Batch) -> Rows:
     for batch in batches:
         metrics.update(batch.preds, batch.target)
     metrics.compute()  # what waits is counted
-    columns, reason = stored.take()
+    columns, reason = stored.columns()
     assert columns is not None, reason
-    return as_rows(columns)
+    return rows_of_columns(columns)
 
 
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
@@ -124,7 +124,7 @@ def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
     for batch in real:
         metrics.update(batch.preds.to("meta"), batch.target.to("meta"))
     metrics.shared_state()
-    columns, reason = stored.take()
+    columns, reason = stored.columns()
     assert reason is None
     assert columns is not None
     assert columns.device.type == "meta"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ptmetrics.integrations.torchmetrics import from_torchmetrics as from_torchmetrics
     from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.matrix import judge_confusion as judge_confusion
-    from ptmetrics.metrics.binary_metrics import BinaryMetrics as BinaryMetrics
+    from ptmetrics.metrics.binary import BinaryMetrics as BinaryMetrics
     from ptmetrics.metrics.dropins import AverageMeter as AverageMeter
     from ptmetrics.metrics.dropins import accuracy as accuracy
     from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics as MulticlassMetrics
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ptmetrics.monitor.monitor import Monitor as Monitor
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
-    from ptmetrics.threshold import Advice as Advice
-    from ptmetrics.threshold import advise_threshold as advise_threshold
+    from ptmetrics.metrics.threshold import Advice as Advice
+    from ptmetrics.metrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.verdict.compare import Comparison as Comparison
     from ptmetrics.verdict.compare import compare as compare
     from ptmetrics.verdict.evidence import Evidence as Evidence
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from ptmetrics.verdict.rule import rule as rule
 
 _HOME = {
-    "Advice": "threshold",
+    "Advice": "metrics.threshold",
     "AverageMeter": "metrics.dropins",
-    "BinaryMetrics": "metrics.binary_metrics",
+    "BinaryMetrics": "metrics.binary",
     "Callback": "monitor.callbacks",
     "Checkpoint": "monitor.checkpoint",
     "Comparison": "verdict.compare",
@@ -64,7 +64,7 @@ _HOME = {
     "Scores": "metrics.score",
     "Verdict": "verdict.finding",
     "accuracy": "metrics.dropins",
-    "advise_threshold": "threshold",
+    "advise_threshold": "metrics.threshold",
     "classification_report": "metrics.report",
     "compare": "verdict.compare",
     "explain": "verdict.pages",

@@ -126,10 +126,10 @@ class Accumulator:
     def _add_sums(self, cell: Cell, given: Tensor, rows: RowWeights) -> None:
         values = _only_counted(given, rows, 0)
         if rows.weight is None or not cell.weigh:
-            self.state[cell.name].add_(values.sum(0))
+            self.state[cell.name].add_(_sum_of_rows(values))
             return
         if cell.counts_rows:
-            self.state[cell.name].add_(values.sum(0))
+            self.state[cell.name].add_(_sum_of_rows(values))
             if not self.weighted:
                 return
         flat = values.reshape(len(values), -1).double()
@@ -376,6 +376,12 @@ class Accumulator:
 
 def _counts_name(name: str) -> str:
     return name.rpartition(".")[0]
+
+
+def _sum_of_rows(values: Tensor) -> Tensor:
+    if values.dtype == torch.bool and values.ndim == 1:
+        return values.count_nonzero()  # the same, and quicker
+    return values.sum(0)
 
 
 def _only_counted(values: Tensor, rows: RowWeights, otherwise: float) -> Tensor:

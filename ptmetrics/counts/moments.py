@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ptmetrics.counts.checks import in_memory
+
 SIZE = 6
 POWERS = 5  # x⁰ … x⁴
 CENTRE = 3
@@ -31,6 +33,10 @@ def mean_sums(x: Tensor, weight: Tensor | None) -> Tensor:
     Returns:
         Float64 of shape (6, …).
     """
+    total = x.sum(0)
+    if weight is None and in_memory(x) and not bool(total.isnan().any()):
+        n = torch.full_like(total, len(x))  # it is seen that no number is NaN
+        return torch.stack((n, n, n, total, total, (x * x).sum(0)))
     there = x.isnan().logical_not()
     x = torch.where(there, x, 0.0)
     n = there.sum(0, dtype=torch.float64)

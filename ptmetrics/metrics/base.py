@@ -442,15 +442,19 @@ class Metrics:
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
             for piece in self._pieces(batch):
-                counts = self.count(piece)
-                if piece.weight is not None:
-                    fine = (piece.weight >= 0) & (piece.weight < torch.inf)
-                    piece.refuse(BAD_WEIGHT, fine.logical_not())
-                counts["rows"] = self._row_numbers(piece)
-                samples = counts.pop("samples", None)
-                accumulator.add_(piece, counts)
-                if self._samples is not None and not callable(samples):
-                    self._samples.add(piece, samples)
+                self._count_piece(piece)
+
+    def _count_piece(self, piece: Batch) -> None:
+        accumulator = self._accumulator
+        counts = self.count(piece)
+        if piece.weight is not None:
+            fine = (piece.weight >= 0) & (piece.weight < torch.inf)
+            piece.refuse(BAD_WEIGHT, fine.logical_not())
+        counts["rows"] = self._row_numbers(piece)
+        samples = counts.pop("samples", None)
+        accumulator.add_(piece, counts)
+        if self._samples is not None and not callable(samples):
+            self._samples.add(piece, samples)
 
     def _row_numbers(self, batch: Batch) -> Tensor:
         """1 for each row, or their number where no row needs to be told from another."""

@@ -293,8 +293,8 @@ def _found(names: Sequence[str]) -> list[Path]:
 
 
 def _baseline(name: str) -> Any:
-    from ptmetrics.record.run_folder import find_run
     from ptmetrics.record.reader import read_run
+    from ptmetrics.record.run_folder import find_run
 
     try:
         path = find_run("baseline", name)

@@ -316,7 +316,9 @@ def _counted(metric: Metrics, batches: list[Arguments]) -> Metrics:
 
 
 def _some_rows(batch: Arguments, rows: Any) -> Arguments:
-    return {key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()}
+    return {
+        key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()
+    }
 
 
 def _cells(metric: Metrics) -> dict[str, Tensor]:
@@ -340,7 +342,9 @@ def _same_cells(ours: Metrics, theirs: Metrics, *, steps: bool = True) -> None:
             assert same, f"cell {name}: {cell} is not {other[name]}"
 
 
-def _law_nothing_counted_is_the_identity_of_merging(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_nothing_counted_is_the_identity_of_merging(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     counted = _counted(metric, batches)
     merged = _counted(metric, batches).merge_state([metric.fresh(), metric.fresh()])
     _same_cells(merged, counted)
@@ -363,7 +367,9 @@ def _law_any_partition_in_any_order_is_the_whole(metric: Metrics, batches: list[
             assert cell.equal(cells[name]) or cell.isnan().any(), "merging changed what was merged"
 
 
-def _law_a_stored_state_goes_on_as_if_never_stored(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_a_stored_state_goes_on_as_if_never_stored(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     file = io.BytesIO()
     torch.save(_counted(metric, batches[:1]).state_dict(), file)
     file.seek(0)
@@ -408,7 +414,9 @@ def _law_the_caller_may_edit_a_batch_afterwards(metric: Metrics, batches: list[A
     assert not graph, f"cells {graph} keep a graph"
 
 
-def _law_compute_changes_nothing_and_repeats_itself(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_compute_changes_nothing_and_repeats_itself(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     metrics = _counted(metric, batches[:1])
     first = repr(metrics.compute().to_dict())
     assert repr(metrics.compute().to_dict()) == first, "the second result differs"
@@ -439,7 +447,9 @@ def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[Arguments
     _same_cells(_counted(metric, [plain, ones]), _counted(metric, [ones, plain]), steps=False)
 
 
-def _law_a_score_lies_in_its_interval_or_says_why_not(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_a_score_lies_in_its_interval_or_says_why_not(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     for some in (batches, batches[2:], []):
         scores = _counted(metric, some).compute()
         for name, score in scores.items():
@@ -448,7 +458,7 @@ def _law_a_score_lies_in_its_interval_or_says_why_not(metric: Metrics, batches: 
             else:
                 inside = not score.low > score.value and not score.high < score.value
                 assert inside, f"{name}: {score}"
-                assert 0 <= score.n, f"{name}: n={score.n}"
+                assert score.n >= 0, f"{name}: n={score.n}"
 
 
 def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[Arguments]) -> None:

@@ -163,7 +163,9 @@ class Accumulator:
             points = _only_counted(given, rows, 0.0)
             moments.add_joint_by_part_(mine, points, weight, square, part)
         elif given.ndim == len(cell.shape):
-            raise TypeError(f"cell {cell.name}: a sum over all rows has no parts: give a number a row")
+            raise TypeError(
+                f"cell {cell.name}: a sum over all rows has no parts: give a number a row"
+            )
         else:
             values = _only_counted(given, rows, 0)
             if cell.counts_rows:
@@ -289,9 +291,7 @@ class Accumulator:
 
     def fresh(self) -> "Accumulator":
         """One of the same configuration and device that has counted nothing."""
-        return Accumulator(
-            self.cells, self.config, self.subgroups, self.fault_kinds, self.device
-        )
+        return Accumulator(self.cells, self.config, self.subgroups, self.fault_kinds, self.device)
 
     def adopt(self, state: State, updates: int) -> None:
         """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
@@ -350,7 +350,9 @@ class Accumulator:
         if len({t.data_ptr() for t in cells.values() if isinstance(t, Tensor) and t.numel()}) < sum(
             isinstance(t, Tensor) and t.numel() > 0 and not t.is_meta for t in cells.values()
         ):
-            raise StateError("state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED)
+            raise StateError(
+                "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
+            )
         self.state = loaded
         self.weighted = weighted
         self.updates = updates

@@ -170,7 +170,9 @@ class RowWeights:
             return cls(counted, ones, ones)
         weight = batch.weight
         if weight is None:
-            weight = torch.ones_like(batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64)
+            weight = torch.ones_like(
+                batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64
+            )
         if counted is not None:
             weight = torch.where(counted, weight, 0.0)
         return cls(counted, weight, weight * weight)

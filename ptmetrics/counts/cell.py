@@ -58,7 +58,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         if self.merge not in MERGES:
-            raise ConfigError("merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".')
+            raise ConfigError(
+                "merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".'
+            )
         if self.dtype not in (torch.int64, torch.float64):
             cure = "Sums of 64 bits neither overflow nor stick."
             raise ConfigError("dtype", "torch.int64 or torch.float64", str(self.dtype), cure)
@@ -129,7 +131,7 @@ class Cell:
         if value.dtype != like.dtype or value.shape != like.shape:
             fact = f"{value.dtype} of shape {tuple(value.shape)}"
             raise StateError(name, rule, fact, DAMAGED)
-        if value.layout != torch.strided or 0 in value.stride() and value.numel() > 1:
+        if value.layout != torch.strided or (0 in value.stride() and value.numel() > 1):
             raise StateError(name, f"{rule} with a place for each number", "fewer", DAMAGED)
         if value.is_meta or not value.numel():
             return value

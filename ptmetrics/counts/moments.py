@@ -123,9 +123,7 @@ def add_joint_(joint: Tensor, points: Tensor, weight: Tensor, square: Tensor) ->
         _add_some_(joint, points[rows].permute(1, 2, 0), weight[rows], squares, square is weight)
 
 
-def _add_some_(
-    joint: Tensor, points: Tensor, weight: Tensor, square: Tensor, light: bool
-) -> None:
+def _add_some_(joint: Tensor, points: Tensor, weight: Tensor, square: Tensor, light: bool) -> None:
     centre = joint_centre(joint)
     sums = joint_sums(joint)
     before = centre.clone()

@@ -79,9 +79,7 @@ class ScorePasses:
     _kept: dict[tuple[int, torch.dtype], Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
-    _classes: dict[torch.dtype, Tensor] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _classes: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_kept": {}, "_classes": {}}  # a copy makes buffers of its own

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError, DependencyError, StateError
-from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.score import Score, Scores
 
 MAX_VALUES = 128  # of a vector: more are no scores that a person would read
 NO_INTERVAL = "These values come from torchmetrics, which gives no interval."
@@ -34,9 +34,7 @@ def from_torchmetrics(metric: Any) -> "TorchmetricsMetrics":
     return TorchmetricsMetrics(metric)
 
 
-def to_torchmetrics(
-    metrics: Metrics, score: str | None = None, *, weighted: bool = False
-) -> Any:
+def to_torchmetrics(metrics: Metrics, score: str | None = None, *, weighted: bool = False) -> Any:
     """Metrics of ours as a `torchmetrics.Metric`, for a `MetricCollection`, `self.log` of Lightning and its sync.
 
     Args:

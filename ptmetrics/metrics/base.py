@@ -111,7 +111,9 @@ class Metrics:
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
         self._samples: StoredSamples | None = None
-        self._flat_form: tuple[Any, ...] | None = None  # of a batch that passed the checks as it was
+        self._flat_form: tuple[Any, ...] | None = (
+            None  # of a batch that passed the checks as it was
+        )
 
     # What a task says.
     def cells(self) -> Sequence[Cell]:
@@ -136,7 +138,9 @@ class Metrics:
         checks.as_tensor("target", target)
         if not preds.ndim or not target.ndim or preds.shape[0] != target.shape[0]:
             fact = f"shapes {tuple(preds.shape)} and {tuple(target.shape)}"
-            raise ShapeError("preds, target", "as many rows in each", fact, "Pass one target a row.")
+            raise ShapeError(
+                "preds, target", "as many rows in each", fact, "Pass one target a row."
+            )
         checks.same_device(self.device, preds=preds, target=target)
         weight = None
         if sample_weight is not None:
@@ -423,7 +427,10 @@ class Metrics:
         self._flat_form = None
         if form is None or batch.slices is not None or batch.group is not None:
             return form
-        if all(one is other for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)):
+        if all(
+            one is other
+            for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)
+        ):
             self._flat_form = form
         return form
 

@@ -185,7 +185,8 @@ class Ratio:
             scale: Factors, each through the denominator, shape (…, C).
         """
         slopes = [
-            scale * (part - ratio * whole) for part, whole in zip(self.part, self.whole, strict=True)
+            scale * (part - ratio * whole)
+            for part, whole in zip(self.part, self.whole, strict=True)
         ]
         hits, actual, predicted, others = slopes
         if self.part[3] or self.whole[3]:
@@ -321,9 +322,7 @@ def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
 def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
     """A mean over the classes by the delta method: class errors are shared."""
     mean = MeanRatio(ratio, by_targets)
-    return ScoreSpec(
-        name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient
-    )
+    return ScoreSpec(name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient)
 
 
 def accuracy_spec(name: str, doc: str) -> ScoreSpec:
@@ -333,9 +332,7 @@ def accuracy_spec(name: str, doc: str) -> ScoreSpec:
 
 def class_spec(name: str, ratio: Ratio, doc: str, undefined: str) -> ScoreSpec:
     """A ratio of each class."""
-    return ScoreSpec(
-        name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True
-    )
+    return ScoreSpec(name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True)
 
 
 GORODKIN = "Gorodkin, Comput. Biol. Chem. 2004 (R_K)"

@@ -242,7 +242,9 @@ def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     n_square, p_square = bins.square.unbind(-1)
     negatives = n.sum(-1)
     positives = p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(-1)  # share of the negatives below a positive
+    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(
+        -1
+    )  # share of the negatives below a positive
     above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
     area = (p * below).sum(-1) / positives
     off = area.unsqueeze(-1)

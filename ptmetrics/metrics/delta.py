@@ -65,7 +65,9 @@ def delta_intervals(
     if view.squares_matrix is None:
         spread = (np.sqrt(rows.spread) + np.sqrt(columns.spread)) ** 2
     else:
-        added = place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
+        added = (
+            place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
+        )
         product = np.moveaxis(view.squares_matrix @ np.moveaxis(columns.apart, 0, -1), -1, 0)
         cross = (rows.apart * (product + added)).sum(-1)
         cross = cross - (place.right * rows.apart * columns.apart).sum(-1)
@@ -138,7 +140,9 @@ class _Nearby:
         sums = view.weights
         squares = view.squares
         total = sums.actual.sum(-1, keepdims=True)
-        scale = squares.actual.sum(-1, keepdims=True) / total  # mean weight: added samples weigh as much
+        scale = (
+            squares.actual.sum(-1, keepdims=True) / total
+        )  # mean weight: added samples weigh as much
         by_hits = ADDED * scale * sums.actual * sums.predicted / total / total
         by_actual = ADDED * scale * sums.actual / total
         by_predicted = ADDED * scale * sums.predicted / total

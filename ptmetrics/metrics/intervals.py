@@ -134,7 +134,9 @@ def newcombe(area: Array, positives: Array, negatives: Array) -> Interval:
 
     Source: Newcombe, Statistics in Medicine 2006, method 5.
     """
-    both = np.stack((area, 1 - area))  # the method is symmetric: the upper end is a lower end seen from 1
+    both = np.stack(
+        (area, 1 - area)
+    )  # the method is symmetric: the upper end is a lower end seen from 1
     low = np.zeros_like(both)
     width = both
     for _ in range(_ROUNDS):

@@ -63,7 +63,9 @@ class Mean(Metrics):
         device: torch.device | str = "cpu",
     ) -> None:
         if not isinstance(name, str) or not name:
-            raise ConfigError("name", "a name of the score", repr(name), 'Pass pm.Mean("margin", fn).')
+            raise ConfigError(
+                "name", "a name of the score", repr(name), 'Pass pm.Mean("margin", fn).'
+            )
         if not callable(fn):
             cure = "Pass a function of (preds, target) that returns one number a row."
             raise ConfigError("fn", "a function", type(fn).__name__, cure)
@@ -100,7 +102,9 @@ class Mean(Metrics):
             cure = "Return one number a row: take the mean over the other dimensions."
             raise ShapeError(self.name, f"one number a row, shape ({len(batch)},)", fact, cure)
         if numbers.dtype.is_complex:
-            raise DtypeError(self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real.")
+            raise DtypeError(
+                self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real."
+            )
         numbers = numbers.double()
         batch.refuse(NOT_FINITE, numbers.isfinite().logical_not())
         return {"mean": numbers}

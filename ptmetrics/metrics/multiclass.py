@@ -57,7 +57,9 @@ from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
-MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+MOST_CLASSES = (
+    200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+)
 PAIRS = 20
 CURVE = "one_vs_rest"
 MANY = (
@@ -365,7 +367,12 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
 
 
 def _check_arguments(
-    num_classes: int, inputs: str, topk: Sequence[int], curves: bool, temperature: bool, losses: bool
+    num_classes: int,
+    inputs: str,
+    topk: Sequence[int],
+    curves: bool,
+    temperature: bool,
+    losses: bool,
 ) -> None:
     if not options.is_whole(num_classes, 2, MOST_CLASSES):
         cure = "Pass the number of outputs of the model's last layer."

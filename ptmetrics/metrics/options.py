@@ -61,9 +61,7 @@ def check_absent(absent: float) -> None:
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
 
 
-def names(
-    argument: str, given: Sequence[str] | None, number: int, of: str
-) -> tuple[str, ...]:
+def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> tuple[str, ...]:
     """One name for each class, label or output; their numbers where none are given.
 
     Raises:

@@ -54,7 +54,9 @@ class StoredSamples:
         if batch.weight is not None:
             self._reason = "its samples were weighted"
         if batch.group is not None:
-            self._reason = "its samples come in groups, which are not independent of each other inside"
+            self._reason = (
+                "its samples come in groups, which are not independent of each other inside"
+            )
         if columns is None or self._reason is not None or self._seen > self.capacity:
             return
         if capturing(batch.target):

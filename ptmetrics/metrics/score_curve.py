@@ -129,7 +129,6 @@ def lower_edges(keys: CurveKeys, rows: Tensor, *, probs: bool) -> Tensor:
         rows: Numbers of rows, lowest score first, int64 on the CPU.
         probs: Whether predictions are probabilities, and not logits.
     """
-
     low = torch.full_like(rows, _ordered(0.0 if probs else -torch.inf))
     high = torch.full_like(rows, _ordered(1.0 if probs else torch.inf))
     for _ in range(DOUBLE_BITS):

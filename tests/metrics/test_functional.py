@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptmetrics.functional import SINGLES, Single
 from registry import LAW
 from sklearn import metrics as sk
 from torch import Tensor
@@ -17,7 +18,6 @@ from torch import Tensor
 import ptmetrics as pm
 from ptmetrics import functional
 from ptmetrics.errors import ConfigError
-from ptmetrics.functional import SINGLES, Single
 
 Reference = Callable[..., Any]
 

@@ -35,7 +35,9 @@ def score_line(spec: ScoreSpec) -> str:
     if spec.each:
         name = f"{name} (each)"
     direction = "rises" if spec.higher_is_better else "falls"
-    low, high = (bound if math.isfinite(bound) else f"{bound:+}".replace("inf", "∞") for bound in spec.range)
+    low, high = (
+        bound if math.isfinite(bound) else f"{bound:+}".replace("inf", "∞") for bound in spec.range
+    )
     numbers = [f"{x:g}" if isinstance(x, float | int) else x for x in (low, high)]
     what = f"{spec.doc} NaN: {spec.undefined}."
     return f"| {name} | {what} | {direction}, {numbers[0]} to {numbers[1]} | {spec.method or '–'} | {spec.source} |"
@@ -46,7 +48,9 @@ def scores_page() -> str:
     parts = [HEAD]
     for title, metrics in TASKS:
         parts.append(f"\n## {title}: `{type(metrics).__name__}`\n")
-        parts.append("| score | what it is | direction, range | interval | source |\n|---|---|---|---|---|")
+        parts.append(
+            "| score | what it is | direction, range | interval | source |\n|---|---|---|---|---|"
+        )
         seen = set()
         for table in metrics.score_tables:
             for spec in table.specs:

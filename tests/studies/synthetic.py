@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from ptmetrics.metrics.regression_metrics import RegressionMetrics
 
 from ptmetrics.matrix import scores_of
 from ptmetrics.metrics.intervals import wilson
-from ptmetrics.metrics.regression_metrics import RegressionMetrics
 from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
 
 Random = np.random.Generator

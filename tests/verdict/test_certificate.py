@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptmetrics.verdict.certificate import ThresholdCounts
 from scipy.stats import binom
 
 from ptmetrics.verdict import certificate as c
-from ptmetrics.verdict.certificate import ThresholdCounts
 
 SHIFT, PREVALENCE = 2.5, 0.35
 

@@ -1,6 +1,7 @@
 """Hooks for a PyTorch fine-tuning loop: exact metrics on the device, and a verdict with evidence.
 
-Names are imported on first use, so that reading a record or printing the command line's help needs no torch.
+Names are imported on first use, so that reading a record or printing the command line's help needs
+no torch.
 """
 
 from importlib import import_module

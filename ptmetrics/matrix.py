@@ -48,7 +48,8 @@ def judge_confusion(
     """Judge a model by its confusion matrix alone.
 
     Args:
-        matrix: Counts of shape (C, C), rows are the actual class: `[[TP, FN], [FP, TN]]` with `positive=0`.
+        matrix: Counts of shape (C, C), rows are the actual class: `[[TP, FN], [FP, TN]]` with
+            `positive=0`.
         positive: Class whose precision and recall count; None as in `judge`.
         profile: As for `judge`.
         class_names: One name a class.

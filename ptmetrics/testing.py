@@ -1,7 +1,8 @@
 """Laws and guards for metrics, ours and yours: `check_metric` and `assert_no_sync`; neither needs a GPU.
 
-A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a `Guard` refuses at once
-what would synchronise on a real one, names the line that asked for it, and counts what would be launched.
+A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a
+`Guard` refuses at once what would synchronise on a real one, names the line that asked for it, and
+counts what would be launched.
 """
 
 import copy
@@ -34,7 +35,8 @@ FOREIGN = (*LIBRARIES, __file__, "<frozen", "<string>", "<__array")
 NO_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "lift_fresh", "new_empty")
 COPIES = ("_to_copy", "copy_", "to", "clone")
 INDEXING = ("index", "index_put", "_unsafe_index", "_unsafe_index_put", "_index_put_impl")
-# Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value back.
+# Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value
+# back.
 KNOWN = (
     "all arange baddbmm bucketize count_nonzero cumprod dot eye frexp index_add isin linalg_vector_norm logsumexp"
     " mv native_batch_norm new_full new_ones new_zeros nll_loss_forward ones ones_like roll searchsorted stack"
@@ -273,8 +275,8 @@ def check_metric(
 
     Args:
         metric: A metric of any configuration; it is not changed.
-        make_batch: From a number of rows and a seed to what `update` is given: (preds, target), or a dictionary of its
-            arguments. The same rows and seed give the same batch.
+        make_batch: From a number of rows and a seed to what `update` is given: (preds, target), or
+            a dictionary of its arguments. The same rows and seed give the same batch.
         rows: Rows of the larger batches.
         seeds: Seeds of the batches.
 

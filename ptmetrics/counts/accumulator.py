@@ -326,7 +326,8 @@ class Accumulator:
         """Take over a state that `state_dict` made.
 
         Raises:
-            StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
+            StateError: If it is foreign, of another configuration, or impossible; the current state
+                is kept.
         """
         cells = state.get("cells") if isinstance(state, Mapping) else None
         if not isinstance(cells, Mapping) or "digest" not in state:

@@ -162,7 +162,8 @@ class BinaryReader:
         if columns > 2 and tuple(target.shape) == without:
             cure = "For more than two classes use MulticlassMetrics."
             raise ShapeError("preds", rule, fact, cure)
-        # Two columns are always two classes, so that a one-hot target is never taken for a dense one.
+        # Two columns are always two classes, so that a one-hot target is never taken for a dense
+        # one.
         if columns == 2 or (columns == 1 and tuple(target.shape) != shape):
             return without
         return shape

@@ -1,10 +1,11 @@
 """Sums that are enough for a mean and its interval, and joint moments up to the fourth order.
 
-Joint moments are kept about the mean: nothing is lost when values lie near 1e6. A tensor of them holds one vector of
-`JOINT_SIZE` numbers an output: the centre of (error, prediction, target), then sums over the points of two clouds about
-that centre, (error, target) and (prediction, target): Σ w xⁱ yʲ / (i! j!) and the same with w², for i and j from 0
-to 4. Adding points and merging move the centre to the common mean. That is a commutative monoid: the order of the
-batches changes nothing but the last digits.
+Joint moments are kept about the mean: nothing is lost when values lie near 1e6. A tensor of them
+holds one vector of `JOINT_SIZE` numbers an output: the centre of (error, prediction, target), then
+sums over the points of two clouds about that centre, (error, target) and (prediction, target): Σ w
+xⁱ yʲ / (i! j!) and the same with w², for i and j from 0 to 4. Adding points and merging move the
+centre to the common mean. That is a commutative monoid: the order of the batches changes nothing
+but the last digits.
 
 Source: Chan, Golub and LeVeque 1983, Pébay 2008, by way of the binomial theorem.
 """
@@ -96,7 +97,8 @@ def moved_sums(sums: Tensor, by: Tensor) -> Tensor:
 
 
 def _moved_by_powers(sums: Tensor, power: Tensor) -> Tensor:
-    # The binomial theorem for divided powers: row i, column a holds byⁱ⁻ᵃ/(i − a)!, 0 above the diagonal.
+    # The binomial theorem for divided powers: row i, column a holds byⁱ⁻ᵃ/(i − a)!, 0 above the
+    # diagonal.
     move = functional.pad(power, (POWERS - 1, 0)).unfold(-1, POWERS, 1).flip(-1)
     left = move[..., :2, :, :]
     right = move[..., 2:, :, :]

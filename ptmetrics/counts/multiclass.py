@@ -137,8 +137,8 @@ class ClassReader:
     def losses(self, rows: ClassRows) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihood, Brier score, and confidence − hit of each row; NaN without a likelihood.
 
-        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood subtracts numbers close to
-        each other for a row that is sure of its target.
+        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood
+        subtracts numbers close to each other for a row that is sure of its target.
         """
         columns = rows.columns
         assert columns is not None  # labels have no losses
@@ -157,7 +157,8 @@ class ClassReader:
     def nll_of_temperatures(self, batch: Batch, rows: ClassRows) -> Tensor:
         """Negative log-likelihood of the logits over each of 33 temperatures, and 1: float64 of shape (rows, 34).
 
-        All are 0 for rows without a likelihood, and where the target is impossible at any temperature.
+        All are 0 for rows without a likelihood, and where the target is impossible at any
+        temperature.
         """
         columns = rows.columns
         assert columns is not None  # logits only
@@ -193,11 +194,12 @@ def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
     Args:
         batch: Rows that were read.
         label: Predicted class, bool or integer of shape (rows,).
-        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at all.
+        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at
+            all.
 
     Returns:
-        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the target as it was
-        given; the bits of the loss in float32.
+        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the
+        target as it was given; the bits of the loss in float32.
     """
     predicted = label.int()
     if batch.counted is not None:

@@ -99,7 +99,8 @@ class SmallBatchBuffer:
             return
         columns = (_like(getattr(batch, name), count * size) for name in COLUMNS)
         preds, target, weight, slices, group = columns
-        assert preds is not None and target is not None  # every batch has both
+        assert preds is not None  # every batch has both
+        assert target is not None
         self._room = Batch(preds, target, weight, slices, group)
         self._capacity = count
 

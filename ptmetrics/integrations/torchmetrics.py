@@ -40,7 +40,8 @@ def to_torchmetrics(metrics: Metrics, score: str | None = None, *, weighted: boo
     Args:
         metrics: Any metrics of ours; their configuration is taken, not their counts.
         score: Name of the score that `compute` returns; None returns all as a dictionary.
-        weighted: Whether `update` will be given weights; their sums must exist on every rank from the start.
+        weighted: Whether `update` will be given weights; their sums must exist on every rank from
+            the start.
 
     Raises:
         ConfigError: If the metrics are not ours, or have no such score.
@@ -67,8 +68,9 @@ def to_torchmetrics(metrics: Metrics, score: str | None = None, *, weighted: boo
 class TorchmetricsMetrics(Metrics):
     """A metric or collection of torchmetrics that updates, computes, merges and stores as ours do.
 
-    `compute()` gives one score an entry, named as in the collection, else as its class. A vector gives one score a
-    value, "name/0" and so on; what is neither, such as a matrix or a curve, is left out with a note. There are no
+    `compute()` gives one score an entry, named as in the collection, else as its class. A vector
+    gives one score a value, "name/0" and so on; what is neither, such as a matrix or a curve, is
+    left out with a note. There are no
     intervals: `low` and `high` are NaN and `method` is "none". `update` takes no weights.
 
     Args:

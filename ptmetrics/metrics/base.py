@@ -38,14 +38,17 @@ Self = TypeVar("Self", bound="Metrics")
 class Metrics:
     """Counts batches on their device and turns the counts into scores; the base of all metrics, yours too.
 
-    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its scores, as a table
-    (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging, storing and moving come with it.
+    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its
+    scores, as a table (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging,
+    storing and moving come with it.
 
     Args:
-        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
-            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
-        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
-            each row, and intervals allow for what rows of a group have in common.
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names,
+            or how many; `update(…, slices=ids)` takes the slice of each row. See
+            `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)`
+            takes the group of each row, and intervals allow for what rows of a group have in
+            common.
         device: Where to count; a metric that has counted nothing yet follows its first batch.
 
     Raises:
@@ -156,9 +159,10 @@ class Metrics:
             batch: Rows that passed `check`; `batch.refuse` says which do not count.
 
         Returns:
-            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up, weighted, for all rows and
-            for each slice and group; `batch.at(index)` to count at places of the cell; or a sum of the cell's shape,
-            which is not weighted and has no slices.
+            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up,
+            weighted, for all rows and for each slice and group; `batch.at(index)` to count at
+            places of the cell; or a sum of the cell's shape, which is not weighted and has no
+            slices.
         """
         raise NotImplementedError
 
@@ -166,8 +170,8 @@ class Metrics:
         """Scores that no table holds.
 
         Args:
-            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows. `counts.weight(name)`
-                is the sum of the weights for a cell that counts rows.
+            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows.
+                `counts.weight(name)` is the sum of the weights for a cell that counts rows.
 
         Returns:
             By name a number, or a `Score` with its interval.
@@ -207,17 +211,18 @@ class Metrics:
     ) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
-        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits. While a
-        CUDA graph is captured, each replay counts what it reads; `updates` does not see replays, and `reset()` keeps
-        the tensors that they write to.
+        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it,
+        which waits. While a CUDA graph is captured, each replay counts what it reads; `updates`
+        does not see replays, and `reset()` keeps the tensors that they write to.
 
         Args:
             preds: Predictions, as the class docstring says.
             target: Truth of the same rows.
             sample_weight: Non-negative weights, one a row.
-            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything else is counted as a
-                fault, and the row in the whole only.
-            group: The group of each row, such as its patient: signed integers of any value but −2⁶³.
+            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything
+                else is counted as a fault, and the row in the whole only.
+            group: The group of each row, such as its patient: signed integers of any value but
+                −2⁶³.
 
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
@@ -323,7 +328,8 @@ class Metrics:
         """Take over a stored state.
 
         Raises:
-            StateError: If it is foreign, of another configuration or impossible; the current one is kept.
+            StateError: If it is foreign, of another configuration or impossible; the current one is
+                kept.
         """
         self._accumulator.load_state_dict(state)
         self._buffer = SmallBatchBuffer()
@@ -466,9 +472,9 @@ class Metrics:
     def _row_numbers(self, batch: Batch) -> Tensor:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
-        if batch.counted is None and not self._accumulator.weighted and batch.weight is None:
-            if not self._subgroups:
-                return torch.full((), len(batch), device=device)
+        unweighted = batch.weight is None and not self._accumulator.weighted
+        if batch.counted is None and unweighted and not self._subgroups:
+            return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:

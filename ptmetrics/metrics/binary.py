@@ -252,9 +252,9 @@ class BinaryMetrics(Metrics):
 
     `update(preds, target)` takes one score a target, of the target's shape or with a dimension 1 of
     length 1, or two scores in dimension 1, (N, 2) or (N, 2, d1, …): then the positive's is the
-    second, and a logit is the margin z₁ − z₀. Two columns are always two classes. Targets are signed
-    integers 0 and 1. With `inputs="labels"`, preds are signed integers too, and there are no curves
-    or losses. NaN scores and targets other than 0 and 1 are refused, counted and reported in
+    second, and a logit is the margin z₁ − z₀. Two columns are always two classes. Targets are
+    signed integers 0 and 1. With `inputs="labels"`, preds are signed integers too, and there are no
+    curves or losses. NaN scores and targets other than 0 and 1 are refused, counted and reported in
     `scores.faults`.
 
     A row is predicted positive when its probability is `threshold` or more, as in scikit-learn's

@@ -47,7 +47,8 @@ class ClassSums:
         cls, hits: Array, actual: Array, predicted: Array, absent: float = math.nan
     ) -> ClassSums:
         """Each row has one class."""
-        # For the largest class the others are added up and not subtracted from the whole, so that none is 0 exactly;
+        # For the largest class the others are added up and not subtracted from the whole, so that
+        # none is 0 exactly;
         # of any other class, at least half of the rows are others, and no digits cancel.
         largest = np.arange(actual.shape[-1]) == actual.argmax(-1)[..., None]
         rest = np.where(largest, 0, actual).sum(-1, keepdims=True)

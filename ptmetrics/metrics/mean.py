@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ class Mean(Metrics):
 
     Args:
         name: What results call it.
-        fn: From (preds, target), as `update` is given them, to one number a row, shape (N,). It runs on the device
-            of the batch, without a graph; nothing in it may wait for the device.
+        fn: From (preds, target), as `update` is given them, to one number a row, shape (N,). It
+            runs on the device of the batch, without a graph; nothing in it may wait for the device.
         higher_is_better: Direction.
         range: The least and the largest value; the interval keeps within it.
         doc: What it is, in one sentence.
@@ -48,7 +48,7 @@ class Mean(Metrics):
         2.5
     """
 
-    fault_kinds = {NOT_FINITE: "row whose number is NaN or infinite, refused"}
+    fault_kinds: Mapping[str, str] = {NOT_FINITE: "row whose number is NaN or infinite, refused"}
 
     def __init__(
         self,

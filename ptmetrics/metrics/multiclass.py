@@ -101,26 +101,30 @@ CURVE_SCORES = ScoreTable(
 class MulticlassMetrics(Metrics):
     """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N, …) with
-    `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the lowest class wins.
-    NaN rows and targets outside the classes are refused, counted and reported in `scores.faults`.
+    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N,
+    …) with `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the
+    lowest class wins. NaN rows and targets outside the classes are refused, counted and reported in
+    `scores.faults`.
 
     Args:
-        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept, and a sketch of
-            the most confused pairs (`scores.confused`).
+        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept,
+            and a sketch of the most confused pairs (`scores.confused`).
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
-        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there is for labels.
+        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there
+            is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
-        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important as precision.
-        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and `over_confidence`: about half
-            of the time of an update.
-        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against the rest, with
-            certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64 KiB above, and several times
-            the time of an update.
-        temperature: Whether to report the `temperature` that would calibrate the logits: ten times the time.
-        absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
-            `zero_division`, 0 to 1 or NaN).
+        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
+            as precision.
+        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
+            `over_confidence`: about half of the time of an update.
+        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against
+            the rest, with certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64
+            KiB above, and several times the time of an update.
+        temperature: Whether to report the `temperature` that would calibrate the logits: ten times
+            the time.
+        absent: Value of a class score that is undefined; NaN leaves it out of averages
+            (scikit-learn's `zero_division`, 0 to 1 or NaN).
         scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
@@ -194,7 +198,8 @@ class MulticlassMetrics(Metrics):
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
         if scored:
-            # Probabilities are only taken for such where they sum to 1, which is seen on the way to the losses.
+            # Probabilities are only taken for such where they sum to 1, which is seen on the way to
+            # the losses.
             sums = losses or temperature or inputs == "probs"
             passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
         self._reader = ClassReader(num_classes, inputs, ignore_index, passes)

@@ -19,9 +19,9 @@ DAMAGED = "The file is damaged: use another checkpoint."
 class StoredSamples:
     """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
 
-    A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
-    nor samples in groups, the pixels of a picture or the words of a text, which are not independent of each other.
-    No host sync.
+    A part of the samples would not be what the scores stand on. For the same reason weighted
+    samples are not kept, nor samples in groups, the pixels of a picture or the words of a text,
+    which are not independent of each other. No host sync.
 
     Args:
         capacity: Room, in samples: 12 bytes each for classes, 16 for real values.

@@ -133,13 +133,16 @@ class Scores(Mapping[str, Score]):
 
     Attributes:
         per_class: Name of a per-class score to one `Score` for each class.
-        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where not kept.
+        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where
+            not kept.
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
         notes: What to know about these scores, in sentences.
-        confused: The most confused pairs of classes where no matrix is kept, most first; else empty.
-        per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty without slices.
+        confused: The most confused pairs of classes where no matrix is kept, most first; else
+            empty.
+        per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty
+            without slices.
         headline: Name of the score that orders the slices.
 
     Example:

@@ -50,7 +50,8 @@ class Advice:
         scores: Recall, precision, specificity, F1, accuracy, and "fbeta" or "cost" (a sample) where
             asked for.
         cross_fit: Whether the scores come from data that had no part in choosing: each random half
-            is counted at the threshold that the other half would choose. False: they are optimistic.
+            is counted at the threshold that the other half would choose. False: they are
+            optimistic.
 
     Example:
         >>> import torch
@@ -119,8 +120,8 @@ def advise_threshold(
         scores: Of a `BinaryMetrics` that keeps its curve.
         recall_at_least: Recall to keep: the highest threshold that is shown to do so.
         precision_at_least: Precision to keep: the lowest threshold that is shown to do so. With
-            both, the highest threshold for the recall, if it keeps the precision too, at half of the
-            error each.
+            both, the highest threshold for the recall, if it keeps the precision too, at half of
+            the error each.
         cost: Cost of a false alarm and of a miss.
         beta: F-beta to make largest; recall counts `beta` times as much as precision.
         confidence: One-sided confidence of a certificate.

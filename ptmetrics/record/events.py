@@ -30,7 +30,8 @@ class PerClassData(TypedDict):
 class PerSliceData(TypedDict):
     """Scores of the worst slices, one number a slice in the order of `names`.
 
-    The worst by the score `by` stands first. `filled` is how many slices held a row, which may be more than stand here.
+    The worst by the score `by` stands first. `filled` is how many slices held a row, which may be
+    more than stand here.
     """
 
     by: str

@@ -37,7 +37,8 @@ NOT_TOLD = "not told by the log"
 class Run:
     """A run as its journals tell it. Epochs are in strictly rising order.
 
-    Each line was checked when it was read (`ptmetrics.record.schema`), so its data can be relied on.
+    Each line was checked when it was read (`ptmetrics.record.schema`), so its data can be relied
+    on.
 
     Attributes:
         path: The run folder; the file itself where another tool logged the run.
@@ -51,7 +52,8 @@ class Run:
         end: How the last attempt ended; None when it was cut off or still runs.
         problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
-        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there are.
+        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there
+            are.
     """
 
     path: Path

@@ -387,9 +387,10 @@ def _law_a_stored_state_goes_on_as_if_never_stored(
 
 def _pickled(metric: Metrics) -> Metrics:
     try:
-        return pickle.loads(pickle.dumps(metric))
+        twin: Metrics = pickle.loads(pickle.dumps(metric))
     except (pickle.PicklingError, AttributeError, TypeError):
-        return metric  # a function in it that has no name, such as a lambda, is the user's choice
+        twin = metric  # a function in it that has no name, such as a lambda, is the user's choice
+    return twin
 
 
 def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[Arguments]) -> None:

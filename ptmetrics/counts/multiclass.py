@@ -115,8 +115,8 @@ class ClassReader:
         columns = self.passes.read(batch.preds, target)
         batch.refuse(NAN_SCORE, columns.peak.isnan())
         if self.inputs == "probs":
-            likely = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
-            batch.refuse(NOT_PROBABILITIES, likely.logical_not())
+            sound = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
+            batch.refuse(NOT_PROBABILITIES, sound.logical_not())
             likely = None
         else:
             endless = columns.peak.isinf()

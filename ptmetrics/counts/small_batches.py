@@ -109,8 +109,7 @@ class SmallBatchBuffer:
         assert self._room is not None  # made before the first slot
         first = len(self._slots) * size
         here = slice(first, first + size)
-        views = (getattr(self._room, name) for name in COLUMNS)
-        self._slots.append(Batch(*(None if view is None else view[here] for view in views)))
+        self._slots.append(self._room.rows(here.start, here.stop))
 
 
 def _like(values: Tensor | None, rows: int) -> Tensor | None:

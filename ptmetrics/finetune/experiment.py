@@ -25,9 +25,9 @@ from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.show.run import scores_text
 from ptmetrics.verdict.compare import Comparison, compare
+from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
-from ptmetrics.verdict.sources import judged_row
 
 Say = Callable[[str], None]
 

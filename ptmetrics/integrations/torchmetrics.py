@@ -82,7 +82,7 @@ class TorchmetricsMetrics(Metrics):
     def __init__(self, metric: Any) -> None:
         self._metric = copy.deepcopy(metric)
         self._metric.reset()
-        self._samples = 0
+        self._rows_seen = 0
         super().__init__(device=_device_of(self._metric))
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class TorchmetricsMetrics(Metrics):
             self.to(preds.device)
         self._metric.update(preds, target)
         self._accumulator.updates += 1
-        self._samples += target.shape[0] if target.ndim else 1
+        self._rows_seen += target.shape[0] if target.ndim else 1
 
     @torch.no_grad()
     def compute(self) -> Scores:
@@ -145,8 +145,10 @@ class TorchmetricsMetrics(Metrics):
                 notes.append(f"{name} is no score but {_form_of(value)}, and is left out.")
                 continue
             for key, number in numbers.items():
-                scores[key] = Score(number, n=self._samples, reason=reason, higher_is_better=rises)
-        return Scores(scores, task=self.task, n=self._samples, notes=notes)
+                scores[key] = Score(
+                    number, n=self._rows_seen, reason=reason, higher_is_better=rises
+                )
+        return Scores(scores, task=self.task, n=self._rows_seen, notes=notes)
 
     @property
     def state_bytes(self) -> int:
@@ -167,7 +169,7 @@ class TorchmetricsMetrics(Metrics):
         super().merge_state(others)  # checks the configuration, and counts the updates
         for other in others:
             assert isinstance(other, TorchmetricsMetrics)  # its configuration is ours
-            self._samples += other._samples
+            self._rows_seen += other._rows_seen
             pairs = zip(_members_of(self._metric), _members_of(other._metric), strict=True)
             for (_, mine), (_, theirs) in pairs:
                 mine.merge_state(theirs)
@@ -182,7 +184,7 @@ class TorchmetricsMetrics(Metrics):
         """Forget everything counted."""
         super().reset()
         self._metric.reset()
-        self._samples = 0
+        self._rows_seen = 0
 
     def to(self, device: torch.device | str) -> "TorchmetricsMetrics":
         """Move the metric's state."""
@@ -196,7 +198,7 @@ class TorchmetricsMetrics(Metrics):
         for path, metric in self._states():
             values = {name: _copied(value) for name, value in metric.metric_state.items()}
             states[path] = {"updates": metric._update_count, "values": values}
-        return {**super().state_dict(), "samples": self._samples, "states": states}
+        return {**super().state_dict(), "samples": self._rows_seen, "states": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a stored state.
@@ -209,7 +211,7 @@ class TorchmetricsMetrics(Metrics):
             rule = f"the states of {', '.join(map(repr, inside))}"
             raise StateError("state_dict", rule, "others", "Load the state of the same metric.")
         super().load_state_dict(state)
-        self._samples = state["samples"]
+        self._rows_seen = state["samples"]
         for path, metric in inside.items():
             stored = state["states"][path]
             metric._update_count = stored["updates"]

@@ -101,7 +101,7 @@ class Metrics:
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        config = {"task": self.task or type(self).__qualname__}
+        config: dict[str, Any] = {"task": self.task or type(self).__qualname__}
         config.update(self.counted_arguments())
         self._subgroups = Subgroups.checked(slices, groups)
         if self._subgroups:
@@ -466,7 +466,7 @@ class Metrics:
         counts["rows"] = self._row_numbers(piece)
         samples = counts.pop("samples", None)
         accumulator.add_(piece, counts)
-        if self._samples is not None and not callable(samples):
+        if self._samples is not None and (samples is None or isinstance(samples, Tensor)):
             self._samples.add(piece, samples)
 
     def _row_numbers(self, batch: Batch) -> Tensor:
@@ -587,7 +587,7 @@ class Metrics:
                 report[kind] = {"count": number, "first_step": step, "message": message}
         return report
 
-    def _check_cells(self, cells: Sequence[Cell]) -> None:
+    def _check_cells(self, cells: Sequence[Any]) -> None:
         for cell in cells:
             if not isinstance(cell, Cell):
                 cure = 'Return a list of pm.Cell("name", shape).'
@@ -612,6 +612,7 @@ _NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
     """All that the checks of the host look at; None for what is no tensor."""
+    form: tuple[Any, ...]
     try:
         form = (preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device)
         if weight is not None:

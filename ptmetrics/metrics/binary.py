@@ -311,7 +311,7 @@ class BinaryMetrics(Metrics):
     headline = "accuracy"
     waits = True
     rows_at_once = PIECE_ROWS
-    score_tables = (
+    score_tables: tuple[ScoreTable, ...] = (
         ScoreTable(
             lambda metrics, counts: ClassCounts.of_cell(counts, "confusion"),
             BINARY_SPECS,

@@ -60,7 +60,9 @@ class Reliability:
     @classmethod
     def of_histogram(cls, counts: Counts) -> Reliability:
         """From what `reliability_of_histogram` found on the device."""
-        return cls(counts.n, *counts["reliability"], ece_bound=counts["ece_bound"])
+        right, wrong, right_square, wrong_square, sure = counts["reliability"]
+        bound = counts["ece_bound"]
+        return cls(counts.n, right, wrong, right_square, wrong_square, sure, bound)
 
     @cached_property
     def weight(self) -> Array:

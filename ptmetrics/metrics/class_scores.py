@@ -136,11 +136,12 @@ class ClassCounts:
     @classmethod
     def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:
         """From a cell of shape (…, 3, C): hits, actual and predicted."""
-        found = [
-            ClassSums.of_margins(*np.moveaxis(array, -2, 0), absent=counts.absent)
-            for array in (counts.weight(name), counts.square(name), counts[name])
-        ]
-        return cls(*found, counts.absent)
+        found = []
+        for array in (counts.weight(name), counts.square(name), counts[name]):
+            hits, actual, predicted = np.moveaxis(array, -2, 0)
+            found.append(ClassSums.of_margins(hits, actual, predicted, counts.absent))
+        weights, squares, numbers = found
+        return cls(weights, squares, numbers, counts.absent)
 
     @cached_property
     def n(self) -> Array:
@@ -170,7 +171,7 @@ class Ratio:
         numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
         found = []
         for weights in (self.part, self.whole):
-            total = 0
+            total: Array = 0
             for weight, number in zip(weights, numbers, strict=True):
                 if weight:
                     total = total + weight * number

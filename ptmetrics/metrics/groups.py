@@ -8,6 +8,7 @@ Source: Efron and Tibshirani 1993, chapter 11; Korn and Graubard 1998 for the n 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import student, wilson
 
+Scale = Callable[[Array], Array]
 METHOD = "jackknife-groups"
 STILL = 1e-12  # a score that moves by less does not move
 
@@ -89,7 +91,7 @@ def _proportion(
 
 
 def _transformed(
-    whole: Estimate, without: Array, filled: Array, to: np.ufunc, back: np.ufunc
+    whole: Estimate, without: Array, filled: Array, to: Scale, back: Scale
 ) -> Estimate:
     centre = to(whole.value)
     variance, freedom = variance_and_freedom(centre, to(without), filled)

@@ -62,16 +62,7 @@ class Mean(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise ConfigError(
-                "name", "a name of the score", repr(name), 'Pass pm.Mean("margin", fn).'
-            )
-        if not callable(fn):
-            cure = "Pass a function of (preds, target) that returns one number a row."
-            raise ConfigError("fn", "a function", type(fn).__name__, cure)
-        if not isinstance(higher_is_better, bool):
-            cure = "Say which way is better: it is never guessed."
-            raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)
+        _check_arguments(name, fn, higher_is_better)
         self.name = name
         self.headline = name
         self._fn = fn
@@ -108,3 +99,15 @@ class Mean(Metrics):
         numbers = numbers.double()
         batch.refuse(NOT_FINITE, numbers.isfinite().logical_not())
         return {"mean": numbers}
+
+
+def _check_arguments(name: object, fn: object, higher_is_better: object) -> None:
+    if not isinstance(name, str) or not name:
+        cure = 'Pass pm.Mean("margin", fn).'
+        raise ConfigError("name", "a name of the score", repr(name), cure)
+    if not callable(fn):
+        cure = "Pass a function of (preds, target) that returns one number a row."
+        raise ConfigError("fn", "a function", type(fn).__name__, cure)
+    if not isinstance(higher_is_better, bool):
+        cure = "Say which way is better: it is never guessed."
+        raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)

@@ -148,7 +148,7 @@ class MulticlassMetrics(Metrics):
 
     task = "multiclass"
     headline = "accuracy"
-    score_tables = (
+    score_tables: tuple[ScoreTable, ...] = (
         CONFUSION_SCORES,
         LOSS_SCORES,
         CALIBRATION_SCORES,

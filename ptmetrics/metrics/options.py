@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score_spec import ScoreSpec
@@ -78,7 +79,7 @@ def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> t
     return tuple(map(str, given))
 
 
-def own_specs(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
+def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
     """The scores that a user adds.
 
     Raises:

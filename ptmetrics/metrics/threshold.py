@@ -15,7 +15,7 @@ from ptmetrics.metrics import options
 from ptmetrics.metrics import threshold_search as search
 from ptmetrics.metrics.binary import BINARY_SPECS, binary_fbeta_spec
 from ptmetrics.metrics.class_scores import ClassCounts
-from ptmetrics.metrics.estimate import Array
+from ptmetrics.metrics.estimate import Array, scores_of_estimates
 from ptmetrics.metrics.intervals import Z
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.score_spec import evaluate
@@ -214,6 +214,7 @@ def _tuning(
     if precision is not None:
         precision = _share("precision_at_least", precision)
     if recall is None:
+        assert precision is not None  # one of the two is the aim
         return partial(search.precision_at_least, precision=precision, error=error)
     if precision is None:
         return partial(search.recall_at_least, recall=recall, error=error)
@@ -257,9 +258,10 @@ def _scores_at(
     view = ClassCounts.of_matrices(np.rint(confusion).astype(int), confusion, confusion, math.nan)
     with np.errstate(all="ignore"):
         estimates = evaluate(specs, view)
-    scores = {name: estimates[name, False].score() for name in REPORTED}
+    named = {name: estimates[name, False] for name in REPORTED}
     if beta is not None:
-        scores["fbeta"] = estimates["fbeta", False].score()
+        named["fbeta"] = estimates["fbeta", False]
+    scores = scores_of_estimates(named)
     if cost is not None:
         scores["cost"] = _mean_cost(confusion, *cost)
     return scores

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from ptmetrics.metrics.regression_metrics import RegressionMetrics
 
 from ptmetrics.matrix import scores_of
 from ptmetrics.metrics.intervals import wilson
+from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
 
 Random = np.random.Generator
@@ -81,8 +81,8 @@ def loss_score(value: float) -> Scores:
 
 def shares(hits: npt.ArrayLike, n: int) -> list[Scores]:
     """Shares with Wilson's interval as recorded, one for each count of hits among n samples."""
-    p = torch.as_tensor(np.asarray(hits) / n, dtype=torch.float64).reshape(-1)
-    low, high = wilson(p, torch.full_like(p, n))
+    p = (np.asarray(hits) / n).reshape(-1)
+    low, high = wilson(p, np.full_like(p, n))
     columns = zip(p.tolist(), low.tolist(), high.tolist(), strict=True)
     return [
         {"value": value, "low": a, "high": b, "n": n, "method": "wilson", "higher_is_better": True}
@@ -149,7 +149,8 @@ def numbers(
     misses = rng.laplace(0.0, error / np.sqrt(2), n) if heavy else rng.normal(0.0, error, n)
     metrics = RegressionMetrics()
     metrics.update(torch.from_numpy(preds), torch.from_numpy(preds + misses if related else misses))
-    return metrics.compute().to_dict()
+    scores: dict[str, Any] = metrics.compute().to_dict()
+    return scores
 
 
 def symmetric(classes: int, hit: float) -> Curve:

@@ -319,7 +319,7 @@ class BinaryMetrics(Metrics):
         ),
         ScoreTable(
             lambda metrics, counts: counts.get(CURVE + curves.SUMMARY),
-            curves.curve_specs(each=False),
+            curves.CURVE_SPECS,
             "Curves",
         ),
         ScoreTable(

@@ -47,8 +47,8 @@ from ptmetrics.metrics.class_scores import (
     fbeta_specs,
 )
 from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
     SUMMARY,
-    curve_specs,
     summarize_histogram,
     without_histogram,
 )
@@ -93,7 +93,7 @@ TEMPERATURE_SCORES = ScoreTable(
 )
 CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(CURVE + SUMMARY),
-    curve_specs(each=True),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
 

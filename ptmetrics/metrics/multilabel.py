@@ -41,8 +41,8 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
 )
 from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
     SUMMARY,
-    curve_specs,
     summarize_histogram,
     without_histogram,
 )
@@ -333,7 +333,7 @@ LABEL_SCORES = ScoreTable(
 )
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
-    curve_specs(each=True),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each label",
 )
 

@@ -16,7 +16,7 @@ from ptmetrics.verdict.certificate import ThresholdCounts
 SHIFT, PREVALENCE = 2.5, 0.35
 
 
-def cuts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
+def counts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
     threshold = np.unique(score)
     called = score[None, :] >= threshold[:, None]
     return ThresholdCounts.of(
@@ -26,7 +26,7 @@ def cuts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
 
 def drawn(rng: np.random.Generator, rows: int) -> ThresholdCounts:
     target = (rng.random(rows) < PREVALENCE).astype(int)
-    return cuts_of(rng.normal(size=rows) + SHIFT * target, target)
+    return counts_of(rng.normal(size=rows) + SHIFT * target, target)
 
 
 def above(threshold: float) -> float:
@@ -48,9 +48,9 @@ def test_the_fewest_positives_for_a_certificate_are_those_of_the_formula(
 ) -> None:
     assert c.fewest(recall, 0.05) == positives
     target = np.ones(positives, dtype=int)
-    enough = cuts_of(np.arange(positives, dtype=float), target)
+    enough = counts_of(np.arange(positives, dtype=float), target)
     assert c.recall_at_least(enough, recall, 0.05).certified
-    few = cuts_of(np.arange(positives - 1.0), target[1:])
+    few = counts_of(np.arange(positives - 1.0), target[1:])
     choice = c.recall_at_least(few, recall, 0.05)
     assert (choice.certified, choice.needed) == (False, 1)
     assert choice.reason.startswith("not certifiable, 1 more positives needed")
@@ -68,14 +68,14 @@ def test_the_misses_allowed_are_the_largest_that_scipy_allows(
 def test_the_threshold_is_the_order_statistic_after_the_misses_that_are_allowed() -> None:
     rng = np.random.default_rng(2)
     score, target = rng.normal(size=500), (rng.random(500) < 0.5).astype(int)
-    cuts = cuts_of(score, target)
-    choice = c.recall_at_least(cuts, 0.9, 0.05)
+    counts = counts_of(score, target)
+    choice = c.recall_at_least(counts, 0.9, 0.05)
     ordered = np.sort(score[target == 1])
     misses = (
         int(binom.ppf(0.05, len(ordered), 0.1)) - 1
     )  # the largest k whose distribution is 0.05 or less
     assert choice.row is not None
-    assert cuts.threshold[choice.row] == ordered[misses]
+    assert counts.threshold[choice.row] == ordered[misses]
 
 
 def test_scores_that_share_a_row_lie_at_its_lower_edge() -> None:
@@ -92,11 +92,14 @@ def test_scores_that_share_a_row_lie_at_its_lower_edge() -> None:
 @pytest.mark.parametrize(
     ("tune", "kept"),
     [
-        (lambda cuts: c.recall_at_least(cuts, 0.9, 0.05), lambda t: true_recall(t) >= 0.9),
-        (lambda cuts: c.recall_at_least(cuts, 0.95, 0.05), lambda t: true_recall(t) >= 0.95),
-        (lambda cuts: c.precision_at_least(cuts, 0.9, 0.05), lambda t: true_precision(t) >= 0.9),
+        (lambda counts: c.recall_at_least(counts, 0.9, 0.05), lambda t: true_recall(t) >= 0.9),
+        (lambda counts: c.recall_at_least(counts, 0.95, 0.05), lambda t: true_recall(t) >= 0.95),
         (
-            lambda cuts: c.both_at_least(cuts, 0.8, 0.75, 0.05),
+            lambda counts: c.precision_at_least(counts, 0.9, 0.05),
+            lambda t: true_precision(t) >= 0.9,
+        ),
+        (
+            lambda counts: c.both_at_least(counts, 0.8, 0.75, 0.05),
             lambda t: true_recall(t) >= 0.8 and true_precision(t) >= 0.75,
         ),
     ],
@@ -107,11 +110,11 @@ def test_what_is_certified_holds_on_new_data_in_93_percent_of_draws(
 ) -> None:
     rng, held, certified, draws = np.random.default_rng(5), 0, 0, 300
     for _ in range(draws):
-        cuts = drawn(rng, 400)
-        choice = tune(cuts)
+        counts = drawn(rng, 400)
+        choice = tune(counts)
         if choice.certified and choice.row is not None:
             certified += 1
-            held += kept(float(cuts.threshold[choice.row]))
+            held += kept(float(counts.threshold[choice.row]))
     assert certified >= 0.5 * draws
     assert certified - held <= 0.07 * draws
 
@@ -139,21 +142,29 @@ def test_two_promises_have_half_of_the_error_each() -> None:
 def test_just_meeting_the_recall_on_the_data_at_hand_often_fails_on_new_data() -> None:
     rng, held = np.random.default_rng(5), 0
     for _ in range(200):
-        cuts = drawn(rng, 400)
-        row = np.flatnonzero(cuts.tp >= 0.9 * cuts.positives)[-1]
-        held += true_recall(float(cuts.threshold[row])) >= 0.9
+        counts = drawn(rng, 400)
+        row = np.flatnonzero(counts.tp >= 0.9 * counts.positives)[-1]
+        held += true_recall(float(counts.threshold[row])) >= 0.9
     assert held <= 120
 
 
 def test_the_sequence_for_precision_starts_from_25_and_stops_at_the_first_that_fails() -> None:
     # Right at the top, a stretch of false alarms, then right again so often that the whole would pass.
     target = np.concatenate([np.ones(60), np.zeros(25), np.ones(2000)])[::-1].astype(int)
-    cuts = cuts_of(np.arange(len(target), dtype=float), target)
-    choice = c.precision_at_least(cuts, 0.9, 0.05)
+    counts = counts_of(np.arange(len(target), dtype=float), target)
+    choice = c.precision_at_least(counts, 0.9, 0.05)
     assert choice.row is not None
     assert choice.certified
-    assert 25 <= cuts.called[choice.row] <= 70
-    assert c.shows_precision(cuts.tp[0], cuts.called[0], 0.9, 0.05)
+    assert 25 <= counts.called[choice.row] <= 70
+    assert c.shows_precision(counts.tp[0], counts.called[0], 0.9, 0.05)
+
+
+def test_the_sequence_for_precision_goes_in_steps_of_15_percent() -> None:
+    target = np.concatenate([np.zeros(1000), np.ones(100)]).astype(int)  # the best 100 are right
+    counts = counts_of(np.arange(len(target), dtype=float), target)
+    choice = c.precision_at_least(counts, 0.9, 0.05)
+    assert choice.row is not None
+    assert counts.called[choice.row] == 95  # 46, 53, 61, 71, 82, 95; 110 of which 100 are right
 
 
 @pytest.mark.parametrize(
@@ -169,15 +180,15 @@ def test_precision_is_shown_when_the_bound_of_clopper_and_pearson_is_above_it(
 
 
 def test_a_precision_that_is_out_of_reach_is_told_with_what_would_help() -> None:
-    few = cuts_of(np.arange(20.0), np.ones(20, dtype=int))
+    few = counts_of(np.arange(20.0), np.ones(20, dtype=int))
     assert c.precision_at_least(few, 0.9, 0.05).needed == 46 - 20
-    poor = cuts_of(np.arange(400.0), np.arange(400) % 2)
+    poor = counts_of(np.arange(400.0), np.arange(400) % 2)
     choice = c.precision_at_least(poor, 0.9, 0.05)
     assert (choice.row, choice.certified, choice.needed) == (None, False, None)
     assert "reaches a precision of 90.0 %" in choice.reason
     near = np.ones(60, dtype=int)
     near[::20] = 0  # 57 of 60: right often enough, shown too seldom
-    choice = c.precision_at_least(cuts_of(np.arange(60.0), near), 0.9, 0.05)
+    choice = c.precision_at_least(counts_of(np.arange(60.0), near), 0.9, 0.05)
     assert choice.row is not None
     assert choice.needed is not None
     assert "if that share stays" in choice.reason
@@ -189,23 +200,23 @@ def test_the_best_f_beta_and_the_least_cost_are_those_of_a_search(beta: float) -
 
     rng = np.random.default_rng(4)
     score, target = rng.normal(size=120).round(1), (rng.random(120) < 0.4).astype(int)
-    cuts = cuts_of(score, target)
+    counts = counts_of(score, target)
     calls = [(score >= t).astype(int) for t in np.unique(score)]
-    row = c.best_fbeta(cuts, beta).row
+    row = c.best_fbeta(counts, beta).row
     best = max(fbeta_score(target, call, beta=beta) for call in calls)
     assert row is not None
     assert fbeta_score(target, calls[row], beta=beta) == pytest.approx(best)
     costs = [((call > target) + 5 * (call < target)).sum() for call in calls] + [5 * target.sum()]
-    row = c.cheapest(cuts, 1.0, 5.0).row
+    row = c.cheapest(counts, 1.0, 5.0).row
     assert row is not None
     assert costs[row] == min(costs)
 
 
 def test_calling_nothing_positive_can_be_cheapest() -> None:
-    cuts = cuts_of(np.arange(50.0), np.arange(50) % 2 == 0)  # the highest score is a negative
-    row = c.cheapest(cuts, 100.0, 1.0).row
+    counts = counts_of(np.arange(50.0), np.arange(50) % 2 == 0)  # the highest score is a negative
+    row = c.cheapest(counts, 100.0, 1.0).row
     assert row is not None
-    assert np.isinf(cuts.threshold[row])
+    assert np.isinf(counts.threshold[row])
 
 
 @settings(max_examples=30)
@@ -218,10 +229,10 @@ def test_two_halves_are_the_whole_and_differ_by_at_most_one(
 ) -> None:
     cells = np.array(rows, dtype=float)
     tp, fp = cells[::-1].cumsum(0)[::-1].T
-    cuts = ThresholdCounts.of(np.arange(len(rows)), tp, fp)
-    first, second = cuts.halves(seed)
-    assert (first.tp + second.tp == cuts.tp).all()
-    assert (first.fp + second.fp == cuts.fp).all()
+    counts = ThresholdCounts.of(np.arange(len(rows)), tp, fp)
+    first, second = counts.halves(seed)
+    assert (first.tp + second.tp == counts.tp).all()
+    assert (first.fp + second.fp == counts.fp).all()
     assert 0 <= second.positives - first.positives <= 1
     assert all(a >= b for half in (first, second) for a, b in pairwise(half.tp))
 
@@ -234,13 +245,13 @@ def test_cross_fit_takes_the_optimism_out_of_the_best_f1() -> None:
 
     rng, naive, honest, true = np.random.default_rng(6), [], [], []
     for seed in range(150):
-        cuts = drawn(rng, 80)
-        first, second = cuts.halves(seed)
+        counts = drawn(rng, 80)
+        first, second = counts.halves(seed)
         rows = [c.best_fbeta(half, 1.0).row or 0 for half in (first, second)]
         honest.append(f1(second.confusion(rows[0]) + first.confusion(rows[1])))
-        row = c.best_fbeta(cuts, 1.0).row or 0
-        naive.append(f1(cuts.confusion(row)))
-        t = float(cuts.threshold[row])
+        row = c.best_fbeta(counts, 1.0).row or 0
+        naive.append(f1(counts.confusion(row)))
+        t = float(counts.threshold[row])
         true.append(2 / (1 / true_recall(t) + 1 / true_precision(t)))
     assert np.mean(naive) - np.mean(true) > 0.02
     assert abs(np.mean(honest) - np.mean(true)) < 0.02

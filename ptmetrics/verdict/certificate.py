@@ -11,7 +11,7 @@ from ptmetrics.verdict.stats import binomial_lower, binomial_upper
 
 FEWEST_CALLED = 25
 STEP = 1.15
-MOST = 10**9
+LARGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _first_tested(precision: float, error: float) -> int:
 def _smallest(holds: Callable[[int], bool]) -> int:
     """The smallest number from 1 that holds, for what stays true once it is; at most 1e9."""
     high = 1
-    while not holds(high) and high < MOST:
+    while not holds(high) and high < LARGEST:
         high *= 2
     low = high // 2
     while high - low > 1:

@@ -14,7 +14,7 @@ from ptmetrics.verdict.finding import (
     Finding,
     decide,
     needed_samples,
-    worst,
+    worst_status,
 )
 
 FINDING = {
@@ -41,18 +41,20 @@ def test_one_more_finding_never_betters_the_verdict(
     severities: list[str], states: list[str], data: st.DataObject
 ) -> None:
     findings, criteria = [FINDING[s] for s in severities], [CRITERION[s] for s in states]
-    before = worst(findings, criteria)
-    after = worst([*findings, FINDING[data.draw(st.sampled_from(sorted(FINDING)))]], criteria)
+    before = worst_status(findings, criteria)
+    after = worst_status(
+        [*findings, FINDING[data.draw(st.sampled_from(sorted(FINDING)))]], criteria
+    )
     assert ORDER.index(after) >= ORDER.index(before)
     if criteria:
-        after = worst(
+        after = worst_status(
             findings, [*criteria, CRITERION[data.draw(st.sampled_from(sorted(CRITERION)))]]
         )
         assert ORDER.index(after) >= ORDER.index(before)
 
 
 def test_nothing_at_all_is_undetermined() -> None:
-    assert worst([], []) == "undetermined"
+    assert worst_status([], []) == "undetermined"
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0.05, 0.95))

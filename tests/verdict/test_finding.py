@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_sources import share
 
@@ -16,6 +16,8 @@ from ptmetrics.verdict.finding import (
     needed_samples,
     worst_status,
 )
+
+LAW = settings(deadline=None, max_examples=40)
 
 FINDING = {
     severity: Finding("c", severity, "m", {}, "a")
@@ -32,6 +34,7 @@ CRITERION = {
 ORDER = ["ready", "undetermined", "not ready", "invalid"]
 
 
+@LAW
 @given(
     st.lists(st.sampled_from(sorted(FINDING)), max_size=6),
     st.lists(st.sampled_from(sorted(CRITERION)), max_size=6),
@@ -57,6 +60,7 @@ def test_nothing_at_all_is_undetermined() -> None:
     assert worst_status([], []) == "undetermined"
 
 
+@LAW
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0.05, 0.95))
 def test_the_samples_asked_for_settle_it_and_few_less_do_not(
     hits: int, misses: int, threshold: float

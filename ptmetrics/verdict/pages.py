@@ -11,7 +11,7 @@ from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.profile import PROFILES, Thresholds
 from ptmetrics.verdict.rule import RuleFunction, as_rule
 
-WIDTH = 96
+PAGE_WIDTH = 96
 
 
 @dataclass(frozen=True)
@@ -353,8 +353,8 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     page = PAGES[code]
     parts = [
         f"{code} ({page.severity})",
-        textwrap.fill(page.meaning, WIDTH),
-        textwrap.fill(f"What to do: {page.advice}", WIDTH),
+        textwrap.fill(page.meaning, PAGE_WIDTH),
+        textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH),
     ]
     if page.thresholds:
         rows = [("threshold", *profile_columns().values()), *map(threshold_row, page.thresholds)]

@@ -221,6 +221,10 @@ def test_weights_that_add_up_to_the_counts_are_known_by_the_wider_interval() -> 
     assert wrong(data) is None
     data["scores"]["val/accuracy"].update(low=0.55, high=0.7)
     assert "by the confusion matrix" in str(wrong(data))
+    data["per_class"]["val"]["recall"].update(value=[0.0, 0.0], low=[0.0, 0.0])
+    data["per_class"]["val"]["precision"].update(value=[0.0, 0.0], low=[0.0, 0.0])
+    data["scores"]["val/accuracy"].update(value=0.0, low=0.0, high=0.2)
+    assert wrong(data) is None  # all hits weigh nothing
 
 
 def test_a_matrix_has_a_name_for_each_class() -> None:

@@ -32,7 +32,8 @@ def wilson(hits: int, n: int) -> tuple[float, float, float]:
 
 def share(hits: int, n: int) -> dict[str, Any]:
     value, low, high = wilson(hits, n)
-    return {"value": value, "low": low, "high": high, "n": n, "method": "wilson", "reason": None}
+    told = {"value": value, "low": low, "high": high, "n": n, "method": "wilson", "reason": None}
+    return {**told, "error_bound": 0.0, "higher_is_better": True}
 
 
 def column(*pairs: tuple[int, int]) -> dict[str, Any]:
@@ -115,6 +116,8 @@ def test_what_a_monitor_writes_is_right() -> None:
         ("scores|val/loss|value", 10**400, "scores['val/loss'].value is 1000000000"),
         ("scores|val/loss|low", None, "scores['val/loss'].low is NoneType, not a number"),
         ("scores|val/loss|n", -7, "scores['val/loss'].n is -7, not a whole number from 0 to 2^62"),
+        ("scores|val/accuracy|n", -7, "scores['val/accuracy'].n is -7, not a whole number from 0"),
+        ("scores|val/accuracy|method", 3, "scores['val/accuracy'].method is 3, not text"),
         ("scores|val/loss|n", 1.0, "scores['val/loss'].n is 1.0, not a whole number"),
         ("scores|val/loss|reason", 3, "scores['val/loss'].reason is 3, not text"),
         ("scores|val/loss|method", None, "scores['val/loss'].method is NoneType, not text"),

@@ -213,6 +213,12 @@ def test_weighted_samples_are_held_against_the_recall_of_their_classes() -> None
     columns["recall"]["value"] = [0.75, 0.5]
     data["scores"]["val/accuracy"].update(value=0.525, low=0.4, high=0.65)
     assert wrong(data) is None
+    columns["support"] = support(0.0, 90.0)
+    columns["recall"]["value"][0] = NAN  # of nothing
+    data["scores"]["val/accuracy"].update(value=0.5)
+    assert wrong(data) is None
+    columns["support"] = support(10.0, 90.0)
+    columns["recall"]["value"][0] = 0.75
     data["scores"]["val/accuracy"].update(value=0.625)
     assert "is 0.625, but 0.525 by the recall of the classes" in str(wrong(data))
 

@@ -79,6 +79,7 @@ def test_floats_that_json_lacks_are_tagged_and_genuine_dollars_doubled() -> None
     "data",
     [
         {"$nan": 1, "x": NAN},
+        {"x": NAN, "$nan": 1},
         {"x": {"$inf": [NAN, math.inf]}},
         {"x": "a$nan", "y": -math.inf},
         {"x": ':"$nan"', "y": ["$inf", ',"$-inf"', NAN]},

@@ -263,7 +263,7 @@ def test_no_text_of_a_record_starts_a_command_of_its_own() -> None:
     verdict = Verdict("ready", (finding,), (), "balanced")
     first, last = annotations("runs/a:b,c", verdict)
     assert first == (
-        "::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a%0A::error::b', 100 %25 Look. See "
+        "::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a ::error::b', 100 %25 Look. See "
         "docs/rules.md#weak-class"
     )
     assert last == "::notice title=ptmetrics (runs/a%3Ab%2Cc)::Verdict: ready"

@@ -104,6 +104,8 @@ class Metrics:
         if self._subgroups:
             config["slices"] = len(self._subgroups.slices)
             config["groups"] = groups
+        if "score_tables" not in vars(self):
+            self.score_tables = self.tables()
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
         kinds = self._fault_words()
@@ -111,7 +113,9 @@ class Metrics:
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
         self._samples: StoredSamples | None = None
-        self._flat_form: tuple[Any, ...] | None = None  # of a batch that passed the checks as it was
+        self._flat_form: tuple[Any, ...] | None = (
+            None  # of a batch that passed the checks as it was
+        )
 
     # What a task says.
     def cells(self) -> Sequence[Cell]:
@@ -136,7 +140,9 @@ class Metrics:
         checks.as_tensor("target", target)
         if not preds.ndim or not target.ndim or preds.shape[0] != target.shape[0]:
             fact = f"shapes {tuple(preds.shape)} and {tuple(target.shape)}"
-            raise ShapeError("preds, target", "as many rows in each", fact, "Pass one target a row.")
+            raise ShapeError(
+                "preds, target", "as many rows in each", fact, "Pass one target a row."
+            )
         checks.same_device(self.device, preds=preds, target=target)
         weight = None
         if sample_weight is not None:
@@ -169,6 +175,10 @@ class Metrics:
             By name a number, or a `Score` with its interval.
         """
         return {}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """The score tables of this metric, where its arguments have a say; called from `__init__` and by copies."""
+        return type(self).score_tables
 
     def summarize(self, state: State) -> State:
         """What of the cells goes to the host: large ones can be summed up on the device first."""
@@ -391,7 +401,15 @@ class Metrics:
 
     def __getstate__(self) -> dict[str, Any]:
         self._count_waiting()
-        return {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        state = {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        if type(self).tables is not Metrics.tables:
+            state.pop("score_tables", None)  # formulas are code, which no pickle holds
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "score_tables" not in state:
+            self.score_tables = self.tables()
 
     def _checked(
         self,
@@ -423,7 +441,10 @@ class Metrics:
         self._flat_form = None
         if form is None or batch.slices is not None or batch.group is not None:
             return form
-        if all(one is other for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)):
+        if all(
+            one is other
+            for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)
+        ):
             self._flat_form = form
         return form
 

@@ -63,7 +63,9 @@ class Mean(Metrics):
         device: torch.device | str = "cpu",
     ) -> None:
         if not isinstance(name, str) or not name:
-            raise ConfigError("name", "a name of the score", repr(name), 'Pass pm.Mean("margin", fn).')
+            raise ConfigError(
+                "name", "a name of the score", repr(name), 'Pass pm.Mean("margin", fn).'
+            )
         if not callable(fn):
             cure = "Pass a function of (preds, target) that returns one number a row."
             raise ConfigError("fn", "a function", type(fn).__name__, cure)
@@ -72,21 +74,27 @@ class Mean(Metrics):
             raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)
         self.name = name
         self.headline = name
+        self.higher_is_better = higher_is_better
+        self.range = range
+        self.doc = doc
         self._fn = fn
-        spec = ScoreSpec(
-            name,
-            lambda counts: counts["mean"] if counts["mean"].ndim == 1 else counts["mean"].T,
-            "normal",
-            higher_is_better=higher_is_better,
-            range=range,
-            doc=doc,
-        )
-        self.score_tables = (ScoreTable(lambda metrics, counts: counts, (spec,), "Mean"),)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The name of the score."""
         return {"name": self.name}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """One score."""
+        spec = ScoreSpec(
+            self.name,
+            lambda counts: counts["mean"] if counts["mean"].ndim == 1 else counts["mean"].T,
+            "normal",
+            higher_is_better=self.higher_is_better,
+            range=self.range,
+            doc=self.doc,
+        )
+        return (ScoreTable(lambda metrics, counts: counts, (spec,), "Mean"),)
 
     def cells(self) -> list[Cell]:
         """Six sums over the rows."""
@@ -100,7 +108,9 @@ class Mean(Metrics):
             cure = "Return one number a row: take the mean over the other dimensions."
             raise ShapeError(self.name, f"one number a row, shape ({len(batch)},)", fact, cure)
         if numbers.dtype.is_complex:
-            raise DtypeError(self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real.")
+            raise DtypeError(
+                self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real."
+            )
         numbers = numbers.double()
         batch.refuse(NOT_FINITE, numbers.isfinite().logical_not())
         return {"mean": numbers}

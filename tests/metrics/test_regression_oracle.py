@@ -267,8 +267,8 @@ def grouped(outputs: int) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tens
     """Rows of groups that err together, some refused; their slices, groups, and buckets of the groups."""
     batch = regression_batch(outputs, 400, 3, True)
     g = torch.Generator().manual_seed(4)
-    group = torch.randint(0, 12, (400,), generator=g)
-    together = torch.randn(12, generator=g)[group]
+    group = torch.randint(1, 13, (400,), generator=g)
+    together = torch.randn(13, generator=g)[group]
     batch.preds = (batch.preds.reshape(400, outputs) + together.unsqueeze(1)).view_as(batch.preds)
     return batch, torch.randint(-1, 3, (400,), generator=g), group, buckets_of(group)
 
@@ -308,9 +308,14 @@ SCALES = {
 IN_SLICES = SCALES.keys()
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
-def test_intervals_by_groups_are_a_jackknife_over_metrics_without_each_bucket(outputs: int) -> None:
+@pytest.mark.parametrize(("outputs", "size"), [(1, 1e7), (2, 0.0)])
+def test_intervals_by_groups_are_a_jackknife_over_metrics_without_each_bucket(
+    outputs: int, size: float
+) -> None:
     batch, _, group, bucket = grouped(outputs)
+    assert (bucket > 0).all(), "the first bucket is empty: its centre is not that of the rows"
+    batch.preds = batch.preds.double() + size
+    batch.target = batch.target.double() + size
     metrics = RegressionMetrics(num_outputs=outputs, groups=True)
     metrics.update(batch.preds, batch.target, batch.weight, group=group)
     got = metrics.compute()

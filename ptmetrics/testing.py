@@ -1,7 +1,8 @@
 """Laws and guards for metrics, ours and yours: `check_metric` and `assert_no_sync`; neither needs a GPU.
 
-A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a `Guard` refuses at once
-what would synchronise on a real one, names the line that asked for it, and counts what would be launched.
+A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a
+`Guard` refuses at once what would synchronise on a real one, names the line that asked for it, and
+counts what would be launched.
 """
 
 import copy
@@ -34,7 +35,8 @@ FOREIGN = (*LIBRARIES, __file__, "<frozen", "<string>", "<__array")
 NO_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "lift_fresh", "new_empty")
 COPIES = ("_to_copy", "copy_", "to", "clone")
 INDEXING = ("index", "index_put", "_unsafe_index", "_unsafe_index_put", "_index_put_impl")
-# Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value back.
+# Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value
+# back.
 KNOWN = (
     "all arange baddbmm bucketize count_nonzero cumprod dot eye frexp index_add isin linalg_vector_norm logsumexp"
     " mv native_batch_norm new_full new_ones new_zeros nll_loss_forward ones ones_like roll searchsorted stack"
@@ -273,8 +275,8 @@ def check_metric(
 
     Args:
         metric: A metric of any configuration; it is not changed.
-        make_batch: From a number of rows and a seed to what `update` is given: (preds, target), or a dictionary of its
-            arguments. The same rows and seed give the same batch.
+        make_batch: From a number of rows and a seed to what `update` is given: (preds, target), or
+            a dictionary of its arguments. The same rows and seed give the same batch.
         rows: Rows of the larger batches.
         seeds: Seeds of the batches.
 
@@ -316,7 +318,9 @@ def _counted(metric: Metrics, batches: list[Arguments]) -> Metrics:
 
 
 def _some_rows(batch: Arguments, rows: Any) -> Arguments:
-    return {key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()}
+    return {
+        key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()
+    }
 
 
 def _cells(metric: Metrics) -> dict[str, Tensor]:
@@ -340,7 +344,9 @@ def _same_cells(ours: Metrics, theirs: Metrics, *, steps: bool = True) -> None:
             assert same, f"cell {name}: {cell} is not {other[name]}"
 
 
-def _law_nothing_counted_is_the_identity_of_merging(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_nothing_counted_is_the_identity_of_merging(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     counted = _counted(metric, batches)
     merged = _counted(metric, batches).merge_state([metric.fresh(), metric.fresh()])
     _same_cells(merged, counted)
@@ -363,7 +369,9 @@ def _law_any_partition_in_any_order_is_the_whole(metric: Metrics, batches: list[
             assert cell.equal(cells[name]) or cell.isnan().any(), "merging changed what was merged"
 
 
-def _law_a_stored_state_goes_on_as_if_never_stored(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_a_stored_state_goes_on_as_if_never_stored(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     file = io.BytesIO()
     torch.save(_counted(metric, batches[:1]).state_dict(), file)
     file.seek(0)
@@ -379,9 +387,10 @@ def _law_a_stored_state_goes_on_as_if_never_stored(metric: Metrics, batches: lis
 
 def _pickled(metric: Metrics) -> Metrics:
     try:
-        return pickle.loads(pickle.dumps(metric))
+        twin: Metrics = pickle.loads(pickle.dumps(metric))
     except (pickle.PicklingError, AttributeError, TypeError):
-        return metric  # a function in it that has no name, such as a lambda, is the user's choice
+        twin = metric  # a function in it that has no name, such as a lambda, is the user's choice
+    return twin
 
 
 def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[Arguments]) -> None:
@@ -408,7 +417,9 @@ def _law_the_caller_may_edit_a_batch_afterwards(metric: Metrics, batches: list[A
     assert not graph, f"cells {graph} keep a graph"
 
 
-def _law_compute_changes_nothing_and_repeats_itself(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_compute_changes_nothing_and_repeats_itself(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     metrics = _counted(metric, batches[:1])
     first = repr(metrics.compute().to_dict())
     assert repr(metrics.compute().to_dict()) == first, "the second result differs"
@@ -439,7 +450,9 @@ def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[Arguments
     _same_cells(_counted(metric, [plain, ones]), _counted(metric, [ones, plain]), steps=False)
 
 
-def _law_a_score_lies_in_its_interval_or_says_why_not(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_a_score_lies_in_its_interval_or_says_why_not(
+    metric: Metrics, batches: list[Arguments]
+) -> None:
     for some in (batches, batches[2:], []):
         scores = _counted(metric, some).compute()
         for name, score in scores.items():
@@ -448,7 +461,7 @@ def _law_a_score_lies_in_its_interval_or_says_why_not(metric: Metrics, batches: 
             else:
                 inside = not score.low > score.value and not score.high < score.value
                 assert inside, f"{name}: {score}"
-                assert 0 <= score.n, f"{name}: n={score.n}"
+                assert score.n >= 0, f"{name}: n={score.n}"
 
 
 def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[Arguments]) -> None:

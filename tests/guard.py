@@ -1,13 +1,15 @@
-"""Guards over operations: what an update launches, and that no operation makes the host wait for the device.
+"""Guards over operations: what an update launches, and that none makes the host wait.
 
-A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a `Guard` refuses at once
-what would synchronise on a real one, names the line that asked for it, and counts what would be launched.
+A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a
+`Guard` refuses at once what would synchronise on a real one, names the line that asked for it, and
+counts what would be launched.
 """
 
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -66,11 +68,13 @@ def asked_by() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
+@cache
 def name_of(func: Any) -> str:
     """The operation without its overload, and without the mark of one that works in place."""
     return str(func.overloadpacket).removeprefix("aten.")
 
 
+@cache
 def launches(func: Any) -> bool:
     """Whether an operation runs a kernel: one that gives a view, or memory as it is, does not."""
     if name_of(func) in NO_KERNEL:
@@ -101,7 +105,7 @@ def indexes_by_mask(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 
 def copies_to_host(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """From the device to the host: waits, or, if told not to, hands out numbers that are not there yet."""
+    """From the device to the host: waits, or, told not to, gives numbers that are not there yet."""
     source, goal = _copied(func, args, kwargs)
     return source == "cuda" and goal == "cpu"
 
@@ -121,13 +125,21 @@ def mixes_host_in(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 
 def is_unknown(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """An operation that nobody has looked at: see whether its CUDA kernel reads a value, and then say so in KNOWN."""
+    """An operation that nobody has looked at.
+
+    See whether its CUDA kernel reads a value. If it does not, add it to KNOWN.
+    """
+    return not _is_known(func)
+
+
+@cache
+def _is_known(func: Any) -> bool:
     name = name_of(func).removesuffix("_")
     if func.namespace != "aten" or name in KNOWN.split() or not launches(func):
-        return False
+        return True
     packet = getattr(torch.ops.aten, name, func.overloadpacket)
     tags = {tag for overload in packet.overloads() for tag in getattr(packet, overload).tags}
-    return not tags & {torch.Tag.core, torch.Tag.pointwise}
+    return bool(tags & {torch.Tag.core, torch.Tag.pointwise})
 
 
 def _copied(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
@@ -150,7 +162,7 @@ RULE_NAMES = (*RULES, "reads_words", "waits")
 
 
 class Operations(TorchDispatchMode):
-    """Notes the name of every operation and the largest number of elements and bytes that one returned."""
+    """Notes the name of each operation, and the most elements and bytes that one returned."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,10 +21,9 @@ from regression_cases import regression_batch, regression_oracle
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
-from ptmetrics.metrics.task import TaskMetrics
+from ptmetrics.metrics.base import Metrics
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
-Metrics = TaskMetrics
 
 
 @dataclass(frozen=True)

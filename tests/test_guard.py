@@ -1,4 +1,4 @@
-"""The guard itself: it refuses what would make the host wait and names the line, and it lets the rest pass."""
+"""The guard refuses what would make the host wait, names the line, and lets the rest pass."""
 
 from collections.abc import Callable
 from typing import Any

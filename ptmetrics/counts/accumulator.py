@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,8 @@ class Accumulator:
         elif isinstance(given, At):
             self._scatter(cell, cell.name, given, rows, None)
         elif cell.merge == "mean":
-            mine.add_(moments.mean_sums(_only_counted(given, rows, torch.nan).double(), rows.weight))
+            numbers = _only_counted(given, rows, torch.nan).double()
+            mine.add_(moments.mean_sums(numbers, self._mean_weights(rows)))
         elif cell.merge == "joint":
             weight, square = _weights(given, rows)
             moments.add_joint_(mine, _only_counted(given, rows, 0.0), weight, square)
@@ -123,21 +125,26 @@ class Accumulator:
 
     def _add_sums(self, cell: Cell, given: Tensor, rows: RowWeights) -> None:
         values = _only_counted(given, rows, 0)
-        if cell.counts_rows:
-            self.state[cell.name].add_(values.sum(0))
         if rows.weight is None or not cell.weigh:
-            if not cell.counts_rows:
-                self.state[cell.name].add_(values.sum(0))
+            self.state[cell.name].add_(_sum_of_rows(values))
             return
+        if cell.counts_rows:
+            self.state[cell.name].add_(_sum_of_rows(values))
+            if not self.weighted:
+                return
         flat = values.reshape(len(values), -1).double()
-        if cell.counts_rows and not self.weighted:
-            return
         if not cell.counts_rows:
             self.state[cell.name].add_((rows.weight @ flat).reshape(cell.shape))
             return
         assert rows.square is not None  # it comes with the weights
         self.state[f"{cell.name}.weight"].add_((rows.weight @ flat).reshape(cell.shape))
         self.state[f"{cell.name}.square"].add_((rows.square @ flat).reshape(cell.shape))
+
+    def _mean_weights(self, rows: RowWeights) -> Tensor | None:
+        """None where all weigh 1: rows that do not count are NaN, and have no say."""
+        if self.weighted:
+            return rows.weight
+        return None
 
     def _add_by_part(
         self, cell: Cell, kind: str, part: Tensor, given: Counted, rows: RowWeights
@@ -150,13 +157,15 @@ class Accumulator:
             raise TypeError(f"cell {cell.name}: a function cannot count the parts of the rows")
         elif cell.merge == "mean":
             numbers = _only_counted(given, rows, torch.nan).double()
-            moments.mean_sums_by_part(numbers, rows.weight, part, mine)
+            moments.mean_sums_by_part(numbers, self._mean_weights(rows), part, mine)
         elif cell.merge == "joint":
             weight, square = _weights(given, rows)
             points = _only_counted(given, rows, 0.0)
             moments.add_joint_by_part_(mine, points, weight, square, part)
         elif given.ndim == len(cell.shape):
-            raise TypeError(f"cell {cell.name}: a sum over all rows has no parts: give a number a row")
+            raise TypeError(
+                f"cell {cell.name}: a sum over all rows has no parts: give a number a row"
+            )
         else:
             values = _only_counted(given, rows, 0)
             if cell.counts_rows:
@@ -177,37 +186,35 @@ class Accumulator:
         self, cell: Cell, name: str, at: At, rows: RowWeights, part: Tensor | None
     ) -> None:
         index = at.index
-        size = 1
-        for length in cell.shape:
-            size *= length
-        counted = rows.counted
-        if counted is not None and index.ndim > 1:
-            counted = counted.unsqueeze(1)
+        value = at.value
+        there = at.there
+        if index.ndim > 1:
+            # Column by column: each histogram of a cell is as large as a cache.
+            index = index.mT
+            value = None if value is None else value.mT
+            there = None if there is None else there.mT
+        shape = index.shape
+        size = math.prod(cell.shape)
+        counted = _both(there, rows.counted)
         if not at.within:
             inside = index.clamp(0, size - 1)
-            there = inside == index
-            counted = there if counted is None else there & counted
+            counted = _both(inside == index, counted)
             index = inside
-        elif counted is not None:
+        elif there is None and counted is not None:
             index = index.clamp(0, size - 1)
         if part is not None:
-            offset = part * size
-            index = index + (offset.unsqueeze(1) if index.ndim > 1 else offset)
+            index = index + part * size
         index = index.reshape(-1)
         weight = rows.weight
-        square = rows.square
-        if weight is not None and square is not None and at.index.ndim > 1:
-            weight = weight.unsqueeze(1).expand(at.index.shape)
-            square = square.unsqueeze(1).expand(at.index.shape)
         if cell.counts_rows:
-            self._scatter_add(name, index, _ones(index, counted, at.index.shape))
-            if self.weighted and weight is not None and square is not None:
-                self._scatter_add(f"{name}.weight", index, _where(counted, weight))
+            self._scatter_add(name, index, _ones(index, counted, shape))
+            if self.weighted and weight is not None and rows.square is not None:
+                square = rows.square.expand(shape)
+                self._scatter_add(f"{name}.weight", index, _where(counted, weight.expand(shape)))
                 self._scatter_add(f"{name}.square", index, _where(counted, square))
             return
-        value = at.value
         if value is None:
-            value = torch.ones_like(at.index, dtype=torch.float64)
+            value = torch.ones(shape, dtype=torch.float64, device=index.device)
         if cell.weigh and weight is not None:
             value = value * weight
         self._scatter_add(name, index, _where(counted, value))
@@ -284,9 +291,7 @@ class Accumulator:
 
     def fresh(self) -> "Accumulator":
         """One of the same configuration and device that has counted nothing."""
-        return Accumulator(
-            self.cells, self.config, self.subgroups, self.fault_kinds, self.device
-        )
+        return Accumulator(self.cells, self.config, self.subgroups, self.fault_kinds, self.device)
 
     def adopt(self, state: State, updates: int) -> None:
         """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
@@ -321,7 +326,8 @@ class Accumulator:
         """Take over a state that `state_dict` made.
 
         Raises:
-            StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
+            StateError: If it is foreign, of another configuration, or impossible; the current state
+                is kept.
         """
         cells = state.get("cells") if isinstance(state, Mapping) else None
         if not isinstance(cells, Mapping) or "digest" not in state:
@@ -345,7 +351,9 @@ class Accumulator:
         if len({t.data_ptr() for t in cells.values() if isinstance(t, Tensor) and t.numel()}) < sum(
             isinstance(t, Tensor) and t.numel() > 0 and not t.is_meta for t in cells.values()
         ):
-            raise StateError("state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED)
+            raise StateError(
+                "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
+            )
         self.state = loaded
         self.weighted = weighted
         self.updates = updates
@@ -373,13 +381,20 @@ def _counts_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def _sum_of_rows(values: Tensor) -> Tensor:
+    if values.dtype == torch.bool and values.ndim == 1:
+        return values.count_nonzero()  # the same, and quicker
+    return values.sum(0)
+
+
 def _only_counted(values: Tensor, rows: RowWeights, otherwise: float) -> Tensor:
     """The values of the rows that count; `otherwise` in the place of the others."""
     if rows.counted is None:
         return values
     counted = rows.counted.view(-1, *[1] * (values.ndim - 1))
     if values.dtype == torch.bool:
-        return values & counted
+        # Bytes, for torch spreads a mask of bools over columns seven times slower.
+        return (values.view(torch.uint8) & counted.view(torch.uint8)).view(torch.bool)
     return torch.where(counted, values, otherwise)
 
 
@@ -394,10 +409,16 @@ def _weights(points: Tensor, rows: RowWeights) -> tuple[Tensor, Tensor]:
     return weight, square
 
 
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one & other
+
+
 def _ones(index: Tensor, counted: Tensor | None, shape: torch.Size) -> Tensor:
     if counted is None:
         return torch.ones_like(index)
-    return counted.expand(shape).long()
+    return counted.expand(shape).contiguous().long()
 
 
 def _where(counted: Tensor | None, values: Tensor) -> Tensor:

@@ -8,20 +8,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.checks import in_memory
+
 
 @dataclass(frozen=True)
 class At:
     """Each row adds 1, or a value of its own, at a place of a cell.
 
     Attributes:
-        index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
+        index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it
+            is no place.
         value: What is added, float64 of the index's shape; None for 1.
-        within: Whether it is certain that every index lies in the cell, so that none has to be looked at.
+        within: Whether it is certain that every index lies in the cell, so that none has to be
+            looked at.
+        there: Bool of the index's shape: which places count, beside that their row does; None for
+            all.
     """
 
     index: Tensor
     value: Tensor | None = None
     within: bool = False
+    there: Tensor | None = None
 
 
 Counted = Tensor | At | Callable[[Tensor], object]
@@ -33,8 +40,9 @@ function that adds the batch to the cell's tensor in place."""
 class Batch:
     """Rows of one update, or of several small ones; device tensors whose first dimension is the rows.
 
-    `count` reads `preds` and `target`, says of bad values what they are with `refuse`, and gives numbers a row. What
-    stands in rows that are refused or left out does not matter: they count nowhere.
+    `count` reads `preds` and `target`, says of bad values what they are with `refuse`, and gives
+    numbers a row. What stands in rows that are refused or left out does not matter: they count
+    nowhere.
 
     Attributes:
         preds: Predictions, (rows, …).
@@ -72,10 +80,9 @@ class Batch:
         Args:
             mask: Bool of shape (rows,).
         """
-        if self.counted is None:
-            self.counted = mask.logical_not()
-        else:
-            self.counted = self.counted & mask.logical_not()
+        if _is_clean(mask):
+            return
+        self._leave_out(mask)
 
     def refuse(self, kind: str, mask: Tensor) -> None:
         """Leave rows out and say so: `scores.faults` tells their number, and the first update that had one.
@@ -84,11 +91,11 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             mask: Bool of shape (rows,); rows that were left out before are none of this kind.
         """
-        if self.counted is None:
-            self.counted = mask.logical_not()
-        else:
+        if _is_clean(mask):
+            return
+        if self.counted is not None:
             mask = mask & self.counted
-            self.counted = self.counted & mask.logical_not()
+        self._leave_out(mask)
         self.report(kind, mask)
 
     def report(self, kind: str, number: Tensor) -> None:
@@ -98,15 +105,24 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             number: Bool or int64 of shape (rows,).
         """
+        if _is_clean(number):
+            return
         if self.bad is None:
             self.bad = {}
         self.bad[kind] = number
+
+    def _leave_out(self, mask: Tensor) -> None:
+        if self.counted is None:
+            self.counted = mask.logical_not()
+        else:
+            self.counted = self.counted & mask.logical_not()
 
     def at(self, index: Tensor, value: Tensor | None = None) -> At:
         """Each row adds 1, or its value, at a place of a cell.
 
         Args:
-            index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
+            index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside
+                of it is no place.
             value: What is added, of the index's shape; None for 1.
         """
         return At(index, value)
@@ -129,13 +145,19 @@ class Batch:
         return batch
 
 
+def _is_clean(mask: Tensor) -> bool:
+    """Whether no row is marked, where the host can look: then there are no masks to carry along."""
+    return in_memory(mask) and not bool(mask.any())
+
+
 @dataclass(frozen=True)
 class RowWeights:
     """What each row of a batch counts for, once `count` has said which rows do.
 
     Attributes:
         counted: Bool of shape (rows,); None for all rows.
-        weight: Float64 of shape (rows,), 0 where not counted; None where no weight was ever seen and all count.
+        weight: Float64 of shape (rows,), 0 where not counted; None where no weight was ever seen
+            and all count.
         square: Its square.
     """
 
@@ -154,7 +176,9 @@ class RowWeights:
             return cls(counted, ones, ones)
         weight = batch.weight
         if weight is None:
-            weight = torch.ones_like(batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64)
+            weight = torch.ones_like(
+                batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64
+            )
         if counted is not None:
             weight = torch.where(counted, weight, 0.0)
         return cls(counted, weight, weight * weight)

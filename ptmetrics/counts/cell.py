@@ -26,18 +26,19 @@ DAMAGED = "The file is damaged or was written by something else: use another che
 class Cell:
     """One tensor of what a metric keeps: its shape, its 64-bit type, and how two of it become one.
 
-    A cell of the type int64 with the merge "sum" counts rows. Once sample weights are seen, the sums of the
-    weights and of their squares stand beside it, as `NAME.weight` and `NAME.square`. A cell of the type float64
-    with the merge "sum" adds up weight · value.
+    A cell of the type int64 with the merge "sum" counts rows. Once sample weights are seen, the
+    sums of the weights and of their squares stand beside it, as `NAME.weight` and `NAME.square`. A
+    cell of the type float64 with the merge "sum" adds up weight · value.
 
     Args:
         name: What `count` and `scores` call it.
         shape: Shape of the sums, from the configuration alone: no batch changes it.
         dtype: torch.int64 or torch.float64.
-        merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number, in front of
-            the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest" keeps the smallest values.
-        scope: "both" for all rows and for each slice and group, "whole" for all rows only, "subgroups" for slices
-            and groups only.
+        merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number,
+            in front of the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest"
+            keeps the smallest values.
+        scope: "both" for all rows and for each slice and group, "whole" for all rows only,
+            "subgroups" for slices and groups only.
         weigh: Whether the weights of the rows have a say; False where `count` sees to it.
 
     Example:
@@ -58,7 +59,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         if self.merge not in MERGES:
-            raise ConfigError("merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".')
+            raise ConfigError(
+                "merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".'
+            )
         if self.dtype not in (torch.int64, torch.float64):
             cure = "Sums of 64 bits neither overflow nor stick."
             raise ConfigError("dtype", "torch.int64 or torch.float64", str(self.dtype), cure)
@@ -129,7 +132,7 @@ class Cell:
         if value.dtype != like.dtype or value.shape != like.shape:
             fact = f"{value.dtype} of shape {tuple(value.shape)}"
             raise StateError(name, rule, fact, DAMAGED)
-        if value.layout != torch.strided or 0 in value.stride() and value.numel() > 1:
+        if value.layout != torch.strided or (0 in value.stride() and value.numel() > 1):
             raise StateError(name, f"{rule} with a place for each number", "fewer", DAMAGED)
         if value.is_meta or not value.numel():
             return value

@@ -1,10 +1,11 @@
 """Sums that are enough for a mean and its interval, and joint moments up to the fourth order.
 
-Joint moments are kept about the mean: nothing is lost when values lie near 1e6. A tensor of them holds one vector of
-`JOINT_SIZE` numbers an output: the centre of (error, prediction, target), then sums over the points of two clouds about
-that centre, (error, target) and (prediction, target): Σ w xⁱ yʲ / (i! j!) and the same with w², for i and j from 0
-to 4. Adding points and merging move the centre to the common mean. That is a commutative monoid: the order of the
-batches changes nothing but the last digits.
+Joint moments are kept about the mean: nothing is lost when values lie near 1e6. A tensor of them
+holds one vector of `JOINT_SIZE` numbers an output: the centre of (error, prediction, target), then
+sums over the points of two clouds about that centre, (error, target) and (prediction, target): Σ w
+xⁱ yʲ / (i! j!) and the same with w², for i and j from 0 to 4. Adding points and merging move the
+centre to the common mean. That is a commutative monoid: the order of the batches changes nothing
+but the last digits.
 
 Source: Chan, Golub and LeVeque 1983, Pébay 2008, by way of the binomial theorem.
 """
@@ -12,6 +13,8 @@ Source: Chan, Golub and LeVeque 1983, Pébay 2008, by way of the binomial theore
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ptmetrics.counts.checks import in_memory
 
 SIZE = 6
 POWERS = 5  # x⁰ … x⁴
@@ -31,7 +34,21 @@ def mean_sums(x: Tensor, weight: Tensor | None) -> Tensor:
     Returns:
         Float64 of shape (6, …).
     """
-    return _mean_columns(x, weight).sum(1)
+    total = x.sum(0)
+    if weight is None and in_memory(x) and not bool(total.isnan().any()):
+        n = torch.full_like(total, len(x))  # it is seen that no number is NaN
+        return torch.stack((n, n, n, total, total, (x * x).sum(0)))
+    there = x.isnan().logical_not()
+    x = torch.where(there, x, 0.0)
+    n = there.sum(0, dtype=torch.float64)
+    if weight is None:
+        total = x.sum(0)
+        return torch.stack((n, n, n, total, total, (x * x).sum(0)))
+    w = torch.where(there, weight.view(-1, *[1] * (x.ndim - 1)), 0.0)
+    x = torch.where(w > 0, x, 0.0)  # an infinite loss of weight 0 is nothing
+    wx = w * x
+    sums = (w.sum(0), (w * w).sum(0), wx.sum(0), (w * wx).sum(0), (wx * wx).sum(0))
+    return torch.stack((n, *sums))
 
 
 def mean_sums_by_part(x: Tensor, weight: Tensor | None, part: Tensor, into: Tensor) -> None:
@@ -43,19 +60,14 @@ def mean_sums_by_part(x: Tensor, weight: Tensor | None, part: Tensor, into: Tens
         part: The part of each row, int64 of shape (rows,).
         into: Changed in place.
     """
-    into.index_add_(0, part, _mean_columns(x, weight).transpose(0, 1).contiguous())
-
-
-def _mean_columns(x: Tensor, weight: Tensor | None) -> Tensor:
     there = x.isnan().logical_not()
     n = there.double()
-    if weight is None:
-        x = torch.where(there, x, 0.0)
-        return torch.stack((n, n, n, x, x, x * x))
-    w = weight.view(-1, *[1] * (x.ndim - 1)) * n
-    x = torch.where(w > 0, x, 0.0)  # an infinite loss of weight 0 is nothing
+    w = n
+    if weight is not None:
+        w = n * weight.view(-1, *[1] * (x.ndim - 1))
+    x = torch.where(there & (w > 0), x, 0.0)
     wx = w * x
-    return torch.stack((n, w, w * w, wx, w * wx, wx * wx))
+    into.index_add_(0, part, torch.stack((n, w, w * w, wx, w * wx, wx * wx), 1))
 
 
 def joint_centre(joint: Tensor) -> Tensor:
@@ -85,7 +97,8 @@ def moved_sums(sums: Tensor, by: Tensor) -> Tensor:
 
 
 def _moved_by_powers(sums: Tensor, power: Tensor) -> Tensor:
-    # The binomial theorem for divided powers: row i, column a holds byⁱ⁻ᵃ/(i − a)!, 0 above the diagonal.
+    # The binomial theorem for divided powers: row i, column a holds byⁱ⁻ᵃ/(i − a)!, 0 above the
+    # diagonal.
     move = functional.pad(power, (POWERS - 1, 0)).unfold(-1, POWERS, 1).flip(-1)
     left = move[..., :2, :, :]
     right = move[..., 2:, :, :]
@@ -112,9 +125,7 @@ def add_joint_(joint: Tensor, points: Tensor, weight: Tensor, square: Tensor) ->
         _add_some_(joint, points[rows].permute(1, 2, 0), weight[rows], squares, square is weight)
 
 
-def _add_some_(
-    joint: Tensor, points: Tensor, weight: Tensor, square: Tensor, light: bool
-) -> None:
+def _add_some_(joint: Tensor, points: Tensor, weight: Tensor, square: Tensor, light: bool) -> None:
     centre = joint_centre(joint)
     sums = joint_sums(joint)
     before = centre.clone()

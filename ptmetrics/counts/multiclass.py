@@ -45,7 +45,7 @@ class ClassRows:
     target: Tensor  # int64, some class where not counted
     label: Tensor  # int64, the predicted class; anything where not counted
     columns: Columns | None  # what is left of the scores; None for labels
-    likely: Tensor | None  # bool: whether the row has a likelihood
+    likely: Tensor | None  # bool: whether a row that counts has a likelihood; None where all do
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,17 @@ class ClassReader:
         columns = self.passes.read(batch.preds, target)
         batch.refuse(NAN_SCORE, columns.peak.isnan())
         if self.inputs == "probs":
-            likely = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
-            batch.refuse(NOT_PROBABILITIES, likely.logical_not())
+            sound = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
+            batch.refuse(NOT_PROBABILITIES, sound.logical_not())
             likely = None
         else:
             endless = columns.peak.isinf()
             if batch.counted is not None:
-                batch.report(INFINITE_SCORE, endless & batch.counted)
-            likely = endless.logical_not()
+                endless = endless & batch.counted
+            batch.report(INFINITE_SCORE, endless)
+            likely = None
+            if batch.bad is not None and INFINITE_SCORE in batch.bad:
+                likely = endless.logical_not()
         return ClassRows(target, columns.label, columns, likely)
 
     def confidence(self, columns: Columns) -> Tensor:
@@ -134,8 +137,8 @@ class ClassReader:
     def losses(self, rows: ClassRows) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihood, Brier score, and confidence − hit of each row; NaN without a likelihood.
 
-        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood subtracts numbers close to
-        each other for a row that is sure of its target.
+        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood
+        subtracts numbers close to each other for a row that is sure of its target.
         """
         columns = rows.columns
         assert columns is not None  # labels have no losses
@@ -154,12 +157,13 @@ class ClassReader:
     def nll_of_temperatures(self, batch: Batch, rows: ClassRows) -> Tensor:
         """Negative log-likelihood of the logits over each of 33 temperatures, and 1: float64 of shape (rows, 34).
 
-        All are 0 for rows without a likelihood, and where the target is impossible at any temperature.
+        All are 0 for rows without a likelihood, and where the target is impossible at any
+        temperature.
         """
         columns = rows.columns
-        assert columns is not None and rows.likely is not None  # logits only
+        assert columns is not None  # logits only
         below = columns.peak - columns.own
-        counted = rows.likely & below.isfinite()
+        counted = below.isfinite()
         below = torch.where(counted, below, 0.0)
         scores = batch.preds.to(columns.peak.dtype)
         depth = scores - columns.peak.unsqueeze(1)
@@ -190,11 +194,12 @@ def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
     Args:
         batch: Rows that were read.
         label: Predicted class, bool or integer of shape (rows,).
-        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at all.
+        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at
+            all.
 
     Returns:
-        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the target as it was
-        given; the bits of the loss in float32.
+        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the
+        target as it was given; the bits of the loss in float32.
     """
     predicted = label.int()
     if batch.counted is not None:

@@ -26,8 +26,8 @@ def keys_for(heads: int) -> FloatKeys | None:
 class ScoreHistogram:
     """Counts by score and target, one histogram or one for each label: two cells.
 
-    The cell `name` has shape (*heads, rows, 2); `NAME_inexact` counts the scores that are not the value of their row.
-    Curves are of all rows: slices and groups have none.
+    The cell `name` has shape (*heads, rows, 2); `NAME_inexact` counts the scores that are not the
+    value of their row. Curves are of all rows: slices and groups have none.
 
     Attributes:
         name: Name of the cells.
@@ -68,12 +68,10 @@ class ScoreHistogram:
         elif offset:
             place.add_(offset)
         if there is not None:
-            size = 2 * self.keys.rows
-            if self.heads:
-                size *= self.heads[0]
-            place.masked_fill_(there.logical_not(), size)
-            inexact = inexact & there
-        counts: dict[str, Counted] = {self.name: At(place, within=there is None)}
+            place.masked_fill_(there.logical_not(), 0)  # the code of a NaN is no row
+        counts: dict[str, Counted] = {self.name: At(place, within=True, there=there)}
         if self.keys.exact:
+            if there is not None:
+                inexact = inexact & there
             counts[self.inexact] = inexact
         return counts

@@ -15,8 +15,9 @@ LARGEST = 1e300  # stands for infinity, which marks a free place
 class StoredScores:
     """Room for `capacity` scores, 8 bytes each; what comes later is counted but not kept.
 
-    A place holds a float64 score whose last digit is the target: float32 scores keep all their digits, float64
-    ones all but the last. Two buffers merge into the sorted whole, so the order of batches and ranks is forgotten.
+    A place holds a float64 score whose last digit is the target: float32 scores keep all their
+    digits, float64 ones all but the last. Two buffers merge into the sorted whole, so the order of
+    batches and ranks is forgotten.
 
     Attributes:
         capacity: Number of scores; of more than that nothing exact can be said.

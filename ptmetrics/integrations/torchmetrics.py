@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError, DependencyError, StateError
-from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.score import Score, Scores
 
 MAX_VALUES = 128  # of a vector: more are no scores that a person would read
 NO_INTERVAL = "These values come from torchmetrics, which gives no interval."
@@ -33,15 +34,14 @@ def from_torchmetrics(metric: Any) -> "TorchmetricsMetrics":
     return TorchmetricsMetrics(metric)
 
 
-def to_torchmetrics(
-    metrics: Metrics, score: str | None = None, *, weighted: bool = False
-) -> Any:
+def to_torchmetrics(metrics: Metrics, score: str | None = None, *, weighted: bool = False) -> Any:
     """Metrics of ours as a `torchmetrics.Metric`, for a `MetricCollection`, `self.log` of Lightning and its sync.
 
     Args:
         metrics: Any metrics of ours; their configuration is taken, not their counts.
         score: Name of the score that `compute` returns; None returns all as a dictionary.
-        weighted: Whether `update` will be given weights; their sums must exist on every rank from the start.
+        weighted: Whether `update` will be given weights; their sums must exist on every rank from
+            the start.
 
     Raises:
         ConfigError: If the metrics are not ours, or have no such score.
@@ -68,8 +68,9 @@ def to_torchmetrics(
 class TorchmetricsMetrics(Metrics):
     """A metric or collection of torchmetrics that updates, computes, merges and stores as ours do.
 
-    `compute()` gives one score an entry, named as in the collection, else as its class. A vector gives one score a
-    value, "name/0" and so on; what is neither, such as a matrix or a curve, is left out with a note. There are no
+    `compute()` gives one score an entry, named as in the collection, else as its class. A vector
+    gives one score a value, "name/0" and so on; what is neither, such as a matrix or a curve, is
+    left out with a note. There are no
     intervals: `low` and `high` are NaN and `method` is "none". `update` takes no weights.
 
     Args:
@@ -81,10 +82,20 @@ class TorchmetricsMetrics(Metrics):
     def __init__(self, metric: Any) -> None:
         self._metric = copy.deepcopy(metric)
         self._metric.reset()
-        self._samples = 0
-        shapes = {f"{path}.{name}": list(getattr(value, "shape", ["list"]))
-                  for path, m in self._states() for name, value in m.metric_state.items()}  # fmt: skip
-        super().__init__([], {"metrics": repr(metric), "states": shapes}, _device(self._metric))
+        self._rows_seen = 0
+        super().__init__(device=_device_of(self._metric))
+
+    def counted_arguments(self) -> dict[str, Any]:
+        """The metric as torchmetrics writes it, and the shapes of its states."""
+        shapes: dict[str, Any] = {}
+        for path, metric in self._states():
+            for name, value in metric.metric_state.items():
+                shapes[f"{path}.{name}"] = list(getattr(value, "shape", ["list"]))
+        return {"metrics": repr(self._metric), "states": shapes}
+
+    def cells(self) -> list[Cell]:
+        """Nothing of ours: torchmetrics keeps it."""
+        return []
 
     @torch.no_grad()
     def update(
@@ -92,49 +103,61 @@ class TorchmetricsMetrics(Metrics):
         preds: Tensor,
         target: Tensor,
         sample_weight: Tensor | None = None,
-        **ids: Tensor | None,
+        *,
+        slices: Tensor | None = None,
+        group: Tensor | None = None,
     ) -> None:
-        """Give one batch to the metric; what it raises comes through."""
-        for name, value in {"sample_weight": sample_weight, **ids}.items():
+        """Give one batch to the metric; what it raises comes through.
+
+        Raises:
+            ConfigError: If there are weights, slices or groups.
+        """
+        beside = {"sample_weight": sample_weight, "slices": slices, "group": group}
+        for name, value in beside.items():
             if value is not None:
-                raise ConfigError(name, "None beside metrics of torchmetrics", "a tensor",
-                                  "Use metrics of ptmetrics, which take it.")  # fmt: skip
+                rule = "None beside metrics of torchmetrics"
+                cure = "Use metrics of ptmetrics, which take it."
+                raise ConfigError(name, rule, "a tensor", cure)
         if not self.updates and preds.device != self.device:
             self.to(preds.device)
         self._metric.update(preds, target)
-        self._counts.updates += 1
-        self._samples += target.shape[0] if target.ndim else 1
+        self._accumulator.updates += 1
+        self._rows_seen += target.shape[0] if target.ndim else 1
 
     @torch.no_grad()
     def compute(self) -> Scores:
         """What the metric computes; it may gather over ranks, as torchmetrics does by itself."""
-        members = dict(_members(self._metric))
-        values = (
-            dict.fromkeys(members, torch.tensor(math.nan)) if not self.updates else self._values()
-        )
+        members = dict(_members_of(self._metric))
+        reason = "torchmetrics computed NaN"
+        if self.updates:
+            values = self._metric.compute()
+            if not isinstance(values, Mapping):
+                values = {type(self._metric).__name__: values}
+        else:
+            reason = "no samples were counted"
+            values = dict.fromkeys(members, torch.tensor(math.nan))
         scores: dict[str, Score] = {}
         notes = [NO_INTERVAL]
         for name, value in values.items():
             rises = getattr(members.get(name, self._metric), "higher_is_better", None) is not False
-            numbers = _numbers(name, value)
+            numbers = _numbers_in(name, value)
             if numbers is None:
-                notes.append(f"{name} is no score but {_form(value)}, and is left out.")
-            reason = "torchmetrics computed NaN" if self.updates else "no samples were counted"
-            for key, number in (numbers or {}).items():
-                scores[key] = Score(number, n=self._samples, reason=reason, higher_is_better=rises)
-        return Scores(scores, task=self.task, n=self._samples, notes=notes)
-
-    def _values(self) -> dict[str, Any]:
-        value = self._metric.compute()
-        return dict(value) if isinstance(value, Mapping) else {type(self._metric).__name__: value}
+                notes.append(f"{name} is no score but {_form_of(value)}, and is left out.")
+                continue
+            for key, number in numbers.items():
+                scores[key] = Score(
+                    number, n=self._rows_seen, reason=reason, higher_is_better=rises
+                )
+        return Scores(scores, task=self.task, n=self._rows_seen, notes=notes)
 
     @property
     def state_bytes(self) -> int:
         """Bytes of the state now; that of a metric which keeps predictions grows with every batch."""
-        tensors = (
-            t for _, m in self._states() for v in m.metric_state.values() for t in _listed(v)
-        )
-        return sum(t.numel() * t.element_size() for t in tensors)
+        total = 0
+        for _, metric in self._states():
+            for value in metric.metric_state.values():
+                total += sum(t.numel() * t.element_size() for t in _listed(value))
+        return total
 
     def merge_state(self, metrics: Iterable[object]) -> "TorchmetricsMetrics":
         """Add what others counted, by torchmetrics' own rules.
@@ -146,10 +169,9 @@ class TorchmetricsMetrics(Metrics):
         super().merge_state(others)  # checks the configuration, and counts the updates
         for other in others:
             assert isinstance(other, TorchmetricsMetrics)  # its configuration is ours
-            self._samples += other._samples
-            for (_, mine), (_, theirs) in zip(
-                _members(self._metric), _members(other._metric), strict=True
-            ):
+            self._rows_seen += other._rows_seen
+            pairs = zip(_members_of(self._metric), _members_of(other._metric), strict=True)
+            for (_, mine), (_, theirs) in pairs:
                 mine.merge_state(theirs)
                 mine._update_count += theirs._update_count
         return self
@@ -160,26 +182,23 @@ class TorchmetricsMetrics(Metrics):
 
     def reset(self) -> None:
         """Forget everything counted."""
+        super().reset()
         self._metric.reset()
-        self._counts.reset()
-        self._samples = 0
+        self._rows_seen = 0
 
     def to(self, device: torch.device | str) -> "TorchmetricsMetrics":
         """Move the metric's state."""
+        super().to(device)
         self._metric.to(device)
-        self._counts.to(device)
         return self
 
     def state_dict(self) -> dict[str, Any]:
         """States of all metrics inside, persistent or not; tensors and plain values."""
-        states = {
-            path: {
-                "updates": metric._update_count,
-                "values": {name: _copied(value) for name, value in metric.metric_state.items()},
-            }
-            for path, metric in self._states()
-        }
-        return super().state_dict() | {"samples": self._samples, "states": states}
+        states: dict[str, Any] = {}
+        for path, metric in self._states():
+            values = {name: _copied(value) for name, value in metric.metric_state.items()}
+            states[path] = {"updates": metric._update_count, "values": values}
+        return {**super().state_dict(), "samples": self._rows_seen, "states": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a stored state.
@@ -189,22 +208,23 @@ class TorchmetricsMetrics(Metrics):
         """
         inside = dict(self._states())
         if not isinstance(state, Mapping) or set(state.get("states", ())) != set(inside):
-            raise StateError("state_dict", f"the states of {', '.join(map(repr, inside))}", "others",
-                             "Load the state of the same metric.")  # fmt: skip
+            rule = f"the states of {', '.join(map(repr, inside))}"
+            raise StateError("state_dict", rule, "others", "Load the state of the same metric.")
         super().load_state_dict(state)
-        self._samples = state["samples"]
+        self._rows_seen = state["samples"]
         for path, metric in inside.items():
-            metric._update_count, metric._computed = state["states"][path]["updates"], None
-            for name, value in state["states"][path]["values"].items():
+            stored = state["states"][path]
+            metric._update_count = stored["updates"]
+            metric._computed = None
+            for name, value in stored["values"].items():
                 setattr(metric, name, _copied(value, self.device))
 
     def _states(self) -> Iterator[tuple[str, Any]]:
-        dict(
-            _members(self._metric)
-        )  # lets a collection give metrics that share a state one of their own
-        return (
-            (path, m) for path, m in self._metric.named_modules() if hasattr(m, "_update_count")
-        )
+        # Listing them lets a collection give metrics that share a state one of their own.
+        list(_members_of(self._metric))
+        for path, metric in self._metric.named_modules():
+            if hasattr(metric, "_update_count"):
+                yield path, metric
 
 
 def _is_torchmetrics(metric: object) -> bool:
@@ -213,49 +233,48 @@ def _is_torchmetrics(metric: object) -> bool:
     return bool(kinds & {("torchmetrics", "Metric"), ("torchmetrics", "MetricCollection")})
 
 
-def _members(metric: Any) -> Iterator[tuple[str, Any]]:
+def _members_of(metric: Any) -> Iterator[tuple[str, Any]]:
     """Metrics by the name of their entry in the result."""
-    return (
-        iter(metric.items())
-        if hasattr(metric, "items")
-        else iter([(type(metric).__name__, metric)])
-    )
+    if hasattr(metric, "items"):
+        yield from metric.items()
+    else:
+        yield type(metric).__name__, metric
 
 
-def _device(metric: Any) -> torch.device:
-    return next((m.device for _, m in _members(metric)), torch.device("cpu"))
+def _device_of(metric: Any) -> torch.device:
+    for _, member in _members_of(metric):
+        device: torch.device = member.device
+        return device
+    return torch.device("cpu")
 
 
-def _numbers(name: str, value: object) -> dict[str, float] | None:
-    tensor = (
-        value
-        if isinstance(value, Tensor)
-        else torch.tensor(value)
-        if isinstance(value, float)
-        else None
-    )
-    if tensor is None or tensor.numel() > MAX_VALUES or (tensor.ndim > 1 and tensor.numel() > 1):
+def _numbers_in(name: str, value: object) -> dict[str, float] | None:
+    """The scores in what a metric computes; None where it is no score."""
+    if isinstance(value, float):
+        value = torch.tensor(value)
+    if not isinstance(value, Tensor) or value.numel() > MAX_VALUES:
         return None
-    numbers: list[float] = tensor.double().reshape(-1).tolist()
-    return (
-        {name: numbers[0]}
-        if len(numbers) == 1
-        else {f"{name}/{i}": x for i, x in enumerate(numbers)}
-    )
+    if value.ndim > 1 and value.numel() > 1:
+        return None
+    numbers: list[float] = value.double().reshape(-1).tolist()
+    if len(numbers) == 1:
+        return {name: numbers[0]}
+    return {f"{name}/{i}": x for i, x in enumerate(numbers)}
 
 
-def _form(value: object) -> str:
-    return (
-        f"a tensor of shape {tuple(value.shape)}"
-        if isinstance(value, Tensor)
-        else f"a {type(value).__name__}"
-    )
+def _form_of(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
 
 
 def _listed(value: Any) -> list[Tensor]:
-    return [value] if isinstance(value, Tensor) else list(value)
+    if isinstance(value, Tensor):
+        return [value]
+    return list(value)
 
 
 def _copied(value: Any, device: torch.device | None = None) -> Any:
-    copies = [tensor.detach().to(device, copy=True) for tensor in _listed(value)]
-    return copies[0] if isinstance(value, Tensor) else copies
+    if isinstance(value, Tensor):
+        return value.detach().to(device, copy=True)
+    return [tensor.detach().to(device, copy=True) for tensor in value]

@@ -1,7 +1,7 @@
 """AUROC and average precision from a histogram of scores, each with a certified bound on its numerical error.
 
-Rows of a histogram are in the order of the scores, so only samples that share a row can be out of order. What
-they could do at worst is the bound; nothing is assumed about the scores.
+Rows of a histogram are in the order of the scores, so only samples that share a row can be out of
+order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class ScoreBins:
         count: Int64 of shape (…, rows, 2).
         weight: Float64 of the same shape.
         square: Float64 of the same shape.
-        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where it is 0,
-            samples of one row are true ties.
+        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where
+            it is 0, samples of one row are true ties.
     """
 
     count: Tensor
@@ -126,13 +126,16 @@ def without_histogram(state: State, histogram: ScoreHistogram) -> State:
 def auroc_estimate(summary: Array) -> Estimate:
     """Chance that a positive scores above a negative, ties half; rises, [0, 1], NaN for one class only.
 
-    Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are true ties.
-    Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a class.
+    Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are
+    true ties.
+    Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a
+        class.
 
     Args:
         summary: Of shape (9, …), as `ScoreBins.summary` gives it.
 
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine 2006.
+    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine
+        2006.
     """
     n, negatives, positives, area, variance, bound = summary[:6]
     few = np.minimum(negatives, positives) < FEW
@@ -145,15 +148,17 @@ def auroc_estimate(summary: Array) -> Estimate:
 def average_precision_estimate(summary: Array) -> Estimate:
     """Mean precision at the positives, best scores first; rises, (0, 1], NaN for one class only.
 
-    Error bound: in each row the positives may stand before, between or behind the negatives, tied or not; the
-    value is the middle of the untied extremes. Where few scores are inexact, it is scikit-learn's value for
-    the rows' values, and the bound is what those few could move.
-    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of them.
+    Error bound: in each row the positives may stand before, between or behind the negatives, tied
+    or not; the value is the middle of the untied extremes. Where few scores are inexact, it is
+    scikit-learn's value for the rows' values, and the bound is what those few could move.
+    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of
+        them.
 
     Args:
         summary: Of shape (9, …), as `ScoreBins.summary` gives it.
 
-    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit scale.
+    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit
+        scale.
     """
     n, _, positives = summary[:3]
     value, variance, bound = summary[6:]
@@ -166,8 +171,8 @@ def average_precision_estimate(summary: Array) -> Estimate:
 def mean_over_heads(each: Estimate) -> Estimate:
     """Unweighted mean over the labels that have targets of both kinds.
 
-    Labels of the same rows err together in a way that is not counted here, so the interval is the mean of the
-    labels' ends: right for any dependence, and too wide for independent labels.
+    Labels of the same rows err together in a way that is not counted here, so the interval is the
+    mean of the labels' ends: right for any dependence, and too wide for independent labels.
     """
     defined = ~np.isnan(each.value)
     value, low, high, bound = (
@@ -242,7 +247,9 @@ def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     n_square, p_square = bins.square.unbind(-1)
     negatives = n.sum(-1)
     positives = p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(-1)  # share of the negatives below a positive
+    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(
+        -1
+    )  # share of the negatives below a positive
     above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
     area = (p * below).sum(-1) / positives
     off = area.unsqueeze(-1)

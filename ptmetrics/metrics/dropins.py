@@ -30,13 +30,16 @@ def classification_report(
         preds: Scores of a classification, or predictions; these come first, unlike in scikit-learn.
         target: Truth of the same rows, beside predictions.
         digits: Digits after the point.
-        output_dict: Whether to return plain numbers instead of a text, as scikit-learn's dictionary.
+        output_dict: Whether to return plain numbers instead of a text, as scikit-learn's
+            dictionary.
         sample_weight: Non-negative weights, beside predictions.
-        options: Beside predictions the arguments of `MulticlassMetrics` with num_classes, of `MultilabelMetrics`
-            with num_labels, else of `BinaryMetrics`; such as inputs, class_names or absent.
+        options: Beside predictions the arguments of `MulticlassMetrics` with num_classes, of
+            `MultilabelMetrics` with num_labels, else of `BinaryMetrics`; such as inputs,
+            class_names or absent.
 
     Raises:
-        ConfigError: If the scores are not those of a classification, or anything stands beside scores.
+        ConfigError: If the scores are not those of a classification, or anything stands beside
+            scores.
 
     Example:
         >>> import torch
@@ -88,7 +91,8 @@ def _scores_of(
 def accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list[Tensor]:
     """Share of targets among the k highest scores, in percent, as torchvision's reference scripts compute it.
 
-    Rises, [0, 100], NaN for an empty batch. Of equal scores the lowest class comes first. No host sync.
+    Rises, [0, 100], NaN for an empty batch. Of equal scores the lowest class comes first. No host
+    sync.
 
     Args:
         output: Scores of shape (N, C).
@@ -130,7 +134,8 @@ def accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list
 class AverageMeter:
     """Keeps the latest value, the sum and the average of a number that comes batch by batch.
 
-    Takes tensors without reading them: the sum stays on the device in float64 until `avg` or `sum` is asked for.
+    Takes tensors without reading them: the sum stays on the device in float64 until `avg` or `sum`
+    is asked for.
 
     Args:
         name: What `str(meter)` calls it.

@@ -57,7 +57,9 @@ from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
-MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+MOST_CLASSES = (
+    200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+)
 PAIRS = 20
 CURVE = "one_vs_rest"
 MANY = (
@@ -99,26 +101,30 @@ CURVE_SCORES = ScoreTable(
 class MulticlassMetrics(Metrics):
     """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N, …) with
-    `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the lowest class wins.
-    NaN rows and targets outside the classes are refused, counted and reported in `scores.faults`.
+    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N,
+    …) with `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the
+    lowest class wins. NaN rows and targets outside the classes are refused, counted and reported in
+    `scores.faults`.
 
     Args:
-        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept, and a sketch of
-            the most confused pairs (`scores.confused`).
+        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept,
+            and a sketch of the most confused pairs (`scores.confused`).
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
-        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there is for labels.
+        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there
+            is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
-        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important as precision.
-        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and `over_confidence`: about half
-            of the time of an update.
-        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against the rest, with
-            certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64 KiB above, and several times
-            the time of an update.
-        temperature: Whether to report the `temperature` that would calibrate the logits: ten times the time.
-        absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
-            `zero_division`, 0 to 1 or NaN).
+        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
+            as precision.
+        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
+            `over_confidence`: about half of the time of an update.
+        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against
+            the rest, with certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64
+            KiB above, and several times the time of an update.
+        temperature: Whether to report the `temperature` that would calibrate the logits: ten times
+            the time.
+        absent: Value of a class score that is undefined; NaN leaves it out of averages
+            (scikit-learn's `zero_division`, 0 to 1 or NaN).
         scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
@@ -142,7 +148,7 @@ class MulticlassMetrics(Metrics):
 
     task = "multiclass"
     headline = "accuracy"
-    score_tables = (
+    score_tables: tuple[ScoreTable, ...] = (
         CONFUSION_SCORES,
         LOSS_SCORES,
         CALIBRATION_SCORES,
@@ -192,7 +198,8 @@ class MulticlassMetrics(Metrics):
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
         if scored:
-            # Probabilities are only taken for such where they sum to 1, which is seen on the way to the losses.
+            # Probabilities are only taken for such where they sum to 1, which is seen on the way to
+            # the losses.
             sums = losses or temperature or inputs == "probs"
             passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
         self._reader = ClassReader(num_classes, inputs, ignore_index, passes)
@@ -302,7 +309,7 @@ class MulticlassMetrics(Metrics):
     def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
         assert rows.columns is not None  # labels have no losses
         nll, brier, gap = self._reader.losses(rows)
-        losses = torch.stack((nll, brier, gap), 1)
+        losses = torch.stack((nll, brier, gap)).T
         sure = self._reader.confidence(rows.columns)
         # A confidence on an edge belongs to the bin below it.
         place = (sure * CONFIDENCE_BINS).ceil().long().sub_(1).clamp_(0, CONFIDENCE_BINS - 1)
@@ -313,8 +320,8 @@ class MulticlassMetrics(Metrics):
             place = place.masked_fill(unlikely, CONFIDENCE_BINS)
             hit = hit.masked_fill(unlikely, 2 * CONFIDENCE_BINS)
         counts["losses"] = losses
-        counts["calibration"] = At(hit)
-        counts["confidence"] = At(place, sure)
+        counts["calibration"] = At(hit, within=rows.likely is None)
+        counts["confidence"] = At(place, sure, within=rows.likely is None)
         return losses[:, 0]
 
     def _count_curve(
@@ -365,7 +372,12 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
 
 
 def _check_arguments(
-    num_classes: int, inputs: str, topk: Sequence[int], curves: bool, temperature: bool, losses: bool
+    num_classes: int,
+    inputs: str,
+    topk: Sequence[int],
+    curves: bool,
+    temperature: bool,
+    losses: bool,
 ) -> None:
     if not options.is_whole(num_classes, 2, MOST_CLASSES):
         cure = "Pass the number of outputs of the model's last layer."

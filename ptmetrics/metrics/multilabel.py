@@ -1,222 +1,505 @@
-"""Scores of multilabel classification from counts a label and sums a row: pure functions on the device."""
+"""`MultilabelMetrics`: many yes-or-no labels a row."""
+
+from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ptmetrics.metrics.estimate import Estimate
+from ptmetrics.counts.batch import Batch, Counted
+from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.multiclass import Inputs
+from ptmetrics.counts.multilabel import (
+    LABEL_FAULT_KINDS,
+    LABEL_SUMS,
+    ROW_SCORES,
+    LabelReader,
+    add_row_products_,
+    row_products,
+    row_scores,
+)
+from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics import options
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.class_scores import (
+    F1_EACH,
+    JACCARD,
+    NO_SAMPLES,
+    PRECISION,
+    RECALL,
+    SUPPORT,
+    ClassSums,
+    Ratio,
+    class_spec,
+    f1_of_jaccard,
+)
+from ptmetrics.metrics.curves import (
+    SUMMARY,
+    curve_specs,
+    summarize_histogram,
+    without_histogram,
+)
+from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
-NO_SAMPLES = "no samples were counted"
+LABEL_CURVES = "label_curves"
 NO_WHOLE_ROW = "no row with a label counted and none refused"
 NO_LABEL = "no label is defined"
 NO_ROW = "no row is defined"
+NEVER_PREDICTED = "the label was never predicted"
+NEVER_ACTUAL = "the label is absent from the targets"
+NEVER_EITHER = "the label is neither in the targets nor predicted"
+KORN_GRAUBARD = "Korn and Graubard, Survey Methodology 1998: the n that a variance is worth"
+DESIGN_EFFECT = "Zou and Donner, Statistics in Medicine 2008; Kish 1965 for the design effect"
+WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1))
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A score that is one sum over another, of labels counted, predicted, actual and both ("hits").
+class LabelCounts:
+    """What formulas of labels are given: sums of weights, of their squares, and numbers of rows.
 
     Attributes:
-        name: For messages and columns.
-        part: Weights of (counted, predicted, actual, hits) in the numerator.
-        whole: Weights in the denominator.
-        reason: Why it is undefined where the denominator is 0.
-        doubled: Whether the score is 2r / (1 + r) of this ratio r, as F1 is of the Jaccard index.
-        higher_is_better: Direction.
-    """
-
-    name: str
-    part: tuple[int, ...]
-    whole: tuple[int, ...]
-    reason: str
-    doubled: bool = False
-    higher_is_better: bool = True
-
-    def of(self, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator from sums of shape (…, 4, L); exact for counts."""
-        return _weigh(self.part, sums), _weigh(self.whole, sums)
-
-    def gain(self, r: Tensor) -> tuple[Tensor, ...]:
-        """What the sums are multiplied with in numerator − r · denominator."""
-        return tuple(part - r * whole for part, whole in zip(self.part, self.whole, strict=True))
-
-    def through(self, r: Tensor) -> Tensor:
-        """From the ratio, a proportion, to the score."""
-        return 2 * r / (1 + r) if self.doubled else r
-
-
-PRECISION = Ratio("precision", (0, 0, 0, 1), (0, 1, 0, 0), "the label was never predicted")
-RECALL = Ratio("recall", (0, 0, 0, 1), (0, 0, 1, 0), "the label is absent from the targets")
-JACCARD = Ratio(
-    "jaccard", (0, 0, 0, 1), (0, 1, 1, -1), "the label is neither in the targets nor predicted"
-)
-F1 = Ratio("f1", JACCARD.part, JACCARD.whole, JACCARD.reason, doubled=True)
-WRONG = Ratio("hamming_loss", (0, 1, 1, -2), (1, 0, 0, 0), NO_SAMPLES, higher_is_better=False)
-RATIOS = (PRECISION, RECALL, F1, JACCARD)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What was counted, of one evaluation or of many; Σw and Σw² equal the counts where no weights were given.
-
-    Attributes:
-        count: Int64 numbers of rows by label, (counted, predicted, actual, hits), shape (…, 4, L).
-        weight: Σw of the same, float64.
-        square: Σw² of the same, float64.
-        together: Σw² of products of a row's numbers of labels, in the same order; shape (…, 4, 4).
-        rows: Int64 numbers of rows with a label counted, intact ones, exact matches, and intact ones with a
-            precision, recall, F1 and Jaccard index of their own; shape (…, 7).
-        rows_weight: Σw of the same, float64.
-        rows_square: Σw² of the same, float64.
-        row_scores: Sums of these four scores, then of their squares, by w and by w²; shape (…, 8, 2).
+        weights: Σw of the rows of each label; others are rows that count for the label and are not
+            of it.
+        squares: Σw² likewise.
+        counts: Numbers of rows, int64.
+        n: Number of rows with a label counted, int64 of shape (…).
+        row_weight: Σw and Σw² of these rows.
+        together: Σw² of products of a row's numbers of hits, actual, predicted and other labels,
+            shape (…, 4, 4).
+        row_scores: The six sums of the scores of rows, shape (…, 6, 5).
         absent: Value of an undefined score; NaN leaves it out of averages.
     """
 
-    count: Tensor
-    weight: Tensor
-    square: Tensor
-    together: Tensor
-    rows: Tensor
-    rows_weight: Tensor
-    rows_square: Tensor
-    row_scores: Tensor
+    weights: ClassSums
+    squares: ClassSums
+    counts: ClassSums
+    n: Array
+    row_weight: tuple[Array, Array]
+    together: Array
+    row_scores: Array
     absent: float = math.nan
 
+    @classmethod
+    def of_cells(cls, metrics: Any, counts: Counts) -> LabelCounts:
+        """From the cells "labels", "together", "row_scores" and "rows"."""
+        return cls(
+            _label_sums(counts.weight("labels"), counts.absent),
+            _label_sums(counts.square("labels"), counts.absent),
+            _label_sums(counts["labels"], counts.absent),
+            counts.n,
+            (counts.weight("rows"), counts.square("rows")),
+            counts["together"],
+            counts["row_scores"],
+            counts.absent,
+        )
+
+    @cached_property
+    def sums(self) -> ClassSums:
+        """Σw and Σw² in a leading dimension of 2."""
+        return self.weights.stacked(self.squares)
+
     @property
-    def n_rows(self) -> Tensor:
-        """Kish's effective number of rows with a label counted."""
-        return self.rows_weight[..., 0].square() / self.rows_square[..., 0]
+    def effective_rows(self) -> Array:
+        """Kish's effective number of rows."""
+        weight, square = self.row_weight
+        return weight**2 / square
+
+    def row_variance(self, ratio: Ratio, p: Array) -> Array:
+        """Σw² of a row's numerator − p · denominator, squared: what labels that err together add up to."""
+        gain = _gain(ratio, p[..., None])
+        square: Array = gain[..., None, :] @ self.together @ gain[..., None]
+        return np.clip(square[..., 0, 0], 0, None)
+
+    def design_effect(self, ratio: Ratio) -> Array:
+        """The variance of a row's total error against the sum of its labels'.
+
+        It is 1 for labels that err on their own, and up to the number of labels where one is wrong
+        as all are.
+        """
+        part, whole = ratio(self.weights)
+        gain = _gain(ratio, np.nan_to_num(part / whole)[..., None])
+        hit, actual, predicted, other = np.moveaxis(gain, -1, 0)
+        rows = self.squares
+        kinds = (
+            (rows.true_negatives, other),
+            (rows.predicted - rows.hits, predicted + other),
+            (rows.actual - rows.hits, actual),
+            (rows.hits, hit + actual + predicted),
+        )
+        alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
+        labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
+        labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
+        effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
+        effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
+        return np.asarray(effect)
 
 
-def each(t: Labels, ratio: Ratio) -> Estimate:
-    """The ratio of each label, shape (…, L). Wilson intervals, for F1 those of the Jaccard index mapped."""
-    part, whole = ratio.of(t.weight)
-    p, n = part / whole, whole.square() / ratio.of(t.square)[1]
-    ends = wilson(p, n)
-    values = (ratio.through(p), *map(ratio.through, ends))
-    method = "wilson-jaccard" if ratio.doubled else "wilson"
-    return _filled(t, ratio, values, ratio.of(t.count)[1], method)
+def _label_sums(sums: Array, absent: float) -> ClassSums:
+    hits, actual, predicted, others = np.moveaxis(sums, -2, 0)
+    return ClassSums(hits, actual, predicted, others, absent)
 
 
-def support(t: Labels) -> Estimate:
-    """Weight of the rows that have each label, shape (L,); a count, with no interval."""
-    actual = t.weight[..., 2, :]
-    return Estimate(actual, actual, actual, t.count[..., 2, :], "count", RECALL.reason)
+def _gain(ratio: Ratio, p: Array) -> Array:
+    """What each number is multiplied with in numerator − p · denominator, in the last dimension."""
+    gain: Array = np.asarray(ratio.part) - p * np.asarray(ratio.whole)
+    return gain
 
 
-def micro(t: Labels, ratio: Ratio) -> Estimate:
-    """The ratio over all labels at once; [0, 1], NaN where nothing can be counted.
+def _worth(p: Array, variance: Array, otherwise: Array) -> Array:
+    """The number of samples at which a proportion has this variance; another one where it has none."""
+    n = p * (1 - p) / variance
+    return np.where((variance > 0) & (n > 0), n, otherwise)
 
-    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval is Wilson's
-    for the number of samples that this variance is worth (Korn and Graubard 1998), and for the number of rows
-    where it is 0.
+
+def exact_match_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
+    """Share of rows with every counted label right, with Wilson's interval."""
+    n, weight, square, right = spec.formula(view)[:4]
+    p = np.clip(right / weight, 0, 1)
+    return spec.estimate(p, *wilson(p, weight**2 / square), n.astype(np.int64))
+
+
+def mean_of_rows_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
+    """Mean of a score of rows, where it is defined, with Wilson's interval at the n that its variance is worth."""
+    n, weight, square, first, first_square, second_square = spec.formula(view)
+    absent = view.absent
+    if not math.isnan(absent):
+        # It stands for the score of intact rows that have none.
+        n, all_weight, all_square = view.row_scores[..., :3, 0].T
+        first = first + absent * (all_weight - weight)
+        first_square = first_square + absent * (all_square - square)
+        second_square = second_square + absent**2 * (all_square - square)
+        weight = all_weight
+        square = all_square
+    mean = np.clip(first / weight, 0, 1)
+    spread = np.clip(second_square - 2 * mean * first_square + mean**2 * square, 0, None)
+    rows = weight**2 / square
+    variance = spread * rows / (rows - 1) / weight**2
+    low, high = wilson(mean, _worth(mean, variance, rows))
+    return spec.estimate(mean, low, high, n.astype(np.int64))
+
+
+def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
+    """A ratio over all labels at once.
+
+    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval
+    is Wilson's for the number of samples that it is worth, and for the number of rows where it is
+    0.
     """
-    part, whole = (cells.sum(-1) for cells in ratio.of(t.weight))
+    part, whole = (x.sum(-1) for x in spec.formula(view.weights))
     p = part / whole
-    rows = t.n_rows
-    variance = _row_variance(t, ratio, p) * rows / (rows - 1) / whole.square()
-    worth = p * (1 - p) / variance
-    ends = wilson(p, torch.where((variance > 0) & (worth > 0), worth, torch.minimum(rows, whole)))
-    values = (ratio.through(p), *map(ratio.through, ends))
-    return _filled(t, ratio, values, t.rows[..., 0], "wilson-clustered")
+    rows = view.effective_rows
+    variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
+    low, high = wilson(p, _worth(p, variance, np.minimum(rows, whole)))
+    if spec.through is not None:
+        p, low, high = spec.through(p), spec.through(low), spec.through(high)
+    return spec.estimate(p, low, high, view.n).filled(view.absent)
 
 
-def macro(t: Labels, ratio: Ratio) -> Estimate:
-    """Unweighted mean over the labels where the ratio is defined. MOVER interval, see `_mean`."""
-    return _mean(t, ratio, torch.ones_like(t.weight[..., 0, :]))
+def mean_of_labels_interval(
+    spec: ScoreSpec, view: LabelCounts, intervals: bool, *, by_targets: bool = False
+) -> Estimate:
+    """Mean of the labels' ratios, whose ends are taken for those of independent samples of a smaller size.
+
+    How much smaller is the design effect.
+    """
+    part, whole = spec.formula(view.weights)
+    _, square = spec.formula(view.squares)
+    p = part / whole
+    n = whole**2 / square / view.design_effect(spec.formula)[..., None]
+    absent = view.absent
+    if not math.isnan(absent):
+        if spec.through is f1_of_jaccard:
+            absent = absent / (2 - absent)
+        n = np.where(np.isnan(p), 0.0, n)  # a constant has no doubt
+        p = np.where(np.isnan(p), absent, p)
+    share = None
+    if by_targets:
+        share = view.weights.actual
+    return spec.estimate(*mover(p, n, share, spec.through), view.n)
 
 
-def weighted(t: Labels, ratio: Ratio) -> Estimate:
-    """Mean over the defined labels, weighted by how often each is in the targets. MOVER interval, see `_mean`."""
-    return _mean(t, ratio, t.weight[..., 2, :])
+def weighted_mean_of_labels_interval(
+    spec: ScoreSpec, view: LabelCounts, intervals: bool
+) -> Estimate:
+    """The same, each label by its share of the targets."""
+    return mean_of_labels_interval(spec, view, intervals, by_targets=True)
 
 
-def samples(t: Labels, index: int, ratio: Ratio) -> Estimate:
-    """Mean over the intact rows of the ratio within each row; rows where it is undefined are left out.
+def six_sums_of(name: str) -> Callable[[LabelCounts], Array]:
+    """A formula for the six sums of one of the scores of rows, which stand first."""
+    place = ROW_SCORES.index(name)
+    return lambda view: np.moveaxis(view.row_scores[..., place], -1, 0)
+
+
+def averaged_specs(
+    name: str,
+    ratio: Ratio,
+    doc: str,
+    undefined: str,
+    through: Callable[[Array], Array] | None = None,
+) -> tuple[ScoreSpec, ...]:
+    """The four averages of a ratio.
 
     Args:
-        t: What was counted.
-        index: Which of the row scores.
-        ratio: The ratio that it is.
+        name: Of the score.
+        ratio: A proportion, of which the score is made.
+        doc: What it is of one label.
+        undefined: Why it is undefined for one label.
+        through: A rising function from the proportion to the score.
     """
-    rows = [x[..., 3 + index] for x in (t.rows, t.rows_weight, t.rows_square)]
-    (wx, w2x), (_, w2x2) = (t.row_scores[..., i, :].unbind(-1) for i in (index, 4 + index))
-    if not math.isnan(t.absent):
-        intact = [x[..., 1] for x in (t.rows, t.rows_weight, t.rows_square)]
-        gap, gap2 = intact[1] - rows[1], intact[2] - rows[2]
-        wx, w2x, w2x2 = wx + t.absent * gap, w2x + t.absent * gap2, w2x2 + t.absent**2 * gap2
-        rows = intact
-    n, w, w2 = rows
-    mean = (wx / w).clamp(0, 1)
-    spread = (w2x2 - 2 * mean * w2x + mean * mean * w2).clamp(min=0)
-    effective = w.square() / w2
-    variance = spread * effective / (effective - 1) / w.square()
-    worth = mean * (1 - mean) / variance
-    ends = wilson(mean, torch.where((variance > 0) & (worth > 0), worth, effective))
-    return Estimate(mean, *ends, n, "wilson-effective", NO_ROW, ratio.higher_is_better)
+    macro = ScoreSpec(
+        f"{name}/macro",
+        ratio,
+        mean_of_labels_interval,
+        doc=f"{doc}: mean over the labels where it is defined.",
+        undefined=NO_LABEL,
+        source=DESIGN_EFFECT,
+        through=through,
+        method="mover-clustered",
+    )
+    micro = replace(
+        macro,
+        name=f"{name}/micro",
+        interval=micro_interval,
+        doc=f"{doc}: all labels together.",
+        undefined=undefined,
+        source=KORN_GRAUBARD,
+        method="wilson-clustered",
+    )
+    weighted = replace(
+        macro,
+        name=f"{name}/weighted",
+        interval=weighted_mean_of_labels_interval,
+        doc=f"{doc}: mean over the labels by their share of the targets.",
+    )
+    samples = ScoreSpec(
+        f"{name}/samples",
+        six_sums_of(name),
+        mean_of_rows_interval,
+        doc=f"{doc}: mean over the rows, of the labels of each.",
+        undefined=NO_ROW,
+        source=KORN_GRAUBARD,
+        method="wilson-effective",
+    )
+    return macro, micro, weighted, samples
 
 
-def exact_match(t: Labels) -> Estimate:
-    """Share of intact rows with every counted label right; rises, [0, 1], NaN for none. Wilson interval.
+PRECISION_DOC = "Hits over predictions"
+RECALL_DOC = "Hits over targets"
+F1_DOC = "Harmonic mean of precision and recall"
+JACCARD_DOC = "Hits over the union of targets and predictions"
+LABEL_SCORES = ScoreTable(
+    LabelCounts.of_cells,
+    (
+        ScoreSpec(
+            "exact_match",
+            six_sums_of("exact_match"),
+            exact_match_interval,
+            doc="Share of rows with every counted label right.",
+            undefined=NO_WHOLE_ROW,
+            method="wilson",
+        ),
+        ScoreSpec(
+            "hamming_loss",
+            WRONG,
+            micro_interval,
+            higher_is_better=False,
+            doc="Share of wrong labels.",
+            undefined=NO_SAMPLES,
+            source=KORN_GRAUBARD,
+            method="wilson-clustered",
+        ),
+        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_PREDICTED),
+        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_ACTUAL),
+        *averaged_specs("f1", JACCARD, F1_DOC, NEVER_EITHER, f1_of_jaccard),
+        *averaged_specs("jaccard", JACCARD, JACCARD_DOC, NEVER_EITHER),
+        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_PREDICTED),
+        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_ACTUAL),
+        replace(F1_EACH, doc=f"{F1_DOC}.", undefined=NEVER_EITHER),
+        class_spec("jaccard", JACCARD, f"{JACCARD_DOC}.", NEVER_EITHER),
+        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_ACTUAL),
+    ),
+    "Multilabel classification",
+)
+LABEL_CURVE_SCORES = ScoreTable(
+    lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
+    curve_specs(each=True),
+    "Curves of each label",
+)
 
-    Ignored labels have no say. A row with a refused label is left out: nobody knows whether it matches.
+
+class MultilabelMetrics(Metrics):
+    """Precision, recall, F1, Jaccard, exact match and Hamming loss from one pass, each with an interval.
+
+    `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with
+    `inputs="labels"`, and signed integer targets 0 and 1 of the same shape; weights have the shape
+    (N, …), one a row. NaN scores and targets that are neither 0 nor 1 are left out for their label
+    alone, counted and reported in `scores.faults`. The scores of whole rows (`exact_match`,
+    `…/samples`) leave a row with a refused label out; ignored labels have no say in them.
+
+    AUROC and average precision of each label come from histograms of the scores in constant memory,
+    each with a certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three
+    times that with weights. Above 1,024 labels there are none.
+
+    Args:
+        num_labels: L, 1 or more.
+        inputs: What preds are: "logits", "probs" or "labels". Never guessed.
+        threshold: Probability from which a label is predicted: equal is a yes.
+        ignore_index: A target value to leave out silently, such as −1.
+        label_names: One name a label.
+        absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
+            `zero_division`).
+        curves: Whether to keep what AUROC and average precision need.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True`
+            a ratio of each label, else with interval="none". Labels of a row err together, which
+            other intervals would miss; `groups=True` gives such a score an interval.
+        slices: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`.
+        device: As for `pm.Metrics`.
+
+    Raises:
+        ConfigError: If an argument cannot work.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.MultilabelMetrics(num_labels=3)
+        >>> logits = torch.tensor([[2.0, -1.0, 3.0], [1.0, -2.0, -0.5]])
+        >>> metrics.update(logits, torch.tensor([[1, 0, 1], [1, 1, 0]]))
+        >>> scores = metrics.compute()
+        >>> scores["exact_match"].value
+        0.5
+        >>> [recall.value for recall in scores.per_class["recall"]]
+        [1.0, 0.0, 1.0]
     """
-    intact = t.rows_weight[..., 1]
-    p = t.rows_weight[..., 2] / intact
-    ends = wilson(p, intact.square() / t.rows_square[..., 1])
-    return Estimate(p, *ends, t.rows[..., 1], "wilson", NO_WHOLE_ROW)
+
+    task = "multilabel"
+    headline = "f1/micro"
+    score_tables = (LABEL_SCORES, LABEL_CURVE_SCORES)
+    waits = True
+
+    def __init__(
+        self,
+        num_labels: int,
+        *,
+        inputs: Inputs = "logits",
+        threshold: float = 0.5,
+        ignore_index: int | None = None,
+        label_names: Sequence[str] | None = None,
+        absent: float = math.nan,
+        curves: bool = True,
+        scores: Sequence[ScoreSpec] = (),
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        _check_numbers(num_labels, curves)
+        options.check_inputs(inputs)
+        options.check_threshold(threshold)
+        options.check_ignore_index(ignore_index)
+        options.check_absent(absent)
+        self.num_labels = num_labels
+        self.inputs = inputs
+        self.threshold = threshold
+        self.ignore_index = ignore_index
+        self.curves = curves
+        self.class_names = options.names("label_names", label_names, num_labels, "label")
+        self.absent = float(absent)
+        self.fault_kinds = LABEL_FAULT_KINDS[inputs]
+        own = _scores_of_labels(scores)
+        self.score_tables = (
+            replace(LABEL_SCORES, specs=(*LABEL_SCORES.specs, *own)),
+            LABEL_CURVE_SCORES,
+        )
+        self._curve: ScoreHistogram | None = None
+        keys = keys_for(num_labels)
+        if curves and inputs != "labels" and keys is not None:
+            self._curve = ScoreHistogram(LABEL_CURVES, keys, (num_labels,))
+        cut = options.cut_of_threshold(threshold, inputs)
+        self._reader = LabelReader(num_labels, inputs, cut, ignore_index)
+        super().__init__(slices=slices, groups=groups, device=device)
+
+    def counted_arguments(self) -> dict[str, Any]:
+        """The plain values that fix what is counted."""
+        threshold: float | None = self.threshold
+        if self.inputs == "labels":
+            threshold = None
+        return {
+            "num_labels": self.num_labels,
+            "inputs": self.inputs,
+            "threshold": threshold,
+            "ignore_index": self.ignore_index,
+            "curves": self.curves,
+        }
+
+    def cells(self) -> list[Cell]:
+        """Rows of each label, scores of rows, how labels err together, and curves where they are wanted."""
+        cells = [
+            Cell("labels", (LABEL_SUMS, self.num_labels)),
+            Cell("row_scores", (len(ROW_SCORES),), torch.float64, merge="mean"),
+            Cell("together", (LABEL_SUMS, LABEL_SUMS), torch.float64, weigh=False),
+        ]
+        if self._curve is not None:
+            cells.extend(self._curve.cells())
+        return cells
+
+    def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+        """Refuse what shapes, types and devices tell; one row for all labels of a sample."""
+        return self._reader.check(self.device, preds, target, sample_weight)
+
+    def row_shape(self, target: Tensor) -> tuple[int, ...]:
+        """The target's without its labels."""
+        return (target.shape[0], *target.shape[2:])
+
+    def count(self, batch: Batch) -> dict[str, Counted]:
+        """Read the labels once, and say what each row adds."""
+        rows = self._reader.read(batch)
+        counts: dict[str, Counted] = {
+            "labels": rows.sums.transpose(0, 1),
+            "row_scores": row_scores(rows.numbers, rows.intact),
+        }
+        if self._subgroups:
+            counts["together"] = row_products(rows.numbers, batch)
+        else:
+            counts["together"] = partial(add_row_products_, rows.numbers, batch)
+        if self._curve is not None:
+            scores = self._reader.scores_in_order(rows.preds)
+            counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
+        return counts
+
+    def summarize(self, state: State) -> State:
+        """The curves are summed up on the device."""
+        if self._curve is None:
+            return state
+        summary = summarize_histogram(state, self._curve)
+        return {**without_histogram(state, self._curve), LABEL_CURVES + SUMMARY: summary}
 
 
-def _mean(t: Labels, ratio: Ratio, share: Tensor) -> Estimate:
-    """Mean over labels. Its interval takes the labels' ends as those of independent samples of a smaller size.
-
-    How much smaller is the design effect: the variance of a row's total error against the sum of its labels'.
-    It is 1 for labels that err on their own, and up to the number of labels where one is wrong as all are.
-
-    Source: Zou and Donner 2008; Kish 1965 for the design effect.
-    """
-    part, whole = ratio.of(t.weight)
-    p = part / whole
-    n = whole.square() / ratio.of(t.square)[1] / _design_effect(t, ratio, p).unsqueeze(-1)
-    if not math.isnan(t.absent):  # a constant has no doubt
-        filled = torch.full_like(p, t.absent / (2 - t.absent) if ratio.doubled else t.absent)
-        p, n = torch.where(p.isnan(), filled, p), torch.where(p.isnan(), 0.0, n)
-    values = mover(p, n, share, ratio.through)
-    return Estimate(*values, t.rows[..., 0], "mover-clustered", NO_LABEL, ratio.higher_is_better)
+def _check_numbers(num_labels: object, curves: object) -> None:
+    if not options.is_whole(num_labels, 1, 2**63 - 1):
+        cure = "Pass the number of outputs of the model's last layer."
+        raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+    if not isinstance(curves, bool):
+        cure = "Pass curves=False to do without AUROC and average precision."
+        raise ConfigError("curves", "True or False", repr(curves), cure)
 
 
-def _design_effect(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
-    part, whole = ratio.of(t.weight)
-    counted, predicted, actual, hits = t.square.unbind(-2)
-    kinds = torch.stack(
-        (counted - predicted - actual + hits, predicted - hits, actual - hits, hits), -2
-    )  # TN FP FN TP
-    one, said, true, hit = ratio.gain(p.nan_to_num(0.0))
-    gain = torch.stack((one, one + said, one + true, one + said + true + hit), -2)
-    alone = (kinds.clamp(min=0) * gain.square()).sum((-2, -1))
-    labels = t.weight[..., 0, :].sum(-1) / t.rows_weight[..., 0]  # a row: the most that it can be
-    effect = _row_variance(t, ratio, part.sum(-1) / whole.sum(-1)) / alone
-    return torch.where(alone > 0, torch.minimum(effect.clamp(min=1), labels.clamp(min=1)), labels)
-
-
-def _row_variance(t: Labels, ratio: Ratio, p: Tensor) -> Tensor:
-    """Σw² of a row's numerator − p · denominator, squared."""
-    gain = torch.stack(ratio.gain(p), -1)
-    return (gain.unsqueeze(-2) @ t.together @ gain.unsqueeze(-1)).clamp(min=0)[..., 0, 0]
-
-
-def _weigh(weights: tuple[int, ...], sums: Tensor) -> Tensor:
-    rows = [weight * row for weight, row in zip(weights, sums.unbind(-2), strict=True) if weight]
-    return torch.stack(rows).sum(0)
-
-
-def _filled(
-    t: Labels, ratio: Ratio, values: tuple[Tensor, ...], n: Tensor, method: str
-) -> Estimate:
-    """Put `absent` where the value is undefined; its interval is the value itself, as for any constant."""
-    undefined = torch.isnan(values[0])
-    value, low, high = (torch.where(undefined, t.absent, v) for v in values)
-    return Estimate(value, low, high, n, method, ratio.reason, ratio.higher_is_better)
+def _scores_of_labels(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
+    """The scores that a user adds, without those whose interval would take labels for independent."""
+    for spec in options.own_specs(scores):
+        ratio = spec.each and spec.interval == "wilson"
+        if isinstance(spec.interval, str) and spec.interval != "none" and not ratio:
+            rule = 'each=True with interval="wilson", interval="none", or a function'
+            cure = 'Labels of a row err together: pass interval="none", and groups=True for one.'
+            raise ConfigError("scores", rule, f"{spec.name} with {spec.interval!r}", cure)
+    return tuple(scores)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score_spec import ScoreSpec
@@ -40,6 +41,20 @@ def check_beta(beta: float | None) -> None:
         raise ConfigError("beta", "a number above 0, or None", repr(beta), cure)
 
 
+def check_threshold(threshold: object) -> None:
+    """Refuse what is no probability between 0 and 1."""
+    if not isinstance(threshold, int | float) or not (is_number(threshold) and 0 < threshold < 1):
+        rule = "a probability between 0 and 1"
+        raise ConfigError("threshold", rule, repr(threshold), "Pass threshold=0.5.")
+
+
+def cut_of_threshold(threshold: float, inputs: str) -> float:
+    """A threshold on the scale of the predictions."""
+    if inputs == "logits":
+        return math.log(threshold / (1 - threshold))
+    return threshold
+
+
 def check_absent(absent: float) -> None:
     """Refuse what cannot stand for an undefined score."""
     if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
@@ -47,9 +62,7 @@ def check_absent(absent: float) -> None:
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
 
 
-def names(
-    argument: str, given: Sequence[str] | None, number: int, of: str
-) -> tuple[str, ...]:
+def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> tuple[str, ...]:
     """One name for each class, label or output; their numbers where none are given.
 
     Raises:
@@ -66,7 +79,7 @@ def names(
     return tuple(map(str, given))
 
 
-def own_specs(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
+def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
     """The scores that a user adds.
 
     Raises:

@@ -19,9 +19,9 @@ DAMAGED = "The file is damaged: use another checkpoint."
 class StoredSamples:
     """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
 
-    A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
-    nor samples in groups, the pixels of a picture or the words of a text, which are not independent of each other.
-    No host sync before `take`.
+    A part of the samples would not be what the scores stand on. For the same reason weighted
+    samples are not kept, nor samples in groups, the pixels of a picture or the words of a text,
+    which are not independent of each other. No host sync.
 
     Args:
         capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
@@ -54,7 +54,9 @@ class StoredSamples:
         if batch.weight is not None:
             self._reason = "its samples were weighted"
         if batch.group is not None:
-            self._reason = "its samples come in groups, which are not independent of each other inside"
+            self._reason = (
+                "its samples come in groups, which are not independent of each other inside"
+            )
         if columns is None or self._reason is not None or self._seen > self.capacity:
             return
         if capturing(batch.target):
@@ -66,17 +68,17 @@ class StoredSamples:
             text = f"keeping them failed with {type(error).__name__}: {error}"
             self._reason = text[:MAX_MESSAGE]
 
-    def take(self) -> tuple[Tensor | None, str | None]:
-        """The columns on their device, or why there are none; starts again."""
-        seen = self._seen
+    def columns(self) -> tuple[Tensor | None, str | None]:
+        """The columns on their device, or why there are none; changes nothing."""
         reason = self._reason
-        room = self._room
-        self.reset()
-        if reason is None and seen > self.capacity:
-            reason = f"{seen} samples came where Monitor(keep_samples={self.capacity}) has room"
-        if reason is not None or room is None or not seen:
-            return None, reason or "its metrics do not show them"
-        return room[:, :seen], None
+        if reason is None and self._seen > self.capacity:
+            room = f"Monitor(keep_samples={self.capacity}) has room"
+            reason = f"{self._seen} samples came where {room}"
+        if reason is None and (self._room is None or not self._seen):
+            reason = "its metrics do not show them"
+        if reason is not None or self._room is None:
+            return None, reason
+        return self._room[:, : self._seen], None
 
     def state_dict(self) -> dict[str, Any]:
         """The rows of a half-done epoch."""

@@ -133,13 +133,16 @@ class Scores(Mapping[str, Score]):
 
     Attributes:
         per_class: Name of a per-class score to one `Score` for each class.
-        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where not kept.
+        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where
+            not kept.
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
         notes: What to know about these scores, in sentences.
-        confused: The most confused pairs of classes where no matrix is kept, most first; else empty.
-        per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty without slices.
+        confused: The most confused pairs of classes where no matrix is kept, most first; else
+            empty.
+        per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty
+            without slices.
         headline: Name of the score that orders the slices.
 
     Example:
@@ -284,18 +287,6 @@ class Scores(Mapping[str, Score]):
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={score:.4f}" for name, score in self.items())
         return f"Scores({self.task}, n={self.n}, {shown})"
-
-
-def worst_slices(slices: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """The first slices of `Scores.to_dict()["per_slice"]`; `filled` goes on to tell how many there are."""
-    if not slices:
-        return {}
-    columns = {}
-    for name, column in slices["scores"].items():
-        columns[name] = {
-            key: value[:most] if isinstance(value, list) else value for key, value in column.items()
-        }
-    return {**slices, "names": slices["names"][:most], "scores": columns}
 
 
 def _column(values: Sequence[Score]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptmetrics.counts.cells import Cell
+from ptmetrics.counts.histogram import ScoreHistogram
+from ptmetrics.counts.stored import StoredScores, pack, unpack
 from registry import LAW
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics
-from ptmetrics.counts.cells import Cell
-from ptmetrics.counts.histogram import ScoreHistogram
 from ptmetrics.counts.keys import FloatKeys, ProbabilityKeys
-from ptmetrics.counts.stored import StoredScores, pack, unpack
 from ptmetrics.metrics.curves import ScoreBins
 
 DIGITS = (6, 10, 16)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from ptmetrics.counts.cells import Cell, merge_
 from registry import CASES, MetricCase, Metrics
 
 from ptmetrics.counts.accumulator import Accumulator
-from ptmetrics.counts.cells import Cell, merge_
 from ptmetrics.errors import StateError
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

@@ -12,9 +12,9 @@ from sklearn.datasets import load_digits as sklearn_digits
 from torch.utils.data import DataLoader
 
 from ptmetrics.errors import DataError, DependencyError
+from ptmetrics.finetune.config import DataConfig
 from ptmetrics.finetune.data import fingerprint_of, load_data
 from ptmetrics.finetune.pictures import make_view
-from ptmetrics.finetune.settings import DataConfig
 
 DIGITS = DataConfig("digits", image_size=8, val_fraction=0.6, train_limit=400, val_limit=1000)
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from ptmetrics import BinaryMetrics
-from ptmetrics.bench.intervals import simulate
-from ptmetrics.bench.populations import binary
+from tests.studies.intervals import binary, simulate
 
 NAMES = ("f1/macro", "mcc", "kappa")
 

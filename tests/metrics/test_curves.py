@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from registry import LAW
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -77,17 +77,21 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_scores_of_any_shape_and_type_are_within_the_bound(
     shape: str, dtype: torch.dtype, weighted: bool
 ) -> None:
+    finite = 0
     for seed, (rows, share) in enumerate([(40, 0.5), (3000, 0.3), (20_000, 0.001)]):
         x, target = sampled(rows, share, seed)
         preds = SHAPES[shape](x).to(dtype)
         if not preds.isfinite().all():
             continue
+        finite += 1
         weight = (
             torch.rand(rows, generator=torch.Generator().manual_seed(seed)) * 3
             if weighted
             else None
         )
         assert_certified(counted(preds, target, weight), preds, target, weight)
+    if not finite:
+        pytest.skip(f"{dtype} does not reach so far: every draw has an infinite score")
 
 
 @pytest.mark.parametrize("shape", ["plain", "rare", "near zero", "many ties"])
@@ -170,8 +174,7 @@ def test_the_bounds_hold_for_every_way_that_the_rows_could_be_filled(
 ) -> None:
     """Every score is 1, 2 or 3 wherever its row allows it: three places in each row, all of them tried."""
     target = torch.tensor([t for _, t in rows]).long()
-    if target.float().var() == 0 or len(rows) > 6:
-        return
+    assume(0 < target.sum() < len(target))
     row = torch.tensor([s for s, _ in rows])
     counts = torch.zeros(14, dtype=torch.int64).index_add_(
         0, 2 * (row + 3) + target, torch.ones(len(rows)).long()
@@ -195,8 +198,7 @@ def test_few_inexact_scores_move_the_scores_no_farther_than_their_bound(
     g = torch.Generator().manual_seed(seed)
     preds = torch.randint(0, values, (size,), generator=g) / 4
     target = torch.randint(0, 2, (size,), generator=g)
-    if not 0 < target.sum() < size:
-        return
+    assume(0 < target.sum() < size)
     preds[:loose] += 1e-5 * torch.randn(min(loose, size), generator=g)
     assert_certified(counted(preds, target), preds, target)
 
@@ -207,8 +209,7 @@ def test_every_choice_of_curves_is_certified(
     size: int, seed: int, weighted: bool, curves: Any
 ) -> None:
     preds, target = sampled(size, 0.4, seed)
-    if not 0 < target.sum() < size:
-        return
+    assume(0 < target.sum() < size)
     preds = preds.round(decimals=2)
     weight = torch.rand(size, generator=torch.Generator().manual_seed(seed)) if weighted else None
     got = counted(preds, target, weight, curves=curves, capacity=100)

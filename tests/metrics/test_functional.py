@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptmetrics.functional import SINGLES, Single
 from registry import LAW
 from sklearn import metrics as sk
 from torch import Tensor
@@ -17,7 +18,6 @@ from torch import Tensor
 import ptmetrics as pm
 from ptmetrics import functional
 from ptmetrics.errors import ConfigError
-from ptmetrics.functional import SINGLES, Single
 
 Reference = Callable[..., Any]
 
@@ -204,7 +204,7 @@ def test_each_function_is_that_of_scikit_learn(
     preds, target = sampled(single.task, 200, len(name))
     weight = torch.rand(200) + 0.1 if weighted else torch.ones(200)
     if weighted and short(name) == "median_absolute_error":
-        return  # NumPy has no weighted median
+        pytest.skip("NumPy has no weighted median")
     options = options_of(single) | ({"average": average} if average else {})
     got = getattr(functional, name)(
         preds, target, sample_weight=weight if weighted else None, **options

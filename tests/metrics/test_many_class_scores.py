@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import ptmetrics.metrics.multiclass_metrics as module
+import ptmetrics.metrics.multiclass as module
 from ptmetrics import Monitor, MulticlassMetrics
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score import Scores

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from guard import Guard, HostSync, Operations, fake_cuda
 from oracles import Batch
-from registry import CASES, MetricCase, Metrics
+from registry import CASES, MetricCase
 from torch import Tensor
 
 import ptmetrics as pm
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.testing import Guard, HostSync, Operations, fake_cuda
 
 pytestmark = pytest.mark.fault(28)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -35,10 +36,7 @@ def update(
 ) -> list[str]:
     with Guard() as seen:
         metrics.update(preds, target, weight)
-        names = list(seen.names)
-        metrics.update(preds, target, weight)  # waits
-        assert metrics._counts.state  # what waits is counted now
-    return names
+    return list(seen.names)
 
 
 def batches(
@@ -193,21 +191,10 @@ def test_the_drop_ins_wait_for_nothing_until_they_are_read() -> None:
         meter.avg  # noqa: B018 — reading it is what waits
 
 
-# The others differentiate, and autograd's engine wants a real device: `test_update_budget.py` watches them on the CPU.
-@pytest.mark.parametrize(
-    "name",
-    [
-        "multilabel-logits",
-        "multilabel-labels",
-        "multilabel-logits-parts",
-        "regression",
-        "regression-outputs",
-        "regression-outputs-parts",
-    ],
-)
-def test_compute_waits_for_nothing_but_its_one_copy(name: str) -> None:
-    metrics = next(case for case in CASES if case.name == name).make(device="cuda")
-    with pytest.raises(HostSync, match=r"estimate\.py:\d+: .*copies_to_host"), Guard():
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_compute_waits_for_nothing_but_its_one_copy(case: MetricCase) -> None:
+    metrics = case.make(device="cuda")
+    with pytest.raises(HostSync, match=r"host\.py:\d+: .*copies_to_host"), Guard():
         metrics.compute()
 
 
@@ -223,28 +210,22 @@ def test_what_is_counted_on_the_device_is_what_is_counted_without_one() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-def test_while_a_cuda_graph_is_captured_a_batch_is_counted_at_once_and_into_the_same_tensors(
+def test_while_a_cuda_graph_is_captured_a_batch_is_counted_into_the_same_tensors(
     case: MetricCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics, batch = case.make(device="cuda"), case.batch(9, 1, False)
     preds, target = batch.preds.cuda(), batch.target.cuda()
-    for _ in range(3):
-        metrics.update(preds, target)  # what waits before the capture must not be in the graph
-    before = dict(metrics._counts._state)
-    waiting = metrics._counts._ring._filled
+    metrics.update(preds, target)
+    before = dict(metrics.shared_state())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with Guard() as seen:
         metrics.update(preds, target)
-    assert len(seen.names) > 3
-    assert metrics._counts._ring._filled == waiting
+    assert len(seen.names) > 3, "counted at once"
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     metrics.update(preds, target)
-    assert metrics._counts._ring._filled == 0, (
-        "the numbers of updates that wait together follow each other"
-    )
     metrics.reset()
-    after = metrics._counts._state
+    after = metrics.shared_state()
     assert all(after[name] is cell for name, cell in before.items()), (
         "a replay writes where it wrote"
     )

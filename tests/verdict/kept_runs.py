@@ -1,15 +1,26 @@
 """Runs made from plain arrays that kept the samples of their last evaluations."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from judged_sources import epoch
+from judged_sources import Recorded, epoch
 from numpy.typing import ArrayLike
 
 import ptmetrics as pm
-from ptmetrics.bench.kept import Keeping
-from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Kept, Rows
+from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, POINT_ROW, Kept, Rows
+
+
+@dataclass(frozen=True)
+class Keeping(Recorded):
+    """A run as the reader gives it, with the samples of some epochs by their number."""
+
+    samples: dict[int, Kept] = field(default_factory=dict)
+
+    def kept(self, epoch: Mapping[str, Any]) -> Kept:
+        return self.samples.get(epoch["epoch"], NOT_KEPT)
 
 
 def class_rows(target: ArrayLike, predicted: ArrayLike, loss: ArrayLike = np.nan) -> Rows:

@@ -8,21 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptmetrics.verdict.certificate import ThresholdCounts
 from scipy.stats import binom
 
 from ptmetrics.verdict import certificate as c
-from ptmetrics.verdict.cuts import Cuts
 
 SHIFT, PREVALENCE = 2.5, 0.35
 
 
-def cuts_of(score: np.ndarray, target: np.ndarray) -> Cuts:
+def cuts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
     threshold = np.unique(score)
     called = score[None, :] >= threshold[:, None]
-    return Cuts.of(threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1))
+    return ThresholdCounts.of(
+        threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1)
+    )
 
 
-def drawn(rng: np.random.Generator, rows: int) -> Cuts:
+def drawn(rng: np.random.Generator, rows: int) -> ThresholdCounts:
     target = (rng.random(rows) < PREVALENCE).astype(int)
     return cuts_of(rng.normal(size=rows) + SHIFT * target, target)
 
@@ -78,11 +80,11 @@ def test_the_threshold_is_the_order_statistic_after_the_misses_that_are_allowed(
 
 def test_scores_that_share_a_row_lie_at_its_lower_edge() -> None:
     choice = c.recall_at_least(
-        Cuts.of(np.array([0.0, 1.0]), np.array([100, 98]), np.array([50, 9])), 0.9, 0.05
+        ThresholdCounts.of(np.array([0.0, 1.0]), np.array([100, 98]), np.array([50, 9])), 0.9, 0.05
     )
     assert choice.row == 1
     choice = c.recall_at_least(
-        Cuts.of(np.array([0.0, 1.0]), np.array([100, 90]), np.array([50, 9])), 0.9, 0.05
+        ThresholdCounts.of(np.array([0.0, 1.0]), np.array([100, 90]), np.array([50, 9])), 0.9, 0.05
     )
     assert choice.row == 0
 
@@ -112,6 +114,26 @@ def test_what_is_certified_holds_on_new_data_in_93_percent_of_draws(
             held += kept(float(cuts.threshold[choice.row]))
     assert certified >= 0.5 * draws
     assert certified - held <= 0.07 * draws
+
+
+def test_two_promises_have_half_of_the_error_each() -> None:
+    rng, error = np.random.default_rng(5), 0.05
+    for _ in range(20):
+        counts = drawn(rng, 400)
+        half, whole = (c.recall_at_least(counts, 0.8, level).row for level in (error / 2, error))
+        assert half is not None
+        assert whole is not None
+        assert half < whole
+        choice = c.both_at_least(counts, 0.8, 0.05, error)
+        assert (choice.row, choice.certified) == (half, True)
+        # A precision that the whole error would show and half of it does not.
+        tp, called = counts.tp[half], counts.called[half]
+        for precision in np.linspace(0.5, 1.0, 501):
+            if c.shows_precision(tp, called, precision, error / 2):
+                kept = precision
+        assert c.shows_precision(tp, called, kept + 0.002, error)
+        assert c.both_at_least(counts, 0.8, kept, error).certified
+        assert not c.both_at_least(counts, 0.8, kept + 0.002, error).certified
 
 
 def test_just_meeting_the_recall_on_the_data_at_hand_often_fails_on_new_data() -> None:
@@ -196,7 +218,7 @@ def test_two_halves_are_the_whole_and_differ_by_at_most_one(
 ) -> None:
     cells = np.array(rows, dtype=float)
     tp, fp = cells[::-1].cumsum(0)[::-1].T
-    cuts = Cuts.of(np.arange(len(rows)), tp, fp)
+    cuts = ThresholdCounts.of(np.arange(len(rows)), tp, fp)
     first, second = cuts.halves(seed)
     assert (first.tp + second.tp == cuts.tp).all()
     assert (first.fp + second.fp == cuts.fp).all()

@@ -1,0 +1,25 @@
+"""Pages that are written from the package are as it would write them now."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.studies import pages
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [(pages.SCORES_PAGE, pages.scores_page), (pages.STUB, pages.functional_stub)]
+)
+def test_a_page_is_what_the_package_says(file: Path, text: object) -> None:
+    assert callable(text)
+    assert file.read_text() == text(), "run `make pages`"
+
+
+def test_every_score_is_documented() -> None:
+    for _, metrics in pages.TASKS:
+        for table in metrics.score_tables:
+            for spec in table.specs:
+                assert spec.doc.endswith("."), f"{spec.name}: {spec.doc!r}"
+                assert spec.undefined, spec.name
+        known = {spec.name for table in metrics.score_tables for spec in table.specs}
+        assert set(metrics.compute()) <= known

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from registry import LAW
 from scipy import stats
 from torch import Tensor
 
@@ -116,7 +117,7 @@ def test_the_interval_of_pearson_is_that_of_fourth_moments_and_never_below_the_n
 
 
 @given(st.integers(20, 400), st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9]))
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(LAW, max_examples=40)
 def test_the_interval_of_a_quantile_is_that_of_order_statistics(n: int, q: float) -> None:
     preds, target = (x[0] for x in draw("heavy", 1, n, n))
     error = (preds - target).abs().sort().values.tolist()

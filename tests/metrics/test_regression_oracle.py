@@ -9,6 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracles import Batch, same
+from registry import LAW
 from regression_cases import regression_batch, regression_columns, regression_rows
 from scipy import stats
 from sklearn import metrics as sk
@@ -17,7 +18,6 @@ from ptmetrics.counts.subgroups import buckets_of
 from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Scores
 
-LAW = settings(deadline=None, max_examples=12, derandomize=True)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 seeds = st.integers(0, 2**32)
 
@@ -344,7 +344,7 @@ def test_stored_samples_are_errors_and_targets() -> None:
     metrics = RegressionMetrics()
     samples = metrics.store_samples(10)
     metrics.update(torch.tensor([1.0, math.nan, 3.0]), torch.tensor([0.5, 1.0, 4.0]))
-    columns, reason = samples.take()
+    columns, reason = samples.columns()
     assert reason is None
     assert columns is not None
     error, target = columns.tolist()
@@ -353,4 +353,4 @@ def test_stored_samples_are_errors_and_targets() -> None:
     many = RegressionMetrics(num_outputs=2)
     samples = many.store_samples(10)
     many.update(torch.zeros(3, 2), torch.zeros(3, 2))
-    assert samples.take()[0] is None
+    assert samples.columns()[0] is None

@@ -181,10 +181,7 @@ def merge_joint_(mine: Tensor, other: Tensor) -> Tensor:
     centre = joint_centre(pair)
     total = pair[..., CENTRE : CENTRE + 1]
     share = total / total.sum(0).clamp(min=TINY)
-    # An empty side has no say, so that merging it changes no bit.
-    common = (share * centre).sum(0)
-    common = torch.where(share[1] == 0, centre[0], common)
-    common = torch.where(share[0] == 0, centre[1], common)
+    common = (share * centre).sum(0)  # of an empty side the share is 0: merging it changes no bit
     joint_centre(mine).copy_(common)
     joint_sums(mine).copy_(moved_sums(joint_sums(pair), centre - common).sum(0))
     return mine

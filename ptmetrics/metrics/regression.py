@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.batch import At, Batch, Counted
-from ptmetrics.counts.cell import Cell
+from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.moments import JOINT_SIZE, joint_centre, joint_sums, moved_sums
 from ptmetrics.counts.regression import (
     FAULT_KINDS,
@@ -41,6 +41,7 @@ SOME_OUTPUT = "undefined for at least one output"
 ERROR = 0  # the two clouds of the joint moments, each beside the target
 PREDICTION = 1
 FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
+CUMULATIVE = "cumulative"
 QUANTILES = (0.5, 0.9, 0.95)
 Ends = tuple[Array, Array, Array]
 """Value, low and high."""
@@ -126,13 +127,11 @@ class ErrorMagnitudes:
     largest: Array
 
     @classmethod
-    def of_cells(cls, counts: Counts) -> ErrorMagnitudes | None:
-        """From the cells "magnitude", "absolute" and "largest"; None for slices and groups."""
-        if "magnitude" not in counts:
-            return None
+    def of_cells(cls, counts: Counts) -> ErrorMagnitudes:
+        """From the cells "absolute" and "largest", and the running sum of "magnitude"."""
         effective = counts["absolute"][1] ** 2 / counts["absolute"][2]
-        cumulative = counts.weight("magnitude").cumsum(-1)
-        return cls(np.asarray(counts.n)[..., None], effective, cumulative, counts["largest"])
+        n = np.asarray(counts.n)[..., None]
+        return cls(n, effective, counts[CUMULATIVE], counts["largest"])
 
     def first_bin(self, weight: Array, *, above: bool = False) -> Array:
         """First bin whose cumulative weight reaches `weight`, of shape (D,), or passes it."""
@@ -387,13 +386,27 @@ MAX_ERROR = replace(
     interval=largest_over_outputs,
 )
 MAGNITUDE_SPECS = (MAX_ERROR, *quantile_specs(QUANTILES))
+
+
+def error_moments(metrics: Any, counts: Counts) -> ErrorMoments:
+    """What the first table looks at."""
+    return ErrorMoments.of_cells(counts)
+
+
+def error_magnitudes(metrics: Any, counts: Counts) -> ErrorMagnitudes | None:
+    """What the second table looks at; slices and groups have none."""
+    if CUMULATIVE not in counts:
+        return None
+    return ErrorMagnitudes.of_cells(counts)
+
+
 MOMENT_SCORES = ScoreTable(
-    lambda metrics, counts: ErrorMoments.of_cells(counts),
+    error_moments,
     (*MOMENT_SPECS, *by_output(MOMENT_SPECS)),
     "Regression",
 )
 MAGNITUDE_SCORES = ScoreTable(
-    lambda metrics, counts: ErrorMagnitudes.of_cells(counts),
+    error_magnitudes,
     (*MAGNITUDE_SPECS, *by_output(MAGNITUDE_SPECS)),
     "Magnitudes of errors, of all rows alone",
 )
@@ -434,7 +447,7 @@ class RegressionMetrics(Metrics):
         >>> scores["mae"].value
         0.5
         >>> round(scores["r2"].value, 3)
-        0.857
+        0.855
     """
 
     task = "regression"
@@ -495,6 +508,12 @@ class RegressionMetrics(Metrics):
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
         return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    def summarize(self, state: State) -> State:
+        """Of the histogram its running sum goes to the host."""
+        weight = state.get("magnitude.weight", state["magnitude"])
+        kept = {name: t for name, t in state.items() if name.partition(".")[0] != "magnitude"}
+        return {**kept, CUMULATIVE: weight.double().cumsum(1)}
 
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read errors, predictions and targets once."""

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from oracles import same
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.calibration import Reliability, ece
+from ptmetrics.metrics.calibration import Reliability, ece, rms_calibration_error
 from ptmetrics.metrics.intervals import Z
 from ptmetrics.metrics.multiclass import MulticlassMetrics
 from ptmetrics.metrics.score import Scores
@@ -130,6 +131,22 @@ def test_the_lower_end_of_the_ece_takes_off_what_chance_shows_in_a_true_model() 
     assert chance == pytest.approx(seen.mean(), rel=0.02)
 
 
+def test_the_rms_error_of_one_bin_is_its_gap_without_what_chance_adds_and_its_square_is_normal() -> (
+    None
+):
+    right, wrong = np.zeros((2, 960))
+    n, hits, sure = 40, 24, 0.8
+    right[760], wrong[760] = hits, n - hits
+    with np.errstate(all="ignore"):  # most bins are empty
+        value, low, high = rms_calibration_error(bins_of(right, wrong, sure))
+    gap, hit = sure - hits / n, hits / n
+    noise = hit * (1 - hit) / (n - 1)
+    half = Z * math.sqrt(4 * gap**2 * noise + 2 * noise**2)
+    assert value == pytest.approx(math.sqrt(gap**2 - noise), rel=1e-12)
+    assert low == math.sqrt(max(0.0, gap**2 - noise - half))
+    assert high == pytest.approx(math.sqrt(gap**2 - noise + half), rel=1e-12)
+
+
 def test_a_true_model_is_found_calibrated_19_times_in_20() -> None:
     names = ("ece", "rms_calibration_error", "over_confidence", "temperature")
     inside = dict.fromkeys(names, 0)
@@ -160,6 +177,9 @@ def test_the_best_temperature_is_that_of_a_direct_search(sharpness: float) -> No
     assert got.value == pytest.approx(best, rel=2e-3)
     assert got.low < got.value < got.high
     assert got.low <= sharpness <= got.high
+    for end in (got.low, got.high):  # the likelihood ratio that chance exceeds 1 time in 20
+        ratio = 3000 * (loss(math.log(end)) - loss(math.log(best)))
+        assert ratio == pytest.approx(stats.chi2.ppf(0.95, 1) / 2, rel=0.1)
 
 
 def test_an_over_confident_model_is_said_to_be_so() -> None:

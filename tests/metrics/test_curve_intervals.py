@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from registry import LAW
 from torch import Tensor
 
 from ptmetrics.metrics.curves import ScoreBins, auroc_estimate, average_precision_estimate
 from ptmetrics.metrics.estimate import Estimate
 from ptmetrics.metrics.intervals import Z, logit_interval, newcombe
 
-LAW = settings(deadline=None, max_examples=12, derandomize=True)
 REPETITIONS = 600
 
 

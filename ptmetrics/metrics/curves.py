@@ -4,6 +4,7 @@ Rows of a histogram are in the order of the scores, so only samples that share a
 order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -202,14 +203,12 @@ AVERAGE_PRECISION = ScoreSpec(
 )
 
 
-def _mean_spec(spec: ScoreSpec) -> ScoreSpec:
+def _mean_spec(spec: ScoreSpec, estimate: Callable[[Array], Estimate]) -> ScoreSpec:
     """The mean over the labels of a score of each."""
     return replace(
         spec,
         name=f"{spec.name}/macro",
-        interval=lambda mean, summary, intervals: mean_over_heads(
-            spec.interval(spec, summary, intervals)
-        ),
+        interval=lambda mean, summary, intervals: mean_over_heads(estimate(summary)),
         doc=f"Mean over the labels that have targets of both kinds. {spec.doc}",
         undefined=NO_CURVE,
         method="mean-of-ends",
@@ -219,8 +218,8 @@ def _mean_spec(spec: ScoreSpec) -> ScoreSpec:
 CURVE_SPECS = (AUROC, AVERAGE_PRECISION)
 """Scores of the summary of one histogram."""
 CURVE_SPECS_OF_HEADS = (
-    _mean_spec(AUROC),
-    _mean_spec(AVERAGE_PRECISION),
+    _mean_spec(AUROC, auroc_estimate),
+    _mean_spec(AVERAGE_PRECISION, average_precision_estimate),
     replace(AUROC, each=True),
     replace(AVERAGE_PRECISION, each=True),
 )

@@ -176,6 +176,7 @@ class Evidence:
         curves: The learning curves; empty for a lone evaluation.
         faults: Bad values and contained errors.
         problems: Lines of the journal that could not be read.
+        contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
@@ -215,6 +216,7 @@ class Evidence:
     curves: LearningCurves = LearningCurves()
     faults: tuple[Fault, ...] = ()
     problems: int = 0
+    contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
@@ -383,6 +385,11 @@ def confusion_counts(matrix: Any) -> Counts | None:
 # From a run that was read back. The reader has checked the record, so nothing is checked again.
 
 
+def _contradictions(run: Any) -> tuple[str, ...]:
+    """Lines that are whole, as their checksum tells, and say what cannot be."""
+    return tuple(str(line) for line in run.problems if getattr(line, "contradiction", False))
+
+
 def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     """Evidence from a run that was read back.
 
@@ -392,7 +399,12 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         ConfigError: If `positive` is no class.
     """
     if not run.epochs:
-        return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
+        return Evidence(
+            {},
+            problems=len(run.problems),
+            contradictions=_contradictions(run),
+            notes=("The run holds no finished epoch.",),
+        )
     row, why = judged_row(run)
     epoch = run.epochs[row]
     scores = epoch["scores"]
@@ -433,6 +445,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         curves=curves,
         faults=tuple(_run_faults(run, row)),
         problems=len(run.problems),
+        contradictions=_contradictions(run),
         notes=tuple(_run_notes(run, row, why, val.get("accuracy"))),
         loss_change=_loss_change(run, curves),
         samples=samples,

@@ -56,8 +56,9 @@ PAGES: Mapping[str, Page] = {
         "Mend the data or the call that the message names, and run again.",
     ),
     "damaged-record": Page(
-        "warning",
-        "Lines of the journal could not be read and were skipped.",
+        "warning or invalid",
+        "Lines of the journal could not be read and were skipped. Invalid where a whole line says "
+        "what cannot be, such as a score outside of its interval.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
     ),
@@ -333,9 +334,10 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     Example:
         >>> import ptmetrics as pm
         >>> print(pm.explain("damaged-record"))
-        damaged-record (warning)
+        damaged-record (warning or invalid)
         <BLANKLINE>
-        Lines of the journal could not be read and were skipped.
+        Lines of the journal could not be read and were skipped. Invalid where a whole line says
+        what cannot be, such as a score outside of its interval.
         <BLANKLINE>
         What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
         is harmless.

@@ -23,7 +23,7 @@ from ptmetrics.metrics import host
 from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn, scores_of_estimates
 from ptmetrics.metrics.groups import by_groups
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.samples import StoredSamples
+from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
@@ -115,7 +115,7 @@ class Metrics:
         where = _with_float64(device)
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
-        self._samples: StoredSamples | None = None
+        self._samples: SampleBuffer | None = None
         self._flat_form: tuple[Any, ...] | None = (
             None  # of a batch that passed the checks as it was
         )
@@ -362,13 +362,13 @@ class Metrics:
         self._buffer = SmallBatchBuffer()
         self._accumulator.adopt(state, updates)
 
-    def store_samples(self, capacity: int) -> StoredSamples:
+    def store_samples(self, capacity: int) -> SampleBuffer:
         """Keep what becomes of each sample from now on, for two models to be held against each other.
 
         Args:
             capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
         """
-        self._samples = StoredSamples(capacity)
+        self._samples = SampleBuffer(capacity)
         return self._samples
 
     @property

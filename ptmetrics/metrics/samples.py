@@ -16,7 +16,7 @@ COLUMNS = {torch.int32: 3, torch.float64: 2}
 DAMAGED = "The file is damaged: use another checkpoint."
 
 
-class StoredSamples:
+class SampleBuffer:
     """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
 
     A part of the samples would not be what the scores stand on. For the same reason weighted

@@ -6,7 +6,7 @@ from typing import Any
 
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.record.events import EpochData
-from ptmetrics.record.samples import Kept
+from ptmetrics.record.samples import StoredSamples
 
 MAX_LISTED_CLASSES = 4096  # scores of each class of more would be megabytes a line
 MAX_RECORDED_CLASSES = 128  # 128² numbers of a matrix are about 50 kB a line
@@ -45,7 +45,7 @@ class EpochScores(Mapping[str, Score]):
     losses: Mapping[str, Score]
     time: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    samples: Kept | None = field(default=None, repr=False, compare=False)
+    samples: StoredSamples | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Score:
         split, _, rest = name.partition("/")

@@ -21,7 +21,7 @@ from ptmetrics.record.history import History
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.reader import read_run
 from ptmetrics.record.run_folder import create, environment
-from ptmetrics.record.samples import Kept, drop_samples, write_samples
+from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
 HALF_DONE = "error: the process ended in the middle of an epoch"
 
@@ -69,7 +69,7 @@ class RunRecorder:
     Attributes:
         path: The run folder.
         history: The epochs so far, with those that the folder held already.
-        status: Kept by the monitor; the last line is made of it.
+        status: StoredSamples by the monitor; the last line is made of it.
 
     Raises:
         RecordError: If the folder exists already, or cannot be made.
@@ -160,14 +160,14 @@ class RunRecorder:
         lowest = -1
         value = float("inf")
         losses = self.history.get("val/loss", [])
-        for epoch, loss in zip(self.history.epochs, losses, strict=False):
+        for epoch, loss in zip(self.history.epoch, losses, strict=False):
             if isfinite(loss) and loss < value:
                 lowest = epoch
                 value = loss
         return lowest
 
 
-def _written(folder: Path, epoch: int, samples: Kept) -> SamplesData:
+def _written(folder: Path, epoch: int, samples: StoredSamples) -> SamplesData:
     """Write the file; what the epoch's line tells of it."""
     if samples.rows is None:
         return {"reason": str(samples.reason)}

@@ -5,23 +5,23 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.samples import StoredSamples
-from ptmetrics.record.samples import CLASS_ROW, MAX_ROWS, POINT_ROW, Kept, Rows
+from ptmetrics.metrics.samples import SampleBuffer
+from ptmetrics.record.samples import CLASS_ROW, MAX_ROWS, POINT_ROW, Rows, StoredSamples
 
 DEFAULT_ROWS = 100_000
 """Samples for which there is room by default: 1.2 MB of classes, 1.6 MB of real values."""
 _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 
 
-def kept_samples(stored: StoredSamples) -> Kept:
+def kept_samples(stored: SampleBuffer) -> StoredSamples:
     """The rows on the host, one copy, or why there are none."""
     columns, reason = stored.columns()
     if columns is None:
-        return Kept(reason=reason)
-    return Kept(rows_of_columns(columns))
+        return StoredSamples(reason=reason)
+    return StoredSamples(rows_of_columns(columns))
 
 
-def look_at_targets(stored: StoredSamples, target: Tensor) -> None:
+def look_at_targets(stored: SampleBuffer, target: Tensor) -> None:
     """Look at a batch as the loop hands it over: several targets a sample are no samples of their own."""
     samples = target.shape[0] if target.ndim else 1
     if target.numel() != samples:

@@ -10,10 +10,10 @@ from ptmetrics.counts.checks import countable
 from ptmetrics.errors import ConfigError, DtypeError, ShapeError, StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.loss import MeanLoss
-from ptmetrics.metrics.samples import StoredSamples
+from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
-from ptmetrics.record.samples import Kept
+from ptmetrics.record.samples import StoredSamples
 
 NO_CLASS = 2**31 - 1  # as a sample's record can hold it
 OneOrMore: TypeAlias = Metrics | Sequence[Metrics]
@@ -32,7 +32,7 @@ class SplitScores(NamedTuple):
 
     scores: dict[str, Scores]
     loss: Score | None
-    samples: Kept | None
+    samples: StoredSamples | None
 
 
 class SplitCounts:
@@ -60,7 +60,7 @@ class SplitCounts:
         self._takes_floats = _takes_floats(self._main)
         self._device: torch.device | None = None  # of the last batch
         self.loss = SplitLoss(self._main.config.get("ignore_index"))
-        self._stored: StoredSamples | None = None
+        self._stored: SampleBuffer | None = None
         if room:
             self._stored = self._main.store_samples(room)
         self.samples = 0

@@ -47,8 +47,6 @@ class History(Mapping[str, list[float]]):
         """The epoch number of each row, rising."""
         return list(self._epochs)
 
-    epochs = epoch  # the former name, until every room has let go of it
-
     @property
     def step(self) -> list[float]:
         """The training steps that were done by each row; NaN where that was not recorded."""

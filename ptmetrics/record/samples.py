@@ -49,8 +49,6 @@ class StoredSamples:
 
 
 NOT_STORED = StoredSamples(reason="no samples of it were kept")
-Kept = StoredSamples  # the former names, until every room has let go of them
-NOT_KEPT = NOT_STORED
 
 
 class _RefusedError(Exception):

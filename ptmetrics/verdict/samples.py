@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
+from ptmetrics.record.samples import CLASS_ROW, NOT_STORED, Rows, StoredSamples
 from ptmetrics.verdict.finding import Estimate, recorded_estimate
 
 Floats = npt.NDArray[np.float64]
-ReadSamples = Callable[[], Kept]
+ReadSamples = Callable[[], StoredSamples]
 _SAME_LOSS = 1e-3  # the criterion may have worked in half precision
 
 
@@ -20,9 +20,9 @@ class CannotPairError(Exception):
     """Two evaluations cannot be paired; the message says why."""
 
 
-def no_samples() -> Kept:
+def no_samples() -> StoredSamples:
     """What is read where no samples were kept."""
-    return NOT_KEPT
+    return NOT_STORED
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def sampled(score: Mapping[str, Any], name: str, samples: ReadSamples) -> Estima
     return Sampled(**vars(bare), score=name.removeprefix("val/"), samples=samples)
 
 
-def same_targets(first: Kept, second: Kept) -> bool | None:
+def same_targets(first: StoredSamples, second: StoredSamples) -> bool | None:
     """Whether two evaluations saw the same targets in the same order; None where it cannot be told.
 
     The same targets in another order are no proof of the same samples, and no proof against it.
@@ -76,7 +76,7 @@ def same_targets(first: Kept, second: Kept) -> bool | None:
     return False
 
 
-def rows_of(samples: Kept, name: str) -> Rows:
+def rows_of(samples: StoredSamples, name: str) -> Rows:
     """The rows of an evaluation, which `name` names.
 
     Raises:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ptmetrics.metrics.functional import SINGLES, Single
 from registry import LAW
 from sklearn import metrics as sk
 from torch import Tensor
 
 import ptmetrics as pm
-from ptmetrics.metrics import functional
 from ptmetrics.errors import ConfigError
+from ptmetrics.metrics import functional
+from ptmetrics.metrics.functional import SINGLES, Single
 
 Reference = Callable[..., Any]
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.monitor.samples import StoredSamples
 from ptmetrics.record.reader import Run, read_run
-from ptmetrics.record.samples import Kept, Rows
+from ptmetrics.record.samples import Rows, StoredSamples
 
 LOSSES = [0.5, 0.3, 0.4, 0.35, 0.45]
 
@@ -34,7 +33,7 @@ def epoch(monitor: pm.Monitor, loss: float = 1.0, *, seed: int = 0, **options: A
     monitor.end_epoch()
 
 
-def kept(run: Run, number: int) -> Kept:
+def kept(run: Run, number: int) -> StoredSamples:
     return next(run.kept(e) for e in run.epochs if e["epoch"] == number)
 
 

@@ -11,7 +11,7 @@ import torch
 from ptmetrics.matrix import scores_of
 from ptmetrics.metrics.intervals import wilson
 from ptmetrics.metrics.regression import RegressionMetrics
-from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
+from ptmetrics.record.samples import CLASS_ROW, NOT_STORED, Rows, StoredSamples
 
 Random = np.random.Generator
 Curve = npt.NDArray[np.float64]
@@ -171,11 +171,11 @@ class Keeping(Recorded):
         samples: Samples by the number of their epoch.
     """
 
-    samples: dict[int, Kept] = field(default_factory=dict)
+    samples: dict[int, StoredSamples] = field(default_factory=dict)
 
-    def kept(self, epoch: Mapping[str, Any]) -> Kept:
+    def kept(self, epoch: Mapping[str, Any]) -> StoredSamples:
         """The samples of an epoch."""
-        return self.samples.get(epoch["epoch"], NOT_KEPT)
+        return self.samples.get(epoch["epoch"], NOT_STORED)
 
 
 def with_losses(rng: Random, run: Recorded, n: int) -> Keeping:
@@ -185,7 +185,9 @@ def with_losses(rng: Random, run: Recorded, n: int) -> Keeping:
     kept = {}
     for epoch in (int(np.argmin(losses)), len(losses) - 1):
         each = SHARED * hard + (1 - SHARED) * rng.exponential(size=n)
-        kept[epoch] = Kept(class_rows(np.zeros(n), np.zeros(n), losses[epoch] * each / each.mean()))
+        kept[epoch] = StoredSamples(
+            class_rows(np.zeros(n), np.zeros(n), losses[epoch] * each / each.mean())
+        )
     return Keeping(run.epochs, samples=kept)
 
 
@@ -200,7 +202,9 @@ def pair_of(
         wrong = luck > accuracy
         scores = shares(np.full(4, n - wrong.sum()), n)
         rows = class_rows(target, np.where(wrong, 1 - target, target), np.full(n, np.nan))
-        arms.append([Keeping(run_of({"val/accuracy": scores}).epochs, samples={3: Kept(rows)})])
+        arms.append(
+            [Keeping(run_of({"val/accuracy": scores}).epochs, samples={3: StoredSamples(rows)})]
+        )
     return arms[0], arms[1]
 
 

@@ -182,7 +182,7 @@ def test_report_of_a_log_shows_values_and_claims_no_intervals(
     assert "too many classes" not in shown
 
 
-# Kept files of Lightning, Hugging Face and Keras, and fresh ones where the library is installed
+# StoredSamples files of Lightning, Hugging Face and Keras, and fresh ones where the library is installed
 
 
 LOGS = Path(__file__).parent.parent / "record" / "logs"

@@ -19,7 +19,7 @@ from kept_runs import Keeping, class_rows, keeping, point_rows, two_models
 
 import ptmetrics as pm
 from ptmetrics.cli import main
-from ptmetrics.record.samples import Kept, Rows
+from ptmetrics.record.samples import Rows, StoredSamples
 from ptmetrics.show.opinion import comparison_text
 from ptmetrics.verdict.compare import Comparison, compare
 from ptmetrics.verdict.evidence import evidence_of_run
@@ -209,7 +209,7 @@ def quickly(first: Rows, second: Rows) -> Difference:
         value = formula("f1/macro")(
             Margins.counted(rows["target"], rows["predicted"], classes)
         ).value
-        sides.append(Sampled(value, score="f1/macro", samples=partial(Kept, rows)))
+        sides.append(Sampled(value, score="f1/macro", samples=partial(StoredSamples, rows)))
     told = paired_difference(*sides)
     assert isinstance(told, Difference)
     return told
@@ -300,7 +300,7 @@ def test_what_cannot_be_paired_is_compared_as_independent_and_says_why(
     other: Rows, words: str
 ) -> None:
     run = keeping(class_rows(TARGET, FIRST))
-    second = Keeping(run.epochs, samples={2: Kept(other)})
+    second = Keeping(run.epochs, samples={2: StoredSamples(other)})
     told = difference([trace(run, "val/accuracy").last], [trace(second, "val/accuracy").last])
     assert told.method == "newcombe, unpaired"
     assert words in str(told.unpaired)
@@ -309,7 +309,7 @@ def test_what_cannot_be_paired_is_compared_as_independent_and_says_why(
 
 def test_samples_that_do_not_give_the_recorded_score_are_not_used() -> None:
     run = keeping(class_rows(TARGET, FIRST))
-    second = Keeping(run.epochs, samples={2: Kept(class_rows(TARGET, SECOND))})
+    second = Keeping(run.epochs, samples={2: StoredSamples(class_rows(TARGET, SECOND))})
     told = difference([trace(run, "val/accuracy").last], [trace(second, "val/accuracy").last])
     assert told.unpaired == "the kept samples do not give the recorded accuracy"
 
@@ -318,7 +318,7 @@ def test_absurd_classes_cost_no_memory() -> None:
     rows = class_rows(TARGET, FIRST)
     rows["target"][5] = rows["predicted"][5] = 2**31 - 1
     run = keeping(class_rows(TARGET, FIRST))
-    odd = Keeping(run.epochs, samples={2: Kept(rows)})
+    odd = Keeping(run.epochs, samples={2: StoredSamples(rows)})
     told = difference([trace(odd, "val/f1/macro").last], [trace(odd, "val/f1/macro").last])
     assert told.unpaired == "there are more than 200000 classes"
 

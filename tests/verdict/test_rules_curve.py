@@ -8,7 +8,7 @@ from judged_sources import Recorded, codes, epoch, losses, share
 from kept_runs import Keeping, class_rows
 
 import ptmetrics as pm
-from ptmetrics.record.samples import Kept
+from ptmetrics.record.samples import StoredSamples
 from ptmetrics.verdict.evidence import evidence_of_run
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
@@ -248,8 +248,8 @@ def rising(last: np.ndarray, epochs: int = 5) -> Keeping:
     run = losses(val.tolist(), np.linspace(1.0, 0.1, epochs).tolist())
     target = np.arange(last.size) % 2
     samples = {
-        1: Kept(class_rows(target, target, base)),
-        epochs - 1: Kept(class_rows(target, target, last)),
+        1: StoredSamples(class_rows(target, target, base)),
+        epochs - 1: StoredSamples(class_rows(target, target, last)),
     }
     return Keeping(run.epochs, samples=samples)
 
@@ -299,7 +299,7 @@ def test_the_bound_is_of_students_kind_by_hand() -> None:
 def test_another_loss_than_that_of_the_samples_leaves_the_curve_alone_to_speak() -> None:
     run = rising(np.full(50, 0.8))
     odd = Keeping(
-        run.epochs, samples=run.samples | {4: Kept(class_rows(np.arange(50) % 2, 0, 0.5))}
+        run.epochs, samples=run.samples | {4: StoredSamples(class_rows(np.arange(50) % 2, 0, 0.5))}
     )
     change = evidence_of_run(odd).loss_change
     assert not change.bounded

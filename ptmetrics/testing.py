@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,11 +76,13 @@ def asked_by() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
+@cache
 def name_of(func: Any) -> str:
     """The operation without its overload, and without the mark of one that works in place."""
     return str(func.overloadpacket).removeprefix("aten.")
 
 
+@cache
 def launches(func: Any) -> bool:
     """Whether an operation runs a kernel: one that gives a view, or memory as it is, does not."""
     if name_of(func) in NO_KERNEL:
@@ -111,13 +114,13 @@ def indexes_by_mask(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 def copies_to_host(func: Any, args: Any, kwargs: Kwargs) -> bool:
     """From the device to the host: waits, or, if told not to, hands out numbers that are not there yet."""
-    source, goal = _copied(func, args, kwargs)
+    source, goal = _copy_devices(func, args, kwargs)
     return source == "cuda" and goal == "cpu"
 
 
 def copies_from_host(func: Any, args: Any, kwargs: Kwargs) -> bool:
     """From pageable memory to the device: waits, unless told not to."""
-    if _copied(func, args, kwargs) != ("cpu", "cuda"):
+    if _copy_devices(func, args, kwargs) != ("cpu", "cuda"):
         return False
     return not (kwargs.get("non_blocking") or args[2:3] == (True,))
 
@@ -130,16 +133,24 @@ def mixes_host_in(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 
 def is_unknown(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """An operation that nobody has looked at: see whether its CUDA kernel reads a value, and then say so in KNOWN."""
+    """An operation that nobody has looked at.
+
+    See whether its CUDA kernel reads a value. If it does not, add it to KNOWN.
+    """
+    return not _is_known(func)
+
+
+@cache
+def _is_known(func: Any) -> bool:
     name = name_of(func).removesuffix("_")
     if func.namespace != "aten" or name in KNOWN.split() or not launches(func):
-        return False
+        return True
     packet = getattr(torch.ops.aten, name, func.overloadpacket)
     tags = {tag for overload in packet.overloads() for tag in getattr(packet, overload).tags}
-    return not tags & {torch.Tag.core, torch.Tag.pointwise}
+    return bool(tags & {torch.Tag.core, torch.Tag.pointwise})
 
 
-def _copied(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
+def _copy_devices(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
     if name_of(func) == "copy_":
         return args[1].device.type, args[0].device.type
     if name_of(func) not in COPIES or not tensors(args):
@@ -148,14 +159,14 @@ def _copied(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
     return source.type, torch.device(kwargs.get("device") or source).type
 
 
-Rule = Callable[[Any, Any, Kwargs], bool]
-RULES: dict[str, Rule] = {
+SyncRule = Callable[[Any, Any, Kwargs], bool]
+SYNC_RULES: dict[str, SyncRule] = {
     rule.__name__: rule
     for rule in (
         reads_value, reads_shape, indexes_by_mask, copies_to_host, copies_from_host, mixes_host_in, is_unknown,
     )
 }  # fmt: skip
-RULE_NAMES = (*RULES, "reads_words", "waits")
+SYNC_RULE_NAMES = (*SYNC_RULES, "reads_words", "waits")
 
 
 class Operations(TorchDispatchMode):
@@ -200,7 +211,7 @@ class Guard(Operations):
 
     def __init__(self, without: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._rules = {name: rule for name, rule in RULES.items() if name not in without}
+        self._rules = {name: rule for name, rule in SYNC_RULES.items() if name not in without}
         self._without = without
         self._stack = ExitStack()
 
@@ -265,7 +276,7 @@ def assert_no_sync() -> Iterator[Guard]:
 
 
 MakeBatch = Callable[[int, int], Any]
-Arguments = dict[str, Any]
+UpdateArguments = dict[str, Any]
 
 
 def check_metric(
@@ -303,21 +314,21 @@ def check_metric(
                 raise AssertionError(f"law broken: {name} (seed {seed}): {error}") from error
 
 
-def _arguments(batch: Any) -> Arguments:
+def _arguments(batch: Any) -> UpdateArguments:
     if isinstance(batch, Mapping):
         return dict(batch)
     preds, target = batch
     return {"preds": preds, "target": target}
 
 
-def _counted(metric: Metrics, batches: list[Arguments]) -> Metrics:
+def _counted(metric: Metrics, batches: list[UpdateArguments]) -> Metrics:
     fresh = metric.fresh()
     for batch in batches:
         fresh.update(**batch)
     return fresh
 
 
-def _some_rows(batch: Arguments, rows: Any) -> Arguments:
+def _some_rows(batch: UpdateArguments, rows: Any) -> UpdateArguments:
     return {
         key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()
     }
@@ -345,7 +356,7 @@ def _same_cells(ours: Metrics, theirs: Metrics, *, steps: bool = True) -> None:
 
 
 def _law_nothing_counted_is_the_identity_of_merging(
-    metric: Metrics, batches: list[Arguments]
+    metric: Metrics, batches: list[UpdateArguments]
 ) -> None:
     counted = _counted(metric, batches)
     merged = _counted(metric, batches).merge_state([metric.fresh(), metric.fresh()])
@@ -353,7 +364,9 @@ def _law_nothing_counted_is_the_identity_of_merging(
     _same_cells(metric.fresh().merge_state([counted]), counted)
 
 
-def _law_any_partition_in_any_order_is_the_whole(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_any_partition_in_any_order_is_the_whole(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     batch = batches[0]
     rows = len(batch["target"])
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(rows))
@@ -370,7 +383,7 @@ def _law_any_partition_in_any_order_is_the_whole(metric: Metrics, batches: list[
 
 
 def _law_a_stored_state_goes_on_as_if_never_stored(
-    metric: Metrics, batches: list[Arguments]
+    metric: Metrics, batches: list[UpdateArguments]
 ) -> None:
     file = io.BytesIO()
     torch.save(_counted(metric, batches[:1]).state_dict(), file)
@@ -393,7 +406,7 @@ def _pickled(metric: Metrics) -> Metrics:
     return twin
 
 
-def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[UpdateArguments]) -> None:
     batch = copy.deepcopy(batches[0])
     tensors = {key: value for key, value in batch.items() if isinstance(value, Tensor)}
     versions = {key: value._version for key, value in tensors.items()}
@@ -402,7 +415,9 @@ def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[Arguments]) -
         assert value._version == versions[key], f"{key} was written to"
 
 
-def _law_the_caller_may_edit_a_batch_afterwards(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_the_caller_may_edit_a_batch_afterwards(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     expected = _counted(metric, batches[:1])
     batch = copy.deepcopy(batches[0])
     if batch["preds"].is_floating_point():
@@ -418,7 +433,7 @@ def _law_the_caller_may_edit_a_batch_afterwards(metric: Metrics, batches: list[A
 
 
 def _law_compute_changes_nothing_and_repeats_itself(
-    metric: Metrics, batches: list[Arguments]
+    metric: Metrics, batches: list[UpdateArguments]
 ) -> None:
     metrics = _counted(metric, batches[:1])
     first = repr(metrics.compute().to_dict())
@@ -428,20 +443,20 @@ def _law_compute_changes_nothing_and_repeats_itself(
     _same_cells(metrics, _counted(metric, batches))
 
 
-def _law_reset_forgets_everything(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_reset_forgets_everything(metric: Metrics, batches: list[UpdateArguments]) -> None:
     metrics = _counted(metric, batches)
     metrics.reset()
     _same_cells(metrics, metric.fresh())
     assert not metrics.updates, f"{metrics.updates} updates are left"
 
 
-def _law_an_empty_batch_counts_nothing(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_an_empty_batch_counts_nothing(metric: Metrics, batches: list[UpdateArguments]) -> None:
     empty = _some_rows(batches[0], slice(0, 0))
     empty.pop("sample_weight", None)
     _same_cells(_counted(metric, [empty]), metric.fresh())
 
 
-def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[UpdateArguments]) -> None:
     plain = {key: value for key, value in batches[0].items() if key != "sample_weight"}
     given = batches[0].get("sample_weight")
     if given is None:
@@ -451,7 +466,7 @@ def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[Arguments
 
 
 def _law_a_score_lies_in_its_interval_or_says_why_not(
-    metric: Metrics, batches: list[Arguments]
+    metric: Metrics, batches: list[UpdateArguments]
 ) -> None:
     for some in (batches, batches[2:], []):
         scores = _counted(metric, some).compute()
@@ -464,7 +479,7 @@ def _law_a_score_lies_in_its_interval_or_says_why_not(
                 assert score.n >= 0, f"{name}: n={score.n}"
 
 
-def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[UpdateArguments]) -> None:
     expected = repr(_counted(metric, batches[:1]).compute().to_dict())
     with torch.autocast("cpu", torch.bfloat16):
         assert repr(_counted(metric, batches[:1]).compute().to_dict()) == expected, "autocast does"
@@ -478,14 +493,14 @@ def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[Argument
     assert seen == expected, "the default dtype does"
 
 
-def _law_nothing_waits_for_the_device(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_nothing_waits_for_the_device(metric: Metrics, batches: list[UpdateArguments]) -> None:
     shapes = {}
     for key, value in batches[0].items():
         if isinstance(value, Tensor):
             shapes[key] = (value.shape, value.dtype)
     with assert_no_sync():
         metrics = metric.fresh()
-        fake: Arguments = dict(batches[0])
+        fake: UpdateArguments = dict(batches[0])
         for key, (shape, dtype) in shapes.items():
             fake[key] = torch.zeros(shape, dtype=dtype, device="cuda")
         try:
@@ -494,7 +509,7 @@ def _law_nothing_waits_for_the_device(metric: Metrics, batches: list[Arguments])
             raise AssertionError(str(error)) from error
 
 
-LAWS: tuple[Callable[[Metrics, list[Arguments]], None], ...] = (
+LAWS: tuple[Callable[[Metrics, list[UpdateArguments]], None], ...] = (
     _law_nothing_counted_is_the_identity_of_merging,
     _law_any_partition_in_any_order_is_the_whole,
     _law_a_stored_state_goes_on_as_if_never_stored,

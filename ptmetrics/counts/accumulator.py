@@ -218,14 +218,16 @@ class Accumulator:
             self._scatter_add(name, index, _ones(index, counted, shape))
             if self.weighted and weight is not None and rows.square is not None:
                 square = rows.square.expand(shape)
-                self._scatter_add(f"{name}.weight", index, _where(counted, weight.expand(shape)))
-                self._scatter_add(f"{name}.square", index, _where(counted, square))
+                self._scatter_add(
+                    f"{name}.weight", index, _where_counted(counted, weight.expand(shape))
+                )
+                self._scatter_add(f"{name}.square", index, _where_counted(counted, square))
             return
         if value is None:
             value = torch.ones(shape, dtype=torch.float64, device=index.device)
         if cell.weigh and weight is not None:
             value = value * weight
-        self._scatter_add(name, index, _where(counted, value))
+        self._scatter_add(name, index, _where_counted(counted, value))
 
     def _scatter_add(self, name: str, index: Tensor, values: Tensor) -> None:
         self.state[name].view(-1).scatter_add_(0, index, values.reshape(-1))
@@ -429,7 +431,7 @@ def _ones(index: Tensor, counted: Tensor | None, shape: torch.Size) -> Tensor:
     return counted.expand(shape).contiguous().long()
 
 
-def _where(counted: Tensor | None, values: Tensor) -> Tensor:
+def _where_counted(counted: Tensor | None, values: Tensor) -> Tensor:
     if counted is None:
         return values
     return torch.where(counted, values, 0.0)

@@ -23,7 +23,7 @@ _EXTREME: dict[str, dict[torch.dtype, float]] = {
     "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
     "smallest": {torch.int64: NEVER, torch.float64: torch.inf},
 }
-MOST = 2**62
+LARGEST_COUNT = 2**62
 """The largest count that a stored state may hold: two of them still add up."""
 DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
 
@@ -143,8 +143,8 @@ class Cell:
         most = value.max().item()
         if self._never_negative and least < 0:
             raise StateError(name, "counts of 0 or more", f"{least}", DAMAGED)
-        if self.dtype == torch.int64 and self.merge == "sum" and most > MOST:
-            raise StateError(name, f"counts up to {MOST}", f"{most}", DAMAGED)
+        if self.dtype == torch.int64 and self.merge == "sum" and most > LARGEST_COUNT:
+            raise StateError(name, f"counts up to {LARGEST_COUNT}", f"{most}", DAMAGED)
         if self.twin_of is not None and most == torch.inf:
             raise StateError(name, "finite sums of weights", "inf", DAMAGED)
         return value

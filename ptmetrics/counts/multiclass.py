@@ -17,21 +17,24 @@ NAN_SCORE = "nan-score"
 INFINITE_SCORE = "infinite-score"
 NOT_PROBABILITIES = "not-probabilities"
 BAD_LABEL = "prediction-out-of-range"
-_TARGET = "target outside the classes, refused"
-_NAN = "row with a NaN prediction, refused"
+_TARGET_WORDS = "target outside the classes, refused"
+_NAN_WORDS = "row with a NaN prediction, refused"
 FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
     "logits": {
-        BAD_TARGET: _TARGET,
-        NAN_SCORE: _NAN,
+        BAD_TARGET: _TARGET_WORDS,
+        NAN_SCORE: _NAN_WORDS,
         INFINITE_SCORE: "row that peaks at ±inf: counted, ties by lowest class, left out of nll",
     },
     "probs": {
-        BAD_TARGET: _TARGET,
-        NAN_SCORE: _NAN,
+        BAD_TARGET: _TARGET_WORDS,
+        NAN_SCORE: _NAN_WORDS,
         NOT_PROBABILITIES: "row that is negative or does not sum to 1 ± 0.01, refused; "
         'is it inputs="logits"?',
     },
-    "labels": {BAD_TARGET: _TARGET, BAD_LABEL: "predicted label outside the classes, refused"},
+    "labels": {
+        BAD_TARGET: _TARGET_WORDS,
+        BAD_LABEL: "predicted label outside the classes, refused",
+    },
 }
 CONFIDENCE_BINS = 960  # 15 bins of equal width are 64 each
 TEMPERATURES = tuple(4 ** (i / 16) for i in range(-16, 17))  # from 1/4 to 4

@@ -10,9 +10,9 @@ ROWS = 4096  # that wait at most
 BYTES = (
     1 << 19
 )  # of predictions that wait at most: they are still in the cache when they are counted
-LEAST = 4  # batches that must fit for their copies to pay
-MOST = 256  # batches that have views of their own at most
-COLUMNS = ("preds", "target", "weight", "slices", "group")
+LEAST_BATCHES = 4  # batches that must fit for their copies to pay
+MOST_BATCHES = 256  # batches that have views of their own at most
+BATCH_COLUMNS = ("preds", "target", "weight", "slices", "group")
 
 
 class SmallBatchBuffer:
@@ -94,10 +94,10 @@ class SmallBatchBuffer:
         self._capacity = 0
         if not each or not batch.preds.is_cpu:
             return
-        count = min(ROWS // size, BYTES // each, MOST)
-        if count < LEAST:
+        count = min(ROWS // size, BYTES // each, MOST_BATCHES)
+        if count < LEAST_BATCHES:
             return
-        columns = (_like(getattr(batch, name), count * size) for name in COLUMNS)
+        columns = (_like(getattr(batch, name), count * size) for name in BATCH_COLUMNS)
         preds, target, weight, slices, group = columns
         assert preds is not None  # every batch has both
         assert target is not None

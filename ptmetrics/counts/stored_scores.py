@@ -8,7 +8,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import Counted
 from ptmetrics.counts.cell import Cell
 
-LARGEST = 1e300  # stands for infinity, which marks a free place
+LARGEST_SCORE = 1e300  # stands for infinity, which marks a free place
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class StoredScores:
 
 def pack_scores(score: Tensor, target: Tensor) -> Tensor:
     """Scores in float64 with the target, 0 or 1, as their last digit; −0 counts as 0."""
-    bits = (score.double() + 0.0).clamp(-LARGEST, LARGEST).view(torch.int64)
+    bits = (score.double() + 0.0).clamp(-LARGEST_SCORE, LARGEST_SCORE).view(torch.int64)
     return ((bits & -2) | (target & 1)).view(torch.float64)
 
 

@@ -142,7 +142,7 @@ class TorchmetricsMetrics(Metrics):
             rises = getattr(members.get(name, self._metric), "higher_is_better", None) is not False
             numbers = _numbers_in(name, value)
             if numbers is None:
-                notes.append(f"{name} is no score but {_form_of(value)}, and is left out.")
+                notes.append(f"{name} is no score but {_kind_of(value)}, and is left out.")
                 continue
             for key, number in numbers.items():
                 scores[key] = Score(
@@ -262,7 +262,7 @@ def _numbers_in(name: str, value: object) -> dict[str, float] | None:
     return {f"{name}/{i}": x for i, x in enumerate(numbers)}
 
 
-def _form_of(value: object) -> str:
+def _kind_of(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"

@@ -360,9 +360,7 @@ class BinaryMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_arguments(
-            inputs, threshold, curves, capacity, losses=losses, temperature=temperature
-        )
+        _check_binary(inputs, threshold, curves, capacity, losses=losses, temperature=temperature)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -534,7 +532,7 @@ def _decisions(bins: ScoreBins, first_positive: int) -> State:
     return found
 
 
-def _check_arguments(
+def _check_binary(
     inputs: Inputs,
     threshold: float,
     curves: str | None,

@@ -26,7 +26,7 @@ TOLERANCE = {"auroc": 1e-3, "average_precision": 5e-3}  # an error bound above i
 FINE = FloatKeys(16)
 SUMMARY = ".summary"
 """What the name of a histogram ends with where it was summed up on the device."""
-ROWS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
+BINS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
     """The summary of one histogram, or of each label, a few labels at a time; float64 of shape (9, *heads)."""
     if not histogram.heads:
         return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
-    size = max(1, ROWS_AT_ONCE // histogram.keys.rows)
+    size = max(1, BINS_AT_ONCE // histogram.keys.rows)
     some = [
         ScoreBins.of_histogram(state, histogram, slice(first, first + size)).summary()
         for first in range(0, histogram.heads[0], size)

@@ -11,8 +11,7 @@ from torch import Tensor
 from ptmetrics.counts.score_passes import rank_of_target
 from ptmetrics.errors import ConfigError, ShapeError
 from ptmetrics.metrics import functional
-from ptmetrics.metrics.score import Scores
-from ptmetrics.metrics.text import report_dict, report_text
+from ptmetrics.metrics.score import Scores, report_dict, report_text
 
 
 def classification_report(

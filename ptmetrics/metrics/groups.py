@@ -17,7 +17,7 @@ from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import student, wilson
 
 Scale = Callable[[Array], Array]
-METHOD = "jackknife-groups"
+BY_GROUPS = "jackknife-groups"
 STILL = 1e-12  # a score that moves by less does not move
 
 
@@ -87,7 +87,7 @@ def _proportion(
     constant = whole.low == whole.high
     low = np.where(constant, whole.low, least + size * low)
     high = np.where(constant, whole.high, least + size * high)
-    return replace(whole, low=low, high=high, method=METHOD)
+    return replace(whole, low=low, high=high, method=BY_GROUPS)
 
 
 def _transformed(
@@ -97,7 +97,7 @@ def _transformed(
     variance, freedom = variance_and_freedom(centre, to(without), filled)
     half = student(freedom) * np.sqrt(variance)
     ends = back(centre - half), back(centre + half)
-    return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=METHOD)
+    return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=BY_GROUPS)
 
 
 def _log_distance(x: Array) -> Array:

@@ -62,7 +62,7 @@ class Mean(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_arguments(name, fn, higher_is_better)
+        _check_mean(name, fn, higher_is_better)
         self.name = name
         self.headline = name
         self.higher_is_better = higher_is_better
@@ -107,7 +107,7 @@ class Mean(Metrics):
         return {"mean": numbers}
 
 
-def _check_arguments(name: object, fn: object, higher_is_better: object) -> None:
+def _check_mean(name: object, fn: object, higher_is_better: object) -> None:
     if not isinstance(name, str) or not name:
         cure = 'Pass pm.Mean("margin", fn).'
         raise ConfigError("name", "a name of the score", repr(name), cure)

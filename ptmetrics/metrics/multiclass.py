@@ -61,7 +61,7 @@ MOST_CLASSES = (
     200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
 )
 PAIRS = 20
-CURVE = "one_vs_rest"
+ONE_VS_REST = "one_vs_rest"
 MANY = (
     f"More than {MAX_CLASSES} classes: no confusion matrix is kept. Intervals of F1, Jaccard index, MCC, kappa and "
     "weighted means are as wide as any matrix with these margins could make them; the most confused pairs have bounds."
@@ -92,7 +92,7 @@ TEMPERATURE_SCORES = ScoreTable(
     lambda metrics, counts: counts if "tempered" in counts else None, (TEMPERATURE,), "Temperature"
 )
 CURVE_SCORES = ScoreTable(
-    lambda metrics, counts: counts.get(CURVE + SUMMARY),
+    lambda metrics, counts: counts.get(ONE_VS_REST + SUMMARY),
     CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
@@ -175,7 +175,7 @@ class MulticlassMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_arguments(num_classes, inputs, topk, curves, temperature, losses)
+        _check_multiclass(num_classes, inputs, topk, curves, temperature, losses)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -289,7 +289,7 @@ class MulticlassMetrics(Metrics):
         """The curves are summed up on the device, the most confused pairs found there."""
         if self._curve is not None:
             summary = summarize_histogram(state, self._curve)
-            state = {**without_histogram(state, self._curve), CURVE + SUMMARY: summary}
+            state = {**without_histogram(state, self._curve), ONE_VS_REST + SUMMARY: summary}
         if self._pairs is not None:
             heaviest = torch.stack(self._pairs.heaviest(state["pairs"], PAIRS))
             state = {**state, "pairs": heaviest}
@@ -355,7 +355,7 @@ def _histogram(num_classes: int) -> ScoreHistogram | None:
     keys = keys_for(num_classes)
     if keys is None:
         return None
-    return ScoreHistogram(CURVE, keys, (num_classes,))
+    return ScoreHistogram(ONE_VS_REST, keys, (num_classes,))
 
 
 def top_k_spec(place: int, k: int) -> ScoreSpec:
@@ -369,7 +369,7 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
     )
 
 
-def _check_arguments(
+def _check_multiclass(
     num_classes: int,
     inputs: str,
     topk: Sequence[int],

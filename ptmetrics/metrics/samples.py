@@ -10,10 +10,10 @@ from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.modes import capturing, outside_inference
 from ptmetrics.errors import StateError
 
-MAX_MESSAGE = 300
-COLUMNS = {torch.int32: 3, torch.float64: 2}
+MAX_REASON = 300
+COLUMNS_BY_TYPE = {torch.int32: 3, torch.float64: 2}
 """Columns by type: classes have predicted class, target and bits of the loss; real values have error and target."""
-DAMAGED = "The file is damaged: use another checkpoint."
+DAMAGED_SAMPLES = "The file is damaged: use another checkpoint."
 
 
 class SampleBuffer:
@@ -47,7 +47,7 @@ class SampleBuffer:
 
         Args:
             batch: The rows.
-            columns: One column a row, as `COLUMNS` says; None where a sample is no single row.
+            columns: One column a row, as `COLUMNS_BY_TYPE` says; None where a sample is no single row.
         """
         first = self._seen
         self._seen += len(batch)
@@ -66,7 +66,7 @@ class SampleBuffer:
             self._place(columns, first)
         except Exception as error:  # the rows are counted: what goes wrong here must not cost them
             text = f"keeping them failed with {type(error).__name__}: {error}"
-            self._reason = text[:MAX_MESSAGE]
+            self._reason = text[:MAX_REASON]
 
     def columns(self) -> tuple[Tensor | None, str | None]:
         """The columns on their device, or why there are none; changes nothing."""
@@ -113,10 +113,12 @@ class SampleBuffer:
             return
         if not isinstance(rows, Tensor):
             rule = f"a column for each of {seen} samples"
-            raise StateError("samples", rule, type(rows).__name__, DAMAGED)
-        if tuple(rows.shape) != (COLUMNS.get(rows.dtype), seen):
+            raise StateError("samples", rule, type(rows).__name__, DAMAGED_SAMPLES)
+        if tuple(rows.shape) != (COLUMNS_BY_TYPE.get(rows.dtype), seen):
             fact = f"{rows.dtype} of shape {tuple(rows.shape)}"
-            raise StateError("samples", f"a column for each of {seen} samples", fact, DAMAGED)
+            raise StateError(
+                "samples", f"a column for each of {seen} samples", fact, DAMAGED_SAMPLES
+            )
         self._seen = seen
         if seen <= self.capacity:
             self._place(rows, 0)

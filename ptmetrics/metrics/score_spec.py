@@ -14,7 +14,7 @@ from ptmetrics.metrics import delta
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import mean_interval, mover, wilson
 
-Interval = str | Callable[["ScoreSpec", Any, bool], Estimate]
+IntervalMethod = str | Callable[["ScoreSpec", Any, bool], Estimate]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ScoreSpec:
 
     name: str
     formula: Any = None
-    interval: Interval = "none"
+    interval: IntervalMethod = "none"
     higher_is_better: bool = True
     range: tuple[float, float] = (0.0, 1.0)
     doc: str = ""

@@ -15,7 +15,7 @@ from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
 from ptmetrics.record.samples import StoredSamples
 
-NO_CLASS = 2**31 - 1  # as a sample's record can hold it
+OUTSIDE_ALL_CLASSES = 2**31 - 1  # as a sample's record can hold it
 OneOrMore: TypeAlias = Metrics | Sequence[Metrics]
 ByOutput: TypeAlias = Mapping[str, Sequence[Metrics]]
 """The metrics of each output of the model, by the name that stands in front of their scores."""
@@ -236,7 +236,7 @@ def _whole_classes(target: Tensor) -> Tensor:
     metrics refuse it.
     """
     whole = target.long()
-    return whole.masked_fill(whole != target, NO_CLASS)
+    return whole.masked_fill(whole != target, OUTSIDE_ALL_CLASSES)
 
 
 class SplitLoss:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from fake_cuda import FakeCuda, names_of
-from guard import Guard, fake_cuda
 
 import ptmetrics as pm
 from ptmetrics.bench import device, peers, probes
@@ -28,6 +27,7 @@ from ptmetrics.bench.loops import Loop
 from ptmetrics.bench.peers import Competitor, plain_pytorch
 from ptmetrics.bench.probes import CudaProbes
 from ptmetrics.cli import main
+from ptmetrics.testing import Guard, fake_cuda
 
 
 @pytest.fixture(autouse=True)

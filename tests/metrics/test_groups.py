@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.groups import METHOD, by_groups, variance_and_freedom
+from ptmetrics.metrics.groups import BY_GROUPS, by_groups, variance_and_freedom
 from ptmetrics.metrics.host import without_each
 from ptmetrics.metrics.intervals import wilson
 
@@ -48,7 +48,7 @@ def test_the_interval_is_that_of_a_reference_in_numpy(bounds: tuple[float, float
     half = t / (1 + t * t / n) * math.sqrt(p * (1 - p) / n + t * t / (4 * n * n))
     got = accuracy_by_groups(hits.tolist(), rows.tolist(), bounds)
     least, size = bounds[0], bounds[1] - bounds[0]
-    assert got.method == METHOD
+    assert got.method == BY_GROUPS
     assert float(got.value) == pytest.approx(least + size * p, rel=1e-12)
     assert float(got.low) == pytest.approx(least + size * (centre - half), rel=1e-5)
     assert float(got.high) == pytest.approx(least + size * (centre + half), rel=1e-5)

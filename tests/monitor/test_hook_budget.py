@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from guard import Operations
 from loops import quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
+from ptmetrics.testing import Operations
 
 ROWS, CLASSES = 64, 10
 BATCHES = 128  # what is counted once in some thousand rows is in the mean

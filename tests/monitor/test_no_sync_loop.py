@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from guard import Guard, HostSync, fake_cuda
 from loops import CLASSES, FEATURES, Net, quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
+from ptmetrics.testing import Guard, HostSync, fake_cuda
 
 pytestmark = pytest.mark.fault(28)
 Batches = list[tuple[Tensor, Tensor]]

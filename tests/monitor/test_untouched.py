@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import ptmetrics as pm
-from ptmetrics.counts.small_batches import MOST
+from ptmetrics.counts.small_batches import MOST_BATCHES
 from ptmetrics.errors import HookError
 
 X, Y = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
@@ -261,7 +261,7 @@ def test_the_state_does_not_grow_with_the_steps(way: str, count: int) -> None:
             gc.collect()
             return sum(1 for thing in gc.get_objects() if type(thing) is Tensor)
 
-        steps(MOST + 10)  # from here on all places of the ring have been used
+        steps(MOST_BATCHES + 10)  # from here on all places of the ring have been used
         assert steps(10) == steps(count)
 
 

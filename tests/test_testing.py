@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from guard import RULE_NAMES, Guard, HostSync, fake_cuda
 from torch import Tensor
+
+from ptmetrics.testing import SYNC_RULE_NAMES, Guard, HostSync, fake_cuda
 
 
 class Device:
@@ -172,7 +173,7 @@ def test_the_guard_lets_pass_what_waits_for_nothing(snippet: Snippet) -> None:
 
 
 @pytest.mark.fault(29)
-@pytest.mark.parametrize("rule", RULE_NAMES)
+@pytest.mark.parametrize("rule", SYNC_RULE_NAMES)
 def test_without_any_one_rule_something_slips_through(rule: str) -> None:
     mine = [snippet for name, snippet in REFUSED if name == rule]
     assert any(outcome(snippet, without=(rule,)) is None for snippet in mine)

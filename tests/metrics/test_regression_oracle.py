@@ -251,6 +251,16 @@ def test_scores_scale_with_the_unit(scale: float) -> None:
     assert other["median_absolute_error"].value == pytest.approx(median, rel=4e-3)
 
 
+def test_errors_beyond_the_bins_are_nothing_or_bounded_by_the_largest() -> None:
+    error = torch.tensor([1e-50, 1e-45, 1.0], dtype=torch.float64)
+    tiny = scores_of(Batch(error, torch.zeros(3)))["median_absolute_error"]
+    assert (tiny.value, tiny.error_bound, tiny.low) == (0.0, 0.0, 0.0)
+    huge = scores_of(Batch(torch.full((3,), 1e60, dtype=torch.float64), torch.zeros(3)))
+    median = huge["median_absolute_error"]
+    assert math.isfinite(median.value)
+    assert abs(median.value - 1e60) <= median.error_bound * (1 + 1e-12)
+
+
 def test_one_row_has_values_and_says_where_there_is_no_interval() -> None:
     got = scores_of(Batch(torch.tensor([2.0]), torch.tensor([[1.0]])))
     assert (got["mse"].value, got["mae"].value, got["max_error"].value) == (1.0, 1.0, 1.0)

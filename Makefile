@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test check examples format faults bench bench-metrics bench-growth bench-rules \
-  bench-intervals clean
+  bench-intervals pages clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-metrics  the part on metrics alone, printed"
 	@echo "make bench-growth   the part on growth: docs/growth.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
+	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 
@@ -69,6 +70,9 @@ bench-growth: $(VENV)/.bench
 
 bench-rules: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.rules
+
+pages: $(VENV)/.dev
+	$(BIN)/python -m tests.studies.pages
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest tests --faults-table

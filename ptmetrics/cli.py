@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "verdict as an exit status: 0 ready, 1 not ready, 2 wrong usage, 3 cannot tell, 4 invalid, "
         "5 unreadable; of several runs the worst: 5, 4, 1, 3, 0"
     )
-    check = add("check", _check, text)
+    check = add("check", _check_runs, text)
     check.add_argument("runs", metavar="RUN", nargs="*")
     _add_judging(check)
     text = "run or log that no RUN may be worse than by more than a margin"
@@ -196,7 +196,7 @@ def _report(arguments: Arguments) -> int:
     return 0
 
 
-def _check(arguments: Arguments) -> int:
+def _check_runs(arguments: Arguments) -> int:
     if arguments.explain is not None:
         return _explain(arguments)
     if not arguments.runs:
@@ -205,7 +205,7 @@ def _check(arguments: Arguments) -> int:
     options = _judge_options(arguments)
     if arguments.baseline is not None:
         options["baseline"] = _baseline(arguments.baseline)
-    told = [_judged(path, options) for path in _found(arguments.runs)]
+    told = [_verdict_of(path, options) for path in _found(arguments.runs)]
     statuses = [one["verdict"].status if "verdict" in one else "unreadable" for one in told]
     worst = min(statuses, key=WORST_FIRST.index)
     if arguments.json or arguments.format == "json":
@@ -222,7 +222,7 @@ def _check(arguments: Arguments) -> int:
     return EXIT[worst]
 
 
-def _judged(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _verdict_of(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     """The run and its verdict, or why it cannot be read, which is said at once."""
     from ptmetrics.record.reader import read_run
     from ptmetrics.verdict.judge import judge

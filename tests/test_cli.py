@@ -15,6 +15,7 @@ from ptmetrics.cli import EXIT, main
 from ptmetrics.show.annotations import annotations
 from ptmetrics.verdict.finding import Finding, Verdict
 from tests.recorded_runs import write_run
+from tests.verdict.judged_sources import Recorded, epoch, written
 
 LIGHT = ["--help", "report RUN", "compare RUN RUN", "check RUN", "check --explain overfitting"]
 STATUSES = ["unreadable", "invalid", "not ready", "undetermined", "ready"]  # the worst first
@@ -126,6 +127,12 @@ def test_what_cannot_be_read_exits_with_5_and_what_cannot_be_compared_with_4(
     assert "different-validation" in [finding["code"] for finding in findings]
 
 
+def test_a_record_that_holds_nonsense_exits_with_5(tmp_path: Path) -> None:
+    data = epoch(0, {}, matrix=[[90, 10], [10, 90]])
+    data["confusion"]["val"] = [[90, 10], [10]]
+    assert main(["check", str(written(tmp_path / "run", Recorded([data])))]) == 5
+
+
 def test_an_error_inside_ptmetrics_exits_with_70_and_ctrl_c_with_130(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +140,7 @@ def test_an_error_inside_ptmetrics_exits_with_70_and_ctrl_c_with_130(
         def command(arguments: object) -> int:
             raise error
 
-        monkeypatch.setattr(ptmetrics.cli, "_check", command)
+        monkeypatch.setattr(ptmetrics.cli, "_check_runs", command)
 
     fails(ZeroDivisionError("a slip"))
     assert main(["check", str(run)]) == 70
@@ -256,7 +263,7 @@ def test_no_text_of_a_record_starts_a_command_of_its_own() -> None:
     verdict = Verdict("ready", (finding,), (), "balanced")
     first, last = annotations("runs/a:b,c", verdict)
     assert first == (
-        "::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a%0A::error::b', 100 %25 Look. See "
+        "::warning title=weak-class (runs/a%3Ab%2Cc)::class 'a ::error::b', 100 %25 Look. See "
         "docs/rules.md#weak-class"
     )
     assert last == "::notice title=ptmetrics (runs/a%3Ab%2Cc)::Verdict: ready"

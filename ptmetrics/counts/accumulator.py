@@ -105,7 +105,8 @@ class Accumulator:
     def _add_whole(self, cell: Cell, given: Counted, rows: RowWeights) -> None:
         mine = self.state[cell.name]
         if callable(given):
-            given(mine)
+            for name in self._sums_of(cell):
+                given(self.state[name])
         elif isinstance(given, At):
             self._scatter(cell, cell.name, given, rows, None)
         elif cell.merge == "mean":
@@ -119,9 +120,16 @@ class Accumulator:
         elif cell.merge == "max":
             torch.maximum(mine, _only_counted(given, rows, -torch.inf).amax(0), out=mine)
         elif given.ndim == len(cell.shape):
-            mine.add_(given)
+            for name in self._sums_of(cell):
+                self.state[name].add_(given)
         else:
             self._add_sums(cell, given, rows)
+
+    def _sums_of(self, cell: Cell) -> tuple[str, ...]:
+        """Names of a cell and of what stands beside it: where nobody tells rows apart, each weighs 1."""
+        if cell.counts_rows and self.weighted:
+            return (cell.name, f"{cell.name}.weight", f"{cell.name}.square")
+        return (cell.name,)
 
     def _add_sums(self, cell: Cell, given: Tensor, rows: RowWeights) -> None:
         values = _only_counted(given, rows, 0)

@@ -15,8 +15,14 @@ State = dict[str, Tensor]
 Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
 Scope = Literal["both", "whole", "subgroups"]
 MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
-NEVER = torch.iinfo(torch.int64).max
+INT64 = torch.iinfo(torch.int64)
+NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
+_EXTREME: dict[str, dict[torch.dtype, float]] = {
+    "min": {torch.int64: NEVER, torch.float64: torch.inf},
+    "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
+    "smallest": {torch.int64: NEVER, torch.float64: torch.inf},
+}
 MOST = 2**62
 """The largest count that a stored state may hold: two of them still add up."""
 DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
@@ -93,14 +99,9 @@ class Cell:
 
     def zeros(self, device: torch.device | str) -> Tensor:
         """The tensor that changes nothing when merged."""
-        if self.merge == "min":
-            nothing: float = NEVER
-            if self.dtype == torch.float64:
-                nothing = torch.inf
+        if self.merge in _EXTREME:
+            nothing = _EXTREME[self.merge][self.dtype]
             return torch.full(self.shape, nothing, dtype=self.dtype, device=device)
-        if self.merge in ("max", "smallest"):
-            nothing = -torch.inf if self.merge == "max" else torch.inf
-            return torch.full(self.shape, nothing, dtype=torch.float64, device=device)
         dtype = torch.float64 if self.merge == "mean" else self.dtype
         return torch.zeros(self.state_shape, dtype=dtype, device=device)
 
@@ -150,4 +151,5 @@ class Cell:
 
     @property
     def _never_negative(self) -> bool:
-        return self.dtype == torch.int64 or self.twin_of is not None
+        counts = self.dtype == torch.int64 and self.merge != "max"
+        return counts or self.twin_of is not None

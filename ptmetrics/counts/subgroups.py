@@ -1,4 +1,4 @@
-"""`Subgroups`: slices that the user names, and groups such as patients, as one more index in front of the same cells."""
+"""`Subgroups`: slices that the user names, and groups such as patients, in front of the same cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -107,6 +107,8 @@ class Metrics:
         if self._subgroups:
             config["slices"] = len(self._subgroups.slices)
             config["groups"] = groups
+        if "score_tables" not in vars(self):
+            self.score_tables = self.tables()
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
         kinds = self._fault_words()
@@ -177,6 +179,10 @@ class Metrics:
             By name a number, or a `Score` with its interval.
         """
         return {}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """The score tables of this metric, where its arguments have a say; called from `__init__` and by copies."""
+        return type(self).score_tables
 
     def summarize(self, state: State) -> State:
         """What of the cells goes to the host: large ones can be summed up on the device first."""
@@ -401,7 +407,15 @@ class Metrics:
 
     def __getstate__(self) -> dict[str, Any]:
         self._count_waiting()
-        return {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        state = {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        if type(self).tables is not Metrics.tables:
+            state.pop("score_tables", None)  # formulas are code, which no pickle holds
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "score_tables" not in state:
+            self.score_tables = self.tables()
 
     def _checked(
         self,

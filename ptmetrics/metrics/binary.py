@@ -142,7 +142,8 @@ def _with_jaccard(matrix: Array, union: Array, jaccard: Array) -> Array:
     share = np.where(errors > 0, matrix[..., 0, 1] / errors, 0.5)
     wrong = (1 - jaccard) * union
     cells = (matrix[..., 0, 0], share * wrong, (1 - share) * wrong, jaccard * union)
-    return np.stack(cells, -1).reshape(matrix.shape)
+    found: Array = np.stack(cells, -1).reshape(matrix.shape)
+    return found
 
 
 def binary_spec(name: str, ratio: Ratio, place: int, doc: str, undefined: str) -> ScoreSpec:
@@ -319,7 +320,7 @@ class BinaryMetrics(Metrics):
         ),
         ScoreTable(
             lambda metrics, counts: counts.get(CURVE + curves.SUMMARY),
-            curves.curve_specs(each=False),
+            curves.CURVE_SPECS,
             "Curves",
         ),
         ScoreTable(
@@ -359,7 +360,9 @@ class BinaryMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_arguments(inputs, threshold, losses, temperature, curves, capacity)
+        _check_arguments(
+            inputs, threshold, curves, capacity, losses=losses, temperature=temperature
+        )
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -534,10 +537,11 @@ def _decisions(bins: ScoreBins, first_positive: int) -> State:
 def _check_arguments(
     inputs: Inputs,
     threshold: float,
-    losses: bool,
-    temperature: bool,
     curves: str | None,
     capacity: int,
+    *,
+    losses: bool,
+    temperature: bool,
 ) -> None:
     options.check_inputs(inputs)
     if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:

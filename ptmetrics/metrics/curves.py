@@ -4,8 +4,8 @@ Rows of a histogram are in the order of the scores, so only samples that share a
 order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -183,47 +183,47 @@ def mean_over_heads(each: Estimate) -> Estimate:
     return Estimate(value, low, high, n, "mean-of-ends", NO_CURVE, error_bound=bound)
 
 
-def _summary_spec(name: str, estimate: Any, doc: str, source: str, each: bool) -> ScoreSpec:
-    return ScoreSpec(
-        name,
-        None,
-        lambda spec, summary, intervals: estimate(summary),
-        doc=doc,
-        undefined=ONE_SIDE,
-        source=source,
-        each=each,
+AUROC = ScoreSpec(
+    "auroc",
+    None,
+    lambda spec, summary, intervals: auroc_estimate(summary),
+    doc="Chance that a positive scores above a negative, ties half.",
+    undefined=ONE_SIDE,
+    source="DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006",
+    method="delong-newcombe",
+)
+AVERAGE_PRECISION = ScoreSpec(
+    "average_precision",
+    None,
+    lambda spec, summary, intervals: average_precision_estimate(summary),
+    doc="Mean precision at the positives, best scores first.",
+    undefined=ONE_SIDE,
+    source="Boyd, Eng and Page, ECML 2013",
+    method="delta-wilson",
+)
+
+
+def _mean_spec(spec: ScoreSpec, estimate: Callable[[Array], Estimate]) -> ScoreSpec:
+    """The mean over the labels of a score of each."""
+    return replace(
+        spec,
+        name=f"{spec.name}/macro",
+        interval=lambda mean, summary, intervals: mean_over_heads(estimate(summary)),
+        doc=f"Mean over the labels that have targets of both kinds. {spec.doc}",
+        undefined=NO_CURVE,
+        method="mean-of-ends",
     )
 
 
-AUROC_DOC = "Chance that a positive scores above a negative, ties half."
-AUROC_SOURCE = "DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006"
-AP_DOC = "Mean precision at the positives, best scores first."
-AP_SOURCE = "Boyd, Eng and Page, ECML 2013"
-
-
-def curve_specs(*, each: bool) -> tuple[ScoreSpec, ...]:
-    """AUROC and average precision of one histogram, or of each label and their means."""
-    one = (
-        _summary_spec("auroc", auroc_estimate, AUROC_DOC, AUROC_SOURCE, each),
-        _summary_spec("average_precision", average_precision_estimate, AP_DOC, AP_SOURCE, each),
-    )
-    if not each:
-        return one
-
-    def mean_auroc(summary: Array) -> Estimate:
-        return mean_over_heads(auroc_estimate(summary))
-
-    def mean_average_precision(summary: Array) -> Estimate:
-        return mean_over_heads(average_precision_estimate(summary))
-
-    means = (
-        _summary_spec("auroc/macro", mean_auroc, f"Mean over the labels. {AUROC_DOC}", "", False),
-        _summary_spec(
-            "average_precision/macro", mean_average_precision, f"Mean over the labels. {AP_DOC}", "",
-            False,
-        ),
-    )  # fmt: skip
-    return (*means, *one)
+CURVE_SPECS = (AUROC, AVERAGE_PRECISION)
+"""Scores of the summary of one histogram."""
+CURVE_SPECS_OF_HEADS = (
+    _mean_spec(AUROC, auroc_estimate),
+    _mean_spec(AVERAGE_PRECISION, average_precision_estimate),
+    replace(AUROC, each=True),
+    replace(AVERAGE_PRECISION, each=True),
+)
+"""Scores of the summary of several histograms: those of each, and their means."""
 
 
 def bound_notes(bounds: dict[str, float], keys: CurveKeys) -> list[str]:

@@ -1,4 +1,4 @@
-"""Drop-in replacements: scikit-learn's classification report, and the two helpers of torchvision's and timm's scripts."""
+"""Drop-in replacements: scikit-learn's classification report, and helpers of training scripts."""
 
 from __future__ import annotations
 

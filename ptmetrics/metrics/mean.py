@@ -65,21 +65,27 @@ class Mean(Metrics):
         _check_arguments(name, fn, higher_is_better)
         self.name = name
         self.headline = name
+        self.higher_is_better = higher_is_better
+        self.range = range
+        self.doc = doc
         self._fn = fn
-        spec = ScoreSpec(
-            name,
-            lambda counts: counts["mean"] if counts["mean"].ndim == 1 else counts["mean"].T,
-            "normal",
-            higher_is_better=higher_is_better,
-            range=range,
-            doc=doc,
-        )
-        self.score_tables = (ScoreTable(lambda metrics, counts: counts, (spec,), "Mean"),)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The name of the score."""
         return {"name": self.name}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """One score."""
+        spec = ScoreSpec(
+            self.name,
+            lambda counts: counts["mean"] if counts["mean"].ndim == 1 else counts["mean"].T,
+            "normal",
+            higher_is_better=self.higher_is_better,
+            range=self.range,
+            doc=self.doc,
+        )
+        return (ScoreTable(lambda metrics, counts: counts, (spec,), "Mean"),)
 
     def cells(self) -> list[Cell]:
         """Six sums over the rows."""

@@ -47,8 +47,8 @@ from ptmetrics.metrics.class_scores import (
     fbeta_specs,
 )
 from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
     SUMMARY,
-    curve_specs,
     summarize_histogram,
     without_histogram,
 )
@@ -93,7 +93,7 @@ TEMPERATURE_SCORES = ScoreTable(
 )
 CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(CURVE + SUMMARY),
-    curve_specs(each=True),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
 
@@ -193,7 +193,7 @@ class MulticlassMetrics(Metrics):
         self._tempered = temperature
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         self._curve = _histogram(num_classes) if curves and scored else None
-        self.score_tables = _tables(num_classes, beta, self._ks, scores)
+        self._own_scores = options.own_specs(scores)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
@@ -236,6 +236,19 @@ class MulticlassMetrics(Metrics):
         if self._curve is not None:
             cells.extend(self._curve.cells())
         return cells
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
+        confusion, *others = type(self).score_tables
+        specs = list(confusion.specs)
+        if self._pairs is not None:  # a record of so many numbers is read by nobody
+            specs = [*CONFUSION_SPECS, PRECISION_EACH, RECALL_EACH, SUPPORT]
+        if self.beta is not None:
+            specs.extend(fbeta_specs(self.beta))
+        specs.extend(self._own_scores)
+        top_k = tuple(top_k_spec(place, k) for place, k in enumerate(self._ks))
+        ranks = ScoreTable(lambda metrics, counts: counts, top_k)
+        return (replace(confusion, specs=tuple(specs)), ranks, *others)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
@@ -343,21 +356,6 @@ def _histogram(num_classes: int) -> ScoreHistogram | None:
     if keys is None:
         return None
     return ScoreHistogram(CURVE, keys, (num_classes,))
-
-
-def _tables(
-    num_classes: int, beta: float | None, ks: Sequence[int], scores: Sequence[ScoreSpec]
-) -> tuple[ScoreTable, ...]:
-    """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
-    specs = list(CONFUSION_SCORES.specs)
-    if num_classes > MAX_CLASSES:  # a record of so many numbers is read by nobody
-        specs = [*CONFUSION_SPECS, PRECISION_EACH, RECALL_EACH, SUPPORT]
-    if beta is not None:
-        specs.extend(fbeta_specs(beta))
-    specs.extend(options.own_specs(scores))
-    confusion, *others = MulticlassMetrics.score_tables
-    top_k = ScoreTable(lambda metrics, counts: counts, tuple(map(top_k_spec, range(len(ks)), ks)))
-    return (replace(confusion, specs=tuple(specs)), top_k, *others)
 
 
 def top_k_spec(place: int, k: int) -> ScoreSpec:

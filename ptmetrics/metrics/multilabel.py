@@ -41,8 +41,8 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
 )
 from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
     SUMMARY,
-    curve_specs,
     summarize_histogram,
     without_histogram,
 )
@@ -333,7 +333,7 @@ LABEL_SCORES = ScoreTable(
 )
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
-    curve_specs(each=True),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each label",
 )
 
@@ -416,11 +416,7 @@ class MultilabelMetrics(Metrics):
         self.class_names = options.names("label_names", label_names, num_labels, "label")
         self.absent = float(absent)
         self.fault_kinds = LABEL_FAULT_KINDS[inputs]
-        own = _scores_of_labels(scores)
-        self.score_tables = (
-            replace(LABEL_SCORES, specs=(*LABEL_SCORES.specs, *own)),
-            LABEL_CURVE_SCORES,
-        )
+        self._own_scores = _scores_of_labels(scores)
         self._curve: ScoreHistogram | None = None
         keys = keys_for(num_labels)
         if curves and inputs != "labels" and keys is not None:
@@ -452,6 +448,11 @@ class MultilabelMetrics(Metrics):
         if self._curve is not None:
             cells.extend(self._curve.cells())
         return cells
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, and the user's own scores."""
+        labels, *others = type(self).score_tables
+        return (replace(labels, specs=(*labels.specs, *self._own_scores)), *others)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row for all labels of a sample."""

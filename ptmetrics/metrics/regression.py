@@ -477,20 +477,23 @@ class RegressionMetrics(Metrics):
         self.quantiles = tuple(map(float, quantiles))
         if names is not None or num_outputs > 1:
             self.class_names = options.names("names", names, num_outputs, "output")
-        magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
-        moments = MOMENT_SPECS
-        if self.class_names:
-            moments = (*moments, *by_output(moments))
-            magnitudes = (*magnitudes, *by_output(magnitudes))
-        self.score_tables = (
-            replace(MOMENT_SCORES, specs=moments),
-            replace(MAGNITUDE_SCORES, specs=magnitudes),
-        )
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""
         return {"num_outputs": self.num_outputs}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, with the quantiles that are wanted, and the scores of each output."""
+        magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
+        moments = MOMENT_SPECS
+        if self.class_names:
+            moments = (*moments, *by_output(moments))
+            magnitudes = (*magnitudes, *by_output(magnitudes))
+        return (
+            replace(MOMENT_SCORES, specs=moments),
+            replace(MAGNITUDE_SCORES, specs=magnitudes),
+        )
 
     def cells(self) -> list[Cell]:
         """Moments; of all rows also the largest |error| and a histogram of it, half a MiB an output."""

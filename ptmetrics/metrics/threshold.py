@@ -50,8 +50,7 @@ class Advice:
         scores: Recall, precision, specificity, F1, accuracy, and "fbeta" or "cost" (a sample) where
             asked for.
         cross_fit: Whether the scores come from data that had no part in choosing: each random half
-            is counted at the threshold that the other half would choose. False: they are
-            optimistic.
+            is counted at the threshold that the other half would choose. False: they are optimistic.
 
     Example:
         >>> import torch
@@ -120,8 +119,8 @@ def advise_threshold(
         scores: Of a `BinaryMetrics` that keeps its curve.
         recall_at_least: Recall to keep: the highest threshold that is shown to do so.
         precision_at_least: Precision to keep: the lowest threshold that is shown to do so. With
-            both, the highest threshold for the recall, if it keeps the precision too, at half of
-            the error each.
+            both, the highest threshold for the recall, if it keeps the precision too, at half of the
+            error each.
         cost: Cost of a false alarm and of a miss.
         beta: F-beta to make largest; recall counts `beta` times as much as precision.
         confidence: One-sided confidence of a certificate.
@@ -147,10 +146,8 @@ def advise_threshold(
     if len(table.threshold) == 0:
         raise DataError("scores", "at least one sample", "none", "Update the metric before asking.")
     cuts = Cuts.of(table.threshold.numpy(), table.tp.numpy(), table.fp.numpy())
-    certifies = cost is None and beta is None
-    if scores.weighted and certifies:
-        choice = WEIGHTED
-    else:
+    choice = WEIGHTED
+    if not scores.weighted or cost is not None or beta is not None:
         choice = tune(cuts)
     if choice.row is None:
         return Advice(
@@ -209,15 +206,13 @@ def _tuning(
         return partial(search.cheapest, false_alarm=false_alarm, miss=miss)
     if beta is not None:
         return partial(search.best_fbeta, beta=_positive("beta", beta, "Pass beta=1 for F1."))
-    if recall is not None:
-        recall = _share("recall_at_least", recall)
-    if precision is not None:
-        precision = _share("precision_at_least", precision)
     if recall is None:
-        assert precision is not None  # one of the two is the aim
+        precision = _share("precision_at_least", precision)
         return partial(search.precision_at_least, precision=precision, error=error)
+    recall = _share("recall_at_least", recall)
     if precision is None:
         return partial(search.recall_at_least, recall=recall, error=error)
+    precision = _share("precision_at_least", precision)
     return partial(search.both_at_least, recall=recall, precision=precision, error=error)
 
 
@@ -258,10 +253,10 @@ def _scores_at(
     view = ClassCounts.of_matrices(np.rint(confusion).astype(int), confusion, confusion, math.nan)
     with np.errstate(all="ignore"):
         estimates = evaluate(specs, view)
-    named = {name: estimates[name, False] for name in REPORTED}
+    names = list(REPORTED)
     if beta is not None:
-        named["fbeta"] = estimates["fbeta", False]
-    scores = scores_of_estimates(named)
+        names.append("fbeta")
+    scores = scores_of_estimates({name: estimates[name, False] for name in names})
     if cost is not None:
         scores["cost"] = _mean_cost(confusion, *cost)
     return scores

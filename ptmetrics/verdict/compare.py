@@ -179,7 +179,7 @@ def compare(
     final = difference([run.last for run in group], [run.last for run in other])
     same = same_validation((*group, *other))
     quality = _not_worse(final, limits, higher_is_better=other[-1].higher_is_better)
-    notes += _notes(ratio, final, same)
+    notes += _comparison_notes(ratio, final, same)
     return Comparison(
         time_ratio=ratio,
         target=str(wanted),
@@ -187,7 +187,7 @@ def compare(
         at_equal_time=equal_time(group, other),
         final_difference=final,
         criteria=(speedup(ratio, len(group) + len(other), limits), quality),
-        findings=tuple(_findings(ratio, ratios.get("samples"), quality, same, limits)),
+        findings=tuple(_comparison_findings(ratio, ratios.get("samples"), quality, same, limits)),
         notes=tuple(notes),
         curve=tuple(ratio_curve(group, other, wanted, hold)),
         same_validation=same,
@@ -202,7 +202,7 @@ def _not_worse(final: Estimate, limits: Thresholds, *, higher_is_better: bool) -
     return decide(name, final, limits.margin, rule="<=", code="scratch-is-better")
 
 
-def _findings(
+def _comparison_findings(
     ratio: Ratio,
     samples: Ratio | None,
     quality: Criterion,
@@ -240,7 +240,7 @@ def _findings(
         yield make_finding("time-samples-disagree", "warning", message, numbers)
 
 
-def _notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterator[str]:
+def _comparison_notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterator[str]:
     """What limits a comparison, in words."""
     if ratio.censored == "second" and 0 < ratio.high < inf:
         bound = "not shown to be less"

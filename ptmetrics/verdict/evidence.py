@@ -17,8 +17,8 @@ from ptmetrics.verdict.finding import (
     Estimate,
     Skipped,
     decide,
-    number,
-    recorded,
+    float_of,
+    recorded_estimate,
 )
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.samples import (
@@ -27,8 +27,8 @@ from ptmetrics.verdict.samples import (
     ReadSamples,
     Sampled,
     aligned,
-    losses_of,
     no_samples,
+    row_losses,
     rows_of,
     sampled,
     samples_of,
@@ -95,7 +95,7 @@ class RunLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Curves:
+class LearningCurves:
     """Scores over the epochs of a run; empty, and false, for a lone evaluation.
 
     Args:
@@ -122,7 +122,7 @@ class Curves:
 
     def at(self, name: str, row: int) -> Estimate:
         """The score in one row; an empty estimate where it was not recorded."""
-        return recorded(self.epochs[row].get(name, {}))
+        return recorded_estimate(self.epochs[row].get(name, {}))
 
     def _column(self, name: str) -> Floats:
         values = [scores.get(name, {}).get("value", nan) for scores in self.epochs]
@@ -176,6 +176,7 @@ class Evidence:
         curves: The learning curves; empty for a lone evaluation.
         faults: Bad values and contained errors.
         problems: Lines of the journal that could not be read.
+        contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
@@ -196,8 +197,8 @@ class Evidence:
         ...         best = evidence.curves.numbers[rows[losses.argmin()]]
         ...         yield pm.Finding("past-its-best", "info", f"Epoch {best + 1} was better.")
         >>> losses = [{"val/loss": {"value": value}} for value in (0.9, 0.4, 0.5)]
-        >>> from ptmetrics.verdict.evidence import Curves
-        >>> seen = pm.Evidence(val={}, curves=Curves(tuple(losses), (0, 1, 2), judged=2))
+        >>> from ptmetrics.verdict.evidence import LearningCurves
+        >>> seen = pm.Evidence(val={}, curves=LearningCurves(tuple(losses), (0, 1, 2), judged=2))
         >>> [finding.message for finding in ends_above_its_best(seen)]
         ['Epoch 2 was better.']
         >>> seen.score("accuracy").reason
@@ -212,9 +213,10 @@ class Evidence:
     slices: Slices = Slices()
     class_names: tuple[str, ...] = ()
     positive: int | None = None
-    curves: Curves = Curves()
+    curves: LearningCurves = LearningCurves()
     faults: tuple[Fault, ...] = ()
     problems: int = 0
+    contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
@@ -333,9 +335,9 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         train=_split(scores, "train/"),
         per_class=_per_class(payload.get("per_class")),
         confusion=confusion,
-        slices=_slices(payload.get("per_slice")),
+        slices=_recorded_slices(payload.get("per_slice")),
         class_names=names,
-        positive=_positive(positive, task, confusion, names),
+        positive=_positive_class(positive, task, confusion, names),
         faults=tuple(_value_faults(payload.get("faults"), judged=True)),
         notes=(alone, *map(str, payload.get("notes") or ())),
         task=task,
@@ -383,6 +385,11 @@ def confusion_counts(matrix: Any) -> Counts | None:
 # From a run that was read back. The reader has checked the record, so nothing is checked again.
 
 
+def _contradictions(run: Any) -> tuple[str, ...]:
+    """Lines that are whole, as their checksum tells, and say what cannot be."""
+    return tuple(str(line) for line in run.problems if getattr(line, "contradiction", False))
+
+
 def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
     """Evidence from a run that was read back.
 
@@ -392,7 +399,12 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         ConfigError: If `positive` is no class.
     """
     if not run.epochs:
-        return Evidence({}, problems=len(run.problems), notes=("The run holds no finished epoch.",))
+        return Evidence(
+            {},
+            problems=len(run.problems),
+            contradictions=_contradictions(run),
+            notes=("The run holds no finished epoch.",),
+        )
     row, why = judged_row(run)
     epoch = run.epochs[row]
     scores = epoch["scores"]
@@ -416,7 +428,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         train_support = trained_on.sum(1)
     names = tuple(map(str, epoch.get("class_names") or ()))
     task = _task(run.header.get("metrics") or {})
-    curves = Curves(
+    curves = LearningCurves(
         tuple(each["scores"] for each in run.epochs),
         tuple(each["epoch"] for each in run.epochs),
         row,
@@ -427,12 +439,13 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         per_class=per_class,
         confusion=confusion,
         train_support=train_support,
-        slices=_slices(_of_split(epoch, "per_slice", "val")),
+        slices=_recorded_slices(_of_split(epoch, "per_slice", "val")),
         class_names=names,
-        positive=_positive(positive, task, confusion, names),
+        positive=_positive_class(positive, task, confusion, names),
         curves=curves,
         faults=tuple(_run_faults(run, row)),
         problems=len(run.problems),
+        contradictions=_contradictions(run),
         notes=tuple(_run_notes(run, row, why, val.get("accuracy"))),
         loss_change=_loss_change(run, curves),
         samples=samples,
@@ -456,7 +469,7 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     return last, why
 
 
-def _loss_change(run: RunLike, curves: Curves) -> Estimate:
+def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
     """What the validation loss grew by from its minimum to the end, on the same samples.
 
     Without bounds, and with the reason, where the samples were not kept or the loss is another than
@@ -471,7 +484,7 @@ def _loss_change(run: RunLike, curves: Curves) -> Estimate:
         lowest = rows_of(samples_of(run, run.epochs[rows[best]])(), "run")
         last = rows_of(samples_of(run, run.epochs[rows[-1]])(), "run")
         lowest, last = aligned(lowest, last)
-        growth = losses_of(last, losses[-1]) - losses_of(lowest, losses[best])
+        growth = row_losses(last, losses[-1]) - row_losses(lowest, losses[best])
     except CannotPairError as why:
         return Estimate(reason=str(why))
     if growth.size < 2:
@@ -522,7 +535,7 @@ def _of_split(epoch: Mapping[str, Any], key: str, split: str) -> Any:
 def _split(scores: Mapping[str, Any], head: str) -> dict[str, Estimate]:
     """The scores whose names start so, by the rest of their names."""
     return {
-        name.removeprefix(head): recorded(score)
+        name.removeprefix(head): recorded_estimate(score)
         for name, score in scores.items()
         if name.startswith(head)
     }
@@ -535,13 +548,13 @@ def _per_class(columns: Mapping[str, Any] | None) -> dict[str, tuple[Estimate, .
         cells = zip(column["value"], column["low"], column["high"], column["n"], strict=True)
         method = column.get("method") or ""
         estimates[name] = tuple(
-            Estimate(number(value), number(low), number(high), int(n), method)
+            Estimate(float_of(value), float_of(low), float_of(high), int(n), method)
             for value, low, high, n in cells
         )
     return estimates
 
 
-def _slices(slices: Mapping[str, Any] | None) -> Slices:
+def _recorded_slices(slices: Mapping[str, Any] | None) -> Slices:
     if not slices:
         return Slices()
     names = tuple(map(str, slices["names"]))
@@ -564,7 +577,7 @@ def _task(config: Mapping[str, Any]) -> str:
     return task
 
 
-def _positive(
+def _positive_class(
     wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]
 ) -> int | None:
     if wanted is None:

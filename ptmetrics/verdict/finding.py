@@ -38,7 +38,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def number(value: Any) -> float:
+def float_of(value: Any) -> float:
     """The value as a float; None, which stands for NaN in JSON, is NaN."""
     if value is None:
         return nan
@@ -117,12 +117,12 @@ class Estimate(Measured):
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}], n={self.n}"
 
 
-def recorded(score: Mapping[str, Any]) -> Estimate:
+def recorded_estimate(score: Mapping[str, Any]) -> Estimate:
     """A score of a record as an estimate; a foreign log may hold the value alone."""
     return Estimate(
-        number(score.get("value")),
-        number(score.get("low")),
-        number(score.get("high")),
+        float_of(score.get("value")),
+        float_of(score.get("low")),
+        float_of(score.get("high")),
         int(score.get("n") or 0),
         score.get("method") or "",
         score.get("reason"),
@@ -353,7 +353,7 @@ class Verdict(Plain):
         return "\n".join(lines)
 
 
-def worst(findings: Iterable[Finding], criteria: Iterable[Criterion]) -> Status:
+def worst_status(findings: Iterable[Finding], criteria: Iterable[Criterion]) -> Status:
     """The status that the worst finding or criterion commands; no gate rescues an earlier one.
 
     Nothing at all is "undetermined": a verdict is never made out of nothing.

@@ -16,10 +16,10 @@ from ptmetrics.verdict.evidence import (
     evidence_of_run,
     evidence_of_scores,
 )
-from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Skipped, Verdict, worst
+from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Skipped, Verdict, worst_status
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
-from ptmetrics.verdict.rule import MISSING, Outcome, Rule, RuleFunction, as_rule
+from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
 from ptmetrics.verdict.rules_curve import CURVE_RULES
@@ -115,7 +115,7 @@ def judge(
     findings, criteria, skipped = _apply(asked, evidence, codes, known - codes)
     if select is not None:
         skipped += _out_of_place(asked, evidence, codes)
-    status = worst(findings, criteria)
+    status = worst_status(findings, criteria)
     blocked = skipped or any(finding.severity == "undetermined" for finding in findings)
     if select is not None and not criteria and status == "undetermined" and not blocked:
         # Someone who selects rules without thresholds wants to know whether they found something.
@@ -204,7 +204,7 @@ def evidence_of(source: object, positive: int | None = None) -> Evidence:
     raise DataError("source", rule, type(source).__name__, cure)
 
 
-def _ask(rule: Rule, evidence: Evidence) -> Iterator[Outcome]:
+def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
     """What a rule says; an exception of it as a finding that leaves the verdict open."""
     try:
         for outcome in rule(evidence):

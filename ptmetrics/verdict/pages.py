@@ -11,7 +11,7 @@ from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.profile import PROFILES, Thresholds
 from ptmetrics.verdict.rule import RuleFunction, as_rule
 
-WIDTH = 96
+PAGE_WIDTH = 96
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ PAGES: Mapping[str, Page] = {
         "Mend the data or the call that the message names, and run again.",
     ),
     "damaged-record": Page(
-        "warning",
-        "Lines of the journal could not be read and were skipped.",
+        "warning or invalid",
+        "Lines of the journal could not be read and were skipped. Invalid where a whole line says "
+        "what cannot be, such as a score outside of its interval.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
     ),
@@ -333,9 +334,10 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     Example:
         >>> import ptmetrics as pm
         >>> print(pm.explain("damaged-record"))
-        damaged-record (warning)
+        damaged-record (warning or invalid)
         <BLANKLINE>
-        Lines of the journal could not be read and were skipped.
+        Lines of the journal could not be read and were skipped. Invalid where a whole line says
+        what cannot be, such as a score outside of its interval.
         <BLANKLINE>
         What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
         is harmless.
@@ -353,8 +355,8 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     page = PAGES[code]
     parts = [
         f"{code} ({page.severity})",
-        textwrap.fill(page.meaning, WIDTH),
-        textwrap.fill(f"What to do: {page.advice}", WIDTH),
+        textwrap.fill(page.meaning, PAGE_WIDTH),
+        textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH),
     ]
     if page.thresholds:
         rows = [("threshold", *profile_columns().values()), *map(threshold_row, page.thresholds)]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ptmetrics.record.samples import CLASS_ROW, Rows
 from ptmetrics.verdict.finding import Z95, Estimate
-from ptmetrics.verdict.samples import CannotPairError, Floats, Sampled, aligned, losses_of, rows_of
+from ptmetrics.verdict.samples import CannotPairError, Floats, Sampled, aligned, row_losses, rows_of
 from ptmetrics.verdict.stats import (
     bonett_price,
     mid_p_better,
@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 MCNEMAR = "bonett-price, paired"
 INFLUENCE = "influence function, paired"
 STUDENT = "student t, paired"
-MOST_CLASSES = 200_000
+MOST_PAIRED_CLASSES = 200_000
 # Scores that are a share of right rows, or of wrong ones.
 _IS_ACCURACY = ("accuracy", "precision/micro", "recall/micro", "f1/micro", "recall/weighted")
 _IS_ERROR = ("hamming_loss",)
@@ -79,14 +79,14 @@ def _compared(sides: tuple[Sampled, Sampled], first: Rows, second: Rows) -> Diff
     if (sides[1].score, sides[1].label) != (name, label):
         raise CannotPairError("they are different scores")
     if name in ("loss", "nll"):
-        gaps = losses_of(first, sides[0].value) - losses_of(second, sides[1].value)
-        return _student(float(gaps.mean()), gaps)
+        gaps = row_losses(first, sides[0].value) - row_losses(second, sides[1].value)
+        return _student_difference(float(gaps.mean()), gaps)
     if first.dtype != CLASS_ROW:
         return _errors(name, sides, first["error"], second["error"])
     columns = [side[column] for side in (first, second) for column in ("predicted", "target")]
     classes = 1 + max(int(column.max()) for column in columns)
-    if classes > MOST_CLASSES:
-        raise CannotPairError(f"there are more than {MOST_CLASSES} classes")
+    if classes > MOST_PAIRED_CLASSES:
+        raise CannotPairError(f"there are more than {MOST_PAIRED_CLASSES} classes")
     if name in _BINARY and label is None:
         name, label = _BINARY[name]
     if name == "recall" and label is not None:
@@ -161,10 +161,10 @@ def _errors(name: str, sides: tuple[Sampled, Sampled], first: Floats, second: Fl
             raise CannotPairError("one of them makes no error at all")
         parts = [part / (2 * mean) for part, mean in zip(parts, means, strict=True)]
     _same_as_recorded(sides, *means)
-    return _student(means[0] - means[1], parts[0] - parts[1])
+    return _student_difference(means[0] - means[1], parts[0] - parts[1])
 
 
-def _student(value: float, gaps: Floats) -> Difference:
+def _student_difference(value: float, gaps: Floats) -> Difference:
     n = gaps.size
     if n < 2:
         raise CannotPairError("one sample has no spread")
@@ -280,7 +280,7 @@ def score_formula(name: str, label: int | None = None) -> ScoreFormula | None:
         return lambda m: _class_mean(m, _MACRO[name], np.ones_like(m.actual))
     if name in _WEIGHTED:
         return lambda m: _weighted_mean(m, _WEIGHTED[name])
-    return {"mcc": mcc, "kappa": kappa}.get(name)
+    return {"mcc": mcc_gradient, "kappa": kappa_gradient}.get(name)
 
 
 def _combined(m: Margins, by: Coefficients) -> Floats:
@@ -288,7 +288,7 @@ def _combined(m: Margins, by: Coefficients) -> Floats:
     return by[0] * m.hits + by[1] * m.actual + by[2] * m.predicted + by[3] * m.total
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def _class_ratio(part: Floats, whole: Floats) -> Floats:
     """A quotient for each class; 0 where the whole is."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
@@ -302,12 +302,12 @@ def _class_mean(m: Margins, name: str, weight: Floats) -> Gradient:
     """Mean over the classes where the score is defined, with fixed weights."""
     part, whole = _PARTS[name]
     below = _combined(m, whole)
-    each = _ratio(_combined(m, part), below)
+    each = _class_ratio(_combined(m, part), below)
     weight = np.where(below > 0, weight, 0.0)
     if not weight.sum() > 0:
         return _undefined(m)
     weight = weight / weight.sum()
-    unit = _ratio(weight, below)
+    unit = _class_ratio(weight, below)
     slopes = [unit * (p - each * w) for p, w in zip(part, whole, strict=True)]
     row = float(slopes[3].sum())
     return Gradient(float(weight @ each), slopes[0], slopes[1], slopes[2], row)
@@ -321,12 +321,12 @@ def _weighted_mean(m: Margins, name: str) -> Gradient:
     if not total > 0:  # as the metrics have it: nothing to weigh by
         return _class_mean(m, name, np.ones_like(m.actual))
     mean = _class_mean(m, name, m.actual)
-    each = _ratio(_combined(m, part), below)
+    each = _class_ratio(_combined(m, part), below)
     share = np.where(below > 0, (each - mean.value) / total, 0.0)
     return Gradient(mean.value, mean.hits, mean.actual + share, mean.predicted, mean.row)
 
 
-def kappa(m: Margins) -> Gradient:
+def kappa_gradient(m: Margins) -> Gradient:
     """Cohen's kappa, 1 − (1 − agreement) / (1 − chance)."""
     n = m.total
     right = m.hits.sum() / n
@@ -344,7 +344,7 @@ def kappa(m: Margins) -> Gradient:
     )
 
 
-def mcc(m: Margins) -> Gradient:
+def mcc_gradient(m: Margins) -> Gradient:
     """Matthews correlation coefficient of many classes."""
     n = m.total
     hits = float(m.hits.sum())

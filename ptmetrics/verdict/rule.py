@@ -11,8 +11,8 @@ from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Finding, Skipped
 
 Need = Literal["", "classes", "numbers", "baseline"]
-Outcome = Finding | Criterion | Skipped
-RuleFunction = Callable[[Evidence], Iterable[Outcome] | None]
+RuleOutcome = Finding | Criterion | Skipped
+RuleFunction = Callable[[Evidence], Iterable[RuleOutcome] | None]
 MISSING: Mapping[Need, str] = {
     "classes": "numbers are predicted, not classes",
     "numbers": "classes are predicted, not numbers",
@@ -38,7 +38,7 @@ class Rule:
     needs: Need = ""
     pages: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def __call__(self, evidence: Evidence) -> Iterable[Outcome]:
+    def __call__(self, evidence: Evidence) -> Iterable[RuleOutcome]:
         """What the rule has to say of the evidence."""
         return self.check(evidence) or ()
 

@@ -7,7 +7,7 @@ from math import nan
 from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import Criterion, Estimate, Skipped, decide
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, rule
+from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 from ptmetrics.verdict.run_groups import difference, same_validation
 
 CODE = "worse-than-baseline"
@@ -16,7 +16,7 @@ UNPAIRED = "The difference to the baseline takes the two as independent, which i
 
 
 @rule(codes=(CODE, "different-validation"), needs="baseline")
-def worse_than_baseline(evidence: Evidence) -> Iterator[Outcome]:
+def worse_than_baseline(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A score that the profile judges is shown to be worse than the baseline's, beyond a margin."""
     baseline = evidence.baseline
     if baseline is None:

@@ -19,7 +19,7 @@ from ptmetrics.verdict.finding import (
     percent,
 )
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, rule
+from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 from ptmetrics.verdict.rules_validity import named_classes
 from ptmetrics.verdict.stats import (
     binomial_lower,
@@ -34,7 +34,7 @@ from ptmetrics.verdict.stats import (
 
 
 @rule(codes="no-skill", needs="classes")
-def no_skill(evidence: Evidence) -> Iterator[Outcome]:
+def no_skill(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The model is not better than always answering the majority class."""
     confusion = evidence.confusion
     if confusion is None or not confusion.any():
@@ -106,7 +106,7 @@ def _against_majority(evidence: Evidence, counts: Counts) -> tuple[Criterion, fl
 
 
 @rule(codes="accuracy-paradox", needs="classes")
-def accuracy_paradox(evidence: Evidence) -> Iterator[Outcome]:
+def accuracy_paradox(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Accuracy looks good only because one class is frequent."""
     limits = evidence.thresholds
     confusion = evidence.confusion
@@ -146,7 +146,7 @@ def _paradox_reasons(evidence: Evidence, confusion: Counts, rare: int) -> Iterat
 
 
 @rule(codes="low-accuracy", needs="classes")
-def low_accuracy(evidence: Evidence) -> Iterator[Outcome]:
+def low_accuracy(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Accuracy is shown to be too low: bad below `accuracy_bad`, else mediocre."""
     limits = evidence.thresholds
     if limits.accuracy is None:
@@ -164,20 +164,20 @@ def low_accuracy(evidence: Evidence) -> Iterator[Outcome]:
 
 
 @rule(codes="low-precision", needs="classes")
-def low_precision(evidence: Evidence) -> Iterator[Outcome]:
+def low_precision(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Precision of the positive class, or the mean over classes, is shown to be too low."""
     return _precision_or_recall(evidence, "precision", evidence.thresholds.precision)
 
 
 @rule(codes="low-recall", needs="classes")
-def low_recall(evidence: Evidence) -> Iterator[Outcome]:
+def low_recall(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Recall of the positive class, or the mean over classes, is shown to be too low."""
     return _precision_or_recall(evidence, "recall", evidence.thresholds.recall)
 
 
 def _precision_or_recall(
     evidence: Evidence, name: str, threshold: float | None
-) -> Iterator[Outcome]:
+) -> Iterator[RuleOutcome]:
     if threshold is None:
         return
     label, score = evidence.headline(name)
@@ -194,7 +194,7 @@ def _too_low(criterion: Criterion, head: str, numbers: dict[str, object]) -> Fin
 
 
 @rule(codes="precision-recall-gap", needs="classes")
-def precision_recall_gap(evidence: Evidence) -> Iterator[Outcome]:
+def precision_recall_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Precision and recall are shown to lie apart."""
     limits = evidence.thresholds
     if limits.balance is None:
@@ -282,7 +282,7 @@ def _macro_gap_error(confusion: Counts) -> float:
 
 
 @rule(codes=("weak-class", "too-few-samples"), needs="classes")
-def weak_class(evidence: Evidence) -> Iterator[Outcome]:
+def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A class is shown not to be learned (exact test, Holm over classes), or too thin to say."""
     limits = evidence.thresholds
     counted = _recall_counts(evidence)
@@ -346,7 +346,7 @@ def hits_of(share: Estimate) -> int:
 
 
 @rule(codes="weak-slice")
-def weak_slice(evidence: Evidence) -> Iterator[Outcome]:
+def weak_slice(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A slice is shown to be weak where the whole may be good (exact test, Holm over all slices).
 
     Tested is the accuracy, or the recall of the positive class where the profile drops the

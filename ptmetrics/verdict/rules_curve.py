@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ptmetrics.verdict.evidence import NOT_KNOWN, Curves, Evidence
+from ptmetrics.verdict.evidence import NOT_KNOWN, Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, percent
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rule import Outcome, Rule, rule
+from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 from ptmetrics.verdict.samples import Floats
 from ptmetrics.verdict.stats import (
     hybrid_difference,
@@ -50,7 +50,7 @@ class Rise:
     tested: bool = True
 
 
-def rising_loss(
+def loss_rise(
     val: Floats, train: Floats, limits: Thresholds, change: Estimate = NOT_KNOWN
 ) -> Rise | None:
     """Find a rise of the validation loss while the training loss falls; None when there is none.
@@ -122,7 +122,7 @@ def _short_rise(val: Floats, train: Floats, limits: Thresholds, *, shown: bool) 
 
 
 @rule(codes=("overfitting", "val-loss-rising", "over-confident"))
-def loss_overfits(evidence: Evidence) -> Iterator[Outcome]:
+def loss_overfits(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The validation loss rises while the training loss falls."""
     limits = evidence.thresholds
     curves = evidence.curves
@@ -139,7 +139,7 @@ def loss_overfits(evidence: Evidence) -> Iterator[Outcome]:
             "the validation loss is not above 0 throughout, so a relative rise has no meaning"
         )
         return
-    rise = rising_loss(val, curves.values("train/loss", rows), limits, evidence.loss_change)
+    rise = loss_rise(val, curves.values("train/loss", rows), limits, evidence.loss_change)
     if rise is None:
         return
     best = rows[rise.best]
@@ -166,7 +166,7 @@ def loss_overfits(evidence: Evidence) -> Iterator[Outcome]:
 
 
 def _rise_finding(
-    curves: Curves, rise: Rise, best: int, held: bool | None, numbers: dict[str, Any]
+    curves: LearningCurves, rise: Rise, best: int, held: bool | None, numbers: dict[str, Any]
 ) -> Finding:
     """A small rise is named for what it is; a checkpoint from before the rise is not touched."""
     epoch = curves.numbers[best] + 1
@@ -194,7 +194,7 @@ def _rise_finding(
     return make_finding(code, severity, message, numbers, advice)
 
 
-def accuracy_held(curves: Curves, best: int, limits: Thresholds) -> bool | None:
+def accuracy_held(curves: LearningCurves, best: int, limits: Thresholds) -> bool | None:
     """Whether validation accuracy is still what it was at the row `best`; None if not recorded.
 
     It fell when the difference is shown by its interval, or by a falling trend since then. The
@@ -217,7 +217,7 @@ def accuracy_held(curves: Curves, best: int, limits: Thresholds) -> bool | None:
 
 
 @rule(codes="overfitting")
-def gap_overfits(evidence: Evidence) -> Iterator[Outcome]:
+def gap_overfits(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Validation accuracy, or R² where numbers are predicted, lies far below that of training."""
     limits = evidence.thresholds
     name = evidence.fitted
@@ -260,7 +260,7 @@ def score_gap(evidence: Evidence) -> Estimate:
 
 
 @rule(codes=("underfitting", "undertrained"))
-def underfits(evidence: Evidence) -> Iterator[Outcome]:
+def underfits(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Training accuracy, or R², stays below the target: too little training, or no ability."""
     limits = evidence.thresholds
     name = evidence.fitted
@@ -301,7 +301,7 @@ def relative_slope(loss: Floats) -> float:
 
 
 @rule(codes="diverged")
-def diverged(evidence: Evidence) -> Iterator[Outcome]:
+def diverged(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The smoothed training loss stood above twice its minimum and its start, three times."""
     curves = evidence.curves
     if not curves:

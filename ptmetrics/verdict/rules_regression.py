@@ -6,19 +6,19 @@ from dataclasses import replace
 from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import Bound, Criterion, decide
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, rule
+from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
-ROUNDING = 1e-7  # root of the rounding of float64: an R² of no more is one of 0
+ZERO_R2 = 1e-7  # root of the rounding of float64: an R² of no more is one of 0
 
 
 @rule(codes="regression-no-skill", needs="numbers")
-def regression_no_skill(evidence: Evidence) -> Iterator[Outcome]:
+def regression_no_skill(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The model is not shown to beat always predicting the mean of the targets, whose R² is 0."""
     criterion = _held_against(evidence, "r2", 0.0, code="regression-no-skill")
-    if criterion.reason is None and criterion.low <= ROUNDING and criterion.state != "failed":
+    if criterion.reason is None and criterion.low <= ZERO_R2 and criterion.state != "failed":
         # To touch is enough for a threshold, not for a gain; of the mean both bounds are 0.
         criterion = replace(criterion, state="undetermined")
-        if criterion.high <= ROUNDING:
+        if criterion.high <= ZERO_R2:
             criterion = replace(criterion, state="failed")
     yield replace(criterion, name="r2 above predicting the mean")
     message = (
@@ -32,7 +32,7 @@ def regression_no_skill(evidence: Evidence) -> Iterator[Outcome]:
 
 
 @rule(codes="low-r2", needs="numbers")
-def low_r2(evidence: Evidence) -> Iterator[Outcome]:
+def low_r2(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The share of the targets' variance that is explained is shown to be too low."""
     wanted = evidence.thresholds.r2
     if wanted is None:
@@ -45,7 +45,7 @@ def low_r2(evidence: Evidence) -> Iterator[Outcome]:
 
 
 @rule(codes="high-error", needs="numbers")
-def high_error(evidence: Evidence) -> Iterator[Outcome]:
+def high_error(evidence: Evidence) -> Iterator[RuleOutcome]:
     """An error is shown to be larger than asked for, in the target's unit (squared for `mse`)."""
     for name in ERRORS:
         wanted = getattr(evidence.thresholds, name)

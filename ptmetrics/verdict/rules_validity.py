@@ -7,16 +7,16 @@ import numpy as np
 
 from ptmetrics.record.foreign_rows import METHOD
 from ptmetrics.verdict.evidence import Evidence
-from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, recorded
+from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, recorded_estimate
 from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.rule import Outcome, Rule, rule
+from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
-_SHOWN = 5
+_LISTED = 5
 _NAN = ("nan-score", "prediction-not-finite")
 
 
 @rule(codes="not-validated")
-def not_validated(evidence: Evidence) -> Iterator[Outcome]:
+def not_validated(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Nothing was measured on validation data."""
     if not any(isfinite(item.value) for item in evidence.val.values()):
         yield make_finding(
@@ -28,7 +28,7 @@ def not_validated(evidence: Evidence) -> Iterator[Outcome]:
 
 
 @rule(codes="non-finite")
-def non_finite(evidence: Evidence) -> Iterator[Outcome]:
+def non_finite(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A loss is NaN or infinite although it had samples, or predictions were NaN."""
     nan_rows = [fault.words for fault in evidence.faults if fault.kind in _NAN and fault.judged]
     if nan_rows:
@@ -42,7 +42,7 @@ def non_finite(evidence: Evidence) -> Iterator[Outcome]:
     judged = evidence.curves.judged
     for row, scores in enumerate(evidence.curves.epochs):
         losses = filter(_is_loss, scores)
-        names = sorted(name for name in losses if _lost(name, recorded(scores[name])))
+        names = sorted(name for name in losses if _lost(name, recorded_estimate(scores[name])))
         if names and not (lost and row == judged):
             yield _not_finite_in(evidence, row, names)
             return
@@ -72,7 +72,7 @@ def _lost(name: str, item: Estimate) -> bool:
 
 
 @rule(codes="missing-class", needs="classes")
-def missing_class(evidence: Evidence) -> Iterator[Outcome]:
+def missing_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A class has no sample in the validation data, so nothing is known about it."""
     support = evidence.support
     if support is None:
@@ -91,14 +91,14 @@ def missing_class(evidence: Evidence) -> Iterator[Outcome]:
 
 def named_classes(evidence: Evidence, classes: list[int]) -> str:
     """The first few of these classes by name."""
-    names = ", ".join(map(evidence.class_name, classes[:_SHOWN]))
-    if len(classes) > _SHOWN:
+    names = ", ".join(map(evidence.class_name, classes[:_LISTED]))
+    if len(classes) > _LISTED:
         names += ", …"
     return names
 
 
 @rule(codes="metric-faults")
-def metric_faults(evidence: Evidence) -> Iterator[Outcome]:
+def metric_faults(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Values were refused or a metric failed, so the numbers stand on less than all the data."""
     if evidence.faults:
         listed = [fault.words for fault in evidence.faults]
@@ -106,14 +106,21 @@ def metric_faults(evidence: Evidence) -> Iterator[Outcome]:
             "metric-faults",
             "undetermined",
             f"{len(listed)} kinds of fault were counted, first: {listed[0].rstrip('.')}.",
-            {"faults": listed[:_SHOWN], "count": len(listed)},
+            {"faults": listed[:_LISTED], "count": len(listed)},
         )
 
 
 @rule(codes="damaged-record")
-def damaged_record(evidence: Evidence) -> Iterator[Outcome]:
-    """Lines of the journal could not be read."""
-    if evidence.problems:
+def damaged_record(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Lines of the journal could not be read, or say what cannot be."""
+    if evidence.contradictions:
+        yield make_finding(
+            "damaged-record",
+            "invalid",
+            f"The record contradicts itself: {evidence.contradictions[0]}.",
+            {"count": evidence.problems, "contradictions": list(evidence.contradictions[:5])},
+        )
+    elif evidence.problems:
         yield make_finding(
             "damaged-record",
             "warning",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.record.samples import CLASS_ROW, NOT_KEPT, Kept, Rows
-from ptmetrics.verdict.finding import Estimate, recorded
+from ptmetrics.verdict.finding import Estimate, recorded_estimate
 
 Floats = npt.NDArray[np.float64]
 ReadSamples = Callable[[], Kept]
@@ -55,7 +55,7 @@ def samples_of(run: Any, epoch: Mapping[str, Any]) -> ReadSamples:
 
 def sampled(score: Mapping[str, Any], name: str, samples: ReadSamples) -> Estimate:
     """A recorded score by its full name; one of validation knows its samples."""
-    bare = recorded(score)
+    bare = recorded_estimate(score)
     if not name.startswith("val/"):
         return bare
     return Sampled(**vars(bare), score=name.removeprefix("val/"), samples=samples)
@@ -121,7 +121,7 @@ def _that_count(rows: Rows) -> npt.NDArray[np.bool_]:
     return np.asarray(~np.isnan(rows["error"]))
 
 
-def losses_of(rows: Rows, mean: float) -> Floats:
+def row_losses(rows: Rows, mean: float) -> Floats:
     """The loss of each row whose mean is the recorded one.
 
     It is that of the likelihood; where numbers are predicted, the squared error or the absolute

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.verdict.evidence import RunLike
-from ptmetrics.verdict.finding import Bound, Criterion, Estimate, Plain, State, number
+from ptmetrics.verdict.finding import Bound, Criterion, Estimate, Plain, State, float_of
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.samples import Floats, ReadSamples, no_samples, sampled, samples_of
 from ptmetrics.verdict.stats import rank_sum_rank, welch
@@ -219,7 +219,7 @@ def _has_value(epoch: Mapping[str, Any], metric: str) -> bool:
 def _cumulative_cost(epochs: Sequence[Mapping[str, Any]], axis: Axis) -> Floats:
     """Cumulative cost at each epoch; NaN where it is not recorded."""
     group, name = _COSTS[axis]
-    costs = np.array([number((epoch.get(group) or {}).get(name)) for epoch in epochs])
+    costs = np.array([float_of((epoch.get(group) or {}).get(name)) for epoch in epochs])
     if axis == "device":
         return np.cumsum(costs)
     return costs

@@ -23,6 +23,7 @@ from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.experiment import Finished, outcome_of, run_experiment
 from ptmetrics.finetune.training import TrainingRun
 from ptmetrics.record.reader import read_run
+from ptmetrics.verdict.compare import compare
 
 CONFIG = """
 target = "val/accuracy>=0.2"
@@ -166,6 +167,11 @@ def test_the_experiment_records_every_run_group_and_seed_and_is_judged(done: Don
     assert len({h["val_fingerprint"] for h in headers}) == 1
     assert outcome.comparison is not None
     assert outcome.comparison.same_validation is True
+    target = load_config(done.config).target
+    pretrained, scratch = outcome.run_groups.values()
+    wanted = compare(pretrained, scratch, target=target).to_dict()
+    swapped = compare(scratch, pretrained, target=target).to_dict()
+    assert repr(outcome.comparison.to_dict()) == repr(wanted) != repr(swapped)
     text = outcome.text()
     for part in (
         "pretrained, seed0 of 2 seeds",

@@ -47,6 +47,18 @@ def test_no_digit_is_in_both_parts() -> None:
     assert not train & val
 
 
+def test_no_glyph_of_any_seed_trains_and_validates() -> None:
+    config = DataConfig("glyphs", image_size=12, train_limit=47, val_limit=47)
+    parts = [
+        part
+        for seed in (0, 1)
+        for data in [load_data(config, seed)]
+        for part in (data.train, data.val)
+    ]
+    drawn = [{part[index][0].numpy().tobytes() for index in range(47)} for part in parts]
+    assert len(set().union(*drawn)) == sum(map(len, drawn)) == 4 * 47
+
+
 @pytest.mark.parametrize("name", ["digits", "glyphs"])
 @pytest.mark.parametrize("size", [16, 20])
 def test_an_image_is_three_channels_of_normalised_float32(name: str, size: int) -> None:

@@ -98,6 +98,14 @@ def test_the_fingerprint_is_of_the_pixels_where_they_are_in_memory(tmp_path: Pat
     assert load("FashionMNIST", tmp_path).fingerprint != fingerprint
 
 
+def test_the_fingerprint_is_of_the_labels_too(tmp_path: Path) -> None:
+    fashion_mnist(tmp_path)
+    fingerprint = load("FashionMNIST", tmp_path).fingerprint
+    labels = tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x08")
+    assert load("FashionMNIST", tmp_path).fingerprint != fingerprint
+
+
 def test_missing_files_are_reported_with_both_cures(tmp_path: Path) -> None:
     rule = r"CIFAR10: expected its files below .*, got Dataset not found.*\. Set download = true, or put its files"
     with pytest.raises(DataError, match=rule):

@@ -97,6 +97,22 @@ def test_the_backbone_stands_still_while_it_is_frozen_and_the_schedule_goes_on(
     assert rates == pytest.approx(0.0, abs=1e-9)
 
 
+def test_each_epoch_has_an_order_of_its_own(data: Data, tmp_path: Path) -> None:
+    model = SmallNet()
+    run = make_run(data, tmp_path / "run", model, TrainConfig(epochs=2, batch_size=16))
+    seen: list[torch.Tensor] = []
+
+    def look(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if module.training:
+            seen.append(inputs[0])
+
+    model.register_forward_pre_hook(look)
+    run.advance()
+    run.advance()
+    first, _, again, _ = seen
+    assert not torch.equal(first, again)
+
+
 def test_a_run_that_no_longer_improves_stops_early_and_says_so(data: Data, tmp_path: Path) -> None:
     config = TrainConfig(epochs=5, batch_size=16, lr=1e-12, weight_decay=0.0, patience=1)
     run = make_run(data, tmp_path / "run", SmallNet(), config)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -14,7 +15,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics
-from ptmetrics.metrics.curves import ScoreBins, auroc, average_precision
+from ptmetrics.metrics.curves import (
+    ScoreBins,
+    auroc_estimate,
+    average_precision_estimate,
+)
 from ptmetrics.metrics.score import Score, Scores
 
 ROUNDING = 1e-12  # of float64 sums, ours and scikit-learn's
@@ -77,21 +82,17 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_scores_of_any_shape_and_type_are_within_the_bound(
     shape: str, dtype: torch.dtype, weighted: bool
 ) -> None:
-    finite = 0
+    if dtype == torch.float16 and shape in ("huge", "enormous"):
+        pytest.skip("float16 has no numbers so large, and scikit-learn takes no infinite ones")
     for seed, (rows, share) in enumerate([(40, 0.5), (3000, 0.3), (20_000, 0.001)]):
         x, target = sampled(rows, share, seed)
         preds = SHAPES[shape](x).to(dtype)
-        if not preds.isfinite().all():
-            continue
-        finite += 1
         weight = (
             torch.rand(rows, generator=torch.Generator().manual_seed(seed)) * 3
             if weighted
             else None
         )
         assert_certified(counted(preds, target, weight), preds, target, weight)
-    if not finite:
-        pytest.skip(f"{dtype} does not reach so far: every draw has an infinite score")
 
 
 @pytest.mark.parametrize("shape", ["plain", "rare", "near zero", "many ties"])
@@ -174,15 +175,20 @@ def test_the_bounds_hold_for_every_way_that_the_rows_could_be_filled(
 ) -> None:
     """Every score is 1, 2 or 3 wherever its row allows it: three places in each row, all of them tried."""
     target = torch.tensor([t for _, t in rows]).long()
-    assume(0 < target.sum() < len(target))
+    assume(0 < target.sum() < len(rows))
     row = torch.tensor([s for s, _ in rows])
     counts = torch.zeros(14, dtype=torch.int64).index_add_(
         0, 2 * (row + 3) + target, torch.ones(len(rows)).long()
     )
     counts = counts.view(7, 2)
     bins = ScoreBins(counts, counts.double(), counts.double(), torch.tensor(len(rows)).double())
-    for name, estimate in (("auroc", auroc(bins)), ("average_precision", average_precision(bins))):
-        assert estimate.error_bound is not None
+    summary = bins.summary().numpy()
+    with np.errstate(all="ignore"):
+        estimates = {
+            "auroc": auroc_estimate(summary),
+            "average_precision": average_precision_estimate(summary),
+        }
+    for name, estimate in estimates.items():
         worst = 0.0
         for places in itertools.islice(itertools.product((0, 1, 2), repeat=len(rows)), 250):
             truth = reference(name, row * 10 + torch.tensor(places), target)

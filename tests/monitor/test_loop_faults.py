@@ -211,6 +211,17 @@ def test_on_fault_raise_turns_what_is_told_into_an_exception(
     assert cure in caught.value.cure
 
 
+def test_a_step_inside_of_a_loader_that_validates_is_the_users_own() -> None:
+    model, criterion = Net().eval(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with quiet() as monitor:  # it would raise
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        for x, y in monitor.validate([(X, Y)]):  # adapts to what it is tested on
+            criterion(model(x), y).backward()
+            optimizer.step()
+        assert monitor.end_epoch().counts["val_samples"] == 4
+
+
 def test_a_batch_that_was_counted_by_a_hook_is_not_counted_again() -> None:
     for loop in (counted_twice, counted_twice_by_hooks):
         with quiet(on_fault="contain") as monitor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DtypeError, ShapeError
+from ptmetrics.monitor.split import _joined_scores
 from ptmetrics.record.reader import read_run
 
 CLASSES = 3
@@ -215,3 +216,35 @@ def test_outputs_that_do_not_come_are_told(preds: Any, got: str) -> None:
     assert (caught.value.name, caught.value.got) == ("preds", got)
     assert "the keys '', 'depth'" in caught.value.expected
     assert "attach(preds=…, target=…)" in caught.value.cure
+
+
+def test_bad_values_are_told_whichever_of_a_list_refuses_them() -> None:
+    metrics = [pm.MulticlassMetrics(CLASSES, losses=False), Margin()]
+    preds, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 9])
+    preds[0, 0] = torch.nan
+    with quiet(metrics=metrics) as monitor:
+        monitor.update(preds, target)
+        told = monitor.end_epoch().splits["val"].faults
+    each = []
+    for metric in metrics:
+        metric.update(preds, target)
+        each.append(set(metric.compute().faults))
+    assert each[0] != each[1]
+    assert set(told) == each[0] | each[1]
+
+
+def test_scores_of_other_classes_do_not_join_those_of_the_first() -> None:
+    def scores(name: str, classes: tuple[str, ...]) -> pm.Scores:
+        values = [pm.Score(0.5)] * len(classes)
+        return pm.Scores(
+            {name: pm.Score(0.5)},
+            task="t",
+            n=1,
+            per_class={f"{name}s": values},
+            class_names=classes,
+        )
+
+    joined = _joined_scores([scores("a", ("x", "y")), scores("b", ("x", "y")), scores("c", ("z",))])
+    assert list(joined) == ["a", "b", "c"]
+    assert list(joined.per_class) == ["as", "bs"]
+    assert joined.class_names == ("x", "y")

@@ -33,3 +33,11 @@ def test_where_there_is_no_float64_the_loss_is_counted_on_the_cpu(ignored: int |
         assert counts._sums.device.type == "cpu"
         assert all(cell.device.type == "cpu" for cell in counts._sums.state.values())
         assert counts._sums.updates == 3
+
+
+def test_what_is_ignored_is_looked_for_in_every_batch() -> None:
+    counts = SplitLoss(-100)
+    counts.update(torch.ones(4), torch.zeros(2, 2, dtype=torch.int64))
+    counts.update(torch.full((4,), 3.0), torch.tensor([0, -100, -100, 0]))
+    mean, _ = counts.compute()
+    assert float(mean) == pytest.approx((4 * 1.0 + 2 * 3.0) / 6)

@@ -75,6 +75,23 @@ def test_floats_that_json_lacks_are_tagged_and_genuine_dollars_doubled() -> None
     assert raw == {"n": "$nan", "p": "$inf", "m": "$-inf", "s": "$$nan", "t": [1, 2]}
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"$nan": 1, "x": NAN},
+        {"x": NAN, "$nan": 1},
+        {"x": {"$inf": [NAN, math.inf]}},
+        {"x": "a$nan", "y": -math.inf},
+        {"x": ':"$nan"', "y": ["$inf", ',"$-inf"', NAN]},
+        {"x": "NaN", "y": [NAN]},
+        {"x": "$", "y": "Infinity"},
+    ],
+)
+def test_names_and_words_that_look_like_a_tag_stay_what_they_are(data: dict[str, Any]) -> None:
+    record = SMALL._replace(data=data)
+    assert repr(decode(encode(record)[:-1])) == repr(record)
+
+
 @pytest.mark.fault(39)
 def test_every_flipped_bit_is_noticed() -> None:
     good = encode(SMALL)[:-1]

@@ -9,7 +9,7 @@ from record_makers import journal_of, line
 
 import ptmetrics
 from ptmetrics.errors import RecordError
-from ptmetrics.record.run_folder import create, environment, journals
+from ptmetrics.record.run_folder import create, environment, find_run, find_runs, journals
 
 BAD_NAMES = {
     "nul": ("a\0b", "no control characters"),
@@ -153,6 +153,30 @@ def test_journals_are_listed_by_rank_and_nothing_else_is(tmp_path: Path) -> None
     assert [path.name for path in journals(tmp_path)] == [
         f"journal-rank{rank}.jsonl" for rank in (0, 2, 10)
     ]
+
+
+def test_a_person_names_one_run_or_a_folder_of_runs(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / "arm" / name).mkdir(parents=True)
+        journal_of(tmp_path / "arm" / name)
+    assert find_runs(tmp_path / "arm") == [tmp_path / "arm" / "a", tmp_path / "arm" / "b"]
+    assert find_run("RUN", tmp_path / "arm" / "a") == tmp_path / "arm" / "a"
+    with pytest.raises(RecordError, match=r"RUN: expected one run, got a folder with 2 runs\."):
+        find_run("RUN", tmp_path / "arm")
+    with pytest.raises(RecordError, match="a run folder, got nothing there"):
+        find_runs(tmp_path / "nowhere")
+
+
+def test_a_folder_without_runs_is_refused_with_what_may_be_meant(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"got none in it\. Pass the folder that Monitor"):
+        find_runs(tmp_path)
+    (tmp_path / "metrics.csv").touch()
+    with pytest.raises(RecordError, match=r"Did you mean .*metrics\.csv\?"):
+        find_runs(tmp_path)
+    (tmp_path / "runs" / "arm" / "seed").mkdir(parents=True)
+    journal_of(tmp_path / "runs" / "arm" / "seed")
+    with pytest.raises(RecordError, match=r"Did you mean .*runs/arm\?"):
+        find_runs(tmp_path / "runs")
 
 
 def test_the_environment_is_a_fixed_list_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ def wilson(hits: int, n: int) -> tuple[float, float, float]:
 
 def share(hits: int, n: int) -> dict[str, Any]:
     value, low, high = wilson(hits, n)
-    return {"value": value, "low": low, "high": high, "n": n, "method": "wilson", "reason": None}
+    told = {"value": value, "low": low, "high": high, "n": n, "method": "wilson", "reason": None}
+    return {**told, "error_bound": 0.0, "higher_is_better": True}
 
 
 def column(*pairs: tuple[int, int]) -> dict[str, Any]:
@@ -115,6 +116,8 @@ def test_what_a_monitor_writes_is_right() -> None:
         ("scores|val/loss|value", 10**400, "scores['val/loss'].value is 1000000000"),
         ("scores|val/loss|low", None, "scores['val/loss'].low is NoneType, not a number"),
         ("scores|val/loss|n", -7, "scores['val/loss'].n is -7, not a whole number from 0 to 2^62"),
+        ("scores|val/accuracy|n", -7, "scores['val/accuracy'].n is -7, not a whole number from 0"),
+        ("scores|val/accuracy|method", 3, "scores['val/accuracy'].method is 3, not text"),
         ("scores|val/loss|n", 1.0, "scores['val/loss'].n is 1.0, not a whole number"),
         ("scores|val/loss|reason", 3, "scores['val/loss'].reason is 3, not text"),
         ("scores|val/loss|method", None, "scores['val/loss'].method is NoneType, not text"),
@@ -210,6 +213,12 @@ def test_weighted_samples_are_held_against_the_recall_of_their_classes() -> None
     columns["recall"]["value"] = [0.75, 0.5]
     data["scores"]["val/accuracy"].update(value=0.525, low=0.4, high=0.65)
     assert wrong(data) is None
+    columns["support"] = support(0.0, 90.0)
+    columns["recall"]["value"][0] = NAN  # of nothing
+    data["scores"]["val/accuracy"].update(value=0.5)
+    assert wrong(data) is None
+    columns["support"] = support(10.0, 90.0)
+    columns["recall"]["value"][0] = 0.75
     data["scores"]["val/accuracy"].update(value=0.625)
     assert "is 0.625, but 0.525 by the recall of the classes" in str(wrong(data))
 
@@ -221,6 +230,10 @@ def test_weights_that_add_up_to_the_counts_are_known_by_the_wider_interval() -> 
     assert wrong(data) is None
     data["scores"]["val/accuracy"].update(low=0.55, high=0.7)
     assert "by the confusion matrix" in str(wrong(data))
+    data["per_class"]["val"]["recall"].update(value=[0.0, 0.0], low=[0.0, 0.0])
+    data["per_class"]["val"]["precision"].update(value=[0.0, 0.0], low=[0.0, 0.0])
+    data["scores"]["val/accuracy"].update(value=0.0, low=0.0, high=0.2)
+    assert wrong(data) is None  # all hits weigh nothing
 
 
 def test_a_matrix_has_a_name_for_each_class() -> None:

@@ -50,6 +50,10 @@ def test_an_encoding_that_lacks_a_sign_gets_a_plain_one() -> None:
     assert printable("größe ×…", "cp1252") == "größe ×…"
 
 
+def test_white_space_of_every_kind_becomes_a_space_and_the_rest_a_mark() -> None:
+    assert printable("a\tb\nc\xa0d\u2028e\x1b[31mf\u202e") == "a b c d e�[31mf�"
+
+
 @given(st.lists(SIGNS, min_size=1))
 def test_joined_lines_are_as_many_as_were_given(texts: list[str]) -> None:
     assert len(plain.join(texts).split("\n")) == len(texts)
@@ -86,7 +90,7 @@ def hostile_verdict(text: str) -> Verdict:
 def test_no_text_of_a_verdict_moves_the_cursor_or_starts_a_command(text: str) -> None:
     verdict = hostile_verdict(text)
     assert all(line.isprintable() for line in verdict_text(verdict).split("\n"))
-    for line in annotations(f"runs/{text}", verdict):
+    for line in annotations(f"runs/a:b,c{text}", verdict):
         assert line.isprintable()
         assert line.startswith("::error title=")
         title, _, message = line.removeprefix("::error title=").partition("::")

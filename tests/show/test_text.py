@@ -13,6 +13,7 @@ from ptmetrics.show.tables import clip, confused_pairs, confusion_lines, score_c
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Criterion, Verdict
 from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.time_to_target import Ratio
 from tests.recorded_runs import write_run
 
 
@@ -101,6 +102,31 @@ def test_errors_in_any_unit_are_shown_with_their_digits() -> None:
         ["0.500", "[0.450,", "0.550]"],
         ["1.235e+05", "[1.111e+05,", "1.358e+05]"],
     ]
+
+
+def test_what_would_settle_an_open_criterion_is_said() -> None:
+    open_ = Criterion("recall", 0.9, 0.8, 1.0, 50, 0.85, ">=", "undetermined", needed_n=1234)
+    reasoned = Criterion("mcc", 0.9, 0.8, math.inf, 50, 0.85, ">=", "undetermined", reason="why")
+    lines = verdict_text(Verdict("undetermined", (), (open_, reasoned), "mine")).splitlines()
+    assert lines[1].endswith("0.85  (settled by 1,234 samples)")
+    assert lines[2].split()[3:6] == ["0.900", "[0.800,", "∞]"]
+    assert lines[2].endswith("(why)")
+
+
+def test_time_saved_is_bounded_only_where_some_is_saved_for_sure() -> None:
+    def said(value: float, high: float) -> str:
+        return saving(Ratio(value, 0.1, high, None, "how", None))
+
+    assert said(0.5, 0.8) == "50% less training time, at least 20% (how)"
+    assert said(0.5, 1.2) == "50% less training time (how)"
+    assert said(1.5, math.inf) == "50% more training time (how)"
+
+
+def test_hits_and_errors_of_a_matrix_are_painted_otherwise() -> None:
+    epoch: Any = {"class_names": ["cat", "dog"], "confusion": {"val": [[5, 2], [0, 7]]}}
+    *_, cat, dog = colour.join(confusion_lines(epoch, "val")).splitlines()
+    assert "\x1b[32m  5\x1b[0m \x1b[31m  2\x1b[0m" in cat
+    assert "\x1b[2m  ·\x1b[0m \x1b[32m  7\x1b[0m" in dog
 
 
 def test_colour_is_for_terminals_and_adds_nothing_to_the_words(good: Path) -> None:

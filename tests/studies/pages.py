@@ -16,16 +16,18 @@ ROOT = Path(__file__).parents[2]
 SCORES_PAGE = ROOT / "docs" / "scores.md"
 STUB = ROOT / "ptmetrics" / "metrics" / "functional.pyi"
 TASKS: tuple[tuple[str, Metrics], ...] = (
-    ("Single-label classification", pm.MulticlassMetrics(3, topk=(1, 5)[:1], curves=True, temperature=True, beta=2)),
+    ("Single-label classification", pm.MulticlassMetrics(6, topk=(1, 5), curves=True, temperature=True, beta=2)),
     ("Yes-or-no classification", pm.BinaryMetrics(beta=2, temperature=True)),
     ("Multilabel classification", pm.MultilabelMetrics(3)),
     ("Regression", pm.RegressionMetrics()),
 )  # fmt: skip
 HEAD = """# Scores
 
-What `compute()` returns, from the tables that compute it; `make pages` writes this page. All intervals are two-sided, 95 %. A score of each class, label
-or output stands in `scores.per_class`. With `groups=True` the interval is a jackknife over groups (`jackknife-groups`). How often
-the intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in [extending.md](extending.md).
+What `compute()` returns, from the tables that compute it; `make pages` writes this page. All
+intervals are two-sided, 95 %. A score of each class, label or output stands in `scores.per_class`.
+With `groups=True` the interval is a jackknife over groups (`jackknife-groups`). How often the
+intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in
+[extending.md](extending.md).
 """
 
 

@@ -148,6 +148,11 @@ def test_a_lost_loss_of_the_judged_epoch_is_said_once() -> None:
     verdict = judge(losses([0.5, NAN], [0.5, 0.4]))
     (finding,) = (f for f in verdict.findings if f.code == "non-finite")
     assert finding.message == "loss on validation data is not finite."
+    earlier = judge(losses([NAN, NAN], [0.5, 0.4])).findings
+    assert [f.message for f in earlier if f.code == "non-finite"] == [
+        "loss on validation data is not finite.",
+        "val/loss of epoch 1 is not finite.",
+    ]
 
 
 def test_a_loss_that_was_not_recorded_is_not_lost() -> None:

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_sources import share
 
@@ -14,8 +14,10 @@ from ptmetrics.verdict.finding import (
     Finding,
     decide,
     needed_samples,
-    worst,
+    worst_status,
 )
+
+LAW = settings(deadline=None, max_examples=40)
 
 FINDING = {
     severity: Finding("c", severity, "m", {}, "a")
@@ -32,6 +34,7 @@ CRITERION = {
 ORDER = ["ready", "undetermined", "not ready", "invalid"]
 
 
+@LAW
 @given(
     st.lists(st.sampled_from(sorted(FINDING)), max_size=6),
     st.lists(st.sampled_from(sorted(CRITERION)), max_size=6),
@@ -41,20 +44,23 @@ def test_one_more_finding_never_betters_the_verdict(
     severities: list[str], states: list[str], data: st.DataObject
 ) -> None:
     findings, criteria = [FINDING[s] for s in severities], [CRITERION[s] for s in states]
-    before = worst(findings, criteria)
-    after = worst([*findings, FINDING[data.draw(st.sampled_from(sorted(FINDING)))]], criteria)
+    before = worst_status(findings, criteria)
+    after = worst_status(
+        [*findings, FINDING[data.draw(st.sampled_from(sorted(FINDING)))]], criteria
+    )
     assert ORDER.index(after) >= ORDER.index(before)
     if criteria:
-        after = worst(
+        after = worst_status(
             findings, [*criteria, CRITERION[data.draw(st.sampled_from(sorted(CRITERION)))]]
         )
         assert ORDER.index(after) >= ORDER.index(before)
 
 
 def test_nothing_at_all_is_undetermined() -> None:
-    assert worst([], []) == "undetermined"
+    assert worst_status([], []) == "undetermined"
 
 
+@LAW
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0.05, 0.95))
 def test_the_samples_asked_for_settle_it_and_few_less_do_not(
     hits: int, misses: int, threshold: float

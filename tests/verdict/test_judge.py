@@ -154,6 +154,17 @@ def test_an_unknown_code_is_refused_with_the_known_ones(argument: str) -> None:
         judge(payload(GOOD), **{argument: ["low-acuracy"]})
 
 
+def test_the_samples_that_are_missing_can_be_ignored_but_stay_missing() -> None:
+    matrix = [[42, 8], [6, 44]]
+    (finding,) = judge(payload(matrix)).findings
+    needed, n = finding.evidence["needed_n"], finding.evidence["n"]
+    missing = [needed[name] - n[name] for name in needed]
+    assert min(missing) < max(missing)
+    assert finding.advice.startswith(f"About {max(missing)} more samples")
+    verdict = judge(payload(matrix), ignore=["too-few-samples"])
+    assert (verdict.status, codes(verdict)) == ("undetermined", set())
+
+
 def test_ignoring_everything_is_refused() -> None:
     with pytest.raises(
         ConfigError, match="select: expected at least one code that is not ignored, got none"

@@ -48,6 +48,14 @@ def test_a_plain_function_is_a_rule_that_is_always_asked() -> None:
         assert (verdict.status, codes(verdict)) == ("not ready", {"slow"}), options
 
 
+def test_findings_of_a_rule_are_ordered_by_severity() -> None:
+    def every(evidence: pm.Evidence) -> list[Any]:
+        return [pm.Finding(f"of-{name}", name, "m") for name in reversed(SEVERITIES)]
+
+    found = pm.judge(payload(GOOD), rules=[every, *pm.RULES]).findings
+    assert [finding.severity for finding in found] == list(SEVERITIES)
+
+
 def test_findings_may_be_given_as_a_list_or_not_at_all() -> None:
     rules = [lambda evidence: list(slow(evidence)), lambda evidence: None]
     verdict = pm.judge(payload(GOOD), rules=[*pm.RULES, *rules])

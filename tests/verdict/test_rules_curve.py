@@ -12,7 +12,7 @@ from ptmetrics.record.samples import Kept
 from ptmetrics.verdict.evidence import evidence_of_run
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rules_curve import rising_loss
+from ptmetrics.verdict.rules_curve import loss_rise
 
 EPOCHS = np.arange(20)
 
@@ -93,20 +93,20 @@ def test_the_rise_touches_checkpoints_from_the_second_epoch_after_the_best(
 
 
 def test_a_rise_with_a_rising_training_loss_is_not_overfitting() -> None:
-    assert rising_loss(RISING, FALLING[::-1], Thresholds()) is None
+    assert loss_rise(RISING, FALLING[::-1], Thresholds()) is None
 
 
 def test_a_high_end_without_a_trend_is_no_rise() -> None:
     val = np.array(
         [2.0, 1.5, 1.2, 1.1, 1.05, 1.04, 1.03, 1.02, 1.01, 1.0, 1.0, 1.3, 1.25, 1.28, 1.2]
     )
-    assert rising_loss(val, -np.arange(15.0), Thresholds()) is None
-    assert rising_loss(np.sort(val[9:]).repeat(2), -np.arange(12.0), Thresholds()) is not None
+    assert loss_rise(val, -np.arange(15.0), Thresholds()) is None
+    assert loss_rise(np.sort(val[9:]).repeat(2), -np.arange(12.0), Thresholds()) is not None
 
 
 @pytest.mark.parametrize("val", [[0.0, 0.0, 0.1, 0.2], [-1.0, -2.0, -1.0, -0.5], [1.0, 2.0]])
 def test_a_relative_rise_over_nothing_or_of_two_epochs_is_not_judged(val: list[float]) -> None:
-    assert rising_loss(np.array(val), -np.arange(len(val), dtype=float), Thresholds()) is None
+    assert loss_rise(np.array(val), -np.arange(len(val), dtype=float), Thresholds()) is None
 
 
 def test_five_epochs_show_only_a_severe_rise() -> None:
@@ -309,4 +309,4 @@ def test_another_loss_than_that_of_the_samples_leaves_the_curve_alone_to_speak()
 
 def test_a_rise_that_is_not_known_to_be_one_of_all_samples_changes_no_older_answer() -> None:
     val, train = np.array([0.8, 0.5, 0.55, 0.7, 0.9]), np.linspace(1, 0.1, 5)
-    assert rising_loss(val, train, Thresholds()) is not None
+    assert loss_rise(val, train, Thresholds()) is not None

@@ -33,9 +33,12 @@ from ptmetrics.verdict.stats import (
     welch,
 )
 
+LAW = settings(deadline=None, max_examples=40)
+
 # Tails and quantiles
 
 
+@LAW
 @given(
     st.floats(0.001, 0.999).filter(lambda p: abs(p - 0.5) > 1e-3),
     st.floats(0.5, 1e5),
@@ -52,6 +55,7 @@ def test_the_quantile_holds_far_out_and_for_few_degrees(p: float, degrees: float
     )
 
 
+@LAW
 @given(st.floats(0.0, 50.0), st.floats(0.5, 1e4))
 def test_the_tail_of_students_t_is_scipys(t: float, degrees: float) -> None:
     assert student_t_upper(t, degrees) == pytest.approx(
@@ -64,6 +68,7 @@ def test_an_unknown_quantile_is_nan() -> None:
     assert math.isnan(student_t_quantile(0.9, math.nan))
 
 
+@LAW
 @given(st.integers(0, 300), st.integers(0, 300), st.floats(0.01, 0.99))
 def test_binomial_tails_are_scipys(k: int, more: int, p: float) -> None:
     n = k + more
@@ -105,6 +110,7 @@ def test_the_incomplete_beta_function_is_scipys_and_its_mirror_adds_to_one(
 counts = st.integers(0, 400)
 
 
+@LAW
 @given(counts, counts)
 def test_the_mid_p_is_scipys_tail_less_half_the_point(wins: int, losses: int) -> None:
     n = wins + losses
@@ -112,6 +118,7 @@ def test_the_mid_p_is_scipys_tail_less_half_the_point(wins: int, losses: int) ->
     assert mid_p_better(wins, losses) == pytest.approx(expected, rel=1e-9)
 
 
+@LAW
 @given(counts, counts)
 def test_the_mid_p_of_both_sides_adds_to_one(wins: int, losses: int) -> None:
     assert mid_p_better(wins, losses) + mid_p_better(losses, wins) == pytest.approx(1.0)
@@ -122,6 +129,7 @@ def test_a_tie_is_no_evidence() -> None:
     assert mid_p_better(0, 0) == 0.5
 
 
+@LAW
 @given(counts, counts, counts)
 def test_bonett_price_holds_the_difference_and_mirrors(wins: int, losses: int, ties: int) -> None:
     n = wins + losses + ties + 1
@@ -158,6 +166,7 @@ def test_a_missing_interval_gives_no_interval_of_the_difference() -> None:
     assert np.isnan(hybrid_difference(wilson(48, 80), (0.9, np.nan, np.nan), correlation=0.5)).all()
 
 
+@LAW
 @given(
     st.lists(st.floats(-50, 50), min_size=2, max_size=8, unique=True),
     st.lists(st.floats(-50, 50), min_size=2, max_size=8, unique=True),
@@ -208,6 +217,7 @@ curves = arrays(np.float64, st.integers(2, 40), elements=st.floats(-100, 100, wi
 distinct = arrays(np.float64, st.integers(2, 12), elements=st.floats(-100, 100), unique=True)
 
 
+@LAW
 @given(distinct)
 def test_a_short_curve_without_ties_gets_the_exact_p(curve: np.ndarray) -> None:
     exact = stats.kendalltau(np.arange(curve.size), curve, method="exact", alternative="greater")
@@ -220,6 +230,7 @@ def test_the_exact_p_is_what_counting_all_orders_gives() -> None:
     assert rising_p(curve) == pytest.approx(np.mean(np.array(orders) >= kendall_s(curve)))
 
 
+@LAW
 @given(st.integers(13, 60), st.integers(0, 2**32 - 1), st.booleans())
 def test_a_long_curve_gets_scipys_p_with_the_correction_for_continuity(
     n: int, seed: int, tied: bool
@@ -235,12 +246,14 @@ def test_a_long_curve_gets_scipys_p_with_the_correction_for_continuity(
     assert rising_p(curve) == pytest.approx(stats.norm.sf(z * (s - 1) / s), rel=1e-6)
 
 
+@LAW
 @given(curves)
 def test_s_counts_the_pairs_that_rise_less_those_that_fall(curve: np.ndarray) -> None:
     signs = [np.sign(b - a) for i, a in enumerate(curve) for b in curve[i + 1 :]]
     assert kendall_s(curve) == sum(signs)
 
 
+@LAW
 @given(curves)
 def test_the_slope_is_scipys(curve: np.ndarray) -> None:
     assert theil_sen(curve) == pytest.approx(stats.theilslopes(curve).slope)

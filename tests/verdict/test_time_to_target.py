@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_sources import accuracies
 
@@ -23,6 +23,8 @@ from ptmetrics.verdict.time_to_target import (
     speedup,
     trace,
 )
+
+LAW = settings(deadline=None, max_examples=40)
 
 LIMITS = Thresholds()
 
@@ -91,6 +93,7 @@ def test_a_target_met_before_training_is_reached_by_the_first_costly_evaluation(
     assert span == Span(0.0, 10.0)
 
 
+@LAW
 @given(
     st.lists(st.sampled_from([0.85, 0.89, 0.91, 0.95]), min_size=1, max_size=12), st.integers(1, 3)
 )
@@ -196,6 +199,7 @@ def test_two_seeds_are_too_few_for_the_rank_sum() -> None:
 costs = st.lists(st.floats(0.1, 1000), min_size=1, max_size=4)
 
 
+@LAW
 @given(costs, costs, st.floats(0.0, 0.99), st.lists(st.booleans(), min_size=8, max_size=8))
 def test_the_bounds_are_ordered_and_swap_with_the_arms(
     first: list[float], second: list[float], step: float, misses: list[bool]

@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ptmetrics.counts.cells import Cell
-from ptmetrics.counts.histogram import ScoreHistogram
-from ptmetrics.counts.stored import StoredScores, pack, unpack
 from registry import LAW
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics
+from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.keys import FloatKeys, ProbabilityKeys
+from ptmetrics.counts.score_histogram import ScoreHistogram
+from ptmetrics.counts.stored_scores import StoredScores, pack_scores, unpack_scores
 from ptmetrics.metrics.curves import ScoreBins
 
 DIGITS = (6, 10, 16)
@@ -148,9 +148,8 @@ def test_nan_is_no_row_s_value(keys: FloatKeys) -> None:
 
 
 def test_the_curve_of_a_binary_metric_fits_into_one_mebibyte_with_all_that_is_beside_it() -> None:
-    histogram = ScoreHistogram("curve", FloatKeys(), 5)
-    assert histogram.layout()["curve"].shape == (2 * 64513 + 5,)
-    assert BinaryMetrics().state_bytes == 1_032_352 < 2**20
+    assert ScoreHistogram("curve", FloatKeys()).cells()[0].shape == (64513, 2)
+    assert BinaryMetrics().state_bytes == 1_032_416 < 2**20
     assert BinaryMetrics(curves="fine").state_bytes < 64 * 2**20
     assert BinaryMetrics(curves="exact", capacity=1000).state_bytes < 2**20 + 8 * 1000
 
@@ -162,8 +161,8 @@ def test_weights_count_as_often_as_their_size() -> None:
     weighted.update(score, target, repeat)
     repeated.update(score.repeat_interleave(repeat), target.repeat_interleave(repeat))
     state, plain = weighted.state_dict()["cells"], repeated.state_dict()["cells"]
-    assert torch.equal(state["curve_weight"], plain["curve"].double())
-    assert torch.equal(state["curve_inexact_weight"], plain["curve_inexact"].double())
+    assert torch.equal(state["curve.weight"], plain["curve"].double())
+    assert torch.equal(state["curve_inexact.weight"], plain["curve_inexact"].double())
     assert state["curve_inexact"].item() == 1  # 7.3 is no float16
 
 
@@ -174,8 +173,8 @@ def test_packed_scores_come_back_sorted_with_their_targets(
 ) -> None:
     score = torch.tensor(values)
     target = torch.arange(len(values)) % 2
-    got, labels, real = unpack(
-        torch.cat((pack(score, target), torch.tensor([torch.inf] * 2).double()))
+    got, labels, real = unpack_scores(
+        torch.cat((pack_scores(score, target), torch.tensor([torch.inf] * 2).double()))
     )
     assert real.tolist() == [True] * len(values) + [False] * 2
     pairs = [
@@ -206,23 +205,21 @@ def test_scores_beyond_the_capacity_are_counted_and_overwrite_nothing() -> None:
     for _ in range(2):
         metrics.update(torch.tensor([0.1, math.nan, 0.2]), torch.tensor([0, 1, 1]))
     cells = metrics.state_dict()["cells"]
-    scores, targets, real = unpack(cells["scores"])
+    scores, targets, real = unpack_scores(cells["scores"])
     assert cells["scores_seen"].item() == 4
     assert scores[real].float().tolist() == pytest.approx([0.1, 0.1, 0.2])
     assert targets[real].tolist() == [0, 0, 1]
 
 
 def test_the_identity_of_the_stored_scores_is_an_empty_buffer() -> None:
-    cell = StoredScores(4).layout()["scores"]
-    assert cell == Cell((5,), torch.float64, merge="smallest")
-    assert torch.equal(
-        cell.identity(torch.device("cpu")), torch.full((5,), torch.inf, dtype=torch.float64)
-    )
+    _, cell = StoredScores(4).cells()
+    assert cell == Cell("scores", (5,), torch.float64, merge="smallest", scope="whole")
+    assert cell.zeros("cpu").tolist() == [torch.inf] * 5
 
 
 def test_bins_of_stored_scores_have_one_row_a_value() -> None:
     score, target = torch.tensor([2.0, -1.0, 2.0, 0.0, -0.0]), torch.tensor([1, 0, 0, 1, 0])
-    packed = torch.cat((pack(score, target), torch.tensor([torch.inf]).double()))
+    packed = torch.cat((pack_scores(score, target), torch.tensor([torch.inf]).double()))
     bins, values = ScoreBins.of_stored(packed)
     assert bins.count[:3].tolist() == [[1, 0], [1, 1], [1, 1]]
     assert bins.count[3:].sum() == 0

@@ -8,23 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ptmetrics.verdict.certificate import ThresholdCounts
 from scipy.stats import binom
 
-from ptmetrics.verdict import certificate as c
+from ptmetrics.metrics import threshold_search as c
+from ptmetrics.metrics.threshold_search import Cuts
 
 SHIFT, PREVALENCE = 2.5, 0.35
 
 
-def cuts_of(score: np.ndarray, target: np.ndarray) -> ThresholdCounts:
+def cuts_of(score: np.ndarray, target: np.ndarray) -> Cuts:
     threshold = np.unique(score)
     called = score[None, :] >= threshold[:, None]
-    return ThresholdCounts.of(
-        threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1)
-    )
+    return Cuts.of(threshold, (called & (target == 1)).sum(1), (called & (target == 0)).sum(1))
 
 
-def drawn(rng: np.random.Generator, rows: int) -> ThresholdCounts:
+def drawn(rng: np.random.Generator, rows: int) -> Cuts:
     target = (rng.random(rows) < PREVALENCE).astype(int)
     return cuts_of(rng.normal(size=rows) + SHIFT * target, target)
 
@@ -56,6 +54,37 @@ def test_the_fewest_positives_for_a_certificate_are_those_of_the_formula(
     assert choice.reason.startswith("not certifiable, 1 more positives needed")
 
 
+@given(st.integers(1, 10**6), st.floats(0, 1), st.floats(1e-4, 1 - 1e-4))
+def test_tails_of_the_binomial_are_those_of_scipy(n: int, share: float, p: float) -> None:
+    for k in (
+        round(share * n),
+        round(n * p),
+        round(n * p + 3 * sqrt(n * p * (1 - p))),
+        0,
+        n,
+        n + 1,
+    ):
+        expected = binom.sf(k - 1, n, p)
+        assert c.binomial_tail(k, n, p) == pytest.approx(expected, rel=1e-7, abs=1e-12), k
+
+
+def test_two_promises_share_the_error() -> None:
+    # 59 positives without a miss show a recall of 95 % with an error of 5 %, but not with 2.5 %.
+    target = np.concatenate([np.zeros(20, dtype=int), np.ones(59, dtype=int)])
+    cuts = cuts_of(np.arange(79.0), target)
+    assert c.recall_at_least(cuts, 0.95, 0.05).certified
+    choice = c.both_at_least(cuts, 0.95, 0.5, 0.05)
+    assert (choice.certified, choice.needed) == (False, c.fewest(0.95, 0.025) - 59)
+    # 29 of 29 alarms show a precision of 90 % with an error of 5 %, but not with 2.5 %.
+    cuts = cuts_of(
+        np.arange(49.0), np.concatenate([np.zeros(20, dtype=int), np.ones(29, dtype=int)])
+    )
+    assert c.shows_precision(29, 29, 0.9, 0.05)
+    choice = c.both_at_least(cuts, 0.8, 0.9, 0.05)
+    assert not choice.certified
+    assert choice.reason.startswith("the recall is certified, the precision is not certifiable")
+
+
 @given(st.integers(1, 3000), st.floats(0.05, 0.99), st.floats(0.01, 0.3))
 def test_the_misses_allowed_are_the_largest_that_scipy_allows(
     n: int, recall: float, error: float
@@ -80,11 +109,11 @@ def test_the_threshold_is_the_order_statistic_after_the_misses_that_are_allowed(
 
 def test_scores_that_share_a_row_lie_at_its_lower_edge() -> None:
     choice = c.recall_at_least(
-        ThresholdCounts.of(np.array([0.0, 1.0]), np.array([100, 98]), np.array([50, 9])), 0.9, 0.05
+        Cuts.of(np.array([0.0, 1.0]), np.array([100, 98]), np.array([50, 9])), 0.9, 0.05
     )
     assert choice.row == 1
     choice = c.recall_at_least(
-        ThresholdCounts.of(np.array([0.0, 1.0]), np.array([100, 90]), np.array([50, 9])), 0.9, 0.05
+        Cuts.of(np.array([0.0, 1.0]), np.array([100, 90]), np.array([50, 9])), 0.9, 0.05
     )
     assert choice.row == 0
 
@@ -114,26 +143,6 @@ def test_what_is_certified_holds_on_new_data_in_93_percent_of_draws(
             held += kept(float(cuts.threshold[choice.row]))
     assert certified >= 0.5 * draws
     assert certified - held <= 0.07 * draws
-
-
-def test_two_promises_have_half_of_the_error_each() -> None:
-    rng, error = np.random.default_rng(5), 0.05
-    for _ in range(20):
-        counts = drawn(rng, 400)
-        half, whole = (c.recall_at_least(counts, 0.8, level).row for level in (error / 2, error))
-        assert half is not None
-        assert whole is not None
-        assert half < whole
-        choice = c.both_at_least(counts, 0.8, 0.05, error)
-        assert (choice.row, choice.certified) == (half, True)
-        # A precision that the whole error would show and half of it does not.
-        tp, called = counts.tp[half], counts.called[half]
-        for precision in np.linspace(0.5, 1.0, 501):
-            if c.shows_precision(tp, called, precision, error / 2):
-                kept = precision
-        assert c.shows_precision(tp, called, kept + 0.002, error)
-        assert c.both_at_least(counts, 0.8, kept, error).certified
-        assert not c.both_at_least(counts, 0.8, kept + 0.002, error).certified
 
 
 def test_just_meeting_the_recall_on_the_data_at_hand_often_fails_on_new_data() -> None:
@@ -218,7 +227,7 @@ def test_two_halves_are_the_whole_and_differ_by_at_most_one(
 ) -> None:
     cells = np.array(rows, dtype=float)
     tp, fp = cells[::-1].cumsum(0)[::-1].T
-    cuts = ThresholdCounts.of(np.arange(len(rows)), tp, fp)
+    cuts = Cuts.of(np.arange(len(rows)), tp, fp)
     first, second = cuts.halves(seed)
     assert (first.tp + second.tp == cuts.tp).all()
     assert (first.fp + second.fp == cuts.fp).all()

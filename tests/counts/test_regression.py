@@ -232,3 +232,4 @@ def test_bins_of_magnitudes_keep_the_order_and_hold_what_falls_into_them() -> No
     assert (inner.diff() / inner[:-1] <= 1 / 256).all()
     assert torch.equal(magnitude_bin(edges[1:-1]), torch.arange(1, MAGNITUDE_BINS))
     assert (edges[0], edges[-1]) == (0, math.inf)
+    assert (edges[1], edges[-2]) == (2.0**-127 * (1 + 1 / 256), 2.0**129 * (1 - 1 / 512))

@@ -187,13 +187,18 @@ def test_weights_are_kept_whatever_the_values() -> None:
     assert got["mae"].value == pytest.approx(0.9, rel=1e-15)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, 7.0, 0.0, -3e-7])
-def test_targets_of_one_value_have_no_r2_and_the_reason_is_said(value: float) -> None:
+def test_targets_of_one_value_or_a_rounding_apart_have_no_r2_and_the_reason_is_said(
+    value: float, apart: bool
+) -> None:
     metrics = RegressionMetrics()
     for rows in (3, 50, 7):
-        metrics.update(
-            torch.randn(rows, dtype=torch.float64), torch.full((rows,), value, dtype=torch.float64)
-        )
+        preds, weight = torch.rand(2, rows, dtype=torch.float64)
+        target = torch.full_like(preds, value)
+        if apart and value:
+            target[::2] = math.nextafter(value, math.inf)
+        metrics.update(preds, target, weight)
     got = metrics.compute()
     for name in ("r2", "explained_variance", "pearson"):
         assert math.isnan(got[name])
@@ -217,7 +222,10 @@ def test_perfect_predictions_score_perfectly() -> None:
     got = scores_of(Batch(target, target), outputs=2)
     assert {got[name].value for name in ("mse", "rmse", "mae", "bias", "max_error")} == {0.0}
     assert got["median_absolute_error"].value == 0.0
-    assert (got["r2"].value, got["explained_variance"].value) == (1.0, 1.0)
+    for name in ("mse", "rmse", "mae"):
+        assert (got[name].low, got[name].high) == (0.0, 0.0)
+    for name in ("r2", "explained_variance"):
+        assert (got[name].value, got[name].low, got[name].high) == (1.0, 1.0, 1.0)
     assert got["pearson"].value == pytest.approx(1.0, rel=1e-15)
 
 
@@ -251,11 +259,25 @@ def test_scores_scale_with_the_unit(scale: float) -> None:
     assert other["median_absolute_error"].value == pytest.approx(median, rel=4e-3)
 
 
+def test_errors_beyond_the_bins_are_nothing_or_bounded_by_the_largest() -> None:
+    error = torch.tensor([1e-50, 1e-45, 1.0], dtype=torch.float64)
+    tiny = scores_of(Batch(error, torch.zeros(3)))["median_absolute_error"]
+    assert (tiny.value, tiny.error_bound, tiny.low) == (0.0, 0.0, 0.0)
+    huge = scores_of(Batch(torch.full((3,), 1e60, dtype=torch.float64), torch.zeros(3)))
+    median = huge["median_absolute_error"]
+    assert math.isfinite(median.value)
+    assert abs(median.value - 1e60) <= median.error_bound * (1 + 1e-12)
+
+
 def test_one_row_has_values_and_says_where_there_is_no_interval() -> None:
     got = scores_of(Batch(torch.tensor([2.0]), torch.tensor([[1.0]])))
     assert (got["mse"].value, got["mae"].value, got["max_error"].value) == (1.0, 1.0, 1.0)
     assert math.isnan(got["mse"].low)
     assert math.isnan(got["r2"])
+    two = scores_of(Batch(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 3.5])))
+    assert two["r2"].value == pytest.approx(1 - 1.25 / 3.125)
+    assert math.isnan(two["r2"].low)
+    assert two["mse"].low > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert math.isnan(sk.r2_score([1.0], [2.0]))
@@ -343,7 +365,7 @@ def test_intervals_by_groups_are_a_jackknife_over_metrics_without_each_bucket(
 def test_stored_samples_are_errors_and_targets() -> None:
     metrics = RegressionMetrics()
     samples = metrics.store_samples(10)
-    metrics.update(torch.tensor([1.0, math.nan, 3.0]), torch.tensor([0.5, 1.0, 4.0]))
+    metrics.update(torch.tensor([1.0, math.inf, 3.0]), torch.tensor([0.5, 1.0, 4.0]))
     columns, reason = samples.columns()
     assert reason is None
     assert columns is not None

@@ -10,7 +10,7 @@ from ptmetrics.errors import ShapeError
 LIMIT = 1e70  # so that no sum of fourth powers overflows
 BAD_PREDICTION = "prediction-not-finite"
 BAD_VALUE = "target-not-finite"
-FAULT_KINDS = {
+POINT_FAULT_KINDS = {
     BAD_PREDICTION: "row with a prediction that is NaN, infinite or beyond 1e70, refused",
     BAD_VALUE: "row with a target that is NaN, infinite or beyond 1e70, refused",
 }

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError, DependencyError, StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.score import Score, Scores
@@ -93,7 +92,7 @@ class TorchmetricsMetrics(Metrics):
                 shapes[f"{path}.{name}"] = list(getattr(value, "shape", ["list"]))
         return {"metrics": repr(self._metric), "states": shapes}
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Any]:
         """Nothing of ours: torchmetrics keeps it."""
         return []
 

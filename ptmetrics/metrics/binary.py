@@ -40,11 +40,11 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
     fbeta_ratio,
 )
-from ptmetrics.metrics.curves import ScoreBins
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import FEW, widened, wilson
+from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
@@ -319,7 +319,7 @@ class BinaryMetrics(Metrics):
             "Yes-or-no classification",
         ),
         ScoreTable(
-            lambda metrics, counts: counts.get(CURVE + curves.SUMMARY),
+            lambda metrics, counts: counts.get(CURVE + score_bins.SUMMARY),
             curves.CURVE_SPECS,
             "Curves",
         ),
@@ -456,9 +456,9 @@ class BinaryMetrics(Metrics):
             exact, _ = ScoreBins.of_stored(state["scores"])
             fits = state["scores_seen"] <= len(state["scores"]) - 1
             summary = torch.where(fits, exact.without_gaps().summary(), summary)
-        small = curves.without_histogram(state, self._curve)
+        small = score_bins.without_histogram(state, self._curve)
         small.pop("scores", None)
-        small[CURVE + curves.SUMMARY] = summary
+        small[CURVE + score_bins.SUMMARY] = summary
         if "confusion" not in state:
             small.update(_decisions(bins, keys.first_positive))
         if self.losses:
@@ -475,7 +475,7 @@ class BinaryMetrics(Metrics):
             return details
         keys = self._curve.keys
         probs = self.inputs == "probs"
-        summary = counts[CURVE + curves.SUMMARY]
+        summary = counts[CURVE + score_bins.SUMMARY]
         bounds = {"auroc": float(summary[5]), "average_precision": float(summary[8])}
         details["notes"] = curves.bound_notes(bounds, keys)
         if self._stores(state) and counts["scores_seen"] < len(state["scores"]):

@@ -15,10 +15,10 @@ from torch.nn import functional
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
-from ptmetrics.metrics.curves import ScoreBins
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import Z
+from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_spec import ScoreSpec
 
 WIDE_BINS = 15  # of equal width

@@ -271,7 +271,7 @@ def mcc(sums: ClassSums) -> Array:
     return np.where(spread > 0, covariance, np.nan) / np.sqrt(spread)
 
 
-def mcc_gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+def mcc_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
     covariance, spread_actual, spread_predicted = (x[..., None] for x in _covariances(sums))
     spread = spread_actual * spread_predicted
@@ -302,7 +302,7 @@ def kappa(sums: ClassSums) -> Array:
     return (right - chance) / (1 - chance)
 
 
-def kappa_gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+def kappa_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
     total = sums.actual.sum(-1, keepdims=True)
     right = sums.hits.sum(-1, keepdims=True) / total
@@ -415,7 +415,7 @@ CONFUSION_SPECS = (
         doc="Matthews correlation of predictions and targets.",
         undefined=ONE_CLASS,
         source=GORODKIN,
-        gradient=mcc_gradient,
+        gradient=mcc_and_slopes,
         absent=True,
     ),
     ScoreSpec(
@@ -425,7 +425,7 @@ CONFUSION_SPECS = (
         range=(-1.0, 1.0),
         doc="Cohen's kappa: agreement beyond chance.",
         undefined=ONE_CLASS,
-        gradient=kappa_gradient,
+        gradient=kappa_and_slopes,
         absent=True,
     ),
 )

@@ -46,14 +46,10 @@ from ptmetrics.metrics.class_scores import (
     ClassCounts,
     fbeta_specs,
 )
-from ptmetrics.metrics.curves import (
-    CURVE_SPECS_OF_HEADS,
-    SUMMARY,
-    summarize_histogram,
-    without_histogram,
-)
+from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.score import ConfusedPair
+from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB

@@ -40,15 +40,11 @@ from ptmetrics.metrics.class_scores import (
     class_spec,
     f1_of_jaccard,
 )
-from ptmetrics.metrics.curves import (
-    CURVE_SPECS_OF_HEADS,
-    SUMMARY,
-    summarize_histogram,
-    without_histogram,
-)
+from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
+from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
-from ptmetrics.metrics.curves import ScoreBins
+from ptmetrics.metrics.score_bins import ScoreBins
 
 DOUBLE_BITS = 64
 

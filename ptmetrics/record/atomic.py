@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-_FLAGS = (
+_REPLACE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 )
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
@@ -33,7 +33,7 @@ def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) 
     target = Path(path)
     temporary = target.with_name(f".tmp-{secrets.token_hex(8)}")
     # Not mkstemp: its mode 0600 would stay on the final file, and a run folder is often shared.
-    handle = os.open(temporary, _FLAGS, 0o666)
+    handle = os.open(temporary, _REPLACE_FLAGS, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             writer(file)

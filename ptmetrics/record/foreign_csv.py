@@ -103,14 +103,14 @@ class _Table:
         repeated = [column for column, times in Counter(header).items() if times > 1]
         got = ""
         if repeated:
-            got = f"{_listed(repeated)} more than once"
+            got = f"{_columns_listed(repeated)} more than once"
         if not header:
             got = "an empty file"
         if got:
             rule = "a first line with different column names"
             raise RecordError(self._name, rule, got, _CURE)
         if "epoch" not in header and "step" in header:
-            got = f"the columns {_listed(header)}"
+            got = f"the columns {_columns_listed(header)}"
             cure = "Log the epoch too, or remove the column 'step' if every line is an epoch."
             raise RecordError(self._name, "a column 'epoch'", got, cure)
 
@@ -132,7 +132,7 @@ class _Table:
                 without_epoch += 1
         self._scores = [score for score in self._scores if score[0] in filled]
         if not self._scores:
-            got = f"the columns {_listed(self._header)}"
+            got = f"the columns {_columns_listed(self._header)}"
             if not epochs:
                 got += " and no line below them"
             rule = "at least one column of scores with a number in it"
@@ -143,7 +143,7 @@ class _Table:
         others = [column for column in self._header if column not in read]
         if others:
             what = "Columns that are no scores, or a second spelling of one, were not read"
-            self.notes.append(f"{what}: {_listed(others)}.")
+            self.notes.append(f"{what}: {_columns_listed(others)}.")
         if without_epoch:
             self.notes.append(f"Lines without an epoch were left out: {without_epoch}.")
         if self._epoch is not None and epochs and epochs[0] == 1 == min(epochs):
@@ -190,7 +190,7 @@ def _clipped(text: str) -> str:
     return repr(text)
 
 
-def _listed(columns: list[str]) -> str:
+def _columns_listed(columns: list[str]) -> str:
     listed = ", ".join(map(_clipped, columns[:SHOWN_COLUMNS]))
     if len(columns) > SHOWN_COLUMNS:
         listed += ", …"

@@ -11,7 +11,7 @@ from ptmetrics.record.foreign_rows import ForeignLog, Row, merge_rows
 
 SHOWN_KEYS = 10
 _FORMATS = "a trainer_state.json with 'log_history', or lists of one number per epoch"
-_CURE = "Pass Hugging Face's trainer_state.json, or json.dump(history.history) of Keras."
+_JSON_CURE = "Pass Hugging Face's trainer_state.json, or json.dump(history.history) of Keras."
 
 
 def read_json(name: str, text: str) -> ForeignLog:
@@ -30,12 +30,12 @@ def read_json(name: str, text: str) -> ForeignLog:
         cure = "Copy the file again: it was cut off or edited."
         raise RecordError(name, "one JSON object", f"{error}", cure) from None
     if not isinstance(content, Mapping):
-        raise RecordError(name, _FORMATS, type(content).__name__, _CURE)
+        raise RecordError(name, _FORMATS, type(content).__name__, _JSON_CURE)
     if "log_history" not in content:
         return _keras(name, content)
     entries = content["log_history"]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise RecordError(f"{name}: log_history", "a list of objects", "something else", _CURE)
+        raise RecordError(f"{name}: log_history", "a list of objects", "something else", _JSON_CURE)
     return merge_rows("Hugging Face's Trainer", name, _hugging_face(name, entries), [])
 
 
@@ -64,7 +64,7 @@ def _keras(name: str, columns: Mapping[str, Any]) -> ForeignLog:
     names = score_names(curves)
     if not names:
         keys = ", ".join(repr(key[:40]) for key in list(columns)[:SHOWN_KEYS])
-        raise RecordError(name, _FORMATS, f"an object with {keys or 'no key'}", _CURE)
+        raise RecordError(name, _FORMATS, f"an object with {keys or 'no key'}", _JSON_CURE)
     lengths = {len(curves[key]) for key in names}
     if len(lengths) > 1:
         listed = [f"{len(curves[key])} in {key[:40]!r}" for key in list(names)[:SHOWN_KEYS]]

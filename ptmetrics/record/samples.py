@@ -29,9 +29,9 @@ POINT_ROW = np.dtype([("error", "<f8"), ("target", "<f8")])
 MAX_ROWS = 10_000_000
 _HEADER = 4096  # more than the header of such a file ever takes
 _MAX_BYTES = _HEADER + MAX_ROWS * max(CLASS_ROW.itemsize, POINT_ROW.itemsize)
-_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_FLAGS |= getattr(os, "O_BINARY", 0)
-_FLAGS |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hang the reader
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_READ_FLAGS |= getattr(os, "O_BINARY", 0)
+_READ_FLAGS |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hang the reader
 _NAME = re.compile(r"samples-(\d+)\.npy")
 
 
@@ -111,7 +111,7 @@ def drop_samples(folder: Path, keep: Collection[int]) -> None:
 
 
 def _content(path: Path) -> bytes:
-    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+    with os.fdopen(os.open(path, _READ_FLAGS), "rb") as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
             raise _RefusedError("is no regular file")

@@ -14,20 +14,20 @@ from typing import Any
 
 from ptmetrics.record.codec import Record
 
-LARGEST = 2**62
+LARGEST_NUMBER = 2**62
 """No whole number in a record is larger, so that sums of two fit into 64 bits."""
-Z = 1.959963984540054
+Z_95 = 1.959963984540054
 SLACK = 1e-6  # what rounding may change; relative above 1
 
-Rule = Callable[[Any], str | None]
+FieldRule = Callable[[Any], str | None]
 """Tells what is wrong with a value, beginning with the place inside of it; None when it is right."""
 
 
 def defect(record: Record) -> str | None:
     """Say why a whole line cannot be true; None when it can, or its kind is not known here."""
-    if not (0 <= record.seq <= LARGEST and 1 <= record.attempt <= LARGEST):
+    if not (0 <= record.seq <= LARGEST_NUMBER and 1 <= record.attempt <= LARGEST_NUMBER):
         return f"number {record.seq:.3g} of attempt {record.attempt:.3g} cannot be"
-    rule = RULES.get(record.kind)
+    rule = FIELD_RULES.get(record.kind)
     wrong = None
     if rule is not None:
         wrong = rule(record.data)
@@ -57,14 +57,14 @@ def a_text(value: Any) -> str | None:
 
 def a_count(value: Any) -> str | None:
     """A whole number from 0 to 2^62."""
-    if type(value) is int and 0 <= value <= LARGEST:
+    if type(value) is int and 0 <= value <= LARGEST_NUMBER:
         return None
     return _is(value, "a whole number from 0 to 2^62")
 
 
 def a_number(value: Any) -> str | None:
     """A number; NaN where it is undefined, infinite where it has no bound."""
-    if type(value) is float or (type(value) is int and -LARGEST <= value <= LARGEST):
+    if type(value) is float or (type(value) is int and -LARGEST_NUMBER <= value <= LARGEST_NUMBER):
         return None
     return _is(value, "a number")
 
@@ -100,7 +100,7 @@ def a_mapping(value: Any) -> str | None:
 # Values that hold others
 
 
-def none_or(rule: Rule) -> Rule:
+def none_or(rule: FieldRule) -> FieldRule:
     """None, or what `rule` asks for."""
 
     def check(value: Any) -> str | None:
@@ -111,7 +111,7 @@ def none_or(rule: Rule) -> Rule:
     return check
 
 
-def list_of(rule: Rule) -> Rule:
+def list_of(rule: FieldRule) -> FieldRule:
     """A list of what `rule` asks for."""
 
     def check(value: Any) -> str | None:
@@ -125,7 +125,7 @@ def list_of(rule: Rule) -> Rule:
     return check
 
 
-def mapping_of(rule: Rule) -> Rule:
+def mapping_of(rule: FieldRule) -> FieldRule:
     """A mapping from any names to what `rule` asks for."""
 
     def check(value: Any) -> str | None:
@@ -143,7 +143,7 @@ def _named(key: str) -> str:
     return repr(key[:60])
 
 
-def fields_of(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None) -> Rule:
+def fields_of(required: Mapping[str, FieldRule], optional: Mapping[str, FieldRule] | None = None) -> FieldRule:
     """A mapping with these fields. Others may stand beside them: a later version may add some."""
     optional = optional or {}
 
@@ -176,7 +176,7 @@ _RANGES = {
     **dict.fromkeys(("mse", "rmse", "mae", "max_error", "median_absolute_error"), (0.0, inf)),
     **dict.fromkeys(("brier", "support"), (0.0, inf)),
 }
-_AVERAGES = frozenset({"macro", "micro", "weighted", "samples"})
+_AVERAGE_NAMES = frozenset({"macro", "micro", "weighted", "samples"})
 _ANYTHING = (-inf, inf)
 
 
@@ -187,7 +187,7 @@ def score_range(name: str) -> tuple[float, float]:
     The last word decides, or the one before an average; a name that is not known may be any number.
     """
     *front, last = name.split("/")
-    if last in _AVERAGES and front:
+    if last in _AVERAGE_NAMES and front:
         last = front[-1]
     if re.fullmatch(r"top\d+_accuracy", last):
         return _RANGES["accuracy"]
@@ -239,7 +239,7 @@ def _score(score: Any) -> str | None:
         parts = _score_parts(score)
     except (KeyError, TypeError):
         return _score_fields(score)
-    if tuple(map(type, parts)) in _USUAL and 0 <= score["n"] <= LARGEST:
+    if tuple(map(type, parts)) in _USUAL and 0 <= score["n"] <= LARGEST_NUMBER:
         return None  # nearly always, and quicker than one by one
     return _score_fields(score)
 
@@ -276,7 +276,7 @@ def a_count_list(value: Any) -> str | None:
             array("Q", value)
         except (TypeError, OverflowError):
             return list_of(a_count)(value)
-        if sum(value) <= LARGEST:
+        if sum(value) <= LARGEST_NUMBER:
             return None
         return " adds up to more than 2^62"
     return _is(value, "a list")
@@ -339,7 +339,7 @@ def _matrix(matrix: Any) -> str | None:
     for index, row in enumerate(matrix):
         if len(row) != len(matrix):
             return f"[{index}] has {len(row)} entries in {len(matrix)} rows"
-    if sum(map(sum, matrix)) > LARGEST:
+    if sum(map(sum, matrix)) > LARGEST_NUMBER:
         return " adds up to more than 2^62"
     return None
 
@@ -390,7 +390,7 @@ def _is_of_fewer(share: Mapping[str, Any]) -> bool:
     if not value > bound:
         bound = share["high"]
     of_n: float = share["n"] * (value - bound) ** 2
-    told: float = Z**2 * bound * (1 - bound)
+    told: float = Z_95**2 * bound * (1 - bound)
     return told < (1 - SLACK) * of_n
 
 
@@ -461,7 +461,7 @@ def _epoch(epoch: Any) -> str | None:
     return None
 
 
-RULES: Mapping[str, Rule] = {
+FIELD_RULES: Mapping[str, FieldRule] = {
     "header": fields_of(
         {},
         {

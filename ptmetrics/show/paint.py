@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
-CODES = {"good": "32", "bad": "31", "open": "33", "strong": "1", "dim": "2"}
+STYLE_CODES = {"good": "32", "bad": "31", "open": "33", "strong": "1", "dim": "2"}
 _PLAIN_SIGNS = str.maketrans("✓✗→│−×·…", "+x>|-x.~") | {ord("∞"): "inf"}
 """For a console that lacks ours."""
 
 
 class Styled(NamedTuple):
-    """A part of a line in a style of `CODES`."""
+    """A part of a line in a style of `STYLE_CODES`."""
 
     text: str
     style: str
@@ -73,11 +73,11 @@ class Paint:
     encoding: str = "utf-8"
 
     def __call__(self, text: str, style: str) -> str:
-        """The text in a style of `CODES`."""
+        """The text in a style of `STYLE_CODES`."""
         shown = printable(text, self.encoding)
         if not self.colour:
             return shown
-        return f"\x1b[{CODES[style]}m{shown}\x1b[0m"
+        return f"\x1b[{STYLE_CODES[style]}m{shown}\x1b[0m"
 
     def join(self, lines: Iterable[Line]) -> str:
         """The lines as text."""

@@ -17,7 +17,7 @@ def run_text(run: Run, verdict: Verdict, paint: Paint = plain) -> str:
     return paint.join(_run_lines(run, verdict))
 
 
-def scores_text(run: Run, paint: Paint = plain) -> str:
+def run_scores_text(run: Run, paint: Paint = plain) -> str:
     """Scores and confusion matrix of the epoch that stands for the run: the one that is judged."""
     return paint.join(_scores_lines(run))
 

@@ -23,7 +23,7 @@ HEADLINES = (
     "loss",
 )
 CLASS_COLUMNS = ("precision", "recall", "f1")
-MAX_CLASSES = 20  # more than this do not fit on a screen
+MAX_SHOWN_CLASSES = 20  # more than this do not fit on a screen
 MAX_SLICES = 10
 MAX_PAIRS = 10
 MAX_LABEL = 16
@@ -55,7 +55,7 @@ def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     columns = epoch.get("per_class", {}).get(split, {})
     names = epoch.get("class_names", [])
     shown = [columns[name] for name in CLASS_COLUMNS if name in columns]
-    if not 0 < len(names) <= MAX_CLASSES or len(shown) < len(CLASS_COLUMNS):
+    if not 0 < len(names) <= MAX_SHOWN_CLASSES or len(shown) < len(CLASS_COLUMNS):
         return
     yield ""
     yield f"{'class':20}" + "".join(f"{name:>11}" for name in CLASS_COLUMNS) + f"{'n':>8}"
@@ -85,11 +85,11 @@ def confusion_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     names = epoch.get("class_names", [])
     if not matrix:
         why = ""
-        if len(names) > MAX_CLASSES:
+        if len(names) > MAX_SHOWN_CLASSES:
             why = ", there are too many classes"
         yield f"confusion matrix: not recorded{why}"
         return
-    if len(names) > MAX_CLASSES:
+    if len(names) > MAX_SHOWN_CLASSES:
         yield from confused_pairs(matrix, names)
         return
     width = max(3, *(len(str(count)) for row in matrix for count in row))

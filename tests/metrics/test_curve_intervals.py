@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from registry import LAW
 from torch import Tensor
 
-from ptmetrics.metrics.curves import ScoreBins, auroc_estimate, average_precision_estimate
+from ptmetrics.metrics.curves import auroc_estimate, average_precision_estimate
 from ptmetrics.metrics.estimate import Estimate
 from ptmetrics.metrics.intervals import Z, logit_interval, newcombe
+from ptmetrics.metrics.score_bins import ScoreBins
 
 REPETITIONS = 600
 

@@ -189,7 +189,7 @@ def test_a_half_done_epoch_of_several_goes_on() -> None:
         ({"/a": pm.MulticlassMetrics(3)}, "names of outputs", "'/a'"),
         ([pm.RegressionMetrics()] * 2, "scores of different names", "mse, pearson"),
     ],
-    ids=str,
+    ids=["none", "no output", "empty", "a number", "a word", "0", "a//b", "/a", "twice"],
 )  # fmt: skip
 def test_metrics_that_cannot_stand_together_are_refused(metrics: Any, rule: str, got: str) -> None:
     with pytest.raises(ConfigError) as caught:

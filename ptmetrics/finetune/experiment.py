@@ -23,7 +23,7 @@ from ptmetrics.finetune.training import TrainingRun
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
-from ptmetrics.show.run import scores_text
+from ptmetrics.show.run import run_scores_text
 from ptmetrics.verdict.compare import Comparison, compare
 from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
@@ -196,7 +196,7 @@ class ExperimentOutcome:
             run = runs[0]
             trained = f"{run.epochs[-1]['time']['train_cumulative_s']:.1f} s of training"
             head = paint(f"{name}, {run.path.name} of {len(runs)} seeds, {trained}", "strong")
-            parts.append(f"{head}\n{scores_text(run, paint)}")
+            parts.append(f"{head}\n{run_scores_text(run, paint)}")
         names = list(self.run_groups)
         if self.comparison is not None:
             title = paint("What pre-training bought", "strong")

@@ -20,7 +20,7 @@ from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_scores import StoredScores
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics import calibration, curves, options
+from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (

@@ -19,8 +19,8 @@ from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.moments import JOINT_SIZE, joint_centre, joint_sums, moved_sums
 from ptmetrics.counts.regression import (
-    FAULT_KINDS,
     MAGNITUDE_BINS,
+    POINT_FAULT_KINDS,
     check_points,
     magnitude_bin,
     magnitude_edges,
@@ -452,7 +452,7 @@ class RegressionMetrics(Metrics):
 
     task = "regression"
     headline = "mae"
-    fault_kinds = FAULT_KINDS
+    fault_kinds = POINT_FAULT_KINDS
     score_tables: tuple[ScoreTable, ...] = (MOMENT_SCORES, MAGNITUDE_SCORES)
     waits = True
 

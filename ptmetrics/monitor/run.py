@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +160,7 @@ class RunRecorder:
         value = float("inf")
         losses = self.history.get("val/loss", [])
         for epoch, loss in zip(self.history.epoch, losses, strict=False):
-            if isfinite(loss) and loss < value:
+            if loss < value:
                 lowest = epoch
                 value = loss
         return lowest

@@ -16,8 +16,12 @@ from ptmetrics.errors import DtypeError
 
 SCHEMA = 1
 MAX_DEPTH = 64
+SMALL_INT = 2**62
 MAX_INT_BITS = 4096  # Python itself refuses to parse an int of more than 4300 digits
 
+Path = tuple[str | int, ...]
+"""Keys and places that lead to a value from the record."""
+_TAGS = {"nan": "$nan", "inf": "$inf", "-inf": "$-inf"}
 _FLOATS = {"$nan": math.nan, "$inf": math.inf, "$-inf": -math.inf}
 _CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
 _BEFORE = (b':"', b',"', b'["')
@@ -70,7 +74,7 @@ def encode(record: Record) -> bytes:
         DtypeError: If a key is not a string, or a value is neither None, bool, int, float, str,
             list, tuple nor mapping, or they are nested more than 64 deep.
     """
-    envelope = _tagged({"v": SCHEMA, **record._asdict()}, ())
+    envelope = _tagged({"v": SCHEMA, **record._asdict()})
     body = json.dumps(envelope, allow_nan=False, separators=(",", ":")).encode("ascii")
     return b'%b,"crc":"%x-%08x"}\n' % (body[:-1], len(body), zlib.crc32(body))
 
@@ -175,37 +179,62 @@ _STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 _WITH_FLOATS = json.JSONDecoder()
 
 
-def _tagged(value: Any, path: tuple[str | int, ...]) -> Any:
-    """Copy a value into what strict JSON can hold; `path` leads to it from the record."""
-    if len(path) > MAX_DEPTH:
-        cure = "Write less of it, or break the cycle."
-        raise _refused(path, f"at most {MAX_DEPTH} levels", "a deeper one", cure)
-    match value:
-        case None | int() if value is None or value.bit_length() <= MAX_INT_BITS:
-            return value
-        case str():
-            return re.sub(r"\A\$", "$$", value)
-        case float() if math.isfinite(value):
-            return float(value)
-        case float():
-            return next(tag for tag, told in _FLOATS.items() if repr(told) == repr(float(value)))
-        case Mapping():
-            return {_key(key, path): _tagged(item, (*path, key)) for key, item in value.items()}
-        case list() | tuple():
-            return [_tagged(item, (*path, index)) for index, item in enumerate(value)]
+def _tagged(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a record into what strict JSON can hold.
+
+    One loop over all containers: a record holds a thousand numbers, and a call for each would cost
+    more than writing the line.
+    """
+    top: dict[str, Any] = {}
+    waiting: list[tuple[Any, Any, Path]] = [(record, top, ())]
+    while waiting:
+        source, copy, path = waiting.pop()
+        if len(path) >= MAX_DEPTH:
+            cure = "Write less of it, or break the cycle."
+            raise _refused(path, f"at most {MAX_DEPTH} levels", "a deeper one", cure)
+        keyed = isinstance(copy, dict)
+        for key, item in source.items() if keyed else enumerate(source):
+            kind = type(item)
+            as_it_is = (
+                item is None
+                or kind is bool
+                or (kind is float and math.isfinite(item))
+                or (kind is int and -SMALL_INT < item < SMALL_INT)
+                or (kind is str and item[:1] != "$")
+            )
+            if as_it_is:
+                value = item
+            elif isinstance(item, Mapping):
+                value = {}
+                waiting.append((item, value, (*path, key)))
+            elif isinstance(item, list | tuple):
+                value = []
+                waiting.append((item, value, (*path, key)))
+            else:
+                value = _tagged_leaf(item, (*path, key))
+            if not keyed:
+                copy.append(value)
+            elif isinstance(key, str):
+                copy[key] = value
+            else:
+                fact = f"{key!r} of type {type(key).__name__}"
+                raise _refused(path, "keys of type str", fact, "Use str(key).")
+    return top
+
+
+def _tagged_leaf(item: object, path: Path) -> Any:
+    if isinstance(item, str):
+        return f"${item}" if item.startswith("$") else str(item)
+    if isinstance(item, float):
+        return _TAGS.get(repr(float(item)), float(item))
+    if isinstance(item, int) and item.bit_length() <= MAX_INT_BITS:
+        return item
     rule = f"None, bool, int of up to {MAX_INT_BITS} bits, float, str, list, tuple or mapping"
     cure = "Convert it first, with float(x), x.tolist() or str(x)."
-    raise _refused(path, rule, type(value).__name__, cure)
+    raise _refused(path, rule, type(item).__name__, cure)
 
 
-def _key(key: Any, path: tuple[str | int, ...]) -> str:
-    if isinstance(key, str):
-        return key
-    got = f"{key!r} of type {type(key).__name__}"
-    raise _refused(path, "keys of type str", got, "Use str(key).")
-
-
-def _refused(path: tuple[str | int, ...], rule: str, fact: str, cure: str) -> DtypeError:
+def _refused(path: Path, rule: str, fact: str, cure: str) -> DtypeError:
     return DtypeError(".".join(map(str, path[:8])), rule, fact, cure)
 
 

@@ -143,7 +143,9 @@ def _named(key: str) -> str:
     return repr(key[:60])
 
 
-def fields_of(required: Mapping[str, FieldRule], optional: Mapping[str, FieldRule] | None = None) -> FieldRule:
+def fields_of(
+    required: Mapping[str, FieldRule], optional: Mapping[str, FieldRule] | None = None
+) -> FieldRule:
     """A mapping with these fields. Others may stand beside them: a later version may add some."""
     optional = optional or {}
 

@@ -167,6 +167,20 @@ def test_the_devices_own_time_is_what_counts_as_training(way: str) -> None:
 
 
 @pytest.mark.fault(47)
+def test_a_run_that_attaches_again_goes_on_with_its_device_events() -> None:
+    machine = Machine()
+    model = Net()
+    with quiet(clock=machine.now, device_event=machine.event) as monitor:
+        for _ in range(2):
+            with monitor.attach(model):
+                for x, _y in monitor.train([(X, Y)] * 2):
+                    model.train()(x)
+                    machine.work(0, 50)
+        machine.wait()
+        assert monitor.end_epoch().time["train_device_s"] == pytest.approx(4 * 0.050)
+
+
+@pytest.mark.fault(47)
 def test_a_validation_in_the_middle_of_an_epoch_parts_the_devices_time() -> None:
     machine = Machine()
     model = Net()

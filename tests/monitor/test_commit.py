@@ -15,6 +15,7 @@ from torch import nn
 
 import ptmetrics as pm
 from ptmetrics.errors import DtypeError, HookError, ShapeError, StateError
+from ptmetrics.monitor.faults import FaultLog
 from ptmetrics.record.reader import read_run
 
 PREDS, Y = torch.randn(8, CLASSES), torch.arange(8) % CLASSES
@@ -212,8 +213,9 @@ def test_a_model_that_takes_only_some_of_the_hooks_keeps_none() -> None:
 def test_numbers_that_no_run_can_have_are_refused(place: tuple[str, ...], value: Any) -> None:
     with quiet() as monitor:
         count(monitor)
-        before = repr(monitor.state_dict())
         state = copy.deepcopy(monitor.state_dict())
+        count(monitor)
+        before = repr(monitor.state_dict())
         inner = state
         for key in place[:-1]:
             inner = inner[key]
@@ -244,6 +246,15 @@ def test_updates_from_threads_are_counted_once_each() -> None:
         sys.setswitchinterval(interval)
     assert (scores["val/accuracy"].n, scores["val/loss"].n) == (1200, 1200)
     assert scores.counts["val_steps"] == 150
+
+
+def test_behind_a_callback_our_own_code_is_not_to_be_interrupted() -> None:
+    log = FaultLog("contain", lambda fault: None)
+    with log.lock:
+        log.busy = True
+        with log.released():
+            assert not log.busy
+        assert log.busy
 
 
 @pytest.mark.fault(48)

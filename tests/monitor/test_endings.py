@@ -50,6 +50,16 @@ def test_epochs_ends_when_a_callback_asks_to_stop(tmp_path: Path) -> None:
     assert ended(read_run(tmp_path / "run")) == ("early stopping", 2, "enough")
 
 
+def test_a_loop_that_breaks_because_it_is_asked_to_stop_was_stopped_early(tmp_path: Path) -> None:
+    monitor = quietly(tmp_path, StopAt())
+    for _ in monitor.epochs(9):
+        count(monitor)
+        monitor.end_epoch()
+        if monitor.should_stop:
+            break
+    assert ended(read_run(tmp_path / "run")) == ("early stopping", 2, "enough")
+
+
 def quietly(folder: Path, *callbacks: pm.Callback) -> pm.Monitor:
     return quiet(*callbacks, run=folder / "run", on_fault="contain")
 

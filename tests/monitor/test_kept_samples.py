@@ -327,3 +327,16 @@ def test_each_split_and_each_metric_keeps_its_own(tmp_path: Path) -> None:
             == batch(10 * number)[1].tolist()
         )
     assert metrics.updates == 0
+
+
+@pytest.mark.fault(41)
+def test_a_half_epoch_of_more_samples_than_there_is_room_for_goes_on(tmp_path: Path) -> None:
+    with quiet(run=tmp_path / "first", keep_samples=4) as first:
+        for step in (0, 1):
+            first.update(*batch(step, rows=4), loss=0.5)
+            state = first.state_dict()  # what waits is counted, and its rows are kept
+    with quiet(run=tmp_path / "second", keep_samples=100) as second:
+        second.load_state_dict(state)
+        second.update(*batch(1), loss=0.5)
+        second.end_epoch()
+    assert kept(read_run(tmp_path / "second"), 0).reason == "a part of them was not stored"

@@ -71,9 +71,8 @@ def test_the_record_ends_with_the_exact_number_of_faults(tmp_path: Path, count: 
         for _ in range(count):
             monitor.update(X, Y.float())
         monitor.end_epoch()
-    assert [f["count"] for f in read_run(tmp_path / "run").faults if f["where"] == "update"][
-        -1
-    ] == count
+    told = [f["count"] for f in read_run(tmp_path / "run").faults if f["where"] == "update"]
+    assert told == sorted({1, 10 ** (len(str(count)) - 1), count})
 
 
 @pytest.mark.fault(33)

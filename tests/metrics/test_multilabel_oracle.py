@@ -411,7 +411,7 @@ def test_ends_follow_from_the_rows_one_by_one(weighted: bool, parts: bool) -> No
     for tensor in (batch.preds, batch.target):  # labels that err together
         tensor[:, 1:3] = tensor[:, 3:]
     config = {"num_labels": 4, "inputs": "logits", "ignore_index": -1}
-    metrics = MultilabelMetrics(**config, absent=0.0, slices=2 * parts)  # type: ignore[arg-type]
+    metrics = MultilabelMetrics(**config, absent=0.5, slices=2 * parts)  # type: ignore[arg-type]
     given = {"slices": torch.zeros(150, dtype=torch.long)} if parts else {}
     metrics.update(batch.preds, batch.target, batch.weight, **given)
     got = metrics.compute().per_slice["0"] if parts else metrics.compute()
@@ -434,7 +434,7 @@ def test_ends_follow_from_the_rows_one_by_one(weighted: bool, parts: bool) -> No
         n = p * (1 - p) * (w @ whole).sum() ** 2 / variance
         assert [got[name].low, got[name].high] == pytest.approx(wilson_ends(p, n), rel=1e-9), name
 
-    columns, row_weight = row_columns(c, absent=0.0)
+    columns, row_weight = row_columns(c, absent=0.5)
     effective = row_weight.sum() ** 2 / (row_weight**2).sum()
     for name, values in columns.items():
         mean = np.average(values, weights=row_weight)

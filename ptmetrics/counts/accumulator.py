@@ -134,10 +134,10 @@ class Accumulator:
     def _add_sums(self, cell: Cell, given: Tensor, rows: RowWeights) -> None:
         values = _only_counted(given, rows, 0)
         if rows.weight is None or not cell.weigh:
-            self.state[cell.name].add_(values.sum(0))
+            self.state[cell.name].add_(_sum_of_rows(values))
             return
         if cell.counts_rows:
-            self.state[cell.name].add_(values.sum(0))
+            self.state[cell.name].add_(_sum_of_rows(values))
             if not self.weighted:
                 return
         flat = values.reshape(len(values), -1).double()
@@ -171,7 +171,9 @@ class Accumulator:
             points = _only_counted(given, rows, 0.0)
             moments.add_joint_by_part_(mine, points, weight, square, part)
         elif given.ndim == len(cell.shape):
-            raise TypeError(f"cell {cell.name}: a sum over all rows has no parts: give a number a row")
+            raise TypeError(
+                f"cell {cell.name}: a sum over all rows has no parts: give a number a row"
+            )
         else:
             values = _only_counted(given, rows, 0)
             if cell.counts_rows:
@@ -216,14 +218,16 @@ class Accumulator:
             self._scatter_add(name, index, _ones(index, counted, shape))
             if self.weighted and weight is not None and rows.square is not None:
                 square = rows.square.expand(shape)
-                self._scatter_add(f"{name}.weight", index, _where(counted, weight.expand(shape)))
-                self._scatter_add(f"{name}.square", index, _where(counted, square))
+                self._scatter_add(
+                    f"{name}.weight", index, _where_counted(counted, weight.expand(shape))
+                )
+                self._scatter_add(f"{name}.square", index, _where_counted(counted, square))
             return
         if value is None:
             value = torch.ones(shape, dtype=torch.float64, device=index.device)
         if cell.weigh and weight is not None:
             value = value * weight
-        self._scatter_add(name, index, _where(counted, value))
+        self._scatter_add(name, index, _where_counted(counted, value))
 
     def _scatter_add(self, name: str, index: Tensor, values: Tensor) -> None:
         self.state[name].view(-1).scatter_add_(0, index, values.reshape(-1))
@@ -297,9 +301,7 @@ class Accumulator:
 
     def fresh(self) -> "Accumulator":
         """One of the same configuration and device that has counted nothing."""
-        return Accumulator(
-            self.cells, self.config, self.subgroups, self.fault_kinds, self.device
-        )
+        return Accumulator(self.cells, self.config, self.subgroups, self.fault_kinds, self.device)
 
     def adopt(self, state: State, updates: int) -> None:
         """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
@@ -334,7 +336,8 @@ class Accumulator:
         """Take over a state that `state_dict` made.
 
         Raises:
-            StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
+            StateError: If it is foreign, of another configuration, or impossible; the current state
+                is kept.
         """
         cells = state.get("cells") if isinstance(state, Mapping) else None
         if not isinstance(cells, Mapping) or "digest" not in state:
@@ -358,7 +361,9 @@ class Accumulator:
         if len({t.data_ptr() for t in cells.values() if isinstance(t, Tensor) and t.numel()}) < sum(
             isinstance(t, Tensor) and t.numel() > 0 and not t.is_meta for t in cells.values()
         ):
-            raise StateError("state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED)
+            raise StateError(
+                "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
+            )
         self.state = loaded
         self.weighted = weighted
         self.updates = updates
@@ -384,6 +389,12 @@ class Accumulator:
 
 def _counts_name(name: str) -> str:
     return name.rpartition(".")[0]
+
+
+def _sum_of_rows(values: Tensor) -> Tensor:
+    if values.dtype == torch.bool and values.ndim == 1:
+        return values.count_nonzero()  # the same, and quicker
+    return values.sum(0)
 
 
 def _only_counted(values: Tensor, rows: RowWeights, otherwise: float) -> Tensor:
@@ -420,7 +431,7 @@ def _ones(index: Tensor, counted: Tensor | None, shape: torch.Size) -> Tensor:
     return counted.expand(shape).contiguous().long()
 
 
-def _where(counted: Tensor | None, values: Tensor) -> Tensor:
+def _where_counted(counted: Tensor | None, values: Tensor) -> Tensor:
     if counted is None:
         return values
     return torch.where(counted, values, 0.0)

@@ -21,16 +21,16 @@ LABEL_SUMS = 4
 """Numbers of hits, actual, predicted and other labels (counted, and not actual) of a row; of rows, for a label."""
 ROW_SCORES = ("exact_match", "precision", "recall", "f1", "jaccard")
 """Scores that each row has of its own."""
-_TARGET = "target that is neither 0 nor 1, left out for its label"
+_LABEL_TARGET = "target that is neither 0 nor 1, left out for its label"
 LABEL_FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
-    "logits": {BAD_TARGET: _TARGET, NAN_SCORE: "NaN prediction, left out for its label"},
+    "logits": {BAD_TARGET: _LABEL_TARGET, NAN_SCORE: "NaN prediction, left out for its label"},
     "probs": {
-        BAD_TARGET: _TARGET,
+        BAD_TARGET: _LABEL_TARGET,
         NOT_PROBABILITIES: "probability outside [0, 1], left out for its label; "
         'is it inputs="logits"?',
     },
     "labels": {
-        BAD_TARGET: _TARGET,
+        BAD_TARGET: _LABEL_TARGET,
         BAD_LABEL: "prediction that is neither 0 nor 1, left out for its label",
     },
 }

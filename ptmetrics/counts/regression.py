@@ -86,7 +86,8 @@ def magnitude_bin(x: Tensor) -> Tensor:
         x: Float64, 0 or more; some bin for NaN.
 
     Returns:
-        Int64 of the same shape, from 0 (below 2⁻¹²⁷ · (1 + 1/256)) to the last bin (just below 2¹²⁹ and above).
+        Int64 of the same shape, from 0 (below 2⁻¹²⁷ · (1 + 1/256)) to the last bin (just below 2¹²⁹
+        and above).
     """
     return ((x.view(torch.int64) >> _DROPPED) - _FIRST).clamp_(0, MAGNITUDE_BINS - 1)
 

@@ -15,8 +15,8 @@ from ptmetrics.metrics.base import Metrics
 class AsTorchmetrics(Metric):
     """Counts of ours as states of torchmetrics, each with its own merge, so that torchmetrics can sync them.
 
-    The states' names hold the digest of the configuration: a `MetricCollection` lets metrics share their counts
-    when the counts mean the same, and never because two numbers happen to be equal.
+    The states' names hold the digest of the configuration: a `MetricCollection` lets metrics share
+    their counts when the counts mean the same, and never because two numbers happen to be equal.
 
     Args:
         metrics: Metrics of ours, for their configuration.

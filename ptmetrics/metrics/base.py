@@ -23,7 +23,7 @@ from ptmetrics.metrics import host
 from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn, scores_of_estimates
 from ptmetrics.metrics.groups import by_groups
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.samples import StoredSamples
+from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
@@ -38,14 +38,17 @@ Self = TypeVar("Self", bound="Metrics")
 class Metrics:
     """Counts batches on their device and turns the counts into scores; the base of all metrics, yours too.
 
-    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its scores, as a table
-    (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging, storing and moving come with it.
+    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its
+    scores, as a table (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging,
+    storing and moving come with it.
 
     Args:
-        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
-            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
-        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
-            each row, and intervals allow for what rows of a group have in common.
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names,
+            or how many; `update(…, slices=ids)` takes the slice of each row. See
+            `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)`
+            takes the group of each row, and intervals allow for what rows of a group have in
+            common.
         device: Where to count; a metric that has counted nothing yet follows its first batch.
 
     Raises:
@@ -98,7 +101,7 @@ class Metrics:
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        config = {"task": self.task or type(self).__qualname__}
+        config: dict[str, Any] = {"task": self.task or type(self).__qualname__}
         config.update(self.counted_arguments())
         self._subgroups = Subgroups.checked(slices, groups)
         if self._subgroups:
@@ -112,7 +115,7 @@ class Metrics:
         where = _with_float64(device)
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
-        self._samples: StoredSamples | None = None
+        self._samples: SampleBuffer | None = None
         self._flat_form: tuple[Any, ...] | None = (
             None  # of a batch that passed the checks as it was
         )
@@ -158,9 +161,10 @@ class Metrics:
             batch: Rows that passed `check`; `batch.refuse` says which do not count.
 
         Returns:
-            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up, weighted, for all rows and
-            for each slice and group; `batch.at(index)` to count at places of the cell; or a sum of the cell's shape,
-            which is not weighted and has no slices.
+            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up,
+            weighted, for all rows and for each slice and group; `batch.at(index)` to count at
+            places of the cell; or a sum of the cell's shape, which is not weighted and has no
+            slices.
         """
         raise NotImplementedError
 
@@ -168,8 +172,8 @@ class Metrics:
         """Scores that no table holds.
 
         Args:
-            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows. `counts.weight(name)`
-                is the sum of the weights for a cell that counts rows.
+            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows.
+                `counts.weight(name)` is the sum of the weights for a cell that counts rows.
 
         Returns:
             By name a number, or a `Score` with its interval.
@@ -213,17 +217,18 @@ class Metrics:
     ) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
-        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits. While a
-        CUDA graph is captured, each replay counts what it reads; `updates` does not see replays, and `reset()` keeps
-        the tensors that they write to.
+        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it,
+        which waits. While a CUDA graph is captured, each replay counts what it reads; `updates`
+        does not see replays, and `reset()` keeps the tensors that they write to.
 
         Args:
             preds: Predictions, as the class docstring says.
             target: Truth of the same rows.
             sample_weight: Non-negative weights, one a row.
-            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything else is counted as a
-                fault, and the row in the whole only.
-            group: The group of each row, such as its patient: signed integers of any value but −2⁶³.
+            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything
+                else is counted as a fault, and the row in the whole only.
+            group: The group of each row, such as its patient: signed integers of any value but
+                −2⁶³.
 
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
@@ -329,7 +334,8 @@ class Metrics:
         """Take over a stored state.
 
         Raises:
-            StateError: If it is foreign, of another configuration or impossible; the current one is kept.
+            StateError: If it is foreign, of another configuration or impossible; the current one is
+                kept.
         """
         self._accumulator.load_state_dict(state)
         self._buffer = SmallBatchBuffer()
@@ -356,13 +362,13 @@ class Metrics:
         self._buffer = SmallBatchBuffer()
         self._accumulator.adopt(state, updates)
 
-    def store_samples(self, capacity: int) -> StoredSamples:
+    def store_samples(self, capacity: int) -> SampleBuffer:
         """Keep what becomes of each sample from now on, for two models to be held against each other.
 
         Args:
             capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
         """
-        self._samples = StoredSamples(capacity)
+        self._samples = SampleBuffer(capacity)
         return self._samples
 
     @property
@@ -463,22 +469,26 @@ class Metrics:
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
             for piece in self._pieces(batch):
-                counts = self.count(piece)
-                if piece.weight is not None:
-                    fine = (piece.weight >= 0) & (piece.weight < torch.inf)
-                    piece.refuse(BAD_WEIGHT, fine.logical_not())
-                counts["rows"] = self._row_numbers(piece)
-                samples = counts.pop("samples", None)
-                accumulator.add_(piece, counts)
-                if self._samples is not None and not callable(samples):
-                    self._samples.add(piece, samples)
+                self._count_piece(piece)
+
+    def _count_piece(self, piece: Batch) -> None:
+        accumulator = self._accumulator
+        counts = self.count(piece)
+        if piece.weight is not None:
+            fine = (piece.weight >= 0) & (piece.weight < torch.inf)
+            piece.refuse(BAD_WEIGHT, fine.logical_not())
+        counts["rows"] = self._row_numbers(piece)
+        samples = counts.pop("samples", None)
+        accumulator.add_(piece, counts)
+        if self._samples is not None and (samples is None or isinstance(samples, Tensor)):
+            self._samples.add(piece, samples)
 
     def _row_numbers(self, batch: Batch) -> Tensor:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
-        if batch.counted is None and not self._accumulator.weighted and batch.weight is None:
-            if not self._subgroups:
-                return torch.full((), len(batch), device=device)
+        unweighted = batch.weight is None and not self._accumulator.weighted
+        if batch.counted is None and unweighted and not self._subgroups:
+            return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
@@ -591,7 +601,7 @@ class Metrics:
                 report[kind] = {"count": number, "first_step": step, "message": message}
         return report
 
-    def _check_cells(self, cells: Sequence[Cell]) -> None:
+    def _check_cells(self, cells: Sequence[Any]) -> None:
         for cell in cells:
             if not isinstance(cell, Cell):
                 cure = 'Return a list of pm.Cell("name", shape).'
@@ -616,6 +626,7 @@ _NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
     """All that the checks of the host look at; None for what is no tensor."""
+    form: tuple[Any, ...]
     try:
         form = (preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device)
         if weight is not None:

@@ -1,165 +1,557 @@
-"""Scores of yes-or-no classification: those of the positive class, class 1, from the same 2 × 2 counts."""
+"""`BinaryMetrics`: yes-or-no classification."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ptmetrics.metrics import margins as of
-from ptmetrics.metrics import multiclass as m
-from ptmetrics.metrics.estimate import Estimate
-from ptmetrics.metrics.intervals import wilson
-from ptmetrics.metrics.rank_intervals import FEW, union
-from ptmetrics.metrics.tally import Tally
+from ptmetrics.counts.batch import At, Batch, Counted
+from ptmetrics.counts.binary import BINARY_FAULT_KINDS, BinaryReader, binary_losses
+from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.keys import CurveKeys, FloatKeys, ProbabilityKeys
+from ptmetrics.counts.multiclass import Inputs, sample_columns
+from ptmetrics.counts.score_histogram import ScoreHistogram
+from ptmetrics.counts.score_passes import wide
+from ptmetrics.counts.stored_scores import StoredScores
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics import calibration, curves, options
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.calibration import Reliability
+from ptmetrics.metrics.class_scores import (
+    CONFUSION_SPECS,
+    F1_EACH,
+    JACCARD,
+    NO_CLASS,
+    NO_SAMPLES,
+    PRECISION,
+    PRECISION_EACH,
+    RECALL,
+    RECALL_EACH,
+    SUPPORT,
+    ClassCounts,
+    ClassSums,
+    Ratio,
+    f1_of_jaccard,
+    fbeta_ratio,
+)
+from ptmetrics.metrics.curves import ScoreBins
+from ptmetrics.metrics.delta import delta_intervals
+from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.intervals import FEW, widened, wilson
+from ptmetrics.metrics.score_curve import ScoreCurve
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
+Curves = Literal["fp16", "fine", "exact"]
+CURVE_KEYS: Mapping[Curves, FloatKeys] = {
+    "fp16": FloatKeys(),
+    "fine": curves.FINE,
+    "exact": FloatKeys(),
+}
+PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays in the cache
+CURVE = "curve"
+NEGATIVE = 0
+POSITIVE = 1
 NO_POSITIVE = "no target is positive"
 NO_NEGATIVE = "no target is negative"
 NONE_PREDICTED_POSITIVE = "nothing was predicted positive"
 NONE_PREDICTED_NEGATIVE = "nothing was predicted negative"
 ALL_NEGATIVE = "neither a target nor a prediction is positive"
-NEGATIVE, POSITIVE = 0, 1
 
 
-def precision(t: Tally) -> Estimate:
-    """True positives over predicted positives; rises, [0, 1]. Wilson interval."""
-    return _of(POSITIVE, m.class_precision(t), NONE_PREDICTED_POSITIVE)
+@dataclass(frozen=True)
+class RatioOfClass:
+    """A ratio of one of the classes, as a formula.
 
-
-def recall(t: Tally) -> Estimate:
-    """True positives over positives, also called sensitivity; rises, [0, 1]. Wilson interval."""
-    return _of(POSITIVE, m.class_recall(t), NO_POSITIVE)
-
-
-def specificity(t: Tally) -> Estimate:
-    """True negatives over negatives; rises, [0, 1]. Wilson interval."""
-    return _of(NEGATIVE, m.class_recall(t), NO_NEGATIVE)
-
-
-def npv(t: Tally) -> Estimate:
-    """Negative predictive value, true negatives over predicted negatives; rises, [0, 1]. Wilson interval."""
-    return _of(NEGATIVE, m.class_precision(t), NONE_PREDICTED_NEGATIVE)
-
-
-def f1(t: Tally) -> Estimate:
-    """Harmonic mean of precision and recall; rises, [0, 1]. Wilson's interval of the Jaccard index, mapped."""
-    return _of(POSITIVE, m.class_f1(t), ALL_NEGATIVE)
-
-
-def jaccard(t: Tally) -> Estimate:
-    """True positives over all that are positive or predicted so; rises, [0, 1]. Wilson interval."""
-    return _of(POSITIVE, m.class_jaccard(t), ALL_NEGATIVE)
-
-
-def fbeta(t: Tally, beta: float) -> Estimate:
-    """Precision and recall, recall `beta` times as important; rises, [0, 1]. Delta interval."""
-
-    def score(margins: Tensor) -> Tensor:
-        hits, actual, predicted = margins[..., POSITIVE].unbind(-1)
-        return (1 + beta * beta) * hits / (beta * beta * actual + predicted)
-
-    n = of.either(t.count)[..., POSITIVE]
-    return Estimate(*t.filled(t.delta(score, (0, 1))), n, "delta", ALL_NEGATIVE)
-
-
-def f1_macro(t: Tally) -> Estimate:
-    """Unweighted mean of F1 over the classes where it is defined; rises, [0, 1]. Mean of the classes' ends.
-
-    A wrong row lowers the F1 of both classes, so their errors go together: the mean of the ends is nearly as narrow
-    as can be, and holds where a class is rare, which the delta method does not.
+    Attributes:
+        ratio: The ratio of each class.
+        place: Which class.
     """
-    each = m.class_f1(t)
-    value, low, high = (x.nanmean(-1) for x in (each.value, each.low, each.high))
-    return Estimate(value, low, high, t.n, "mean-of-ends", m.NO_CLASS)
+
+    ratio: Ratio
+    place: int
+
+    def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
+        """Numerator and denominator, shape (…)."""
+        part, whole = self.ratio(sums)
+        return part[..., self.place], whole[..., self.place]
 
 
-def mcc(t: Tally) -> Estimate:
-    """Matthews correlation coefficient; rises, [-1, 1], NaN when a side holds one class. Interval as `kappa`'s."""
-    return _with_few(t, m.mcc)
+def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """A smooth function of the matrix by the delta method; not filled where it is undefined."""
+    if not intervals:
+        value = np.clip(spec.formula(view.weights), *spec.range)
+        return spec.estimate(value, value, value, view.n)
+    found = delta_intervals([spec.formula], [spec.gradient], [spec.range], view)
+    value, low, high = (x[0] for x in found)
+    return spec.estimate(value, low, high, view.n)
 
 
-def kappa(t: Tally) -> Estimate:
-    """Cohen's kappa; rises, (-1, 1], NaN when agreement by chance is sure.
+def fbeta_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """Delta interval; n is the number of rows that are positive or predicted so."""
+    estimate = delta_estimate(spec, view, intervals)
+    return replace(estimate, n=view.counts.either[..., POSITIVE]).filled(view.absent)
 
-    Delta interval, joined below 100 samples of a class with that of the rarer class's Jaccard index, mapped: both
-    scores hang on that class then, and the delta method takes it for less uncertain than it is.
+
+def macro_f1_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """Mean of the ends of both classes' F1.
+
+    A wrong row lowers the F1 of both classes, so their errors go together: the mean of the ends is
+    nearly as narrow as can be, and holds where a class is rare, which the delta method does not.
     """
-    return _with_few(t, m.kappa)
+    each = evaluate([F1_EACH], view, intervals=intervals)[F1_EACH.name, True]
+    mean = curves.mean_over_heads(each)
+    return spec.estimate(mean.value, mean.low, mean.high, view.n)
 
 
-SCORES: Mapping[str, Callable[[Tally], Estimate]] = {
-    "accuracy": m.accuracy,
-    "balanced_accuracy": m.balanced_accuracy,
-    "precision": precision,
-    "recall": recall,
-    "specificity": specificity,
-    "npv": npv,
-    "f1": f1,
-    "jaccard": jaccard,
-    "mcc": mcc,
-    "kappa": kappa,
-    "precision/macro": m.precision_macro,
-    "precision/weighted": m.precision_weighted,
-    "recall/macro": m.recall_macro,
-    "recall/weighted": m.accuracy,  # with one label a row
-    "f1/macro": f1_macro,
-    "f1/weighted": m.f1_weighted,
-}
-PER_CLASS: Mapping[str, Callable[[Tally], Estimate]] = {
-    "precision": m.class_precision,
-    "recall": m.class_recall,
-    "f1": m.class_f1,
-    "support": m.class_support,
-}
+def rare_class_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """Delta interval, joined below 100 samples of a class with that of its Jaccard index, mapped.
+
+    MCC and kappa hang on the rarer class then, and the delta method takes it for less uncertain
+    than it is.
+    """
+    estimate = delta_estimate(spec, view, intervals)
+    matrix = view.matrix
+    squares = view.squares_matrix
+    if not intervals or matrix is None or squares is None:
+        return estimate.filled(view.absent)
+    positives_rule = (matrix[..., 1, :].sum(-1) > matrix[..., 0, :].sum(-1))[..., None, None]
+    matrix = np.where(positives_rule, matrix[..., ::-1, ::-1], matrix)
+    squares = np.where(positives_rule, squares[..., ::-1, ::-1], squares)
+    rare = matrix[..., 1, :].sum(-1) ** 2 / squares[..., 1, :].sum(-1)
+    union = matrix.sum((-1, -2)) - matrix[..., 0, 0]
+    union_square = squares.sum((-1, -2)) - squares[..., 0, 0]
+    safe = []
+    for jaccard in wilson(matrix[..., 1, 1] / union, union**2 / union_square):
+        score = spec.formula(ClassSums.of_matrix(_with_jaccard(matrix, union, jaccard)))
+        safe.append(np.clip(score, *spec.range))
+    ends = (estimate.low, estimate.high)
+    low, high = widened(estimate.value, ends, (safe[0], safe[1]), rare < FEW)
+    return replace(estimate, low=low, high=high).filled(view.absent)
 
 
-def mean_losses(t: Tally, weight: Tensor, square: Tensor) -> dict[str, Estimate]:
-    """Negative log-likelihood and Brier score; both fall, from 0 on, NaN for no samples. Normal intervals.
+def _with_jaccard(matrix: Array, union: Array, jaccard: Array) -> Array:
+    """The matrix with another Jaccard index of class 1, its errors split as they are."""
+    errors = union - matrix[..., 1, 1]
+    share = np.where(errors > 0, matrix[..., 0, 1] / errors, 0.5)
+    wrong = (1 - jaccard) * union
+    cells = (matrix[..., 0, 0], share * wrong, (1 - share) * wrong, jaccard * union)
+    found: Array = np.stack(cells, -1).reshape(matrix.shape)
+    return found
+
+
+def binary_spec(name: str, ratio: Ratio, place: int, doc: str, undefined: str) -> ScoreSpec:
+    """A ratio of the positive class, or of the negative one."""
+    formula = RatioOfClass(ratio, place)
+    return ScoreSpec(name, formula, "wilson", doc=doc, undefined=undefined, absent=True)
+
+
+def binary_fbeta_spec(beta: float) -> ScoreSpec:
+    """The score that `beta` adds."""
+    ratio = fbeta_ratio(beta)
+
+    def fbeta(sums: ClassSums) -> Array:
+        part, whole = ratio(sums)
+        return part[..., POSITIVE] / whole[..., POSITIVE]
+
+    def gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+        part, whole = ratio(sums)
+        value = part / whole
+        only_positive = np.array([0.0, 1.0])
+        return value[..., POSITIVE], *ratio.gradient(value, only_positive / whole)
+
+    doc = f"F-beta of the positive class, recall {beta:g} times as important as precision."
+    return ScoreSpec(
+        "fbeta",
+        fbeta,
+        fbeta_interval,
+        doc=doc,
+        undefined=ALL_NEGATIVE,
+        gradient=gradient,
+        method="delta",
+    )
+
+
+_OF_CLASSES = {spec.name: spec for spec in CONFUSION_SPECS}
+BINARY_SPECS = (
+    _OF_CLASSES["accuracy"],
+    _OF_CLASSES["balanced_accuracy"],
+    binary_spec(
+        "precision",
+        PRECISION,
+        POSITIVE,
+        "True positives over predicted positives.",
+        NONE_PREDICTED_POSITIVE,
+    ),
+    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", NO_POSITIVE),
+    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", NO_NEGATIVE),
+    binary_spec(
+        "npv",
+        PRECISION,
+        NEGATIVE,
+        "Negative predictive value: true negatives over predicted negatives.",
+        NONE_PREDICTED_NEGATIVE,
+    ),
+    ScoreSpec(
+        "f1",
+        RatioOfClass(JACCARD, POSITIVE),
+        "wilson",
+        doc="Harmonic mean of precision and recall.",
+        undefined=ALL_NEGATIVE,
+        source=F1_EACH.source,
+        absent=True,
+        through=f1_of_jaccard,
+        method="wilson-jaccard",
+    ),
+    binary_spec(
+        "jaccard",
+        JACCARD,
+        POSITIVE,
+        "True positives over all rows that are positive or predicted so.",
+        ALL_NEGATIVE,
+    ),
+    replace(_OF_CLASSES["mcc"], interval=rare_class_interval, method="delta-jaccard"),
+    replace(_OF_CLASSES["kappa"], interval=rare_class_interval, method="delta-jaccard"),
+    _OF_CLASSES["precision/macro"],
+    _OF_CLASSES["precision/weighted"],
+    _OF_CLASSES["recall/macro"],
+    _OF_CLASSES["recall/weighted"],
+    ScoreSpec(
+        "f1/macro",
+        None,
+        macro_f1_interval,
+        doc="Mean of both classes' F1, where it is defined.",
+        undefined=NO_CLASS,
+        method="mean-of-ends",
+    ),
+    _OF_CLASSES["f1/weighted"],
+    PRECISION_EACH,
+    RECALL_EACH,
+    F1_EACH,
+    SUPPORT,
+)
+BINARY_LOSS_SPECS = (
+    replace(calibration.NLL, undefined=NO_SAMPLES),
+    replace(
+        calibration.BRIER,
+        range=(0.0, 1.0),
+        doc="Mean squared error of the positive's probability.",
+        undefined=NO_SAMPLES,
+    ),
+    replace(calibration.OVER_CONFIDENCE, undefined=NO_SAMPLES),
+)
+
+
+class BinaryMetrics(Metrics):
+    """Everything about yes-or-no predictions from one pass: counts, curves, losses, with intervals.
+
+    `update(preds, target)` takes one score a target, of the target's shape or with a dimension 1 of
+    length 1, or two scores in dimension 1, (N, 2) or (N, 2, d1, …): then the positive's is the
+    second, and a logit is the margin z₁ − z₀. Two columns are always two classes. Targets are
+    signed integers 0 and 1. With `inputs="labels"`, preds are signed integers too, and there are no
+    curves or losses. NaN scores and targets other than 0 and 1 are refused, counted and reported in
+    `scores.faults`.
+
+    A row is predicted positive when its probability is `threshold` or more, as in scikit-learn's
+    curves; logits are compared with logit(threshold) as they are, no sigmoid rounds them.
+
+    AUROC and average precision come from a histogram of the scores in constant memory, each with a
+    certified `error_bound`: 0 where scores are exact in float16, which those of a float16 or
+    bfloat16 model with one logit are, and its probabilities. `scores.roc_curve()`,
+    `scores.pr_curve()` and `scores.thresholds()` draw the whole curve. Where the bound passes 1e-3
+    for the AUROC or 5e-3 for the average precision, a note in `scores.notes` says which `curves`
+    would hold it. The state cannot change to that by itself: its shape is fixed by the
+    configuration, so that any two parts of a run can be added up.
 
     Args:
-        t: The counts of the same rows.
-        weight: Σw v·vᵀ of v = (1, nll, squared error), float64 of shape (3, 3).
-        square: Σw² v·vᵀ.
+        inputs: What preds are: "logits", "probs" or "labels". Never guessed.
+        threshold: Probability from which a row is predicted positive; for labels it has no meaning.
+        ignore_index: A target value to leave out silently, such as −100.
+        beta: Adds the score `fbeta`, in which recall counts `beta` times as much as precision.
+        class_names: Names of class 0 and class 1.
+        absent: Value of a score that is undefined; NaN leaves it out of averages (scikit-learn's
+            `zero_division`).
+        losses: Whether to report `nll`, `brier` and `over_confidence`, which take more than half of
+            the time of an update; where there are curves, also `ece` and `rms_calibration_error` of
+            the positive's probability.
+        temperature: Whether to report the `temperature` that would calibrate the logits, where
+            there are curves.
+        curves: "fp16" for 1 MiB, "fine" for 63 MiB and 64 times less doubt, "exact" for "fp16" and
+            `capacity` scores beside it: error 0 for that many unweighted samples, the histogram for
+            more. None keeps no scores.
+        capacity: Number of scores that "exact" keeps, 8 bytes each.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        slices: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`.
+        device: As for `pm.Metrics`.
+
+    Raises:
+        ConfigError: If an argument cannot work.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.BinaryMetrics(inputs="probs")
+        >>> metrics.update(torch.tensor([0.9, 0.2, 0.6, 0.4]), torch.tensor([1, 0, 1, 1]))
+        >>> scores = metrics.compute()
+        >>> round(scores["recall"].value, 3)
+        0.667
+        >>> scores["auroc"].value
+        1.0
+        >>> scores.thresholds().tp.tolist()
+        [3.0, 3.0, 2.0, 1.0]
     """
-    total = (t.n.double(), t.total, t.total_square)
-    return {
-        name: m.mean_loss(torch.stack((*total, weight[0, i], square[0, i], square[i, i])))
-        for i, name in ((1, "nll"), (2, "brier"))
-    }
 
-
-def _with_few(t: Tally, score: Callable[[Tally], Estimate]) -> Estimate:
-    e, undefined = score(t), torch.isnan(score(replace(t, absent=math.nan, ends=False)).value)
-    if t.cells is None:
-        return e
-    count, *sums = t.cells
-    other = (sums[0][..., 1, :].sum(-1) > sums[0][..., 0, :].sum(-1))[..., None, None]
-    weight, square = (torch.where(other, x.flip(-2, -1), x) for x in sums)
-    effective = weight[..., 1, :].sum(-1).square() / square[..., 1, :].sum(-1)
-    ends = wilson(weight[..., 1, 1] / _union(weight), _union(weight).square() / _union(square))
-    safe = tuple(
-        score(replace(Tally.of_matrix(count, _at(weight, j), square), ends=False)).value
-        for j in ends
+    task = "binary"
+    headline = "accuracy"
+    waits = True
+    rows_at_once = PIECE_ROWS
+    score_tables: tuple[ScoreTable, ...] = (
+        ScoreTable(
+            lambda metrics, counts: ClassCounts.of_cell(counts, "confusion"),
+            BINARY_SPECS,
+            "Yes-or-no classification",
+        ),
+        ScoreTable(
+            lambda metrics, counts: counts.get(CURVE + curves.SUMMARY),
+            curves.CURVE_SPECS,
+            "Curves",
+        ),
+        ScoreTable(
+            lambda metrics, counts: counts if "losses" in counts else None,
+            BINARY_LOSS_SPECS,
+            "Losses of probabilities of a yes",
+        ),
+        ScoreTable(
+            lambda metrics, counts: (
+                Reliability.of_histogram(counts) if "reliability" in counts else None
+            ),
+            (calibration.ECE, calibration.RMS_CALIBRATION_ERROR),
+            "Calibration of the probability of a yes",
+        ),
+        ScoreTable(
+            lambda metrics, counts: counts if "tempered" in counts else None,
+            (calibration.TEMPERATURE,),
+            "Temperature",
+        ),
     )
-    low, high = union(e.value, (e.low, e.high), (safe[0], safe[1]), effective < FEW)
-    low, high = torch.where(undefined, e.low, low), torch.where(undefined, e.high, high)
-    return Estimate(e.value, low, high, e.n, "delta-jaccard", e.reason)
+
+    def __init__(
+        self,
+        *,
+        inputs: Inputs = "logits",
+        threshold: float = 0.5,
+        ignore_index: int | None = None,
+        beta: float | None = None,
+        class_names: Sequence[str] | None = None,
+        absent: float = math.nan,
+        losses: bool = True,
+        temperature: bool = False,
+        curves: Curves | None = "fp16",
+        capacity: int = 1_000_000,
+        scores: Sequence[ScoreSpec] = (),
+        slices: Sequence[str] | int = (),
+        groups: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        _check_binary(inputs, threshold, curves, capacity, losses=losses, temperature=temperature)
+        options.check_ignore_index(ignore_index)
+        options.check_beta(beta)
+        options.check_absent(absent)
+        self.inputs = inputs
+        self.threshold = threshold
+        self.ignore_index = ignore_index
+        self.beta = beta
+        self.class_names = options.names("class_names", class_names, 2, "class")
+        self.absent = float(absent)
+        self.losses = losses
+        self.temperature = temperature
+        self.curves = curves
+        self.fault_kinds = BINARY_FAULT_KINDS[inputs]
+        self._reader = BinaryReader(inputs, _cut(inputs, threshold), ignore_index)
+        self._curve: ScoreHistogram | None = None
+        self._store: StoredScores | None = None
+        if inputs != "labels" and curves is not None:
+            self._curve = ScoreHistogram(CURVE, _keys(inputs, curves))
+            if curves == "exact":
+                self._store = StoredScores(capacity)
+        self.score_tables = self._tables(scores)
+        super().__init__(slices=slices, groups=groups, device=device)
+
+    def counted_arguments(self) -> dict[str, Any]:
+        """The plain values that fix what is counted."""
+        return {
+            "num_classes": 2,
+            "inputs": self.inputs,
+            "threshold": self.threshold,
+            "ignore_index": self.ignore_index,
+            "losses": self.losses,
+            "curves": self.curves,
+        }
+
+    def cells(self) -> list[Cell]:
+        """The confusion matrix, a histogram of the scores, stored scores, losses, as wanted."""
+        cells = []
+        # Rows of the histogram part at probability ½: at that threshold it holds the decisions.
+        if self._curve is not None and self.threshold == 0.5:
+            cells.append(Cell("confusion", (2, 2), scope="subgroups"))
+        else:
+            cells.append(Cell("confusion", (2, 2)))
+        if self._curve is not None:
+            cells.extend(self._curve.cells())
+        if self._store is not None:
+            cells.extend(self._store.cells())
+        if self.losses and self.inputs != "labels":
+            cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
+        return cells
+
+    def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+        """Refuse what shapes, types and devices tell; one row a target."""
+        return self._reader.check(self.device, preds, target, sample_weight)
+
+    def row_shape(self, target: Tensor) -> tuple[int, ...]:
+        """One row a target."""
+        return tuple(target.shape)
+
+    def count(self, batch: Batch) -> dict[str, Counted]:
+        """Read the scores once, and say where each row counts."""
+        reader = self._reader
+        raw, target = reader.read(batch)
+        counts: dict[str, Counted] = {}
+        if self._curve is None or self.threshold != 0.5 or self._subgroups:
+            place = torch.add(reader.decide(raw), target, alpha=2)
+            counts["confusion"] = At(place, within=True)
+        if self._curve is not None:
+            score = raw
+            if isinstance(self._curve.keys, FloatKeys):
+                score = reader.logit(raw)
+            counts.update(self._curve.count(score, target, None))
+        if self._store is not None:
+            seen = self._accumulator.state["scores_seen"]
+            counts.update(self._store.count(seen, raw, target, batch.counted))
+        loss = None
+        if self.inputs != "labels" and (self.losses or self.keeps_samples):
+            losses = binary_losses(reader.logit(raw).to(wide(raw)), target)
+            loss = losses[:, 0]
+            if self.losses:
+                counts["losses"] = losses
+        if self.keeps_samples:
+            counts["samples"] = sample_columns(batch, reader.decide(raw), loss)
+        return counts
+
+    def summarize(self, state: State) -> State:
+        """The histogram and the stored scores are summed up on the device."""
+        if self._curve is None:
+            return state
+        keys = self._curve.keys
+        bins = ScoreBins.of_histogram(state, self._curve)
+        summary = bins.without_gaps().summary()
+        if self._stores(state):
+            exact, _ = ScoreBins.of_stored(state["scores"])
+            fits = state["scores_seen"] <= len(state["scores"]) - 1
+            summary = torch.where(fits, exact.without_gaps().summary(), summary)
+        small = curves.without_histogram(state, self._curve)
+        small.pop("scores", None)
+        small[CURVE + curves.SUMMARY] = summary
+        if "confusion" not in state:
+            small.update(_decisions(bins, keys.first_positive))
+        if self.losses:
+            probs = self.inputs == "probs"
+            small.update(calibration.reliability_of_histogram(bins, keys, probs=probs))
+            if self.temperature:
+                small["tempered"] = calibration.nll_of_temperatures(bins, keys, probs=probs)
+        return small
+
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """The matrix, the curve, and a note where a bound passes its tolerance."""
+        details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+        if self._curve is None:
+            return details
+        keys = self._curve.keys
+        probs = self.inputs == "probs"
+        summary = counts[CURVE + curves.SUMMARY]
+        bounds = {"auroc": float(summary[5]), "average_precision": float(summary[8])}
+        details["notes"] = curves.bound_notes(bounds, keys)
+        if self._stores(state) and counts["scores_seen"] < len(state["scores"]):
+            details["curve"] = ScoreCurve(state["scores"].clone(), None, probs)
+            return details
+        weighted = f"{CURVE}.weight" in state
+        kept = state[CURVE]
+        if weighted:
+            kept = state[f"{CURVE}.weight"]
+        details["curve"] = ScoreCurve(kept.clone(), keys, probs, weighted)
+        return details
+
+    def _stores(self, state: State) -> bool:
+        """Whether stored scores may be used: those that carry weights are read off the histogram."""
+        return self._store is not None and f"{CURVE}.weight" not in state
+
+    def _tables(self, scores: Sequence[ScoreSpec]) -> tuple[ScoreTable, ...]:
+        """Those of the class, with F-beta where it is wanted, and the user's own."""
+        confusion, *others = type(self).score_tables
+        specs = list(confusion.specs)
+        if self.beta is not None:
+            specs.append(binary_fbeta_spec(self.beta))
+        specs.extend(options.own_specs(scores))
+        return (replace(confusion, specs=tuple(specs)), *others)
 
 
-def _union(cells: Tensor) -> Tensor:
-    return cells[..., 0, 1] + cells[..., 1, 0] + cells[..., 1, 1]
+def _keys(inputs: Inputs, kind: Curves) -> CurveKeys:
+    if inputs == "probs" and kind != "fine":
+        return ProbabilityKeys()
+    return CURVE_KEYS[kind]
 
 
-def _at(cells: Tensor, jaccard: Tensor) -> Tensor:
-    """The matrix with another Jaccard index, its errors split as they are."""
-    wrong = cells[..., 0, 1] + cells[..., 1, 0]
-    share = torch.where(wrong > 0, cells[..., 0, 1] / wrong, 0.5)
-    hits, errors = jaccard * _union(cells), (1 - jaccard) * _union(cells)
-    flat = torch.stack((cells[..., 0, 0], share * errors, (1 - share) * errors, hits), -1)
-    return flat.view(*flat.shape[:-1], 2, 2)
+def _cut(inputs: Inputs, threshold: float) -> float:
+    """The threshold in the unit of the predictions."""
+    if inputs == "labels":
+        return 1.0
+    if inputs == "probs":
+        return threshold
+    if not 0 < threshold < 1:
+        return math.copysign(math.inf, threshold - 0.5)
+    return math.log(threshold / (1 - threshold))
 
 
-def _of(label: int, each: Estimate, reason: str) -> Estimate:
-    value, low, high, n = (x[..., label] for x in (each.value, each.low, each.high, each.n))
-    return Estimate(value, low, high, n, each.method, reason)
+def _decisions(bins: ScoreBins, first_positive: int) -> State:
+    """The confusion matrix of a histogram whose rows are predicted positive from one of them on."""
+
+    def matrix(rows: Tensor) -> Tensor:
+        return torch.stack((rows[:first_positive].sum(0), rows[first_positive:].sum(0)), 1)
+
+    found = {"confusion": matrix(bins.count)}
+    if bins.weight is not bins.square:  # one tensor where no weight was ever given
+        found["confusion.weight"] = matrix(bins.weight)
+        found["confusion.square"] = matrix(bins.square)
+    return found
+
+
+def _check_binary(
+    inputs: Inputs,
+    threshold: float,
+    curves: str | None,
+    capacity: int,
+    *,
+    losses: bool,
+    temperature: bool,
+) -> None:
+    options.check_inputs(inputs)
+    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        cure = "For logits pass the probability too: threshold=0.5 is logit 0."
+        raise ConfigError("threshold", "a probability from 0 to 1", repr(threshold), cure)
+    if curves is not None and curves not in CURVE_KEYS:
+        rule = f"one of {', '.join(CURVE_KEYS)}, or None"
+        raise ConfigError("curves", rule, repr(curves), 'Leave it out for "fp16", 1 MiB.')
+    if not options.is_whole(capacity, 1, 2**40):
+        cure = "Pass the number of validation samples."
+        raise ConfigError("capacity", "a whole number of 1 or more", repr(capacity), cure)
+    if temperature and (inputs == "labels" or not losses or curves is None):
+        fact = f'True beside inputs="{inputs}", losses={losses}, curves={curves!r}'
+        cure = "It is read off the curves: leave losses and curves as they are."
+        raise ConfigError("temperature", "False, or scores with losses and curves", fact, cure)

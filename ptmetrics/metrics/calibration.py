@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
+from ptmetrics.counts.cell import State
+from ptmetrics.counts.keys import CurveKeys, FloatKeys
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
+from ptmetrics.metrics.curves import ScoreBins
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import Z
@@ -32,6 +38,7 @@ class Reliability:
         right_square: Σw² of the rows that hit.
         wrong_square: Σw² of the others.
         sure: Σ w · confidence.
+        ece_bound: What rounding of the confidences can do to the expected calibration error.
     """
 
     n: Array
@@ -40,6 +47,7 @@ class Reliability:
     right_square: Array
     wrong_square: Array
     sure: Array
+    ece_bound: Array | float = 0.0
 
     @classmethod
     def of_cells(cls, counts: Counts) -> Reliability:
@@ -48,6 +56,13 @@ class Reliability:
         wrong_square, right_square = counts.square("calibration").T
         n = counts["calibration"].sum()
         return cls(n, right, wrong, right_square, wrong_square, counts["confidence"])
+
+    @classmethod
+    def of_histogram(cls, counts: Counts) -> Reliability:
+        """From what `reliability_of_histogram` found on the device."""
+        right, wrong, right_square, wrong_square, sure = counts["reliability"]
+        bound = counts["ece_bound"]
+        return cls(counts.n, right, wrong, right_square, wrong_square, sure, bound)
 
     @cached_property
     def weight(self) -> Array:
@@ -68,8 +83,9 @@ class Reliability:
 def ece(r: Reliability) -> tuple[Array, Array, Array]:
     """Expected calibration error: mean |confidence − accuracy| over 15 bins of equal width, weighted by size.
 
-    Falls, [0, 1], NaN for no samples. Chance alone makes it positive: the lower end first takes off what a model
-    without fault would show. Normal interval of Σ ±(confidence − hit) with the sign of its bin.
+    Falls, [0, 1], NaN for no samples. Chance alone makes it positive: the lower end first takes off
+    what a model without fault would show. Normal interval of Σ ±(confidence − hit) with the sign of
+    its bin.
 
     Source: Naeini et al., AAAI 2015; Roelofs et al., AISTATS 2022 for its bias.
     """
@@ -88,7 +104,8 @@ def ece(r: Reliability) -> tuple[Array, Array, Array]:
 def rms_calibration_error(r: Reliability) -> tuple[Array, Array, Array]:
     """Root of the mean squared gap of confidence and accuracy, over 15 bins of equal mass, without its bias.
 
-    Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the square.
+    Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the
+    square.
 
     Source: Kumar, Liang, Ma, NeurIPS 2019 (the debiased estimator of the squared error).
     """
@@ -114,8 +131,8 @@ def rms_calibration_error(r: Reliability) -> tuple[Array, Array, Array]:
 def temperature(sums: Array) -> tuple[Array, Array, Array]:
     """The divisor of the logits that makes the negative log-likelihood least; above 1 the model is over-confident.
 
-    A parabola through the best three of 33 temperatures from 1/4 to 4, in log T. Likelihood-ratio interval, for
-    independent rows; its ends are NaN where the best is the last of the grid.
+    A parabola through the best three of 33 temperatures from 1/4 to 4, in log T. Likelihood-ratio
+    interval, for independent rows; its ends are NaN where the best is the last of the grid.
 
     Args:
         sums: Σ w · loss for each temperature, and Σw behind, float64 of shape (34,).
@@ -156,9 +173,80 @@ def reliability_interval(
     return estimate
 
 
+def ece_interval(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:
+    """The error with its bound."""
+    return replace(spec.estimate(*ece(bins), bins.n), error_bound=bins.ece_bound)
+
+
 def temperature_interval(spec: ScoreSpec, counts: Counts, intervals: bool) -> Estimate:
     """From the cells "tempered" and "losses"."""
     return spec.estimate(*temperature(counts["tempered"]), counts["losses"][0, 0].astype(np.int64))
+
+
+def reliability_of_histogram(bins: ScoreBins, keys: CurveKeys, *, probs: bool) -> State:
+    """Yes-or-no rows by the positive's probability, read off a histogram of the scores.
+
+    The bound is what rounding to a row's value can do; 0 where every score is its row's value.
+
+    Args:
+        bins: The histogram in the order of the scores.
+        keys: What a row means.
+        probs: Whether predictions are probabilities, and not logits.
+
+    Returns:
+        "reliability", float64 of shape (5, bins), as `Reliability.of_histogram` reads it, and
+        "ece_bound"; both on the device.
+    """
+    p = _row_scores(bins, keys, probs=probs, as_logits=False)
+    cell = ((p * CONFIDENCE_BINS).ceil().long() - 1).clamp(0, CONFIDENCE_BINS - 1)
+    wrong, right = bins.weight.unbind(1)
+    wrong_square, right_square = bins.square.unbind(1)
+    weight = wrong + right
+    columns = torch.stack((right, wrong, right_square, wrong_square, weight * p))
+    sums = columns.new_zeros(len(columns), CONFIDENCE_BINS).index_add_(1, cell, columns)
+    # No score of a row is farther away than the wider gap to a neighbour.
+    gap = p.diff()
+    edge = gap.new_zeros(1)
+    doubt = torch.maximum(torch.cat((edge, gap)), torch.cat((gap, edge)))
+    doubt = torch.where(bins.inexact > 0, doubt, 0.0)
+    edges = ((p + doubt) * WIDE_BINS).ceil() - ((p - doubt) * WIDE_BINS).ceil()
+    astray = torch.where(edges != 0, weight, 0.0).sum()
+    bound = ((weight * doubt).sum() + 2 * astray) / weight.sum()
+    return {"reliability": sums, "ece_bound": bound}
+
+
+def nll_of_temperatures(bins: ScoreBins, keys: CurveKeys, *, probs: bool) -> Tensor:
+    """Negative log-likelihood of yes-or-no rows over each temperature, and Σw behind.
+
+    Rows that are sure without end are left out.
+
+    Args:
+        bins: The histogram in the order of the scores.
+        keys: What a row means.
+        probs: Whether predictions are probabilities, and not logits.
+
+    Returns:
+        Float64 of shape (34,), on the device.
+    """
+    logit = _row_scores(bins, keys, probs=probs, as_logits=True)
+    counted = torch.where(logit.isfinite().unsqueeze(1), bins.weight, 0.0)
+    logit = logit.clamp(-1e9, 1e9)
+    negative, positive = counted.unbind(1)
+    sums = []
+    for t in TEMPERATURES:
+        of_negatives = negative * functional.softplus(logit / t)
+        of_positives = positive * functional.softplus(-logit / t)
+        sums.append((of_negatives + of_positives).sum())
+    sums.append(counted.sum())
+    return torch.stack(sums)
+
+
+def _row_scores(bins: ScoreBins, keys: CurveKeys, *, probs: bool, as_logits: bool) -> Tensor:
+    """The value of each row of a histogram, as a logit or as a probability."""
+    score = keys.values(bins.count.device)
+    if probs and not isinstance(keys, FloatKeys):
+        return score.logit() if as_logits else score
+    return score if as_logits else score.sigmoid()
 
 
 NLL = ScoreSpec(
@@ -191,7 +279,7 @@ OVER_CONFIDENCE = ScoreSpec(
 ECE = ScoreSpec(
     "ece",
     None,
-    reliability_interval(ece),
+    ece_interval,
     higher_is_better=False,
     doc="Expected calibration error: mean |confidence − accuracy|, 15 bins of equal width.",
     undefined=NO_LIKELIHOOD,

@@ -1,11 +1,11 @@
 """AUROC and average precision from a histogram of scores, each with a certified bound on its numerical error.
 
-Rows of a histogram are in the order of the scores, so only samples that share a row can be out of order. What
-they could do at worst is the bound; nothing is assumed about the scores.
+Rows of a histogram are in the order of the scores, so only samples that share a row can be out of
+order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ TOLERANCE = {"auroc": 1e-3, "average_precision": 5e-3}  # an error bound above i
 FINE = FloatKeys(16)
 SUMMARY = ".summary"
 """What the name of a histogram ends with where it was summed up on the device."""
-ROWS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
+BINS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class ScoreBins:
         count: Int64 of shape (…, rows, 2).
         weight: Float64 of the same shape.
         square: Float64 of the same shape.
-        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where it is 0,
-            samples of one row are true ties.
+        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where
+            it is 0, samples of one row are true ties.
     """
 
     count: Tensor
@@ -109,7 +109,7 @@ def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
     """The summary of one histogram, or of each label, a few labels at a time; float64 of shape (9, *heads)."""
     if not histogram.heads:
         return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
-    size = max(1, ROWS_AT_ONCE // histogram.keys.rows)
+    size = max(1, BINS_AT_ONCE // histogram.keys.rows)
     some = [
         ScoreBins.of_histogram(state, histogram, slice(first, first + size)).summary()
         for first in range(0, histogram.heads[0], size)
@@ -126,13 +126,16 @@ def without_histogram(state: State, histogram: ScoreHistogram) -> State:
 def auroc_estimate(summary: Array) -> Estimate:
     """Chance that a positive scores above a negative, ties half; rises, [0, 1], NaN for one class only.
 
-    Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are true ties.
-    Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a class.
+    Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are
+    true ties.
+    Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a
+        class.
 
     Args:
         summary: Of shape (9, …), as `ScoreBins.summary` gives it.
 
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine 2006.
+    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine
+        2006.
     """
     n, negatives, positives, area, variance, bound = summary[:6]
     few = np.minimum(negatives, positives) < FEW
@@ -145,15 +148,17 @@ def auroc_estimate(summary: Array) -> Estimate:
 def average_precision_estimate(summary: Array) -> Estimate:
     """Mean precision at the positives, best scores first; rises, (0, 1], NaN for one class only.
 
-    Error bound: in each row the positives may stand before, between or behind the negatives, tied or not; the
-    value is the middle of the untied extremes. Where few scores are inexact, it is scikit-learn's value for
-    the rows' values, and the bound is what those few could move.
-    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of them.
+    Error bound: in each row the positives may stand before, between or behind the negatives, tied
+    or not; the value is the middle of the untied extremes. Where few scores are inexact, it is
+    scikit-learn's value for the rows' values, and the bound is what those few could move.
+    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of
+        them.
 
     Args:
         summary: Of shape (9, …), as `ScoreBins.summary` gives it.
 
-    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit scale.
+    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit
+        scale.
     """
     n, _, positives = summary[:3]
     value, variance, bound = summary[6:]
@@ -166,8 +171,8 @@ def average_precision_estimate(summary: Array) -> Estimate:
 def mean_over_heads(each: Estimate) -> Estimate:
     """Unweighted mean over the labels that have targets of both kinds.
 
-    Labels of the same rows err together in a way that is not counted here, so the interval is the mean of the
-    labels' ends: right for any dependence, and too wide for independent labels.
+    Labels of the same rows err together in a way that is not counted here, so the interval is the
+    mean of the labels' ends: right for any dependence, and too wide for independent labels.
     """
     defined = ~np.isnan(each.value)
     value, low, high, bound = (
@@ -178,47 +183,47 @@ def mean_over_heads(each: Estimate) -> Estimate:
     return Estimate(value, low, high, n, "mean-of-ends", NO_CURVE, error_bound=bound)
 
 
-def _summary_spec(name: str, estimate: Any, doc: str, source: str, each: bool) -> ScoreSpec:
-    return ScoreSpec(
-        name,
-        None,
-        lambda spec, summary, intervals: estimate(summary),
-        doc=doc,
-        undefined=ONE_SIDE,
-        source=source,
-        each=each,
+AUROC = ScoreSpec(
+    "auroc",
+    None,
+    lambda spec, summary, intervals: auroc_estimate(summary),
+    doc="Chance that a positive scores above a negative, ties half.",
+    undefined=ONE_SIDE,
+    source="DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006",
+    method="delong-newcombe",
+)
+AVERAGE_PRECISION = ScoreSpec(
+    "average_precision",
+    None,
+    lambda spec, summary, intervals: average_precision_estimate(summary),
+    doc="Mean precision at the positives, best scores first.",
+    undefined=ONE_SIDE,
+    source="Boyd, Eng and Page, ECML 2013",
+    method="delta-wilson",
+)
+
+
+def _mean_spec(spec: ScoreSpec, estimate: Callable[[Array], Estimate]) -> ScoreSpec:
+    """The mean over the labels of a score of each."""
+    return replace(
+        spec,
+        name=f"{spec.name}/macro",
+        interval=lambda mean, summary, intervals: mean_over_heads(estimate(summary)),
+        doc=f"Mean over the labels that have targets of both kinds. {spec.doc}",
+        undefined=NO_CURVE,
+        method="mean-of-ends",
     )
 
 
-AUROC_DOC = "Chance that a positive scores above a negative, ties half."
-AUROC_SOURCE = "DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006"
-AP_DOC = "Mean precision at the positives, best scores first."
-AP_SOURCE = "Boyd, Eng and Page, ECML 2013"
-
-
-def curve_specs(*, each: bool) -> tuple[ScoreSpec, ...]:
-    """AUROC and average precision of one histogram, or of each label and their means."""
-    one = (
-        _summary_spec("auroc", auroc_estimate, AUROC_DOC, AUROC_SOURCE, each),
-        _summary_spec("average_precision", average_precision_estimate, AP_DOC, AP_SOURCE, each),
-    )
-    if not each:
-        return one
-
-    def mean_auroc(summary: Array) -> Estimate:
-        return mean_over_heads(auroc_estimate(summary))
-
-    def mean_average_precision(summary: Array) -> Estimate:
-        return mean_over_heads(average_precision_estimate(summary))
-
-    means = (
-        _summary_spec("auroc/macro", mean_auroc, f"Mean over the labels. {AUROC_DOC}", "", False),
-        _summary_spec(
-            "average_precision/macro", mean_average_precision, f"Mean over the labels. {AP_DOC}", "",
-            False,
-        ),
-    )  # fmt: skip
-    return (*means, *one)
+CURVE_SPECS = (AUROC, AVERAGE_PRECISION)
+"""Scores of the summary of one histogram."""
+CURVE_SPECS_OF_HEADS = (
+    _mean_spec(AUROC, auroc_estimate),
+    _mean_spec(AVERAGE_PRECISION, average_precision_estimate),
+    replace(AUROC, each=True),
+    replace(AVERAGE_PRECISION, each=True),
+)
+"""Scores of the summary of several histograms: those of each, and their means."""
 
 
 def bound_notes(bounds: dict[str, float], keys: CurveKeys) -> list[str]:
@@ -242,7 +247,9 @@ def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     n_square, p_square = bins.square.unbind(-1)
     negatives = n.sum(-1)
     positives = p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(-1)  # share of the negatives below a positive
+    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(
+        -1
+    )  # share of the negatives below a positive
     above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
     area = (p * below).sum(-1) / positives
     off = area.unsqueeze(-1)

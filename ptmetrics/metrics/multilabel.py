@@ -41,8 +41,8 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
 )
 from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
     SUMMARY,
-    curve_specs,
     summarize_histogram,
     without_histogram,
 )
@@ -68,12 +68,14 @@ class LabelCounts:
     """What formulas of labels are given: sums of weights, of their squares, and numbers of rows.
 
     Attributes:
-        weights: Σw of the rows of each label; others are rows that count for the label and are not of it.
+        weights: Σw of the rows of each label; others are rows that count for the label and are not
+            of it.
         squares: Σw² likewise.
         counts: Numbers of rows, int64.
         n: Number of rows with a label counted, int64 of shape (…).
         row_weight: Σw and Σw² of these rows.
-        together: Σw² of products of a row's numbers of hits, actual, predicted and other labels, shape (…, 4, 4).
+        together: Σw² of products of a row's numbers of hits, actual, predicted and other labels,
+            shape (…, 4, 4).
         row_scores: The six sums of the scores of rows, shape (…, 6, 5).
         absent: Value of an undefined score; NaN leaves it out of averages.
     """
@@ -121,7 +123,8 @@ class LabelCounts:
     def design_effect(self, ratio: Ratio) -> Array:
         """The variance of a row's total error against the sum of its labels'.
 
-        It is 1 for labels that err on their own, and up to the number of labels where one is wrong as all are.
+        It is 1 for labels that err on their own, and up to the number of labels where one is wrong
+        as all are.
         """
         part, whole = ratio(self.weights)
         gain = _gain(ratio, np.nan_to_num(part / whole)[..., None])
@@ -188,8 +191,9 @@ def mean_of_rows_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -
 def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
     """A ratio over all labels at once.
 
-    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval is Wilson's for
-    the number of samples that it is worth, and for the number of rows where it is 0.
+    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval
+    is Wilson's for the number of samples that it is worth, and for the number of rows where it is
+    0.
     """
     part, whole = (x.sum(-1) for x in spec.formula(view.weights))
     p = part / whole
@@ -329,7 +333,7 @@ LABEL_SCORES = ScoreTable(
 )
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
-    curve_specs(each=True),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each label",
 )
 
@@ -337,15 +341,15 @@ LABEL_CURVE_SCORES = ScoreTable(
 class MultilabelMetrics(Metrics):
     """Precision, recall, F1, Jaccard, exact match and Hamming loss from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with `inputs="labels"`, and
-    signed integer targets 0 and 1 of the same shape; weights have the shape (N, …), one a row. NaN scores and
-    targets that are neither 0 nor 1 are left out for their label alone, counted and reported in
-    `scores.faults`. The scores of whole rows (`exact_match`, `…/samples`) leave a row with a refused label out;
-    ignored labels have no say in them.
+    `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with
+    `inputs="labels"`, and signed integer targets 0 and 1 of the same shape; weights have the shape
+    (N, …), one a row. NaN scores and targets that are neither 0 nor 1 are left out for their label
+    alone, counted and reported in `scores.faults`. The scores of whole rows (`exact_match`,
+    `…/samples`) leave a row with a refused label out; ignored labels have no say in them.
 
-    AUROC and average precision of each label come from histograms of the scores in constant memory, each with a
-    certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three times that with weights.
-    Above 1,024 labels there are none.
+    AUROC and average precision of each label come from histograms of the scores in constant memory,
+    each with a certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three
+    times that with weights. Above 1,024 labels there are none.
 
     Args:
         num_labels: L, 1 or more.
@@ -353,11 +357,12 @@ class MultilabelMetrics(Metrics):
         threshold: Probability from which a label is predicted: equal is a yes.
         ignore_index: A target value to leave out silently, such as −1.
         label_names: One name a label.
-        absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's `zero_division`).
+        absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
+            `zero_division`).
         curves: Whether to keep what AUROC and average precision need.
-        scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True` a ratio of each
-            label, else with interval="none". Labels of a row err together, which other intervals would miss;
-            `groups=True` gives such a score an interval.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True`
+            a ratio of each label, else with interval="none". Labels of a row err together, which
+            other intervals would miss; `groups=True` gives such a score an interval.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
         device: As for `pm.Metrics`.

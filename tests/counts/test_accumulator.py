@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import At, Batch
-from ptmetrics.counts.cell import MOST, NEVER, Cell
+from ptmetrics.counts.cell import LARGEST_COUNT, NEVER, Cell
 from ptmetrics.counts.moments import JOINT_SIZE
 from ptmetrics.counts.subgroups import Subgroups
 from ptmetrics.errors import ConfigError, StateError
@@ -378,7 +378,7 @@ def test_tensors_that_share_a_place_are_refused() -> None:
     ("name", "value", "fact"),
     [
         ("hits", -3, "counts of 0 or more, got -3"),
-        ("hits", MOST + 1, f"counts up to {MOST}, got {MOST + 1}"),
+        ("hits", LARGEST_COUNT + 1, f"counts up to {LARGEST_COUNT}, got {LARGEST_COUNT + 1}"),
         ("slice.matrix", -1, "counts of 0 or more, got -1"),
         ("fault_first_step", -1, "counts of 0 or more, got -1"),
         ("hits.weight", -0.5, "counts of 0 or more, got -0.5"),
@@ -399,7 +399,7 @@ def test_what_a_cell_may_hold_is_taken_over_as_it_is_and_apart_from_its_source()
     state = stored_state()
     state["cells"]["total"][0] = -math.inf
     state["cells"]["fault_first_step"].fill_(NEVER)
-    state["cells"]["hits"].fill_(MOST)
+    state["cells"]["hits"].fill_(LARGEST_COUNT)
     with torch.inference_mode():
         state["cells"] = {k: v.clone() for k, v in reversed(state["cells"].items())}
     state["cells"]["mean"] = state["cells"]["mean"].clone().requires_grad_()
@@ -414,7 +414,7 @@ def test_what_a_cell_may_hold_is_taken_over_as_it_is_and_apart_from_its_source()
     assert_same(loaded, again)
     add(again, drawn(9, 2, weighted=True))
     assert not any(cell.requires_grad for cell in again.state.values())
-    assert state["cells"]["hits"].eq(MOST).all()
+    assert state["cells"]["hits"].eq(LARGEST_COUNT).all()
     assert loaded.state_dict()["cells"]["total"][0] == -math.inf
     loaded.state_dict()["cells"]["rows"].zero_()
     assert loaded.state["rows"] > 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.small_batches import LEAST, MOST, ROWS, SmallBatchBuffer
+from ptmetrics.counts.small_batches import LEAST_BATCHES, MOST_BATCHES, ROWS, SmallBatchBuffer
 from ptmetrics.errors import StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.multiclass import MulticlassMetrics
@@ -180,7 +180,7 @@ def test_the_first_of_a_form_does_not_wait_and_those_after_it_do_until_the_buffe
     assert not buffer.put(batch, None)
 
 
-@pytest.mark.parametrize("rows", [0, ROWS // LEAST + 1, 10**5])
+@pytest.mark.parametrize("rows", [0, ROWS // LEAST_BATCHES + 1, 10**5])
 def test_batches_too_large_or_empty_never_wait(rows: int) -> None:
     buffer, batch = SmallBatchBuffer(), waiting_batch(rows)
     buffer.expect(FORM)
@@ -193,7 +193,7 @@ def test_the_buffer_holds_a_bounded_number_of_the_smallest_batches() -> None:
     puts = 0
     while buffer.put(batch, FORM):
         puts += 1
-    assert puts == MOST
+    assert puts == MOST_BATCHES
 
 
 def test_what_waits_keeps_type_steps_and_ids_in_which_it_was_given() -> None:

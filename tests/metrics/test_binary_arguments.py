@@ -30,7 +30,7 @@ def said(error: type[PtmetricsError], *words: str) -> Any:
         ({"ignore_index": 0.5}, ("ignore_index: expected a whole number or None, got 0.5.", "such as -100")),
         ({"beta": 0}, ("beta: expected a number above 0, or None, got 0.", "Pass beta=2")),
         ({"beta": math.inf}, ("beta: expected", "got inf.")),
-        ({"class_names": ["a"]}, ("class_names: expected 2 names, got ['a'].", '("ham", "spam")')),
+        ({"class_names": ["a"]}, ("class_names: expected 2 names, got 1.", "Pass one name a class.")),
         ({"class_names": "ab"}, ("class_names: expected 2 names, got 'ab'.",)),
         ({"absent": 2}, ("absent: expected NaN or a number from 0 to 1, got 2.", "NaN leaves the class out")),
     ],

@@ -29,27 +29,43 @@ def scored(preds: Tensor, target: Tensor, weight: Tensor | None = None, **option
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("inputs", ["logits", "probs"])
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("curves", ["fp16", "fine"])
 def test_the_errors_are_those_of_the_rows_within_their_bound(
-    dtype: torch.dtype, inputs: Any, weighted: bool, curves: Any
+    dtype: torch.dtype, inputs: Any, curves: Any
 ) -> None:
+    if curves == "fine" and dtype in (torch.float16, torch.bfloat16):
+        pytest.skip(
+            "the rows of float16 are exact for them: fine ones, which take long, tell no more"
+        )
     logits, target = drawn(2000, 3, 1.7)
     preds = (logits.sigmoid() if inputs == "probs" else logits).to(dtype)
-    weight = torch.rand(2000, dtype=torch.float64) + 0.1 if weighted else None
-    got = scored(preds, target, weight, inputs=inputs, curves=curves)
     p = (preds.double() if inputs == "probs" else preds.double().sigmoid()).numpy()
-    y, w = target.numpy(), np.ones(2000) if weight is None else weight.numpy()
-    w = w / w.sum()
-    bins = np.ceil(p * 15)
-    ece = sum(abs((w * (p - y))[bins == b].sum()) for b in np.unique(bins))
-    gap = (w * (np.maximum(p, 1 - p) - ((p >= 0.5) == y))).sum()
-    for name, truth in (("ece", ece), ("over_confidence", gap)):
-        assert abs(got[name].value - truth) <= got[name].error_bound + 1e-9, name
-        assert got[name].error_bound < 0.02, name
-        assert got[name].low <= got[name].value <= got[name].high, name
-    if dtype == torch.float16 and curves == "fp16":
-        assert got["ece"].error_bound == 0
+    y = target.numpy()
+    for weighted in (False, True):
+        if curves == "fine" and not weighted:
+            continue
+        weight = torch.rand(2000, dtype=torch.float64) + 0.1 if weighted else None
+        got = scored(preds, target, weight, inputs=inputs, curves=curves)
+        w = np.ones(2000) if weight is None else weight.numpy()
+        w = w / w.sum()
+        bins = np.ceil(p * 15)
+        ece = sum(abs((w * (p - y))[bins == b].sum()) for b in np.unique(bins))
+        assert abs(got["ece"].value - ece) <= got["ece"].error_bound + 1e-9
+        assert got["ece"].error_bound < 0.02
+        assert got["ece"].low <= got["ece"].value <= got["ece"].high
+        gap = (w * (np.maximum(p, 1 - p) - ((p >= 0.5) == y))).sum()
+        assert got["over_confidence"].value == pytest.approx(gap, abs=1e-7)
+        if dtype == torch.float16:
+            assert got["ece"].error_bound == 0
+
+
+def test_at_one_half_a_row_counts_as_predicted_positive() -> None:
+    for preds in (torch.tensor([0.0, -0.0, 0.0]), torch.tensor([-0.0, 0.0, -0.0]).double()):
+        target = torch.tensor([1, 1, 0])
+        got = scored(preds, target)["over_confidence"].value
+        assert got == pytest.approx(0.5 - 2 / 3)
+    half = torch.tensor([0.5, 0.5, 0.5])
+    assert scored(half, target, inputs="probs")["over_confidence"].value == pytest.approx(-1 / 6)
 
 
 def test_an_over_confident_model_has_a_temperature_above_one() -> None:
@@ -92,8 +108,10 @@ def test_the_value_of_a_row_lies_in_it(keys: Any) -> None:
 
 def test_without_curves_or_losses_there_is_none_of_it() -> None:
     logits, target = drawn(50, 0)
-    assert "ece" not in scored(logits, target, curves=None)
-    assert "ece" not in scored(logits, target, losses=False)
+    alone = scored(logits, target, curves=None)
+    assert "ece" not in alone
+    assert alone["over_confidence"] == scored(logits, target)["over_confidence"]
+    assert not {"ece", "over_confidence"} & set(scored(logits, target, losses=False))
     empty = BinaryMetrics(temperature=True).compute()
     assert all(
         math.isnan(empty[name]) and empty[name].reason

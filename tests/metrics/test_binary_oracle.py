@@ -211,6 +211,6 @@ def test_a_huge_batch_is_the_same_in_pieces() -> None:
     one, other = whole.state_dict()["cells"], halves.state_dict()["cells"]
     assert torch.equal(one["curve"], other["curve"])
     # At a cut a row may leave its vector of lanes, where the last digit of a float32 loss is another.
-    torch.testing.assert_close(one["loss"], other["loss"], rtol=1e-9, atol=0)
-    assert one["fault_first_step"][2] == 0
-    assert other["fault_first_step"][2] == 2
+    torch.testing.assert_close(one["losses"], other["losses"], rtol=1e-9, atol=0)
+    assert whole.compute().faults["nan-score"]["first_step"] == 0
+    assert halves.compute().faults["nan-score"]["first_step"] == 2

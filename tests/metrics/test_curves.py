@@ -5,16 +5,21 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from registry import LAW
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics
-from ptmetrics.metrics.curves import ScoreBins, auroc, average_precision
+from ptmetrics.metrics.curves import (
+    ScoreBins,
+    auroc_estimate,
+    average_precision_estimate,
+)
 from ptmetrics.metrics.score import Score, Scores
 
 ROUNDING = 1e-12  # of float64 sums, ours and scikit-learn's
@@ -77,11 +82,11 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_scores_of_any_shape_and_type_are_within_the_bound(
     shape: str, dtype: torch.dtype, weighted: bool
 ) -> None:
+    if dtype == torch.float16 and shape in ("huge", "enormous"):
+        pytest.skip("float16 has no numbers so large, and scikit-learn takes no infinite ones")
     for seed, (rows, share) in enumerate([(40, 0.5), (3000, 0.3), (20_000, 0.001)]):
         x, target = sampled(rows, share, seed)
         preds = SHAPES[shape](x).to(dtype)
-        if not preds.isfinite().all():
-            continue
         weight = (
             torch.rand(rows, generator=torch.Generator().manual_seed(seed)) * 3
             if weighted
@@ -170,16 +175,20 @@ def test_the_bounds_hold_for_every_way_that_the_rows_could_be_filled(
 ) -> None:
     """Every score is 1, 2 or 3 wherever its row allows it: three places in each row, all of them tried."""
     target = torch.tensor([t for _, t in rows]).long()
-    if target.float().var() == 0 or len(rows) > 6:
-        return
+    assume(0 < target.sum() < len(rows))
     row = torch.tensor([s for s, _ in rows])
     counts = torch.zeros(14, dtype=torch.int64).index_add_(
         0, 2 * (row + 3) + target, torch.ones(len(rows)).long()
     )
     counts = counts.view(7, 2)
     bins = ScoreBins(counts, counts.double(), counts.double(), torch.tensor(len(rows)).double())
-    for name, estimate in (("auroc", auroc(bins)), ("average_precision", average_precision(bins))):
-        assert estimate.error_bound is not None
+    summary = bins.summary().numpy()
+    with np.errstate(all="ignore"):
+        estimates = {
+            "auroc": auroc_estimate(summary),
+            "average_precision": average_precision_estimate(summary),
+        }
+    for name, estimate in estimates.items():
         worst = 0.0
         for places in itertools.islice(itertools.product((0, 1, 2), repeat=len(rows)), 250):
             truth = reference(name, row * 10 + torch.tensor(places), target)
@@ -195,8 +204,7 @@ def test_few_inexact_scores_move_the_scores_no_farther_than_their_bound(
     g = torch.Generator().manual_seed(seed)
     preds = torch.randint(0, values, (size,), generator=g) / 4
     target = torch.randint(0, 2, (size,), generator=g)
-    if not 0 < target.sum() < size:
-        return
+    assume(0 < target.sum() < size)
     preds[:loose] += 1e-5 * torch.randn(min(loose, size), generator=g)
     assert_certified(counted(preds, target), preds, target)
 
@@ -207,8 +215,7 @@ def test_every_choice_of_curves_is_certified(
     size: int, seed: int, weighted: bool, curves: Any
 ) -> None:
     preds, target = sampled(size, 0.4, seed)
-    if not 0 < target.sum() < size:
-        return
+    assume(0 < target.sum() < size)
     preds = preds.round(decimals=2)
     weight = torch.rand(size, generator=torch.Generator().manual_seed(seed)) if weighted else None
     got = counted(preds, target, weight, curves=curves, capacity=100)

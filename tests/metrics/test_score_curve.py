@@ -69,10 +69,10 @@ def test_the_scores_at_or_above_a_threshold_are_those_that_it_counts(
     preds = (preds * width).sigmoid() if inputs == "probs" else preds * width
     preds = preds.to(dtype)
     table = counted(preds, target, inputs=inputs).thresholds()
-    for i, threshold in enumerate(table.threshold.tolist()):
-        said = preds.double() >= threshold
-        counts = [int((said == s)[target == t].sum()) for s, t in ((1, 1), (1, 0), (0, 0), (0, 1))]
-        assert counts == [table.tp[i], table.fp[i], table.tn[i], table.fn[i]]
+    said = preds.double() >= table.threshold.unsqueeze(1)
+    for called, actual, column in ((1, 1, "tp"), (1, 0, "fp"), (0, 0, "tn"), (0, 1, "fn")):
+        counts = (said == called)[:, target == actual].sum(1)
+        assert torch.equal(getattr(table, column), counts.double()), column
 
 
 def test_every_column_follows_from_its_counts() -> None:

@@ -9,11 +9,18 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from multilabel_cases import multilabel_batch, multilabel_cells, multilabel_oracle, scikit_learn
+from multilabel_cases import (
+    multilabel_batch,
+    multilabel_cells,
+    multilabel_oracle,
+    row_columns,
+    scikit_learn,
+)
 from oracles import Batch, same
 from sklearn import metrics as sk
 
 from ptmetrics.errors import ConfigError
+from ptmetrics.metrics.intervals import mover
 from ptmetrics.metrics.multilabel import MultilabelMetrics
 from ptmetrics.metrics.score import Scores
 from ptmetrics.metrics.score_spec import ScoreSpec
@@ -388,3 +395,80 @@ def test_intervals_by_groups_know_that_copies_of_a_row_are_one() -> None:
         plain.update(batch.preds, batch.target)
     narrow, wide = plain.compute()["f1/micro"], many.compute()["f1/micro"]
     assert narrow.high - narrow.low < 0.7 * (wide.high - wide.low)
+
+
+def wilson_ends(p: float, n: float) -> list[float]:
+    z2 = 1.959963984540054**2
+    middle, half = p + z2 / (2 * n), math.sqrt(z2) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return [(middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("parts", [False, True])
+def test_ends_follow_from_the_rows_one_by_one(weighted: bool, parts: bool) -> None:
+    """Micro averages, means over rows and the design effect, each summed up anew from rows with weights and faults."""
+    batch = multilabel_batch(4, "logits", 150, 3, weighted)
+    for tensor in (batch.preds, batch.target):  # labels that err together
+        tensor[:, 1:3] = tensor[:, 3:]
+    config = {"num_labels": 4, "inputs": "logits", "ignore_index": -1}
+    metrics = MultilabelMetrics(**config, absent=0.5, slices=2 * parts)  # type: ignore[arg-type]
+    given = {"slices": torch.zeros(150, dtype=torch.long)} if parts else {}
+    metrics.update(batch.preds, batch.target, batch.weight, **given)
+    got = metrics.compute().per_slice["0"] if parts else metrics.compute()
+
+    c = multilabel_cells(config, [batch])
+    kept = c.counted.any(1)
+    w = c.weight[kept]
+    rows = w.sum() ** 2 / (w**2).sum()
+    said, actual, counted = (x[kept].astype(float) for x in (c.said, c.actual, c.counted))
+    hits, wrong = said * actual, np.abs(said - actual)
+    sizes = {
+        "precision/micro": (hits, said),
+        "recall/micro": (hits, actual),
+        "jaccard/micro": (hits, said + actual - hits),
+        "hamming_loss": (wrong, counted),
+    }
+    for name, (part, whole) in sizes.items():
+        p = (w @ part).sum() / (w @ whole).sum()
+        variance = (w**2 * (part - p * whole).sum(1) ** 2).sum() * rows / (rows - 1)
+        n = p * (1 - p) * (w @ whole).sum() ** 2 / variance
+        assert [got[name].low, got[name].high] == pytest.approx(wilson_ends(p, n), rel=1e-9), name
+
+    columns, row_weight = row_columns(c, absent=0.5)
+    effective = row_weight.sum() ** 2 / (row_weight**2).sum()
+    for name, values in columns.items():
+        mean = np.average(values, weights=row_weight)
+        spread = (row_weight**2 * (np.array(values) - mean) ** 2).sum()
+        variance = spread * effective / (effective - 1) / row_weight.sum() ** 2
+        ends = wilson_ends(mean, mean * (1 - mean) / variance)
+        score = got[f"{name}/samples"]
+        assert [score.low, score.high] == pytest.approx(ends, rel=1e-9), name
+
+    for title in ("recall", "jaccard"):
+        part, whole = sizes[f"{title}/micro"]
+        p = (w @ part) / (w @ whole)
+        alone = (w[:, None] ** 2 * (part - p * whole) ** 2).sum()
+        overall = (w @ part).sum() / (w @ whole).sum()
+        together = (w**2 * (part - overall * whole).sum(1) ** 2).sum()
+        effect = together / alone
+        assert 1 < effect < (w @ counted).sum() / w.sum()
+        n = (w @ whole) ** 2 / (w**2 @ whole) / effect
+        for average, share in (("macro", None), ("weighted", w @ actual)):
+            score = got[f"{title}/{average}"]
+            expected = [float(x) for x in mover(p, n, share)]
+            assert [score.value, score.low, score.high] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_constant_in_the_place_of_an_undefined_f1_is_that_constant_and_has_no_doubt() -> None:
+    target = torch.tensor([[1, 0], [0, 0], [1, 0], [1, 0]])
+    preds = torch.tensor([[1, 0], [1, 0], [1, 0], [0, 0]])
+    one = scores_of(Batch(preds[:, :1], target[:, :1]), num_labels=1, inputs="labels")
+    two = scores_of(Batch(preds, target), num_labels=2, inputs="labels", absent=0.5)
+    assert two["f1/macro"].value == pytest.approx((one["f1/macro"].value + 0.5) / 2)
+    assert two["f1/micro"].value == one["f1/micro"].value
+
+
+def test_micro_averages_without_any_error_rest_on_the_number_of_rows() -> None:
+    target = torch.tensor([[1, 1, 1]] * 20)
+    got = scores_of(Batch(target, target), num_labels=3, inputs="labels")
+    assert [got["recall/micro"].low, got["recall/micro"].high] == pytest.approx(wilson_ends(1, 20))

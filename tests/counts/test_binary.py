@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ptmetrics import BinaryMetrics
+from ptmetrics.counts.binary import softplus
 
 # What would wait for the device, or takes a shape from the data.
 SYNCS = (
@@ -79,6 +81,15 @@ def test_an_update_needs_no_values_at_all(case: str) -> None:
         preds.to("meta"), TARGET.to("meta"), None if weight is None else weight.to("meta")
     )
     assert all(cell.is_meta for cell in metrics.state_dict()["cells"].values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_softplus_of_a_cpu_has_all_its_digits(dtype: torch.dtype) -> None:
+    ends = torch.tensor([torch.inf, -torch.inf, 0.0, -0.0])
+    x = torch.cat((torch.linspace(-80, 80, 20_001), torch.linspace(-1, 1, 2001), ends)).to(dtype)
+    expected = np.logaddexp(0, x.double().numpy())
+    tolerance = 4 * torch.finfo(dtype).eps
+    np.testing.assert_allclose(softplus(x).double().numpy(), expected, rtol=tolerance)
 
 
 @pytest.mark.fault(28)

@@ -164,6 +164,9 @@ def test_two_probabilities_must_sum_to_one() -> None:
         "nan-score": 1,
         "not-probabilities": 2,
     }
+    metrics.reset()
+    metrics.update(torch.tensor([[0.5, 0.5], [0.5, 0.6]]), torch.tensor([1, 1]))
+    assert metrics.compute().faults["not-probabilities"]["count"] == 1
 
 
 def test_a_metric_that_keeps_no_scores_says_so_when_a_curve_is_asked_for() -> None:

@@ -94,6 +94,24 @@ def test_the_printed_report_is_that_of_scikit_learn_digit_for_digit(rows: int, s
     assert str(metrics.compute()).startswith(report)
 
 
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_decisions_read_off_the_histogram_are_those_counted_by_themselves(
+    inputs: Any, weighted: bool
+) -> None:
+    batch = binary_batch(inputs, 300, 7, weighted)
+    found = []
+    for curves in ("fp16", None):
+        metrics = BinaryMetrics(inputs=inputs, curves=curves)
+        batch.feed(metrics)
+        found.append(metrics.compute())
+    read, counted = found
+    assert torch.equal(read.confusion, counted.confusion)
+    for name, score in counted.items():
+        assert same(read[name], score), name
+        assert same(read[name].low, score.low), name
+
+
 @pytest.mark.parametrize(
     ("tp", "fn", "fp", "tn"), [(85, 15, 10, 90), (40, 5, 5, 50), (24, 176, 24, 9776)]
 )

@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults bench bench-metrics bench-rules bench-intervals clean
+.PHONY: help demo test check examples format faults bench bench-metrics bench-growth bench-rules \
+  bench-intervals pages clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,7 +13,9 @@ help:
 	@echo "make check   lint, types and layers"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"
+	@echo "make bench-growth   the part on growth: docs/growth.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
+	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 
@@ -60,15 +63,22 @@ bench-metrics: $(VENV)/.bench
 
 bench: $(VENV)/.bench
 	$(BIN)/ptmetrics bench --out .
+	$(BIN)/python -m tests.studies.growth
+
+bench-growth: $(VENV)/.bench
+	$(BIN)/python -m tests.studies.growth
 
 bench-rules: $(VENV)/.dev
-	$(BIN)/python -m ptmetrics.bench.rules
+	$(BIN)/python -m tests.studies.rules
+
+pages: $(VENV)/.dev
+	$(BIN)/python -m tests.studies.pages
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest tests --faults-table
 
 bench-intervals: $(VENV)/.dev
-	$(BIN)/python -m ptmetrics.bench.intervals
+	$(BIN)/python -m tests.studies.intervals
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

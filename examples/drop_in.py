@@ -2,8 +2,9 @@
 
     python examples/drop_in.py [RUN_FOLDER]
 
-It trains a small network on scikit-learn's handwritten digits. Take the four lines out and it is the same script:
-same weights, same losses, bit for bit. Afterwards `ptmetrics report RUN_FOLDER` gives the verdict.
+It trains a small network on scikit-learn's handwritten digits. Take the four lines out and it is
+the same script: same weights, same losses, bit for bit. Afterwards `ptmetrics report RUN_FOLDER`
+gives the verdict.
 """
 
 import sys

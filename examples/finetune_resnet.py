@@ -1,9 +1,10 @@
-"""Fine-tune a torchvision ResNet by hand: the head first, then all layers, with loader wrappers and callbacks.
+"""Fine-tune a torchvision ResNet by hand: the head first, then all layers; wrappers, callbacks.
 
     python examples/finetune_resnet.py [RUN_FOLDER] [--weights glyphs|imagenet]
 
-The task is scikit-learn's handwritten digits: 400 to train on, 500 to validate. The default weights come from a
-minute or less of training on printed glyphs, so that nothing is downloaded; `--weights imagenet` takes torchvision's.
+The task is scikit-learn's handwritten digits: 400 to train on, 500 to validate. The default weights
+come from a minute or less of training on printed glyphs, so that nothing is downloaded; `--weights
+imagenet` takes torchvision's.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def digits_loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
-    """Handwritten digits as (3, 32, 32) images around zero: 400 to train on, the last 500 to validate."""
+    """Handwritten digits as (3, 32, 32) images: 400 to train on, the last 500 to validate."""
     digits = load_digits()
     images = to_model(torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16)
     labels = torch.tensor(digits.target)

@@ -2,9 +2,10 @@
 
     python examples/gpu_benchmark.py [--quick] [--json] [--out FOLDER]
 
-Update cost over batch sizes and classes, launches, waits of the host, peak memory, CUDA graphs, and the overhead on
-training steps of ResNet-18 and ResNet-50 with mixed precision: a table, or JSON, and a plot in FOLDER. It is
-`ptmetrics bench --device cuda`; without a GPU the CUDA parts are named as not measured.
+Update cost over batch sizes and classes, launches, waits of the host, peak memory, CUDA graphs, and
+the overhead on training steps of ResNet-18 and ResNet-50 with mixed precision: a table, or JSON,
+and a plot in FOLDER. It is `ptmetrics bench --device cuda`; without a GPU the CUDA parts are named
+as not measured.
 """
 
 import sys

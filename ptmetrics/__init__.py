@@ -1,6 +1,7 @@
 """Hooks for a PyTorch fine-tuning loop: exact metrics on the device, and a verdict with evidence.
 
-Names are imported on first use, so that reading a record or printing the command line's help needs no torch.
+Names are imported on first use, so that reading a record or printing the command line's help needs
+no torch.
 """
 
 from importlib import import_module
@@ -9,20 +10,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ptmetrics import functional as functional
+    from ptmetrics.counts.batch import Batch as Batch
+    from ptmetrics.counts.cell import Cell as Cell
     from ptmetrics.errors import PtmetricsError as PtmetricsError
     from ptmetrics.integrations.torchmetrics import from_torchmetrics as from_torchmetrics
     from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.matrix import judge_confusion as judge_confusion
+    from ptmetrics.metrics import functional as functional
+    from ptmetrics.metrics.base import Metrics as Metrics
     from ptmetrics.metrics.binary import BinaryMetrics as BinaryMetrics
     from ptmetrics.metrics.dropins import AverageMeter as AverageMeter
     from ptmetrics.metrics.dropins import accuracy as accuracy
+    from ptmetrics.metrics.dropins import classification_report as classification_report
+    from ptmetrics.metrics.mean import Mean as Mean
     from ptmetrics.metrics.multiclass import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.metrics.multilabel import MultilabelMetrics as MultilabelMetrics
     from ptmetrics.metrics.regression import RegressionMetrics as RegressionMetrics
-    from ptmetrics.metrics.report import classification_report as classification_report
     from ptmetrics.metrics.score import Score as Score
     from ptmetrics.metrics.score import Scores as Scores
+    from ptmetrics.metrics.score_spec import ScoreSpec as ScoreSpec
+    from ptmetrics.metrics.threshold import Advice as Advice
+    from ptmetrics.metrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.monitor.callbacks import Callback as Callback
     from ptmetrics.monitor.callbacks import EarlyStopping as EarlyStopping
     from ptmetrics.monitor.checkpoint import Checkpoint as Checkpoint
@@ -30,62 +38,80 @@ if TYPE_CHECKING:
     from ptmetrics.monitor.monitor import Monitor as Monitor
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
-    from ptmetrics.metrics.threshold import Advice as Advice
-    from ptmetrics.metrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.verdict.compare import Comparison as Comparison
     from ptmetrics.verdict.compare import compare as compare
+    from ptmetrics.verdict.evidence import Evidence as Evidence
     from ptmetrics.verdict.finding import Finding as Finding
     from ptmetrics.verdict.finding import Verdict as Verdict
+    from ptmetrics.verdict.judge import RULES as RULES
     from ptmetrics.verdict.judge import judge as judge
+    from ptmetrics.verdict.pages import explain as explain
+    from ptmetrics.verdict.rule import rule as rule
 
 _HOME = {
     "Advice": "metrics.threshold",
     "AverageMeter": "metrics.dropins",
+    "Batch": "counts.batch",
     "BinaryMetrics": "metrics.binary",
     "Callback": "monitor.callbacks",
+    "Cell": "counts.cell",
     "Checkpoint": "monitor.checkpoint",
     "Comparison": "verdict.compare",
     "EarlyStopping": "monitor.callbacks",
     "EpochScores": "monitor.epoch",
+    "Evidence": "verdict.evidence",
     "Finding": "verdict.finding",
     "History": "record.history",
+    "Mean": "metrics.mean",
+    "Metrics": "metrics.base",
     "Monitor": "monitor.monitor",
     "MulticlassMetrics": "metrics.multiclass",
     "MultilabelMetrics": "metrics.multilabel",
     "PtmetricsError": "errors",
+    "RULES": "verdict.judge",
     "RegressionMetrics": "metrics.regression",
     "Score": "metrics.score",
+    "ScoreSpec": "metrics.score_spec",
     "Scores": "metrics.score",
     "Verdict": "verdict.finding",
     "accuracy": "metrics.dropins",
     "advise_threshold": "metrics.threshold",
-    "classification_report": "metrics.report",
+    "classification_report": "metrics.dropins",
     "compare": "verdict.compare",
+    "explain": "verdict.pages",
     "from_torchmetrics": "integrations.torchmetrics",
-    "functional": "functional",
+    "functional": "metrics.functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
+    "rule": "verdict.rule",
     "to_torchmetrics": "integrations.torchmetrics",
 }
 
 __all__ = [
+    "RULES",
     "Advice",
     "AverageMeter",
+    "Batch",
     "BinaryMetrics",
     "Callback",
+    "Cell",
     "Checkpoint",
     "Comparison",
     "EarlyStopping",
     "EpochScores",
+    "Evidence",
     "Finding",
     "History",
+    "Mean",
+    "Metrics",
     "Monitor",
     "MulticlassMetrics",
     "MultilabelMetrics",
     "PtmetricsError",
     "RegressionMetrics",
     "Score",
+    "ScoreSpec",
     "Scores",
     "Verdict",
     "__version__",
@@ -93,11 +119,13 @@ __all__ = [
     "advise_threshold",
     "classification_report",
     "compare",
+    "explain",
     "from_torchmetrics",
     "functional",
     "judge",
     "judge_confusion",
     "read_history",
+    "rule",
     "to_torchmetrics",
 ]
 
@@ -105,8 +133,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ptmetrics' has no attribute {name!r}")
-    home = import_module(f"ptmetrics.{_HOME[name]}")
-    value = home if _HOME[name] == name else getattr(home, name)
+    value: Any = import_module(f"ptmetrics.{_HOME[name]}")
+    if name != "functional":
+        value = getattr(value, name)
     globals()[name] = value
     return value
 

@@ -4,125 +4,119 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ptmetrics import __version__
-from ptmetrics.errors import PtmetricsError
+from ptmetrics.errors import ConfigError, DataError, PtmetricsError, RecordError
 
-EXIT = {"ready": 0, "not ready": 1, "undetermined": 2, "invalid": 2}
-INTERRUPTED, BROKEN_PIPE = 130, 141
+Arguments = argparse.Namespace
+EXIT = {"ready": 0, "not ready": 1, "undetermined": 3, "invalid": 4, "unreadable": 5}
+"""Exit status of `check`; 2 is wrong usage."""
+WORST_FIRST = ("unreadable", "invalid", "not ready", "undetermined", "ready")
+USAGE, CANNOT_COMPARE, UNREADABLE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 4, 5, 70, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    command: Callable[[Arguments], int] = arguments.command
     try:
         status = command(arguments)
         sys.stdout.flush()
-        return status
+    except RecordError as error:
+        return _failed(error, UNREADABLE)
     except PtmetricsError as error:
-        print(f"ptmetrics: {error}", file=sys.stderr)
-        return 2
+        return _failed(error, USAGE)
     except BrokenPipeError:
         # The reader, such as head, has seen enough; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        print(
-            "ptmetrics: interrupted; what was recorded so far can be read and judged",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        return _failed("interrupted; what was recorded so far can be read and judged", INTERRUPTED)
+    except Exception as error:
+        traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+        return _failed(f"this is an error in ptmetrics itself, please report it: {said}", INTERNAL)
+    return status
+
+
+def _failed(why: object, status: int) -> int:
+    print(f"ptmetrics: {why}", file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ptmetrics", description="Is this fine-tune any good, and what did it buy?"
-    )
+    text = "Is this fine-tune any good, and what did it buy?"
+    parser = argparse.ArgumentParser(prog="ptmetrics", description=text)
     parser.add_argument("--version", action="version", version=f"ptmetrics {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(
-        name: str, command: Callable[[argparse.Namespace], int], text: str
-    ) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[[Arguments], int], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
-        sub.add_argument(
-            "--json", action="store_true", help="print one JSON object, and nothing else, on stdout"
-        )
+        text = "print one JSON object, and nothing else, on stdout"
+        sub.add_argument("--json", action="store_true", help=text)
         return sub
 
-    demo = add(
-        "demo",
-        _demo,
-        "fine-tune against from-scratch on real handwriting, offline, in about a minute",
-    )
-    demo.add_argument(
-        "--quick",
-        action="store_true",
-        help="fewer glyphs, epochs and seeds: a check that all works",
-    )
+    text = "fine-tune against from-scratch on real handwriting, offline, in about a minute"
+    demo = add("demo", _demo, text)
+    text = "fewer glyphs, epochs and seeds: a check that all works"
+    demo.add_argument("--quick", action="store_true", help=text)
     demo.add_argument("--run", help="folder for the runs (default: a new one below runs/)")
+
     finetune = add("finetune", _finetune, "the same on your own data, model and weights")
     finetune.add_argument("config", metavar="CONFIG.toml", type=Path)
     finetune.add_argument("--run", help="folder for the runs (default: from the configuration)")
+
     report = add("report", _report, "scores, confusion matrix and verdict of recorded runs")
     report.add_argument("runs", metavar="RUN", nargs="+")
-    _judging(report)
-    compare = add(
-        "compare",
-        _compare,
-        "training time to a target, and quality, of two runs or arms with several seeds",
-    )
+    _add_judging(report)
+
+    text = "training time to a target, and quality, of two runs or arms with several seeds"
+    compare = add("compare", _compare, text)
     compare.add_argument("first", metavar="RUN", help="the one expected to be quicker")
     compare.add_argument("second", metavar="RUN")
     compare.add_argument("--target", help="level to reach, such as 'val/accuracy>=0.9'")
-    check = add("check", _check, "verdict as an exit status: 0 ready, 1 not ready, 2 cannot tell")
-    check.add_argument("runs", metavar="RUN", nargs="+")
-    _judging(check, "text", "github")
-    _benching(add("bench", _bench, "what it costs, side by side with the peers that are installed"))
+
+    text = (
+        "verdict as an exit status: 0 ready, 1 not ready, 2 wrong usage, 3 cannot tell, 4 invalid, "
+        "5 unreadable; of several runs the worst: 5, 4, 1, 3, 0"
+    )
+    check = add("check", _check_runs, text)
+    check.add_argument("runs", metavar="RUN", nargs="*")
+    _add_judging(check)
+    text = "run or log that no RUN may be worse than by more than a margin"
+    check.add_argument("--baseline", metavar="RUN", help=text)
+    text = "github: annotations of GitHub Actions"
+    formats = ("text", "github", "json")
+    check.add_argument("--format", choices=formats, default="text", help=text)
+    text = "print what a finding means and what to do, and judge nothing"
+    check.add_argument("--explain", metavar="CODE", help=text)
+
+    text = "what it costs, side by side with the peers that are installed"
+    bench = add("bench", _bench, text)
+    text = "cuda: the part for a GPU"
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=text)
+    text = "small sizes: a check that all works"
+    bench.add_argument("--quick", action="store_true", help=text)
+    text = "updates, curves and memory alone"
+    bench.add_argument("--metrics", action="store_true", help=text)
+    text = "write BENCHMARKS.md and docs/ there"
+    bench.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    bench.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
     return parser
 
 
-def _benching(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the part for a GPU"
-    )
-    parser.add_argument("--quick", action="store_true", help="small sizes: a check that all works")
-    parser.add_argument("--metrics", action="store_true", help="updates, curves and memory alone")
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write BENCHMARKS.md and docs/ there"
-    )
-    parser.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
-
-
-def _judging(parser: argparse.ArgumentParser, *formats: str) -> None:
-    if formats:
-        parser.add_argument(
-            "--format",
-            choices=formats,
-            default=formats[0],
-            help="github: annotations of GitHub Actions",
-        )
-        parser.add_argument(
-            "--baseline",
-            metavar="RUN",
-            help="run or log that no RUN may be worse than by more than a margin",
-        )
-    parser.add_argument(
-        "--profile",
-        default="balanced",
-        help="balanced, recall-first, precision-first, regression or a TOML file",
-    )
-    parser.add_argument(
-        "--positive", type=int, help="index of the class whose precision and recall count"
-    )
-    parser.add_argument(
-        "--select", type=_codes, metavar="CODES", help="only these codes, separated by commas"
-    )
+def _add_judging(parser: argparse.ArgumentParser) -> None:
+    text = "balanced, recall-first, precision-first, regression or a TOML file"
+    parser.add_argument("--profile", default="balanced", help=text)
+    text = "index of the class whose precision and recall count"
+    parser.add_argument("--positive", type=int, help=text)
+    text = "only these codes, separated by commas"
+    parser.add_argument("--select", type=_codes, metavar="CODES", help=text)
     parser.add_argument("--ignore", type=_codes, metavar="CODES", help="all but these codes")
 
 
@@ -130,30 +124,36 @@ def _codes(text: str) -> list[str]:
     return [code.strip() for code in text.split(",") if code.strip()]
 
 
-def _demo(arguments: argparse.Namespace) -> int:
+# Training
+
+
+def _demo(arguments: Arguments) -> int:
     from ptmetrics.finetune.config import packaged_config
 
-    return _experiment(packaged_config("digits-quick" if arguments.quick else "digits"), arguments)
+    name = "digits"
+    if arguments.quick:
+        name = "digits-quick"
+    return _experiment(packaged_config(name), arguments)
 
 
-def _finetune(arguments: argparse.Namespace) -> int:
+def _finetune(arguments: Arguments) -> int:
     return _experiment(arguments.config, arguments)
 
 
-def _experiment(config: Path, arguments: argparse.Namespace) -> int:
+def _experiment(config: Path, arguments: Arguments) -> int:
     from ptmetrics.finetune.config import load_config
-    from ptmetrics.finetune.experiment import run_experiment
-    from ptmetrics.finetune.outcome import outcome_of
+    from ptmetrics.finetune.experiment import outcome_of, run_experiment
     from ptmetrics.show.paint import paint_for
 
-    stream = sys.stderr if arguments.json else sys.stdout
+    stream = sys.stdout
+    if arguments.json:
+        stream = sys.stderr
     paint = paint_for(stream)
-    finished = run_experiment(
-        load_config(config),
-        run=arguments.run,
-        say=lambda line: print(line, file=stream, flush=True),
-    )
-    outcome = outcome_of(finished)
+
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
+    outcome = outcome_of(run_experiment(load_config(config), run=arguments.run, say=say))
     if arguments.json:
         _print_json(outcome.to_dict())
     else:
@@ -161,105 +161,157 @@ def _experiment(config: Path, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(arguments: argparse.Namespace) -> int:
+# Records
+
+
+def _report(arguments: Arguments) -> int:
+    from ptmetrics.record.reader import read_run
     from ptmetrics.show.paint import paint_for
     from ptmetrics.show.run import run_text
+    from ptmetrics.verdict.judge import judge
 
-    judged = list(_judged(arguments))
-    if arguments.json:
-        _print_json({"runs": [_run_dict(run, verdict) for run, verdict in judged]})
-    else:
-        print("\n\n".join(run_text(run, verdict, paint_for()) for run, verdict in judged))
+    options = _judge_options(arguments)
+    runs = [read_run(path) for path in _found(arguments.runs)]
+    verdicts = [judge(run, **options) for run in runs]
+    if not arguments.json:
+        texts = [run_text(run, v, paint_for()) for run, v in zip(runs, verdicts, strict=True)]
+        print("\n\n".join(texts))
+        return 0
+    told = []
+    for run, verdict in zip(runs, verdicts, strict=True):
+        last: Any = {}
+        if run.epochs:
+            last = run.epochs[-1]
+        keys = ("epoch", "scores", "per_class", "confusion", "class_names", "time")
+        told.append(
+            {
+                "run": str(run.path),
+                "epochs": len(run.epochs),
+                "end": run.end,
+                "judged": {key: last.get(key) for key in keys},
+                "verdict": verdict.to_dict(),
+            }
+        )
+    _print_json({"runs": told})
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from ptmetrics.show.annotations import annotations
-    from ptmetrics.show.opinion import verdict_text
-    from ptmetrics.show.paint import paint_for
-
-    judged = list(_judged(arguments))
-    # Worst first: a run that failed outranks one that cannot be told, and both outrank a ready one.
-    worst = max(
-        (verdict.status for _, verdict in judged),
-        key=["ready", "undetermined", "invalid", "not ready"].index,
-    )
-    if arguments.json:
-        verdicts = [{"run": str(run.path), "verdict": verdict.to_dict()} for run, verdict in judged]
+def _check_runs(arguments: Arguments) -> int:
+    if arguments.explain is not None:
+        return _explain(arguments)
+    if not arguments.runs:
+        cure = "Name a run folder, or pass --explain CODE."
+        raise ConfigError("RUN", "at least one run", "none", cure)
+    options = _judge_options(arguments)
+    if arguments.baseline is not None:
+        options["baseline"] = _baseline(arguments.baseline)
+    told = [_verdict_of(path, options) for path in _found(arguments.runs)]
+    statuses = [one["verdict"].status if "verdict" in one else "unreadable" for one in told]
+    worst = min(statuses, key=WORST_FIRST.index)
+    if arguments.json or arguments.format == "json":
         _print_json(
             {
                 "status": worst,
                 "exit": EXIT[worst],
-                "verdict": verdicts[0]["verdict"],
-                "runs": verdicts,
+                "verdict": told[0].get("verdict"),
+                "runs": told,
             }
         )
-    elif arguments.format == "github":
-        print(
-            "\n".join(
-                line for run, verdict in judged for line in annotations(str(run.path), verdict)
-            )
-        )
     else:
-        print(
-            "\n\n".join(
-                f"{run.path}\n{verdict_text(verdict, paint_for())}" for run, verdict in judged
-            )
-        )
+        _print_verdicts(told, arguments.format)
     return EXIT[worst]
 
 
-def _compare(arguments: argparse.Namespace) -> int:
-    from ptmetrics.record.find import find_runs
+def _verdict_of(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The run and its verdict, or why it cannot be read, which is said at once."""
+    from ptmetrics.record.reader import read_run
+    from ptmetrics.verdict.judge import judge
+
+    try:
+        run = read_run(path)
+        return {"run": str(run.path), "verdict": judge(run, **options)}
+    except (RecordError, DataError) as error:
+        _failed(error, UNREADABLE)
+        return {"run": str(path), "error": str(error)}
+
+
+def _print_verdicts(told: Sequence[dict[str, Any]], style: str) -> None:
+    """The verdicts of the runs that could be read, as text or as annotations."""
+    from ptmetrics.show.annotations import annotations
+    from ptmetrics.show.opinion import verdict_text
+    from ptmetrics.show.paint import paint_for
+
+    read = [(one["run"], one["verdict"]) for one in told if "verdict" in one]
+    if style == "github":
+        for run, verdict in read:
+            print(*annotations(run, verdict), sep="\n")
+    else:
+        texts = [f"{run}\n{verdict_text(verdict, paint_for())}" for run, verdict in read]
+        print("\n\n".join(texts))
+
+
+def _explain(arguments: Arguments) -> int:
+    from ptmetrics.verdict.pages import explain
+
+    page = explain(arguments.explain)
+    if arguments.json or arguments.format == "json":
+        _print_json({"code": arguments.explain, "page": page})
+    else:
+        print(page)
+    return 0
+
+
+def _compare(arguments: Arguments) -> int:
     from ptmetrics.show.opinion import comparison_text
     from ptmetrics.show.paint import paint_for
     from ptmetrics.verdict.compare import compare
 
-    comparison = compare(
-        find_runs(arguments.first), find_runs(arguments.second), target=arguments.target
-    )
+    first = _found([arguments.first])
+    second = _found([arguments.second])
+    try:
+        comparison = compare(first, second, target=arguments.target)
+    except DataError as error:
+        return _failed(error, CANNOT_COMPARE)
     if arguments.json:
         _print_json(comparison.to_dict())
     else:
         names = Path(arguments.first).name, Path(arguments.second).name
         print(comparison_text(comparison, *names, paint_for()))
+    if any(finding.severity == "invalid" for finding in comparison.findings):
+        return CANNOT_COMPARE
     return 0
 
 
-def _bench(arguments: argparse.Namespace) -> int:
-    from ptmetrics.bench.run import run
+def _found(names: Sequence[str]) -> list[Path]:
+    """The runs that a person names; a path without a run is wrong usage, not a damaged record."""
+    from ptmetrics.record.run_folder import find_runs
 
-    return run(arguments)
+    try:
+        return [path for name in names for path in find_runs(name)]
+    except RecordError as error:
+        raise ConfigError(*error.args) from None
 
 
-def _judged(arguments: argparse.Namespace) -> Any:
-    from ptmetrics.record.find import find_run, find_runs
+def _baseline(name: str) -> Any:
     from ptmetrics.record.reader import read_run
-    from ptmetrics.verdict.judge import judge
+    from ptmetrics.record.run_folder import find_run
 
-    options = {
-        name: getattr(arguments, name) for name in ("profile", "positive", "select", "ignore")
-    }
-    if getattr(arguments, "baseline", None) is not None:
-        options["baseline"] = read_run(find_run("baseline", arguments.baseline))
-    for path in [run for named in arguments.runs for run in find_runs(named)]:
-        run = read_run(path)
-        yield run, judge(run, **options)
+    try:
+        path = find_run("baseline", name)
+    except RecordError as error:
+        raise ConfigError(*error.args) from None
+    return read_run(path)
 
 
-def _run_dict(run: Any, verdict: Any) -> dict[str, Any]:
-    last = run.epochs[-1] if run.epochs else {}
-    kept = {
-        key: last.get(key)
-        for key in ("epoch", "scores", "per_class", "confusion", "class_names", "time")
-    }
-    return {
-        "run": str(run.path),
-        "epochs": len(run.epochs),
-        "end": run.end,
-        "judged": kept,
-        "verdict": verdict.to_dict(),
-    }
+def _judge_options(arguments: Arguments) -> dict[str, Any]:
+    names = ("profile", "positive", "select", "ignore")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _bench(arguments: Arguments) -> int:
+    from ptmetrics.bench.run import bench
+
+    return bench(arguments)
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.errors import DataError
-from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
+from ptmetrics.metrics.multiclass import MulticlassMetrics
 from ptmetrics.metrics.score import Scores
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
@@ -27,10 +27,11 @@ def scores_of(matrix: Matrix, class_names: Sequence[str] | None = None) -> Score
     Raises:
         DataError: If it is not square, or holds anything but whole numbers of 0 or more.
     """
-    counts = _counts(matrix)
+    counts = _checked_counts(matrix)
     metrics = MulticlassMetrics(len(counts), inputs="labels", class_names=class_names)
     state = metrics.state_dict()
-    state["cells"]["confusion"][:-1] = counts.reshape(-1)
+    state["cells"]["confusion"] = counts
+    state["cells"]["rows"] = counts.sum()
     metrics.load_state_dict(state)
     return metrics.compute()
 
@@ -47,7 +48,8 @@ def judge_confusion(
     """Judge a model by its confusion matrix alone.
 
     Args:
-        matrix: Counts of shape (C, C), rows are the actual class: `[[TP, FN], [FP, TN]]` with `positive=0`.
+        matrix: Counts of shape (C, C), rows are the actual class: `[[TP, FN], [FP, TN]]` with
+            `positive=0`.
         positive: Class whose precision and recall count; None as in `judge`.
         profile: As for `judge`.
         class_names: One name a class.
@@ -57,15 +59,23 @@ def judge_confusion(
     Raises:
         DataError: If the matrix cannot be one.
         ConfigError: If the profile, a code or the positive class is unknown.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> verdict = pm.judge_confusion([[24, 176], [24, 9776]], positive=0)
+        >>> verdict.status, "accuracy-paradox" in [finding.code for finding in verdict.findings]
+        ('not ready', True)
     """
     scores = scores_of(matrix, class_names)
     return judge(scores, profile=profile, positive=positive, select=select, ignore=ignore)
 
 
-def _counts(matrix: Matrix) -> Tensor:
+def _checked_counts(matrix: Matrix) -> Tensor:
     cure = "Pass counts such as [[85, 15], [10, 90]], rows actual and columns predicted."
     try:
-        array = np.asarray(matrix.cpu() if isinstance(matrix, Tensor) else matrix)
+        if isinstance(matrix, Tensor):
+            matrix = matrix.cpu()
+        array = np.asarray(matrix)
     except ValueError as error:
         raise DataError(
             "matrix", "rows of equal length", "rows of different lengths", cure

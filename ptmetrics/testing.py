@@ -1,7 +1,8 @@
 """Laws and guards for metrics, ours and yours: `check_metric` and `assert_no_sync`; neither needs a GPU.
 
-A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a `Guard` refuses at once
-what would synchronise on a real one, names the line that asked for it, and counts what would be launched.
+A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a
+`Guard` refuses at once what would synchronise on a real one, names the line that asked for it, and
+counts what would be launched.
 """
 
 import copy
@@ -12,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +36,8 @@ FOREIGN = (*LIBRARIES, __file__, "<frozen", "<string>", "<__array")
 NO_KERNEL = ("_unsafe_view", "empty", "empty_like", "empty_strided", "lift_fresh", "new_empty")
 COPIES = ("_to_copy", "copy_", "to", "clone")
 INDEXING = ("index", "index_put", "_unsafe_index", "_unsafe_index_put", "_index_put_impl")
-# Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value back.
+# Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value
+# back.
 KNOWN = (
     "all arange baddbmm bucketize count_nonzero cumprod dot eye frexp index_add isin linalg_vector_norm logsumexp"
     " mv native_batch_norm new_full new_ones new_zeros nll_loss_forward ones ones_like roll searchsorted stack"
@@ -73,11 +76,13 @@ def asked_by() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
+@cache
 def name_of(func: Any) -> str:
     """The operation without its overload, and without the mark of one that works in place."""
     return str(func.overloadpacket).removeprefix("aten.")
 
 
+@cache
 def launches(func: Any) -> bool:
     """Whether an operation runs a kernel: one that gives a view, or memory as it is, does not."""
     if name_of(func) in NO_KERNEL:
@@ -109,13 +114,13 @@ def indexes_by_mask(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 def copies_to_host(func: Any, args: Any, kwargs: Kwargs) -> bool:
     """From the device to the host: waits, or, if told not to, hands out numbers that are not there yet."""
-    source, goal = _copied(func, args, kwargs)
+    source, goal = _copy_devices(func, args, kwargs)
     return source == "cuda" and goal == "cpu"
 
 
 def copies_from_host(func: Any, args: Any, kwargs: Kwargs) -> bool:
     """From pageable memory to the device: waits, unless told not to."""
-    if _copied(func, args, kwargs) != ("cpu", "cuda"):
+    if _copy_devices(func, args, kwargs) != ("cpu", "cuda"):
         return False
     return not (kwargs.get("non_blocking") or args[2:3] == (True,))
 
@@ -128,16 +133,24 @@ def mixes_host_in(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 
 def is_unknown(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """An operation that nobody has looked at: see whether its CUDA kernel reads a value, and then say so in KNOWN."""
+    """An operation that nobody has looked at.
+
+    See whether its CUDA kernel reads a value. If it does not, add it to KNOWN.
+    """
+    return not _is_known(func)
+
+
+@cache
+def _is_known(func: Any) -> bool:
     name = name_of(func).removesuffix("_")
     if func.namespace != "aten" or name in KNOWN.split() or not launches(func):
-        return False
+        return True
     packet = getattr(torch.ops.aten, name, func.overloadpacket)
     tags = {tag for overload in packet.overloads() for tag in getattr(packet, overload).tags}
-    return not tags & {torch.Tag.core, torch.Tag.pointwise}
+    return bool(tags & {torch.Tag.core, torch.Tag.pointwise})
 
 
-def _copied(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
+def _copy_devices(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
     if name_of(func) == "copy_":
         return args[1].device.type, args[0].device.type
     if name_of(func) not in COPIES or not tensors(args):
@@ -146,14 +159,14 @@ def _copied(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
     return source.type, torch.device(kwargs.get("device") or source).type
 
 
-Rule = Callable[[Any, Any, Kwargs], bool]
-RULES: dict[str, Rule] = {
+SyncRule = Callable[[Any, Any, Kwargs], bool]
+SYNC_RULES: dict[str, SyncRule] = {
     rule.__name__: rule
     for rule in (
         reads_value, reads_shape, indexes_by_mask, copies_to_host, copies_from_host, mixes_host_in, is_unknown,
     )
 }  # fmt: skip
-RULE_NAMES = (*RULES, "reads_words", "waits")
+SYNC_RULE_NAMES = (*SYNC_RULES, "reads_words", "waits")
 
 
 class Operations(TorchDispatchMode):
@@ -198,7 +211,7 @@ class Guard(Operations):
 
     def __init__(self, without: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._rules = {name: rule for name, rule in RULES.items() if name not in without}
+        self._rules = {name: rule for name, rule in SYNC_RULES.items() if name not in without}
         self._without = without
         self._stack = ExitStack()
 
@@ -263,7 +276,7 @@ def assert_no_sync() -> Iterator[Guard]:
 
 
 MakeBatch = Callable[[int, int], Any]
-Arguments = dict[str, Any]
+UpdateArguments = dict[str, Any]
 
 
 def check_metric(
@@ -273,8 +286,8 @@ def check_metric(
 
     Args:
         metric: A metric of any configuration; it is not changed.
-        make_batch: From a number of rows and a seed to what `update` is given: (preds, target), or a dictionary of its
-            arguments. The same rows and seed give the same batch.
+        make_batch: From a number of rows and a seed to what `update` is given: (preds, target), or
+            a dictionary of its arguments. The same rows and seed give the same batch.
         rows: Rows of the larger batches.
         seeds: Seeds of the batches.
 
@@ -301,22 +314,24 @@ def check_metric(
                 raise AssertionError(f"law broken: {name} (seed {seed}): {error}") from error
 
 
-def _arguments(batch: Any) -> Arguments:
+def _arguments(batch: Any) -> UpdateArguments:
     if isinstance(batch, Mapping):
         return dict(batch)
     preds, target = batch
     return {"preds": preds, "target": target}
 
 
-def _counted(metric: Metrics, batches: list[Arguments]) -> Metrics:
+def _counted(metric: Metrics, batches: list[UpdateArguments]) -> Metrics:
     fresh = metric.fresh()
     for batch in batches:
         fresh.update(**batch)
     return fresh
 
 
-def _some_rows(batch: Arguments, rows: Any) -> Arguments:
-    return {key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()}
+def _some_rows(batch: UpdateArguments, rows: Any) -> UpdateArguments:
+    return {
+        key: value[rows] if isinstance(value, Tensor) else value for key, value in batch.items()
+    }
 
 
 def _cells(metric: Metrics) -> dict[str, Tensor]:
@@ -340,14 +355,18 @@ def _same_cells(ours: Metrics, theirs: Metrics, *, steps: bool = True) -> None:
             assert same, f"cell {name}: {cell} is not {other[name]}"
 
 
-def _law_nothing_counted_is_the_identity_of_merging(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_nothing_counted_is_the_identity_of_merging(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     counted = _counted(metric, batches)
     merged = _counted(metric, batches).merge_state([metric.fresh(), metric.fresh()])
     _same_cells(merged, counted)
     _same_cells(metric.fresh().merge_state([counted]), counted)
 
 
-def _law_any_partition_in_any_order_is_the_whole(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_any_partition_in_any_order_is_the_whole(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     batch = batches[0]
     rows = len(batch["target"])
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(rows))
@@ -363,7 +382,9 @@ def _law_any_partition_in_any_order_is_the_whole(metric: Metrics, batches: list[
             assert cell.equal(cells[name]) or cell.isnan().any(), "merging changed what was merged"
 
 
-def _law_a_stored_state_goes_on_as_if_never_stored(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_a_stored_state_goes_on_as_if_never_stored(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     file = io.BytesIO()
     torch.save(_counted(metric, batches[:1]).state_dict(), file)
     file.seek(0)
@@ -379,12 +400,13 @@ def _law_a_stored_state_goes_on_as_if_never_stored(metric: Metrics, batches: lis
 
 def _pickled(metric: Metrics) -> Metrics:
     try:
-        return pickle.loads(pickle.dumps(metric))
+        twin: Metrics = pickle.loads(pickle.dumps(metric))
     except (pickle.PicklingError, AttributeError, TypeError):
-        return metric  # a function in it that has no name, such as a lambda, is the user's choice
+        twin = metric  # a function in it that has no name, such as a lambda, is the user's choice
+    return twin
 
 
-def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[UpdateArguments]) -> None:
     batch = copy.deepcopy(batches[0])
     tensors = {key: value for key, value in batch.items() if isinstance(value, Tensor)}
     versions = {key: value._version for key, value in tensors.items()}
@@ -393,7 +415,9 @@ def _law_arguments_stay_as_they_are(metric: Metrics, batches: list[Arguments]) -
         assert value._version == versions[key], f"{key} was written to"
 
 
-def _law_the_caller_may_edit_a_batch_afterwards(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_the_caller_may_edit_a_batch_afterwards(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     expected = _counted(metric, batches[:1])
     batch = copy.deepcopy(batches[0])
     if batch["preds"].is_floating_point():
@@ -408,7 +432,9 @@ def _law_the_caller_may_edit_a_batch_afterwards(metric: Metrics, batches: list[A
     assert not graph, f"cells {graph} keep a graph"
 
 
-def _law_compute_changes_nothing_and_repeats_itself(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_compute_changes_nothing_and_repeats_itself(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     metrics = _counted(metric, batches[:1])
     first = repr(metrics.compute().to_dict())
     assert repr(metrics.compute().to_dict()) == first, "the second result differs"
@@ -417,20 +443,20 @@ def _law_compute_changes_nothing_and_repeats_itself(metric: Metrics, batches: li
     _same_cells(metrics, _counted(metric, batches))
 
 
-def _law_reset_forgets_everything(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_reset_forgets_everything(metric: Metrics, batches: list[UpdateArguments]) -> None:
     metrics = _counted(metric, batches)
     metrics.reset()
     _same_cells(metrics, metric.fresh())
     assert not metrics.updates, f"{metrics.updates} updates are left"
 
 
-def _law_an_empty_batch_counts_nothing(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_an_empty_batch_counts_nothing(metric: Metrics, batches: list[UpdateArguments]) -> None:
     empty = _some_rows(batches[0], slice(0, 0))
     empty.pop("sample_weight", None)
     _same_cells(_counted(metric, [empty]), metric.fresh())
 
 
-def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[UpdateArguments]) -> None:
     plain = {key: value for key, value in batches[0].items() if key != "sample_weight"}
     given = batches[0].get("sample_weight")
     if given is None:
@@ -439,7 +465,9 @@ def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[Arguments
     _same_cells(_counted(metric, [plain, ones]), _counted(metric, [ones, plain]), steps=False)
 
 
-def _law_a_score_lies_in_its_interval_or_says_why_not(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_a_score_lies_in_its_interval_or_says_why_not(
+    metric: Metrics, batches: list[UpdateArguments]
+) -> None:
     for some in (batches, batches[2:], []):
         scores = _counted(metric, some).compute()
         for name, score in scores.items():
@@ -448,10 +476,10 @@ def _law_a_score_lies_in_its_interval_or_says_why_not(metric: Metrics, batches: 
             else:
                 inside = not score.low > score.value and not score.high < score.value
                 assert inside, f"{name}: {score}"
-                assert 0 <= score.n, f"{name}: n={score.n}"
+                assert score.n >= 0, f"{name}: n={score.n}"
 
 
-def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[UpdateArguments]) -> None:
     expected = repr(_counted(metric, batches[:1]).compute().to_dict())
     with torch.autocast("cpu", torch.bfloat16):
         assert repr(_counted(metric, batches[:1]).compute().to_dict()) == expected, "autocast does"
@@ -465,14 +493,14 @@ def _law_the_users_modes_change_no_digit(metric: Metrics, batches: list[Argument
     assert seen == expected, "the default dtype does"
 
 
-def _law_nothing_waits_for_the_device(metric: Metrics, batches: list[Arguments]) -> None:
+def _law_nothing_waits_for_the_device(metric: Metrics, batches: list[UpdateArguments]) -> None:
     shapes = {}
     for key, value in batches[0].items():
         if isinstance(value, Tensor):
             shapes[key] = (value.shape, value.dtype)
     with assert_no_sync():
         metrics = metric.fresh()
-        fake: Arguments = dict(batches[0])
+        fake: UpdateArguments = dict(batches[0])
         for key, (shape, dtype) in shapes.items():
             fake[key] = torch.zeros(shape, dtype=dtype, device="cuda")
         try:
@@ -481,7 +509,7 @@ def _law_nothing_waits_for_the_device(metric: Metrics, batches: list[Arguments])
             raise AssertionError(str(error)) from error
 
 
-LAWS: tuple[Callable[[Metrics, list[Arguments]], None], ...] = (
+LAWS: tuple[Callable[[Metrics, list[UpdateArguments]], None], ...] = (
     _law_nothing_counted_is_the_identity_of_merging,
     _law_any_partition_in_any_order_is_the_whole,
     _law_a_stored_state_goes_on_as_if_never_stored,

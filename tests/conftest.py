@@ -1,4 +1,4 @@
-"""One thread: the suite shares its cores, and sums do not depend on how many there are. And `--faults-table`."""
+"""One thread: the suite shares its cores, and sums depend on how many. And `--faults-table`."""
 
 from collections import Counter
 from collections.abc import Iterator

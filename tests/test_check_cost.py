@@ -1,36 +1,45 @@
 """`ptmetrics check` costs calls in proportion to the record's epochs, on any machine."""
 
 import sys
+from collections import Counter
 from pathlib import Path
+from types import FrameType
 
 import pytest
-from runs import write_run
 
+import ptmetrics.verdict
 from ptmetrics.cli import main
+from tests.verdict.judged_sources import losses, written
+
+VERDICT = str(Path(ptmetrics.verdict.__file__).parent)
 
 
-def calls_of_check(run: Path) -> int:
-    """Python functions that one check calls; exact, where a time would waver."""
-    counted = [0]
+def calls_of_check(run: Path) -> Counter[str]:
+    """Python functions that one check calls, in all and in `verdict/`; exact, unlike a time."""
+    counted: Counter[str] = Counter()
 
-    def count(frame: object, event: str, argument: object) -> None:
-        counted[0] += event == "call"
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            counted["all"] += 1
+            counted["verdict"] += frame.f_code.co_filename.startswith(VERDICT)
 
     sys.setprofile(count)
     try:
         main(["check", str(run)])
     finally:
         sys.setprofile(None)
-    return counted[0]
+    return counted
 
 
 def test_twice_the_epochs_take_about_twice_the_calls(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short, long = (
-        write_run(tmp_path / str(n), [0.9 + 0.05 * i / n for i in range(n)]) for n in (60, 120)
+        written(tmp_path / str(n), losses([0.5] * n, [0.4] * n, matrix=[[950, 50], [50, 950]]))
+        for n in (60, 120)
     )
     calls_of_check(short)  # imports
     few, many = calls_of_check(short), calls_of_check(long)
-    assert few > 60
-    assert many <= 2.1 * few
+    assert few["all"] > 60
+    assert many["all"] <= 2.1 * few["all"]
+    assert 120 < many["verdict"] <= 120 * 30

@@ -1,1 +1,1 @@
-"""Measurements that a person starts: what something costs, and whether it keeps what it promises."""
+"""What a user measures on the own machine: what something costs, beside its peers."""

@@ -1,33 +1,47 @@
-"""On what a number was measured: versions, and the class of the machine without its name."""
+"""On what a number was measured: versions, settings, the kind of the machine without its name."""
 
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from ptmetrics import __version__
+from ptmetrics.bench.peers import installed, peer_versions
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def stamp() -> str:
-    """Versions, processor and cores in one sentence part, as it stands beside measured numbers."""
-    versions = {"ptmetrics": __version__, "Python": platform.python_version()}
-    versions |= {"torch": torch.__version__, "NumPy": np.__version__}
-    threads = torch.get_num_threads()
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"{named}, {os.cpu_count()} cores of {processor()}, {threads} thread{'s' * (threads != 1)}"
-    )
-
-
 def processor(cpuinfo: Path = CPUINFO) -> str:
     """Model of the processor where the system tells it, else its architecture."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return " ".join(next(models, "").split()) or platform.processor() or platform.machine()
+    text = ""
+    if cpuinfo.exists():
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def setting(threads: int | None, device: str, options: str) -> dict[str, Any]:
+    """What the numbers hold for; sets the number of torch's threads, if one is given."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    load = "unknown"
+    if hasattr(os, "getloadavg"):
+        load = f"{os.getloadavg()[0]:.1f}"
+    modules, missing = installed()
+    return {
+        "command": f"ptmetrics bench{options}",
+        "machine": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": load,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ptmetrics": __version__,
+        "device": device,
+        "peers": peer_versions(modules),
+        "not_installed": missing,
+    }

@@ -4,22 +4,33 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-
-from ptmetrics.metrics.task import TaskMetrics
+from torch.nn.functional import cross_entropy
 
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
-PEERS = {"torchmetrics": "torchmetrics", "torcheval": "torcheval.metrics", "pytorch-ignite": "ignite.metrics",
-         "scikit-learn": "sklearn.metrics"}  # fmt: skip
+Makers = dict[str, Callable[[], Any]]  # name of a score to what makes the peer's metric of it
+PEERS = {
+    "torchmetrics": "torchmetrics",
+    "torcheval": "torcheval.metrics",
+    "pytorch-ignite": "ignite.metrics",
+    "scikit-learn": "sklearn.metrics",
+}
 
 
 @dataclass(frozen=True)
-class Side:
-    """One competitor: how it takes a batch, and its scores by our names (a matrix as a nested list)."""
+class Competitor:
+    """One competitor.
+
+    Attributes:
+        name: Who.
+        update: How it takes a batch.
+        scores: Its scores by our names; a matrix is a nested list.
+    """
 
     name: str
     update: Callable[[Tensor, Tensor], object]
@@ -28,41 +39,40 @@ class Side:
 
 def installed() -> tuple[dict[str, Any], list[str]]:
     """The modules of the peers that there are, and the names of those that there are not."""
-    found = {name: _module(path) for name, path in PEERS.items()}
-    missing = [name for name, module in found.items() if module is None]
-    return {name: module for name, module in found.items() if module is not None}, missing
+    modules: dict[str, Any] = {}
+    for name, path in PEERS.items():
+        with warnings.catch_warnings(), suppress(ImportError):
+            warnings.simplefilter("ignore")  # of what they use that torch has marked as old
+            modules[name] = importlib.import_module(path)
+    return modules, [name for name in PEERS if name not in modules]
 
 
-def versions(modules: Iterable[str]) -> dict[str, str]:
-    """Their versions, by name."""
-    packages = {name: sys.modules[PEERS[name].split(".")[0]] for name in modules}
-    return {name: str(getattr(package, "__version__", "?")) for name, package in packages.items()}
+def peer_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of peers that are imported, by name."""
+    versions = {}
+    for name in names:
+        package = sys.modules[PEERS[name].split(".")[0]]
+        versions[name] = str(getattr(package, "__version__", "?"))
+    return versions
 
 
-def _module(name: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what they use that torch has marked as old
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-
-
-def ours(name: str, metrics: TaskMetrics) -> Side:
+def our_side(name: str, metrics: Any) -> Competitor:
     """A metric of ptmetrics as a side."""
 
     def scores() -> dict[str, Any]:
-        got = metrics.compute()
-        matrix = {} if got.confusion is None else {"confusion": got.confusion.tolist()}
-        return {score: value.value for score, value in got.items()} | matrix
+        computed = metrics.compute()
+        values = {score: estimate.value for score, estimate in computed.items()}
+        if computed.confusion is not None:
+            values["confusion"] = computed.confusion.tolist()
+        return values
 
-    return Side(name, metrics.update, scores)
+    return Competitor(name, metrics.update, scores)
 
 
-def sides(
+def peer_sides(
     modules: Mapping[str, Any], task: Task, size: int, wanted: Iterable[str], device: str = "cpu"
-) -> list[Side]:
-    """Every installed peer that has a metric for one of the `wanted` names, and plain PyTorch for many classes.
+) -> list[Competitor]:
+    """Every installed peer that has a metric for a wanted score, and plain PyTorch for classes.
 
     Args:
         modules: What `installed` found.
@@ -71,27 +81,33 @@ def sides(
         wanted: Names of our scores; a peer computes those of them that it has, and nothing else.
         device: Where they count; ignite takes part on a CPU only.
     """
-    found, names = [], set(wanted)
-    for peer, make in (
-        ("torchmetrics", _torchmetrics),
-        ("torcheval", _torcheval),
-        ("pytorch-ignite", _ignite),
-    ):
-        if peer in modules:
-            table = make(modules[peer], task, size)
-            metrics = {name: table[name]() for name in table if name in names}
-            if metrics and (device == "cpu" or peer != "pytorch-ignite"):
-                for metric in metrics.values() if device != "cpu" else ():
-                    metric.to(device)
-                found.append(_GROUPS[peer](modules[peer], metrics))
-    return [*found, plain(size, names)] if task == "multiclass" and "confusion" in names else found
+    names = set(wanted)
+    found = []
+    for peer, makers_of in MAKERS.items():
+        if peer not in modules or (peer == "pytorch-ignite" and device != "cpu"):
+            continue
+        makers = makers_of(modules[peer], task, size)
+        metrics = {name: make() for name, make in makers.items() if name in names}
+        if not metrics:
+            continue
+        if device != "cpu":
+            for metric in metrics.values():
+                metric.to(device)
+        if peer == "torchmetrics":
+            found.append(_collection(modules[peer], metrics))
+        else:
+            found.append(_one_by_one(peer, metrics))
+    if task == "multiclass" and "confusion" in names:
+        found.append(plain_pytorch(size, names))
+    return found
 
 
-def plain(classes: int, wanted: Iterable[str]) -> Side:
-    """What a careful user writes by hand, on the device: arg-max and bincount, top-5, sum of the losses."""
-    names = [
-        name for name in ("accuracy", "confusion", "top5_accuracy", "nll") if name in set(wanted)
-    ]
+def plain_pytorch(classes: int, wanted: Iterable[str]) -> Competitor:
+    """What a careful user writes by hand, on the device.
+
+    Arg-max and bincount, top-5, sum of the losses.
+    """
+    names = {"accuracy", "confusion", "top5_accuracy", "nll"}.intersection(wanted)
     sums: dict[str, Tensor] = {}
 
     def add(name: str, value: Tensor) -> None:
@@ -104,55 +120,68 @@ def plain(classes: int, wanted: Iterable[str]) -> Side:
             best = preds.topk(min(5, classes), dim=1).indices
             add("top5_accuracy", (best == target.unsqueeze(1)).any(1).sum())
         if "nll" in names:
-            add("nll", torch.nn.functional.cross_entropy(preds, target, reduction="sum").double())
+            add("nll", cross_entropy(preds, target, reduction="sum").double())
 
     def scores() -> dict[str, Any]:
         matrix = sums["confusion"]
-        known = {"confusion": matrix, "accuracy": matrix.trace() / matrix.sum()}
-        known |= {name: sums[name] / matrix.sum() for name in sums if name != "confusion"}
-        return {name: _plain(known[name]) for name in names}
+        values = {name: total / matrix.sum() for name, total in sums.items()}
+        values["confusion"] = matrix
+        values["accuracy"] = matrix.trace() / matrix.sum()
+        return {name: _in_python(values[name]) for name in names}
 
-    return Side("plain PyTorch", update, scores)
+    return Competitor("plain PyTorch", update, scores)
 
 
-def _torchmetrics(tm: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:
+def _torchmetrics_makers(tm: Any, task: Task, size: int) -> Makers:
     """Without its checks of values, which are where it is slowest."""
     if task == "regression":
-        return {"mse": tm.MeanSquaredError, "mae": tm.MeanAbsoluteError, "r2": tm.R2Score,
-                "explained_variance": tm.ExplainedVariance, "pearson": tm.PearsonCorrCoef}  # fmt: skip
-    kinds = {"multiclass": "num_classes", "binary": "", "multilabel": "num_labels"}
-    kind, lib = task.capitalize(), tm.classification
-    options: dict[str, Any] = {"validate_args": False} | (
-        {kinds[task]: size} if kinds[task] else {}
-    )
-    macro = {} if task == "binary" else {"average": "macro"}
-    end = "" if task == "binary" else "/macro"
+        return {
+            "mse": tm.MeanSquaredError,
+            "mae": tm.MeanAbsoluteError,
+            "r2": tm.R2Score,
+            "explained_variance": tm.ExplainedVariance,
+            "pearson": tm.PearsonCorrCoef,
+        }
+    sizes = {"multiclass": {"num_classes": size}, "multilabel": {"num_labels": size}, "binary": {}}
+    binary = task == "binary"
 
-    def metric(name: str, **more: Any) -> Callable[[], Any]:
-        return lambda: getattr(lib, f"{kind}{name}")(**options, **more)
+    def maker(name: str, **options: Any) -> Callable[[], Any]:
+        kind = getattr(tm.classification, f"{task.capitalize()}{name}")
+        return lambda: kind(validate_args=False, **sizes[task], **options)
 
-    table = {f"{our}{end}": metric(name, **macro)
-             for our, name in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1Score"))}  # fmt: skip
-    if task != "multilabel":
-        table["confusion"] = metric("ConfusionMatrix")
-        table["accuracy"] = metric("Accuracy", **({"average": "micro"} if macro else {}))
+    makers = {}
+    for ours, theirs in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1Score")):
+        if binary:
+            makers[ours] = maker(theirs)
+        else:
+            makers[f"{ours}/macro"] = maker(theirs, average="macro")
+    if binary:
+        makers["accuracy"] = maker("Accuracy")
     if task == "multiclass":
-        table["top5_accuracy"] = metric("Accuracy", average="micro", top_k=5)
-        table["ece"] = metric("CalibrationError", n_bins=15, norm="l1")
-    return table
+        makers["accuracy"] = maker("Accuracy", average="micro")
+        makers["top5_accuracy"] = maker("Accuracy", average="micro", top_k=5)
+        makers["ece"] = maker("CalibrationError", n_bins=15, norm="l1")
+    if task != "multilabel":
+        makers["confusion"] = maker("ConfusionMatrix")
+    return makers
 
 
-def _torcheval(te: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:
+def _torcheval_makers(te: Any, task: Task, size: int) -> Makers:
     if task == "regression":
         return {"mse": te.MeanSquaredError, "r2": te.R2Score}
     if task == "binary":
-        return {"accuracy": te.BinaryAccuracy, "precision": te.BinaryPrecision, "recall": te.BinaryRecall,
-                "f1": te.BinaryF1Score, "confusion": te.BinaryConfusionMatrix}  # fmt: skip
+        return {
+            "accuracy": te.BinaryAccuracy,
+            "precision": te.BinaryPrecision,
+            "recall": te.BinaryRecall,
+            "f1": te.BinaryF1Score,
+            "confusion": te.BinaryConfusionMatrix,
+        }
     if task == "multilabel":
         return {"exact_match": te.MultilabelAccuracy}
     macro = {"num_classes": size, "average": "macro"}
     return {
-        "accuracy": te.MulticlassAccuracy,
+        "accuracy": lambda: te.MulticlassAccuracy(),
         "precision/macro": lambda: te.MulticlassPrecision(**macro),
         "recall/macro": lambda: te.MulticlassRecall(**macro),
         "f1/macro": lambda: te.MulticlassF1Score(**macro),
@@ -161,13 +190,13 @@ def _torcheval(te: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _ignite(ig: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:
+def _ignite_makers(ig: Any, task: Task, size: int) -> Makers:
     if task == "regression":
         return {"mse": ig.MeanSquaredError, "mae": ig.MeanAbsoluteError}
     if task != "multiclass":
         return {}  # its binary and multilabel metrics take decisions, not scores
     return {
-        "accuracy": ig.Accuracy,
+        "accuracy": lambda: ig.Accuracy(),
         "precision/macro": lambda: ig.Precision(average=True),
         "recall/macro": lambda: ig.Recall(average=True),
         "confusion": lambda: ig.ConfusionMatrix(size),
@@ -175,39 +204,37 @@ def _ignite(ig: Any, task: Task, size: int) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _collection(tm: Any, metrics: dict[str, Any]) -> Side:
-    group = tm.MetricCollection(
-        {name.replace("/", "_"): metric for name, metric in metrics.items()}
-    )
-    ours_by_theirs = {name.replace("/", "_"): name for name in metrics}
-    return Side(
-        "torchmetrics",
-        group.update,
-        lambda: {ours_by_theirs[name]: _plain(value) for name, value in group.compute().items()},
-    )
-
-
-def _each(
-    name: str, pack: Callable[[Tensor, Tensor], tuple[Any, ...]]
-) -> Callable[[Any, dict[str, Any]], Side]:
-    def side(module: Any, metrics: dict[str, Any]) -> Side:
-        def update(preds: Tensor, target: Tensor) -> None:
-            for metric in metrics.values():
-                metric.update(*pack(preds, target))
-
-        return Side(
-            name, update, lambda: {name: _plain(m.compute()) for name, m in metrics.items()}
-        )
-
-    return side
-
-
-_GROUPS: dict[str, Callable[[Any, dict[str, Any]], Side]] = {
-    "torchmetrics": _collection,
-    "torcheval": _each("torcheval", lambda preds, target: (preds, target)),
-    "pytorch-ignite": _each("pytorch-ignite", lambda preds, target: ((preds, target),)),
+MAKERS: dict[str, Callable[[Any, Task, int], Makers]] = {
+    "torchmetrics": _torchmetrics_makers,
+    "torcheval": _torcheval_makers,
+    "pytorch-ignite": _ignite_makers,
 }
 
 
-def _plain(value: Any) -> Any:
+def _collection(tm: Any, metrics: Mapping[str, Any]) -> Competitor:
+    """A collection shares what metrics have in common, as its users are told to."""
+    ours_by_theirs = {name.replace("/", "_"): name for name in metrics}
+    group = tm.MetricCollection({name: metrics[ours] for name, ours in ours_by_theirs.items()})
+
+    def scores() -> dict[str, Any]:
+        return {ours_by_theirs[name]: _in_python(value) for name, value in group.compute().items()}
+
+    return Competitor("torchmetrics", group.update, scores)
+
+
+def _one_by_one(peer: str, metrics: Mapping[str, Any]) -> Competitor:
+    def update(preds: Tensor, target: Tensor) -> None:
+        for metric in metrics.values():
+            if peer == "pytorch-ignite":
+                metric.update((preds, target))
+            else:
+                metric.update(preds, target)
+
+    def scores() -> dict[str, Any]:
+        return {name: _in_python(metric.compute()) for name, metric in metrics.items()}
+
+    return Competitor(peer, update, scores)
+
+
+def _in_python(value: Any) -> Any:
     return torch.as_tensor(value).tolist()

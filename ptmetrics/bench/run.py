@@ -2,109 +2,108 @@
 
 import argparse
 import json
-import os
-import platform
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import torch
+from ptmetrics.bench.curves import bytes_rows, curve_rows
+from ptmetrics.bench.device import bench_device
+from ptmetrics.bench.loops import LoopRow, loop_rows, mlp_loop, resnet_loop
+from ptmetrics.bench.machine import setting
+from ptmetrics.bench.peers import installed
+from ptmetrics.bench.report import (
+    MANY_SCORES,
+    Results,
+    bars_reached,
+    results_text,
+    write_benchmarks,
+)
+from ptmetrics.bench.updates import update_rows
 
-from ptmetrics import __version__
-from ptmetrics.bench.bars import BARS, MANY_SCORES, Results
-from ptmetrics.bench.growth import growth
-from ptmetrics.bench.loops import mlp, resnet
-from ptmetrics.bench.overhead import watched
-from ptmetrics.bench.pages import write
-from ptmetrics.bench.peers import installed, versions
-from ptmetrics.bench.ranking import ranking, state_bytes
-from ptmetrics.bench.tables import lines
-from ptmetrics.bench.timing import threads
-from ptmetrics.bench.updates import updates
+
+class Plan(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+        update_sizes: Rows and classes of the full multiclass set.
+        update_rounds: Rounds of each update.
+        scores: Number of scores for the curves.
+        curve_rounds: Rounds of the curves.
+        state_scores: Numbers of scores whose state is weighed.
+        mlp_batches: Batches of a block of the small loop.
+        loop_rounds: Blocks of each side in each phase.
+    """
+
+    update_sizes: tuple[tuple[int, int], ...]
+    update_rounds: int
+    scores: int
+    curve_rounds: int
+    state_scores: tuple[int, ...]
+    mlp_batches: int
+    loop_rounds: int
 
 
-def run(args: argparse.Namespace) -> int:
-    """As the command says."""
+FULL_PLAN = Plan(
+    update_sizes=((64, 10), (256, 1000), (1024, 1000)),
+    update_rounds=15,
+    scores=MANY_SCORES,
+    curve_rounds=3,
+    state_scores=(10_000, 100_000, 1_000_000),
+    mlp_batches=128,
+    loop_rounds=9,
+)
+QUICK_PLAN = Plan(
+    update_sizes=((64, 10),),
+    update_rounds=3,
+    scores=20_000,
+    curve_rounds=1,
+    state_scores=(1000, 10_000),
+    mlp_batches=4,
+    loop_rounds=2,
+)
+
+
+def bench(args: argparse.Namespace) -> int:
+    """As the command says; returns 1 if a peer's number is not ours, else 0."""
     if args.device == "cuda":
-        from ptmetrics.bench.gpu_run import run_gpu
-
-        return run_gpu(args)
-    results = measured(quick=args.quick, count=threads(args.threads), whole=not args.metrics)
+        return bench_device(args)
+    results = measure(quick=args.quick, threads=args.threads, metrics_only=args.metrics)
     if args.json:
-        print(json.dumps(asdict(results) | {"bars": reached(results)}))
+        print(json.dumps({**asdict(results), "bars": bars_reached(results)}))
     else:
-        print("\n".join(lines(results)))
-    for page in write(results, args.out) if args.out else ():
-        print(f"written: {page}", file=sys.stderr)
+        print("\n".join(results_text(results)))
+    if args.out:
+        print(f"written: {write_benchmarks(results, args.out)}", file=sys.stderr)
     return int(any(row.differs for row in results.updates))
 
 
-def setting(count: int, device: str, options: str) -> dict[str, Any]:
-    """What the numbers hold for."""
-    modules, missing = installed()
-    return {
-        "command": f"ptmetrics bench{options}",
-        "machine": processor(),
-        "cores": os.cpu_count(),
-        "threads": count,
-        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ptmetrics": __version__,
-        "device": device,
-        "peers": versions(modules),
-        "not_installed": missing,
-    }
-
-
-def processor(info: Path = Path("/proc/cpuinfo")) -> str:
-    """Name of the CPU, as Linux tells it; elsewhere what Python knows."""
-    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
-    names = (
-        line.partition(":")[2].strip()
-        for line in text.splitlines()
-        if line.startswith("model name")
-    )
-    return f"{next(names, platform.processor())} {platform.machine()}".strip()
+def measure(*, quick: bool, threads: int | None, metrics_only: bool = False) -> Results:
+    """Measure all parts, one after the other; or the metrics alone, without loops."""
+    options = ""
+    plan = FULL_PLAN
+    if quick:
+        options += " --quick"
+        plan = QUICK_PLAN
+    if metrics_only:
+        options += " --metrics"
+    known = {**setting(threads, "cpu", options), "scores": plan.scores}
+    modules, _ = installed()
+    _say("updates")
+    updates = list(update_rows(modules, plan.update_sizes, plan.update_rounds))
+    _say("curves")
+    curves = list(curve_rows(modules, plan.scores, plan.curve_rounds))
+    state_bytes = list(bytes_rows(modules, plan.state_scores))
+    loops: list[LoopRow] = []
+    if not metrics_only:
+        _say("loops")
+        batches = {"train": plan.mlp_batches, "val": plan.mlp_batches}
+        loops += loop_rows(mlp_loop(), modules, rounds=plan.loop_rounds, batches=batches)
+        if not quick:
+            batches = {"train": 8, "val": 16}
+            resnet = resnet_loop(18, 32, 64)
+            loops += loop_rows(resnet, modules, rounds=plan.loop_rounds, batches=batches)
+    return Results(known, updates, curves, state_bytes, loops)
 
 
 def _say(part: str) -> None:
     print(f"measuring {part}", file=sys.stderr, flush=True)
-
-
-def measured(*, quick: bool, count: int, whole: bool = True) -> Results:
-    """Measure all parts, one after the other; or the metrics alone, without loops and growth."""
-    options = (" --quick" if quick else "") + ("" if whole else " --metrics")
-    known = setting(count, "cpu", options) | {"scores": 20_000 if quick else MANY_SCORES}
-    modules, _ = installed()
-    _say("updates")
-    rows = tuple(updates(modules, quick=quick, rounds=3 if quick else 15))
-    _say("curves")
-    curves = tuple(ranking(modules, known["scores"], 1 if quick else 3))
-    grown = tuple(state_bytes(modules, (1000, 10_000) if quick else (10_000, 100_000, 1_000_000)))
-    if not whole:
-        return Results(known, rows, curves, grown, (), ())
-    _say("loops")
-    loops = list(
-        watched(mlp(), modules, rounds=2 if quick else 9, batches=_batches(4 if quick else 128))
-    )
-    if not quick:
-        loops += watched(resnet(18, 32, 64), modules, rounds=9, batches={"train": 8, "val": 16})
-    _say("growth")
-    more = tuple(growth(modules, curves, grown, known["scores"], quick=quick))
-    return Results(known, rows, curves, grown, tuple(loops), more)
-
-
-def _batches(number: int) -> dict[str, int]:
-    return {"train": number, "val": number}
-
-
-def reached(results: Results) -> list[dict[str, Any]]:
-    """The bars in plain values."""
-    values = [(bar, bar.measure(results)) for bar in BARS]
-    return [
-        {"what": bar.what, "limit": bar.limit, "at_least": bar.at_least, "value": value,
-         "met": None if value is None else bar.met(value)}
-        for bar, value in values
-    ]  # fmt: skip

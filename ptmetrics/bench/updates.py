@@ -1,7 +1,7 @@
 """One update of each task beside the peers: first the same numbers, then the time."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,22 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptmetrics.bench.peers import Side, Task, ours, sides
-from ptmetrics.bench.timing import Quartiles, race
-from ptmetrics.metrics.binary_metrics import BinaryMetrics
-from ptmetrics.metrics.multiclass_metrics import MulticlassMetrics
-from ptmetrics.metrics.multilabel_metrics import MultilabelMetrics
-from ptmetrics.metrics.regression_metrics import RegressionMetrics
-from ptmetrics.metrics.task import TaskMetrics
+import ptmetrics as pm
+from ptmetrics.bench.peers import Competitor, Task, our_side, peer_sides
+from ptmetrics.bench.timing import Call, Quartiles, operations, race
 
-TOLERANCE = 1e-4  # peers sum in float32
+FLOAT32_TOLERANCE = 1e-4  # peers sum in float32
 BASIC = ("confusion", "accuracy", "precision/macro", "recall/macro", "f1/macro")
-Batch = tuple[Tensor, Tensor]
+PredsTarget = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the result.
+class UpdateRow:
+    """One side of one section.
 
     Attributes:
         section: What was measured.
@@ -40,107 +36,155 @@ class Row:
     side: str
     microseconds: Quartiles
     ratio: Quartiles
-    operations: float | None
+    operations: float
     compared: tuple[str, ...] = ()
     differs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def updates(modules: Mapping[str, Any], *, quick: bool, rounds: int) -> Iterator[Row]:
-    """All sections on updates, one after the other."""
-    for rows, classes in [(64, 10)] if quick else [(64, 10), (256, 1000), (1024, 1000)]:
-        yield from multiclass(modules, rows, classes, rounds, wide=True)
-    yield from multiclass(modules, *((64, 10) if quick else (256, 1000)), rounds, wide=False)
-    yield from others(modules, 64 if quick else 1024, rounds)
+def update_rows(
+    modules: Mapping[str, Any], sizes: Sequence[tuple[int, int]], rounds: int
+) -> Iterator[UpdateRow]:
+    """All sections on updates, one after the other.
+
+    Args:
+        modules: Peers that are installed.
+        sizes: Rows and classes of the full multiclass set; the middle one for the basic set too,
+            and the most rows for the other tasks.
+        rounds: Number of times that each side is timed.
+    """
+    for size in sizes:
+        yield from _full_multiclass(modules, *size, rounds)
+    yield from _basic_multiclass(modules, *sizes[len(sizes) // 2], rounds)
+    yield from _other_tasks(modules, max(rows for rows, _ in sizes), rounds)
 
 
-def multiclass(
-    modules: Mapping[str, Any], rows: int, classes: int, rounds: int, *, wide: bool
-) -> Iterator[Row]:
-    """The full set, or confusion matrix, accuracy, precision, recall and F1 beside `max(1)` alone."""
-    metrics = MulticlassMetrics(classes, topk=(1, 5) if wide else (1,), losses=wide)
-    mine = ours("ptmetrics", metrics)
-    # In the batch to be checked every class occurs on both sides: peers differ in what an absent class is worth.
-    check, batch = class_batch(8 * classes, classes), class_batch(rows, classes)
-    mine.update(*check)
-    wanted = [name for name in mine.scores() if wide or name in BASIC]
-    metrics.reset()
-    entrants = [mine, *sides(modules, "multiclass", classes, wanted)]
-    words = (
-        f"multiclass, full set ({len(wanted)} scores)" if wide else "confusion, accuracy, P, R, F1"
-    )
-    plain = {} if wide else {"logits.max(1) alone": partial(torch.max, batch[0], 1)}
-    yield from beside(
-        f"{words}, {rows} x {classes}", entrants, check, batch, rounds=rounds, plain=plain
-    )
+def _full_multiclass(
+    modules: Mapping[str, Any], rows: int, classes: int, rounds: int
+) -> Iterator[UpdateRow]:
+    mine = our_side("ptmetrics", pm.MulticlassMetrics(classes, topk=(1, 5)))
+    wanted = full_set()
+    section = f"multiclass, full set ({len(wanted)} scores), {rows} x {classes}"
+    entrants = [mine, *peer_sides(modules, "multiclass", classes, wanted)]
+    # In the batch to be checked every class occurs on both sides: peers differ in what an absent
+    # class is worth.
+    check = class_batch(8 * classes, classes)
+    yield from side_by_side(section, entrants, check, class_batch(rows, classes), rounds=rounds)
 
 
-def others(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[Row]:
+def _basic_multiclass(
+    modules: Mapping[str, Any], rows: int, classes: int, rounds: int
+) -> Iterator[UpdateRow]:
+    """Confusion matrix, accuracy, precision, recall and F1 beside `max(1)` alone."""
+    mine = our_side("ptmetrics", pm.MulticlassMetrics(classes, topk=(1,), losses=False))
+    section = f"confusion, accuracy, P, R, F1, {rows} x {classes}"
+    entrants = [mine, *peer_sides(modules, "multiclass", classes, BASIC)]
+    check = class_batch(8 * classes, classes)
+    batch = class_batch(rows, classes)
+    alone = {"logits.max(1) alone": partial(torch.max, batch[0], 1)}
+    yield from side_by_side(section, entrants, check, batch, rounds=rounds, more=alone)
+
+
+def _other_tasks(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[UpdateRow]:
     """Binary, multilabel and regression: the same scores, and ours with its curves beside."""
     g = torch.Generator().manual_seed(1)
     binary = torch.rand(rows, generator=g), torch.randint(2, (rows,), generator=g)
     labels = torch.rand(rows, 20, generator=g), torch.randint(2, (rows, 20), generator=g)
     target = torch.randn(rows, generator=g) + 10
     numbers = target + torch.randn(rows, generator=g) / 2, target
-    tasks: Sequence[tuple[Task, int, Batch, dict[str, TaskMetrics]]] = [
-        ("binary", 2, binary, {"ptmetrics, counts only": BinaryMetrics(inputs="probs", curves=None, losses=False),
-                               "ptmetrics, with AUROC, AP, NLL": BinaryMetrics(inputs="probs")}),
-        ("multilabel", 20, labels, {"ptmetrics, counts only": MultilabelMetrics(20, inputs="probs", curves=False),
-                                    "ptmetrics, with AUROC, AP": MultilabelMetrics(20, inputs="probs")}),
-        ("regression", 1, numbers, {"ptmetrics, all": RegressionMetrics()}),
-    ]  # fmt: skip
-    for task, size, batch, metrics in tasks:
-        mine = [ours(name, metric) for name, metric in metrics.items()]
-        mine[0].update(*batch)
-        entrants = [*mine, *sides(modules, task, size, mine[0].scores())]
-        next(iter(metrics.values())).reset()
-        yield from beside(f"{task}, {rows} rows", entrants, batch, batch, rounds=rounds)
+
+    def section(
+        task: Task, size: int, batch: PredsTarget, mine: Mapping[str, Any]
+    ) -> Iterator[UpdateRow]:
+        entrants = [our_side(name, metrics) for name, metrics in mine.items()]
+        first = next(iter(mine.values()))
+        first.update(*batch)
+        entrants.extend(peer_sides(modules, task, size, entrants[0].scores()))
+        first.reset()
+        yield from side_by_side(f"{task}, {rows} rows", entrants, batch, batch, rounds=rounds)
+
+    mine = {
+        "ptmetrics, counts only": pm.BinaryMetrics(inputs="probs", curves=None, losses=False),
+        "ptmetrics, with AUROC, AP, NLL": pm.BinaryMetrics(inputs="probs"),
+    }
+    yield from section("binary", 2, binary, mine)
+    many = {
+        "ptmetrics, counts only": pm.MultilabelMetrics(20, inputs="probs", curves=False),
+        "ptmetrics, with AUROC, AP": pm.MultilabelMetrics(20, inputs="probs"),
+    }
+    yield from section("multilabel", 20, labels, many)
+    yield from section("regression", 1, numbers, {"ptmetrics, all": pm.RegressionMetrics()})
 
 
-def beside(
+def side_by_side(
     section: str,
-    entrants: Sequence[Side],
-    check: Batch,
-    batch: Batch,
+    entrants: Sequence[Competitor],
+    check: PredsTarget,
+    batch: PredsTarget,
     *,
     rounds: int,
-    plain: Mapping[str, Callable[[], object]] | None = None,
-) -> Iterator[Row]:
-    """Compare what all sides say of `check`, then time their updates with `batch`."""
+    more: Mapping[str, Call] | None = None,
+) -> Iterator[UpdateRow]:
+    """Compare what all sides say of `check`, then time their updates with `batch`.
+
+    Args:
+        section: What the rows are called.
+        entrants: The sides, ours first.
+        check: Batch on which all must agree.
+        batch: Batch that is timed.
+        rounds: Number of times that each side is timed.
+        more: Other calls that are timed beside.
+    """
     for side in entrants:
         side.update(*check)
-    reference, theirs = entrants[0].scores(), {side.name: side.scores() for side in entrants}
-    calls: dict[str, Callable[[], object]] = {
-        side.name: partial(side.update, *batch) for side in entrants
-    }
-    times = race(calls | dict(plain or {}), rounds=rounds)
-    for name, t in times.items():
-        shared = tuple(score for score in theirs.get(name, ()) if score in reference)
-        differs = {
-            s: (reference[s], theirs[name][s])
-            for s in shared
-            if not same(reference[s], theirs[name][s])
-        }
-        yield Row(section, name, t.microseconds, t.ratio, t.operations, shared, differs)
+    reference = entrants[0].scores()
+    theirs = {side.name: side.scores() for side in entrants}
+    calls: dict[str, Call] = {side.name: partial(side.update, *batch) for side in entrants}
+    calls.update(more or {})
+    for name, timing in race(calls, rounds=rounds).items():
+        scores = theirs.get(name, {})
+        yield UpdateRow(
+            section,
+            name,
+            timing.microseconds,
+            timing.ratio,
+            operations(calls[name]),
+            compared=tuple(score for score in scores if score in reference),
+            differs=differing(reference, scores),
+        )
 
 
-def same(mine: Any, theirs: Any) -> bool:
+def differing(
+    reference: Mapping[str, Any], scores: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """The scores that both have and that are not equal up to float32 sums: name to both values."""
+    found = {}
+    for name, value in scores.items():
+        if name in reference and not equal_scores(reference[name], value):
+            found[name] = (reference[name], value)
+    return found
+
+
+def equal_scores(mine: Any, theirs: Any) -> bool:
     """Whether two scores, or two matrices, are equal up to float32 sums."""
-    a, b = (torch.as_tensor(value, dtype=torch.float64).reshape(-1) for value in (mine, theirs))
-    return len(a) == len(b) and bool(
-        torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True).all()
+    a = torch.as_tensor(mine, dtype=torch.float64).reshape(-1)
+    b = torch.as_tensor(theirs, dtype=torch.float64).reshape(-1)
+    if len(a) != len(b):
+        return False
+    return bool(
+        torch.isclose(a, b, rtol=FLOAT32_TOLERANCE, atol=FLOAT32_TOLERANCE, equal_nan=True).all()
     )
 
 
 def full_set() -> list[str]:
     """Names of the full multiclass set; they do not depend on the number of classes."""
-    return [*MulticlassMetrics(5, topk=(1, 5)).compute(), "confusion"]
+    return [*pm.MulticlassMetrics(5, topk=(1, 5)).compute(), "confusion"]
 
 
-def class_batch(rows: int, classes: int) -> Batch:
+def class_batch(rows: int, classes: int, device: str = "cpu") -> PredsTarget:
     """Logits of which seven in ten are right, and targets in which each class comes up in turn."""
     g = torch.Generator().manual_seed(0)
     target = torch.arange(rows) % classes
     logits = torch.randn(rows, classes, generator=g)
     right = torch.rand(rows, generator=g) < 0.7
     logits[torch.arange(rows), target] += 2 * math.sqrt(2 * math.log(classes)) * right
-    return logits, target
+    return logits.to(device), target.to(device)

@@ -105,7 +105,8 @@ class Accumulator:
     def _add_whole(self, cell: Cell, given: Counted, rows: RowWeights) -> None:
         mine = self.state[cell.name]
         if callable(given):
-            given(mine)
+            for name in self._sums_of(cell):
+                given(self.state[name])
         elif isinstance(given, At):
             self._scatter(cell, cell.name, given, rows, None)
         elif cell.merge == "mean":
@@ -119,9 +120,16 @@ class Accumulator:
         elif cell.merge == "max":
             torch.maximum(mine, _only_counted(given, rows, -torch.inf).amax(0), out=mine)
         elif given.ndim == len(cell.shape):
-            mine.add_(given)
+            for name in self._sums_of(cell):
+                self.state[name].add_(given)
         else:
             self._add_sums(cell, given, rows)
+
+    def _sums_of(self, cell: Cell) -> tuple[str, ...]:
+        """Names of a cell and of what stands beside it: where nobody tells rows apart, each weighs 1."""
+        if cell.counts_rows and self.weighted:
+            return (cell.name, f"{cell.name}.weight", f"{cell.name}.square")
+        return (cell.name,)
 
     def _add_sums(self, cell: Cell, given: Tensor, rows: RowWeights) -> None:
         values = _only_counted(given, rows, 0)
@@ -163,7 +171,9 @@ class Accumulator:
             points = _only_counted(given, rows, 0.0)
             moments.add_joint_by_part_(mine, points, weight, square, part)
         elif given.ndim == len(cell.shape):
-            raise TypeError(f"cell {cell.name}: a sum over all rows has no parts: give a number a row")
+            raise TypeError(
+                f"cell {cell.name}: a sum over all rows has no parts: give a number a row"
+            )
         else:
             values = _only_counted(given, rows, 0)
             if cell.counts_rows:
@@ -208,14 +218,16 @@ class Accumulator:
             self._scatter_add(name, index, _ones(index, counted, shape))
             if self.weighted and weight is not None and rows.square is not None:
                 square = rows.square.expand(shape)
-                self._scatter_add(f"{name}.weight", index, _where(counted, weight.expand(shape)))
-                self._scatter_add(f"{name}.square", index, _where(counted, square))
+                self._scatter_add(
+                    f"{name}.weight", index, _where_counted(counted, weight.expand(shape))
+                )
+                self._scatter_add(f"{name}.square", index, _where_counted(counted, square))
             return
         if value is None:
             value = torch.ones(shape, dtype=torch.float64, device=index.device)
         if cell.weigh and weight is not None:
             value = value * weight
-        self._scatter_add(name, index, _where(counted, value))
+        self._scatter_add(name, index, _where_counted(counted, value))
 
     def _scatter_add(self, name: str, index: Tensor, values: Tensor) -> None:
         self.state[name].view(-1).scatter_add_(0, index, values.reshape(-1))
@@ -289,9 +301,7 @@ class Accumulator:
 
     def fresh(self) -> "Accumulator":
         """One of the same configuration and device that has counted nothing."""
-        return Accumulator(
-            self.cells, self.config, self.subgroups, self.fault_kinds, self.device
-        )
+        return Accumulator(self.cells, self.config, self.subgroups, self.fault_kinds, self.device)
 
     def adopt(self, state: State, updates: int) -> None:
         """Count on in the tensors of somebody else, who keeps them; what was counted here is forgotten."""
@@ -326,7 +336,8 @@ class Accumulator:
         """Take over a state that `state_dict` made.
 
         Raises:
-            StateError: If it is foreign, of another configuration, or impossible; the current state is kept.
+            StateError: If it is foreign, of another configuration, or impossible; the current state
+                is kept.
         """
         cells = state.get("cells") if isinstance(state, Mapping) else None
         if not isinstance(cells, Mapping) or "digest" not in state:
@@ -350,7 +361,9 @@ class Accumulator:
         if len({t.data_ptr() for t in cells.values() if isinstance(t, Tensor) and t.numel()}) < sum(
             isinstance(t, Tensor) and t.numel() > 0 and not t.is_meta for t in cells.values()
         ):
-            raise StateError("state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED)
+            raise StateError(
+                "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
+            )
         self.state = loaded
         self.weighted = weighted
         self.updates = updates
@@ -418,7 +431,7 @@ def _ones(index: Tensor, counted: Tensor | None, shape: torch.Size) -> Tensor:
     return counted.expand(shape).contiguous().long()
 
 
-def _where(counted: Tensor | None, values: Tensor) -> Tensor:
+def _where_counted(counted: Tensor | None, values: Tensor) -> Tensor:
     if counted is None:
         return values
     return torch.where(counted, values, 0.0)

@@ -16,10 +16,13 @@ class At:
     """Each row adds 1, or a value of its own, at a place of a cell.
 
     Attributes:
-        index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
+        index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it
+            is no place.
         value: What is added, float64 of the index's shape; None for 1.
-        within: Whether it is certain that every index lies in the cell, so that none has to be looked at.
-        there: Bool of the index's shape: which places count, beside that their row does; None for all.
+        within: Whether it is certain that every index lies in the cell, so that none has to be
+            looked at.
+        there: Bool of the index's shape: which places count, beside that their row does; None for
+            all.
     """
 
     index: Tensor
@@ -37,8 +40,9 @@ function that adds the batch to the cell's tensor in place."""
 class Batch:
     """Rows of one update, or of several small ones; device tensors whose first dimension is the rows.
 
-    `count` reads `preds` and `target`, says of bad values what they are with `refuse`, and gives numbers a row. What
-    stands in rows that are refused or left out does not matter: they count nowhere.
+    `count` reads `preds` and `target`, says of bad values what they are with `refuse`, and gives
+    numbers a row. What stands in rows that are refused or left out does not matter: they count
+    nowhere.
 
     Attributes:
         preds: Predictions, (rows, …).
@@ -117,7 +121,8 @@ class Batch:
         """Each row adds 1, or its value, at a place of a cell.
 
         Args:
-            index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside of it is no place.
+            index: Int64 of shape (rows,) or (rows, k): places of the cell, row-major. One outside
+                of it is no place.
             value: What is added, of the index's shape; None for 1.
         """
         return At(index, value)
@@ -151,7 +156,8 @@ class RowWeights:
 
     Attributes:
         counted: Bool of shape (rows,); None for all rows.
-        weight: Float64 of shape (rows,), 0 where not counted; None where no weight was ever seen and all count.
+        weight: Float64 of shape (rows,), 0 where not counted; None where no weight was ever seen
+            and all count.
         square: Its square.
     """
 
@@ -170,7 +176,9 @@ class RowWeights:
             return cls(counted, ones, ones)
         weight = batch.weight
         if weight is None:
-            weight = torch.ones_like(batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64)
+            weight = torch.ones_like(
+                batch.target.reshape(len(batch), -1)[:, 0], dtype=torch.float64
+            )
         if counted is not None:
             weight = torch.where(counted, weight, 0.0)
         return cls(counted, weight, weight * weight)

@@ -19,17 +19,17 @@ from ptmetrics.counts.multiclass import (
 )
 from ptmetrics.errors import DtypeError, ShapeError
 
-_TARGET = "target outside the classes, refused"
-_NAN = "row with a NaN prediction, refused"
+_BAD_TARGET = "target outside the classes, refused"
+_NAN_SCORE = "row with a NaN prediction, refused"
 BINARY_FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
-    "logits": {BAD_TARGET: _TARGET, NAN_SCORE: _NAN},
+    "logits": {BAD_TARGET: _BAD_TARGET, NAN_SCORE: _NAN_SCORE},
     "probs": {
-        BAD_TARGET: _TARGET,
-        NAN_SCORE: _NAN,
+        BAD_TARGET: _BAD_TARGET,
+        NAN_SCORE: _NAN_SCORE,
         NOT_PROBABILITIES: "probability outside [0, 1] or not summing to 1, refused; "
         'is it inputs="logits"?',
     },
-    "labels": {BAD_TARGET: _TARGET, BAD_LABEL: "predicted label outside the classes, refused"},
+    "labels": {BAD_TARGET: _BAD_TARGET, BAD_LABEL: "predicted label outside the classes, refused"},
 }
 
 
@@ -162,7 +162,8 @@ class BinaryReader:
         if columns > 2 and tuple(target.shape) == without:
             cure = "For more than two classes use MulticlassMetrics."
             raise ShapeError("preds", rule, fact, cure)
-        # Two columns are always two classes, so that a one-hot target is never taken for a dense one.
+        # Two columns are always two classes, so that a one-hot target is never taken for a dense
+        # one.
         if columns == 2 or (columns == 1 and tuple(target.shape) != shape):
             return without
         return shape

@@ -15,9 +15,15 @@ State = dict[str, Tensor]
 Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
 Scope = Literal["both", "whole", "subgroups"]
 MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
-NEVER = torch.iinfo(torch.int64).max
+INT64 = torch.iinfo(torch.int64)
+NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
-MOST = 2**62
+_EXTREME: dict[str, dict[torch.dtype, float]] = {
+    "min": {torch.int64: NEVER, torch.float64: torch.inf},
+    "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
+    "smallest": {torch.int64: NEVER, torch.float64: torch.inf},
+}
+LARGEST_COUNT = 2**62
 """The largest count that a stored state may hold: two of them still add up."""
 DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
 
@@ -26,18 +32,19 @@ DAMAGED = "The file is damaged or was written by something else: use another che
 class Cell:
     """One tensor of what a metric keeps: its shape, its 64-bit type, and how two of it become one.
 
-    A cell of the type int64 with the merge "sum" counts rows. Once sample weights are seen, the sums of the
-    weights and of their squares stand beside it, as `NAME.weight` and `NAME.square`. A cell of the type float64
-    with the merge "sum" adds up weight · value.
+    A cell of the type int64 with the merge "sum" counts rows. Once sample weights are seen, the
+    sums of the weights and of their squares stand beside it, as `NAME.weight` and `NAME.square`. A
+    cell of the type float64 with the merge "sum" adds up weight · value.
 
     Args:
         name: What `count` and `scores` call it.
         shape: Shape of the sums, from the configuration alone: no batch changes it.
         dtype: torch.int64 or torch.float64.
-        merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number, in front of
-            the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest" keeps the smallest values.
-        scope: "both" for all rows and for each slice and group, "whole" for all rows only, "subgroups" for slices
-            and groups only.
+        merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number,
+            in front of the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest"
+            keeps the smallest values.
+        scope: "both" for all rows and for each slice and group, "whole" for all rows only,
+            "subgroups" for slices and groups only.
         weigh: Whether the weights of the rows have a say; False where `count` sees to it.
 
     Example:
@@ -58,7 +65,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         if self.merge not in MERGES:
-            raise ConfigError("merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".')
+            raise ConfigError(
+                "merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".'
+            )
         if self.dtype not in (torch.int64, torch.float64):
             cure = "Sums of 64 bits neither overflow nor stick."
             raise ConfigError("dtype", "torch.int64 or torch.float64", str(self.dtype), cure)
@@ -90,14 +99,9 @@ class Cell:
 
     def zeros(self, device: torch.device | str) -> Tensor:
         """The tensor that changes nothing when merged."""
-        if self.merge == "min":
-            nothing: float = NEVER
-            if self.dtype == torch.float64:
-                nothing = torch.inf
+        if self.merge in _EXTREME:
+            nothing = _EXTREME[self.merge][self.dtype]
             return torch.full(self.shape, nothing, dtype=self.dtype, device=device)
-        if self.merge in ("max", "smallest"):
-            nothing = -torch.inf if self.merge == "max" else torch.inf
-            return torch.full(self.shape, nothing, dtype=torch.float64, device=device)
         dtype = torch.float64 if self.merge == "mean" else self.dtype
         return torch.zeros(self.state_shape, dtype=dtype, device=device)
 
@@ -129,7 +133,7 @@ class Cell:
         if value.dtype != like.dtype or value.shape != like.shape:
             fact = f"{value.dtype} of shape {tuple(value.shape)}"
             raise StateError(name, rule, fact, DAMAGED)
-        if value.layout != torch.strided or 0 in value.stride() and value.numel() > 1:
+        if value.layout != torch.strided or (0 in value.stride() and value.numel() > 1):
             raise StateError(name, f"{rule} with a place for each number", "fewer", DAMAGED)
         if value.is_meta or not value.numel():
             return value
@@ -139,12 +143,13 @@ class Cell:
         most = value.max().item()
         if self._never_negative and least < 0:
             raise StateError(name, "counts of 0 or more", f"{least}", DAMAGED)
-        if self.dtype == torch.int64 and self.merge == "sum" and most > MOST:
-            raise StateError(name, f"counts up to {MOST}", f"{most}", DAMAGED)
+        if self.dtype == torch.int64 and self.merge == "sum" and most > LARGEST_COUNT:
+            raise StateError(name, f"counts up to {LARGEST_COUNT}", f"{most}", DAMAGED)
         if self.twin_of is not None and most == torch.inf:
             raise StateError(name, "finite sums of weights", "inf", DAMAGED)
         return value
 
     @property
     def _never_negative(self) -> bool:
-        return self.dtype == torch.int64 or self.twin_of is not None
+        counts = self.dtype == torch.int64 and self.merge != "max"
+        return counts or self.twin_of is not None

@@ -1,5 +1,7 @@
 """What can be checked on the host at once, from shapes, types and devices, without looking at a value."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,7 @@ def same_device(device: torch.device, **others: Tensor) -> None:
             raise DeviceError(name, rule, str(value.device), cure)
 
 
-def countable(value: object) -> object:
+def countable(value: Any) -> Any:
     """A tensor where it can be counted; anything else as it is, for the checks to refuse."""
     if isinstance(value, Tensor) and value.device.type in NO_FLOAT64:
         return value.detach().cpu()

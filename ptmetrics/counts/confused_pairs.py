@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ptmetrics.counts.cell import Cell
 
-# Odd multipliers, one a row: the golden ratio and constants of known 64-bit mixers, as signed integers.
+# Odd multipliers, one a row: the golden ratio and constants of known 64-bit mixers, as signed
+# integers.
 _MULTIPLIERS = (
     -7046029254386353131,
     -4417276706812531889,
@@ -22,8 +23,9 @@ ROWS_AT_ONCE = 1 << 14  # bounds the memory that an update takes for a moment
 class ConfusedPairs:
     """Errors by hashed pair: int64 of shape (4, buckets, 1 + bits), 4.6 MiB for 200,000 classes.
 
-    A bucket holds how many errors fell into it, and for each bit of the pair's code, actual · C + predicted, how
-    many had that bit. A pair with most of a bucket spells its own code there. Rows count once, whatever they weigh.
+    A bucket holds how many errors fell into it, and for each bit of the pair's code, actual · C +
+    predicted, how many had that bit. A pair with most of a bucket spells its own code there. Rows
+    count once, whatever they weigh.
 
     Attributes:
         num_classes: C.
@@ -69,8 +71,8 @@ class ConfusedPairs:
             most: K, how many to return.
 
         Returns:
-            Codes, lower and upper bounds of their counts, int64 of shape (K,). Where there are fewer pairs, the
-            lower bounds of the rest are 0.
+            Codes, lower and upper bounds of their counts, int64 of shape (K,). Where there are
+            fewer pairs, the lower bounds of the rest are 0.
 
         Source: bit counts a bucket as in Cormode and Muthukrishnan 2005 (group testing).
         """
@@ -88,8 +90,9 @@ class ConfusedPairs:
     def bounds(self, table: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
         """Certified bounds of the number of errors of each pair, the tightest over the four rows.
 
-        Another pair in the bucket differs in one bit at least, so that the others are no more than the counts that
-        do not fit, summed over the bits; and no pair has more errors than fit it in its worst bit.
+        Another pair in the bucket differs in one bit at least, so that the others are no more than
+        the counts that do not fit, summed over the bits; and no pair has more errors than fit it in
+        its worst bit.
         """
         bits = self._columns(code)[:, 1:].bool()
         low = torch.zeros_like(code)

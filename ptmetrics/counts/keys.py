@@ -1,8 +1,9 @@
 """Order-preserving keys: a float's own leading bits say which row of a histogram it belongs to.
 
-The leading bits of a float are its sign, exponent and first digits, so cutting the rest off never turns an order
-round. Rows are therefore as fine near 0 as far away, whatever the scale of the scores: 1,024 an octave where
-evenly spaced thresholds would put all scores of a rare class into one.
+The leading bits of a float are its sign, exponent and first digits, so cutting the rest off never
+turns an order round. Rows are therefore as fine near 0 as far away, whatever the scale of the
+scores: 1,024 an octave where evenly spaced thresholds would put all scores of a rare class into
+one.
 """
 
 from dataclasses import dataclass
@@ -74,14 +75,16 @@ class DecisionKeys:
 class FloatKeys:
     """Rows of the range of float16, with as many binary digits as wanted.
 
-    With 10 digits a row is one float16 value and what rounds to it: exact for float16, and for bfloat16 from
-    7.6e-6 to 65504. With fewer or more, a row is an interval from its value away from 0.
+    With 10 digits a row is one float16 value and what rounds to it: exact for float16, and for
+    bfloat16 from 7.6e-6 to 65504. With fewer or more, a row is an interval from its value away from
+    0.
 
-    Codes are not in the order of the scores: those below 0 come first, the smaller magnitude first. One pass less
-    for each batch; `order` puts the rows right once, when scores are computed.
+    Codes are not in the order of the scores: those below 0 come first, the smaller magnitude first.
+    One pass less for each batch; `order` puts the rows right once, when scores are computed.
 
     Attributes:
-        digits: Binary digits behind the leading 1: 6 for 4,033 rows, 10 for 64,513, 16 for 4,128,769.
+        digits: Binary digits behind the leading 1: 6 for 4,033 rows, 10 for 64,513, 16 for
+            4,128,769.
     """
 
     digits: int = HALF_DIGITS
@@ -159,11 +162,13 @@ class FloatKeys:
 class ProbabilityKeys:
     """63,492 rows of the range [0, 1], the same seen from 0 and from 1: 1,024 an octave towards 0, ½ and 1.
 
-    Exact for every float16, and for bfloat16 from 1e-9 on, whatever lies near 1: with p the distances 1 − p and
-    ½ − p are multiples of the same power of two, so that they are float16 numbers too. The logit is neither.
+    Exact for every float16, and for bfloat16 from 1e-9 on, whatever lies near 1: with p the
+    distances 1 − p and ½ − p are multiples of the same power of two, so that they are float16
+    numbers too. The logit is neither.
 
-    A probability below ¼ has the row of float16(2¹³ p), one up to ½ that of float16(2⁻⁸ (½ − p)); the upper half
-    mirrors the lower one. Codes of the upper half are negative; `order` puts the rows right, as in `FloatKeys`.
+    A probability below ¼ has the row of float16(2¹³ p), one up to ½ that of float16(2⁻⁸ (½ − p));
+    the upper half mirrors the lower one. Codes of the upper half are negative; `order` puts the
+    rows right, as in `FloatKeys`.
     """
 
     digits: int = HALF_DIGITS

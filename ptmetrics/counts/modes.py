@@ -31,7 +31,6 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         yield
 
 
-
 def capturing(values: torch.Tensor) -> bool:
     """Whether a CUDA graph is being captured: a replay repeats the kernels, and no step of the host."""
     return values.is_cuda and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -1,10 +1,11 @@
 """Sums that are enough for a mean and its interval, and joint moments up to the fourth order.
 
-Joint moments are kept about the mean: nothing is lost when values lie near 1e6. A tensor of them holds one vector of
-`JOINT_SIZE` numbers an output: the centre of (error, prediction, target), then sums over the points of two clouds about
-that centre, (error, target) and (prediction, target): Σ w xⁱ yʲ / (i! j!) and the same with w², for i and j from 0
-to 4. Adding points and merging move the centre to the common mean. That is a commutative monoid: the order of the
-batches changes nothing but the last digits.
+Joint moments are kept about the mean: nothing is lost when values lie near 1e6. A tensor of them
+holds one vector of `JOINT_SIZE` numbers an output: the centre of (error, prediction, target), then
+sums over the points of two clouds about that centre, (error, target) and (prediction, target): Σ w
+xⁱ yʲ / (i! j!) and the same with w², for i and j from 0 to 4. Adding points and merging move the
+centre to the common mean. That is a commutative monoid: the order of the batches changes nothing
+but the last digits.
 
 Source: Chan, Golub and LeVeque 1983, Pébay 2008, by way of the binomial theorem.
 """
@@ -96,7 +97,8 @@ def moved_sums(sums: Tensor, by: Tensor) -> Tensor:
 
 
 def _moved_by_powers(sums: Tensor, power: Tensor) -> Tensor:
-    # The binomial theorem for divided powers: row i, column a holds byⁱ⁻ᵃ/(i − a)!, 0 above the diagonal.
+    # The binomial theorem for divided powers: row i, column a holds byⁱ⁻ᵃ/(i − a)!, 0 above the
+    # diagonal.
     move = functional.pad(power, (POWERS - 1, 0)).unfold(-1, POWERS, 1).flip(-1)
     left = move[..., :2, :, :]
     right = move[..., 2:, :, :]
@@ -123,9 +125,7 @@ def add_joint_(joint: Tensor, points: Tensor, weight: Tensor, square: Tensor) ->
         _add_some_(joint, points[rows].permute(1, 2, 0), weight[rows], squares, square is weight)
 
 
-def _add_some_(
-    joint: Tensor, points: Tensor, weight: Tensor, square: Tensor, light: bool
-) -> None:
+def _add_some_(joint: Tensor, points: Tensor, weight: Tensor, square: Tensor, light: bool) -> None:
     centre = joint_centre(joint)
     sums = joint_sums(joint)
     before = centre.clone()
@@ -181,10 +181,7 @@ def merge_joint_(mine: Tensor, other: Tensor) -> Tensor:
     centre = joint_centre(pair)
     total = pair[..., CENTRE : CENTRE + 1]
     share = total / total.sum(0).clamp(min=TINY)
-    # An empty side has no say, so that merging it changes no bit.
-    common = (share * centre).sum(0)
-    common = torch.where(share[1] == 0, centre[0], common)
-    common = torch.where(share[0] == 0, centre[1], common)
+    common = (share * centre).sum(0)  # of an empty side the share is 0: merging it changes no bit
     joint_centre(mine).copy_(common)
     joint_sums(mine).copy_(moved_sums(joint_sums(pair), centre - common).sum(0))
     return mine

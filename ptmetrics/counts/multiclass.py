@@ -17,21 +17,24 @@ NAN_SCORE = "nan-score"
 INFINITE_SCORE = "infinite-score"
 NOT_PROBABILITIES = "not-probabilities"
 BAD_LABEL = "prediction-out-of-range"
-_TARGET = "target outside the classes, refused"
-_NAN = "row with a NaN prediction, refused"
+_TARGET_WORDS = "target outside the classes, refused"
+_NAN_WORDS = "row with a NaN prediction, refused"
 FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
     "logits": {
-        BAD_TARGET: _TARGET,
-        NAN_SCORE: _NAN,
+        BAD_TARGET: _TARGET_WORDS,
+        NAN_SCORE: _NAN_WORDS,
         INFINITE_SCORE: "row that peaks at ±inf: counted, ties by lowest class, left out of nll",
     },
     "probs": {
-        BAD_TARGET: _TARGET,
-        NAN_SCORE: _NAN,
+        BAD_TARGET: _TARGET_WORDS,
+        NAN_SCORE: _NAN_WORDS,
         NOT_PROBABILITIES: "row that is negative or does not sum to 1 ± 0.01, refused; "
         'is it inputs="logits"?',
     },
-    "labels": {BAD_TARGET: _TARGET, BAD_LABEL: "predicted label outside the classes, refused"},
+    "labels": {
+        BAD_TARGET: _TARGET_WORDS,
+        BAD_LABEL: "predicted label outside the classes, refused",
+    },
 }
 CONFIDENCE_BINS = 960  # 15 bins of equal width are 64 each
 TEMPERATURES = tuple(4 ** (i / 16) for i in range(-16, 17))  # from 1/4 to 4
@@ -115,8 +118,8 @@ class ClassReader:
         columns = self.passes.read(batch.preds, target)
         batch.refuse(NAN_SCORE, columns.peak.isnan())
         if self.inputs == "probs":
-            likely = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
-            batch.refuse(NOT_PROBABILITIES, likely.logical_not())
+            sound = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
+            batch.refuse(NOT_PROBABILITIES, sound.logical_not())
             likely = None
         else:
             endless = columns.peak.isinf()
@@ -137,8 +140,8 @@ class ClassReader:
     def losses(self, rows: ClassRows) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihood, Brier score, and confidence − hit of each row; NaN without a likelihood.
 
-        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood subtracts numbers close to
-        each other for a row that is sure of its target.
+        The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood
+        subtracts numbers close to each other for a row that is sure of its target.
         """
         columns = rows.columns
         assert columns is not None  # labels have no losses
@@ -157,7 +160,8 @@ class ClassReader:
     def nll_of_temperatures(self, batch: Batch, rows: ClassRows) -> Tensor:
         """Negative log-likelihood of the logits over each of 33 temperatures, and 1: float64 of shape (rows, 34).
 
-        All are 0 for rows without a likelihood, and where the target is impossible at any temperature.
+        All are 0 for rows without a likelihood, and where the target is impossible at any
+        temperature.
         """
         columns = rows.columns
         assert columns is not None  # logits only
@@ -193,11 +197,12 @@ def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
     Args:
         batch: Rows that were read.
         label: Predicted class, bool or integer of shape (rows,).
-        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at all.
+        loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at
+            all.
 
     Returns:
-        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the target as it was
-        given; the bits of the loss in float32.
+        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the
+        target as it was given; the bits of the loss in float32.
     """
     predicted = label.int()
     if batch.counted is not None:

@@ -21,16 +21,16 @@ LABEL_SUMS = 4
 """Numbers of hits, actual, predicted and other labels (counted, and not actual) of a row; of rows, for a label."""
 ROW_SCORES = ("exact_match", "precision", "recall", "f1", "jaccard")
 """Scores that each row has of its own."""
-_TARGET = "target that is neither 0 nor 1, left out for its label"
+_LABEL_TARGET = "target that is neither 0 nor 1, left out for its label"
 LABEL_FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
-    "logits": {BAD_TARGET: _TARGET, NAN_SCORE: "NaN prediction, left out for its label"},
+    "logits": {BAD_TARGET: _LABEL_TARGET, NAN_SCORE: "NaN prediction, left out for its label"},
     "probs": {
-        BAD_TARGET: _TARGET,
+        BAD_TARGET: _LABEL_TARGET,
         NOT_PROBABILITIES: "probability outside [0, 1], left out for its label; "
         'is it inputs="logits"?',
     },
     "labels": {
-        BAD_TARGET: _TARGET,
+        BAD_TARGET: _LABEL_TARGET,
         BAD_LABEL: "prediction that is neither 0 nor 1, left out for its label",
     },
 }
@@ -40,8 +40,8 @@ LABEL_FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
 class LabelRows:
     """Rows as they count; device tensors."""
 
-    sums: Tensor  # bool (rows, 4, L): hits, actual, predicted, others; all False where not counted
-    numbers: Tensor  # float64 (rows, 4): of labels, in the same order
+    sums: Tensor  # bool (4, rows, L): hits, actual, predicted, others; all False where not counted
+    numbers: Tensor  # float64 (4, rows): of labels, in the same order
     counted: Tensor  # bool (rows, L)
     intact: Tensor  # bool (rows,): a label counts, and none is refused
     preds: Tensor  # (rows, L), of 32 bits or more
@@ -107,7 +107,7 @@ class LabelReader:
         yes = batch.target.eq(1)
         no = batch.target.eq(0)
         bad = torch.logical_or(yes, no).logical_not_()
-        odd = self._impossible(preds)
+        predicted, odd = self._decide(preds)
         if self.ignore_index is not None:
             asked = batch.target.ne(self.ignore_index)
             for mask in (yes, no, bad, odd):
@@ -120,14 +120,10 @@ class LabelReader:
         actual = yes > odd
         others = no > odd
         counted = actual | others
-        if self.inputs == "labels":
-            predicted = preds.eq(1)
-        else:
-            predicted = preds.ge(self.cut)
         predicted = predicted & counted
-        sums = torch.stack((actual & predicted, actual, predicted, others), 1)
+        sums = torch.stack((actual & predicted, actual, predicted, others))
         numbers = sums.sum(2).double()
-        empty = (numbers[:, 1] + numbers[:, 3]).eq(0)
+        empty = (numbers[1] + numbers[3]).eq(0)
         batch.ignore(empty)
         intact = (refused + odd_number).eq(0) > empty
         return LabelRows(sums, numbers, counted, intact, preds)
@@ -138,20 +134,24 @@ class LabelReader:
             return torch.logit(preds.double())
         return preds
 
-    def _impossible(self, preds: Tensor) -> Tensor:
+    def _decide(self, preds: Tensor) -> tuple[Tensor, Tensor]:
+        """Which labels are predicted, and which predictions are none."""
         if self.inputs == "logits":
-            return preds.isnan()
-        return preds.clamp(0, 1).ne(preds)  # NaN differs from itself
+            return preds.ge(self.cut), preds.isnan()
+        impossible = preds.clamp(0, 1).ne(preds)  # NaN differs from itself
+        if self.inputs == "labels":
+            return preds.eq(1), impossible
+        return preds.ge(self.cut), impossible
 
 
 def row_scores(numbers: Tensor, intact: Tensor) -> Tensor:
     """The scores of each row, float64 of shape (rows, 5) in the order of `ROW_SCORES`; NaN where it has none.
 
     Args:
-        numbers: Hits, actual, predicted and other labels of each row, float64 of shape (rows, 4).
+        numbers: Hits, actual, predicted and other labels of each row, float64 of shape (4, rows).
         intact: Bool of shape (rows,): rows that have scores of their own.
     """
-    hits, actual, predicted, _ = numbers.unbind(1)
+    hits, actual, predicted, _ = numbers.unbind()
     either = actual + predicted
     part = torch.stack((hits, hits, 2 * hits, hits))
     whole = torch.stack((predicted, actual, either, either - hits))
@@ -169,14 +169,16 @@ def row_products(numbers: Tensor, batch: Batch) -> Tensor:
     """
     weighed = numbers
     if batch.weight is not None:
-        weighed = numbers * batch.weight.unsqueeze(1)
-    return weighed.unsqueeze(2) * weighed.unsqueeze(1)
+        weighed = numbers * batch.weight
+    return weighed.mT.unsqueeze(2) * weighed.mT.unsqueeze(1)
 
 
 def add_row_products_(numbers: Tensor, batch: Batch, cell: Tensor) -> None:
     """Add the sum of `row_products` over the rows that count to a cell of shape (4, 4), in one product."""
+    weight = batch.weight
+    if weight is not None and batch.counted is not None:
+        weight = torch.where(batch.counted, weight, 0.0)
     weighed = numbers
-    if batch.weight is not None and batch.counted is not None:
-        weight = torch.where(batch.counted, batch.weight, 0.0)
-        weighed = numbers * weight.unsqueeze(1)
-    cell.addmm_(weighed.mT, weighed)
+    if weight is not None:
+        weighed = numbers * weight
+    cell.addmm_(weighed, weighed.mT)

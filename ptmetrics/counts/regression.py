@@ -10,7 +10,7 @@ from ptmetrics.errors import ShapeError
 LIMIT = 1e70  # so that no sum of fourth powers overflows
 BAD_PREDICTION = "prediction-not-finite"
 BAD_VALUE = "target-not-finite"
-FAULT_KINDS = {
+POINT_FAULT_KINDS = {
     BAD_PREDICTION: "row with a prediction that is NaN, infinite or beyond 1e70, refused",
     BAD_VALUE: "row with a target that is NaN, infinite or beyond 1e70, refused",
 }
@@ -86,7 +86,8 @@ def magnitude_bin(x: Tensor) -> Tensor:
         x: Float64, 0 or more; some bin for NaN.
 
     Returns:
-        Int64 of the same shape, from 0 (below 2⁻¹²⁷ · (1 + 1/256)) to the last bin (just below 2¹²⁹ and above).
+        Int64 of the same shape, from 0 (below 2⁻¹²⁷ · (1 + 1/256)) to the last bin (just below 2¹²⁹
+        and above).
     """
     return ((x.view(torch.int64) >> _DROPPED) - _FIRST).clamp_(0, MAGNITUDE_BINS - 1)
 

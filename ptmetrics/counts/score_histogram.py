@@ -26,8 +26,8 @@ def keys_for(heads: int) -> FloatKeys | None:
 class ScoreHistogram:
     """Counts by score and target, one histogram or one for each label: two cells.
 
-    The cell `name` has shape (*heads, rows, 2); `NAME_inexact` counts the scores that are not the value of their row.
-    Curves are of all rows: slices and groups have none.
+    The cell `name` has shape (*heads, rows, 2); `NAME_inexact` counts the scores that are not the
+    value of their row. Curves are of all rows: slices and groups have none.
 
     Attributes:
         name: Name of the cells.

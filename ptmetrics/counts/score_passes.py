@@ -1,12 +1,14 @@
 """The passes over the classes: from scores of shape (rows, C) to a handful of numbers a row, by the cheapest kernels.
 
-Measured at 256 × 1000 float32 on two AVX2 cores, in µs: `amax` 24, `max` 310, `argmax` 217, NumPy's `argmax` 25;
-`x > t` into a new bool tensor 112, into a kept float buffer 30, its row sums 22; `topk(5)` 340; `logsumexp` 345, but
-`sub`, `exp_`, `sum` in a kept buffer 200, with `exp2_` for `exp_` 160, and the norm for the Brier score 29 more. On
-AVX-512 `exp_` is the quicker one (25 and less). At 4096 × 10 `max` takes 96 and NumPy 145, at 4096 × 32 it is 230 and
-123. On CUDA each operation is a launch. Hence `_highest`, `_exp_`, and the buffers.
+Measured at 256 × 1000 float32 on two AVX2 cores, in µs: `amax` 24, `max` 310, `argmax` 217, NumPy's
+`argmax` 25; `x > t` into a new bool tensor 112, into a kept float buffer 30, its row sums 22;
+`topk(5)` 340; `logsumexp` 345, but `sub`, `exp_`, `sum` in a kept buffer 200, with `exp2_` for
+`exp_` 160, and the norm for the Brier score 29 more. On AVX-512 `exp_` is the quicker one (25 and
+less). At 4096 × 10 `max` takes 96 and NumPy 145, at 4096 × 32 it is 230 and 123. On CUDA each
+operation is a launch. Hence `_highest`, `_exp_`, and the buffers.
 
-A compiler would fuse the passes, but needs a C++ compiler at the user's and half a minute for each shape: left out.
+A compiler would fuse the passes, but needs a C++ compiler at the user's and half a minute for each
+shape: left out.
 """
 
 import math
@@ -36,10 +38,12 @@ class Columns:
         label: Int64: lowest of the classes with the highest score; any where the row holds NaN.
         peak: Highest score; NaN where the row holds NaN.
         own: Score of the target.
-        mass: Logits: Σ exp(z − peak) over the other classes than the label. Probabilities: their sum.
+        mass: Logits: Σ exp(z − peak) over the other classes than the label. Probabilities: their
+            sum.
         norm: Root of the sum of squares of the same numbers.
         least: Lowest probability; logits leave it as it is.
-        rank: How many classes come before the target: those above it, and lower classes of the same score.
+        rank: How many classes come before the target: those above it, and lower classes of the same
+            score.
     """
 
     label: Tensor
@@ -79,9 +83,7 @@ class ScorePasses:
     _kept: dict[tuple[int, torch.dtype], Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
-    _classes: dict[torch.dtype, Tensor] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _classes: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_kept": {}, "_classes": {}}  # a copy makes buffers of its own
@@ -141,7 +143,8 @@ class ScorePasses:
         if not in_memory(scores):
             self._count_before(scores, own, target, columns.rank)
             return
-        # A CPU can be asked at no cost: nothing comes before a target that is the label, and those are many.
+        # A CPU can be asked at no cost: nothing comes before a target that is the label, and those
+        # are many.
         wrong = columns.label.ne(target.squeeze(1)).nonzero().squeeze(1)
         if 4 * len(wrong) > 3 * len(scores):
             self._count_above(scores, own, target, columns.rank)
@@ -169,7 +172,8 @@ class ScorePasses:
             odds = scores
             torch.amin(scores, 1, out=columns.least)
         else:
-            # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure row.
+            # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure
+            # row.
             odds = _exp_(torch.sub(scores, columns.peak.unsqueeze(1), out=self._buffer(0, scores)))
             odds.scatter_(1, columns.label.unsqueeze(1), 0.0)
         torch.sum(odds, 1, out=columns.mass)
@@ -226,7 +230,8 @@ def rank_of_target(
         own: Score of the target, shape (rows, 1).
         target: Classes of shape (rows, 1).
         classes: 0 to C − 1 in the type of the scores.
-        buffers: Three tensors like `scores`, written over: counting in floats is five times quicker than in bools.
+        buffers: Three tensors like `scores`, written over: counting in floats is five times quicker
+            than in bools.
         out: Where to write, shape (rows,) and the type of the scores.
 
     Returns:

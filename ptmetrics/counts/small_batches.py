@@ -7,10 +7,12 @@ from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.modes import outside_inference
 
 ROWS = 4096  # that wait at most
-BYTES = 1 << 19  # of predictions that wait at most: they are still in the cache when they are counted
-LEAST = 4  # batches that must fit for their copies to pay
-MOST = 256  # batches that have views of their own at most
-COLUMNS = ("preds", "target", "weight", "slices", "group")
+BYTES = (
+    1 << 19
+)  # of predictions that wait at most: they are still in the cache when they are counted
+LEAST_BATCHES = 4  # batches that must fit for their copies to pay
+MOST_BATCHES = 256  # batches that have views of their own at most
+BATCH_COLUMNS = ("preds", "target", "weight", "slices", "group")
 
 
 class SmallBatchBuffer:
@@ -75,7 +77,9 @@ class SmallBatchBuffer:
         self._filled = 0
         size = len(self._slots[0])
         rows = self._room.rows(0, batches * size)
-        steps = torch.arange(self._first_step, self._first_step + batches, device=rows.target.device)
+        steps = torch.arange(
+            self._first_step, self._first_step + batches, device=rows.target.device
+        )
         steps = steps.unsqueeze(1).expand(batches, size).reshape(-1)
         return Batch(rows.preds, rows.target, rows.weight, rows.slices, rows.group, steps)
 
@@ -90,12 +94,13 @@ class SmallBatchBuffer:
         self._capacity = 0
         if not each or not batch.preds.is_cpu:
             return
-        count = min(ROWS // size, BYTES // each, MOST)
-        if count < LEAST:
+        count = min(ROWS // size, BYTES // each, MOST_BATCHES)
+        if count < LEAST_BATCHES:
             return
-        columns = (_like(getattr(batch, name), count * size) for name in COLUMNS)
+        columns = (_like(getattr(batch, name), count * size) for name in BATCH_COLUMNS)
         preds, target, weight, slices, group = columns
-        assert preds is not None and target is not None  # every batch has both
+        assert preds is not None  # every batch has both
+        assert target is not None
         self._room = Batch(preds, target, weight, slices, group)
         self._capacity = count
 
@@ -104,8 +109,7 @@ class SmallBatchBuffer:
         assert self._room is not None  # made before the first slot
         first = len(self._slots) * size
         here = slice(first, first + size)
-        views = (getattr(self._room, name) for name in COLUMNS)
-        self._slots.append(Batch(*(None if view is None else view[here] for view in views)))
+        self._slots.append(self._room.rows(here.start, here.stop))
 
 
 def _like(values: Tensor | None, rows: int) -> Tensor | None:

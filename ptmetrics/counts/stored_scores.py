@@ -8,15 +8,16 @@ from torch import Tensor
 from ptmetrics.counts.batch import Counted
 from ptmetrics.counts.cell import Cell
 
-LARGEST = 1e300  # stands for infinity, which marks a free place
+LARGEST_SCORE = 1e300  # stands for infinity, which marks a free place
 
 
 @dataclass(frozen=True)
 class StoredScores:
     """Room for `capacity` scores, 8 bytes each; what comes later is counted but not kept.
 
-    A place holds a float64 score whose last digit is the target: float32 scores keep all their digits, float64
-    ones all but the last. Two buffers merge into the sorted whole, so the order of batches and ranks is forgotten.
+    A place holds a float64 score whose last digit is the target: float32 scores keep all their
+    digits, float64 ones all but the last. Two buffers merge into the sorted whole, so the order of
+    batches and ranks is forgotten.
 
     Attributes:
         capacity: Number of scores; of more than that nothing exact can be said.
@@ -58,7 +59,7 @@ class StoredScores:
 
 def pack_scores(score: Tensor, target: Tensor) -> Tensor:
     """Scores in float64 with the target, 0 or 1, as their last digit; −0 counts as 0."""
-    bits = (score.double() + 0.0).clamp(-LARGEST, LARGEST).view(torch.int64)
+    bits = (score.double() + 0.0).clamp(-LARGEST_SCORE, LARGEST_SCORE).view(torch.int64)
     return ((bits & -2) | (target & 1)).view(torch.float64)
 
 

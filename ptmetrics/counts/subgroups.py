@@ -1,7 +1,8 @@
-"""`Subgroups`: slices that the user names, and groups such as patients, as one more index in front of the same cells."""
+"""`Subgroups`: slices that the user names, and groups such as patients, in front of the same cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Subgroups:
     groups: bool = False
 
     @classmethod
-    def checked(cls, slices: Sequence[str] | int, groups: bool) -> "Subgroups":
+    def checked(cls, slices: Any, groups: object) -> "Subgroups":
         """From the arguments of a metric.
 
         Args:

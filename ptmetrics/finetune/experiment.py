@@ -1,4 +1,8 @@
-"""The experiment: all arms and seeds side by side, so that a machine that slows down slows every arm."""
+"""The experiment: all run groups and seeds side by side, and what it showed.
+
+They take turns, so that a machine that slows down slows every one. Scores, comparison and verdict
+are read back from the records.
+"""
 
 import datetime
 import os
@@ -6,15 +10,24 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ptmetrics.errors import RecordError
-from ptmetrics.finetune.arm import Arm
-from ptmetrics.finetune.config import ArmConfig, Config
+from ptmetrics.finetune.config import Config, RunGroupConfig
 from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.models import build_model
 from ptmetrics.finetune.source_task import source_weights
+from ptmetrics.finetune.training import TrainingRun
+from ptmetrics.record.reader import Run, read_run
+from ptmetrics.show.opinion import comparison_text, verdict_text
+from ptmetrics.show.paint import Paint, plain
+from ptmetrics.show.run import run_scores_text
+from ptmetrics.verdict.compare import Comparison, compare
+from ptmetrics.verdict.evidence import judged_row
+from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.judge import judge
 
 Say = Callable[[str], None]
 
@@ -25,17 +38,17 @@ class Finished:
 
     Attributes:
         root: Folder of the experiment.
-        arms: Name of an arm to the run folders of its seeds.
+        run_groups: Name of a run group to the run folders of its seeds.
         config: What was run.
     """
 
     root: Path
-    arms: dict[str, list[Path]]
+    run_groups: dict[str, list[Path]]
     config: Config
 
 
 def run_experiment(config: Config, *, run: str | None = None, say: Say = print) -> Finished:
-    """Train every arm with every seed, taking turns after each evaluation.
+    """Train every run group with every seed, taking turns after each evaluation.
 
     Args:
         config: What to train on what.
@@ -47,97 +60,175 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
         DataError, ConfigError: Before anything is trained.
         KeyboardInterrupt: When interrupted; every record is closed and readable then.
     """
-    root = _new_folder(run or _default_folder(config))
-    device = _device(config)
+    root = _new_folder(run or f"{config.run}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    device = _chosen_device(config.train.device)
     data = load_data(config.task)
     say(_opening(config, data, device))
     with ExitStack() as stack:
-        plan = _Plan(config, data, root, device, say)
-        arms = [_arm(arm, seed, plan) for arm in config.arms for seed in config.seeds]
-        for arm in arms:
-            stack.enter_context(arm.monitor)
-        _take_turns(arms, say)
-    runs = {c.name: [arm.run for arm in arms if arm.name == c.name] for c in config.arms}
-    return Finished(root, runs, config)
-
-
-def _take_turns(arms: list[Arm], say: Say) -> None:
-    names = list(dict.fromkeys(arm.name for arm in arms))
-    say(
-        "\nvalidation accuracy of each seed\n"
-        + "evaluation  "
-        + "".join(f"{name:<28}" for name in names)
-    )
-    latest = dict.fromkeys(arms, float("nan"))
-    turn = 0
-    while any(not arm.done for arm in arms):
-        turn += 1
-        for arm in arms:
-            if not arm.done:
-                latest[arm] = float(arm.advance()["val/accuracy"])
-        cells = [
-            "  ".join(f"{latest[arm]:.3f}" for arm in arms if arm.name == name) for name in names
+        runs = [
+            _make_run(config, group, seed, data, root=root, device=device, say=say)
+            for group in config.run_groups
+            for seed in config.seeds
         ]
-        say(f"{turn:>10}  " + "".join(f"{cell:<28}" for cell in cells).rstrip())
-
-
-def _arm(config: ArmConfig, seed: int, plan: "_Plan") -> Arm:
-    whole, data = plan.config, plan.data
-    weights = None
-    if config.model.weights == "source-task":
-        weights = source_weights(whole, config.model, plan.device, plan.say)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = build_model(config.model, data.num_classes, weights)
-    header = {
-        "arm": config.name,
-        "seed": seed,
-        "val_fingerprint": data.fingerprint,
-        "experiment": whole.to_dict(),
-    }
-    run = plan.root / config.name / f"seed{seed}"
-    return Arm(config, seed, model, data, run=run, header=header, device=plan.device)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What all arms share."""
-
-    config: Config
-    data: Data
-    root: Path
-    device: torch.device
-    say: Say
-
-
-def _opening(config: Config, data: Data, device: torch.device) -> str:
-    place = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"CPU, {os.cpu_count()} cores"
-    )
-    return (
-        f"{config.task.name}: {len(data.train):,} to train on, {len(data.val):,} to validate, "
-        f"{data.num_classes} classes · {config.arms[0].model.name} · {place} · "
-        f"{len(config.arms)} arms × {len(config.seeds)} seeds"
-    )
-
-
-def _device(config: Config) -> torch.device:
-    name = config.device
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    )
-
-
-def _default_folder(config: Config) -> str:
-    return f"{config.run}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        for training in runs:
+            stack.enter_context(training.monitor)
+        _take_turns(runs, say)
+    folders: dict[str, list[Path]] = {}
+    for training in runs:
+        folders.setdefault(training.group, []).append(training.run)
+    return Finished(root, folders, config)
 
 
 def _new_folder(name: str) -> Path:
     folder = Path(name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    got = ""
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            got = "one that holds something"
+    elif folder.exists():
+        got = "a file"
+    if got:
         cure = "Choose another with --run, or remove it."
-        fact = "one that holds something" if folder.is_dir() else "a file"
-        raise RecordError(f"run {name!r}", "a folder that is new or empty", fact, cure)
+        raise RecordError(f"run {name!r}", "a folder that is new or empty", got, cure)
     return folder
+
+
+def _chosen_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _opening(config: Config, data: Data, device: torch.device) -> str:
+    place = f"CPU, {os.cpu_count()} cores"
+    if device.type == "cuda":
+        place = torch.cuda.get_device_name(device)
+    return (
+        f"{config.task.name}: {len(data.train):,} to train on, {len(data.val):,} to validate, "
+        f"{data.num_classes} classes · {config.run_groups[0].model.name} · {place} · "
+        f"{len(config.run_groups)} arms × {len(config.seeds)} seeds"
+    )
+
+
+def _make_run(
+    config: Config,
+    group: RunGroupConfig,
+    seed: int,
+    data: Data,
+    *,
+    root: Path,
+    device: torch.device,
+    say: Say,
+) -> TrainingRun:
+    weights = None
+    if group.model.weights == "source-task":
+        weights = source_weights(config, group.model, device, say)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(group.model, data.num_classes, weights)
+    header = {
+        "arm": group.name,
+        "seed": seed,
+        "val_fingerprint": data.fingerprint,
+        "experiment": config.to_dict(),
+    }
+    run = root / group.name / f"seed{seed}"
+    return TrainingRun(group, seed, model, data, run=run, header=header, device=device)
+
+
+def _take_turns(runs: list[TrainingRun], say: Say) -> None:
+    columns: dict[str, list[TrainingRun]] = {}
+    for run in runs:
+        columns.setdefault(run.group, []).append(run)
+    head = "".join(f"{name:<28}" for name in columns)
+    say(f"\nvalidation accuracy of each seed\nevaluation  {head}")
+    latest = dict.fromkeys(runs, float("nan"))
+    turn = 0
+    while not all(run.done for run in runs):
+        turn += 1
+        for run in runs:
+            if not run.done:
+                latest[run] = float(run.advance()["val/accuracy"])
+        line = f"{turn:>10}  "
+        for column in columns.values():
+            cell = "  ".join(f"{latest[run]:.3f}" for run in column)
+            line += f"{cell:<28}"
+        say(line.rstrip())
+
+
+@dataclass(frozen=True)
+class ExperimentOutcome:
+    """The end of an experiment.
+
+    Attributes:
+        root: Folder of the experiment.
+        run_groups: Name of a run group to its runs, one a seed.
+        comparison: First run group against second; None with one.
+        verdict: On the first seed of the first run group: the model that would be used.
+    """
+
+    root: Path
+    run_groups: dict[str, list[Run]]
+    comparison: Comparison | None
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        comparison: dict[str, Any] | None = None
+        time_ratio = None
+        if self.comparison is not None:
+            comparison = self.comparison.to_dict()
+            time_ratio = comparison["time_ratio"]
+        return {
+            "run": str(self.root),
+            "time_ratio": time_ratio,
+            "verdict": self.verdict.to_dict(),
+            "comparison": comparison,
+            "arms": {
+                name: [_judged_epoch(run) for run in runs] for name, runs in self.run_groups.items()
+            },
+        }
+
+    def text(self, paint: Paint = plain) -> str:
+        """Everything a person wants to see at the end."""
+        parts = [""]
+        for name, runs in self.run_groups.items():
+            run = runs[0]
+            trained = f"{run.epochs[-1]['time']['train_cumulative_s']:.1f} s of training"
+            head = paint(f"{name}, {run.path.name} of {len(runs)} seeds, {trained}", "strong")
+            parts.append(f"{head}\n{run_scores_text(run, paint)}")
+        names = list(self.run_groups)
+        if self.comparison is not None:
+            title = paint("What pre-training bought", "strong")
+            text = comparison_text(self.comparison, names[0], names[1], paint)
+            parts.append(f"{title}\n{text}")
+        first = self.run_groups[names[0]][0]
+        title = paint(f"Is it good enough? {names[0]}, {first.path.name}", "strong")
+        parts.append(f"{title}\n{verdict_text(self.verdict, paint)}")
+        parts.append(f"Records: {self.root}   (ptmetrics report {first.path})")
+        return "\n\n".join(parts)
+
+
+def outcome_of(finished: Finished) -> ExperimentOutcome:
+    """Read the records of an experiment and judge them.
+
+    Raises:
+        RecordError: If a record cannot be read.
+    """
+    config = finished.config
+    groups = {name: list(map(read_run, paths)) for name, paths in finished.run_groups.items()}
+    first, *others = groups.values()
+    comparison = None
+    if others:
+        comparison = compare(first, others[0], target=config.target)
+    return ExperimentOutcome(
+        finished.root, groups, comparison, judge(first[0], profile=config.profile)
+    )
+
+
+def _judged_epoch(run: Run) -> dict[str, Any]:
+    epoch = run.epochs[judged_row(run)[0]]
+    shown = {"run": str(run.path), "evaluations": len(run.epochs)}
+    for key in ("epoch", "scores", "per_class", "confusion", "class_names", "time"):
+        shown[key] = epoch.get(key)
+    return shown

@@ -1,10 +1,12 @@
-"""The source task: printed glyphs, drawn here from the fonts that matplotlib ships, so that no download is needed.
+"""The source task: printed glyphs, drawn from the fonts that matplotlib ships, without a download.
 
-47 classes: the digits, the capitals, and the small letters whose shape differs from their capital (the classes of
-EMNIST "balanced"). The digits are among them: a model pre-trained here has seen *printed* digits, never handwriting.
-Every glyph is bent, thickened, blurred and coarsened at random, which is what makes the features carry over.
+47 classes: the digits, the capitals, and the small letters whose shape differs from their capital
+(the classes of EMNIST "balanced"). The digits are among them: a model pre-trained here has seen
+*printed* digits, never handwriting. Every glyph is bent, thickened, blurred and coarsened at
+random, which is what makes the features carry over.
 """
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -41,16 +43,14 @@ def font_files() -> list[Path]:
     try:
         from matplotlib import get_data_path
     except ImportError as error:
-        raise DependencyError(
-            "glyphs", "matplotlib, for its font files", "no such package", cure
-        ) from error
+        rule = "matplotlib, for its font files"
+        raise DependencyError("glyphs", rule, "no such package", cure) from error
     folder = Path(get_data_path()) / "fonts" / "ttf"
-    fonts = [
-        f for f in folder.glob("*.ttf") if f.stem.startswith(_FAMILIES) and "Display" not in f.stem
-    ]
+    known = [path for path in sorted(folder.glob("*.ttf")) if path.stem.startswith(_FAMILIES)]
+    fonts = [path for path in known if "Display" not in path.stem]
     if not fonts:
         raise DependencyError("glyphs", f"text fonts in {folder}", "none", cure)
-    return sorted(fonts)
+    return fonts
 
 
 def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -62,8 +62,8 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
         seed: Of fonts, strokes, bends and noise.
 
     Returns:
-        Images, uint8 of shape (count, 1, image_size, image_size), bright on dark; labels, int64 of shape (count,),
-        indices into `CLASS_NAMES`.
+        Images, uint8 of shape (count, 1, image_size, image_size), bright on dark; labels, int64 of
+        shape (count,), indices into `CLASS_NAMES`.
 
     Raises:
         DependencyError: If matplotlib is missing.
@@ -72,10 +72,9 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     if count < 1:
         raise ConfigError("count", "at least 1", str(count), "Ask for one glyph or more.")
     if image_size < min(_COARSE):
-        raise ConfigError(
-            "image_size", f"at least {min(_COARSE)}", str(image_size), "Ask for larger glyphs."
-        )
-    masters = _masters()
+        rule = f"at least {min(_COARSE)}"
+        raise ConfigError("image_size", rule, str(image_size), "Ask for larger glyphs.")
+    masters = _masters(tuple(font_files()))
     fonts, _, strokes = masters.shape[:3]
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randperm(count, generator=rng) % len(CLASS_NAMES)
@@ -86,11 +85,13 @@ def render_glyphs(count: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     return torch.cat(parts).mul(255).round().to(torch.uint8), labels
 
 
-def _masters() -> Tensor:
+@cache
+def _masters(files: tuple[Path, ...]) -> Tensor:
     """Every (font, class, stroke) once: uint8 of shape (fonts, classes, strokes, 48, 48)."""
+    fonts = [ImageFont.truetype(str(path), _MASTER) for path in files]
     drawn = [
         _draw(font, character, stroke)
-        for font in (ImageFont.truetype(str(path), _MASTER) for path in font_files())
+        for font in fonts
         for character in CLASS_NAMES
         for stroke in _STROKES
     ]
@@ -99,16 +100,13 @@ def _masters() -> Tensor:
 
 def _draw(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> Tensor:
     """One glyph, cut to its ink, scaled to fill the master and put in its middle."""
-    left, top, right, bottom = (
-        round(edge) for edge in font.getbbox(character, stroke_width=stroke)
-    )
+    left, top, right, bottom = map(round, font.getbbox(character, stroke_width=stroke))
     ink = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(ink).text((-left, -top), character, fill=255, font=font, stroke_width=stroke)
     scale = (_MASTER - 8) / max(ink.size)
-    ink = ink.resize(
-        (max(1, round(ink.width * scale)), max(1, round(ink.height * scale))),
-        Image.Resampling.BILINEAR,
-    )
+    width = max(1, round(ink.width * scale))
+    height = max(1, round(ink.height * scale))
+    ink = ink.resize((width, height), Image.Resampling.BILINEAR)
     master = Image.new("L", (_MASTER, _MASTER))
     master.paste(ink, ((_MASTER - ink.width) // 2, (_MASTER - ink.height) // 2))
     return torch.frombuffer(bytearray(master.tobytes()), dtype=torch.uint8).view(_MASTER, _MASTER)
@@ -121,10 +119,13 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generat
 def _bend(masters: Tensor, image_size: int, rng: torch.Generator) -> Tensor:
     """Warp by a random affine map and a smooth random field, the way no two hands write alike."""
     count = len(masters)
-    angle, shear = _uniform((count,), -0.3, 0.3, rng), _uniform((count,), -0.35, 0.35, rng)
-    width, height = _uniform((count,), 0.7, 1.4, rng), _uniform((count,), 0.8, 1.2, rng)
+    angle = _uniform((count,), -0.3, 0.3, rng)
+    shear = _uniform((count,), -0.35, 0.35, rng)
+    width = _uniform((count,), 0.7, 1.4, rng)
+    height = _uniform((count,), 0.8, 1.2, rng)
     shift = _uniform((count, 2), -0.12, 0.12, rng)
-    cos, sin = angle.cos(), angle.sin()
+    cos = angle.cos()
+    sin = angle.sin()
     rows = [width * cos, shear - sin, shift[:, 0], sin, height * cos, shift[:, 1]]
     theta = torch.stack(rows, dim=1).view(count, 2, 3)
     grid = functional.affine_grid(theta, [count, 1, image_size, image_size], align_corners=False)
@@ -138,7 +139,7 @@ def _bend(masters: Tensor, image_size: int, rng: torch.Generator) -> Tensor:
 
 
 def _degrade(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Coarsen, fade and add noise; each glyph passes through one of the resolutions in `_COARSE`."""
+    """Pass each glyph through one of the resolutions in `_COARSE`, fade it and add noise."""
     size = images.shape[-1]
     level = torch.randint(len(_COARSE), (len(images),), generator=rng)
     out = images
@@ -147,7 +148,6 @@ def _degrade(images: Tensor, rng: torch.Generator) -> Tensor:
         back = functional.interpolate(low, size=(size, size), mode="bilinear", align_corners=False)
         out = torch.where((level == index).view(-1, 1, 1, 1), back, out)
     contrast = _uniform((len(images), 1, 1, 1), 0.6, 1.1, rng)
-    noise = torch.randn(images.shape, generator=rng) * _uniform(
-        (len(images), 1, 1, 1), 0.0, 0.06, rng
-    )
+    noise = torch.randn(images.shape, generator=rng)
+    noise *= _uniform((len(images), 1, 1, 1), 0.0, 0.06, rng)
     return (out * contrast + noise).clamp(0, 1)

@@ -1,4 +1,7 @@
-"""Classification models of torchvision with a new head, from random, published, source-task or stored weights."""
+"""Classification models of torchvision with a new head.
+
+Their weights are random, published, those of the source task, or stored in a file.
+"""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -8,14 +11,14 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torchvision.models import get_model, get_model_weights, list_models
 
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.finetune.convolution import trim_convolutions
-from ptmetrics.finetune.settings import ModelConfig
+from ptmetrics.finetune.config import ModelConfig
 
 _HEADS = ("fc", "classifier", "heads", "head")  # what torchvision calls the end of a model
-# Two models return side heads in training; without them the output is one tensor, as everywhere else.
+# Two models return side heads in training; without them the output is one tensor, as elsewhere.
 _NO_SIDE_HEADS: dict[str, dict[str, bool | None]] = {
     "googlenet": {"aux_logits": False, "aux1": None, "aux2": None},
     "inception_v3": {"aux_logits": False, "AuxLogits": None},
@@ -33,8 +36,8 @@ def build_model(
         weights_source: File of the source task's weights, for weights = "source-task".
 
     Raises:
-        ConfigError: If there is no such model, its stem or head cannot be exchanged, or the published weights cannot
-            be had.
+        ConfigError: If there is no such model, its stem or head cannot be exchanged, or the
+            published weights cannot be had.
         StateError: If a file holds no weights, or not those of this model.
     """
     model = _torchvision_model(config.name, published=config.weights == "imagenet")
@@ -70,8 +73,8 @@ def head_parameters(model: nn.Module) -> list[nn.Parameter]:
 def freeze_backbone(model: nn.Module, *, frozen: bool) -> None:
     """Stop, or resume, training of everything but the head.
 
-    Frozen layers are put in evaluation mode too, or normalisation would go on to adapt: call this after
-    `model.train()`.
+    Frozen layers are put in evaluation mode too, or normalisation would go on to adapt: call this
+    after `model.train()`.
     """
     last = head(model)
     for parameter in model.parameters():
@@ -81,47 +84,56 @@ def freeze_backbone(model: nn.Module, *, frozen: bool) -> None:
     if frozen:
         training = model.training
         model.eval()
-        model.training = (
-            training  # of the container alone: the phase, which hooks go by, is still training
-        )
+        # Of the container alone: the phase, which hooks go by, is still training.
+        model.training = training
         last.train(training)
 
 
 def load_backbone(model: nn.Module, path: Path) -> None:
-    """Load a checkpoint's weights into all layers but the head. Only tensors are read: no pickled code is run.
+    """Load a checkpoint's weights into all layers but the head.
 
-    The file holds a state dict, bare or under "model" or "state_dict", as ptmetrics and most scripts write it.
+    Only tensors are read: no pickled code is run. The file holds a state dict, bare or under
+    "model" or "state_dict", as ptmetrics and most scripts write it.
 
     Raises:
-        StateError: If the file is not such a checkpoint, or its names or shapes are not the model's.
+        StateError: If the file is not such a checkpoint, or its names or shapes are not the
+            model's.
     """
-    state = _state_dict(path)
-    own_head = f"{_last_layer(model)[0]}."
-    state = {key: value for key, value in state.items() if not key.startswith(own_head)}
-    wanted = {
-        key: value for key, value in model.state_dict().items() if not key.startswith(own_head)
+    head_name = f"{_last_layer(model)[0]}."
+    state = {
+        key: value for key, value in _state_dict(path).items() if not key.startswith(head_name)
     }
-    common = wanted.keys() & state.keys()
-    # Published weights from before PyTorch 0.4.1 lack this counter, which only a momentum of None reads.
-    missing = [key for key in wanted.keys() - common if not key.endswith("num_batches_tracked")]
-    reshaped = [key for key in common if wanted[key].shape != state[key].shape]
-    _refuse(path, "missing", missing)
-    _refuse(path, "not in the model", state.keys() - common)
-    _refuse(path, "of another shape", reshaped)
+    wanted = model.state_dict()
+    missing = []
+    reshaped = []
+    for key, value in wanted.items():
+        if key.startswith(head_name):
+            continue
+        if key in state:
+            if value.shape != state[key].shape:
+                reshaped.append(key)
+        elif not key.endswith("num_batches_tracked"):
+            # Published weights from before PyTorch 0.4.1 lack it; only a momentum of None reads it.
+            missing.append(key)
+    _refuse_weights(path, "missing", missing)
+    _refuse_weights(path, "not in the model", state.keys() - wanted.keys())
+    _refuse_weights(path, "of another shape", reshaped)
     model.load_state_dict(state, strict=False)
 
 
-def _refuse(path: Path, trouble: str, keys: Collection[str]) -> None:
+def _refuse_weights(path: Path, trouble: str, keys: Collection[str]) -> None:
     if keys:
-        shown = ", ".join(sorted(keys)[:3]) + (", …" if len(keys) > 3 else "")
+        got = f"{len(keys)} {trouble}: {', '.join(sorted(keys)[:3])}"
+        if len(keys) > 3:
+            got += ", …"
         cure = "Set name and stem of [model] to those that the file was trained with."
-        raise StateError(
-            str(path), "the weights of this model", f"{len(keys)} {trouble}: {shown}", cure
-        )
+        raise StateError(str(path), "the weights of this model", got, cure)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a file of `torch.save`: tensors, numbers, texts and containers; no pickled code is run.
+    """The content of a file of `torch.save`: tensors, numbers, texts and containers.
+
+    No pickled code is run.
 
     Raises:
         StateError: If it cannot be read, holds anything else, or is no mapping at its top.
@@ -129,9 +141,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     cure = "Give a file that torch.save(model.state_dict(), path) wrote."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # a damaged or hostile file can fail in any way; none of them has run its code
+    except Exception as error:
+        # A damaged or hostile file can fail in any way; none of them has run its code.
         reason = str(error).partition("\n")[0]
         got = f"one that cannot be read safely ({type(error).__name__}: {reason[:120]})"
         raise StateError(str(path), "a file of tensors only", got, cure) from error
@@ -145,12 +156,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     for key in ("model", "state_dict"):
         if isinstance(content.get(key), Mapping):
             content = dict(content[key])
-    others = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        cure = 'Save model.state_dict(), bare or under "model" or "state_dict".'
-        raise StateError(
-            str(path), "a state dict of tensors", f"something else under {others[0]!r}", cure
-        )
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            cure = 'Save model.state_dict(), bare or under "model" or "state_dict".'
+            got = f"something else under {key!r}"
+            raise StateError(str(path), "a state dict of tensors", got, cure)
     return content
 
 
@@ -158,22 +168,23 @@ def _torchvision_model(name: str, *, published: bool) -> nn.Module:
     known = list_models(module=torchvision.models)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
-        cure = (
-            f"Did you mean {' or '.join(near)}?"
-            if near
-            else "torchvision.models.list_models() shows them."
-        )
+        cure = "torchvision.models.list_models() shows them."
+        if near:
+            cure = f"Did you mean {' or '.join(near)}?"
         raise ConfigError("model.name", "a classification model of torchvision", repr(name), cure)
     side_heads = _NO_SIDE_HEADS.get(name, {})
-    # The two warn unless they are told to initialise as they always did.
-    options = {"init_weights": True} if side_heads else {}
-    model = _published(name) if published else get_model(name, weights=None, **options)
+    if published:
+        model = _published_model(name)
+    elif side_heads:  # the two warn unless they are told to initialise as they always did
+        model = get_model(name, weights=None, init_weights=True)
+    else:
+        model = get_model(name, weights=None)
     for attribute, value in side_heads.items():
         setattr(model, attribute, value)
     return model
 
 
-def _published(name: str) -> nn.Module:
+def _published_model(name: str) -> nn.Module:
     weights = get_model_weights(name).DEFAULT
     try:
         model: nn.Module = get_model(name, weights=weights)
@@ -189,31 +200,28 @@ def _published(name: str) -> nn.Module:
 
 
 def _exchange_stem(model: nn.Module, name: str) -> None:
-    first, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
+    first = getattr(model, "conv1", None)
+    pool = getattr(model, "maxpool", None)
     if not isinstance(first, nn.Conv2d) or not isinstance(pool, nn.MaxPool2d):
+        rule = '"default" for a model that is no ResNet'
         cure = 'Set stem = "default", or choose a ResNet.'
-        raise ConfigError(
-            "model.stem", '"default" for a model that is no ResNet', f'"cifar" for {name}', cure
-        )
-    model.conv1 = nn.Conv2d(
-        first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None
-    )
+        raise ConfigError("model.stem", rule, f'"cifar" for {name}', cure)
+    bias = first.bias is not None
+    model.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=bias)
     model.maxpool = nn.Identity()
 
 
 def _last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """The last layer and its dotted name, inside the part that torchvision names as the end of the model."""
-    layers: list[tuple[str, nn.Linear | nn.Conv2d]] = [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and name.partition(".")[0] in _HEADS
-    ]
-    if not layers:
+    """The last layer, and its dotted name, in what torchvision names as the end of a model."""
+    last = None
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d) and name.partition(".")[0] in _HEADS:
+            last = (name, layer)
+    if last is None:
+        rule = f"a last layer under {', '.join(_HEADS)}"
         cure = "Choose a classification model of torchvision.models."
-        raise ConfigError(
-            "model", f"a last layer under {', '.join(_HEADS)}", type(model).__name__, cure
-        )
-    return layers[-1]
+        raise ConfigError("model", rule, type(model).__name__, cure)
+    return last
 
 
 def _exchange_head(model: nn.Module, num_classes: int) -> None:
@@ -226,3 +234,54 @@ def _exchange_head(model: nn.Module, num_classes: int) -> None:
         new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1, bias=bias)  # SqueezeNet
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, new)
+
+
+class TrimmedConv2d(nn.Conv2d):
+    """`Conv2d` of kernel 3 and padding 1 that becomes a matrix product where its output is 1×1.
+
+    On a 1×1 map eight of the nine taps multiply zeros, yet CPU libraries spend most of a
+    ResNet-18's backward pass there when images have 32 pixels. Leaving them out changes results by
+    rounding alone. Parameters and names are those of `Conv2d`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve a batch of shape (N, C, H, W)."""
+        height = _taps_with_data(x.shape[2], self.stride[0])
+        width = _taps_with_data(x.shape[3], self.stride[1])
+        if height is None or width is None:
+            return super().forward(x)
+        weight = self.weight[:, :, height, width]
+        return linear(x.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+
+
+def _taps_with_data(length: int, stride: int) -> slice | None:
+    """The kernel's rows that see data where the output has length 1; None where it is longer."""
+    if length == 1:
+        return slice(1, 2)
+    if length == 2 and stride == 2:
+        return slice(1, 3)
+    return None
+
+
+def trim_convolutions(model: nn.Module) -> None:
+    """Exchange each 3×3 convolution that pads by 1 for one that skips its padding."""
+    for parent in list(model.modules()):
+        for name, conv in parent.named_children():
+            if type(conv) is not nn.Conv2d:
+                continue
+            form = (conv.kernel_size, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+            if form != ((3, 3), (1, 1), (1, 1), 1, "zeros"):
+                continue
+            # On the meta device nothing is initialised, so no random number is drawn.
+            trimmed = TrimmedConv2d(
+                conv.in_channels,
+                conv.out_channels,
+                3,
+                stride=(conv.stride[0], conv.stride[1]),
+                padding=1,
+                bias=conv.bias is not None,
+                device="meta",
+            )
+            trimmed.weight = conv.weight
+            trimmed.bias = conv.bias
+            setattr(parent, name, trimmed.train(conv.training))

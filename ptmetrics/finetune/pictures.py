@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from ptmetrics.finetune.settings import DataConfig
+from ptmetrics.finetune.config import DataConfig
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # In a mirror these characters and signs mean something else, or nothing.
-_NEVER_MIRRORED = (
-    "digits", "glyphs", "MNIST", "KMNIST", "QMNIST", "USPS", "SVHN", "SEMEION", "Omniglot", "GTSRB", "RenderedSST2",
-)  # fmt: skip
+_NEVER_MIRRORED = [
+    "digits",
+    "glyphs",
+    "MNIST",
+    "KMNIST",
+    "QMNIST",
+    "USPS",
+    "SVHN",
+    "SEMEION",
+    "Omniglot",
+    "GTSRB",
+    "RenderedSST2",
+]
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,8 @@ class Pictures:
 
     Args:
         labels: Class of each image, from 0.
-        image: The image at an index: of PIL; or, `in_memory`, a uint8 tensor of shape (1, size, size).
+        image: The image at an index: of PIL; or, `in_memory`, a uint8 tensor of shape (1, size,
+            size).
         content: Bytes that identify the image at an index, for the fingerprint.
         in_memory: Whether the images are tensors that have their final size.
     """
@@ -37,8 +49,16 @@ class Pictures:
     in_memory: bool = False
 
 
-def pixels_of(images: Any, index: int) -> bytes:
-    """The pixels of one of several images, in an array or tensor, as content for `Pictures`."""
+# Training pictures, validation pictures or None where they are to be split off, class names.
+Found = tuple[Pictures, Pictures | None, tuple[str, ...]]
+
+
+def pixels_of(images: Any) -> Callable[[int], bytes]:
+    """The pixels of each of several images, in an array or tensor, as content for `Pictures`."""
+    return partial(_pixels, images)
+
+
+def _pixels(images: Any, index: int) -> bytes:
     return np.asarray(images[index]).tobytes()
 
 
@@ -54,7 +74,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def __init__(
         self, pictures: Pictures, indices: Sequence[int], view: Callable[[Any], Tensor]
     ) -> None:
-        self._pictures, self._indices, self._view = pictures, indices, view
+        self._pictures = pictures
+        self._indices = indices
+        self._view = view
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -70,39 +92,47 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
 
 def make_view(config: DataConfig, *, in_memory: bool, train: bool) -> Callable[[Any], Tensor]:
-    """What turns an image of PIL, or a uint8 tensor of the final size, into the tensor that a model sees.
+    """What turns an image into the tensor that a model sees.
 
-    The shorter side is scaled to `image_size` and the middle is cut out. Augmentation, for training only, shifts by up
+    It takes an image of PIL or, `in_memory`, a uint8 tensor of the final size. The shorter side is
+    scaled to `image_size` and the middle is cut out. Augmentation, for training only, shifts by up
     to an eighth of the size, and mirrors, unless the images are characters.
     """
     size = config.image_size
-    mean, std = _IMAGENET if config.normalization == "imagenet" else _HALF
-    shift = [v2.RandomCrop(size, padding=size // 8)]
-    mirror = [] if config.name in _NEVER_MIRRORED else [v2.RandomHorizontalFlip()]
-    augment = [*shift, *mirror] if train and config.augment else []
+    mean, std = _HALF
+    if config.normalization == "imagenet":
+        mean, std = _IMAGENET
+    steps: list[Callable[[Any], Any]] = []
+    if not in_memory:
+        steps += [_in_colour, v2.Resize(size), v2.CenterCrop(size)]
+    if train and config.augment:
+        steps.append(v2.RandomCrop(size, padding=size // 8))
+        if config.name not in _NEVER_MIRRORED:
+            steps.append(v2.RandomHorizontalFlip())
     if in_memory:
-        return v2.Compose([*augment, _Scale(mean, std)]) if augment else _Scale(mean, std)
-    to_size = [_in_colour, v2.Resize(size), v2.CenterCrop(size)]
-    to_tensor = [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(mean, std),
-        v2.ToPureTensor(),
-    ]
-    view: Callable[[Any], Tensor] = v2.Compose([*to_size, *augment, *to_tensor])
+        steps.append(_ScaleGrey(mean, std))
+    else:
+        steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        steps += [v2.Normalize(mean, std), v2.ToPureTensor()]
+    if len(steps) == 1:
+        return steps[0]
+    view: Callable[[Any], Tensor] = v2.Compose(steps)
     return view
 
 
-class _Scale:
-    """From uint8 (1, H, W) to normalised float32 (3, H, W); a tenth of the time of general transforms."""
+class _ScaleGrey:
+    """From uint8 (1, H, W) to normalised float32 (3, H, W), ten times as fast as transforms."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self._factor = 1 / (255 * torch.tensor(std).view(3, 1, 1))
-        self._offset = -torch.tensor(mean).view(3, 1, 1) / torch.tensor(std).view(3, 1, 1)
+        deviation = torch.tensor(std).view(3, 1, 1)
+        self._factor = 1 / (255 * deviation)
+        self._offset = -torch.tensor(mean).view(3, 1, 1) / deviation
 
     def __call__(self, image: Tensor) -> Tensor:
         return image * self._factor + self._offset
 
 
 def _in_colour(image: Any) -> Any:
-    return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode == "RGB":
+        return image
+    return image.convert("RGB")

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.base import Metrics
 
@@ -15,8 +14,8 @@ from ptmetrics.metrics.base import Metrics
 class AsTorchmetrics(Metric):
     """Counts of ours as states of torchmetrics, each with its own merge, so that torchmetrics can sync them.
 
-    The states' names hold the digest of the configuration: a `MetricCollection` lets metrics share their counts
-    when the counts mean the same, and never because two numbers happen to be equal.
+    The states' names hold the digest of the configuration: a `MetricCollection` lets metrics share
+    their counts when the counts mean the same, and never because two numbers happen to be equal.
 
     Args:
         metrics: Metrics of ours, for their configuration.
@@ -44,7 +43,7 @@ class AsTorchmetrics(Metric):
             prefix = f"{prefix}weighted_"
         self._names = {cell: prefix + cell.replace(".", "__") for cell in state}
         for cell, name in self._names.items():
-            merge = MergeRanks(self._metrics.layout[cell])
+            merge = MergeRanks(self._metrics.layout[cell].merge_)
             self.add_state(name, state[cell], dist_reduce_fx=merge)
 
     @property
@@ -104,16 +103,16 @@ class MergeRanks:
     """Merges the tensors of all ranks, stacked in dimension 0, as the cell says; unlike a closure it can be pickled.
 
     Args:
-        cell: The cell.
+        merge_: Adds the second tensor to the first, as the cell says.
     """
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, merge_: Callable[[Tensor, Tensor], None]) -> None:
+        self.merge_ = merge_
 
     def __call__(self, stacked: Tensor) -> Tensor:
         """One tensor of the cell's shape from a stack of them."""
         first, *others = stacked.unbind(0)
         merged = first.clone()
         for other in others:
-            self.cell.merge_(merged, other)
+            self.merge_(merged, other)
         return merged

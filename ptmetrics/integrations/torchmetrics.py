@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError, DependencyError, StateError
-from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.score import Score, Scores
 
 MAX_VALUES = 128  # of a vector: more are no scores that a person would read
 NO_INTERVAL = "These values come from torchmetrics, which gives no interval."
@@ -34,15 +33,14 @@ def from_torchmetrics(metric: Any) -> "TorchmetricsMetrics":
     return TorchmetricsMetrics(metric)
 
 
-def to_torchmetrics(
-    metrics: Metrics, score: str | None = None, *, weighted: bool = False
-) -> Any:
+def to_torchmetrics(metrics: Metrics, score: str | None = None, *, weighted: bool = False) -> Any:
     """Metrics of ours as a `torchmetrics.Metric`, for a `MetricCollection`, `self.log` of Lightning and its sync.
 
     Args:
         metrics: Any metrics of ours; their configuration is taken, not their counts.
         score: Name of the score that `compute` returns; None returns all as a dictionary.
-        weighted: Whether `update` will be given weights; their sums must exist on every rank from the start.
+        weighted: Whether `update` will be given weights; their sums must exist on every rank from
+            the start.
 
     Raises:
         ConfigError: If the metrics are not ours, or have no such score.
@@ -69,8 +67,9 @@ def to_torchmetrics(
 class TorchmetricsMetrics(Metrics):
     """A metric or collection of torchmetrics that updates, computes, merges and stores as ours do.
 
-    `compute()` gives one score an entry, named as in the collection, else as its class. A vector gives one score a
-    value, "name/0" and so on; what is neither, such as a matrix or a curve, is left out with a note. There are no
+    `compute()` gives one score an entry, named as in the collection, else as its class. A vector
+    gives one score a value, "name/0" and so on; what is neither, such as a matrix or a curve, is
+    left out with a note. There are no
     intervals: `low` and `high` are NaN and `method` is "none". `update` takes no weights.
 
     Args:
@@ -82,7 +81,7 @@ class TorchmetricsMetrics(Metrics):
     def __init__(self, metric: Any) -> None:
         self._metric = copy.deepcopy(metric)
         self._metric.reset()
-        self._samples = 0
+        self._rows_seen = 0
         super().__init__(device=_device_of(self._metric))
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class TorchmetricsMetrics(Metrics):
                 shapes[f"{path}.{name}"] = list(getattr(value, "shape", ["list"]))
         return {"metrics": repr(self._metric), "states": shapes}
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Any]:
         """Nothing of ours: torchmetrics keeps it."""
         return []
 
@@ -122,7 +121,7 @@ class TorchmetricsMetrics(Metrics):
             self.to(preds.device)
         self._metric.update(preds, target)
         self._accumulator.updates += 1
-        self._samples += target.shape[0] if target.ndim else 1
+        self._rows_seen += target.shape[0] if target.ndim else 1
 
     @torch.no_grad()
     def compute(self) -> Scores:
@@ -142,11 +141,13 @@ class TorchmetricsMetrics(Metrics):
             rises = getattr(members.get(name, self._metric), "higher_is_better", None) is not False
             numbers = _numbers_in(name, value)
             if numbers is None:
-                notes.append(f"{name} is no score but {_form_of(value)}, and is left out.")
+                notes.append(f"{name} is no score but {_kind_of(value)}, and is left out.")
                 continue
             for key, number in numbers.items():
-                scores[key] = Score(number, n=self._samples, reason=reason, higher_is_better=rises)
-        return Scores(scores, task=self.task, n=self._samples, notes=notes)
+                scores[key] = Score(
+                    number, n=self._rows_seen, reason=reason, higher_is_better=rises
+                )
+        return Scores(scores, task=self.task, n=self._rows_seen, notes=notes)
 
     @property
     def state_bytes(self) -> int:
@@ -167,7 +168,7 @@ class TorchmetricsMetrics(Metrics):
         super().merge_state(others)  # checks the configuration, and counts the updates
         for other in others:
             assert isinstance(other, TorchmetricsMetrics)  # its configuration is ours
-            self._samples += other._samples
+            self._rows_seen += other._rows_seen
             pairs = zip(_members_of(self._metric), _members_of(other._metric), strict=True)
             for (_, mine), (_, theirs) in pairs:
                 mine.merge_state(theirs)
@@ -182,7 +183,7 @@ class TorchmetricsMetrics(Metrics):
         """Forget everything counted."""
         super().reset()
         self._metric.reset()
-        self._samples = 0
+        self._rows_seen = 0
 
     def to(self, device: torch.device | str) -> "TorchmetricsMetrics":
         """Move the metric's state."""
@@ -196,7 +197,7 @@ class TorchmetricsMetrics(Metrics):
         for path, metric in self._states():
             values = {name: _copied(value) for name, value in metric.metric_state.items()}
             states[path] = {"updates": metric._update_count, "values": values}
-        return {**super().state_dict(), "samples": self._samples, "states": states}
+        return {**super().state_dict(), "samples": self._rows_seen, "states": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a stored state.
@@ -209,7 +210,7 @@ class TorchmetricsMetrics(Metrics):
             rule = f"the states of {', '.join(map(repr, inside))}"
             raise StateError("state_dict", rule, "others", "Load the state of the same metric.")
         super().load_state_dict(state)
-        self._samples = state["samples"]
+        self._rows_seen = state["samples"]
         for path, metric in inside.items():
             stored = state["states"][path]
             metric._update_count = stored["updates"]
@@ -260,7 +261,7 @@ def _numbers_in(name: str, value: object) -> dict[str, float] | None:
     return {f"{name}/{i}": x for i, x in enumerate(numbers)}
 
 
-def _form_of(value: object) -> str:
+def _kind_of(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"

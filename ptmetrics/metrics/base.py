@@ -23,7 +23,7 @@ from ptmetrics.metrics import host
 from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn, scores_of_estimates
 from ptmetrics.metrics.groups import by_groups
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.samples import StoredSamples
+from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
@@ -38,14 +38,17 @@ Self = TypeVar("Self", bound="Metrics")
 class Metrics:
     """Counts batches on their device and turns the counts into scores; the base of all metrics, yours too.
 
-    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its scores, as a table
-    (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging, storing and moving come with it.
+    A metric of your own gives `cells()`, what is kept; `count(batch)`, numbers a row; and its
+    scores, as a table (`score_tables`) or by `scores(counts)`. Weights, slices, groups, merging,
+    storing and moving come with it.
 
     Args:
-        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names, or how many;
-            `update(…, slices=ids)` takes the slice of each row. See `scores.per_slice`.
-        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)` takes the group of
-            each row, and intervals allow for what rows of a group have in common.
+        slices: Parts of the data to score by themselves, such as hospitals or cameras: their names,
+            or how many; `update(…, slices=ids)` takes the slice of each row. See
+            `scores.per_slice`.
+        groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)`
+            takes the group of each row, and intervals allow for what rows of a group have in
+            common.
         device: Where to count; a metric that has counted nothing yet follows its first batch.
 
     Raises:
@@ -98,20 +101,24 @@ class Metrics:
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        config = {"task": self.task or type(self).__qualname__}
+        config: dict[str, Any] = {"task": self.task or type(self).__qualname__}
         config.update(self.counted_arguments())
         self._subgroups = Subgroups.checked(slices, groups)
         if self._subgroups:
             config["slices"] = len(self._subgroups.slices)
             config["groups"] = groups
+        if "score_tables" not in vars(self):
+            self.score_tables = self.tables()
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
         kinds = self._fault_words()
         where = _with_float64(device)
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
-        self._samples: StoredSamples | None = None
-        self._flat_form: tuple[Any, ...] | None = None  # of a batch that passed the checks as it was
+        self._samples: SampleBuffer | None = None
+        self._flat_form: tuple[Any, ...] | None = (
+            None  # of a batch that passed the checks as it was
+        )
 
     # What a task says.
     def cells(self) -> Sequence[Cell]:
@@ -136,7 +143,9 @@ class Metrics:
         checks.as_tensor("target", target)
         if not preds.ndim or not target.ndim or preds.shape[0] != target.shape[0]:
             fact = f"shapes {tuple(preds.shape)} and {tuple(target.shape)}"
-            raise ShapeError("preds, target", "as many rows in each", fact, "Pass one target a row.")
+            raise ShapeError(
+                "preds, target", "as many rows in each", fact, "Pass one target a row."
+            )
         checks.same_device(self.device, preds=preds, target=target)
         weight = None
         if sample_weight is not None:
@@ -152,9 +161,10 @@ class Metrics:
             batch: Rows that passed `check`; `batch.refuse` says which do not count.
 
         Returns:
-            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up, weighted, for all rows and
-            for each slice and group; `batch.at(index)` to count at places of the cell; or a sum of the cell's shape,
-            which is not weighted and has no slices.
+            By the name of the cell: numbers of shape (rows, *cell), which the metric adds up,
+            weighted, for all rows and for each slice and group; `batch.at(index)` to count at
+            places of the cell; or a sum of the cell's shape, which is not weighted and has no
+            slices.
         """
         raise NotImplementedError
 
@@ -162,13 +172,17 @@ class Metrics:
         """Scores that no table holds.
 
         Args:
-            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows. `counts.weight(name)`
-                is the sum of the weights for a cell that counts rows.
+            counts: NumPy arrays by the name of the cell, and `counts["rows"]`, the number of rows.
+                `counts.weight(name)` is the sum of the weights for a cell that counts rows.
 
         Returns:
             By name a number, or a `Score` with its interval.
         """
         return {}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """The score tables of this metric, where its arguments have a say; called from `__init__` and by copies."""
+        return type(self).score_tables
 
     def summarize(self, state: State) -> State:
         """What of the cells goes to the host: large ones can be summed up on the device first."""
@@ -203,17 +217,18 @@ class Metrics:
     ) -> None:
         """Count one batch. No host sync; nothing is kept of the arguments, nothing in them changes.
 
-        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it, which waits. While a
-        CUDA graph is captured, each replay counts what it reads; `updates` does not see replays, and `reset()` keeps
-        the tensors that they write to.
+        Apple's MPS has no float64: there counts stay on the CPU, and each batch is copied to it,
+        which waits. While a CUDA graph is captured, each replay counts what it reads; `updates`
+        does not see replays, and `reset()` keeps the tensors that they write to.
 
         Args:
             preds: Predictions, as the class docstring says.
             target: Truth of the same rows.
             sample_weight: Non-negative weights, one a row.
-            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything else is counted as a
-                fault, and the row in the whole only.
-            group: The group of each row, such as its patient: signed integers of any value but −2⁶³.
+            slices: The slice of each row, signed integers: 0 to K − 1, and −1 for none. Anything
+                else is counted as a fault, and the row in the whole only.
+            group: The group of each row, such as its patient: signed integers of any value but
+                −2⁶³.
 
         Raises:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
@@ -319,7 +334,8 @@ class Metrics:
         """Take over a stored state.
 
         Raises:
-            StateError: If it is foreign, of another configuration or impossible; the current one is kept.
+            StateError: If it is foreign, of another configuration or impossible; the current one is
+                kept.
         """
         self._accumulator.load_state_dict(state)
         self._buffer = SmallBatchBuffer()
@@ -346,13 +362,13 @@ class Metrics:
         self._buffer = SmallBatchBuffer()
         self._accumulator.adopt(state, updates)
 
-    def store_samples(self, capacity: int) -> StoredSamples:
+    def store_samples(self, capacity: int) -> SampleBuffer:
         """Keep what becomes of each sample from now on, for two models to be held against each other.
 
         Args:
             capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
         """
-        self._samples = StoredSamples(capacity)
+        self._samples = SampleBuffer(capacity)
         return self._samples
 
     @property
@@ -391,7 +407,15 @@ class Metrics:
 
     def __getstate__(self) -> dict[str, Any]:
         self._count_waiting()
-        return {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        state = {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        if type(self).tables is not Metrics.tables:
+            state.pop("score_tables", None)  # formulas are code, which no pickle holds
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "score_tables" not in state:
+            self.score_tables = self.tables()
 
     def _checked(
         self,
@@ -423,7 +447,10 @@ class Metrics:
         self._flat_form = None
         if form is None or batch.slices is not None or batch.group is not None:
             return form
-        if all(one is other for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)):
+        if all(
+            one is other
+            for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)
+        ):
             self._flat_form = form
         return form
 
@@ -453,15 +480,15 @@ class Metrics:
         counts["rows"] = self._row_numbers(piece)
         samples = counts.pop("samples", None)
         accumulator.add_(piece, counts)
-        if self._samples is not None and not callable(samples):
+        if self._samples is not None and (samples is None or isinstance(samples, Tensor)):
             self._samples.add(piece, samples)
 
     def _row_numbers(self, batch: Batch) -> Tensor:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
-        if batch.counted is None and not self._accumulator.weighted and batch.weight is None:
-            if not self._subgroups:
-                return torch.full((), len(batch), device=device)
+        unweighted = batch.weight is None and not self._accumulator.weighted
+        if batch.counted is None and unweighted and not self._subgroups:
+            return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
@@ -574,7 +601,7 @@ class Metrics:
                 report[kind] = {"count": number, "first_step": step, "message": message}
         return report
 
-    def _check_cells(self, cells: Sequence[Cell]) -> None:
+    def _check_cells(self, cells: Sequence[Any]) -> None:
         for cell in cells:
             if not isinstance(cell, Cell):
                 cure = 'Return a list of pm.Cell("name", shape).'
@@ -599,6 +626,7 @@ _NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
     """All that the checks of the host look at; None for what is no tensor."""
+    form: tuple[Any, ...]
     try:
         form = (preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device)
         if weight is not None:

@@ -20,7 +20,7 @@ from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_scores import StoredScores
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics import calibration, curves, options
+from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (
@@ -40,11 +40,11 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
     fbeta_ratio,
 )
-from ptmetrics.metrics.curves import ScoreBins
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import FEW, widened, wilson
+from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
@@ -253,9 +253,9 @@ class BinaryMetrics(Metrics):
 
     `update(preds, target)` takes one score a target, of the target's shape or with a dimension 1 of
     length 1, or two scores in dimension 1, (N, 2) or (N, 2, d1, …): then the positive's is the
-    second, and a logit is the margin z₁ − z₀. Two columns are always two classes. Targets are signed
-    integers 0 and 1. With `inputs="labels"`, preds are signed integers too, and there are no curves
-    or losses. NaN scores and targets other than 0 and 1 are refused, counted and reported in
+    second, and a logit is the margin z₁ − z₀. Two columns are always two classes. Targets are
+    signed integers 0 and 1. With `inputs="labels"`, preds are signed integers too, and there are no
+    curves or losses. NaN scores and targets other than 0 and 1 are refused, counted and reported in
     `scores.faults`.
 
     A row is predicted positive when its probability is `threshold` or more, as in scikit-learn's
@@ -319,8 +319,8 @@ class BinaryMetrics(Metrics):
             "Yes-or-no classification",
         ),
         ScoreTable(
-            lambda metrics, counts: counts.get(CURVE + curves.SUMMARY),
-            curves.curve_specs(each=False),
+            lambda metrics, counts: counts.get(CURVE + score_bins.SUMMARY),
+            curves.CURVE_SPECS,
             "Curves",
         ),
         ScoreTable(
@@ -360,9 +360,7 @@ class BinaryMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_arguments(
-            inputs, threshold, curves, capacity, losses=losses, temperature=temperature
-        )
+        _check_binary(inputs, threshold, curves, capacity, losses=losses, temperature=temperature)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -458,9 +456,9 @@ class BinaryMetrics(Metrics):
             exact, _ = ScoreBins.of_stored(state["scores"])
             fits = state["scores_seen"] <= len(state["scores"]) - 1
             summary = torch.where(fits, exact.without_gaps().summary(), summary)
-        small = curves.without_histogram(state, self._curve)
+        small = score_bins.without_histogram(state, self._curve)
         small.pop("scores", None)
-        small[CURVE + curves.SUMMARY] = summary
+        small[CURVE + score_bins.SUMMARY] = summary
         if "confusion" not in state:
             small.update(_decisions(bins, keys.first_positive))
         if self.losses:
@@ -477,7 +475,7 @@ class BinaryMetrics(Metrics):
             return details
         keys = self._curve.keys
         probs = self.inputs == "probs"
-        summary = counts[CURVE + curves.SUMMARY]
+        summary = counts[CURVE + score_bins.SUMMARY]
         bounds = {"auroc": float(summary[5]), "average_precision": float(summary[8])}
         details["notes"] = curves.bound_notes(bounds, keys)
         if self._stores(state) and counts["scores_seen"] < len(state["scores"]):
@@ -534,7 +532,7 @@ def _decisions(bins: ScoreBins, first_positive: int) -> State:
     return found
 
 
-def _check_arguments(
+def _check_binary(
     inputs: Inputs,
     threshold: float,
     curves: str | None,

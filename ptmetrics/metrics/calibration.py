@@ -15,10 +15,10 @@ from torch.nn import functional
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
-from ptmetrics.metrics.curves import ScoreBins
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import Z
+from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_spec import ScoreSpec
 
 WIDE_BINS = 15  # of equal width
@@ -83,8 +83,9 @@ class Reliability:
 def ece(r: Reliability) -> tuple[Array, Array, Array]:
     """Expected calibration error: mean |confidence − accuracy| over 15 bins of equal width, weighted by size.
 
-    Falls, [0, 1], NaN for no samples. Chance alone makes it positive: the lower end first takes off what a model
-    without fault would show. Normal interval of Σ ±(confidence − hit) with the sign of its bin.
+    Falls, [0, 1], NaN for no samples. Chance alone makes it positive: the lower end first takes off
+    what a model without fault would show. Normal interval of Σ ±(confidence − hit) with the sign of
+    its bin.
 
     Source: Naeini et al., AAAI 2015; Roelofs et al., AISTATS 2022 for its bias.
     """
@@ -103,7 +104,8 @@ def ece(r: Reliability) -> tuple[Array, Array, Array]:
 def rms_calibration_error(r: Reliability) -> tuple[Array, Array, Array]:
     """Root of the mean squared gap of confidence and accuracy, over 15 bins of equal mass, without its bias.
 
-    Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the square.
+    Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the
+    square.
 
     Source: Kumar, Liang, Ma, NeurIPS 2019 (the debiased estimator of the squared error).
     """
@@ -129,8 +131,8 @@ def rms_calibration_error(r: Reliability) -> tuple[Array, Array, Array]:
 def temperature(sums: Array) -> tuple[Array, Array, Array]:
     """The divisor of the logits that makes the negative log-likelihood least; above 1 the model is over-confident.
 
-    A parabola through the best three of 33 temperatures from 1/4 to 4, in log T. Likelihood-ratio interval, for
-    independent rows; its ends are NaN where the best is the last of the grid.
+    A parabola through the best three of 33 temperatures from 1/4 to 4, in log T. Likelihood-ratio
+    interval, for independent rows; its ends are NaN where the best is the last of the grid.
 
     Args:
         sums: Σ w · loss for each temperature, and Σw behind, float64 of shape (34,).

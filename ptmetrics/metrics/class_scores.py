@@ -47,7 +47,8 @@ class ClassSums:
         cls, hits: Array, actual: Array, predicted: Array, absent: float = math.nan
     ) -> ClassSums:
         """Each row has one class."""
-        # For the largest class the others are added up and not subtracted from the whole, so that none is 0 exactly;
+        # For the largest class the others are added up and not subtracted from the whole, so that
+        # none is 0 exactly;
         # of any other class, at least half of the rows are others, and no digits cancel.
         largest = np.arange(actual.shape[-1]) == actual.argmax(-1)[..., None]
         rest = np.where(largest, 0, actual).sum(-1, keepdims=True)
@@ -135,11 +136,12 @@ class ClassCounts:
     @classmethod
     def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:
         """From a cell of shape (…, 3, C): hits, actual and predicted."""
-        found = [
-            ClassSums.of_margins(*np.moveaxis(array, -2, 0), absent=counts.absent)
-            for array in (counts.weight(name), counts.square(name), counts[name])
-        ]
-        return cls(*found, counts.absent)
+        found = []
+        for array in (counts.weight(name), counts.square(name), counts[name]):
+            hits, actual, predicted = np.moveaxis(array, -2, 0)
+            found.append(ClassSums.of_margins(hits, actual, predicted, counts.absent))
+        weights, squares, numbers = found
+        return cls(weights, squares, numbers, counts.absent)
 
     @cached_property
     def n(self) -> Array:
@@ -169,7 +171,7 @@ class Ratio:
         numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
         found = []
         for weights in (self.part, self.whole):
-            total = 0
+            total: Array = 0
             for weight, number in zip(weights, numbers, strict=True):
                 if weight:
                     total = total + weight * number
@@ -185,7 +187,8 @@ class Ratio:
             scale: Factors, each through the denominator, shape (…, C).
         """
         slopes = [
-            scale * (part - ratio * whole) for part, whole in zip(self.part, self.whole, strict=True)
+            scale * (part - ratio * whole)
+            for part, whole in zip(self.part, self.whole, strict=True)
         ]
         hits, actual, predicted, others = slopes
         if self.part[3] or self.whole[3]:
@@ -268,7 +271,7 @@ def mcc(sums: ClassSums) -> Array:
     return np.where(spread > 0, covariance, np.nan) / np.sqrt(spread)
 
 
-def mcc_gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+def mcc_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
     covariance, spread_actual, spread_predicted = (x[..., None] for x in _covariances(sums))
     spread = spread_actual * spread_predicted
@@ -299,7 +302,7 @@ def kappa(sums: ClassSums) -> Array:
     return (right - chance) / (1 - chance)
 
 
-def kappa_gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+def kappa_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
     total = sums.actual.sum(-1, keepdims=True)
     right = sums.hits.sum(-1, keepdims=True) / total
@@ -321,9 +324,7 @@ def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
 def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
     """A mean over the classes by the delta method: class errors are shared."""
     mean = MeanRatio(ratio, by_targets)
-    return ScoreSpec(
-        name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient
-    )
+    return ScoreSpec(name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient)
 
 
 def accuracy_spec(name: str, doc: str) -> ScoreSpec:
@@ -333,9 +334,7 @@ def accuracy_spec(name: str, doc: str) -> ScoreSpec:
 
 def class_spec(name: str, ratio: Ratio, doc: str, undefined: str) -> ScoreSpec:
     """A ratio of each class."""
-    return ScoreSpec(
-        name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True
-    )
+    return ScoreSpec(name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True)
 
 
 GORODKIN = "Gorodkin, Comput. Biol. Chem. 2004 (R_K)"
@@ -416,7 +415,7 @@ CONFUSION_SPECS = (
         doc="Matthews correlation of predictions and targets.",
         undefined=ONE_CLASS,
         source=GORODKIN,
-        gradient=mcc_gradient,
+        gradient=mcc_and_slopes,
         absent=True,
     ),
     ScoreSpec(
@@ -426,7 +425,7 @@ CONFUSION_SPECS = (
         range=(-1.0, 1.0),
         doc="Cohen's kappa: agreement beyond chance.",
         undefined=ONE_CLASS,
-        gradient=kappa_gradient,
+        gradient=kappa_and_slopes,
         absent=True,
     ),
 )

@@ -1,21 +1,11 @@
-"""AUROC and average precision from a histogram of scores, each with a certified bound on its numerical error.
+"""AUROC and average precision on the host: intervals, and certified bounds of their errors."""
 
-Rows of a histogram are in the order of the scores, so only samples that share a row can be out of order. What
-they could do at worst is the bound; nothing is assumed about the scores.
-"""
-
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ptmetrics.counts.cell import State
-from ptmetrics.counts.checks import in_memory
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
-from ptmetrics.counts.score_histogram import ScoreHistogram
-from ptmetrics.counts.stored_scores import unpack_scores
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import FEW, logit_interval, newcombe, widened, wilson
 from ptmetrics.metrics.score_spec import ScoreSpec
@@ -24,115 +14,21 @@ ONE_SIDE = "the targets hold one class only"
 NO_CURVE = "no label has targets of both kinds"
 TOLERANCE = {"auroc": 1e-3, "average_precision": 5e-3}  # an error bound above it earns a note
 FINE = FloatKeys(16)
-SUMMARY = ".summary"
-"""What the name of a histogram ends with where it was summed up on the device."""
-ROWS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
-
-
-@dataclass(frozen=True)
-class ScoreBins:
-    """A histogram of scores, lowest first: counts, Σw and Σw² of negatives and positives.
-
-    Attributes:
-        count: Int64 of shape (…, rows, 2).
-        weight: Float64 of the same shape.
-        square: Float64 of the same shape.
-        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where it is 0,
-            samples of one row are true ties.
-    """
-
-    count: Tensor
-    weight: Tensor
-    square: Tensor
-    inexact: Tensor
-
-    @classmethod
-    def of_histogram(
-        cls, state: State, histogram: ScoreHistogram, heads: slice = slice(None)
-    ) -> "ScoreBins":
-        """Read a histogram in the order of its scores; of several, those of some heads."""
-        name = histogram.name
-        order = histogram.keys.order(state[name].device)
-
-        def ordered(key: str) -> Tensor:
-            cell = state[key]
-            if histogram.heads:
-                cell = cell[heads]
-            return cell[..., order, :]
-
-        count = ordered(name)
-        weight = count.double()
-        square = weight
-        if f"{name}.weight" in state:
-            weight = ordered(f"{name}.weight")
-            square = ordered(f"{name}.square")
-        inexact = weight.sum((-1, -2))
-        if histogram.keys.exact:
-            inexact = state.get(f"{histogram.inexact}.weight", state[histogram.inexact])
-            if histogram.heads:
-                inexact = inexact[heads]
-            inexact = inexact.double()
-        return cls(count, weight, square, inexact)
-
-    @classmethod
-    def of_stored(cls, stored: Tensor) -> tuple["ScoreBins", Tensor]:
-        """One row for each value of the stored scores, so that nothing is inexact; and the values."""
-        score, target, real = unpack_scores(stored)
-        first = torch.cat((real[:1], score[1:] != score[:-1]))
-        row = first.cumsum(0) - first[:1].long()
-        count = torch.zeros(2 * len(row), dtype=torch.int64, device=row.device)
-        count = count.scatter_add_(0, 2 * row + target, real.long()).view(-1, 2)
-        values = torch.full_like(score, torch.inf).scatter_(0, row, score)
-        weight = count.double()
-        return cls(count, weight, weight, weight.new_zeros(())), values
-
-    def without_gaps(self) -> "ScoreBins":
-        """One histogram without its empty rows, which change no score; as it is where the host cannot look."""
-        if self.count.ndim > 2 or not in_memory(self.count):
-            return self
-        taken = self.count.any(-1)
-        taken[0] = True  # one row at least
-        weight = self.weight[taken]
-        square = weight
-        if self.square is not self.weight:
-            square = self.square[taken]
-        return ScoreBins(self.count[taken], weight, square, self.inexact)
-
-    def summary(self) -> Tensor:
-        """All that AUROC and average precision need on the host, float64 of shape (9, …)."""
-        negatives, positives = (self.weight.sum(-2).square() / self.square.sum(-2)).unbind(-1)
-        n = self.count.sum((-1, -2)).double()
-        return torch.stack((n, negatives, positives, *_auroc(self), *_average_precision(self)))
-
-
-def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
-    """The summary of one histogram, or of each label, a few labels at a time; float64 of shape (9, *heads)."""
-    if not histogram.heads:
-        return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
-    size = max(1, ROWS_AT_ONCE // histogram.keys.rows)
-    some = [
-        ScoreBins.of_histogram(state, histogram, slice(first, first + size)).summary()
-        for first in range(0, histogram.heads[0], size)
-    ]
-    return torch.cat(some, 1)
-
-
-def without_histogram(state: State, histogram: ScoreHistogram) -> State:
-    """The state without the histogram's cells, which are large."""
-    names = (histogram.name, histogram.inexact)
-    return {name: cell for name, cell in state.items() if name.partition(".")[0] not in names}
 
 
 def auroc_estimate(summary: Array) -> Estimate:
     """Chance that a positive scores above a negative, ties half; rises, [0, 1], NaN for one class only.
 
-    Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are true ties.
-    Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a class.
+    Error bound: a pair in one row counts ½ and may be worth 0 or 1; pairs of two exact scores are
+    true ties.
+    Interval: DeLong on the logit scale, joined with Newcombe's method 5 below 100 samples of a
+        class.
 
     Args:
         summary: Of shape (9, …), as `ScoreBins.summary` gives it.
 
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine 2006.
+    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Newcombe, Statistics in Medicine
+        2006.
     """
     n, negatives, positives, area, variance, bound = summary[:6]
     few = np.minimum(negatives, positives) < FEW
@@ -145,15 +41,17 @@ def auroc_estimate(summary: Array) -> Estimate:
 def average_precision_estimate(summary: Array) -> Estimate:
     """Mean precision at the positives, best scores first; rises, (0, 1], NaN for one class only.
 
-    Error bound: in each row the positives may stand before, between or behind the negatives, tied or not; the
-    value is the middle of the untied extremes. Where few scores are inexact, it is scikit-learn's value for
-    the rows' values, and the bound is what those few could move.
-    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of them.
+    Error bound: in each row the positives may stand before, between or behind the negatives, tied
+    or not; the value is the middle of the untied extremes. Where few scores are inexact, it is
+    scikit-learn's value for the rows' values, and the bound is what those few could move.
+    Interval: delta method on the logit scale, joined with Wilson's for the positives below 100 of
+        them.
 
     Args:
         summary: Of shape (9, …), as `ScoreBins.summary` gives it.
 
-    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit scale.
+    Source: the extremes from the digamma function; Boyd, Eng and Page, ECML 2013, for the logit
+        scale.
     """
     n, _, positives = summary[:3]
     value, variance, bound = summary[6:]
@@ -166,8 +64,8 @@ def average_precision_estimate(summary: Array) -> Estimate:
 def mean_over_heads(each: Estimate) -> Estimate:
     """Unweighted mean over the labels that have targets of both kinds.
 
-    Labels of the same rows err together in a way that is not counted here, so the interval is the mean of the
-    labels' ends: right for any dependence, and too wide for independent labels.
+    Labels of the same rows err together in a way that is not counted here, so the interval is the
+    mean of the labels' ends: right for any dependence, and too wide for independent labels.
     """
     defined = ~np.isnan(each.value)
     value, low, high, bound = (
@@ -178,47 +76,47 @@ def mean_over_heads(each: Estimate) -> Estimate:
     return Estimate(value, low, high, n, "mean-of-ends", NO_CURVE, error_bound=bound)
 
 
-def _summary_spec(name: str, estimate: Any, doc: str, source: str, each: bool) -> ScoreSpec:
-    return ScoreSpec(
-        name,
-        None,
-        lambda spec, summary, intervals: estimate(summary),
-        doc=doc,
-        undefined=ONE_SIDE,
-        source=source,
-        each=each,
+AUROC = ScoreSpec(
+    "auroc",
+    None,
+    lambda spec, summary, intervals: auroc_estimate(summary),
+    doc="Chance that a positive scores above a negative, ties half.",
+    undefined=ONE_SIDE,
+    source="DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006",
+    method="delong-newcombe",
+)
+AVERAGE_PRECISION = ScoreSpec(
+    "average_precision",
+    None,
+    lambda spec, summary, intervals: average_precision_estimate(summary),
+    doc="Mean precision at the positives, best scores first.",
+    undefined=ONE_SIDE,
+    source="Boyd, Eng and Page, ECML 2013",
+    method="delta-wilson",
+)
+
+
+def _mean_spec(spec: ScoreSpec, estimate: Callable[[Array], Estimate]) -> ScoreSpec:
+    """The mean over the labels of a score of each."""
+    return replace(
+        spec,
+        name=f"{spec.name}/macro",
+        interval=lambda mean, summary, intervals: mean_over_heads(estimate(summary)),
+        doc=f"Mean over the labels that have targets of both kinds. {spec.doc}",
+        undefined=NO_CURVE,
+        method="mean-of-ends",
     )
 
 
-AUROC_DOC = "Chance that a positive scores above a negative, ties half."
-AUROC_SOURCE = "DeLong et al., Biometrics 1988; Newcombe, Statistics in Medicine 2006"
-AP_DOC = "Mean precision at the positives, best scores first."
-AP_SOURCE = "Boyd, Eng and Page, ECML 2013"
-
-
-def curve_specs(*, each: bool) -> tuple[ScoreSpec, ...]:
-    """AUROC and average precision of one histogram, or of each label and their means."""
-    one = (
-        _summary_spec("auroc", auroc_estimate, AUROC_DOC, AUROC_SOURCE, each),
-        _summary_spec("average_precision", average_precision_estimate, AP_DOC, AP_SOURCE, each),
-    )
-    if not each:
-        return one
-
-    def mean_auroc(summary: Array) -> Estimate:
-        return mean_over_heads(auroc_estimate(summary))
-
-    def mean_average_precision(summary: Array) -> Estimate:
-        return mean_over_heads(average_precision_estimate(summary))
-
-    means = (
-        _summary_spec("auroc/macro", mean_auroc, f"Mean over the labels. {AUROC_DOC}", "", False),
-        _summary_spec(
-            "average_precision/macro", mean_average_precision, f"Mean over the labels. {AP_DOC}", "",
-            False,
-        ),
-    )  # fmt: skip
-    return (*means, *one)
+CURVE_SPECS = (AUROC, AVERAGE_PRECISION)
+"""Scores of the summary of one histogram."""
+CURVE_SPECS_OF_HEADS = (
+    _mean_spec(AUROC, auroc_estimate),
+    _mean_spec(AVERAGE_PRECISION, average_precision_estimate),
+    replace(AUROC, each=True),
+    replace(AVERAGE_PRECISION, each=True),
+)
+"""Scores of the summary of several histograms: those of each, and their means."""
 
 
 def bound_notes(bounds: dict[str, float], keys: CurveKeys) -> list[str]:
@@ -234,116 +132,3 @@ def bound_notes(bounds: dict[str, float], keys: CurveKeys) -> list[str]:
                 cure = 'Many scores lie close together; curves="fine" would tell them apart.'
             notes.append(f"{name}: its error bound {bound:.2g} passes {tolerance:g}. {cure}")
     return notes
-
-
-def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
-    """Area, its variance, and the bound of its numerical error."""
-    n, p = bins.weight.unbind(-1)
-    n_square, p_square = bins.square.unbind(-1)
-    negatives = n.sum(-1)
-    positives = p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(-1)  # share of the negatives below a positive
-    above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
-    area = (p * below).sum(-1) / positives
-    off = area.unsqueeze(-1)
-    of_positives = (p_square * (below - off).square()).sum(-1) / _degrees(positives, p_square)
-    of_negatives = (n_square * (above - off).square()).sum(-1) / _degrees(negatives, n_square)
-    pairs = torch.minimum((p * n).sum(-1), bins.inexact * torch.maximum(p.amax(-1), n.amax(-1)))
-    return area, of_positives + of_negatives, pairs / (2 * positives * negatives)
-
-
-def _average_precision(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, its variance, and the bound of its numerical error."""
-    d = Descent.of_bins(bins)
-    positives = d.tp[..., -1]
-    negatives = d.fp[..., -1]
-    lowest, middle, highest = _certain(bins, d)
-    half = torch.maximum(highest - middle, middle - lowest)
-    few = _few_inexact(bins.inexact, d)
-    tied = d.sum(d.p * d.tp / (d.tp + d.fp))
-    value = torch.where(few <= half, tied, middle) / positives
-    value = torch.where(negatives > 0, value, torch.nan)
-    return value, _variance(bins, d, tied / positives), torch.minimum(half, few) / positives
-
-
-@dataclass(frozen=True)
-class Descent:
-    """Rows from the highest score to the lowest, and what is predicted positive down to each; float64 (…, rows).
-
-    Attributes:
-        p: Σw of positives of the row.
-        n: Σw of negatives of the row.
-        tp: Σw of positives down to the end of the row.
-        fp: Σw of negatives down to the end of the row.
-    """
-
-    p: Tensor
-    n: Tensor
-    tp: Tensor
-    fp: Tensor
-
-    @classmethod
-    def of_bins(cls, bins: ScoreBins) -> "Descent":
-        """Turn the rows round."""
-        n, p = (w.flip(-1) for w in bins.weight.unbind(-1))
-        return cls(p, n, p.cumsum(-1), n.cumsum(-1))
-
-    def sum(self, at_positives: Tensor) -> Tensor:
-        """Sum over the rows that hold positives; elsewhere the terms may be NaN."""
-        return torch.where(self.p > 0, at_positives, 0.0).sum(-1)
-
-
-def _degrees(total: Tensor, squares: Tensor) -> Tensor:
-    return total.square() - squares.sum(-1)  # n · (n − 1) without weights
-
-
-def _certain(bins: ScoreBins, d: Descent) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of the precision at each positive: the least that it can be, a likely value, and the most."""
-    tp, fp = (d.tp - d.p).clamp(min=0), (d.fp - d.n).clamp(min=0)  # before the row
-    count, square = bins.count[..., 1].flip(-1), bins.square[..., 1].flip(-1)
-    unit = d.p / count
-    last = d.p - d.fp * _digamma_step(
-        (tp + d.fp) / unit + 1, d.p / unit
-    )  # positives one by one, behind …
-    first = d.p - fp * _digamma_step(
-        (tp + fp) / unit + 1, d.p / unit
-    )  # … or before the negatives of the row
-    # Unequal weights in one row: the integral lies below every order that they can come in.
-    smooth = torch.where(d.fp > 0, d.p - d.fp * torch.log1p(d.p / (tp + d.fp)), d.p)
-    lowest = torch.where(count * square <= d.p.square(), last, smooth)
-    return d.sum(lowest), d.sum((last + first) / 2), d.sum(d.p * d.tp / (d.tp + fp))
-
-
-def _digamma_step(x: Tensor, step: Tensor) -> Tensor:
-    """ψ(x + step) − ψ(x) for x ≥ 1: by its series where x is large, for a difference would lose all digits."""
-    y = x + step
-    a, b = 1 / x, 1 / y
-    squares = (a + b) * (a - b)
-    series = torch.log1p(step * a) + (a - b) / 2 + squares * (1 / 12 - (a * a + b * b) / 120)
-    return torch.where(x > 100, series, torch.digamma(y) - torch.digamma(x))
-
-
-def _few_inexact(inexact: Tensor, d: Descent) -> Tensor:
-    """What the inexact scores could change at most, wherever in their rows they are."""
-    moved = inexact.unsqueeze(-1)
-    most = d.tp / (d.tp + d.fp - torch.minimum(d.n, moved))
-    rest = d.tp - torch.minimum(d.p, moved)
-    least = torch.where(rest > 0, rest / (rest + d.fp), 0.0)
-    return inexact + d.sum(d.p * (most - least))
-
-
-def _variance(bins: ScoreBins, d: Descent, mean: Tensor) -> Tensor:
-    """Variance by the gradient in the counts: one more sample moves the precision of all rows below it."""
-    positives = d.tp[..., -1:]
-    total = d.tp + d.fp
-    share = torch.where(d.p > 0, d.p / total.square(), 0.0)
-    precision = torch.where(d.p > 0, d.tp / total, 0.0)
-    of_p = precision - mean.unsqueeze(-1) + _from_here(share * d.fp)
-    of_n = _from_here(share * d.tp)
-    n_square, p_square = (s.flip(-1) for s in bins.square.unbind(-1))
-    spread = p_square * of_p.square() + n_square * of_n.square()
-    return (spread / positives.square()).sum(-1)
-
-
-def _from_here(x: Tensor) -> Tensor:
-    return x.flip(-1).cumsum(-1).flip(-1)

@@ -1,8 +1,9 @@
 """Intervals of smooth functions of a confusion matrix by the delta method, for all scores at once.
 
-Every such score depends on the matrix through hits, row sums and column sums alone. With A, P and H its gradient by
-actual, predicted and hits, that of a cell is A_i + P_j, and H_i more on the diagonal: all of Σ s (A_i + P_j)² but the
-cross term is in the margins, and the cross terms of all scores are one product with the matrix.
+Every such score depends on the matrix through hits, row sums and column sums alone. With A, P and H
+its gradient by actual, predicted and hits, that of a cell is A_i + P_j, and H_i more on the
+diagonal: all of Σ s (A_i + P_j)² but the cross term is in the margins, and the cross terms of all
+scores are one product with the matrix.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +27,16 @@ def delta_intervals(
 ) -> tuple[Array, Array, Array]:
     """Smooth functions of a confusion matrix, with Wilson's interval at the n that their variance is worth.
 
-    The variance is Σ w² g² with g the gradient in the cells, for scores that do not change when all counts are
-    scaled. It is taken a little away from the data, towards independence of rows and columns by z²/2 samples: at a
-    perfect matrix the plain gradient is zero and would claim certainty. For the accuracy n is exactly its own.
-    Where only margins are kept, the cross term is bounded by Cauchy and Schwarz: the interval contains the other.
+    The variance is Σ w² g² with g the gradient in the cells, for scores that do not change when all
+    counts are scaled. It is taken a little away from the data, towards independence of rows and
+    columns by z²/2 samples: at a perfect matrix the plain gradient is zero and would claim
+    certainty. For the accuracy n is exactly its own. Where only margins are kept, the cross term is
+    bounded by Cauchy and Schwarz: the interval contains the other.
 
     Args:
         formulas: From sums of classes, arrays of shape (…, C), to values of shape (…).
-        gradients: From the same to the value and its derivatives by hits, actual and predicted; None to find them.
+        gradients: From the same to the value and its derivatives by hits, actual and predicted;
+            None to find them.
         bounds: Range of each.
         view: Counts of classes, with `sums`, and `squares_matrix` where the matrix is kept.
 
@@ -65,7 +68,9 @@ def delta_intervals(
     if view.squares_matrix is None:
         spread = (np.sqrt(rows.spread) + np.sqrt(columns.spread)) ** 2
     else:
-        added = place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
+        added = (
+            place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
+        )
         product = np.moveaxis(view.squares_matrix @ np.moveaxis(columns.apart, 0, -1), -1, 0)
         cross = (rows.apart * (product + added)).sum(-1)
         cross = cross - (place.right * rows.apart * columns.apart).sum(-1)
@@ -138,7 +143,9 @@ class _Nearby:
         sums = view.weights
         squares = view.squares
         total = sums.actual.sum(-1, keepdims=True)
-        scale = squares.actual.sum(-1, keepdims=True) / total  # mean weight: added samples weigh as much
+        scale = (
+            squares.actual.sum(-1, keepdims=True) / total
+        )  # mean weight: added samples weigh as much
         by_hits = ADDED * scale * sums.actual * sums.predicted / total / total
         by_actual = ADDED * scale * sums.actual / total
         by_predicted = ADDED * scale * sums.predicted / total

@@ -1,4 +1,4 @@
-"""Drop-in replacements: scikit-learn's classification report, and the two helpers of torchvision's and timm's scripts."""
+"""Drop-in replacements: scikit-learn's classification report, and helpers of training scripts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import Tensor
 from ptmetrics.counts.score_passes import rank_of_target
 from ptmetrics.errors import ConfigError, ShapeError
 from ptmetrics.metrics import functional
-from ptmetrics.metrics.score import Scores
-from ptmetrics.metrics.text import report_dict, report_text
+from ptmetrics.metrics.score import Scores, report_dict, report_text
 
 
 def classification_report(
@@ -30,13 +29,16 @@ def classification_report(
         preds: Scores of a classification, or predictions; these come first, unlike in scikit-learn.
         target: Truth of the same rows, beside predictions.
         digits: Digits after the point.
-        output_dict: Whether to return plain numbers instead of a text, as scikit-learn's dictionary.
+        output_dict: Whether to return plain numbers instead of a text, as scikit-learn's
+            dictionary.
         sample_weight: Non-negative weights, beside predictions.
-        options: Beside predictions the arguments of `MulticlassMetrics` with num_classes, of `MultilabelMetrics`
-            with num_labels, else of `BinaryMetrics`; such as inputs, class_names or absent.
+        options: Beside predictions the arguments of `MulticlassMetrics` with num_classes, of
+            `MultilabelMetrics` with num_labels, else of `BinaryMetrics`; such as inputs,
+            class_names or absent.
 
     Raises:
-        ConfigError: If the scores are not those of a classification, or anything stands beside scores.
+        ConfigError: If the scores are not those of a classification, or anything stands beside
+            scores.
 
     Example:
         >>> import torch
@@ -88,7 +90,8 @@ def _scores_of(
 def accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list[Tensor]:
     """Share of targets among the k highest scores, in percent, as torchvision's reference scripts compute it.
 
-    Rises, [0, 100], NaN for an empty batch. Of equal scores the lowest class comes first. No host sync.
+    Rises, [0, 100], NaN for an empty batch. Of equal scores the lowest class comes first. No host
+    sync.
 
     Args:
         output: Scores of shape (N, C).
@@ -130,7 +133,8 @@ def accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list
 class AverageMeter:
     """Keeps the latest value, the sum and the average of a number that comes batch by batch.
 
-    Takes tensors without reading them: the sum stays on the device in float64 until `avg` or `sum` is asked for.
+    Takes tensors without reading them: the sum stays on the device in float64 until `avg` or `sum`
+    is asked for.
 
     Args:
         name: What `str(meter)` calls it.

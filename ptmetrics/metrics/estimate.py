@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
 from ptmetrics.metrics.score import Score
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array: TypeAlias = Any
+"""A NumPy array of float64 or int64: NumPy's own types call most results of it Any."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Every score as one call on whole tensors: `multiclass(...)` for all of a task, `multiclass_f1_score(...)` for one.
 
-Names are those of torchmetrics and torcheval, argument order is theirs too: `(preds, target)`. What differs is said:
-the kind of predictions is declared with `inputs`, never guessed; the result is a `Score`, a float with its interval.
-Functions of one score are made from the table `SINGLES`; `functional.pyi` shows an editor their arguments.
+Names are those of torchmetrics and torcheval, argument order is theirs too: `(preds, target)`. What
+differs is said: the kind of predictions is declared with `inputs`, never guessed; the result is a
+`Score`, a float with its interval. Functions of one score are made from the table `SINGLES`;
+`functional.pyi` shows an editor their arguments.
 """
 
 import inspect
@@ -46,7 +47,8 @@ def binary(
 ) -> Scores:
     """All scores of yes-or-no classification; shapes and options are those of `BinaryMetrics`.
 
-    All predictions are at hand, so without weights the curves are exact unless `curves` says otherwise.
+    All predictions are at hand, so without weights the curves are exact unless `curves` says
+    otherwise.
 
     Example:
         >>> import torch
@@ -175,7 +177,8 @@ class Single(NamedTuple):
     Attributes:
         task: The function of this module that computes all scores.
         score: Name of the score there, without its average.
-        averages: Ways to average over classes, the default first; "binary" is the positive class alone.
+        averages: Ways to average over classes, the default first; "binary" is the positive class
+            alone.
     """
 
     task: str

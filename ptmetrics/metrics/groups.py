@@ -1,12 +1,14 @@
 """Intervals for rows that come in groups, such as the frames of a patient.
 
-Groups are spread over a fixed number of buckets. Each score is computed anew without each bucket in turn; how much
-it moves tells its variance, whatever rows of one group have in common.
+Groups are spread over a fixed number of buckets. Each score is computed anew without each bucket in
+turn; how much it moves tells its variance, whatever rows of one group have in common.
 
-Source: Efron and Tibshirani 1993, chapter 11; Korn and Graubard 1998 for the n that a variance is worth.
+Source: Efron and Tibshirani 1993, chapter 11; Korn and Graubard 1998 for the n that a variance is
+    worth.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,8 @@ import numpy as np
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import student, wilson
 
-METHOD = "jackknife-groups"
+Scale = Callable[[Array], Array]
+BY_GROUPS = "jackknife-groups"
 STILL = 1e-12  # a score that moves by less does not move
 
 
@@ -23,9 +26,9 @@ def by_groups(
 ) -> Estimate:
     """A score with its interval by groups.
 
-    A score with both bounds gets Wilson's interval at the n that its variance between buckets is worth, by
-    Student's t; others get Student's on a scale on which they are most like a normal one: the logarithm, the logarithm
-    of the distance from 1, or as they are.
+    A score with both bounds gets Wilson's interval at the n that its variance between buckets is
+    worth, by Student's t; others get Student's on a scale on which they are most like a normal one:
+    the logarithm, the logarithm of the distance from 1, or as they are.
 
     Args:
         whole: The score of all rows, any shape.
@@ -55,9 +58,9 @@ def variance_and_freedom(value: Array, without: Array, filled: Array) -> tuple[A
         filled: Bool of shape (G,).
 
     Returns:
-        Both of the value's shape. The variance is NaN for fewer than two buckets with a row, and where the score is
-        undefined without one of them. Buckets that do not move the score at all, such as those without a positive for
-        a recall, give no freedom.
+        Both of the value's shape. The variance is NaN for fewer than two buckets with a row, and
+        where the score is undefined without one of them. Buckets that do not move the score at all,
+        such as those without a positive for a recall, give no freedom.
     """
     some = filled.reshape(-1, *[1] * np.ndim(value))
     off = np.where(some, without - value, 0.0)
@@ -72,7 +75,8 @@ def variance_and_freedom(value: Array, without: Array, filled: Array) -> tuple[A
 def _proportion(
     whole: Estimate, without: Array, filled: Array, least: float, size: float
 ) -> Estimate:
-    # Where nothing varies, as for a perfect score, each bucket counts as one sample: nothing tells how alike the rows
+    # Where nothing varies, as for a perfect score, each bucket counts as one sample: nothing tells
+    # how alike the rows
     # of a group are. A constant in the place of an undefined score keeps its ends.
     variance, freedom = variance_and_freedom(whole.value, without, filled)
     share = (whole.value - least) / size
@@ -83,17 +87,17 @@ def _proportion(
     constant = whole.low == whole.high
     low = np.where(constant, whole.low, least + size * low)
     high = np.where(constant, whole.high, least + size * high)
-    return replace(whole, low=low, high=high, method=METHOD)
+    return replace(whole, low=low, high=high, method=BY_GROUPS)
 
 
 def _transformed(
-    whole: Estimate, without: Array, filled: Array, to: np.ufunc, back: np.ufunc
+    whole: Estimate, without: Array, filled: Array, to: Scale, back: Scale
 ) -> Estimate:
     centre = to(whole.value)
     variance, freedom = variance_and_freedom(centre, to(without), filled)
     half = student(freedom) * np.sqrt(variance)
     ends = back(centre - half), back(centre + half)
-    return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=METHOD)
+    return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=BY_GROUPS)
 
 
 def _log_distance(x: Array) -> Array:

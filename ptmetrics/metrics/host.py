@@ -49,6 +49,11 @@ class Counts(Mapping[str, Array]):
         return self["rows"]
 
     @property
+    def weights(self) -> Counts:
+        """Itself: formulas without an interval ask for `weight(name)` where they want it."""
+        return self
+
+    @property
     def counts(self) -> Counts:
         """Itself: numbers of rows."""
         return self
@@ -157,7 +162,7 @@ def _joint_without_each(joint: Array) -> Array:
     total = tensor[..., CENTRE : CENTRE + 1]
     common = (total * centre).sum(0) / total.sum(0).clamp(min=TINY)
     moved = moved_sums(joint_sums(tensor), centre - common).flatten(2).numpy()
-    middle = np.broadcast_to(common.numpy(), joint.shape[:-1] + (CENTRE,))
+    middle = np.broadcast_to(common.numpy(), (*joint.shape[:-1], CENTRE))
     return np.concatenate((middle, without_each(moved)), -1)
 
 

@@ -1,6 +1,7 @@
 """Two-sided 95 % confidence intervals as functions of NumPy arrays, for many scores at once.
 
-They cover the sampling of the evaluation data only: not another training seed, nor a shift of the data.
+They cover the sampling of the evaluation data only: not another training seed, nor a shift of the
+data.
 """
 
 from collections.abc import Callable
@@ -53,14 +54,17 @@ def mover(
 ) -> tuple[Array, Array, Array]:
     """Mean of independent proportions and its interval; undefined ones are left out.
 
-    Each proportion is moved by its share of Z along its own Wilson interval, and the deviations found there
-    add up. To move each by the whole of Z, as is common, covers 88 to 94 % where many are near 1.
+    Each proportion is moved by its share of Z along its own Wilson interval, and the deviations
+    found there add up. To move each by the whole of Z, as is common, covers 88 to 94 % where many
+    are near 1.
 
     Args:
         p: Proportions of shape (…, K), NaN where undefined.
-        n: Their number of (effective) samples, same shape; 0 or NaN for a constant, which has no doubt.
+        n: Their number of (effective) samples, same shape; 0 or NaN for a constant, which has no
+            doubt.
         share: Weights in the mean, same shape; None or no weight at all for equal ones.
-        through: Rising function of [0, 1] onto itself that each proportion goes through before the mean.
+        through: Rising function of [0, 1] onto itself that each proportion goes through before the
+            mean.
 
     Returns:
         Mean, low, high of shape (…); NaN when nothing is defined.
@@ -111,7 +115,8 @@ def mean_interval(sums: Array) -> tuple[Array, Array, Array]:
 def student(freedom: Array) -> Array:
     """0.975 quantile of Student's t for 1 or more degrees of freedom, whole or not, within one millionth.
 
-    A polynomial in 1 / freedom for its logarithm, fitted to the exact quantiles; `tests/metrics` holds it to them.
+    A polynomial in 1 / freedom for its logarithm, fitted to the exact quantiles; `tests/metrics`
+    holds it to them.
     """
     return np.exp(np.polyval(_LOG_STUDENT, 1 / np.asarray(freedom, dtype=np.float64)))
 
@@ -134,7 +139,9 @@ def newcombe(area: Array, positives: Array, negatives: Array) -> Interval:
 
     Source: Newcombe, Statistics in Medicine 2006, method 5.
     """
-    both = np.stack((area, 1 - area))  # the method is symmetric: the upper end is a lower end seen from 1
+    both = np.stack(
+        (area, 1 - area)
+    )  # the method is symmetric: the upper end is a lower end seen from 1
     low = np.zeros_like(both)
     width = both
     for _ in range(_ROUNDS):

@@ -1,6 +1,7 @@
 """`MeanLoss`: the loss that the user's criterion returned, a mean over samples, exact for unequal batches."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -40,8 +41,9 @@ LOSS = ScoreSpec(
 class MeanLoss(Metrics):
     """Mean of losses, each of which is a mean over some samples.
 
-    `update(losses, samples, samples)` takes losses of shape () or (values,) and how many samples each stands for,
-    float64 of shape (1,) or (values,). A loss that is NaN or infinite is left out, counted and reported.
+    `update(losses, samples, samples)` takes losses of shape () or (values,) and how many samples
+    each stands for, float64 of shape (1,) or (values,). A loss that is NaN or infinite is left out,
+    counted and reported.
 
     Args:
         device: Where to count.
@@ -59,7 +61,9 @@ class MeanLoss(Metrics):
     task = "loss"
     headline = "loss"
     waits = True
-    fault_kinds = {NON_FINITE_LOSS: "loss that is NaN or infinite, left out of the mean"}
+    fault_kinds: Mapping[str, str] = {
+        NON_FINITE_LOSS: "loss that is NaN or infinite, left out of the mean"
+    }
     score_tables = (ScoreTable(lambda metrics, counts: counts, (LOSS,), "Loss"),)
 
     def __init__(self, *, device: torch.device | str = "cpu") -> None:

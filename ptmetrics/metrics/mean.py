@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ class Mean(Metrics):
 
     Args:
         name: What results call it.
-        fn: From (preds, target), as `update` is given them, to one number a row, shape (N,). It runs on the device
-            of the batch, without a graph; nothing in it may wait for the device.
+        fn: From (preds, target), as `update` is given them, to one number a row, shape (N,). It
+            runs on the device of the batch, without a graph; nothing in it may wait for the device.
         higher_is_better: Direction.
         range: The least and the largest value; the interval keeps within it.
         doc: What it is, in one sentence.
@@ -48,7 +48,7 @@ class Mean(Metrics):
         2.5
     """
 
-    fault_kinds = {NOT_FINITE: "row whose number is NaN or infinite, refused"}
+    fault_kinds: Mapping[str, str] = {NOT_FINITE: "row whose number is NaN or infinite, refused"}
 
     def __init__(
         self,
@@ -62,31 +62,30 @@ class Mean(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise ConfigError("name", "a name of the score", repr(name), 'Pass pm.Mean("margin", fn).')
-        if not callable(fn):
-            cure = "Pass a function of (preds, target) that returns one number a row."
-            raise ConfigError("fn", "a function", type(fn).__name__, cure)
-        if not isinstance(higher_is_better, bool):
-            cure = "Say which way is better: it is never guessed."
-            raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)
+        _check_mean(name, fn, higher_is_better)
         self.name = name
         self.headline = name
+        self.higher_is_better = higher_is_better
+        self.range = range
+        self.doc = doc
         self._fn = fn
-        spec = ScoreSpec(
-            name,
-            lambda counts: counts["mean"] if counts["mean"].ndim == 1 else counts["mean"].T,
-            "normal",
-            higher_is_better=higher_is_better,
-            range=range,
-            doc=doc,
-        )
-        self.score_tables = (ScoreTable(lambda metrics, counts: counts, (spec,), "Mean"),)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The name of the score."""
         return {"name": self.name}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """One score."""
+        spec = ScoreSpec(
+            self.name,
+            lambda counts: counts["mean"] if counts["mean"].ndim == 1 else counts["mean"].T,
+            "normal",
+            higher_is_better=self.higher_is_better,
+            range=self.range,
+            doc=self.doc,
+        )
+        return (ScoreTable(lambda metrics, counts: counts, (spec,), "Mean"),)
 
     def cells(self) -> list[Cell]:
         """Six sums over the rows."""
@@ -100,7 +99,21 @@ class Mean(Metrics):
             cure = "Return one number a row: take the mean over the other dimensions."
             raise ShapeError(self.name, f"one number a row, shape ({len(batch)},)", fact, cure)
         if numbers.dtype.is_complex:
-            raise DtypeError(self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real.")
+            raise DtypeError(
+                self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real."
+            )
         numbers = numbers.double()
         batch.refuse(NOT_FINITE, numbers.isfinite().logical_not())
         return {"mean": numbers}
+
+
+def _check_mean(name: object, fn: object, higher_is_better: object) -> None:
+    if not isinstance(name, str) or not name:
+        cure = 'Pass pm.Mean("margin", fn).'
+        raise ConfigError("name", "a name of the score", repr(name), cure)
+    if not callable(fn):
+        cure = "Pass a function of (preds, target) that returns one number a row."
+        raise ConfigError("fn", "a function", type(fn).__name__, cure)
+    if not isinstance(higher_is_better, bool):
+        cure = "Say which way is better: it is never guessed."
+        raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)

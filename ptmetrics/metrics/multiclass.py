@@ -46,20 +46,18 @@ from ptmetrics.metrics.class_scores import (
     ClassCounts,
     fbeta_specs,
 )
-from ptmetrics.metrics.curves import (
-    SUMMARY,
-    curve_specs,
-    summarize_histogram,
-    without_histogram,
-)
+from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.score import ConfusedPair
+from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
-MOST_CLASSES = 200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+MOST_CLASSES = (
+    200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
+)
 PAIRS = 20
-CURVE = "one_vs_rest"
+ONE_VS_REST = "one_vs_rest"
 MANY = (
     f"More than {MAX_CLASSES} classes: no confusion matrix is kept. Intervals of F1, Jaccard index, MCC, kappa and "
     "weighted means are as wide as any matrix with these margins could make them; the most confused pairs have bounds."
@@ -90,8 +88,8 @@ TEMPERATURE_SCORES = ScoreTable(
     lambda metrics, counts: counts if "tempered" in counts else None, (TEMPERATURE,), "Temperature"
 )
 CURVE_SCORES = ScoreTable(
-    lambda metrics, counts: counts.get(CURVE + SUMMARY),
-    curve_specs(each=True),
+    lambda metrics, counts: counts.get(ONE_VS_REST + SUMMARY),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
 
@@ -99,26 +97,30 @@ CURVE_SCORES = ScoreTable(
 class MulticlassMetrics(Metrics):
     """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N, …) with
-    `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the lowest class wins.
-    NaN rows and targets outside the classes are refused, counted and reported in `scores.faults`.
+    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N,
+    …) with `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the
+    lowest class wins. NaN rows and targets outside the classes are refused, counted and reported in
+    `scores.faults`.
 
     Args:
-        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept, and a sketch of
-            the most confused pairs (`scores.confused`).
+        num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept,
+            and a sketch of the most confused pairs (`scores.confused`).
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
-        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there is for labels.
+        topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there
+            is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
-        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important as precision.
-        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and `over_confidence`: about half
-            of the time of an update.
-        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against the rest, with
-            certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64 KiB above, and several times
-            the time of an update.
-        temperature: Whether to report the `temperature` that would calibrate the logits: ten times the time.
-        absent: Value of a class score that is undefined; NaN leaves it out of averages (scikit-learn's
-            `zero_division`, 0 to 1 or NaN).
+        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
+            as precision.
+        losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
+            `over_confidence`: about half of the time of an update.
+        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against
+            the rest, with certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64
+            KiB above, and several times the time of an update.
+        temperature: Whether to report the `temperature` that would calibrate the logits: ten times
+            the time.
+        absent: Value of a class score that is undefined; NaN leaves it out of averages
+            (scikit-learn's `zero_division`, 0 to 1 or NaN).
         scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
@@ -142,7 +144,7 @@ class MulticlassMetrics(Metrics):
 
     task = "multiclass"
     headline = "accuracy"
-    score_tables = (
+    score_tables: tuple[ScoreTable, ...] = (
         CONFUSION_SCORES,
         LOSS_SCORES,
         CALIBRATION_SCORES,
@@ -169,7 +171,7 @@ class MulticlassMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_arguments(num_classes, inputs, topk, curves, temperature, losses)
+        _check_multiclass(num_classes, inputs, topk, curves, temperature, losses)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -187,12 +189,13 @@ class MulticlassMetrics(Metrics):
         self._tempered = temperature
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         self._curve = _histogram(num_classes) if curves and scored else None
-        self.score_tables = _tables(num_classes, beta, self._ks, scores)
+        self._own_scores = options.own_specs(scores)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
         if scored:
-            # Probabilities are only taken for such where they sum to 1, which is seen on the way to the losses.
+            # Probabilities are only taken for such where they sum to 1, which is seen on the way to
+            # the losses.
             sums = losses or temperature or inputs == "probs"
             passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
         self._reader = ClassReader(num_classes, inputs, ignore_index, passes)
@@ -229,6 +232,19 @@ class MulticlassMetrics(Metrics):
         if self._curve is not None:
             cells.extend(self._curve.cells())
         return cells
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
+        confusion, *others = type(self).score_tables
+        specs = list(confusion.specs)
+        if self._pairs is not None:  # a record of so many numbers is read by nobody
+            specs = [*CONFUSION_SPECS, PRECISION_EACH, RECALL_EACH, SUPPORT]
+        if self.beta is not None:
+            specs.extend(fbeta_specs(self.beta))
+        specs.extend(self._own_scores)
+        top_k = tuple(top_k_spec(place, k) for place, k in enumerate(self._ks))
+        ranks = ScoreTable(lambda metrics, counts: counts, top_k)
+        return (replace(confusion, specs=tuple(specs)), ranks, *others)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
@@ -269,7 +285,7 @@ class MulticlassMetrics(Metrics):
         """The curves are summed up on the device, the most confused pairs found there."""
         if self._curve is not None:
             summary = summarize_histogram(state, self._curve)
-            state = {**without_histogram(state, self._curve), CURVE + SUMMARY: summary}
+            state = {**without_histogram(state, self._curve), ONE_VS_REST + SUMMARY: summary}
         if self._pairs is not None:
             heaviest = torch.stack(self._pairs.heaviest(state["pairs"], PAIRS))
             state = {**state, "pairs": heaviest}
@@ -335,22 +351,7 @@ def _histogram(num_classes: int) -> ScoreHistogram | None:
     keys = keys_for(num_classes)
     if keys is None:
         return None
-    return ScoreHistogram(CURVE, keys, (num_classes,))
-
-
-def _tables(
-    num_classes: int, beta: float | None, ks: Sequence[int], scores: Sequence[ScoreSpec]
-) -> tuple[ScoreTable, ...]:
-    """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
-    specs = list(CONFUSION_SCORES.specs)
-    if num_classes > MAX_CLASSES:  # a record of so many numbers is read by nobody
-        specs = [*CONFUSION_SPECS, PRECISION_EACH, RECALL_EACH, SUPPORT]
-    if beta is not None:
-        specs.extend(fbeta_specs(beta))
-    specs.extend(options.own_specs(scores))
-    confusion, *others = MulticlassMetrics.score_tables
-    top_k = ScoreTable(lambda metrics, counts: counts, tuple(map(top_k_spec, range(len(ks)), ks)))
-    return (replace(confusion, specs=tuple(specs)), top_k, *others)
+    return ScoreHistogram(ONE_VS_REST, keys, (num_classes,))
 
 
 def top_k_spec(place: int, k: int) -> ScoreSpec:
@@ -364,8 +365,13 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
     )
 
 
-def _check_arguments(
-    num_classes: int, inputs: str, topk: Sequence[int], curves: bool, temperature: bool, losses: bool
+def _check_multiclass(
+    num_classes: int,
+    inputs: str,
+    topk: Sequence[int],
+    curves: bool,
+    temperature: bool,
+    losses: bool,
 ) -> None:
     if not options.is_whole(num_classes, 2, MOST_CLASSES):
         cure = "Pass the number of outputs of the model's last layer."

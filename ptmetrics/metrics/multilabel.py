@@ -40,15 +40,11 @@ from ptmetrics.metrics.class_scores import (
     class_spec,
     f1_of_jaccard,
 )
-from ptmetrics.metrics.curves import (
-    SUMMARY,
-    curve_specs,
-    summarize_histogram,
-    without_histogram,
-)
+from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
+from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
@@ -68,12 +64,14 @@ class LabelCounts:
     """What formulas of labels are given: sums of weights, of their squares, and numbers of rows.
 
     Attributes:
-        weights: Σw of the rows of each label; others are rows that count for the label and are not of it.
+        weights: Σw of the rows of each label; others are rows that count for the label and are not
+            of it.
         squares: Σw² likewise.
         counts: Numbers of rows, int64.
         n: Number of rows with a label counted, int64 of shape (…).
         row_weight: Σw and Σw² of these rows.
-        together: Σw² of products of a row's numbers of hits, actual, predicted and other labels, shape (…, 4, 4).
+        together: Σw² of products of a row's numbers of hits, actual, predicted and other labels,
+            shape (…, 4, 4).
         row_scores: The six sums of the scores of rows, shape (…, 6, 5).
         absent: Value of an undefined score; NaN leaves it out of averages.
     """
@@ -90,14 +88,10 @@ class LabelCounts:
     @classmethod
     def of_cells(cls, metrics: Any, counts: Counts) -> LabelCounts:
         """From the cells "labels", "together", "row_scores" and "rows"."""
-        weights, squares, numbers = (
-            ClassSums(*np.moveaxis(array, -2, 0), absent=counts.absent)
-            for array in (counts.weight("labels"), counts.square("labels"), counts["labels"])
-        )
         return cls(
-            weights,
-            squares,
-            numbers,
+            _label_sums(counts.weight("labels"), counts.absent),
+            _label_sums(counts.square("labels"), counts.absent),
+            _label_sums(counts["labels"], counts.absent),
             counts.n,
             (counts.weight("rows"), counts.square("rows")),
             counts["together"],
@@ -119,12 +113,14 @@ class LabelCounts:
     def row_variance(self, ratio: Ratio, p: Array) -> Array:
         """Σw² of a row's numerator − p · denominator, squared: what labels that err together add up to."""
         gain = _gain(ratio, p[..., None])
-        return np.clip((gain[..., None, :] @ self.together @ gain[..., None])[..., 0, 0], 0, None)
+        square: Array = gain[..., None, :] @ self.together @ gain[..., None]
+        return np.clip(square[..., 0, 0], 0, None)
 
     def design_effect(self, ratio: Ratio) -> Array:
         """The variance of a row's total error against the sum of its labels'.
 
-        It is 1 for labels that err on their own, and up to the number of labels where one is wrong as all are.
+        It is 1 for labels that err on their own, and up to the number of labels where one is wrong
+        as all are.
         """
         part, whole = ratio(self.weights)
         gain = _gain(ratio, np.nan_to_num(part / whole)[..., None])
@@ -136,16 +132,23 @@ class LabelCounts:
             (rows.actual - rows.hits, actual),
             (rows.hits, hit + actual + predicted),
         )
-        alone = sum((np.clip(number, 0, None) * each**2).sum(-1) for number, each in kinds)
+        alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
         effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
-        return np.where(alone > 0, np.minimum(np.maximum(effect, 1), labels), labels)
+        effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
+        return np.asarray(effect)
+
+
+def _label_sums(sums: Array, absent: float) -> ClassSums:
+    hits, actual, predicted, others = np.moveaxis(sums, -2, 0)
+    return ClassSums(hits, actual, predicted, others, absent)
 
 
 def _gain(ratio: Ratio, p: Array) -> Array:
     """What each number is multiplied with in numerator − p · denominator, in the last dimension."""
-    return np.asarray(ratio.part) - p * np.asarray(ratio.whole)
+    gain: Array = np.asarray(ratio.part) - p * np.asarray(ratio.whole)
+    return gain
 
 
 def _worth(p: Array, variance: Array, otherwise: Array) -> Array:
@@ -184,15 +187,18 @@ def mean_of_rows_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -
 def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
     """A ratio over all labels at once.
 
-    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval is Wilson's for
-    the number of samples that it is worth, and for the number of rows where it is 0.
+    Labels of a row err together, so the variance is that of a ratio of sums over rows; the interval
+    is Wilson's for the number of samples that it is worth, and for the number of rows where it is
+    0.
     """
     part, whole = (x.sum(-1) for x in spec.formula(view.weights))
     p = part / whole
     rows = view.effective_rows
     variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
     low, high = wilson(p, _worth(p, variance, np.minimum(rows, whole)))
-    return spec.estimate(*spec.through_ends(p, low, high), view.n).filled(view.absent)
+    if spec.through is not None:
+        p, low, high = spec.through(p), spec.through(low), spec.through(high)
+    return spec.estimate(p, low, high, view.n).filled(view.absent)
 
 
 def mean_of_labels_interval(
@@ -323,7 +329,7 @@ LABEL_SCORES = ScoreTable(
 )
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
-    curve_specs(each=True),
+    CURVE_SPECS_OF_HEADS,
     "Curves of each label",
 )
 
@@ -331,15 +337,15 @@ LABEL_CURVE_SCORES = ScoreTable(
 class MultilabelMetrics(Metrics):
     """Precision, recall, F1, Jaccard, exact match and Hamming loss from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with `inputs="labels"`, and
-    signed integer targets 0 and 1 of the same shape; weights have the shape (N, …), one a row. NaN scores and
-    targets that are neither 0 nor 1 are left out for their label alone, counted and reported in
-    `scores.faults`. The scores of whole rows (`exact_match`, `…/samples`) leave a row with a refused label out;
-    ignored labels have no say in them.
+    `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with
+    `inputs="labels"`, and signed integer targets 0 and 1 of the same shape; weights have the shape
+    (N, …), one a row. NaN scores and targets that are neither 0 nor 1 are left out for their label
+    alone, counted and reported in `scores.faults`. The scores of whole rows (`exact_match`,
+    `…/samples`) leave a row with a refused label out; ignored labels have no say in them.
 
-    AUROC and average precision of each label come from histograms of the scores in constant memory, each with a
-    certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three times that with weights.
-    Above 1,024 labels there are none.
+    AUROC and average precision of each label come from histograms of the scores in constant memory,
+    each with a certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three
+    times that with weights. Above 1,024 labels there are none.
 
     Args:
         num_labels: L, 1 or more.
@@ -347,11 +353,12 @@ class MultilabelMetrics(Metrics):
         threshold: Probability from which a label is predicted: equal is a yes.
         ignore_index: A target value to leave out silently, such as −1.
         label_names: One name a label.
-        absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's `zero_division`).
+        absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
+            `zero_division`).
         curves: Whether to keep what AUROC and average precision need.
-        scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True` a ratio of each
-            label, else with interval="none". Labels of a row err together, which other intervals would miss;
-            `groups=True` gives such a score an interval.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True`
+            a ratio of each label, else with interval="none". Labels of a row err together, which
+            other intervals would miss; `groups=True` gives such a score an interval.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
         device: As for `pm.Metrics`.
@@ -392,16 +399,11 @@ class MultilabelMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not options.is_whole(num_labels, 1, 2**63 - 1):
-            cure = "Pass the number of outputs of the model's last layer."
-            raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+        _check_numbers(num_labels, curves)
         options.check_inputs(inputs)
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
         options.check_absent(absent)
-        if not isinstance(curves, bool):
-            cure = "Pass curves=False to do without AUROC and average precision."
-            raise ConfigError("curves", "True or False", repr(curves), cure)
         self.num_labels = num_labels
         self.inputs = inputs
         self.threshold = threshold
@@ -410,11 +412,7 @@ class MultilabelMetrics(Metrics):
         self.class_names = options.names("label_names", label_names, num_labels, "label")
         self.absent = float(absent)
         self.fault_kinds = LABEL_FAULT_KINDS[inputs]
-        own = _scores_of_labels(scores)
-        self.score_tables = (
-            replace(LABEL_SCORES, specs=(*LABEL_SCORES.specs, *own)),
-            LABEL_CURVE_SCORES,
-        )
+        self._own_scores = _scores_of_labels(scores)
         self._curve: ScoreHistogram | None = None
         keys = keys_for(num_labels)
         if curves and inputs != "labels" and keys is not None:
@@ -447,6 +445,11 @@ class MultilabelMetrics(Metrics):
             cells.extend(self._curve.cells())
         return cells
 
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, and the user's own scores."""
+        labels, *others = type(self).score_tables
+        return (replace(labels, specs=(*labels.specs, *self._own_scores)), *others)
+
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row for all labels of a sample."""
         return self._reader.check(self.device, preds, target, sample_weight)
@@ -459,7 +462,7 @@ class MultilabelMetrics(Metrics):
         """Read the labels once, and say what each row adds."""
         rows = self._reader.read(batch)
         counts: dict[str, Counted] = {
-            "labels": rows.sums,
+            "labels": rows.sums.transpose(0, 1),
             "row_scores": row_scores(rows.numbers, rows.intact),
         }
         if self._subgroups:
@@ -468,7 +471,7 @@ class MultilabelMetrics(Metrics):
             counts["together"] = partial(add_row_products_, rows.numbers, batch)
         if self._curve is not None:
             scores = self._reader.scores_in_order(rows.preds)
-            counts.update(self._curve.count(scores, rows.sums[:, 1], rows.counted))
+            counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
         return counts
 
     def summarize(self, state: State) -> State:
@@ -477,6 +480,15 @@ class MultilabelMetrics(Metrics):
             return state
         summary = summarize_histogram(state, self._curve)
         return {**without_histogram(state, self._curve), LABEL_CURVES + SUMMARY: summary}
+
+
+def _check_numbers(num_labels: object, curves: object) -> None:
+    if not options.is_whole(num_labels, 1, 2**63 - 1):
+        cure = "Pass the number of outputs of the model's last layer."
+        raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+    if not isinstance(curves, bool):
+        cure = "Pass curves=False to do without AUROC and average precision."
+        raise ConfigError("curves", "True or False", repr(curves), cure)
 
 
 def _scores_of_labels(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score_spec import ScoreSpec
@@ -61,9 +62,7 @@ def check_absent(absent: float) -> None:
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
 
 
-def names(
-    argument: str, given: Sequence[str] | None, number: int, of: str
-) -> tuple[str, ...]:
+def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> tuple[str, ...]:
     """One name for each class, label or output; their numbers where none are given.
 
     Raises:
@@ -80,7 +79,7 @@ def names(
     return tuple(map(str, given))
 
 
-def own_specs(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
+def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
     """The scores that a user adds.
 
     Raises:

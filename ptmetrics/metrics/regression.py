@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.batch import At, Batch, Counted
-from ptmetrics.counts.cell import Cell
+from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.moments import JOINT_SIZE, joint_centre, joint_sums, moved_sums
 from ptmetrics.counts.regression import (
-    FAULT_KINDS,
     MAGNITUDE_BINS,
+    POINT_FAULT_KINDS,
     check_points,
     magnitude_bin,
     magnitude_edges,
@@ -41,6 +41,7 @@ SOME_OUTPUT = "undefined for at least one output"
 ERROR = 0  # the two clouds of the joint moments, each beside the target
 PREDICTION = 1
 FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
+CUMULATIVE = "cumulative"
 QUANTILES = (0.5, 0.9, 0.95)
 Ends = tuple[Array, Array, Array]
 """Value, low and high."""
@@ -55,7 +56,8 @@ class ErrorMoments:
         weight: Σw, shape (…, D).
         effective: (Σw)² / Σw², Kish's effective number of rows, shape (…, D).
         mean: Means of error, prediction and target, shape (…, D, 3).
-        central: Σ w xⁱ yʲ and the same with w² about these means, shape (…, D, 2, 2, 5, 5): w or w², cloud, i, j.
+        central: Σ w xⁱ yʲ and the same with w² about these means, shape (…, D, 2, 2, 5, 5): w or
+            w², cloud, i, j.
         about_zero: The same sums, with the errors left as they are.
         absolute: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x² of x = |error|, shape (6, …, D).
     """
@@ -125,13 +127,11 @@ class ErrorMagnitudes:
     largest: Array
 
     @classmethod
-    def of_cells(cls, counts: Counts) -> ErrorMagnitudes | None:
-        """From the cells "magnitude", "absolute" and "largest"; None for slices and groups."""
-        if "magnitude" not in counts:
-            return None
+    def of_cells(cls, counts: Counts) -> ErrorMagnitudes:
+        """From the cells "absolute" and "largest", and the running sum of "magnitude"."""
         effective = counts["absolute"][1] ** 2 / counts["absolute"][2]
-        cumulative = counts.weight("magnitude").cumsum(-1)
-        return cls(np.asarray(counts.n)[..., None], effective, cumulative, counts["largest"])
+        n = np.asarray(counts.n)[..., None]
+        return cls(n, effective, counts[CUMULATIVE], counts["largest"])
 
     def first_bin(self, weight: Array, *, above: bool = False) -> Array:
         """First bin whose cumulative weight reaches `weight`, of shape (D,), or passes it."""
@@ -185,8 +185,8 @@ def explained_variance(r: ErrorMoments) -> Ends:
 def pearson(r: ErrorMoments) -> Ends:
     """Correlation of predictions and targets, with an interval on Fisher's z.
 
-    Its variance is taken from fourth moments, since that of jointly normal values covers as little as 50 % for skewed
-    ones, and is never below it.
+    Its variance is taken from fourth moments, since that of jointly normal values covers as little
+    as 50 % for skewed ones, and is never below it.
     """
     p2 = r.variance(PREDICTION, 2, 0)
     t2 = r.variance(PREDICTION, 0, 2)
@@ -216,8 +216,9 @@ def max_error(m: ErrorMagnitudes) -> Ends:
 def quantile(m: ErrorMagnitudes, q: float) -> tuple[Array, Array, Array, Array]:
     """The q-quantile of |error|, its ends, and the bound of its error, which comes from the width of the bins.
 
-    Where q · n is whole it lies half way between two neighbours, so that 0.5 is the median. The interval is that of
-    order statistics, with no assumption on the errors; its upper end is infinite where n is too small for q.
+    Where q · n is whole it lies half way between two neighbours, so that 0.5 is the median. The
+    interval is that of order statistics, with no assumption on the errors; its upper end is
+    infinite where n is too small for q.
 
     Source: Hyndman and Fan 1996, type 2; Woodruff, JASA 1952, for weights.
     """
@@ -231,7 +232,8 @@ def quantile(m: ErrorMagnitudes, q: float) -> tuple[Array, Array, Array, Array]:
         low = low + edges[place] / 2
         top = np.minimum(edges[place + 1], m.largest)
         high = high + np.where(place > 0, top, 0.0) / 2  # below 2⁻¹²⁷ is nothing
-    # The number of rows below the quantile is binomial; its 2.5 % points are corrected for skewness.
+    # The number of rows below the quantile is binomial; its 2.5 % points are corrected for
+    # skewness.
     n = m.effective
     skew = (Z * Z - 1) * (1 - 2 * q) / 6
     reach = Z * np.sqrt(n * q * (1 - q))
@@ -261,7 +263,8 @@ def _explained(r: ErrorMoments, sums: Array) -> Ends:
     target = r.variance(ERROR, 0, 2)
     ratio = sums[..., 0, ERROR, 2, 0] / r.weight / target
     ratio = np.where(r.flat(target, 2), np.nan, ratio)
-    # With A and B the means of e² and (t − mean)², ln(A/B) moves with row i by eᵢ²/A − (tᵢ − mean)²/B.
+    # With A and B the means of e² and (t − mean)², ln(A/B) moves with row i by eᵢ²/A − (tᵢ −
+    # mean)²/B.
     fourth = sums[..., 1, ERROR, 4, 0]
     both = sums[..., 1, ERROR, 2, 2]
     other = sums[..., 1, ERROR, 0, 4]
@@ -286,8 +289,8 @@ def each_output(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
 def mean_over_outputs(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
     """Uniform mean over the outputs, as in scikit-learn; NaN where one of them is.
 
-    Outputs of the same rows err together, in a way that is not counted: the mean of the ends is an interval
-    for any correlation, and too wide for independent outputs.
+    Outputs of the same rows err together, in a way that is not counted: the mean of the ends is an
+    interval for any correlation, and too wide for independent outputs.
     """
     each = each_output(spec, view, intervals)
     if each.value.shape[-1] == 1:
@@ -383,13 +386,27 @@ MAX_ERROR = replace(
     interval=largest_over_outputs,
 )
 MAGNITUDE_SPECS = (MAX_ERROR, *quantile_specs(QUANTILES))
+
+
+def error_moments(metrics: Any, counts: Counts) -> ErrorMoments:
+    """What the first table looks at."""
+    return ErrorMoments.of_cells(counts)
+
+
+def error_magnitudes(metrics: Any, counts: Counts) -> ErrorMagnitudes | None:
+    """What the second table looks at; slices and groups have none."""
+    if CUMULATIVE not in counts:
+        return None
+    return ErrorMagnitudes.of_cells(counts)
+
+
 MOMENT_SCORES = ScoreTable(
-    lambda metrics, counts: ErrorMoments.of_cells(counts),
+    error_moments,
     (*MOMENT_SPECS, *by_output(MOMENT_SPECS)),
     "Regression",
 )
 MAGNITUDE_SCORES = ScoreTable(
-    lambda metrics, counts: ErrorMagnitudes.of_cells(counts),
+    error_magnitudes,
     (*MAGNITUDE_SPECS, *by_output(MAGNITUDE_SPECS)),
     "Magnitudes of errors, of all rows alone",
 )
@@ -398,19 +415,21 @@ MAGNITUDE_SCORES = ScoreTable(
 class RegressionMetrics(Metrics):
     """MSE, RMSE, MAE, R², explained variance, Pearson, bias, largest error and quantiles of |error| in one pass.
 
-    `update(preds, target)` takes floating point or whole numbers of shape (N, D), or (N,) where D is 1, and
-    weights of shape (N,). Sums are kept in float64 about the running mean, so that R² is right for values near
-    1e6 or in half precision. A row with a NaN or infinite value in any output is refused, counted and reported
-    in `scores.faults`; a row of weight 0 is as if it were not there.
+    `update(preds, target)` takes floating point or whole numbers of shape (N, D), or (N,) where D
+    is 1, and weights of shape (N,). Sums are kept in float64 about the running mean, so that R² is
+    right for values near 1e6 or in half precision. A row with a NaN or infinite value in any output
+    is refused, counted and reported in `scores.faults`; a row of weight 0 is as if it were not
+    there.
 
-    With several outputs `scores.per_class` holds one value an output, and the named scores are uniform means over
-    the outputs, as in scikit-learn (`max_error`: the largest). Errors are prediction − target, in the target's
-    unit. The largest error and the quantiles are of all rows: slices have none.
+    With several outputs `scores.per_class` holds one value an output, and the named scores are
+    uniform means over the outputs, as in scikit-learn (`max_error`: the largest). Errors are
+    prediction − target, in the target's unit. The largest error and the quantiles are of all rows:
+    slices have none.
 
     Args:
         num_outputs: D, the number of values a row.
-        quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is always there as
-            `median_absolute_error`.
+        quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is
+            always there as `median_absolute_error`.
         names: One name an output.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
@@ -428,12 +447,12 @@ class RegressionMetrics(Metrics):
         >>> scores["mae"].value
         0.5
         >>> round(scores["r2"].value, 3)
-        0.857
+        0.855
     """
 
     task = "regression"
     headline = "mae"
-    fault_kinds = FAULT_KINDS
+    fault_kinds = POINT_FAULT_KINDS
     score_tables: tuple[ScoreTable, ...] = (MOMENT_SCORES, MAGNITUDE_SCORES)
     waits = True
 
@@ -458,20 +477,23 @@ class RegressionMetrics(Metrics):
         self.quantiles = tuple(map(float, quantiles))
         if names is not None or num_outputs > 1:
             self.class_names = options.names("names", names, num_outputs, "output")
-        magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
-        moments = MOMENT_SPECS
-        if self.class_names:
-            moments = (*moments, *by_output(moments))
-            magnitudes = (*magnitudes, *by_output(magnitudes))
-        self.score_tables = (
-            replace(MOMENT_SCORES, specs=moments),
-            replace(MAGNITUDE_SCORES, specs=magnitudes),
-        )
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""
         return {"num_outputs": self.num_outputs}
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, with the quantiles that are wanted, and the scores of each output."""
+        magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
+        moments = MOMENT_SPECS
+        if self.class_names:
+            moments = (*moments, *by_output(moments))
+            magnitudes = (*magnitudes, *by_output(magnitudes))
+        return (
+            replace(MOMENT_SCORES, specs=moments),
+            replace(MAGNITUDE_SCORES, specs=magnitudes),
+        )
 
     def cells(self) -> list[Cell]:
         """Moments; of all rows also the largest |error| and a histogram of it, half a MiB an output."""
@@ -486,6 +508,12 @@ class RegressionMetrics(Metrics):
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
         return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    def summarize(self, state: State) -> State:
+        """Of the histogram its running sum goes to the host."""
+        weight = state.get("magnitude.weight", state["magnitude"])
+        kept = {name: t for name, t in state.items() if name.partition(".")[0] != "magnitude"}
+        return {**kept, CUMULATIVE: weight.double().cumsum(1)}
 
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read errors, predictions and targets once."""

@@ -10,18 +10,18 @@ from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.modes import capturing, outside_inference
 from ptmetrics.errors import StateError
 
-MAX_MESSAGE = 300
-COLUMNS = {torch.int32: 3, torch.float64: 2}
+MAX_REASON = 300
+COLUMNS_BY_TYPE = {torch.int32: 3, torch.float64: 2}
 """Columns by type: classes have predicted class, target and bits of the loss; real values have error and target."""
-DAMAGED = "The file is damaged: use another checkpoint."
+DAMAGED_SAMPLES = "The file is damaged: use another checkpoint."
 
 
-class StoredSamples:
+class SampleBuffer:
     """Room for so many samples; what comes later is counted but not kept, and then nothing is given out.
 
-    A part of the samples would not be what the scores stand on. For the same reason weighted samples are not kept,
-    nor samples in groups, the pixels of a picture or the words of a text, which are not independent of each other.
-    No host sync before `take`.
+    A part of the samples would not be what the scores stand on. For the same reason weighted
+    samples are not kept, nor samples in groups, the pixels of a picture or the words of a text,
+    which are not independent of each other. No host sync.
 
     Args:
         capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
@@ -47,14 +47,16 @@ class StoredSamples:
 
         Args:
             batch: The rows.
-            columns: One column a row, as `COLUMNS` says; None where a sample is no single row.
+            columns: One column a row, as `COLUMNS_BY_TYPE` says; None where a sample is no single row.
         """
         first = self._seen
         self._seen += len(batch)
         if batch.weight is not None:
             self._reason = "its samples were weighted"
         if batch.group is not None:
-            self._reason = "its samples come in groups, which are not independent of each other inside"
+            self._reason = (
+                "its samples come in groups, which are not independent of each other inside"
+            )
         if columns is None or self._reason is not None or self._seen > self.capacity:
             return
         if capturing(batch.target):
@@ -64,19 +66,19 @@ class StoredSamples:
             self._place(columns, first)
         except Exception as error:  # the rows are counted: what goes wrong here must not cost them
             text = f"keeping them failed with {type(error).__name__}: {error}"
-            self._reason = text[:MAX_MESSAGE]
+            self._reason = text[:MAX_REASON]
 
-    def take(self) -> tuple[Tensor | None, str | None]:
-        """The columns on their device, or why there are none; starts again."""
-        seen = self._seen
+    def columns(self) -> tuple[Tensor | None, str | None]:
+        """The columns on their device, or why there are none; changes nothing."""
         reason = self._reason
-        room = self._room
-        self.reset()
-        if reason is None and seen > self.capacity:
-            reason = f"{seen} samples came where Monitor(keep_samples={self.capacity}) has room"
-        if reason is not None or room is None or not seen:
-            return None, reason or "its metrics do not show them"
-        return room[:, :seen], None
+        if reason is None and self._seen > self.capacity:
+            room = f"Monitor(keep_samples={self.capacity}) has room"
+            reason = f"{self._seen} samples came where {room}"
+        if reason is None and (self._room is None or not self._seen):
+            reason = "its metrics do not show them"
+        if reason is not None or self._room is None:
+            return None, reason
+        return self._room[:, : self._seen], None
 
     def state_dict(self) -> dict[str, Any]:
         """The rows of a half-done epoch."""
@@ -111,10 +113,12 @@ class StoredSamples:
             return
         if not isinstance(rows, Tensor):
             rule = f"a column for each of {seen} samples"
-            raise StateError("samples", rule, type(rows).__name__, DAMAGED)
-        if tuple(rows.shape) != (COLUMNS.get(rows.dtype), seen):
+            raise StateError("samples", rule, type(rows).__name__, DAMAGED_SAMPLES)
+        if tuple(rows.shape) != (COLUMNS_BY_TYPE.get(rows.dtype), seen):
             fact = f"{rows.dtype} of shape {tuple(rows.shape)}"
-            raise StateError("samples", f"a column for each of {seen} samples", fact, DAMAGED)
+            raise StateError(
+                "samples", f"a column for each of {seen} samples", fact, DAMAGED_SAMPLES
+            )
         self._seen = seen
         if seen <= self.capacity:
             self._place(rows, 0)

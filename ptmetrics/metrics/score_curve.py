@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
-from ptmetrics.metrics.curves import ScoreBins
+from ptmetrics.metrics.score_bins import ScoreBins
 
 DOUBLE_BITS = 64
 
@@ -31,8 +31,8 @@ class PrecisionRecallCurve(NamedTuple):
 class ThresholdTable(NamedTuple):
     """One row a threshold, lowest first; float64 on the CPU, NaN where undefined.
 
-    A score counts as positive when it is `threshold` or more, in the unit of the predictions; `probability` is the
-    same threshold as a probability. Counts are Σw where weights were given.
+    A score counts as positive when it is `threshold` or more, in the unit of the predictions;
+    `probability` is the same threshold as a probability. Counts are Σw where weights were given.
     """
 
     threshold: Tensor

@@ -14,7 +14,7 @@ from ptmetrics.metrics import delta
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import mean_interval, mover, wilson
 
-Interval = str | Callable[["ScoreSpec", Any, bool], Estimate]
+IntervalMethod = str | Callable[["ScoreSpec", Any, bool], Estimate]
 
 
 @dataclass(frozen=True)
@@ -23,28 +23,31 @@ class ScoreSpec:
 
     Args:
         name: What results and records call it, such as "f1/macro".
-        formula: From counts to the score. What it is given has arrays `hits`, `actual`, `predicted` and `others` (rows
-            of other classes), each of shape (…, C), for scores of classes; the cells by name for other metrics. What it
-            returns is told by `interval`.
+        formula: From counts to the score. What it is given has arrays `hits`, `actual`, `predicted`
+            and `others` (rows of other classes), each of shape (…, C), for scores of classes; the
+            cells by name for other metrics. What it returns is told by `interval`.
         interval: Name of the method, which says what `formula` returns:
             "wilson" a pair (part, whole) of which the score is the ratio;
             "mover" such a pair of each class, of which the score is the mean;
             "delta" the score as a smooth function of hits, actual and predicted;
             "normal" the six sums of a cell with merge "mean";
             "none" the score itself, without an interval;
-            or a function of (spec, counts, whether intervals are wanted) that returns an `Estimate`.
+            or a function of (spec, counts, whether intervals are wanted) that returns an
+            `Estimate`.
         higher_is_better: Direction.
         range: The least and the largest value.
         doc: What it is, in one sentence.
         undefined: Why the score is NaN where it is.
         source: Where the formula comes from.
-        each: Whether it is a score of each class, label or output: it stands in `scores.per_class` then.
-        gradient: For "delta": from the same counts to the score and its derivatives by hits, actual and predicted, each
-            of shape (…, C). Without it, they are found by differences.
+        each: Whether it is a score of each class, label or output: it stands in `scores.per_class`
+            then.
+        gradient: For "delta": from the same counts to the score and its derivatives by hits, actual
+            and predicted, each of shape (…, C). Without it, they are found by differences.
         through: A monotone function that a ratio goes through, such as x / (2 − x).
         absent: Whether the metric's `absent` stands in for it where it is undefined.
         method: What results call the interval; the name of the method where it is empty.
-        scale: "atanh" for a correlation, whose interval by groups is made on that scale; else it follows from `range`.
+        scale: "atanh" for a correlation, whose interval by groups is made on that scale; else it
+            follows from `range`.
 
     Example:
         >>> import torch
@@ -63,7 +66,7 @@ class ScoreSpec:
 
     name: str
     formula: Any = None
-    interval: Interval = "none"
+    interval: IntervalMethod = "none"
     higher_is_better: bool = True
     range: tuple[float, float] = (0.0, 1.0)
     doc: str = ""
@@ -96,6 +99,10 @@ class View(Protocol):
     absent: float
 
     @property
+    def weights(self) -> Any:
+        """Σw, float64, for formulas without an interval."""
+
+    @property
     def sums(self) -> Any:
         """Σw and Σw², float64 with a leading dimension of 2."""
 
@@ -109,7 +116,8 @@ class ScoreTable:
     """Scores of the same counts.
 
     Attributes:
-        view: From a metric and the host's counts to what the formulas are given; None where it does not apply.
+        view: From a metric and the host's counts to what the formulas are given; None where it does
+            not apply.
         specs: The scores, in the order of a report.
         title: What the printed documentation calls it.
     """
@@ -127,7 +135,8 @@ def evaluate(
     Args:
         specs: The scores.
         view: What their formulas are given.
-        intervals: Whether intervals are wanted; else the ends are the value itself, which takes far less.
+        intervals: Whether intervals are wanted; else the ends are the value itself, which takes far
+            less.
 
     Returns:
         Name and `each` of a score to its estimate, in the order of the specs.
@@ -229,10 +238,12 @@ def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Esti
 def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
     estimates = []
     for spec in specs:
-        value = np.asarray(spec.formula(view), dtype=np.float64)
+        value = np.asarray(spec.formula(view.weights), dtype=np.float64)
         nothing = np.full_like(value, np.nan)
-        n = np.broadcast_to(view.n, value.shape)
-        estimates.append(spec.estimate(value, nothing, nothing, n))
+        n = np.asarray(view.n)
+        if spec.each:
+            n = n[..., None]
+        estimates.append(spec.estimate(value, nothing, nothing, np.broadcast_to(n, value.shape)))
     return estimates
 
 

@@ -157,7 +157,7 @@ def advise_threshold(
             confidence=confidence,
             needed=choice.needed,
             reason=choice.reason,
-            scores=_no_scores(cost, beta),
+            scores=_nothing_advised(cost, beta),
             cross_fit=False,
         )
     confusion = None
@@ -262,7 +262,7 @@ def _scores_at(
     return scores
 
 
-def _no_scores(cost: tuple[float, float] | None, beta: float | None) -> dict[str, Score]:
+def _nothing_advised(cost: tuple[float, float] | None, beta: float | None) -> dict[str, Score]:
     names = list(REPORTED)
     if beta is not None:
         names.append("fbeta")

@@ -1,33 +1,45 @@
 """Checkpoints that are whole or absent: the best and the last, written safely."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.monitor.callbacks import Best, Callback
+from ptmetrics.monitor.callbacks import BestScore, Callback, MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.record.atomic import replace
 
-if TYPE_CHECKING:
-    from ptmetrics.monitor.monitor import Monitor
-
 
 class Checkpoint(Callback):
-    """Writes `best.pt` when a score improves and `last.pt` each epoch, each by a rename of a complete file.
+    """Writes `best.pt` when a score improves and `last.pt` each epoch, each whole or not at all.
 
-    The best is there to be used: it holds the epoch and the `model` state dict. The last is there to resume from: it
-    holds the `optimizer` and `monitor` state dicts too, which for AdamW triples its size. Both are tensors and plain
-    values only: `torch.load(path, weights_only=True)` reads them. They are written behind the other callbacks, so
-    that they hold what those know of the epoch.
+    The best is there to be used: it holds the epoch and the `model` state dict. The last is there
+    to resume from: it holds the `optimizer` and `monitor` state dicts too, which for AdamW triples
+    its size. Both are tensors and plain values only: `torch.load(path, weights_only=True)` reads
+    them. They are written behind the other callbacks, so that they hold what those know of the
+    epoch. An epoch is the best only once its file is written.
 
     Args:
-        monitor: Score name with its split; its direction comes from the score. None keeps only the last.
+        monitor: Score name with its split; its direction comes from the score. None keeps only the
+            last.
         folder: Where to write; by default `checkpoints` in the run folder.
         last: Also write `last.pt` each epoch, to resume from.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> model = torch.nn.Linear(2, 2)
+        >>> checkpoint = pm.Checkpoint("val/accuracy", folder=tempfile.mkdtemp())
+        >>> monitor = pm.Monitor(pm.MulticlassMetrics(2), callbacks=[checkpoint])
+        >>> with monitor.attach(model):
+        ...     monitor.update(torch.eye(2), torch.tensor([0, 1]), split="val")
+        ...     _ = monitor.end_epoch()
+        >>> checkpoint.best_path.name
+        'best.pt'
+        >>> sorted(torch.load(checkpoint.last_path, weights_only=True))
+        ['epoch', 'model', 'monitor']
     """
 
     after_others = True
@@ -39,55 +51,79 @@ class Checkpoint(Callback):
         folder: str | Path | None = None,
         last: bool = True,
     ) -> None:
-        self._best = Best(monitor) if monitor else None
-        self._folder = self._given = None if folder is None else Path(folder)
-        self._last, self._last_epoch = last, -1
+        self._best: BestScore | None = None
+        if monitor:
+            self._best = BestScore(monitor)
+        self._given: Path | None = None
+        if folder is not None:
+            self._given = Path(folder)
+        self._folder = self._given
+        self._last = last
+        self._last_epoch = -1
 
     @property
     def best_path(self) -> Path | None:
         """The best checkpoint, None before the first."""
-        return self._file("best") if self._best is not None and self._best.epoch >= 0 else None
+        if self._best is None or self._best.epoch < 0:
+            return None
+        return self._written("best")
 
     @property
     def last_path(self) -> Path | None:
         """The last checkpoint, None before the first."""
-        return self._file("last") if self._last_epoch >= 0 else None
+        if self._last_epoch < 0:
+            return None
+        return self._written("last")
 
-    def on_run_begin(self, monitor: Monitor) -> None:
+    def on_run_begin(self, monitor: MonitoredRun) -> None:
         """Refuse a score that this run will never have, or a run with nowhere to write."""
         if self._best is not None:
             self._best.begin(monitor)
-        if self._given is None and monitor.path is None:
-            cure = "Pass Checkpoint(folder=…) or Monitor(run=…)."
-            raise ConfigError("folder", "a folder to write to", "neither a folder nor a run", cure)
-        self._folder = self._given or Path(str(monitor.path)) / "checkpoints"
+        self._folder = self._given
+        if self._folder is None:
+            if monitor.path is None:
+                got = "neither a folder nor a run"
+                cure = "Pass Checkpoint(folder=…) or Monitor(run=…)."
+                raise ConfigError("folder", "a folder to write to", got, cure)
+            self._folder = monitor.path / "checkpoints"
 
-    def on_epoch_end(self, monitor: Monitor, scores: EpochScores) -> None:
+    def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         """Write what is due."""
         if self._best is not None and self._best.improves(scores):
             self._write(monitor, scores.epoch, "best")
+            self._best.keep(scores)
         if self._last:
-            self._last_epoch = scores.epoch
-            self._write(monitor, scores.epoch, "last")
+            before = self._last_epoch
+            self._last_epoch = scores.epoch  # the file holds this state too
+            try:
+                self._write(monitor, scores.epoch, "last")
+            except BaseException:
+                self._last_epoch = before
+                raise
 
     def state_dict(self) -> dict[str, Any]:
         """Best value so far, and the epoch of the last file."""
-        best = (
-            {"value": self._best.value, "epoch": self._best.epoch} if self._best is not None else {}
-        )
-        return {**best, "last_epoch": self._last_epoch}
+        state: dict[str, Any] = {"last_epoch": self._last_epoch}
+        if self._best is not None:
+            state.update(self._best.state_dict())
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a stored best value."""
-        self._last_epoch = int(state["last_epoch"])
+        last_epoch = int(state["last_epoch"])
         if self._best is not None:
-            self._best.value, self._best.epoch = float(state["value"]), int(state["epoch"])
+            self._best.load_state_dict(state)
+        self._last_epoch = last_epoch
 
-    def _file(self, why: str) -> Path | None:
-        path = self._folder / f"{why}.pt" if self._folder is not None else None
-        return path if path is not None and path.exists() else None
+    def _written(self, why: str) -> Path | None:
+        if self._folder is None:
+            return None
+        path = self._folder / f"{why}.pt"
+        if not path.exists():
+            return None
+        return path
 
-    def _write(self, monitor: Monitor, epoch: int, why: str) -> None:
+    def _write(self, monitor: MonitoredRun, epoch: int, why: str) -> None:
         if monitor.model is None:
             cure = "Call monitor.attach(model, optimizer=optimizer)."
             raise ConfigError("model", "an attached model to save", "none", cure)

@@ -1,11 +1,12 @@
-"""Where the time goes: one host clock whose laps add up to the wall, and device events that are read late."""
+"""Where the time goes: a host clock whose laps add up to the wall, and device events read late.
 
-from __future__ import annotations
+What is read of an epoch stays until `start_epoch` says that it was recorded.
+"""
 
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,37 +18,113 @@ KEPT_STEPS = 4096  # quantiles are over the last so many steps of an epoch
 
 
 class PhaseClock:
-    """Splits host time among phases: the time since the last mark belongs to the phase that is named now.
+    """Splits host time among phases: the time since the last mark is of the phase named now.
 
-    The parts add up to the wall. A clock that goes back loses that lap, and `went_back` counts it.
+    Phases are "train", "val", "other" and further splits. The parts add up to the wall. A clock
+    that goes back loses that lap, and `went_back` counts it.
 
     Args:
         now: Returns nanoseconds; injected, so that a test never sleeps.
+
+    Attributes:
+        seconds: Time of the epoch by phase.
+        data_wait_s: Seconds of the epoch that training waited for batches.
+        went_back: Laps of the epoch that were lost.
+        phase: The phase under way on the device; None for none.
+        device: Device time; None where the host's clock is all.
+        steps: Durations of the training steps of the epoch.
+        waiting: Whether since the last mark the loop only waits for data.
     """
 
     def __init__(self, now: NowNs = time.perf_counter_ns) -> None:
-        self._now, self._last = now, now()
+        self.now = now
+        self._mark = now()
+        self._step_mark = 0.0  # training time at the end of the last step
+        self._started = False
         self.seconds: dict[str, float] = {}
+        self.data_wait_s = 0.0
         self.went_back = 0
+        self.phase: str | None = None
+        self.device: DeviceSpans | None = None
+        self.steps = StepTimes()
+        self.waiting = False
 
-    def lap(self, phase: str) -> float:
-        """Give the time since the last mark to `phase`; returns it in seconds."""
-        now = self._now()
-        passed, self._last = (now - self._last) / 1e9, now
-        if passed < 0:
+    def lap(self, phase: str, until: int | None = None, *, waited: bool = False) -> None:
+        """Give the time since the last mark to `phase`.
+
+        Args:
+            phase: What the time was spent on.
+            until: When the lap ended; None for now.
+            waited: Whether it was a wait for a batch.
+        """
+        if until is None:
+            until = self.now()
+        seconds = (until - self._mark) / 1e9
+        self._mark = until
+        self.waiting = False
+        if seconds < 0:
             self.went_back += 1
-            return 0.0
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + passed
-        return passed
+            return
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        if waited and phase == "train":
+            self.data_wait_s += seconds
 
-    def take(self) -> dict[str, float]:
-        """The seconds of each phase since the last call, and start again."""
-        taken, self.seconds = self.seconds, {}
-        return taken
+    def enter(self, phase: str) -> None:
+        """From here on the device is in this phase."""
+        if self.phase == phase:
+            return
+        if not self._started:  # what came before the first batch of a run is the user's setting up
+            self.lap("other")
+            self._started = True
+        self.phase = phase
+        if self.device is not None:
+            self.device.begin(phase)
+
+    def leave(self) -> None:
+        """The device's phase ends here."""
+        self.phase = None
+        if self.device is not None:
+            self.device.end()
+
+    def step_done(self) -> None:
+        """A training step ends with the last mark."""
+        total = self.seconds.get("train", 0.0)
+        self.steps.add(total - self._step_mark)
+        self._step_mark = total
+
+    def end_epoch(self) -> None:
+        """The time since the last mark belongs to no split."""
+        self.lap("other")
+        self.leave()
+
+    def oddities(self) -> list[dict[str, Any]]:
+        """Notes for the record on clocks that did not behave in this epoch."""
+        notes = []
+        if self.went_back:
+            words = "laps of the host clock went back and were left out"
+            notes.append(_note("clock-went-back", self.went_back, words))
+        if self.device is not None and self.device.dropped:
+            words = "spans found no room in the ring of device events: the host clock counts"
+            notes.append(_note("device-spans-dropped", self.device.dropped, words))
+        return notes
+
+    def start_epoch(self) -> None:
+        """The epoch is recorded: forget its times."""
+        self.seconds = {}
+        self.data_wait_s = 0.0
+        self.went_back = 0
+        self._step_mark = 0.0
+        self.steps.start_epoch()
+        if self.device is not None:
+            self.device.start_epoch()
+
+
+def _note(code: str, count: int, words: str) -> dict[str, Any]:
+    return {"code": code, "message": f"{count} {words}", "count": count}
 
 
 class StepTimes:
-    """Durations of the training steps of an epoch, and how much the first of the run was above the usual."""
+    """Durations of the training steps of an epoch, and the excess of the run's first step."""
 
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=KEPT_STEPS)
@@ -57,28 +134,36 @@ class StepTimes:
     def add(self, seconds: float) -> None:
         """One step took so long."""
         if not self._begun:
-            self._begun, self._first = True, seconds
+            self._begun = True
+            self._first = seconds
         self._steps.append(seconds)
 
-    def take(self) -> dict[str, float] | None:
-        """Quantiles of the epoch in milliseconds, and start again; None without a step."""
+    def quantiles_ms(self) -> dict[str, float] | None:
+        """Quantiles of the epoch in milliseconds; None without a step."""
         steps = sorted(self._steps)
-        self._steps.clear()
         if not steps:
             return None
-        p50, p95 = (steps[min(int(q * len(steps)), len(steps) - 1)] for q in (0.5, 0.95))
-        return {"p50": 1e3 * p50, "p95": 1e3 * p95, "max": 1e3 * steps[-1]}
+        last = len(steps) - 1
+        return {
+            "p50": 1e3 * steps[min(int(0.5 * len(steps)), last)],
+            "p95": 1e3 * steps[min(int(0.95 * len(steps)), last)],
+            "max": 1e3 * steps[last],
+        }
 
     def warm_up_s(self) -> float:
         """Seconds by which the run's first step differs from the median of the others in its epoch.
 
-        It compiles, autotunes, loads lazily; or its start was not seen. Call it before `take` at the end of
-        each epoch: it is told once. 0 with fewer than 3 steps: no usual step is known.
+        It compiles, autotunes, loads lazily; or its start was not seen. 0 in all later epochs, and
+        with fewer than 3 steps: no usual step is known.
         """
-        first, self._first = self._first, None
-        if first is None or len(self._steps) < 3:
+        if self._first is None or len(self._steps) < 3:
             return 0.0
-        return first - statistics.median(list(self._steps)[1:])
+        return self._first - statistics.median(list(self._steps)[1:])
+
+    def start_epoch(self) -> None:
+        """Forget the steps of the epoch."""
+        self._steps.clear()
+        self._first = None
 
 
 class DeviceEvent(Protocol):
@@ -96,23 +181,36 @@ class DeviceEvent(Protocol):
         ...
 
 
-class DeviceSpans:
-    """Device time of phases from a ring of events made beforehand; nothing here ever waits for the device.
+class _Span:
+    """A phase on the device, between two events."""
 
-    When the ring is full of spans that have not passed, the new one is dropped and counted in `dropped`.
+    def __init__(self, make_event: Callable[[], DeviceEvent]) -> None:
+        self.phase = ""
+        self.start = make_event()
+        self.stop = make_event()
+
+
+class DeviceSpans:
+    """Device time of phases from a ring of events; nothing here ever waits for the device.
+
+    When the ring is full of spans that have not passed, the new one is dropped and counted in
+    `dropped`.
 
     Args:
         make_event: Makes one event.
         size: Spans that can be under way at once.
+
+    Attributes:
+        dropped: Spans of the epoch for which there was no room.
     """
 
     def __init__(self, make_event: Callable[[], DeviceEvent], size: int = 32) -> None:
-        self._free = [(make_event(), make_event()) for _ in range(size)]
-        self._under_way: deque[tuple[str, DeviceEvent, DeviceEvent]] = deque()
-        self._open: tuple[str, DeviceEvent, DeviceEvent] | None = None
+        self._free = [_Span(make_event) for _ in range(size)]
+        self._under_way: deque[_Span] = deque()
+        self._open: _Span | None = None
         self._seconds: dict[str, float] = {}
         self._stale = 0  # spans under way, from the oldest, that came too late to be told
-        self._dropped_before = self.dropped = 0
+        self.dropped = 0
 
     def begin(self, phase: str) -> None:
         """The device starts a phase here; a phase still open ends."""
@@ -122,44 +220,121 @@ class DeviceSpans:
         if not self._free:
             self.dropped += 1
             return
-        start, stop = self._free.pop()
-        start.record()
-        self._open = (phase, start, stop)
+        span = self._free.pop()
+        span.phase = phase
+        span.start.record()
+        self._open = span
 
     def end(self) -> None:
         """The open phase ends here."""
         if self._open is not None:
-            self._open[2].record()
+            self._open.stop.record()
             self._under_way.append(self._open)
             self._open = None
 
     def read(self) -> dict[str, float] | None:
-        """Seconds of each phase since the last call; None if a span was dropped or has not passed yet.
+        """Seconds of each phase of the epoch; None if a span was dropped or has not passed yet.
 
-        A part of the time would look like less time, so it is all or nothing; late spans are told no more.
+        A part of the time would look like less time, so it is all or nothing.
         """
         self._collect()
-        whole = self.dropped == self._dropped_before and not self._under_way
-        seconds, self._seconds = self._seconds, {}
-        self._dropped_before, self._stale = self.dropped, len(self._under_way)
-        return seconds if whole else None
+        if self.dropped or self._under_way:
+            return None
+        return dict(self._seconds)
+
+    def start_epoch(self) -> None:
+        """Forget the epoch; spans of it that are late are told no more."""
+        self._seconds = {}
+        self._stale = len(self._under_way)
+        self.dropped = 0
 
     def _collect(self) -> None:
-        while self._under_way and self._under_way[0][2].query():
-            phase, start, stop = self._under_way.popleft()
+        while self._under_way and self._under_way[0].stop.query():
+            span = self._under_way.popleft()
             if self._stale:
                 self._stale -= 1
             else:
-                self._seconds[phase] = (
-                    self._seconds.get(phase, 0.0) + start.elapsed_time(stop) / 1e3
-                )
-            self._free.append((start, stop))
+                before = self._seconds.get(span.phase, 0.0)
+                self._seconds[span.phase] = before + span.start.elapsed_time(span.stop) / 1e3
+            self._free.append(span)
 
 
 def device_spans(
     model: nn.Module, make_event: Callable[[], DeviceEvent] | None
 ) -> DeviceSpans | None:
-    """Spans from injected events, or from CUDA's when the model is on CUDA; None where the host clock is all."""
+    """Spans from injected events, or from CUDA's for a model on CUDA; else None."""
     if make_event is None and any(p.is_cuda for p in model.parameters()):
         make_event = partial(torch.cuda.Event, enable_timing=True)
-    return None if make_event is None else DeviceSpans(make_event)
+    if make_event is None:
+        return None
+    return DeviceSpans(make_event)
+
+
+class RunTotals:
+    """Running totals of a run: training time, wall time, training samples and steps so far.
+
+    The training time leaves out validation, callbacks and checkpoints, counts the first step of the
+    run as a usual one, and follows the device's clock where there is one.
+    """
+
+    def __init__(self) -> None:
+        self.train_s = 0.0
+        self.wall_s = 0.0
+        self.samples = 0
+        self.steps = 0
+
+    def time(self, clock: PhaseClock) -> dict[str, Any]:
+        """Seconds of the epoch by phase, and so far: the record's `time`."""
+        other = dict(clock.seconds)
+        train_s = other.pop("train", 0.0)
+        val_s = other.pop("val", 0.0)
+        wall_s = sum(clock.seconds.values())
+        on_device = None
+        if clock.device is not None:
+            on_device = (clock.device.read() or {}).get("train")
+        trained_s = train_s
+        if on_device is not None:
+            trained_s = on_device
+        return {
+            "train_s": train_s,
+            "val_s": val_s,
+            "data_wait_s": clock.data_wait_s,
+            "other_s": sum(other.values()),
+            "train_device_s": on_device,
+            "train_cumulative_s": self.train_s + trained_s - clock.steps.warm_up_s(),
+            "wall_cumulative_s": self.wall_s + wall_s,
+            "step_ms": clock.steps.quantiles_ms(),
+        }
+
+    def counts(self, samples: Mapping[str, int], steps: Mapping[str, int]) -> dict[str, int]:
+        """Samples and steps by split, and of training so far: the record's `counts`."""
+        counts = {}
+        for name in samples:
+            counts[f"{name}_samples"] = samples[name]
+            counts[f"{name}_steps"] = steps[name]
+        counts["train_samples_cumulative"] = self.samples + samples.get("train", 0)
+        counts["train_steps_cumulative"] = self.steps + steps.get("train", 0)
+        return counts
+
+    def commit(self, time: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+        """The epoch of which `time` and `counts` told is recorded."""
+        self.train_s = time["train_cumulative_s"]
+        self.wall_s = time["wall_cumulative_s"]
+        self.samples = counts["train_samples_cumulative"]
+        self.steps = counts["train_steps_cumulative"]
+
+    def state_dict(self) -> dict[str, float]:
+        """Totals so far."""
+        return {
+            "train_s": self.train_s,
+            "wall_s": self.wall_s,
+            "samples": self.samples,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from stored totals; the time in between does not count."""
+        self.train_s = float(state["train_s"])
+        self.wall_s = float(state["wall_s"])
+        self.samples = int(state["samples"])
+        self.steps = int(state["steps"])

@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from ptmetrics.metrics.score import Score, Scores
-from ptmetrics.metrics.score import worst_slices
 from ptmetrics.record.events import EpochData
-from ptmetrics.record.samples import Kept
+from ptmetrics.record.samples import StoredSamples
 
 MAX_LISTED_CLASSES = 4096  # scores of each class of more would be megabytes a line
-MAX_RECORDED_CLASSES = (
-    128  # a larger matrix stays out of the record: 128² numbers are about 50 kB a line
-)
-
+MAX_RECORDED_CLASSES = 128  # 128² numbers of a matrix are about 50 kB a line
 MAX_RECORDED_SLICES = 128  # the worst
+SHOWN_IN_LINE = ("loss", "accuracy", "balanced_accuracy", "f1/macro")
 
 
 @dataclass(frozen=True)
@@ -23,11 +20,24 @@ class EpochScores(Mapping[str, Score]):
 
     Attributes:
         epoch: Number of the epoch, from 0.
-        splits: Split to its `Scores`.
+        splits: Split to its `Scores`; where a model has several outputs, "val/depth" for the output
+            "depth".
         losses: Split to the mean of the loss that was seen.
         time: Seconds of each phase, and quantiles of the step in milliseconds.
         counts: Samples and steps of the epoch, and so far.
         samples: What became of each validation sample (`samples.rows`), where it was kept.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
+        >>> preds = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [0.0, 2.0]])
+        >>> monitor.update(preds, torch.tensor([0, 1, 1, 1]), loss=0.5, split="val")
+        >>> epoch_scores = monitor.end_epoch()
+        >>> print(epoch_scores["val/accuracy"])
+        0.7500 [0.3006, 0.9544] n=4
+        >>> print(epoch_scores)  # doctest: +ELLIPSIS
+        epoch 0: val/loss 0.5000  val/accuracy 0.7500  val/balanced_accuracy 0.8333...
     """
 
     epoch: int
@@ -35,57 +45,85 @@ class EpochScores(Mapping[str, Score]):
     losses: Mapping[str, Score]
     time: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    samples: Kept | None = field(default=None, repr=False, compare=False)
+    samples: StoredSamples | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Score:
-        split, _, score = name.partition("/")
-        if score == "loss" and split in self.losses:
+        split, _, rest = name.partition("/")
+        if rest == "loss" and split in self.losses:
             return self.losses[split]
-        if split in self.splits and score in self.splits[split]:
-            return self.splits[split][score]
+        for key, scores in self.splits.items():
+            if name.startswith(f"{key}/"):
+                score = name[len(key) + 1 :]
+                if score in scores:
+                    return scores[score]
         raise KeyError(f"{name!r}: expected one of {', '.join(self)}")
 
     def __iter__(self) -> Iterator[str]:
-        for split in self.splits:
-            yield from ([f"{split}/loss"] if split in self.losses else [])
-            yield from (f"{split}/{name}" for name in self.splits[split])
+        for key, scores in self.splits.items():
+            if key in self.losses:
+                yield f"{key}/loss"
+            for name in scores:
+                yield f"{key}/{name}"
+        for split in self.losses:  # of a model whose outputs all have names
+            if split not in self.splits:
+                yield f"{split}/loss"
 
     def __len__(self) -> int:
-        return sum(len(s) for s in self.splits.values()) + len(self.losses)
+        return sum(map(len, self.splits.values())) + len(self.losses)
 
     def to_record(self) -> EpochData:
         """The data of the journal's `epoch` line."""
-        plain = {split: scores.to_dict() for split, scores in self.splits.items()}
-        small = {
-            split: d for split, d in plain.items() if len(d["class_names"]) <= MAX_RECORDED_CLASSES
-        }
-        listed = {
-            split: d for split, d in plain.items() if len(d["class_names"]) <= MAX_LISTED_CLASSES
-        }
         record: Any = {
             "epoch": self.epoch,
-            "scores": {name: score.to_dict() for name, score in self.items()},
-            "per_class": {split: d["per_class"] for split, d in listed.items()},
-            "confusion": {
-                split: d["confusion"] for split, d in small.items() if d["confusion"] is not None
-            },
-            "class_names": next((d["class_names"] for d in listed.values()), []),
+            "scores": {},
+            "per_class": {},
+            "confusion": {},
+            "class_names": [],
             "time": dict(self.time),
             "counts": dict(self.counts),
-            "faults": {split: d["faults"] for split, d in plain.items()},
+            "faults": {},
         }
-        slices = {split: worst_slices(d["per_slice"], MAX_RECORDED_SLICES) for split, d in plain.items()}
-        record |= (
-            {"per_slice": {k: v for k, v in slices.items() if v}} if any(slices.values()) else {}
-        )
-        notes = {split: d["notes"] for split, d in plain.items() if d["notes"]}
-        record |= {"notes": notes} if notes else {}
-        return cast(EpochData, record)
+        losses = dict(self.losses)
+        for split, scores in self.splits.items():
+            if split in losses:
+                record["scores"][f"{split}/loss"] = losses.pop(split).to_dict()
+            _add_split(record, split, scores.to_dict())
+        for split, loss in losses.items():  # of a model whose outputs all have names
+            record["scores"][f"{split}/loss"] = loss.to_dict()
+        data: EpochData = record
+        return data
 
     def __str__(self) -> str:
-        shown = [
-            n for n in self if n.endswith(("/loss", "/accuracy", "/balanced_accuracy", "/f1/macro"))
-        ]
-        return f"epoch {self.epoch}: " + "  ".join(
-            f"{name} {float(self[name]):.4f}" for name in shown
-        )
+        names = [name for name in self if name.partition("/")[2] in SHOWN_IN_LINE]
+        shown = [f"{name} {float(self[name]):.4f}" for name in names]
+        return f"epoch {self.epoch}: " + "  ".join(shown)
+
+
+def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> None:
+    """Put plain scores in their places in the data of an epoch."""
+    for name, score in plain["scores"].items():
+        record["scores"][f"{split}/{name}"] = score
+    record["faults"][split] = plain["faults"]
+    names = plain["class_names"]
+    if len(names) <= MAX_LISTED_CLASSES:
+        record["per_class"][split] = plain["per_class"]
+        if not record["class_names"]:
+            record["class_names"] = names
+    if plain["confusion"] is not None and len(names) <= MAX_RECORDED_CLASSES:
+        record["confusion"][split] = plain["confusion"]
+    if plain["per_slice"]:
+        record.setdefault("per_slice", {})[split] = _worst_slices(plain["per_slice"])
+    if plain["notes"]:
+        record.setdefault("notes", {})[split] = plain["notes"]
+
+
+def _worst_slices(slices: dict[str, Any]) -> Any:
+    """The first slices, which are the worst; `filled` goes on to tell how many there were."""
+    if len(slices["names"]) <= MAX_RECORDED_SLICES:
+        return slices
+    columns = {}
+    for name, column in slices["scores"].items():
+        columns[name] = {"method": column["method"]}
+        for field_name in ("value", "low", "high", "n"):
+            columns[name][field_name] = column[field_name][:MAX_RECORDED_SLICES]
+    return {**slices, "names": slices["names"][:MAX_RECORDED_SLICES], "scores": columns}

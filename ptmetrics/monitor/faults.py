@@ -1,16 +1,83 @@
-"""A fault in a metric never ends the user's training: it is contained, counted and recorded."""
+"""The boundary between the user's loop and us: what goes wrong behind it is contained and told.
+
+Every way in from the loop (hooks, loaders, `update`, `end_epoch`, callbacks, progress, exit) is a
+method under `@contained`, and nothing further inside contains anything but the parts of `end_epoch`
+that can do without each other. `Exception` stays inside; `KeyboardInterrupt` and `SystemExit` pass.
+"""
 
 import logging
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal
+from functools import partial, wraps
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from ptmetrics.errors import ConfigError, FaultError
+from ptmetrics.errors import ConfigError, FaultError, HookError
 
-OnFault = Literal["record", "raise"]
+OnFault = Literal["contain", "raise"]
 LOGGER = logging.getLogger("ptmetrics")
 MAX_MESSAGE = 2000  # an error may print a whole tensor
+
+
+class LoopWarning(NamedTuple):
+    """Something wrong in the user's loop that raises nothing by itself."""
+
+    where: str
+    expected: str
+    got: str
+    cure: str
+
+
+NO_FORWARD = LoopWarning(
+    "model hook",
+    "a call of the attached model for each batch",
+    "a batch without one",
+    "Attach the object that the loop calls.",
+)
+NOTHING_SEEN = LoopWarning(
+    "epoch",
+    "predictions in an epoch",
+    "none at all",
+    "Attach the object that the loop calls, with its criterion, or call update().",
+)
+TRAINING_MODE = LoopWarning(
+    "validation",
+    "a model in evaluation mode",
+    "one in training mode",
+    "Call model.eval() before it.",
+)
+STEP_IN_EVAL = LoopWarning(
+    "optimizer",
+    "steps of a model in training mode",
+    "one with model.training False, whose batches were counted as validation",
+    "Call model.train() before training.",
+)
+COUNTED_TWICE = LoopWarning(
+    "update",
+    "a batch that no hook has counted",
+    "one that a hook has, so it was left out here",
+    "Leave out update(), or the criterion and the loader wrapper.",
+)
+IDS_WITHOUT_BATCH = LoopWarning(
+    "criterion hook",
+    "a monitored loader, whose batches hold the slices and groups",
+    "a batch without them, whose rows are of no slice and independent",
+    "Wrap the loaders: monitor.train(loader), monitor.validate(loader).",
+)
+
+
+class Refusal(Exception):  # noqa: N818 — it carries an error and is none
+    """Carries an error through the boundary: the call itself was wrong, and nothing was done.
+
+    Args:
+        error: What the user gets.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass
@@ -26,31 +93,46 @@ class Fault:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the record."""
-        return {"where": self.where, "message": self.message, "count": self.count,
-                "epoch": self.epoch, "step": self.step}  # fmt: skip
+        return {
+            "where": self.where,
+            "message": self.message,
+            "count": self.count,
+            "epoch": self.epoch,
+            "step": self.step,
+        }
 
 
 class FaultLog:
-    """Contains exceptions; use it as `with log.contain("where"):`.
+    """Counts what went wrong behind the boundary, and holds the boundary's lock.
 
-    The log stays small whatever happens: one entry for each place and type of error, told to `tell` when its
-    count reaches 1, 10, 100 and so on, and by `settle`.
+    The log stays small whatever happens: one entry for each place and type of error, told to `tell`
+    when its count reaches 1, 10, 100 and so on, and by `summarize`.
 
     Args:
-        on_fault: "record", or "raise" to let exceptions through once they are noted.
+        on_fault: "contain", or "raise" to let exceptions through once they are noted.
         tell: Called with each fault worth a line in the record.
+
+    Attributes:
+        epoch: Number of the epoch under way; a fault is noted with it.
+        step: Number of the batch under way, likewise.
+        lock: Held by the thread that is inside of the boundary.
+        busy: Whether our own code runs in that thread, as opposed to a callback.
+        postponed: Calls from a signal handler that came while it ran.
 
     Raises:
         ConfigError: If `on_fault` is neither.
     """
 
     def __init__(self, on_fault: OnFault, tell: Callable[[Fault], None]) -> None:
-        if on_fault not in ("record", "raise"):
-            raise ConfigError(
-                "on_fault", '"record" or "raise"', repr(on_fault), 'Leave it out for "record".'
-            )
+        if on_fault not in ("contain", "raise"):
+            cure = 'Leave it out for "contain".'
+            raise ConfigError("on_fault", '"contain" or "raise"', repr(on_fault), cure)
         self.on_fault = on_fault
         self.epoch = 0
+        self.step: int | None = None
+        self.lock = threading.RLock()
+        self.busy = False
+        self.postponed: deque[Callable[[], object]] = deque()
         self._tell = tell
         self._faults: dict[tuple[str, str], Fault] = {}
 
@@ -61,56 +143,96 @@ class FaultLog:
         """Every kind of fault so far."""
         return list(self._faults.values())
 
-    def contain(self, where: str, step: int | None = None) -> "_Contained":
-        """A context that swallows `Exception` and notes it; KeyboardInterrupt and its like pass."""
-        return _Contained(self, where, step)
-
-    def caught(self, where: str, error: Exception, step: int | None = None) -> None:
-        """Note an exception, where `contain` would cost too much; to be called as it is handled.
-
-        Raises:
-            Exception: The error itself, with `on_fault="raise"`.
-        """
-        self.note(where, error, step)
-        if self.on_fault == "raise":
-            raise error
-
-    def flaw(self, where: str, expected: str, got: str, cure: str) -> None:
-        """Count a flaw of the loop itself, which raised nothing.
+    def warn(self, warning: LoopWarning) -> None:
+        """Count something in the user's loop that raised nothing.
 
         Raises:
             FaultError: With `on_fault="raise"`.
         """
-        error = FaultError(where, expected, got, cure)
-        self.note(where, error)
+        error = FaultError(*warning)
         if self.on_fault == "raise":
             raise error
+        self.note(warning.where, error)
 
-    def note(self, where: str, error: Exception, step: int | None = None) -> None:
-        """Count one fault."""
-        key = (where, type(error).__name__)
-        fault = self._faults.get(key)
-        if fault is None:
-            fault = self._faults[key] = Fault(where, _words(error), 0, self.epoch, step)
-            LOGGER.warning("%s: %s; training goes on", where, fault.message)
-        fault.count += 1
-        if fault.count == 10 ** (len(str(fault.count)) - 1):
-            self._told(fault)
+    def note(self, where: str, error: Exception) -> None:
+        """Count one fault. Nothing that fails on the way, in a log's handler say, is raised."""
+        try:
+            self._note(where, error)
+        except Exception:  # no memory is left for a note, say: then nobody can be told
+            return
 
-    def settle(self) -> None:
+    @contextmanager
+    def containing(self, where: str, refuse: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Contain a part of a way in that the parts behind it can do without.
+
+        Args:
+            where: Name of the part.
+            refuse: Errors that go to the user: what they say is wrong with the call.
+        """
+        try:
+            yield
+        except refuse as error:
+            raise Refusal(error) from error
+        except Exception as error:
+            if self.on_fault == "raise" or isinstance(error, Refusal):
+                raise
+            self.note(where, error)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Let go of the lock while a callback runs: it may wait for a thread that calls us."""
+        self.busy = False
+        self.lock.release()
+        try:
+            yield
+        finally:
+            self.lock.acquire()
+            self.busy = True
+
+    def run_postponed(self) -> None:
+        """Make up for the calls of signal handlers."""
+        while self.postponed:
+            self.postponed.popleft()()
+
+    def summarize(self) -> None:
         """At the end: tell the count of every fault that has gone on since it was told."""
         for fault in self._faults.values():
             if fault.count > fault.told:
                 self._told(fault)
-        if self:
-            LOGGER.warning("%d faults were contained in this run; its record lists them", len(self))
+        if self._faults:
+            _attempt(
+                LOGGER.warning,
+                "%d faults were contained in this run; its record lists them",
+                len(self),
+            )
+
+    def _note(self, where: str, error: Exception) -> None:
+        if isinstance(error, FaultError):
+            where = error.name
+        key = (where, type(error).__name__)
+        fault = self._faults.get(key)
+        if fault is None:
+            fault = Fault(where, error_text(error), 0, self.epoch, self.step)
+            self._faults[key] = fault
+            _attempt(LOGGER.warning, "%s: %s; training goes on", where, fault.message)
+        fault.count += 1
+        if fault.count == 10 ** (len(str(fault.count)) - 1):
+            self._told(fault)
 
     def _told(self, fault: Fault) -> None:
         fault.told = fault.count
-        self._tell(fault)
+        _attempt(self._tell, fault)
 
 
-def _words(error: Exception) -> str:
+def _attempt(call: Callable[..., object], *args: object) -> None:
+    """Tell somebody of a fault, who may fail."""
+    try:
+        call(*args)
+    except Exception:
+        return
+
+
+def error_text(error: BaseException) -> str:
     """What an error says, cut to a line's length; an error may even fail to be printed."""
     if isinstance(error, FaultError):
         return f"expected {error.expected}, got {error.got}. {error.cure}"
@@ -121,22 +243,65 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"[:MAX_MESSAGE]
 
 
-class _Contained:
-    __slots__ = ("log", "step", "where")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-    def __init__(self, log: FaultLog, where: str, step: int | None) -> None:
-        self.log, self.where, self.step = log, where, step
 
-    def __enter__(self) -> None:
-        return None
+def contained(
+    where: str, otherwise: Callable[..., Any] | None = None, *, raises: bool = False
+) -> Callable[[Method], Method]:
+    """Make a method a way in from the loop: one thread at a time, and no exception comes out.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.log.note(self.where, error, self.step)
-        return self.log.on_fault != "raise"
+    The method's object has its `FaultLog` as `faults`.
+
+    A signal handler that interrupts a way in and calls another one has its call made up for behind
+    the first. A way in never calls another one, but from a callback.
+
+    Args:
+        where: What faults are noted under.
+        otherwise: Makes what is returned when the call fails or is postponed, called like the
+            method; None for None.
+        raises: Whether exceptions pass after all, where the call is part of setting up or of
+            saving; then a signal handler in the middle of another call is refused.
+    """
+
+    def decorate(method: Method) -> Method:
+        @wraps(method)
+        def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            faults: FaultLog = self.faults
+            with faults.lock:
+                if faults.busy:
+                    if raises:
+                        raise _interrupting(where)
+                    faults.postponed.append(partial(guarded, self, *args, **kwargs))
+                    return otherwise and otherwise(self, *args, **kwargs)
+                faults.busy = True
+                try:
+                    return method(self, *args, **kwargs)
+                except Refusal as refusal:
+                    raise refusal.error from refusal.error.__cause__
+                except Exception as error:
+                    if raises:
+                        raise
+                    faults.note(where, error)
+                    if faults.on_fault == "raise":
+                        raise
+                    return otherwise and otherwise(self, *args, **kwargs)
+                finally:
+                    faults.busy = False
+                    if faults.postponed:
+                        faults.run_postponed()
+
+        same: Method = _typed(guarded)
+        return same
+
+    return decorate
+
+
+def _typed(function: Any) -> Any:
+    """A function whose type nobody checks: a decorated method has the type of the method."""
+    return function
+
+
+def _interrupting(where: str) -> HookError:
+    cure = "Set a flag in the handler, and look at it in the loop."
+    return HookError(where, "a call from the loop", "one from a signal handler in a batch", cure)

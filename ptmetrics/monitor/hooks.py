@@ -1,55 +1,44 @@
-"""Hooks on the user's model, criterion and optimizer: they look, return None, and leave nothing behind."""
+"""Hooks on model, criterion and optimizer: they look, return None, and leave nothing behind."""
 
-from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, HookError
+from ptmetrics.monitor.faults import FaultLog, contained
+from ptmetrics.monitor.recorder import BatchRecorder
+from ptmetrics.monitor.run import RunLifecycle
+
+DETACH = "Call detach() on the first attachment, or leave its with block."
 
 
-class Hook:
+class Hook(partial[None]):
     """A hook that works on the module it was put on and nowhere else: its copies do nothing.
 
-    A model is copied for an average of its weights, or pickled; the copy must not count a second time.
+    A model is copied for an average of its weights, or pickled; the copy must not count a second
+    time.
     """
 
-    __slots__ = ("act",)
-
-    def __init__(self, act: Callable[..., None]) -> None:
-        self.act = act
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Act, and return None: nothing of the module's call changes."""
-        self.act(*args, **kwargs)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hook":
-        return Hook(_nothing)
+        return Hook(_do_nothing)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Hook, (_nothing,)
+        return Hook, (_do_nothing,)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
+def _do_nothing(*_: Any, **__: Any) -> None:
     """What a copied hook does."""
-
-
-# The task of autograd that runs, −1 for none: a forward within one is activation checkpointing, which repeats a
-# forward that was counted.
-backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
 class Attachment:
     """The hooks of one `Monitor.attach`; a context manager that detaches.
 
     Args:
-        events: What to call, with all that torch tells: `on_forward_begin(model, args)`,
-            `on_forward(model, args, output)`, `on_criterion(criterion, args, kwargs, loss)`,
-            `on_step(optimizer, args, kwargs)`.
-        life: Told when the context begins and ends, with `enter()` and `leave(error)`.
+        recorder: Its events are called with all that torch tells.
+        lifecycle: Told when the context begins and ends.
         model: The object that the loop calls.
         criterion: The module that computes the loss, if it is to be watched.
         optimizer: The optimizer, if its steps are to be watched.
@@ -57,23 +46,27 @@ class Attachment:
 
     def __init__(
         self,
-        events: Any,
-        life: Any,
+        recorder: BatchRecorder,
+        lifecycle: RunLifecycle,
         model: nn.Module,
         criterion: nn.Module | None,
         optimizer: Optimizer | None,
     ) -> None:
-        self._life = life
-        self._handles = [
-            model.register_forward_pre_hook(Hook(events.on_forward_begin)),
-            model.register_forward_hook(Hook(events.on_forward)),
-        ]
-        if criterion is not None:
-            self._handles.append(
-                criterion.register_forward_hook(Hook(events.on_criterion), with_kwargs=True)
-            )
-        if optimizer is not None:
-            self._handles.append(optimizer.register_step_post_hook(Hook(events.on_step)))
+        self.faults: FaultLog = recorder.faults
+        self._lifecycle = lifecycle
+        self._handles: list[Any] = []
+        put = self._handles.append
+        try:
+            put(model.register_forward_pre_hook(Hook(recorder.on_forward_begin)))
+            put(model.register_forward_hook(Hook(recorder.on_forward)))
+            if criterion is not None:
+                on_criterion = Hook(recorder.on_criterion)
+                put(criterion.register_forward_hook(on_criterion, with_kwargs=True))
+            if optimizer is not None:
+                put(optimizer.register_step_post_hook(Hook(recorder.on_step)))
+        except BaseException:
+            self.detach()
+            raise
 
     def detach(self) -> None:
         """Take every hook off; the model is as it was before. A second call does nothing."""
@@ -87,9 +80,10 @@ class Attachment:
         return bool(self._handles)
 
     def __enter__(self) -> "Attachment":
-        self._life.enter()
+        self._lifecycle.inside += 1
         return self
 
+    @contained("close")
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -97,7 +91,7 @@ class Attachment:
         trace: TracebackType | None,
     ) -> None:
         self.detach()
-        self._life.leave(error)
+        self._lifecycle.leave_block(error)
 
 
 def check_hookable(
@@ -110,27 +104,18 @@ def check_hookable(
         HookError: If the model is attached already, or the monitor, by the attachment `before`.
     """
     if not isinstance(model, nn.Module):
-        raise ConfigError(
-            "model",
-            "a torch.nn.Module",
-            type(model).__name__,
-            "Pass the object that the loop calls.",
-        )
-    if any(
-        isinstance(hook, Hook) and hook.act is not _nothing
-        for hook in model._forward_hooks.values()
-    ):
-        raise HookError("model", "a model that no monitor watches", "one that is attached already",
-                        "Call detach() on the first attachment, or leave its with block.")  # fmt: skip
+        cure = "Pass the object that the loop calls."
+        raise ConfigError("model", "a torch.nn.Module", type(model).__name__, cure)
+    for hook in model._forward_hooks.values():
+        if isinstance(hook, Hook) and hook.func is not _do_nothing:
+            rule = "a model that no monitor watches"
+            raise HookError("model", rule, "one that is attached already", DETACH)
     if before is not None and before.attached:
-        cure = "Call detach() on the first attachment, or leave its with block."
-        raise HookError("attach", "a monitor that is not attached", "one that is", cure)
+        raise HookError("attach", "a monitor that is not attached", "one that is", DETACH)
     if criterion is not None and not isinstance(criterion, nn.Module):
-        raise ConfigError("criterion", "a torch.nn.Module such as nn.CrossEntropyLoss()", repr(criterion),
-                          "A function takes no hooks: use the module, or monitor.update().")  # fmt: skip
+        rule = "a torch.nn.Module such as nn.CrossEntropyLoss()"
+        cure = "A function takes no hooks: use the module, or monitor.update()."
+        raise ConfigError("criterion", rule, repr(criterion), cure)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise ConfigError("optimizer", "a torch.optim.Optimizer", type(optimizer).__name__,
-                          "Pass the optimizer whose step() the loop calls.")  # fmt: skip
-    if before is not None and before.attached:
-        raise HookError("attach", "a monitor that is not attached", "one that is",
-                        "Call detach() on the first attachment, or leave its with block.")  # fmt: skip
+        cure = "Pass the optimizer whose step() the loop calls."
+        raise ConfigError("optimizer", "a torch.optim.Optimizer", type(optimizer).__name__, cure)

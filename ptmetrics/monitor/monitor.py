@@ -2,119 +2,190 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptmetrics.metrics.task import TaskMetrics
-from ptmetrics.monitor.callback_list import CallbackList
-from ptmetrics.monitor.callbacks import Callback
-from ptmetrics.monitor.capture import Capture
-from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, device_spans
-from ptmetrics.monitor.closing import close_epoch
-from ptmetrics.monitor.diary import Diary, end_reason
+from ptmetrics.errors import PtmetricsError, StateError
+from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.monitor.callbacks import Callback, CallbackList
+from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
-from ptmetrics.monitor.faults import FaultLog, OnFault
+from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, contained
 from ptmetrics.monitor.hooks import Attachment, check_hookable
-from ptmetrics.monitor.lifetime import Lifetime
-from ptmetrics.monitor.phases import Phases
-from ptmetrics.monitor.picks import Pick, Picks
-from ptmetrics.monitor.progress import Progress
-from ptmetrics.monitor.samples import ROWS
-from ptmetrics.monitor.split import new_splits
-from ptmetrics.monitor.state import RunState
-from ptmetrics.monitor.totals import Totals
-from ptmetrics.monitor.watched import Watched
+from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
+from ptmetrics.monitor.recorder import BatchExtractors, BatchRecorder, Extractor
+from ptmetrics.monitor.run import RunLifecycle, RunRecorder, end_reason
+from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
+from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, names_of_scores
 
-Batch = TypeVar("Batch")
+
+def _unmonitored(self: Any, loader: Any) -> Any:
+    """What a loop goes on with where its loader could not be wrapped."""
+    return loader
+
+
+def _no_scores(self: Any) -> EpochScores:
+    """What `end_epoch` returns where it failed."""
+    return EpochScores(self.epoch, {}, {})
 
 
 class Monitor:
     """Watches a training loop: scores of each epoch and split, times, a record, callbacks.
 
-    Three ways in give the same numbers: `train(loader)` and `validate(loader)` around the loop's own loaders;
-    `attach(model, criterion=…, optimizer=…)` alone; or `update(preds, target, loss=…, split=…)`.
+    Three ways in give the same numbers: `train(loader)` and `validate(loader)` around the loop's
+    own loaders; `attach(model, criterion=…, optimizer=…)` alone; or
+    `update(preds, target, loss=…, split=…)`.
+
+    What goes wrong in here never ends the training: it is contained, counted and recorded. Threads
+    may share a monitor; what a signal handler calls in the middle of a batch is done behind it.
 
     Args:
-        metrics: What to count, such as `MulticlassMetrics(10)`; each split gets a copy, this object stays as it is.
+        metrics: What to count, such as `MulticlassMetrics(10)`; each split gets a copy, this object
+            stays as it is. A list counts the same batches in several metrics. For a model of
+            several outputs a dict: its names stand in front of the scores, as in `{"":
+            MulticlassMetrics(10), "depth": RegressionMetrics()}`, and predictions and targets are
+            dicts with the same keys.
         run: Folder for the record; None keeps the history in memory only.
         callbacks: `Callback` objects, called in this order.
         resume: Go on with a run folder that exists.
-        on_fault: "record" contains and counts what goes wrong in here; "raise" lets it through.
+        on_fault: "contain" counts and records what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
-        keep_samples: Validation samples of which the run folder keeps class or error, target and loss, for paired
-            comparisons: 12 to 16 bytes each on the device, and as much on disk for up to three epochs; 0 keeps none.
+        keep_samples: Validation samples of which the run folder keeps class or error, target and
+            loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
+            up to three epochs; 0 keeps none.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
+
+    Attributes:
+        model: The attached model.
+        optimizer: Its optimizer.
+        path: The run folder.
+        history: The epochs so far.
+        faults: What went wrong.
 
     Raises:
         RecordError: If the run folder exists already, or cannot be written.
         ConfigError: If an argument cannot work, or a callback names a score that there will not be.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import ptmetrics as pm
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(64, 4)
+        >>> batches = list(zip(x.split(16), x[:, :2].argmax(1).split(16)))
+        >>> model, criterion = nn.Linear(4, 2), nn.CrossEntropyLoss()
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
+        >>> with monitor.attach(model, criterion=criterion, optimizer=optimizer):
+        ...     for epoch in range(3):
+        ...         for inputs, target in batches:
+        ...             optimizer.zero_grad()
+        ...             criterion(model.train()(inputs), target).backward()
+        ...             optimizer.step()
+        ...         with torch.no_grad():
+        ...             for inputs, target in batches:
+        ...                 _ = criterion(model.eval()(inputs), target)
+        ...         epoch_scores = monitor.end_epoch()
+        >>> epoch_scores["val/accuracy"].n
+        64
+        >>> len(monitor.history["val/loss"])
+        3
     """
 
     def __init__(
         self,
-        metrics: TaskMetrics,
+        metrics: OneOrMore | Mapping[str, OneOrMore],
         run: str | Path | None = None,
         callbacks: Sequence[Callback] = (),
         *,
         resume: bool = False,
-        on_fault: OnFault = "record",
+        on_fault: OnFault = "contain",
         progress: bool | None = None,
         config: Mapping[str, Any] | None = None,
-        keep_samples: int = ROWS,
+        keep_samples: int = DEFAULT_ROWS,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
-        splits = new_splits(metrics, keep_samples, recorded=run is not None)
+        check_keep_samples(keep_samples)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
-        self.faults = FaultLog(on_fault, lambda fault: self.record("fault", fault.to_dict()))
-        self.callbacks = CallbackList(callbacks, self.faults)
-        self._diary = diary = Diary(run, resume=resume)
-        self.path, self.history, self._standing = diary.path, diary.history, diary.standing
-        self.totals = Totals(PhaseClock(clock))
-        self._capture = Capture(splits, Phases(self.totals.clock), self.faults, self._counted)
-        self._state = RunState(self._standing, self._capture, self.totals, self.callbacks)
-        self._progress = Progress(progress, self._diary.name)
-        self._device_event, self._config = device_event, dict(config or {})
+        self._metrics = metrics_by_output(metrics)
+        self._config = dict(config or {})
+        self._device_event = device_event
         self._attachment: Attachment | None = None
-        self._life = Lifetime(self._standing, self._begin, self._end)
+        self.faults = FaultLog(on_fault, lambda fault: self._run.append("fault", fault.to_dict()))
+        self._callbacks = CallbackList(callbacks, self.faults)
+        self._run = RunRecorder(run, resume=resume)
+        self._status = self._run.status
+        self.path = self._run.path
+        self.history = self._run.history
+        self._keep_samples = keep_samples
+        if run is None:
+            self._keep_samples = 0
+        self._clock = PhaseClock(clock)
+        self._totals = RunTotals()
+        on_counted = None
+        if self._callbacks.each_batch:
+            on_counted = self._batch_counted
+        self._recorder = BatchRecorder(
+            self._new_split, self._clock, self.faults, self._status, on_counted
+        )
+        self._progress = Progress(progress, self._run.name, self.faults)
+        self._lifecycle = RunLifecycle(self._status, self._begin, self._end)
 
     @property
     def epoch(self) -> int:
         """Number of the epoch under way."""
-        return self._standing.epochs
+        return self._status.epochs
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether a callback has asked to stop."""
+        return self._status.stopping is not None
 
     @property
     def stopping_reason(self) -> str | None:
         """Why the run was asked to stop."""
-        return self._standing.stopping
+        return self._status.stopping
 
+    @cached_property
+    def score_names(self) -> list[str]:
+        """Names of the scores of a split, its loss first."""
+        return names_of_scores(self._metrics)
+
+    @contained("attach", raises=True)
     def attach(
         self,
         model: nn.Module,
         *,
         criterion: nn.Module | None = None,
         optimizer: Optimizer | None = None,
-        preds: Pick | None = None,
-        target: Pick | None = None,
-        slices: Pick | None = None,
-        group: Pick | None = None,
+        preds: Extractor | Mapping[str, Extractor] | None = None,
+        target: Extractor | Mapping[str, Extractor] | None = None,
+        slices: Extractor | None = None,
+        group: Extractor | None = None,
     ) -> Attachment:
         """Put hooks on, at once; the result detaches them, and is a context manager that does so.
 
         Args:
             model: The object that the loop calls (the wrapper, when it is compiled or distributed).
-            criterion: The loss module. Without loader wrappers its calls show predictions, targets and loss.
+            criterion: The loss module. Without loader wrappers its calls show predictions, targets
+                and loss.
             optimizer: Its steps are counted and timed.
-            preds: From what the model returns to the tensor of predictions; default: the tensor, or its logits.
-            target: From a loader's batch to the tensor of targets; default `batch[1]`.
-            slices: From a loader's batch to the slice of each row, or None; only beside loader wrappers.
+            preds: From what the model returns to the tensor of predictions; default: the tensor, or
+                its logits. For several outputs a dict of such, or a function that returns a dict.
+            target: From a loader's batch to the tensor of targets; default `batch[1]`. For several
+                outputs likewise.
+            slices: From a loader's batch to the slice of each row, or None; only beside loader
+                wrappers.
             group: Likewise to its group.
 
         Raises:
@@ -122,135 +193,269 @@ class Monitor:
             ConfigError: If an argument cannot take hooks.
         """
         check_hookable(model, criterion, optimizer, self._attachment)
-        self.model, self.optimizer, capture = model, optimizer, self._capture
-        self._life.begin()
-        self._attachment = Attachment(capture, self._life, model, criterion, optimizer)
-        capture.optimizer_seen = optimizer is not None
-        capture.picks = Picks(preds, target, slices, group)
-        capture.phases.device = capture.phases.device or device_spans(model, self._device_event)
-        return self._attachment
+        before = self.model, self.optimizer
+        self.model = model
+        self.optimizer = optimizer
+        try:
+            self._lifecycle.begin()
+            attachment = Attachment(self._recorder, self._lifecycle, model, criterion, optimizer)
+        except BaseException:
+            self.model, self.optimizer = before
+            raise
+        several = list(self._metrics) != [""]
+        self._recorder.extractors = BatchExtractors(preds, target, slices, group, several)
+        self._recorder.optimizer_seen = optimizer is not None
+        if self._clock.device is None:
+            self._clock.device = device_spans(model, self._device_event)
+        self._attachment = attachment
+        return attachment
 
     def epochs(self, count: int) -> Iterator[int]:
-        """Yield epoch numbers up to `count`, close each epoch behind its body, and the run behind the last."""
-        self._life.begin()
-        with self._life.epochs():
-            for number in self._progress.epochs(
-                range(self.epoch, 0 if self.should_stop else count)
-            ):
+        """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run."""
+        self._begin_epochs()
+        status = self._status
+        numbers = range(status.epochs, count)
+        if status.stopping is not None:
+            numbers = range(0)
+        bar = self._progress.begin_epochs(numbers)
+        try:
+            for number in numbers:
                 yield number
-                if self.epoch == number:
+                if status.epochs == number:
                     self.end_epoch()
-                if self.should_stop:
+                if bar is not None:
+                    self._progress.advance(bar)
+                if status.stopping is not None:
                     break
+        except BaseException as error:
+            self._end_epochs(error)
+            raise
+        finally:
+            if bar is not None:
+                self._progress.end(bar)
+        self._end_epochs(None)
 
-    def train(self, loader: Iterable[Batch]) -> Watched[Batch]:
-        """The batches of a training loader, watched."""
-        return self._watched(loader, "train")
+    @contained("epochs")
+    def _begin_epochs(self) -> None:
+        self._lifecycle.begin()
 
-    def validate(self, loader: Iterable[Batch]) -> Watched[Batch]:
-        """The batches of a validation loader, watched; calling `model.eval()` stays yours."""
-        return self._watched(loader, "val")
+    @contained("epochs")
+    def _end_epochs(self, error: BaseException | None) -> None:
+        if isinstance(error, GeneratorExit):
+            self._lifecycle.leave_epochs()
+        else:
+            self._lifecycle.end(end_reason(error, self._status.stopping))
 
-    def _watched(self, loader: Iterable[Batch], split: str) -> Watched[Batch]:
-        self._life.begin()
-        return Watched(
-            loader, lambda: self._capture.watch(self._progress.batches(loader, split), split)
-        )
+    @contained("loader", _unmonitored)
+    def train(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
+        """The batches of a training loader, monitored."""
+        self._lifecycle.begin()
+        return MonitoredLoader(loader, "train", self._recorder, self._progress)
 
+    @contained("loader", _unmonitored)
+    def validate(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
+        """The batches of a validation loader, monitored; calling `model.eval()` stays yours."""
+        self._lifecycle.begin()
+        return MonitoredLoader(loader, "val", self._recorder, self._progress)
+
+    @contained("update")
     def update(
         self,
-        preds: Tensor,
-        target: Tensor,
+        preds: Tensor | Mapping[str, Tensor],
+        target: Tensor | Mapping[str, Tensor],
         *,
         loss: Tensor | float | None = None,
         split: str | None = None,
-        sample_weight: Tensor | None = None,
+        sample_weight: Tensor | Mapping[str, Tensor] | None = None,
         slices: Tensor | None = None,
         group: Tensor | None = None,
     ) -> None:
         """Count one batch; for training, call it after `optimizer.step()`.
 
         Args:
-            preds: As the metric takes them.
-            target: As the metric takes them.
+            preds: As the metric takes them; for several outputs a dict by their names.
+            target: Likewise.
             loss: Mean over the batch of shape (), or one value a target.
-            split: "train", "val" or another name; None is that of the loader that is watched, else "val".
-            sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it is.
+            split: "train", "val" or another name; None is that of the loader under way, else "val".
+            sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it
+                is.
             slices: The slice of each row, as the metric takes it.
             group: The group of each row, likewise.
-        """
-        self._life.begin()
-        beside = {"sample_weight": sample_weight, "slices": slices, "group": group}
-        self._capture.update(preds, target, loss=loss, split=split, **beside)
 
+        Raises:
+            ConfigError: If no split can have that name.
+        """
+        self._lifecycle.begin()
+        self._recorder.update(
+            preds,
+            target,
+            loss=loss,
+            split=split,
+            sample_weight=sample_weight,
+            slices=slices,
+            group=group,
+        )
+
+    @contained("end_epoch", _no_scores)
     def end_epoch(self) -> EpochScores:
-        """Compute, record, call back, begin anew; what could not be computed stands among the faults instead."""
-        self._life.begin()
-        scores = close_epoch(self.epoch, self._capture, self.totals, self.faults)
-        self._diary.notes(self.totals.oddities(self._capture.phases.device))
-        self._diary.epoch(
-            scores
-        )  # first, then call back: what a callback does can no longer lose the epoch
-        self._standing.epochs, self._standing.half_done = self.epoch + 1, False
-        self.faults.epoch = self.epoch
-        self._progress.tell(scores)
-        with self._capture.pause():
-            self.callbacks.epoch_end(self, scores)
-        self.totals.clock.lap("other")
+        """Compute, record, call back, begin anew.
+
+        What could not be computed is missing in the result, and stands among the faults instead.
+        """
+        self._lifecycle.begin()
+        number = self.epoch
+        recorded = False
+        try:
+            scores = self._compute_epoch(number)
+            with self.faults.containing("record"):
+                self._run.record_epoch(scores, self._clock.oddities())
+                recorded = True
+        except Exception:
+            if self.faults.on_fault != "raise":  # the loop goes on with the next epoch all the same
+                self._start_epoch(number + 1)
+            raise
+        self._start_epoch(number + 1, scores)
+        with self.faults.containing("progress"):
+            self._progress.show_scores(scores)
+        if recorded:  # what a callback does can no longer lose the epoch
+            with self._recorder.pause():
+                self._callbacks.epoch_end(self, scores)
+        self._clock.lap("other")
         return scores
 
-    def _counted(self, split: str, batch: int) -> None:
-        self._standing.half_done = True
-        self.callbacks.batch_end(self, split, batch)
+    def _compute_epoch(self, number: int) -> EpochScores:
+        """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
+        self._recorder.end_epoch()
+        seen = {name: counts for name, counts in self._recorder.splits.items() if counts.batches}
+        if not seen:
+            self.faults.warn(NOTHING_SEEN)
+        splits: dict[str, Scores] = {}
+        losses: dict[str, Score] = {}
+        samples = None
+        for name, counts in seen.items():
+            with self.faults.containing(f"compute {name}"):
+                computed = counts.compute()
+                for output, scores in computed.scores.items():
+                    splits[f"{name}/{output}".rstrip("/")] = scores
+                if computed.loss is not None:
+                    losses[name] = computed.loss
+                samples = computed.samples or samples
+        steps = {name: counts.batches for name, counts in seen.items()}
+        if "train" in seen:
+            steps["train"] = seen["train"].steps
+        counted = self._totals.counts({name: seen[name].samples for name in seen}, steps)
+        return EpochScores(number, splits, losses, self._totals.time(self._clock), counted, samples)
+
+    def _start_epoch(self, number: int, closed: EpochScores | None = None) -> None:
+        """The epoch before is over: only now is anything of it forgotten."""
+        self._status.epochs = number
+        self._status.half_done = False
+        self.faults.epoch = number
+        if closed is not None:
+            self._totals.commit(closed.time, closed.counts)
+        self._recorder.start_epoch()
+        self._clock.start_epoch()
+
+    def _new_split(self, name: str) -> SplitCounts:
+        room = 0
+        if name == "val":
+            room = self._keep_samples
+        return SplitCounts(self._metrics, room)
+
+    def _batch_counted(self, split: str, batch: int) -> None:
+        with self._recorder.pause():
+            self._callbacks.batch_end(self, split, batch)
 
     def stop(self, reason: str) -> None:
-        """Ask the loop to stop after this epoch: `epochs()` does, other loops look at `should_stop`."""
-        self._standing.stopping = reason
+        """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
+        self._status.stopping = reason
 
-    @property
-    def should_stop(self) -> bool:
-        """Whether a callback has asked to stop."""
-        return self._standing.stopping is not None
-
+    @contained("record")
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Add a line of your own to the run's record, such as `record("note", {"code": …, "message": …})`."""
-        self._diary.append(kind, data)
+        """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
+        self._run.append(kind, data)
 
+    @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:
-        """Where the run is: epoch, totals, half-done counts, callbacks. Tensors and plain values only."""
-        return self._state.store()
+        """Epoch, totals, half-done counts, callbacks: tensors and plain values only."""
+        return self._stored()
 
+    @contained("load_state_dict", raises=True)
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a stored run was; the callbacks must be the same and in the same order.
 
         Raises:
             StateError: If the state does not fit; the current one is kept.
         """
-        self._state.restore(state)
+        before = self._stored()
+        if not isinstance(state, Mapping) or not set(before) <= set(state):
+            got = type(state).__name__
+            if isinstance(state, Mapping):
+                got = f"keys {sorted(map(str, state))}"
+            cure = 'Pass what monitor.state_dict() gave; in a checkpoint it is under "monitor".'
+            rule = f"a mapping with {', '.join(sorted(before))}"
+            raise StateError("state_dict", rule, got, cure)
+        try:
+            self._restore(state)
+        except StateError:
+            self._restore(before)
+            raise
+        except Exception as error:
+            self._restore(before)
+            rule = "a state of this run"
+            got = f"{type(error).__name__}: {error}"
+            cure = (
+                "It is damaged, or of another version or other callbacks: use another checkpoint."
+            )
+            raise StateError("state_dict", rule, got, cure) from error
+
+    def _stored(self) -> dict[str, Any]:
+        return {
+            "status": self._status.state_dict(),
+            "splits": self._recorder.state_dict(),
+            "totals": self._totals.state_dict(),
+            "callbacks": self._callbacks.state_dict(),
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._recorder.load_state_dict(state["splits"])
+        self._totals.load_state_dict(state["totals"])
+        self._callbacks.load_state_dict(state["callbacks"])
+        self._status.load_state_dict(state["status"])
         self.faults.epoch = self.epoch
 
+    @contained("close")
     def close(self, reason: str = "completed") -> None:
         """End the run: callbacks, the record's last line, hooks off. A second call does nothing."""
-        self._life.end(reason)
+        self._lifecycle.end(reason)
 
     def __enter__(self) -> "Monitor":
-        self._life.enter()
+        self._lifecycle.inside += 1
         return self
 
+    @contained("close")
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._life.leave(error)
-        self.close(end_reason(None, self.stopping_reason))
+        self._lifecycle.leave_block(error)
+        self._lifecycle.end(end_reason(None, self.stopping_reason))
 
     def _begin(self) -> None:
-        self.callbacks.run_begin(self)
-        self._diary.begin(self.metrics, self._config)
+        self._callbacks.run_begin(self)
+        first, *more = [
+            {"output": output, **metric.describe()}
+            for output, metrics in self._metrics.items()
+            for metric in metrics
+        ]
+        if more:
+            first["further"] = more
+        with self.faults.containing("record", refuse=(PtmetricsError,)):
+            self._run.begin(first, self._config)
+        self._run.expect_end()
 
     def _end(self, reason: str) -> None:
-        try:
-            if self._life.begun:
-                self.callbacks.run_end(self)
-        finally:
+        with ExitStack() as stack:  # each is done, whatever happens to those before it
+            stack.callback(self._run.end, reason)
+            stack.callback(self.faults.summarize)
             if self._attachment is not None:
-                self._attachment.detach()
-            self.faults.settle()
-            self._diary.end(reason)
+                stack.callback(self._attachment.detach)
+            if self._lifecycle.begun:
+                self._callbacks.run_end(self)

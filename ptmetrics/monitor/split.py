@@ -1,155 +1,431 @@
-"""What is counted for one split of one epoch: the metrics, the loss, samples and batches."""
+"""What is counted for one split of one epoch: its metrics, its loss, samples, batches and steps."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.accumulator import Accumulator
-from ptmetrics.counts.contract import Fed
-from ptmetrics.counts.faults import FaultLedger
-from ptmetrics.counts.loss import NON_FINITE_LOSS, LossMoments, given_loss, read_losses
-from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.estimate import to_host
-from ptmetrics.metrics.multiclass import mean_loss
+from ptmetrics.counts.checks import countable
+from ptmetrics.errors import ConfigError, DtypeError, ShapeError, StateError
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.loss import MeanLoss
+from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
-from ptmetrics.metrics.task import TaskMetrics, countable
-from ptmetrics.monitor.criterion import targets_of, whole_classes
-from ptmetrics.monitor.samples import SampleLog, check_room
-from ptmetrics.record.samples import Kept
+from ptmetrics.monitor.samples import kept_samples, look_at_targets
+from ptmetrics.record.samples import StoredSamples
+
+OUTSIDE_ALL_CLASSES = 2**31 - 1  # as a sample's record can hold it
+OneOrMore: TypeAlias = Metrics | Sequence[Metrics]
+ByOutput: TypeAlias = Mapping[str, Sequence[Metrics]]
+"""The metrics of each output of the model, by the name that stands in front of their scores."""
+
+
+class SplitScores(NamedTuple):
+    """What became of a split's counts.
+
+    Attributes:
+        scores: Scores by the name of the output, "" for the main one.
+        loss: Mean loss; None where none was seen.
+        samples: What became of each sample; None where they were not to be kept.
+    """
+
+    scores: dict[str, Scores]
+    loss: Score | None
+    samples: StoredSamples | None
 
 
 class SplitCounts:
-    """Counts of one split; `close` turns them into scores and starts again.
+    """Counts of one split, until `reset`.
 
     Args:
-        metrics: A metric to copy the configuration of; it is not touched.
+        metrics: Metrics of each output to copy the configuration of; they are not touched.
         room: Samples whose rows are kept as well; 0 keeps none.
+
+    Attributes:
+        metrics: Metrics of each output that count here.
+        loss: The loss.
+        samples: Rows counted.
+        batches: Batches counted.
+        steps: Steps of the optimizer.
     """
 
-    def __init__(self, metrics: TaskMetrics, room: int = 0) -> None:
-        self.metrics = metrics.fresh()
-        self._takes_floats = metrics.config["task"] in ("binary", "multilabel")
-        self._ignore_index = metrics.config.get("ignore_index")  # weighs nothing in the mean loss
-        self._ledger = FaultLedger((NON_FINITE_LOSS,))
-        self._loss = Accumulator(
-            [Fed(read_losses, (LossMoments(), self._ledger))], {"task": "loss"}
-        )
-        # The shape of a loss and its number of targets, and what each value weighs.
-        self._rows: tuple[tuple[torch.Size, int], Tensor]
-        self._rows = (torch.Size([0]), 0), torch.zeros(0, dtype=torch.float64)
-        self._log = SampleLog(self.metrics, room) if room else None
-        self.samples = self.batches = self.steps = 0
+    def __init__(self, metrics: ByOutput, room: int = 0) -> None:
+        self.metrics = {name: [metric.fresh() for metric in metrics[name]] for name in metrics}
+        self._main_output = next(iter(self.metrics))
+        if "" in self.metrics:
+            self._main_output = ""
+        self._main = self.metrics[self._main_output][0]
+        self._alone = list(self.metrics.values()) == [[self._main]] and not self._main_output
+        self._takes_floats = _takes_floats(self._main)
+        self._device: torch.device | None = None  # of the last batch
+        self.loss = SplitLoss(self._main.config.get("ignore_index"))
+        self._stored: SampleBuffer | None = None
+        if room:
+            self._stored = self._main.store_samples(room)
+        self.samples = 0
+        self.batches = 0
+        self.steps = 0
 
-    def add(self, preds: Tensor, target: Tensor, **beside: Tensor | None) -> None:
-        """Count one batch where its predictions are: a model may move, stored counts come from the CPU.
+    def add(
+        self,
+        preds: Any,
+        target: Any,
+        loss: Tensor | float | None = None,
+        reduction: str = "mean",
+        **beside: Any,
+    ) -> None:
+        """Count one batch where its predictions are: a model may move.
+
+        What the host can refuse is refused before anything is counted.
 
         Args:
-            preds: As the metrics take them.
-            target: As the metrics take them; classes 0 and 1 also as floats, as torch's losses want them.
-            beside: Further arguments of the metrics' `update`.
+            preds: As the metric takes them; for several outputs a mapping by their names.
+            target: Likewise; classes 0 and 1 also as floats, as torch's losses want them.
+            loss: A mean over the targets, their sum, or one value a target.
+            reduction: By torch's word: "sum" for a sum.
+            beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
-        if isinstance(preds, Tensor) and preds.device != self.metrics.device:
-            self.metrics.to(preds.device)
-        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
-            target = whole_classes(target)
-        self.metrics.update(preds, target, **beside)
-        self.samples += target.shape[0] if target.ndim else 1
+        rows = target
+        if isinstance(target, Mapping) and not self._alone:
+            rows = self.main_target(target)
+        if loss is not None:
+            self.loss.check(loss, rows)
+        if self._alone:
+            if isinstance(preds, Tensor) and preds.device != self._device:
+                self._main.to(preds.device)
+                self._device = preds.device
+            if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
+                target = _whole_classes(target)
+            self._main.update(preds, target, **beside)
+        else:
+            self._update_each(preds, target, beside)
+        if loss is not None:
+            self.loss.update(loss, rows, reduction)
+        self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
-        if self._log is not None:
-            self._log.meet(target, grouped=beside.get("group") is not None)
+        if self._stored is not None:
+            look_at_targets(self._stored, rows)
 
-    def add_loss(self, loss: Tensor | float, target: Tensor, *, summed: bool = False) -> None:
-        """Count the loss of one batch: a mean over its targets, their sum, or one value a target."""
+    def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
+        """The targets that samples and losses are counted by, of those of all outputs."""
+        return self._of_output("target", target, self._main_output)
+
+    def compute(self) -> SplitScores:
+        """Scores, mean loss and samples; changes nothing."""
+        scores = {}
+        for name, metrics in self.metrics.items():
+            scores[name] = _joined_scores([metric.compute() for metric in metrics])
+        loss = None
+        if self.loss.seen:
+            loss, faults = self.loss.compute()
+            scores[self._main_output].faults.update(faults)
+        samples = None
+        if self._stored is not None:
+            samples = kept_samples(self._stored)
+        return SplitScores(scores, loss, samples)
+
+    def reset(self) -> None:
+        """Start again."""
+        for metrics in self.metrics.values():
+            for metric in metrics:
+                metric.reset()
+        self.loss.reset()
+        if self._stored is not None:
+            self._stored.reset()
+        self.samples = 0
+        self.batches = 0
+        self.steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts of a half-done epoch."""
+        metrics = [
+            metric.state_dict() for metrics in self.metrics.values() for metric in metrics
+        ]  # first: it counts rows that wait, and shows them to what is stored
+        state = {
+            "metrics": metrics,
+            "loss": self.loss.state_dict(),
+            "counts": {"samples": self.samples, "batches": self.batches, "steps": self.steps},
+        }
+        if self._stored is not None:
+            state["samples"] = self._stored.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take a half-done epoch up again."""
+        metrics = [metric for metrics in self.metrics.values() for metric in metrics]
+        if len(state["metrics"]) != len(metrics):
+            cure = "Pass the same metrics in the same order as in the stored run."
+            got = f"{len(state['metrics'])} states"
+            raise StateError("metrics", f"a state for each of {len(metrics)} metrics", got, cure)
+        for metric, stored in zip(metrics, state["metrics"], strict=True):
+            metric.load_state_dict(stored)
+        self.loss.load_state_dict(state["loss"])
+        self.samples = _whole_number("samples", state["counts"])
+        self.batches = _whole_number("batches", state["counts"])
+        self.steps = _whole_number("steps", state["counts"])
+        if self._stored is not None:
+            self._stored.load_state_dict(state.get("samples"), self.samples)
+
+    def _update_each(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
+        """Several metrics: all of them count the batch, or none does."""
+        calls = []
+        for name, metrics in self.metrics.items():
+            own_preds = self._of_output("preds", preds, name)
+            own_target = self._of_output("target", target, name)
+            for metric in metrics:
+                arguments = self._beside(metric, name, beside)
+                truth = own_target
+                if _takes_floats(metric) and truth.is_floating_point():
+                    truth = _whole_classes(truth)
+                if own_preds.device != metric.device:
+                    metric.to(own_preds.device)
+                weight = arguments.get("sample_weight")
+                metric.check(countable(own_preds), countable(truth), countable(weight))
+                calls.append((metric, own_preds, truth, arguments))
+        for metric, own_preds, truth, arguments in calls:
+            metric.update(own_preds, truth, **arguments)
+
+    def _of_output(self, argument: str, values: Any, name: str) -> Tensor:
+        found = values
+        if isinstance(values, Mapping):
+            found = values.get(name)
+        elif len(self.metrics) > 1:
+            found = None
+        if not isinstance(found, Tensor):
+            got = type(values).__name__
+            if isinstance(values, Mapping):
+                got = f"keys {sorted(map(str, values))}"
+            rule = f"a dict of tensors with the keys {', '.join(map(repr, self.metrics))}"
+            cure = "Pass one for each output, or attach(preds=…, target=…) that return such."
+            raise DtypeError(argument, rule, got, cure)
+        return found
+
+    def _beside(self, metric: Metrics, name: str, beside: dict[str, Any]) -> dict[str, Any]:
+        """The weights and ids for one of several metrics: ids for those built for them."""
+        arguments = {}
+        for argument, values in beside.items():
+            own = values
+            if isinstance(values, Mapping):
+                own = values.get(name)
+            built = metric is self._main or bool(metric.config.get(_BUILT_FOR.get(argument, "")))
+            if built or argument == "sample_weight":
+                arguments[argument] = own
+        return arguments
+
+
+_BUILT_FOR = {"slices": "slices", "group": "groups"}  # an argument, and the option it calls for
+
+
+def _takes_floats(metric: Metrics) -> bool:
+    return metric.config.get("task") in ("binary", "multilabel")
+
+
+def _whole_number(name: str, counts: Mapping[str, Any]) -> int:
+    value = counts[name]
+    if type(value) is not int or value < 0:
+        cure = "The file is damaged: use another checkpoint."
+        raise StateError(name, "a whole number of 0 or more", repr(value), cure)
+    return value
+
+
+def _whole_classes(target: Tensor) -> Tensor:
+    """Classes that a loss such as `BCEWithLogitsLoss` takes as floats, as int64; no host sync.
+
+    One between two classes, as of smoothed labels, becomes one that there is not, so that the
+    metrics refuse it.
+    """
+    whole = target.long()
+    return whole.masked_fill(whole != target, OUTSIDE_ALL_CLASSES)
+
+
+class SplitLoss:
+    """The mean of the losses that were seen, each weighted by the targets that it stands for.
+
+    Args:
+        ignore_index: The target that weighs nothing; None for none.
+    """
+
+    def __init__(self, ignore_index: int | None = None) -> None:
+        self._ignore_index = ignore_index
+        self._mean = MeanLoss()
+        # The shape of a loss and its number of targets, and what each value weighs.
+        self._weights_key = (torch.Size([0]), 0)
+        self._weights = torch.zeros(0, dtype=torch.float64)
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was a loss."""
+        return self._mean.updates > 0
+
+    def check(self, loss: object, target: Tensor) -> None:
+        """Refuse what cannot be counted, before anything is.
+
+        Raises:
+            DtypeError: If it is no number.
+            ShapeError: If it is neither of shape (), (N,) nor the target's.
+        """
+        if isinstance(loss, Tensor):
+            if loss.ndim > 1 and loss.shape != target.shape:
+                cure = "Pass loss.flatten() or loss.mean()."
+                raise ShapeError("loss", "shape () or (N,)", str(tuple(loss.shape)), cure)
+        elif not isinstance(loss, int | float):
+            cure = "Pass what the criterion returned, or leave it out."
+            raise DtypeError("loss", "a tensor or a number", type(loss).__name__, cure)
+
+    def update(self, loss: Tensor | float, target: Tensor, reduction: str = "mean") -> None:
+        """Count the loss of one batch.
+
+        Args:
+            loss: A mean over the targets, their sum, or one value a target.
+            target: The targets.
+            reduction: By torch's word: "sum" for a sum.
+        """
         if isinstance(loss, Tensor):
             value = loss.detach()
         else:
             target = countable(target)
             value = torch.full((), loss, dtype=torch.float64, device=target.device)
-        if value.device != self._loss.device:
-            value, target = countable(value), countable(target)
-            self._loss.to(value.device)
-        rows = self._targets_of(value, target)
-        if summed:
-            value = value.double() / rows.clamp(min=1)
-        elif value.ndim and value.shape == target.shape:
-            value = value.reshape(-1)
-        self._loss.add_(given_loss(value, rows), (value.shape, value.dtype))
+        if value.device != self._mean.device:
+            value = countable(value)
+            target = countable(target)
+            self._mean.to(value.device)
+        weights = self._weights
+        if self._weights_key != (value.shape, target.numel()) or weights.device != value.device:
+            weights = self._weights_of(value, target)
+        if value.ndim == 0 and reduction == "sum":
+            value = value.double() / weights.clamp(min=1)
+        self._mean.update(value.reshape(-1), weights, weights)
 
-    def _targets_of(self, loss: Tensor, target: Tensor) -> Tensor:
-        """How many targets each value of a loss stands for; where none is ignored, the tensor of the last batch."""
-        if self._ignore_index is not None:
-            return targets_of(loss, target, self._ignore_index)
-        key, rows = self._rows
-        if key != (loss.shape, target.numel()) or rows.device != loss.device:
-            rows = targets_of(loss, target, None)
-            self._rows = (loss.shape, target.numel()), rows
-        return rows
+    def compute(self) -> tuple[Score, FaultReport]:
+        """The mean, and what was left out of it."""
+        scores = self._mean.compute()
+        return scores["loss"], scores.faults
 
-    def close(self) -> tuple[Scores, Score | None, Kept | None]:
-        """Scores, mean loss and samples of the split, None for what was not seen; the counts start again."""
-        try:
-            scores = self.metrics.compute()
-            loss = self._read_loss(scores.faults) if self._loss.updates else None
-            return scores, loss, None if self._log is None else self._log.take()
-        finally:
-            self.metrics.reset()
-            self._loss.reset()
-            if self._log is not None:
-                self._log.reset()
-            self.samples = self.batches = self.steps = 0
+    def reset(self) -> None:
+        """Start again."""
+        self._mean.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts of a half-done epoch."""
-        metrics, loss = self.metrics.state_dict(), self._loss.state_dict()
-        counts = {"samples": self.samples, "batches": self.batches, "steps": self.steps}
-        rows = {} if self._log is None else {"samples": self._log.state_dict()}
-        return {"metrics": metrics, "loss": loss, "counts": counts} | rows
+        """Sums of a half-done epoch."""
+        return self._mean.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a half-done epoch up again."""
-        self.metrics.load_state_dict(state["metrics"])
-        self._loss.load_state_dict(state["loss"])
-        counts = state["counts"]
-        self.samples, self.batches, self.steps = (
-            counts["samples"],
-            counts["batches"],
-            counts["steps"],
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them up again."""
+        self._mean.load_state_dict(state)
+
+    def _weights_of(self, loss: Tensor, target: Tensor) -> Tensor:
+        """How many targets each value stands for, float64; an ignored one counts for nothing.
+
+        Returns:
+            Shape (1,) for a loss of shape (); else shape (values,), ones where it is not of the
+            target's shape.
+        """
+        if self._ignore_index is not None and (loss.ndim == 0 or loss.shape == target.shape):
+            kept = (target != self._ignore_index).double()
+            if loss.ndim:
+                return kept.reshape(-1)
+            return kept.sum().reshape(1)
+        targets = 1
+        if loss.ndim == 0:
+            targets = target.numel()
+        self._weights = torch.full(
+            (loss.numel(),), targets, dtype=torch.float64, device=loss.device
         )
-        if self._log is not None:
-            self._log.load_state_dict(state.get("samples"), self.samples)
-
-    def _read_loss(self, faults: FaultReport) -> Score:
-        state = self._loss.state
-        ledger = {name: state[name] for name in ("fault_count", "fault_first_step")}
-        values, extra = to_host(
-            {"loss": mean_loss(state["loss"])}, {**ledger, "n": state["loss"][1].long()}
-        )
-        faults.update(
-            self._ledger.read(extra["fault_count"].tolist(), extra["fault_first_step"].tolist())
-        )
-        loss = values["loss"][0]
-        return Score(loss.value, low=loss.low, high=loss.high, n=int(extra["n"]), method="normal-batches",
-                     reason="no finite loss was seen", higher_is_better=False)  # fmt: skip
+        if self._ignore_index is None:
+            self._weights_key = (loss.shape, target.numel())
+        return self._weights
 
 
-def new_splits(
-    metrics: object, keep_samples: int, *, recorded: bool = True
-) -> Callable[[str], SplitCounts]:
-    """What makes the counts of a split by its name.
+def _joined_scores(each: list[Scores]) -> Scores:
+    """The scores of several metrics of one output; classes are those of the first that has any."""
+    if len(each) == 1:
+        return each[0]
+    names = next((scores.class_names for scores in each if scores.class_names), ())
+    drawn = next((scores for scores in each if scores._curve is not None), each[0])
+    sliced = next((scores for scores in each if scores.per_slice), each[0])
+    confused = next((scores for scores in each if scores.confusion is not None), each[0])
+    values: dict[str, Score] = {}
+    per_class: dict[str, Sequence[Score]] = {}
+    faults: FaultReport = {}
+    notes: list[str] = []
+    for scores in each:
+        values.update(scores)
+        if scores.class_names == names:
+            per_class.update(scores.per_class)
+        for kind, fault in scores.faults.items():
+            faults.setdefault(kind, fault)
+        notes.extend(note for note in scores.notes if note not in notes)
+    return Scores(
+        values,
+        task=each[0].task,
+        n=each[0].n,
+        per_class=per_class,
+        confusion=confused.confusion,
+        class_names=names,
+        faults=faults,
+        notes=notes,
+        curve=drawn._curve,
+        confused=confused.confused,
+        per_slice=sliced.per_slice,
+        headline=sliced.headline,
+    )
+
+
+def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:
+    """The metrics that a monitor is given, in the one form that the rest of the room knows.
 
     Args:
-        metrics: A metric to copy the configuration of.
-        keep_samples: Samples of the split "val" whose rows are kept as well.
-        recorded: Whether there is a record to keep them for.
+        metrics: A metric; a list of metrics of the same batch; or a mapping of either by the name
+            of the output.
 
     Raises:
-        ConfigError: If `metrics` is no metric of ours, or `keep_samples` no number of samples.
+        ConfigError: If one is no metric of ours, a name cannot stand in front of a score's, or two
+            scores would have the same name.
     """
-    check_room(keep_samples)
-    if not isinstance(metrics, TaskMetrics):
-        foreign = type(metrics).__module__.startswith("torchmetrics")
-        cure = f"Pass pm.{'from_torchmetrics(metric)' if foreign else 'MulticlassMetrics(num_classes=…)'}."
-        raise ConfigError("metrics", "metrics of ptmetrics", type(metrics).__name__, cure)
-    return lambda split: SplitCounts(metrics, keep_samples if recorded and split == "val" else 0)
+    by_name: Mapping[Any, Any] = {"": metrics}
+    if isinstance(metrics, Mapping):
+        by_name = metrics
+    found: dict[str, list[Metrics]] = {}
+    for name, given in by_name.items():
+        if not isinstance(name, str) or name.strip("/") != name or "//" in name:
+            cure = 'Name the output in words: {"": …, "depth": …}.'
+            raise ConfigError("metrics", "names of outputs", repr(name), cure)
+        each = [given]
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            each = list(given)
+        if not each:
+            raise _no_metric("none at all", "")
+        for metric in each:
+            if not isinstance(metric, Metrics):
+                raise _no_metric(type(metric).__name__, type(metric).__module__)
+        found[name] = each
+    if not found:
+        raise _no_metric("none at all", "")
+    if sum(map(len, found.values())) > 1:
+        _check_names(found)
+    return found
+
+
+def names_of_scores(metrics: ByOutput) -> list[str]:
+    """The names of all scores of a split, its loss first."""
+    names = ["loss"]
+    for output, each in metrics.items():
+        for metric in each:
+            names.extend(f"{output}/{name}".lstrip("/") for name in metric.fresh().compute())
+    return names
+
+
+def _check_names(metrics: ByOutput) -> None:
+    names = names_of_scores(metrics)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        cure = 'Pass a dict, whose names stand in front: {"": first, "second": second}.'
+        raise ConfigError("metrics", "scores of different names", ", ".join(twice) + " twice", cure)
+
+
+def _no_metric(got: str, module: str) -> ConfigError:
+    call = "MulticlassMetrics(num_classes=…)"
+    if module.startswith("torchmetrics"):
+        call = "from_torchmetrics(metric)"
+    return ConfigError("metrics", "metrics of ptmetrics", got, f"Pass pm.{call}.")

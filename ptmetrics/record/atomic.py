@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whole, whenever the process or the machine stops."""
+"""Files that are either the old one or the new one, whole, whenever the machine stops."""
 
 import errno
 import os
@@ -7,31 +7,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-_FLAGS = (
+_REPLACE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 )
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Put `data` at `path` as `replace` does."""
-    replace(path, lambda file: file.write(data))
-
-
 def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) -> None:
     """Let `writer` fill a temporary file beside `path`, then rename it over `path`.
 
-    `writer` gets an open binary file, which `torch.save` and matplotlib's `savefig` take. Whatever fails,
-    `path` keeps its old content and no temporary file stays. A `path` that is a symbolic link is itself
-    replaced.
+    `writer` gets an open binary file, which `torch.save` and matplotlib's `savefig` take. Whatever
+    fails, `path` keeps its old content and no temporary file stays. A `path` that is a symbolic
+    link is itself replaced.
 
     Raises:
-        OSError: If the folder cannot be written or has no space left; what `writer` raises passes as it is.
+        OSError: If the folder cannot be written or has no space left; what `writer` raises passes.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "best.bin"
+        >>> replace(path, lambda file: file.write(b"new"))
+        >>> path.read_bytes()
+        b'new'
     """
     target = Path(path)
     temporary = target.with_name(f".tmp-{secrets.token_hex(8)}")
     # Not mkstemp: its mode 0600 would stay on the final file, and a run folder is often shared.
-    handle = os.open(temporary, _FLAGS, 0o666)
+    handle = os.open(temporary, _REPLACE_FLAGS, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             writer(file)
@@ -45,7 +47,7 @@ def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) 
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can: a file is no use if its name is lost."""
+    """Make the names in a folder durable, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

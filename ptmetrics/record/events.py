@@ -1,10 +1,7 @@
-"""What stands in the `data` of each kind of journal line, and the check that a line has that shape."""
+"""What stands in the `data` of each kind of journal line; `schema` checks that it does."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
-
-DURABLE_KINDS = frozenset({"header", "epoch", "fault", "checkpoint", "end"})
-"""Kinds whose line is on the disk when `Journal.append` returns."""
 
 
 class ScoreData(TypedDict):
@@ -31,9 +28,10 @@ class PerClassData(TypedDict):
 
 
 class PerSliceData(TypedDict):
-    """Scores of the worst slices, one number a slice in the order of `names`, the worst by the score `by` first.
+    """Scores of the worst slices, one number a slice in the order of `names`.
 
-    `filled` is how many slices held a row, which may be more than stand here.
+    The worst by the score `by` stands first. `filled` is how many slices held a row, which may be
+    more than stand here.
     """
 
     by: str
@@ -96,11 +94,14 @@ class SamplesData(TypedDict, total=False):
 
 class _EpochNumber(TypedDict):
     epoch: int
-    scores: dict[str, ScoreData]
+    scores: Mapping[str, ScoreData]
 
 
 class EpochData(_EpochNumber, total=False):
-    """An epoch, counted from 0. A confusion matrix (rows = actual class) is absent for too many classes."""
+    """An epoch, counted from 0.
+
+    A confusion matrix (rows = actual class) is absent for too many classes.
+    """
 
     per_class: dict[str, dict[str, PerClassData]]
     per_slice: dict[str, PerSliceData]
@@ -177,30 +178,11 @@ class CheckpointData(TypedDict):
 
 
 class EndData(TypedDict):
-    """Why the attempt ended: "completed", "early stopping", "interrupted", "error: …"; `epochs` is None if unknown."""
+    """Why the attempt ended: "completed", "early stopping", "interrupted", "error: …".
+
+    `epochs` is None if unknown.
+    """
 
     reason: str
     epochs: int | None
     stopping: str | None
-
-
-_REQUIRED: dict[str, dict[str, type]] = {
-    "epoch": {"epoch": int, "scores": dict},
-    "fault": {"where": str, "message": str, "count": int},
-    "note": {"code": str, "message": str},
-    "checkpoint": {"path": str},
-    "end": {"reason": str},
-}
-
-
-def defect(kind: str, data: Mapping[str, Any]) -> str | None:
-    """Say what makes the data unfit for their kind; None when they are fit, or the kind is not known here."""
-    for key, wanted in _REQUIRED.get(kind, {}).items():
-        got = data.get(key)
-        if not isinstance(got, wanted) or isinstance(got, bool):
-            return f"{kind} record whose {key!r} is {type(got).__name__}, not {wanted.__name__}"
-    if kind == "epoch":
-        for name, score in data["scores"].items():
-            if not isinstance(score, dict) or not isinstance(score.get("value"), int | float):
-                return f"epoch record whose score {name!r} has no value"
-    return None

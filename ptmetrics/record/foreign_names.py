@@ -37,6 +37,7 @@ _SCORES = {
     "r2_score": "r2",
 }
 _AVERAGED = frozenset({"precision", "recall", "f1", "specificity"})
+_AVERAGES = frozenset({"macro", "micro", "weighted"})
 _NO_SCORE = frozenset(
     {
         "epoch",
@@ -57,52 +58,46 @@ _NO_SCORE = frozenset(
     }
 )
 _FALLING = ("loss", "error", "nll", "mse", "rmse", "mae", "ece", "brier", "perplexity")
-_SHARES = frozenset({"accuracy", "top5_accuracy", "balanced_accuracy", "auroc", *_AVERAGED})
 
 
 def score_names(columns: Iterable[str]) -> dict[str, str]:
     """The score that each column holds, by our name; columns that hold none are absent.
 
-    Of several columns for one score the first counts, and one per epoch counts before one per step.
+    Of several columns for one score the first counts, and one per epoch before one per step.
     """
-    chosen: dict[str, str] = {}
+    chosen: dict[str, str] = {}  # our name to the column
     for column in sorted(columns, key=lambda name: name.lower().endswith("_step")):
         name = score_name(column)
-        if name is not None and name not in chosen.values():
-            chosen[column] = name
-    return chosen
+        if name is not None:
+            chosen.setdefault(name, column)
+    return {column: name for name, column in chosen.items()}
 
 
 def score_name(column: str) -> str | None:
-    """Our name: "val_acc" is "val/accuracy", a bare "loss" is that of training; None for what is no score.
+    """Our name of a column, None for what is no score.
 
-    A name without an average keeps it open: "eval_f1" is "val/f1", since the log does not say whose mean it is.
+    "val_acc" is "val/accuracy", and a bare "loss" is that of training. A name without an average
+    keeps it open: "eval_f1" is "val/f1", since the log does not say whose mean it is.
     """
     words = re.sub(r"_(epoch|step)$", "", column.strip().lower().replace(" ", "_"))
-    head = re.split(r"[_/]", words, maxsplit=1)[0]
-    rest = words[len(head) + 1 :]
-    split = _SPLITS.get(head) if rest else None
-    bare = rest if split else words
+    head, *rest = re.split(r"[_/]", words, maxsplit=1)
+    split = "train"
+    bare = words
+    if rest and rest[0] and head in _SPLITS:
+        split = _SPLITS[head]
+        bare = rest[0]
     if not bare or bare in _NO_SCORE or re.match(r"lr[-/]|time/|counts/", words):
         return None
-    return f"{split or 'train'}/{_with_average(_SCORES.get(bare, bare))}"
-
-
-def _with_average(name: str) -> str:
-    """One spelling of "macro_f1", "f1_macro" and "f1/macro"."""
-    words = re.split(r"[_/]", name.removesuffix("_score"))
-    if len(words) == 2 and words[0] in {"macro", "micro", "weighted"}:
-        words.reverse()
-    if len(words) == 2 and words[0] in _AVERAGED and words[1] in {"macro", "micro", "weighted"}:
-        return "/".join(words)
-    return name
+    name = _SCORES.get(bare, bare)
+    # One spelling of "macro_f1", "f1_macro", "f1_macro_score" and "f1/macro".
+    parts = re.split(r"[_/]", name.removesuffix("_score"))
+    if len(parts) == 2 and parts[0] in _AVERAGES:
+        parts.reverse()
+    if len(parts) == 2 and parts[0] in _AVERAGED and parts[1] in _AVERAGES:
+        name = "/".join(parts)
+    return f"{split}/{name}"
 
 
 def rises(name: str) -> bool:
     """Whether a higher value of this score is better."""
     return not name.rsplit("/", 1)[-1].endswith(_FALLING)
-
-
-def is_share(name: str) -> bool:
-    """Whether the score lies between 0 and 1, so that 92.5 must be a percentage."""
-    return name.split("/")[1] in _SHARES

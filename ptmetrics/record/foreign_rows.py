@@ -1,16 +1,21 @@
-"""From the rows of somebody else's log to epochs of the record: values alone, without n and interval."""
+"""From the rows of another tool's log to epochs of the record: values alone, without n and interval.
 
+Source for `Row`s are the formats, `foreign_csv` and `foreign_json`.
+"""
+
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.events import EpochData, ScoreData
-from ptmetrics.record.foreign_names import is_share, rises
+from ptmetrics.record.foreign_names import rises
+from ptmetrics.record.schema import score_range
 
 METHOD = "logged"
-"""Stands as the method of a score that was read from a log: it was measured, but nobody knows on how many samples."""
+"""The method of a score that was read from a log: nobody knows on how many samples it stands."""
 MAX_EPOCHS = 100_000
 ROUNDING = 1e-5  # a mean of ones in float32 may come out a little above 1
 
@@ -31,7 +36,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Logged:
+class ForeignLog:
     """A log that was read.
 
     Attributes:
@@ -47,10 +52,47 @@ class Logged:
     notes: list[str]
 
 
-def logged(tool: str, name: str, rows: Iterable[Row], notes: list[str]) -> Logged:
-    """Merge the rows of each epoch; an epoch that comes again supersedes the first one and those behind it.
+class LoggedScores(Mapping[str, ScoreData]):
+    """The scores of one epoch of a log, 8 bytes each: logs may be wide and long."""
 
-    Several training values of an epoch are averaged; of several validations the last counts.
+    __slots__ = ("_places", "_values")
+
+    _places: dict[str, int]
+
+    def __init__(self, values: Mapping[str, float], like: "LoggedScores | None" = None) -> None:
+        places = {name: place for place, name in enumerate(values)}
+        if like is not None and list(like) == list(values):
+            places = like._places  # shared, as most epochs hold the same scores
+        self._places = places
+        self._values = array("d", values.values())
+
+    def __getitem__(self, name: str) -> ScoreData:
+        return {
+            "value": self._values[self._places[name]],
+            "low": nan,
+            "high": nan,
+            "n": 0,
+            "method": METHOD,
+            "reason": None,
+            "error_bound": 0.0,
+            "higher_is_better": rises(name),
+        }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        return f"LoggedScores({dict(self)!r})"
+
+
+def merge_rows(tool: str, name: str, rows: Iterable[Row], notes: list[str]) -> ForeignLog:
+    """Merge the rows of each epoch.
+
+    Several training values of an epoch are averaged; of several validations the last counts. An
+    epoch that comes again supersedes the first one and those behind it.
 
     Args:
         tool: Who writes such files.
@@ -59,72 +101,72 @@ def logged(tool: str, name: str, rows: Iterable[Row], notes: list[str]) -> Logge
         notes: What was decided so far.
 
     Raises:
-        RecordError: If no row holds a number, there are too many epochs, or a share is not between 0 and 1.
+        RecordError: If no row holds a number, there are too many epochs, or a value cannot be.
     """
-    merged: list[_Merged] = []
+    epochs: list[EpochData] = []
     superseded: list[EpochData] = []
+    averaged = False
+    merged: _MergedRows | None = None
     for row in rows:
-        _check_shares(row)
-        if merged and row.epoch < merged[-1].epoch:
-            keep = bisect_left(merged, row.epoch, key=lambda one: one.epoch)
-            superseded += [one.data() for one in merged[keep:]]
-            del merged[keep:]
-        if not merged or row.epoch > merged[-1].epoch:
-            merged.append(_Merged(row.epoch))
-        merged[-1].add(row.values)
-        if len(merged) + len(superseded) > MAX_EPOCHS:
+        _check_ranges(row)
+        if merged is not None and row.epoch != merged.epoch:
+            epochs.append(merged.close(epochs))
+            averaged = averaged or merged.averaged
+            merged = None
+        if merged is None:
+            keep = bisect_left(epochs, row.epoch, key=lambda epoch: epoch["epoch"])
+            superseded += epochs[keep:]
+            del epochs[keep:]
+            merged = _MergedRows(row.epoch)
+        merged.add(row.values)
+        if len(epochs) + len(superseded) >= MAX_EPOCHS:
             cure = "Thin the log out, or check that its column 'epoch' does not count steps."
             raise RecordError(name, f"at most {MAX_EPOCHS} epochs", "more", cure)
-    if not any(one.last for one in merged):
+    if merged is not None:
+        epochs.append(merged.close(epochs))
+        averaged = averaged or merged.averaged
+    if not any(epoch["scores"] for epoch in epochs):
         cure = "Log at least one number, such as val_loss or val_accuracy."
         raise RecordError(name, "at least one epoch with a number", "none", cure)
-    if any(one.averaged for one in merged):
+    if averaged:
         notes.append("Training values that were logged several times in an epoch are averaged.")
-    return Logged(tool, [one.data() for one in merged], superseded, notes)
+    return ForeignLog(tool, epochs, superseded, notes)
 
 
-def _check_shares(row: Row) -> None:
+def _check_ranges(row: Row) -> None:
     for name, value in row.values.items():
-        if is_share(name) and not (isnan(value) or 0.0 <= value <= 1.0 + ROUNDING):
-            cure = "Divide percentages by 100, or rename the column if it is something else."
-            raise RecordError(f"{row.place}: {name}", "a share from 0 to 1", f"{value:g}", cure)
+        least, most = score_range(name)
+        if value < least - ROUNDING or value > most + ROUNDING:
+            rule = f"a number from {least:g} to {most:g}"
+            cure = "Rename the column if it is something else."
+            if (least, most) == (0, 1):
+                rule = "a share from 0 to 1"
+                cure = "Divide percentages by 100, or rename the column if it is something else."
+            raise RecordError(f"{row.place}: {name}", rule, f"{value:g}", cure)
 
 
-class _Merged:
-    """The rows of one epoch."""
+class _MergedRows:
+    """The rows of the epoch that is read."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.last: dict[str, float] = {}
-        self._sums: dict[str, float] = {}
+        self.averaged = False
+        self._last: dict[str, float] = {}
         self._counts: dict[str, int] = {}
-
-    @property
-    def averaged(self) -> bool:
-        return any(count > 1 for count in self._counts.values())
 
     def add(self, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self.last[name] = value
-            if name.startswith("train/"):
-                self._sums[name] = self._sums.get(name, 0.0) + value
-                self._counts[name] = self._counts.get(name, 0) + 1
+            if name.startswith("train/") and name in self._last:
+                self.averaged = True
+                self._counts[name] = self._counts.get(name, 1) + 1
+                self._last[name] += value
+            else:
+                self._last[name] = value
 
-    def data(self) -> EpochData:
-        return {"epoch": self.epoch, "scores": dict(self._scores())}
-
-    def _scores(self) -> Iterator[tuple[str, ScoreData]]:
-        for name, last in self.last.items():
-            yield (
-                name,
-                {
-                    "value": self._sums[name] / self._counts[name] if name in self._sums else last,
-                    "low": nan,
-                    "high": nan,
-                    "n": 0,
-                    "method": METHOD,
-                    "reason": None,
-                    "error_bound": 0.0,
-                    "higher_is_better": rises(name),
-                },
-            )
+    def close(self, before: list[EpochData]) -> EpochData:
+        for name, count in self._counts.items():
+            self._last[name] /= count
+        like = None
+        if before and isinstance(before[-1]["scores"], LoggedScores):
+            like = before[-1]["scores"]
+        return {"epoch": self.epoch, "scores": LoggedScores(self._last, like)}

@@ -13,10 +13,21 @@ from ptmetrics.record.reader import Run, read_run
 class History(Mapping[str, list[float]]):
     """A mapping from score name to one value per epoch; NaN where an epoch lacks the score.
 
-    `history["val/accuracy"]` is the list over epochs, `history[-1]` the last epoch as a mapping from name to
-    value, `history[-1, "val/accuracy"]` one value. Rows count from 0; `epochs` holds the epoch numbers of
-    the rows. Times stand under "time/train_s" and so on, counts under "counts/train_samples". The length is
-    the number of names.
+    `history["val/accuracy"]` is the list over epochs, `history[-1]` the last epoch as a mapping
+    from name to value, `history[-1, "val/accuracy"]` one value. Rows count from 0; `epoch` holds
+    the epoch numbers of the rows. Times stand under "time/train_s" and so on, counts under
+    "counts/train_samples". The length is the number of names.
+
+    Example:
+        >>> history = History()
+        >>> for number, value in enumerate([0.5, 0.75]):
+        ...     history.append({"epoch": number, "scores": {"val/accuracy": {"value": value}}})
+        >>> history["val/accuracy"]
+        [0.5, 0.75]
+        >>> history[-1]
+        {'val/accuracy': 0.75}
+        >>> history.epoch
+        [0, 1]
     """
 
     def __init__(self) -> None:
@@ -32,17 +43,25 @@ class History(Mapping[str, list[float]]):
         return history
 
     @property
-    def epochs(self) -> list[int]:
+    def epoch(self) -> list[int]:
         """The epoch number of each row, rising."""
         return list(self._epochs)
 
+    @property
+    def step(self) -> list[float]:
+        """The training steps that were done by each row; NaN where that was not recorded."""
+        return [row.get("counts/train_steps_cumulative", math.nan) for row in self._rows]
+
     def append(self, epoch: EpochData) -> None:
-        """Add an epoch; one with the same or a later number is superseded, as when a run was resumed."""
+        """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
         while self._epochs and self._epochs[-1] >= epoch["epoch"]:
             self._epochs.pop()
             self._rows.pop()
+        row = {name: score["value"] for name, score in epoch["scores"].items()}
+        row.update(_numbers("time", epoch.get("time", {})))
+        row.update(_numbers("counts", epoch.get("counts", {})))
         self._epochs.append(epoch["epoch"])
-        self._rows.append(dict(_values(epoch)))
+        self._rows.append(row)
 
     @overload
     def __getitem__(self, key: str) -> list[float]: ...
@@ -55,12 +74,12 @@ class History(Mapping[str, list[float]]):
     ) -> list[float] | dict[str, float] | float:
         if isinstance(key, tuple):
             row, name = key
-            self._check(name)
+            self._check_name(name)
             return self._row(row).get(name, math.nan)
         if isinstance(key, int):
-            row_values = self._row(key)
-            return {name: row_values.get(name, math.nan) for name in self}
-        self._check(key)
+            values = self._row(key)
+            return {name: values.get(name, math.nan) for name in self}
+        self._check_name(key)
         return [row.get(key, math.nan) for row in self._rows]
 
     def __iter__(self) -> Iterator[str]:
@@ -77,42 +96,46 @@ class History(Mapping[str, list[float]]):
 
     def _row(self, row: int) -> dict[str, float]:
         if not -len(self._rows) <= row < len(self._rows):
-            raise IndexError(
-                f"row: expected one of {len(self._rows)} epochs, got {row}. See history.epochs."
-            )
+            rule = f"one of {len(self._rows)} epochs"
+            raise IndexError(f"row: expected {rule}, got {row}. See history.epoch.")
         return self._rows[row]
 
-    def _check(self, name: str) -> None:
-        if name not in self:
-            near = difflib.get_close_matches(name, self, n=3, cutoff=0.4)
-            cure = (
-                f"Near: {', '.join(map(repr, near))}." if near else "list(history) shows the names."
-            )
-            raise KeyError(
-                f"history: expected the name of a score in this run, got {name!r}. {cure}"
-            )
+    def _check_name(self, name: str) -> None:
+        if name in self:
+            return
+        near = difflib.get_close_matches(name, self, n=3, cutoff=0.4)
+        cure = "list(history) shows the names."
+        if near:
+            cure = f"Near: {', '.join(map(repr, near))}."
+        raise KeyError(f"history: expected the name of a score in this run, got {name!r}. {cure}")
 
 
 def read_history(path: str | os.PathLike[str]) -> History:
-    """Read the numbers per epoch of a run folder, a journal, or a log that `read_run` knows of other tools.
+    r"""Read the numbers per epoch of a run folder, a journal, or a log that another tool wrote.
+
+    Logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a
+    History of Keras as JSON.
 
     Raises:
-        RecordError: As `read_run`.
+        RecordError: If nothing there can be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> log = Path(tempfile.mkdtemp()) / "metrics.csv"
+        >>> _ = log.write_text("epoch,loss,val_acc\n0,0.9,0.5\n1,0.6,0.75\n")
+        >>> read_history(log)["val/accuracy"][-1]
+        0.75
     """
     return History.of(read_run(path))
 
 
-def _values(epoch: EpochData) -> Iterator[tuple[str, float]]:
-    for name, score in epoch["scores"].items():
-        yield name, score["value"]
-    yield from _numbers("time", epoch.get("time", {}))
-    yield from _numbers("counts", epoch.get("counts", {}))
-
-
-def _numbers(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
     """Flatten numbers; what was not measured (None) stays absent, and so reads as NaN."""
+    flat: dict[str, float] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _numbers(f"{prefix}/{name}", value)
-        elif isinstance(value, int | float):
-            yield f"{prefix}/{name}", value
+            flat.update(_numbers(f"{prefix}/{name}", value))
+        elif value is not None:
+            flat[f"{prefix}/{name}"] = value
+    return flat

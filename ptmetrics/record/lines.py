@@ -5,20 +5,32 @@ from typing import BinaryIO, NamedTuple
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.codec import SCHEMA, LineError, NewerSchemaError, Record, decode, record_start
-from ptmetrics.record.events import defect
+from ptmetrics.record.schema import defect
 
 MAX_LINE_BYTES = 64 * 2**20
 COPY_WINDOW = 1024
-"""Lines that the journal writes again after a failed fsync are known as copies up to this distance."""
+"""Lines that the journal writes again after a failed fsync are known as copies this far."""
 
 
 class Problem(NamedTuple):
-    """Damage in a journal: the file, its line (from 1) and byte offset (from 0), and what is wrong there."""
+    """A line of a journal that was skipped.
+
+    Attributes:
+        file: Name of the journal.
+        line: Its number, from 1.
+        offset: Bytes in front of it.
+        reason: What is wrong with it.
+        contradiction: Whether the line is whole, as its checksum tells, but says what cannot be.
+    """
 
     file: str
     line: int
     offset: int
     reason: str
+    contradiction: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: {self.reason}"
 
 
 class _Line(NamedTuple):
@@ -30,7 +42,7 @@ class _Line(NamedTuple):
 def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[Record | Problem]:
     """Stream the records of a journal, and a `Problem` for each line that is not one.
 
-    At most one line of `limit` bytes is in memory at a time. A second copy of a record is left out.
+    At most one line of `limit` bytes is in memory at a time. A copy of a record is left out.
 
     Args:
         file: The journal, at its beginning.
@@ -46,24 +58,20 @@ def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[
 
 
 def _lines(file: BinaryIO, limit: int) -> Iterator[_Line]:
-    number = offset = 0
+    number = 0
+    offset = 0
     while raw := file.readline(limit + 1):
         number += 1
-        too_long = len(raw) > limit and not raw.endswith(b"\n")
-        size = len(raw) + (_skip_rest(file) if too_long else 0)
-        content = raw.rstrip(b"\r\n")
-        if too_long or content:  # an empty line is the seal behind a torn one
-            yield _Line(number, offset, None if too_long else content)
+        size = len(raw)
+        content: bytes | None = raw.rstrip(b"\r\n")
+        if size > limit and not raw.endswith(b"\n"):
+            content = None
+            while raw and not raw.endswith(b"\n"):
+                raw = file.readline(2**16)
+                size += len(raw)
+        if content != b"":  # an empty line is the seal behind a torn one
+            yield _Line(number, offset, content)
         offset += size
-
-
-def _skip_rest(file: BinaryIO) -> int:
-    skipped = 0
-    while raw := file.readline(2**16):
-        skipped += len(raw)
-        if raw.endswith(b"\n"):
-            break
-    return skipped
 
 
 class _Order:
@@ -73,9 +81,8 @@ class _Order:
         self._name = name
         self._run: str | None = None
         self._last = -1
-        self._damaged = (
-            0  # lines lost since the last whole record: they explain as many missing numbers
-        )
+        # Lines lost since the last whole record: they explain as many missing numbers.
+        self._damaged = 0
         self._stamps: dict[int, int] = {}
 
     def admit(self, line: _Line) -> Iterator[Record | Problem]:
@@ -85,11 +92,15 @@ class _Order:
             yield self._damage(line, str(error))
             return
         except NewerSchemaError as error:
-            place, rule = f"{self._name}, line {line.number}", f"schema version {SCHEMA} or older"
+            place = f"{self._name}, line {line.number}"
             cure = "Install a newer ptmetrics to read this run; nothing was changed."
+            rule = f"schema version {SCHEMA} or older"
             raise RecordError(place, rule, f"version {error}", cure) from None
         if start:
             yield self._damage(line, f"torn: {start} bytes that end without a newline")
+        if wrong := defect(record):
+            yield self._damage(line, wrong, contradiction=True)
+            return
         yield from self._in_order(record, line)
 
     def _in_order(self, record: Record, line: _Line) -> Iterator[Record | Problem]:
@@ -100,7 +111,8 @@ class _Order:
             missing = record.seq - self._last - 1 - self._damaged
             if missing > 0:
                 yield self._problem(line, f"{missing} records are missing before it")
-            self._last, self._damaged = record.seq, 0
+            self._last = record.seq
+            self._damaged = 0
             self._stamps[record.seq] = record.mono_ns
             if len(self._stamps) > COPY_WINDOW:
                 del self._stamps[next(iter(self._stamps))]
@@ -108,29 +120,26 @@ class _Order:
         elif self._stamps.get(record.seq) != record.mono_ns:
             yield self._problem(line, f"number {record.seq} again, from a second writer")
 
-    def _damage(self, line: _Line, reason: str) -> Problem:
+    def _damage(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
         self._damaged += 1
-        return self._problem(line, reason)
+        return self._problem(line, reason, contradiction=contradiction)
 
-    def _problem(self, line: _Line, reason: str) -> Problem:
-        return Problem(self._name, line.number, line.offset, reason)
+    def _problem(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
+        return Problem(self._name, line.number, line.offset, reason, contradiction)
 
 
 def _last_record(content: bytes | None) -> tuple[int, Record]:
-    """Decode the record at the end of a line, and tell how many bytes of another one stand in front of it.
+    """Decode the record at the end of a line; how many bytes of another one stand in front of it.
 
-    A write that lost its newline leaves two records in one line; the length in the second one saves that.
+    A write that lost its newline leaves two records in one line; the length in the second one
+    saves that.
     """
     if content is None:
         raise LineError("longer than the limit for one line")
-    start = 0
     try:
-        record = decode(content)
+        return 0, decode(content)
     except LineError:
         start = record_start(content)
         if start <= 0:
             raise
-        record = decode(content[start:])
-    if reason := defect(record.kind, record.data):
-        raise LineError(reason)
-    return start, record
+        return start, decode(content[start:])

@@ -1,6 +1,10 @@
-"""Reading a run back: the valid epochs in order, what was superseded, and every damage with its place."""
+"""Reading a run back: the valid epochs in order, what was superseded, and every damage.
+
+Also what other tools logged: told from a journal by its content, read whole, within limits.
+"""
 
 import os
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +19,26 @@ from ptmetrics.record.events import (
     HeaderData,
     NoteData,
 )
-from ptmetrics.record.foreign import is_foreign, read_foreign
+from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_json import read_json
+from ptmetrics.record.foreign_rows import ForeignLog
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals
-from ptmetrics.record.samples import Kept, read_samples
+from ptmetrics.record.samples import StoredSamples, read_samples
 
+MAX_LOG_BYTES = 64 * 2**20
+MAX_KEPT = 10_000
+"""Faults, notes, checkpoints and problems of which a run keeps the first; others are counted."""
 NOT_TOLD = "not told by the log"
 """The reason of an end that another tool's log does not tell."""
-MAX_KEPT = 10_000
-"""Faults, notes, checkpoints and problems of which a run keeps the first; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Run:
     """A run as its journals tell it. Epochs are in strictly rising order.
+
+    Each line was checked when it was read (`ptmetrics.record.schema`), so its data can be relied
+    on.
 
     Attributes:
         path: The run folder; the file itself where another tool logged the run.
@@ -40,9 +50,10 @@ class Run:
         notes: Notes of all ranks.
         checkpoints: Checkpoints of all attempts.
         end: How the last attempt ended; None when it was cut off or still runs.
-        problems: Damage in the journals of all ranks, with its place.
+        problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
-        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 are not here.
+        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there
+            are.
     """
 
     path: Path
@@ -61,30 +72,36 @@ class Run:
     @property
     def header(self) -> HeaderData:
         """What the last attempt was started with; empty when that line is damaged."""
-        return self.headers[-1] if self.headers else {}
+        if not self.headers:
+            return {}
+        return self.headers[-1]
 
-    def kept(self, epoch: EpochData) -> Kept:
-        """The validation samples of one of its epochs, read from their file, or why there are none."""
+    def kept(self, epoch: EpochData) -> StoredSamples:
+        """The validation samples of one of its epochs, from their file; or why there are none."""
         return read_samples(self.path, epoch)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
     """Read a run folder, one journal file, or a log that another tool wrote.
 
-    Epochs, checkpoints and the end are those of the first rank; faults, notes and problems come from all
-    ranks. Damaged lines are skipped and located. Time is linear in the size of the files; memory holds one
-    line, the epochs, and at most 10,000 of everything else.
+    Epochs, checkpoints and the end are those of the first rank; faults, notes and problems come
+    from all ranks. Bad lines are skipped and located. Time is linear in the size of the files.
+    Memory holds one line, the epochs, and at most 10,000 of everything else.
 
-    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a History of
-    Keras as JSON. They give the values of scores alone, and `header["logged"]` says whose they are.
+    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and
+    a History of Keras as JSON. They give the values of scores alone, and `header["logged"]` says
+    whose they are.
 
     Raises:
-        RecordError: If there is no journal, none of its lines can be read, or its schema is a later one; or if
-            another tool's log cannot be read.
+        RecordError: If there is no journal, none of its lines can be read, or its schema is a later
+            one; or if another tool's log cannot be read.
     """
     first, *others = _journals_at(Path(path))
-    if _foreign(first):
-        return _logged_run(first)
+    try:
+        if is_foreign(first):
+            return _logged_run(first)
+    except OSError as error:
+        raise _unreadable(first, error) from error
     story = _Story()
     story.read(first)
     for journal in others:
@@ -93,40 +110,21 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
 
 def _journals_at(path: Path) -> list[Path]:
-    name, cure = str(path), "Give the folder that was passed as run=..., such as runs/pretrained."
+    cure = "Give the folder that was passed as run=..., such as runs/pretrained."
     try:
         if path.is_file():
             return [path]
         if not path.is_dir():
-            raise RecordError(
-                name, "a run folder or a journal", "nothing of the kind at that path", cure
-            )
-        if found := [journal for journal in journals(path) if journal.is_file()]:
-            return found
+            got = "nothing of the kind at that path"
+            raise RecordError(str(path), "a run folder or a journal", got, cure)
+        found = [journal for journal in journals(path) if journal.is_file()]
     except OSError as error:
-        raise RecordError(
-            name, "a path that can be read", error.strerror or str(error), cure
-        ) from error
-    raise RecordError(
-        name, "a folder with a file journal-rank0.jsonl", "a folder without one", cure
-    )
-
-
-def _foreign(path: Path) -> bool:
-    try:
-        return is_foreign(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _logged_run(path: Path) -> Run:
-    try:
-        log = read_foreign(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    header: HeaderData = {"name": path.name, "logged": {"by": log.tool, "notes": log.notes}}
-    end: EndData = {"reason": NOT_TOLD, "epochs": None, "stopping": None}
-    return Run(path, "", [header], epochs=log.epochs, superseded=log.superseded, end=end)
+        got = error.strerror or str(error)
+        raise RecordError(str(path), "a path that can be read", got, cure) from error
+    if not found:
+        rule = "a folder with a file journal-rank0.jsonl"
+        raise RecordError(str(path), rule, "a folder without one", cure)
+    return found
 
 
 def _unreadable(path: Path, error: OSError) -> RecordError:
@@ -168,24 +166,20 @@ class _Story:
     def _take(self, record: Record) -> None:
         self._run_id = record.run
         if record.attempt > self._attempt:
-            self._attempt, self._end = record.attempt, None
+            self._attempt = record.attempt
+            self._end = None
         match record.kind:
             case "header":
                 self._headers.append(record.data)
             case "epoch":
-                self._supersede(record.data["epoch"])
-                self._epochs.append(record.data)
+                number = record.data["epoch"]
+                keep = bisect_left(self._epochs, number, key=lambda epoch: epoch["epoch"])
+                self._superseded += self._epochs[keep:]
+                self._epochs[keep:] = [record.data]
             case "end":
                 self._end = record.data
             case "fault" | "note" | "checkpoint":
                 self._keep(f"{record.kind}s", record.data)
-
-    def _supersede(self, epoch: int) -> None:
-        keep = len(self._epochs)
-        while keep and self._epochs[keep - 1]["epoch"] >= epoch:
-            keep -= 1
-        self._superseded += self._epochs[keep:]
-        del self._epochs[keep:]
 
     def _keep(self, what: str, item: Any) -> None:
         if len(self._kept[what]) < MAX_KEPT:
@@ -195,14 +189,11 @@ class _Story:
 
     def told(self, journal: Path) -> Run:
         if self._run_id is None:
-            problems = self._kept["problems"]
-            first = (
-                f" ({problems[0].file}, line {problems[0].line}: {problems[0].reason})"
-                if problems
-                else ""
-            )
-            cure = "Start the run again: it stopped before its first record was written, or this is no journal."
-            raise RecordError(str(journal), "at least one whole record", f"none{first}", cure)
+            got = "none"
+            if self._kept["problems"]:
+                got = f"none ({self._kept['problems'][0]})"
+            cure = "Start the run again: it stopped before its first record, or this is no journal."
+            raise RecordError(str(journal), "at least one whole record", got, cure)
         return Run(
             path=journal.parent,
             run_id=self._run_id,
@@ -214,3 +205,65 @@ class _Story:
             left_out=self._left_out,
             **self._kept,
         )
+
+
+# Logs of other tools
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is not one of our journals.
+
+    A journal is named so, or its first line begins as its records do; the rest is for the formats
+    to tell.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    if path.suffix == ".jsonl":
+        return False
+    with path.open("rb") as file:
+        return not file.read(8).startswith(b'{"v":')
+
+
+def _logged_run(path: Path) -> Run:
+    log = read_foreign(path)
+    header: HeaderData = {"name": path.name, "logged": {"by": log.tool, "notes": log.notes}}
+    end: EndData = {"reason": NOT_TOLD, "epochs": None, "stopping": None}
+    return Run(path, "", [header], epochs=log.epochs, superseded=log.superseded, end=end)
+
+
+def read_foreign(path: Path, *, limit: int = MAX_LOG_BYTES) -> ForeignLog:
+    """Read a log of Lightning, Hugging Face or Keras, or a CSV file with names like these.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have.
+
+    Raises:
+        RecordError: If it is too large, is no text in UTF-8, or holds no log that can be read.
+        OSError: If it cannot be read.
+    """
+    name = str(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            rule = f"a log of at most {limit // 2**20} MiB"
+            cure = "Thin it out: one line for each epoch is enough."
+            raise RecordError(name, rule, "a larger file", cure)
+        content = file.read(size)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        cure = "Save it as UTF-8; a checkpoint or a picture is no log."
+        raise RecordError(name, "text in UTF-8", f"byte {error.start} that is not", cure) from None
+    got = ""
+    if not text.strip():
+        got = "an empty file"
+    elif "\0" in text:
+        got = "NUL bytes"
+    if got:
+        cure = "Pass the log of a run that has begun."
+        raise RecordError(name, "a log with numbers in it", got, cure)
+    if text.lstrip()[0] in "{[":
+        return read_json(name, text)
+    return read_csv(name, text)

@@ -1,73 +1,84 @@
-"""Verdicts and comparisons as a person reads them: one line a criterion, then what was found and why."""
+"""Verdicts and comparisons as a person reads them: one line a criterion, then what was found."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from math import isinf, isnan
 
-from ptmetrics.show.paint import Paint, plain
+from ptmetrics.show.paint import Line, Paint, Styled, plain
 from ptmetrics.verdict.compare import Comparison
 from ptmetrics.verdict.finding import PAGE, Criterion, Estimate, Finding, Verdict
 from ptmetrics.verdict.paired import Difference
-from ptmetrics.verdict.ratio import Ratio
+from ptmetrics.verdict.time_to_target import Ratio
 
 MARKS = {"met": ("✓", "good"), "failed": ("✗", "bad"), "undetermined": ("?", "open")}
-STYLES = {"ready": "good", "not ready": "bad", "undetermined": "open", "invalid": "bad"}
-SEVERITY_STYLES = {
+STYLES = {
+    "ready": "good",
+    "not ready": "bad",
+    "undetermined": "open",
     "invalid": "bad",
     "fail": "bad",
-    "undetermined": "open",
     "warning": "open",
     "info": "dim",
 }
+"""How a status of a verdict, or the severity of a finding, is painted."""
 WIDTH = 96
 
 
 def verdict_text(verdict: Verdict, paint: Paint = plain) -> str:
     """Status, criteria, findings with advice, notes."""
-    status = paint(verdict.status.upper(), STYLES[verdict.status])
-    lines = [f"Verdict: {status}  (profile {verdict.profile})", *_criteria(verdict.criteria, paint)]
-    lines += _findings(verdict.findings, paint)
-    return "\n".join([*lines, *_notes(verdict.notes, paint)])
+    return paint.join(verdict_lines(verdict))
+
+
+def verdict_lines(verdict: Verdict) -> Iterator[Line]:
+    """The lines of `verdict_text`."""
+    status = Styled(verdict.status.upper(), STYLES[verdict.status])
+    yield ["Verdict: ", status, f"  (profile {verdict.profile})"]
+    yield from _criteria_lines(verdict.criteria)
+    yield from _findings_lines(verdict.findings)
+    yield from _notes_lines(verdict.notes)
 
 
 def comparison_text(comparison: Comparison, first: str, second: str, paint: Paint = plain) -> str:
     """Time to the target, quality at equal time and in the end, criteria and findings."""
+    return paint.join(_comparison_lines(comparison, first, second))
+
+
+def _comparison_lines(comparison: Comparison, first: str, second: str) -> Iterator[Line]:
+    ratio = Styled(ratio_text(comparison.time_ratio), "strong")
+    yield [f"Training time to {comparison.target}, {first} / {second}: ", ratio]
+    yield f"  {saving(comparison.time_ratio)}"
+    for axis, same in comparison.ratios.items():
+        yield f"  the same in {axis}: {ratio_text(same)}"
     equal = comparison.at_equal_time
-    ratio = paint(ratio_text(comparison.time_ratio), "strong")
-    lines = [
-        f"Training time to {comparison.target}, {first} / {second}: {ratio}",
-        f"  {saving(comparison.time_ratio)}",
-        *(f"  the same in {axis}: {ratio_text(r)}" for axis, r in comparison.ratios.items()),
-        f"After {equal.time_s:.1f} s of training each: {first} {estimate_text(equal.first)}, "
-        f"{second} {estimate_text(equal.second)}",
-        f"At the end: {first} − {second} = {difference_text(comparison.final_difference)}",
-        *_criteria(comparison.criteria, paint),
-        *_findings(comparison.findings, paint),
-    ]
-    return "\n".join([*lines, *_notes(comparison.notes, paint)])
+    one = f"{first} {estimate_text(equal.first)}"
+    other = f"{second} {estimate_text(equal.second)}"
+    yield f"After {equal.time_s:.1f} s of training each: {one}, {other}"
+    yield f"At the end: {first} − {second} = {difference_text(comparison.final_difference)}"
+    yield from _criteria_lines(comparison.criteria)
+    yield from _findings_lines(comparison.findings)
+    yield from _notes_lines(comparison.notes)
 
 
 def ratio_text(ratio: Ratio) -> str:
-    """A ratio with its bounds, or the bound alone where an arm never got there."""
+    """A ratio with its bounds, or the bound alone where a run never got there."""
     if isnan(ratio.value):
         return str(ratio)
-    high = "∞" if isinf(ratio.high) else f"{ratio.high:.2f}"
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {high}]"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {_bound(ratio.high, '.2f')}]"
 
 
 def saving(ratio: Ratio) -> str:
     """The ratio as time saved, with how its interval was made."""
-    how = f"({ratio.method})"
     if isnan(ratio.value):
-        known = ratio.censored == "second" and not isinf(ratio.high)
-        return (
-            f"at least {1 - ratio.high:.0%} less training time {how}"
-            if known
-            else f"{ratio.reason} {how}"
-        )
-    least = "" if isinf(ratio.high) else f", at least {1 - ratio.high:.0%}"
-    words = f"{1 - ratio.value:.0%} less" if ratio.value <= 1 else f"{ratio.value - 1:.0%} more"
-    return f"{words} training time{least if 0 <= ratio.high < 1 else ''} {how}"
+        words = ratio.reason or ""
+        if ratio.censored == "second" and not isinf(ratio.high):
+            words = f"at least {1 - ratio.high:.0%} less training time"
+    elif ratio.value > 1:
+        words = f"{ratio.value - 1:.0%} more training time"
+    else:
+        words = f"{1 - ratio.value:.0%} less training time"
+    if not isnan(ratio.value) and 0 <= ratio.high < 1:
+        words += f", at least {1 - ratio.high:.0%}"
+    return f"{words} ({ratio.method})"
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -79,55 +90,66 @@ def estimate_text(estimate: Estimate) -> str:
 
 def difference_text(final: Difference) -> str:
     """A difference with its interval, how it was told, and the p-value of no difference."""
-    p = "" if isnan(final.p) else f"p {'< 0.001' if final.p < 0.001 else f'= {final.p:.3f}'}, "
-    return estimate_text(final) + (f" ({p}n = {final.n:,}, {final.method})" if final.method else "")
+    if not final.method:
+        return estimate_text(final)
+    how = f"n = {final.n:,}, {final.method}"
+    if final.p < 0.001:
+        how = f"p < 0.001, {how}"
+    elif not isnan(final.p):
+        how = f"p = {final.p:.3f}, {how}"
+    return f"{estimate_text(final)} ({how})"
 
 
-def _criteria(criteria: Iterable[Criterion], paint: Paint) -> Iterator[str]:
-    criteria = tuple(criteria)
-    name_width = max([len(c.name) for c in criteria], default=0)
-    for c in criteria:
-        mark, style = MARKS[c.state]
-        digits = _digits(c)
-        number = "undefined" if isnan(c.value) else format(c.value, digits)
-        high = "∞" if isinf(c.high) else format(c.high, digits)
-        interval = "" if isnan(c.low) else f"[{c.low:{digits}}, {high}]"
-        more = (
-            f"  (settled by {c.needed_n:,} samples)"
-            if c.needed_n
-            else f"  ({c.reason})"
-            if c.reason
-            else ""
-        )
-        state = paint(f"{mark} {c.state:<12}", style)
-        yield f"  {state} {c.name:<{name_width}}  {number:>9} {interval:<16} {c.rule} {c.threshold:g}{more}"
+def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
+    width = max((len(criterion.name) for criterion in criteria), default=0)
+    for criterion in criteria:
+        mark, style = MARKS[criterion.state]
+        # Three digits for shares and ratios; four in all for an error in a small or large unit.
+        digits = ".3f"
+        size = max(abs(criterion.value), abs(criterion.threshold))
+        if size >= 1000 or 0 < size < 0.01:
+            digits = ".4g"
+        number = "undefined"
+        if not isnan(criterion.value):
+            number = format(criterion.value, digits)
+        interval = ""
+        if not isnan(criterion.low):
+            interval = f"[{criterion.low:{digits}}, {_bound(criterion.high, digits)}]"
+        numbers = f"{number:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
+        if criterion.needed_n:
+            numbers += f"  (settled by {criterion.needed_n:,} samples)"
+        elif criterion.reason:
+            numbers += f"  ({criterion.reason})"
+        state = Styled(f"{mark} {criterion.state:<12}", style)
+        yield ["  ", state, f" {criterion.name:<{width}}  {numbers}"]
 
 
-def _digits(criterion: Criterion) -> str:
-    """Three digits after the point for shares and ratios; four in all for an error in a very small or large unit."""
-    size = max(abs(criterion.value), abs(criterion.threshold))
-    return ".4g" if size >= 1000 or 0 < size < 0.01 else ".3f"
+def _bound(value: float, digits: str) -> str:
+    if isinf(value):
+        return "∞"
+    return format(value, digits)
 
 
-def _findings(findings: Iterable[Finding], paint: Paint) -> Iterator[str]:
-    findings = tuple(findings)
-    for f in findings:
-        first, *more = _wrapped(f.message, f"  {f.severity} {f.code}: ", indent=6)
-        # Painted after wrapping: codes that cannot be seen must not count as width.
-        head = f"  {paint(f.severity, SEVERITY_STYLES[f.severity])} {paint(f.code, 'strong')}"
-        yield head + first.removeprefix(f"  {f.severity} {f.code}")
+def _findings_lines(findings: Sequence[Finding]) -> Iterator[Line]:
+    for finding in findings:
+        # Styles are set after wrapping: what cannot be seen must not count as width.
+        head = f"  {finding.severity} {finding.code}"
+        first, *more = _wrapped(finding.message, f"{head}: ", indent=6)
+        severity = Styled(finding.severity, STYLES[finding.severity])
+        code = Styled(finding.code, "strong")
+        yield ["  ", severity, " ", code, first.removeprefix(head)]
         yield from more
-        yield from _wrapped(f.advice, "    → ")
+        yield from _wrapped(finding.advice, "    → ", indent=6)
     if findings:
-        anchors = ", ".join(dict.fromkeys(f"#{f.code}" for f in findings))
-        yield from (paint(line, "dim") for line in _wrapped(f"More in {PAGE}: {anchors}", "  · "))
+        anchors = ", ".join(dict.fromkeys(f"#{finding.code}" for finding in findings))
+        yield from _notes_lines([f"More in {PAGE}: {anchors}"])
 
 
-def _notes(notes: Iterable[str], paint: Paint) -> Iterator[str]:
+def _notes_lines(notes: Sequence[str]) -> Iterator[Line]:
     for note in notes:
-        yield from (paint(line, "dim") for line in _wrapped(note, "  · "))
+        for line in _wrapped(note, "  · ", indent=4):
+            yield [Styled(line, "dim")]
 
 
-def _wrapped(text: str, head: str, indent: int | None = None) -> list[str]:
-    below = " " * (len(head) if indent is None else indent)
-    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=below)
+def _wrapped(text: str, head: str, *, indent: int) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * indent)

@@ -1,25 +1,109 @@
-"""Colour on a terminal that wants it, plain text everywhere else."""
+"""How lines become text: printable whatever a record holds, with colour on a terminal that wants it.
+
+What is shown is built as lines, and joined by `Paint.join`, the one border that text passes.
+"""
 
 import os
 import sys
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TextIO
 
-Paint = Callable[[str, str], str]
-CODES = {"good": "32", "bad": "31", "open": "33", "strong": "1", "dim": "2"}
+STYLE_CODES = {"good": "32", "bad": "31", "open": "33", "strong": "1", "dim": "2"}
+_PLAIN_SIGNS = str.maketrans("✓✗→│−×·…", "+x>|-x.~") | {ord("∞"): "inf"}
+"""For a console that lacks ours."""
 
 
-def plain(text: str, style: str) -> str:
-    """The text as it is."""
+class Styled(NamedTuple):
+    """A part of a line in a style of `STYLE_CODES`."""
+
+    text: str
+    style: str
+
+
+Line = str | Sequence[str | Styled]
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    r"""The text as one line that any console can show and none obeys.
+
+    Every kind of white space becomes a space. Control characters, escape codes, bidi controls and
+    whatever else cannot be seen become "�", and what the encoding lacks a plain sign or "?".
+
+    Example:
+        >>> printable("cat\x1b[2J\ndog")
+        'cat�[2J dog'
+        >>> printable("✓ größe", "ascii")
+        '+ gr??e'
+    """
+    if not text.isprintable():
+        text = "".join(map(_printable_sign, text))
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_PLAIN_SIGNS).encode(encoding, "replace").decode(encoding)
     return text
 
 
-def colour(text: str, style: str) -> str:
-    """The text between two ANSI codes; `style` is a key of `CODES`."""
-    return f"\x1b[{CODES[style]}m{text}\x1b[0m"
+def _printable_sign(sign: str) -> str:
+    if sign.isspace():
+        return " "
+    if sign.isprintable():
+        return sign
+    return "�"
 
 
-def paint_for(stream: IO[str] | None = None) -> Paint:
-    """`colour` for a terminal (default: standard output), unless NO_COLOR is set (no-color.org); else `plain`."""
-    stream = sys.stdout if stream is None else stream
-    return colour if stream.isatty() and not os.environ.get("NO_COLOR") else plain
+@dataclass(frozen=True)
+class Paint:
+    r"""Joins lines for one place.
+
+    Called with a text and a style, it gives that text alone.
+
+    Args:
+        colour: Whether styles become ANSI codes.
+        encoding: What the place can show.
+
+    Example:
+        >>> paint = Paint(colour=True)
+        >>> paint.join(["two lines", ["of which one is ", Styled("strong", "strong")]])
+        'two lines\nof which one is \x1b[1mstrong\x1b[0m'
+    """
+
+    colour: bool = False
+    encoding: str = "utf-8"
+
+    def __call__(self, text: str, style: str) -> str:
+        """The text in a style of `STYLE_CODES`."""
+        shown = printable(text, self.encoding)
+        if not self.colour:
+            return shown
+        return f"\x1b[{STYLE_CODES[style]}m{shown}\x1b[0m"
+
+    def join(self, lines: Iterable[Line]) -> str:
+        """The lines as text."""
+        return "\n".join(map(self._joined, lines))
+
+    def _joined(self, line: Line) -> str:
+        if isinstance(line, str):
+            return printable(line, self.encoding)
+        shown = ""
+        for part in line:
+            if isinstance(part, Styled):
+                shown += self(part.text, part.style)
+            else:
+                shown += printable(part, self.encoding)
+        return shown
+
+
+plain = Paint()
+colour = Paint(colour=True)
+
+
+def paint_for(stream: TextIO | None = None) -> Paint:
+    """Paint for a stream, by default standard output; colour for a terminal without NO_COLOR.
+
+    Source: no-color.org for the variable.
+    """
+    stream = stream or sys.stdout
+    wanted = stream.isatty() and not os.environ.get("NO_COLOR")
+    return Paint(wanted, stream.encoding or "utf-8")

@@ -1,107 +1,129 @@
-"""Score tables and confusion matrices of an epoch, from the record alone."""
+"""Score tables and confusion matrices of an epoch, from the record alone, as lines."""
 
 from collections.abc import Iterator, Sequence
 from math import isnan
 
 from ptmetrics.record.events import EpochData, ScoreData
 from ptmetrics.record.foreign_rows import METHOD
-from ptmetrics.show.paint import Paint, plain
+from ptmetrics.show.paint import Line, Styled
 
 HEADLINES = (
-    "accuracy", "top5_accuracy", "balanced_accuracy", "precision/macro", "recall/macro", "f1/macro", "mcc",
-    "r2", "mae", "rmse", "mse", "median_absolute_error", "loss",
-)  # fmt: skip
+    "accuracy",
+    "top5_accuracy",
+    "balanced_accuracy",
+    "precision/macro",
+    "recall/macro",
+    "f1/macro",
+    "mcc",
+    "r2",
+    "mae",
+    "rmse",
+    "mse",
+    "median_absolute_error",
+    "loss",
+)
 CLASS_COLUMNS = ("precision", "recall", "f1")
-MAX_CLASSES = 20  # more than this do not fit on a screen
+MAX_SHOWN_CLASSES = 20  # more than this do not fit on a screen
 MAX_SLICES = 10
-MAX_NAME = 16
-PAIRS = 10
+MAX_PAIRS = 10
+MAX_LABEL = 16
 
 
-def score_table(epoch: EpochData, split: str = "val", paint: Paint = plain) -> str:
+def score_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     """Headline scores with their intervals, then one line a class, then one a slice."""
-    scores = epoch["scores"]
-    lines = [f"{'':20}  value   95 % interval        n"]
-    named = [(name, scores[f"{split}/{name}"]) for name in HEADLINES if f"{split}/{name}" in scores]
-    lines += [f"{name:20}  {score_cells(score, paint)}" for name, score in named]
-    return "\n".join([*lines, *_class_lines(epoch, split), *_slice_lines(epoch, split)])
+    yield f"{'':20}  value   95 % interval        n"
+    for name in HEADLINES:
+        score = epoch["scores"].get(f"{split}/{name}")
+        if score is not None:
+            yield [f"{name:20}  ", *score_cells(score)]
+    yield from _class_lines(epoch, split)
+    yield from _slice_lines(epoch, split)
 
 
-def score_cells(score: ScoreData, paint: Paint = plain) -> str:
-    """Value, interval and n; the reason where the value is undefined, and no more than the value from other logs."""
+def score_cells(score: ScoreData) -> list[str | Styled]:
+    """Value, interval and n; the reason where the value is undefined; of other logs the value."""
+    value = Styled(f"{score['value']:.4f}", "strong")
     if score.get("method") == METHOD:
-        return f"{paint(format(score['value'], '.4f'), 'strong')}  no interval, the number of samples is not known"
+        return [value, "  no interval, the number of samples is not known"]
     if isnan(score["value"]):
-        return f"  nan   {score['reason']}"
+        return [f"  nan   {score['reason']}"]
     interval = f"[{score['low']:.4f}, {score['high']:.4f}]"
-    return f"{paint(format(score['value'], '.4f'), 'strong')}  {interval:18} {score['n']:>5}"
+    return [value, f"  {interval:18} {score['n']:>5}"]
 
 
-def _class_lines(epoch: EpochData, split: str) -> Iterator[str]:
-    columns, names = epoch.get("per_class", {}).get(split), epoch.get("class_names", [])
-    if (
-        not columns
-        or not 0 < len(names) <= MAX_CLASSES
-        or any(c not in columns for c in CLASS_COLUMNS)
-    ):
+def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
+    columns = epoch.get("per_class", {}).get(split, {})
+    names = epoch.get("class_names", [])
+    shown = [columns[name] for name in CLASS_COLUMNS if name in columns]
+    if not 0 < len(names) <= MAX_SHOWN_CLASSES or len(shown) < len(CLASS_COLUMNS):
         return
     yield ""
-    yield f"{'class':20}" + "".join(f"{c:>11}" for c in CLASS_COLUMNS) + f"{'n':>8}"
-    for i, name in enumerate(names):
-        cells = "".join(f"{columns[c]['value'][i]:>11.3f}" for c in CLASS_COLUMNS)
-        yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][i]:>8}"
+    yield f"{'class':20}" + "".join(f"{name:>11}" for name in CLASS_COLUMNS) + f"{'n':>8}"
+    for row, name in enumerate(names):
+        cells = "".join(f"{column['value'][row]:>11.3f}" for column in shown)
+        yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>8}"
 
 
-def _slice_lines(epoch: EpochData, split: str) -> Iterator[str]:
+def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     slices = epoch.get("per_slice", {}).get(split)
     if not slices:
         return
-    column, names = slices["scores"][slices["by"]], slices["names"][:MAX_SLICES]
+    column = slices["scores"][slices["by"]]
     yield ""
     yield f"{'slice, worst first':20}  {slices['by']}"
-    for name, value, low, high, n in zip(
-        names, *(column[key] for key in ("value", "low", "high", "n")), strict=False
-    ):
-        cells = "   nan" if isnan(value) else f"{value:.4f}  [{low:.4f}, {high:.4f}]"
-        yield f"{clip(name, 20):20}  {cells:26} {n:>5}"
+    for row, name in enumerate(slices["names"][:MAX_SLICES]):
+        cells = "   nan"
+        if not isnan(column["value"][row]):
+            interval = f"[{column['low'][row]:.4f}, {column['high'][row]:.4f}]"
+            cells = f"{column['value'][row]:.4f}  {interval}"
+        yield f"{clip(name, 20):20}  {cells:26} {column['n'][row]:>5}"
 
 
-def confusion_table(epoch: EpochData, split: str = "val", paint: Paint = plain) -> str:
-    """Counts, rows actual and columns predicted; with many classes the pairs most often confused."""
-    matrix, names = epoch.get("confusion", {}).get(split), epoch.get("class_names", [])
+def confusion_lines(epoch: EpochData, split: str) -> Iterator[Line]:
+    """Counts, rows actual and columns predicted; of many classes the pairs most confused."""
+    matrix = epoch.get("confusion", {}).get(split)
+    names = epoch.get("class_names", [])
     if not matrix:
-        why = ", there are too many classes" if len(names) > MAX_CLASSES else ""
-        return f"confusion matrix: not recorded{why}"
-    if len(names) > MAX_CLASSES:
-        return confused_pairs(matrix, names)
-    width = max([len(str(count)) for row in matrix for count in row] + [3])
-    label = max(min(max(map(len, names)), MAX_NAME), len("actual"))
-    lines = [f"{'actual':<{label}} │ predicted"]
+        why = ""
+        if len(names) > MAX_SHOWN_CLASSES:
+            why = ", there are too many classes"
+        yield f"confusion matrix: not recorded{why}"
+        return
+    if len(names) > MAX_SHOWN_CLASSES:
+        yield from confused_pairs(matrix, names)
+        return
+    width = max(3, *(len(str(count)) for row in matrix for count in row))
+    label = min(max(map(len, [*names, "actual"])), MAX_LABEL)
+    yield f"{'actual':<{label}} │ predicted"
     if width >= max(map(len, names)):
-        lines.append(f"{'':<{label}} │" + "".join(f" {name:>{width}}" for name in names))
-    for i, row in enumerate(matrix):
-        cells = (_count(count, width, diagonal=i == j, paint=paint) for j, count in enumerate(row))
-        lines.append(f"{clip(names[i], label):>{label}} │" + "".join(cells))
-    return "\n".join(lines)
+        yield f"{'':<{label}} │" + "".join(f" {name:>{width}}" for name in names)
+    for actual, row in enumerate(matrix):
+        line: list[str | Styled] = [f"{clip(names[actual], label):>{label}} │"]
+        for predicted, count in enumerate(row):
+            line.append(" ")
+            if count == 0:
+                line.append(Styled(f"{'·':>{width}}", "dim"))
+            elif actual == predicted:
+                line.append(Styled(f"{count:>{width}}", "good"))
+            else:
+                line.append(Styled(f"{count:>{width}}", "bad"))
+        yield line
 
 
-def confused_pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+def confused_pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Iterator[Line]:
     """The largest cells off the diagonal, in words."""
-    cells = [(n, i, j) for i, row in enumerate(matrix) for j, n in enumerate(row) if n and i != j]
-    lines = [
-        f"  {n:>6} × {clip(names[i])} taken for {clip(names[j])}"
-        for n, i, j in sorted(cells)[: -PAIRS - 1 : -1]
-    ]
-    return "\n".join(["most confused", *lines])
+    cells = []
+    for actual, row in enumerate(matrix):
+        for predicted, count in enumerate(row):
+            if count and actual != predicted:
+                cells.append((count, actual, predicted))
+    yield "most confused"
+    for count, actual, predicted in sorted(cells, reverse=True)[:MAX_PAIRS]:
+        yield f"  {count:>6} × {clip(names[actual])} taken for {clip(names[predicted])}"
 
 
-def _count(count: int, width: int, *, diagonal: bool, paint: Paint) -> str:
-    if not count:
-        return " " + paint(f"{'·':>{width}}", "dim")
-    return " " + paint(f"{count:>{width}}", "good" if diagonal else "bad")
-
-
-def clip(name: str, size: int = MAX_NAME) -> str:
-    """A name of at most `size` characters, without control characters."""
-    clean = "".join(sign if sign.isprintable() else "�" for sign in name)
-    return clean if len(clean) <= size else clean[: size - 1] + "…"
+def clip(name: str, size: int = MAX_LABEL) -> str:
+    """A name of at most `size` characters."""
+    if len(name) > size:
+        name = name[: size - 1] + "…"
+    return name

@@ -1,16 +1,20 @@
-"""`compare`: what did pre-training buy, in time and in quality?"""
+"""`compare`: what did pre-training buy, in time and in quality? With the findings of gate 5."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.verdict.arms import (
+from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain, decide
+from ptmetrics.verdict.pages import make_finding
+from ptmetrics.verdict.paired import Difference
+from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
+from ptmetrics.verdict.run_groups import (
+    NEWCOMBE,
     EqualTime,
     OneRun,
-    arm_of,
     cost_ratio,
     default_metric,
     default_target,
@@ -21,32 +25,57 @@ from ptmetrics.verdict.arms import (
     runs_of,
     same_validation,
 )
-from ptmetrics.verdict.finding import Criterion, Finding, Plain
-from ptmetrics.verdict.paired import Difference
-from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
-from ptmetrics.verdict.ratio import Ratio, speedup
-from ptmetrics.verdict.reach import Target
-from ptmetrics.verdict.rules_compare import compare_findings, compare_notes, not_worse
+from ptmetrics.verdict.time_to_target import Ratio, Target, speedup, trace
 
-Side = OneRun | Sequence[OneRun]
+COMPARISON_CODES = (
+    "different-validation",
+    "no-speedup",
+    "scratch-is-better",
+    "time-samples-disagree",
+)
 
 
 @dataclass(frozen=True)
 class Comparison(Plain):
-    """Two arms held against each other; the first is the one expected to be quicker.
+    """Two groups of runs held against each other; the first is the one expected to be quicker.
 
     Args:
         time_ratio: Training time to the target, first over second.
         target: The level that both had to reach, such as "val/accuracy>=0.9".
         ratios: The same ratio in samples, steps, wall time and device time, where recorded.
         at_equal_time: Scores after equal training time.
-        final_difference: Score at the last evaluation, first minus second; sample by sample where both are one run
-            that kept the same validation samples (`paired`, and the p-value `p`), else `unpaired` says why not.
+        final_difference: Score at the last evaluation, first minus second; sample by sample where
+            both are one run that kept the same validation samples (`paired`, and the p-value `p`),
+            else `unpaired` says why not.
         criteria: Time at least halved; final score not worse.
-        findings: "no-speedup", "scratch-is-better", "different-validation", "time-samples-disagree".
+        findings: "no-speedup", "scratch-is-better", "different-validation",
+            "time-samples-disagree".
         notes: What limits the comparison.
         curve: The time ratio at 50 to 100 % of the target.
-        same_validation: Whether all runs saw the same validation data; None where that is not known.
+        same_validation: Whether all runs saw the same validation data; None where that is not
+            known.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import ptmetrics as pm
+        >>> def train(folder, errors):
+        ...     target = torch.arange(200) % 2
+        ...     monitor = pm.Monitor(pm.BinaryMetrics(inputs="labels"), folder)
+        ...     for wrong in errors:
+        ...         preds = torch.where(torch.arange(200) < wrong, 1 - target, target)
+        ...         for split in ("train", "val"):
+        ...             monitor.update(preds, target, split=split)
+        ...         _ = monitor.end_epoch()
+        ...     monitor.close()
+        ...     return folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuned = train(f"{folder}/tuned", [10, 10, 10])
+        ...     scratch = train(f"{folder}/scratch", [100, 80, 60])
+        ...     comparison = pm.compare(tuned, scratch, target="val/accuracy>=0.9")
+        >>> comparison.time_ratio.censored
+        'second'
+        >>> f"{comparison.final_difference.value:.2f}"
+        '0.25'
     """
 
     time_ratio: Ratio
@@ -62,70 +91,181 @@ class Comparison(Plain):
 
     def __str__(self) -> str:
         equal = self.at_equal_time
-        lines = [
-            f"Training time to {self.target}, first over second: {self.time_ratio}",
-            *(f"  in {axis}: {ratio}" for axis, ratio in self.ratios.items()),
-            f"  after {equal.time_s:.4g} s of training: {equal.first} against {equal.second}",
-            f"  at the end, first less second: {self.final_difference}{_tested(self.final_difference)}",
-            *(f"  {item}" for item in (*self.criteria, *self.findings)),
-        ]
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+        final = f"  at the end, first less second: {self.final_difference}"
+        if not isnan(self.final_difference.p):
+            final += f", p {self.final_difference.p:.2g}"
+        lines = [f"Training time to {self.target}, first over second: {self.time_ratio}"]
+        lines += [f"  in {axis}: {ratio}" for axis, ratio in self.ratios.items()]
+        lines.append(
+            f"  after {equal.time_s:.4g} s of training: {equal.first} against {equal.second}"
+        )
+        lines.append(final)
+        lines += [f"  {item}" for item in self.criteria]
+        lines += [f"  {item}" for item in self.findings]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
 
 
 def compare(
-    first: Side,
-    second: Side,
+    first: OneRun | Sequence[OneRun],
+    second: OneRun | Sequence[OneRun],
     *,
     target: str | None = None,
     metric: str | None = None,
     hold: int = 2,
     profile: str | Path | Profile | Thresholds = "balanced",
 ) -> Comparison:
-    """Hold two arms against each other: a fine-tuned one and one from scratch.
+    """Hold two groups of runs against each other: fine-tuned ones and ones from scratch.
 
     Args:
-        first: The arm expected to be quicker: a run folder, a run that was read back, or several (seeds).
-        second: The arm that it is held against, likewise.
-        target: Level to reach, such as "val/accuracy>=0.9". Default: the median over the second arm's seeds of
-            its best score less one standard error; where the first arm never reaches that, the highest level
-            that at least half of the seeds of both arms hold.
-        metric: Score of the default target; None for the accuracy, or R² where numbers are predicted. A target names
-            its own.
+        first: Those expected to be quicker: a run folder, a run that was read back, or several
+            (seeds).
+        second: Those that they are held against, likewise.
+        target: Level to reach, such as "val/accuracy>=0.9". Default: the median over the second
+            group's seeds of its best score less one standard error; where the first group never
+            reaches that, the highest level that at least half of the seeds of both hold.
+        metric: Score of the default target; None for the accuracy, or R² where numbers are
+            predicted. A target names its own.
         hold: Evaluations in a row that must meet the target; 1 counts the first crossing.
         profile: Where the thresholds come from, as for `judge`.
 
     Raises:
         ConfigError: If the target cannot be read, `hold` is below 1, or the profile is unknown.
-        DataError: If a run lacks the score or its training times, or is too short for a default target.
+        DataError: If a run lacks the score or its training times, or is too short for a default
+            target.
         RecordError: If a run folder cannot be read.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import ptmetrics as pm
+        >>> def train(folder, errors):
+        ...     target = torch.arange(200) % 2
+        ...     monitor = pm.Monitor(pm.BinaryMetrics(inputs="labels"), folder)
+        ...     for wrong in errors:
+        ...         preds = torch.where(torch.arange(200) < wrong, 1 - target, target)
+        ...         for split in ("train", "val"):
+        ...             monitor.update(preds, target, split=split)
+        ...         _ = monitor.end_epoch()
+        ...     monitor.close()
+        ...     return folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tuned = train(f"{folder}/tuned", [10, 10, 10])
+        ...     scratch = train(f"{folder}/scratch", [100, 80, 60])
+        ...     comparison = pm.compare(tuned, scratch, target="val/accuracy>=0.9")
+        >>> comparison.target, comparison.time_ratio.high < 1
+        ('val/accuracy>=0.9', True)
+        >>> [finding.code for finding in comparison.findings]
+        []
     """
     if isinstance(hold, bool) or not isinstance(hold, int) or hold < 1:
-        raise ConfigError(
-            "hold", "a whole number from 1", repr(hold), "Pass 1 to count the first crossing."
-        )
+        cure = "Pass 1 to count the first crossing."
+        raise ConfigError("hold", "a whole number from 1", repr(hold), cure)
     limits = profile_of(profile).thresholds
-    wanted = None if target is None else Target.parse(target)
-    sides = runs_of("first", first), runs_of("second", second)
-    name = wanted.metric if wanted is not None else metric or default_metric((*sides[0], *sides[1]))
-    arms = arm_of(sides[0], name), arm_of(sides[1], name)
-    goal, notes = default_target(*arms, name, hold) if wanted is None else (wanted, [])
-    runs = (*arms[0], *arms[1])
-    ratio, ratios = cost_ratio(*arms, goal, hold), other_ratios(*arms, goal, hold)
-    final, same = difference(*([run.last for run in arm] for arm in arms)), same_validation(runs)
-    quality = not_worse(final, limits, higher_is_better=runs[-1].higher_is_better)
+    wanted = None
+    if target is not None:
+        wanted = Target.parse(target)
+        metric = wanted.metric
+    runs = runs_of("first", first)
+    other_runs = runs_of("second", second)
+    name = metric or default_metric([*runs, *other_runs])
+    group = tuple(trace(run, name) for run in runs)
+    other = tuple(trace(run, name) for run in other_runs)
+    notes = []
+    if wanted is None:
+        wanted, note = default_target(group, other, name, hold)
+        notes.append(note)
+    ratio = cost_ratio(group, other, wanted, hold)
+    ratios = other_ratios(group, other, wanted, hold)
+    final = difference([run.last for run in group], [run.last for run in other])
+    same = same_validation((*group, *other))
+    quality = _not_worse(final, limits, higher_is_better=other[-1].higher_is_better)
+    notes += _comparison_notes(ratio, final, same)
     return Comparison(
         time_ratio=ratio,
-        target=str(goal),
+        target=str(wanted),
         ratios=ratios,
-        at_equal_time=equal_time(*arms),
+        at_equal_time=equal_time(group, other),
         final_difference=final,
-        criteria=(speedup(ratio, len(runs), limits), quality),
-        findings=tuple(compare_findings(ratio, ratios, quality, same, limits)),
-        notes=(*notes, *compare_notes(ratio, final, same)),
-        curve=tuple(ratio_curve(*arms, goal, hold)),
+        criteria=(speedup(ratio, len(group) + len(other), limits), quality),
+        findings=tuple(_comparison_findings(ratio, ratios.get("samples"), quality, same, limits)),
+        notes=tuple(notes),
+        curve=tuple(ratio_curve(group, other, wanted, hold)),
         same_validation=same,
     )
 
 
-def _tested(final: Difference) -> str:
-    return "" if isnan(final.p) else f", p {final.p:.2g}"
+def _not_worse(final: Estimate, limits: Thresholds, *, higher_is_better: bool) -> Criterion:
+    """Is the first group's final score no worse than the second's, up to a margin?"""
+    name = "final difference"
+    if higher_is_better:
+        return decide(name, final, -limits.margin, code="scratch-is-better")
+    return decide(name, final, limits.margin, rule="<=", code="scratch-is-better")
+
+
+def _comparison_findings(
+    ratio: Ratio,
+    samples: Ratio | None,
+    quality: Criterion,
+    same: bool | None,
+    limits: Thresholds,
+) -> Iterator[Finding]:
+    """Every finding of a comparison, validity first."""
+    if same is False:
+        message = "The runs were validated on different data."
+        yield make_finding("different-validation", "invalid", message, {"same_validation": False})
+    if ratio.low > limits.speedup_none:
+        message = (
+            f"Training takes about as long as from scratch: the time ratio is {ratio}, "
+            f"{ratio.method}."
+        )
+        numbers = {
+            "value": ratio.value,
+            "low": ratio.low,
+            "high": ratio.high,
+            "threshold": limits.speedup_none,
+        }
+        yield make_finding("no-speedup", "fail", message, numbers)
+    if quality.state == "failed":
+        message = (
+            f"The first arm ends worse than the second: {quality.value:+.4f} "
+            f"[{quality.low:+.4f}, {quality.high:+.4f}] (n={quality.n}), tolerated is "
+            f"{quality.threshold:+.4f}."
+        )
+        yield make_finding("scratch-is-better", "fail", message, quality.facts())
+    if samples is None or samples.value == 0.0:
+        return
+    if abs(ratio.value / samples.value - 1.0) > limits.ratio_gap:  # False where one is NaN
+        message = f"The ratio is {ratio.value:.3g} in time but {samples.value:.3g} in samples."
+        numbers = {"time": ratio.value, "samples": samples.value, "threshold": limits.ratio_gap}
+        yield make_finding("time-samples-disagree", "warning", message, numbers)
+
+
+def _comparison_notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterator[str]:
+    """What limits a comparison, in words."""
+    if ratio.censored == "second" and 0 < ratio.high < inf:
+        bound = "not shown to be less"
+        if ratio.high < 1:
+            bound = f"at least {100 * (1 - ratio.high):.0f} % less"
+        yield f"The first arm's training time is {bound}: {ratio.reason}."
+    elif ratio.reason:
+        yield f"Time ratio: {ratio.reason}."
+    if same is None:
+        yield "Whether both arms saw the same validation data is not recorded."
+    if final.paired:
+        yield (
+            "The final difference is that of the same samples, one by one; it does not cover other "
+            "training seeds."
+        )
+    elif final.method != NEWCOMBE:
+        yield (
+            "The final difference covers the spread of seeds, not the sampling of the validation "
+            "data."
+        )
+    elif same is False:
+        yield "The final difference is one of different data as well as of different models."
+    else:
+        yield (
+            "The final difference takes the arms as independent, which is too wide: "
+            f"{final.unpaired}."
+        )
+    yield ("The time of pre-training itself is not counted: the first arm was given its result.")

@@ -1,22 +1,43 @@
 """What the rules see: the numbers of one epoch or one evaluation, and the curves that led there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
-from typing import Any, Optional
+from math import log, nan, sqrt
+from numbers import Real
+from typing import Any, Optional, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.errors import DataError
-from ptmetrics.record.samples import NOT_KEPT, Kept
-from ptmetrics.verdict.finding import Estimate
-from ptmetrics.verdict.trends import Curve
+from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.verdict.finding import (
+    Z95,
+    Bound,
+    Criterion,
+    Estimate,
+    Skipped,
+    decide,
+    float_of,
+    recorded_estimate,
+)
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.samples import (
+    CannotPairError,
+    Floats,
+    ReadSamples,
+    Sampled,
+    aligned,
+    no_samples,
+    row_losses,
+    rows_of,
+    sampled,
+    samples_of,
+)
 
-UNKNOWN = Estimate(reason="not known")
 Counts = npt.NDArray[np.int64]
-
-
+Z90 = 1.6448536269514722  # 95 % on one side
+NOT_KNOWN = Estimate(reason="not known")
+ERRORS = ("mae", "mse", "rmse")
 CLASS_SCORES = frozenset(
     {
         "accuracy",
@@ -30,45 +51,52 @@ CLASS_SCORES = frozenset(
         "mcc",
     }
 )
-ERRORS = ("mae", "mse", "rmse")
+OPTIMISM = (
+    "The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too "
+    "good by up to about {most:.2g}, standard error × √(2 ln {total})."
+)
+NO_HEADER = (
+    "The run's first record is missing: its task is taken from its scores, and no class is "
+    "positive."
+)
+LOGGED = (
+    "Read from a log of {by}: it holds values without their number of samples, so no criterion can "
+    "be met or failed; record the run with a Monitor for that. How the run ended is not known."
+)
 
 
-def estimate(score: Mapping[str, Any]) -> Estimate:
-    """A recorded score as an estimate; a foreign log may hold the value alone."""
-    value, low, high = (number(score.get(key)) for key in ("value", "low", "high"))
-    return Estimate(
-        value, low, high, int(score.get("n") or 0), score.get("method") or "", score.get("reason")
-    )
+@runtime_checkable
+class RunLike(Protocol):
+    """The part of a run that was read back which the rules need, as it stands in the record."""
 
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What the run was started with."""
 
-def number(value: Any) -> float:
-    """The value as a float; None, which stands for NaN in JSON, is NaN."""
-    return nan if value is None else float(value)
+    @property
+    def epochs(self) -> Sequence[Mapping[str, Any]]:
+        """The epochs that count."""
 
+    @property
+    def checkpoints(self) -> Sequence[Mapping[str, Any]]:
+        """Checkpoints that were written."""
 
-def check_score(name: str, score: Any) -> None:
-    """Refuse what is no recorded score.
+    @property
+    def end(self) -> Mapping[str, Any] | None:
+        """How the run ended; None when it was cut off or still runs."""
 
-    Raises:
-        DataError: If it is no mapping, or its value or a bound is no number.
-    """
-    parts = (
-        [score.get(key) for key in ("value", "low", "high")] if isinstance(score, Mapping) else []
-    )
-    odd = [item for item in parts if isinstance(item, bool | str) or not _is_real(item)]
-    if odd or not parts:
-        got = repr(odd[0]) if odd else type(score).__name__
-        raise DataError(name, "a mapping with numbers under 'value', 'low', 'high', 'n'", got,
-                        "Pass scores.to_dict() as it is.")  # fmt: skip
+    @property
+    def faults(self) -> Sequence[Mapping[str, Any]]:
+        """Faults that were contained."""
 
-
-def _is_real(value: Any) -> bool:
-    return value is None or isinstance(value, int | float | np.floating | np.integer)
+    @property
+    def problems(self) -> Sequence[Any]:
+        """Lines of the journal that could not be read."""
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Scores over the epochs of a run.
+class LearningCurves:
+    """Scores over the epochs of a run; empty, and false, for a lone evaluation.
 
     Args:
         epochs: The recorded scores of each epoch, by full name ("val/loss").
@@ -76,27 +104,44 @@ class Curves:
         judged: Row of the epoch that is judged.
     """
 
-    epochs: tuple[Mapping[str, Mapping[str, Any]], ...]
-    numbers: tuple[int, ...]
-    judged: int
+    epochs: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
+    numbers: tuple[int, ...] = ()
+    judged: int = -1
+
+    def __bool__(self) -> bool:
+        return bool(self.epochs)
 
     def rows(self, *names: str) -> list[int]:
         """Rows in which every one of these scores is a finite number."""
-        finite = np.all([np.isfinite(self._all(name)) for name in names], axis=0)
+        finite = np.all([np.isfinite(self._column(name)) for name in names], axis=0)
         return [int(row) for row in np.flatnonzero(finite)]
 
-    def values(self, name: str, rows: Sequence[int]) -> Curve:
+    def values(self, name: str, rows: Sequence[int]) -> Floats:
         """The score's values in these rows."""
-        return self._all(name)[list(rows)]
+        return self._column(name)[list(rows)]
 
     def at(self, name: str, row: int) -> Estimate:
         """The score in one row; an empty estimate where it was not recorded."""
-        return estimate(self.epochs[row].get(name, {}))
+        return recorded_estimate(self.epochs[row].get(name, {}))
 
-    def _all(self, name: str) -> Curve:
-        return np.array(
-            [scores.get(name, {}).get("value", nan) for scores in self.epochs], dtype=np.float64
-        )
+    def _column(self, name: str) -> Floats:
+        values = [scores.get(name, {}).get("value", nan) for scores in self.epochs]
+        return np.array(values, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Validation scores of the slices that a user told apart, such as hospitals; often none.
+
+    Args:
+        names: One name for each, the worst first.
+        scores: Score name to one estimate for each.
+        filled: How many slices held a sample, which may be more than were recorded.
+    """
+
+    names: tuple[str, ...] = ()
+    scores: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,7 +149,8 @@ class Fault:
     """A bad value or a contained error that the run counted.
 
     Args:
-        kind: Stable name of the kind, such as "nan-score"; "contained" for an error inside a metric.
+        kind: Stable name of the kind, such as "nan-score"; "contained" for an error inside a
+            metric.
         words: Where and what.
         judged: Whether it touched the validation numbers that are judged.
     """
@@ -116,30 +162,47 @@ class Fault:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a rule may look at; built from plain mappings, so that no rule knows where they came from.
+    """Everything that a rule may look at, whatever it came from. Rules do not change it.
 
     Args:
-        val: Validation scores by their name without the split.
+        val: Validation scores by their name without the split; `score(name)` never fails.
         train: Training scores of the same epoch; empty for a lone evaluation.
         per_class: Validation scores of each class.
-        confusion: Validation counts, rows = actual class; None where not kept.
+        confusion: Validation counts, rows = actual class; None where not recorded.
         train_support: Samples of each class in training; None where not known.
-        per_slice: Validation scores of each slice, the worst slice first.
-        slice_names: One name for each of these.
-        slices: How many slices held a sample, which may be more than were recorded.
+        slices: Validation scores of the slices.
         class_names: One name for each class.
         positive: Class whose precision and recall count; None for the mean over classes.
-        curves: The learning curves; None for a lone evaluation.
+        curves: The learning curves; empty for a lone evaluation.
         faults: Bad values and contained errors.
         problems: Lines of the journal that could not be read.
+        contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
-        loss_change: What the validation loss grew by from its minimum to the end of the run, sample by sample, with a
-            one-sided 95 % bound as `low`; without bounds where the samples were not kept.
-        kept: Reads the validation samples of what is judged.
+        loss_change: What the validation loss grew by from its minimum to the end of the run, sample
+            by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
+            not kept.
+        samples: Reads the validation samples of what is judged.
         task: What is predicted, such as "multiclass" or "regression"; empty where not recorded.
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
         baseline: A run that this one must not be worse than, where one was named.
+        thresholds: The numbers of the profile to decide by.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> def ends_above_its_best(evidence):
+        ...     rows = evidence.curves.rows("val/loss")
+        ...     losses = evidence.curves.values("val/loss", rows)
+        ...     if len(rows) > 1 and losses[-1] > losses.min():
+        ...         best = evidence.curves.numbers[rows[losses.argmin()]]
+        ...         yield pm.Finding("past-its-best", "info", f"Epoch {best + 1} was better.")
+        >>> losses = [{"val/loss": {"value": value}} for value in (0.9, 0.4, 0.5)]
+        >>> from ptmetrics.verdict.evidence import LearningCurves
+        >>> seen = pm.Evidence(val={}, curves=LearningCurves(tuple(losses), (0, 1, 2), judged=2))
+        >>> [finding.message for finding in ends_above_its_best(seen)]
+        ['Epoch 2 was better.']
+        >>> seen.score("accuracy").reason
+        'accuracy was not recorded'
     """
 
     val: Mapping[str, Estimate]
@@ -147,25 +210,25 @@ class Evidence:
     per_class: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
     confusion: Counts | None = None
     train_support: Counts | None = None
-    per_slice: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
-    slice_names: tuple[str, ...] = ()
-    slices: int = 0
+    slices: Slices = Slices()
     class_names: tuple[str, ...] = ()
     positive: int | None = None
-    curves: Curves | None = None
+    curves: LearningCurves = LearningCurves()
     faults: tuple[Fault, ...] = ()
     problems: int = 0
+    contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    loss_change: Estimate = UNKNOWN
-    kept: Callable[[], Kept] = lambda: NOT_KEPT
+    loss_change: Estimate = NOT_KNOWN
+    samples: ReadSamples = no_samples
     task: str = ""
     fingerprint: str | None = None
     val_samples: int | None = None
     baseline: Optional["Evidence"] = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def regression(self) -> bool:
-        """Whether numbers are predicted, not classes; where no task is recorded, the scores tell."""
+        """Whether numbers are predicted, not classes; where no task is recorded, scores tell."""
         if self.task:
             return self.task == "regression"
         return not self.classifies and any(name in self.val for name in ("r2", *ERRORS))
@@ -173,39 +236,363 @@ class Evidence:
     @property
     def classifies(self) -> bool:
         """Whether scores of classes are recorded."""
-        return self.confusion is not None or any(
-            name.split("/")[0] in CLASS_SCORES for name in self.val
-        )
+        if self.confusion is not None:
+            return True
+        return any(name.split("/")[0] in CLASS_SCORES for name in self.val)
 
     @property
     def fitted(self) -> str:
-        """The score that tells, in training and validation, how well the data are fitted: 1 is perfect."""
-        return "r2" if self.regression else "accuracy"
+        """The score that tells how well data are fitted, 1 for perfectly: "r2" or "accuracy"."""
+        if self.regression:
+            return "r2"
+        return "accuracy"
 
     @property
     def support(self) -> Counts | None:
         """Validation samples of each class; None where not known."""
         if self.confusion is not None:
             return np.asarray(self.confusion.sum(1))
-        recall = self.per_class.get("recall", ())
-        return np.array([item.n for item in recall], dtype=np.int64) if recall else None
+        recall = self.per_class.get("recall")
+        if not recall:
+            return None
+        return np.array([item.n for item in recall], dtype=np.int64)
 
     def score(self, name: str) -> Estimate:
         """A validation score, or an estimate whose reason says that it was not recorded."""
         return self.val.get(name, Estimate(reason=f"{name} was not recorded"))
 
+    def criterion(
+        self, name: str, threshold: float, *, rule: Bound = ">=", code: str = ""
+    ) -> Criterion:
+        """A validation score held against a threshold, three-valued by its interval.
+
+        A rule gives it back like a finding. One that is not met keeps the verdict from "ready".
+        """
+        return decide(name, self.score(name), threshold, rule=rule, code=code)
+
+    def not_checked(self, reason: str) -> Skipped:
+        """Why a rule could not be applied; given back like a finding, it stands in the notes."""
+        return Skipped(reason)
+
     def headline(self, name: str) -> tuple[str, Estimate]:
-        """Precision or recall as the verdict counts it: of the positive class, else the mean over classes."""
+        """Precision or recall as the verdict counts it, with its name.
+
+        It is that of the positive class, else the mean over classes.
+        """
         if self.positive is None:
             return f"{name}/macro", self.score(f"{name}/macro")
+        quoted = self.class_name(self.positive)
+        label = f"{name} of class {quoted}"
         classes = self.per_class.get(name, ())
-        label = f"{name} of class {self.class_name(self.positive)}"
-        if self.positive < len(classes):
-            item, of = classes[self.positive], "predicted as" if name == "precision" else "of"
-            empty = f"no sample is {of} class {self.class_name(self.positive)}"
-            return label, item if item.n else replace(item, reason=item.reason or empty)
-        return label, Estimate(reason=f"{name} of each class was not recorded")
+        if self.positive >= len(classes):
+            return label, Estimate(reason=f"{name} of each class was not recorded")
+        item = classes[self.positive]
+        if item.n or item.reason:
+            return label, item
+        if name == "precision":
+            return label, replace(item, reason=f"no sample is predicted as class {quoted}")
+        return label, replace(item, reason=f"no sample is of class {quoted}")
 
     def class_name(self, index: int) -> str:
         """The class's name, quoted, or its number."""
-        return repr(self.class_names[index]) if index < len(self.class_names) else str(index)
+        if index < len(self.class_names):
+            return repr(self.class_names[index])
+        return str(index)
+
+
+# From the scores of one evaluation, which may have been made by hand.
+
+
+def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) -> Evidence:
+    """Evidence from one evaluation: the mapping that `Scores.to_dict()` gives.
+
+    Args:
+        payload: "scores", and where known "per_class", "confusion", "per_slice", "class_names",
+            "task", "faults".
+        positive: Index of the class whose precision and recall count.
+
+    Raises:
+        DataError: If it holds no scores, or a matrix that cannot be a confusion matrix.
+        ConfigError: If `positive` is no class.
+    """
+    scores = payload.get("scores")
+    if not isinstance(scores, Mapping):
+        got = f"the keys {sorted(map(str, payload))}"
+        cure = "Pass scores.to_dict() or a run folder."
+        raise DataError("source", "a mapping with 'scores'", got, cure)
+    for name, score in scores.items():
+        _check_score(str(name), score)
+    if any(str(name).startswith(("val/", "train/")) for name in scores):
+        val = _split(scores, "val/")
+    else:
+        val = _split(scores, "")
+    confusion = confusion_counts(payload.get("confusion"))
+    names = tuple(map(str, payload.get("class_names") or ()))
+    task = _task(payload)
+    alone = "Judged one evaluation: learning curves are not known."
+    return Evidence(
+        val=val,
+        train=_split(scores, "train/"),
+        per_class=_per_class(payload.get("per_class")),
+        confusion=confusion,
+        slices=_recorded_slices(payload.get("per_slice")),
+        class_names=names,
+        positive=_positive_class(positive, task, confusion, names),
+        faults=tuple(_value_faults(payload.get("faults"), judged=True)),
+        notes=(alone, *map(str, payload.get("notes") or ())),
+        task=task,
+        val_samples=payload.get("n"),
+    )
+
+
+def _check_score(name: str, score: Any) -> None:
+    rule = "a mapping with numbers under 'value', 'low', 'high', 'n'"
+    cure = "Pass scores.to_dict() as it is."
+    if not isinstance(score, Mapping):
+        raise DataError(name, rule, type(score).__name__, cure)
+    for key in ("value", "low", "high"):
+        item = score.get(key)
+        if isinstance(item, bool) or not isinstance(item, Real | None):
+            raise DataError(name, rule, repr(item), cure)
+
+
+def confusion_counts(matrix: Any) -> Counts | None:
+    """A confusion matrix as an array that cannot be written to; None stays None.
+
+    Raises:
+        DataError: If it is not square, or a cell is negative or no whole number.
+    """
+    if matrix is None:
+        return None
+    cure = "Pass counts with one row for each actual class and one column for each predicted class."
+    try:
+        cells = np.asarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        rule = "rows of equal length, all numbers"
+        raise DataError("confusion", rule, "ragged rows or text", cure) from None
+    if cells.ndim != 2 or cells.shape[0] != cells.shape[1]:
+        raise DataError("confusion", "a square matrix", f"shape {cells.shape}", cure)
+    bad = ~np.isfinite(cells) | (cells < 0) | (cells != np.floor(cells))
+    if bad.any():
+        i, j = (int(axis) for axis in np.argwhere(bad)[0])
+        got = f"{cells[i, j]:g} in row {i}, column {j}"
+        raise DataError("confusion", "whole counts >= 0", got, cure)
+    counts = cells.astype(np.int64)
+    counts.setflags(write=False)
+    return counts
+
+
+# From a run that was read back. The reader has checked the record, so nothing is checked again.
+
+
+def _contradictions(run: Any) -> tuple[str, ...]:
+    """Lines that are whole, as their checksum tells, and say what cannot be."""
+    return tuple(str(line) for line in run.problems if getattr(line, "contradiction", False))
+
+
+def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
+    """Evidence from a run that was read back.
+
+    The epoch of the run's last "best" checkpoint is judged, else the last that was validated.
+
+    Raises:
+        ConfigError: If `positive` is no class.
+    """
+    if not run.epochs:
+        return Evidence(
+            {},
+            problems=len(run.problems),
+            contradictions=_contradictions(run),
+            notes=("The run holds no finished epoch.",),
+        )
+    row, why = judged_row(run)
+    epoch = run.epochs[row]
+    scores = epoch["scores"]
+    samples = samples_of(run, epoch)
+    val = {
+        name.removeprefix("val/"): sampled(score, name, samples)
+        for name, score in scores.items()
+        if name.startswith("val/")
+    }
+    per_class = {
+        name: tuple(
+            Sampled(**vars(item), score=name, label=label, samples=samples)
+            for label, item in enumerate(items)
+        )
+        for name, items in _per_class(_of_split(epoch, "per_class", "val")).items()
+    }
+    confusion = confusion_counts(_of_split(epoch, "confusion", "val"))
+    trained_on = confusion_counts(_of_split(epoch, "confusion", "train"))
+    train_support = None
+    if trained_on is not None:
+        train_support = trained_on.sum(1)
+    names = tuple(map(str, epoch.get("class_names") or ()))
+    task = _task(run.header.get("metrics") or {})
+    curves = LearningCurves(
+        tuple(each["scores"] for each in run.epochs),
+        tuple(each["epoch"] for each in run.epochs),
+        row,
+    )
+    return Evidence(
+        val=val,
+        train=_split(scores, "train/"),
+        per_class=per_class,
+        confusion=confusion,
+        train_support=train_support,
+        slices=_recorded_slices(_of_split(epoch, "per_slice", "val")),
+        class_names=names,
+        positive=_positive_class(positive, task, confusion, names),
+        curves=curves,
+        faults=tuple(_run_faults(run, row)),
+        problems=len(run.problems),
+        contradictions=_contradictions(run),
+        notes=tuple(_run_notes(run, row, why, val.get("accuracy"))),
+        loss_change=_loss_change(run, curves),
+        samples=samples,
+        task=task,
+        fingerprint=run.header.get("val_fingerprint"),
+        val_samples=(epoch.get("counts") or {}).get("val_samples"),
+    )
+
+
+def judged_row(run: RunLike) -> tuple[int, str]:
+    """The row in `run.epochs` that stands for the run, and why it does."""
+    rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
+    for checkpoint in reversed(run.checkpoints):
+        if checkpoint.get("why") == "best" and checkpoint.get("epoch") in rows:
+            return rows[checkpoint["epoch"]], "the best by its own checkpoint"
+    why = "the last, as no best checkpoint is recorded"
+    last = len(run.epochs) - 1
+    for row in range(last, -1, -1):
+        if any(name.startswith("val/") for name in run.epochs[row]["scores"]):
+            return row, why
+    return last, why
+
+
+def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
+    """What the validation loss grew by from its minimum to the end, on the same samples.
+
+    Without bounds, and with the reason, where the samples were not kept or the loss is another than
+    theirs.
+    """
+    rows = curves.rows("train/loss", "val/loss")
+    if not rows:
+        return Estimate(reason="no losses were recorded")
+    losses = curves.values("val/loss", rows)
+    best = int(np.argmin(losses))
+    try:
+        lowest = rows_of(samples_of(run, run.epochs[rows[best]])(), "run")
+        last = rows_of(samples_of(run, run.epochs[rows[-1]])(), "run")
+        lowest, last = aligned(lowest, last)
+        growth = row_losses(last, losses[-1]) - row_losses(lowest, losses[best])
+    except CannotPairError as why:
+        return Estimate(reason=str(why))
+    if growth.size < 2:
+        return Estimate(reason="one sample has no spread")
+    mean = float(growth.mean())
+    half = Z90 * float(growth.std(ddof=1)) / sqrt(growth.size)
+    return Estimate(mean, mean - half, mean + half, growth.size, "paired")
+
+
+def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> Iterator[str]:
+    total = len(run.epochs)
+    yield f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."
+    chosen = why.startswith("the best") and total > 1
+    if chosen and accuracy is not None and accuracy.bounded:
+        error = (accuracy.high - accuracy.low) / (2 * Z95)
+        yield OPTIMISM.format(total=total, most=error * sqrt(2 * log(total)))
+    yield from map(str, _of_split(run.epochs[row], "notes", "val") or ())
+    if not run.header:
+        yield NO_HEADER
+    logged = run.header.get("logged")
+    if logged:
+        yield LOGGED.format(by=logged["by"])
+        yield from logged["notes"]
+    elif run.end is None:
+        yield "The run has no end: it is still going, or was killed."
+    elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
+        yield f"The run did not complete: {run.end.get('reason')}."
+
+
+def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
+    for fault in run.faults:
+        yield Fault("contained", f"{fault.get('where', '')}: {fault.get('message', '')}")
+    for row, epoch in enumerate(run.epochs):
+        for split, kinds in (epoch.get("faults") or {}).items():
+            judged = row == judged_row and split == "val"
+            where = f"epoch {epoch['epoch'] + 1}, {split}: "
+            yield from _value_faults(kinds, where, judged=judged)
+
+
+# From both.
+
+
+def _of_split(epoch: Mapping[str, Any], key: str, split: str) -> Any:
+    """What an epoch tells under this key of a split; None where it tells nothing."""
+    return (epoch.get(key) or {}).get(split)
+
+
+def _split(scores: Mapping[str, Any], head: str) -> dict[str, Estimate]:
+    """The scores whose names start so, by the rest of their names."""
+    return {
+        name.removeprefix(head): recorded_estimate(score)
+        for name, score in scores.items()
+        if name.startswith(head)
+    }
+
+
+def _per_class(columns: Mapping[str, Any] | None) -> dict[str, tuple[Estimate, ...]]:
+    """Columns of values, bounds and n as one estimate for each class or slice."""
+    estimates: dict[str, tuple[Estimate, ...]] = {}
+    for name, column in (columns or {}).items():
+        cells = zip(column["value"], column["low"], column["high"], column["n"], strict=True)
+        method = column.get("method") or ""
+        estimates[name] = tuple(
+            Estimate(float_of(value), float_of(low), float_of(high), int(n), method)
+            for value, low, high, n in cells
+        )
+    return estimates
+
+
+def _recorded_slices(slices: Mapping[str, Any] | None) -> Slices:
+    if not slices:
+        return Slices()
+    names = tuple(map(str, slices["names"]))
+    return Slices(names, _per_class(slices["scores"]), int(slices.get("filled", len(names))))
+
+
+def _value_faults(
+    kinds: Mapping[str, Mapping[str, Any]] | None, where: str = "", *, judged: bool
+) -> Iterator[Fault]:
+    """The kinds of bad value that were counted; where and what stands in their message."""
+    for kind, fault in (kinds or {}).items():
+        yield Fault(kind, f"{where}{fault.get('message') or kind}", judged)
+
+
+def _task(config: Mapping[str, Any]) -> str:
+    """What is predicted; empty where metrics came from elsewhere, so that the scores must tell."""
+    task = str(config.get("task") or "")
+    if task == "torchmetrics":
+        return ""
+    return task
+
+
+def _positive_class(
+    wanted: int | None, task: str, confusion: Counts | None, names: Sequence[str]
+) -> int | None:
+    if wanted is None:
+        if task == "binary":
+            return 1
+        return None
+    if task == "regression":
+        cure = "Leave it out: numbers are predicted, not classes."
+        raise ConfigError("positive", "None for a regression", repr(wanted), cure)
+    classes = len(names)
+    if confusion is not None:
+        classes = len(confusion)
+    is_index = isinstance(wanted, int) and not isinstance(wanted, bool)
+    if not is_index or not 0 <= wanted < max(classes, 1):
+        rule = f"a class index from 0 to {max(classes, 1) - 1}"
+        cure = "Pass the row of the positive class in the confusion matrix."
+        raise ConfigError("positive", rule, repr(wanted), cure)
+    return wanted

@@ -1,16 +1,19 @@
 """What a verdict is made of: estimates, criteria, findings, and the worst of them all."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, isfinite, isnan, log, nan
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from ptmetrics.errors import ConfigError
 
 Severity = Literal["invalid", "fail", "undetermined", "warning", "info"]
 State = Literal["met", "failed", "undetermined"]
 Bound = Literal[">=", "<="]
 Status = Literal["ready", "not ready", "undetermined", "invalid"]
 
-SEVERITIES: tuple[Severity, ...] = ("invalid", "fail", "undetermined", "warning", "info")
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Z95 = 1.959963984540054
 PAGE = "docs/rules.md"
 
@@ -25,7 +28,21 @@ def plain(value: Any) -> Any:
         return plain(value.tolist())
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def float_of(value: Any) -> float:
+    """The value as a float; None, which stands for NaN in JSON, is NaN."""
+    if value is None:
+        return nan
+    return float(value)
 
 
 class Plain:
@@ -36,8 +53,34 @@ class Plain:
         return {name: plain(value) for name, value in vars(self).items()}
 
 
+class Measured(Plain):
+    """A value with its interval and n, in the words that rules share."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        """Value, interval and n as evidence of a finding, and what else belongs there."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, **more}
+
+    def in_percent(self) -> str:
+        """A share with its interval and n, for a sentence."""
+        interval = f"[{percent(self.low)}, {percent(self.high)}]"
+        return f"{percent(self.value)} {interval} of {self.n} samples"
+
+    def in_points(self) -> str:
+        """A difference of shares with its interval, in percentage points."""
+        return f"{100 * self.value:.1f} points [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+    def in_units(self) -> str:
+        """A value in its own unit with its interval and n, for a sentence."""
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] of {self.n} samples"
+
+
 @dataclass(frozen=True)
-class Estimate(Plain):
+class Estimate(Measured):
     """A number, its 95 % interval, and how many samples stand behind it.
 
     Args:
@@ -69,8 +112,21 @@ class Estimate(Plain):
     def __str__(self) -> str:
         if isnan(self.value):
             return f"undefined ({self.reason or 'no value'})"
-        interval = f" [{self.low:.4g}, {self.high:.4g}]" if self.bounded else ""
-        return f"{self.value:.4g}{interval}, n={self.n}"
+        if not self.bounded:
+            return f"{self.value:.4g}, n={self.n}"
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}], n={self.n}"
+
+
+def recorded_estimate(score: Mapping[str, Any]) -> Estimate:
+    """A score of a record as an estimate; a foreign log may hold the value alone."""
+    return Estimate(
+        float_of(score.get("value")),
+        float_of(score.get("low")),
+        float_of(score.get("high")),
+        int(score.get("n") or 0),
+        score.get("method") or "",
+        score.get("reason"),
+    )
 
 
 @dataclass(frozen=True)
@@ -79,17 +135,35 @@ class Finding(Plain):
 
     Args:
         code: Stable kebab-case name, for `select` and `ignore`.
-        severity: "invalid" and "fail" sink the verdict, "undetermined" keeps it open, the rest informs.
+        severity: "invalid" and "fail" sink the verdict, "undetermined" keeps it open, the rest
+            informs.
         message: What was found, in plain words with its numbers.
         evidence: The numbers themselves: value, interval, n, threshold.
         advice: What to do about it.
+
+    Raises:
+        ConfigError: If the severity is none of the five.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> finding = pm.Finding("late", "warning", "It took 9 h.", {"value": 9.0}, "Use a GPU.")
+        >>> print(finding)
+        warning: late: It took 9 h. Use a GPU.
+        >>> finding.to_dict()["evidence"]
+        {'value': 9.0}
     """
 
     code: str
     severity: Severity
     message: str
-    evidence: Mapping[str, Any]
-    advice: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        if self.severity not in SEVERITIES:
+            near = difflib.get_close_matches(str(self.severity), SEVERITIES, n=1, cutoff=0)[0]
+            rule = f"one of {', '.join(SEVERITIES)}"
+            raise ConfigError("severity", rule, repr(self.severity), f"Write for example {near!r}.")
 
     @property
     def page(self) -> str:
@@ -98,17 +172,18 @@ class Finding(Plain):
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by its name, and the page."""
-        return super().to_dict() | {"page": self.page}
+        return {**super().to_dict(), "page": self.page}
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.code}: {self.message} {self.advice}"
+        return f"{self.severity}: {self.code}: {self.message} {self.advice}".rstrip()
 
 
 @dataclass(frozen=True)
-class Criterion(Plain):
+class Criterion(Measured):
     """A number held against its threshold, decided by the interval and not by the point.
 
-    Met when the whole interval is on the right side, failed when the whole interval is on the wrong one.
+    Met when the whole interval is on the right side, failed when the whole interval is on the
+    wrong one. `decide` makes one.
 
     Args:
         name: What is measured.
@@ -119,8 +194,8 @@ class Criterion(Plain):
         threshold: What the value is held against.
         rule: ">=" or "<=".
         state: "met", "failed" or "undetermined".
-        needed_n: Samples in all that would settle it if the value stayed as it is; None when it is settled, or
-            when no number of samples can settle it.
+        needed_n: Samples in all that would settle it if the value stayed as it is; None when it
+            is settled, or when no number of samples can settle it.
         code: The finding's code when it fails.
         reason: Why it is undetermined beyond the width of its interval, else None.
     """
@@ -137,12 +212,32 @@ class Criterion(Plain):
     code: str = ""
     reason: str | None = None
 
+    def facts(self, **more: Any) -> dict[str, Any]:
+        """Value, interval, n and threshold as evidence, and what else belongs there."""
+        return super().facts(threshold=self.threshold, **more)
+
     def __str__(self) -> str:
-        value = "undefined" if isnan(self.value) else f"{self.value:.4g}"
-        head = f"{self.name} {value} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
-        more = f", settled by about {self.needed_n} samples in all" if self.needed_n else ""
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{head}: {self.rule} {self.threshold:.4g} {self.state}{more}{why}"
+        value = "undefined"
+        if not isnan(self.value):
+            value = f"{self.value:.4g}"
+        text = f"{self.name} {value} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
+        text += f": {self.rule} {self.threshold:.4g} {self.state}"
+        if self.needed_n:
+            text += f", settled by about {self.needed_n} samples in all"
+        if self.reason:
+            text += f" ({self.reason})"
+        return text
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A rule could not be applied; the verdict's notes say so.
+
+    Args:
+        reason: What was missing.
+    """
+
+    reason: str
 
 
 def decide(
@@ -156,17 +251,29 @@ def decide(
         threshold: What it is held against.
         rule: ">=" or "<=".
         code: Code of the finding that goes with it.
+
+    Example:
+        >>> decide("accuracy", Estimate(0.9, 0.88, 0.92, 1000, "wilson"), 0.85).state
+        'met'
+        >>> str(decide("accuracy", Estimate(0.9, 0.82, 0.95, 80, "wilson"), 0.85))
+        'accuracy 0.9 [0.82, 0.95] n=80: >= 0.85 undetermined, settled by about 196 samples in all'
     """
     value, low, high = estimate.triple
-    reason, needed = estimate.reason, None
+    slack = 1e-9 * max(1.0, abs(value))
+    reason = estimate.reason
+    needed = None
     state: State = "undetermined"
+    if rule == ">=":
+        met, failed = low >= threshold, high < threshold
+    else:
+        met, failed = high <= threshold, low > threshold
     if not estimate.bounded or not estimate.n:
         reason = reason or "the value has no interval: the number of samples is not known"
-    elif low - value > (slack := 1e-9 * max(1.0, abs(value))) or value - high > slack:
+    elif low - value > slack or value - high > slack:
         reason = "its interval does not hold its value"
-    elif (low >= threshold) if rule == ">=" else (high <= threshold):
+    elif met:
         state = "met"
-    elif (high < threshold) if rule == ">=" else (low > threshold):
+    elif failed:
         state = "failed"
     else:
         needed = needed_samples(estimate, threshold)
@@ -176,32 +283,36 @@ def decide(
 
 
 def needed_samples(estimate: Estimate, threshold: float) -> int | None:
-    """How many samples in all would move the interval off the threshold, if the value stayed as it is.
+    """How many samples in all would move the interval off the threshold, at the same value.
 
-    Exact for Wilson's interval, whose bounds invert the score test: n = z²t(1−t)/(v−t)². Other intervals
-    shrink with 1/√n, those of errors and of R² on the logarithm. None where the value is the threshold itself, or
-    has no samples to scale from.
+    Exact for Wilson's interval, whose bounds invert the score test: n = z²t(1−t)/(v−t)². Other
+    intervals shrink with 1/√n, those of errors and of R² on the logarithm. None where the value is
+    the threshold itself, or has no samples to scale from.
     """
-    (value, low, high), threshold = _on_its_scale(estimate, threshold)
-    distance = abs(value - threshold)
+    value, low, high, level = _on_its_scale(estimate, threshold)
+    distance = abs(value - level)
     if not 0.0 < distance < inf or estimate.n == 0:
         return None
     if estimate.method == "wilson":
-        needed = Z95**2 * threshold * (1.0 - threshold) / distance**2
+        needed = Z95**2 * level * (1.0 - level) / distance**2
+    elif value > level:
+        needed = estimate.n * ((value - low) / distance) ** 2
     else:
-        needed = estimate.n * ((value - low if value > threshold else high - value) / distance) ** 2
-    return max(ceil(needed), estimate.n + 1) if needed < inf else None
+        needed = estimate.n * ((high - value) / distance) ** 2
+    if not needed < inf:
+        return None
+    return max(ceil(needed), estimate.n + 1)
 
 
-def _on_its_scale(estimate: Estimate, threshold: float) -> tuple[tuple[float, float, float], float]:
-    """The estimate and the threshold where the interval is even: the logarithm of an error, or of 1 − R²."""
-    if estimate.method not in {"student-log", "delta-log"}:
-        return estimate.triple, threshold
+def _on_its_scale(estimate: Estimate, threshold: float) -> tuple[float, float, float, float]:
+    """Value, bounds and threshold where the interval is even: log of an error, or of 1 − R²."""
     parts = [*estimate.triple, threshold]
+    if estimate.method not in {"student-log", "delta-log"}:
+        return parts[0], parts[1], parts[2], parts[3]
     if estimate.method == "delta-log":
         parts = [1.0 - part for part in parts]
-    value, low, high, level = (log(part) if part > 0 else -inf for part in parts)
-    return (value, min(low, high), max(low, high)), level
+    logs = [log(part) if part > 0 else -inf for part in parts]
+    return logs[0], min(logs[1:3]), max(logs[1:3]), logs[3]
 
 
 @dataclass(frozen=True)
@@ -209,39 +320,50 @@ class Verdict(Plain):
     """The worst of all findings and criteria.
 
     Args:
-        status: "invalid": the numbers cannot be trusted; "not ready": something failed; "undetermined":
-            nothing failed, but something is not settled; "ready": everything is settled and good.
+        status: "invalid": the numbers cannot be trusted; "not ready": something failed;
+            "undetermined": nothing failed, but something is not settled; "ready": everything is
+            settled and good.
         findings: Ordered by gate: validity, baseline, criteria, learning curve; then by severity.
         criteria: One line per threshold.
         profile: Name of the profile that gave the thresholds.
         notes: What was judged, and what was not checked and why.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> verdict = pm.judge_confusion([[970, 30], [45, 955]])
+        >>> verdict.status
+        'ready'
+        >>> [criterion.state for criterion in verdict.criteria]
+        ['met', 'met', 'met', 'met', 'met']
+        >>> sorted(verdict.to_dict())
+        ['criteria', 'findings', 'notes', 'profile', 'status']
     """
 
     status: Status
     findings: tuple[Finding, ...]
     criteria: tuple[Criterion, ...]
     profile: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.status} (profile {self.profile})"]
         lines += [f"  {criterion}" for criterion in self.criteria]
         lines += [f"  {finding}" for finding in self.findings]
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
 
 
-def worst(findings: Iterable[Finding], criteria: Iterable[Criterion]) -> Status:
-    """The status that the worst finding or criterion commands; no later gate rescues an earlier one.
+def worst_status(findings: Iterable[Finding], criteria: Iterable[Criterion]) -> Status:
+    """The status that the worst finding or criterion commands; no gate rescues an earlier one.
 
     Nothing at all is "undetermined": a verdict is never made out of nothing.
     """
-    criteria = tuple(criteria)
     severities = {finding.severity for finding in findings}
     states = {criterion.state for criterion in criteria}
     if "invalid" in severities:
         return "invalid"
     if "fail" in severities or "failed" in states:
         return "not ready"
-    if "undetermined" in severities or "undetermined" in states or not criteria:
+    if "undetermined" in severities or "undetermined" in states or not states:
         return "undetermined"
     return "ready"

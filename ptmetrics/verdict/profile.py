@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,8 @@ _toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 class Thresholds(Plain):
     """The numbers that the rules decide by. Shares are in [0, 1]; None drops that criterion.
 
-    The task decides which of them apply: `r2`, `mae`, `mse`, `rmse` where numbers are predicted, `accuracy` down to
-    `class_support` where classes are.
+    The task decides which of them apply: `r2`, `mae`, `mse`, `rmse` where numbers are predicted,
+    `accuracy` down to `class_support` where classes are.
 
     Args:
         accuracy: Good from here; the lower bound must reach it.
@@ -26,8 +27,8 @@ class Thresholds(Plain):
         recall: Wanted recall, likewise.
         balance: Largest |precision − recall| that still counts as close.
         balance_far: From here they are called far apart.
-        baseline: What beats the majority class must show: "accuracy" (paired mid-p McNemar test), or
-            "balanced accuracy" above 1/classes where missing the rare class is what costs.
+        baseline: What beats the majority class must show: "accuracy" (paired mid-p McNemar test),
+            or "balanced accuracy" above 1/classes where missing the rare class is what costs.
         skill_p: Largest mid-p at which the model beats the majority class.
         imbalance: Largest class over smallest above which data are imbalanced.
         paradox_accuracy: Accuracy from which a useless model looks good.
@@ -35,9 +36,10 @@ class Thresholds(Plain):
         paradox_mcc: Matthews correlation that unmasks it.
         class_recall: A class with recall below is not learned.
         class_alpha: Family-wise error of the test over all classes (Holm).
-        class_support: A class with fewer samples is called thinly covered when it cannot be decided.
-        slice_score: A slice with less accuracy is weak; with less recall of the positive class where `accuracy` is
-            dropped.
+        class_support: A class with fewer samples is called thinly covered when it cannot be
+            decided.
+        slice_score: A slice with less accuracy is weak; with less recall of the positive class
+            where `accuracy` is dropped.
         slice_alpha: Family-wise error of the test over all slices (Holm).
         train_gap: Lower bound of training minus validation accuracy that warns of overfitting.
         train_gap_fail: The same that fails.
@@ -50,18 +52,24 @@ class Thresholds(Plain):
         diverged: Training loss over its own minimum that counts as diverged.
         speedup: Largest ratio of training times that counts as halved.
         speedup_none: Ratio of training times from which the two are called similar.
-        single_run_margin: With one run per arm the ratio must clear `speedup` by this factor, which covers
-            seeds that spread by 15 %.
-        margin: Loss of accuracy, precision, recall or R² against scratch or a baseline that is tolerated.
-        error_margin: Growth of an error against a baseline that is tolerated, relative to the baseline's.
-        r2: Wanted share of the targets' variance that is explained. How much can be depends on the data: set your own.
-        mae: Largest mean absolute error, in the unit of the target; likewise `mse`, in its square, and `rmse`.
+        single_run_margin: With one run per arm the ratio must clear `speedup` by this factor, which
+            covers seeds that spread by 15 %.
+        margin: Loss of accuracy, precision, recall or R² against scratch or a baseline that is
+            tolerated.
+        error_margin: Growth of an error against a baseline that is tolerated, relative to the
+            baseline's.
+        r2: Wanted share of the targets' variance that is explained. How much can be depends on the
+            data: set your own.
+        mae: Largest mean absolute error, in the unit of the target; likewise `mse`, in its square,
+            and `rmse`.
         mse: Largest mean squared error.
         rmse: Largest root mean squared error.
-        regression_support: With fewer samples no R² or error is decided: their intervals are too narrow then.
+        regression_support: With fewer samples no R² or error is decided: their intervals are too
+            narrow then.
         ratio_gap: Relative disagreement of time ratio and sample ratio that is flagged.
 
-    Source: accuracy, precision, recall and speedup are the project's stated aims; the rest are its proposals.
+    Source: accuracy, precision, recall and speedup are the project's stated aims; the rest are its
+        proposals.
     """
 
     accuracy: float | None = 0.85
@@ -116,41 +124,40 @@ class Profile:
     thresholds: Thresholds
 
 
+# Missing a case costs most, and cases are rare: accuracy says little; half of the alarms may be
+# false.
+_RECALL_FIRST = Thresholds(
+    accuracy=None, recall=0.90, precision=0.50, balance=None, baseline="balanced accuracy"
+)
+# A false alarm costs most: what is flagged must be right, half of the cases may slip through.
+_PRECISION_FIRST = Thresholds(
+    accuracy=None,
+    recall=0.50,
+    precision=0.90,
+    balance=None,
+    baseline="balanced accuracy",
+    slice_score=0.30,
+)
 PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile("balanced", Thresholds()),
-        # The same numbers: the task decides which apply. The name settles it for a log that does not tell its task.
-        Profile("regression", Thresholds()),
-        # Missing a case costs most, and cases are rare: accuracy says little; half of the alarms may be false.
-        Profile(
-            "recall-first",
-            Thresholds(
-                accuracy=None,
-                recall=0.90,
-                precision=0.50,
-                balance=None,
-                baseline="balanced accuracy",
-            ),
-        ),
-        # A false alarm costs most: what is flagged must be right, half of the cases may slip through.
-        Profile(
-            "precision-first",
-            Thresholds(
-                accuracy=None,
-                recall=0.50,
-                precision=0.90,
-                balance=None,
-                baseline="balanced accuracy",
-                slice_score=0.30,
-            ),
-        ),
-    )
+    "balanced": Profile("balanced", Thresholds()),
+    # The same numbers: the task decides which apply. The name settles it for a log that does not
+    # tell its task.
+    "regression": Profile("regression", Thresholds()),
+    "recall-first": Profile("recall-first", _RECALL_FIRST),
+    "precision-first": Profile("precision-first", _PRECISION_FIRST),
 }
 _IN_UNITS = {"mae", "mse", "rmse"}
 _OPTIONAL = {"accuracy", "precision", "recall", "balance", "r2", *_IN_UNITS}
-_ABOVE_ONE = {"imbalance", "rise_noise", "diverged", "single_run_margin", "class_support", "regression_support",
-              "error_margin", *_IN_UNITS}  # fmt: skip
+_ABOVE_ONE = {
+    "imbalance",
+    "rise_noise",
+    "diverged",
+    "single_run_margin",
+    "class_support",
+    "regression_support",
+    "error_margin",
+    *_IN_UNITS,
+}
 
 
 def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
@@ -169,17 +176,17 @@ def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
     if str(profile).endswith(".toml"):
         return read_profile(Path(profile))
     if str(profile) not in PROFILES:
+        rule = f"one of {', '.join(PROFILES)}, or a .toml file"
         cure = "Name one of them, or pass a TOML file with your own thresholds."
-        raise ConfigError(
-            "profile", f"one of {', '.join(PROFILES)}, or a .toml file", repr(str(profile)), cure
-        )
+        raise ConfigError("profile", rule, repr(str(profile)), cure)
     return PROFILES[str(profile)]
 
 
 def read_profile(path: Path) -> Profile:
     """One's own profile: thresholds by name, over those of the profile that `extends` names.
 
-    `extends = "recall-first"` and `recall = 0.95` make a file; `accuracy = false` drops that criterion.
+    `extends = "recall-first"` and `recall = 0.95` make a file; `accuracy = false` drops that
+    criterion.
 
     Raises:
         ConfigError: If the file cannot be read, a key is unknown, or a value is out of its range.
@@ -187,41 +194,43 @@ def read_profile(path: Path) -> Profile:
     try:
         keys = _toml.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
+        got = f"{problem.strerror} for {path}"
         cure = "Check the path of the profile."
-        raise ConfigError(
-            "profile", "a readable file", f"{problem.strerror} for {path}", cure
-        ) from None
+        raise ConfigError("profile", "a readable file", got, cure) from None
     except ValueError as problem:
-        raise ConfigError(
-            "profile", "TOML", f"{problem} in {path}", "Write lines like: accuracy = 0.9"
-        ) from None
+        cure = "Write lines like: accuracy = 0.9"
+        raise ConfigError("profile", "TOML", f"{problem} in {path}", cure) from None
     extends = keys.pop("extends", "balanced")
     if extends not in PROFILES:
         cure = "Name a profile that comes with ptmetrics."
         raise ConfigError("extends", f"one of {', '.join(PROFILES)}", repr(extends), cure)
-    known = {item.name for item in fields(Thresholds)}
-    if unknown := sorted(keys.keys() - known):
-        cure = "Remove or correct it."
-        raise ConfigError(
-            unknown[0], f"a threshold out of {', '.join(sorted(known))}", "an unknown key", cure
-        )
-    changes = {key: _checked(key, value) for key, value in keys.items()}
+    known = sorted(item.name for item in fields(Thresholds))
+    unknown = sorted(keys.keys() - set(known))
+    if unknown:
+        rule = f"a threshold out of {', '.join(known)}"
+        raise ConfigError(unknown[0], rule, "an unknown key", "Remove or correct it.")
+    changes = {key: _threshold_value(key, value) for key, value in keys.items()}
     return Profile(path.stem, replace(PROFILES[extends].thresholds, **changes))
 
 
-def _checked(key: str, value: Any) -> Any:
+def _threshold_value(key: str, value: Any) -> Any:
+    """The value of a key in a file, if it may be; None for false, which drops a criterion."""
     if key == "baseline":
         if value in {"accuracy", "balanced accuracy"}:
             return value
-        raise ConfigError(
-            key, "'accuracy' or 'balanced accuracy'", repr(value), "Write one of the two."
-        )
+        rule = "'accuracy' or 'balanced accuracy'"
+        raise ConfigError(key, rule, repr(value), "Write one of the two.")
     if value is False and key in _OPTIONAL:
         return None
-    most = float("inf") if key in _ABOVE_ONE else 1.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
-        rule = "a number >= 0" if key in _ABOVE_ONE else "a share from 0 to 1"
-        off = ", or false to drop the criterion" if key in _OPTIONAL else ""
-        example = 2.5 if key in _IN_UNITS else getattr(Thresholds(), key)
-        raise ConfigError(key, rule + off, repr(value), f"Write for example: {key} = {example!r}")
-    return value
+    most, rule = 1.0, "a share from 0 to 1"
+    if key in _ABOVE_ONE:
+        most, rule = inf, "a number >= 0"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0.0 <= value <= most:
+        return value
+    if key in _OPTIONAL:
+        rule += ", or false to drop the criterion"
+    example = getattr(Thresholds(), key)
+    if key in _IN_UNITS:
+        example = 2.5
+    raise ConfigError(key, rule, repr(value), f"Write for example: {key} = {example!r}")

@@ -1,135 +1,130 @@
-"""Gate 2: does the model beat the class that is most frequent anyway?"""
+"""Gate 3: is the run no worse than a baseline run, such as the model that is in use?"""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import ceil, sqrt
-from statistics import NormalDist
+from math import nan
 
-import numpy as np
+from ptmetrics.verdict.evidence import ERRORS, Evidence
+from ptmetrics.verdict.finding import Criterion, Estimate, Skipped, decide
+from ptmetrics.verdict.pages import make_finding
+from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
+from ptmetrics.verdict.run_groups import difference, same_validation
 
-from ptmetrics.verdict.evidence import Counts, Evidence
-from ptmetrics.verdict.finding import Criterion, Estimate, Finding, decide
-from ptmetrics.verdict.profile import Thresholds
-from ptmetrics.verdict.rule import Outcome, Rule, Skipped, facts, percent
-from ptmetrics.verdict.two_samples import bonett_price, mid_p_better
+CODE = "worse-than-baseline"
+NOT_RECORDED = "Whether the run and its baseline saw the same validation data is not recorded."
+UNPAIRED = "The difference to the baseline takes the two as independent, which is too wide: "
 
 
-def no_skill(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
-    """The model is not better than always answering the majority class."""
-    confusion = evidence.confusion
-    if confusion is None or not confusion.any():
-        yield Skipped("no confusion matrix")
+@rule(codes=(CODE, "different-validation"), needs="baseline")
+def worse_than_baseline(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """A score that the profile judges is shown to be worse than the baseline's, beyond a margin."""
+    baseline = evidence.baseline
+    if baseline is None:
         return
-    criterion, p = above_baseline(evidence, confusion, limits)
-    yield criterion
-    if criterion.state == "met":
-        return
-    share = majority_share(evidence, confusion)
-    p_words = "" if p is None else f", one-sided mid-p {p:.2g}"
-    yield Finding(
-        "no-skill",
-        "fail" if criterion.state == "failed" else "undetermined",
-        f"Not shown to beat the majority class, which alone gives {percent(share)} accuracy: "
-        f"{criterion.name} {criterion.value:+.4f} [{criterion.low:+.4f}, {criterion.high:+.4f}]{p_words}.",
-        facts(criterion, baseline_accuracy=share, mid_p=p, p_threshold=limits.skill_p),
-        "Weight the loss or sample by class, and look at the recall of each class before the accuracy.",
-    )
-
-
-def above_baseline(
-    evidence: Evidence, counts: Counts, limits: Thresholds
-) -> tuple[Criterion, float | None]:
-    """The criterion against the trivial answer, and its p-value where the test is paired.
-
-    Met when the gain over the trivial answer is shown, failed when there is none at all: the burden of proof is
-    the model's.
-    """
-    if limits.baseline == "balanced accuracy":
-        chance, p = 1.0 / len(counts), None
-        criterion = decide(
-            "balanced accuracy", evidence.score("balanced_accuracy"), chance, code="no-skill"
+    why = not_comparable(evidence, baseline)
+    if why:
+        yield make_finding(
+            "different-validation",
+            "invalid",
+            f"The run and its baseline cannot be compared: {why}.",
+            {"same_validation": False, "why": why},
+            "Validate both on the same data set; as they are, nothing can be compared.",
         )
-    else:
-        criterion, p = _against_majority(evidence, counts, limits)
-    if criterion.state != "met" and criterion.value <= criterion.threshold:
-        criterion = replace(criterion, state="failed", needed_n=None)
-    return criterion, p
-
-
-def majority_class(evidence: Evidence, counts: Counts) -> int:
-    """The most frequent class, in training where known: a baseline must not see validation labels."""
-    return int(
-        np.argmax(counts.sum(1) if evidence.train_support is None else evidence.train_support)
-    )
-
-
-def majority_share(evidence: Evidence, counts: Counts) -> float:
-    """Accuracy of always answering the majority class."""
-    return float(counts[majority_class(evidence, counts)].sum() / counts.sum())
-
-
-def _against_majority(
-    evidence: Evidence, counts: Counts, limits: Thresholds
-) -> tuple[Criterion, float]:
-    """Paired: only samples that one of the two has right and the other wrong tell them apart."""
-    answer, n = majority_class(evidence, counts), int(counts.sum())
-    wins = int(np.trace(counts) - counts[answer, answer])
-    losses = int(counts[answer].sum() - counts[answer, answer])
-    p, z = mid_p_better(wins, losses), NormalDist().inv_cdf(1.0 - limits.skill_p)
-    low, high = bonett_price(wins, losses, n, z)
-    shown = p < limits.skill_p
-    needed = None
-    if not shown and wins > losses:
-        needed = max(n + 1, ceil(n * (z * sqrt(wins + losses) / (wins - losses)) ** 2))
-    estimate = Estimate((wins - losses) / n, low, high, n, "bonett-price")
-    criterion = decide("accuracy above majority class", estimate, 0.0, code="no-skill")
-    return replace(criterion, state="met" if shown else "undetermined", needed_n=needed), p
-
-
-def accuracy_paradox(evidence: Evidence, limits: Thresholds) -> Iterator[Outcome]:
-    """Accuracy looks good only because one class is frequent."""
-    confusion, accuracy = evidence.confusion, evidence.score("accuracy")
-    if confusion is None or not confusion.any():
-        yield Skipped("no confusion matrix")
+        yield Skipped(why)
         return
-    support = confusion.sum(1)
-    rare = int(np.argmin(support))
-    if (
-        support[rare] * limits.imbalance >= support.max()
-        or not accuracy.value >= limits.paradox_accuracy
-    ):
+    pairs = list(judged_scores(evidence, baseline))
+    if not pairs:
+        yield Skipped("the profile holds no score against a threshold")
+    for name, mine, theirs in pairs:
+        criterion = _no_worse(name, mine, theirs, evidence)
+        yield criterion
+        if criterion.state == "failed":
+            interval = f"[{criterion.low:+.4g}, {criterion.high:+.4g}] (n={criterion.n})"
+            yield make_finding(
+                CODE,
+                "fail",
+                f"{name} is worse than the baseline's: {mine.value:.4g} against "
+                f"{theirs.value:.4g}, difference {criterion.value:+.4g} {interval}, tolerated is "
+                f"{criterion.threshold:+.4g}.",
+                criterion.facts(score=name, run=mine.value, baseline=theirs.value),
+            )
+
+
+def _no_worse(name: str, mine: Estimate, theirs: Estimate, evidence: Evidence) -> Criterion:
+    gap: Estimate = difference([mine], [theirs])
+    baseline = evidence.baseline
+    if baseline is not None and any(fault.judged for fault in baseline.faults):
+        why = "the baseline's scores stand on less than all its data"
+        gap = replace(gap, low=nan, high=nan, reason=why)
+    label = f"{name} − baseline"
+    if name in ERRORS:  # in any unit, so what is tolerated is relative
+        most = evidence.thresholds.error_margin * theirs.value
+        return decide(label, gap, most, rule="<=", code=CODE)
+    return decide(label, gap, -evidence.thresholds.margin, code=CODE)
+
+
+def with_baseline(evidence: Evidence, baseline: Evidence) -> Evidence:
+    """The evidence with its baseline, and what is to be known of it."""
+    notes = list(evidence.notes)
+    if baseline.notes:
+        note = baseline.notes[0]
+        notes.append(f"Of the baseline: {note[0].lower()}{note[1:]}")
+    if _same_data(evidence, baseline) is None:
+        notes.append(NOT_RECORDED)
+    if not not_comparable(evidence, baseline):
+        pairs = judged_scores(evidence, baseline)
+        gaps = [difference([mine], [theirs]) for _, mine, theirs in pairs]
+        reasons = [gap.unpaired for gap in gaps if gap.bounded and gap.unpaired]
+        notes += [f"{UNPAIRED}{why}." for why in dict.fromkeys(reasons)]
+    return replace(evidence, baseline=baseline, notes=tuple(notes))
+
+
+def not_comparable(evidence: Evidence, baseline: Evidence) -> str:
+    """Why the two were not measured on the same validation data; empty where nothing says so."""
+    if evidence.regression != baseline.regression:
+        return "one predicts numbers and the other classes"
+    if _other_classes(evidence.class_names, baseline.class_names):
+        return "their classes differ"
+    if _same_data(evidence, baseline) is False:
+        return "they were validated on different data"
+    return ""
+
+
+def _other_classes(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether classes differ, or their order; classes that got no names go by their number."""
+    if not names or not others:
+        return False
+    if len(names) != len(others):
+        return True
+    unnamed = tuple(map(str, range(len(names))))
+    return unnamed not in {names, others} and names != others
+
+
+def _same_data(evidence: Evidence, baseline: Evidence) -> bool | None:
+    """Whether both saw the same validation data; None where that is not known."""
+    if bool(evidence.curves) != bool(baseline.curves):
+        # An evaluation tells the rows that were scored, a run those seen: the numbers may differ.
+        evidence = replace(evidence, val_samples=None)
+        baseline = replace(baseline, val_samples=None)
+    return same_validation((evidence, baseline))
+
+
+def judged_scores(
+    evidence: Evidence, baseline: Evidence
+) -> Iterator[tuple[str, Estimate, Estimate]]:
+    """The scores that the profile holds against a threshold, of the run and of its baseline."""
+    limits = evidence.thresholds
+    if evidence.regression:
+        for name in ("r2", *ERRORS):
+            if getattr(limits, name) is not None:
+                yield name, evidence.score(name), baseline.score(name)
         return
-    reasons = list(_unmasked(evidence, confusion, rare, limits))
-    if reasons:
-        yield Finding(
-            "accuracy-paradox",
-            "fail",
-            f"Accuracy {percent(accuracy.value)} comes from classes of {support.max()} to {support[rare]}: "
-            f"{'; '.join(reasons)}.",
-            facts(
-                accuracy,
-                threshold=limits.paradox_accuracy,
-                largest=support.max(),
-                smallest=support[rare],
-            ),
-            "Judge by balanced accuracy, MCC and the recall of each class; accuracy says nothing here.",
-        )
+    if limits.accuracy is not None and evidence.task != "multilabel":
+        yield "accuracy", evidence.score("accuracy"), baseline.score("accuracy")
+    for name in ("precision", "recall"):
+        if getattr(limits, name) is not None:
+            label, mine = evidence.headline(name)
+            yield label, mine, baseline.headline(name)[1]
 
 
-def _unmasked(
-    evidence: Evidence, confusion: Counts, rare: int, limits: Thresholds
-) -> Iterator[str]:
-    if above_baseline(evidence, confusion, limits)[0].state == "failed":
-        yield "it does not beat the majority class"
-    recall = evidence.per_class.get("recall", ())
-    if rare < len(recall) and recall[rare].high < limits.paradox_recall:
-        yield f"recall of class {evidence.class_name(rare)} is {percent(recall[rare].value)}"
-    mcc = evidence.score("mcc")
-    if mcc.high < limits.paradox_mcc:
-        yield f"MCC is {mcc.value:.2f}, at most {mcc.high:.2f}"
-
-
-RULES = (
-    Rule(("no-skill",), no_skill, "classes"),
-    Rule(("accuracy-paradox",), accuracy_paradox, "classes"),
-)
+BASELINE_RULES: tuple[Rule, ...] = (worse_than_baseline,)

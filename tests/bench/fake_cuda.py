@@ -1,4 +1,4 @@
-"""A simulated CUDA device: it works through what was asked of it later than the host, and counts what it is asked."""
+"""A simulated CUDA device: it works later than the host asks, and counts what it is asked."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from ptmetrics.bench.probes import WAITING
 
 
 class Event:
-    """As `torch.cuda.Event`: a mark in the queue, which is only read once the host has waited for it."""
+    """As `torch.cuda.Event`: a mark in the queue, only read once the host has waited for it."""
 
     def __init__(self, cuda: "FakeCuda", enable_timing: bool) -> None:
         assert enable_timing, "torch refuses elapsed_time of an event without timing"

@@ -1,20 +1,23 @@
-"""`ptmetrics bench` works on tiny sizes, says who is missing, and notices a peer whose numbers are not ours."""
+"""`ptmetrics bench` works on tiny sizes, says who is missing, and whose numbers are not ours."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ptmetrics import MulticlassMetrics
-from ptmetrics.bench import growth_record, peers, tables
-from ptmetrics.bench.peers import Side, installed, ours, plain
-from ptmetrics.bench.ranking import exactly
-from ptmetrics.bench.run import processor
-from ptmetrics.bench.timing import operations, paired, race
-from ptmetrics.bench.updates import beside, class_batch, same
+from ptmetrics.bench import peers
+from ptmetrics.bench.curves import exact_curves
+from ptmetrics.bench.machine import processor
+from ptmetrics.bench.peers import Competitor, installed, our_side, peer_sides, plain_pytorch
+from ptmetrics.bench.report import update_text
+from ptmetrics.bench.timing import operations, paired, quartiles, race
+from ptmetrics.bench.updates import class_batch, equal_scores, side_by_side
 from ptmetrics.cli import main
 
 BATCH = torch.eye(3), torch.tensor([0, 1, 1])
@@ -29,7 +32,7 @@ def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_quick_run_measures_every_part_and_writes_the_pages_with_their_plots(
+def test_a_quick_run_measures_every_part_and_writes_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "--quick", "--json", "--threads", "1", "--out", str(tmp_path)]) == 0
@@ -51,36 +54,48 @@ def test_a_quick_run_measures_every_part_and_writes_the_pages_with_their_plots(
     page = (tmp_path / "BENCHMARKS.md").read_text()
     assert all(f"| {bar['what']} |" in page for bar in result["bars"])
     assert "## On a GPU\n\nNot measured: no CUDA device." in page
-    grown = (tmp_path / "docs" / "growth.md").read_text()
-    names = {f"growth-{item['name']}.png" for item in result["growth"]}
-    assert names == {path.name for path in (tmp_path / "docs").glob("*.png")}
-    assert len(names) == 7
-    assert all(f"({name})" in grown for name in names)
-
-
-def test_packed_parts_that_lose_bytes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, batch = MulticlassMetrics(10), class_batch(40, 10)
-    assert growth_record.merged_bytes(metrics, batch) == 4 * metrics.state_bytes
-    monkeypatch.setattr(
-        growth_record, "packed", lambda cells: torch.zeros(metrics.state_bytes, dtype=torch.uint8)
-    )
-    with pytest.raises(ArithmeticError, match=r"multiclass: 4 parts of \d+ bytes"):
-        growth_record.merged_bytes(metrics, batch)
 
 
 def test_a_peer_whose_number_is_another_is_told() -> None:
-    wrong = Side(
+    wrong = Competitor(
         "peer",
         lambda preds, target: None,
         lambda: {"accuracy": 0.5, "confusion": [[0]], "other": 1.0},
     )
-    sides = [ours("ptmetrics", MulticlassMetrics(3)), wrong]
-    mine, peer = beside("section", sides, BATCH, BATCH, rounds=1)
+    sides = [our_side("ptmetrics", MulticlassMetrics(3)), wrong]
+    mine, peer = side_by_side("section", sides, BATCH, BATCH, rounds=1)
     assert mine.differs == {}
     assert set(peer.differs) == {"accuracy", "confusion"}
     assert peer.differs["accuracy"] == (pytest.approx(2 / 3), 0.5)
     assert peer.compared == ("accuracy", "confusion")
-    assert "DIFFERS: accuracy, confusion" in "\n".join(tables.update_lines([mine, peer]))
+    assert "DIFFERS: accuracy, confusion" in "\n".join(update_text([mine, peer]))
+
+
+class Wrong:
+    """A metric of a peer that is always wrong."""
+
+    def __init__(self, *arguments: object, **options: object) -> None: ...
+
+    def update(self, *batch: torch.Tensor) -> None: ...
+
+    def compute(self) -> torch.Tensor:
+        return torch.tensor(-1.0)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize("part", ["--metrics", "--device=cuda"])
+def test_a_run_in_which_numbers_differ_exits_1(
+    part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ModuleType("wrong")
+    wrong.__getattr__ = lambda name: Wrong  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "wrong", wrong)
+    monkeypatch.setattr(peers, "PEERS", {"torcheval": "wrong"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["bench", "--quick", part]) == 1
+    assert "DIFFERS: accuracy" in capsys.readouterr().out
 
 
 def test_only_peers_that_can_be_imported_take_part() -> None:
@@ -90,34 +105,41 @@ def test_only_peers_that_can_be_imported_take_part() -> None:
 
 def test_a_peer_computes_the_scores_that_we_have_too_and_no_other() -> None:
     made: list[str] = []
+    given: list[tuple[object, ...]] = []
 
-    def metric(name: str) -> type:
-        return lambda *args, **kwargs: (
-            made.append(name) or SimpleNamespace(update=lambda *batch: None)
-        )  # type: ignore
+    def maker(name: str) -> Callable[..., SimpleNamespace]:
+        def make(*arguments: object, **options: object) -> SimpleNamespace:
+            made.append(name)
+            return SimpleNamespace(
+                update=lambda *batch: given.append(batch), compute=lambda: torch.tensor(0.5)
+            )
+
+        return make
 
     names = ("Accuracy", "Precision", "Recall", "ConfusionMatrix", "TopKCategoricalAccuracy")
-    ignite = SimpleNamespace(**{name: metric(name) for name in names})
-    (side,) = peers.sides(
-        {"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy", "recall/macro", "nll"]
-    )
+    ignite = SimpleNamespace(**{name: maker(name) for name in names})
+    modules = {"pytorch-ignite": ignite}
+    (side,) = peer_sides(modules, "multiclass", 3, ["accuracy", "recall/macro", "nll"])
     assert side.name == "pytorch-ignite"
     assert made == ["Accuracy", "Recall"]
-    assert peers.sides({"pytorch-ignite": ignite}, "multiclass", 3, ["accuracy"], "cuda") == []
+    side.update(*BATCH)
+    assert given == [(BATCH,), (BATCH,)], "ignite takes a batch as one pair"
+    assert side.scores() == {"accuracy": 0.5, "recall/macro": 0.5}
+    assert peer_sides(modules, "multiclass", 3, ["accuracy"], "cuda") == []
 
 
 def test_what_is_written_by_hand_has_our_numbers() -> None:
     metrics, batch = MulticlassMetrics(7, topk=(1, 5)), class_batch(50, 7)
     mine, by_hand = (
-        ours("ptmetrics", metrics),
-        plain(7, ["accuracy", "confusion", "top5_accuracy", "nll"]),
+        our_side("ptmetrics", metrics),
+        plain_pytorch(7, ["accuracy", "confusion", "top5_accuracy", "nll"]),
     )
     for side in (mine, by_hand):
         side.update(*batch)
         side.update(*batch)
     theirs = by_hand.scores()
     assert set(theirs) == {"accuracy", "confusion", "top5_accuracy", "nll"}
-    assert all(same(mine.scores()[name], value) for name, value in theirs.items())
+    assert all(equal_scores(mine.scores()[name], value) for name, value in theirs.items())
 
 
 def test_sides_take_turns_and_each_is_timed_once_a_round() -> None:
@@ -126,11 +148,9 @@ def test_sides_take_turns_and_each_is_timed_once_a_round() -> None:
         {name: lambda name=name: calls.append(name) for name in "ab"},
         rounds=2,
         least_s=0,
-        count=False,
     )
     assert calls[4:] == ["a", "b", "b", "a"]
     assert all(t.microseconds[1] <= t.microseconds[0] <= t.microseconds[2] for t in times.values())
-    assert times["a"].operations is None
 
 
 def test_ratios_are_taken_round_by_round_by_the_clock_that_is_given() -> None:
@@ -141,12 +161,16 @@ def test_ratios_are_taken_round_by_round_by_the_clock_that_is_given() -> None:
         {"a": lambda: None, "b": lambda: None},
         rounds=2,
         least_s=0,
-        count=False,
         clock=lambda call, n: next(slow),
     )
     assert times["b"].ratio == (3.0, 3.0, 3.0)
     assert times["a"].ratio == (1.0, 1.0, 1.0)
     assert paired([2.0, 30.0], [1.0, 10.0]) == (2.5, 2.0, 3.0)
+
+
+def test_quartiles_leave_a_quarter_on_either_side() -> None:
+    assert quartiles([*range(12, -1, -1)]) == (6, 3, 9)
+    assert quartiles([3.0]) == (3.0, 3.0, 3.0)
 
 
 def test_views_are_no_operations() -> None:
@@ -162,11 +186,11 @@ def test_the_exact_values_are_those_of_scikit_learn_with_ties() -> None:
         torch.randint(2, (500,), generator=g),
     )
     expected = roc_auc_score(target, preds), average_precision_score(target, preds)
-    assert exactly(preds, target) == pytest.approx(expected, rel=1e-13)
+    assert exact_curves(preds, target) == pytest.approx(expected, rel=1e-13)
 
 
-def test_the_processor_is_named_as_linux_tells_it(tmp_path: Path) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nmodel name\t: Quick CPU 9\nmodel name\t: Quick CPU 9\n")
-    assert processor(info).startswith("Quick CPU 9")
-    assert processor(tmp_path / "none")
+def test_the_processor_is_named_by_its_model_where_the_system_tells_it(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nmodel name\t: Some  CPU @ 2 GHz\nmodel name\t: Other\n")
+    assert processor(told) == "Some CPU @ 2 GHz"
+    assert processor(tmp_path / "nothing")

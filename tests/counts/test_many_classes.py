@@ -39,7 +39,6 @@ def test_margins_are_those_of_the_matrix() -> None:
     assert torch.equal(got, expected)
 
 
-
 @pytest.mark.parametrize("classes", [5, 200_000])
 def test_parts_add_up_to_the_whole_bit_for_bit(classes: int) -> None:
     code = cells(classes, 40_000, 2)

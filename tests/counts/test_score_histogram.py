@@ -14,7 +14,7 @@ from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.keys import FloatKeys, ProbabilityKeys
 from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.stored_scores import StoredScores, pack_scores, unpack_scores
-from ptmetrics.metrics.curves import ScoreBins
+from ptmetrics.metrics.score_bins import ScoreBins
 
 DIGITS = (6, 10, 16)
 HALVES = torch.arange(0x3C01, dtype=torch.int16).view(torch.float16)  # every float16 from 0 to 1

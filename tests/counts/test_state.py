@@ -5,15 +5,13 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from registry import CASES, MetricCase, Metrics
 
-from ptmetrics.counts.accumulator import Accumulator
-from ptmetrics.counts.cells import Cell, merge_
 from ptmetrics.errors import StateError
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
@@ -274,7 +272,8 @@ def test_scores_of_huge_counts_are_exact_in_n_and_right_in_value(big: int) -> No
     metrics = next(case.make() for case in CASES if case.name == "multiclass-binary")
     metrics = type(metrics)(2, inputs="labels")
     state = metrics.state_dict()
-    state["cells"]["confusion"][:4] = torch.tensor([big, 0, 0, big])
+    state["cells"]["confusion"] = torch.tensor([[big, 0], [0, big]])
+    state["cells"]["rows"] = torch.tensor(2 * big)
     metrics.load_state_dict(state)
     metrics.update(torch.tensor([1]), torch.tensor([0]))
     got = metrics.compute()
@@ -312,38 +311,6 @@ def test_labels_far_outside_the_classes_are_refused_and_not_wrapped(big: int) ->
     }
 
 
-class Extremes:
-    """A statistic with every kind of cell, as a later task may need it."""
-
-    def layout(self) -> Mapping[str, Cell]:
-        return {
-            f"{m}{d}": Cell((2,), d, m)
-            for m in ("sum", "min", "max")
-            for d in (torch.int64, torch.float64)
-        }
-
-    def add_(self, state: dict[str, torch.Tensor], batch: float) -> None:
-        for name, cell in state.items():
-            if name.startswith("sum"):
-                cell += int(batch)
-            elif name.startswith("min"):
-                cell.clamp_(max=int(batch))
-            else:
-                cell.clamp_(min=int(batch))
-
-
-def test_every_kind_of_cell_merges_by_its_rule_and_zeros_are_the_identity() -> None:
-    a, b = (Accumulator([Extremes()], {"k": 1}) for _ in range(2))
-    Extremes().add_(a.state, 3.0)
-    before = {name: cell.clone() for name, cell in a.state.items()}
-    a.merge_state([b])
-    assert all(torch.equal(before[name], cell) for name, cell in a.state.items())
-    Extremes().add_(b.state, 5.0)
-    merge_(a.layout, a.state, b.state)
-    for name, cell in a.state.items():
-        assert cell.tolist() == [{"sum": 8, "min": 3, "max": 5}[name[:3]]] * 2, name
-
-
 @every_case
 def test_moving_keeps_what_was_loaded_or_merged_before_the_first_update(case: MetricCase) -> None:
     stored = counted(case)
@@ -359,7 +326,7 @@ def test_room_for_weights_is_made_again_where_moving_an_empty_state_forgot_it(
     case: MetricCase,
 ) -> None:
     metrics, kept = case.make(), case.make()
-    metrics._counts.weigh()
+    metrics.shared_state(weighted=True)
     metrics.to("cpu")
     for each in (metrics, kept):
         case.batch(9, 1, True).feed(each)

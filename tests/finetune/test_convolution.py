@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ptmetrics.finetune.convolution import TrimmedConv2d, trim_convolutions
+from ptmetrics.finetune.models import TrimmedConv2d, trim_convolutions
 
 SIZES = list(itertools.product((1, 2, 3), (1, 2, 3)))
 

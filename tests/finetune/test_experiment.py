@@ -1,6 +1,10 @@
-"""The experiment: arms take turns without touching each other, and every end leaves readable records."""
+"""The experiment: runs take turns without touching each other; every end leaves readable records."""
 
+import io
 import json
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,13 +12,18 @@ import torch
 
 from ptmetrics.cli import main
 from ptmetrics.errors import RecordError, ShapeError
-from ptmetrics.finetune.arm import Arm
-from ptmetrics.finetune.config import load_config
+from ptmetrics.finetune.config import (
+    DataConfig,
+    ModelConfig,
+    RunGroupConfig,
+    TrainConfig,
+    load_config,
+)
 from ptmetrics.finetune.data import Data, load_data
-from ptmetrics.finetune.experiment import run_experiment
-from ptmetrics.finetune.outcome import outcome_of
-from ptmetrics.finetune.settings import ArmConfig, DataConfig, ModelConfig, TrainConfig
+from ptmetrics.finetune.experiment import Finished, outcome_of, run_experiment
+from ptmetrics.finetune.training import TrainingRun
 from ptmetrics.record.reader import read_run
+from ptmetrics.verdict.compare import compare
 
 CONFIG = """
 target = "val/accuracy>=0.2"
@@ -29,7 +38,7 @@ name = "glyphs"
 train_limit = 60
 val_limit = 47
 [model]
-name = "resnet18"
+name = "shufflenet_v2_x0_5"
 [pretrain]
 epochs = 1
 [train]
@@ -41,12 +50,34 @@ weights = "source-task"
 """
 
 
-@pytest.fixture
-def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PTMETRICS_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "tiny.toml"
+@dataclass(frozen=True)
+class Done:
+    """What a run of `ptmetrics finetune --json` left: a folder, and text on both streams."""
+
+    config: Path
+    root: Path
+    out: str
+    progress: str
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny experiment, and one cache for all tests: the source task is trained once."""
+    folder = tmp_path_factory.mktemp("experiment")
+    path = folder / "tiny.toml"
     path.write_text(CONFIG)
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PTMETRICS_CACHE", str(folder / "cache"))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def done(config_file: Path) -> Done:
+    root = config_file.parent / "runs"
+    out, progress = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(progress):
+        assert main(["finetune", str(config_file), "--run", str(root), "--json"]) == 0
+    return Done(config_file, root, out.getvalue(), progress.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -63,30 +94,32 @@ def small_net(outputs: int = 10) -> torch.nn.Module:
     return net
 
 
-def make_arm(data: Data, run: Path, *, name: str = "arm", outputs: int = 10, seed: int = 0) -> Arm:
-    config = ArmConfig(
+def make_run(
+    data: Data, run: Path, *, name: str = "group", outputs: int = 10, seed: int = 0
+) -> TrainingRun:
+    config = RunGroupConfig(
         name, ModelConfig(), TrainConfig(epochs=2, batch_size=16, validations_per_epoch=2)
     )
     net = small_net(outputs)
-    return Arm(config, seed, net, data, run=run, header={}, device=torch.device("cpu"))
+    return TrainingRun(config, seed, net, data, run=run, header={}, device=torch.device("cpu"))
 
 
 def scores_of(run: Path) -> list[dict[str, float]]:
     return [{k: v["value"] for k, v in e["scores"].items()} for e in read_run(run).epochs]
 
 
-def test_an_arm_learns_the_same_alone_and_taking_turns(data: Data, tmp_path: Path) -> None:
-    alone = make_arm(data, tmp_path / "alone")
+def test_a_run_learns_the_same_alone_and_taking_turns(data: Data, tmp_path: Path) -> None:
+    alone = make_run(data, tmp_path / "alone")
     while not alone.done:
         alone.advance()
-    arms = [
-        make_arm(data, tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))
+    runs = [
+        make_run(data, tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second"))
     ]
     torch.manual_seed(99)
-    while not all(arm.done for arm in arms):
+    while not all(run.done for run in runs):
         torch.rand(7)  # somebody else's random numbers
-        for arm in arms:
-            arm.advance()
+        for run in runs:
+            run.advance()
     assert scores_of(tmp_path / "alone") == scores_of(tmp_path / "first")
     assert scores_of(tmp_path / "alone") != scores_of(tmp_path / "second")
 
@@ -94,17 +127,17 @@ def test_an_arm_learns_the_same_alone_and_taking_turns(data: Data, tmp_path: Pat
 def test_taking_turns_leaves_the_callers_random_numbers_alone(data: Data, tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    make_arm(data, tmp_path / "arm").advance()
+    make_run(data, tmp_path / "run").advance()
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_an_interval_is_a_part_of_an_epoch_and_all_samples_are_seen(
     data: Data, tmp_path: Path
 ) -> None:
-    arm = make_arm(data, tmp_path / "arm")
-    while not arm.done:
-        arm.advance()
-    run = read_run(tmp_path / "arm")
+    training = make_run(data, tmp_path / "run")
+    while not training.done:
+        training.advance()
+    run = read_run(tmp_path / "run")
     assert [e["counts"]["train_samples"] for e in run.epochs] == [16, 24, 16, 24]
     assert [e["counts"]["val_samples"] for e in run.epochs] == [40] * 4
     assert run.end is not None
@@ -115,51 +148,65 @@ def test_a_model_with_another_output_is_refused_before_training(data: Data, tmp_
     with pytest.raises(
         ShapeError, match=r"model output: expected .*\(2, 10\), got shape \(2, 7\). Choose"
     ):
-        make_arm(data, tmp_path / "arm", outputs=7)
-    assert not (tmp_path / "arm").exists()
+        make_run(data, tmp_path / "run", outputs=7)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_the_experiment_records_every_arm_and_seed_and_is_judged(
-    config_file: Path, tmp_path: Path
-) -> None:
-    lines: list[str] = []
-    finished = run_experiment(
-        load_config(config_file), run=str(tmp_path / "runs"), say=lines.append
-    )
-    assert sum("pre-training" in line for line in lines) == 1  # once for all seeds
-    outcome = outcome_of(finished)
-    assert {name: len(runs) for name, runs in outcome.arms.items()} == {
-        "pretrained": 2,
-        "scratch": 2,
+def test_the_experiment_records_every_run_group_and_seed_and_is_judged(done: Done) -> None:
+    assert done.progress.count("pre-training") == 1, "once for all seeds"
+    folders = {
+        name: [done.root / name / f"seed{seed}" for seed in (0, 1)]
+        for name in ("pretrained", "scratch")
     }
-    headers = [run.header for runs in outcome.arms.values() for run in runs]
+    outcome = outcome_of(Finished(done.root, folders, load_config(done.config)))
+    headers = [run.header for runs in outcome.run_groups.values() for run in runs]
     assert [(h["arm"], h["seed"]) for h in headers] == [
         ("pretrained", 0), ("pretrained", 1), ("scratch", 0), ("scratch", 1)
     ]  # fmt: skip
     assert len({h["val_fingerprint"] for h in headers}) == 1
     assert outcome.comparison is not None
     assert outcome.comparison.same_validation is True
+    target = load_config(done.config).target
+    pretrained, scratch = outcome.run_groups.values()
+    wanted = compare(pretrained, scratch, target=target).to_dict()
+    swapped = compare(scratch, pretrained, target=target).to_dict()
+    assert repr(outcome.comparison.to_dict()) == repr(wanted) != repr(swapped)
     text = outcome.text()
     for part in (
         "pretrained, seed0 of 2 seeds",
         "scratch, seed0",
         "Training time to val/accuracy>=0.2",
         "Verdict:",
+        str(done.root),
     ):
         assert part in text
-    assert str(tmp_path / "runs") in text
 
 
 @pytest.mark.slow
-def test_json_of_an_experiment_is_one_object_with_ratio_and_verdict(
-    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["finetune", str(config_file), "--run", str(tmp_path / "runs"), "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+def test_progress_names_data_model_and_groups_and_has_a_column_for_each_group(done: Done) -> None:
+    lines = done.progress.splitlines()
+    opening = "digits: 40 to train on, 60 to validate, 10 classes · shufflenet_v2_x0_5 · CPU, "
+    assert lines[0].startswith(opening)
+    assert lines[0].endswith(" · 2 arms × 2 seeds")
+    table = lines[lines.index("validation accuracy of each seed") + 1 :]
+    assert table[0].split() == ["evaluation", "pretrained", "scratch"]
+    rows = [line.split() for line in table[1:3]]
+    assert [row[0] for row in rows] == ["1", "2"]
+    judged = json.loads(done.out)["arms"]
+    last = [
+        f"{run['scores']['val/accuracy']['value']:.3f}" for runs in judged.values() for run in runs
+    ]
+    assert all(len(row) == 5 for row in rows)
+    assert all(any(row[1 + place] == value for row in rows) for place, value in enumerate(last))
+
+
+@pytest.mark.slow
+def test_json_of_an_experiment_is_one_object_with_ratio_and_verdict(done: Done) -> None:
+    result = json.loads(done.out)
     assert set(result["time_ratio"]) >= {"value", "low", "high", "censored"}
     assert result["verdict"]["status"] in {"ready", "not ready", "undetermined", "invalid"}
-    assert [arm["scores"]["val/accuracy"]["n"] for arm in result["arms"]["scratch"]] == [60, 60]
+    assert [run["scores"]["val/accuracy"]["n"] for run in result["arms"]["scratch"]] == [60, 60]
 
 
 def test_a_folder_that_holds_something_is_refused_and_kept(

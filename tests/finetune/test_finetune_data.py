@@ -12,9 +12,9 @@ from sklearn.datasets import load_digits as sklearn_digits
 from torch.utils.data import DataLoader
 
 from ptmetrics.errors import DataError, DependencyError
+from ptmetrics.finetune.config import DataConfig
 from ptmetrics.finetune.data import fingerprint_of, load_data
 from ptmetrics.finetune.pictures import make_view
-from ptmetrics.finetune.settings import DataConfig
 
 DIGITS = DataConfig("digits", image_size=8, val_fraction=0.6, train_limit=400, val_limit=1000)
 
@@ -45,6 +45,18 @@ def test_no_digit_is_in_both_parts() -> None:
     val = {data.val[index][0].numpy().tobytes() for index in range(len(data.val))}
     assert len(train) == 400
     assert not train & val
+
+
+def test_no_glyph_of_any_seed_trains_and_validates() -> None:
+    config = DataConfig("glyphs", image_size=12, train_limit=47, val_limit=47)
+    parts = [
+        part
+        for seed in (0, 1)
+        for data in [load_data(config, seed)]
+        for part in (data.train, data.val)
+    ]
+    drawn = [{part[index][0].numpy().tobytes() for index in range(47)} for part in parts]
+    assert len(set().union(*drawn)) == sum(map(len, drawn)) == 4 * 47
 
 
 @pytest.mark.parametrize("name", ["digits", "glyphs"])

@@ -33,7 +33,10 @@ def test_drawing_glyphs_leaves_the_callers_random_numbers_alone() -> None:
 
 
 def test_a_glyph_looks_like_its_class() -> None:
-    """Nearest class mean, learned on some glyphs, knows others far above chance: labels belong to their images."""
+    """Nearest class mean, learned on some glyphs, knows others far above chance.
+
+    Labels belong to their images.
+    """
     images, labels = render_glyphs(4000, 16, 0)
     pixels = images.flatten(1).float().numpy()
     means = np.stack(

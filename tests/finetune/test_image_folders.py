@@ -8,8 +8,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ptmetrics.errors import DataError
+from ptmetrics.finetune.config import DataConfig
 from ptmetrics.finetune.data import Data, load_data
-from ptmetrics.finetune.settings import DataConfig
 
 
 def fill(folder: Path, classes: dict[str, int], colour: int = 60) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from ptmetrics.errors import ConfigError, StateError
+from ptmetrics.finetune.config import ModelConfig
 from ptmetrics.finetune.models import (
     build_model,
     freeze_backbone,
@@ -15,7 +16,6 @@ from ptmetrics.finetune.models import (
     head_parameters,
     read_checkpoint,
 )
-from ptmetrics.finetune.settings import ModelConfig
 
 SMALL = ModelConfig("squeezenet1_1")  # 1.2 million parameters
 FAMILIES = [
@@ -245,7 +245,10 @@ def test_a_frozen_backbone_does_not_change_in_training_and_a_thawed_one_does() -
     inputs = torch.randn(4, 3, 32, 32)
 
     def changed(*, frozen: bool) -> set[bool]:
-        """Which kinds of entries one step changes: True for the head's, False for the backbone's."""
+        """Which kinds of entries one step changes.
+
+        True for the head's, False for the backbone's.
+        """
         before = {key: value.clone() for key, value in model.state_dict().items()}
         optimizer.zero_grad()
         model.train()

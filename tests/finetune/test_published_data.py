@@ -1,17 +1,18 @@
 import gzip
-import io
 import json
 import struct
-from contextlib import redirect_stdout
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import datasets
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.finetune.config import DataConfig
 from ptmetrics.finetune.data import Data, load_data
-from ptmetrics.finetune.settings import DataConfig
+from ptmetrics.finetune.published import _labels_of
 
 
 def load(name: str, root: Path, **keys: object) -> Data:
@@ -19,7 +20,10 @@ def load(name: str, root: Path, **keys: object) -> Data:
 
 
 def fashion_mnist(root: Path) -> None:
-    """FashionMNIST as torchvision finds it on the disk, with 20 and 10 images; an image's brightness is its label."""
+    """FashionMNIST as torchvision finds it on the disk, with 20 and 10 images.
+
+    An image's brightness is its label.
+    """
     folder = root / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
     for part, count in (("train", 20), ("t10k", 10)):
@@ -69,10 +73,20 @@ def test_a_data_set_with_split_is_parted_by_it(tmp_path: Path) -> None:
 
 
 def test_a_data_set_without_parts_is_split(tmp_path: Path) -> None:
-    data = load("FakeData", tmp_path, val_fraction=0.25, train_limit=40)
-    assert len(data.train) == 40
-    assert abs(len(data.val) - 250) < 10
-    assert data.class_names == tuple("0123456789")
+    for rank, name in enumerate(("Forest", "River")):
+        folder = tmp_path / "eurosat" / "2750" / name
+        folder.mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (9, 9), (100 * rank, number, 0)).save(folder / f"{number}.png")
+    data = load("EuroSAT", tmp_path, val_fraction=0.25, train_limit=10)
+    assert data.train.labels == [0] * 5 + [1] * 5
+    assert data.val.labels == [0, 0, 1, 1]
+    assert data.class_names == ("Forest", "River")
+
+
+def test_labels_that_a_data_set_does_not_keep_are_read_image_by_image(tmp_path: Path) -> None:
+    shown = [(Image.new("RGB", (9, 9)), label) for label in (0, 2, 1)]
+    assert _labels_of(shown) == [0, 2, 1]
 
 
 def test_the_fingerprint_is_of_the_pixels_where_they_are_in_memory(tmp_path: Path) -> None:
@@ -81,6 +95,14 @@ def test_the_fingerprint_is_of_the_pixels_where_they_are_in_memory(tmp_path: Pat
     assert load("FashionMNIST", tmp_path, train_limit=10).fingerprint == fingerprint
     images = tmp_path / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:-1] + b"\x01")
+    assert load("FashionMNIST", tmp_path).fingerprint != fingerprint
+
+
+def test_the_fingerprint_is_of_the_labels_too(tmp_path: Path) -> None:
+    fashion_mnist(tmp_path)
+    fingerprint = load("FashionMNIST", tmp_path).fingerprint
+    labels = tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x08")
     assert load("FashionMNIST", tmp_path).fingerprint != fingerprint
 
 
@@ -139,9 +161,13 @@ def test_labels_that_are_no_class_numbers_are_refused(tmp_path: Path) -> None:
         load("VOCDetection", tmp_path)
 
 
-def test_loading_prints_nothing_on_stdout(tmp_path: Path) -> None:
+def test_what_torchvision_prints_does_not_reach_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     fashion_mnist(tmp_path)
-    out = io.StringIO()
-    with redirect_stdout(out):
-        load("FashionMNIST", tmp_path, download=True)
-    assert out.getvalue() == ""
+    told = "Files already downloaded"
+    monkeypatch.setattr(datasets.FashionMNIST, "download", lambda self: sys.stdout.write(told))
+    load("FashionMNIST", tmp_path, download=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.finetune.config import ArmConfig, Config, DataConfig, ModelConfig, TrainConfig
+from ptmetrics.finetune.config import Config, DataConfig, ModelConfig, RunGroupConfig, TrainConfig
 from ptmetrics.finetune.models import build_model
 from ptmetrics.finetune.source_task import cache_folder, source_facts, source_path, source_weights
 
@@ -19,7 +19,7 @@ CONFIG = Config(
     source=DataConfig("digits", image_size=32, train_limit=94, val_limit=47),
     model=MODEL,
     pretrain=TrainConfig(epochs=1, batch_size=31),  # 94 = 3 · 31 + 1: a last batch of one image
-    arms=(ArmConfig("pretrained", MODEL, TrainConfig()),),
+    run_groups=(RunGroupConfig("pretrained", MODEL, TrainConfig()),),
 )
 
 
@@ -139,11 +139,11 @@ def test_a_cache_folder_that_cannot_be_made_is_named_before_anything_is_trained(
 
 
 def test_without_a_source_task_there_are_no_weights() -> None:
-    arms = (ArmConfig("scratch", ModelConfig("resnet18"), TrainConfig()),)
+    groups = (RunGroupConfig("scratch", ModelConfig("resnet18"), TrainConfig()),)
     with pytest.raises(
         ConfigError, match=r"source: expected a data set for .*, got none\. Add \[source\]"
     ):
-        source_weights(replace(CONFIG, source=None, arms=arms), MODEL, CPU)
+        source_weights(replace(CONFIG, source=None, run_groups=groups), MODEL, CPU)
 
 
 def test_facts_are_in_files_of_the_source_task_only(tmp_path: Path) -> None:

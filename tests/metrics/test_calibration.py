@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from oracles import same
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ptmetrics import BinaryMetrics, MulticlassMetrics
 from ptmetrics.errors import ConfigError
+from ptmetrics.metrics.calibration import Reliability, ece, rms_calibration_error
+from ptmetrics.metrics.intervals import Z
+from ptmetrics.metrics.multiclass import MulticlassMetrics
+from ptmetrics.metrics.score import Scores
 
 NAMES = ("nll", "brier", "ece", "rms_calibration_error", "over_confidence")
 
@@ -25,7 +29,7 @@ def drawn(rows: int, classes: int, seed: int, sharpness: float = 1.0) -> tuple[T
     return logits * sharpness, target
 
 
-def scored(preds: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any) -> Any:
+def scored(preds: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any) -> Scores:
     metrics = MulticlassMetrics(preds.shape[1], **options)
     for i in range(0, len(target), 100):
         part = slice(i, i + 100)
@@ -101,19 +105,62 @@ def test_equal_mass_bins_are_close_to_those_of_exact_quantiles() -> None:
     assert got.value == pytest.approx(math.sqrt(sum(terms)), rel=0.03)
 
 
-@pytest.mark.slow
+def bins_of(right: np.ndarray, wrong: np.ndarray, sure: float) -> Reliability:
+    """One bin of equal width holds rows of one confidence; weights of 1, arrays of shape (960,)."""
+    return Reliability(
+        right.sum() + wrong.sum(), right, wrong, right, wrong, sure * (right + wrong)
+    )
+
+
+def test_the_lower_end_of_the_ece_takes_off_what_chance_shows_in_a_true_model() -> None:
+    """E|N(0, s²)| = √(2/π) s: of one bin in closed form, of a true model by simulation."""
+    right, wrong = np.zeros((2, 960))
+    place, n, hits, sure = 700, 400, 320, 0.7296
+    right[place], wrong[place] = hits, n - hits
+    with np.errstate(all="ignore"):  # most bins are empty
+        value, low, high = ece(bins_of(right, wrong, sure))
+    gap = hits / n - sure
+    spread = hits * (1 - sure) ** 2 + (n - hits) * sure**2 - n * gap**2
+    chance = math.sqrt(2 / math.pi) * math.sqrt(sure * (1 - sure) / n)
+    assert value == pytest.approx(gap)
+    assert low == pytest.approx(gap - chance - Z * math.sqrt(spread) / n, rel=1e-12)
+    assert high == pytest.approx(gap + Z * math.sqrt(spread) / n, rel=1e-12)
+
+    drawn_hits = np.random.default_rng(0).binomial(n, sure, 20_000)
+    seen = np.abs(drawn_hits / n - sure)
+    assert chance == pytest.approx(seen.mean(), rel=0.02)
+
+
+def test_the_rms_error_of_one_bin_is_its_gap_without_what_chance_adds_and_its_square_is_normal() -> (
+    None
+):
+    right, wrong = np.zeros((2, 960))
+    n, hits, sure = 40, 24, 0.8
+    right[760], wrong[760] = hits, n - hits
+    with np.errstate(all="ignore"):  # most bins are empty
+        value, low, high = rms_calibration_error(bins_of(right, wrong, sure))
+    gap, hit = sure - hits / n, hits / n
+    noise = hit * (1 - hit) / (n - 1)
+    half = Z * math.sqrt(4 * gap**2 * noise + 2 * noise**2)
+    assert value == pytest.approx(math.sqrt(gap**2 - noise), rel=1e-12)
+    assert low == math.sqrt(max(0.0, gap**2 - noise - half))
+    assert high == pytest.approx(math.sqrt(gap**2 - noise + half), rel=1e-12)
+
+
 def test_a_true_model_is_found_calibrated_19_times_in_20() -> None:
-    inside = dict.fromkeys(("ece", "rms_calibration_error", "over_confidence", "temperature"), 0)
+    names = ("ece", "rms_calibration_error", "over_confidence", "temperature")
+    inside = dict.fromkeys(names, 0)
     biased, debiased, runs = 0.0, 0.0, 150
+    metrics = MulticlassMetrics(4, temperature=True)
     for seed in range(runs):
-        got = scored(*drawn(500, 4, seed), temperature=True)
-        truth = {"temperature": 1.0}
-        for name in inside:
-            inside[name] += got[name].low <= truth.get(name, 0.0) <= got[name].high
-        biased, debiased = (
-            biased + got["ece"].value / runs,
-            debiased + got["rms_calibration_error"].value / runs,
-        )
+        metrics.reset()
+        metrics.update(*drawn(500, 4, seed))
+        got = metrics.compute()
+        for name in names:
+            truth = 1.0 if name == "temperature" else 0.0
+            inside[name] += got[name].low <= truth <= got[name].high
+        biased += got["ece"].value / runs
+        debiased += got["rms_calibration_error"].value / runs
     assert all(count / runs >= 0.90 for count in inside.values()), inside
     assert debiased < biased, "the plain error is positive by chance alone"
 
@@ -130,6 +177,9 @@ def test_the_best_temperature_is_that_of_a_direct_search(sharpness: float) -> No
     assert got.value == pytest.approx(best, rel=2e-3)
     assert got.low < got.value < got.high
     assert got.low <= sharpness <= got.high
+    for end in (got.low, got.high):  # the likelihood ratio that chance exceeds 1 time in 20
+        ratio = 3000 * (loss(math.log(end)) - loss(math.log(best)))
+        assert ratio == pytest.approx(stats.chi2.ppf(0.95, 1) / 2, rel=0.1)
 
 
 def test_an_over_confident_model_is_said_to_be_so() -> None:
@@ -157,21 +207,13 @@ def test_without_losses_nothing_of_it_is_counted() -> None:
     metrics = MulticlassMetrics(3, losses=False)
     metrics.update(torch.eye(3), torch.arange(3))
     assert not set(NAMES) & set(metrics.compute())
-    assert metrics.state_bytes == 8 * (9 + 1 + 4 + 4)
+    assert not {"losses", "calibration", "confidence"} & metrics.state_dict()["cells"].keys()
 
 
 REFUSED: list[tuple[Callable[[], object], str]] = [
     (
         lambda: MulticlassMetrics(3, losses=False, temperature=True),
         r"temperature: .*, got True .*losses=False.*pass",
-    ),
-    (
-        lambda: BinaryMetrics(losses=False, temperature=True),
-        r"temperature: .*, got True .*losses=False.*leave",
-    ),
-    (
-        lambda: BinaryMetrics(curves=None, temperature=True),
-        r"temperature: .*, got True .*curves=None.*leave",
     ),
     (
         lambda: MulticlassMetrics(3, inputs="probs", temperature=True),

@@ -216,7 +216,9 @@ def test_about_95_of_100_intervals_cover_the_truth_at_200_samples_of_5_classes(n
     weight = samples.astype(np.float64)
     truth = evaluate(COVERED, ClassCounts.of_matrices(cells, cells, cells, math.nan))
     covered = {}
-    for key, got in evaluate(COVERED, ClassCounts.of_matrices(samples, weight, weight, math.nan)).items():
+    for key, got in evaluate(
+        COVERED, ClassCounts.of_matrices(samples, weight, weight, math.nan)
+    ).items():
         value = truth[key].value
         covered[key[0]] = float(((got.low <= value) & (value <= got.high)).mean())
     assert all(0.92 <= share <= 0.98 for share in covered.values()), covered

@@ -15,12 +15,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from ptmetrics import BinaryMetrics
-from ptmetrics.metrics.curves import (
-    ScoreBins,
-    auroc_estimate,
-    average_precision_estimate,
-)
+from ptmetrics.metrics.curves import auroc_estimate, average_precision_estimate
 from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.metrics.score_bins import ScoreBins
 
 ROUNDING = 1e-12  # of float64 sums, ours and scikit-learn's
 REFERENCE = {"auroc": roc_auc_score, "average_precision": average_precision_score}

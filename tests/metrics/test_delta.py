@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from registry import LAW
 
 from ptmetrics.metrics.class_scores import CONFUSION_SPECS, ClassCounts, ClassSums
 from ptmetrics.metrics.delta import delta_intervals
@@ -13,7 +14,6 @@ from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson
 from ptmetrics.metrics.score_spec import ScoreSpec
 
-LAW = settings(deadline=None, max_examples=12, derandomize=True)
 SPECS = [spec for spec in CONFUSION_SPECS if spec.interval == "delta"]
 smooth = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 # A class that never occurs has a specificity: what holds for means over classes that occur does not for it.

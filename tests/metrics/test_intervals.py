@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from registry import LAW
 from scipy import stats
 
 from ptmetrics.metrics.estimate import Array
@@ -20,7 +21,6 @@ from ptmetrics.metrics.intervals import (
     wilson,
 )
 
-LAW = settings(deadline=None, max_examples=25, derandomize=True)
 shares = st.floats(0, 1)
 sizes = st.floats(1, 1e7)
 

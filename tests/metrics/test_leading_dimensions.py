@@ -42,9 +42,7 @@ def margins_alone(counts: ClassCounts) -> ClassCounts:
 @absents
 @both_weights
 @pytest.mark.parametrize("kept", [True, False], ids=["matrix", "margins"])
-def test_scores_of_many_tables_are_those_of_each(
-    kept: bool, weighted: bool, absent: float
-) -> None:
+def test_scores_of_many_tables_are_those_of_each(kept: bool, weighted: bool, absent: float) -> None:
     tables = matrices(4, weighted=weighted)
     together = ClassCounts.of_matrices(*tables, absent)
     alone = [ClassCounts.of_matrices(*(x[i] for x in tables), absent) for i in range(12)]

@@ -2,8 +2,6 @@
 
 import copy
 import importlib
-import io
-import math
 import pickle
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -72,9 +70,7 @@ def assert_same_scores(ours: Metrics, theirs: Metrics) -> None:
 def test_no_public_metric_is_missing_from_the_registry() -> None:
     for module in pkgutil.iter_modules(ptmetrics.metrics.__path__):
         importlib.import_module(f"ptmetrics.metrics.{module.name}")
-    public = {
-        cls for cls in subclasses(Metrics) if cls.__module__.startswith("ptmetrics.metrics.")
-    }
+    public = {cls for cls in subclasses(Metrics) if cls.__module__.startswith("ptmetrics.metrics.")}
     assert public == {MeanLoss, *(type(case.make()) for case in CASES)}
 
 

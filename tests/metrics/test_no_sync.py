@@ -226,4 +226,6 @@ def test_while_a_cuda_graph_is_captured_a_batch_is_counted_into_the_same_tensors
     metrics.update(preds, target)
     metrics.reset()
     after = metrics.shared_state()
-    assert all(after[name] is cell for name, cell in before.items()), "a replay writes where it wrote"
+    assert all(after[name] is cell for name, cell in before.items()), (
+        "a replay writes where it wrote"
+    )

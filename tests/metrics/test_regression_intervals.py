@@ -6,9 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import LAW
 from scipy import stats
 from torch import Tensor
 
+from ptmetrics.metrics.intervals import Z
 from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Scores
 
@@ -61,9 +65,7 @@ def test_intervals_cover_what_they_say(kind: str, rows: int, least: float) -> No
         assert least <= rate <= most, rates
 
 
-def scores_of(
-    preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any
-) -> Scores:
+def scores_of(preds: Tensor, target: Tensor, weight: Tensor | None = None, **config: Any) -> Scores:
     metrics = RegressionMetrics(**config)
     metrics.update(preds, target, weight)
     return metrics.compute()
@@ -83,15 +85,57 @@ def test_ends_of_a_mean_are_those_of_a_t_test() -> None:
     assert got["rmse"].high == pytest.approx(math.sqrt(got["mse"].high), rel=1e-12)
 
 
-def test_the_interval_of_r2_is_the_delta_method_by_its_definition() -> None:
-    preds, target = (x[0] for x in draw("heavy", 1, 200, 4))
-    got, n = scores_of(preds + 1e6, target + 1e6)["r2"], 200
+@pytest.mark.parametrize("n", [5, 200])
+def test_the_interval_of_r2_is_the_delta_method_by_its_definition(n: int) -> None:
+    preds, target = (x[0] for x in draw("heavy", 1, n, 4))
+    got = scores_of(preds + 1e6, target + 1e6)["r2"]
     square, spread = (preds - target).square(), (target - target.mean()).square()
     influence = square / square.mean() - spread / spread.mean()
     half = stats.t.ppf(0.975, n - 2) * math.sqrt(influence.square().mean() / (n - 1))
     ratio = square.mean() / spread.mean()
-    assert got.low == pytest.approx(float(1 - ratio * math.exp(half)), rel=1e-4)
-    assert got.high == pytest.approx(float(1 - ratio * math.exp(-half)), rel=1e-4)
+    assert got.low == pytest.approx(float(1 - ratio * math.exp(half)), rel=1e-5)
+    assert got.high == pytest.approx(float(1 - ratio * math.exp(-half)), rel=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["heavy", "uneven"])
+def test_the_interval_of_pearson_is_that_of_fourth_moments_and_never_below_the_normal_one(
+    kind: str, weighted: bool
+) -> None:
+    preds, target = (x[0].numpy() for x in draw(kind, 1, 120, 10))
+    w = np.random.default_rng(0).random(120) if weighted else np.ones(120)
+    share = w / w.sum()
+    u, v = ((x - share @ x) / math.sqrt(share @ (x - share @ x) ** 2) for x in (preds, target))
+    r = share @ (u * v)
+    n = 1 / (share @ share)
+    influence = u * v - r * (u**2 + v**2) / 2
+    measured = share**2 @ influence**2 / (1 - r**2) ** 2 * n / (n - 3)
+    assert (measured > 1 / (n - 3)) == (kind == "uneven"), "both sides are shown"
+    half = Z * math.sqrt(max(measured, 1 / (n - 3)))
+    got = scores_of(*map(torch.tensor, (preds, target, w)))["pearson"]
+    expected = np.tanh([math.atanh(r), math.atanh(r) - half, math.atanh(r) + half])
+    assert [got.value, got.low, got.high] == pytest.approx(expected.tolist(), rel=1e-9)
+
+
+@given(st.integers(20, 400), st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9]))
+@settings(LAW, max_examples=40)
+def test_the_interval_of_a_quantile_is_that_of_order_statistics(n: int, q: float) -> None:
+    preds, target = (x[0] for x in draw("heavy", 1, n, n))
+    error = (preds - target).abs().sort().values.tolist()
+    got = scores_of(preds, target, quantiles=(q,))[f"absolute_error/p{100 * q:g}"]
+    # Cornish and Fisher's 2.5 % points of the number of rows below the quantile.
+    centre = n * q + (Z * Z - 1) * (1 - 2 * q) / 6
+    reach = Z * math.sqrt(n * q * (1 - q))
+    low, high = math.floor(centre - reach), math.ceil(centre + reach) + 1
+    width = 1 + 1 / 256  # of a bin
+    if low < 1:
+        assert got.low == 0
+    else:
+        assert got.low <= error[low - 1] < got.low * width
+    if high > n:
+        assert got.high == math.inf
+    else:
+        assert got.high / width <= error[high - 1] <= got.high
 
 
 def test_weights_scaled_by_a_constant_change_nothing_and_equal_rows_weigh_as_one_with_less_certainty() -> (
@@ -145,6 +189,7 @@ def test_every_interval_names_its_method_and_errors_fall_where_scores_rise() -> 
 
 def test_the_mean_over_outputs_has_the_mean_of_their_ends() -> None:
     preds, target = draw("normal", 3, 50, 8)
+    preds[1] *= 10
     got = scores_of(preds.mT, target.mT, num_outputs=3, names=["x", "y", "z"])
     assert got.class_names == ("x", "y", "z")
     for name in ("mse", "r2", "pearson", "median_absolute_error"):
@@ -153,7 +198,7 @@ def test_the_mean_over_outputs_has_the_mean_of_their_ends() -> None:
             mean = sum(getattr(score, end) for score in columns) / 3
             assert getattr(got[name], end) == pytest.approx(mean, rel=1e-12), (name, end)
         assert got[name].method == "mean-of-ends"
-    assert got["max_error"].value == max(got.per_class["max_error"])
+    assert got["max_error"] == got.per_class["max_error"][1] == max(got.per_class["max_error"])
 
 
 def test_printed_scores_fit_any_unit() -> None:

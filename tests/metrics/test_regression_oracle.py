@@ -6,16 +6,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracles import Batch, same
+from registry import LAW
 from regression_cases import regression_batch, regression_columns, regression_rows
+from scipy import stats
 from sklearn import metrics as sk
 
+from ptmetrics.counts.subgroups import buckets_of
 from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Scores
 
-LAW = settings(deadline=None, max_examples=12, derandomize=True)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 seeds = st.integers(0, 2**32)
 
@@ -63,9 +65,7 @@ def test_quantiles_of_the_error_are_those_of_numpy_within_their_certified_bound(
     batch = regression_batch(outputs, rows, seed, False)
     got = scores_of(batch, outputs=outputs, quantiles=(q,))
     preds, target, _ = regression_rows([batch], outputs)
-    if not len(preds):
-        assert math.isnan(got["median_absolute_error"])
-        return
+    assume(len(preds))
     error = np.abs(preds - target)
     for name, level in (("median_absolute_error", 0.5), (f"absolute_error/p{100 * q:g}", q)):
         expected = np.quantile(error, level, axis=0, method="averaged_inverted_cdf")
@@ -187,13 +187,18 @@ def test_weights_are_kept_whatever_the_values() -> None:
     assert got["mae"].value == pytest.approx(0.9, rel=1e-15)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, 7.0, 0.0, -3e-7])
-def test_targets_of_one_value_have_no_r2_and_the_reason_is_said(value: float) -> None:
+def test_targets_of_one_value_or_a_rounding_apart_have_no_r2_and_the_reason_is_said(
+    value: float, apart: bool
+) -> None:
     metrics = RegressionMetrics()
     for rows in (3, 50, 7):
-        metrics.update(
-            torch.randn(rows, dtype=torch.float64), torch.full((rows,), value, dtype=torch.float64)
-        )
+        preds, weight = torch.rand(2, rows, dtype=torch.float64)
+        target = torch.full_like(preds, value)
+        if apart and value:
+            target[::2] = math.nextafter(value, math.inf)
+        metrics.update(preds, target, weight)
     got = metrics.compute()
     for name in ("r2", "explained_variance", "pearson"):
         assert math.isnan(got[name])
@@ -217,7 +222,10 @@ def test_perfect_predictions_score_perfectly() -> None:
     got = scores_of(Batch(target, target), outputs=2)
     assert {got[name].value for name in ("mse", "rmse", "mae", "bias", "max_error")} == {0.0}
     assert got["median_absolute_error"].value == 0.0
-    assert (got["r2"].value, got["explained_variance"].value) == (1.0, 1.0)
+    for name in ("mse", "rmse", "mae"):
+        assert (got[name].low, got[name].high) == (0.0, 0.0)
+    for name in ("r2", "explained_variance"):
+        assert (got[name].value, got[name].low, got[name].high) == (1.0, 1.0, 1.0)
     assert got["pearson"].value == pytest.approx(1.0, rel=1e-15)
 
 
@@ -251,11 +259,120 @@ def test_scores_scale_with_the_unit(scale: float) -> None:
     assert other["median_absolute_error"].value == pytest.approx(median, rel=4e-3)
 
 
+def test_errors_beyond_the_bins_are_nothing_or_bounded_by_the_largest() -> None:
+    error = torch.tensor([1e-50, 1e-45, 1.0], dtype=torch.float64)
+    tiny = scores_of(Batch(error, torch.zeros(3)))["median_absolute_error"]
+    assert (tiny.value, tiny.error_bound, tiny.low) == (0.0, 0.0, 0.0)
+    huge = scores_of(Batch(torch.full((3,), 1e60, dtype=torch.float64), torch.zeros(3)))
+    median = huge["median_absolute_error"]
+    assert math.isfinite(median.value)
+    assert abs(median.value - 1e60) <= median.error_bound * (1 + 1e-12)
+
+
 def test_one_row_has_values_and_says_where_there_is_no_interval() -> None:
     got = scores_of(Batch(torch.tensor([2.0]), torch.tensor([[1.0]])))
     assert (got["mse"].value, got["mae"].value, got["max_error"].value) == (1.0, 1.0, 1.0)
     assert math.isnan(got["mse"].low)
     assert math.isnan(got["r2"])
+    two = scores_of(Batch(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 3.5])))
+    assert two["r2"].value == pytest.approx(1 - 1.25 / 3.125)
+    assert math.isnan(two["r2"].low)
+    assert two["mse"].low > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert math.isnan(sk.r2_score([1.0], [2.0]))
+
+
+def grouped(outputs: int) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows of groups that err together, some refused; their slices, groups, and buckets of the groups."""
+    batch = regression_batch(outputs, 400, 3, True)
+    g = torch.Generator().manual_seed(4)
+    group = torch.randint(1, 13, (400,), generator=g)
+    together = torch.randn(13, generator=g)[group]
+    batch.preds = (batch.preds.reshape(400, outputs) + together.unsqueeze(1)).view_as(batch.preds)
+    return batch, torch.randint(-1, 3, (400,), generator=g), group, buckets_of(group)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_slices_are_scored_as_by_a_metric_of_their_own(outputs: int) -> None:
+    batch, slices, _, _ = grouped(outputs)
+    metrics = RegressionMetrics(num_outputs=outputs, slices=("a", "b", "c"))
+    for rows in torch.arange(400).split(150):
+        part = batch.rows(rows.tolist())
+        metrics.update(part.preds, part.target, part.weight, slices=slices[rows])
+    got = metrics.compute().per_slice
+    assert set(got) == {"a", "b", "c"}
+    headline = [scores["mae"].value for scores in got.values()]
+    assert headline == sorted(headline, reverse=True)
+    for i, name in enumerate("abc"):
+        alone = scores_of(batch.rows((slices == i).nonzero().flatten().tolist()), outputs=outputs)
+        assert got[name].keys() == IN_SLICES
+        for score, mine in got[name].items():
+            for end in ("value", "low", "high", "n"):
+                assert same(getattr(mine, end), getattr(alone[score], end), 1e-9), (
+                    name,
+                    score,
+                    end,
+                )
+
+
+SCALES = {
+    "mse": (np.log, np.exp),
+    "rmse": (np.log, np.exp),
+    "mae": (np.log, np.exp),
+    "r2": (lambda x: np.log(1 - x), lambda x: 1 - np.exp(x)),
+    "explained_variance": (lambda x: np.log(1 - x), lambda x: 1 - np.exp(x)),
+    "pearson": (np.arctanh, np.tanh),
+    "bias": (lambda x: x, lambda x: x),
+}
+IN_SLICES = SCALES.keys()
+
+
+@pytest.mark.parametrize(("outputs", "size"), [(1, 1e7), (2, 0.0)])
+def test_intervals_by_groups_are_a_jackknife_over_metrics_without_each_bucket(
+    outputs: int, size: float
+) -> None:
+    batch, _, group, bucket = grouped(outputs)
+    assert (bucket > 0).all(), "the first bucket is empty: its centre is not that of the rows"
+    batch.preds = batch.preds.double() + size
+    batch.target = batch.target.double() + size
+    metrics = RegressionMetrics(num_outputs=outputs, groups=True)
+    metrics.update(batch.preds, batch.target, batch.weight, group=group)
+    got = metrics.compute()
+    buckets = bucket.unique().tolist()
+    left_out = [
+        scores_of(batch.rows((bucket != b).nonzero().flatten().tolist()), outputs=outputs)
+        for b in buckets
+    ]
+    plain = scores_of(batch, outputs=outputs)
+    number = len(buckets)
+    for name, (to, back) in SCALES.items():
+        centre = to(plain[name].value)
+        off = np.array([to(scores[name].value) for scores in left_out]) - centre
+        half = stats.t.ppf(0.975, number - 1) * math.sqrt((number - 1) / number * (off @ off))
+        ends = sorted([back(centre - half), back(centre + half)])
+        assert [got[name].low, got[name].high] == pytest.approx(ends, rel=1e-5), name
+        assert got[name].method == "jackknife-groups"
+        assert same(got[name].value, plain[name].value, 1e-12)
+    assert got["max_error"].method == "sample-maximum"
+    assert got["absolute_error/p90"].high == plain["absolute_error/p90"].high
+    (note,) = got.notes
+    assert "Those of max_error, median_absolute_error, absolute_error/p50" in note
+    if outputs > 1:
+        assert got.per_class["mae"][0].method == "jackknife-groups"
+
+
+def test_stored_samples_are_errors_and_targets() -> None:
+    metrics = RegressionMetrics()
+    samples = metrics.store_samples(10)
+    metrics.update(torch.tensor([1.0, math.inf, 3.0]), torch.tensor([0.5, 1.0, 4.0]))
+    columns, reason = samples.columns()
+    assert reason is None
+    assert columns is not None
+    error, target = columns.tolist()
+    assert (error[0], error[2], target) == (0.5, -1.0, [0.5, 1.0, 4.0])
+    assert math.isnan(error[1])
+    many = RegressionMetrics(num_outputs=2)
+    samples = many.store_samples(10)
+    many.update(torch.zeros(3, 2), torch.zeros(3, 2))
+    assert samples.columns()[0] is None

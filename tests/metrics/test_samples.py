@@ -12,7 +12,7 @@ from registry import CASES, LAW, MetricCase
 
 import ptmetrics as pm
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.monitor.samples import as_rows
+from ptmetrics.monitor.samples import rows_of_columns
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
 from ptmetrics.testing import Guard, fake_cuda
 
@@ -26,9 +26,9 @@ def rows_of(metrics: Metrics, *batches: Batch) -> Rows:
     for batch in batches:
         metrics.update(batch.preds, batch.target)
     metrics.compute()  # what waits is counted
-    columns, reason = stored.take()
+    columns, reason = stored.columns()
     assert columns is not None, reason
-    return as_rows(columns)
+    return rows_of_columns(columns)
 
 
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
@@ -45,14 +45,14 @@ def test_kept_rows_give_the_counts_and_the_losses_that_are_reported(
         if error.size:
             assert np.square(error).mean() == pytest.approx(scores["mse"].value)
             assert np.abs(error).mean() == pytest.approx(scores["mae"].value)
-        return
-    counted = rows[rows["predicted"] >= 0]
-    matrix = np.zeros(scores.confusion.shape, np.int64)  # type: ignore[union-attr]
-    np.add.at(matrix, (counted["target"], counted["predicted"]), 1)
-    assert matrix.tolist() == scores.confusion.tolist()  # type: ignore[union-attr]
-    losses = counted["loss"][~np.isnan(counted["loss"])].astype(np.float64)
-    if "nll" in scores and losses.size:
-        assert losses.mean() == pytest.approx(scores["nll"].value, rel=1e-6)
+    else:
+        counted = rows[rows["predicted"] >= 0]
+        matrix = np.zeros(scores.confusion.shape, np.int64)  # type: ignore[union-attr]
+        np.add.at(matrix, (counted["target"], counted["predicted"]), 1)
+        assert matrix.tolist() == scores.confusion.tolist()  # type: ignore[union-attr]
+        losses = counted["loss"][~np.isnan(counted["loss"])].astype(np.float64)
+        if "nll" in scores and losses.size:
+            assert losses.mean() == pytest.approx(scores["nll"].value, rel=1e-6)
 
 
 def test_the_target_stands_as_it_was_given() -> None:
@@ -124,7 +124,7 @@ def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
     for batch in real:
         metrics.update(batch.preds.to("meta"), batch.target.to("meta"))
     metrics.shared_state()
-    columns, reason = stored.take()
+    columns, reason = stored.columns()
     assert reason is None
     assert columns is not None
     assert columns.device.type == "meta"

@@ -145,9 +145,9 @@ def test_no_temporary_is_larger_than_the_scores_or_the_state(classes: int, weigh
     logits = MulticlassMetrics(classes, topk=(1, 5), device="meta")
     seen = largest(logits, rows, classes, weighted)
     assert seen.largest <= max(rows * classes, waiting, classes**2 * weighted)
-    assert seen.largest_bytes <= max(
-        4 * max(rows * classes, waiting), 8 * classes**2 * weighted
-    ), "float32 scores stay so"
+    assert seen.largest_bytes <= max(4 * max(rows * classes, waiting), 8 * classes**2 * weighted), (
+        "float32 scores stay so"
+    )
 
 
 @pytest.mark.fault(30)

@@ -1,4 +1,4 @@
-"""A small training loop in each of the three ways in, and without ptmetrics, for the tests of this room."""
+"""A small training loop in each of the three ways in, and without ptmetrics."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ CLASSES, FEATURES = 3, 6
 
 
 class Net(nn.Sequential):
-    """Dropout draws random numbers and batch normalisation has buffers: both would show a hook that meddles."""
+    """Dropout draws random numbers, batch normalisation has buffers: both show what meddles."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -92,7 +92,7 @@ def fit(
     ignore: int | None = None,
     attach: dict[str, Any] | None = None,
 ) -> Fit:
-    """Train; `way` None leaves ptmetrics out. `preds` and `loss` are what the way "update" hands over."""
+    """Train; `way` None leaves ptmetrics out. The way "update" hands over `preds` and `loss`."""
     seed_all()
     network, criterion = model(), criterion or nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
@@ -149,9 +149,8 @@ def _seen(
     return monitor.train(loader) if split == "train" else monitor.validate(loader)
 
 
-def quiet(
-    *callbacks: pm.Callback, metrics: pm.MulticlassMetrics | None = None, **options: Any
-) -> pm.Monitor:
+def quiet(*callbacks: pm.Callback, metrics: Any = None, **options: Any) -> pm.Monitor:
     """A monitor that shows no bars and lets nothing wrong pass."""
     options = {"on_fault": "raise", "progress": False} | options
-    return pm.Monitor(metrics or pm.MulticlassMetrics(CLASSES), callbacks=callbacks, **options)
+    metrics = pm.MulticlassMetrics(CLASSES) if metrics is None else metrics
+    return pm.Monitor(metrics, callbacks=callbacks, **options)

@@ -1,4 +1,4 @@
-"""Callbacks: a user's own in five lines, early stopping in the score's own direction, the live history."""
+"""Callbacks: a user's own, early stopping in the score's own direction, the live history."""
 
 import math
 from pathlib import Path
@@ -13,13 +13,13 @@ from torch import nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError
-from ptmetrics.monitor.callbacks import Best
+from ptmetrics.monitor.callbacks import BestScore
 
 Y = torch.arange(100) % CLASSES
 
 
 def play(monitor: pm.Monitor, losses: list[float]) -> list[int]:
-    """One epoch for each loss, until the run is asked to stop; an accuracy of 1 − loss goes along."""
+    """An epoch for each loss, until the run is to stop; an accuracy of 1 − loss goes along."""
     ran = []
     for loss in losses:
         wrong = 0 if math.isnan(loss) else round(100 * min(max(loss, 0), 1))
@@ -115,12 +115,13 @@ values = st.lists(st.one_of(st.just(math.nan), st.floats(-100, 100)), max_size=2
 def test_the_best_is_the_first_extreme_of_all_values_that_are_numbers(
     values: list[float], rises: bool
 ) -> None:
-    best = Best("val/x")
+    best = BestScore("val/x")
     for epoch, value in enumerate(values):
         score = pm.Score(value, higher_is_better=rises)
         scores = pm.EpochScores(epoch, {"val": pm.Scores({"x": score}, task="t", n=1)}, {})
-        improved = best.improves(scores)
-        assert improved == (best.epoch == epoch)
+        if best.improves(scores):
+            best.keep(scores)
+            assert best.epoch == epoch
     numbers = [value for value in values if not math.isnan(value)]
     if numbers:
         assert best.value == (max if rises else min)(numbers)
@@ -217,7 +218,7 @@ def test_what_is_no_callback_is_refused_by_name() -> None:
 
 
 def test_a_score_that_is_missing_for_an_epoch_is_told_and_the_run_goes_on() -> None:
-    with quiet(pm.EarlyStopping("val/loss"), on_fault="record") as monitor:
+    with quiet(pm.EarlyStopping("val/loss"), on_fault="contain") as monitor:
         monitor.update(torch.randn(100, CLASSES), Y, split="train")
         monitor.end_epoch()
         play(monitor, [0.3])
@@ -232,7 +233,7 @@ def test_one_callback_that_fails_does_not_keep_the_next_from_its_turn() -> None:
             raise OSError("mine")
 
     keep = Keep()
-    with quiet(Broken(), keep, on_fault="record") as monitor:
+    with quiet(Broken(), keep, on_fault="contain") as monitor:
         play(monitor, [0.3, 0.2])
         assert len(keep.epochs) == 2
         assert [fault.where for fault in monitor.faults.all()] == ["callback Broken"]

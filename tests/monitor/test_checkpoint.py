@@ -1,4 +1,4 @@
-"""Checkpoints are whole or absent, hold only what `weights_only=True` reads, and say which epoch they are of."""
+"""Checkpoints are whole or absent, plain, and say which epoch they are of."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_best_and_last_are_those_epochs(tmp_path: Path) -> None:
     assert (best["epoch"], best["model"]["weight"].item()) == (1, 1)
     assert (last["epoch"], last["model"]["weight"].item()) == (2, 2)
     assert last["optimizer"]["param_groups"][0]["lr"] == 0.1
-    assert last["monitor"]["standing"]["epochs"] == 3
+    assert last["monitor"]["status"]["epochs"] == 3
     assert checkpoint.best_path == tmp_path / "run" / "checkpoints" / "best.pt"
     told = [(c["why"], c["epoch"]) for c in read_run(tmp_path / "run").checkpoints]
     assert told == [("best", 0), ("last", 0), ("best", 1), ("last", 1), ("last", 2)]
@@ -83,7 +83,7 @@ class Unwritable:
 def test_a_write_that_fails_leaves_the_old_file_and_the_training_running(tmp_path: Path) -> None:
     checkpoint = pm.Checkpoint("val/loss", folder=tmp_path)
     model = Poison(1, 1)
-    with quiet(checkpoint, on_fault="record") as monitor:
+    with quiet(checkpoint, on_fault="contain") as monitor:
         monitor.attach(model)
         play(monitor, [0.5])
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -117,7 +117,7 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(tmp_path:
 
 
 def test_a_checkpoint_carries_every_callbacks_state_whatever_their_order(tmp_path: Path) -> None:
-    """What is stored behind an epoch must not depend on whether the checkpoint or early stopping came first."""
+    """Whether the checkpoint or early stopping comes first must not matter."""
     stored = []
     for turn in (1, -1):
         callbacks = [

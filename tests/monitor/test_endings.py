@@ -1,4 +1,4 @@
-"""However a run ends, its record says how, what was recorded can be read, and the folder is free again."""
+"""However a run ends, its record says how and can be read, and the folder is free again."""
 
 import gc
 import os
@@ -50,8 +50,18 @@ def test_epochs_ends_when_a_callback_asks_to_stop(tmp_path: Path) -> None:
     assert ended(read_run(tmp_path / "run")) == ("early stopping", 2, "enough")
 
 
+def test_a_loop_that_breaks_because_it_is_asked_to_stop_was_stopped_early(tmp_path: Path) -> None:
+    monitor = quietly(tmp_path, StopAt())
+    for _ in monitor.epochs(9):
+        count(monitor)
+        monitor.end_epoch()
+        if monitor.should_stop:
+            break
+    assert ended(read_run(tmp_path / "run")) == ("early stopping", 2, "enough")
+
+
 def quietly(folder: Path, *callbacks: pm.Callback) -> pm.Monitor:
-    return quiet(*callbacks, run=folder / "run", on_fault="record")
+    return quiet(*callbacks, run=folder / "run", on_fault="contain")
 
 
 def test_an_epoch_that_the_body_closed_is_not_closed_again() -> None:
@@ -219,12 +229,12 @@ torch.set_num_threads(1)
 import ptmetrics as pm
 
 def main(how):
-    monitor = pm.Monitor(pm.MulticlassMetrics(3), run=f"{sys.argv[1]}/{how}", progress=False)
+    monitor = pm.Monitor(pm.RegressionMetrics(), run=f"{sys.argv[1]}/{how}", progress=False)
     for epoch in range(2):
-        monitor.update(torch.eye(3), torch.arange(3), loss=0.5)
+        monitor.update(torch.ones(3), torch.zeros(3), loss=0.5)
         monitor.end_epoch()
     if how == "half":
-        monitor.update(torch.eye(3), torch.arange(3), loss=0.5)
+        monitor.update(torch.ones(3), torch.zeros(3), loss=0.5)
     if how == "stop":
         monitor.stop("enough")
     if how == "raise":
@@ -232,7 +242,11 @@ def main(how):
     if how == "interrupt":
         raise KeyboardInterrupt
 
-for how in sys.argv[2:]:  # importing torch once is enough: each child runs to an end of its own
+# Importing everything once is enough: each child runs to an end of its own.
+with pm.Monitor(pm.RegressionMetrics(), progress=False) as warm_up:
+    warm_up.update(torch.ones(3), torch.zeros(3), loss=0.5)
+    warm_up.end_epoch()
+for how in sys.argv[2:]:
     child = os.fork()
     if not child:
         main(how)

@@ -69,6 +69,20 @@ def test_a_loss_that_is_repeated_in_the_backward_pass_does_not_count_for_a_later
 
 
 @pytest.mark.fault(32)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_forward_that_is_repeated_in_the_backward_pass_begins_nothing(reentrant: bool) -> None:
+    model, criterion = plain_net().train(), nn.CrossEntropyLoss()
+    with quiet(on_fault="contain") as monitor:
+        monitor.attach(model, criterion=criterion)
+        x = X.clone().requires_grad_()
+        output = checkpoint(model, x, use_reentrant=reentrant)
+        criterion(output, Y).backward()
+        monitor.update(output, Y, split="train")  # a hook has counted it
+        assert monitor.end_epoch().counts["train_samples"] == 8
+        assert [fault.where for fault in monitor.faults.all()] == ["update"]
+
+
+@pytest.mark.fault(32)
 @pytest.mark.parametrize("way", ["loaders", "hooks"])
 def test_a_module_that_is_called_twice_for_a_batch_is_counted_once(way: str) -> None:
     model, criterion = plain_net().train(), nn.CrossEntropyLoss()
@@ -151,7 +165,7 @@ def test_a_hook_that_a_compiled_model_never_calls_is_told() -> None:
     model = plain_net().eval()
     compiled = torch.compile(model, backend="eager")
     compiled(X)
-    with quiet(on_fault="record") as monitor:
+    with quiet(on_fault="contain") as monitor:
         monitor.attach(model[2])  # inside of what is compiled already
         for x, _ in monitor.validate([(X, Y)] * 3):
             compiled(x)
@@ -188,8 +202,8 @@ def test_every_hook_runs_where_tensors_hold_no_values(way: str) -> None:
                 output, y, loss=loss, split="train", sample_weight=torch.empty(4, device="meta")
             )
     assert not monitor.faults
-    assert monitor._capture.splits["train"].samples == 12
-    assert monitor._capture.splits["train"].metrics.device.type == "meta"
+    assert monitor._recorder.splits["train"].samples == 12
+    assert monitor._recorder.splits["train"].metrics[""][0].device.type == "meta"
 
 
 @pytest.mark.fault(28)
@@ -201,18 +215,20 @@ def test_counts_follow_a_model_that_moves_in_the_middle_of_an_epoch() -> None:
             Y[:4].to("meta"),
             loss=torch.ones((), device="meta"),
         )
-        assert monitor._capture.splits["val"].metrics.device.type == "meta"
+        assert monitor._recorder.splits["val"].metrics[""][0].device.type == "meta"
         assert not monitor.faults
-        monitor._capture.splits.clear()
+        monitor._recorder.splits.clear()
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "model": ({"model": len}, "a torch.nn.Module", "builtin_function_or_method", "Pass the object"),
     "criterion": (
-        {"model": plain_net(), "criterion": nn.functional.cross_entropy}, "such as nn.CrossEntropyLoss()",
-        "cross_entropy", "A function takes no hooks",
+        {"model": plain_net(), "criterion": nn.functional.cross_entropy},
+        "such as nn.CrossEntropyLoss()", "cross_entropy", "A function takes no hooks",
     ),
-    "optimizer": ({"model": plain_net(), "optimizer": 3}, "a torch.optim.Optimizer", "int", "whose step()"),
+    "optimizer": (
+        {"model": plain_net(), "optimizer": 3}, "a torch.optim.Optimizer", "int", "whose step()",
+    ),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Which samples of which epochs a run folder holds, and that a kill, a resume or a fault never makes them wrong."""
+"""Which samples a run folder holds; no kill, resume or fault makes them wrong."""
 
 import copy
 from pathlib import Path
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.monitor.samples import SampleLog
 from ptmetrics.record.reader import Run, read_run
-from ptmetrics.record.samples import Kept, Rows
+from ptmetrics.record.samples import Rows, StoredSamples
 
 LOSSES = [0.5, 0.3, 0.4, 0.35, 0.45]
 
@@ -34,7 +33,7 @@ def epoch(monitor: pm.Monitor, loss: float = 1.0, *, seed: int = 0, **options: A
     monitor.end_epoch()
 
 
-def kept(run: Run, number: int) -> Kept:
+def kept(run: Run, number: int) -> StoredSamples:
     return next(run.kept(e) for e in run.epochs if e["epoch"] == number)
 
 
@@ -92,7 +91,7 @@ def test_the_epoch_of_the_best_checkpoint_stays_too(tmp_path: Path) -> None:
     with quiet(
         run=tmp_path / "run", resume=True
     ) as monitor:  # another attempt knows it from the record
-        monitor._diary.standing.epochs = 5
+        monitor._status.epochs = 5
         epoch(monitor)
     assert files(tmp_path / "run") == ["samples-1.npy", "samples-2.npy", "samples-5.npy"]
 
@@ -162,10 +161,12 @@ def test_just_enough_room_is_enough(tmp_path: Path) -> None:
 def test_without_a_run_folder_and_in_training_nothing_is_kept(tmp_path: Path) -> None:
     with quiet() as monitor:
         epoch(monitor)
-        assert all(split._log is None for split in monitor._capture.splits.values())
+        assert all(split._stored is None for split in monitor._recorder.splits.values())
     with quiet(run=tmp_path / "run") as monitor:
         epoch(monitor)
-        assert {name for name, split in monitor._capture.splits.items() if split._log} == {"val"}
+        assert {name for name, split in monitor._recorder.splits.items() if split._stored} == {
+            "val"
+        }
 
 
 @pytest.mark.parametrize("given", [-1, True, 1.5, "all", None, 10**7 + 1])
@@ -294,11 +295,11 @@ def test_rows_that_cannot_be_such_are_refused(tmp_path: Path, odd: Any) -> None:
 
 def test_rows_follow_the_model_to_its_device() -> None:
     metrics = pm.MulticlassMetrics(CLASSES)
-    log = SampleLog(metrics, 20)
+    log = StoredSamples(metrics, 20)
     metrics.update(*batch(0))
     metrics.to("meta").update(*(t.to("meta") for t in batch(1)))
     assert metrics._counts.state
-    assert (log._flaw, log._seen) == (None, 16)
+    assert (log._reason, log._seen) == (None, 16)
     assert log._room is not None
     assert log._room.device.type == "meta"
 
@@ -306,12 +307,12 @@ def test_rows_follow_the_model_to_its_device() -> None:
 @pytest.mark.fault(36)
 def test_inference_mode_and_its_absence_may_alternate() -> None:
     metrics = pm.MulticlassMetrics(CLASSES)
-    log = SampleLog(metrics, 40)
+    log = StoredSamples(metrics, 40)
     for number, mode in enumerate([True, False, True]):
         with torch.inference_mode(mode):
             metrics.update(*batch(number))
             assert metrics._counts.state
-    assert log.take().rows is not None
+    assert log.rows().rows is not None
 
 
 def test_each_split_and_each_metric_keeps_its_own(tmp_path: Path) -> None:
@@ -326,3 +327,16 @@ def test_each_split_and_each_metric_keeps_its_own(tmp_path: Path) -> None:
             == batch(10 * number)[1].tolist()
         )
     assert metrics.updates == 0
+
+
+@pytest.mark.fault(41)
+def test_a_half_epoch_of_more_samples_than_there_is_room_for_goes_on(tmp_path: Path) -> None:
+    with quiet(run=tmp_path / "first", keep_samples=4) as first:
+        for step in (0, 1):
+            first.update(*batch(step, rows=4), loss=0.5)
+            state = first.state_dict()  # what waits is counted, and its rows are kept
+    with quiet(run=tmp_path / "second", keep_samples=100) as second:
+        second.load_state_dict(state)
+        second.update(*batch(1), loss=0.5)
+        second.end_epoch()
+    assert kept(read_run(tmp_path / "second"), 0).reason == "a part of them was not stored"

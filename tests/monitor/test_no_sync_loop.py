@@ -1,15 +1,15 @@
-"""A watched loop on a CUDA model waits for nothing between the ends of two epochs, whichever way in it takes."""
+"""A monitored loop on a CUDA model waits for nothing between the ends of two epochs."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from guard import Guard, HostSync, fake_cuda
 from loops import CLASSES, FEATURES, Net, quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
+from ptmetrics.testing import Guard, HostSync, fake_cuda
 
 pytestmark = pytest.mark.fault(28)
 Batches = list[tuple[Tensor, Tensor]]
@@ -73,7 +73,7 @@ def test_hooks_on_model_criterion_and_optimizer_wait_for_nothing(
     )
     with Guard(), monitor.attach(model, criterion=criterion, optimizer=optimizer):
         one_epoch(model, criterion, batches(), batches(), optimizer)
-        assert {name: split.samples for name, split in monitor._capture.splits.items()} == {
+        assert {name: split.samples for name, split in monitor._recorder.splits.items()} == {
             "train": 19,
             "val": 19,
         }
@@ -86,8 +86,8 @@ def test_watched_loaders_wait_for_nothing_wherever_their_targets_are(targets: st
     train, val = batches(targets), batches(targets)
     with Guard():
         monitor.attach(model, criterion=criterion, optimizer=optimizer)
-        one_epoch(model, criterion, monitor.train(train), monitor.validate(val), optimizer)  # type: ignore[arg-type]
-    assert {name: split.samples for name, split in monitor._capture.splits.items()} == {
+        one_epoch(model, criterion, monitor.train(train), monitor.validate(val), optimizer)
+    assert {name: split.samples for name, split in monitor._recorder.splits.items()} == {
         "train": 19,
         "val": 19,
     }
@@ -120,7 +120,7 @@ def test_update_of_each_task_with_each_kind_of_loss_waits_for_nothing(
         for sample_weight in (None, weight):
             truth = torch.zeros(shape, dtype=target, device="cuda")
             monitor.update(scores, truth, loss=given, split="val", sample_weight=sample_weight)
-    assert monitor._capture.split("val").batches == 2
+    assert monitor._recorder.split("val").batches == 2
 
 
 def test_the_end_of_an_epoch_is_where_it_waits() -> None:

@@ -1,4 +1,4 @@
-"""A run that was killed and resumed is the run that was not; a state that does not fit is refused whole."""
+"""A run that was killed and resumed is the run that was not; what does not fit is refused."""
 
 import copy
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def batch(epoch: int, step: int) -> tuple[Tensor, Tensor]:
 def train(
     monitor: pm.Monitor, model: nn.Linear, *, from_step: int = 0, die: tuple[int, int] | None = None
 ) -> dict[str, Any] | None:
-    """Train until the run stops, or until it dies before a step and leaves the state that it had."""
+    """Train until the run stops, or dies before a step and leaves the state that it had."""
     while monitor.epoch < len(LOSSES) and not monitor.should_stop:
         model.weight.data.fill_(monitor.epoch)
         for step in range(from_step, STEPS):
@@ -64,7 +64,8 @@ def test_a_run_killed_before_any_step_and_resumed_equals_the_uninterrupted(
 ) -> None:
     expected = whole(tmp_path / "whole", order)
     assert len(expected[0]) == EPOCHS
-    for die in [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]:
+    deaths = [(epoch, step) for epoch in range(EPOCHS) for step in range(STEPS)]
+    for die in deaths[:: 1 if order == 1 else 3]:
         run = tmp_path / "run-{}-{}".format(*die)
         keep, used = callbacks(tmp_path / "checkpoints", order)
         model = nn.Linear(1, 1)
@@ -205,7 +206,7 @@ def fewer_callbacks(state: dict[str, Any]) -> Any:
 
 
 def negative(state: dict[str, Any]) -> Any:
-    state["splits"]["val"]["metrics"]["cells"]["confusion"][0] = -3
+    state["splits"]["val"]["metrics"][0]["cells"]["confusion"][0] = -3
     return state
 
 
@@ -277,4 +278,4 @@ def test_a_half_done_epoch_goes_on_where_the_model_now_is() -> None:
         preds, target = (tensor.to("meta") for tensor in batch(0, 1))
         second.update(preds, target, loss=preds.mean())
         assert not second.faults
-        second._capture.splits.clear()
+        second._recorder.splits.clear()

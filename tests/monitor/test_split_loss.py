@@ -1,20 +1,18 @@
-"""The mean loss of a split weighs each value by the targets that it stands for, whatever shapes follow each other."""
+"""The mean loss of a split weighs each value by the targets that it stands for."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ptmetrics import MulticlassMetrics
-from ptmetrics.monitor.split import SplitCounts
+from ptmetrics.monitor.split import SplitLoss
 
 
 def mean_loss(*batches: tuple[Tensor, int]) -> float:
-    counts = SplitCounts(MulticlassMetrics(3))
+    loss_of_split = SplitLoss()
     for loss, targets in batches:
-        counts.add_loss(loss, torch.zeros(targets, dtype=torch.int64))
-    _, mean, _ = counts.close()
-    assert mean is not None
+        loss_of_split.update(loss, torch.zeros(targets, dtype=torch.int64))
+    mean, _ = loss_of_split.compute()
     return float(mean)
 
 
@@ -28,10 +26,18 @@ def test_a_mean_over_targets_and_a_single_value_are_told_apart_in_any_order(firs
 @pytest.mark.parametrize("ignored", [None, -100])
 def test_where_there_is_no_float64_the_loss_is_counted_on_the_cpu(ignored: int | None) -> None:
     with FakeTensorMode():
-        counts = SplitCounts(MulticlassMetrics(3, ignore_index=ignored))
+        counts = SplitLoss(ignored)
         target = torch.zeros(4, dtype=torch.int64, device="mps")
         for loss in (torch.zeros((), device="mps"), torch.zeros(4, device="mps"), 0.5):
-            counts.add_loss(loss, target)
-        assert counts._loss.device.type == "cpu"
-        assert all(cell.device.type == "cpu" for cell in counts._loss.state.values())
-        assert counts._loss.updates == 3
+            counts.update(loss, target)
+        assert counts._sums.device.type == "cpu"
+        assert all(cell.device.type == "cpu" for cell in counts._sums.state.values())
+        assert counts._sums.updates == 3
+
+
+def test_what_is_ignored_is_looked_for_in_every_batch() -> None:
+    counts = SplitLoss(-100)
+    counts.update(torch.ones(4), torch.zeros(2, 2, dtype=torch.int64))
+    counts.update(torch.full((4,), 3.0), torch.tensor([0, -100, -100, 0]))
+    mean, _ = counts.compute()
+    assert float(mean) == pytest.approx((4 * 1.0 + 2 * 3.0) / 6)

@@ -1,4 +1,4 @@
-"""Loader wrappers, hooks and `update()` give the same numbers bit for bit, and those of a metric fed by hand."""
+"""Loader wrappers, hooks and `update()` give the numbers of a metric fed by hand, bit for bit."""
 
 from typing import Any
 
@@ -196,6 +196,20 @@ def test_validation_in_the_middle_of_an_epoch_leaves_training_counted_to_its_end
     assert scores.counts["val_samples"] == 16
 
 
+def test_a_validation_between_an_answer_and_its_loss_leaves_the_loss_to_the_answer() -> None:
+    model, criterion = Net(), nn.CrossEntropyLoss()
+    x, y = torch.randn(4, 6), torch.zeros(4).long()
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        for a, b in monitor.train([(x, y)] * 2):
+            output = model.train()(a)
+            for u, v in monitor.validate([(x, y)]):
+                criterion(model.eval()(u), v)
+            criterion(output, b)
+        scores = monitor.end_epoch()
+    assert (scores["train/loss"].n, scores["val/loss"].n) == (8, 8)
+
+
 def test_calls_outside_the_wrapped_loaders_are_not_counted() -> None:
     model, criterion = Net(), nn.CrossEntropyLoss()
     data = [(torch.randn(4, 6), torch.zeros(4).long())] * 3
@@ -306,3 +320,16 @@ def test_a_batch_that_is_handed_over_belongs_to_the_loader_that_is_watched() -> 
     monitor.update(x, y)
     scores = monitor.end_epoch()
     assert (scores["train/accuracy"].n, scores["val/accuracy"].n) == (12, 8)
+
+
+def test_an_iterator_that_is_held_while_others_end_leaves_nothing_of_itself() -> None:
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    with quiet(on_fault="contain") as monitor:
+        outer = iter(monitor.train([(x, y)] * 3))
+        next(outer)
+        inner = iter(monitor.validate([(x, y)] * 2))
+        next(inner)
+        outer.close()
+        list(inner)
+        monitor.update(x, y)  # of the loader under way, of which there is none
+        assert monitor.end_epoch().counts["val_samples"] == 4

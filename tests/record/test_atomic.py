@@ -6,11 +6,15 @@ from typing import BinaryIO
 
 import pytest
 
-from ptmetrics.record.atomic import replace, sync_folder, write_bytes
+from ptmetrics.record.atomic import replace, sync_folder
 
 
 class WriterError(Exception):
     pass
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    replace(path, lambda file: file.write(data))
 
 
 def fail_half_way(file: BinaryIO) -> None:

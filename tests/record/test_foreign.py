@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 
 import ptmetrics as pm
 from ptmetrics.errors import RecordError
-from ptmetrics.record.find import find_runs
-from ptmetrics.record.foreign import read_foreign
+from ptmetrics.record import foreign_rows
 from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_names import rises, score_name, score_names
-from ptmetrics.record.foreign_rows import MAX_EPOCHS, Logged, Row, logged
-from ptmetrics.record.reader import Run, read_run
+from ptmetrics.record.foreign_rows import ForeignLog, Row, merge_rows
+from ptmetrics.record.reader import Run, read_foreign, read_run
+from ptmetrics.record.run_folder import find_runs
 
 LIGHTNING = """\
 epoch,lr-Adam,step,train_loss_epoch,train_loss_step,val_acc,val_loss
@@ -105,7 +106,7 @@ def test_keras_csv_is_read_epoch_by_epoch(tmp_path: Path) -> None:
     assert told(run) == {"by": "Keras's CSVLogger", "notes": []}
     assert history["train/accuracy"] == [0.5, 0.75, 0.875]
     assert history["val/loss"] == [0.95, 0.65, 0.75]
-    assert history.epochs == [0, 1, 2]
+    assert history.epoch == [0, 1, 2]
 
 
 def test_the_separator_may_be_another_and_keras_writes_na_for_what_is_missing(
@@ -246,7 +247,7 @@ NUMBERS = st.floats(0, 100, width=32)
 
 @given(st.lists(st.tuples(st.integers(0, 5), NUMBERS), min_size=1, max_size=40))
 def test_epochs_rise_and_each_is_the_last_that_was_logged(pairs: list[tuple[int, float]]) -> None:
-    log = logged(
+    log = merge_rows(
         "a test", "log", [Row(number, {"val/loss": value}, "here") for number, value in pairs], []
     )
     numbers = [epoch["epoch"] for epoch in log.epochs]
@@ -271,7 +272,7 @@ def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_a_log_or_a_record_error(text: str) -> None:
     try:
-        log: Logged | None = read_csv("log", text)
+        log: ForeignLog | None = read_csv("log", text)
     except RecordError:
         log = None
     assert log is None or log.epochs
@@ -285,10 +286,57 @@ def test_a_log_that_starts_again_supersedes_what_came_before(tmp_path: Path) -> 
 
 def test_epochs_that_count_from_1_are_told_so(tmp_path: Path) -> None:
     run = run_of(tmp_path, "epoch,loss\n1,3.0\n2,2.0\n")
-    assert pm.History.of(run).epochs == [0, 1]
+    assert pm.History.of(run).epoch == [0, 1]
     assert told(run)["notes"] == [
         "The first epoch of the file is 1, so it is taken to count from 1."
     ]
+
+
+def test_a_log_whose_first_line_is_epoch_1_but_goes_back_to_0_counts_from_0(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "epoch,loss\n1,3.0\n0,2.0\n1,1.0\n")
+    assert pm.History.of(run).epoch == [0, 1]
+    assert told(run)["notes"] == []
+    assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n3,2.0\n")).epoch == [2, 3]
+    assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n1,2.0\n")).epoch == [1]
+
+
+def test_an_epoch_of_the_trainer_that_is_rounded_up_is_no_epoch_more(tmp_path: Path) -> None:
+    epochs = [1.0000001, 1.99, 2.0000003, 2.01]
+    entries = [{"epoch": epoch, "eval_loss": epoch} for epoch in epochs]
+    history = pm.read_history(written(tmp_path, {"log_history": entries}))
+    assert history.epoch == [0, 1, 2]
+    assert history["val/loss"] == [1.0000001, 2.0000003, 2.01]
+
+
+def test_a_wide_and_long_log_takes_some_bytes_a_number(tmp_path: Path) -> None:
+    names = ",".join(f"val_x{i}" for i in range(300))
+    lines = [",".join(["0.5"] * 300)] * 300
+    path = written(tmp_path, "\n".join([names, *lines]))
+    tracemalloc.start()
+    try:
+        run = read_run(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(run.epochs) == 300
+    assert peak < 40 * path.stat().st_size
+    scores = run.epochs[0]["scores"]
+    assert len(scores) == 300
+    assert dict(scores)["val/x7"]["value"] == 0.5
+    assert "val/x7" in repr(scores)
+    with pytest.raises(KeyError):
+        scores["val/loss"]
+
+
+def test_numbers_out_of_range_are_refused_with_their_range(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"val/mcc: expected a number from -1 to 1, got 1\.5\."):
+        run_of(tmp_path, "val_mcc\n1.5\n")
+    assert run_of(tmp_path, "val_acc\n1.000001\n").epochs
+
+
+def test_a_whole_number_beyond_all_floats_is_infinite(tmp_path: Path) -> None:
+    history = pm.read_history(written(tmp_path, {"loss": [10**400, -(10**400), 1]}))
+    assert history["train/loss"] == [math.inf, -math.inf, 1]
 
 
 def test_nan_marks_gaps_only_where_lines_are_merged_and_no_cell_is_empty(tmp_path: Path) -> None:
@@ -382,13 +430,17 @@ def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
         read_foreign(path, limit=len(KERAS) - 1)
 
 
-@pytest.mark.parametrize("period", [MAX_EPOCHS + 1, 2], ids=["ever on", "back and forth"])
-def test_more_epochs_than_anybody_trains_are_refused(period: int) -> None:
-    rows = (Row(i % period, {}, "here") for i in range(2 * MAX_EPOCHS + 2))
+@pytest.mark.parametrize("period", [101, 2], ids=["ever on", "back and forth"])
+def test_more_epochs_than_anybody_trains_are_refused(
+    period: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_rows, "MAX_EPOCHS", 100)
+    rows = [Row(i % period, {"val/loss": 1.0}, "here") for i in range(202)]
+    assert merge_rows("a test", "log", rows[:100], []).epochs
     with pytest.raises(
-        RecordError, match=r"log: expected at most 100000 epochs, got more\. Thin the log out"
+        RecordError, match=r"log: expected at most 100 epochs, got more\. Thin the log out"
     ):
-        logged("a test", "log", rows, [])
+        merge_rows("a test", "log", rows, [])
 
 
 def test_more_columns_than_anybody_logs_are_refused() -> None:

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_makers import note
 
-from ptmetrics.record.journal import Journal
-from ptmetrics.record.outbox import KEPT_LINES
+from ptmetrics.record.journal import KEPT_LINES, Journal
 from ptmetrics.record.reader import read_run
 
 
@@ -164,13 +163,11 @@ def test_an_fsync_that_never_works_costs_no_record_and_no_growth(tmp_path: Path)
 
 @pytest.mark.fault(40)
 @pytest.mark.parametrize("takes", [1, 7, 100])
-def test_short_writes_are_completed_and_counted(tmp_path: Path, takes: int) -> None:
+def test_short_writes_are_completed(tmp_path: Path, takes: int) -> None:
     disk = Disk()
     disk.takes = takes
     with disk.journal(tmp_path) as journal:
         journal.append("note", note("a"))
-        size = (tmp_path / "journal-rank0.jsonl").stat().st_size
-        assert journal.short_writes == (size - 1) // takes
         journal.append("note", note("b"))
     assert messages(tmp_path) == ["a", "b"]
     assert read_run(tmp_path).problems == []

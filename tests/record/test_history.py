@@ -29,7 +29,7 @@ def test_a_name_gives_its_values_a_row_its_epoch_and_both_a_number() -> None:
     assert history[-1, "val/accuracy"] == history[1, "val/accuracy"] == 0.75
     assert history[0]["train/loss"] == 2.0
     assert isinstance(history[-1], Mapping)
-    assert history.epochs == [0, 1]
+    assert history.epoch == [0, 1]
 
 
 def test_times_and_counts_are_flattened_behind_the_scores() -> None:
@@ -82,7 +82,7 @@ def test_a_resumed_run_appended_live_equals_the_run_read_back(tmp_path: Path) ->
                 journal.append("epoch", data)
                 history.append(data)
     back = read_history(tmp_path)
-    assert history.epochs == back.epochs == [0, 1, 2, 3, 4]
+    assert history.epoch == back.epoch == [0, 1, 2, 3, 4]
     assert repr(dict(history)) == repr(dict(back)) == repr(dict(History.of(read_run(tmp_path))))
     assert back["val/loss"] == [0.0, 0.1, 0.2, 0.3, 0.4]
 
@@ -98,10 +98,10 @@ def test_a_score_of_superseded_epochs_alone_is_gone() -> None:
 def test_what_a_caller_does_to_a_result_changes_nothing() -> None:
     history = two_epochs()
     history["val/accuracy"].clear()
-    history.epochs.clear()
+    history.epoch.clear()
     dict(history[0]).clear()
     assert history["val/accuracy"] == [0.5, 0.75]
-    assert history.epochs == [0, 1]
+    assert history.epoch == [0, 1]
 
 
 def test_an_unknown_name_is_refused_with_the_near_ones() -> None:
@@ -123,14 +123,14 @@ def test_an_unknown_name_is_refused_with_the_near_ones() -> None:
 def test_a_row_that_is_not_there_is_refused(row: int) -> None:
     for key in (row, (row, "val/accuracy")):
         with pytest.raises(
-            IndexError, match=rf"row: expected one of 2 epochs, got {row}\. See history\.epochs\."
+            IndexError, match=rf"row: expected one of 2 epochs, got {row}\. See history\.epoch\."
         ):
             two_epochs()[key]
 
 
 def test_an_empty_history_has_no_names_and_no_rows() -> None:
     history = History()
-    assert (len(history), list(history), history.epochs) == (0, [], [])
+    assert (len(history), list(history), history.epoch) == (0, [], [])
     with pytest.raises(IndexError, match="expected one of 0 epochs"):
         history[-1]
 
@@ -142,3 +142,11 @@ def test_it_prints_its_extent() -> None:
 def test_a_path_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"expected a folder with a file journal-rank0\.jsonl"):
         read_history(tmp_path)
+
+
+def test_step_tells_the_training_done_by_each_row() -> None:
+    history = History()
+    history.append({**epoch(0, val__loss=1.0), "counts": {"train_steps_cumulative": 40}})
+    history.append(epoch(1, val__loss=0.5))
+    assert history.step[0] == 40
+    assert math.isnan(history.step[1])

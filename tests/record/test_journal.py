@@ -118,7 +118,8 @@ def test_a_journal_torn_at_any_point_is_sealed_and_continued_and_keeps_every_byt
 ) -> None:
     whole = [line(seq, "note", note(str(seq))) for seq in range(2)]
     raw = b"".join(whole)
-    for cut in range(len(raw) + 1):
+    ends = [at + near for at in (len(whole[0]), len(raw)) for near in (-2, -1, 0, 1)]
+    for cut in {*range(0, len(raw), 5), *ends[:-1]}:
         path = journal_of(tmp_path, raw[:cut])
         kept = [str(seq) for seq in range(2) if cut >= len(b"".join(whole[: seq + 1])) - 1]
         with Journal(tmp_path, resume=True) as journal:
@@ -232,6 +233,35 @@ def test_a_signal_handler_that_appends_in_the_midst_of_a_write_breaks_no_line(
     with Journal(tmp_path, write=write) as journal:
         journal.append("note", note("outer"))
         assert messages(tmp_path) == ["outer", "from the handler"]
+    assert read_run(tmp_path).problems == []
+
+
+@pytest.mark.fault(48)
+def test_a_signal_handler_that_appends_or_closes_before_a_record_has_its_line_waits_its_turn(
+    tmp_path: Path,
+) -> None:
+    pending = [note("from the handler")]
+
+    def clock() -> int:
+        if pending:
+            journal.append("note", pending.pop())
+            journal.close()
+        return 5
+
+    journal = Journal(tmp_path, clock=clock)
+    journal.append("note", note("outer"))
+    assert messages(tmp_path) == ["outer", "from the handler"]
+    assert read_run(tmp_path).problems == []
+    with pytest.raises(RecordError, match="one that is closed"):
+        journal.append("note", note("too late"))
+
+
+def test_data_that_are_refused_use_up_no_number(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        with pytest.raises(DtypeError):
+            journal.append("note", {"code": "x", "message": object()})
+        journal.append("note", note("next"))
+    assert messages(tmp_path) == ["next"]
     assert read_run(tmp_path).problems == []
 
 

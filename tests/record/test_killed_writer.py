@@ -32,7 +32,7 @@ while True:
     if index % 3:
         journal.append("note", {"code": "step", "message": message, "load": "x" * (index * 997 % 20_000)})
     else:
-        scores = {"val/accuracy": {"value": 0.5}}
+        scores = {"val/accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}}
         journal.append("epoch", {"epoch": index // 3, "scores": scores, "message": message})
     print(message, flush=True)
     index += 1

@@ -151,33 +151,6 @@ def test_a_line_of_more_than_64_mib_is_a_problem_and_not_a_crash(tmp_path: Path)
     assert [item.line for item in items if isinstance(item, Problem)] == [2]
 
 
-@pytest.mark.parametrize(
-    ("kind", "data", "reason"),
-    [
-        ("epoch", {"scores": {}}, "epoch record whose 'epoch' is NoneType, not int"),
-        ("epoch", {"epoch": True, "scores": {}}, "epoch record whose 'epoch' is bool, not int"),
-        ("epoch", {"epoch": 0, "scores": []}, "epoch record whose 'scores' is list, not dict"),
-        (
-            "epoch",
-            {"epoch": 0, "scores": {"a": {"value": None}}},
-            "epoch record whose score 'a' has no value",
-        ),
-        (
-            "fault",
-            {"where": "x", "message": "y"},
-            "fault record whose 'count' is NoneType, not int",
-        ),
-        ("end", {"reason": 1}, "end record whose 'reason' is int, not str"),
-    ],
-)
-def test_a_whole_line_whose_data_do_not_fit_their_kind_is_a_problem(
-    kind: str, data: dict[str, object], reason: str
-) -> None:
-    records, problems = read(line(0, kind, data) + LINES[1])
-    assert messages(records) == [NAMES[1]]
-    assert [p.reason for p in problems] == [reason]
-
-
 def test_a_kind_that_is_not_known_is_handed_on() -> None:
     assert [record.kind for record in read(line(0, "of tomorrow", {"x": 1}))[0]] == ["of tomorrow"]
 

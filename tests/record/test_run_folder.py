@@ -9,7 +9,7 @@ from record_makers import journal_of, line
 
 import ptmetrics
 from ptmetrics.errors import RecordError
-from ptmetrics.record.run_folder import create, environment, inside, journals
+from ptmetrics.record.run_folder import create, environment, find_run, find_runs, journals
 
 BAD_NAMES = {
     "nul": ("a\0b", "no control characters"),
@@ -155,49 +155,28 @@ def test_journals_are_listed_by_rank_and_nothing_else_is(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.parametrize("name", ["report.html", "checkpoints/best.pt", "a b"])
-def test_a_name_inside_the_run_folder_is_resolved(tmp_path: Path, name: str) -> None:
-    assert inside(tmp_path, name) == tmp_path / name
+def test_a_person_names_one_run_or_a_folder_of_runs(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / "arm" / name).mkdir(parents=True)
+        journal_of(tmp_path / "arm" / name)
+    assert find_runs(tmp_path / "arm") == [tmp_path / "arm" / "a", tmp_path / "arm" / "b"]
+    assert find_run("RUN", tmp_path / "arm" / "a") == tmp_path / "arm" / "a"
+    with pytest.raises(RecordError, match=r"RUN: expected one run, got a folder with 2 runs\."):
+        find_run("RUN", tmp_path / "arm")
+    with pytest.raises(RecordError, match="a run folder, got nothing there"):
+        find_runs(tmp_path / "nowhere")
 
 
-@pytest.mark.fault(44)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        ".",
-        "..",
-        "../a",
-        "a/../../b",
-        "/etc/passwd",
-        "a//b",
-        "a/",
-        "a\\b",
-        "C:\\a",
-        "a\0",
-        "x" * 121,
-        "NUL",
-    ],
-)
-def test_a_name_that_leads_out_of_the_run_folder_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RecordError, match=r"^file '.*: expected .*, got .*\. Choose another name"):
-        inside(tmp_path, name)
-
-
-@pytest.mark.fault(44)
-def test_a_link_may_lead_within_the_run_folder_but_not_out(tmp_path: Path) -> None:
-    root = tmp_path / "run"
-    (root / "checkpoints").mkdir(parents=True)
-    (root / "best.pt").symlink_to("checkpoints")
-    (root / "out").symlink_to(tmp_path)
-    (root / "out.pt").symlink_to("/etc/passwd")
-    assert inside(root, "best.pt") == root / "best.pt"
-    for name in ("out", "out/a", "out.pt"):
-        with pytest.raises(
-            RecordError,
-            match=r"expected a file inside the run folder, got .*\. Remove the symbolic link",
-        ):
-            inside(root, name)
+def test_a_folder_without_runs_is_refused_with_what_may_be_meant(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"got none in it\. Pass the folder that Monitor"):
+        find_runs(tmp_path)
+    (tmp_path / "metrics.csv").touch()
+    with pytest.raises(RecordError, match=r"Did you mean .*metrics\.csv\?"):
+        find_runs(tmp_path)
+    (tmp_path / "runs" / "arm" / "seed").mkdir(parents=True)
+    journal_of(tmp_path / "runs" / "arm" / "seed")
+    with pytest.raises(RecordError, match=r"Did you mean .*runs/arm\?"):
+        find_runs(tmp_path / "runs")
 
 
 def test_the_environment_is_a_fixed_list_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

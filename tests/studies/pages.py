@@ -16,16 +16,18 @@ ROOT = Path(__file__).parents[2]
 SCORES_PAGE = ROOT / "docs" / "scores.md"
 STUB = ROOT / "ptmetrics" / "metrics" / "functional.pyi"
 TASKS: tuple[tuple[str, Metrics], ...] = (
-    ("Single-label classification", pm.MulticlassMetrics(3, topk=(1, 5)[:1], curves=True, temperature=True, beta=2)),
+    ("Single-label classification", pm.MulticlassMetrics(6, topk=(1, 5), curves=True, temperature=True, beta=2)),
     ("Yes-or-no classification", pm.BinaryMetrics(beta=2, temperature=True)),
     ("Multilabel classification", pm.MultilabelMetrics(3)),
     ("Regression", pm.RegressionMetrics()),
 )  # fmt: skip
 HEAD = """# Scores
 
-What `compute()` returns, from the tables that compute it; `make pages` writes this page. All intervals are two-sided, 95 %. A score of each class, label
-or output stands in `scores.per_class`. With `groups=True` the interval is a jackknife over groups (`jackknife-groups`). How often
-the intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in [extending.md](extending.md).
+What `compute()` returns, from the tables that compute it; `make pages` writes this page. All
+intervals are two-sided, 95 %. A score of each class, label or output stands in `scores.per_class`.
+With `groups=True` the interval is a jackknife over groups (`jackknife-groups`). How often the
+intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in
+[extending.md](extending.md).
 """
 
 
@@ -35,7 +37,9 @@ def score_line(spec: ScoreSpec) -> str:
     if spec.each:
         name = f"{name} (each)"
     direction = "rises" if spec.higher_is_better else "falls"
-    low, high = (bound if math.isfinite(bound) else f"{bound:+}".replace("inf", "∞") for bound in spec.range)
+    low, high = (
+        bound if math.isfinite(bound) else f"{bound:+}".replace("inf", "∞") for bound in spec.range
+    )
     numbers = [f"{x:g}" if isinstance(x, float | int) else x for x in (low, high)]
     what = f"{spec.doc} NaN: {spec.undefined}."
     return f"| {name} | {what} | {direction}, {numbers[0]} to {numbers[1]} | {spec.method or '–'} | {spec.source} |"
@@ -46,7 +50,9 @@ def scores_page() -> str:
     parts = [HEAD]
     for title, metrics in TASKS:
         parts.append(f"\n## {title}: `{type(metrics).__name__}`\n")
-        parts.append("| score | what it is | direction, range | interval | source |\n|---|---|---|---|---|")
+        parts.append(
+            "| score | what it is | direction, range | interval | source |\n|---|---|---|---|---|"
+        )
         seen = set()
         for table in metrics.score_tables:
             for spec in table.specs:

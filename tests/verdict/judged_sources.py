@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from ptmetrics.record.journal import Journal
 
 Z = 1.959963984540054
 NAN = float("nan")
@@ -168,6 +171,20 @@ def accuracies(
         for i, value in enumerate(values)
     ]
     return Recorded(rows, {"val_fingerprint": fingerprint})
+
+
+def written(folder: Path, run: Recorded) -> Path:
+    """The run as a folder with a journal."""
+    folder.mkdir(parents=True)
+    with Journal(folder) as journal:
+        journal.append("header", run.header)
+        for data in run.epochs:
+            journal.append("epoch", data)
+        for data in run.checkpoints:
+            journal.append("checkpoint", data)
+        if run.end is not None:
+            journal.append("end", run.end)
+    return folder
 
 
 def codes(verdict: Any) -> set[str]:

@@ -1,15 +1,26 @@
 """Runs made from plain arrays that kept the samples of their last evaluations."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from judged_sources import epoch
+from judged_sources import Recorded, epoch
 from numpy.typing import ArrayLike
 
 import ptmetrics as pm
-from ptmetrics.bench.kept import Keeping
-from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Kept, Rows
+from ptmetrics.record.samples import CLASS_ROW, NOT_STORED, POINT_ROW, Rows, StoredSamples
+
+
+@dataclass(frozen=True)
+class Keeping(Recorded):
+    """A run as the reader gives it, with the samples of some epochs by their number."""
+
+    samples: dict[int, StoredSamples] = field(default_factory=dict)
+
+    def kept(self, epoch: Mapping[str, Any]) -> StoredSamples:
+        return self.samples.get(epoch["epoch"], NOT_STORED)
 
 
 def class_rows(target: ArrayLike, predicted: ArrayLike, loss: ArrayLike = np.nan) -> Rows:
@@ -56,7 +67,7 @@ def keeping(rows: Rows, *, epochs: int = 3, binary: bool = False, **header: Any)
     """A run that came to the same in every epoch, and kept the samples of the last."""
     scores = scores_of_rows(rows, binary=binary)
     return Keeping(
-        [epoch(i, scores) for i in range(epochs)], header, samples={epochs - 1: Kept(rows)}
+        [epoch(i, scores) for i in range(epochs)], header, samples={epochs - 1: StoredSamples(rows)}
     )
 
 

@@ -59,6 +59,12 @@ def test_scratch_that_never_got_there_is_told_as_at_least_so_much_less() -> None
     assert states(comparison)["speedup"] == "met"
 
 
+def test_scratch_that_was_too_short_to_tell_gives_no_bound() -> None:
+    comparison = compare(accuracies(QUICK), accuracies([0.95]), target="val/accuracy>=0.9")
+    assert (comparison.time_ratio.censored, comparison.time_ratio.high) == ("second", math.inf)
+    assert comparison.notes[0].startswith("Time ratio: a run of the second arm never reached")
+
+
 def test_the_default_target_is_the_second_arms_best_less_one_standard_error() -> None:
     comparison = compare(accuracies(QUICK), accuracies(SLOW))
     error = math.sqrt(0.92 * 0.08 / 2000)
@@ -108,7 +114,7 @@ def test_the_ratio_stands_on_every_axis_that_all_recorded() -> None:
 
 def test_an_arm_with_slower_steps_is_flagged() -> None:
     comparison = compare(
-        accuracies(QUICK, seconds=20.0), accuracies(SLOW), target="val/accuracy>=0.9"
+        accuracies(QUICK, seconds=14.0), accuracies(SLOW), target="val/accuracy>=0.9"
     )
     assert comparison.ratios["samples"].value == pytest.approx(0.25)
     assert codes(comparison)["time-samples-disagree"] == "warning"
@@ -199,6 +205,8 @@ def test_a_loss_is_better_when_lower() -> None:
     default = compare(quick, slow, metric="val/loss")
     assert default.target.startswith("val/loss<=0.5")
     assert codes(compare(slow, quick, metric="val/loss"))["scratch-is-better"] == "fail"
+    spiky = compare(run([0.9, 0.2, 0.2, 0.2]), run([2.0, 0.2, 1.0, 0.9, 0.8]), metric="val/loss")
+    assert spiky.target == "val/loss<=0.9"  # held twice, where 0.2 was a spike
 
 
 def test_a_level_of_zero_has_no_curve() -> None:

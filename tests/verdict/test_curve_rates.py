@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from judged_sources import Recorded, codes, epoch, loss, share
 
-from ptmetrics.bench.cases_curve import CASES
-from ptmetrics.bench.rule_case import Case, Setting, rate
-from ptmetrics.bench.synthetic import Curve, healthy_loss, rising_loss
 from ptmetrics.verdict.judge import judge
+from tests.studies.cases_curve import CASES
+from tests.studies.rule_case import Case, Setting, rate
+from tests.studies.synthetic import Curve, healthy_loss, rising_loss
 
-RUNS = 200
+RUNS = 50
 SETTINGS = [
     pytest.param(case, setting, planted, id=f"{case.code}: {setting.words}")
     for case in CASES
@@ -87,8 +87,8 @@ def test_equal_accuracies_are_called_a_gap_in_at_most_5_percent() -> None:
 
 def test_a_noisy_falling_loss_has_not_diverged() -> None:
     rng, alarms = np.random.default_rng(12), 0
-    for _ in range(200):
+    for _ in range(50):
         train = healthy_loss(rng, 30, 0.2, 0.5).tolist()
         rows = [epoch(i, {"train/loss": loss(v), "val/loss": loss(v)}) for i, v in enumerate(train)]
         alarms += "diverged" in codes(judge(Recorded(rows), select=["diverged"]))
-    assert alarms / 200 <= 0.05
+    assert alarms / 50 <= 0.05

@@ -1,29 +1,125 @@
-"""Two runs on the same samples: numbers by hand, intervals against the bootstrap, and why some are not paired."""
+"""Two runs on the same samples: numbers by hand, the bootstrap, and why some are not paired."""
 
 import json
+import math
+import shutil
+from collections.abc import Sequence
 from functools import partial
 from math import comb, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from judged_sources import accuracies
-from kept_runs import class_rows, keeping, point_rows, two_models
+from kept_runs import Keeping, class_rows, keeping, point_rows, two_models
 
-from ptmetrics.bench.kept import Keeping
-from ptmetrics.record.samples import Kept, Rows
+import ptmetrics as pm
+from ptmetrics.cli import main
+from ptmetrics.record.samples import Rows, StoredSamples
 from ptmetrics.show.opinion import comparison_text
-from ptmetrics.verdict.arms import difference
 from ptmetrics.verdict.compare import Comparison, compare
-from ptmetrics.verdict.influence import SCORES, Margins
-from ptmetrics.verdict.paired import Difference, paired_difference
-from ptmetrics.verdict.reach import trace
+from ptmetrics.verdict.evidence import evidence_of_run
+from ptmetrics.verdict.paired import (
+    PAIRED_SCORES,
+    Difference,
+    Margins,
+    ScoreFormula,
+    paired_difference,
+    score_formula,
+)
+from ptmetrics.verdict.run_groups import difference
 from ptmetrics.verdict.samples import Sampled
-from ptmetrics.verdict.sources import evidence_of_run
+from ptmetrics.verdict.time_to_target import trace
+
+# Influence functions
+
+
+def formula(name: str, label: int | None = None) -> ScoreFormula:
+    found = score_formula(name, label)
+    assert found is not None
+    return found
+
+
+LAW = settings(deadline=None, max_examples=25, derandomize=True)
+
+
+PER_CLASS = ("precision", "recall", "f1", "jaccard", "specificity")
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray]:
+    classes = draw(st.integers(2, 5))
+    pairs = draw(st.lists(st.tuples(*[st.integers(0, classes - 1)] * 2), min_size=1, max_size=40))
+    target, predicted = np.array(pairs, dtype=np.int64).T
+    return classes, target, predicted
+
+
+def recorded(classes: int, target: np.ndarray, predicted: np.ndarray) -> pm.Scores:
+    metrics = pm.MulticlassMetrics(classes, inputs="labels")
+    metrics.update(torch.tensor(predicted), torch.tensor(target))
+    return metrics.compute()
+
+
+@LAW
+@given(rows())
+def test_values_are_those_of_the_metrics(drawn: tuple[int, np.ndarray, np.ndarray]) -> None:
+    classes, target, predicted = drawn
+    margins, scores = Margins.counted(target, predicted, classes), recorded(*drawn)
+    expected = {(name, None): scores[name] for name in PAIRED_SCORES}
+    for name in PER_CLASS:
+        expected |= {(name, label): scores.per_class[name][label] for label in range(classes)}
+    for (name, label), score in expected.items():
+        value = formula(name, label)(margins).value
+        assert value == pytest.approx(score.value, abs=1e-12, nan_ok=True), (name, label)
+
+
+@LAW
+@given(rows())
+def test_gradients_are_those_of_the_values_and_have_mean_0(
+    drawn: tuple[int, np.ndarray, np.ndarray],
+) -> None:
+    classes, target, predicted = drawn
+    margins = Margins.counted(target, predicted, classes)
+    named = [(name, None) for name in PAIRED_SCORES] + [(name, 1) for name in PER_CLASS]
+    for name, label in named:
+        score = formula(name, label)
+        gradient = score(margins)
+        if math.isnan(gradient.value):
+            continue
+        influence = gradient.at(target, predicted)
+        assert influence.sum() == pytest.approx(0, abs=1e-9), name
+        for i in range(min(3, len(target))):  # one more row of a kind that is there
+            up, down = (moved(margins, target[i], predicted[i], step) for step in (1e-6, -1e-6))
+            slope = (score(up).value - score(down).value) / 2e-6
+            assert influence[i] == pytest.approx(slope, abs=1e-5), name
+
+
+def moved(m: Margins, target: int, predicted: int, step: float) -> Margins:
+    row, column = (np.eye(1, len(m.actual), k)[0] * step for k in (target, predicted))
+    return Margins(m.hits + row * (target == predicted), m.actual + row, m.predicted + column)
+
+
+def test_an_unknown_class_score_is_none() -> None:
+    assert score_formula("auroc", 1) is None
+    assert score_formula("auroc") is None
+
+
+# Paired tests
+
 
 Z = 1.959963984540054
+
+
 TARGET = np.arange(100) % 2
+
+
 FIRST = np.where(np.isin(np.arange(100), [0, 1, 2, 3]), 1 - TARGET, TARGET)  # wrong on 4
+
+
 SECOND = np.where(
     np.isin(np.arange(100), [*range(10, 20)]), 1 - TARGET, TARGET
 )  # wrong on 10 others
@@ -59,6 +155,20 @@ def test_scores_that_are_a_share_of_right_rows_are_tested_as_such() -> None:
     assert recall.value == pytest.approx((5 - 2) / 50)
 
 
+@pytest.mark.parametrize("name", ["precision", "recall", "f1", "jaccard", "specificity", "npv"])
+def test_scores_of_a_binary_task_are_those_of_one_of_its_classes(name: str) -> None:
+    index = np.arange(100)
+    first = class_rows(TARGET, np.where(np.isin(index, [0, 2, 4, 6, 1]), 1 - TARGET, TARGET))
+    second = class_rows(TARGET, np.where(np.isin(index, [10, 11, 13, 15]), 1 - TARGET, TARGET))
+    runs = [keeping(rows, binary=True) for rows in (first, second)]
+    recorded = [run.epochs[-1]["scores"][f"val/{name}"]["value"] for run in runs]
+    told = of(first, second, f"val/{name}", binary=True)
+    assert told.paired
+    assert told.value == pytest.approx(recorded[0] - recorded[1])
+    mirrored = of(second, first, f"val/{name}", binary=True)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-told.high, -told.low))
+
+
 def test_the_interval_is_that_of_the_same_samples_and_much_narrower() -> None:
     first, second = two_models(
         np.random.default_rng(0), 2000, [0.5, 0.5], (0.93, 0.92), shared=0.95
@@ -83,7 +193,7 @@ def test_the_error_of_other_scores_is_that_of_the_bootstrap(name: str) -> None:
     told = of(first, second, f"val/{name}")
 
     def value(rows: Rows) -> float:
-        return SCORES[name](Margins.of(rows["target"], rows["predicted"], 3)).value
+        return formula(name)(Margins.counted(rows["target"], rows["predicted"], 3)).value
 
     draws = [rng.integers(0, 1500, 1500) for _ in range(400)]
     spread = np.std([value(first[i]) - value(second[i]) for i in draws])
@@ -96,8 +206,10 @@ def quickly(first: Rows, second: Rows) -> Difference:
     classes = int(first["target"].max()) + 1
     sides = []
     for rows in (first, second):
-        value = SCORES["f1/macro"](Margins.of(rows["target"], rows["predicted"], classes)).value
-        sides.append(Sampled(value, score="f1/macro", kept=partial(Kept, rows)))
+        value = formula("f1/macro")(
+            Margins.counted(rows["target"], rows["predicted"], classes)
+        ).value
+        sides.append(Sampled(value, score="f1/macro", samples=partial(StoredSamples, rows)))
     told = paired_difference(*sides)
     assert isinstance(told, Difference)
     return told
@@ -163,7 +275,7 @@ def test_a_loss_is_paired_where_it_is_the_mean_of_the_kept_ones() -> None:
     run = keeping(first)
     for data in run.epochs:
         data["scores"]["val/loss"] = data["scores"]["val/loss"] | {
-            "value": 3.0
+            "value": 1.01 * float(loss.mean())
         }  # smoothed labels, say
     other = difference([trace(run, "val/loss").last], [trace(keeping(second), "val/loss").last])
     assert other.unpaired == "the recorded loss is not the mean of the kept ones"
@@ -188,7 +300,7 @@ def test_what_cannot_be_paired_is_compared_as_independent_and_says_why(
     other: Rows, words: str
 ) -> None:
     run = keeping(class_rows(TARGET, FIRST))
-    second = Keeping(run.epochs, samples={2: Kept(other)})
+    second = Keeping(run.epochs, samples={2: StoredSamples(other)})
     told = difference([trace(run, "val/accuracy").last], [trace(second, "val/accuracy").last])
     assert told.method == "newcombe, unpaired"
     assert words in str(told.unpaired)
@@ -197,7 +309,7 @@ def test_what_cannot_be_paired_is_compared_as_independent_and_says_why(
 
 def test_samples_that_do_not_give_the_recorded_score_are_not_used() -> None:
     run = keeping(class_rows(TARGET, FIRST))
-    second = Keeping(run.epochs, samples={2: Kept(class_rows(TARGET, SECOND))})
+    second = Keeping(run.epochs, samples={2: StoredSamples(class_rows(TARGET, SECOND))})
     told = difference([trace(run, "val/accuracy").last], [trace(second, "val/accuracy").last])
     assert told.unpaired == "the kept samples do not give the recorded accuracy"
 
@@ -206,7 +318,7 @@ def test_absurd_classes_cost_no_memory() -> None:
     rows = class_rows(TARGET, FIRST)
     rows["target"][5] = rows["predicted"][5] = 2**31 - 1
     run = keeping(class_rows(TARGET, FIRST))
-    odd = Keeping(run.epochs, samples={2: Kept(rows)})
+    odd = Keeping(run.epochs, samples={2: StoredSamples(rows)})
     told = difference([trace(odd, "val/f1/macro").last], [trace(odd, "val/f1/macro").last])
     assert told.unpaired == "there are more than 200000 classes"
 
@@ -270,4 +382,98 @@ def test_judged_scores_know_their_samples_too() -> None:
     rows = [class_rows(TARGET, FIRST), class_rows(TARGET, SECOND)]
     first, second = (evidence_of_run(keeping(side)) for side in rows)
     assert difference([first.score("f1/macro")], [second.score("f1/macro")]).paired
-    assert first.kept().rows is rows[0]
+    assert first.samples().rows is rows[0]
+
+
+# Run folders that a Monitor wrote
+
+
+N = 400
+
+
+def write(
+    path: Path, sharpness: Sequence[float], *, shuffled: bool = False, **options: Any
+) -> Path:
+    """A run that gets better; the samples are hard for every run alike."""
+    generator = torch.Generator().manual_seed(7)
+    target = torch.randint(0, 3, (N,), generator=generator)
+    hard = torch.randn(N, 3, generator=generator)
+    order = (
+        torch.randperm(N, generator=torch.Generator().manual_seed(1))
+        if shuffled
+        else torch.arange(N)
+    )
+    with pm.Monitor(
+        pm.MulticlassMetrics(3), path, progress=False, on_fault="raise", **options
+    ) as monitor:
+        for sharp in sharpness:
+            logits = hard + sharp * torch.nn.functional.one_hot(target, 3)
+            for part in order.split(150):
+                loss = torch.nn.functional.cross_entropy(logits[part], target[part])
+                monitor.update(logits[part], target[part], loss=loss, split="train")
+                monitor.update(logits[part], target[part], loss=loss, split="val")
+            monitor.end_epoch()
+    return path
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two runs on the same samples, and one that saw them in another order."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "a": write(folder / "a", [1, 2, 3]),
+        "b": write(folder / "b", [1, 1.5, 2.5]),
+        "shuffled": write(folder / "shuffled", [1, 2, 3], shuffled=True),
+    }
+
+
+def test_two_runs_of_monitors_are_paired_in_every_score(folders: dict[str, Path]) -> None:
+    first, second = folders["a"], folders["b"]
+    for metric in ("accuracy", "f1/macro", "mcc", "kappa", "precision/weighted", "nll", "loss"):
+        told = pm.compare(first, second, metric=f"val/{metric}", hold=1).final_difference
+        assert told.paired, (metric, told.unpaired)
+        last, other = (pm.read_history(run)[f"val/{metric}"][-1] for run in (first, second))
+        assert told.value == pytest.approx(last - other, rel=1e-5)
+    assert pm.compare(first, second).same_validation is True
+    told = pm.compare(first, second, metric="val/ece", hold=1).final_difference
+    assert told.unpaired == "there is no paired test for ece"
+
+
+def test_a_shuffled_validation_is_not_paired(folders: dict[str, Path]) -> None:
+    comparison = pm.compare(folders["a"], folders["shuffled"])
+    assert "another order" in str(comparison.final_difference.unpaired)
+    assert comparison.same_validation is None
+
+
+@pytest.mark.fault(43)
+def test_a_baseline_that_is_not_paired_is_said_to_be_and_why(folders: dict[str, Path]) -> None:
+    words = "takes the two as independent, which is too wide: "
+    verdict = pm.judge(folders["shuffled"], baseline=folders["a"])
+    (note,) = (note for note in verdict.notes if words in note)
+    assert note.startswith("The difference to the baseline ")
+    assert note.endswith("their samples came in another order, so validate without shuffling.")
+    paired = pm.judge(folders["b"], baseline=folders["a"])
+    assert not any(words in note for note in paired.notes)
+
+
+def test_a_file_that_was_tampered_with_is_refused_and_the_comparison_goes_on(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    first, second = shutil.copytree(folders["a"], tmp_path / "a"), folders["b"]
+    (first / "samples-2.npy").write_bytes(b"\x80\x04cos\nsystem\n")
+    comparison = pm.compare(first, second)
+    assert comparison.final_difference.method == "newcombe, unpaired"
+    assert any("samples-2.npy was refused: is torn, altered" in note for note in comparison.notes)
+    assert pm.judge(first).status == pm.judge(second).status
+
+
+def test_the_command_prints_it_and_puts_it_into_json(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = [str(folders["a"]), str(folders["b"])]
+    assert main(["compare", *arms]) == 0
+    assert f"n = {N}, bonett-price, paired)" in capsys.readouterr().out
+    assert main(["compare", *arms, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["final_difference"]
+    assert told["paired"] is True
+    assert set(told) == {"value", "low", "high", "n", "method", "reason", "p", "paired", "unpaired"}

@@ -1,0 +1,489 @@
+"""What may stand in a line of the journal: types, ranges, lengths, and no contradiction in itself.
+
+A line is checked here once, when it is read. Whoever uses a record relies on that and checks
+nothing again.
+"""
+
+import re
+from array import array
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from math import inf, isclose
+from operator import itemgetter, lt
+from typing import Any
+
+from ptmetrics.record.codec import Record
+
+LARGEST_NUMBER = 2**62
+"""No whole number in a record is larger, so that sums of two fit into 64 bits."""
+Z_95 = 1.959963984540054
+SLACK = 1e-6  # what rounding may change; relative above 1
+
+FieldRule = Callable[[Any], str | None]
+"""Tells what is wrong with a value, beginning with the place inside of it; None when it is right."""
+
+
+def defect(record: Record) -> str | None:
+    """Say why a whole line cannot be true; None when it can, or its kind is not known here."""
+    if not (0 <= record.seq <= LARGEST_NUMBER and 1 <= record.attempt <= LARGEST_NUMBER):
+        return f"number {record.seq:.3g} of attempt {record.attempt:.3g} cannot be"
+    rule = FIELD_RULES.get(record.kind)
+    wrong = None
+    if rule is not None:
+        wrong = rule(record.data)
+    if wrong is None:
+        return None
+    return f"{record.kind} record whose {wrong.lstrip('.')}"
+
+
+def _is(value: object, rule: str) -> str:
+    shown = type(value).__name__
+    if isinstance(value, str | int | float):
+        shown = repr(value)
+    if len(shown) > 40:
+        shown = f"{shown[:40]}…"
+    return f" is {shown}, not {rule}"
+
+
+# Single values
+
+
+def a_text(value: Any) -> str | None:
+    """A string."""
+    if type(value) is str:
+        return None
+    return _is(value, "text")
+
+
+def a_count(value: Any) -> str | None:
+    """A whole number from 0 to 2^62."""
+    if type(value) is int and 0 <= value <= LARGEST_NUMBER:
+        return None
+    return _is(value, "a whole number from 0 to 2^62")
+
+
+def a_number(value: Any) -> str | None:
+    """A number; NaN where it is undefined, infinite where it has no bound."""
+    if type(value) is float or (type(value) is int and -LARGEST_NUMBER <= value <= LARGEST_NUMBER):
+        return None
+    return _is(value, "a number")
+
+
+def an_amount(value: Any) -> str | None:
+    """A finite number from 0 on."""
+    if a_number(value) is None and 0 <= value < inf:
+        return None
+    return _is(value, "a finite number from 0 on")
+
+
+def a_flag(value: Any) -> str | None:
+    """True or False."""
+    if type(value) is bool:
+        return None
+    return _is(value, "true or false")
+
+
+def a_scalar(value: Any) -> str | None:
+    """None, text, or a single number: something to compare for equality."""
+    if value is None or isinstance(value, str | int | float):
+        return None
+    return _is(value, "a single value")
+
+
+def a_mapping(value: Any) -> str | None:
+    """A mapping with anything in it: the user's own."""
+    if type(value) is dict:
+        return None
+    return _is(value, "a mapping")
+
+
+# Values that hold others
+
+
+def none_or(rule: FieldRule) -> FieldRule:
+    """None, or what `rule` asks for."""
+
+    def check(value: Any) -> str | None:
+        if value is None:
+            return None
+        return rule(value)
+
+    return check
+
+
+def list_of(rule: FieldRule) -> FieldRule:
+    """A list of what `rule` asks for."""
+
+    def check(value: Any) -> str | None:
+        if type(value) is not list:
+            return _is(value, "a list")
+        for index, item in enumerate(value):
+            if wrong := rule(item):
+                return f"[{index}]{wrong}"
+        return None
+
+    return check
+
+
+def mapping_of(rule: FieldRule) -> FieldRule:
+    """A mapping from any names to what `rule` asks for."""
+
+    def check(value: Any) -> str | None:
+        if type(value) is not dict:
+            return _is(value, "a mapping")
+        for key, item in value.items():
+            if wrong := rule(item):
+                return f"[{_named(key)}]{wrong}"
+        return None
+
+    return check
+
+
+def _named(key: str) -> str:
+    return repr(key[:60])
+
+
+def fields_of(
+    required: Mapping[str, FieldRule], optional: Mapping[str, FieldRule] | None = None
+) -> FieldRule:
+    """A mapping with these fields. Others may stand beside them: a later version may add some."""
+    optional = optional or {}
+
+    def check(value: Any) -> str | None:
+        if type(value) is not dict:
+            return _is(value, "a mapping")
+        for key, rule in required.items():
+            if key not in value:
+                return f".{key} is missing"
+            if wrong := rule(value[key]):
+                return f".{key}{wrong}"
+        for key, rule in optional.items():
+            if key in value and (wrong := rule(value[key])):
+                return f".{key}{wrong}"
+        return None
+
+    return check
+
+
+# Scores
+
+_SHARES = (
+    "accuracy balanced_accuracy exact_match precision recall specificity npv f1 fbeta jaccard auroc "
+    "average_precision hamming_loss ece rms_calibration_error"
+)
+_RANGES = {
+    **dict.fromkeys(_SHARES.split(), (0.0, 1.0)),
+    **dict.fromkeys(("mcc", "kappa", "pearson"), (-1.0, 1.0)),
+    **dict.fromkeys(("r2", "explained_variance"), (-inf, 1.0)),
+    **dict.fromkeys(("mse", "rmse", "mae", "max_error", "median_absolute_error"), (0.0, inf)),
+    **dict.fromkeys(("brier", "support"), (0.0, inf)),
+}
+_AVERAGE_NAMES = frozenset({"macro", "micro", "weighted", "samples"})
+_ANYTHING = (-inf, inf)
+
+
+@lru_cache(4096)  # forged records may hold any number of names
+def score_range(name: str) -> tuple[float, float]:
+    """Least and largest value of a score: "val/f1/macro" is a share from 0 to 1.
+
+    The last word decides, or the one before an average; a name that is not known may be any number.
+    """
+    *front, last = name.split("/")
+    if last in _AVERAGE_NAMES and front:
+        last = front[-1]
+    if re.fullmatch(r"top\d+_accuracy", last):
+        return _RANGES["accuracy"]
+    return _RANGES.get(last, _ANYTHING)
+
+
+def _apart(value: float, told: float) -> bool:
+    """Whether two numbers differ by more than rounding; NaN differs from every number."""
+    return not isclose(value, told, rel_tol=SLACK, abs_tol=SLACK)
+
+
+def _above(value: float, bound: float) -> bool:
+    return value > bound and _apart(value, bound)
+
+
+def _outside(name: str, value: float, low: float, high: float) -> str | None:
+    """Why a value cannot stand in its interval, or in the range of its score."""
+    least, most = score_range(name)
+    if low <= value <= high and least <= value <= most:
+        return None
+    if _above(low, high):
+        return f" has an interval from {low:.6g} down to {high:.6g}"
+    if _above(low, value) or _above(value, high):
+        return f" is {value:.6g}, outside its interval from {low:.6g} to {high:.6g}"
+    if _above(least, value) or _above(value, most):
+        return f" is {value:.6g}, but such a score goes from {least:g} to {most:g}"
+    return None
+
+
+_score_fields = fields_of(
+    {"value": a_number, "low": a_number, "high": a_number, "n": a_count},
+    {
+        "method": a_text,
+        "reason": none_or(a_text),
+        "error_bound": a_number,
+        "higher_is_better": a_flag,
+    },
+)
+
+
+_score_parts = itemgetter(
+    "value", "low", "high", "error_bound", "n", "method", "reason", "higher_is_better"
+)
+_USUAL = {(float, float, float, float, int, str, kind, bool) for kind in (str, type(None))}
+
+
+def _score(score: Any) -> str | None:
+    try:
+        parts = _score_parts(score)
+    except (KeyError, TypeError):
+        return _score_fields(score)
+    if tuple(map(type, parts)) in _USUAL and 0 <= score["n"] <= LARGEST_NUMBER:
+        return None  # nearly always, and quicker than one by one
+    return _score_fields(score)
+
+
+def _scores(scores: Any) -> str | None:
+    if wrong := mapping_of(_score)(scores):
+        return wrong
+    for name, score in scores.items():
+        if wrong := _outside(name, score["value"], score["low"], score["high"]):
+            return f"[{_named(name)}].value{wrong}"
+    return None
+
+
+# Columns: one number for each class or slice
+
+Column = Mapping[str, Any]
+
+
+def a_number_list(value: Any) -> str | None:
+    """A list of numbers."""
+    if type(value) is list:
+        try:
+            array("d", value)  # takes nothing else, and is quicker than one by one
+        except (TypeError, OverflowError):
+            return list_of(a_number)(value)
+        return None
+    return _is(value, "a list")
+
+
+def a_count_list(value: Any) -> str | None:
+    """A list of whole numbers from 0, in all at most 2^62."""
+    if type(value) is list:
+        try:
+            array("Q", value)
+        except (TypeError, OverflowError):
+            return list_of(a_count)(value)
+        if sum(value) <= LARGEST_NUMBER:
+            return None
+        return " adds up to more than 2^62"
+    return _is(value, "a list")
+
+
+_column_fields = fields_of(
+    {"value": a_number_list, "low": a_number_list, "high": a_number_list, "n": a_count_list},
+    {"method": a_text},
+)
+
+
+def _columns(columns: Any, length: int | None) -> str | None:
+    """Columns by the name of their score, all of one length; that of the first if none is known."""
+    if wrong := mapping_of(_column_fields)(columns):
+        return wrong
+    for name, column in columns.items():
+        if length is None:
+            length = len(column["n"])
+        for key in ("value", "low", "high", "n"):
+            if len(column[key]) != length:
+                return f"[{_named(name)}].{key} has {len(column[key])} entries, not {length}"
+        if wrong := _outside_in(name, column):
+            return f"[{_named(name)}].value{wrong}"
+    return None
+
+
+def _outside_in(name: str, column: Column) -> str | None:
+    values, lows, highs = column["value"], column["low"], column["high"]
+    least, most = score_range(name)
+    inside = not (True in map(lt, values, lows) or True in map(lt, highs, values))
+    if inside and (least, most) != _ANYTHING:
+        inside = not [value for value in values if value < least or value > most]
+    if inside:
+        return None
+    for index, (value, low, high) in enumerate(zip(values, lows, highs, strict=True)):
+        if wrong := _outside(name, value, low, high):
+            return f"[{index}]{wrong}"
+    return None
+
+
+_slices_fields = fields_of({"by": a_text, "names": list_of(a_text), "filled": a_count})
+
+
+def _slices(slices: Any) -> str | None:
+    if wrong := _slices_fields(slices):
+        return wrong
+    if wrong := _columns(slices.get("scores"), len(slices["names"])):
+        return f".scores{wrong}"
+    if slices["by"] not in slices["scores"]:
+        return f".by is {_named(slices['by'])}, which is none of their scores"
+    return None
+
+
+# A confusion matrix
+
+
+def _matrix(matrix: Any) -> str | None:
+    if wrong := list_of(a_count_list)(matrix):
+        return wrong
+    for index, row in enumerate(matrix):
+        if len(row) != len(matrix):
+            return f"[{index}] has {len(row)} entries in {len(matrix)} rows"
+    if sum(map(sum, matrix)) > LARGEST_NUMBER:
+        return " adds up to more than 2^62"
+    return None
+
+
+def _against_matrix(epoch: Mapping[str, Any], split: str) -> str | None:
+    """What the scores of a split tell otherwise than its matrix, whose rows are the actual class.
+
+    Where samples have weights, scores are no shares of these counts. Then the number of samples
+    alone is held against the matrix, and accuracy against the recall of the classes.
+    """
+    matrix = epoch["confusion"][split]
+    hits = [row[index] for index, row in enumerate(matrix)]
+    actual = [sum(row) for row in matrix]
+    predicted = [sum(column) for column in zip(*matrix, strict=True)]
+    columns = epoch.get("per_class", {}).get(split, {})
+    weights = columns.get("support", {}).get("value", actual)
+    accuracy = epoch["scores"].get(f"{split}/accuracy")
+    weighted = weights != actual or (accuracy is not None and _is_of_fewer(accuracy))
+    for name, totals in (("support", actual), ("recall", actual), ("precision", predicted)):
+        if name in columns:
+            place = f".per_class[{_named(split)}].{name}"
+            if columns[name]["n"] != totals:
+                return f"{place}.n is not what the confusion matrix holds"
+            shares = not weighted and name != "support"
+            if shares and (wrong := _against_shares(columns[name]["value"], hits, totals)):
+                return f"{place}.value{wrong}"
+    if accuracy is None:
+        return None
+    place = f".scores[{_named(split + '/accuracy')}]"
+    if accuracy["n"] != sum(actual):
+        return f"{place}.n is {accuracy['n']}, but {sum(actual)} by the confusion matrix"
+    if not weighted:
+        wrong = _against_shares([accuracy["value"]], [sum(hits)], [sum(actual)])
+    else:
+        wrong = _against_recall(accuracy["value"], weights, columns)
+    if wrong:
+        return f"{place}.value{wrong}"
+    return None
+
+
+def _is_of_fewer(share: Mapping[str, Any]) -> bool:
+    """Whether Wilson's interval of a share is as wide as fewer than its n samples have it.
+
+    So it is where they have weights. A bound b of n samples has n (value − b)² = z² b (1 − b).
+    """
+    value = share["value"]
+    bound = share["low"]
+    if not value > bound:
+        bound = share["high"]
+    of_n: float = share["n"] * (value - bound) ** 2
+    told: float = Z_95**2 * bound * (1 - bound)
+    return told < (1 - SLACK) * of_n
+
+
+def _against_shares(values: list[float], hits: list[int], totals: list[int]) -> str | None:
+    for index, (told, hit, total) in enumerate(zip(values, hits, totals, strict=True)):
+        if total and _apart(told, hit / total):
+            return f"[{index}] is {told:.6g}, but {hit} of {total} by the confusion matrix"
+    return None
+
+
+def _against_recall(told: float, weights: list[float], columns: Mapping[str, Any]) -> str | None:
+    if "recall" not in columns or not sum(weights) > 0:
+        return None
+    recalls = columns["recall"]["value"]
+    hits = [weight * recall for weight, recall in zip(weights, recalls, strict=True) if weight]
+    right = sum(hits) / sum(weights)
+    if _apart(told, right):
+        return f" is {told:.6g}, but {right:.6g} by the recall of the classes"
+    return None
+
+
+# The data of each kind of line
+
+
+_step_fields = fields_of({}, {"step_ms": none_or(mapping_of(an_amount))})
+
+
+def _time(time: Any) -> str | None:
+    """Seconds, and quantiles of a step; None where it was not measured."""
+    if wrong := _step_fields(time):
+        return wrong
+    return mapping_of(none_or(an_amount))({**time, "step_ms": None})
+
+
+_epoch_fields = fields_of(
+    {"epoch": a_count, "scores": _scores},
+    {
+        "per_class": mapping_of(a_mapping),
+        "per_slice": mapping_of(_slices),
+        "confusion": mapping_of(_matrix),
+        "class_names": list_of(a_text),
+        "time": _time,
+        "counts": mapping_of(a_count),
+        "faults": mapping_of(
+            mapping_of(fields_of({"count": a_count}, {"first_step": a_count, "message": a_text}))
+        ),
+        "notes": mapping_of(list_of(a_text)),
+        "samples": fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text}),
+    },
+)
+
+
+def _epoch(epoch: Any) -> str | None:
+    if wrong := _epoch_fields(epoch):
+        return wrong
+    classes = len(epoch.get("class_names", ()))
+    for split, columns in epoch.get("per_class", {}).items():
+        length = None
+        if classes and "/" not in split:  # a further output of the model has classes of its own
+            length = classes
+        if wrong := _columns(columns, length):
+            return f".per_class[{_named(split)}]{wrong}"
+    for split, matrix in epoch.get("confusion", {}).items():
+        if len(matrix) != classes and "/" not in split:
+            return f".confusion[{_named(split)}] has {len(matrix)} rows for {classes} classes"
+        if wrong := _against_matrix(epoch, split):
+            return wrong
+    return None
+
+
+FIELD_RULES: Mapping[str, FieldRule] = {
+    "header": fields_of(
+        {},
+        {
+            "ptmetrics": a_text,
+            "created": a_text,
+            "name": a_text,
+            "config": a_mapping,
+            "environment": a_mapping,
+            "metrics": fields_of({}, {"task": a_text}),
+            "arm": a_scalar,
+            "val_fingerprint": a_scalar,
+            "logged": fields_of({"by": a_text, "notes": list_of(a_text)}),
+        },
+    ),
+    "epoch": _epoch,
+    "fault": fields_of(
+        {"where": a_text, "message": a_text, "count": a_count},
+        {"epoch": none_or(a_count), "step": none_or(a_count)},
+    ),
+    "note": fields_of({"code": a_text, "message": a_text}),
+    "checkpoint": fields_of({"path": a_text}, {"epoch": a_count, "why": a_text}),
+    "end": fields_of({"reason": a_text}, {"epochs": none_or(a_count), "stopping": none_or(a_text)}),
+}

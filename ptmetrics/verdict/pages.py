@@ -1,0 +1,393 @@
+"""What each finding means and what to do: the texts behind `--explain` and docs/rules.md."""
+
+import difflib
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptmetrics.errors import ConfigError
+from ptmetrics.verdict.finding import Finding, Severity
+from ptmetrics.verdict.profile import PROFILES, Thresholds
+from ptmetrics.verdict.rule import RuleFunction, as_rule
+
+PAGE_WIDTH = 96
+
+
+@dataclass(frozen=True)
+class Page:
+    """The explanation of a code.
+
+    Args:
+        severity: How grave the finding is, in words where that depends.
+        meaning: What it says, and what it rests on.
+        advice: What to do about it.
+        thresholds: Names in `Thresholds` that it is decided by.
+    """
+
+    severity: str
+    meaning: str
+    advice: str
+    thresholds: tuple[str, ...] = ()
+
+
+PAGES: Mapping[str, Page] = {
+    "not-validated": Page(
+        "invalid",
+        "No score was measured on validation data.",
+        "Validate at least once before the run ends; training scores say nothing about new data.",
+    ),
+    "non-finite": Page(
+        "invalid or warning",
+        "A loss is NaN or infinite although it had samples, or predictions that are judged were "
+        "NaN. Invalid where it stands at or before the judged epoch, else a warning.",
+        "Lower the learning rate, clip gradients, check inputs for NaN and half precision for "
+        "overflow.",
+    ),
+    "missing-class": Page(
+        "invalid",
+        "A class of the model has no sample in the validation data, so nothing is known about it.",
+        "Draw the validation data by class (stratified), or leave these classes out of the model.",
+    ),
+    "metric-faults": Page(
+        "undetermined",
+        "Values were refused (labels out of range, NaN rows) or a metric failed, so the scores "
+        "stand on less than all the data.",
+        "Mend the data or the call that the message names, and run again.",
+    ),
+    "damaged-record": Page(
+        "warning or invalid",
+        "Lines of the journal could not be read and were skipped. Invalid where a whole line says "
+        "what cannot be, such as a score outside of its interval.",
+        "Epochs may be missing; a line cut off at the end comes from a killed process and is "
+        "harmless.",
+    ),
+    "no-skill": Page(
+        "fail or undetermined",
+        "The model is not shown to beat the class that is most frequent anyway, by a paired "
+        "test on the same samples. It fails where there is no gain at all and stays "
+        "undetermined where the gain is not shown.",
+        "Weight the loss or sample by class, and look at the recall of each class before the "
+        "accuracy.",
+        (
+            "baseline",
+            "skill_p",
+        ),
+    ),
+    "accuracy-paradox": Page(
+        "fail",
+        "Accuracy looks good only because one class is frequent: the model does not beat the "
+        "majority class, or the recall of the rarest class or Matthews' correlation is shown to "
+        "be low.",
+        "Judge by balanced accuracy, MCC and the recall of each class; accuracy says nothing here.",
+        (
+            "imbalance",
+            "paradox_accuracy",
+            "paradox_recall",
+            "paradox_mcc",
+        ),
+    ),
+    "low-accuracy": Page(
+        "fail",
+        "The whole interval of the accuracy lies below what is wanted; below `accuracy_bad` it "
+        "is called bad, else mediocre.",
+        "Train longer, unfreeze more layers, or find out which classes are confused.",
+        (
+            "accuracy",
+            "accuracy_bad",
+        ),
+    ),
+    "low-precision": Page(
+        "fail",
+        "The whole interval of the precision, of the positive class or the mean over classes, "
+        "lies below what is wanted.",
+        "Raise the decision threshold, or add negatives that look like the positives.",
+        ("precision",),
+    ),
+    "low-recall": Page(
+        "fail",
+        "The whole interval of the recall, of the positive class or the mean over classes, lies "
+        "below what is wanted.",
+        "Lower the decision threshold, weight the loss by class, or add samples of what is missed.",
+        ("recall",),
+    ),
+    "precision-recall-gap": Page(
+        "fail",
+        "Precision and recall are shown to lie further apart than is tolerated; the interval "
+        "accounts for the hits that they share.",
+        "Move the decision threshold towards the lower one, or weight the loss by class.",
+        (
+            "balance",
+            "balance_far",
+        ),
+    ),
+    "weak-class": Page(
+        "fail",
+        "A class is shown not to be learned: an exact binomial test of its recall, corrected "
+        "for testing every class (Holm).",
+        "Add samples of this class, weight it, or check its labels.",
+        (
+            "class_recall",
+            "class_alpha",
+        ),
+    ),
+    "weak-slice": Page(
+        "fail",
+        "A slice of the validation data is shown to be weak: an exact binomial test of its "
+        "accuracy, or of its recall of the positive class where the profile drops the accuracy, "
+        "corrected for testing every slice (Holm).",
+        "Look at samples of this slice, train on more like them, or leave the slice out of what "
+        "the model is for.",
+        (
+            "slice_score",
+            "slice_alpha",
+        ),
+    ),
+    "too-few-samples": Page(
+        "undetermined or warning",
+        "An interval contains its threshold, so the criterion is undetermined, with the samples "
+        "that would settle it; or classes have too few samples to be judged (a warning).",
+        "Validate on as many more samples as the finding says; where it names classes, on samples of "
+        "these classes.",
+        (
+            "class_support",
+            "class_recall",
+        ),
+    ),
+    "regression-no-skill": Page(
+        "fail or undetermined",
+        "The model is not shown to beat always predicting the mean of the targets, whose R² is "
+        "0. It fails where R² is shown to be below 0 and stays undetermined where 0 lies in its "
+        "interval.",
+        "Check that targets and predictions are in the same unit and order, and scale the "
+        "targets for training.",
+        ("regression_support",),
+    ),
+    "low-r2": Page(
+        "fail",
+        "The whole interval of R², the share of the targets' variance that is explained, lies "
+        "below what is wanted.",
+        "Train longer, unfreeze more layers, or look at the samples with the largest errors.",
+        (
+            "r2",
+            "regression_support",
+        ),
+    ),
+    "high-error": Page(
+        "fail",
+        "The whole interval of the mean absolute, mean squared or root mean squared error lies "
+        "above what was asked for, in the unit of the target (squared for `mse`). Measured with "
+        "`rmse = 1`.",
+        "Train longer, unfreeze more layers, or look at the samples with the largest errors.",
+        (
+            "mae",
+            "mse",
+            "rmse",
+            "regression_support",
+        ),
+    ),
+    "worse-than-baseline": Page(
+        "fail",
+        "A score that the profile holds against a threshold is shown to be worse than that of "
+        "the baseline that was named, by more than the margin: `margin` for shares and R², "
+        "`error_margin` relative to the baseline's for errors. Both must have been validated on "
+        "the same data.",
+        "Keep the baseline, or find out what changed between the two: data, learning rate, epochs.",
+        (
+            "margin",
+            "error_margin",
+        ),
+    ),
+    "overfitting": Page(
+        "fail, warning or info",
+        "The validation loss has turned and rises beyond its noise by a tenth or more while the "
+        "training loss falls (evidence `sign: loss`), or validation accuracy is shown to lie "
+        "far below training accuracy (`sign: gap`). A warning where accuracy has held; for "
+        "information where the judged checkpoint is from before the rise. Where the losses of "
+        "the samples were kept, the rise must be one of the samples at large and not of a few.",
+        "Where the loss rises, restore the checkpoint of its minimum and stop early next time; where "
+        "there is a gap, augment, regularise, freeze more layers, or get more training data.",
+        (
+            "rise",
+            "rise_moderate",
+            "rise_severe",
+            "rise_noise",
+            "trend_p",
+            "train_gap",
+            "train_gap_fail",
+        ),
+    ),
+    "val-loss-rising": Page(
+        "warning or info",
+        "The same rise of the validation loss, too small to be called overfitting; larger rises "
+        "count as found.",
+        "Restore the checkpoint of the lowest validation loss, and stop early next time.",
+        (
+            "rise",
+            "rise_moderate",
+            "rise_noise",
+            "trend_p",
+        ),
+    ),
+    "over-confident": Page(
+        "warning",
+        "The validation loss rises by a tenth or more but the accuracy does not fall: the model "
+        "gets too sure of itself, not worse.",
+        "Scale the logits by a temperature fitted on validation data, or smooth the labels.",
+        (
+            "rise_moderate",
+            "trend_p",
+        ),
+    ),
+    "underfitting": Page(
+        "warning",
+        "Training accuracy itself stays below what is wanted, validation accuracy is close to "
+        "it, and the training loss no longer falls.",
+        "Unfreeze more layers, use a larger model, or change the learning rate.",
+        (
+            "accuracy",
+            "train_gap",
+            "slope",
+            "trend_p",
+        ),
+    ),
+    "undertrained": Page(
+        "warning",
+        "Training accuracy itself stays below what is wanted, validation accuracy is close to it, "
+        "but the training loss still falls: more epochs are worth trying.",
+        "Train for more epochs.",
+        (
+            "accuracy",
+            "train_gap",
+            "slope",
+            "trend_p",
+        ),
+    ),
+    "diverged": Page(
+        "fail or warning",
+        "The training loss, smoothed, stood above twice its own minimum and above its start for "
+        "three epochs in a row.",
+        "Lower the learning rate, warm it up, clip gradients.",
+        ("diverged",),
+    ),
+    "different-validation": Page(
+        "invalid",
+        "The runs that are compared were validated on different data, by the fingerprint or the "
+        "size that they recorded, or by the targets that they kept.",
+        "Validate both arms on the same data set; nothing here can be compared.",
+    ),
+    "no-speedup": Page(
+        "fail",
+        "The lower bound of the time ratio lies above what is called similar: pre-training "
+        "saved no time.",
+        "Check that the pre-trained weights were loaded, and lower the learning rate of the "
+        "fine-tune.",
+        ("speedup_none",),
+    ),
+    "scratch-is-better": Page(
+        "fail",
+        "The first arm's final score is shown to be worse than the second's by more than the "
+        "margin.",
+        "Tune the learning rate of the fine-tune, unfreeze more layers, or take a closer source "
+        "task.",
+        ("margin",),
+    ),
+    "time-samples-disagree": Page(
+        "warning",
+        "The ratio in time and the ratio in samples tell different stories: one arm's steps are "
+        "slower.",
+        "One arm's steps are slower: frozen layers, data loading, or another job on the machine.",
+        ("ratio_gap",),
+    ),
+    "rule-failed": Page(
+        "undetermined",
+        "A rule raised an exception, so what it looks for was not checked. The verdict stays open: "
+        "such a run is never ready. This code can be neither selected nor ignored.",
+        "Mend the rule, or leave it out of `rules=`.",
+    ),
+}
+
+
+def make_finding(
+    code: str,
+    severity: Severity,
+    message: str,
+    evidence: Mapping[str, Any],
+    advice: str | None = None,
+) -> Finding:
+    """A finding with the advice of its page, unless there is better advice."""
+    if advice is None:
+        advice = PAGES[code].advice
+    return Finding(code, severity, message, evidence, advice)
+
+
+def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
+    """What a finding means, how grave it is, what to do, and the thresholds that decide it.
+
+    Args:
+        code: The finding's code.
+        rules: Rules of one's own, whose pages are known then as well.
+
+    Raises:
+        ConfigError: If no finding has this code; the near ones are named.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> print(pm.explain("damaged-record"))
+        damaged-record (warning or invalid)
+        <BLANKLINE>
+        Lines of the journal could not be read and were skipped. Invalid where a whole line says
+        what cannot be, such as a score outside of its interval.
+        <BLANKLINE>
+        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
+        is harmless.
+    """
+    own = {name: page for item in rules for name, page in as_rule(item).pages.items()}
+    if code in own and code not in PAGES:
+        return f"{code}\n\n{own[code]}"
+    if code not in PAGES:
+        known = {*own, *PAGES}
+        near = difflib.get_close_matches(code, known, n=3, cutoff=0.5)
+        cure = f"The codes are {', '.join(sorted(known))}."
+        if near:
+            cure = f"Near: {', '.join(near)}."
+        raise ConfigError("code", "the code of a finding", repr(code), cure)
+    page = PAGES[code]
+    parts = [
+        f"{code} ({page.severity})",
+        textwrap.fill(page.meaning, PAGE_WIDTH),
+        textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH),
+    ]
+    if page.thresholds:
+        rows = [("threshold", *profile_columns().values()), *map(threshold_row, page.thresholds)]
+        parts.append("\n".join(_aligned(rows)))
+    return "\n\n".join(parts)
+
+
+def profile_columns() -> dict[Thresholds, str]:
+    """Thresholds to the names of the profiles that have them."""
+    names: dict[Thresholds, str] = {}
+    for profile in PROFILES.values():
+        if profile.thresholds in names:
+            names[profile.thresholds] += f", {profile.name}"
+        else:
+            names[profile.thresholds] = profile.name
+    return names
+
+
+def threshold_row(name: str) -> tuple[str, ...]:
+    """A threshold's name, and its value in each of these columns; "off" where it is not used."""
+    row = [name]
+    for thresholds in profile_columns():
+        value = getattr(thresholds, name)
+        if value is None:
+            value = "off"
+        row.append(str(value))
+    return tuple(row)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,218 @@
+"""The part for a GPU runs whole: on the CPU, and with every CUDA branch on a simulation."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from fake_cuda import FakeCuda, names_of
+
+import ptmetrics as pm
+from ptmetrics.bench import device, peers, probes
+from ptmetrics.bench.device import (
+    DeviceRow,
+    bench_device,
+    device_loops,
+    device_text,
+    graphed_rows,
+    half_precision,
+    replayed,
+    runs_there,
+)
+from ptmetrics.bench.loops import Loop
+from ptmetrics.bench.peers import Competitor, plain_pytorch
+from ptmetrics.bench.probes import CudaProbes
+from ptmetrics.cli import main
+from ptmetrics.testing import Guard, fake_cuda
+
+
+@pytest.fixture(autouse=True)
+def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "PEERS", {"torcheval": "no.such.module"})
+    monkeypatch.setattr(device, "UPDATES", 2)
+
+
+def options(**changes: Any) -> argparse.Namespace:
+    return argparse.Namespace(
+        **({"device": "cuda", "quick": True, "json": True, "out": None, "threads": 1} | changes)
+    )
+
+
+def test_without_a_gpu_it_runs_and_names_what_was_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["bench", "--device", "cuda", "--quick", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "device: CPU" in text
+    assert (
+        "launches, waits, peak memory, CUDA graphs, mixed precision: not measured: no CUDA device"
+        in text
+    )
+    assert "not measured: no CUDA device" in (tmp_path / "BENCHMARKS-gpu.md").read_text()
+    data = json.loads((tmp_path / "docs" / "gpu-benchmark.json").read_text())
+    assert {row["side"] for row in data["updates"]} == {"ptmetrics", "plain PyTorch"}
+    assert all(row["launches"] is row["waits"] is row["graph"] is None for row in data["updates"])
+    assert (tmp_path / "docs" / "gpu-updates.png").stat().st_size > 1000
+
+
+def test_with_a_simulated_gpu_every_number_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = FakeCuda()
+    monkeypatch.setattr(probes, "profiled_names", names_of(*["cudaLaunchKernel"] * 30))
+    launched(monkeypatch, cuda)
+    assert bench_device(options(), cuda, where="cpu") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["setting"]["device"] == "Simulated GPU"
+    mine, by_hand = found["updates"]
+    assert (mine["side"], by_hand["side"]) == ("ptmetrics", "plain PyTorch")
+    assert mine["device_us"] == pytest.approx(1000, rel=1e-6), (
+        "a simulated update takes a millisecond"
+    )
+    for row in found["updates"]:
+        assert (row["launches"], row["waits"], row["peak_bytes"]) == (15, 0, 512)
+        assert row["replay_us"] > 0
+        assert row["graph"] == "loses rows", "the simulated replay works, and counts nothing"
+    assert {row["side"] for row in found["loops"]} == {"bare loop", "ptmetrics"}
+    assert bench_device(options(json=False), cuda, where="cpu") == 0
+    text = capsys.readouterr().out
+    assert "not measured" not in text
+    for words in ("launches 15.0", "waits in", "512", "graph loses rows", "us a replay"):
+        assert words in text
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
+    """Each update and each batch of a loop is a kernel of the simulation as well."""
+    update, run = pm.MulticlassMetrics.update, Loop.run
+
+    def trained(self: Loop, phase: str, batches: int, after: Any = None) -> None:
+        run(self, phase, batches, after)
+        cuda.work(10 * batches)
+
+    def on_device(self: Any, preds: Any, target: Any, sample_weight: Any = None) -> None:
+        update(self, preds, target, sample_weight)
+        cuda.work(1, 512)
+
+    def by_hand(*arguments: Any) -> Competitor:
+        side = plain_pytorch(*arguments)
+        return Competitor(
+            side.name, lambda *batch: (side.update(*batch), cuda.work(3, 512)), side.scores
+        )
+
+    monkeypatch.setattr(Loop, "run", trained)
+    monkeypatch.setattr(pm.MulticlassMetrics, "update", on_device)
+    monkeypatch.setattr(
+        device, "peer_sides", lambda *arguments: [by_hand(10, ["confusion", "accuracy"])]
+    )
+
+
+def side(
+    cuda: FakeCuda, *, waits: bool, counts: bool = True
+) -> tuple[Competitor, Callable[[], None]]:
+    rows = [0]
+
+    def call() -> None:
+        cuda.work(waits=waits)
+        if cuda.graphed is not None:
+            cuda.graphed.calls.append(count)
+        else:
+            count()
+
+    def count() -> None:
+        rows[0] += 8 * counts
+
+    return Competitor(
+        "side", lambda *batch: call(), lambda: {"confusion": [[rows[0], 0], [0, 0]]}
+    ), call
+
+
+def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda()
+    probe = CudaProbes(cuda)
+    for counts, words in ((True, "counts"), (False, "loses rows")):
+        one, call = side(cuda, waits=False, counts=counts)
+        assert replayed(one, probe.capture(call), 8, probe.clock) == (
+            words,
+            pytest.approx(1000),
+        )
+    monkeypatch.setattr(device, "_device_sides", lambda *arguments: [side(cuda, waits=True)[0]])
+    row = DeviceRow("side", 8, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
+    (refused,) = graphed_rows({}, probe, [row], "cpu")
+    assert refused.graph == "refused: CUDA error: operation not permitted when stream is capturing"
+    assert refused.replay_us is None
+
+
+def test_ours_is_captured_before_a_peer_can_leave_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(
+        device,
+        "graph_of_update",
+        lambda modules, probes, row, where: (order.append(row.side), None),
+    )
+    rows = [
+        DeviceRow(name, n, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
+        for n in (8, 9)
+        for name in ("ptmetrics", "a")
+    ]
+    graphed_rows({}, CudaProbes(FakeCuda()), rows, "cpu")
+    assert order == ["ptmetrics", "ptmetrics", "a", "a"]
+
+
+def test_a_peer_that_cannot_run_on_the_device_is_left_out_and_ours_may_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*batch: Any) -> None:
+        raise NotImplementedError("no kernel for it")
+
+    batch = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
+    assert not runs_there(Competitor("peer", fail, dict), batch)
+    assert "peer is left out: no kernel for it" in capsys.readouterr().err
+    with pytest.raises(NotImplementedError):
+        runs_there(Competitor("ptmetrics", fail, dict), batch)
+
+
+def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:
+    with fake_cuda():
+        metrics = pm.MulticlassMetrics(10, topk=(1, 5), device="cuda")
+        batch = (
+            torch.zeros(64, 10, device="cuda"),
+            torch.zeros(64, dtype=torch.int64, device="cuda"),
+        )
+        with Guard() as seen:
+            metrics.update(*batch)
+    assert seen.names
+
+
+def test_peers_are_moved_to_the_device_and_ignite_stays_out() -> None:
+    moved: list[str] = []
+    metric = SimpleNamespace(update=lambda *batch: None, to=moved.append)
+    library = SimpleNamespace(
+        **{name: lambda *a, **k: metric for name in ("MulticlassAccuracy", "Accuracy")}
+    )
+    modules = {"torcheval": library, "pytorch-ignite": library}
+    found = peers.peer_sides(modules, "multiclass", 10, ["accuracy"], "cuda")
+    assert ([one.name for one in found], moved) == (["torcheval"], ["cuda"])
+
+
+def test_a_number_that_is_not_ours_is_told() -> None:
+    row = DeviceRow("peer", 8, 2, 1.0, 1.0, 1.0, 3.0, None, None, None, None, None, ("accuracy",))
+    assert "\n".join(device_text([row])).endswith("DIFFERS: accuracy")
+
+
+def test_mixed_precision_is_bfloat16_where_it_is_native() -> None:
+    assert half_precision(FakeCuda()) == torch.bfloat16
+    assert half_precision(FakeCuda(bf16=False)) == torch.float16
+
+
+def test_a_gpu_trains_resnets_of_both_sizes() -> None:
+    with fake_cuda():
+        loops = device_loops("cuda", quick=False, cuda=FakeCuda())
+    assert [loop.name.split(",")[0] for loop in loops] == ["ResNet-18", "ResNet-18", "ResNet-50"]
+    assert all(loop.batch[0].is_cuda and loop.amp == torch.bfloat16 for loop in loops)

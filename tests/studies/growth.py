@@ -1,0 +1,337 @@
+"""How costs grow with samples, classes, scores, epochs and ranks; writes `docs/growth.md`.
+
+    python -m tests.studies.growth [--quick] [--out FOLDER]
+
+What merging ranks would move is worked out from states; that packed parts, merged, are the whole is
+checked each time.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import ptmetrics as pm
+from ptmetrics.bench.curves import bytes_rows, curve_rows, tensor_bytes
+from ptmetrics.bench.machine import setting
+from ptmetrics.bench.peers import installed, peer_sides
+from ptmetrics.bench.report import LinePlot, draw_plot, fenced, setting_text
+from ptmetrics.bench.timing import Call, host_clock, race
+from ptmetrics.bench.updates import PredsTarget, class_batch, full_set
+from ptmetrics.record.reader import read_run
+from ptmetrics.record.run_folder import journal_path
+from ptmetrics.show.run import run_text
+from ptmetrics.verdict.judge import judge
+
+PAGE = "docs/growth.md"
+COMMAND = "python -m tests.studies.growth"
+RANKS = (1, 2, 8, 64, 1024)
+PARTS = 4
+WIDEST_FOR_PEERS = (
+    4096  # classes; from there on their matrix has more cells than there is memory for
+)
+OPTIONS: tuple[Mapping[str, Any], ...] = (
+    {"losses": False},
+    {"losses": False, "topk": (1, 5)},
+    {"topk": (1, 5)},
+    {"topk": (1, 5), "curves": True},
+)
+PEER_SCORES = (
+    "accuracy",
+    "precision/macro",
+    "recall/macro",
+    "f1/macro",
+    "confusion",
+    "top5_accuracy",
+    "ece",
+)
+Lines = dict[str, dict[float, float]]  # name to points: x to y
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What grows with what.
+
+    Attributes:
+        name: Of the plot's file.
+        plot: Title, axes and lines.
+        how: How it was measured.
+    """
+
+    name: str
+    plot: LinePlot
+    how: str
+
+    @property
+    def picture(self) -> str:
+        """Where the plot is written, below the folder of the page."""
+        return f"docs/growth-{self.name}.png"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure all parts and write page and plots."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder above docs/")
+    args = parser.parse_args(argv)
+    known = {**setting(None, "cpu", ""), "command": COMMAND}
+    measured = []
+    for growth in growths(quick=args.quick):
+        print(f"measured: {growth.plot.title}", file=sys.stderr, flush=True)
+        draw_plot(growth.plot, args.out / growth.picture)
+        measured.append(growth)
+    page = "\n".join(growth_page(known, measured)) + "\n"
+    (args.out / PAGE).write_text(page, encoding="utf-8")
+    print(f"written: {args.out / PAGE}", file=sys.stderr)
+    return 0
+
+
+def growths(*, quick: bool) -> Iterator[Growth]:
+    """All of them."""
+    modules, _ = installed()
+    rounds = 2 if quick else 7
+    if quick:
+        yield samples(modules, (1000, 10_000), 1)
+        yield state(modules, (1000, 10_000))
+        yield classes(modules, (10, 100), rounds)
+        yield scores(modules, 10, rounds)
+        yield journal((2, 10))
+        yield epochs((3, 10))
+    else:
+        yield samples(modules, (10_000, 100_000, 1_000_000, 10_000_000), 3)
+        yield state(modules, (10_000, 100_000, 1_000_000))
+        yield classes(modules, (10, 100, 1000, 4096, 20_000), rounds)
+        yield scores(modules, 100, rounds)
+        yield journal((2, 10, 100, 128, 1000))
+        yield epochs((10, 30, 100, 300, 1000))
+    yield ranks()
+
+
+def samples(modules: Mapping[str, Any], counts: Sequence[int], rounds: int) -> Growth:
+    """Seconds for AUROC and average precision."""
+    lines: Lines = {}
+    for count in counts:
+        for row in curve_rows(modules, count, rounds):
+            lines.setdefault(row.side, {})[count] = row.seconds[0]
+    title = "AUROC and average precision of n scores"
+    how = "Update and compute of n float32 scores in one call; medians, the sides in turn."
+    return Growth("samples", LinePlot(title, "scores", "seconds", lines), how)
+
+
+def state(modules: Mapping[str, Any], counts: Sequence[int]) -> Growth:
+    """Bytes of state for AUROC."""
+    lines: Lines = {}
+    for row in bytes_rows(modules, counts):
+        for name, size in row.state_bytes.items():
+            lines.setdefault(name, {})[row.rows] = size
+    plot = LinePlot("State after n scores, for AUROC", "scores", "bytes", lines)
+    return Growth("state", plot, "Bytes of all tensors that are kept.")
+
+
+def classes(modules: Mapping[str, Any], sizes: Sequence[int], rounds: int) -> Growth:
+    """Microseconds of one update of the full multiclass set."""
+    lines: Lines = {}
+    for size in sizes:
+        batch = class_batch(256, size)
+        metrics = pm.MulticlassMetrics(size, topk=(1, 5))
+        calls: dict[str, Call] = {"ptmetrics": partial(metrics.update, *batch)}
+        if size <= WIDEST_FOR_PEERS:
+            for side in peer_sides(modules, "multiclass", size, full_set()):
+                calls[side.name] = partial(side.update, *batch)
+        for name, timing in race(calls, rounds=rounds).items():
+            lines.setdefault(name, {})[size] = timing.microseconds[0]
+    plot = LinePlot("One update of the full set, 256 rows", "classes", "microseconds", lines)
+    how = (
+        "Medians, the sides in turn. Above 4,096 classes ours keeps margins; the others' matrix would take "
+        "gigabytes and was left out."
+    )
+    return Growth("classes", plot, how)
+
+
+def scores(modules: Mapping[str, Any], size: int, rounds: int) -> Growth:
+    """Microseconds of one update as more scores are asked for."""
+    batch = class_batch(256, size)
+    calls: dict[str, Call] = {}
+    places: dict[str, tuple[str, int]] = {}  # of a call: its line, and how many scores
+    for options in OPTIONS:
+        metrics = pm.MulticlassMetrics(size, **options)
+        number = len(metrics.compute())
+        places[f"ptmetrics {number}"] = ("ptmetrics", number)
+        calls[f"ptmetrics {number}"] = partial(metrics.update, *batch)
+    if "torchmetrics" in modules:
+        peer = {"torchmetrics": modules["torchmetrics"]}
+        for number in range(1, 8, 2):
+            side = peer_sides(peer, "multiclass", size, PEER_SCORES[:number])[0]
+            places[f"torchmetrics {number}"] = ("torchmetrics", number)
+            calls[f"torchmetrics {number}"] = partial(side.update, *batch)
+    lines: Lines = {}
+    for name, timing in race(calls, rounds=rounds).items():
+        line, number = places[name]
+        lines.setdefault(line, {})[number] = timing.microseconds[0]
+    title = f"One update, 256 x {size}, as more scores are asked for"
+    how = (
+        "Ours: counts; with top-5; with losses and calibration; with the curves of each class. "
+        "torchmetrics: the first 1, 3, 5 and 7 of those that it has. Medians, in turn."
+    )
+    plot = LinePlot(title, "scores", "microseconds", lines, logarithmic=False)
+    return Growth("scores", plot, how)
+
+
+def journal(sizes: Sequence[int]) -> Growth:
+    """Bytes that one epoch adds to the journal, by number of classes."""
+    points: dict[float, float] = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            run = recorded(Path(folder) / "run", 1, size)
+            lines = journal_path(run, 0).read_bytes().splitlines(keepends=True)
+            points[size] = max(map(len, lines))
+    title = "One epoch in the journal, train and validation"
+    how = (
+        "Length of the epoch's line. The confusion matrix is recorded up to 128 classes, scores of each "
+        "class up to 4,096."
+    )
+    return Growth("journal", LinePlot(title, "classes", "bytes", {"ptmetrics": points}), how)
+
+
+def epochs(counts: Sequence[int]) -> Growth:
+    """Seconds to read and judge a record, and to show it as well, by number of epochs."""
+
+    def check(run: Path) -> object:
+        return judge(read_run(run))
+
+    def report(run: Path) -> object:
+        found = read_run(run)
+        return run_text(found, judge(found))
+
+    lines: Lines = {"check": {}, "report": {}}
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            run = recorded(Path(folder) / "run", count, 10)
+            lines["check"][count] = min(host_clock(partial(check, run), 1) for _ in range(3))
+            lines["report"][count] = min(host_clock(partial(report, run), 1) for _ in range(3))
+    title = "Reading and judging the record of a run with 10 classes"
+    how = "Best of three, in a process that has imported everything."
+    return Growth("epochs", LinePlot(title, "epochs", "seconds", lines), how)
+
+
+def recorded(path: Path, count: int, classes: int) -> Path:
+    """A run whose epochs are all like its first, which was counted from a batch."""
+    batch = class_batch(2 * max(classes, 100), classes)
+    with pm.Monitor(pm.MulticlassMetrics(classes), run=path, progress=False) as monitor:
+        for split in ("train", "val"):
+            monitor.update(*batch, loss=1.0, split=split)
+        line = monitor.end_epoch().to_record()
+        for epoch in range(1, count):
+            monitor.record("epoch", {**line, "epoch": epoch})
+    return path
+
+
+def ranks() -> Growth:
+    """Bytes that each rank sends to merge so many, worked out from states that were checked.
+
+    Raises:
+        ArithmeticError: If packed parts, merged, are not the whole.
+    """
+    g = torch.Generator().manual_seed(0)
+    binary = torch.rand(400, generator=g), torch.randint(2, (400,), generator=g)
+    ten = partial(pm.MulticlassMetrics, 10, topk=(1, 5))
+    thousand = partial(pm.MulticlassMetrics, 1000, topk=(1, 5))
+    sizes = {
+        "binary, with curves": merged_bytes(partial(pm.BinaryMetrics, inputs="probs"), binary),
+        "10 classes": merged_bytes(ten, class_batch(400, 10)),
+        "1,000 classes": merged_bytes(thousand, class_batch(400, 1000)),
+    }
+    lines: Lines = {}
+    for name, size in sizes.items():
+        lines[name] = {n: 2 * (n - 1) / n * size / PARTS for n in RANKS}
+    lines["torchmetrics, exact AUROC of 1 million scores a rank"] = {
+        n: (n - 1) * 12e6 for n in RANKS
+    }
+    title = "Bytes that each rank sends to merge all ranks"
+    how = (
+        "Worked out, not measured on several machines: a ring all-reduce of n ranks sends 2(n - 1)/n times "
+        "the packed state, whose cells merge one by one; gathering what others keep, a million scores a "
+        "rank, sends them n - 1 times. That a packed state has just these bytes, and that merging packed "
+        "parts gives what the whole gives, is checked here each time the page is made."
+    )
+    return Growth("ranks", LinePlot(title, "ranks", "bytes", lines), how)
+
+
+def merged_bytes(make: Callable[[], Any], batch: PredsTarget) -> int:
+    """Split a batch among ranks, pack the states, merge what arrives; the bytes that were moved.
+
+    Raises:
+        ArithmeticError: If the result is not the state of the whole batch, or bytes were lost.
+    """
+    whole = make()
+    whole.update(*batch)
+    merged = make()
+    moved = 0
+    for preds, target in zip(batch[0].chunk(PARTS), batch[1].chunk(PARTS), strict=True):
+        part = make()
+        part.update(preds, target)
+        sent = part.state_dict()
+        packet = packed(sent["cells"])
+        moved += len(packet)
+        arrived = make()
+        arrived.load_state_dict({**sent, "cells": unpacked(packet, sent["cells"])})
+        merged.merge_state([arrived])
+    wanted = whole.state_dict()["cells"]
+    size = tensor_bytes(wanted)
+    if moved != PARTS * size or not _same_cells(merged.state_dict()["cells"], wanted):
+        raise ArithmeticError(f"{PARTS} parts of {size} bytes moved {moved} bytes: not the whole")
+    return moved
+
+
+def packed(cells: Mapping[str, Tensor]) -> Tensor:
+    """All cells in one buffer of bytes."""
+    return torch.cat([cell.contiguous().reshape(-1).view(torch.uint8) for cell in cells.values()])
+
+
+def unpacked(packet: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The cells again, by the shapes that each rank knows from its configuration."""
+    parts = torch.split(packet, [cell.numel() * cell.element_size() for cell in like.values()])
+    return {
+        name: part.clone().view(cell.dtype).reshape(cell.shape)
+        for (name, cell), part in zip(like.items(), parts, strict=True)
+    }
+
+
+def _same_cells(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Counts alike, sums but for the order of adding; where a fault came first may differ."""
+    for name, other in others.items():
+        if "first" in name:
+            continue
+        if not torch.allclose(some[name].double(), other.double(), rtol=1e-9, atol=1e-9):
+            return False
+    return True
+
+
+def growth_page(known: Mapping[str, Any], growths: Iterable[Growth]) -> Iterator[str]:
+    """Each thing that grows: a table, a plot, and how it was measured."""
+    yield f"# How costs grow\n\nWritten by `{known['command']}`, as a part of `make bench`.\n"
+    yield from fenced(setting_text(known))
+    for growth in growths:
+        plot = growth.plot
+        picture = Path(growth.picture).name
+        yield f"\n## {plot.title}\n\n{growth.how}\n\n![{plot.title}]({picture})\n"
+        yield f"| {plot.x} | " + " | ".join(f"{name}, {plot.y}" for name in plot.lines) + " |"
+        yield "|---" * (1 + len(plot.lines)) + "|"
+        for x in sorted({x for line in plot.lines.values() for x in line}):
+            cells = [_number(line[x]) if x in line else "" for line in plot.lines.values()]
+            yield f"| {x:,.0f} | " + " | ".join(cells) + " |"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

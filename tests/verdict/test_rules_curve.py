@@ -1,0 +1,312 @@
+"""Rules over learning curves: what each says, and about which epoch."""
+
+import re
+
+import numpy as np
+import pytest
+from judged_sources import Recorded, codes, epoch, losses, share
+from kept_runs import Keeping, class_rows
+
+import ptmetrics as pm
+from ptmetrics.record.samples import StoredSamples
+from ptmetrics.verdict.evidence import evidence_of_run
+from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.rules_curve import loss_rise
+
+EPOCHS = np.arange(20)
+
+
+FALLING = 0.2 + 2 * np.exp(-EPOCHS / 5)
+
+
+HEALTHY = 0.5 + 1.5 * np.exp(-EPOCHS / 1.5)
+
+
+RISING = HEALTHY + 0.03 * np.clip(EPOCHS - 7, 0, None)
+
+
+NAMES = ("val/loss", "train/loss", "val/accuracy", "train/accuracy")
+
+
+BEST = [{"path": "best.pt", "epoch": 6, "why": "best"}]
+
+
+def with_accuracy(val: np.ndarray, train: np.ndarray, accuracy: np.ndarray) -> Recorded:
+    run = losses(val.tolist(), train.tolist())
+    for data, value in zip(run.epochs, accuracy, strict=True):
+        data["scores"]["val/accuracy"] = share(round(2000 * value), 2000)
+    return run
+
+
+def test_a_healthy_curve_says_nothing() -> None:
+    assert judge(losses(HEALTHY.tolist(), FALLING.tolist())).status == "ready"
+
+
+def test_a_rising_validation_loss_with_falling_accuracy_is_overfitting() -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    verdict = judge(run)
+    (finding,) = (f for f in verdict.findings if f.code == "overfitting")
+    assert (finding.severity, verdict.status) == ("fail", "not ready")
+    assert 6 <= finding.evidence["best_epoch"] <= 9
+    assert f"epoch {finding.evidence['best_epoch'] + 1}" in finding.advice
+
+
+def test_a_rising_loss_at_the_same_accuracy_is_over_confidence_and_does_not_fail() -> None:
+    verdict = judge(losses(RISING.tolist(), FALLING.tolist()))
+    assert {f.code: f.severity for f in verdict.findings} == {
+        "overfitting": "warning",
+        "over-confident": "warning",
+    }
+    assert verdict.status == "ready"
+
+
+def test_a_rising_loss_without_any_accuracy_fails() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    for data in run.epochs:
+        del data["scores"]["val/accuracy"]
+    assert {f.code: f.severity for f in judge(run).findings}["overfitting"] == "fail"
+
+
+def test_a_small_rise_is_called_by_its_name() -> None:
+    small = HEALTHY + 0.004 * np.clip(EPOCHS - 10, 0, None)
+    verdict = judge(losses(small.tolist(), FALLING.tolist()))
+    assert {f.code: f.severity for f in verdict.findings} == {"val-loss-rising": "warning"}
+
+
+def test_a_checkpoint_from_before_the_rise_is_not_touched_by_it() -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    verdict = judge(Recorded(run.epochs, checkpoints=BEST))
+    assert {f.severity for f in verdict.findings if f.code == "overfitting"} == {"info"}
+    assert verdict.status == "ready"
+
+
+@pytest.mark.parametrize(("after", "severity"), [(0, "info"), (1, "info"), (2, "fail")])
+def test_the_rise_touches_checkpoints_from_the_second_epoch_after_the_best(
+    after: int, severity: str
+) -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    checkpoint = {"path": "b", "epoch": found.evidence["best_epoch"] + after, "why": "best"}
+    verdict = judge(Recorded(run.epochs, checkpoints=[checkpoint]))
+    assert {f.severity for f in verdict.findings if f.code == "overfitting"} == {severity}
+
+
+def test_a_rise_with_a_rising_training_loss_is_not_overfitting() -> None:
+    assert loss_rise(RISING, FALLING[::-1], Thresholds()) is None
+
+
+def test_a_high_end_without_a_trend_is_no_rise() -> None:
+    val = np.array(
+        [2.0, 1.5, 1.2, 1.1, 1.05, 1.04, 1.03, 1.02, 1.01, 1.0, 1.0, 1.3, 1.25, 1.28, 1.2]
+    )
+    assert loss_rise(val, -np.arange(15.0), Thresholds()) is None
+    assert loss_rise(np.sort(val[9:]).repeat(2), -np.arange(12.0), Thresholds()) is not None
+
+
+@pytest.mark.parametrize("val", [[0.0, 0.0, 0.1, 0.2], [-1.0, -2.0, -1.0, -0.5], [1.0, 2.0]])
+def test_a_relative_rise_over_nothing_or_of_two_epochs_is_not_judged(val: list[float]) -> None:
+    assert loss_rise(np.array(val), -np.arange(len(val), dtype=float), Thresholds()) is None
+
+
+def test_five_epochs_show_only_a_severe_rise() -> None:
+    train = [1.0, 0.6, 0.3, 0.1, 0.05]
+    severe = judge(losses([0.8, 0.5, 0.55, 0.7, 0.9], train))
+    assert "overfitting" in codes(severe)
+    assert "too few epochs for a trend test" in severe.findings[0].message
+    assert not codes(judge(losses([0.8, 0.5, 0.5, 0.56, 0.6], train)))
+    assert not codes(judge(losses([0.8, 0.5, 0.5, 0.51, 0.9], train)))  # severe, but only once
+
+
+def test_epochs_without_validation_are_left_out_of_the_trend() -> None:
+    run = losses(np.repeat(RISING, 2).tolist(), np.repeat(FALLING, 2).tolist())
+    for data in run.epochs[::2]:
+        del data["scores"]["val/loss"]
+    assert "overfitting" in codes(judge(run))
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"), [(0.97, None), (0.98, None), (0.998, "warning"), (0.9999, "warning")]
+)
+def test_a_gap_warns_by_its_lower_bound(train: float, expected: str | None) -> None:
+    data = epoch(
+        0, {"train/accuracy": share(round(10000 * train), 10000)}, matrix=[[925, 75], [75, 925]]
+    )
+    found = [f for f in judge(Recorded([data])).findings if f.code == "overfitting"]
+    assert [f.severity for f in found] == ([expected] if expected else [])
+
+
+def test_validation_far_below_training_accuracy_fails() -> None:
+    data = epoch(0, {"train/accuracy": share(9990, 10000)}, matrix=[[860, 140], [140, 860]])
+    verdict = judge(Recorded([data]), profile=Thresholds(accuracy=0.8))
+    (finding,) = (f for f in verdict.findings if f.code == "overfitting")
+    assert (finding.severity, finding.evidence["threshold"]) == ("fail", 0.10)
+    assert finding.evidence["low"] > 0.10
+    assert verdict.status == "not ready"
+
+
+def test_the_same_gap_on_few_samples_says_nothing() -> None:
+    data = epoch(0, {"train/accuracy": share(40, 40)}, matrix=[[17, 3], [3, 17]])
+    assert "overfitting" not in codes(judge(Recorded([data])))
+
+
+def test_a_log_of_bare_values_is_judged_by_its_trends_and_says_what_it_cannot_check() -> None:
+    rows = [
+        {
+            "epoch": i,
+            "scores": {name: {"value": float(v)} for name, v in zip(NAMES, values, strict=True)},
+        }
+        for i, values in enumerate(
+            zip(HEALTHY, FALLING, np.full(20, 0.9), np.linspace(0.9, 0.99, 20), strict=True)
+        )
+    ]
+    verdict = judge(Recorded(rows))
+    assert verdict.status == "undetermined"
+    assert not codes(verdict)
+    assert any("no confusion matrix" in note for note in verdict.notes)
+    assert any(
+        "overfitting, underfitting (training and validation accuracy" in note
+        for note in verdict.notes
+    )
+
+
+def test_low_training_accuracy_that_still_improves_is_undertrained() -> None:
+    weak = [[700, 300], [300, 700]]
+    for curve, code in (
+        (np.linspace(2.0, 1.0, 10), "undertrained"),
+        (np.full(10, 0.6), "underfitting"),
+    ):
+        run = losses(curve.tolist(), curve.tolist(), matrix=weak)
+        for data in run.epochs:
+            data["scores"]["train/accuracy"] = share(7000, 10000)
+        found = codes(judge(run)) & {"undertrained", "underfitting"}
+        assert found == {code}
+
+
+def test_low_training_accuracy_far_above_validation_is_a_gap_and_no_underfitting() -> None:
+    run = losses([0.6] * 6, [0.6] * 6, matrix=[[550, 450], [450, 550]])
+    for data in run.epochs:
+        data["scores"]["train/accuracy"] = share(7000, 10000)
+    assert codes(judge(run)) & {"overfitting", "underfitting"} == {"overfitting"}
+
+
+def test_accuracy_that_was_not_recorded_at_the_best_epoch_is_not_said_to_hold() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    del run.epochs[found.evidence["best_epoch"]]["scores"]["val/accuracy"]
+    (found,) = (f for f in judge(run).findings if f.code == "overfitting")
+    assert found.severity == "fail"
+
+
+def test_a_training_loss_that_leaves_for_good_has_diverged() -> None:
+    train = [1.0, 0.5, 0.3, 0.9, 2.0, 4.0, 5.0, 6.0]
+    verdict = judge(losses(train, train))
+    (finding,) = (f for f in verdict.findings if f.code == "diverged")
+    assert (finding.severity, verdict.status) == ("fail", "not ready")
+    early = judge(
+        Recorded(
+            losses(train, train).epochs, checkpoints=[{"path": "b", "epoch": 2, "why": "best"}]
+        )
+    )
+    assert {f.severity for f in early.findings if f.code == "diverged"} == {"warning"}
+
+
+def test_a_negative_loss_that_hovers_has_not_diverged() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        train = (-1 + 0.05 * rng.normal(size=20)).tolist()
+        verdict = judge(losses(train, train))
+        assert (verdict.status, codes(verdict)) == ("ready", set())
+
+
+def test_a_negative_loss_is_said_not_to_be_checked() -> None:
+    rows = np.arange(30.0)
+    verdict = judge(
+        losses((-1 + 0.03 * np.maximum(rows - 10, 0)).tolist(), (-1 - rows / 30).tolist())
+    )
+    notes = "\n".join(verdict.notes)
+    assert "Not checked: overfitting (the validation loss is not above 0 throughout" in notes
+    assert "Not checked: diverged (the training loss is below 0 somewhere" in notes
+
+
+def test_one_epoch_says_which_curves_are_missing() -> None:
+    verdict = judge(losses([0.5], [0.4]))
+    assert verdict.status == "ready"
+    notes = "\n".join(verdict.notes)
+    assert re.search(r"Not checked: diverged \(the training loss of 4 epochs", notes)
+    assert re.search(r"Not checked: overfitting \(training and validation loss of 3 epochs", notes)
+
+
+# Is a rise of the validation loss one of the samples at large?
+
+
+def rising(last: np.ndarray, epochs: int = 5) -> Keeping:
+    """Losses 0.8, 0.5, …, with samples of mean 0.5 at the best epoch, and these at the end."""
+    base = np.full(last.size, 0.5)
+    rise = np.linspace(0.5, last.mean(), epochs - 1)
+    val = np.concatenate([[0.8], rise])
+    run = losses(val.tolist(), np.linspace(1.0, 0.1, epochs).tolist())
+    target = np.arange(last.size) % 2
+    samples = {
+        1: StoredSamples(class_rows(target, target, base)),
+        epochs - 1: StoredSamples(class_rows(target, target, last)),
+    }
+    return Keeping(run.epochs, samples=samples)
+
+
+def rise_codes(run: Keeping) -> set[str]:
+    return {item.code for item in pm.judge(run, select=["overfitting", "val-loss-rising"]).findings}
+
+
+def test_a_rise_that_few_samples_make_is_no_overfitting() -> None:
+    one = np.full(50, 0.5)
+    one[7] = 15.5  # the mean is 0.8
+    assert rise_codes(rising(one)) == set()
+    assert rise_codes(rising(np.full(50, 0.8) + 0.1 * np.sin(np.arange(50)))) == {"overfitting"}
+    without = rising(one)
+    assert rise_codes(Keeping(without.epochs)) == {"overfitting"}  # nothing but the curve is known
+
+
+def test_a_long_run_needs_it_too() -> None:
+    one = np.full(50, 0.5)
+    one[7] = 15.5
+    assert rise_codes(rising(one, epochs=20)) == set()
+    assert rise_codes(rising(np.full(50, 0.8), epochs=20)) == {"overfitting"}
+
+
+def test_below_ten_epochs_the_samples_decide_where_no_trend_can() -> None:
+    last = 0.58 + 0.2 * np.sin(np.arange(500))
+    run = rising(last + 0.58 - last.mean(), epochs=5)
+    assert rise_codes(run) == {"overfitting"}
+    assert rise_codes(Keeping(run.epochs)) == set()
+    (finding,) = pm.judge(run, select=["overfitting"]).findings
+    assert "on the same 500 samples it grew by 0.08, at least 0.0" in finding.message
+    assert finding.evidence["paired"]["n"] == 500
+    assert (
+        finding.evidence["paired"]["low"]
+        < finding.evidence["paired"]["value"]
+        == pytest.approx(0.08)
+    )
+
+
+def test_the_bound_is_of_students_kind_by_hand() -> None:
+    last = np.array([0.5, 0.6, 0.7, 0.8])
+    change = evidence_of_run(rising(last)).loss_change
+    assert change.value == pytest.approx(0.15)
+    assert change.low == pytest.approx(0.15 - 1.6448536269514722 * 0.12909944487358055 / 2)
+
+
+def test_another_loss_than_that_of_the_samples_leaves_the_curve_alone_to_speak() -> None:
+    run = rising(np.full(50, 0.8))
+    odd = Keeping(
+        run.epochs, samples=run.samples | {4: StoredSamples(class_rows(np.arange(50) % 2, 0, 0.5))}
+    )
+    change = evidence_of_run(odd).loss_change
+    assert not change.bounded
+    assert change.reason == "the recorded loss is not the mean of the kept ones"
+    assert rise_codes(odd) == {"overfitting"}
+
+
+def test_a_rise_that_is_not_known_to_be_one_of_all_samples_changes_no_older_answer() -> None:
+    val, train = np.array([0.8, 0.5, 0.55, 0.7, 0.9]), np.linspace(1, 0.1, 5)
+    assert loss_rise(val, train, Thresholds()) is not None

@@ -17,6 +17,7 @@ from ptmetrics.counts.subgroups import Subgroups
 from ptmetrics.errors import StateError
 
 STATE_VERSION = 2
+ADDED = ("sum", "mean", "joint")  # merges whose identity is 0
 
 
 class Accumulator:
@@ -289,13 +290,17 @@ class Accumulator:
             self._pristine = False
 
     def reset(self) -> None:
-        """Back to the identity of merge; in the same tensors where a CUDA graph writes to them."""
-        if self.captured:
-            for name, tensor in self.state.items():
-                tensor.copy_(self.layout[name].zeros(self.device))
-        else:
+        """Back to the identity of merge, in the same tensors: a CUDA graph may write to them."""
+        if not self.captured:
+            twins = [name for name in self.state if self.layout[name].twin_of is not None]
+            for name in twins:
+                del self.state[name]
             self.weighted = False
-            self.state = self._zeros()
+        for name, tensor in self.state.items():
+            if self.layout[name].merge in ADDED:
+                tensor.zero_()
+            else:
+                tensor.copy_(self.layout[name].zeros(self.device))
         self.updates = 0
         self._pristine = True
 

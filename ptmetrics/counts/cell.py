@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -72,7 +73,7 @@ class Cell:
             cure = "Sums of 64 bits neither overflow nor stick."
             raise ConfigError("dtype", "torch.int64 or torch.float64", str(self.dtype), cure)
 
-    @property
+    @cached_property
     def counts_rows(self) -> bool:
         """Whether sums of weights stand beside it once there are weights."""
         return self.merge == "sum" and self.dtype == torch.int64 and self.weigh

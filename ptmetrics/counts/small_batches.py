@@ -19,15 +19,19 @@ class SmallBatchBuffer:
     """Room for small batches of one form; copies only, for a caller may change its tensors in place.
 
     The first batch of a form does not wait: there may be no second one.
+
+    Attributes:
+        full: Whether no further batch fits.
     """
 
     def __init__(self) -> None:
         self._form: object = None
         self._room: Batch | None = None
-        self._slots: list[Batch] = []  # views of the room, made when they are first needed
+        self._slots: list[Batch] = []  # views of the room
         self._capacity = -1  # batches that fit; negative before the second one of a form
         self._filled = 0
         self._first_step = 0
+        self.full = False
 
     def put(self, batch: Batch, form: object) -> bool:
         """Copy a batch of the form that the last one had; False, with nothing copied, where it cannot wait.
@@ -42,8 +46,6 @@ class SmallBatchBuffer:
             self._make_room(batch)
             if not self._capacity:
                 return False
-        if self._filled == len(self._slots):
-            self._add_slot(len(batch))
         slot = self._slots[self._filled]
         slot.preds.copy_(batch.preds)
         slot.target.copy_(batch.target)
@@ -56,12 +58,8 @@ class SmallBatchBuffer:
         if not self._filled:
             self._first_step = int(batch.step)
         self._filled += 1
+        self.full = self._filled == self._capacity
         return True
-
-    @property
-    def full(self) -> bool:
-        """Whether no further batch fits."""
-        return self._filled == self._capacity
 
     def expect(self, form: object) -> None:
         """From now on batches of this form may wait; nothing else must be waiting."""
@@ -74,7 +72,7 @@ class SmallBatchBuffer:
         if not self._filled or self._room is None:
             return None
         batches = self._filled
-        self._filled = 0
+        self.clear()
         size = len(self._slots[0])
         rows = self._room.rows(0, batches * size)
         steps = torch.arange(
@@ -86,6 +84,7 @@ class SmallBatchBuffer:
     def clear(self) -> None:
         """Forget what waits."""
         self._filled = 0
+        self.full = False
 
     @outside_inference
     def _make_room(self, batch: Batch) -> None:
@@ -102,14 +101,8 @@ class SmallBatchBuffer:
         assert preds is not None  # every batch has both
         assert target is not None
         self._room = Batch(preds, target, weight, slices, group)
+        self._slots = [self._room.rows(i * size, (i + 1) * size) for i in range(count)]
         self._capacity = count
-
-    @outside_inference
-    def _add_slot(self, size: int) -> None:
-        assert self._room is not None  # made before the first slot
-        first = len(self._slots) * size
-        here = slice(first, first + size)
-        self._slots.append(self._room.rows(here.start, here.stop))
 
 
 def _like(values: Tensor | None, rows: int) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from ptmetrics.counts.small_batches import SmallBatchBuffer
 from ptmetrics.counts.subgroups import BAD_SLICE, BAD_SLICE_WORDS, BUCKETS, Subgroups
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
-from ptmetrics.metrics.estimate import Array, Estimate, ScoreColumn, scores_of_estimates
+from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumn
 from ptmetrics.metrics.groups import by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
@@ -274,7 +274,7 @@ class Metrics:
         details["notes"] = [*details.get("notes", ()), *notes]
         named = {name: e for (name, each), e in estimates.items() if not each}
         return Scores(
-            scores_of_estimates(named),
+            NamedScores(named),
             task=self.task or type(self).__qualname__,
             n=int(counts.n),
             per_class={n: ScoreColumn(e) for (n, each), e in estimates.items() if each},
@@ -468,8 +468,11 @@ class Metrics:
         with exact_arithmetic(accumulator.device):
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
-            for piece in self._pieces(batch):
-                self._count_piece(piece)
+            if not self.rows_at_once or not batch.preds.is_cpu:
+                self._count_piece(batch)
+                return
+            for start in range(0, len(batch), self.rows_at_once):
+                self._count_piece(batch.rows(start, start + self.rows_at_once))
 
     def _count_piece(self, piece: Batch) -> None:
         accumulator = self._accumulator
@@ -490,13 +493,6 @@ class Metrics:
         if batch.counted is None and unweighted and not self._subgroups:
             return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
-
-    def _pieces(self, batch: Batch) -> Iterator[Batch]:
-        if not self.rows_at_once or not batch.preds.is_cpu:
-            yield batch
-            return
-        for start in range(0, len(batch), self.rows_at_once):
-            yield batch.rows(start, start + self.rows_at_once)
 
     def _estimates(
         self, counts: Counts, *, intervals: bool = True, parts: int | None = None

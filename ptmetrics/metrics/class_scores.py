@@ -186,10 +186,9 @@ class Ratio:
             ratio: The ratio, shape (…, C).
             scale: Factors, each through the denominator, shape (…, C).
         """
-        slopes = [
-            scale * (part - ratio * whole)
-            for part, whole in zip(self.part, self.whole, strict=True)
-        ]
+        slopes = []
+        for part, whole in zip(self.part, self.whole, strict=True):
+            slopes.append(scale * (part - ratio * whole))
         hits, actual, predicted, others = slopes
         if self.part[3] or self.whole[3]:
             others = np.where(np.isnan(others), 0.0, others)
@@ -211,35 +210,31 @@ class MeanRatio:
 
     def __call__(self, sums: ClassSums) -> Array:
         """The mean, shape (…)."""
-        part, whole = self.ratio(sums)
-        share, weight = self._shares(sums, part, whole)
-        return (share * weight).sum(-1) / weight.sum(-1)
+        return self.gradient(sums)[0]
 
     def gradient(self, sums: ClassSums) -> tuple[Array, Array, Array, Array]:
         """The mean, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
         part, whole = self.ratio(sums)
-        share, weight = self._shares(sums, part, whole)
-        total = weight.sum(-1, keepdims=True)
-        mean = (share * weight).sum(-1, keepdims=True) / total
-        scale = np.where(whole > 0, weight / total, 0.0) / whole
-        hits, actual, predicted = self.ratio.gradient(share, scale)
-        if self.by_targets:
-            moves = (share - mean) / total
-            if math.isnan(sums.absent):
-                moves = np.where(whole > 0, moves, 0.0)
-            actual = np.nan_to_num(actual) + moves
-        return mean[..., 0], hits, actual, predicted
-
-    def _shares(self, sums: ClassSums, part: Array, whole: Array) -> tuple[Array, Array]:
         defined = whole > 0
         weight = np.ones_like(part)
         if self.by_targets:
             weight = sums.actual
-        if not math.isnan(sums.absent):
-            return np.where(defined, part / whole, sums.absent), weight
-        weight = np.where(defined, weight, 0.0)
-        weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, defined.astype(np.float64))
-        return np.where(defined, part / whole, 0.0), weight
+        absent = sums.absent
+        if math.isnan(absent):
+            absent = 0.0
+            weight = np.where(defined, weight, 0.0)
+            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, defined * 1.0)
+        share = np.where(defined, part / whole, absent)
+        total = weight.sum(-1, keepdims=True)
+        mean = (share * weight).sum(-1, keepdims=True) / total
+        scale = np.where(defined, weight / total, 0.0) / whole
+        hits, actual, predicted = self.ratio.gradient(share, scale)
+        if self.by_targets:
+            moves = (share - mean) / total
+            if math.isnan(sums.absent):
+                moves = np.where(defined, moves, 0.0)
+            actual = np.nan_to_num(actual) + moves
+        return mean[..., 0], hits, actual, predicted
 
 
 PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
@@ -273,10 +268,12 @@ def mcc(sums: ClassSums) -> Array:
 
 def mcc_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
-    covariance, spread_actual, spread_predicted = (x[..., None] for x in _covariances(sums))
+    covariance, spread_actual, spread_predicted = _covariances(sums)
+    spread_actual = spread_actual[..., None]
+    spread_predicted = spread_predicted[..., None]
     spread = spread_actual * spread_predicted
     root = np.sqrt(spread)
-    value = np.where(spread > 0, covariance, np.nan) / root
+    value = np.where(spread > 0, covariance[..., None], np.nan) / root
     total = sums.actual.sum(-1, keepdims=True)
     right = sums.hits.sum(-1, keepdims=True)
     by_actual = (right - sums.predicted) / root - value * (total - sums.actual) / spread_actual

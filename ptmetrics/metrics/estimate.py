@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, overload
@@ -61,10 +62,22 @@ class Estimate:
         return replace(self, value=value, low=low, high=high, n=n, error_bound=bound)
 
 
-def scores_of_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Score]:
-    """The one score of each scalar estimate."""
-    return {
-        name: Score(
+UNDEFINED = Estimate(np.nan, np.nan, np.nan, 0, "none", "it was not computed")
+
+
+class NamedScores(Mapping[str, Score]):
+    """Scores by name; each `Score` is made when it is asked for.
+
+    Args:
+        estimates: Scalar estimates by name.
+    """
+
+    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
+        self._estimates = dict(estimates)
+
+    def __getitem__(self, name: str) -> Score:
+        e = self._estimates[name]
+        return Score(
             float(e.value),
             low=float(e.low),
             high=float(e.high),
@@ -74,8 +87,32 @@ def scores_of_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Score]:
             error_bound=float(e.error_bound),
             higher_is_better=e.higher_is_better,
         )
-        for name, e in estimates.items()
-    }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._estimates)
+
+    def __len__(self) -> int:
+        return len(self._estimates)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values of all, as they stand in a record."""
+        plain: dict[str, dict[str, Any]] = {}
+        for name, e in self._estimates.items():
+            value = float(e.value)
+            reason = None
+            if math.isnan(value):
+                reason = e.reason
+            plain[name] = {
+                "value": value,
+                "error_bound": float(e.error_bound),
+                "high": float(e.high),
+                "higher_is_better": e.higher_is_better,
+                "low": float(e.low),
+                "method": e.method,
+                "n": int(e.n),
+                "reason": reason,
+            }
+        return plain
 
 
 class ScoreColumn(Sequence[Score]):
@@ -100,7 +137,7 @@ class ScoreColumn(Sequence[Score]):
     def __getitem__(self, index: int | slice) -> Score | tuple[Score, ...]:
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
-        return scores_of_estimates({"": self._estimate.part(index)})[""]
+        return NamedScores({"": self._estimate.part(index)})[""]
 
     def __iter__(self) -> Iterator[Score]:
         return (self[i] for i in range(len(self)))

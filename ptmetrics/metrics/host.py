@@ -19,7 +19,7 @@ from ptmetrics.counts.moments import (
 from ptmetrics.metrics.estimate import Array
 
 
-class Counts(Mapping[str, Array]):
+class Counts(dict[str, Array]):
     """The sums of some rows by the name of their cell.
 
     Args:
@@ -31,17 +31,8 @@ class Counts(Mapping[str, Array]):
     """
 
     def __init__(self, arrays: Mapping[str, Array], absent: float = math.nan) -> None:
-        self._arrays = arrays
+        super().__init__(arrays)
         self.absent = absent
-
-    def __getitem__(self, name: str) -> Array:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
 
     @property
     def n(self) -> Array:
@@ -72,10 +63,10 @@ class Counts(Mapping[str, Array]):
         return self._twin(name, "square")
 
     def _twin(self, name: str, kind: str) -> Array:
-        twin = self._arrays.get(f"{name}.{kind}")
+        twin = self.get(f"{name}.{kind}")
         if twin is not None:
             return twin
-        return self._arrays[name].astype(np.float64)
+        return self[name].astype(np.float64)
 
     def of_part(self, index: int) -> Counts:
         """Those of one part, where there are several in a leading dimension."""

@@ -79,8 +79,10 @@ class MeanLoss(Metrics):
         if preds.ndim > 1:
             cure = "Pass loss.flatten() or loss.mean()."
             raise ShapeError("loss", "shape () or (N,)", str(tuple(preds.shape)), cure)
-        loss = preds.reshape(-1)
-        samples = target.expand(loss.shape)
+        loss = preds.reshape(-1) if preds.ndim == 0 else preds
+        samples = target
+        if samples.shape != loss.shape:
+            samples = samples.expand(loss.shape)
         return Batch(loss, samples, samples)
 
     def count(self, batch: Batch) -> dict[str, Counted]:

@@ -183,7 +183,7 @@ class Scores(Mapping[str, Score]):
         per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
     ) -> None:
-        self._scores = dict(scores)
+        self._scores = scores
         self.task = task
         self.n = n
         self.per_class = dict(per_class or {})
@@ -256,11 +256,24 @@ class Scores(Mapping[str, Score]):
         confusion = None
         if self.confusion is not None:
             confusion = self.confusion.tolist()
+        per_class: dict[str, Any] = {}
+        for name, column in self.per_class.items():
+            columns_of = getattr(column, "to_dict", None)
+            if columns_of is not None:
+                per_class[name] = columns_of()
+                continue
+            per_class[name] = {f: [getattr(s, f) for s in column] for f in SLICE_FIELDS}
+            per_class[name]["method"] = column[0].method if column else "none"
+        to_dict = getattr(self._scores, "to_dict", None)
+        if to_dict is not None:
+            scores = to_dict()
+        else:
+            scores = {name: score.to_dict() for name, score in self._scores.items()}
         return {
             "task": self.task,
             "n": self.n,
-            "scores": {name: score.to_dict() for name, score in self._scores.items()},
-            "per_class": {name: _column(values) for name, values in self.per_class.items()},
+            "scores": scores,
+            "per_class": per_class,
             "confusion": confusion,
             "class_names": list(self.class_names),
             "faults": self.faults,
@@ -293,16 +306,6 @@ class Scores(Mapping[str, Score]):
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={score:.4f}" for name, score in self.items())
         return f"Scores({self.task}, n={self.n}, {shown})"
-
-
-def _column(values: Sequence[Score]) -> dict[str, Any]:
-    to_dict = getattr(values, "to_dict", None)
-    if to_dict is not None:
-        plain: dict[str, Any] = to_dict()
-        return plain
-    column: dict[str, Any] = {f: [getattr(v, f) for v in values] for f in SLICE_FIELDS}
-    column["method"] = values[0].method if values else "none"
-    return column
 
 
 def scores_text(scores: Scores) -> str:

@@ -11,9 +11,11 @@ import numpy as np
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import delta
-from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.metrics.estimate import UNDEFINED, Array, Estimate
 from ptmetrics.metrics.intervals import mean_interval, mover, wilson
 
+Numbers = tuple[Array, Array, Array, Array]
+"""Value, low, high and n of a score."""
 IntervalMethod = str | Callable[["ScoreSpec", Any, bool], Estimate]
 
 
@@ -146,25 +148,31 @@ def evaluate(
     for spec in specs:
         if isinstance(spec.interval, str):
             by_method.setdefault(spec.interval, []).append(spec)
+            found[spec.name, spec.each] = UNDEFINED  # keeps its place
         else:
             found[spec.name, spec.each] = spec.interval(spec, view, intervals)
+    fill = bool(by_method) and not math.isnan(view.absent)
     for method, some in by_method.items():
-        for spec, estimate in zip(some, INTERVALS[method](some, view, intervals), strict=True):
-            if spec.absent and method != "mover":
+        for spec, numbers in zip(some, INTERVALS[method](some, view, intervals), strict=True):
+            value, low, high, n = numbers
+            said = (spec.method, spec.undefined, spec.higher_is_better)
+            estimate = Estimate(value, low, high, n, *said)
+            if fill and spec.absent and method != "mover":
                 estimate = estimate.filled(view.absent)
             found[spec.name, spec.each] = estimate
-    return {(spec.name, spec.each): found[spec.name, spec.each] for spec in specs}
+    return found
 
 
-def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
-    formulas = list(dict.fromkeys(spec.formula for spec in specs))  # several scores share one
+def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     ratios: dict[Any, tuple[Array, Array, Array]] = {}
     by_shape: dict[tuple[int, ...], list[Any]] = {}
-    for formula in formulas:
-        part, whole = formula(view.sums)
-        _, n = formula(view.counts)
-        ratios[formula] = (part[0], whole, np.asarray(n))
-        by_shape.setdefault(np.shape(part[0]), []).append(formula)
+    for spec in specs:
+        formula = spec.formula
+        if formula not in ratios:  # several scores share one
+            part, whole = formula(view.sums)
+            _, n = formula(view.counts)
+            ratios[formula] = (part[0], whole, np.asarray(n))
+            by_shape.setdefault(np.shape(part[0]), []).append(formula)
     ends: dict[Any, tuple[Array, Array, Array]] = {}
     for some in by_shape.values():
         part = np.stack([ratios[formula][0] for formula in some])
@@ -176,18 +184,18 @@ def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Esti
             low, high = wilson(p, whole**2 / square)
         for row, formula in enumerate(some):
             ends[formula] = (p[row], low[row], high[row])
-    estimates = []
+    found = []
     for spec in specs:
         value, low, high = ends[spec.formula]
         through = spec.through
         if through is not None:  # it may fall
-            value, low, high = through(value), through(low), through(high)
+            value, low, high = through(np.stack((value, low, high)))
             low, high = np.fmin(low, high), np.fmax(low, high)
-        estimates.append(spec.estimate(value, low, high, ratios[spec.formula][2]))
-    return estimates
+        found.append((value, low, high, ratios[spec.formula][2]))
+    return found
 
 
-def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     shares = []
     sizes = []
     for spec in specs:
@@ -207,47 +215,45 @@ def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estim
         values = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
         lows, highs = values, values
     n = view.n
-    ends = zip(specs, values, lows, highs, strict=True)
-    return [spec.estimate(value, low, high, n) for spec, value, low, high in ends]
+    return [(*ends, n) for ends in zip(values, lows, highs, strict=True)]
 
 
-def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     n = view.n
     if not intervals:
         found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
-        return [spec.estimate(x, x, x, n) for spec, x in zip(specs, found, strict=True)]
+        return [(value, value, value, n) for value in found]
     bounds = [spec.range for spec in specs]
     formulas = [spec.formula for spec in specs]
     gradients = [spec.gradient for spec in specs]
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
-    ends = zip(specs, values, lows, highs, strict=True)
-    return [spec.estimate(value, low, high, n) for spec, value, low, high in ends]
+    return [(*ends, n) for ends in zip(values, lows, highs, strict=True)]
 
 
-def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
+def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     sums = np.stack([spec.formula(view) for spec in specs], 1)
-    estimates = []
+    found = []
     ends = zip(specs, *mean_interval(sums), strict=True)
     for place, (spec, value, low, high) in enumerate(ends):
         least, most = spec.range
         n = sums[0, place].astype(np.int64)
-        estimates.append(spec.estimate(value, np.maximum(low, least), np.minimum(high, most), n))
-    return estimates
+        found.append((value, np.maximum(low, least), np.minimum(high, most), n))
+    return found
 
 
-def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Estimate]:
-    estimates = []
+def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
+    found = []
     for spec in specs:
         value = np.asarray(spec.formula(view.weights), dtype=np.float64)
         nothing = np.full_like(value, np.nan)
         n = np.asarray(view.n)
         if spec.each:
             n = n[..., None]
-        estimates.append(spec.estimate(value, nothing, nothing, np.broadcast_to(n, value.shape)))
-    return estimates
+        found.append((value, nothing, nothing, np.broadcast_to(n, value.shape)))
+    return found
 
 
-INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], list[Estimate]]] = {
+INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], list[Numbers]]] = {
     "wilson": _wilson,
     "mover": _mover,
     "delta": _delta,

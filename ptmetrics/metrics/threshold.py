@@ -15,7 +15,7 @@ from ptmetrics.metrics import options
 from ptmetrics.metrics import threshold_search as search
 from ptmetrics.metrics.binary import BINARY_SPECS, binary_fbeta_spec
 from ptmetrics.metrics.class_scores import ClassCounts
-from ptmetrics.metrics.estimate import Array, scores_of_estimates
+from ptmetrics.metrics.estimate import Array, NamedScores
 from ptmetrics.metrics.intervals import Z
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.score_spec import evaluate
@@ -256,7 +256,7 @@ def _scores_at(
     names = list(REPORTED)
     if beta is not None:
         names.append("fbeta")
-    scores = scores_of_estimates({name: estimates[name, False] for name in names})
+    scores = dict(NamedScores({name: estimates[name, False] for name in names}))
     if cost is not None:
         scores["cost"] = _mean_cost(confusion, *cost)
     return scores

@@ -20,8 +20,8 @@ HOME = Path(pm.__file__).parent
 OURS = {"step": 14, "end_epoch": 70}  # calls of functions in monitor/
 WRITING = 150  # calls in monitor/ and record/ at the end of an epoch
 WHOLE = {"step": 25, "end_epoch": 600}  # calls in the whole package
-COUNT_WRITING = False  # True once record/ writes a line in so few
-COUNT_WHOLE = False  # True once metrics/ and counts/ take so few
+COUNT_WRITING = True  # True once record/ writes a line in so few
+COUNT_WHOLE = True  # True once metrics/ and counts/ take so few
 ROWS, CLASSES, BATCHES = 64, 10, 32
 
 

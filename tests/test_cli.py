@@ -127,10 +127,10 @@ def test_what_cannot_be_read_exits_with_5_and_what_cannot_be_compared_with_4(
     assert "different-validation" in [finding["code"] for finding in findings]
 
 
-def test_a_record_that_holds_nonsense_exits_with_5(tmp_path: Path) -> None:
+def test_a_record_that_contradicts_itself_is_invalid_and_exits_with_4(tmp_path: Path) -> None:
     data = epoch(0, {}, matrix=[[90, 10], [10, 90]])
     data["confusion"]["val"] = [[90, 10], [10]]
-    assert main(["check", str(written(tmp_path / "run", Recorded([data])))]) == 5
+    assert main(["check", str(written(tmp_path / "run", Recorded([data])))]) == 4
 
 
 def test_an_error_inside_ptmetrics_exits_with_70_and_ctrl_c_with_130(

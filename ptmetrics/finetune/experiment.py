@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ptmetrics.errors import RecordError
+from ptmetrics.errors import ConfigError
 from ptmetrics.finetune.config import Config, RunGroupConfig
 from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.models import build_model
@@ -56,8 +56,8 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
         say: Gets each line of progress.
 
     Raises:
-        RecordError: If the folder exists already.
-        DataError, ConfigError: Before anything is trained.
+        DataError, ConfigError: Before anything is trained; the latter too where the folder holds
+            something already.
         KeyboardInterrupt: When interrupted; every record is closed and readable then.
     """
     root = _new_folder(run or f"{config.run}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
@@ -89,7 +89,7 @@ def _new_folder(name: str) -> Path:
         got = "a file"
     if got:
         cure = "Choose another with --run, or remove it."
-        raise RecordError(f"run {name!r}", "a folder that is new or empty", got, cure)
+        raise ConfigError(f"run {name!r}", "a folder that is new or empty", got, cure)
     return folder
 
 

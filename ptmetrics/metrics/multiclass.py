@@ -339,9 +339,9 @@ class MulticlassMetrics(Metrics):
         margin = self._reader.margins(batch.preds)
         classes = torch.arange(self.num_classes, device=margin.device)
         actual = rows.target.unsqueeze(1) == classes
-        there = batch.counted
-        if there is not None and rows.likely is not None:
-            there = there & rows.likely  # rows that peak at +inf have no margins
+        there = rows.likely  # rows that peak at an infinity have no margins
+        if batch.counted is not None:
+            there = batch.counted if there is None else there & batch.counted
         if there is not None:
             there = there.unsqueeze(1).expand(margin.shape)
         counts.update(curve.count(margin, actual, there))

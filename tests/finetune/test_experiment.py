@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ptmetrics.cli import main
-from ptmetrics.errors import RecordError, ShapeError
+from ptmetrics.errors import ConfigError, ShapeError
 from ptmetrics.finetune.config import (
     DataConfig,
     ModelConfig,
@@ -240,5 +240,5 @@ def test_an_interrupt_seals_every_record_and_keeps_what_was_measured(
 
 def test_a_folder_is_only_taken_when_it_is_new(tmp_path: Path, config_file: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="expected a folder that is new or empty, got a file"):
+    with pytest.raises(ConfigError, match="expected a folder that is new or empty, got a file"):
         run_experiment(load_config(config_file), run=str(tmp_path / "file"))

@@ -146,6 +146,7 @@ ON_SCORES = (
 TOLERANCE = {
     "rms_calibration_error": 1e-4,  # at the values of the histogram's rows
     "nll": 1e-6,
+    "over_confidence": 1e-6,
     "brier_score": 1e-6,
     "multiclass_brier_score": 1e-6,
 }  # losses of float32 scores are taken in float32

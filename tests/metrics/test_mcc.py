@@ -37,7 +37,7 @@ def test_mcc_of_a_rare_class_keeps_its_digits(often: int, rare: int, wrong: int)
     matrix = [[often, wrong], [wrong + 1, rare + 1]]
     metrics = MulticlassMetrics(2, inputs="labels")
     state = metrics.state_dict()
-    state["cells"]["confusion"][:4] = torch.tensor(matrix).flatten()
+    state["cells"]["confusion"].copy_(torch.tensor(matrix))
     metrics.load_state_dict(state)
     numerator = often * (rare + 1) - wrong * (wrong + 1)
     product = math.prod((often + wrong, wrong + rare + 2, often + wrong + 1, wrong + rare + 1))

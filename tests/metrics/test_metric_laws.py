@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_flatten
 import ptmetrics.metrics
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.loss import MeanLoss
+from ptmetrics.metrics.mean import Mean
 from ptmetrics.testing import check_metric
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
@@ -71,7 +72,7 @@ def test_no_public_metric_is_missing_from_the_registry() -> None:
     for module in pkgutil.iter_modules(ptmetrics.metrics.__path__):
         importlib.import_module(f"ptmetrics.metrics.{module.name}")
     public = {cls for cls in subclasses(Metrics) if cls.__module__.startswith("ptmetrics.metrics.")}
-    assert public == {MeanLoss, *(type(case.make()) for case in CASES)}
+    assert public == {Mean, MeanLoss, *(type(case.make()) for case in CASES)}
 
 
 def arguments(case: MetricCase, weighted: bool) -> Callable[[int, int], dict[str, Tensor]]:

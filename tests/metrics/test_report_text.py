@@ -180,10 +180,10 @@ def test_a_score_is_a_float_that_prints_its_interval_and_n() -> None:
         str(MulticlassMetrics(2).compute()["mcc"])
         == "nan (targets or predictions hold one class only)"
     )
-    assert repr(counted()).startswith("Scores(multiclass, n=3, accuracy=0.6667, top2_accuracy=")
+    assert repr(counted()).startswith("Scores(multiclass, n=3, accuracy=0.6667, balanced_accuracy=")
 
 
-FALLING = ["hamming_loss", "nll", "brier", "ece", "rms_calibration_error", "over_confidence"]
+FALLING = ["hamming_loss", "nll", "brier", "over_confidence", "ece", "rms_calibration_error"]
 
 
 def test_scores_are_a_mapping_with_directions_and_plain_values_for_json() -> None:

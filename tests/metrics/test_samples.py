@@ -16,9 +16,8 @@ from ptmetrics.monitor.samples import rows_of_columns
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
 from ptmetrics.testing import Guard, fake_cuda
 
-KEEPING = [
-    case for case in CASES if case.name.split("-")[0] != "multilabel" and "outputs" not in case.name
-]
+NOT_KEPT = ("multilabel", "outputs", "parts")  # several values a row; rows in groups
+KEEPING = [case for case in CASES if not set(NOT_KEPT) & set(case.name.split("-"))]
 
 
 def rows_of(metrics: Metrics, *batches: Batch) -> Rows:

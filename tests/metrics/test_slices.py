@@ -232,7 +232,7 @@ def test_scores_that_groups_do_not_reach_are_named() -> None:
     assert got["recall"].method == "jackknife-groups"
     assert got["auroc"].method != "jackknife-groups"
     (note,) = [note for note in got.notes if note.startswith("Intervals are by groups")]
-    assert "Those of auroc, average_precision, nll, brier" in note
+    assert "Those of auroc, average_precision, ece, rms_calibration_error take" in note
 
 
 def test_nothing_counted_has_nothing_to_say() -> None:

@@ -246,7 +246,7 @@ def test_the_live_history_is_the_one_that_is_read_back(tmp_path: Path) -> None:
         monitor.end_epoch()
         live = monitor.history
     read = pm.read_history(tmp_path / "run")
-    assert (read.epochs, list(read)) == (live.epochs, list(live))
+    assert (read.epoch, list(read)) == (live.epoch, list(live))
     assert {name: repr(read[name]) for name in read} == {name: repr(live[name]) for name in live}
     assert read[-2, "val/accuracy"] == live[-2, "val/accuracy"]
 

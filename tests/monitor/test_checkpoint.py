@@ -91,7 +91,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_the_training_running(tmp_pat
         play(monitor, [0.4, 0.3])
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
         assert [fault.count for fault in monitor.faults.all()] == [2]
-        assert monitor.history.epochs == [0, 1, 2]
+        assert monitor.history.epoch == [0, 1, 2]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

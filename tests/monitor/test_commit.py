@@ -125,10 +125,10 @@ def test_an_epoch_that_could_not_be_recorded_is_over_and_no_callback_hears_of_it
             patch.setattr(pm.EpochScores, "to_record", bug)
             count(monitor, 0.1)
             assert monitor.end_epoch()["val/loss"] == pytest.approx(0.1)
-        assert (monitor.epoch, stopping.best_epoch, monitor.history.epochs) == (1, -1, [])
+        assert (monitor.epoch, stopping.best_epoch, monitor.history.epoch) == (1, -1, [])
         count(monitor, 0.5)
         assert monitor.end_epoch()["val/accuracy"].n == 8
-        assert (monitor.epoch, stopping.best_epoch, monitor.history.epochs) == (2, 1, [1])
+        assert (monitor.epoch, stopping.best_epoch, monitor.history.epoch) == (2, 1, [1])
     run = read_run(tmp_path / "run")
     assert [epoch["epoch"] for epoch in run.epochs] == [1]
     assert [fault["where"] for fault in run.faults] == ["record"]

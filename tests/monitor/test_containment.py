@@ -192,7 +192,7 @@ def test_without_a_stderr_nothing_is_shown_and_nothing_is_wrong(
     for _ in monitor.epochs(2):
         for x, _y in monitor.validate([(X, Y)] * 2):
             model(x)
-    assert monitor.history.epochs == [0, 1]
+    assert monitor.history.epoch == [0, 1]
     assert not monitor.faults
 
 
@@ -221,7 +221,7 @@ def test_a_broken_pipe_ends_the_bars_and_not_the_training(monkeypatch: pytest.Mo
             model(x)
             seen += 1
     assert seen == 6
-    assert monitor.history.epochs == [0, 1, 2]
+    assert monitor.history.epoch == [0, 1, 2]
     assert [(f.where, f.count) for f in monitor.faults.all()] == [("progress", 1)]
 
 

@@ -41,7 +41,7 @@ def test_epochs_closes_each_epoch_and_the_run(tmp_path: Path) -> None:
         assert number == monitor.epoch
         count(monitor)
     assert ended(read_run(tmp_path / "run")) == ("completed", 3, None)
-    assert pm.read_history(tmp_path / "run").epochs == [0, 1, 2]
+    assert pm.read_history(tmp_path / "run").epoch == [0, 1, 2]
 
 
 def test_epochs_ends_when_a_callback_asks_to_stop(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_an_epoch_that_the_body_closed_is_not_closed_again() -> None:
         for _ in monitor.epochs(2):
             count(monitor)
             monitor.end_epoch()
-        assert monitor.history.epochs == [0, 1]
+        assert monitor.history.epoch == [0, 1]
 
 
 @pytest.mark.parametrize("managed", [False, True])
@@ -90,7 +90,7 @@ def test_a_break_is_an_interruption_that_keeps_what_was_recorded(
     else:
         loop()
     assert ended(read_run(tmp_path / "run")) == ("interrupted", 2, None)
-    assert pm.read_history(tmp_path / "run").epochs == [0, 1]
+    assert pm.read_history(tmp_path / "run").epoch == [0, 1]
 
 
 @pytest.mark.fault(48)
@@ -131,10 +131,10 @@ def test_an_exception_in_the_loop_seals_the_record_with_its_name(
                 loop()
     assert caught.value is error
     assert ended(read_run(tmp_path / "run")) == (reason, 2, None)
-    assert pm.read_history(tmp_path / "run").epochs == [0, 1]
+    assert pm.read_history(tmp_path / "run").epoch == [0, 1]
     assert not model._forward_hooks
     with quiet(run=tmp_path / "run", resume=True) as again:  # the lock is free
-        assert again.history.epochs == [0, 1]
+        assert again.history.epoch == [0, 1]
 
 
 @pytest.mark.fault(48)
@@ -148,7 +148,7 @@ def test_ctrl_c_while_scores_are_computed_seals_the_record(tmp_path: Path) -> No
         for _ in monitor.epochs(3):
             count(monitor)
     assert ended(read_run(tmp_path / "run")) == ("interrupted", 1, None)
-    assert pm.read_history(tmp_path / "run").epochs == [0]
+    assert pm.read_history(tmp_path / "run").epoch == [0]
 
 
 def test_an_error_behind_an_epochs_body_is_the_runs_end(tmp_path: Path) -> None:

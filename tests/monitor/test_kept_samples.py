@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, StateError
+from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.samples import Rows, StoredSamples
 
@@ -192,13 +193,14 @@ def test_a_file_that_cannot_be_written_costs_nothing_but_itself(tmp_path: Path) 
 
 
 @pytest.mark.fault(33)
-def test_a_fault_in_keeping_costs_neither_the_counts_nor_the_loss(tmp_path: Path) -> None:
-    def odd(rows: Any) -> Tensor:
+def test_a_fault_in_keeping_costs_neither_the_counts_nor_the_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(*given: Any) -> None:
         raise RuntimeError("out of memory")
 
-    metrics = pm.MulticlassMetrics(CLASSES)
-    metrics.sample_columns = odd
-    with quiet(run=tmp_path / "run", metrics=metrics) as monitor:
+    monkeypatch.setattr(SampleBuffer, "_place", odd)
+    with quiet(run=tmp_path / "run") as monitor:
         epoch(monitor, 0.5)
         assert monitor.history[-1, "val/loss"] == 0.5
         assert monitor.history[-1, "counts/val_samples"] == 16
@@ -295,24 +297,26 @@ def test_rows_that_cannot_be_such_are_refused(tmp_path: Path, odd: Any) -> None:
 
 def test_rows_follow_the_model_to_its_device() -> None:
     metrics = pm.MulticlassMetrics(CLASSES)
-    log = StoredSamples(metrics, 20)
+    stored = metrics.store_samples(20)
     metrics.update(*batch(0))
     metrics.to("meta").update(*(t.to("meta") for t in batch(1)))
-    assert metrics._counts.state
-    assert (log._reason, log._seen) == (None, 16)
-    assert log._room is not None
-    assert log._room.device.type == "meta"
+    columns, reason = stored.columns()
+    assert (reason, stored.state_dict()["seen"]) == (None, 16)
+    assert columns is not None
+    assert columns.device.type == "meta"
 
 
 @pytest.mark.fault(36)
 def test_inference_mode_and_its_absence_may_alternate() -> None:
     metrics = pm.MulticlassMetrics(CLASSES)
-    log = StoredSamples(metrics, 40)
+    stored = metrics.store_samples(40)
     for number, mode in enumerate([True, False, True]):
         with torch.inference_mode(mode):
             metrics.update(*batch(number))
-            assert metrics._counts.state
-    assert log.rows().rows is not None
+            assert metrics.shared_state()  # what waits is counted
+    columns, _ = stored.columns()
+    assert columns is not None
+    assert columns.shape[1] == 24
 
 
 def test_each_split_and_each_metric_keeps_its_own(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_fault_at_every_event_leaves_the_training_bitwise_unchanged(
     ) as monitor:
         assert fit(way, monitor).traces() == fit(None).traces()
         assert len(monitor.faults) >= 22
-        assert monitor.history.epochs == [0, 1]
+        assert monitor.history.epoch == [0, 1]
 
 
 @pytest.mark.fault(33)

@@ -126,7 +126,7 @@ def test_update_of_each_task_with_each_kind_of_loss_waits_for_nothing(
 def test_the_end_of_an_epoch_is_where_it_waits() -> None:
     monitor = quiet(metrics=pm.RegressionMetrics())
     monitor.update(torch.zeros(8, device="cuda"), torch.zeros(8, device="cuda"))
-    with pytest.raises(HostSync, match=r"estimate\.py:\d+: .*copies_to_host"), Guard():
+    with pytest.raises(HostSync, match=r"host\.py:\d+: .*copies_to_host"), Guard():
         monitor.end_epoch()
 
 

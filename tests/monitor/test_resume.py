@@ -54,7 +54,7 @@ def whole(folder: Path, order: int) -> tuple[list[dict[str, str]], float, str | 
     with quiet(*used) as monitor:
         monitor.attach(model)
         train(monitor, model)
-    return keep.epochs, model.weight.item(), monitor.stopping_reason, monitor.history.epochs
+    return keep.epochs, model.weight.item(), monitor.stopping_reason, monitor.history.epoch
 
 
 @pytest.mark.fault(41)
@@ -86,7 +86,7 @@ def test_a_run_killed_before_any_step_and_resumed_equals_the_uninterrupted(
             resumed,
             model.weight.item(),
             second.stopping_reason,
-            second.history.epochs,
+            second.history.epoch,
         ) == expected, die
         assert [epoch["epoch"] for epoch in read_run(run).epochs] == expected[3]
 
@@ -118,11 +118,11 @@ def test_an_older_checkpoint_marks_what_it_repeats_as_superseded(tmp_path: Path)
         epoch(first)
         epoch(first)
     with quiet(run=tmp_path / "run", resume=True) as second:
-        assert second.history.epochs == [0, 1, 2]
+        assert second.history.epoch == [0, 1, 2]
         second.load_state_dict(state)
         assert list(range(second.epoch, 3)) == [1, 2]
         epoch(second)
-        assert second.history.epochs == [0, 1]
+        assert second.history.epoch == [0, 1]
     run = read_run(tmp_path / "run")
     assert [e["epoch"] for e in run.epochs] == [0, 1]
     assert [e["epoch"] for e in run.superseded] == [1, 2]
@@ -163,9 +163,9 @@ def test_a_run_folder_that_exists_is_refused_and_resumed_only_when_asked(tmp_pat
     assert "journal-rank0.jsonl" in caught.value.got
     assert "resume=True" in caught.value.cure
     with quiet(run=tmp_path / "run", resume=True) as monitor:
-        assert monitor.history.epochs == [0]
+        assert monitor.history.epoch == [0]
     with quiet(run=tmp_path / "new", resume=True) as monitor:  # nothing there yet: it starts
-        assert monitor.history.epochs == []
+        assert monitor.history.epoch == []
 
 
 def test_a_monitor_that_was_closed_says_so() -> None:

@@ -95,11 +95,8 @@ def test_outputs_are_found_by_functions_of_each_or_by_one_that_returns_all() -> 
 class Margin(pm.RegressionMetrics):
     """A second metric of the same logits, under names of its own."""
 
-    def _check(self, preds: Tensor, target: Tensor, weight: Tensor | None) -> None:
-        super()._check(preds.reshape(len(target), -1)[:, 0], target, weight)
-
-    def update(self, preds: Tensor, target: Tensor, *args: Any, **options: Any) -> None:
-        super().update(preds[:, 0], target, *args, **options)
+    def check(self, preds: Tensor, target: Tensor, *args: Any, **options: Any) -> Any:
+        return super().check(preds[:, 0], target, *args, **options)
 
 
 def test_a_list_counts_the_same_batch_in_each(tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ def test_where_there_is_no_float64_the_loss_is_counted_on_the_cpu(ignored: int |
         target = torch.zeros(4, dtype=torch.int64, device="mps")
         for loss in (torch.zeros((), device="mps"), torch.zeros(4, device="mps"), 0.5):
             counts.update(loss, target)
-        assert counts._sums.device.type == "cpu"
-        assert all(cell.device.type == "cpu" for cell in counts._sums.state.values())
-        assert counts._sums.updates == 3
+        state = counts._mean.state_dict()
+        assert counts._mean.device.type == "cpu"
+        assert all(cell.device.type == "cpu" for cell in state["cells"].values())
+        assert state["updates"] == 3
 
 
 def test_what_is_ignored_is_looked_for_in_every_batch() -> None:

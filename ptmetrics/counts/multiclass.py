@@ -137,15 +137,18 @@ class ClassReader:
             return columns.peak.double()
         return 1 / (1 + columns.mass.double())
 
-    def losses(self, rows: ClassRows) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, rows: ClassRows, sure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihood, Brier score, and confidence − hit of each row; NaN without a likelihood.
 
         The Brier score is Σ (p − y)² over the classes, 0 to 2. Neither it nor the likelihood
         subtracts numbers close to each other for a row that is sure of its target.
+
+        Args:
+            rows: What was read of each row.
+            sure: Their `confidence`.
         """
         columns = rows.columns
         assert columns is not None  # labels have no losses
-        sure = self.confidence(columns)
         own = columns.own.double()
         norm = columns.norm.double()
         gap = sure - rows.label.eq(rows.target).double()

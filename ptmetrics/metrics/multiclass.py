@@ -317,9 +317,8 @@ class MulticlassMetrics(Metrics):
 
     def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
         assert rows.columns is not None  # labels have no losses
-        nll, brier, gap = self._reader.losses(rows)
-        losses = torch.stack((nll, brier, gap)).T
         sure = self._reader.confidence(rows.columns)
+        losses = torch.stack(self._reader.losses(rows, sure)).T
         # A confidence on an edge belongs to the bin below it.
         place = (sure * CONFIDENCE_BINS).ceil().long().sub_(1).clamp_(0, CONFIDENCE_BINS - 1)
         hit = torch.add(rows.label.eq(rows.target), place, alpha=2)

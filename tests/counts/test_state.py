@@ -174,7 +174,13 @@ def test_every_cell_must_be_there_with_its_shape_and_type(case: MetricCase) -> N
             r"of shape \([\d, ]*\)",
             "damaged",
         )
-        refuse(metrics, with_cell(state, name, lambda t: t.reshape(-1).tolist()), rule, "got list", "damaged")
+        refuse(
+            metrics,
+            with_cell(state, name, lambda t: t.reshape(-1).tolist()),
+            rule,
+            "got list",
+            "damaged",
+        )
 
 
 @pytest.mark.fault(42)

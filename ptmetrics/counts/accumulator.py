@@ -90,7 +90,9 @@ class Accumulator:
         """Add what was counted of a batch, to all rows and to each part of them; no host sync."""
         if batch.weight is not None:
             self.weigh()
-        parts = self.subgroups.parts_of(batch)
+        parts: Mapping[str, Tensor] = {}
+        if batch.slices is not None or batch.group is not None:
+            parts = self.subgroups.parts_of(batch)
         rows = RowWeights.of(batch, weighted=self.weighted)
         for cell in self.cells:
             given = counts[cell.name]
@@ -112,7 +114,8 @@ class Accumulator:
             self._scatter(cell, cell.name, given, rows, None)
         elif cell.merge == "mean":
             numbers = _only_counted(given, rows, torch.nan).double()
-            mine.add_(moments.mean_sums(numbers, self._mean_weights(rows)))
+            weight = rows.weight if self.weighted else None  # what does not count is NaN
+            mine.add_(moments.mean_sums(numbers, weight))
         elif cell.merge == "joint":
             weight, square = _weights(given, rows)
             moments.add_joint_(mine, _only_counted(given, rows, 0.0), weight, square)
@@ -149,12 +152,6 @@ class Accumulator:
         self.state[f"{cell.name}.weight"].add_((rows.weight @ flat).reshape(cell.shape))
         self.state[f"{cell.name}.square"].add_((rows.square @ flat).reshape(cell.shape))
 
-    def _mean_weights(self, rows: RowWeights) -> Tensor | None:
-        """None where all weigh 1: rows that do not count are NaN, and have no say."""
-        if self.weighted:
-            return rows.weight
-        return None
-
     def _add_by_part(
         self, cell: Cell, kind: str, part: Tensor, given: Counted, rows: RowWeights
     ) -> None:
@@ -166,7 +163,8 @@ class Accumulator:
             raise TypeError(f"cell {cell.name}: a function cannot count the parts of the rows")
         elif cell.merge == "mean":
             numbers = _only_counted(given, rows, torch.nan).double()
-            moments.mean_sums_by_part(numbers, self._mean_weights(rows), part, mine)
+            weight = rows.weight if self.weighted else None  # what does not count is NaN
+            moments.mean_sums_by_part(numbers, weight, part, mine)
         elif cell.merge == "joint":
             weight, square = _weights(given, rows)
             points = _only_counted(given, rows, 0.0)
@@ -204,7 +202,9 @@ class Accumulator:
             there = None if there is None else there.mT
         shape = index.shape
         size = math.prod(cell.shape)
-        counted = _both(there, rows.counted)
+        counted = rows.counted
+        if there is not None:
+            counted = _both(there, counted)
         if not at.within:
             inside = index.clamp(0, size - 1)
             counted = _both(inside == index, counted)
@@ -291,10 +291,10 @@ class Accumulator:
 
     def reset(self) -> None:
         """Back to the identity of merge, in the same tensors: a CUDA graph may write to them."""
-        if not self.captured:
-            twins = [name for name in self.state if self.layout[name].twin_of is not None]
-            for name in twins:
-                del self.state[name]
+        if self.weighted and not self.captured:
+            for name in list(self.state):
+                if self.layout[name].twin_of is not None:
+                    del self.state[name]
             self.weighted = False
         for name, tensor in self.state.items():
             if self.layout[name].merge in ADDED:

@@ -80,7 +80,7 @@ class Batch:
         Args:
             mask: Bool of shape (rows,).
         """
-        if _is_clean(mask):
+        if in_memory(mask) and not mask.any():
             return
         self._leave_out(mask)
 
@@ -91,7 +91,7 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             mask: Bool of shape (rows,); rows that were left out before are none of this kind.
         """
-        if _is_clean(mask):
+        if in_memory(mask) and not mask.any():  # the host can look: no mask to carry along
             return
         if self.counted is not None:
             mask = mask & self.counted
@@ -105,7 +105,7 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             number: Bool or int64 of shape (rows,).
         """
-        if _is_clean(number):
+        if in_memory(number) and not number.any():
             return
         if self.bad is None:
             self.bad = {}
@@ -129,7 +129,7 @@ class Batch:
 
     def rows(self, start: int, stop: int) -> Batch:
         """Views of some rows, as they were given; itself for all of them."""
-        if start == 0 and stop >= len(self):
+        if start == 0 and stop >= self.target.shape[0]:
             return self
         here = slice(start, stop)
         step = self.step
@@ -143,11 +143,6 @@ class Batch:
         if self.group is not None:
             batch.group = self.group[here]
         return batch
-
-
-def _is_clean(mask: Tensor) -> bool:
-    """Whether no row is marked, where the host can look: then there are no masks to carry along."""
-    return in_memory(mask) and not bool(mask.any())
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,9 @@ class SmallBatchBuffer:
         if not self._filled or self._room is None:
             return None
         batches = self._filled
-        self.clear()
-        size = len(self._slots[0])
+        self._filled = 0
+        self.full = False
+        size = self._slots[0].target.shape[0]
         rows = self._room.rows(0, batches * size)
         steps = torch.arange(
             self._first_step, self._first_step + batches, device=rows.target.device

@@ -267,17 +267,25 @@ class Metrics:
             with np.errstate(all="ignore"):
                 estimates = self._estimates(counts)
                 notes: list[str] = []
-                per_slice = self._slice_scores(arrays)
+                per_slice: dict[str, dict[str, Score]] = {}
+                if self._subgroups.slices:
+                    per_slice = self._slice_scores(arrays)
                 if self._subgroups.groups:
                     estimates, notes = self._with_group_intervals(arrays, estimates)
                 details = self.details(state, counts)
         details["notes"] = [*details.get("notes", ()), *notes]
-        named = {name: e for (name, each), e in estimates.items() if not each}
+        named: dict[str, Estimate] = {}
+        per_class: dict[str, ScoreColumn] = {}
+        for (name, each), estimate in estimates.items():
+            if each:
+                per_class[name] = ScoreColumn(estimate)
+            else:
+                named[name] = estimate
         return Scores(
             NamedScores(named),
             task=self.task or type(self).__qualname__,
-            n=int(counts.n),
-            per_class={n: ScoreColumn(e) for (n, each), e in estimates.items() if each},
+            n=int(counts["rows"]),
+            per_class=per_class,
             class_names=self.class_names,
             faults=self._fault_report(arrays),
             per_slice=per_slice,
@@ -460,18 +468,19 @@ class Metrics:
             self._count(waiting)
 
     def _count(self, batch: Batch) -> None:
-        if not len(batch):
+        size = batch.target.shape[0]
+        if not size:
             return
         accumulator = self._accumulator
-        if capturing(batch.preds):
+        if batch.preds.is_cuda and capturing(batch.preds):
             accumulator.captured = True
         with exact_arithmetic(accumulator.device):
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
-            if not self.rows_at_once or not batch.preds.is_cpu:
+            if not self.rows_at_once or size <= self.rows_at_once or not batch.preds.is_cpu:
                 self._count_piece(batch)
                 return
-            for start in range(0, len(batch), self.rows_at_once):
+            for start in range(0, size, self.rows_at_once):
                 self._count_piece(batch.rows(start, start + self.rows_at_once))
 
     def _count_piece(self, piece: Batch) -> None:
@@ -490,7 +499,8 @@ class Metrics:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
         unweighted = batch.weight is None and not self._accumulator.weighted
-        if batch.counted is None and unweighted and not self._subgroups:
+        alone = batch.slices is None and batch.group is None
+        if batch.counted is None and unweighted and alone:
             return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
@@ -518,8 +528,6 @@ class Metrics:
     def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Score]]:
         """Slices by name, the worst by its headline score first; those where it is undefined last."""
         names = self._subgroups.slices
-        if not names:
-            return {}
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
         columns = {name: ScoreColumn(e) for (name, each), e in estimates.items() if not each}
@@ -588,6 +596,8 @@ class Metrics:
 
     def _fault_report(self, arrays: Mapping[str, Array]) -> FaultReport:
         report: FaultReport = {}
+        if not arrays["fault_count"].any():
+            return report
         numbers = arrays["fault_count"].tolist()
         steps = arrays["fault_first_step"].tolist()
         words = self._fault_words().items()

@@ -76,7 +76,9 @@ class Reliability:
     def merged(self, into: Array, bins: int) -> Reliability:
         """Fewer bins: bin i goes into bin `into[i]`."""
         parts = (self.right, self.wrong, self.right_square, self.wrong_square, self.sure)
-        merged = [np.bincount(into, part, bins) for part in parts]
+        merged = []
+        for part in parts:
+            merged.append(np.bincount(into, part, bins))
         return Reliability(self.n, *merged)
 
 

@@ -56,14 +56,14 @@ class Counts(dict[str, Array]):
 
     def weight(self, name: str) -> Array:
         """Σw of a cell that counts rows, float64; the counts where no weight was ever seen."""
-        return self._twin(name, "weight")
+        twin = self.get(f"{name}.weight")
+        if twin is not None:
+            return twin
+        return self[name].astype(np.float64)
 
     def square(self, name: str) -> Array:
         """Σw² of a cell that counts rows, float64."""
-        return self._twin(name, "square")
-
-    def _twin(self, name: str, kind: str) -> Array:
-        twin = self.get(f"{name}.{kind}")
+        twin = self.get(f"{name}.square")
         if twin is not None:
             return twin
         return self[name].astype(np.float64)
@@ -97,10 +97,12 @@ def to_host(state: State) -> dict[str, Array]:
         state: Tensors of 64 bits by name.
     """
     first = next(iter(state.values()))
-    if first.is_cpu:
-        return {name: tensor.numpy().copy() for name, tensor in state.items()}
-    flat = torch.cat([tensor.reshape(-1).view(torch.int64) for tensor in state.values()]).cpu()
     arrays: dict[str, Array] = {}
+    if first.is_cpu:
+        for name, tensor in state.items():
+            arrays[name] = tensor.numpy().copy()
+        return arrays
+    flat = torch.cat([tensor.reshape(-1).view(torch.int64) for tensor in state.values()]).cpu()
     start = 0
     for name, tensor in state.items():
         some = flat[start : start + tensor.numel()]
@@ -111,7 +113,10 @@ def to_host(state: State) -> dict[str, Array]:
 
 def whole_counts(arrays: Mapping[str, Array], absent: float) -> Counts:
     """The sums of all rows."""
-    whole = {k: v for k, v in arrays.items() if not k.startswith(("slice.", "group."))}
+    whole = dict(arrays)
+    for name in arrays:
+        if name.startswith(("slice.", "group.")):
+            del whole[name]
     return Counts(whole, absent)
 
 

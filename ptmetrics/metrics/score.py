@@ -193,7 +193,10 @@ class Scores(Mapping[str, Score]):
         self.notes = tuple(notes)
         self._curve = curve
         self.confused = tuple(confused)
-        self.per_slice = {name: dict(each) for name, each in (per_slice or {}).items()}
+        self.per_slice: dict[str, dict[str, Score]] = {}
+        if per_slice is not None:
+            for name, each in per_slice.items():
+                self.per_slice[name] = dict(each)
         self.headline = headline
 
     def __getitem__(self, name: str) -> Score:

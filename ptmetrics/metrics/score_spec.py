@@ -175,8 +175,9 @@ def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numb
             by_shape.setdefault(np.shape(part[0]), []).append(formula)
     ends: dict[Any, tuple[Array, Array, Array]] = {}
     for some in by_shape.values():
-        part = np.stack([ratios[formula][0] for formula in some])
-        whole, square = np.stack([ratios[formula][1] for formula in some], 1)
+        parts, wholes, _ = zip(*map(ratios.__getitem__, some), strict=True)
+        part = np.stack(parts)
+        whole, square = np.stack(wholes, 1)
         # Sums of weights in another order may differ in the last digit.
         p = np.clip(part / whole, 0, 1)
         low, high = p, p

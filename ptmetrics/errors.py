@@ -9,6 +9,10 @@ class PtmetricsError(Exception):
         expected: The rule, in words.
         got: The fact that breaks it.
         cure: What to do, one or two full sentences.
+
+    Example:
+        >>> print(PtmetricsError("epochs", "a whole number of 1 or more", "0", "Pass epochs=3."))
+        epochs: expected a whole number of 1 or more, got 0. Pass epochs=3.
     """
 
     def __init__(self, name: str, expected: str, got: str, cure: str) -> None:

@@ -24,6 +24,13 @@ def from_torchmetrics(metric: Any) -> "TorchmetricsMetrics":
 
     Raises:
         ConfigError: If it is something else.
+
+    Example:
+        >>> from torchmetrics.classification import MulticlassAccuracy
+        >>> metrics = from_torchmetrics(MulticlassAccuracy(2))
+        >>> metrics.update(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 1]))
+        >>> metrics.compute()["MulticlassAccuracy"].value
+        1.0
     """
     if not _is_torchmetrics(metric):
         cure = "Pass a metric, such as torchmetrics.classification.MulticlassAccuracy(10)."
@@ -45,6 +52,15 @@ def to_torchmetrics(metrics: Metrics, score: str | None = None, *, weighted: boo
     Raises:
         ConfigError: If the metrics are not ours, or have no such score.
         DependencyError: If torchmetrics is not installed.
+
+    Example:
+        >>> from torchmetrics import MetricCollection
+        >>> import ptmetrics as pm
+        >>> f1 = to_torchmetrics(pm.MulticlassMetrics(2, inputs="labels"), "f1/macro")
+        >>> collection = MetricCollection({"f1": f1})
+        >>> collection.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
+        >>> float(collection.compute()["f1"])
+        1.0
     """
     try:
         from ptmetrics.integrations.as_torchmetrics import AsTorchmetrics

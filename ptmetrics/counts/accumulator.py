@@ -14,7 +14,7 @@ from ptmetrics.counts.batch import At, Batch, Counted, RowWeights
 from ptmetrics.counts.cell import DAMAGED, NEVER, Cell, State
 from ptmetrics.counts.modes import outside_inference
 from ptmetrics.counts.subgroups import Subgroups
-from ptmetrics.errors import StateError
+from ptmetrics.errors import ConfigError, StateError
 
 STATE_VERSION = 2
 ADDED = ("sum", "mean", "joint")  # merges whose identity is 0
@@ -42,6 +42,8 @@ class Accumulator:
         device: torch.device,
     ) -> None:
         self.cells = tuple(c for c in cells if c.scope != "subgroups" or subgroups)
+        self._names = {cell.name for cell in self.cells}
+        self._known = {cell.name for cell in cells}
         self.config = dict(config)
         self.subgroups = subgroups
         self.fault_kinds = tuple(fault_kinds)
@@ -87,7 +89,12 @@ class Accumulator:
         return sum(t.numel() * t.element_size() for t in self.state.values())
 
     def add_(self, batch: Batch, counts: Mapping[str, Counted]) -> None:
-        """Add what was counted of a batch, to all rows and to each part of them; no host sync."""
+        """Add what was counted of a batch, to all rows and to each part of them; no host sync.
+
+        Raises:
+            ConfigError: If a cell is missing, unknown or of another shape or type; nothing is added.
+        """
+        self._check_counts(batch.target.shape[0], counts)
         if batch.weight is not None:
             self.weigh()
         parts: Mapping[str, Tensor] = {}
@@ -104,6 +111,23 @@ class Accumulator:
         if batch.bad:
             self._add_faults(batch, batch.bad)
         self._pristine = False
+
+    def _check_counts(self, rows: int, counts: Mapping[str, Counted]) -> None:
+        if not self._names <= counts.keys() <= self._known:
+            cure = "Return one value for each cell of cells()."
+            raise ConfigError(
+                "count", f"the cells {sorted(self._names)}", str(sorted(counts)), cure
+            )
+        for cell in self.cells:
+            given = counts[cell.name]
+            if isinstance(given, At):
+                if given.index.dtype != torch.int64 or given.index.shape[0] != rows:
+                    raise _cannot_add(cell, rows, given.index)
+            elif isinstance(given, Tensor) and cell.merge != "joint":
+                whole = cell.merge == "sum" and given.shape == cell.shape
+                numbers = cell.counts_rows and given.is_floating_point()
+                if numbers or (not whole and given.shape != (rows, *cell.shape)):
+                    raise _cannot_add(cell, rows, given)
 
     def _add_whole(self, cell: Cell, given: Counted, rows: RowWeights) -> None:
         mine = self.state[cell.name]
@@ -216,22 +240,25 @@ class Accumulator:
         index = index.reshape(-1)
         weight = rows.weight
         if cell.counts_rows:
-            self._scatter_add(name, index, _ones(index, counted, shape))
-            if self.weighted and weight is not None and rows.square is not None:
-                square = rows.square.expand(shape)
-                self._scatter_add(
-                    f"{name}.weight", index, _where_counted(counted, weight.expand(shape))
-                )
-                self._scatter_add(f"{name}.square", index, _where_counted(counted, square))
+            ones = _ones(index, counted, shape).reshape(-1)
+            self.state[name].view(-1).scatter_add_(0, index, ones)
+            if self.weighted:
+                self._scatter_weights(name, index, counted, shape, rows)
             return
         if value is None:
             value = torch.ones(shape, dtype=torch.float64, device=index.device)
         if cell.weigh and weight is not None:
             value = value * weight
-        self._scatter_add(name, index, _where_counted(counted, value))
+        values = _where_counted(counted, value).reshape(-1)
+        self.state[name].view(-1).scatter_add_(0, index, values)
 
-    def _scatter_add(self, name: str, index: Tensor, values: Tensor) -> None:
-        self.state[name].view(-1).scatter_add_(0, index, values.reshape(-1))
+    def _scatter_weights(
+        self, name: str, index: Tensor, counted: Tensor | None, shape: torch.Size, rows: RowWeights
+    ) -> None:
+        for twin, weight in (("weight", rows.weight), ("square", rows.square)):
+            assert weight is not None  # a weighted state is given the weights of all rows
+            values = _where_counted(counted, weight.expand(shape)).reshape(-1)
+            self.state[f"{name}.{twin}"].view(-1).scatter_add_(0, index, values)
 
     def _add_faults(self, batch: Batch, bad: Mapping[str, Tensor]) -> None:
         none = None
@@ -390,6 +417,16 @@ class Accumulator:
             for name, cell in self.layout.items()
             if cell.twin_of is None
         }
+
+
+def _cannot_add(cell: Cell, rows: int, given: Tensor) -> ConfigError:
+    kind = "whole numbers" if cell.counts_rows else "numbers"
+    rule = f"{kind} of shape {(rows, *cell.shape)}, or batch.at(index) with {rows} int64 indices"
+    got = f"{str(given.dtype).removeprefix('torch.')} of shape {tuple(given.shape)}"
+    cure = (
+        "Return one a row; for sums that are not whole declare pm.Cell(..., dtype=torch.float64)."
+    )
+    return ConfigError(f"count()[{cell.name!r}]", rule, got, cure)
 
 
 def _counts_name(name: str) -> str:

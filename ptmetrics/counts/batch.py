@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ptmetrics.counts.checks import in_memory
+from ptmetrics.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Batch:
         step: Number of the update, or int64 of shape (rows,) where the rows come from several.
         counted: Bool of shape (rows,): rows that count; None while all do.
         bad: By kind of bad value a mask of the rows, or how many of their values are bad.
+        fault_kinds: The kinds that the metric counts; None for any.
 
     Example:
         >>> import torch
@@ -70,6 +72,7 @@ class Batch:
     step: int | Tensor = 0
     counted: Tensor | None = None
     bad: dict[str, Tensor] | None = None
+    fault_kinds: Container[str] | None = None
 
     def __len__(self) -> int:
         return self.target.shape[0]
@@ -91,6 +94,8 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             mask: Bool of shape (rows,); rows that were left out before are none of this kind.
         """
+        if self.fault_kinds is not None and kind not in self.fault_kinds:
+            raise _unknown_kind(kind, self.fault_kinds)
         if in_memory(mask) and not mask.any():  # the host can look: no mask to carry along
             return
         if self.counted is not None:
@@ -105,6 +110,8 @@ class Batch:
             kind: A key of the metric's `fault_kinds`.
             number: Bool or int64 of shape (rows,).
         """
+        if self.fault_kinds is not None and kind not in self.fault_kinds:
+            raise _unknown_kind(kind, self.fault_kinds)
         if in_memory(number) and not number.any():
             return
         if self.bad is None:
@@ -143,6 +150,11 @@ class Batch:
         if self.group is not None:
             batch.group = self.group[here]
         return batch
+
+
+def _unknown_kind(kind: str, kinds: Container[str]) -> ConfigError:
+    cure = "Add it to fault_kinds of the metric, with the words for a person."
+    return ConfigError("kind", f"one of {kinds}", repr(kind), cure)
 
 
 @dataclass(frozen=True)

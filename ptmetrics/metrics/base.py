@@ -25,7 +25,7 @@ from ptmetrics.metrics.groups import by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, as_tables, evaluate
 
 BAD_WEIGHT = "bad-weight"
 BAD_WEIGHT_WORDS = "sample weight that is negative, NaN or infinite, row refused"
@@ -80,8 +80,8 @@ class Metrics:
 
     task: ClassVar[str] = ""
     """What records call the metric; the name of the class where it is empty."""
-    score_tables: tuple[ScoreTable, ...] = ()
-    """Its scores, each an entry of a table."""
+    score_tables: tuple[ScoreTable | ScoreSpec, ...] = ()
+    """Its scores: specs, whose formulas are given the cells by name, or tables with a view of their own."""
     fault_kinds: Mapping[str, str] = {}
     """Kinds of bad values that `count` refuses or reports, and the words for a person."""
     headline: str = ""
@@ -109,6 +109,7 @@ class Metrics:
             config["groups"] = groups
         if "score_tables" not in vars(self):
             self.score_tables = self.tables()
+        self._score_tables = as_tables(self.score_tables)
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
         kinds = self._fault_words()
@@ -152,7 +153,7 @@ class Metrics:
             weight = checks.row_weights(self.device, sample_weight, (preds.shape[0],), "of shape")
         return Batch(preds, target, weight)
 
-    def count(self, batch: Batch) -> dict[str, Counted]:
+    def count(self, batch: Batch) -> Mapping[str, Counted]:
         """Read a batch on its device: for each cell a number a row, places, or their sum.
 
         No host sync: nothing like `.item()`, `if tensor:` or a boolean index.
@@ -180,7 +181,7 @@ class Metrics:
         """
         return {}
 
-    def tables(self) -> tuple[ScoreTable, ...]:
+    def tables(self) -> tuple[ScoreTable | ScoreSpec, ...]:
         """The score tables of this metric, where its arguments have a say; called from `__init__` and by copies."""
         return type(self).score_tables
 
@@ -274,6 +275,9 @@ class Metrics:
                     estimates, notes = self._with_group_intervals(arrays, estimates)
                 details = self.details(state, counts)
         details["notes"] = [*details.get("notes", ()), *notes]
+        faults: FaultReport = {}
+        if arrays["fault_count"].any():
+            faults = self._fault_report(arrays)
         named: dict[str, Estimate] = {}
         per_class: dict[str, ScoreColumn] = {}
         for (name, each), estimate in estimates.items():
@@ -287,7 +291,7 @@ class Metrics:
             n=int(counts["rows"]),
             per_class=per_class,
             class_names=self.class_names,
-            faults=self._fault_report(arrays),
+            faults=faults,
             per_slice=per_slice,
             headline=self._headline(list(named)),
             **details,
@@ -416,14 +420,16 @@ class Metrics:
     def __getstate__(self) -> dict[str, Any]:
         self._count_waiting()
         state = {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        del state["_score_tables"]  # formulas are code, which no pickle holds
         if type(self).tables is not Metrics.tables:
-            state.pop("score_tables", None)  # formulas are code, which no pickle holds
+            state.pop("score_tables", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if "score_tables" not in state:
             self.score_tables = self.tables()
+        self._score_tables = as_tables(self.score_tables)
 
     def _checked(
         self,
@@ -485,7 +491,8 @@ class Metrics:
 
     def _count_piece(self, piece: Batch) -> None:
         accumulator = self._accumulator
-        counts = self.count(piece)
+        piece.fault_kinds = accumulator.fault_kinds
+        counts = dict(self.count(piece))
         if piece.weight is not None:
             fine = (piece.weight >= 0) & (piece.weight < torch.inf)
             piece.refuse(BAD_WEIGHT, fine.logical_not())
@@ -509,7 +516,7 @@ class Metrics:
     ) -> dict[Key, Estimate]:
         """All scores, of all rows or of each of some parts of them, which stand in a leading dimension."""
         estimates: dict[Key, Estimate] = {}
-        for table in self.score_tables:
+        for table in self._score_tables:
             view = table.view(self, counts)
             if view is not None:
                 estimates.update(evaluate(table.specs, view, intervals=intervals))
@@ -564,7 +571,7 @@ class Metrics:
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
         without = self._estimates(counts, intervals=False, parts=BUCKETS)
-        tables = self.score_tables
+        tables = self._score_tables
         specs = {(spec.name, spec.each): spec for table in tables for spec in table.specs}
         found = dict(estimates)
         others = []
@@ -596,8 +603,6 @@ class Metrics:
 
     def _fault_report(self, arrays: Mapping[str, Array]) -> FaultReport:
         report: FaultReport = {}
-        if not arrays["fault_count"].any():
-            return report
         numbers = arrays["fault_count"].tolist()
         steps = arrays["fault_first_step"].tolist()
         words = self._fault_words().items()

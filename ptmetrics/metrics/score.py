@@ -203,7 +203,8 @@ class Scores(Mapping[str, Score]):
         try:
             return self._scores[name]
         except KeyError:
-            raise KeyError(f"{name!r}: expected one of {', '.join(self._scores)}") from None
+            names = ", ".join(self._scores) or "no score at all"
+            raise KeyError(f"{name!r}: expected one of {names}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._scores)

@@ -129,6 +129,31 @@ class ScoreTable:
     title: str = ""
 
 
+def as_tables(given: Sequence[Any]) -> tuple[ScoreTable, ...]:
+    """Specs that stand alone in a table of their own, whose formulas are given the cells by name.
+
+    Raises:
+        ConfigError: If there is something else among them.
+    """
+    tables = []
+    alone = []
+    for item in given:
+        if isinstance(item, ScoreTable):
+            tables.append(item)
+        elif isinstance(item, ScoreSpec):
+            alone.append(item)
+        else:
+            cure = "Write score_tables = (pm.ScoreSpec(...), ...)."
+            raise ConfigError("score_tables", "pm.ScoreSpec", type(item).__name__, cure)
+    if alone:
+        tables.append(ScoreTable(_cells_by_name, tuple(alone)))
+    return tuple(tables)
+
+
+def _cells_by_name(metrics: Any, counts: Any) -> Any:
+    return counts
+
+
 def evaluate(
     specs: Sequence[ScoreSpec], view: Any, *, intervals: bool = True
 ) -> dict[tuple[str, bool], Estimate]:

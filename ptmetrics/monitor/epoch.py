@@ -95,6 +95,10 @@ class EpochScores(Mapping[str, Score]):
 
     def __str__(self) -> str:
         names = [name for name in self if name.partition("/")[2] in SHOWN_IN_LINE]
+        for split, scores in self.splits.items():
+            lead = f"{split}/{scores.headline}"
+            if lead in self and lead not in names:
+                names.append(lead)
         shown = [f"{name} {float(self[name]):.4f}" for name in names]
         return f"epoch {self.epoch}: " + "  ".join(shown)
 

@@ -91,6 +91,7 @@ class SplitCounts:
             rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)
+        problem = None
         if self._alone:
             if isinstance(preds, Tensor) and preds.device != self._device:
                 self._main.to(preds.device)
@@ -99,13 +100,15 @@ class SplitCounts:
                 target = _whole_classes(target)
             self._main.update(preds, target, **beside)
         else:
-            self._update_each(preds, target, beside)
+            problem = self._update_each(preds, target, beside)
         if loss is not None:
             self.loss.update(loss, rows, reduction)
         self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
         if self._stored is not None:
             look_at_targets(self._stored, rows)
+        if problem is not None:
+            raise problem
 
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
@@ -167,8 +170,12 @@ class SplitCounts:
         if self._stored is not None:
             self._stored.load_state_dict(state.get("samples"), self.samples)
 
-    def _update_each(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
-        """Several metrics: all of them count the batch, or none does."""
+    def _update_each(self, preds: Any, target: Any, beside: dict[str, Any]) -> Exception | None:
+        """Several metrics: none counts a batch that one of them refuses.
+
+        One that fails all the same, in code of its own, costs the others nothing; returned is its
+        error.
+        """
         calls = []
         for name, metrics in self.metrics.items():
             own_preds = self._of_output("preds", preds, name)
@@ -183,8 +190,13 @@ class SplitCounts:
                 weight = arguments.get("sample_weight")
                 metric.check(countable(own_preds), countable(truth), countable(weight))
                 calls.append((metric, own_preds, truth, arguments))
+        problem = None
         for metric, own_preds, truth, arguments in calls:
-            metric.update(own_preds, truth, **arguments)
+            try:
+                metric.update(own_preds, truth, **arguments)
+            except Exception as error:
+                problem = problem or error
+        return problem
 
     def _of_output(self, argument: str, values: Any, name: str) -> Tensor:
         found = values

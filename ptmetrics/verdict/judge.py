@@ -173,7 +173,8 @@ def _known_codes(name: str, codes: Iterable[str], known: set[str]) -> set[str]:
     given = set(codes)
     unknown = sorted(given - known)
     if unknown:
-        cure = f"The codes are {', '.join(sorted(known))}."
+        cure = f"The codes are {', '.join(sorted(known))}; a rule of yours names its own with"
+        cure = f"{cure} @pm.rule(codes=(...))."
         raise ConfigError(name, "codes of findings", ", ".join(map(repr, unknown)), cure)
     return given
 
@@ -207,7 +208,10 @@ def evidence_of(source: object, positive: int | None = None) -> Evidence:
 def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
     """What a rule says; an exception of it as a finding that leaves the verdict open."""
     try:
-        for outcome in rule(evidence):
+        outcomes = rule(evidence)
+        if isinstance(outcomes, Finding | Criterion | Skipped):
+            outcomes = (outcomes,)
+        for outcome in outcomes:
             if not isinstance(outcome, Finding | Criterion | Skipped):
                 raise TypeError(f"a rule gives pm.Finding, not {type(outcome).__name__}")
             yield outcome

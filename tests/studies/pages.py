@@ -10,7 +10,7 @@ from pathlib import Path
 import ptmetrics as pm
 from ptmetrics.metrics import functional
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.metrics.score_spec import ScoreSpec
+from ptmetrics.metrics.score_spec import ScoreSpec, as_tables
 
 ROOT = Path(__file__).parents[2]
 SCORES_PAGE = ROOT / "docs" / "scores.md"
@@ -54,7 +54,7 @@ def scores_page() -> str:
             "| score | what it is | direction, range | interval | source |\n|---|---|---|---|---|"
         )
         seen = set()
-        for table in metrics.score_tables:
+        for table in as_tables(metrics.score_tables):
             for spec in table.specs:
                 if (spec.name, spec.each) not in seen:
                     parts.append(score_line(spec))

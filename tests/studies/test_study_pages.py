@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmetrics.metrics.score_spec import as_tables
 from tests.studies import pages
 
 
@@ -17,7 +18,7 @@ def test_a_page_is_what_the_package_says(file: Path, text: object) -> None:
 
 def test_every_score_is_documented() -> None:
     for _, metrics in pages.TASKS:
-        for table in metrics.score_tables:
+        for table in as_tables(metrics.score_tables):
             for spec in table.specs:
                 assert spec.doc.endswith("."), f"{spec.name}: {spec.doc!r}"
                 assert spec.undefined, spec.name

@@ -175,7 +175,7 @@ def _hook_bar(batch: str, loop: str, phase: str, limit: float, why: str = "") ->
 BARS = (
     _torchmetrics_bar("64 x 10", 10),
     _torchmetrics_bar("256 x 1000", 25, WHY_WIDE),
-    _torchmetrics_bar("1024 x 1000", 10),
+    _torchmetrics_bar("1024 x 1000", 10, "As at 256 x 1000."),
     Bar(
         "confusion and accuracy, 256 x 1000: ours over `logits.max(1)` alone",
         1.0,

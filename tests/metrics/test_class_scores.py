@@ -91,8 +91,8 @@ DEFINITIONS = {
 
 
 def test_each_score_by_the_delta_method_has_its_definition_here() -> None:
-    assert SMOOTH.keys() == DEFINITIONS.keys()
-    assert all(spec.gradient is not None for spec in SMOOTH.values())
+    written = {name for name, spec in SMOOTH.items() if spec.gradient is not None}
+    assert written == DEFINITIONS.keys(), "write what a gradient is the gradient of in DEFINITIONS"
 
 
 def holed(seed: int, hole: str) -> Array:
@@ -245,5 +245,5 @@ def test_weights_of_a_constant_give_the_interval_without_weights(kind: str) -> N
     assert names
     for name in names:
         for end in ("value", "low", "high"):
-            expected = pytest.approx(getattr(theirs[name], end), abs=1e-12)
+            expected = pytest.approx(getattr(theirs[name], end), abs=1e-10)  # slopes may be found
             assert getattr(ours[name], end) == expected, name

@@ -9,6 +9,7 @@ from loops import WAYS, quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
+from ptmetrics.counts.batch import Batch
 from ptmetrics.errors import ConfigError, DtypeError, ShapeError
 from ptmetrics.monitor.split import _joined_scores
 from ptmetrics.record.reader import read_run
@@ -130,6 +131,39 @@ def test_a_batch_that_one_of_several_refuses_is_counted_by_none() -> None:
         monitor.update(preds, good)
         scores = monitor.end_epoch()
     assert (scores["val/accuracy"].n, scores["val/depth/mae"].n) == (4, 4)
+
+
+def first_score(preds: Tensor, target: Tensor) -> Tensor:
+    return preds[:, 0]
+
+
+class Broken(pm.Mean):
+    """Raises where a batch has one row."""
+
+    def count(self, batch: Batch) -> Any:
+        if len(batch) == 1:
+            raise ZeroDivisionError
+        return super().count(batch)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_metric_that_fails_costs_the_others_nothing(place: int) -> None:
+    metrics: list[Any] = [pm.MulticlassMetrics(CLASSES)]
+    metrics.insert(place, Broken("mean", first_score, higher_is_better=True))
+    with quiet(metrics=metrics, on_fault="contain") as monitor:
+        for rows in (8, 1, 1):
+            preds = torch.randn(rows, CLASSES)
+            monitor.update(preds, torch.arange(rows) % CLASSES, loss=0.5)
+        scores = monitor.end_epoch()
+        assert [fault.count for fault in monitor.faults.all()] == [2]
+    assert (scores["val/accuracy"].n, scores["val/mean"].n) == (10, 8)
+    assert (scores["val/loss"].value, scores.counts["val_samples"]) == (0.5, 10)
+
+
+def test_a_line_of_an_epoch_shows_a_score_of_ones_own() -> None:
+    with quiet(metrics=pm.Mean("iou", first_score, higher_is_better=True)) as monitor:
+        monitor.update(torch.ones(4, 1), torch.ones(4))
+        assert str(monitor.end_epoch()) == "epoch 0: val/iou 1.0000"
 
 
 def test_slices_go_to_the_metrics_that_were_built_for_them() -> None:

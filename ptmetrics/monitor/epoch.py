@@ -26,6 +26,8 @@ class EpochScores(Mapping[str, Score]):
         time: Seconds of each phase, and quantiles of the step in milliseconds.
         counts: Samples and steps of the epoch, and so far.
         samples: What became of each validation sample (`samples.rows`), where it was kept.
+        seen: Split to what went by of it: answers of the model, calls of the criterion, rows that
+            nothing counted.
 
     Example:
         >>> import torch
@@ -46,6 +48,7 @@ class EpochScores(Mapping[str, Score]):
     time: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     samples: StoredSamples | None = field(default=None, repr=False, compare=False)
+    seen: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Score:
         split, _, rest = name.partition("/")
@@ -83,6 +86,8 @@ class EpochScores(Mapping[str, Score]):
             "counts": dict(self.counts),
             "faults": {},
         }
+        if self.seen:
+            record["seen"] = dict(self.seen)
         losses = dict(self.losses)
         for split, scores in self.splits.items():
             if split in losses:

@@ -8,7 +8,8 @@ from weakref import WeakSet
 from torch.utils.data import IterableDataset
 
 from ptmetrics.monitor.faults import FaultLog, contained
-from ptmetrics.monitor.recorder import NO_BATCH, BatchRecorder
+from ptmetrics.monitor.answers import NO_BATCH
+from ptmetrics.monitor.recorder import BatchRecorder
 
 BatchT = TypeVar("BatchT")
 BAR_SCORES = ("train/loss", "val/loss", "val/accuracy")
@@ -139,7 +140,7 @@ class MonitoredLoader(Generic[BatchT]):
                 recorder.next_batch(current, NO_BATCH, asked)
         except GeneratorExit:
             # The body broke out; behind the model's answer the batch was done.
-            if current is not None and current.batch is NO_BATCH:
+            if current is not None and not current.waiting:
                 recorder.next_batch(current, NO_BATCH, now())
             raise
         finally:

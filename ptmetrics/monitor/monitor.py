@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,32 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptmetrics.errors import PtmetricsError, StateError
+from ptmetrics.errors import ConfigError, PtmetricsError, StateError
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
-from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, contained
+from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, Refusal, contained, say
 from ptmetrics.monitor.hooks import Attachment, check_hookable
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
-from ptmetrics.monitor.recorder import BatchExtractors, BatchRecorder, Extractor
+from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
+from ptmetrics.monitor.passes import acts_otherwise_in_training
+from ptmetrics.monitor.recorder import BatchRecorder, check_split
 from ptmetrics.monitor.run import RunLifecycle, RunRecorder, end_reason
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, names_of_scores
+
+MAX_EVALUATIONS = 100  # of an epoch that are recorded
 
 
 def _unmonitored(self: Any, loader: Any) -> Any:
     """What a loop goes on with where its loader could not be wrapped."""
     return loader
+
+
+def _not_due(self: Any, *, steps: int) -> bool:
+    """What `every` returns where it failed."""
+    return False
 
 
 def _no_scores(self: Any) -> EpochScores:
@@ -132,11 +141,13 @@ class Monitor:
             self._keep_samples = 0
         self._clock = PhaseClock(clock)
         self._totals = RunTotals()
+        self._said: set[str] = set()
+        self._evaluations = 0  # of the epoch under way
         on_counted = None
         if self._callbacks.each_batch:
             on_counted = self._batch_counted
         self._recorder = BatchRecorder(
-            self._new_split, self._clock, self.faults, self._status, on_counted
+            self._new_split, self._clock, self.faults, self._status, self, on_counted
         )
         self._progress = Progress(progress, self._run.name, self.faults)
         self._lifecycle = RunLifecycle(self._status, self._begin, self._end)
@@ -170,6 +181,9 @@ class Monitor:
         optimizer: Optimizer | None = None,
         preds: Extractor | Mapping[str, Extractor] | None = None,
         target: Extractor | Mapping[str, Extractor] | None = None,
+        labels: str | None = None,
+        loss: Extractor | None = None,
+        shift: bool | None = None,
         slices: Extractor | None = None,
         group: Extractor | None = None,
     ) -> Attachment:
@@ -182,8 +196,15 @@ class Monitor:
             optimizer: Its steps are counted and timed.
             preds: From what the model returns to the tensor of predictions; default: the tensor, or
                 its logits. For several outputs a dict of such, or a function that returns a dict.
-            target: From a loader's batch to the tensor of targets; default `batch[1]`. For several
-                outputs likewise.
+            target: From a loader's batch to the tensor of targets; default `batch[1]`, or
+                `batch["labels"]` or `batch["label"]`. For several outputs likewise.
+            labels: Name of the model's own argument that holds the targets, for a model that
+                returns its loss, as those of Hugging Face do; arguments that are called `labels`
+                or `label` are found without it where there is no criterion.
+            loss: From what the model returns to its loss; default its `.loss`, `["loss"]` or only
+                number.
+            shift: Whether each answer (N, T, C) is about the next target (N, T), as in a causal
+                language model; None takes it from the model's type.
             slices: From a loader's batch to the slice of each row, or None; only beside loader
                 wrappers.
             group: Likewise to its group.
@@ -202,9 +223,16 @@ class Monitor:
         except BaseException:
             self.model, self.optimizer = before
             raise
+        if shift is None:
+            shift = is_causal(model)
         several = list(self._metrics) != [""]
-        self._recorder.extractors = BatchExtractors(preds, target, slices, group, several)
-        self._recorder.optimizer_seen = optimizer is not None
+        recorder = self._recorder
+        recorder.extractors = BatchExtractors(
+            preds, target, slices, group, labels, loss, shift, several
+        )
+        recorder.optimizer_seen = optimizer is not None
+        recorder.criterion_seen = criterion is not None
+        recorder.mode_matters = acts_otherwise_in_training(model)
         if self._clock.device is None:
             self._clock.device = device_spans(model, self._device_event)
         self._attachment = attachment
@@ -253,10 +281,120 @@ class Monitor:
         return MonitoredLoader(loader, "train", self._recorder, self._progress)
 
     @contained("loader", _unmonitored)
-    def validate(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
-        """The batches of a validation loader, monitored; calling `model.eval()` stays yours."""
+    def validate(self, loader: Iterable[BatchT], split: str = "val") -> MonitoredLoader[BatchT]:
+        """The batches of a validation loader, monitored; calling `model.eval()` stays yours.
+
+        Each pass is a validation of its own; the last one of an epoch stands in its scores, those
+        before it stand in the record by their step.
+
+        Args:
+            loader: Yields the batches.
+            split: What they count as: a name for each of several validation sets.
+        """
+        return self._monitored(loader, split)
+
+    @contained("loader", _unmonitored)
+    def test(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
+        """The batches of a test loader, monitored: of the split "test".
+
+        Behind the last epoch it is a part of the record of its own.
+        """
+        return self._monitored(loader, "test")
+
+    def _monitored(self, loader: Iterable[BatchT], split: str) -> MonitoredLoader[BatchT]:
         self._lifecycle.begin()
-        return MonitoredLoader(loader, "val", self._recorder, self._progress)
+        check_split(split)
+        return MonitoredLoader(loader, split, self._recorder, self._progress)
+
+    @contextmanager
+    def split(self, name: str) -> Iterator[None]:
+        """Count what the model answers in this block as a split of this name.
+
+        For a pass over the training data in evaluation mode, a second validation set, a test set
+        or the average of the weights. With a criterion attached its calls count, whoever answered.
+
+        Args:
+            name: Such as "train_eval", "test" or "ema".
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> model, criterion = torch.nn.Linear(4, 2).eval(), torch.nn.CrossEntropyLoss()
+            >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
+            >>> with monitor.attach(model, criterion=criterion), monitor.split("train_eval"):
+            ...     _ = criterion(model(torch.randn(8, 4)), torch.zeros(8).long())
+            >>> monitor.end_epoch()["train_eval/accuracy"].n
+            8
+
+        Raises:
+            ConfigError: If no split can have that name.
+        """
+        check_split(name)
+        before = self._name_split(name)
+        try:
+            yield
+        finally:
+            self._name_split(before)
+
+    @contained("split")
+    def _name_split(self, name: str | None) -> str | None:
+        self._lifecycle.begin()
+        return self._recorder.name_split(name)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Count nothing of what the model answers in this block.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> model, criterion = torch.nn.Linear(4, 2).eval(), torch.nn.CrossEntropyLoss()
+            >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
+            >>> with monitor.attach(model, criterion=criterion):
+            ...     with monitor.pause():
+            ...         _ = criterion(model(torch.randn(8, 4)), torch.zeros(8).long())
+            ...     _ = criterion(model(torch.randn(3, 4)), torch.zeros(3).long())
+            >>> monitor.end_epoch()["val/accuracy"].n
+            3
+        """
+        with self._recorder.pause():
+            yield
+
+    @contained("every", _not_due)
+    def every(self, *, steps: int) -> bool:
+        """For loops without epochs: close an evaluation every so many steps of the optimizer.
+
+        What was counted is closed as an epoch when training goes on behind that step, so that a
+        validation there belongs to it. Call it once, or in each step to ask whether a validation is
+        due.
+
+        Args:
+            steps: Training steps from one evaluation to the next, 1 or more.
+
+        Returns:
+            Whether so many steps were done since the last evaluation.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
+            >>> preds, target = torch.eye(2), torch.tensor([0, 1])
+            >>> for step in range(6):
+            ...     monitor.update(preds, target, split="train")
+            ...     if monitor.every(steps=2):
+            ...         monitor.update(preds, target, split="val")
+            ...         _ = monitor.end_epoch()
+            >>> monitor.history.step
+            [2, 4, 6]
+
+        Raises:
+            ConfigError: If it is no number of steps.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            cure = "Pass every(steps=500)."
+            raise Refusal(ConfigError("steps", "a whole number of 1 or more", repr(steps), cure))
+        self._recorder.every = steps
+        return self._recorder.steps >= steps
 
     @contained("update")
     def update(
@@ -265,6 +403,7 @@ class Monitor:
         target: Tensor | Mapping[str, Tensor],
         *,
         loss: Tensor | float | None = None,
+        reduction: str = "mean",
         split: str | None = None,
         sample_weight: Tensor | Mapping[str, Tensor] | None = None,
         slices: Tensor | None = None,
@@ -276,6 +415,7 @@ class Monitor:
             preds: As the metric takes them; for several outputs a dict by their names.
             target: Likewise.
             loss: Mean over the batch of shape (), or one value a target.
+            reduction: "sum" where the loss is a sum over the batch.
             split: "train", "val" or another name; None is that of the loader under way, else "val".
             sample_weight: Weights of the target's shape, for the metrics; the loss is taken as it
                 is.
@@ -290,11 +430,38 @@ class Monitor:
             preds,
             target,
             loss=loss,
+            reduction=reduction,
             split=split,
             sample_weight=sample_weight,
             slices=slices,
             group=group,
         )
+
+    @contained("update")
+    def update_loss(
+        self, loss: Tensor | float, *, reduction: str = "mean", split: str | None = None
+    ) -> None:
+        """Count the loss of the batch that was counted last, where nothing else shows it.
+
+        Args:
+            loss: As for `update`.
+            reduction: As for `update`.
+            split: As for `update`.
+
+        Raises:
+            StateError: If no batch was counted.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
+            >>> monitor.update(torch.eye(2), torch.tensor([0, 1]), split="val")
+            >>> monitor.update_loss(0.5, split="val")
+            >>> monitor.end_epoch()["val/loss"].value
+            0.5
+        """
+        self._lifecycle.begin()
+        self._recorder.update_loss(loss, split=split, reduction=reduction)
 
     @contained("end_epoch", _no_scores)
     def end_epoch(self) -> EpochScores:
@@ -302,6 +469,9 @@ class Monitor:
 
         What could not be computed is missing in the result, and stands among the faults instead.
         """
+        return self._close_epoch()
+
+    def _close_epoch(self) -> EpochScores:
         self._lifecycle.begin()
         number = self.epoch
         recorded = False
@@ -327,7 +497,7 @@ class Monitor:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self._recorder.end_epoch()
         seen = {name: counts for name, counts in self._recorder.splits.items() if counts.batches}
-        if not seen:
+        if not seen and not any(line.said for line in self._recorder.seen.values()):
             self.faults.warn(NOTHING_SEEN)
         splits: dict[str, Scores] = {}
         losses: dict[str, Score] = {}
@@ -344,12 +514,15 @@ class Monitor:
         if "train" in seen:
             steps["train"] = seen["train"].steps
         counted = self._totals.counts({name: seen[name].samples for name in seen}, steps)
-        return EpochScores(number, splits, losses, self._totals.time(self._clock), counted, samples)
+        time_of_phases = self._totals.time(self._clock)
+        went_by = self._recorder.went_by()
+        return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
 
     def _start_epoch(self, number: int, closed: EpochScores | None = None) -> None:
         """The epoch before is over: only now is anything of it forgotten."""
         self._status.epochs = number
         self._status.half_done = False
+        self._evaluations = 0
         self.faults.epoch = number
         if closed is not None:
             self._totals.commit(closed.time, closed.counts)
@@ -361,6 +534,63 @@ class Monitor:
         if name == "val":
             room = self._keep_samples
         return SplitCounts(self._metrics, room)
+
+    def say(self, code: str, message: str) -> None:
+        """Tell something of the loop, on the console and in the record, once for each `code`.
+
+        Args:
+            code: Names what is told, in the record's note.
+            message: One sentence.
+        """
+        if code not in self._said:
+            self._said.add(code)
+            say(message)
+            self._run.append("note", {"code": code, "message": message})
+
+    def close_epoch(self) -> None:
+        """The recorder has seen as many steps as an evaluation is to have."""
+        self._close_epoch()
+
+    def close_validation(self, split: str) -> None:
+        """A split is validated again in this epoch: record what it was, and count anew."""
+        counts = self._recorder.splits[split]
+        why = "several"
+        if not self._totals.steps + self._totals.samples and not self._trained_in_epoch():
+            why = "before-training"
+        self._record_evaluation(split, counts, why)
+        counts.reset()
+        self._recorder.seen.pop(split, None)
+
+    def _trained_in_epoch(self) -> bool:
+        train = self._recorder.splits.get("train")
+        return train is not None and bool(train.batches or train.steps)
+
+    def _record_evaluation(self, split: str, counts: SplitCounts, why: str) -> None:
+        self._evaluations += 1
+        if self._evaluations > MAX_EVALUATIONS:
+            self.say(
+                "evaluations",
+                f"{split}: more than {MAX_EVALUATIONS} evaluations of one epoch; of further ones "
+                "only the last is recorded",
+            )
+            return
+        with self.faults.containing(f"compute {split}"):
+            computed = counts.compute()
+            splits = {
+                f"{split}/{output}".rstrip("/"): scores
+                for output, scores in computed.scores.items()
+            }
+            losses = {}
+            if computed.loss is not None:
+                losses[split] = computed.loss
+            steps = self._totals.steps
+            if "train" in self._recorder.splits:
+                steps += self._recorder.splits["train"].steps
+            counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
+            scores = EpochScores(self.epoch, splits, losses, {}, counted)
+            self._run.record_evaluation(
+                {**scores.to_record(), "split": split, "step": steps, "why": why}
+            )
 
     def _batch_counted(self, split: str, batch: int) -> None:
         with self._recorder.pause():

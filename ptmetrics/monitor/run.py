@@ -142,6 +142,11 @@ class RunRecorder:
             with suppress(OSError):
                 drop_samples(self.path, judged)
 
+    def record_evaluation(self, data: Any) -> None:
+        """Add an evaluation beside those that close an epoch to record and history."""
+        self.append("evaluation", data)
+        self.history.append_evaluation(data)
+
     def end(self, reason: str) -> None:
         """Write the last line and let go of the file."""
         if self._journal is None:

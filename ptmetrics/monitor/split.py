@@ -9,13 +9,16 @@ from torch import Tensor
 from ptmetrics.counts.checks import countable
 from ptmetrics.errors import ConfigError, DtypeError, ShapeError, StateError
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.metrics.loss import MeanLoss
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
+from ptmetrics.monitor.extract import CriterionCall
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
+from ptmetrics.monitor.split_loss import SplitLoss
 from ptmetrics.record.samples import StoredSamples
 
 OUTSIDE_ALL_CLASSES = 2**31 - 1  # as a sample's record can hold it
+SUM_TO_ONE = 1e-2  # as far as half precision lets probabilities be from it
+LOOKED_AT = 2  # batches of an epoch whose scores are looked at
 OneOrMore: TypeAlias = Metrics | Sequence[Metrics]
 ByOutput: TypeAlias = Mapping[str, Sequence[Metrics]]
 """The metrics of each output of the model, by the name that stands in front of their scores."""
@@ -48,6 +51,8 @@ class SplitCounts:
         samples: Rows counted.
         batches: Batches counted.
         steps: Steps of the optimizer.
+        targets: Targets that losses stand for.
+        trained_before: What was trained before its last batch, by the recorder's count.
     """
 
     def __init__(self, metrics: ByOutput, room: int = 0) -> None:
@@ -58,6 +63,8 @@ class SplitCounts:
         self._main = self.metrics[self._main_output][0]
         self._alone = list(self.metrics.values()) == [[self._main]] and not self._main_output
         self._takes_floats = _takes_floats(self._main)
+        self.inputs = str(self._main.config.get("inputs", ""))
+        self._looks_at_scores = self.inputs == "logits"
         self._device: torch.device | None = None  # of the last batch
         self.loss = SplitLoss(self._main.config.get("ignore_index"))
         self._stored: SampleBuffer | None = None
@@ -66,6 +73,10 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.targets = 0
+        self.trained_before = 0
+        self._last_rows: Any = None  # of the batch that was counted last: its loss may come later
+        self._looks: list[Tensor] = []  # at scores: whether they are probabilities
 
     def add(
         self,
@@ -91,24 +102,47 @@ class SplitCounts:
             rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)
+        if self._looks_at_scores and self.batches < LOOKED_AT:
+            self._looks.append(_like_probabilities(preds))
         problem = None
         if self._alone:
-            if isinstance(preds, Tensor) and preds.device != self._device:
-                self._main.to(preds.device)
-                self._device = preds.device
-            if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
-                target = _whole_classes(target)
-            self._main.update(preds, target, **beside)
+            self._update_alone(preds, target, beside)
         else:
             problem = self._update_each(preds, target, beside)
+        self._last_rows = rows
         if loss is not None:
-            self.loss.update(loss, rows, reduction)
+            self.add_loss(loss, reduction)
         self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
         if self._stored is not None:
             look_at_targets(self._stored, rows)
         if problem is not None:
             raise problem
+
+    def add_loss(
+        self, loss: Tensor | float, reduction: str = "mean", call: CriterionCall | None = None
+    ) -> None:
+        """Count a loss of the batch that was counted last, or of a criterion's call.
+
+        Raises:
+            StateError: If no batch was counted.
+        """
+        target = self._last_rows
+        if call is not None:
+            target = call.target
+            if isinstance(target, Mapping):
+                target = self.main_target(target)
+        if not isinstance(target, Tensor):
+            cure = "Call it behind what counts the batch."
+            raise StateError("loss", "a batch that was counted", "none", cure)
+        self.loss.check(loss, target)
+        self.loss.update(loss, target, reduction, call)
+        self.targets += target.numel()
+
+    @property
+    def like_probabilities(self) -> bool:
+        """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
+        return bool(self._looks) and all(bool(look) for look in self._looks)
 
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
@@ -139,6 +173,9 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.targets = 0
+        self._last_rows = None
+        self._looks = []
 
     def state_dict(self) -> dict[str, Any]:
         """Counts of a half-done epoch."""
@@ -169,6 +206,14 @@ class SplitCounts:
         self.steps = _whole_number("steps", state["counts"])
         if self._stored is not None:
             self._stored.load_state_dict(state.get("samples"), self.samples)
+
+    def _update_alone(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
+        if isinstance(preds, Tensor) and preds.device != self._device:
+            self._main.to(preds.device)
+            self._device = preds.device
+        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
+            target = _whole_classes(target)
+        self._main.update(preds, target, **beside)
 
     def _update_each(self, preds: Any, target: Any, beside: dict[str, Any]) -> Exception | None:
         """Several metrics: none counts a batch that one of them refuses.
@@ -233,6 +278,19 @@ def _takes_floats(metric: Metrics) -> bool:
     return metric.config.get("task") in ("binary", "multilabel")
 
 
+def _like_probabilities(preds: Any) -> Tensor:
+    """Whether scores lie in [0, 1] and, where there are several a row, sum to 1; no host sync."""
+    if not isinstance(preds, Tensor) or not preds.is_floating_point():
+        return torch.zeros((), dtype=torch.bool)
+    values = preds.detach().float()
+    alike = ((values >= 0) & (values <= 1)).all()
+    if values.ndim > 1 and values.shape[1] > 1:
+        first = (values.sum(1) - 1).abs().amax() < SUM_TO_ONE
+        last = (values.sum(-1) - 1).abs().amax() < SUM_TO_ONE
+        alike = alike & (first | last)
+    return alike
+
+
 def _whole_number(name: str, counts: Mapping[str, Any]) -> int:
     value = counts[name]
     if type(value) is not int or value < 0:
@@ -249,104 +307,6 @@ def _whole_classes(target: Tensor) -> Tensor:
     """
     whole = target.long()
     return whole.masked_fill(whole != target, OUTSIDE_ALL_CLASSES)
-
-
-class SplitLoss:
-    """The mean of the losses that were seen, each weighted by the targets that it stands for.
-
-    Args:
-        ignore_index: The target that weighs nothing; None for none.
-    """
-
-    def __init__(self, ignore_index: int | None = None) -> None:
-        self._ignore_index = ignore_index
-        self._mean = MeanLoss()
-        # The shape of a loss and its number of targets, and what each value weighs.
-        self._weights_key = (torch.Size([0]), 0)
-        self._weights = torch.zeros(0, dtype=torch.float64)
-
-    @property
-    def seen(self) -> bool:
-        """Whether there was a loss."""
-        return self._mean.updates > 0
-
-    def check(self, loss: object, target: Tensor) -> None:
-        """Refuse what cannot be counted, before anything is.
-
-        Raises:
-            DtypeError: If it is no number.
-            ShapeError: If it is neither of shape (), (N,) nor the target's.
-        """
-        if isinstance(loss, Tensor):
-            if loss.ndim > 1 and loss.shape != target.shape:
-                cure = "Pass loss.flatten() or loss.mean()."
-                raise ShapeError("loss", "shape () or (N,)", str(tuple(loss.shape)), cure)
-        elif not isinstance(loss, int | float):
-            cure = "Pass what the criterion returned, or leave it out."
-            raise DtypeError("loss", "a tensor or a number", type(loss).__name__, cure)
-
-    def update(self, loss: Tensor | float, target: Tensor, reduction: str = "mean") -> None:
-        """Count the loss of one batch.
-
-        Args:
-            loss: A mean over the targets, their sum, or one value a target.
-            target: The targets.
-            reduction: By torch's word: "sum" for a sum.
-        """
-        if isinstance(loss, Tensor):
-            value = loss.detach()
-        else:
-            target = countable(target)
-            value = torch.full((), loss, dtype=torch.float64, device=target.device)
-        if value.device != self._mean.device:
-            value = countable(value)
-            target = countable(target)
-            self._mean.to(value.device)
-        weights = self._weights
-        if self._weights_key != (value.shape, target.numel()) or weights.device != value.device:
-            weights = self._weights_of(value, target)
-        if value.ndim == 0 and reduction == "sum":
-            value = value.double() / weights.clamp(min=1)
-        self._mean.update(value.reshape(-1), weights, weights)
-
-    def compute(self) -> tuple[Score, FaultReport]:
-        """The mean, and what was left out of it."""
-        scores = self._mean.compute()
-        return scores["loss"], scores.faults
-
-    def reset(self) -> None:
-        """Start again."""
-        self._mean.reset()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums of a half-done epoch."""
-        return self._mean.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them up again."""
-        self._mean.load_state_dict(state)
-
-    def _weights_of(self, loss: Tensor, target: Tensor) -> Tensor:
-        """How many targets each value stands for, float64; an ignored one counts for nothing.
-
-        Returns:
-            Shape (1,) for a loss of shape (); else shape (values,), ones where it is not of the
-            target's shape.
-        """
-        if self._ignore_index is not None and (loss.ndim == 0 or loss.shape == target.shape):
-            kept = (target != self._ignore_index).double()
-            if loss.ndim:
-                return kept.reshape(-1)
-            return kept.sum().reshape(1)
-        targets = 1
-        if loss.ndim == 0:
-            targets = target.numel()
-        self._weights = torch.full(
-            (loss.numel(),), targets, dtype=torch.float64, device=loss.device
-        )
-        if self._ignore_index is None:
-            self._weights_key = (loss.shape, target.numel())
-        return self._weights
 
 
 def _joined_scores(each: list[Scores]) -> Scores:

@@ -1,0 +1,293 @@
+"""Where things stand: predictions in what a model returns, targets in a batch or in a call."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+
+from ptmetrics.errors import DtypeError, HookError
+
+Extractor: TypeAlias = Callable[[Any], Any]
+LABEL_KEYS = ("labels", "label")
+"""What targets are called in a dictionary of a loader and among a model's own arguments."""
+_CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalCausalLM")
+_WRAPPED = ("module", "_orig_mod", "base_model", "model")  # in distributed, compiled, adapted models
+
+
+@dataclass(frozen=True)
+class BatchExtractors:
+    """Where predictions, targets, loss and ids stand.
+
+    For several outputs `preds` and `target` are mappings by their names, or return such.
+
+    Attributes:
+        preds: In what the model returns; by default the tensor, its `.logits`, `["logits"]`,
+            `["out"]` or first part.
+        target: In a batch of the loader; by default `batch[1]`, `batch["labels"]` or
+            `batch["label"]`.
+        slices: In a batch of the loader; None for nowhere.
+        group: Likewise.
+        labels: Name of the model's own argument that holds the targets; None for nowhere.
+        loss: In what the model returns; by default its `.loss` or `["loss"]`.
+        shift: Whether each answer is about the next target, as in a causal language model.
+        several: Whether there are several outputs.
+    """
+
+    preds: Extractor | Mapping[str, Extractor] | None = None
+    target: Extractor | Mapping[str, Extractor] | None = None
+    slices: Extractor | None = None
+    group: Extractor | None = None
+    labels: str | None = None
+    loss: Extractor | None = None
+    shift: bool = False
+    several: bool = False
+
+    @property
+    def ids(self) -> bool:
+        """Whether slices or groups are looked for."""
+        return self.slices is not None or self.group is not None
+
+    def target_of(self, preds: Any, batch: Any) -> Any:
+        """The targets in a loader's batch, on the device of the predictions."""
+        if self.target is not None:
+            target = _extracted(self.target, batch)
+        elif isinstance(batch, list | tuple) and len(batch) > 1:
+            target = batch[1]
+        else:
+            target = _labels_in(batch)
+        plain = type(preds) is Tensor and type(target) is Tensor
+        if not plain or target.device != preds.device:
+            target = _targets_beside(preds, target, batch)
+        return target
+
+    def ids_of(self, preds: Any, batch: Any) -> dict[str, Any]:
+        """The slices and groups in a loader's batch."""
+        if self.slices is None and self.group is None:
+            return {}
+        first = preds
+        if isinstance(preds, Mapping):
+            first = next(iter(preds.values()))
+        ids = {}
+        for name, extract in (("slices", self.slices), ("group", self.group)):
+            if extract is not None:
+                found = extract(batch)
+                if found is not None:
+                    ids[name] = found.to(first.device, non_blocking=True)
+        return ids
+
+    def predictions(self, output: Any) -> Any:
+        """The predictions in what a model returned.
+
+        Raises:
+            DtypeError: If there are none.
+        """
+        if self.preds is not None:
+            return _extracted(self.preds, output)
+        if type(output) is Tensor:
+            return output
+        if self.several and _all_tensors(output):
+            return output
+        found = getattr(output, "logits", output)
+        if isinstance(found, Mapping):
+            found = found.get("logits", found.get("out"))
+        elif isinstance(found, list | tuple) and found:
+            found = found[0]
+        if not isinstance(found, Tensor):
+            cure = "Say where they are: attach(model, preds=lambda output: …)."
+            got = type(output).__name__
+            raise DtypeError("model output", "a tensor, or logits in it", got, cure)
+        return found
+
+    def labels_in_call(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """The targets among the arguments that the model was called with; None where it had none.
+
+        Those of the name that was told; else a keyword argument `labels` or `label`.
+        """
+        if self.labels is None:
+            return _labels_in(kwargs)
+        if self.labels in kwargs:
+            return kwargs[self.labels]
+        position = _position(type(model).forward, self.labels)
+        if position is not None and position < len(args):
+            return args[position]
+        return None
+
+    def loss_of(self, output: Any) -> Any:
+        """The loss in what a model returned; None where there is none."""
+        if self.loss is not None:
+            return self.loss(output)
+        if isinstance(output, Mapping):
+            return output.get("loss")
+        found = getattr(output, "loss", None)
+        if found is None and isinstance(output, list | tuple):
+            alone = [part for part in output if isinstance(part, Tensor) and part.ndim == 0]
+            if len(alone) == 1:
+                found = alone[0]
+        return found
+
+
+def is_causal(model: nn.Module) -> bool:
+    """Whether a model's type says that each answer is about the next token."""
+    inner: Any = model
+    for _ in range(len(_WRAPPED)):
+        if type(inner).__name__.endswith(_CAUSAL):
+            return True
+        inner = next((getattr(inner, n) for n in _WRAPPED if hasattr(inner, n)), None)
+        if not isinstance(inner, nn.Module):
+            return False
+    return False
+
+
+def shifted(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, T, C) and tokens (N, T) as answers about the next token, without the last."""
+    return preds[:, :-1], target[:, 1:]
+
+
+def tensors_in(found: Any, depth: int = 2) -> Iterator[Tensor]:
+    """The tensors in the lists, tuples, dictionaries and plain objects of a structure."""
+    if isinstance(found, Tensor):
+        yield found
+    elif depth:
+        if isinstance(found, Mapping):
+            parts = list(found.values())
+        elif isinstance(found, list | tuple):
+            parts = list(found)
+        else:
+            parts = list(getattr(found, "__dict__", {}).values())
+        for part in parts[:64]:
+            yield from tensors_in(part, depth - 1)
+
+
+class CriterionCall(NamedTuple):
+    """What a criterion was called with, and how it makes one number of many.
+
+    Attributes:
+        preds: Its first argument.
+        target: Its second argument.
+        reduction: By torch's word.
+        weight: Weight of each class, by which a mean is taken; None for none.
+        ignore_index: The target that it leaves out; None for none.
+    """
+
+    preds: Any
+    target: Any
+    reduction: str = "mean"
+    weight: Tensor | None = None
+    ignore_index: int | None = None
+
+
+_BY_CLASS = ("cross_entropy", "nll_loss", "CrossEntropyLoss", "NLLLoss")
+
+
+def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CriterionCall:
+    """Read a call of a loss, a module or a function.
+
+    Raises:
+        HookError: If it had no predictions and targets.
+    """
+    pair = args
+    if len(args) != 2 or kwargs:
+        pair = _criterion_arguments(args, kwargs)
+    options: Any = criterion
+    if not isinstance(criterion, nn.Module):
+        bound = _bound(criterion, args, kwargs)
+        reduction = bound.get("reduction", "mean")
+        if not _takes_class_weights(criterion):
+            return CriterionCall(pair[0], pair[1], reduction)
+        return CriterionCall(
+            pair[0], pair[1], reduction, bound.get("weight"), bound.get("ignore_index")
+        )
+    reduction = getattr(options, "reduction", "mean")
+    if not isinstance(reduction, str):
+        reduction = "mean"
+    if not _takes_class_weights(criterion):
+        return CriterionCall(pair[0], pair[1], reduction)
+    return CriterionCall(pair[0], pair[1], reduction, options.weight, options.ignore_index)
+
+
+def _takes_class_weights(criterion: Any) -> bool:
+    if isinstance(criterion, nn.Module):
+        return isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss)
+    return getattr(criterion, "__name__", "") in _BY_CLASS
+
+
+def _bound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    signature = _signature(function)
+    if signature is None:
+        return dict(kwargs)
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+@lru_cache(maxsize=64)
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _position(forward: Any, name: str) -> int | None:
+    """Where an argument stands among those that a model's `forward` takes by position."""
+    signature = _signature(forward)
+    if signature is None or name not in signature.parameters:
+        return None
+    return list(signature.parameters).index(name) - 1  # without self
+
+
+def _labels_in(found: Any) -> Any:
+    if isinstance(found, Mapping):
+        for key in LABEL_KEYS:
+            if isinstance(found.get(key), Tensor):
+                return found[key]
+    return None
+
+
+def _extracted(extractor: Extractor | Mapping[str, Extractor], source: Any) -> Any:
+    if isinstance(extractor, Mapping):
+        return {name: extract(source) for name, extract in extractor.items()}
+    return extractor(source)
+
+
+def _all_tensors(found: Any) -> bool:
+    return isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())
+
+
+def _targets_beside(preds: Any, target: Any, batch: Any) -> Any:
+    """Targets on the device of the predictions.
+
+    Raises:
+        DtypeError: If there are none.
+    """
+    if isinstance(target, Tensor) and isinstance(preds, Tensor):
+        return target.to(preds.device, non_blocking=True)
+    if _all_tensors(target) and isinstance(preds, Mapping):
+        moved = {}
+        for name, values in target.items():
+            moved[name] = values
+            if name in preds:
+                moved[name] = values.to(preds[name].device, non_blocking=True)
+        return moved
+    cure = "Say where they are: attach(model, target=lambda batch: …)."
+    raise DtypeError("batch", "a pair (inputs, targets)", type(batch).__name__, cure)
+
+
+def _criterion_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Predictions and targets of a call: by the names `input` and `target`, else in their order.
+
+    Raises:
+        HookError: If there are no two of them.
+    """
+    named: dict[str, Any] = {name: kwargs[name] for name in ("input", "target") if name in kwargs}
+    named.update(kwargs)  # those of other names come last
+    values = [*args, *named.values()]
+    if len(values) < 2:
+        rule = "a call with predictions and targets"
+        cure = "Call it with both, or hand them over with monitor.update()."
+        raise HookError("criterion", rule, f"{len(values)} argument", cure)
+    return values[0], values[1]

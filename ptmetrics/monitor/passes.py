@@ -1,0 +1,135 @@
+"""One pass over a loader, the place in the script that calls the model, layers that care for the mode."""
+
+import sys
+from collections import deque
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptmetrics.monitor.answers import NO_BATCH, Group, same_storage
+from ptmetrics.monitor.extract import tensors_in
+
+KEPT_BATCHES = 64  # pulled ahead of the model
+KEPT_FRAMES = 6
+_HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
+_MODE_LAYERS = (
+    nn.modules.dropout._DropoutNd,
+    nn.modules.batchnorm._NormBase,
+)
+
+
+class LoaderPass:
+    """One pass over a monitored loader.
+
+    Args:
+        split: The split of its batches.
+        outer: The pass that it stands inside of, as in a training epoch that is validated in its
+            middle.
+        group: What was open when it began.
+        rows: Rows that the loader says it has; None where it does not say.
+
+    Attributes:
+        waiting: Batches that the model has not answered yet, the oldest first.
+        begun: Whether there was a batch.
+        ahead: Whether batches were pulled before the model had answered the one before.
+        exhausted: Whether the loader has no more batches.
+        lingers: Whether it is exhausted, but the model may answer yet.
+        with_criterion: Whether the criterion was called for a batch.
+        by_batch: Whether answers count beside their batches, as no criterion is called.
+    """
+
+    __slots__ = (
+        "ahead", "begun", "by_batch", "exhausted", "group", "lingers", "outer", "rows", "split",
+        "waiting", "with_criterion",
+    )  # fmt: skip
+
+    def __init__(
+        self, split: str, outer: "LoaderPass | None", group: Group | None, rows: int | None
+    ) -> None:
+        self.split = split
+        self.outer = outer
+        self.group = group
+        self.rows = rows
+        self.waiting: deque[Any] = deque(maxlen=KEPT_BATCHES)
+        self.begun = False
+        self.ahead = False
+        self.exhausted = False
+        self.lingers = False
+        self.with_criterion = False
+        self.by_batch = False
+
+    def expects(self, given: Any) -> bool:
+        """Whether a call of the model belongs to a pass that lingers."""
+        if not self.waiting:
+            return False
+        if self.ahead:
+            return True
+        self.ahead = True  # from here on only what is given tells
+        inputs = list(tensors_in(given))
+        return any(_is_given(batch, inputs) for batch in self.waiting)
+
+    def answered(self, given: Any) -> tuple[Any, int]:
+        """Take the batch that the model was given out of the queue.
+
+        Where several wait it is the one that shares its memory with what the model was given.
+
+        Returns:
+            The batch, `NO_BATCH` where none can be told, and how many older ones were passed over.
+        """
+        waiting = self.waiting
+        if not waiting:
+            return NO_BATCH, 0
+        if len(waiting) == 1 and not self.ahead:
+            return waiting.popleft(), 0
+        self.ahead = True
+        inputs = list(tensors_in(given))
+        for number, batch in enumerate(waiting):
+            if _is_given(batch, inputs):
+                for _ in range(number + 1):
+                    waiting.popleft()
+                return batch, number
+        return NO_BATCH, 0
+
+
+def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
+    for part in tensors_in(batch):
+        for given in inputs:
+            if part is given:
+                return True
+            if same_storage(part, given) and part.data_ptr() == given.data_ptr():
+                return True
+    return False
+
+
+Place = tuple[tuple[str, int], ...]
+
+
+def call_site() -> Place:
+    """File and line of each function of the user's that led to here, the innermost first."""
+    frame: Any = sys._getframe(1)
+    place: list[tuple[str, int]] = []
+    while frame is not None and len(place) < KEPT_FRAMES:
+        if _is_users(frame.f_code):
+            place.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(place)
+
+
+@cache
+def _is_users(code: CodeType) -> bool:
+    return not code.co_filename.startswith((*_HOMES, "<frozen"))
+
+
+def acts_otherwise_in_training(model: nn.Module) -> bool:
+    """Whether a model has dropout or batch statistics, so that its mode matters."""
+    for module in model.modules():
+        if isinstance(module, _MODE_LAYERS):
+            return True
+        share = getattr(module, "dropout", None)
+        if isinstance(share, float) and share > 0:
+            return True
+    return False

@@ -1,0 +1,119 @@
+"""What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
+
+from pathlib import Path
+from typing import Any
+
+from ptmetrics.monitor.answers import Group
+
+MAX_PASSES = 8  # told one by one
+BLIND = "no criterion was called"
+PULLED_AHEAD = (
+    "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
+    "what pulls them"
+)
+
+
+class Seen:
+    """Numbers of one split in one epoch.
+
+    Attributes:
+        answers: Calls of the model.
+        answered_rows: Their rows.
+        unpaired_rows: Rows of answers that nothing counted.
+        criterion_calls: Calls of the criterion.
+        losses: Losses that were seen.
+        loader_rows: Rows that the loader itself tells; None where it does not.
+        places: Rows by the place in the script that called the model, in their order.
+        cause: Why rows were not counted.
+        said: The line that the console was told.
+    """
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.answered_rows = 0
+        self.unpaired_rows = 0
+        self.criterion_calls = 0
+        self.losses = 0
+        self.loader_rows: int | None = None
+        self.places: list[tuple[Any, int, int]] = []  # place, rows, answers
+        self.returned = False  # to an earlier place: they belong to one pass
+        self.cause = BLIND
+        self.criterion: dict[str, Any] = {}
+        self.said = ""
+
+    def closed(self, group: Group) -> None:
+        """A group is closed: its answers were counted, or not."""
+        for answer in group.answers:
+            self.answers += 1
+            self.answered_rows += answer.rows
+            if not answer.used:
+                self.unpaired_rows += answer.rows
+        self.criterion_calls += group.calls
+
+    def at(self, place: Any, rows: int) -> None:
+        """Rows were answered for a call at this place of the script."""
+        places = self.places
+        if places and places[-1][0] == place:
+            _, before, answers = places[-1]
+            places[-1] = (place, before + rows, answers + 1)
+            return
+        if any(known == place for known, _, _ in places):
+            self.returned = True
+            places.clear()
+        places.append((place, rows, 1))
+
+    def separate_passes(self) -> list[tuple[Any, int]]:
+        """Places and rows, where the model was called from several places one after the other.
+
+        A place that is returned to belongs to the same loop; so does a rest of less than a batch.
+        """
+        if self.returned or len(self.places) < 2:
+            return []
+        passes = []
+        for number, (place, rows, answers) in enumerate(self.places):
+            if number:
+                _, before, answers_before = self.places[number - 1]
+                if answers == 1 and rows < before / answers_before:
+                    continue
+            passes.append((place, rows))
+        if len(passes) < 2:
+            return []
+        return passes
+
+    def not_counted(self, split: str, counted_rows: int) -> str:
+        """The line for the console: both numbers, why, and what to do; "" where all is well."""
+        if not self.unpaired_rows:
+            return ""
+        cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
+        return (
+            f"{split}: the model answered {self.answered_rows} rows, "
+            f"{counted_rows} were counted: {self.cause}. {cure}"
+        )
+
+    def several_places(self, split: str) -> str:
+        """The line for passes that cannot be told apart by hooks; "" where there is one."""
+        passes = self.separate_passes()
+        if not passes:
+            return ""
+        parts = []
+        other = passes[1][0]
+        for place, rows in passes[:MAX_PASSES]:
+            file, line = _where_they_differ(place, other)
+            parts.append(f"{rows} from line {line} of {Path(file).name}")
+            other = passes[0][0]
+        total = sum(rows for _, rows in passes)
+        return (
+            f"{split}: {total} rows of {len(passes)} passes were counted as one validation "
+            f"({', '.join(parts)}). Name the others: with monitor.split('train_eval'): …"
+        )
+
+
+def _where_they_differ(place: Any, other: Any) -> tuple[str, int]:
+    for own, of_other in zip(place, other, strict=False):
+        if own != of_other:
+            found: tuple[str, int] = own
+            return found
+    return place[0] if place else ("", 0)
+
+
+_LOADERS = {"train": "train", "val": "validate", "test": "test"}

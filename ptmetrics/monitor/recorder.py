@@ -277,7 +277,9 @@ class BatchRecorder:
     # Way b: hooks alone. Ways a and b share them: where a loader is under way, it is way a.
 
     @contained("model hook")
-    def on_forward_begin(self, model: nn.Module, args: Any = ()) -> None:
+    def on_forward_begin(
+        self, model: nn.Module, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> None:
         """The model is called."""
         if self._loader is not None or self._paused or backward_task() != -1:
             return
@@ -292,7 +294,9 @@ class BatchRecorder:
         clock.lap(split, waited=clock.waiting)
 
     @contained("model hook")
-    def on_forward(self, model: nn.Module, args: Any, output: Any) -> None:
+    def on_forward(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
         """The model has answered; the first answer to a loader's batch counts."""
         if backward_task() != -1:
             self._recomputed = True
@@ -323,7 +327,11 @@ class BatchRecorder:
 
     @contained("criterion hook")
     def on_criterion(
-        self, criterion: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
+        self,
+        criterion: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        loss: Any,
     ) -> None:
         """The loss was computed; only the first after an answer of the model counts."""
         if self._due is None or backward_task() != -1:
@@ -365,6 +373,11 @@ class BatchRecorder:
         if not isinstance(preds, Tensor):
             preds = self.extractors.predictions(preds)
         counts.add(preds, target, loss, reduction)
+
+    @contained("optimizer hook")
+    def on_step_begin(self, optimizer: Any = None, args: Any = (), kwargs: Any = None) -> Any:
+        """The optimizer is about to step; what it gets in place of its arguments, None for them."""
+        return None
 
     @contained("optimizer hook")
     def on_step(self, optimizer: Any = None, args: Any = (), kwargs: Any = None) -> None:

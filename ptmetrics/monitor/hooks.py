@@ -145,7 +145,7 @@ _LOCK = threading.RLock()
 _STAND_INS: dict[tuple[int, str], StandIn] = {}  # by the identity of the owner, and the name
 
 
-def _listen(listener: Listener) -> StandIn:
+def listen(listener: Listener) -> StandIn:
     """Have a listener told, by the one stand-in of that place."""
     owner: Any = type(listener.target)
     name = "__call__"
@@ -269,6 +269,9 @@ class Attachment:
         optimizer: The optimizer, if its steps are to be watched.
         path: The run folder of the monitor.
 
+    Attributes:
+        listeners: Of the model, the criteria and the optimizer, in this order.
+
     Raises:
         HookError: If the calls of one of them cannot be watched; then none is.
     """
@@ -286,25 +289,20 @@ class Attachment:
         self.model = model
         self.path = path
         self._lifecycle = lifecycle
-        self._listeners: list[tuple[StandIn, Listener]] = []
+        self.listeners: list[Listener] = []
+        self._stand_ins: list[StandIn] = []
         self._handles: list[Any] = []
-        self._of_steps: Listener | None = None
         real = _hold_values(list(model.parameters())[:1])
-        listeners = [
-            Listener(model, recorder.on_forward_begin, recorder.on_forward, self.faults, real=real)
-        ]
-        for criterion in criteria:
-            listeners.append(
-                Listener(criterion, None, recorder.on_criterion, self.faults, real=real)
-            )
         try:
-            for listener in listeners:
-                self._listen(listener)
+            self._watch(model, recorder.on_forward_begin, recorder.on_forward, real)
+            for criterion in criteria:
+                self._watch(criterion, None, recorder.on_criterion, real)
             if optimizer is not None:
-                self._of_steps = Listener(
+                steps = Listener(
                     optimizer, recorder.on_step_begin, recorder.on_step, self.faults, real=real
                 )
-                before, after = _hooks_of_steps(self._of_steps)
+                self.listeners.append(steps)
+                before, after = _hooks_of_steps(steps)
                 self._handles.append(optimizer.register_step_pre_hook(before))
                 self._handles.append(optimizer.register_step_post_hook(after))
         except BaseException:
@@ -312,29 +310,33 @@ class Attachment:
             raise
         _ATTACHMENTS.add(self)
 
-    def _listen(self, listener: Listener) -> None:
+    def _watch(
+        self, target: Any, begin: Callable[..., Any] | None, end: Callable[..., Any], real: bool
+    ) -> None:
+        listener = Listener(target, begin, end, self.faults, real=real)
         try:
-            self._listeners.append((_listen(listener), listener))
+            self._stand_ins.append(listen(listener))
         except (TypeError, AttributeError) as error:  # a class of C, or one that forbids it
-            name = type(listener.target).__name__
             cure = "Use a torch.nn.Module or a function of a module, or call monitor.update()."
             rule = "an object whose calls can be watched"
-            raise HookError("attach", rule, f"a {name}: {error}", cure) from error
+            got = f"a {type(target).__name__}: {error}"
+            raise HookError("attach", rule, got, cure) from error
+        self.listeners.append(listener)
 
     def detach(self) -> None:
         """Take every hook off; all is as it was before. A second call does nothing."""
-        for stand_in, listener in self._listeners:
+        for stand_in, listener in zip(self._stand_ins, self.listeners, strict=False):
             stand_in.remove(listener)
         for handle in self._handles:
             handle.remove()
-        self._listeners = []
+        self._stand_ins = []
         self._handles = []
-        self._of_steps = None
+        self.listeners = []
 
     @property
     def attached(self) -> bool:
         """Whether the hooks are on."""
-        return bool(self._listeners)
+        return bool(self.listeners)
 
     def __enter__(self) -> "Attachment":
         self._lifecycle.inside += 1

@@ -23,6 +23,8 @@ from ptmetrics.bench.timing import Clock, Quartiles, host_clock, paired, quartil
 from ptmetrics.bench.updates import full_set
 from ptmetrics.finetune.config import ModelConfig
 from ptmetrics.finetune.models import build_model
+from ptmetrics.monitor.faults import FaultLog
+from ptmetrics.monitor.hooks import Listener, listen
 
 PHASES = ("train", "val")
 # Batches of 64 in an epoch of CIFAR-10: 50,000 images, and 10,000.
@@ -77,17 +79,6 @@ class Loop:
                     self._scaler.update()
                 if after is not None:
                     after(output.detach(), y, loss.detach(), phase)
-
-    def hooks(self) -> list[dict[Any, Any]]:
-        """The tables of hooks that a monitor can put something into."""
-        return [
-            self.model._forward_pre_hooks,
-            self.model._forward_hooks,
-            self.criterion._forward_pre_hooks,
-            self.criterion._forward_hooks,
-            self.optimizer._optimizer_step_pre_hooks,
-            self.optimizer._optimizer_step_post_hooks,
-        ]
 
 
 def resnet_loop(
@@ -195,9 +186,10 @@ class MonitoredLoop(BareLoop):
             loop.model, criterion=loop.criterion, optimizer=loop.optimizer
         )
         with attachment:
-            for table in loop.hooks():
-                for key, hook in table.items():
-                    table[key] = self.watch.wrap(hook)
+            for listener in attachment.listeners:
+                if listener.begin is not None:
+                    listener.begin = self.watch.wrap(listener.begin)
+                listener.end = self.watch.wrap(listener.end)
             loop.run(phase, batches)
             attachment.detach()
 
@@ -318,7 +310,7 @@ class _Blocks:
 
 
 def hook_frame_us(clock: Clock = host_clock) -> float:
-    """Microseconds that torch takes to call three hooks that do nothing.
+    """Microseconds that it takes to call hooks on a model and a criterion that do nothing.
 
     This is spent around our hooks and not in them.
 
@@ -327,19 +319,34 @@ def hook_frame_us(clock: Clock = host_clock) -> float:
     """
     x = torch.zeros(1)
     bare = _PassThrough(), _PassThrough()
-    hooked = _PassThrough(), _PassThrough()
-    hooked[0].register_forward_pre_hook(lambda *_: None)
-    hooked[0].register_forward_hook(lambda *_: None)
-    hooked[1].register_forward_hook(lambda *_, **__: None, with_kwargs=True)
+    hooked = _Hooked(), _Hooked()
 
     def call(model: nn.Module, criterion: nn.Module) -> object:
         return criterion(model(x), x)
 
     calls = {"bare": partial(call, *bare), "hooked": partial(call, *hooked)}
-    times = race(calls, rounds=15, least_s=2e-3, clock=clock)
+    faults = FaultLog("raise", _nothing)
+    told = [
+        Listener(hooked[0], _nothing, _nothing, faults, real=False),
+        Listener(hooked[1], None, _nothing, faults, real=False),
+    ]
+    stand_ins = [listen(listener) for listener in told]
+    try:
+        times = race(calls, rounds=15, least_s=2e-3, clock=clock)
+    finally:
+        for stand_in, listener in zip(stand_ins, told, strict=True):
+            stand_in.remove(listener)
     return max(0.0, times["hooked"].microseconds[0] - times["bare"].microseconds[0])
 
 
 class _PassThrough(nn.Module):
     def forward(self, x: Tensor, *_: Tensor) -> Tensor:
         return x
+
+
+class _Hooked(_PassThrough):
+    """A class of its own: calls are watched by class."""
+
+
+def _nothing(*_: object) -> None:
+    return

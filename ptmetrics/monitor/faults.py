@@ -232,6 +232,11 @@ def _attempt(call: Callable[..., object], *args: object) -> None:
         return
 
 
+def say(line: str, *values: object) -> None:
+    """Tell the user by the log of the package; a handler that fails costs the line and no more."""
+    _attempt(LOGGER.warning, line, *values)
+
+
 def error_text(error: BaseException) -> str:
     """What an error says, cut to a line's length; an error may even fail to be printed."""
     if isinstance(error, FaultError):

@@ -16,7 +16,7 @@ from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, Refusal, contained, say
-from ptmetrics.monitor.hooks import Attachment, check_hookable
+from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
 from ptmetrics.monitor.passes import acts_otherwise_in_training
@@ -177,7 +177,7 @@ class Monitor:
         self,
         model: nn.Module,
         *,
-        criterion: nn.Module | None = None,
+        criterion: Criteria = None,
         optimizer: Optimizer | None = None,
         preds: Extractor | Mapping[str, Extractor] | None = None,
         target: Extractor | Mapping[str, Extractor] | None = None,
@@ -191,7 +191,9 @@ class Monitor:
 
         Args:
             model: The object that the loop calls (the wrapper, when it is compiled or distributed).
-            criterion: The loss module. Without loader wrappers its calls show predictions, targets
+            criterion: What computes the loss: a module, or a function such as `F.cross_entropy`,
+                which is watched where it is called through its own module; or a pair of them, for
+                training and validation. Without loader wrappers its calls show predictions, targets
                 and loss.
             optimizer: Its steps are counted and timed.
             preds: From what the model returns to the tensor of predictions; default: the tensor, or
@@ -210,16 +212,19 @@ class Monitor:
             group: Likewise to its group.
 
         Raises:
-            HookError: If this monitor or the model is attached already.
-            ConfigError: If an argument cannot take hooks.
+            HookError: If this monitor is attached already, or calls cannot be watched.
+            ConfigError: If an argument is of the wrong type.
         """
-        check_hookable(model, criterion, optimizer, self._attachment)
+        criteria = check_hookable(model, criterion, optimizer, self._attachment)
         before = self.model, self.optimizer
         self.model = model
         self.optimizer = optimizer
         try:
             self._lifecycle.begin()
-            attachment = Attachment(self._recorder, self._lifecycle, model, criterion, optimizer)
+            take_over(model, self.path)
+            attachment = Attachment(
+                self._recorder, self._lifecycle, model, criteria, optimizer, self.path
+            )
         except BaseException:
             self.model, self.optimizer = before
             raise

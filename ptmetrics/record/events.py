@@ -92,6 +92,44 @@ class SamplesData(TypedDict, total=False):
     reason: str
 
 
+class CriterionData(TypedDict, total=False):
+    """What is known of the criterion that was watched; an empty name where there was none."""
+
+    name: str
+    reduction: str
+    weighted: bool
+    label_smoothing: float
+
+
+class SeenData(TypedDict, total=False):
+    """What of a split went by in an epoch, whether it was counted or not.
+
+    `answers` are calls of the model with `answered_rows` rows, of which nothing counted
+    `unpaired_rows`. `passes` are passes over the split, of which only the last stands in the
+    scores, with the rows of each, at most 8, in `pass_rows`. `loader_rows` is the length that the
+    loader itself tells, `batch_rows` the mean number of targets that a loss stands for.
+    `like_probabilities` says that all scores that were looked at lie in [0, 1], and those of
+    classes add up to 1, although logits were announced. `message` is the line that the console was
+    told, empty where it was told nothing.
+    """
+
+    answers: int
+    answered_rows: int
+    unpaired_rows: int
+    counted_rows: int
+    criterion_calls: int
+    losses: int
+    passes: int
+    pass_rows: list[int]
+    loader_rows: int | None
+    batch_rows: float
+    like_probabilities: bool
+    criterion: CriterionData
+    inputs: str
+    message: str
+    optimizer_steps: int
+
+
 class _EpochNumber(TypedDict):
     epoch: int
     scores: Mapping[str, ScoreData]
@@ -112,6 +150,20 @@ class EpochData(_EpochNumber, total=False):
     faults: dict[str, dict[str, FaultCount]]
     notes: dict[str, list[str]]
     samples: SamplesData
+    seen: dict[str, SeenData]
+
+
+class EvaluationData(EpochData):
+    """An evaluation beside those that close an epoch, with what an epoch tells.
+
+    `epoch` is the number of the epoch under way, from 0, and `step` how many training steps were
+    done. `why` is "several" for one of several validations in an epoch, "before-training",
+    "after-training", or "test".
+    """
+
+    split: str
+    step: int
+    why: str
 
 
 class EnvironmentData(TypedDict, total=False):
@@ -152,14 +204,18 @@ class HeaderData(TypedDict, total=False):
     logged: LoggedData
 
 
-class FaultData(TypedDict):
-    """A fault that was contained: where, what, how often."""
-
+class _Fault(TypedDict):
     where: str
     message: str
     count: int
     epoch: int | None
     step: int | None
+
+
+class FaultData(_Fault, total=False):
+    """A fault that was contained: where, what, how often so far; and in which split, if known."""
+
+    split: str | None
 
 
 class NoteData(TypedDict):

@@ -3,11 +3,14 @@
 import difflib
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, overload
 
-from ptmetrics.record.events import EpochData
+from ptmetrics.record.events import EpochData, EvaluationData
 from ptmetrics.record.reader import Run, read_run
+
+_STEPS = "counts/train_steps_cumulative"
 
 
 class History(Mapping[str, list[float]]):
@@ -15,7 +18,9 @@ class History(Mapping[str, list[float]]):
 
     `history["val/accuracy"]` is the list over epochs, `history[-1]` the last epoch as a mapping
     from name to value, `history[-1, "val/accuracy"]` one value. Rows count from 0; `epoch` holds
-    the epoch numbers of the rows. Times stand under "time/train_s" and so on, counts under
+    the epoch numbers of the rows. Where an epoch was validated several times, each of these stands
+    in a row of its own in front of that of the epoch, once it is closed; `step` tells them apart.
+    Times stand under "time/train_s" and so on, counts under
     "counts/train_samples". The length is the number of names.
 
     Example:
@@ -33,34 +38,65 @@ class History(Mapping[str, list[float]]):
     def __init__(self) -> None:
         self._epochs: list[int] = []
         self._rows: list[dict[str, float]] = []
+        self._waiting: list[EvaluationData] = []  # of the epoch under way
 
     @classmethod
     def of(cls, run: Run) -> "History":
         """Take the epochs of a run that count; those superseded are left out."""
         history = cls()
+        evaluations = deque(run.evaluations)
         for epoch in run.epochs:
+            while evaluations and evaluations[0]["epoch"] <= epoch["epoch"]:
+                history.append_evaluation(evaluations.popleft())
             history.append(epoch)
         return history
 
     @property
     def epoch(self) -> list[int]:
-        """The epoch number of each row, rising."""
+        """The epoch number of each row; it never falls."""
         return list(self._epochs)
 
     @property
     def step(self) -> list[float]:
         """The training steps that were done by each row; NaN where that was not recorded."""
-        return [row.get("counts/train_steps_cumulative", math.nan) for row in self._rows]
+        return [row.get(_STEPS, math.nan) for row in self._rows]
 
     def append(self, epoch: EpochData) -> None:
         """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
         while self._epochs and self._epochs[-1] >= epoch["epoch"]:
             self._epochs.pop()
             self._rows.pop()
+        for evaluation in self._waiting:
+            if evaluation["epoch"] == epoch["epoch"]:
+                self._add_evaluation(evaluation)
+        self._waiting = []
         row = {name: score["value"] for name, score in epoch["scores"].items()}
         row.update(_numbers("time", epoch.get("time", {})))
         row.update(_numbers("counts", epoch.get("counts", {})))
-        self._epochs.append(epoch["epoch"])
+        self._add(epoch["epoch"], row)
+
+    def append_evaluation(self, evaluation: EvaluationData) -> None:
+        """Add one of several validations of the epoch under way; others are no rows.
+
+        It becomes a row when the epoch is appended, so that the last row is an epoch's.
+        """
+        if evaluation["why"] == "several":
+            self._waiting.append(evaluation)
+
+    def _add_evaluation(self, evaluation: EvaluationData) -> None:
+        row = {name: score["value"] for name, score in evaluation["scores"].items()}
+        row.update(_numbers("counts", evaluation.get("counts", {})))
+        row[_STEPS] = evaluation["step"]
+        self._add(evaluation["epoch"], row)
+
+    def _add(self, epoch: int, row: dict[str, float]) -> None:
+        """Add a row; what was measured at the same step is one row."""
+        if self._epochs and self._epochs[-1] == epoch:
+            before = self._rows[-1]
+            if before.get(_STEPS) == row.get(_STEPS):
+                before.update(row)
+                return
+        self._epochs.append(epoch)
         self._rows.append(row)
 
     @overload

@@ -24,7 +24,7 @@ from ptmetrics.record.codec import Record, encode
 from ptmetrics.record.lines import scan
 from ptmetrics.record.run_folder import journal_path
 
-DURABLE_KINDS = frozenset({"header", "epoch", "fault", "checkpoint", "end"})
+DURABLE_KINDS = frozenset({"header", "epoch", "evaluation", "fault", "checkpoint", "end"})
 """Kinds whose line is on the disk when `Journal.append` returns."""
 KEPT_LINES = 256
 """So many lines wait in memory while the file cannot be written."""

@@ -5,6 +5,7 @@ Also what other tools logged: told from a journal by its content, read whole, wi
 
 import os
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ptmetrics.record.events import (
     CheckpointData,
     EndData,
     EpochData,
+    EvaluationData,
     FaultData,
     HeaderData,
     NoteData,
@@ -31,6 +33,8 @@ MAX_KEPT = 10_000
 """Faults, notes, checkpoints and problems of which a run keeps the first; others are counted."""
 NOT_TOLD = "not told by the log"
 """The reason of an end that another tool's log does not tell."""
+LAST_ONES = frozenset({"after-training", "test"})
+"""Why an evaluation is made that does not belong to the training."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Run:
         headers: What each attempt was started with.
         epochs: The epochs that count; one written again by a later attempt stands here once.
         superseded: Epochs that a later attempt wrote again, and those behind them.
+        evaluations: Those beside the ones that close an epoch, in their order: several in an
+            epoch, before or after training, of a test set. One of an earlier attempt counts only
+            where the later one has gone on behind it.
         faults: Faults of all ranks, the first 10,000; so for notes and problems.
         notes: Notes of all ranks.
         checkpoints: Checkpoints of all attempts.
@@ -61,6 +68,7 @@ class Run:
     headers: list[HeaderData] = field(default_factory=list)
     epochs: list[EpochData] = field(default_factory=list)
     superseded: list[EpochData] = field(default_factory=list)
+    evaluations: list[EvaluationData] = field(default_factory=list)
     faults: list[FaultData] = field(default_factory=list)
     notes: list[NoteData] = field(default_factory=list)
     checkpoints: list[CheckpointData] = field(default_factory=list)
@@ -75,6 +83,31 @@ class Run:
         if not self.headers:
             return {}
         return self.headers[-1]
+
+    @property
+    def last_evaluations(self) -> list[EvaluationData]:
+        """Evaluations after training, or of a test set, that no epoch came after."""
+        done = -1
+        if self.epochs:
+            done = self.epochs[-1]["epoch"]
+        return [
+            evaluation
+            for evaluation in self.evaluations
+            if evaluation["why"] in LAST_ONES and evaluation["epoch"] > done
+        ]
+
+    @property
+    def end_reason(self) -> str | None:
+        """How the run ended; "completed" too where nothing but its last line is missing.
+
+        That is so where a last evaluation stands behind the epochs. None where the run was cut off
+        or still runs.
+        """
+        if self.end is not None:
+            return self.end["reason"]
+        if self.epochs and self.last_evaluations:
+            return "completed"
+        return None
 
     def kept(self, epoch: EpochData) -> StoredSamples:
         """The validation samples of one of its epochs, from their file; or why there are none."""
@@ -142,6 +175,7 @@ class _Story:
         self._headers: list[Any] = []
         self._epochs: list[Any] = []
         self._superseded: list[Any] = []
+        self._evaluations: list[tuple[int, Any]] = []  # with their attempts
         self._kept: dict[str, list[Any]] = {
             "faults": [],
             "notes": [],
@@ -176,10 +210,25 @@ class _Story:
                 keep = bisect_left(self._epochs, number, key=lambda epoch: epoch["epoch"])
                 self._superseded += self._epochs[keep:]
                 self._epochs[keep:] = [record.data]
+                self._supersede_evaluations((number, -1), "")
+            case "evaluation":
+                place = (record.data["epoch"], record.data["step"])
+                self._supersede_evaluations(place, record.data["split"])
+                self._evaluations.append((record.attempt, record.data))
             case "end":
                 self._end = record.data
             case "fault" | "note" | "checkpoint":
                 self._keep(f"{record.kind}s", record.data)
+
+    def _supersede_evaluations(self, place: tuple[int, int], split: str) -> None:
+        """Drop those that an earlier attempt made behind a place, or there of the same split."""
+        kept = []
+        for attempt, data in self._evaluations:
+            at = (data["epoch"], data["step"])
+            same = at == place and data["split"] == split
+            if attempt == self._attempt or not (at > place or same):
+                kept.append((attempt, data))
+        self._evaluations = kept
 
     def _keep(self, what: str, item: Any) -> None:
         if len(self._kept[what]) < MAX_KEPT:
@@ -200,11 +249,28 @@ class _Story:
             headers=self._headers,
             epochs=self._epochs,
             superseded=self._superseded,
+            evaluations=[data for _, data in self._evaluations],
             end=self._end,
             attempts=self._attempt,
             left_out=self._left_out,
             **self._kept,
         )
+
+
+def kinds_of_fault(faults: Iterable[FaultData]) -> list[FaultData]:
+    """One for each kind of fault, with the highest count: a line tells the count so far.
+
+    Example:
+        >>> line = {"where": "update", "message": "m", "epoch": 0, "step": 0}
+        >>> [fault["count"] for fault in kinds_of_fault([line | {"count": n} for n in (1, 10, 23)])]
+        [23]
+    """
+    kinds: dict[tuple[str, str], FaultData] = {}
+    for fault in faults:
+        key = (fault["where"], fault["message"])
+        if key not in kinds or fault["count"] > kinds[key]["count"]:
+            kinds[key] = fault
+    return list(kinds.values())
 
 
 # Logs of other tools

@@ -427,6 +427,42 @@ def _time(time: Any) -> str | None:
     return mapping_of(none_or(an_amount))({**time, "step_ms": None})
 
 
+_seen = fields_of(
+    {},
+    {
+        **dict.fromkeys(
+            (
+                "answers",
+                "answered_rows",
+                "unpaired_rows",
+                "counted_rows",
+                "criterion_calls",
+                "losses",
+                "passes",
+                "optimizer_steps",
+            ),
+            a_count,
+        ),
+        "pass_rows": list_of(a_count),
+        "loader_rows": none_or(a_count),
+        "batch_rows": a_number,
+        "like_probabilities": a_flag,
+        "criterion": none_or(
+            fields_of(
+                {},
+                {
+                    "name": a_text,
+                    "reduction": none_or(a_text),
+                    "weighted": a_flag,
+                    "label_smoothing": a_number,
+                },
+            )
+        ),
+        "inputs": none_or(a_text),
+        "message": a_text,
+    },
+)
+
 _epoch_fields = fields_of(
     {"epoch": a_count, "scores": _scores},
     {
@@ -441,8 +477,16 @@ _epoch_fields = fields_of(
         ),
         "notes": mapping_of(list_of(a_text)),
         "samples": fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text}),
+        "seen": mapping_of(_seen),
     },
 )
+_evaluation_fields = fields_of({"split": a_text, "step": a_count, "why": a_text})
+
+
+def _evaluation(evaluation: Any) -> str | None:
+    if wrong := _evaluation_fields(evaluation):
+        return wrong
+    return _epoch(evaluation)
 
 
 def _epoch(epoch: Any) -> str | None:
@@ -479,9 +523,10 @@ FIELD_RULES: Mapping[str, FieldRule] = {
         },
     ),
     "epoch": _epoch,
+    "evaluation": _evaluation,
     "fault": fields_of(
         {"where": a_text, "message": a_text, "count": a_count},
-        {"epoch": none_or(a_count), "step": none_or(a_count)},
+        {"epoch": none_or(a_count), "step": none_or(a_count), "split": none_or(a_text)},
     ),
     "note": fields_of({"code": a_text, "message": a_text}),
     "checkpoint": fields_of({"path": a_text}, {"epoch": a_count, "why": a_text}),

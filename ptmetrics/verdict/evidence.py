@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.record.reader import kinds_of_fault
 from ptmetrics.verdict.finding import (
     Z95,
     Bound,
@@ -86,7 +87,7 @@ class RunLike(Protocol):
         """How the run ended; None when it was cut off or still runs."""
 
     @property
-    def faults(self) -> Sequence[Mapping[str, Any]]:
+    def faults(self) -> Sequence[Any]:
         """Faults that were contained."""
 
     @property
@@ -102,11 +103,15 @@ class LearningCurves:
         epochs: The recorded scores of each epoch, by full name ("val/loss").
         numbers: The epochs' own numbers, counted from 0.
         judged: Row of the epoch that is judged.
+        seen: What of each split went by in each epoch, counted or not (`SeenData` of the record).
+        counts: Samples and steps of each epoch.
     """
 
     epochs: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     numbers: tuple[int, ...] = ()
     judged: int = -1
+    seen: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
+    counts: tuple[Mapping[str, Any], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.epochs)
@@ -123,6 +128,28 @@ class LearningCurves:
     def at(self, name: str, row: int) -> Estimate:
         """The score in one row; an empty estimate where it was not recorded."""
         return recorded_estimate(self.epochs[row].get(name, {}))
+
+    def seen_of(self, split: str, row: int | None = None) -> Mapping[str, Any]:
+        """What of a split went by in one row, by default the judged one; empty if not recorded."""
+        if row is None:
+            row = self.judged
+        if not -len(self.seen) <= row < len(self.seen):
+            return {}
+        return self.seen[row].get(split, {})
+
+    def splits_seen(self) -> list[str]:
+        """The splits of which something went by in the judged epoch."""
+        if not self.seen:
+            return []
+        return list(self.seen[self.judged])
+
+    def count_of(self, name: str, row: int | None = None) -> int | None:
+        """A count such as "val_samples" in one row, by default the judged one; None if unknown."""
+        if row is None:
+            row = self.judged
+        if not -len(self.counts) <= row < len(self.counts):
+            return None
+        return self.counts[row].get(name)
 
     def _column(self, name: str) -> Floats:
         values = [scores.get(name, {}).get("value", nan) for scores in self.epochs]
@@ -153,11 +180,18 @@ class Fault:
             metric.
         words: Where and what.
         judged: Whether it touched the validation numbers that are judged.
+        split: Where it happened; empty where that is not known.
     """
 
     kind: str
     words: str
     judged: bool = False
+    split: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is known to have happened outside of validation."""
+        return self.split not in ("", "val")
 
 
 @dataclass(frozen=True)
@@ -175,6 +209,7 @@ class Evidence:
         positive: Class whose precision and recall count; None for the mean over classes.
         curves: The learning curves; empty for a lone evaluation.
         faults: Bad values and contained errors.
+        evaluations: Those beside the ones that close an epoch, as recorded.
         problems: Lines of the journal that could not be read.
         contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
@@ -215,6 +250,7 @@ class Evidence:
     positive: int | None = None
     curves: LearningCurves = LearningCurves()
     faults: tuple[Fault, ...] = ()
+    evaluations: tuple[Mapping[str, Any], ...] = ()
     problems: int = 0
     contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -432,6 +468,8 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         tuple(each["scores"] for each in run.epochs),
         tuple(each["epoch"] for each in run.epochs),
         row,
+        tuple(each.get("seen") or {} for each in run.epochs),
+        tuple(each.get("counts") or {} for each in run.epochs),
     )
     return Evidence(
         val=val,
@@ -444,6 +482,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         positive=_positive_class(positive, task, confusion, names),
         curves=curves,
         faults=tuple(_run_faults(run, row)),
+        evaluations=tuple(getattr(run, "evaluations", ())),
         problems=len(run.problems),
         contradictions=_contradictions(run),
         notes=tuple(_run_notes(run, row, why, val.get("accuracy"))),
@@ -502,26 +541,41 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
         error = (accuracy.high - accuracy.low) / (2 * Z95)
         yield OPTIMISM.format(total=total, most=error * sqrt(2 * log(total)))
     yield from map(str, _of_split(run.epochs[row], "notes", "val") or ())
+    for evaluation in getattr(run, "last_evaluations", ()):
+        samples = (evaluation.get("counts") or {}).get(f"{evaluation['split']}_samples")
+        size = ""
+        if samples is not None:
+            size = f", {samples} samples"
+        yield f"Recorded but not judged: {evaluation['why']} ({evaluation['split']}{size})."
     if not run.header:
         yield NO_HEADER
     logged = run.header.get("logged")
     if logged:
         yield LOGGED.format(by=logged["by"])
         yield from logged["notes"]
-    elif run.end is None:
+    elif run.end is None and getattr(run, "end_reason", None) is None:
         yield "The run has no end: it is still going, or was killed."
+    elif run.end is None:
+        yield "The run lacks its last line, but it was evaluated after its last epoch."
     elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         yield f"The run did not complete: {run.end.get('reason')}."
 
 
 def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
-    for fault in run.faults:
-        yield Fault("contained", f"{fault.get('where', '')}: {fault.get('message', '')}")
+    for fault in kinds_of_fault(run.faults):
+        words = f"{fault['where']}: {fault['message']}"
+        yield Fault("contained", words, split=_split_of_fault(fault))
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():
             judged = row == judged_row and split == "val"
             where = f"epoch {epoch['epoch'] + 1}, {split}: "
-            yield from _value_faults(kinds, where, judged=judged)
+            yield from _value_faults(kinds, where, judged=judged, split=split.partition("/")[0])
+
+
+def _split_of_fault(fault: Mapping[str, Any]) -> str:
+    """The split that a contained error belongs to; empty where its line does not tell."""
+    _, _, computed = fault["where"].partition("compute ")
+    return str(fault.get("split") or computed.partition("/")[0])
 
 
 # From both.
@@ -562,11 +616,15 @@ def _recorded_slices(slices: Mapping[str, Any] | None) -> Slices:
 
 
 def _value_faults(
-    kinds: Mapping[str, Mapping[str, Any]] | None, where: str = "", *, judged: bool
+    kinds: Mapping[str, Mapping[str, Any]] | None,
+    where: str = "",
+    *,
+    judged: bool,
+    split: str = "val",
 ) -> Iterator[Fault]:
     """The kinds of bad value that were counted; where and what stands in their message."""
     for kind, fault in (kinds or {}).items():
-        yield Fault(kind, f"{where}{fault.get('message') or kind}", judged)
+        yield Fault(kind, f"{where}{fault.get('message') or kind}", judged, split)
 
 
 def _task(config: Mapping[str, Any]) -> str:

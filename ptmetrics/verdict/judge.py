@@ -23,11 +23,15 @@ from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
 from ptmetrics.verdict.rules_curve import CURVE_RULES
+from ptmetrics.verdict.rules_loss import LOSS_RULES
 from ptmetrics.verdict.rules_regression import REGRESSION_RULES
+from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
+    *SEEN_RULES,
+    *LOSS_RULES,
     *CLASS_RULES,
     *REGRESSION_RULES,
     *BASELINE_RULES,

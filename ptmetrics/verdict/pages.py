@@ -50,9 +50,10 @@ PAGES: Mapping[str, Page] = {
         "Draw the validation data by class (stratified), or leave these classes out of the model.",
     ),
     "metric-faults": Page(
-        "undetermined",
+        "undetermined or warning",
         "Values were refused (labels out of range, NaN rows) or a metric failed, so the scores "
-        "stand on less than all the data.",
+        "stand on less than all the data. A warning where this is known to have happened in "
+        "another split than validation, such as training: what is judged is whole then.",
         "Mend the data or the call that the message names, and run again.",
     ),
     "damaged-record": Page(
@@ -61,6 +62,36 @@ PAGES: Mapping[str, Page] = {
         "what cannot be, such as a score outside of its interval.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
+    ),
+    "not-counted": Page(
+        "invalid or warning",
+        "The model answered rows that nothing counted: no criterion was called for them, or none "
+        "that could be tied to their answers. Invalid where nothing of the validation that is "
+        "judged was counted; a warning where a part of it was not, where another epoch was not, or "
+        "where it is another split that has neither loss nor scores.",
+        "Wrap the loader, for batch in monitor.validate(loader), or call the criterion that is "
+        "attached, or hand each batch over: monitor.update(preds, target).",
+    ),
+    "split-changed": Page(
+        "warning or undetermined",
+        "The number of validation rows changes from epoch to epoch, or is more than the loader "
+        "holds, or one epoch holds several passes of unlike sizes, of which the last one stands in "
+        "the scores. Undetermined where such passes followed each other and nothing but the hooks "
+        "told their split: then which of them was validation is not known.",
+        'Name what is no validation: with monitor.split("train_eval"):, with monitor.pause():, '
+        "or monitor.test(loader).",
+    ),
+    "loss-disagrees": Page(
+        "warning or info",
+        "The loss that was given or watched is another number than the metric's own likelihood "
+        "(`nll`), or mean squared error, of the same rows, beyond rounding; or both were computed "
+        "from probabilities taken for logits. The message names what fits the numbers: a sum, a "
+        "share, softmax or sigmoid inside the model, a criterion that takes something else, "
+        "targets that were broadcast, another head. For information where nothing fits and the "
+        "criterion is not known, which may be meant so: weights, smoothing, regularisation. "
+        "Criteria that have class weights or smooth labels, and those of one's own, are not held "
+        "against it.",
+        "Hand over the mean over the rows, of the predictions that are counted.",
     ),
     "no-skill": Page(
         "fail or undetermined",

@@ -101,10 +101,14 @@ def named_classes(evidence: Evidence, classes: list[int]) -> str:
 def metric_faults(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Values were refused or a metric failed, so the numbers stand on less than all the data."""
     if evidence.faults:
-        listed = [fault.words for fault in evidence.faults]
+        faults = sorted(evidence.faults, key=lambda fault: fault.elsewhere)
+        listed = [fault.words for fault in faults]
+        severity: Severity = "undetermined"
+        if faults[0].elsewhere:  # all are: what validation tells is whole
+            severity = "warning"
         yield make_finding(
             "metric-faults",
-            "undetermined",
+            severity,
             f"{len(listed)} kinds of fault were counted, first: {listed[0].rstrip('.')}.",
             {"faults": listed[:_LISTED], "count": len(listed)},
         )

@@ -9,9 +9,11 @@ import weakref
 from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ptmetrics.monitor.extract import CriterionCall, tensors_in
+from ptmetrics.monitor.split_loss import HeldLoss
 
 KEPT_ANSWERS = 4  # whose tensors are held until a criterion's call tells which of them counts
 MAX_NODES = 64  # of the graph between an answer and the predictions of a criterion
@@ -32,6 +34,7 @@ class Answer:
         first_input: The first tensor that it was given.
 
     Attributes:
+        first_input: What it was given, as long as somebody holds that.
         number: A number of its own.
         used: Whether something was counted of it.
         batch: The loader's batch that it answers; `NO_BATCH` for none.
@@ -48,7 +51,9 @@ class Answer:
         self.output = output
         self.preds = preds
         self.rows = rows
-        self.first_input = first_input
+        self.first_input = None
+        if isinstance(first_input, Tensor):
+            self.first_input = weakref.ref(first_input)
         self.used = False
         self.batch: Any = NO_BATCH
         self.with_graph = False
@@ -58,7 +63,8 @@ class Answer:
             if node is not None:
                 self.with_graph = True
                 # Nothing is held: the node itself remembers whose it is.
-                node.metadata[self.number] = "ptmetrics"
+                metadata: Any = node.metadata
+                metadata[self.number] = "ptmetrics"
 
     def let_go_of_graph(self) -> None:
         """Hold its predictions without what they were computed from."""
@@ -114,38 +120,39 @@ class Candidate:
 
 
 class Loss:
-    """A loss of the group's rows, and the gradient that it had in the backward pass.
+    """A loss of the group's rows, as it was when it was returned.
 
     Args:
-        value: What the criterion, or the model, returned.
-        call: What it is the loss of.
+        held: Value and weights, as `SplitLoss.held` makes them.
+        node: Of the graph, where it was computed; None without a gradient.
         answer: Number of the answer.
         candidate: What it counts with; None where its rows count anyway.
+
+    Attributes:
+        gradient: What it had in the backward pass; None where that was not seen.
     """
 
-    __slots__ = ("answer", "call", "candidate", "gradient", "value", "watched")
+    __slots__ = ("answer", "candidate", "gradient", "held", "node")
 
-    def __init__(
-        self, value: Tensor, call: CriterionCall, answer: int, candidate: Candidate | None
-    ) -> None:
-        self.value = value
-        self.call = call
+    def __init__(self, held: HeldLoss, node: Any, answer: int, candidate: Candidate | None) -> None:
+        self.held = held
+        self.node = node
         self.answer = answer
         self.candidate = candidate
         self.gradient: Tensor | None = None
-        self.watched = False
 
     def watch(self) -> None:
         """Learn how much it weighs in what is minimised."""
-        if self.value.requires_grad and not self.watched:
-            self.watched = True
-            self.value.register_hook(self._keep)
+        if self.node is not None:
+            self.node.register_prehook(self._keep)
+            self.node = None
 
-    def _keep(self, gradient: Tensor) -> None:
-        self.gradient = gradient.detach()
+    def _keep(self, gradients: tuple[Tensor | None, ...]) -> None:
+        if gradients and gradients[0] is not None:
+            self.gradient = gradients[0].detach()
 
 
-def minimised(losses: list[Loss]) -> Tensor | None:
+def minimised(losses: list[Loss]) -> HeldLoss | None:
     """The mean of several losses of the same rows as the optimizer weighs them; None if unknown.
 
     Their gradients are the weights, up to the factor by which the whole is scaled.
@@ -153,13 +160,12 @@ def minimised(losses: list[Loss]) -> Tensor | None:
     total: Any = 0
     weights: Any = 0
     for loss in losses:
-        if loss.gradient is None or loss.gradient.shape != loss.value.shape:
+        if loss.gradient is None or loss.gradient.numel() != loss.held.value.numel():
             return None
-        weight = loss.gradient.double()
-        total = total + weight * loss.value.detach().double()
+        weight = loss.gradient.double().reshape(-1)
+        total = total + weight * loss.held.value
         weights = weights + weight
-    mean: Tensor = total / weights
-    return mean
+    return HeldLoss(total / weights, losses[-1].held.weights, losses[-1].held.targets)
 
 
 class Group:
@@ -246,25 +252,22 @@ class Group:
 
 
 def same_storage(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors lie in the same memory."""
-    if one.device != other.device:
+    """Whether two plain tensors lie in the same memory."""
+    if type(one) is not Tensor or type(other) is not Tensor or one.device != other.device:
         return False
-    try:
-        place = one.untyped_storage().data_ptr()
-        return place != 0 and place == other.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):  # sparse, or of no storage
+    if one.layout is not torch.strided or other.layout is not torch.strided:
         return False
+    place = one.untyped_storage().data_ptr()
+    return place != 0 and place == other.untyped_storage().data_ptr()
 
 
 def same_rows(one: Any, other: Any) -> bool:
-    """Whether two tensors are one, or the same part of the same memory with the same content."""
+    """Whether two tensors are one, or the same part of the same memory."""
     if one is other:
         return one is not None
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
         return False
-    if one.shape != other.shape or one.data_ptr() != other.data_ptr():
-        return False
-    return same_storage(one, other)
+    return same_storage(one, other) and one.data_ptr() == other.data_ptr()
 
 
 def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:

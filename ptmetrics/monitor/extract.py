@@ -14,7 +14,12 @@ Extractor: TypeAlias = Callable[[Any], Any]
 LABEL_KEYS = ("labels", "label")
 """What targets are called in a dictionary of a loader and among a model's own arguments."""
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalCausalLM")
-_WRAPPED = ("module", "_orig_mod", "base_model", "model")  # in distributed, compiled, adapted models
+_WRAPPED = (
+    "module",
+    "_orig_mod",
+    "base_model",
+    "model",
+)  # in distributed, compiled, adapted models
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from weakref import WeakSet
 
 from torch.utils.data import IterableDataset
 
-from ptmetrics.monitor.faults import FaultLog, contained
 from ptmetrics.monitor.answers import NO_BATCH
+from ptmetrics.monitor.faults import FaultLog, contained
 from ptmetrics.monitor.recorder import BatchRecorder
 
 BatchT = TypeVar("BatchT")

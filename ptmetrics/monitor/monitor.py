@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
+from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
 from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, Refusal, contained, say
 from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
-from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
 from ptmetrics.monitor.passes import acts_otherwise_in_training
-from ptmetrics.monitor.recorder import BatchRecorder, check_split
+from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import RunLifecycle, RunRecorder, end_reason
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, names_of_scores
@@ -146,8 +146,9 @@ class Monitor:
         on_counted = None
         if self._callbacks.each_batch:
             on_counted = self._batch_counted
+        told = Told(self._say, self._close_epoch_by_steps, self._close_validation, on_counted)
         self._recorder = BatchRecorder(
-            self._new_split, self._clock, self.faults, self._status, self, on_counted
+            self._new_split, self._clock, self.faults, self._status, told
         )
         self._progress = Progress(progress, self._run.name, self.faults)
         self._lifecycle = RunLifecycle(self._status, self._begin, self._end)
@@ -311,8 +312,8 @@ class Monitor:
         check_split(split)
         return MonitoredLoader(loader, split, self._recorder, self._progress)
 
-    @contextmanager
-    def split(self, name: str) -> Iterator[None]:
+    @contained("split", raises=True)
+    def split(self, name: str) -> Block:
         """Count what the model answers in this block as a split of this name.
 
         For a pass over the training data in evaluation mode, a second validation set, a test set
@@ -335,19 +336,11 @@ class Monitor:
             ConfigError: If no split can have that name.
         """
         check_split(name)
-        before = self._name_split(name)
-        try:
-            yield
-        finally:
-            self._name_split(before)
-
-    @contained("split")
-    def _name_split(self, name: str | None) -> str | None:
         self._lifecycle.begin()
-        return self._recorder.name_split(name)
+        return Block(self._recorder.name_split, name)
 
-    @contextmanager
-    def pause(self) -> Iterator[None]:
+    @contained("pause", raises=True)
+    def pause(self) -> Block:
         """Count nothing of what the model answers in this block.
 
         Example:
@@ -362,8 +355,7 @@ class Monitor:
             >>> monitor.end_epoch()["val/accuracy"].n
             3
         """
-        with self._recorder.pause():
-            yield
+        return Block(self._recorder.set_paused, True)
 
     @contained("every", _not_due)
     def every(self, *, steps: int) -> bool:
@@ -540,7 +532,7 @@ class Monitor:
             room = self._keep_samples
         return SplitCounts(self._metrics, room)
 
-    def say(self, code: str, message: str) -> None:
+    def _say(self, code: str, message: str) -> None:
         """Tell something of the loop, on the console and in the record, once for each `code`.
 
         Args:
@@ -552,11 +544,11 @@ class Monitor:
             say(message)
             self._run.append("note", {"code": code, "message": message})
 
-    def close_epoch(self) -> None:
+    def _close_epoch_by_steps(self) -> None:
         """The recorder has seen as many steps as an evaluation is to have."""
         self._close_epoch()
 
-    def close_validation(self, split: str) -> None:
+    def _close_validation(self, split: str) -> None:
         """A split is validated again in this epoch: record what it was, and count anew."""
         counts = self._recorder.splits[split]
         why = "several"
@@ -573,7 +565,7 @@ class Monitor:
     def _record_evaluation(self, split: str, counts: SplitCounts, why: str) -> None:
         self._evaluations += 1
         if self._evaluations > MAX_EVALUATIONS:
-            self.say(
+            self._say(
                 "evaluations",
                 f"{split}: more than {MAX_EVALUATIONS} evaluations of one epoch; of further ones "
                 "only the last is recorded",
@@ -687,6 +679,8 @@ class Monitor:
         self._run.expect_end()
 
     def _end(self, reason: str) -> None:
+        with self.faults.containing("close"):
+            self._recorder.finish()
         with ExitStack() as stack:  # each is done, whatever happens to those before it
             stack.callback(self._run.end, reason)
             stack.callback(self.faults.summarize)

@@ -5,9 +5,10 @@ monitored loader. It is closed when the loop goes on, and then something of it w
 told that nothing was.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,31 +45,27 @@ from ptmetrics.monitor.passes import LoaderPass, call_site
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import MAX_PASSES, PULLED_AHEAD, Seen
 from ptmetrics.monitor.split import SplitCounts
+from ptmetrics.monitor.split_loss import HeldLoss
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
-class RecordedRun(Protocol):
-    """What the recorder asks of its monitor."""
+class Told(NamedTuple):
+    """Whom the recorder tells of what it sees.
 
-    def say(self, code: str, message: str) -> None:
-        """Tell the console and the record, once for each code."""
+    Attributes:
+        say: Given a code and a sentence, for the console and the record, once for each code.
+        close_epoch: The epoch is over by its number of steps.
+        close_validation: A split is validated again: keep what it was before, and count anew.
+        counted: Given split and number of each batch that was counted; None for nobody.
+    """
 
-    def close_epoch(self) -> None:
-        """The epoch is over by its number of steps."""
-
-    def close_validation(self, split: str) -> None:
-        """A split is validated again in the epoch: keep what it was before, and count anew."""
-
-
-class HeldLoss(NamedTuple):
-    """A loss that another one of the same rows may take the place of, until the loop goes on."""
-
-    split: str
-    value: Tensor
-    call: CriterionCall
+    say: Callable[[str, str], None]
+    close_epoch: Callable[[], None]
+    close_validation: Callable[[str], None]
+    counted: Callable[[str, int], None] | None
 
 
 class BatchRecorder:
@@ -79,8 +76,7 @@ class BatchRecorder:
         clock: Where the time goes.
         faults: Contains and counts what goes wrong.
         status: Told that an epoch is half done.
-        run: What the recorder asks of its monitor.
-        on_counted: Called with split and number of each batch that was counted; None for nobody.
+        told: Whom it tells of what it sees.
 
     Attributes:
         splits: What was counted in the epoch under way.
@@ -99,13 +95,11 @@ class BatchRecorder:
         clock: PhaseClock,
         faults: FaultLog,
         status: RunStatus,
-        run: "RecordedRun",
-        on_counted: Callable[[str, int], None] | None = None,
+        told: Told,
     ) -> None:
         self._new_split = new_split
-        self._on_counted = on_counted
         self._status = status
-        self._run = run
+        self._told = told
         self.clock = clock
         self.faults = faults
         self.splits: dict[str, SplitCounts] = {}
@@ -122,7 +116,7 @@ class BatchRecorder:
         self._group: Group | None = None  # what is open
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._last: Counted | None = None  # what was counted last since a step
-        self._held: HeldLoss | None = None
+        self._held: tuple[str, HeldLoss] | None = None  # of a split
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
         self._paused = False
@@ -155,7 +149,7 @@ class BatchRecorder:
         self._loader_splits.add(split)
         counts = self.split(split)
         if split != "train" and counts.batches:
-            self._run.close_validation(split)
+            self._told.close_validation(split)
         self._seen(split).loader_rows = rows
         return self._loader
 
@@ -349,7 +343,7 @@ class BatchRecorder:
     def on_step(self, optimizer: Any = None, args: Any = (), kwargs: Any = None) -> None:
         """The optimizer has stepped."""
         if self._evaluation > 1:
-            self._run.say(
+            self._told.say(
                 "closure",
                 f"optimizer: the closure was called {self._evaluation} times in a step; rows and "
                 "loss are counted once a step, by its first call",
@@ -451,11 +445,17 @@ class BatchRecorder:
             line = self.seen[name].several_places(name)
             if line:
                 self.seen[name].said = line
-                self._run.say(f"passes {name}", line)
+                self._told.say(f"passes {name}", line)
+
+    def finish(self) -> None:
+        """The run ends: nothing of the loop comes any more."""
+        self._end_lingering()
+        self._close_group()
+        self._moved_on()
 
     def went_by(self) -> dict[str, dict[str, Any]]:
         """What went by of each split: the record's `seen`."""
-        record = {}
+        record: dict[str, dict[str, Any]] = {}
         for name, seen in self.seen.items():
             counts = self.split(name)
             record[name] = {
@@ -499,6 +499,14 @@ class BatchRecorder:
         finally:
             self._paused = before
 
+    @contained("pause")
+    def set_paused(self, paused: bool) -> bool:
+        """Whether nothing counts from here on; what held before."""
+        before = self._paused
+        self._paused = paused
+        return before
+
+    @contained("split")
     def name_split(self, name: str | None) -> str | None:
         """From here on batches count for this split; the name of before."""
         before = self._named
@@ -506,7 +514,7 @@ class BatchRecorder:
         self._moved_on()
         self._named = name
         if name is not None and name in self.splits and self.splits[name].batches:
-            self._run.close_validation(name)
+            self._told.close_validation(name)
         return before
 
     def state_dict(self) -> dict[str, Any]:
@@ -530,7 +538,7 @@ class BatchRecorder:
             self._close_group()
         if name == "train":
             if self.every and self.steps >= self.every:
-                self._run.close_epoch()
+                self._told.close_epoch()
             self._trained += 1
         group = Group(name)
         self._group = group
@@ -572,7 +580,9 @@ class BatchRecorder:
         held = self._held
         if held is not None:
             self._held = None
-            self.split(held.split).add_loss(held.value, held.call.reduction, held.call)
+            split, loss = held
+            self.split(split).count_loss(loss)
+            self._seen(split).losses += 1
 
     def _settle(self, group: Group) -> None:
         """Count what there is no choice about."""
@@ -596,27 +606,25 @@ class BatchRecorder:
         """The loss of the group's rows: the only one, or what the optimizer minimises."""
         losses = group.losses
         last = losses[-1]
-        value: Any = last.value
+        loss: HeldLoss | None = last.held
         if len(losses) > 1:
-            same = [loss for loss in losses if loss.answer == last.answer]
+            same = [each for each in losses if each.answer == last.answer]
             if len(same) > 1:
-                value = minimised(same)
-            self._tell_several_calls(group.split, len(losses), value is not None)
+                loss = minimised(same)
+            self._tell_several_calls(group.split, len(losses), loss is not None)
         if not group.repeats:
-            last_target = self._last
+            counted = self._last
             self._moved_on()
-            self._last = last_target
+            self._last = counted
         self._held = None
-        if value is not None:
-            self._held = HeldLoss(group.split, value.detach(), last.call)
-            if not group.repeats:
-                self._seen(group.split).losses += 1
+        if loss is not None:
+            self._held = group.split, loss
 
     def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
         what = "the loss is the mean that the optimizer minimises"
         if not known:
             what = f"which of them is minimised was not seen, so {split}/loss leaves these rows out"
-        self._run.say(
+        self._told.say(
             f"several-calls {split}",
             f"{split}: the criterion was called {calls} times for one batch; its rows are counted "
             f"once, and {what}",
@@ -625,9 +633,11 @@ class BatchRecorder:
     def _add_loss(
         self, group: Group, loss: Any, call: CriterionCall, answer: int, found: Any = None
     ) -> None:
+        """One more loss of the group's rows, as it is now."""
         if not isinstance(loss, Tensor):
             return
-        added = Loss(loss, call, answer, found)
+        counts = self.splits.get(group.split) or self.split(group.split)
+        added = Loss(counts.held_loss(loss, call), loss.grad_fn, answer, found)
         if group.losses:
             group.losses[0].watch()
             added.watch()
@@ -645,7 +655,7 @@ class BatchRecorder:
                 self.faults.warn(IDS_WITHOUT_BATCH)
             else:
                 beside = self.extractors.ids_of(preds, batch)
-        self._count(group, preds, call.target, **beside)
+        self._count(group, preds, call.target, beside)
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
         """Count an answer beside the targets of the loader's batch."""
@@ -654,7 +664,7 @@ class BatchRecorder:
             preds = self.extractors.predictions(answer.output)
         target = self.extractors.target_of(preds, answer.batch)
         answer.used = True
-        self._count(group, preds, target, **self.extractors.ids_of(preds, answer.batch))
+        self._count(group, preds, target, self.extractors.ids_of(preds, answer.batch))
 
     def _count_at_once(
         self, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
@@ -688,7 +698,7 @@ class BatchRecorder:
                 preds, target = shifted(preds, target)
         loss = extractors.loss_of(output)
         try:
-            self._count(group, preds, target, **beside)
+            self._count(group, preds, target, beside)
         finally:
             self._add_loss(group, loss, CriterionCall(preds, target), answer.number)
             answer.let_go()
@@ -704,17 +714,16 @@ class BatchRecorder:
             self._add_loss(group, loss, CriterionCall(rows, rows), answer.number)
             self._status.half_done = True
 
-    def _count(self, group: Group, preds: Any, target: Any, **beside: Any) -> None:
+    def _count(self, group: Group, preds: Any, target: Any, beside: dict[str, Any]) -> None:
         name = group.split
-        first_input = None
+        inputs = None
         if group.answers:
-            first_input = group.answers[-1].first_input
-        counted = Counted(name, target, first_input)
-        repeats = self._last is not None and self._repeats(self._last, counted)
+            reference = group.answers[-1].first_input
+            inputs = reference and reference()
         group.counted = True
-        group.repeats = repeats
-        if repeats:
-            self._run.say(
+        group.repeats = self._repeats(name, target, inputs)
+        if group.repeats:
+            self._told.say(
                 f"repeated {name}",
                 f"{name}: the same targets were answered more than once before the loop went on; "
                 "their rows are counted once, and the loss is that of the last answer",
@@ -722,40 +731,39 @@ class BatchRecorder:
             return
         if self._last is not None:
             self._moved_on()
-        self._last = counted
+        self._last = Counted(name, target, inputs)
         counts = self._before_counting(name)
         self.faults.step = counts.batches
         self._hooked = name
         counts.add(preds, target, **beside)
         self._counted(name, counts)
 
-    def _repeats(self, last: "Counted", now: "Counted") -> bool:
+    def _repeats(self, name: str, target: Any, inputs: Any) -> bool:
         """Whether these targets were counted since the last step, for another answer.
 
         In training without an optimizer each answer is a step; in evaluation the same batch may
         come again, but then with the same inputs.
         """
-        if last.split != now.split or not same_rows(last.target, now.target):
+        last = self._last
+        if last is None or last.split != name:
             return False
-        if last.version != now.version:
-            return False
-        if now.split == "train":
-            return self.optimizer_seen
-        return last.inputs is not None and not same_rows(last.inputs, now.inputs)
+        if name == "train":
+            return self.optimizer_seen and last.same_target(target)
+        return last.same_target(target) and not last.same_inputs(inputs)
 
     def _before_counting(self, name: str) -> SplitCounts:
         """The counts of a split; training since its last batch makes it a validation of its own."""
         counts = self.splits.get(name) or self.split(name)
         if name != "train":
             if counts.batches and counts.trained_before != self._trained:
-                self._run.close_validation(name)
+                self._told.close_validation(name)
             counts.trained_before = self._trained
         return counts
 
     def _counted(self, name: str, counts: SplitCounts) -> None:
         self._status.half_done = True
-        if self._on_counted is not None:
-            self._on_counted(name, counts.batches - 1)
+        if self._told.counted is not None:
+            self._told.counted(name, counts.batches - 1)
 
     def _bare_batch_done(self, group: Group) -> None:
         """A batch of hooks alone ends with its loss: the time, and the step if none is seen."""
@@ -799,7 +807,7 @@ class BatchRecorder:
         if line:
             seen.said = line
             if not counted or name != "train":
-                self._run.say(f"not-counted {name}", line)
+                self._told.say(f"not-counted {name}", line)
 
     def _predictions(self, output: Any) -> Any:
         """The predictions in an answer; None where there are none, which is told if they count."""
@@ -845,18 +853,61 @@ def check_split(name: object) -> None:
         raise ConfigError("split", 'a name without "/"', repr(name), cure)
 
 
-class Counted:
-    """What was counted last: another answer to the same targets is no further row."""
+class Block:
+    """A `with` block in which the recorder does otherwise.
 
-    __slots__ = ("inputs", "split", "target", "version")
+    Args:
+        change: Makes a change and returns what held before.
+        value: What it is changed to.
+    """
+
+    def __init__(self, change: Callable[[Any], Any], value: Any) -> None:
+        self._change = change
+        self._value = value
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        self._before = self._change(self._value)
+
+    def __exit__(self, *error: object) -> None:
+        self._change(self._before)
+
+
+class Counted:
+    """What was counted last: another answer to the same targets is no further row.
+
+    Nothing is held: who asks has the tensors, or they are not the same.
+    """
+
+    __slots__ = ("_inputs", "_target", "split", "version")
 
     def __init__(self, split: str, target: Any, inputs: Any) -> None:
         self.split = split
-        self.target = target
-        self.inputs = inputs
-        self.version = 0
-        if isinstance(target, Tensor) and not target.is_inference():
-            self.version = target._version
+        self._target = _reference(target)
+        self._inputs = _reference(inputs)
+        self.version = _version(target)
+
+    def same_target(self, target: Any) -> bool:
+        """Whether these are its targets, and nobody has written over them since."""
+        before = self._target and self._target()
+        return same_rows(before, target) and self.version == _version(target)
+
+    def same_inputs(self, inputs: Any) -> bool:
+        """Whether these are the inputs that were answered."""
+        return same_rows(self._inputs and self._inputs(), inputs)
+
+
+def _reference(value: Any) -> "weakref.ref[Tensor] | None":
+    if isinstance(value, Tensor):
+        return weakref.ref(value)
+    return None
+
+
+def _version(target: Any) -> int:
+    """How often a tensor was written to, where torch counts that."""
+    if isinstance(target, Tensor) and not target.is_inference():
+        return int(target._version)
+    return 0
 
 
 def _batch_of(group: Group) -> Any:

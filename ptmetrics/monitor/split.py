@@ -1,5 +1,6 @@
 """What is counted for one split of one epoch: its metrics, its loss, samples, batches and steps."""
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -7,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.checks import countable
-from ptmetrics.errors import ConfigError, DtypeError, ShapeError, StateError
+from ptmetrics.errors import ConfigError, DtypeError, StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.extract import CriterionCall
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
-from ptmetrics.monitor.split_loss import SplitLoss
+from ptmetrics.monitor.split_loss import HeldLoss, SplitLoss
 from ptmetrics.record.samples import StoredSamples
 
 OUTSIDE_ALL_CLASSES = 2**31 - 1  # as a sample's record can hold it
@@ -75,7 +76,9 @@ class SplitCounts:
         self.steps = 0
         self.targets = 0
         self.trained_before = 0
-        self._last_rows: Any = None  # of the batch that was counted last: its loss may come later
+        # Targets of the batch that was counted last, whose loss may come later; they are not kept.
+        self._last_target: weakref.ref[Tensor] | None = None
+        self._last_shape = torch.Size([0])
         self._looks: list[Tensor] = []  # at scores: whether they are probabilities
 
     def add(
@@ -109,9 +112,10 @@ class SplitCounts:
             self._update_alone(preds, target, beside)
         else:
             problem = self._update_each(preds, target, beside)
-        self._last_rows = rows
+        self._last_target = weakref.ref(rows)
+        self._last_shape = rows.shape
         if loss is not None:
-            self.add_loss(loss, reduction)
+            self.count_loss(self.loss.held(loss, rows, reduction))
         self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
         if self._stored is not None:
@@ -119,25 +123,33 @@ class SplitCounts:
         if problem is not None:
             raise problem
 
-    def add_loss(
-        self, loss: Tensor | float, reduction: str = "mean", call: CriterionCall | None = None
-    ) -> None:
-        """Count a loss of the batch that was counted last, or of a criterion's call.
+    def add_loss(self, loss: Tensor | float, reduction: str = "mean") -> None:
+        """Count a loss of the batch that was counted last.
 
         Raises:
             StateError: If no batch was counted.
         """
-        target = self._last_rows
-        if call is not None:
-            target = call.target
-            if isinstance(target, Mapping):
-                target = self.main_target(target)
-        if not isinstance(target, Tensor):
+        if self._last_target is None:
             cure = "Call it behind what counts the batch."
             raise StateError("loss", "a batch that was counted", "none", cure)
+        target = self._last_target()
+        if target is None:  # nobody holds them any more: none of them was to be ignored, then
+            target = torch.zeros((), dtype=torch.int64).expand(self._last_shape)
         self.loss.check(loss, target)
-        self.loss.update(loss, target, reduction, call)
-        self.targets += target.numel()
+        self.count_loss(self.loss.held(loss, target, reduction))
+
+    def held_loss(self, loss: Tensor, call: CriterionCall) -> HeldLoss:
+        """What a criterion returned, as it is now; `count_loss` counts it."""
+        target = call.target
+        if isinstance(target, Mapping):
+            target = self.main_target(target)
+        self.loss.check(loss, target)
+        return self.loss.held(loss, target, call.reduction, call)
+
+    def count_loss(self, held: HeldLoss) -> None:
+        """Count a loss."""
+        self.loss.add(held)
+        self.targets += held.targets
 
     @property
     def like_probabilities(self) -> bool:
@@ -174,7 +186,7 @@ class SplitCounts:
         self.batches = 0
         self.steps = 0
         self.targets = 0
-        self._last_rows = None
+        self._last_target = None
         self._looks = []
 
     def state_dict(self) -> dict[str, Any]:

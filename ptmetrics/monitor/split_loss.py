@@ -1,7 +1,7 @@
 """The mean of the losses of a split, each weighted as the criterion itself weighs its targets."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,20 @@ from ptmetrics.metrics.score import FaultReport, Score
 from ptmetrics.monitor.extract import CriterionCall
 
 IGNORED_BY_TORCH = -100  # unless a criterion is told otherwise
+
+
+class HeldLoss(NamedTuple):
+    """A loss that is to count.
+
+    Attributes:
+        value: Its values, float64, shape (values,).
+        weights: How many targets each stands for, float64, shape (1,) or (values,).
+        targets: Number of targets.
+    """
+
+    value: Tensor
+    weights: Tensor
+    targets: int
 
 
 class SplitLoss:
@@ -52,14 +66,14 @@ class SplitLoss:
             cure = "Pass what the criterion returned, or leave it out."
             raise DtypeError("loss", "a tensor or a number", type(loss).__name__, cure)
 
-    def update(
+    def held(
         self,
         loss: Tensor | float,
         target: Tensor,
         reduction: str = "mean",
         call: CriterionCall | None = None,
-    ) -> None:
-        """Count the loss of one batch.
+    ) -> HeldLoss:
+        """A loss as it is now, and what it weighs; it counts once it is given to `add`.
 
         Args:
             loss: A mean over the targets, their sum, or one value a target.
@@ -75,7 +89,6 @@ class SplitLoss:
         if value.device != self._mean.device:
             value = countable(value)
             target = countable(target)
-            self._mean.to(value.device)
         ignored, by_class = self._left_out(target, reduction, call)
         if value.ndim == 0 and by_class is not None:
             weights = _class_weights(target, by_class, ignored).sum().reshape(1)
@@ -88,7 +101,19 @@ class SplitLoss:
             weights = self._equal_weights(value, target, reduction, call)
         if value.ndim == 0 and reduction == "sum":
             value = value.double() / weights.clamp(min=1)
-        self._mean.update(value.reshape(-1), weights, weights)
+        else:
+            value = value.to(torch.float64, copy=True)  # the loop may write over its own
+        return HeldLoss(value.reshape(-1), weights, target.numel())
+
+    def add(self, held: HeldLoss) -> None:
+        """Count a loss."""
+        if held.value.device != self._mean.device:
+            self._mean.to(held.value.device)
+        self._mean.update(held.value, held.weights, held.weights)
+
+    def update(self, loss: Tensor | float, target: Tensor, reduction: str = "mean") -> None:
+        """Count the loss of one batch, as `held` takes it."""
+        self.add(self.held(loss, target, reduction))
 
     def compute(self) -> tuple[Score, FaultReport]:
         """The mean, and what was left out of it."""
@@ -115,7 +140,7 @@ class SplitLoss:
             return None, None
         if call is None or call.ignore_index is None:
             return self._ignore_index, None
-        ignored = call.ignore_index
+        ignored: int | None = call.ignore_index
         if ignored == IGNORED_BY_TORCH and self._ignore_index is None and call.weight is None:
             ignored = None  # nobody has asked for it: the metric would refuse such targets
         weight = call.weight

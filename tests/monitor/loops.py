@@ -41,7 +41,11 @@ class Keep(pm.Callback):
 
     def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
         record = scores.to_record()
-        self.epochs.append({key: repr(rounded(record[key])) for key in record if key != "time"})
+        # Times, and what went by on the way to the counts, differ from one way in to the other.
+        left_out = ("time", "seen")
+        self.epochs.append(
+            {key: repr(rounded(record[key])) for key in record if key not in left_out}
+        )
 
 
 def rounded(value: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.monitor.extract import CriterionCall, tensors_in
+from ptmetrics.monitor.seen import Seen
 from ptmetrics.monitor.split_loss import HeldLoss
 
 KEPT_ANSWERS = 4  # whose tensors are held until a criterion's call tells which of them counts
@@ -30,35 +31,47 @@ class Answer:
     Args:
         output: What it returned.
         preds: The predictions in it; None where there are none.
-        rows: Number of its rows.
-        first_input: The first tensor that it was given.
+        given: The first tensor that it was given.
 
     Attributes:
-        first_input: What it was given, as long as somebody holds that.
+        given: What it was given, as long as somebody holds that.
+        rows: Number of its rows.
         number: A number of its own.
         used: Whether something was counted of it.
         batch: The loader's batch that it answers; `NO_BATCH` for none.
+        original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
     """
 
     __slots__ = (
-        "_original", "batch", "first_input", "number", "output", "preds", "rows", "used",
+        "batch",
+        "given",
+        "number",
+        "original",
+        "output",
+        "preds",
+        "rows",
+        "used",
         "with_graph",
     )  # fmt: skip
 
-    def __init__(self, output: Any, preds: Any, rows: int, first_input: Any) -> None:
+    def __init__(self, output: Any, preds: Any, given: Any) -> None:
         self.number = next(_NUMBERS)
         self.output = output
         self.preds = preds
-        self.rows = rows
-        self.first_input = None
-        if isinstance(first_input, Tensor):
-            self.first_input = weakref.ref(first_input)
+        self.rows = 1
+        self.given: weakref.ref[Tensor] | None = None
+        if isinstance(given, Tensor):
+            self.given = weakref.ref(given)
+            if given.ndim:
+                self.rows = given.shape[0]
         self.used = False
         self.batch: Any = NO_BATCH
         self.with_graph = False
-        self._original: Any = None
+        self.original: Any = None
         if isinstance(preds, Tensor):
+            if preds.ndim:
+                self.rows = preds.shape[0]
             node = preds.grad_fn
             if node is not None:
                 self.with_graph = True
@@ -70,13 +83,13 @@ class Answer:
         """Hold its predictions without what they were computed from."""
         self.output = None
         if self.with_graph and isinstance(self.preds, Tensor):
-            self._original = weakref.ref(self.preds)
+            self.original = weakref.ref(self.preds)
             self.preds = self.preds.detach()
 
     def let_go(self) -> None:
         """Hold its tensors no longer; they can still be recognised while somebody else does."""
-        if isinstance(self.preds, Tensor) and self._original is None:
-            self._original = weakref.ref(self.preds)
+        if isinstance(self.preds, Tensor) and self.original is None:
+            self.original = weakref.ref(self.preds)
         self.preds = None
         self.output = None
 
@@ -85,8 +98,8 @@ class Answer:
         if preds is self.output and preds is not None:
             return True
         own = self.preds
-        if self._original is not None:
-            original = self._original()
+        if self.original is not None:
+            original = self.original()
             if original is not None:
                 own = original
         if not isinstance(own, Tensor):
@@ -119,60 +132,12 @@ class Candidate:
         self.answers = answers
 
 
-class Loss:
-    """A loss of the group's rows, as it was when it was returned.
-
-    Args:
-        held: Value and weights, as `SplitLoss.held` makes them.
-        node: Of the graph, where it was computed; None without a gradient.
-        answer: Number of the answer.
-        candidate: What it counts with; None where its rows count anyway.
-
-    Attributes:
-        gradient: What it had in the backward pass; None where that was not seen.
-    """
-
-    __slots__ = ("answer", "candidate", "gradient", "held", "node")
-
-    def __init__(self, held: HeldLoss, node: Any, answer: int, candidate: Candidate | None) -> None:
-        self.held = held
-        self.node = node
-        self.answer = answer
-        self.candidate = candidate
-        self.gradient: Tensor | None = None
-
-    def watch(self) -> None:
-        """Learn how much it weighs in what is minimised."""
-        if self.node is not None:
-            self.node.register_prehook(self._keep)
-            self.node = None
-
-    def _keep(self, gradients: tuple[Tensor | None, ...]) -> None:
-        if gradients and gradients[0] is not None:
-            self.gradient = gradients[0].detach()
-
-
-def minimised(losses: list[Loss]) -> HeldLoss | None:
-    """The mean of several losses of the same rows as the optimizer weighs them; None if unknown.
-
-    Their gradients are the weights, up to the factor by which the whole is scaled.
-    """
-    total: Any = 0
-    weights: Any = 0
-    for loss in losses:
-        if loss.gradient is None or loss.gradient.numel() != loss.held.value.numel():
-            return None
-        weight = loss.gradient.double().reshape(-1)
-        total = total + weight * loss.held.value
-        weights = weights + weight
-    return HeldLoss(total / weights, losses[-1].held.weights, losses[-1].held.targets)
-
-
 class Group:
     """Answers, calls and batches that belong together, until the loop goes on.
 
     Args:
         split: The split that they count for.
+        seen: What went by of the split.
 
     Attributes:
         answers: Calls of the model; of many only the last hold their tensors.
@@ -185,29 +150,44 @@ class Group:
     """
 
     __slots__ = (
-        "answers", "calls", "candidates", "counted", "losses", "repeats", "split", "stepped",
+        "answers", "calls", "candidates", "counted", "losses", "repeats", "seen", "split",
+        "stepped",
     )  # fmt: skip
 
-    def __init__(self, split: str) -> None:
+    def __init__(self, split: str, seen: Seen) -> None:
         self.split = split
+        self.seen = seen
         self.answers: list[Answer] = []
         self.calls = 0
         self.counted = False
         self.repeats = False
         self.candidates: list[Candidate] = []
-        self.losses: list[Loss] = []
+        self.losses: list[HeldLoss] = []
         self.stepped = False
-
-    def add(self, answer: Answer) -> None:
-        """One more answer; the oldest of many lets its tensors go."""
-        self.answers.append(answer)
-        if len(self.answers) > KEPT_ANSWERS:
-            self.answers[-1 - KEPT_ANSWERS].let_go()
 
     def next_answer(self) -> None:
         """The model is called once more: what the last answer was computed from is let go."""
         if self.answers:
             self.answers[-1].let_go_of_graph()
+        if len(self.answers) >= KEPT_ANSWERS:
+            self.answers[-KEPT_ANSWERS].let_go()
+
+    def is_handed_over(self) -> None:
+        """The loop itself hands over what these answers were for, unless they are counted."""
+        if not self.calls and not self.counted:
+            for answer in self.answers:
+                answer.used = True
+                answer.batch = NO_BATCH
+
+    def note(self) -> None:
+        """It is closed: its answers were counted, or not."""
+        seen = self.seen
+        for answer in self.answers:
+            seen.answers += 1
+            seen.answered_rows += answer.rows
+            if not answer.used:
+                seen.unpaired_rows += answer.rows
+        seen.criterion_calls += self.calls
 
     def exact(self, preds: Any) -> Answer | None:
         """The answer that these are the predictions of."""
@@ -226,17 +206,16 @@ class Group:
             if tie >= 0:
                 return Candidate(tie, call, [answer])
         sizes = [a.preds.numel() for a in self.answers if isinstance(a.preds, Tensor)]
-        if preds.grad_fn is not None:
-            related = descent(preds, self.answers)
-            if related:
-                if preds.numel() > sum(sizes):
-                    return None  # of answers that were counted before, too
-                return Candidate(RELATED, call, related)
-            if any(answer.with_graph for answer in self.answers):
-                return None  # of another model: its graph leads elsewhere
-        if preds.numel() in {*sizes, sum(sizes)}:
-            return Candidate(LOOSE, call, self.answers)
-        return None
+        related = descent(preds, self.answers)
+        found = None
+        if related:
+            if preds.numel() <= sum(sizes):  # or it is of answers that were counted before, too
+                found = Candidate(RELATED, call, related)
+        elif preds.grad_fn is not None and any(answer.with_graph for answer in self.answers):
+            pass  # of another model: its graph leads elsewhere
+        elif preds.numel() in {*sizes, sum(sizes)}:
+            found = Candidate(LOOSE, call, self.answers)
+        return found
 
     def best_candidate(self) -> Candidate | None:
         """The call that counts: the only one of the closest tie; None where there is a choice."""
@@ -274,7 +253,9 @@ def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:
     """The answers that predictions were computed from, as their graph tells."""
     numbers = {answer.number: answer for answer in answers}
     found: list[Answer] = []
-    waiting: list[Any] = [preds.grad_fn]
+    waiting: list[Any] = []
+    if preds.grad_fn is not None:
+        waiting.append(preds.grad_fn)
     seen = 0
     while waiting and seen < MAX_NODES:
         node = waiting.pop()

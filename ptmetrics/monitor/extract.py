@@ -120,6 +120,17 @@ class BatchExtractors:
             return args[position]
         return None
 
+    def as_labelled(self, preds: Any, target: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """Predictions beside the labels that the model was given, as its own loss compares them."""
+        beside: dict[str, Any] = {}
+        if isinstance(preds, Tensor) and isinstance(target, Tensor):
+            target = target.to(preds.device, non_blocking=True)
+            if preds.ndim == 3 and target.ndim == 2:
+                beside["class_dim"] = -1  # as language models return them
+            if self.shift:
+                preds, target = shifted(preds, target)
+        return preds, target, beside
+
     def loss_of(self, output: Any) -> Any:
         """The loss in what a model returned; None where there is none."""
         if self.loss is not None:
@@ -173,18 +184,18 @@ class CriterionCall(NamedTuple):
         preds: Its first argument.
         target: Its second argument.
         reduction: By torch's word.
+        ignore_index: The target that a loss of classes leaves out; None for other losses.
         weight: Weight of each class, by which a mean is taken; None for none.
-        ignore_index: The target that it leaves out; None for none.
     """
 
     preds: Any
     target: Any
     reduction: str = "mean"
-    weight: Tensor | None = None
     ignore_index: int | None = None
+    weight: Tensor | None = None
 
 
-_BY_CLASS = ("cross_entropy", "nll_loss", "CrossEntropyLoss", "NLLLoss")
+_OF_CLASSES = ("cross_entropy", "nll_loss")
 
 
 def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CriterionCall:
@@ -193,30 +204,25 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     Raises:
         HookError: If it had no predictions and targets.
     """
-    pair = args
-    if len(args) != 2 or kwargs:
-        pair = _criterion_arguments(args, kwargs)
-    options: Any = criterion
-    if not isinstance(criterion, nn.Module):
-        bound = _bound(criterion, args, kwargs)
-        reduction = bound.get("reduction", "mean")
-        if not _takes_class_weights(criterion):
-            return CriterionCall(pair[0], pair[1], reduction)
-        return CriterionCall(
-            pair[0], pair[1], reduction, bound.get("weight"), bound.get("ignore_index")
-        )
-    reduction = getattr(options, "reduction", "mean")
-    if not isinstance(reduction, str):
-        reduction = "mean"
-    if not _takes_class_weights(criterion):
-        return CriterionCall(pair[0], pair[1], reduction)
-    return CriterionCall(pair[0], pair[1], reduction, options.weight, options.ignore_index)
-
-
-def _takes_class_weights(criterion: Any) -> bool:
+    if len(args) == 2 and not kwargs:
+        preds, target = args
+    else:
+        preds, target = _criterion_arguments(args, kwargs)
+    if isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss):
+        options = criterion.reduction, criterion.ignore_index, criterion.weight
+        return CriterionCall(preds, target, *options)
     if isinstance(criterion, nn.Module):
-        return isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss)
-    return getattr(criterion, "__name__", "") in _BY_CLASS
+        reduction = getattr(criterion, "reduction", "mean")
+        if not isinstance(reduction, str):
+            reduction = "mean"
+        return CriterionCall(preds, target, reduction)
+    bound = _bound(criterion, args, kwargs)
+    reduction = bound.get("reduction", "mean")
+    if getattr(criterion, "__name__", "") not in _OF_CLASSES:
+        return CriterionCall(preds, target, reduction)
+    return CriterionCall(
+        preds, target, reduction, bound.get("ignore_index", -100), bound.get("weight")
+    )
 
 
 def _bound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -493,7 +493,11 @@ class Monitor:
     def _compute_epoch(self, number: int) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self._recorder.end_epoch()
-        seen = {name: counts for name, counts in self._recorder.splits.items() if counts.batches}
+        seen = {
+            name: counts
+            for name, counts in self._recorder.splits.items()
+            if counts.batches or counts.loss.seen
+        }
         if not seen and not any(line.said for line in self._recorder.seen.values()):
             self.faults.warn(NOTHING_SEEN)
         splits: dict[str, Scores] = {}
@@ -502,8 +506,9 @@ class Monitor:
         for name, counts in seen.items():
             with self.faults.containing(f"compute {name}"):
                 computed = counts.compute()
-                for output, scores in computed.scores.items():
-                    splits[f"{name}/{output}".rstrip("/")] = scores
+                if counts.batches:
+                    for output, scores in computed.scores.items():
+                        splits[f"{name}/{output}".rstrip("/")] = scores
                 if computed.loss is not None:
                     losses[name] = computed.loss
                 samples = computed.samples or samples

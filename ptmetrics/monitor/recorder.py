@@ -19,8 +19,6 @@ from ptmetrics.monitor.answers import (
     NO_BATCH,
     Answer,
     Group,
-    Loss,
-    minimised,
     same_rows,
 )
 from ptmetrics.monitor.clock import PhaseClock
@@ -28,7 +26,6 @@ from ptmetrics.monitor.extract import (
     BatchExtractors,
     CriterionCall,
     criterion_call,
-    shifted,
     tensors_in,
 )
 from ptmetrics.monitor.faults import (
@@ -43,9 +40,9 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass, call_site
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import MAX_PASSES, PULLED_AHEAD, Seen
+from ptmetrics.monitor.seen import PULLED_AHEAD, Seen
 from ptmetrics.monitor.split import SplitCounts
-from ptmetrics.monitor.split_loss import HeldLoss
+from ptmetrics.monitor.split_loss import HeldLoss, minimised
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
@@ -167,9 +164,10 @@ class BatchRecorder:
             if self.clock.phase != split:  # what ran inside of the last batch may have left it
                 self.clock.enter(split)
             self.clock.lap(split, waited=True)
+        group = self._group
         if self._loader is loader:
-            group = self._group
-            if group is not None and self._is_done(loader, group):
+            if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
+                loader.with_criterion = loader.with_criterion or group.calls > 0
                 self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
@@ -216,34 +214,31 @@ class BatchRecorder:
         """The model is called."""
         if self._paused or self._evaluation > 1 or backward_task() != -1:
             return
-        group = self._group
-        if group is not None:
-            if group.calls or group.stepped or group.counted:
-                self._close_group()
-            else:
-                group.next_answer()
+        if self._group is not None:
+            self._next_answer(self._group)
         loader = self._loader
         if loader is not None and loader.lingers and not loader.expects((args, kwargs)):
             self._end_lingering()
         if self._loader is not None:
             return
         self._hooked = None
-        split = self._named or ("train" if model.training else "val")
-        if split in self._loader_splits and self._named is None:
-            return
+        split = self._named
+        if split is None:
+            split = "train" if model.training else "val"
+            if split in self._loader_splits:
+                return
         clock = self.clock
         if clock.phase is None:  # before an epoch's first call the user does other things
             clock.lap("other")
-        clock.enter(split)
+        if clock.phase != split:
+            clock.enter(split)
         clock.lap(split, waited=clock.waiting)
 
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """The model has answered."""
-        if backward_task() != -1:
-            self._recomputed = True
-            return
-        if self._paused or self._evaluation > 1:
+        if self._paused or self._evaluation > 1 or backward_task() != -1:
+            self._recomputed = self._recomputed or backward_task() != -1
             return
         loader = self._loader
         name = self._named
@@ -257,26 +252,17 @@ class BatchRecorder:
         group = self._group
         if group is None or group.split != name:
             group = self._open_group(name)
-        extractors = self.extractors
         preds = output
-        if type(output) is not Tensor or extractors.preds is not None:
+        if type(output) is not Tensor or self.extractors.preds is not None:
             preds = self._predictions(output)
-        first_input = _first_tensor(args, kwargs)
-        rows = _rows(preds, first_input)
-        answer = Answer(output, preds, rows, first_input)
-        group.add(answer)
+        answer = Answer(output, preds, _first_tensor(args, kwargs))
+        group.answers.append(answer)
         if loader is not None:
-            if loader.waiting:
-                answer.batch, passed_over = loader.answered((args, kwargs))
-                self._passed_over(name, passed_over)
-                if answer.batch is NO_BATCH:
-                    self._seen(name).cause = PULLED_AHEAD
-            if name == "val" and model.training and self.mode_matters:
-                self.faults.warn(TRAINING_MODE)
+            self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            self._seen(name).at(call_site(), rows)
-        if extractors.labels is not None or not self.criterion_seen:
-            self._count_at_once(model, args, kwargs or {}, output)
+            group.seen.at(call_site(), answer.rows)
+        if not self.criterion_seen or self.extractors.labels is not None:
+            self._count_at_once(group, model, args, kwargs or {}, output)
 
     @contained("criterion hook")
     def on_criterion(
@@ -292,29 +278,46 @@ class BatchRecorder:
                 return
             group = self._open_group(name)  # whoever answers in a split that the user has named
         call = criterion_call(criterion, args, kwargs)
-        if not isinstance(loss, Tensor):
-            loss = None
-        answer = group.exact(call.preds)
-        if answer is None and group.answers:
-            found = group.candidate(call)
-            if found is not None and not group.counted:
-                group.calls += 1
-                group.candidates.append(found)
-                self._add_loss(group, loss, call, found.answers[-1].number, found)
-            return
-        group.calls += 1
-        number = 0
-        if answer is not None:
-            number = answer.number
+        answer = None
+        if group.answers:
+            answer = group.exact(call.preds)
+            if answer is None:
+                self._consider(group, criterion, call, loss)
+                return
             answer.used = True
+        group.calls += 1
         try:
             if not group.counted:
-                self._count_call(group, call)
+                self._count(group, call.preds, call.target, answer)
         finally:
-            self._add_loss(group, loss, call, number)
+            if isinstance(loss, Tensor):
+                self._add_loss(group, loss, call, answer)
             if answer is not None:
                 answer.let_go()
-            self._bare_batch_done(group)
+            self._after_call(group, criterion)
+
+    def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
+        """A call that may count, when the group is closed and there is no other choice."""
+        found = group.candidate(call)
+        if found is None or group.counted:
+            return
+        group.calls += 1
+        group.candidates.append(found)
+        if isinstance(loss, Tensor):
+            self._add_loss(group, loss, call, found.answers[-1], found)
+        self._after_call(group, criterion)
+
+    def _after_call(self, group: Group, criterion: Any) -> None:
+        """What a call shows besides; a batch of hooks alone ends with its loss."""
+        if group.calls == 1 and group.seen.criterion is not criterion:
+            group.seen.criterion = criterion
+        if self._loader is not None:
+            return
+        self.clock.lap(group.split)
+        if group.split == "train" and group.calls == 1:
+            self._without_grad += not torch.is_grad_enabled()
+            if not self.optimizer_seen:
+                self._step_done()
 
     @contained("optimizer hook")
     def on_step_begin(self, optimizer: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -324,44 +327,28 @@ class BatchRecorder:
             Its arguments with another closure, or None where it has none.
         """
         self._evaluation = 0
-        kwargs = kwargs or {}
-        closure = kwargs.get("closure")
-        place = 0
-        if closure is None:
-            for number, argument in enumerate(args):
-                if number and callable(argument):
-                    closure = argument
-                    place = number
-        if closure is None:
-            return None
-        counted = self._counted_closure(closure)
-        if place:
-            return (*args[:place], counted, *args[place + 1 :]), kwargs
-        return args, {**kwargs, "closure": counted}
+        if len(args) > 1 and callable(args[1]):
+            return (args[0], self._counted_closure(args[1]), *args[2:]), kwargs or {}
+        if kwargs and callable(kwargs.get("closure")):
+            return args, {**kwargs, "closure": self._counted_closure(kwargs["closure"])}
+        return None
 
     @contained("optimizer hook")
     def on_step(self, optimizer: Any = None, args: Any = (), kwargs: Any = None) -> None:
         """The optimizer has stepped."""
-        if self._evaluation > 1:
-            self._told.say(
-                "closure",
-                f"optimizer: the closure was called {self._evaluation} times in a step; rows and "
-                "loss are counted once a step, by its first call",
-            )
-        self._evaluation = 0
         phase = "train"
         if self._loader is not None:
             phase = self._loader.split
         evaluates = self._loader is None and self.clock.phase == "val"
+        if self._evaluation > 1:
+            self._tell_closure()
+        self._evaluation = 0
         group = self._group
         if group is not None:
-            again = group.stepped and group.split == "train"
+            by_batch = self._loader is not None and self.criterion_seen
             group.stepped = True
-            by_batch = self.criterion_seen and group.answers[:1] and self._loader is not None
-            if group.calls or group.counted or by_batch or again:
+            if group.calls or group.counted or by_batch:
                 self._close_group()
-            if again:
-                self._tell_not_counted("train")
         self._moved_on()
         self.clock.lap(phase)
         self._step_done()
@@ -383,32 +370,30 @@ class BatchRecorder:
     ) -> None:
         """Count a batch that the loop hands over; `beside` are weights and ids."""
         name = self._checked_split(split)
-        group = self._group
-        if group is not None and (group.calls or group.counted):
+        if self._group is not None:
+            self._group.is_handed_over()
             self._close_group()
-            group = None
         if self._hooked == name:
             self.faults.warn(COUNTED_TWICE)
             return
-        if group is not None:
-            for answer in group.answers:
-                answer.used = True
-                answer.batch = NO_BATCH
-            self._close_group()
         self._moved_on()
         if name == "train":
             self._trained += 1
         if self._loader is None:
-            self.clock.enter(name)
+            if self.clock.phase != name:
+                self.clock.enter(name)
             self.clock.lap(name)
         else:
             self._loader.waiting.clear()
-        counts = self._before_counting(name)
+        counts = self.splits.get(name) or self.split(name)
+        if name != "train":
+            self._before_counting(name, counts)
         self.faults.step = counts.batches
         try:
             counts.add(preds, target, loss, reduction, **beside)
-            self._seen(name).losses += loss is not None
-            self._counted(name, counts)
+            self._status.half_done = True
+            if self._told.counted is not None:
+                self._told.counted(name, counts.batches - 1)
         finally:
             self.clock.waiting = True
             if name == "train" and self._loader is None and not self.optimizer_seen:
@@ -417,21 +402,17 @@ class BatchRecorder:
     def update_loss(self, loss: Any, *, split: str | None, reduction: str) -> None:
         """Count the loss of the batch that was counted last."""
         name = self._checked_split(split)
-        group = self._group
-        if group is not None:
-            group.losses.clear()  # the loop knows better than what a criterion returned
+        if self._group is not None:
+            self._group.losses.clear()  # the loop knows better than what a criterion returned
             self._close_group()
-        self._moved_on()
+        self._held = None
         self.split(name).add_loss(loss, reduction)
-        self._seen(name).losses += 1
 
-    # The end of an epoch.
+    # The end of an epoch, and what stands between.
 
     def end_epoch(self) -> None:
         """No batch comes any more."""
-        self._end_lingering()
-        self._close_group()
-        self._moved_on()
+        self.finish()
         self.clock.end_epoch()
         self._hooked = None
         self.faults.step = None
@@ -440,44 +421,22 @@ class BatchRecorder:
         # A checkpointed training step hides its gradients as well.
         if without_grad and not self._recomputed:
             self.faults.warn(TRAINING_MODE)
-        for name in self.seen:
-            self._tell_not_counted(name)
-            line = self.seen[name].several_places(name)
+        for name, seen in self.seen.items():
+            self._tell_not_counted(name, seen)
+            line = seen.several_places(name)
             if line:
-                self.seen[name].said = line
+                seen.said = line
                 self._told.say(f"passes {name}", line)
 
     def finish(self) -> None:
-        """The run ends: nothing of the loop comes any more."""
+        """Nothing of the loop comes any more."""
         self._end_lingering()
         self._close_group()
         self._moved_on()
 
     def went_by(self) -> dict[str, dict[str, Any]]:
         """What went by of each split: the record's `seen`."""
-        record: dict[str, dict[str, Any]] = {}
-        for name, seen in self.seen.items():
-            counts = self.split(name)
-            record[name] = {
-                "answers": seen.answers,
-                "answered_rows": seen.answered_rows,
-                "unpaired_rows": seen.unpaired_rows,
-                "counted_rows": counts.samples,
-                "criterion_calls": seen.criterion_calls,
-                "losses": seen.losses,
-                "loader_rows": seen.loader_rows,
-                "batch_rows": counts.targets / max(1, seen.losses),
-                "like_probabilities": counts.like_probabilities,
-                "criterion": dict(seen.criterion),
-                "inputs": counts.inputs,
-                "message": seen.said,
-                "optimizer_steps": counts.steps,
-            }
-            passes = seen.separate_passes()
-            if passes:
-                record[name]["passes"] = len(passes)
-                record[name]["pass_rows"] = [rows for _, rows in passes[:MAX_PASSES]]
-        return record
+        return {name: seen.to_record(self.split(name)) for name, seen in self.seen.items()}
 
     def start_epoch(self) -> None:
         """Count from nothing; a split that cannot be reset is made anew."""
@@ -534,30 +493,50 @@ class BatchRecorder:
     # Groups.
 
     def _open_group(self, name: str) -> Group:
-        if self._group is not None:
-            self._close_group()
+        self._close_group()
         if name == "train":
             if self.every and self.steps >= self.every:
                 self._told.close_epoch()
             self._trained += 1
-        group = Group(name)
+        group = Group(name, self.seen.get(name) or self._seen(name))
         self._group = group
         return group
 
-    def _is_done(self, loader: LoaderPass, group: Group) -> bool:
-        """Whether the group is closed when its loader goes on.
+    def _next_answer(self, group: Group) -> None:
+        """The model is called again: a group is closed, unless its answers wait for a criterion."""
+        if group.calls or group.counted or group.stepped:
+            unseen = not (group.calls or group.counted)
+            self._close_group()
+            if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
+                self._tell_not_counted("train", group.seen)
+        else:
+            group.next_answer()
 
-        Answers wait for a criterion that is given several of them at once, unless this pass has
-        shown that none is called.
+    def _is_done(self, loader: LoaderPass, group: Group) -> bool:
+        """Whether answers without a call of the criterion are closed as their loader goes on.
+
+        They wait for one that is given several of them at once, unless this pass has shown that
+        none is called.
         """
-        if group.calls:
-            loader.with_criterion = True
-        if group.calls or group.counted or not self.criterion_seen:
-            return True
         if len(group.answers) >= KEPT_ANSWERS:
             loader.by_batch = not loader.with_criterion
             return True
-        return loader.by_batch
+        return loader.by_batch or not self.criterion_seen
+
+    def _take_batch(
+        self, loader: LoaderPass, answer: Answer, model: nn.Module, args: Any, kwargs: Any
+    ) -> None:
+        """Tie an answer to the loader's batch."""
+        waiting = loader.waiting
+        if len(waiting) == 1 and not loader.ahead:
+            answer.batch = waiting.popleft()
+        elif waiting:
+            answer.batch, passed_over = loader.answered((args, kwargs))
+            self._passed_over(loader.split, passed_over)
+            if answer.batch is NO_BATCH:
+                self._seen(loader.split).cause = PULLED_AHEAD
+        if model.training and loader.split == "val" and self.mode_matters:
+            self.faults.warn(TRAINING_MODE)
 
     def _close_group(self) -> None:
         """The loop goes on: what may count does, losses are averaged, the rest is noted."""
@@ -571,8 +550,7 @@ class BatchRecorder:
             if group.losses:
                 self._settle_losses(group)
         finally:
-            if group.answers:
-                self._seen(group.split).closed(group)
+            group.note()
 
     def _moved_on(self) -> None:
         """What was counted and the loss of it are settled: another batch comes."""
@@ -581,8 +559,8 @@ class BatchRecorder:
         if held is not None:
             self._held = None
             split, loss = held
-            self.split(split).count_loss(loss)
-            self._seen(split).losses += 1
+            counts = self.splits.get(split) or self.split(split)
+            counts.loss.add(loss)
 
     def _settle(self, group: Group) -> None:
         """Count what there is no choice about."""
@@ -591,12 +569,12 @@ class BatchRecorder:
             for answer in found.answers:
                 answer.used = True
             group.losses = [loss for loss in group.losses if loss.candidate is found]
-            self._count_call(group, found.call)
+            self._count(group, found.call.preds, found.call.target, found.answers[-1])
             return
         if group.candidates:
             group.losses = []
-            cause = f"{len(group.candidates)} calls of the criterion could belong to one answer"
-            self._seen(group.split).cause = cause
+            number = len(group.candidates)
+            group.seen.cause = f"{number} calls of the criterion could belong to one answer"
             return
         for answer in group.answers:
             if answer.batch is not NO_BATCH:
@@ -605,57 +583,39 @@ class BatchRecorder:
     def _settle_losses(self, group: Group) -> None:
         """The loss of the group's rows: the only one, or what the optimizer minimises."""
         losses = group.losses
-        last = losses[-1]
-        loss: HeldLoss | None = last.held
+        loss: HeldLoss | None = losses[-1]
         if len(losses) > 1:
-            same = [each for each in losses if each.answer == last.answer]
+            same = [each for each in losses if each.answer == losses[-1].answer]
             if len(same) > 1:
                 loss = minimised(same)
             self._tell_several_calls(group.split, len(losses), loss is not None)
-        if not group.repeats:
-            counted = self._last
+        if not group.repeats and self._held is not None:
+            last = self._last
             self._moved_on()
-            self._last = counted
+            self._last = last
         self._held = None
         if loss is not None:
             self._held = group.split, loss
 
-    def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
-        what = "the loss is the mean that the optimizer minimises"
-        if not known:
-            what = f"which of them is minimised was not seen, so {split}/loss leaves these rows out"
-        self._told.say(
-            f"several-calls {split}",
-            f"{split}: the criterion was called {calls} times for one batch; its rows are counted "
-            f"once, and {what}",
-        )
-
     def _add_loss(
-        self, group: Group, loss: Any, call: CriterionCall, answer: int, found: Any = None
+        self,
+        group: Group,
+        loss: Tensor,
+        call: CriterionCall,
+        answer: Answer | None,
+        candidate: object = None,
     ) -> None:
         """One more loss of the group's rows, as it is now."""
-        if not isinstance(loss, Tensor):
-            return
         counts = self.splits.get(group.split) or self.split(group.split)
-        added = Loss(counts.held_loss(loss, call), loss.grad_fn, answer, found)
+        held = counts.held_loss(loss, call)
+        held.node = loss.grad_fn
+        held.candidate = candidate
+        if answer is not None:
+            held.answer = answer.number
         if group.losses:
             group.losses[0].watch()
-            added.watch()
-        group.losses.append(added)
-
-    def _count_call(self, group: Group, call: CriterionCall) -> None:
-        """Count the pair that a criterion was given, as torch defines it."""
-        preds = call.preds
-        if not isinstance(preds, Tensor):
-            preds = self.extractors.predictions(preds)
-        beside: dict[str, Any] = {}
-        if self.extractors.ids:
-            batch = _batch_of(group)
-            if batch is NO_BATCH:
-                self.faults.warn(IDS_WITHOUT_BATCH)
-            else:
-                beside = self.extractors.ids_of(preds, batch)
-        self._count(group, preds, call.target, beside)
+            held.watch()
+        group.losses.append(held)
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
         """Count an answer beside the targets of the loader's batch."""
@@ -664,15 +624,12 @@ class BatchRecorder:
             preds = self.extractors.predictions(answer.output)
         target = self.extractors.target_of(preds, answer.batch)
         answer.used = True
-        self._count(group, preds, target, self.extractors.ids_of(preds, answer.batch))
+        self._count(group, preds, target, answer)
 
     def _count_at_once(
-        self, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
+        self, group: Group, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
         """Count an answer whose targets are known: the model's own labels, or the loader's."""
-        group = self._group
-        if group is None:
-            return
         extractors = self.extractors
         answer = group.answers[-1]
         target = extractors.labels_in_call(model, args, kwargs)
@@ -687,22 +644,16 @@ class BatchRecorder:
         if preds is None:
             preds = extractors.predictions(output)
         answer.used = True
-        beside = {}
-        if answer.batch is not NO_BATCH:
-            beside = extractors.ids_of(preds, answer.batch)
-        if isinstance(preds, Tensor) and isinstance(target, Tensor):
-            target = target.to(preds.device, non_blocking=True)
-            if preds.ndim == 3 and target.ndim == 2:
-                beside["class_dim"] = -1  # as language models return them
-            if extractors.shift:
-                preds, target = shifted(preds, target)
-        loss = extractors.loss_of(output)
+        preds, target, beside = extractors.as_labelled(preds, target)
         try:
-            self._count(group, preds, target, beside)
+            self._count(group, preds, target, answer, beside)
         finally:
-            self._add_loss(group, loss, CriterionCall(preds, target), answer.number)
+            loss = extractors.loss_of(output)
+            if isinstance(loss, Tensor):
+                self._add_loss(group, loss, CriterionCall(preds, target), answer)
             answer.let_go()
-            self._bare_batch_done(group)
+            group.calls += 1
+            self._after_call(group, None)
 
     def _add_loss_alone(self, group: Group, output: Any, answer: Answer) -> None:
         """Count a loss that a model returns without predictions, as detectors do in training."""
@@ -711,70 +662,67 @@ class BatchRecorder:
             answer.used = True
             group.counted = True
             rows = torch.zeros(answer.rows, dtype=torch.int64, device=loss.device)
-            self._add_loss(group, loss, CriterionCall(rows, rows), answer.number)
+            self._add_loss(group, loss, CriterionCall(rows, rows), answer)
             self._status.half_done = True
 
-    def _count(self, group: Group, preds: Any, target: Any, beside: dict[str, Any]) -> None:
+    def _count(
+        self,
+        group: Group,
+        preds: Any,
+        target: Any,
+        answer: Answer | None,
+        beside: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Count a pair, unless its targets have been counted."""
         name = group.split
-        inputs = None
-        if group.answers:
-            reference = group.answers[-1].first_input
-            inputs = reference and reference()
+        inputs = answer and answer.given and answer.given()
         group.counted = True
-        group.repeats = self._repeats(name, target, inputs)
-        if group.repeats:
-            self._told.say(
-                f"repeated {name}",
-                f"{name}: the same targets were answered more than once before the loop went on; "
-                "their rows are counted once, and the loss is that of the last answer",
-            )
-            return
         if self._last is not None:
+            if self._repeats(self._last, name, target, inputs):
+                group.repeats = True
+                self._tell_repeated(name)
+                return
             self._moved_on()
+        if not isinstance(preds, Tensor):
+            preds = self.extractors.predictions(preds)
+        if self.extractors.slices is not None or self.extractors.group is not None:
+            beside = {**(beside or {}), **self._ids(group, preds)}
         self._last = Counted(name, target, inputs)
-        counts = self._before_counting(name)
+        counts = self.splits.get(name) or self.split(name)
+        if name != "train":
+            self._before_counting(name, counts)
         self.faults.step = counts.batches
         self._hooked = name
-        counts.add(preds, target, **beside)
-        self._counted(name, counts)
+        counts.add(preds, target, **(beside or {}))
+        self._status.half_done = True
+        if self._told.counted is not None:
+            self._told.counted(name, counts.batches - 1)
 
-    def _repeats(self, name: str, target: Any, inputs: Any) -> bool:
+    def _repeats(self, last: "Counted", name: str, target: Any, inputs: Any) -> bool:
         """Whether these targets were counted since the last step, for another answer.
 
         In training without an optimizer each answer is a step; in evaluation the same batch may
         come again, but then with the same inputs.
         """
-        last = self._last
-        if last is None or last.split != name:
+        if last.split != name:
             return False
         if name == "train":
             return self.optimizer_seen and last.same_target(target)
         return last.same_target(target) and not last.same_inputs(inputs)
 
-    def _before_counting(self, name: str) -> SplitCounts:
-        """The counts of a split; training since its last batch makes it a validation of its own."""
-        counts = self.splits.get(name) or self.split(name)
-        if name != "train":
-            if counts.batches and counts.trained_before != self._trained:
-                self._told.close_validation(name)
-            counts.trained_before = self._trained
-        return counts
+    def _before_counting(self, name: str, counts: SplitCounts) -> None:
+        """Training since the last batch of a split makes the next one a validation of its own."""
+        if counts.batches and counts.trained_before != self._trained:
+            self._told.close_validation(name)
+        counts.trained_before = self._trained
 
-    def _counted(self, name: str, counts: SplitCounts) -> None:
-        self._status.half_done = True
-        if self._told.counted is not None:
-            self._told.counted(name, counts.batches - 1)
-
-    def _bare_batch_done(self, group: Group) -> None:
-        """A batch of hooks alone ends with its loss: the time, and the step if none is seen."""
-        if self._loader is not None:
-            return
-        name = group.split
-        self.clock.lap(name)
-        if name == "train" and len(group.losses) < 2:
-            self._without_grad += not torch.is_grad_enabled()
-            if not self.optimizer_seen:
-                self._step_done()
+    def _ids(self, group: Group, preds: Any) -> dict[str, Any]:
+        """Slices and groups from the loader's batch."""
+        for answer in group.answers:
+            if answer.batch is not NO_BATCH:
+                return self.extractors.ids_of(preds, answer.batch)
+        self.faults.warn(IDS_WITHOUT_BATCH)
+        return {}
 
     def _passed_over(self, split: str, batches: int) -> None:
         """Batches that the attached model never answered."""
@@ -795,19 +743,6 @@ class BatchRecorder:
         if name not in self.seen:
             self.seen[name] = Seen()
         return self.seen[name]
-
-    def _tell_not_counted(self, name: str) -> None:
-        seen = self.seen.get(name)
-        if seen is None:
-            return
-        counted = 0
-        if name in self.splits:
-            counted = self.splits[name].samples
-        line = seen.not_counted(name, counted)
-        if line:
-            seen.said = line
-            if not counted or name != "train":
-                self._told.say(f"not-counted {name}", line)
 
     def _predictions(self, output: Any) -> Any:
         """The predictions in an answer; None where there are none, which is told if they count."""
@@ -841,6 +776,35 @@ class BatchRecorder:
         self.split("train").steps += 1
         self.clock.step_done()
 
+    # What is told.
+
+    def _tell_not_counted(self, name: str, seen: Seen) -> None:
+        counted = 0
+        if name in self.splits:
+            counted = self.splits[name].samples
+        line = seen.not_counted(name, counted)
+        if line:
+            seen.said = line
+            if not counted or name != "train":
+                self._told.say(f"not-counted {name}", line)
+
+    def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
+        what = "the loss is the mean that the optimizer minimises"
+        if not known:
+            what = f"which of them is minimised was not seen, so {split}/loss leaves these rows out"
+        line = f"the criterion was called {calls} times for one batch; its rows are counted once"
+        self._told.say(f"several-calls {split}", f"{split}: {line}, and {what}")
+
+    def _tell_repeated(self, split: str) -> None:
+        line = "the same targets were answered more than once before the loop went on"
+        what = "their rows are counted once, and the loss is that of the last answer"
+        self._told.say(f"repeated {split}", f"{split}: {line}; {what}")
+
+    def _tell_closure(self) -> None:
+        line = f"optimizer: the closure was called {self._evaluation} times in a step"
+        what = "rows and loss are counted once a step, by its first call"
+        self._told.say("closure", f"{line}; {what}")
+
 
 def check_split(name: object) -> None:
     """Refuse what cannot be the name of a split.
@@ -851,6 +815,12 @@ def check_split(name: object) -> None:
     if not isinstance(name, str) or not name or "/" in name:
         cure = 'Pass split="train" or split="val".'
         raise ConfigError("split", 'a name without "/"', repr(name), cure)
+
+
+def _first_tensor(args: tuple[Any, ...], kwargs: Any) -> Any:
+    if args and isinstance(args[0], Tensor):
+        return args[0]
+    return next(tensors_in((args, kwargs)), None)
 
 
 class Block:
@@ -908,26 +878,3 @@ def _version(target: Any) -> int:
     if isinstance(target, Tensor) and not target.is_inference():
         return int(target._version)
     return 0
-
-
-def _batch_of(group: Group) -> Any:
-    """The batch of a group's answers; `NO_BATCH` where there is none."""
-    for answer in group.answers:
-        if answer.batch is not NO_BATCH:
-            return answer.batch
-    return NO_BATCH
-
-
-def _first_tensor(args: Any, kwargs: Any) -> Any:
-    if args and isinstance(args[0], Tensor):
-        return args[0]
-    return next(tensors_in((args, kwargs)), None)
-
-
-def _rows(preds: Any, first_input: Any) -> int:
-    found = preds
-    if not isinstance(found, Tensor):
-        found = first_input
-    if isinstance(found, Tensor) and found.ndim:
-        return found.shape[0]
-    return 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ptmetrics.monitor.answers import Group
+from ptmetrics.monitor.split import SplitCounts
 
 MAX_PASSES = 8  # told one by one
 BLIND = "no criterion was called"
@@ -21,10 +21,10 @@ class Seen:
         answered_rows: Their rows.
         unpaired_rows: Rows of answers that nothing counted.
         criterion_calls: Calls of the criterion.
-        losses: Losses that were seen.
         loader_rows: Rows that the loader itself tells; None where it does not.
         places: Rows by the place in the script that called the model, in their order.
         cause: Why rows were not counted.
+        criterion: What computed the loss.
         said: The line that the console was told.
     """
 
@@ -33,22 +33,12 @@ class Seen:
         self.answered_rows = 0
         self.unpaired_rows = 0
         self.criterion_calls = 0
-        self.losses = 0
         self.loader_rows: int | None = None
         self.places: list[tuple[Any, int, int]] = []  # place, rows, answers
         self.returned = False  # to an earlier place: they belong to one pass
         self.cause = BLIND
-        self.criterion: dict[str, Any] = {}
+        self.criterion: Any = None
         self.said = ""
-
-    def closed(self, group: Group) -> None:
-        """A group is closed: its answers were counted, or not."""
-        for answer in group.answers:
-            self.answers += 1
-            self.answered_rows += answer.rows
-            if not answer.used:
-                self.unpaired_rows += answer.rows
-        self.criterion_calls += group.calls
 
     def at(self, place: Any, rows: int) -> None:
         """Rows were answered for a call at this place of the script."""
@@ -80,6 +70,29 @@ class Seen:
             return []
         return passes
 
+    def to_record(self, counts: SplitCounts) -> dict[str, Any]:
+        """Plain values for the record."""
+        record: dict[str, Any] = {
+            "answers": self.answers,
+            "answered_rows": self.answered_rows,
+            "unpaired_rows": self.unpaired_rows,
+            "counted_rows": counts.samples,
+            "criterion_calls": self.criterion_calls,
+            "losses": counts.loss.seen,
+            "loader_rows": self.loader_rows,
+            "batch_rows": counts.loss.targets / max(1, counts.loss.seen),
+            "like_probabilities": counts.like_probabilities,
+            "criterion": _described(self.criterion),
+            "inputs": counts.inputs,
+            "message": self.said,
+            "optimizer_steps": counts.steps,
+        }
+        passes = self.separate_passes()
+        if passes:
+            record["passes"] = len(passes)
+            record["pass_rows"] = [rows for _, rows in passes[:MAX_PASSES]]
+        return record
+
     def not_counted(self, split: str, counted_rows: int) -> str:
         """The line for the console: both numbers, why, and what to do; "" where all is well."""
         if not self.unpaired_rows:
@@ -106,6 +119,18 @@ class Seen:
             f"{split}: {total} rows of {len(passes)} passes were counted as one validation "
             f"({', '.join(parts)}). Name the others: with monitor.split('train_eval'): …"
         )
+
+
+def _described(criterion: Any) -> dict[str, Any]:
+    """What of a criterion tells how its loss compares to a likelihood."""
+    if criterion is None:
+        return {"name": "", "reduction": "mean", "weighted": False, "label_smoothing": 0.0}
+    return {
+        "name": getattr(criterion, "__name__", type(criterion).__name__),
+        "reduction": str(getattr(criterion, "reduction", "mean")),
+        "weighted": getattr(criterion, "weight", None) is not None,
+        "label_smoothing": float(getattr(criterion, "label_smoothing", 0.0) or 0.0),
+    }
 
 
 def _where_they_differ(place: Any, other: Any) -> tuple[str, int]:

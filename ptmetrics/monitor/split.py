@@ -52,7 +52,6 @@ class SplitCounts:
         samples: Rows counted.
         batches: Batches counted.
         steps: Steps of the optimizer.
-        targets: Targets that losses stand for.
         trained_before: What was trained before its last batch, by the recorder's count.
     """
 
@@ -74,7 +73,6 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
-        self.targets = 0
         self.trained_before = 0
         # Targets of the batch that was counted last, whose loss may come later; they are not kept.
         self._last_target: weakref.ref[Tensor] | None = None
@@ -109,13 +107,18 @@ class SplitCounts:
             self._looks.append(_like_probabilities(preds))
         problem = None
         if self._alone:
-            self._update_alone(preds, target, beside)
+            if isinstance(preds, Tensor) and preds.device != self._device:
+                self._main.to(preds.device)
+                self._device = preds.device
+            if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
+                target = _whole_classes(target)
+            self._main.update(preds, target, **beside)
         else:
             problem = self._update_each(preds, target, beside)
         self._last_target = weakref.ref(rows)
         self._last_shape = rows.shape
         if loss is not None:
-            self.count_loss(self.loss.held(loss, rows, reduction))
+            self.loss.add(self.loss.held(loss, rows, reduction))
         self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
         if self._stored is not None:
@@ -136,20 +139,16 @@ class SplitCounts:
         if target is None:  # nobody holds them any more: none of them was to be ignored, then
             target = torch.zeros((), dtype=torch.int64).expand(self._last_shape)
         self.loss.check(loss, target)
-        self.count_loss(self.loss.held(loss, target, reduction))
+        self.loss.add(self.loss.held(loss, target, reduction))
 
     def held_loss(self, loss: Tensor, call: CriterionCall) -> HeldLoss:
-        """What a criterion returned, as it is now; `count_loss` counts it."""
+        """What a criterion returned, as it is now; `loss.add` counts it."""
         target = call.target
         if isinstance(target, Mapping):
             target = self.main_target(target)
-        self.loss.check(loss, target)
+        if loss.ndim:
+            self.loss.check(loss, target)
         return self.loss.held(loss, target, call.reduction, call)
-
-    def count_loss(self, held: HeldLoss) -> None:
-        """Count a loss."""
-        self.loss.add(held)
-        self.targets += held.targets
 
     @property
     def like_probabilities(self) -> bool:
@@ -185,7 +184,6 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
-        self.targets = 0
         self._last_target = None
         self._looks = []
 
@@ -218,14 +216,6 @@ class SplitCounts:
         self.steps = _whole_number("steps", state["counts"])
         if self._stored is not None:
             self._stored.load_state_dict(state.get("samples"), self.samples)
-
-    def _update_alone(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
-        if isinstance(preds, Tensor) and preds.device != self._device:
-            self._main.to(preds.device)
-            self._device = preds.device
-        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
-            target = _whole_classes(target)
-        self._main.update(preds, target, **beside)
 
     def _update_each(self, preds: Any, target: Any, beside: dict[str, Any]) -> Exception | None:
         """Several metrics: none counts a batch that one of them refuses.

@@ -1,7 +1,7 @@
 """The mean of the losses of a split, each weighted as the criterion itself weighs its targets."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,18 +15,57 @@ from ptmetrics.monitor.extract import CriterionCall
 IGNORED_BY_TORCH = -100  # unless a criterion is told otherwise
 
 
-class HeldLoss(NamedTuple):
-    """A loss that is to count.
+class HeldLoss:
+    """A loss as it was when it was returned; it counts once it is given to `SplitLoss.add`.
 
-    Attributes:
+    Args:
         value: Its values, float64, shape (values,).
         weights: How many targets each stands for, float64, shape (1,) or (values,).
         targets: Number of targets.
+
+    Attributes:
+        answer: Number of the answer of the model that it is a loss of.
+        candidate: What it counts with; None where its rows count anyway.
+        node: Of the graph, where it was computed; None without a gradient.
+        gradient: What it had in the backward pass; None where that was not seen.
     """
 
-    value: Tensor
-    weights: Tensor
-    targets: int
+    __slots__ = ("answer", "candidate", "gradient", "node", "targets", "value", "weights")
+
+    def __init__(self, value: Tensor, weights: Tensor, targets: int) -> None:
+        self.value = value
+        self.weights = weights
+        self.targets = targets
+        self.answer = 0
+        self.candidate: object = None
+        self.node: Any = None
+        self.gradient: Tensor | None = None
+
+    def watch(self) -> None:
+        """Learn how much it weighs in what is minimised."""
+        if self.node is not None:
+            self.node.register_prehook(self._keep)
+            self.node = None
+
+    def _keep(self, gradients: tuple[Tensor | None, ...]) -> None:
+        if gradients and gradients[0] is not None:
+            self.gradient = gradients[0].detach()
+
+
+def minimised(losses: list[HeldLoss]) -> HeldLoss | None:
+    """The mean of several losses of the same rows as the optimizer weighs them; None if unknown.
+
+    Their gradients are the weights, up to the factor by which the whole is scaled.
+    """
+    total: Any = 0
+    shares: Any = 0
+    for loss in losses:
+        if loss.gradient is None or loss.gradient.numel() != loss.value.numel():
+            return None
+        share = loss.gradient.double().reshape(-1)
+        total = total + share * loss.value
+        shares = shares + share
+    return HeldLoss(total / shares, losses[-1].weights, losses[-1].targets)
 
 
 class SplitLoss:
@@ -37,19 +76,20 @@ class SplitLoss:
 
     Args:
         ignore_index: The target that weighs nothing; None for none.
+
+    Attributes:
+        seen: Losses that were counted.
+        targets: Targets that they stand for.
     """
 
     def __init__(self, ignore_index: int | None = None) -> None:
         self._ignore_index = ignore_index
         self._mean = MeanLoss()
-        # The shape of a loss and its number of targets, and what each value weighs.
-        self._weights_key = (torch.Size([0]), 0)
+        self.seen = 0
+        self.targets = 0
+        # What a mean over targets of the last shape weighs, where all of them weigh the same.
+        self._weights_key: tuple[Any, ...] = ()
         self._weights = torch.zeros(0, dtype=torch.float64)
-
-    @property
-    def seen(self) -> bool:
-        """Whether there was a loss."""
-        return self._mean.updates > 0
 
     def check(self, loss: object, target: Tensor) -> None:
         """Refuse what cannot be counted, before anything is.
@@ -89,16 +129,10 @@ class SplitLoss:
         if value.device != self._mean.device:
             value = countable(value)
             target = countable(target)
-        ignored, by_class = self._left_out(target, reduction, call)
-        if value.ndim == 0 and by_class is not None:
-            weights = _class_weights(target, by_class, ignored).sum().reshape(1)
-        elif ignored is not None and (value.ndim == 0 or value.shape == target.shape):
-            weights = (target != ignored).double()
-            if value.ndim == 0:
-                weights = weights.sum()
-            weights = weights.reshape(-1)
-        else:
-            weights = self._equal_weights(value, target, reduction, call)
+        key = (target.shape, target.dtype, reduction, call and call[3:])
+        weights = self._weights
+        if value.ndim or self._weights_key != key or weights.device != value.device:
+            weights = self._weights_of(value, target, reduction, call)
         if value.ndim == 0 and reduction == "sum":
             value = value.double() / weights.clamp(min=1)
         else:
@@ -110,6 +144,8 @@ class SplitLoss:
         if held.value.device != self._mean.device:
             self._mean.to(held.value.device)
         self._mean.update(held.value, held.weights, held.weights)
+        self.seen += 1
+        self.targets += held.targets
 
     def update(self, loss: Tensor | float, target: Tensor, reduction: str = "mean") -> None:
         """Count the loss of one batch, as `held` takes it."""
@@ -123,6 +159,8 @@ class SplitLoss:
     def reset(self) -> None:
         """Start again."""
         self._mean.reset()
+        self.seen = 0
+        self.targets = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Sums of a half-done epoch."""
@@ -131,46 +169,49 @@ class SplitLoss:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them up again."""
         self._mean.load_state_dict(state)
+        self.seen = self._mean.updates
 
-    def _left_out(
-        self, target: Tensor, reduction: str, call: CriterionCall | None
-    ) -> tuple[int | None, Tensor | None]:
-        """The target that weighs nothing, and the weight of each class."""
-        if target.is_floating_point():
-            return None, None
-        if call is None or call.ignore_index is None:
-            return self._ignore_index, None
-        ignored: int | None = call.ignore_index
-        if ignored == IGNORED_BY_TORCH and self._ignore_index is None and call.weight is None:
-            ignored = None  # nobody has asked for it: the metric would refuse such targets
-        weight = call.weight
-        if reduction != "mean":
-            weight = None
-        return ignored, weight
-
-    def _equal_weights(
+    def _weights_of(
         self, loss: Tensor, target: Tensor, reduction: str, call: CriterionCall | None
     ) -> Tensor:
-        """How many targets each value stands for, float64.
+        """How many targets each value stands for, float64, by the criterion's own weights.
 
         Returns:
-            Shape (1,) for a loss of shape (); else shape (values,), ones.
+            Shape (1,) for a loss of shape (); else shape (values,).
         """
-        targets = 1
-        if loss.ndim == 0:
-            targets = target.numel()
-            of_classes = call is not None and call.ignore_index is not None
-            if reduction == "batchmean":
-                targets = target.shape[0]
-            elif of_classes and target.is_floating_point() and target.ndim > 1:
-                targets = target.numel() // max(1, target.shape[1])  # one share for each class
-        key = (loss.shape, targets)
-        if self._weights_key != key or self._weights.device != loss.device:
-            self._weights_key = key
-            self._weights = torch.full(
-                (loss.numel(),), targets, dtype=torch.float64, device=loss.device
-            )
+        ignored = self._ignore_index
+        by_class = None
+        if target.is_floating_point():
+            ignored = None
+        elif call is not None and call.ignore_index is not None:
+            if reduction == "mean":
+                by_class = call.weight
+            # That of torch is left out only where somebody has asked for it.
+            if call.ignore_index != IGNORED_BY_TORCH or by_class is not None:
+                ignored = call.ignore_index
+        if loss.ndim == 0 and by_class is not None:
+            return _class_weights(target, by_class, ignored).sum().reshape(1)
+        if ignored is not None and (loss.ndim == 0 or loss.shape == target.shape):
+            kept = (target != ignored).double()
+            if loss.ndim == 0:
+                return kept.sum().reshape(1)
+            return kept.reshape(-1)
+        if loss.ndim:
+            return torch.ones(loss.numel(), dtype=torch.float64, device=loss.device)
+        self._weights_key = (target.shape, target.dtype, reduction, call and call[3:])
+        targets = _targets(target, reduction, call)
+        self._weights = torch.full((1,), targets, dtype=torch.float64, device=loss.device)
         return self._weights
+
+
+def _targets(target: Tensor, reduction: str, call: CriterionCall | None) -> int:
+    """Number of targets that a mean is over."""
+    if reduction == "batchmean":
+        return target.shape[0]
+    of_classes = call is not None and call.ignore_index is not None
+    if of_classes and target.is_floating_point() and target.ndim > 1:
+        return target.numel() // max(1, target.shape[1])  # one share for each class
+    return target.numel()
 
 
 def _class_weights(target: Tensor, by_class: Tensor, ignored: int | None) -> Tensor:

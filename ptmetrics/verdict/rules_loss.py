@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,7 @@ class Losses:
         own: The metric's own number of these epochs.
         judged: The judged epoch among them.
         criterion: Name of the criterion; empty where the loss was given.
+        inputs: What the metric takes the predictions for.
         batch_rows: Mean number of targets that a loss stands for; NaN if unknown.
         batches_a_step: Batches for each step of the optimizer; NaN if unknown.
         columns: Further scores of these epochs, by name.
@@ -69,6 +70,7 @@ class Losses:
     own: Floats
     judged: int
     criterion: str
+    inputs: str
     batch_rows: float
     batches_a_step: float
     columns: Mapping[str, Floats]
@@ -115,18 +117,19 @@ class Cause:
 @rule(codes="loss-disagrees")
 def loss_disagrees(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The loss is another number than the metric's own of the same rows, or both are wrong."""
-    for split in SPLITS:
-        finding = _of_split(evidence, split)
-        if finding is not None:
-            yield finding
-            return
+    each = [_of_split(evidence, split) for split in SPLITS]
+    found = [finding for finding in each if finding is not None]
+    # One is enough: what is wrong with the one loss is wrong with the other.
+    yield from sorted(found, key=lambda finding: finding.severity == "info")[:1]
 
 
 def _of_split(evidence: Evidence, split: str) -> Finding | None:
     losses = _losses(evidence, split)
     if _probabilities_as_logits(evidence, split):
         return _probabilities(evidence, split, losses)
-    if losses is None or losses.agree_with(losses.own) or _rows_differ(evidence, split):
+    if losses is None or losses.agree_with(losses.own):
+        return None
+    if _rows_differ(evidence, split, losses.score):
         return None
     for find in CAUSES:
         cause = find(losses)
@@ -162,6 +165,7 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
         columns[score],
         judged,
         name,
+        seen.get("inputs") or "logits",
         batch_rows,
         batches_a_step,
         columns,
@@ -221,9 +225,15 @@ def _sizes(evidence: Evidence, split: str) -> tuple[float, float]:
     return targets, batches / steps
 
 
-def _rows_differ(evidence: Evidence, split: str) -> bool:
-    """Whether the metric refused rows that the loss holds."""
-    return any(fault.split in ("", split) for fault in evidence.faults)
+def _rows_differ(evidence: Evidence, split: str, score: str) -> bool:
+    """Whether the metric refused rows that the loss holds, or the loss lacks rows."""
+    if any(fault.split in ("", split) for fault in evidence.faults):
+        return True
+    curves = evidence.curves
+    if not curves:
+        return False
+    counted = curves.at(f"{split}/{score}", curves.judged).n
+    return curves.at(f"{split}/loss", curves.judged).n < (1 - CLOSE) * counted
 
 
 # Scores that are probabilities, though logits were announced
@@ -316,7 +326,7 @@ def a_share(losses: Losses) -> Cause | None:
 def another_input(losses: Losses) -> Cause | None:
     """A criterion that does not take logits."""
     taken = TAKES.get(losses.criterion)
-    if taken is None:
+    if taken is None or losses.inputs != "logits":
         return None
     words = f'{losses.criterion} takes {taken}, but inputs="logits" are counted'
     cure = f'Build the metrics with inputs="probs", or let the model end in what takes {taken}.'

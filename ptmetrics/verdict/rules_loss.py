@@ -117,13 +117,13 @@ class Cause:
 @rule(codes="loss-disagrees")
 def loss_disagrees(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The loss is another number than the metric's own of the same rows, or both are wrong."""
-    each = [_of_split(evidence, split) for split in SPLITS]
+    each = [_finding_of(evidence, split) for split in SPLITS]
     found = [finding for finding in each if finding is not None]
     # One is enough: what is wrong with the one loss is wrong with the other.
     yield from sorted(found, key=lambda finding: finding.severity == "info")[:1]
 
 
-def _of_split(evidence: Evidence, split: str) -> Finding | None:
+def _finding_of(evidence: Evidence, split: str) -> Finding | None:
     losses = _losses(evidence, split)
     if _probabilities_as_logits(evidence, split):
         return _probabilities(evidence, split, losses)
@@ -154,7 +154,7 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
     score = OWN_SCORES.get(name, default)
     if name and name not in OWN_SCORES:
         return None
-    columns, judged = _columns(evidence, split, score)
+    columns, judged = _loss_columns(evidence, split, score)
     if judged is None or _has_further_outputs(evidence, split):
         return None
     batch_rows, batches_a_step = _sizes(evidence, split)
@@ -175,7 +175,7 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
 _FURTHER = ("mae", "rmse", "r2", "explained_variance", "pearson")
 
 
-def _columns(evidence: Evidence, split: str, score: str) -> tuple[dict[str, Floats], int | None]:
+def _loss_columns(evidence: Evidence, split: str, score: str) -> tuple[dict[str, Floats], int | None]:
     """Scores of the epochs that have a loss and the metric's own; and which of them is judged."""
     names = ("loss", score, *_FURTHER)
     curves = evidence.curves
@@ -271,7 +271,7 @@ def _probabilities(evidence: Evidence, split: str, losses: Losses | None) -> Fin
     numbers: dict[str, Any] = {"split": split, "cause": "probabilities", "criterion": name}
     measured = ""
     if losses is not None:
-        numbers |= _numbers(losses)
+        numbers |= _loss_numbers(losses)
         measured = (
             f" ({split}/loss {losses.loss[losses.judged]:.4g}, {losses.score} "
             f"{losses.own[losses.judged]:.4g})"
@@ -403,11 +403,11 @@ def _disagreement(losses: Losses, cause: Cause) -> Finding:
         f"{losses.split}/loss is {losses.loss[losses.judged]:.4g}, but the metric's own "
         f"{losses.score} of the same rows is {losses.own[losses.judged]:.4g}: {cause.words}."
     )
-    numbers = {"cause": cause.name, "criterion": losses.criterion, **_numbers(losses)}
+    numbers = {"cause": cause.name, "criterion": losses.criterion, **_loss_numbers(losses)}
     return make_finding("loss-disagrees", cause.severity, message, numbers, cause.cure)
 
 
-def _numbers(losses: Losses) -> dict[str, Any]:
+def _loss_numbers(losses: Losses) -> dict[str, Any]:
     return {
         "split": losses.split,
         "loss": float(losses.loss[losses.judged]),

@@ -11,14 +11,14 @@ from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
 JUDGED = "val"
-_LISTED = 4
+_MOST_SIZES = 4
 
 
 @rule(codes="not-counted")
 def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The model answered rows that nothing counted."""
     curves = evidence.curves
-    lost = [row for row in range(len(curves.epochs)) if _lost(evidence, JUDGED, row)]
+    lost = [row for row in range(len(curves.epochs)) if _uncounted(evidence, JUDGED, row)]
     judged_lost = not any(isfinite(item.value) for item in evidence.val.values())
     if lost and judged_lost:
         yield _nothing(evidence, JUDGED, lost[-1], "invalid")
@@ -27,11 +27,11 @@ def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
     else:
         yield from _part(evidence)
     for split in curves.splits_seen():
-        if split != JUDGED and _lost(evidence, split, curves.judged):
+        if split != JUDGED and _uncounted(evidence, split, curves.judged):
             yield _nothing(evidence, split, curves.judged, "warning")
 
 
-def _lost(evidence: Evidence, split: str, row: int) -> bool:
+def _uncounted(evidence: Evidence, split: str, row: int) -> bool:
     """Whether the model answered, and nothing was counted by whatever way in."""
     seen = evidence.curves.seen_of(split, row)
     answered = seen.get("answers", 0) or seen.get("answered_rows", 0)
@@ -44,7 +44,7 @@ def _lost(evidence: Evidence, split: str, row: int) -> bool:
 def _nothing(evidence: Evidence, split: str, row: int, severity: Severity) -> Finding:
     seen = evidence.curves.seen_of(split, row)
     message = f"{split}: the model answered {_rows_answered(seen)}, 0 were counted: {_cause(seen)}"
-    return make_finding("not-counted", severity, message, _numbers(evidence, split, row))
+    return make_finding("not-counted", severity, message, _seen_numbers(evidence, split, row))
 
 
 def _other_epochs(evidence: Evidence, lost: list[int]) -> Finding:
@@ -55,7 +55,7 @@ def _other_epochs(evidence: Evidence, lost: list[int]) -> Finding:
         f"model answered {_rows_answered(curves.seen_of(JUDGED, last))} in epoch "
         f"{curves.numbers[last] + 1}. Judged is epoch {curves.numbers[curves.judged] + 1}."
     )
-    return make_finding("not-counted", "warning", message, _numbers(evidence, JUDGED, last))
+    return make_finding("not-counted", "warning", message, _seen_numbers(evidence, JUDGED, last))
 
 
 def _part(evidence: Evidence) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
         f"{JUDGED}: the model answered {_rows_answered(seen)}, {unpaired} of them were not counted "
         f"({counted} were): {_cause(seen)}"
     )
-    numbers = _numbers(evidence, JUDGED, evidence.curves.judged)
+    numbers = _seen_numbers(evidence, JUDGED, evidence.curves.judged)
     yield make_finding("not-counted", "warning", message, numbers)
 
 
@@ -91,7 +91,7 @@ def _cause(seen: Mapping[str, Any]) -> str:
     return "no call of the criterion could be tied to them."
 
 
-def _numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
+def _seen_numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
     seen = evidence.curves.seen_of(split, row)
     keys = ("answers", "answered_rows", "counted_rows", "unpaired_rows", "criterion_calls")
     numbers = {key: seen[key] for key in keys if key in seen}
@@ -157,13 +157,13 @@ def _other_sizes(evidence: Evidence) -> Iterator[Finding]:
     epochs = Counter(size for size in sizes if size)
     if len(epochs) < 2:
         return
-    listed = [f"{size} rows in {_epochs(count)}" for size, count in epochs.most_common(_LISTED)]
+    listed = [f"{size} rows in {_epochs(count)}" for size, count in epochs.most_common(_MOST_SIZES)]
     more = ""
-    if len(epochs) > _LISTED:
-        more = f" and {len(epochs) - _LISTED} other numbers"
+    if len(epochs) > _MOST_SIZES:
+        more = f" and {len(epochs) - _MOST_SIZES} other numbers"
     judged = curves.count_of(f"{JUDGED}_samples") or 0
     message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged}."
-    numbers = {"split": JUDGED, "rows": dict(epochs.most_common(_LISTED)), "judged": judged}
+    numbers = {"split": JUDGED, "rows": dict(epochs.most_common(_MOST_SIZES)), "judged": judged}
     yield make_finding("split-changed", "warning", message, numbers)
 
 

@@ -546,7 +546,8 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
         size = ""
         if samples is not None:
             size = f", {samples} samples"
-        yield f"Recorded but not judged: {evaluation['why']} ({evaluation['split']}{size})."
+        where = "Evaluated behind the last epoch, and not judged"
+        yield f"{where}: split {evaluation['split']}{size}."
     if not run.header:
         yield NO_HEADER
     logged = run.header.get("logged")

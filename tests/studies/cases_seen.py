@@ -73,7 +73,12 @@ def _classifier(
         columns["val/accuracy"] = shares(np.full(epochs, 1900), ROWS)
         run = run_of(columns)
         for record in run.epochs:
-            told = {"answers": 32, "answered_rows": rows, "counted_rows": rows, "unpaired_rows": 0}
+            told: dict[str, Any] = {
+                "answers": 32,
+                "answered_rows": rows,
+                "counted_rows": rows,
+                "unpaired_rows": 0,
+            }
             told |= {"batch_rows": ROWS / 32, "losses": 32, "inputs": "logits"}
             record["seen"] = {split: {**told, "like_probabilities": softmax, **seen}}
         return run

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptmetrics.verdict.evidence import Evidence
+from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
@@ -143,7 +143,7 @@ def _finding_of(evidence: Evidence, split: str) -> Finding | None:
 
 def _losses(evidence: Evidence, split: str) -> Losses | None:
     """None where the two are not known, or need not be the same number."""
-    seen = evidence.curves.seen_of(split)
+    seen = evidence.curves.seen_in_judged(split)
     criterion = seen.get("criterion") or {}
     name = criterion.get("name") or ""
     if criterion.get("weighted") or criterion.get("label_smoothing"):
@@ -175,7 +175,9 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
 _FURTHER = ("mae", "rmse", "r2", "explained_variance", "pearson")
 
 
-def _loss_columns(evidence: Evidence, split: str, score: str) -> tuple[dict[str, Floats], int | None]:
+def _loss_columns(
+    evidence: Evidence, split: str, score: str
+) -> tuple[dict[str, Floats], int | None]:
     """Scores of the epochs that have a loss and the metric's own; and which of them is judged."""
     names = ("loss", score, *_FURTHER)
     curves = evidence.curves
@@ -213,16 +215,22 @@ def _has_further_outputs(evidence: Evidence, split: str) -> bool:
 def _sizes(evidence: Evidence, split: str) -> tuple[float, float]:
     """Targets that a loss stands for, and batches for each step; NaN where they are not known."""
     curves = evidence.curves
-    seen = curves.seen_of(split)
+    seen = curves.seen_in_judged(split)
     targets = float(seen.get("batch_rows") or nan)
     batches = seen.get("losses") or seen.get("answers") or 0
     steps = seen.get("optimizer_steps") or 0
     if split == "val" and not isfinite(targets):  # of a record that does not hold what was seen
-        samples = curves.count_of("val_samples") or nan
-        targets = samples / (curves.count_of("val_steps") or nan)
+        targets = _judged_count(curves, "val_samples") / _judged_count(curves, "val_steps")
     if not steps:
         return targets, nan
     return targets, batches / steps
+
+
+def _judged_count(curves: LearningCurves, name: str) -> float:
+    """A count of the judged epoch; NaN where it is not known."""
+    if not curves:
+        return nan
+    return curves.counts_of(name)[curves.judged] or nan
 
 
 def _rows_differ(evidence: Evidence, split: str, score: str) -> bool:
@@ -242,15 +250,15 @@ def _rows_differ(evidence: Evidence, split: str, score: str) -> bool:
 def _probabilities_as_logits(evidence: Evidence, split: str) -> bool:
     """Whether every score that was looked at is one, in every epoch."""
     curves = evidence.curves
-    if evidence.regression or curves.seen_of(split).get("inputs", "logits") not in (None, "logits"):
+    seen = curves.seen_in_judged(split)
+    announced = seen.get("inputs") or "logits"
+    if evidence.regression or announced != "logits" or not seen.get("like_probabilities"):
         return False
-    each = [curves.seen_of(split, row) for row in range(len(curves.epochs))]
-    told = [seen["like_probabilities"] for seen in each if "like_probabilities" in seen]
-    return bool(told) and all(told) and bool(curves.seen_of(split).get("like_probabilities"))
+    return all(each.get("like_probabilities", True) for each in curves.seen_of(split))
 
 
 def _probabilities(evidence: Evidence, split: str, losses: Losses | None) -> Finding:
-    criterion = evidence.curves.seen_of(split).get("criterion") or {}
+    criterion = evidence.curves.seen_in_judged(split).get("criterion") or {}
     name = criterion.get("name") or ""
     ending = "softmax"
     if evidence.task in ("binary", "multilabel"):

@@ -83,10 +83,9 @@ def _rows_answered(seen: Mapping[str, Any]) -> str:
 
 def _cause(seen: Mapping[str, Any]) -> str:
     """Why, in the words that the console was told, else by what was called."""
-    told = str(seen.get("message") or "")
+    _, told, cause = str(seen.get("message") or "").partition(" were counted: ")
     if told:
-        _, _, cause = told.partition("counted: ")
-        return cause or told
+        return cause.partition(" Use ")[0]  # what to do is the advice
     if not seen.get("criterion_calls"):
         return "no criterion was called."
     return "no call of the criterion could be tied to them."
@@ -102,24 +101,33 @@ def _seen_numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
 @rule(codes="split-changed")
 def split_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The rows of validation change, are more than the loader holds, or come from unlike passes."""
-    yield from _unlike_passes(evidence)
+    yield from _several_passes(evidence)
     yield from _more_than_the_loader(evidence)
     yield from _other_sizes(evidence)
 
 
-def _unlike_passes(evidence: Evidence) -> Iterator[Finding]:
+def _several_passes(evidence: Evidence) -> Iterator[Finding]:
     seen = evidence.curves.seen_in_judged(JUDGED)
     rows = seen.get("pass_rows", [])
-    if seen.get("passes", 1) < 2 or len(set(rows)) < 2:
+    if seen.get("passes", 1) < 2 or not rows:
+        return
+    as_one = seen.get("counted_rows", 0) > max(rows)
+    if not as_one and len(set(rows)) < 2:
         return
     # Hooks alone cannot tell a pass over other data; a wrapped loader was named by the user, and
     # what was validated in the middle of training was not one right after the other.
     severity: Severity = "undetermined"
-    if seen.get("loader_rows") is not None or _validated_by_step(evidence):
+    named = seen.get("loader_rows") is not None or _validated_by_step(evidence)
+    if named and not as_one:
         severity = "warning"
     sizes = " and ".join(map(str, rows))
     message = f"{JUDGED}: {seen['passes']} passes of {sizes} rows in one epoch; the last counts."
+    if as_one:
+        message = (
+            f"{JUDGED}: {seen['passes']} passes of {sizes} rows in one epoch were counted as one."
+        )
     numbers = {"split": JUDGED, "passes": seen["passes"], "pass_rows": list(rows)}
+    numbers["counted_rows"] = seen.get("counted_rows", 0)
     yield make_finding("split-changed", severity, message, numbers)
 
 

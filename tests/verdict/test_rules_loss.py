@@ -134,6 +134,52 @@ def test_a_share_in_training_is_held_against_the_steps_of_the_optimizer() -> Non
 
 
 @pytest.mark.parametrize(
+    ("factor", "epochs", "cause"),
+    [
+        (1 / 8 * 1.006, 1, "share"),
+        (1 / 7, 1, "share"),
+        (1 / 7 * 1.006, 1, "info: unknown"),  # any number is as near to such a share
+        (1 / 7 * 1.006, 2, "share"),
+        (1 / 7 * 1.03, 2, "info: unknown"),
+        (1 / 130, 1, "info: unknown"),
+        (1.5, 3, "info: unknown"),
+        (-0.25, 1, "info: unknown"),
+    ],
+)
+def test_how_near_a_share_must_be(factor: float, epochs: int, cause: str) -> None:
+    run = run_of(lambda a, b: functional.cross_entropy(a, b) * factor, epochs=epochs)
+    assert cause_of(run) == cause
+
+
+@pytest.mark.parametrize(
+    ("ratios", "cause"),
+    [
+        ((40.0, 40.0, 41.0), "sum"),
+        ((50.0,), "sum"),  # batches of unlike size weigh unlike
+        ((39.0, 52.0), "info: unknown"),
+        ((55.0,), "info: unknown"),
+        ((35.0,), "info: unknown"),
+    ],
+)
+def test_how_near_a_sum_must_be(ratios: tuple[float, ...], cause: str) -> None:
+    run = run_of(functional.cross_entropy, epochs=len(ratios), batch_rows=40.0)
+    for record, ratio in zip(run.epochs, ratios, strict=True):
+        own = record["scores"]["val/nll"]["value"]
+        record["scores"]["val/loss"] |= {"value": ratio * own, "low": 0.0, "high": 1e6}
+    assert cause_of(run) == cause
+
+
+def test_what_is_wrong_for_sure_is_said_before_what_may_be_meant() -> None:
+    val = run_of(focal, epochs=1)
+    train = run_of(lambda a, b: functional.cross_entropy(a, b) / 4, epochs=1, split="train")
+    val.epochs[0]["scores"] |= train.epochs[0]["scores"]
+    val.epochs[0]["seen"] |= train.epochs[0]["seen"]
+    finding = finding_of(val)
+    assert finding is not None
+    assert (finding.evidence["split"], finding.evidence["cause"]) == ("train", "share")
+
+
+@pytest.mark.parametrize(
     ("criterion", "words"),
     [("CrossEntropyLoss", "ends in softmax"), ("NLLLoss", "log-probabilities"), ("", "softmax")],
 )

@@ -64,10 +64,9 @@ def test_the_words_of_the_console_name_the_cause() -> None:
     told = "val: the model answered 50 rows, 0 were counted: two batches wait. Use update()."
     run = Recorded([epoch(0, {}, seen={"val": answered(50, message=told, answered_rows=0)})])
     message = found(run, "not-counted").message
-    assert (
-        message
-        == "val: the model answered 3 batches, 0 were counted: two batches wait. Use update()."
-    )
+    assert message == "val: the model answered 3 batches, 0 were counted: two batches wait."
+    run.epochs[0]["seen"]["val"]["message"] = "val: 50 rows of 2 passes were counted as one."
+    assert found(run, "not-counted").message.endswith("0 were counted: no criterion was called.")
 
 
 def test_a_part_that_was_not_counted_is_a_warning() -> None:
@@ -135,6 +134,11 @@ def test_a_record_that_does_not_tell_what_was_seen_says_nothing() -> None:
     assert codes(judge(Recorded([epoch(i, {}, matrix=GOOD) for i in range(3)]))) == set()
 
 
+def test_rows_that_were_counted_by_a_metric_without_scores_are_counted() -> None:
+    run = Recorded([epoch(0, {}, seen={"val": answered(70, 70, unpaired_rows=0)})])
+    assert codes(judge(run)) == {"not-validated"}
+
+
 # The rows of a split
 
 
@@ -167,12 +171,13 @@ def test_many_sizes_are_counted() -> None:
         ({"passes": 2, "pass_rows": [870, 130], "loader_rows": 130}, "warning"),
         ({"passes": 3, "pass_rows": [130, 130, 130]}, None),
         ({"passes": 1, "pass_rows": [130]}, None),
+        ({}, None),
     ],
 )
 def test_unlike_passes_are_told_and_which_counts_is_open_where_hooks_alone_tell(
     seen: dict[str, Any], severity: str | None
 ) -> None:
-    run = validated(HEALTHY | seen)
+    run = validated(HEALTHY | {"counted_rows": 130, "pass_rows": []} | seen)
     if severity is None:
         assert codes(judge(run)) == set()
         return
@@ -180,6 +185,16 @@ def test_unlike_passes_are_told_and_which_counts_is_open_where_hooks_alone_tell(
     assert finding.severity == severity
     assert "2 passes of 870 and 130 rows in one epoch; the last counts" in finding.message
     assert judge(run).status == {"undetermined": "undetermined", "warning": "ready"}[severity]
+
+
+@pytest.mark.parametrize("rows", [[870, 130], [500, 500]])
+def test_passes_that_were_counted_as_one_leave_the_verdict_open(rows: list[int]) -> None:
+    seen = HEALTHY | {"counted_rows": 1000, "passes": 2, "pass_rows": rows, "loader_rows": 500}
+    finding = found(validated(seen), "split-changed")
+    assert finding.severity == "undetermined"
+    assert f"2 passes of {rows[0]} and {rows[1]} rows in one epoch were counted as one" in str(
+        finding
+    )
 
 
 def test_a_short_validation_in_the_middle_of_an_epoch_does_not_leave_it_open(
@@ -204,6 +219,8 @@ def test_a_short_validation_in_the_middle_of_an_epoch_does_not_leave_it_open(
         (500, 500, False),
         (1000, 500, False),  # two augmented copies of each row
         (500, 4000, False),  # eight tokens a row
+        (1000, 1130, False),  # two copies, of which each is several rows
+        (1070, 4000, False),  # eight tokens a row, and answers without targets
     ],
 )
 def test_more_rows_than_the_loader_holds_are_told(

@@ -188,6 +188,7 @@ def _report(arguments: Arguments) -> int:
                 "run": str(run.path),
                 "epochs": len(run.epochs),
                 "end": run.end,
+                "evaluations": run.evaluations,
                 "judged": {key: last.get(key) for key in keys},
                 "verdict": verdict.to_dict(),
             }

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 
-from ptmetrics.record.reader import Run
+from ptmetrics.record.reader import Run, kinds_of_fault
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, Styled, plain
-from ptmetrics.show.tables import confusion_lines, score_lines
+from ptmetrics.show.tables import confusion_lines, headline_lines, score_lines
 from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
 
 SHOWN_PROBLEMS = 5
+WORDS = {
+    "before-training": "evaluated before training",
+    "after-training": "evaluated after training",
+    "test": "tested",
+}
+"""Why an evaluation was made, in words."""
 
 
 def run_text(run: Run, verdict: Verdict, paint: Paint = plain) -> str:
@@ -30,19 +36,26 @@ def _run_lines(run: Run, verdict: Verdict) -> Iterator[Line]:
         if trained is not None:
             done += f", {trained:.1f} s of training"
     yield done
-    if run.end:
-        yield f"ended: {run.end['reason']}"
-    else:
-        yield "ended: no last line, it was cut off or still runs"
-    for fault in run.faults[:SHOWN_PROBLEMS]:
-        yield f"fault in {fault['where']}, {fault['count']} ×: {fault['message']}"
+    yield f"ended: {run.end_reason or 'no last line, it was cut off or still runs'}"
+    yield from _fault_lines(run)
     for problem in run.problems[:SHOWN_PROBLEMS]:
         yield f"skipped in the record: {problem}"
     yield ""
     if run.epochs:
         yield from _scores_lines(run)
         yield ""
+        yield from _other_split_lines(run)
+    yield from _evaluation_lines(run)
     yield from verdict_lines(verdict)
+
+
+def _fault_lines(run: Run) -> Iterator[Line]:
+    kinds = kinds_of_fault(run.faults)
+    for fault in kinds[:SHOWN_PROBLEMS]:
+        yield f"fault in {fault['where']}, {fault['count']} ×: {fault['message']}"
+    more = kinds[SHOWN_PROBLEMS:]
+    if more:
+        yield f"{len(more)} more kinds of fault, {sum(fault['count'] for fault in more)} ×"
 
 
 def _scores_lines(run: Run) -> Iterator[Line]:
@@ -56,3 +69,30 @@ def _scores_lines(run: Run) -> Iterator[Line]:
     if "logged" not in run.header and not numbers:
         yield ""
         yield from confusion_lines(epoch, "val")
+
+
+def _other_split_lines(run: Run) -> Iterator[Line]:
+    """Headline scores of the other splits of that epoch, such as training and a test set."""
+    row, _ = judged_row(run)
+    epoch = run.epochs[row]
+    splits = dict.fromkeys(name.partition("/")[0] for name in epoch["scores"])
+    for split in splits:
+        if split != "val":
+            yield from headline_lines(epoch, split, title=split)
+            yield ""
+
+
+def _evaluation_lines(run: Run) -> Iterator[Line]:
+    """Evaluations beside those of the epochs, each as a part of its own."""
+    several = [evaluation for evaluation in run.evaluations if evaluation["why"] == "several"]
+    if several:
+        yield f"validated {len(several)} more times within epochs, by step: see the history"
+        yield ""
+    for evaluation in run.evaluations:
+        if evaluation["why"] != "several":
+            split = evaluation["split"]
+            done = f"epoch {evaluation['epoch'] + 1}, {evaluation['step']} steps done"
+            yield f"{WORDS.get(evaluation['why'], evaluation['why'])}, split {split} ({done})"
+            yield ""
+            yield from headline_lines(evaluation, split, title=split)
+            yield ""

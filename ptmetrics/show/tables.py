@@ -27,17 +27,29 @@ MAX_SHOWN_CLASSES = 20  # more than this do not fit on a screen
 MAX_SLICES = 10
 MAX_PAIRS = 10
 MAX_LABEL = 16
+MAX_OTHER_SCORES = 12
 
 
 def score_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     """Headline scores with their intervals, then one line a class, then one a slice."""
-    yield f"{'':20}  value   95 % interval        n"
-    for name in HEADLINES:
-        score = epoch["scores"].get(f"{split}/{name}")
-        if score is not None:
-            yield [f"{name:20}  ", *score_cells(score)]
+    yield from headline_lines(epoch, split)
     yield from _class_lines(epoch, split)
     yield from _slice_lines(epoch, split)
+
+
+def headline_lines(epoch: EpochData, split: str, *, title: str = "") -> Iterator[Line]:
+    """Headline scores with their intervals; of metrics that have none of these the first ones."""
+    yield f"{title:20}  value   95 % interval        n"
+    scores = {
+        name.removeprefix(f"{split}/"): score
+        for name, score in epoch["scores"].items()
+        if name.startswith(f"{split}/")
+    }
+    shown = [name for name in HEADLINES if name in scores]
+    if not set(shown) - {"loss"}:
+        shown = list(scores)[:MAX_OTHER_SCORES]
+    for name in shown:
+        yield [f"{name:20}  ", *score_cells(scores[name])]
 
 
 def score_cells(score: ScoreData) -> list[str | Styled]:

@@ -129,27 +129,23 @@ class LearningCurves:
         """The score in one row; an empty estimate where it was not recorded."""
         return recorded_estimate(self.epochs[row].get(name, {}))
 
-    def seen_of(self, split: str, row: int | None = None) -> Mapping[str, Any]:
-        """What of a split went by in one row, by default the judged one; empty if not recorded."""
-        if row is None:
-            row = self.judged
-        if not -len(self.seen) <= row < len(self.seen):
-            return {}
-        return self.seen[row].get(split, {})
-
-    def splits_seen(self) -> list[str]:
-        """The splits of which something went by in the judged epoch."""
+    def seen_of(self, split: str) -> list[Mapping[str, Any]]:
+        """What of a split went by, one an epoch; empty mappings where it was not recorded."""
         if not self.seen:
-            return []
-        return list(self.seen[self.judged])
+            return [{}] * len(self.epochs)
+        return [each.get(split, {}) for each in self.seen]
 
-    def count_of(self, name: str, row: int | None = None) -> int | None:
-        """A count such as "val_samples" in one row, by default the judged one; None if unknown."""
-        if row is None:
-            row = self.judged
-        if not -len(self.counts) <= row < len(self.counts):
-            return None
-        return self.counts[row].get(name)
+    def seen_in_judged(self, split: str) -> Mapping[str, Any]:
+        """What of a split went by in the judged epoch; empty where it was not recorded."""
+        if not self.seen:
+            return {}
+        return self.seen[self.judged].get(split, {})
+
+    def counts_of(self, name: str) -> list[int]:
+        """A count such as "val_samples", one an epoch; 0 where it was not recorded."""
+        if not self.counts:
+            return [0] * len(self.epochs)
+        return [each.get(name) or 0 for each in self.counts]
 
     def _column(self, name: str) -> Floats:
         values = [scores.get(name, {}).get("value", nan) for scores in self.epochs]
@@ -468,8 +464,8 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         tuple(each["scores"] for each in run.epochs),
         tuple(each["epoch"] for each in run.epochs),
         row,
-        tuple(each.get("seen") or {} for each in run.epochs),
-        tuple(each.get("counts") or {} for each in run.epochs),
+        tuple([each.get("seen") or {} for each in run.epochs]),
+        tuple([each.get("counts") or {} for each in run.epochs]),
     )
     return Evidence(
         val=val,
@@ -546,7 +542,8 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
         size = ""
         if samples is not None:
             size = f", {samples} samples"
-        yield f"Recorded but not judged: {evaluation['why']} ({evaluation['split']}{size})."
+        where = "Evaluated behind the last epoch, and not judged"
+        yield f"{where}: split {evaluation['split']}{size}."
     if not run.header:
         yield NO_HEADER
     logged = run.header.get("logged")

@@ -75,9 +75,10 @@ PAGES: Mapping[str, Page] = {
     "split-changed": Page(
         "warning or undetermined",
         "The number of validation rows changes from epoch to epoch, or is more than the loader "
-        "holds, or one epoch holds several passes of unlike sizes, of which the last one stands in "
-        "the scores. Undetermined where such passes followed each other and nothing but the hooks "
-        "told their split: then which of them was validation is not known.",
+        "holds, or one epoch holds several passes, of which the last one stands in the scores "
+        "though their sizes differ, or all of them were counted as one. Undetermined where they "
+        "were, and where such passes followed each other and nothing but the hooks told their "
+        "split: then which of them was validation is not known.",
         'Name what is no validation: with monitor.split("train_eval"):, with monitor.pause():, '
         "or monitor.test(loader).",
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptmetrics.verdict.evidence import Evidence
+from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
@@ -58,6 +58,7 @@ class Losses:
         own: The metric's own number of these epochs.
         judged: The judged epoch among them.
         criterion: Name of the criterion; empty where the loss was given.
+        inputs: What the metric takes the predictions for.
         batch_rows: Mean number of targets that a loss stands for; NaN if unknown.
         batches_a_step: Batches for each step of the optimizer; NaN if unknown.
         columns: Further scores of these epochs, by name.
@@ -69,6 +70,7 @@ class Losses:
     own: Floats
     judged: int
     criterion: str
+    inputs: str
     batch_rows: float
     batches_a_step: float
     columns: Mapping[str, Floats]
@@ -115,18 +117,19 @@ class Cause:
 @rule(codes="loss-disagrees")
 def loss_disagrees(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The loss is another number than the metric's own of the same rows, or both are wrong."""
-    for split in SPLITS:
-        finding = _of_split(evidence, split)
-        if finding is not None:
-            yield finding
-            return
+    each = [_finding_of(evidence, split) for split in SPLITS]
+    found = [finding for finding in each if finding is not None]
+    # One is enough: what is wrong with the one loss is wrong with the other.
+    yield from sorted(found, key=lambda finding: finding.severity == "info")[:1]
 
 
-def _of_split(evidence: Evidence, split: str) -> Finding | None:
+def _finding_of(evidence: Evidence, split: str) -> Finding | None:
     losses = _losses(evidence, split)
     if _probabilities_as_logits(evidence, split):
         return _probabilities(evidence, split, losses)
-    if losses is None or losses.agree_with(losses.own) or _rows_differ(evidence, split):
+    if losses is None or losses.agree_with(losses.own):
+        return None
+    if _rows_differ(evidence, split, losses.score):
         return None
     for find in CAUSES:
         cause = find(losses)
@@ -140,7 +143,7 @@ def _of_split(evidence: Evidence, split: str) -> Finding | None:
 
 def _losses(evidence: Evidence, split: str) -> Losses | None:
     """None where the two are not known, or need not be the same number."""
-    seen = evidence.curves.seen_of(split)
+    seen = evidence.curves.seen_in_judged(split)
     criterion = seen.get("criterion") or {}
     name = criterion.get("name") or ""
     if criterion.get("weighted") or criterion.get("label_smoothing"):
@@ -151,7 +154,7 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
     score = OWN_SCORES.get(name, default)
     if name and name not in OWN_SCORES:
         return None
-    columns, judged = _columns(evidence, split, score)
+    columns, judged = _loss_columns(evidence, split, score)
     if judged is None or _has_further_outputs(evidence, split):
         return None
     batch_rows, batches_a_step = _sizes(evidence, split)
@@ -162,6 +165,7 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
         columns[score],
         judged,
         name,
+        seen.get("inputs") or "logits",
         batch_rows,
         batches_a_step,
         columns,
@@ -171,7 +175,9 @@ def _losses(evidence: Evidence, split: str) -> Losses | None:
 _FURTHER = ("mae", "rmse", "r2", "explained_variance", "pearson")
 
 
-def _columns(evidence: Evidence, split: str, score: str) -> tuple[dict[str, Floats], int | None]:
+def _loss_columns(
+    evidence: Evidence, split: str, score: str
+) -> tuple[dict[str, Floats], int | None]:
     """Scores of the epochs that have a loss and the metric's own; and which of them is judged."""
     names = ("loss", score, *_FURTHER)
     curves = evidence.curves
@@ -209,21 +215,33 @@ def _has_further_outputs(evidence: Evidence, split: str) -> bool:
 def _sizes(evidence: Evidence, split: str) -> tuple[float, float]:
     """Targets that a loss stands for, and batches for each step; NaN where they are not known."""
     curves = evidence.curves
-    seen = curves.seen_of(split)
+    seen = curves.seen_in_judged(split)
     targets = float(seen.get("batch_rows") or nan)
     batches = seen.get("losses") or seen.get("answers") or 0
     steps = seen.get("optimizer_steps") or 0
     if split == "val" and not isfinite(targets):  # of a record that does not hold what was seen
-        samples = curves.count_of("val_samples") or nan
-        targets = samples / (curves.count_of("val_steps") or nan)
+        targets = _judged_count(curves, "val_samples") / _judged_count(curves, "val_steps")
     if not steps:
         return targets, nan
     return targets, batches / steps
 
 
-def _rows_differ(evidence: Evidence, split: str) -> bool:
-    """Whether the metric refused rows that the loss holds."""
-    return any(fault.split in ("", split) for fault in evidence.faults)
+def _judged_count(curves: LearningCurves, name: str) -> float:
+    """A count of the judged epoch; NaN where it is not known."""
+    if not curves:
+        return nan
+    return curves.counts_of(name)[curves.judged] or nan
+
+
+def _rows_differ(evidence: Evidence, split: str, score: str) -> bool:
+    """Whether the metric refused rows that the loss holds, or the loss lacks rows."""
+    if any(fault.split in ("", split) for fault in evidence.faults):
+        return True
+    curves = evidence.curves
+    if not curves:
+        return False
+    counted = curves.at(f"{split}/{score}", curves.judged).n
+    return curves.at(f"{split}/loss", curves.judged).n < (1 - CLOSE) * counted
 
 
 # Scores that are probabilities, though logits were announced
@@ -232,15 +250,15 @@ def _rows_differ(evidence: Evidence, split: str) -> bool:
 def _probabilities_as_logits(evidence: Evidence, split: str) -> bool:
     """Whether every score that was looked at is one, in every epoch."""
     curves = evidence.curves
-    if evidence.regression or curves.seen_of(split).get("inputs", "logits") not in (None, "logits"):
+    seen = curves.seen_in_judged(split)
+    announced = seen.get("inputs") or "logits"
+    if evidence.regression or announced != "logits" or not seen.get("like_probabilities"):
         return False
-    each = [curves.seen_of(split, row) for row in range(len(curves.epochs))]
-    told = [seen["like_probabilities"] for seen in each if "like_probabilities" in seen]
-    return bool(told) and all(told) and bool(curves.seen_of(split).get("like_probabilities"))
+    return all(each.get("like_probabilities", True) for each in curves.seen_of(split))
 
 
 def _probabilities(evidence: Evidence, split: str, losses: Losses | None) -> Finding:
-    criterion = evidence.curves.seen_of(split).get("criterion") or {}
+    criterion = evidence.curves.seen_in_judged(split).get("criterion") or {}
     name = criterion.get("name") or ""
     ending = "softmax"
     if evidence.task in ("binary", "multilabel"):
@@ -261,7 +279,7 @@ def _probabilities(evidence: Evidence, split: str, losses: Losses | None) -> Fin
     numbers: dict[str, Any] = {"split": split, "cause": "probabilities", "criterion": name}
     measured = ""
     if losses is not None:
-        numbers |= _numbers(losses)
+        numbers |= _loss_numbers(losses)
         measured = (
             f" ({split}/loss {losses.loss[losses.judged]:.4g}, {losses.score} "
             f"{losses.own[losses.judged]:.4g})"
@@ -316,7 +334,7 @@ def a_share(losses: Losses) -> Cause | None:
 def another_input(losses: Losses) -> Cause | None:
     """A criterion that does not take logits."""
     taken = TAKES.get(losses.criterion)
-    if taken is None:
+    if taken is None or losses.inputs != "logits":
         return None
     words = f'{losses.criterion} takes {taken}, but inputs="logits" are counted'
     cure = f'Build the metrics with inputs="probs", or let the model end in what takes {taken}.'
@@ -393,11 +411,11 @@ def _disagreement(losses: Losses, cause: Cause) -> Finding:
         f"{losses.split}/loss is {losses.loss[losses.judged]:.4g}, but the metric's own "
         f"{losses.score} of the same rows is {losses.own[losses.judged]:.4g}: {cause.words}."
     )
-    numbers = {"cause": cause.name, "criterion": losses.criterion, **_numbers(losses)}
+    numbers = {"cause": cause.name, "criterion": losses.criterion, **_loss_numbers(losses)}
     return make_finding("loss-disagrees", cause.severity, message, numbers, cause.cure)
 
 
-def _numbers(losses: Losses) -> dict[str, Any]:
+def _loss_numbers(losses: Losses) -> dict[str, Any]:
     return {
         "split": losses.split,
         "loss": float(losses.loss[losses.judged]),

@@ -5,46 +5,47 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
-from ptmetrics.verdict.evidence import Evidence
+from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
 JUDGED = "val"
-_LISTED = 4
+_MOST_SIZES = 4
 
 
 @rule(codes="not-counted")
 def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The model answered rows that nothing counted."""
     curves = evidence.curves
-    lost = [row for row in range(len(curves.epochs)) if _lost(evidence, JUDGED, row)]
-    judged_lost = not any(isfinite(item.value) for item in evidence.val.values())
-    if lost and judged_lost:
+    seen = curves.seen_of(JUDGED)
+    lost = [row for row in range(len(seen)) if seen[row] and _uncounted(curves, JUDGED, row)]
+    if lost and not any(isfinite(item.value) for item in evidence.val.values()):
         yield _nothing(evidence, JUDGED, lost[-1], "invalid")
     elif lost:
         yield _other_epochs(evidence, lost)
     else:
         yield from _part(evidence)
-    for split in curves.splits_seen():
-        if split != JUDGED and _lost(evidence, split, curves.judged):
-            yield _nothing(evidence, split, curves.judged, "warning")
+    if curves.seen:
+        for split in curves.seen[curves.judged]:
+            if split != JUDGED and _uncounted(curves, split, curves.judged):
+                yield _nothing(evidence, split, curves.judged, "warning")
 
 
-def _lost(evidence: Evidence, split: str, row: int) -> bool:
+def _uncounted(curves: LearningCurves, split: str, row: int) -> bool:
     """Whether the model answered, and nothing was counted by whatever way in."""
-    seen = evidence.curves.seen_of(split, row)
+    seen = curves.seen[row][split]
     answered = seen.get("answers", 0) or seen.get("answered_rows", 0)
     if not answered or seen.get("counted_rows", 0):
         return False
-    scores = evidence.curves.epochs[row]
+    scores = curves.epochs[row]
     return not any(name.startswith(f"{split}/") and scores[name].get("n") for name in scores)
 
 
 def _nothing(evidence: Evidence, split: str, row: int, severity: Severity) -> Finding:
-    seen = evidence.curves.seen_of(split, row)
+    seen = evidence.curves.seen[row][split]
     message = f"{split}: the model answered {_rows_answered(seen)}, 0 were counted: {_cause(seen)}"
-    return make_finding("not-counted", severity, message, _numbers(evidence, split, row))
+    return make_finding("not-counted", severity, message, _seen_numbers(evidence, split, row))
 
 
 def _other_epochs(evidence: Evidence, lost: list[int]) -> Finding:
@@ -52,15 +53,15 @@ def _other_epochs(evidence: Evidence, lost: list[int]) -> Finding:
     last = lost[-1]
     message = (
         f"{JUDGED}: in {len(lost)} of {len(curves.epochs)} epochs nothing was counted, though the "
-        f"model answered {_rows_answered(curves.seen_of(JUDGED, last))} in epoch "
+        f"model answered {_rows_answered(curves.seen[last][JUDGED])} in epoch "
         f"{curves.numbers[last] + 1}. Judged is epoch {curves.numbers[curves.judged] + 1}."
     )
-    return make_finding("not-counted", "warning", message, _numbers(evidence, JUDGED, last))
+    return make_finding("not-counted", "warning", message, _seen_numbers(evidence, JUDGED, last))
 
 
 def _part(evidence: Evidence) -> Iterator[Finding]:
     """A part of the validation that is judged was not counted."""
-    seen = evidence.curves.seen_of(JUDGED)
+    seen = evidence.curves.seen_in_judged(JUDGED)
     unpaired = seen.get("unpaired_rows", 0)
     counted = seen.get("counted_rows", 0)
     whole = seen.get("loader_rows")
@@ -70,7 +71,7 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
         f"{JUDGED}: the model answered {_rows_answered(seen)}, {unpaired} of them were not counted "
         f"({counted} were): {_cause(seen)}"
     )
-    numbers = _numbers(evidence, JUDGED, evidence.curves.judged)
+    numbers = _seen_numbers(evidence, JUDGED, evidence.curves.judged)
     yield make_finding("not-counted", "warning", message, numbers)
 
 
@@ -82,17 +83,16 @@ def _rows_answered(seen: Mapping[str, Any]) -> str:
 
 def _cause(seen: Mapping[str, Any]) -> str:
     """Why, in the words that the console was told, else by what was called."""
-    told = str(seen.get("message") or "")
+    _, told, cause = str(seen.get("message") or "").partition(" were counted: ")
     if told:
-        _, _, cause = told.partition("counted: ")
-        return cause or told
+        return cause.partition(" Use ")[0]  # what to do is the advice
     if not seen.get("criterion_calls"):
         return "no criterion was called."
     return "no call of the criterion could be tied to them."
 
 
-def _numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
-    seen = evidence.curves.seen_of(split, row)
+def _seen_numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
+    seen = evidence.curves.seen[row][split]
     keys = ("answers", "answered_rows", "counted_rows", "unpaired_rows", "criterion_calls")
     numbers = {key: seen[key] for key in keys if key in seen}
     return {"split": split, "epoch": evidence.curves.numbers[row], **numbers}
@@ -101,31 +101,40 @@ def _numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
 @rule(codes="split-changed")
 def split_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The rows of validation change, are more than the loader holds, or come from unlike passes."""
-    yield from _unlike_passes(evidence)
+    yield from _several_passes(evidence)
     yield from _more_than_the_loader(evidence)
     yield from _other_sizes(evidence)
 
 
-def _unlike_passes(evidence: Evidence) -> Iterator[Finding]:
-    seen = evidence.curves.seen_of(JUDGED)
+def _several_passes(evidence: Evidence) -> Iterator[Finding]:
+    seen = evidence.curves.seen_in_judged(JUDGED)
     rows = seen.get("pass_rows", [])
-    if seen.get("passes", 1) < 2 or len(set(rows)) < 2:
+    if seen.get("passes", 1) < 2 or not rows:
+        return
+    as_one = seen.get("counted_rows", 0) > max(rows)
+    if not as_one and len(set(rows)) < 2:
         return
     # Hooks alone cannot tell a pass over other data; a wrapped loader was named by the user, and
     # what was validated in the middle of training was not one right after the other.
     severity: Severity = "undetermined"
-    if seen.get("loader_rows") is not None or _validated_by_step(evidence):
+    named = seen.get("loader_rows") is not None or _validated_by_step(evidence)
+    if named and not as_one:
         severity = "warning"
     sizes = " and ".join(map(str, rows))
     message = f"{JUDGED}: {seen['passes']} passes of {sizes} rows in one epoch; the last counts."
+    if as_one:
+        message = (
+            f"{JUDGED}: {seen['passes']} passes of {sizes} rows in one epoch were counted as one."
+        )
     numbers = {"split": JUDGED, "passes": seen["passes"], "pass_rows": list(rows)}
+    numbers["counted_rows"] = seen.get("counted_rows", 0)
     yield make_finding("split-changed", severity, message, numbers)
 
 
 def _validated_by_step(evidence: Evidence) -> bool:
     """Whether the judged epoch was validated in its middle as well, between training steps."""
     curves = evidence.curves
-    end = curves.count_of("train_steps_cumulative")
+    end = curves.counts_of("train_steps_cumulative")[curves.judged]
     epoch = curves.numbers[curves.judged]
     steps = [
         each["step"]
@@ -136,7 +145,7 @@ def _validated_by_step(evidence: Evidence) -> bool:
 
 
 def _more_than_the_loader(evidence: Evidence) -> Iterator[Finding]:
-    seen = evidence.curves.seen_of(JUDGED)
+    seen = evidence.curves.seen_in_judged(JUDGED)
     whole = seen.get("loader_rows")
     answered = seen.get("answered_rows", 0)
     counted = seen.get("counted_rows", 0)
@@ -153,17 +162,17 @@ def _more_than_the_loader(evidence: Evidence) -> Iterator[Finding]:
 
 def _other_sizes(evidence: Evidence) -> Iterator[Finding]:
     curves = evidence.curves
-    sizes = [curves.count_of(f"{JUDGED}_samples", row) for row in range(len(curves.epochs))]
-    epochs = Counter(size for size in sizes if size)
+    sizes = curves.counts_of(f"{JUDGED}_samples")
+    epochs = Counter(filter(None, sizes))
     if len(epochs) < 2:
         return
-    listed = [f"{size} rows in {_epochs(count)}" for size, count in epochs.most_common(_LISTED)]
+    listed = [f"{size} rows in {_epochs(count)}" for size, count in epochs.most_common(_MOST_SIZES)]
     more = ""
-    if len(epochs) > _LISTED:
-        more = f" and {len(epochs) - _LISTED} other numbers"
-    judged = curves.count_of(f"{JUDGED}_samples") or 0
+    if len(epochs) > _MOST_SIZES:
+        more = f" and {len(epochs) - _MOST_SIZES} other numbers"
+    judged = sizes[curves.judged]
     message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged}."
-    numbers = {"split": JUDGED, "rows": dict(epochs.most_common(_LISTED)), "judged": judged}
+    numbers = {"split": JUDGED, "rows": dict(epochs.most_common(_MOST_SIZES)), "judged": judged}
     yield make_finding("split-changed", "warning", message, numbers)
 
 

@@ -26,7 +26,12 @@ SEEN = {
     "loader_rows": None,
     "batch_rows": 12.2,
     "like_probabilities": False,
-    "criterion": {"name": "NLLLoss", "reduction": "mean", "weighted": False, "label_smoothing": 0.0},
+    "criterion": {
+        "name": "NLLLoss",
+        "reduction": "mean",
+        "weighted": False,
+        "label_smoothing": 0.0,
+    },
     "inputs": "logits",
     "message": "",
     "optimizer_steps": 0,
@@ -100,7 +105,9 @@ def test_a_later_attempt_supersedes_the_evaluations_behind_its_start(tmp_path: P
     assert read_history(tmp_path)["val/accuracy"] == [0.5, 0.5, 0.9, 0.5]
 
 
-def test_a_test_pass_of_a_resumed_run_stands_beside_the_one_of_another_split(tmp_path: Path) -> None:
+def test_a_test_pass_of_a_resumed_run_stands_beside_the_one_of_another_split(
+    tmp_path: Path,
+) -> None:
     first = [("epoch", after(0, 10)), ("evaluation", evaluation(1, 10, why="after-training"))]
     test = evaluation(1, 10, split="test", why="test", scores={"test/accuracy": score(0.7)})
     run = written(tmp_path, first, [("evaluation", test)], [("evaluation", test)])

@@ -20,10 +20,15 @@ from ptmetrics.bench.machine import processor
 from ptmetrics.verdict.finding import plain
 from ptmetrics.verdict.pages import PAGES
 from ptmetrics.verdict.profile import PROFILES, Thresholds
-from tests.studies import cases_compare, cases_curve, cases_evaluation
+from tests.studies import cases_compare, cases_curve, cases_evaluation, cases_seen
 from tests.studies.rule_case import Case, Rate, rate
 
-CASES: tuple[Case, ...] = (*cases_evaluation.CASES, *cases_curve.CASES, *cases_compare.CASES)
+CASES: tuple[Case, ...] = (
+    *cases_evaluation.CASES,
+    *cases_seen.CASES,
+    *cases_curve.CASES,
+    *cases_compare.CASES,
+)
 RUNS, QUICK = 500, 20
 SHOWN = 60  # characters of a text in the evidence
 COMMAND = "python -m tests.studies.rules"

@@ -176,7 +176,7 @@ def test_the_best_checkpoint_is_judged_and_its_optimism_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("row", "split", "status"),
-    [(1, "val", "invalid"), (0, "val", "undetermined"), (1, "train", "undetermined")],
+    [(1, "val", "invalid"), (0, "val", "undetermined"), (1, "train", "ready")],
 )
 def test_only_nan_in_the_numbers_that_are_judged_is_invalid(
     row: int, split: str, status: str

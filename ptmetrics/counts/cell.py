@@ -24,8 +24,8 @@ _EXTREME: dict[str, dict[torch.dtype, float]] = {
     "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
     "smallest": {torch.int64: NEVER, torch.float64: torch.inf},
 }
-LARGEST_COUNT = 2**62
-"""The largest count that a stored state may hold: two of them still add up."""
+LARGEST_COUNT = 2**53 - 1
+"""The largest count that a stored state may hold: float64 tells it from its neighbours."""
 DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
 
 
@@ -134,7 +134,7 @@ class Cell:
         if value.dtype != like.dtype or value.shape != like.shape:
             fact = f"{value.dtype} of shape {tuple(value.shape)}"
             raise StateError(name, rule, fact, DAMAGED)
-        if value.layout != torch.strided or (0 in value.stride() and value.numel() > 1):
+        if value.layout != torch.strided or value.is_nested or not value.is_contiguous():
             raise StateError(name, f"{rule} with a place for each number", "fewer", DAMAGED)
         if value.is_meta or not value.numel():
             return value

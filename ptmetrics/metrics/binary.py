@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from ptmetrics.counts.multiclass import Inputs, sample_columns
 from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_scores import StoredScores
+from ptmetrics.counts.stored_sums import StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.base import Metrics
@@ -444,6 +445,18 @@ class BinaryMetrics(Metrics):
         if self.keeps_samples:
             counts["samples"] = sample_columns(batch, reader.decide(raw), loss)
         return counts
+
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each row has one decision, one score and one loss."""
+        rows = sums["rows"]
+        if "confusion" in sums:
+            yield "as many decisions as rows", sums.same(sums["confusion"].sum((-1, -2)), rows)
+        if self._curve is not None:
+            yield from self._curve.stored_relations(sums, rows)
+        if self._store is not None:
+            yield from self._store.stored_relations(sums)
+        if "losses" in sums:
+            yield from losses_relations(sums["losses"], 1.0)
 
     def summarize(self, state: State) -> State:
         """The histogram and the stored scores are summed up on the device."""

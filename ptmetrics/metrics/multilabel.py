@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -25,6 +25,7 @@ from ptmetrics.counts.multilabel import (
     row_scores,
 )
 from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.counts.stored_sums import ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -473,6 +474,29 @@ class MultilabelMetrics(Metrics):
             scores = self._reader.scores_in_order(rows.preds)
             counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
         return counts
+
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each label of a row is one of hits and misses, and has one score."""
+        hits, actual, predicted, others = sums["labels"].unbind(-2)
+        counted = actual + others
+        rows = sums["rows"].unsqueeze(-1)
+        yield "no more hits than targets", sums.at_most(hits, actual)
+        yield "no more hits than predictions", sums.at_most(hits, predicted)
+        yield "no more wrong predictions than other labels", sums.at_most(predicted, hits + others)
+        yield "no more rows of a label than rows", sums.at_most(counted, rows.expand(counted.shape))
+        if self._curve is not None:
+            yield from self._curve.stored_relations(sums, counted)
+        first = sums["row_scores"][..., 3, :]
+        weight = sums["row_scores"][..., 1, :] * (1 + ROUNDING)
+        yield "scores of rows from 0 to 1", (first >= 0) & (first <= weight)
+        together = sums["together"]
+        mirrored = (together - together.mT).abs() <= ROUNDING * together.abs()
+        yield "products of 0 or more that are symmetric", mirrored & (together >= 0)
+        if sums.measure == "square" or bool((sums["row_scores"][..., 2, :] == 0).all()):
+            alone = sums["labels"].sum(-1)
+            own = together.diagonal(dim1=-2, dim2=-1)
+            fits = sums.at_most(alone, own) & sums.at_most(own, self.num_labels * alone)
+            yield "products that go with the labels", fits
 
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device."""

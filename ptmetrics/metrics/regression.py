@@ -6,7 +6,7 @@ Errors are prediction − target. Formulas take arrays whose last dimension is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -26,6 +26,7 @@ from ptmetrics.counts.regression import (
     magnitude_edges,
     read_points,
 )
+from ptmetrics.counts.stored_sums import ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -508,6 +509,29 @@ class RegressionMetrics(Metrics):
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
         return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each row has one error an output, which stands in all cells."""
+        rows = sums["rows"].unsqueeze(-1)
+        absolute = sums["absolute"]
+        if "magnitude" in sums:
+            total = sums["magnitude"].sum(-1)
+            yield "as many magnitudes as rows", sums.same(total, rows.expand(total.shape))
+            largest = sums["largest"]
+            empty = largest == -torch.inf
+            yield "a largest error of 0 or more", empty | ((largest >= 0) & largest.isfinite())
+            yield "a largest error where there are rows", empty == (absolute[0] == 0)
+            mean = absolute[3] / absolute[1]
+            yield "no mean error above the largest", (mean <= largest * (1 + ROUNDING)) | mean.isnan()
+        yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
+        place = ("count", "weight", "square").index(sums.measure)
+        yield "as many errors as rows", sums.same(absolute[..., place, :], rows)
+        if place:
+            moments = joint_sums(sums["moments"])[..., place - 1, 0, 0, 0]
+            yield "moments of as many errors as rows", sums.same(moments, rows.expand(moments.shape))
+        elif not bool((absolute[..., 1, :] != absolute[..., 0, :]).any()):
+            moments = joint_sums(sums["moments"])[..., 0, 0, 0, 0]
+            yield "moments of as many errors as rows", moments == rows.expand(moments.shape)
 
     def summarize(self, state: State) -> State:
         """Of the histogram its running sum goes to the host."""

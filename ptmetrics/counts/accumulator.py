@@ -14,7 +14,7 @@ from ptmetrics.counts.batch import At, Batch, Counted, RowWeights
 from ptmetrics.counts.cell import DAMAGED, LARGEST_COUNT, NEVER, Cell, State
 from ptmetrics.counts.modes import outside_inference
 from ptmetrics.counts.stored_sums import (
-    Measure,
+    MEASURES,
     Relations,
     StoredSums,
     check_general,
@@ -433,12 +433,12 @@ class Accumulator:
 
     def _stored_sums(self, state: State, weighted: bool) -> Iterable[StoredSums]:
         """What a state holds, seen as all that was counted, and as each part of it."""
-        measures: tuple[Measure, ...] = ("count",)
+        measures = MEASURES[:1]
         if weighted:
-            measures = ("count", "weight", "square")
+            measures = MEASURES
         for kind in ("", *self.subgroups.sizes):
             for measure in measures:
-                yield StoredSums.of(self.cells, state, kind, measure)
+                yield StoredSums.of(self.cells, state, kind, measure, weighted=weighted)
 
     def _same_digest(self, name: str, digest: object, config: object) -> None:
         if self.digest != digest:

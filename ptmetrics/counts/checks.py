@@ -64,16 +64,16 @@ def dense_numbers(name: str, value: Tensor) -> None:
     raise DtypeError(name, rule, fact, cure)
 
 
-def with_values(name: str, value: Any, device: torch.device) -> None:
+def with_values(name: str, value: Tensor, device: torch.device) -> None:
     """Refuse a tensor on the meta device, which holds no values, where the metric counts elsewhere."""
-    if isinstance(value, Tensor) and value.device.type == "meta" and device.type != "meta":
+    if value.device.type == "meta" and device.type != "meta":
         cure = "Pass what the model computed on a real device."
         raise DeviceError(name, f"a tensor with values, as on {device}", "one on meta", cure)
 
 
-def in_range(weight: Tensor) -> Tensor:
-    """Bool: which weights can be counted: 0, and those whose squares float64 can hold; NaN cannot."""
-    return (weight.clamp(LEAST_WEIGHT, MOST_WEIGHT) == weight) | (weight == 0)
+def out_of_range(weight: Tensor) -> Tensor:
+    """Bool: which weights cannot be counted: all but 0 and those whose squares float64 can hold."""
+    return (weight.clamp(LEAST_WEIGHT, MOST_WEIGHT) != weight) & (weight != 0)
 
 
 def class_indices(name: str, value: Tensor, like: tuple[int, ...], of: str) -> None:

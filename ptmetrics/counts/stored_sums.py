@@ -16,6 +16,7 @@ from ptmetrics.counts.moments import joint_centre, joint_sums
 from ptmetrics.errors import StateError
 
 Measure = Literal["count", "weight", "square"]
+MEASURES: tuple[Measure, ...] = ("count", "weight", "square")
 ROUNDING = 1e-6  # of sums of many weights, in another order
 UNDERFLOW = 1e-150  # what is smaller has a square that float64 cannot hold
 ORDERS = 4  # moments up to this order are read
@@ -31,6 +32,7 @@ class StoredSums(dict[str, Tensor]):
         tensors: Tensors by name of the cell.
         kind: "" for all rows, "slice" or "group" for their parts.
         measure: "count", "weight" or "square".
+        weighted: Whether there are sums of weights beside those of rows.
 
     Example:
         >>> import torch
@@ -40,15 +42,21 @@ class StoredSums(dict[str, Tensor]):
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], kind: str = "", measure: Measure = "count"
+        self,
+        tensors: Mapping[str, Tensor],
+        kind: str = "",
+        measure: Measure = "count",
+        *,
+        weighted: bool = False,
     ) -> None:
         super().__init__(tensors)
         self.kind = kind
         self.measure = measure
+        self._weighted = weighted
 
     @classmethod
     def of(
-        cls, cells: Sequence[Cell], state: State, kind: str, measure: Measure
+        cls, cells: Sequence[Cell], state: State, kind: str, measure: Measure, *, weighted: bool
     ) -> "StoredSums":
         """Read a stored state."""
         other_scope = "subgroups"
@@ -67,7 +75,15 @@ class StoredSums(dict[str, Tensor]):
             if cell.merge == "sum" and cell.dtype == torch.int64:
                 tensor = tensor.double()
             tensors[cell.name] = tensor
-        return cls(tensors, kind, measure)
+        return cls(tensors, kind, measure, weighted=weighted)
+
+    def are(self, measure: Measure) -> bool:
+        """Whether rows count here as in a cell of this measure; without weights all are the same."""
+        return self.measure == measure or not self._weighted
+
+    def of_mean(self, sums: Tensor) -> Tensor:
+        """Of the six sums of a mean, shape (…, 6, K), those of this measure, shape (…, K)."""
+        return sums[..., MEASURES.index(self.measure), :]
 
     def at_most(self, less: Tensor, more: Tensor) -> Tensor:
         """Whether a sum is no larger than another one, up to what rounding does to weights."""
@@ -204,7 +220,7 @@ def _relations_of_moments(
     yield name, "sums that a weighted mean can have", _mean_holds(sums)
     if rows in state:
         most = state[rows].double()
-        most = most.reshape(*most.shape, *[1] * (sums.ndim - 1 - most.ndim))
+        most = most.reshape((*most.shape, *[1] * (sums.ndim - 1 - most.ndim)))
         yield name, "no more numbers than rows", sums[0] <= most
     if f"{rows}.weight" not in state:
         unweighted = (sums[1] == sums[0]) & (sums[2] == sums[0])
@@ -248,8 +264,9 @@ def _joint_holds(joint: Tensor) -> Tensor:
         limit = one.clamp(min=0).sqrt() * other.clamp(min=0).sqrt()
         holds &= middle <= limit * more + UNDERFLOW * (1 + none)
     # Both clouds have the same weights and targets.
-    target = sums[..., 0, :]
-    holds &= ((target[..., :1, :] - target[..., 1:, :]).abs() <= ROUNDING * target.abs()).all(-1)
+    target = sums[..., 0, ::2]
+    other = target.flip(-2)
+    holds &= ((target - other).abs() <= ROUNDING * target.abs()).all(-1)
     finite = sums.isfinite().flatten(-4).all(-1) & joint_centre(joint).isfinite().all(-1)
     return holds.flatten(-2).all(-1) & finite
 

@@ -489,8 +489,8 @@ class Metrics:
         for name, value in {**given, "slices": slices, "group": group}.items():
             if isinstance(value, Tensor):
                 checks.dense_numbers(name, value)
-                checks.with_values(name, value, home)
         if not self.updates and isinstance(preds, Tensor) and preds.device != home:
+            checks.with_values("preds", preds, home)
             self.to(preds.device)
         try:
             batch = self.check(preds, target, sample_weight)
@@ -530,7 +530,7 @@ class Metrics:
         piece.fault_kinds = accumulator.fault_kinds
         counts = dict(self.count(piece))
         if piece.weight is not None:
-            piece.refuse(BAD_WEIGHT, checks.in_range(piece.weight).logical_not())
+            piece.refuse(BAD_WEIGHT, checks.out_of_range(piece.weight))
         counts["rows"] = self._row_numbers(piece)
         samples = counts.pop("samples", None)
         accumulator.add_(piece, counts)

@@ -24,7 +24,7 @@ from ptmetrics.counts.multiclass import (
 )
 from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
 from ptmetrics.counts.score_passes import PIECE, ScorePasses
-from ptmetrics.counts.stored_sums import StoredSums, losses_relations
+from ptmetrics.counts.stored_sums import ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -306,12 +306,14 @@ class MulticlassMetrics(Metrics):
     def _relations_of_scores(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         if "calibration" in sums:
             bins = sums["calibration"].sum(-1)
-            yield "no more confidences than rows", sums.at_most(bins.sum(), sums["rows"])
+            likely = sums.of_mean(sums["losses"])
+            yield "as many confidences as losses", sums.same(bins.sum(), likely)
             sure = sums["confidence"]
-            yield "confidences of 0 or more that are finite", (sure >= 0) & sure.isfinite()
-            if sums.measure == "weight":
-                edge = torch.arange(1, CONFIDENCE_BINS + 1, device=bins.device) / CONFIDENCE_BINS
-                yield "confidences that lie in their bins", sums.at_most(sure, bins * edge)
+            if sums.are("weight"):
+                edge = torch.arange(CONFIDENCE_BINS + 1, device=bins.device) / CONFIDENCE_BINS
+                most = bins * edge[1:] * (1 + ROUNDING)
+                least = bins * edge[:-1] * (1 - ROUNDING)
+                yield "confidences that lie in their bins", (sure >= least) & (sure <= most)
         if "tempered" in sums:
             loss = sums["tempered"]
             yield "losses of 0 or more that are finite", (loss >= 0) & loss.isfinite()

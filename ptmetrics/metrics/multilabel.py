@@ -484,6 +484,7 @@ class MultilabelMetrics(Metrics):
         yield "no more hits than predictions", sums.at_most(hits, predicted)
         yield "no more wrong predictions than other labels", sums.at_most(predicted, hits + others)
         yield "no more rows of a label than rows", sums.at_most(counted, rows.expand(counted.shape))
+        yield "a label of each row", sums.at_most(rows.squeeze(-1), counted.sum(-1))
         if self._curve is not None:
             yield from self._curve.stored_relations(sums, counted)
         first = sums["row_scores"][..., 3, :]
@@ -492,7 +493,7 @@ class MultilabelMetrics(Metrics):
         together = sums["together"]
         mirrored = (together - together.mT).abs() <= ROUNDING * together.abs()
         yield "products of 0 or more that are symmetric", mirrored & (together >= 0)
-        if sums.measure == "square" or bool((sums["row_scores"][..., 2, :] == 0).all()):
+        if sums.are("square"):
             alone = sums["labels"].sum(-1)
             own = together.diagonal(dim1=-2, dim2=-1)
             fits = sums.at_most(alone, own) & sums.at_most(own, self.num_labels * alone)

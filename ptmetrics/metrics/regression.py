@@ -524,14 +524,13 @@ class RegressionMetrics(Metrics):
             mean = absolute[3] / absolute[1]
             yield "no mean error above the largest", (mean <= largest * (1 + ROUNDING)) | mean.isnan()
         yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
-        place = ("count", "weight", "square").index(sums.measure)
-        yield "as many errors as rows", sums.same(absolute[..., place, :], rows)
-        if place:
-            moments = joint_sums(sums["moments"])[..., place - 1, 0, 0, 0]
-            yield "moments of as many errors as rows", sums.same(moments, rows.expand(moments.shape))
-        elif not bool((absolute[..., 1, :] != absolute[..., 0, :]).any()):
-            moments = joint_sums(sums["moments"])[..., 0, 0, 0, 0]
-            yield "moments of as many errors as rows", moments == rows.expand(moments.shape)
+        errors = sums.of_mean(absolute)
+        yield "as many errors as rows", sums.same(errors, rows.expand(errors.shape))
+        weight, square = joint_sums(sums["moments"])[..., 0, 0, 0].unbind(-1)
+        if sums.are("weight"):
+            yield "moments of as many errors as rows", sums.same(weight, errors)
+        if sums.are("square"):
+            yield "moments of as many errors as rows", sums.same(square, errors)
 
     def summarize(self, state: State) -> State:
         """Of the histogram its running sum goes to the host."""

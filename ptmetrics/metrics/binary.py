@@ -86,6 +86,7 @@ class RatioOfClass:
 
 def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
     """A smooth function of the matrix by the delta method; not filled where it is undefined."""
+    view = view.in_mean_weights
     if not intervals:
         value = np.clip(spec.formula(view.weights), *spec.range)
         return spec.estimate(value, value, value, view.n)
@@ -118,6 +119,7 @@ def rare_class_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> 
     than it is.
     """
     estimate = delta_estimate(spec, view, intervals)
+    view = view.in_mean_weights
     matrix = view.matrix
     squares = view.squares_matrix
     if not intervals or matrix is None or squares is None:

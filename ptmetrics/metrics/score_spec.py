@@ -246,6 +246,7 @@ def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
 
 def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     n = view.n
+    view = view.in_mean_weights
     if not intervals:
         found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
         return [(value, value, value, n) for value in found]

@@ -16,6 +16,7 @@ State = dict[str, Tensor]
 Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
 Scope = Literal["both", "whole", "subgroups"]
 MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
+SCOPES = ("both", "whole", "subgroups")
 INT64 = torch.iinfo(torch.int64)
 NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
@@ -65,6 +66,15 @@ class Cell:
     twin_of: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigError("name", "a name of the cell", repr(self.name), 'Pass pm.Cell("hits").')
+        sizes = isinstance(self.shape, tuple)
+        if not sizes or not all(type(size) is int and size >= 0 for size in self.shape):
+            cure = "Pass shape=(classes, classes), or () for one number."
+            raise ConfigError("shape", "a tuple of whole numbers", repr(self.shape), cure)
+        if self.scope not in SCOPES:
+            rule = f"one of {', '.join(SCOPES)}"
+            raise ConfigError("scope", rule, repr(self.scope), 'Pass "both".')
         if self.merge not in MERGES:
             raise ConfigError(
                 "merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".'

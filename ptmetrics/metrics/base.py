@@ -33,6 +33,7 @@ BAD_WEIGHT = "bad-weight"
 BAD_WEIGHT_WORDS = (
     "sample weight that is negative, NaN, infinite or beyond 1e-140 to 1e140, row refused"
 )
+MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
 MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
 SLICES_BY_ROWS = "Intervals of slices take rows for independent."
 Key = tuple[str, bool]  # name of a score, and whether there is one a class
@@ -656,6 +657,11 @@ class Metrics:
         if len(set(names)) < len(names) or any("." in name for name in names):
             cure = 'Name each cell once, without a ".", and none of them "rows".'
             raise ConfigError("cells", "names of their own", ", ".join(names), cure)
+        state = sum(8 * math.prod(cell.state_shape) for cell in cells)
+        if state > MOST_STATE_BYTES:
+            rule = f"counts of at most {MOST_STATE_BYTES >> 30} GiB"
+            cure = "Count fewer classes, labels, outputs or scores."
+            raise ConfigError("cells", rule, f"{state >> 30} GiB", cure)
         parts = sum(size + 1 for size in self._subgroups.sizes.values())
         needed = 0
         for cell in cells:
@@ -667,7 +673,7 @@ class Metrics:
             raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
 
 
-_NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
+_NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))
 
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
@@ -715,10 +721,18 @@ def _stacked(some: Sequence[Estimate]) -> Estimate:
 
 
 def _with_float64(device: torch.device | str) -> torch.device:
-    device = torch.device(device)
-    if device.type in checks.NO_FLOAT64:
-        return torch.device("cpu")
-    return device
+    try:
+        found = torch.device(device)
+        if found.type in checks.NO_FLOAT64:
+            return torch.device("cpu")
+        if found.type != "cpu":
+            torch.empty(0, device=found)
+    except Exception as error:  # torch has many words for a device that there is not
+        reason = str(error).partition("\n")[0]
+        rule = "a device that torch can use here"
+        cure = f'Pass device="cpu" or "cuda". Torch says: {reason}'
+        raise ConfigError("device", rule, repr(device), cure) from None
+    return found
 
 
 def _not_a_list_of_metrics(value: object) -> StateError:

@@ -57,6 +57,7 @@ CURVE_KEYS: Mapping[Curves, FloatKeys] = {
 }
 PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays in the cache
 CURVE = "curve"
+MOST_SCORES = 1 << 29  # stored ones: 4 GiB
 NEGATIVE = 0
 POSITIVE = 1
 NO_POSITIVE = "no target is positive"
@@ -557,15 +558,17 @@ def _check_binary(
     temperature: bool,
 ) -> None:
     options.check_inputs(inputs)
-    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if not options.is_number(threshold) or not 0 <= threshold <= 1:
         cure = "For logits pass the probability too: threshold=0.5 is logit 0."
         raise ConfigError("threshold", "a probability from 0 to 1", repr(threshold), cure)
-    if curves is not None and curves not in CURVE_KEYS:
+    options.check_flags(losses=losses, temperature=temperature)
+    if curves is not None and not (isinstance(curves, str) and curves in CURVE_KEYS):
         rule = f"one of {', '.join(CURVE_KEYS)}, or None"
         raise ConfigError("curves", rule, repr(curves), 'Leave it out for "fp16", 1 MiB.')
-    if not options.is_whole(capacity, 1, 2**40):
-        cure = "Pass the number of validation samples."
-        raise ConfigError("capacity", "a whole number of 1 or more", repr(capacity), cure)
+    if not options.is_whole(capacity, 1, MOST_SCORES):
+        cure = "Pass the number of validation samples; each takes 8 bytes."
+        rule = f"a whole number from 1 to {MOST_SCORES}"
+        raise ConfigError("capacity", rule, repr(capacity), cure)
     if temperature and (inputs == "labels" or not losses or curves is None):
         fact = f'True beside inputs="{inputs}", losses={losses}, curves={curves!r}'
         cure = "It is read off the curves: leave losses and curves as they are."

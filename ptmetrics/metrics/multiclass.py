@@ -418,6 +418,7 @@ def _check_multiclass(
         rule = f"a whole number from 2 to {MOST_CLASSES}"
         raise ConfigError("num_classes", rule, repr(num_classes), cure)
     options.check_inputs(inputs)
+    options.check_flags(losses=losses, curves=curves, temperature=temperature)
     ranks = isinstance(topk, Sequence) and not isinstance(topk, str)
     if not ranks or not all(options.is_whole(k, 1, num_classes) for k in topk):
         rule = f"whole numbers from 1 to {num_classes}"

@@ -49,6 +49,7 @@ from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_h
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
+MOST_LABELS = 1_000_000  # of which each has a name, and counts of 96 bytes with weights
 NO_WHOLE_ROW = "no row with a label counted and none refused"
 NO_LABEL = "no label is defined"
 NO_ROW = "no row is defined"
@@ -349,7 +350,7 @@ class MultilabelMetrics(Metrics):
     times that with weights. Above 1,024 labels there are none.
 
     Args:
-        num_labels: L, 1 or more.
+        num_labels: L, 1 to 1,000,000.
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
         threshold: Probability from which a label is predicted: equal is a yes.
         ignore_index: A target value to leave out silently, such as −1.
@@ -508,9 +509,10 @@ class MultilabelMetrics(Metrics):
 
 
 def _check_numbers(num_labels: object, curves: object) -> None:
-    if not options.is_whole(num_labels, 1, 2**63 - 1):
+    if not options.is_whole(num_labels, 1, MOST_LABELS):
         cure = "Pass the number of outputs of the model's last layer."
-        raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+        rule = f"a whole number from 1 to {MOST_LABELS}"
+        raise ConfigError("num_labels", rule, repr(num_labels), cure)
     if not isinstance(curves, bool):
         cure = "Pass curves=False to do without AUROC and average precision."
         raise ConfigError("curves", "True or False", repr(curves), cure)

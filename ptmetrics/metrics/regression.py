@@ -43,6 +43,7 @@ ERROR = 0  # the two clouds of the joint moments, each beside the target
 PREDICTION = 1
 FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
 CUMULATIVE = "cumulative"
+MOST_OUTPUTS = 16384  # 8 GiB
 QUANTILES = (0.5, 0.9, 0.95)
 Ends = tuple[Array, Array, Array]
 """Value, low and high."""
@@ -428,7 +429,7 @@ class RegressionMetrics(Metrics):
     slices have none.
 
     Args:
-        num_outputs: D, the number of values a row.
+        num_outputs: D, the number of values a row, 1 to 16,384.
         quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is
             always there as `median_absolute_error`.
         names: One name an output.
@@ -467,11 +468,13 @@ class RegressionMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not options.is_whole(num_outputs, 1, 2**31):
+        if not options.is_whole(num_outputs, 1, MOST_OUTPUTS):
             cure = "Pass the number of values that the model predicts for a row."
-            raise ConfigError("num_outputs", "a whole number of 1 or more", repr(num_outputs), cure)
-        if not all(options.is_number(q) and 0 < q < 1 for q in quantiles):
-            fact = repr(tuple(quantiles))
+            rule = f"a whole number from 1 to {MOST_OUTPUTS}, each of which takes half a MiB"
+            raise ConfigError("num_outputs", rule, repr(num_outputs), cure)
+        fits = options.is_sequence(quantiles)
+        if not fits or not all(options.is_number(q) and 0 < q < 1 for q in quantiles):
+            fact = repr(quantiles)
             cure = "Pass quantiles=(0.5, 0.9)."
             raise ConfigError("quantiles", "numbers between 0 and 1", fact, cure)
         self.num_outputs = num_outputs

@@ -11,8 +11,17 @@ from torch import Tensor
 
 from ptmetrics.counts import moments
 from ptmetrics.counts.batch import At, Batch, Counted, RowWeights
-from ptmetrics.counts.cell import DAMAGED, NEVER, Cell, State
+from ptmetrics.counts.cell import DAMAGED, LARGEST_COUNT, NEVER, Cell, State
 from ptmetrics.counts.modes import outside_inference
+from ptmetrics.counts.stored_sums import (
+    MEASURES,
+    Relations,
+    StoredSums,
+    check_general,
+    check_relations,
+    no_relations,
+    share_memory,
+)
 from ptmetrics.counts.subgroups import Subgroups
 from ptmetrics.errors import ConfigError, StateError
 
@@ -303,6 +312,9 @@ class Accumulator:
         """
         for other in others:
             self._same_digest("merge_state", other.digest, other.config_text)
+            if other.device.type == "meta" and self.device.type != "meta":
+                cure = "Merge metrics that count on a real device."
+                raise StateError("merge_state", "counts with values", "some on meta", cure)
         for other in others:
             theirs = {name: cell.clone() for name, cell in other.state.items()}
             if other.weighted:
@@ -364,8 +376,14 @@ class Accumulator:
         }
 
     @outside_inference
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` made.
+    def load_state_dict(
+        self, state: Mapping[str, Any], relations: Relations = no_relations
+    ) -> None:
+        """Take over a state that `state_dict` made; its tensors are copied.
+
+        Args:
+            state: What was stored.
+            relations: What the task knows of how its cells hang together.
 
         Raises:
             StateError: If it is foreign, of another configuration, or impossible; the current state
@@ -380,26 +398,47 @@ class Accumulator:
             raise StateError("state_dict", "a mapping made by state_dict()", fact, cure)
         self._same_digest("state_dict", state["digest"], state.get("config"))
         updates = state.get("updates")
-        if type(updates) is not int or updates < 0:
+        if type(updates) is not int or not 0 <= updates <= LARGEST_COUNT:
             rule = "a whole number of 0 or more"
             raise StateError("state_dict['updates']", rule, repr(updates), DAMAGED)
         twins = {name for name, cell in self.layout.items() if cell.twin_of is not None}
-        weighted = bool(state.get("weighted")) or bool(twins & cells.keys())
-        loaded: State = {}
+        weighted = bool(twins & cells.keys()) or state.get("weighted") is True
+        given: State = {}
         for name, cell in self.layout.items():
             if weighted or name not in twins:
-                stored = cell.check_stored(cells.get(name))
-                loaded[name] = stored.detach().to(self.device, copy=True)
-        if len({t.data_ptr() for t in cells.values() if isinstance(t, Tensor) and t.numel()}) < sum(
-            isinstance(t, Tensor) and t.numel() > 0 and not t.is_meta for t in cells.values()
-        ):
-            raise StateError(
-                "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
-            )
-        self.state = loaded
+                given[name] = cell.check_stored(cells.get(name)).detach()
+        self._check_stored_cells(cells, given)
+        if not any(tensor.is_meta for tensor in given.values()):
+            with torch.no_grad():
+                check_general(self.cells, given, self.subgroups.sizes)
+                check_relations(self._stored_sums(given, weighted), relations)
+        self.state = {name: tensor.to(self.device, copy=True) for name, tensor in given.items()}
         self.weighted = weighted
         self.updates = updates
         self._pristine = False
+
+    def _check_stored_cells(self, cells: Mapping[str, Any], given: State) -> None:
+        """Refuse cells that nobody knows, that share memory, or that hold no values."""
+        unknown = sorted(str(name) for name in cells if name not in given)
+        if unknown:
+            rule = f"the cells {', '.join(given)}"
+            raise StateError("state_dict['cells']", rule, f"also {', '.join(unknown)}", DAMAGED)
+        if self.device.type != "meta" and any(tensor.is_meta for tensor in given.values()):
+            cure = "Store the state of a metric that counts on a real device."
+            raise StateError("state_dict", "tensors with values", "some on meta", cure)
+        if share_memory(given.values()):
+            raise StateError(
+                "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
+            )
+
+    def _stored_sums(self, state: State, weighted: bool) -> Iterable[StoredSums]:
+        """What a state holds, seen as all that was counted, and as each part of it."""
+        measures = MEASURES[:1]
+        if weighted:
+            measures = MEASURES
+        for kind in ("", *self.subgroups.sizes):
+            for measure in measures:
+                yield StoredSums.of(self.cells, state, kind, measure, weighted=weighted)
 
     def _same_digest(self, name: str, digest: object, config: object) -> None:
         if self.digest != digest:

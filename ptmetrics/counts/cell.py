@@ -16,6 +16,7 @@ State = dict[str, Tensor]
 Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
 Scope = Literal["both", "whole", "subgroups"]
 MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
+SCOPES = ("both", "whole", "subgroups")
 INT64 = torch.iinfo(torch.int64)
 NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
@@ -24,8 +25,8 @@ _EXTREME: dict[str, dict[torch.dtype, float]] = {
     "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
     "smallest": {torch.int64: NEVER, torch.float64: torch.inf},
 }
-LARGEST_COUNT = 2**62
-"""The largest count that a stored state may hold: two of them still add up."""
+LARGEST_COUNT = 2**53 - 1
+"""The largest count that a stored state may hold: float64 tells it from its neighbours."""
 DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
 
 
@@ -65,6 +66,15 @@ class Cell:
     twin_of: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigError("name", "a name of the cell", repr(self.name), 'Pass pm.Cell("hits").')
+        sizes = isinstance(self.shape, tuple)
+        if not sizes or not all(type(size) is int and size >= 0 for size in self.shape):
+            cure = "Pass shape=(classes, classes), or () for one number."
+            raise ConfigError("shape", "a tuple of whole numbers", repr(self.shape), cure)
+        if self.scope not in SCOPES:
+            rule = f"one of {', '.join(SCOPES)}"
+            raise ConfigError("scope", rule, repr(self.scope), 'Pass "both".')
         if self.merge not in MERGES:
             raise ConfigError(
                 "merge", f"one of {', '.join(MERGES)}", repr(self.merge), 'Pass "sum".'
@@ -134,7 +144,7 @@ class Cell:
         if value.dtype != like.dtype or value.shape != like.shape:
             fact = f"{value.dtype} of shape {tuple(value.shape)}"
             raise StateError(name, rule, fact, DAMAGED)
-        if value.layout != torch.strided or (0 in value.stride() and value.numel() > 1):
+        if value.layout != torch.strided or value.is_nested or not value.is_contiguous():
             raise StateError(name, f"{rule} with a place for each number", "fewer", DAMAGED)
         if value.is_meta or not value.numel():
             return value

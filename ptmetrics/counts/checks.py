@@ -9,14 +9,71 @@ from ptmetrics.errors import DeviceError, DtypeError, ShapeError
 
 NO_FLOAT64 = ("mps",)
 """Types of devices that have no float64: what they hold is counted on the CPU."""
+NUMBERS = frozenset(
+    (
+        torch.bool,
+        torch.uint8,
+        torch.uint16,
+        torch.uint32,
+        torch.uint64,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+    )
+)
+"""Types of real numbers that all devices can compare, convert and add up."""
+LEAST_WEIGHT = 1e-140
+MOST_WEIGHT = 1e140
+"""The squares of weights between these are numbers of float64, with room for the sums of many rows."""
 
 
 def as_tensor(name: str, value: object) -> Tensor:
-    """Refuse anything but a dense tensor with values."""
+    """Refuse anything but a dense tensor of real numbers."""
     if not isinstance(value, Tensor):
         cure = f"Pass torch.as_tensor({name})."
         raise DtypeError(name, "a torch.Tensor", type(value).__name__, cure)
+    dense_numbers(name, value)
     return value
+
+
+def dense_numbers(name: str, value: Tensor) -> None:
+    """Refuse tensors that are sparse, nested or quantized, and types that have no arithmetic."""
+    if value.dtype in NUMBERS and value.layout == torch.strided and not value.is_nested:
+        return
+    rule = "a dense tensor of real numbers"
+    if value.is_nested:
+        fact = f"a nested tensor of {dtype_name(value)}"
+        cure = f"Pass its rows one by one, or torch.cat({name}.unbind())."
+    elif value.is_quantized:
+        fact = f"a quantized tensor of {dtype_name(value)}"
+        cure = f"Pass {name}.dequantize()."
+    elif value.layout != torch.strided:
+        fact = f"a tensor of layout {str(value.layout).removeprefix('torch.')}"
+        cure = f"Pass {name}.to_dense()."
+    elif value.dtype.is_complex:
+        fact = dtype_name(value)
+        cure = f"Pass {name}.abs() or {name}.real."
+    else:
+        fact = dtype_name(value)
+        cure = f"Pass {name}.float()."
+    raise DtypeError(name, rule, fact, cure)
+
+
+def with_values(name: str, value: Tensor, device: torch.device) -> None:
+    """Refuse a tensor on the meta device, which holds no values, where the metric counts elsewhere."""
+    if value.device.type == "meta" and device.type != "meta":
+        cure = "Pass what the model computed on a real device."
+        raise DeviceError(name, f"a tensor with values, as on {device}", "one on meta", cure)
+
+
+def out_of_range(weight: Tensor) -> Tensor:
+    """Bool: which weights cannot be counted: all but 0 and those whose squares float64 can hold."""
+    return (weight.clamp(LEAST_WEIGHT, MOST_WEIGHT) != weight) & (weight != 0)
 
 
 def class_indices(name: str, value: Tensor, like: tuple[int, ...], of: str) -> None:
@@ -53,7 +110,7 @@ def row_weights(
 ) -> Tensor:
     """Refuse weights that are not real numbers of the shape `like`, which `of` explains; flat float64."""
     weight = as_tensor("sample_weight", value)
-    if weight.dtype.is_complex or tuple(weight.shape) != like:
+    if tuple(weight.shape) != like:
         fact = f"{dtype_name(weight)} of shape {tuple(weight.shape)}"
         raise ShapeError(
             "sample_weight", f"real numbers {of} {like}", fact, "Pass one weight a target."

@@ -1,5 +1,6 @@
 """`ScoreHistogram`: scores by their own leading bits; thresholds, ROC, precision and recall all come from it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Counted
 from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
+from ptmetrics.counts.stored_sums import StoredSums
 
 FEW_HEADS = 64  # up to so many 1 MiB each
 MOST_HEADS = 1024  # up to so many 64 KiB each
@@ -75,3 +77,17 @@ class ScoreHistogram:
                 inexact = inexact & there
             counts[self.inexact] = inexact
         return counts
+
+    def stored_relations(self, sums: StoredSums, counted: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """What must hold of stored cells.
+
+        Args:
+            sums: The cells.
+            counted: How many scores there are, of shape (*heads).
+        """
+        if self.name not in sums:
+            return
+        total = sums[self.name].sum((-1, -2))
+        yield "as many scores as were counted", sums.same(total, counted.expand(total.shape))
+        if self.keys.exact:
+            yield "no more inexact scores than scores", sums.at_most(sums[self.inexact], total)

@@ -1,5 +1,6 @@
 """The scores themselves in a buffer of fixed size, for curves that must be exact."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from ptmetrics.counts.batch import Counted
 from ptmetrics.counts.cell import Cell
+from ptmetrics.counts.stored_sums import StoredSums
 
 LARGEST_SCORE = 1e300  # stands for infinity, which marks a free place
 
@@ -55,6 +57,18 @@ class StoredScores:
             "scores": lambda cell: cell.scatter_(0, place, packed),
             "scores_seen": kept.sum(),
         }
+
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """What must hold of stored cells."""
+        if sums.measure != "count" or sums.kind:
+            return
+        seen = sums["scores_seen"]
+        yield "as many scores seen as rows", seen == sums["rows"]
+        scores = sums["scores"]
+        taken = (scores < torch.inf).sum()
+        yield "a place for each score seen", (taken == seen) | (seen > self.capacity)
+        finite = scores.abs() <= LARGEST_SCORE * 1.01
+        yield "finite scores in the places that are taken", finite | (scores == torch.inf)
 
 
 def pack_scores(score: Tensor, target: Tensor) -> Tensor:

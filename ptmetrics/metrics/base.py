@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -17,6 +18,7 @@ from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.modes import capturing, exact_arithmetic
 from ptmetrics.counts.small_batches import SmallBatchBuffer
+from ptmetrics.counts.stored_sums import StoredSums
 from ptmetrics.counts.subgroups import BAD_SLICE, BAD_SLICE_WORDS, BUCKETS, Subgroups
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
@@ -28,7 +30,10 @@ from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, as_tables, evaluate
 
 BAD_WEIGHT = "bad-weight"
-BAD_WEIGHT_WORDS = "sample weight that is negative, NaN or infinite, row refused"
+BAD_WEIGHT_WORDS = (
+    "sample weight that is negative, NaN, infinite or beyond 1e-140 to 1e140, row refused"
+)
+MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
 MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
 SLICES_BY_ROWS = "Intervals of slices take rows for independent."
 Key = tuple[str, bool]  # name of a score, and whether there is one a class
@@ -120,6 +125,7 @@ class Metrics:
         self._flat_form: tuple[Any, ...] | None = (
             None  # of a batch that passed the checks as it was
         )
+        self._lock = threading.RLock()  # one thread at a time; a hook or a signal may come again
 
     # What a task says.
     def cells(self) -> Sequence[Cell]:
@@ -189,6 +195,17 @@ class Metrics:
         """What of the cells goes to the host: large ones can be summed up on the device first."""
         return state
 
+    def stored_relations(self, sums: StoredSums) -> Iterable[tuple[str, Tensor]]:
+        """What must hold among stored cells, so that a damaged state is refused.
+
+        Args:
+            sums: The cells by name: of all rows, or of each part of them in a leading dimension.
+
+        Returns:
+            Pairs: what must hold, in words, and whether it does, a tensor of bools.
+        """
+        return ()
+
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """What `Scores` gets beside the scores, by the name of its argument."""
         return {}
@@ -236,29 +253,38 @@ class Metrics:
             ConfigError: If there are ids that the metric was not built for.
         """
         form = _form_of(preds, target, sample_weight)
-        if form is not None and form == self._flat_form and slices is None and group is None:
-            batch = Batch(preds, target, sample_weight)
-        else:
-            batch = self._checked(preds, target, sample_weight, slices, group)
-            form = self._remember_form(form, batch, preds, target, sample_weight)
-        if batch.preds.requires_grad:
-            batch.preds = batch.preds.detach()
-        if batch.target.requires_grad:
-            batch.target = batch.target.detach()
-        if batch.weight is not None and batch.weight.requires_grad:
-            batch.weight = batch.weight.detach()
-        accumulator = self._accumulator
-        batch.step = accumulator.updates
-        if not self.waits or not self._buffer.put(batch, form):
-            self._count_waiting()
-            self._count(batch)
-            self._buffer.expect(form)
-        elif self._buffer.full:
-            self._count_waiting()
-        accumulator.updates += 1
+        with self._lock:
+            flat = form is not None and form == self._flat_form
+            if flat and slices is None and group is None:
+                batch = Batch(preds, target, sample_weight)
+            else:
+                self._flat_form = None
+                batch = self._checked(preds, target, sample_weight, slices, group)
+                flat = _is_as_given(batch, preds, target, sample_weight)
+            if batch.preds.requires_grad:
+                batch.preds = batch.preds.detach()
+            if batch.target.requires_grad:
+                batch.target = batch.target.detach()
+            if batch.weight is not None and batch.weight.requires_grad:
+                batch.weight = batch.weight.detach()
+            accumulator = self._accumulator
+            batch.step = accumulator.updates
+            if not self.waits or not self._buffer.put(batch, form):
+                self._count_waiting()
+                self._count(batch)
+                self._buffer.expect(form)
+            elif self._buffer.full:
+                self._count_waiting()
+            accumulator.updates += 1
+            if flat:
+                self._flat_form = form  # such batches need no further check
 
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
+        with self._lock:
+            return self._compute()
+
+    def _compute(self) -> Scores:
         self._count_waiting()
         accumulator = self._accumulator
         with exact_arithmetic(accumulator.device):
@@ -305,14 +331,20 @@ class Metrics:
         """
         if isinstance(metrics, Metrics):
             raise _not_a_list_of_metrics(metrics)
-        accumulators = []
-        for other in metrics:
+        others = list(metrics)
+        for other in others:
             if not isinstance(other, Metrics):
                 raise _not_a_list_of_metrics(other)
-            other._count_waiting()
-            accumulators.append(other._accumulator)
-        self._count_waiting()
-        self._accumulator.merge(accumulators)
+        # All is read before anything is added: this metric may be among the others, and two
+        # threads that merge two metrics into each other never hold both locks.
+        added = self._accumulator.fresh()
+        for other in others:
+            with other._lock:
+                other._count_waiting()
+                added.merge([other._accumulator])
+        with self._lock:
+            self._count_waiting()
+            self._accumulator.merge([added])
         return self
 
     def fresh(self: Self) -> Self:
@@ -325,22 +357,25 @@ class Metrics:
 
     def reset(self) -> None:
         """Forget everything counted."""
-        self._buffer.clear()
-        self._accumulator.reset()
-        if self._samples is not None:
-            self._samples.reset()
+        with self._lock:
+            self._buffer.clear()
+            self._accumulator.reset()
+            if self._samples is not None:
+                self._samples.reset()
 
     def to(self: Self, device: torch.device | str) -> Self:
         """Move the counts to a device; their 64-bit types stay. In place of one without them, to the CPU."""
-        self._count_waiting()
-        self._buffer = SmallBatchBuffer()
-        self._accumulator.to(_with_float64(device))
+        with self._lock:
+            self._count_waiting()
+            self._buffer = SmallBatchBuffer()
+            self._accumulator.to(_with_float64(device))
         return self
 
     def state_dict(self) -> dict[str, Any]:
         """The counts and a digest of the configuration; `torch.load(weights_only=True)` reads it back."""
-        self._count_waiting()
-        return self._accumulator.state_dict()
+        with self._lock:
+            self._count_waiting()
+            return self._accumulator.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a stored state.
@@ -349,8 +384,9 @@ class Metrics:
             StateError: If it is foreign, of another configuration or impossible; the current one is
                 kept.
         """
-        self._accumulator.load_state_dict(state)
-        self._buffer = SmallBatchBuffer()
+        with self._lock:
+            self._accumulator.load_state_dict(state, self.stored_relations)
+            self._buffer = SmallBatchBuffer()
 
     @property
     def digest(self) -> str:
@@ -364,15 +400,17 @@ class Metrics:
 
     def shared_state(self, *, weighted: bool = False) -> State:
         """The tensors themselves, for a library that merges them; with those of weights where `weighted`."""
-        self._count_waiting()
-        if weighted:
-            self._accumulator.weigh()
-        return self._accumulator.state
+        with self._lock:
+            self._count_waiting()
+            if weighted:
+                self._accumulator.weigh()
+            return self._accumulator.state
 
     def adopt_state(self, state: State, updates: int) -> None:
         """Count on in the tensors of a library that keeps them; what was counted here is forgotten."""
-        self._buffer = SmallBatchBuffer()
-        self._accumulator.adopt(state, updates)
+        with self._lock:
+            self._buffer = SmallBatchBuffer()
+            self._accumulator.adopt(state, updates)
 
     def store_samples(self, capacity: int) -> SampleBuffer:
         """Keep what becomes of each sample from now on, for two models to be held against each other.
@@ -418,8 +456,10 @@ class Metrics:
         return described
 
     def __getstate__(self) -> dict[str, Any]:
-        self._count_waiting()
-        state = {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        with self._lock:
+            self._count_waiting()
+            state = {**self.__dict__, "_buffer": SmallBatchBuffer()}
+        del state["_lock"]
         del state["_score_tables"]  # formulas are code, which no pickle holds
         if type(self).tables is not Metrics.tables:
             state.pop("score_tables", None)
@@ -427,6 +467,7 @@ class Metrics:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._lock = threading.RLock()
         if "score_tables" not in state:
             self.score_tables = self.tables()
         self._score_tables = as_tables(self.score_tables)
@@ -442,31 +483,27 @@ class Metrics:
         preds = checks.countable(preds)
         target = checks.countable(target)
         sample_weight = checks.countable(sample_weight)
-        moved = False
-        if not self.updates and isinstance(preds, Tensor) and preds.device != self.device:
+        slices = checks.countable(slices)
+        group = checks.countable(group)
+        home = self.device
+        given = {"preds": preds, "target": target, "sample_weight": sample_weight}
+        for name, value in {**given, "slices": slices, "group": group}.items():
+            if isinstance(value, Tensor):
+                checks.dense_numbers(name, value)
+        if not self.updates and isinstance(preds, Tensor) and preds.device != home:
+            checks.with_values("preds", preds, home)
             self.to(preds.device)
-            moved = True
-        batch = self.check(preds, target, sample_weight)
-        if self._subgroups or slices is not None or group is not None or moved:
-            shape = self.row_shape(target)
-            slices = checks.countable(slices)
-            group = checks.countable(group)
-            batch.slices, batch.group = self._subgroups.check_ids(shape, self.device, slices, group)
+        try:
+            batch = self.check(preds, target, sample_weight)
+            if self._subgroups or slices is not None or group is not None:
+                shape = self.row_shape(target)
+                ids = self._subgroups.check_ids(shape, self.device, slices, group)
+                batch.slices, batch.group = ids
+        except Exception:
+            if self.device != home:  # a batch that is refused leaves no trace
+                self.to(home)
+            raise
         return batch
-
-    def _remember_form(
-        self, form: tuple[Any, ...] | None, batch: Batch, *given: Any
-    ) -> tuple[Any, ...] | None:
-        """Batches of this form need no further check where this one went through as it was."""
-        self._flat_form = None
-        if form is None or batch.slices is not None or batch.group is not None:
-            return form
-        if all(
-            one is other
-            for one, other in zip((batch.preds, batch.target, batch.weight), given, strict=True)
-        ):
-            self._flat_form = form
-        return form
 
     def _count_waiting(self) -> None:
         waiting = self._buffer.take()
@@ -494,8 +531,7 @@ class Metrics:
         piece.fault_kinds = accumulator.fault_kinds
         counts = dict(self.count(piece))
         if piece.weight is not None:
-            fine = (piece.weight >= 0) & (piece.weight < torch.inf)
-            piece.refuse(BAD_WEIGHT, fine.logical_not())
+            piece.refuse(BAD_WEIGHT, checks.out_of_range(piece.weight))
         counts["rows"] = self._row_numbers(piece)
         samples = counts.pop("samples", None)
         accumulator.add_(piece, counts)
@@ -621,6 +657,11 @@ class Metrics:
         if len(set(names)) < len(names) or any("." in name for name in names):
             cure = 'Name each cell once, without a ".", and none of them "rows".'
             raise ConfigError("cells", "names of their own", ", ".join(names), cure)
+        state = sum(8 * math.prod(cell.state_shape) for cell in cells)
+        if state > MOST_STATE_BYTES:
+            rule = f"counts of at most {MOST_STATE_BYTES >> 30} GiB"
+            cure = "Count fewer classes, labels, outputs or scores."
+            raise ConfigError("cells", rule, f"{state >> 30} GiB", cure)
         parts = sum(size + 1 for size in self._subgroups.sizes.values())
         needed = 0
         for cell in cells:
@@ -632,19 +673,27 @@ class Metrics:
             raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
 
 
-_NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
+_NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))
 
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
-    """All that the checks of the host look at; None for what is no tensor."""
+    """All that the checks of the host look at; None for what is no tensor, or one without a shape."""
     form: tuple[Any, ...]
     try:
         form = (preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device)
+        form = (*form, preds.layout, target.layout)
         if weight is not None:
-            form = (*form, weight.shape, weight.dtype, weight.device)
-    except AttributeError:
+            form = (*form, weight.shape, weight.dtype, weight.device, weight.layout)
+    except (AttributeError, RuntimeError):  # nested tensors have no shape
         return None
     return form
+
+
+def _is_as_given(batch: Batch, preds: Any, target: Any, weight: Any) -> bool:
+    """Whether a batch that was checked is what was given, so that the next one of its form is too."""
+    if batch.slices is not None or batch.group is not None:
+        return False
+    return batch.preds is preds and batch.target is target and batch.weight is weight
 
 
 def _estimate_of(score: Any, n: Array) -> Estimate:
@@ -672,10 +721,18 @@ def _stacked(some: Sequence[Estimate]) -> Estimate:
 
 
 def _with_float64(device: torch.device | str) -> torch.device:
-    device = torch.device(device)
-    if device.type in checks.NO_FLOAT64:
-        return torch.device("cpu")
-    return device
+    try:
+        found = torch.device(device)
+        if found.type in checks.NO_FLOAT64:
+            return torch.device("cpu")
+        if found.type != "cpu":
+            torch.empty(0, device=found)
+    except Exception as error:  # torch has many words for a device that there is not
+        reason = str(error).partition("\n")[0]
+        rule = "a device that torch can use here"
+        cure = f'Pass device="cpu" or "cuda". Torch says: {reason}'
+        raise ConfigError("device", rule, repr(device), cure) from None
+    return found
 
 
 def _not_a_list_of_metrics(value: object) -> StateError:

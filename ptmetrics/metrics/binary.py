@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from ptmetrics.counts.multiclass import Inputs, sample_columns
 from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_scores import StoredScores
+from ptmetrics.counts.stored_sums import StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.base import Metrics
@@ -56,6 +57,7 @@ CURVE_KEYS: Mapping[Curves, FloatKeys] = {
 }
 PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays in the cache
 CURVE = "curve"
+MOST_SCORES = 1 << 29  # stored ones: 4 GiB
 NEGATIVE = 0
 POSITIVE = 1
 NO_POSITIVE = "no target is positive"
@@ -85,6 +87,7 @@ class RatioOfClass:
 
 def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
     """A smooth function of the matrix by the delta method; not filled where it is undefined."""
+    view = view.in_mean_weights
     if not intervals:
         value = np.clip(spec.formula(view.weights), *spec.range)
         return spec.estimate(value, value, value, view.n)
@@ -117,6 +120,7 @@ def rare_class_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> 
     than it is.
     """
     estimate = delta_estimate(spec, view, intervals)
+    view = view.in_mean_weights
     matrix = view.matrix
     squares = view.squares_matrix
     if not intervals or matrix is None or squares is None:
@@ -445,6 +449,18 @@ class BinaryMetrics(Metrics):
             counts["samples"] = sample_columns(batch, reader.decide(raw), loss)
         return counts
 
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each row has one decision, one score and one loss."""
+        rows = sums["rows"]
+        if "confusion" in sums:
+            yield "as many decisions as rows", sums.same(sums["confusion"].sum((-1, -2)), rows)
+        if self._curve is not None:
+            yield from self._curve.stored_relations(sums, rows)
+        if self._store is not None:
+            yield from self._store.stored_relations(sums)
+        if "losses" in sums:
+            yield from losses_relations(sums["losses"], 1.0)
+
     def summarize(self, state: State) -> State:
         """The histogram and the stored scores are summed up on the device."""
         if self._curve is None:
@@ -542,15 +558,17 @@ def _check_binary(
     temperature: bool,
 ) -> None:
     options.check_inputs(inputs)
-    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+    if not options.is_number(threshold) or not 0 <= threshold <= 1:
         cure = "For logits pass the probability too: threshold=0.5 is logit 0."
         raise ConfigError("threshold", "a probability from 0 to 1", repr(threshold), cure)
-    if curves is not None and curves not in CURVE_KEYS:
+    options.check_flags(losses=losses, temperature=temperature)
+    if curves is not None and not (isinstance(curves, str) and curves in CURVE_KEYS):
         rule = f"one of {', '.join(CURVE_KEYS)}, or None"
         raise ConfigError("curves", rule, repr(curves), 'Leave it out for "fp16", 1 MiB.')
-    if not options.is_whole(capacity, 1, 2**40):
-        cure = "Pass the number of validation samples."
-        raise ConfigError("capacity", "a whole number of 1 or more", repr(capacity), cure)
+    if not options.is_whole(capacity, 1, MOST_SCORES):
+        cure = "Pass the number of validation samples; each takes 8 bytes."
+        rule = f"a whole number from 1 to {MOST_SCORES}"
+        raise ConfigError("capacity", rule, repr(capacity), cure)
     if temperature and (inputs == "labels" or not losses or curves is None):
         fact = f'True beside inputs="{inputs}", losses={losses}, curves={curves!r}'
         cure = "It is read off the curves: leave losses and curves as they are."

@@ -6,7 +6,7 @@ Single-label, yes-or-no and multilabel scores are made of the same ratios.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -83,6 +83,12 @@ class ClassSums:
             self.hits + hits, self.actual + actual, self.predicted + predicted, self.absent
         )
 
+    def over(self, unit: Array) -> ClassSums:
+        """In another unit of weights."""
+        numbers = (self.hits, self.actual, self.predicted, self.others)
+        hits, actual, predicted, others = (number / unit for number in numbers)
+        return ClassSums(hits, actual, predicted, others, self.absent)
+
     def stacked(self, other: ClassSums) -> ClassSums:
         """Both in a leading dimension of 2."""
         return ClassSums(
@@ -152,6 +158,30 @@ class ClassCounts:
     def sums(self) -> ClassSums:
         """Σw and Σw² in a leading dimension of 2."""
         return self.weights.stacked(self.squares)
+
+    @cached_property
+    def in_mean_weights(self) -> ClassCounts:
+        """The same in units of about the mean weight, for formulas that multiply sums of weights.
+
+        The unit is a power of two, which costs no digit.
+        """
+        total = self.weights.actual.sum(-1)
+        with np.errstate(all="ignore"):
+            unit = np.exp2(np.round(np.log2(total / self.n)))
+        unit = np.where(np.isfinite(unit) & (unit > 0), unit, 1.0)
+        if (unit == 1).all():
+            return self
+        matrix, squares_matrix = self.matrix, self.squares_matrix
+        if matrix is not None and squares_matrix is not None:
+            matrix = matrix / unit[..., None, None]
+            squares_matrix = squares_matrix / unit[..., None, None] ** 2
+        return replace(
+            self,
+            weights=self.weights.over(unit[..., None]),
+            squares=self.squares.over(unit[..., None] ** 2),
+            matrix=matrix,
+            squares_matrix=squares_matrix,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Names are those of torchmetrics and torcheval, argument order is theirs too: `(preds, target)`. What
 differs is said: the kind of predictions is declared with `inputs`, never guessed; the result is a
-`Score`, a float with its interval. Functions of one score are made from the table `SINGLES`;
+`Score`, a float with its interval. NumPy arrays are taken like tensors, and not copied where torch
+can share them; of lists and the like it is said what to pass. Functions of one score are made from the table `SINGLES`;
 `functional.pyi` shows an editor their arguments.
 """
 
@@ -10,15 +11,48 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from ptmetrics.errors import ConfigError
+from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.binary import BinaryMetrics
 from ptmetrics.metrics.multiclass import MulticlassMetrics
 from ptmetrics.metrics.multilabel import MultilabelMetrics
 from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Score, Scores
+
+
+ARRAYS = "a torch.Tensor or a NumPy array of numbers"
+
+
+def tensor_of(name: str, value: Any) -> Tensor:
+    """A NumPy array as a tensor, without copying it where torch can share it; a tensor as it is.
+
+    Raises:
+        DtypeError: If it is neither a tensor nor an array of numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> tensor_of("target", np.array([1, 0]))
+        tensor([1, 0])
+    """
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        cure = f"Pass torch.as_tensor({name}), or np.asarray({name})."
+        raise DtypeError(name, ARRAYS, type(value).__name__, cure)
+    array = value
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch can share neither
+    try:
+        return torch.from_numpy(array)
+    except (TypeError, ValueError):
+        fact = f"a NumPy array of {value.dtype}"
+        raise DtypeError(name, ARRAYS, fact, f"Pass {name}.astype(float).") from None
 
 
 def multiclass(
@@ -57,6 +91,7 @@ def binary(
         >>> pm.functional.binary(preds, target, inputs="probs")["auroc"].value
         1.0
     """
+    target = tensor_of("target", target)
     room: dict[str, Any] = {"curves": "exact", "capacity": max(1, target.numel())}
     room.update(options)
     return _computed(BinaryMetrics(**room), preds, target, sample_weight)
@@ -256,7 +291,9 @@ EXAMPLES = {
 
 
 def _computed(metrics: Metrics, preds: Tensor, target: Tensor, weight: Tensor | None) -> Scores:
-    metrics.update(preds, target, weight)
+    if weight is not None:
+        weight = tensor_of("sample_weight", weight)
+    metrics.update(tensor_of("preds", preds), tensor_of("target", target), weight)
     return metrics.compute()
 
 

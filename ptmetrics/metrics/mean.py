@@ -12,9 +12,9 @@ from torch import Tensor
 from ptmetrics.counts import checks
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell
-from ptmetrics.errors import ConfigError, DtypeError, ShapeError
+from ptmetrics.errors import ConfigError, ShapeError
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, check_range
 
 NOT_FINITE = "not-finite"
 
@@ -63,6 +63,7 @@ class Mean(Metrics):
         device: torch.device | str = "cpu",
     ) -> None:
         _check_mean(name, fn, higher_is_better)
+        check_range(range)
         self.name = name
         self.headline = name
         self.higher_is_better = higher_is_better
@@ -98,10 +99,6 @@ class Mean(Metrics):
             fact = f"shape {tuple(numbers.shape)}"
             cure = "Return one number a row: take the mean over the other dimensions."
             raise ShapeError(self.name, f"one number a row, shape ({len(batch)},)", fact, cure)
-        if numbers.dtype.is_complex:
-            raise DtypeError(
-                self.name, "real numbers", str(numbers.dtype), "Return .abs() or .real."
-            )
         numbers = numbers.double()
         batch.refuse(NOT_FINITE, numbers.isfinite().logical_not())
         return {"mean": numbers}

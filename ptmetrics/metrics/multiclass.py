@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from ptmetrics.counts.multiclass import (
 )
 from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
 from ptmetrics.counts.score_passes import PIECE, ScorePasses
+from ptmetrics.counts.stored_sums import ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -281,6 +282,46 @@ class MulticlassMetrics(Metrics):
             counts["samples"] = columns
         return counts
 
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each row has one class, one prediction and, at most, one loss and confidence."""
+        rows = sums["rows"]
+        if "confusion" in sums:
+            yield "as many predictions as rows", sums.same(sums["confusion"].sum((-1, -2)), rows)
+        if "margins" in sums:
+            hits, actual, predicted = sums["margins"].unbind(-2)
+            yield "as many targets as rows", sums.same(actual.sum(-1), rows)
+            yield "as many predictions as rows", sums.same(predicted.sum(-1), rows)
+            yield "no more hits than targets", sums.at_most(hits, actual)
+            yield "no more hits than predictions", sums.at_most(hits, predicted)
+        if "topk_hits" in sums:
+            ranks = sums["topk_hits"]
+            yield "no more hits than rows", sums.at_most(ranks, rows.unsqueeze(-1).expand(ranks.shape))
+        if "pairs" in sums:
+            ones = sums["pairs"]
+            yield "no more bits than pairs", (ones <= ones[..., :1]) & (ones[..., :1] <= rows)
+        if "losses" in sums:
+            yield from losses_relations(sums["losses"], 2.0)
+        yield from self._relations_of_scores(sums)
+
+    def _relations_of_scores(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        if "calibration" in sums:
+            bins = sums["calibration"].sum(-1)
+            likely = sums.of_mean(sums["losses"])
+            yield "as many confidences as losses", sums.same(bins.sum(), likely)
+            sure = sums["confidence"]
+            if sums.are("weight"):
+                edge = torch.arange(CONFIDENCE_BINS + 1, device=bins.device) / CONFIDENCE_BINS
+                most = bins * edge[1:] * (1 + ROUNDING)
+                least = bins * edge[:-1] * (1 - ROUNDING)
+                yield "confidences that lie in their bins", (sure >= least) & (sure <= most)
+        if "tempered" in sums:
+            loss = sums["tempered"]
+            yield "losses of 0 or more that are finite", (loss >= 0) & loss.isfinite()
+        if self._curve is not None and self._curve.name in sums:
+            first = sums[self._curve.name][0].sum()
+            yield "no more scores than rows", sums.at_most(first, sums["rows"])
+            yield from self._curve.stored_relations(sums, first)
+
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device, the most confused pairs found there."""
         if self._curve is not None:
@@ -377,6 +418,7 @@ def _check_multiclass(
         rule = f"a whole number from 2 to {MOST_CLASSES}"
         raise ConfigError("num_classes", rule, repr(num_classes), cure)
     options.check_inputs(inputs)
+    options.check_flags(losses=losses, curves=curves, temperature=temperature)
     ranks = isinstance(topk, Sequence) and not isinstance(topk, str)
     if not ranks or not all(options.is_whole(k, 1, num_classes) for k in topk):
         rule = f"whole numbers from 1 to {num_classes}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -25,6 +25,7 @@ from ptmetrics.counts.multilabel import (
     row_scores,
 )
 from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.counts.stored_sums import ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -48,6 +49,7 @@ from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_h
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
+MOST_LABELS = 1_000_000  # of which each has a name, and counts of 96 bytes with weights
 NO_WHOLE_ROW = "no row with a label counted and none refused"
 NO_LABEL = "no label is defined"
 NO_ROW = "no row is defined"
@@ -348,7 +350,7 @@ class MultilabelMetrics(Metrics):
     times that with weights. Above 1,024 labels there are none.
 
     Args:
-        num_labels: L, 1 or more.
+        num_labels: L, 1 to 1,000,000.
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
         threshold: Probability from which a label is predicted: equal is a yes.
         ignore_index: A target value to leave out silently, such as −1.
@@ -474,6 +476,30 @@ class MultilabelMetrics(Metrics):
             counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
         return counts
 
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each label of a row is one of hits and misses, and has one score."""
+        hits, actual, predicted, others = sums["labels"].unbind(-2)
+        counted = actual + others
+        rows = sums["rows"].unsqueeze(-1)
+        yield "no more hits than targets", sums.at_most(hits, actual)
+        yield "no more hits than predictions", sums.at_most(hits, predicted)
+        yield "no more wrong predictions than other labels", sums.at_most(predicted, hits + others)
+        yield "no more rows of a label than rows", sums.at_most(counted, rows.expand(counted.shape))
+        yield "a label of each row", sums.at_most(rows.squeeze(-1), counted.sum(-1))
+        if self._curve is not None:
+            yield from self._curve.stored_relations(sums, counted)
+        first = sums["row_scores"][..., 3, :]
+        weight = sums["row_scores"][..., 1, :] * (1 + ROUNDING)
+        yield "scores of rows from 0 to 1", (first >= 0) & (first <= weight)
+        together = sums["together"]
+        mirrored = (together - together.mT).abs() <= ROUNDING * together.abs()
+        yield "products of 0 or more that are symmetric", mirrored & (together >= 0)
+        if sums.are("square"):
+            alone = sums["labels"].sum(-1)
+            own = together.diagonal(dim1=-2, dim2=-1)
+            fits = sums.at_most(alone, own) & sums.at_most(own, self.num_labels * alone)
+            yield "products that go with the labels", fits
+
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device."""
         if self._curve is None:
@@ -483,9 +509,10 @@ class MultilabelMetrics(Metrics):
 
 
 def _check_numbers(num_labels: object, curves: object) -> None:
-    if not options.is_whole(num_labels, 1, 2**63 - 1):
+    if not options.is_whole(num_labels, 1, MOST_LABELS):
         cure = "Pass the number of outputs of the model's last layer."
-        raise ConfigError("num_labels", "a whole number of 1 or more", repr(num_labels), cure)
+        rule = f"a whole number from 1 to {MOST_LABELS}"
+        raise ConfigError("num_labels", rule, repr(num_labels), cure)
     if not isinstance(curves, bool):
         cure = "Pass curves=False to do without AUROC and average precision."
         raise ConfigError("curves", "True or False", repr(curves), cure)

@@ -55,9 +55,21 @@ def cut_of_threshold(threshold: float, inputs: str) -> float:
     return threshold
 
 
+def check_flags(**flags: object) -> None:
+    """Refuse what is neither True nor False: "no" and 0.0 would be read as one of them."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigError(name, "True or False", repr(value), f"Pass {name}=True.")
+
+
+def is_sequence(value: object) -> bool:
+    """Whether it is a list, a tuple or the like, and no text."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
 def check_absent(absent: float) -> None:
     """Refuse what cannot stand for an undefined score."""
-    if not isinstance(absent, int | float) or not (math.isnan(absent) or 0 <= absent <= 1):
+    if not is_number(absent) or not (math.isnan(absent) or 0 <= absent <= 1):
         cure = "NaN leaves the class out of averages, 0 and 1 count it so."
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
 
@@ -70,13 +82,23 @@ def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> t
     """
     if given is None:
         return tuple(map(str, range(number)))
-    if isinstance(given, str) or len(given) != number:
-        fact = f"{given!r}" if isinstance(given, str) else f"{len(given)}"
-        article = "a"
-        if of[0] in "aeiou":
-            article = "an"
-        raise ConfigError(argument, f"{number} names", fact, f"Pass one name {article} {of}.")
-    return tuple(map(str, given))
+    article = "a"
+    if of[0] in "aeiou":
+        article = "an"
+    cure = f"Pass one name {article} {of}."
+    if not is_sequence(given):
+        raise ConfigError(argument, f"{number} names", repr(given), cure)
+    if len(given) != number:
+        raise ConfigError(argument, f"{number} names", f"{len(given)}", cure)
+    for name in given:
+        if not isinstance(name, str | int) or isinstance(name, bool):
+            raise ConfigError(argument, f"{number} names", f"{name!r} among them", cure)
+    found = tuple(map(str, given))
+    if len(set(found)) < number:
+        twice = next(name for name in found if found.count(name) > 1)
+        cure = f"Pass a name of its own for each {of}: results are looked up by it."
+        raise ConfigError(argument, f"{number} different names", f"{twice!r} more than once", cure)
+    return found
 
 
 def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
@@ -85,8 +107,10 @@ def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
     Raises:
         ConfigError: If one is no `ScoreSpec`.
     """
+    cure = 'Pass scores=[pm.ScoreSpec("mine", formula)].'
+    if not is_sequence(scores):
+        raise ConfigError("scores", "a list of pm.ScoreSpec objects", repr(scores), cure)
     for score in scores:
         if not isinstance(score, ScoreSpec):
-            cure = 'Pass scores=[pm.ScoreSpec("mine", formula)].'
             raise ConfigError("scores", "pm.ScoreSpec objects", type(score).__name__, cure)
     return tuple(scores)

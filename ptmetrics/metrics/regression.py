@@ -6,7 +6,7 @@ Errors are prediction − target. Formulas take arrays whose last dimension is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -26,6 +26,7 @@ from ptmetrics.counts.regression import (
     magnitude_edges,
     read_points,
 )
+from ptmetrics.counts.stored_sums import ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -42,6 +43,7 @@ ERROR = 0  # the two clouds of the joint moments, each beside the target
 PREDICTION = 1
 FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
 CUMULATIVE = "cumulative"
+MOST_OUTPUTS = 16384  # 8 GiB
 QUANTILES = (0.5, 0.9, 0.95)
 Ends = tuple[Array, Array, Array]
 """Value, low and high."""
@@ -427,7 +429,7 @@ class RegressionMetrics(Metrics):
     slices have none.
 
     Args:
-        num_outputs: D, the number of values a row.
+        num_outputs: D, the number of values a row, 1 to 16,384.
         quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is
             always there as `median_absolute_error`.
         names: One name an output.
@@ -466,11 +468,13 @@ class RegressionMetrics(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not options.is_whole(num_outputs, 1, 2**31):
+        if not options.is_whole(num_outputs, 1, MOST_OUTPUTS):
             cure = "Pass the number of values that the model predicts for a row."
-            raise ConfigError("num_outputs", "a whole number of 1 or more", repr(num_outputs), cure)
-        if not all(options.is_number(q) and 0 < q < 1 for q in quantiles):
-            fact = repr(tuple(quantiles))
+            rule = f"a whole number from 1 to {MOST_OUTPUTS}, each of which takes half a MiB"
+            raise ConfigError("num_outputs", rule, repr(num_outputs), cure)
+        fits = options.is_sequence(quantiles)
+        if not fits or not all(options.is_number(q) and 0 < q < 1 for q in quantiles):
+            fact = repr(quantiles)
             cure = "Pass quantiles=(0.5, 0.9)."
             raise ConfigError("quantiles", "numbers between 0 and 1", fact, cure)
         self.num_outputs = num_outputs
@@ -508,6 +512,28 @@ class RegressionMetrics(Metrics):
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
         return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+        """Each row has one error an output, which stands in all cells."""
+        rows = sums["rows"].unsqueeze(-1)
+        absolute = sums["absolute"]
+        if "magnitude" in sums:
+            total = sums["magnitude"].sum(-1)
+            yield "as many magnitudes as rows", sums.same(total, rows.expand(total.shape))
+            largest = sums["largest"]
+            empty = largest == -torch.inf
+            yield "a largest error of 0 or more", empty | ((largest >= 0) & largest.isfinite())
+            yield "a largest error where there are rows", empty == (absolute[0] == 0)
+            mean = absolute[3] / absolute[1]
+            yield "no mean error above the largest", (mean <= largest * (1 + ROUNDING)) | mean.isnan()
+        yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
+        errors = sums.of_mean(absolute)
+        yield "as many errors as rows", sums.same(errors, rows.expand(errors.shape))
+        weight, square = joint_sums(sums["moments"])[..., 0, 0, 0].unbind(-1)
+        if sums.are("weight"):
+            yield "moments of as many errors as rows", sums.same(weight, errors)
+        if sums.are("square"):
+            yield "moments of as many errors as rows", sums.same(square, errors)
 
     def summarize(self, state: State) -> State:
         """Of the histogram its running sum goes to the host."""

@@ -82,6 +82,14 @@ class ScoreSpec:
     scale: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            cure = 'Pass pm.ScoreSpec("mine", formula).'
+            raise ConfigError("name", "a name of the score", repr(self.name), cure)
+        if not isinstance(self.higher_is_better, bool):
+            fact = repr(self.higher_is_better)
+            cure = "Say which way is better: it is never guessed."
+            raise ConfigError("higher_is_better", "True or False", fact, cure)
+        check_range(self.range)
         if isinstance(self.interval, str):
             if self.interval not in INTERVALS:
                 rule = f"one of {', '.join(INTERVALS)}, or a function"
@@ -93,6 +101,19 @@ class ScoreSpec:
     def estimate(self, value: Array, low: Array, high: Array, n: Array) -> Estimate:
         """Numbers with all that is to be said of them."""
         return Estimate(value, low, high, n, self.method, self.undefined, self.higher_is_better)
+
+
+def check_range(bounds: Any) -> None:
+    """Refuse what is no least and largest value of a score."""
+    rule = "the least and the largest value, such as (0.0, 1.0)"
+    cure = "Pass range=(-math.inf, math.inf) for any."
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise ConfigError("range", rule, repr(bounds), cure)
+    for end in bounds:
+        if not isinstance(end, int | float) or isinstance(end, bool):
+            raise ConfigError("range", rule, repr(bounds), cure)
+    if not bounds[0] < bounds[1]:
+        raise ConfigError("range", rule, repr(bounds), cure)
 
 
 class View(Protocol):
@@ -246,6 +267,7 @@ def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
 
 def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     n = view.n
+    view = view.in_mean_weights
     if not intervals:
         found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
         return [(value, value, value, n) for value in found]

@@ -54,7 +54,7 @@ def test_labels_as_predictions_are_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "weight", [torch.ones(4, 3), torch.ones(3), torch.ones(4, dtype=torch.complex64)]
+    "weight", [torch.ones(4, 3), torch.ones(3)]
 )
 def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
     metrics = MultilabelMetrics(3)
@@ -149,9 +149,7 @@ def test_a_row_with_an_impossible_weight_is_refused_once() -> None:
 def test_counts_never_stick(big: int) -> None:
     metrics = MultilabelMetrics(2, inputs="labels")
     metrics.update(torch.tensor([[1, 0]]), torch.tensor([[1, 1]]))
-    state = metrics.state_dict()
-    state["cells"]["labels"] *= big
-    metrics.load_state_dict(state)
+    metrics.shared_state()["labels"].mul_(big)
     metrics.update(torch.tensor([[1, 0]]), torch.tensor([[1, 1]]))
     got = metrics.compute()
     assert got.per_class["recall"][0].n == big + 1

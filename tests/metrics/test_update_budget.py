@@ -10,7 +10,7 @@ from registry import CASES, MetricCase
 from ptmetrics import MulticlassMetrics
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.testing import Operations
+from ptmetrics.testing import Operations, fake_cuda
 
 # Most kernels of an update, without weights and with them; a batch in memory waits instead.
 OPERATIONS = {
@@ -116,13 +116,29 @@ def test_every_shape_and_type_updates_without_looking_at_a_value(
 @pytest.mark.fault(28)
 def test_a_metric_that_counted_nothing_follows_its_first_batch_and_then_stays() -> None:
     metrics = MulticlassMetrics(3)
+    with fake_cuda():
+        batch = (torch.empty(2, 3, device="cuda"), torch.zeros(2, device="cuda", dtype=torch.int64))
+        metrics.update(*batch)
+        assert metrics.device.type == "cuda"
+        with pytest.raises(
+            RuntimeError, match=r"preds: expected a tensor on cuda.*got cpu.*preds.to\('cuda:0'\)"
+        ):
+            metrics.update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+
+
+def test_a_metric_does_not_follow_a_batch_without_values_nor_one_that_is_refused() -> None:
+    metrics = MulticlassMetrics(3)
     batch = (torch.empty(2, 3, device="meta"), torch.empty(2, device="meta", dtype=torch.int64))
-    metrics.update(*batch)
-    assert metrics.device.type == "meta"
-    with pytest.raises(
-        RuntimeError, match=r"preds: expected a tensor on meta.*got cpu.*preds.to\('meta'\)"
-    ):
-        metrics.update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(RuntimeError, match=r"preds: expected a tensor with values.*got one on meta"):
+        metrics.update(*batch)
+    assert metrics.device.type == "cpu"
+    metrics.update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+    assert metrics.compute().n == 2
+    with fake_cuda():
+        metrics = MulticlassMetrics(3)
+        with pytest.raises(ValueError, match="preds: expected floating point of shape"):
+            metrics.update(torch.empty(2, 4, device="cuda"), torch.zeros(2, dtype=torch.int64))
+        assert metrics.device.type == "cpu"
 
 
 def largest(metrics: Metrics, rows: int, classes: int, weighted: bool) -> Operations:

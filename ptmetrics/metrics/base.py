@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -48,7 +50,10 @@ class Metrics:
             `scores.per_slice`.
         groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)`
             takes the group of each row, and intervals allow for what rows of a group have in
-            common.
+            common. False takes rows for independent. None, the default of the tasks whose targets
+            may be images or sequences: where a sample holds several rows, the pixels of an image or
+            the tokens of a text, the sample is the group of its rows, and the name of the
+            interval's method says so.
         device: Where to count; a metric that has counted nothing yet follows its first batch.
 
     Raises:
@@ -84,6 +89,8 @@ class Metrics:
     """Its scores: specs, whose formulas are given the cells by name, or tables with a view of their own."""
     fault_kinds: Mapping[str, str] = {}
     """Kinds of bad values that `count` refuses or reports, and the words for a person."""
+    note_kinds: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that are no fault: they stand in `scores.notes`."""
     headline: str = ""
     """Name of the score that orders slices; the first score where it is empty."""
     rows_at_once: int = 0
@@ -98,20 +105,23 @@ class Metrics:
         self,
         *,
         slices: Sequence[str] | int = (),
-        groups: bool = False,
+        groups: bool | None = False,
         device: torch.device | str = "cpu",
     ) -> None:
         config: dict[str, Any] = {"task": self.task or type(self).__qualname__}
         config.update(self.counted_arguments())
         self._subgroups = Subgroups.checked(slices, groups)
-        if self._subgroups:
+        if self._subgroups.slices or groups:
             config["slices"] = len(self._subgroups.slices)
-            config["groups"] = groups
+            config["groups"] = bool(groups)
         if "score_tables" not in vars(self):
             self.score_tables = self.tables()
         self._score_tables = as_tables(self.score_tables)
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
+        if groups is None and self._bytes_of_parts(cells) > MOST_BYTES:
+            self._subgroups = replace(self._subgroups, groups=False)  # nobody asked for them
+        self._check_size_of_parts(cells)
         kinds = self._fault_words()
         where = _with_float64(device)
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
@@ -120,6 +130,7 @@ class Metrics:
         self._flat_form: tuple[Any, ...] | None = (
             None  # of a batch that passed the checks as it was
         )
+        self._by_criterion = False  # a batch is what a torch criterion was called with
 
     # What a task says.
     def cells(self) -> Sequence[Cell]:
@@ -257,6 +268,20 @@ class Metrics:
             self._count_waiting()
         accumulator.updates += 1
 
+    @contextmanager
+    def called_by_criterion(self) -> Iterator[None]:
+        """While it lasts, batches are what a criterion of torch was called with: classes in dimension 1.
+
+        For whoever hands over what a criterion saw. `check` and `update` then ask for no
+        `class_dim` where the shapes leave it open.
+        """
+        before = self._by_criterion
+        self._by_criterion = True
+        try:
+            yield
+        finally:
+            self._by_criterion = before
+
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         self._count_waiting()
@@ -271,13 +296,14 @@ class Metrics:
                 per_slice: dict[str, dict[str, Score]] = {}
                 if self._subgroups.slices:
                     per_slice = self._slice_scores(arrays)
-                if self._subgroups.groups:
+                if accumulator.grouped:
                     estimates, notes = self._with_group_intervals(arrays, estimates)
                 details = self.details(state, counts)
-        details["notes"] = [*details.get("notes", ()), *notes]
         faults: FaultReport = {}
         if arrays["fault_count"].any():
             faults = self._fault_report(arrays)
+            notes.extend(faults.pop(kind)["message"] for kind in self.note_kinds & faults.keys())
+        details["notes"] = [*details.get("notes", ()), *notes]
         named: dict[str, Estimate] = {}
         per_class: dict[str, ScoreColumn] = {}
         for (name, each), estimate in estimates.items():
@@ -451,7 +477,9 @@ class Metrics:
             shape = self.row_shape(target)
             slices = checks.countable(slices)
             group = checks.countable(group)
-            batch.slices, batch.group = self._subgroups.check_ids(shape, self.device, slices, group)
+            batch.slices, batch.group = self._subgroups.check_ids(
+                shape, self.device, slices, group, self.updates
+            )
         return batch
 
     def _remember_form(
@@ -506,8 +534,7 @@ class Metrics:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
         unweighted = batch.weight is None and not self._accumulator.weighted
-        alone = batch.slices is None and batch.group is None
-        if batch.counted is None and unweighted and alone:
+        if batch.counted is None and unweighted and not batch.in_parts:
             return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
@@ -563,11 +590,14 @@ class Metrics:
             note = f"{alone} rows came without a group: all intervals take rows for independent."
             return estimates, [note]
         if filled.sum() < 2:
-            note = "The rows are of one group, or of groups that share a bucket: there are no"
-            note = f"{note} intervals by groups."
-        else:
+            note = "The rows are of one sample or group, or of groups that share a bucket: there are"
+            note = f"{note} no intervals by groups."
+        elif self._subgroups.groups:
             note = "Intervals are by groups: a jackknife over"
             note = f"{note} {filled.sum()} buckets of groups, {BUCKETS} at most."
+        else:
+            note = "Rows of one sample (pixels, tokens) are not independent: intervals are by samples, a"
+            note = f"{note} jackknife over {filled.sum()} buckets of samples, {BUCKETS} at most."
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
         without = self._estimates(counts, intervals=False, parts=BUCKETS)
@@ -621,11 +651,17 @@ class Metrics:
         if len(set(names)) < len(names) or any("." in name for name in names):
             cure = 'Name each cell once, without a ".", and none of them "rows".'
             raise ConfigError("cells", "names of their own", ", ".join(names), cure)
-        parts = sum(size + 1 for size in self._subgroups.sizes.values())
+
+    def _bytes_of_parts(self, cells: Sequence[Cell]) -> int:
         needed = 0
-        for cell in cells:
-            if cell.scope != "whole":
-                needed += 8 * parts * math.prod(cell.state_shape)
+        for kind, size in self._subgroups.sizes.items():
+            for cell in cells:
+                if cell.is_kept_of(kind):
+                    needed += 8 * (size + 1) * math.prod(cell.state_shape)
+        return needed
+
+    def _check_size_of_parts(self, cells: Sequence[Cell]) -> None:
+        needed = self._bytes_of_parts(cells)
         if needed > MOST_BYTES:
             rule = f"counts of at most {MOST_BYTES >> 20} MiB"
             cure = "Tell fewer parts apart, or fewer classes."

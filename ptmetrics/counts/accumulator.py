@@ -123,9 +123,7 @@ class Accumulator:
             names = self._names_of_whole
         if not names <= counts.keys() <= self._known:
             cure = "Return one value for each cell of cells()."
-            raise ConfigError(
-                "count", f"the cells {sorted(names)}", str(sorted(counts)), cure
-            )
+            raise ConfigError("count", f"the cells {sorted(names)}", str(sorted(counts)), cure)
         for cell in self.cells:
             given = counts.get(cell.name)
             if isinstance(given, At):

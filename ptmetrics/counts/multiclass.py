@@ -320,9 +320,7 @@ def _no_scores(preds: Tensor, classes: int) -> DtypeError | ShapeError:
     return ShapeError("preds", rule, fact, cure)
 
 
-def _either_dimension(
-    shape: tuple[int, ...], target: tuple[int, ...], classes: int
-) -> ShapeError:
+def _either_dimension(shape: tuple[int, ...], target: tuple[int, ...], classes: int) -> ShapeError:
     rule = f"a shape that tells which dimension holds the {classes} classes"
     fact = f"{shape} beside target of shape {target}, where both dimensions may"
     cure = (

@@ -40,23 +40,25 @@ def check_points(
     rows = preds.shape[0] if preds.ndim else 0
     allowed: list[tuple[int, ...]] = [(rows, outputs)]
     rule = f"(N, {outputs})"
+    images = ""
     if outputs == 1:
         allowed.append((rows,))
-        rule = f"(N,), {rule} or (N, d1, d2, …)"
+        rule = f"(N,) or {rule}"
+        images = ", or both (N, d1, d2, …)"
     dense = is_dense(target, outputs) and preds.shape == target.shape
     if dense:
         allowed.append(tuple(target.shape))
     if tuple(preds.shape) not in allowed or tuple(target.shape) not in allowed:
         raise ShapeError(
             "preds, target",
-            f"both of shape {rule}, with the same sizes",
+            f"both of shape {rule}, with the same N{images}",
             f"preds of shape {tuple(preds.shape)}, target of shape {tuple(target.shape)}",
             "Pass one row a sample, or build the metric with the right num_outputs.",
         )
     checks.same_device(device, preds=preds, target=target)
     weight = None
     if sample_weight is not None:
-        like = (rows,)
+        like: tuple[int, ...] = (rows,)
         if dense:
             like = tuple(target.shape)
         weight = checks.row_weights(device, sample_weight, like, "one a row, of shape")

@@ -137,9 +137,7 @@ def buckets_of(group: Tensor) -> Tensor:
     return ((mixed >> 58) & (BUCKETS - 1)).masked_fill(group == NO_GROUP, BUCKETS)
 
 
-def _bucket_of_each_sample(
-    rows: tuple[int, ...], device: torch.device, updates: int
-) -> Tensor:
+def _bucket_of_each_sample(rows: tuple[int, ...], device: torch.device, updates: int) -> Tensor:
     """All rows of a sample in one bucket, the samples spread evenly: in turn where batches are of one size."""
     first = rows[0] * updates % BUCKETS
     bucket = torch.arange(first, first + rows[0], device=device).remainder_(BUCKETS)

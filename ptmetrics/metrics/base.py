@@ -302,7 +302,8 @@ class Metrics:
         faults: FaultReport = {}
         if arrays["fault_count"].any():
             faults = self._fault_report(arrays)
-            notes.extend(faults.pop(kind)["message"] for kind in self.note_kinds & faults.keys())
+            told = [kind for kind in faults if kind in self.note_kinds]
+            notes.extend(faults.pop(kind)["message"] for kind in told)
         details["notes"] = [*details.get("notes", ()), *notes]
         named: dict[str, Estimate] = {}
         per_class: dict[str, ScoreColumn] = {}
@@ -589,15 +590,7 @@ class Metrics:
         if alone:
             note = f"{alone} rows came without a group: all intervals take rows for independent."
             return estimates, [note]
-        if filled.sum() < 2:
-            note = "The rows are of one sample or group, or of groups that share a bucket: there are"
-            note = f"{note} no intervals by groups."
-        elif self._subgroups.groups:
-            note = "Intervals are by groups: a jackknife over"
-            note = f"{note} {filled.sum()} buckets of groups, {BUCKETS} at most."
-        else:
-            note = "Rows of one sample (pixels, tokens) are not independent: intervals are by samples, a"
-            note = f"{note} jackknife over {filled.sum()} buckets of samples, {BUCKETS} at most."
+        note = _note_of_groups(int(filled.sum()), by_sample=not self._subgroups.groups)
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
         without = self._estimates(counts, intervals=False, parts=BUCKETS)
@@ -669,6 +662,21 @@ class Metrics:
 
 
 _NO_SPEC = ScoreSpec("", range=(-math.inf, math.inf))
+
+
+def _note_of_groups(buckets: int, *, by_sample: bool) -> str:
+    """What is to be said of intervals over so many buckets of groups."""
+    if by_sample and buckets < 2:
+        return "The rows are of one sample, an image or a text: there are no intervals by samples."
+    if by_sample:
+        why = "Rows of one sample (pixels, tokens) are not independent: intervals are by samples, a"
+        return f"{why} jackknife over {buckets} buckets of samples, {BUCKETS} at most."
+    if buckets < 2:
+        why = "The rows are of one group, or of groups that share a bucket:"
+        return f"{why} there are no intervals by groups."
+    return (
+        f"Intervals are by groups: a jackknife over {buckets} buckets of groups, {BUCKETS} at most."
+    )
 
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:

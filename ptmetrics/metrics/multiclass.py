@@ -79,7 +79,7 @@ def class_counts(metrics: Any, counts: Counts) -> ClassCounts:
 def hit_counts(metrics: Any, counts: Counts) -> ClassCounts:
     """Hits and rows, as those of one class: enough for what is the accuracy by another name."""
     sums = []
-    for kind in (counts.weight, counts.square, counts.get):
+    for kind in (counts.weight, counts.square, counts.__getitem__):
         rows = kind("rows")[..., None]
         sums.append(ClassSums.of_margins(kind("hits")[..., None], rows, rows, counts.absent))
     weights, squares, numbers = sums

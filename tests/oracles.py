@@ -145,6 +145,8 @@ def multiclass_scores(
         scores[f"top{k}_accuracy"] = mean_of([float(r < k) for r in rows.rank], w)
     if rows.nll:
         scores["nll"] = mean_of([loss for _, loss in rows.nll], [w[i] for i, _ in rows.nll])
+        with np.errstate(over="ignore"):
+            scores["perplexity"] = np.exp(scores["nll"])
     return {name: float(value) for name, value in scores.items()}
 
 

@@ -99,6 +99,7 @@ def multiclass_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
     scores = multiclass_scores(rows, classes, ks, absent)
     if not config.get("losses", True):
         scores.pop("nll", None)
+        scores.pop("perplexity", None)
     if "beta" in config:
         scores |= multiclass_fbeta(rows, classes, config["beta"], absent)
     return scores | {f"class:{name}": values for name, values in per_class.items()}

@@ -26,6 +26,7 @@ from ptmetrics.counts.subgroups import Subgroups
 from ptmetrics.errors import ConfigError, StateError
 
 STATE_VERSION = 2
+OF_GROUPS = "group."  # begins the name of what is kept of each group
 ADDED = ("sum", "mean", "joint")  # merges whose identity is 0
 
 
@@ -52,6 +53,7 @@ class Accumulator:
     ) -> None:
         self.cells = tuple(c for c in cells if c.scope != "subgroups" or subgroups)
         self._names = {cell.name for cell in self.cells}
+        self._names_of_whole = {cell.name for cell in self.cells if cell.is_kept_of("whole")}
         self._known = {cell.name for cell in cells}
         self.config = dict(config)
         self.subgroups = subgroups
@@ -64,17 +66,18 @@ class Accumulator:
                 self.layout.update({twin.name: twin for twin in cell.twins()})
         self.updates = 0  # on the host: batches added so far
         self.weighted = False  # whether a sample weight was ever seen
+        self.grouped = bool(subgroups.groups)  # whether there is room for groups
         self.captured = False  # a CUDA graph writes to the state
         self._pristine = True  # the state is the identity
         self.state = self._zeros()
 
     def _all_cells(self) -> Iterable[Cell]:
         for cell in self.cells:
-            if cell.scope != "subgroups":
+            if cell.is_kept_of("whole"):
                 yield cell
         for kind, parts in self.subgroups.sizes.items():
             for cell in self.cells:
-                if cell.scope != "whole":
+                if cell.is_kept_of(kind):
                     yield cell.of_parts(kind, parts)
         kinds = (len(self.fault_kinds),)
         yield Cell("fault_count", kinds, weigh=False)
@@ -103,32 +106,35 @@ class Accumulator:
         Raises:
             ConfigError: If a cell is missing, unknown or of another shape or type; nothing is added.
         """
-        self._check_counts(batch.target.shape[0], counts)
+        self._check_counts(batch, counts)
         if batch.weight is not None:
             self.weigh()
+        if batch.group is not None:
+            self.make_room_for_groups()
         parts: Mapping[str, Tensor] = {}
-        if batch.slices is not None or batch.group is not None:
+        if batch.in_parts:
             parts = self.subgroups.parts_of(batch)
         rows = RowWeights.of(batch, weighted=self.weighted)
         for cell in self.cells:
-            given = counts[cell.name]
-            if cell.scope != "subgroups":
-                self._add_whole(cell, given, rows)
-            if cell.scope != "whole":
-                for kind, part in parts.items():
-                    self._add_by_part(cell, kind, part, given, rows)
+            if cell.is_kept_of("whole"):
+                self._add_whole(cell, counts[cell.name], rows)
+            for kind, part in parts.items():
+                if cell.is_kept_of(kind):
+                    self._add_by_part(cell, kind, part, counts[cell.name], rows)
         if batch.bad:
             self._add_faults(batch, batch.bad)
         self._pristine = False
 
-    def _check_counts(self, rows: int, counts: Mapping[str, Counted]) -> None:
-        if not self._names <= counts.keys() <= self._known:
+    def _check_counts(self, batch: Batch, counts: Mapping[str, Counted]) -> None:
+        rows = batch.target.shape[0]
+        names = self._names
+        if not batch.in_parts:
+            names = self._names_of_whole
+        if not names <= counts.keys() <= self._known:
             cure = "Return one value for each cell of cells()."
-            raise ConfigError(
-                "count", f"the cells {sorted(self._names)}", str(sorted(counts)), cure
-            )
+            raise ConfigError("count", f"the cells {sorted(names)}", str(sorted(counts)), cure)
         for cell in self.cells:
-            given = counts[cell.name]
+            given = counts.get(cell.name)
             if isinstance(given, At):
                 if given.index.dtype != torch.int64 or given.index.shape[0] != rows:
                     raise _cannot_add(cell, rows, given.index)
@@ -296,6 +302,8 @@ class Accumulator:
             return
         state: State = {}
         for name, cell in self.layout.items():
+            if not self._has_room_for(name):
+                continue
             if cell.twin_of is None:
                 state[name] = self.state[name]
             else:
@@ -303,6 +311,19 @@ class Accumulator:
                 state[name] = counts.to(torch.float64, copy=True)
         self.state = state
         self.weighted = True
+
+    @outside_inference
+    def make_room_for_groups(self) -> None:
+        """Make room for groups, if there is none yet: rows so far came without one, and stand in none."""
+        if self.grouped:
+            return
+        self.grouped = True
+        for name, cell in self.layout.items():
+            if name.startswith(OF_GROUPS) and (self.weighted or cell.twin_of is None):
+                self.state[name] = cell.zeros(self.device)
+
+    def _has_room_for(self, name: str) -> bool:
+        return self.grouped or not name.startswith(OF_GROUPS)
 
     def merge(self, others: Sequence["Accumulator"]) -> None:
         """Add the states of `others`; none of them changes.
@@ -319,7 +340,11 @@ class Accumulator:
             theirs = {name: cell.clone() for name, cell in other.state.items()}
             if other.weighted:
                 self.weigh()
+            if other.grouped:
+                self.make_room_for_groups()
             for name, mine in self.state.items():
+                if not other._has_room_for(name):
+                    continue
                 cell = self.layout[name]
                 value = theirs.get(name)
                 if value is None:
@@ -335,6 +360,9 @@ class Accumulator:
                 if self.layout[name].twin_of is not None:
                     del self.state[name]
             self.weighted = False
+        if self.grouped and not self.subgroups.groups and not self.captured:
+            self.grouped = False
+            self.state = {name: t for name, t in self.state.items() if self._has_room_for(name)}
         for name, tensor in self.state.items():
             if self.layout[name].merge in ADDED:
                 tensor.zero_()
@@ -352,6 +380,7 @@ class Accumulator:
         self.state = dict(state)
         self.updates = updates
         self.weighted = any(self.layout[name].twin_of is not None for name in state)
+        self.grouped = any(name.startswith(OF_GROUPS) for name in state)
         self.device = next(iter(state.values())).device
         self._pristine = False
 
@@ -361,6 +390,7 @@ class Accumulator:
         self.device = device
         if self._pristine:
             self.weighted = False
+            self.grouped = bool(self.subgroups.groups)
             self.state = self._zeros()
         else:
             self.state = {name: t.to(device) for name, t in self.state.items()}
@@ -403,8 +433,12 @@ class Accumulator:
             raise StateError("state_dict['updates']", rule, repr(updates), DAMAGED)
         twins = {name for name, cell in self.layout.items() if cell.twin_of is not None}
         weighted = bool(twins & cells.keys()) or state.get("weighted") is True
+        grouped = bool(self.subgroups.groups)
+        grouped = grouped or any(str(name).startswith(OF_GROUPS) for name in cells)
         given: State = {}
         for name, cell in self.layout.items():
+            if not grouped and name.startswith(OF_GROUPS):
+                continue
             if weighted or name not in twins:
                 given[name] = cell.check_stored(cells.get(name)).detach()
         self._check_stored_cells(cells, given)
@@ -414,6 +448,7 @@ class Accumulator:
                 check_relations(self._stored_sums(given, weighted), relations)
         self.state = {name: tensor.to(self.device, copy=True) for name, tensor in given.items()}
         self.weighted = weighted
+        self.grouped = grouped
         self.updates = updates
         self._pristine = False
 
@@ -454,7 +489,7 @@ class Accumulator:
         return {
             name: cell.zeros(self.device)
             for name, cell in self.layout.items()
-            if cell.twin_of is None
+            if cell.twin_of is None and self._has_room_for(name)
         }
 
 

@@ -14,12 +14,18 @@ from ptmetrics.errors import ConfigError, StateError
 
 State = dict[str, Tensor]
 Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
-Scope = Literal["both", "whole", "subgroups"]
+Scope = Literal["both", "whole", "subgroups", "slices"]
 MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
 SCOPES = ("both", "whole", "subgroups")
 INT64 = torch.iinfo(torch.int64)
 NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
+_SCOPES: dict[str, tuple[str, ...]] = {
+    "both": ("whole", "slice", "group"),
+    "whole": ("whole",),
+    "subgroups": ("slice", "group"),
+    "slices": ("whole", "slice"),
+}
 _EXTREME: dict[str, dict[torch.dtype, float]] = {
     "min": {torch.int64: NEVER, torch.float64: torch.inf},
     "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
@@ -46,7 +52,7 @@ class Cell:
             in front of the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest"
             keeps the smallest values.
         scope: "both" for all rows and for each slice and group, "whole" for all rows only,
-            "subgroups" for slices and groups only.
+            "subgroups" for slices and groups only, "slices" for all rows and for each slice.
         weigh: Whether the weights of the rows have a say; False where `count` sees to it.
 
     Example:
@@ -87,6 +93,10 @@ class Cell:
     def counts_rows(self) -> bool:
         """Whether sums of weights stand beside it once there are weights."""
         return self.merge == "sum" and self.dtype == torch.int64 and self.weigh
+
+    def is_kept_of(self, kind: str) -> bool:
+        """Whether it is kept of the "whole", of each "slice" or of each "group"."""
+        return kind in _SCOPES[self.scope]
 
     @property
     def state_shape(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ptmetrics.counts import checks
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.score_passes import Columns, ScorePasses
+from ptmetrics.errors import DtypeError, ShapeError
 
 Inputs = Literal["logits", "probs", "labels"]
 BAD_TARGET = "target-out-of-range"
@@ -17,19 +18,32 @@ NAN_SCORE = "nan-score"
 INFINITE_SCORE = "infinite-score"
 NOT_PROBABILITIES = "not-probabilities"
 BAD_LABEL = "prediction-out-of-range"
+SOFT_TARGET = "soft-target"
+BAD_SOFT_TARGET = "soft-target-not-probabilities"
+TIED_TARGET = "tied-soft-target"
 _TARGET_WORDS = "target outside the classes, refused"
 _NAN_WORDS = "row with a NaN prediction, refused"
+_SOFT_WORDS = {
+    BAD_SOFT_TARGET: "soft target that is negative, NaN or does not sum to 1 ± 0.01, refused",
+    TIED_TARGET: "soft target without a heaviest class, left out",
+    SOFT_TARGET: "soft target: nll and brier are against the whole of it, "
+    "accuracy and all else against its heaviest class",
+}
+NOTE_KINDS = frozenset({TIED_TARGET, SOFT_TARGET})
+"""Kinds that are no fault."""
 FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
     "logits": {
         BAD_TARGET: _TARGET_WORDS,
         NAN_SCORE: _NAN_WORDS,
         INFINITE_SCORE: "row that peaks at ±inf: counted, ties by lowest class, left out of nll",
+        **_SOFT_WORDS,
     },
     "probs": {
         BAD_TARGET: _TARGET_WORDS,
         NAN_SCORE: _NAN_WORDS,
         NOT_PROBABILITIES: "row that is negative or does not sum to 1 ± 0.01, refused; "
         'is it inputs="logits"?',
+        **_SOFT_WORDS,
     },
     "labels": {
         BAD_TARGET: _TARGET_WORDS,
@@ -49,6 +63,7 @@ class ClassRows:
     label: Tensor  # int64, the predicted class; anything where not counted
     columns: Columns | None  # what is left of the scores; None for labels
     likely: Tensor | None  # bool: whether a row that counts has a likelihood; None where all do
+    brier: Tensor | None = None  # float64, against a soft target; None for classes
 
 
 @dataclass(frozen=True)
@@ -60,53 +75,110 @@ class ClassReader:
         inputs: Kind of the predictions.
         ignore_index: A target value to leave out silently.
         passes: How to read scores; None for labels.
+        class_dim: The dimension of scores that holds the classes, 1 or −1; None to read it off the
+            shapes.
     """
 
     num_classes: int
     inputs: Inputs
     ignore_index: int | None
     passes: ScorePasses | None
+    class_dim: int | None = None
 
     def check(
-        self, device: torch.device, preds: Tensor, target: Tensor, sample_weight: Tensor | None
+        self,
+        device: torch.device,
+        preds: Tensor,
+        target: Tensor,
+        sample_weight: Tensor | None,
+        *,
+        by_criterion: bool = False,
     ) -> Batch:
         """Check on the host what shapes, types and devices tell, and make the batch flat.
 
         Args:
             device: Where the metric counts.
-            preds: (N, C) or (N, C, d1, …) scores, or (N, …) classes for `inputs="labels"`.
-            target: (N, …) signed integer classes.
+            preds: (N, C), (N, C, d1, …) or (N, d1, …, C) scores, or (N, …) classes for
+                `inputs="labels"`.
+            target: (N, …) signed integer classes; or floating point of the shape of the scores.
             sample_weight: (N, …) non-negative weights, or None.
+            by_criterion: Whether torch's criteria say where the classes are: in dimension 1.
 
         Raises:
             ShapeError, DtypeError, DeviceError: Before anything is counted.
         """
         checks.as_tensor("preds", preds)
         checks.as_tensor("target", target)
+        soft = False
+        dim = 1
         if self.inputs == "labels":
             # The longer shape has scores or one-hot rows.
             like = min(tuple(preds.shape), tuple(target.shape), key=len)
             checks.class_indices("preds", preds, like, 'for inputs="labels"')
         else:
-            checks.class_scores(preds, self.num_classes)
-            like = (preds.shape[0], *preds.shape[2:])
-        beside = f"beside preds of shape {tuple(preds.shape)}"
-        checks.class_indices("target", target, like, beside)
+            soft = target.is_floating_point() and target.shape == preds.shape
+            dim = self.class_dimension(preds, target, by_criterion=by_criterion)
+            like = _without_classes(preds, dim)
+        if not soft:
+            beside = f"beside preds of shape {tuple(preds.shape)}"
+            checks.class_indices("target", target, like, beside)
         checks.same_device(device, preds=preds, target=target)
         weight = None
         if sample_weight is not None:
             weight = checks.row_weights(device, sample_weight, like)
-        if target.ndim == 1:
+        if len(like) == 1:
             return Batch(preds, target, weight)
-        if self.inputs != "labels":
-            preds = preds.movedim(1, -1).reshape(-1, self.num_classes)
+        if self.inputs == "labels":
+            return Batch(preds.reshape(-1), target.reshape(-1), weight)
+        preds = preds.movedim(dim, -1).reshape(-1, self.num_classes)
+        if soft:
+            target = target.movedim(dim, -1).reshape(-1, self.num_classes)
         else:
-            preds = preds.reshape(-1)
-        return Batch(preds, target.reshape(-1), weight)
+            target = target.reshape(-1)
+        return Batch(preds, target, weight)
+
+    def class_dimension(self, preds: Tensor, target: Tensor, *, by_criterion: bool = False) -> int:
+        """Which dimension of scores holds the classes, 1 or −1, as shapes tell.
+
+        Raises:
+            ShapeError, DtypeError: If none does, or both may.
+        """
+        shape = tuple(preds.shape)
+        classes = self.num_classes
+        given = self.class_dim
+        if by_criterion:
+            given = 1
+        first = preds.ndim > 1 and shape[1] == classes and given != -1
+        last = preds.ndim > 2 and shape[-1] == classes and given != 1
+        if preds.ndim == 2 and shape[1] == classes:
+            first = True
+        if not preds.dtype.is_floating_point or not (first or last):
+            raise _no_scores(preds, classes)
+        if not (first and last):
+            return 1 if first else -1
+        rows = tuple(target.shape)
+        if target.is_floating_point() and rows == shape:
+            rows = shape[:-1]
+        if rows != _without_classes(preds, 1):
+            return -1
+        if rows == shape[:-1]:
+            raise _either_dimension(shape, tuple(target.shape), classes)
+        return 1
+
+    def row_shape(self, target: Tensor, *, by_criterion: bool = False) -> tuple[int, ...]:
+        """Shape of the rows behind a checked target."""
+        if not target.is_floating_point():
+            return tuple(target.shape)
+        dim = self.class_dimension(target, target, by_criterion=by_criterion)
+        return _without_classes(target, dim)
 
     def read(self, batch: Batch) -> ClassRows:
         """Read what values tell, and refuse rows that cannot be."""
         last = self.num_classes - 1
+        soft = None
+        if batch.target.is_floating_point():
+            soft = batch.target
+            self._harden(batch, soft)
         target = batch.target.clamp(0, last).long()
         if self.ignore_index is not None:
             batch.ignore(batch.target == self.ignore_index)
@@ -129,7 +201,39 @@ class ClassReader:
             likely = None
             if batch.bad is not None and INFINITE_SCORE in batch.bad:
                 likely = endless.logical_not()
-        return ClassRows(target, columns.label, columns, likely)
+        rows = ClassRows(target, columns.label, columns, likely)
+        if soft is not None:
+            self._soften(batch, rows, columns, soft)
+        return rows
+
+    def _harden(self, batch: Batch, soft: Tensor) -> None:
+        """The heaviest class in the place of a soft target."""
+        total = soft.sum(1, dtype=torch.float64)
+        sound = ((total - 1).abs() <= 0.01) & (soft.amin(1) >= 0)  # NaN is neither
+        peak, batch.target = soft.max(1)
+        batch.refuse(BAD_SOFT_TARGET, sound.logical_not())
+        batch.refuse(TIED_TARGET, (soft == peak.unsqueeze(1)).sum(1) > 1)
+
+    def _soften(self, batch: Batch, rows: ClassRows, columns: Columns, soft: Tensor) -> None:
+        """Losses against the whole of a soft target: its mean score in the place of its class's."""
+        number = torch.ones_like(rows.target, dtype=torch.bool)
+        if batch.counted is not None:
+            number = batch.counted
+        batch.report(SOFT_TARGET, number)
+        if self.passes is None or not self.passes.losses:
+            return
+        share = soft.double()
+        scores = batch.preds.double()
+        if self.inputs == "probs":
+            probs = scores
+            own = torch.xlogy(share, scores).sum(1).exp()
+        else:
+            probs = scores.softmax(1)
+            peak = columns.peak.double().unsqueeze(1)
+            below = torch.where(share > 0, share * (peak - scores), 0.0)
+            own = columns.peak.double() - below.sum(1)
+        columns.own = own
+        rows.brier = (probs - share).square().sum(1)
 
     def confidence(self, columns: Columns) -> Tensor:
         """Probability of the predicted class, float64 of shape (rows,)."""
@@ -153,12 +257,13 @@ class ClassReader:
         norm = columns.norm.double()
         gap = sure - rows.label.eq(rows.target).double()
         if self.inputs == "probs":
-            return -own.log(), norm.square() - 2 * own + 1, gap
+            brier = norm.square() - 2 * own + 1
+            return -own.log(), _first_known(rows.brier, brier), gap
         below = columns.peak.double() - own
         mass = columns.mass.double()
         short = -torch.expm1(-below)  # 1 − exp(own − peak)
         brier = norm.square() + (mass + short).square() + short * (2 - short)
-        return mass.log1p() + below, brier * sure.square(), gap
+        return mass.log1p() + below, _first_known(rows.brier, brier * sure.square()), gap
 
     def nll_of_temperatures(self, batch: Batch, rows: ClassRows) -> Tensor:
         """Negative log-likelihood of the logits over each of 33 temperatures, and 1: float64 of shape (rows, 34).
@@ -192,6 +297,37 @@ class ClassReader:
         log_p = logits - logits.logsumexp(1, keepdim=True)
         others = logits.scatter(1, label, -torch.inf).logsumexp(1, keepdim=True)
         return (log_p - torch.log(-torch.expm1(log_p))).scatter(1, label, peak - others)
+
+
+def _first_known(one: Tensor | None, other: Tensor) -> Tensor:
+    return other if one is None else one
+
+
+def _without_classes(scores: Tensor, dim: int) -> tuple[int, ...]:
+    shape = tuple(scores.shape)
+    if dim == 1:
+        return (shape[0], *shape[2:])
+    return shape[:-1]
+
+
+def _no_scores(preds: Tensor, classes: int) -> DtypeError | ShapeError:
+    rule = f"floating point of shape (N, {classes}) or (N, {classes}, d1, …), or classes last"
+    fact = f"{checks.dtype_name(preds)} of shape {tuple(preds.shape)}"
+    if not preds.dtype.is_floating_point:
+        cure = 'Pass the logits, or use inputs="labels" for predicted classes.'
+        return DtypeError("preds", rule, fact, cure)
+    cure = "Pass one score for each class, or build the metric with the right num_classes."
+    return ShapeError("preds", rule, fact, cure)
+
+
+def _either_dimension(shape: tuple[int, ...], target: tuple[int, ...], classes: int) -> ShapeError:
+    rule = f"a shape that tells which dimension holds the {classes} classes"
+    fact = f"{shape} beside target of shape {target}, where both dimensions may"
+    cure = (
+        "Build the metric with class_dim=1, as torch's losses take scores, or class_dim=-1 for "
+        "classes last."
+    )
+    return ShapeError("preds", rule, fact, cure)
 
 
 def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:

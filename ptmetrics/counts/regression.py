@@ -27,9 +27,9 @@ def check_points(
     Args:
         outputs: D, the number of values a row.
         device: Where the metric counts.
-        preds: Real numbers of shape (N, D), or (N,) where D is 1.
+        preds: Real numbers of shape (N, D), or (N,) or (N, d1, d2, …) where D is 1.
         target: Likewise.
-        sample_weight: Non-negative weights of shape (N,), or None.
+        sample_weight: Non-negative weights of shape (N,), or (N, d1, d2, …); or None.
 
     Raises:
         ShapeError, DtypeError, DeviceError: Before anything is counted.
@@ -40,21 +40,36 @@ def check_points(
     rows = preds.shape[0] if preds.ndim else 0
     allowed: list[tuple[int, ...]] = [(rows, outputs)]
     rule = f"(N, {outputs})"
+    images = ""
     if outputs == 1:
         allowed.append((rows,))
         rule = f"(N,) or {rule}"
+        images = ", or both (N, d1, d2, …)"
+    dense = is_dense(target, outputs) and preds.shape == target.shape
+    if dense:
+        allowed.append(tuple(target.shape))
     if tuple(preds.shape) not in allowed or tuple(target.shape) not in allowed:
         raise ShapeError(
             "preds, target",
-            f"both of shape {rule}, with the same N",
+            f"both of shape {rule}, with the same N{images}",
             f"preds of shape {tuple(preds.shape)}, target of shape {tuple(target.shape)}",
             "Pass one row a sample, or build the metric with the right num_outputs.",
         )
     checks.same_device(device, preds=preds, target=target)
     weight = None
     if sample_weight is not None:
-        weight = checks.row_weights(device, sample_weight, (rows,), "one a row, of shape")
+        like: tuple[int, ...] = (rows,)
+        if dense:
+            like = tuple(target.shape)
+        weight = checks.row_weights(device, sample_weight, like, "one a row, of shape")
+    if dense:
+        return Batch(preds.reshape(-1), target.reshape(-1), weight)
     return Batch(preds, target, weight)
+
+
+def is_dense(target: Tensor, outputs: int) -> bool:
+    """Whether each sample of the targets is an image or a sequence, whose elements are the rows."""
+    return outputs == 1 and target.ndim > 2
 
 
 def read_points(batch: Batch, outputs: int) -> Tensor:

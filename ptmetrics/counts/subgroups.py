@@ -1,5 +1,6 @@
 """`Subgroups`: slices that the user names, and groups such as patients, in front of the same cells."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +28,12 @@ class Subgroups:
 
     Attributes:
         slices: Names of the slices; empty for none.
-        groups: Whether rows come in groups.
+        groups: Whether the caller gives the groups of the rows; None for the samples as groups,
+            where a sample holds several rows.
     """
 
     slices: tuple[str, ...] = ()
-    groups: bool = False
+    groups: bool | None = False
 
     @classmethod
     def checked(cls, slices: Any, groups: object) -> "Subgroups":
@@ -39,12 +41,12 @@ class Subgroups:
 
         Args:
             slices: Names of the slices, or how many.
-            groups: Whether rows come in groups.
+            groups: Whether rows come in groups; None for the samples as groups.
 
         Raises:
             ConfigError: If an argument cannot work.
         """
-        if not isinstance(groups, bool):
+        if groups is not None and not isinstance(groups, bool):
             cure = "Pass the ids to update(…, group=ids)."
             raise ConfigError("groups", "True or False", repr(groups), cure)
         if isinstance(slices, int) and not isinstance(slices, bool) and 0 <= slices <= MOST_SLICES:
@@ -57,7 +59,7 @@ class Subgroups:
         return cls(tuple(slices), groups)
 
     def __bool__(self) -> bool:
-        return bool(self.slices or self.groups)
+        return bool(self.slices) or self.groups is not False
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -65,12 +67,17 @@ class Subgroups:
         sizes: dict[str, int] = {}
         if self.slices:
             sizes["slice"] = len(self.slices)
-        if self.groups:
+        if self.groups is not False:
             sizes["group"] = BUCKETS
         return sizes
 
     def check_ids(
-        self, rows: tuple[int, ...], device: torch.device, slices: object, group: object
+        self,
+        rows: tuple[int, ...],
+        device: torch.device,
+        slices: object,
+        group: object,
+        updates: int = 0,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Check ids on the host, and make them flat; no value is looked at.
 
@@ -79,6 +86,7 @@ class Subgroups:
             device: Where the metric counts.
             slices: Signed integers of shape (N,) or (N, d1, …), −1 for none, or None.
             group: Likewise; any value but the least of int64, which stands for none.
+            updates: How many batches came before: samples that are groups are numbered on.
 
         Raises:
             ConfigError, ShapeError, DtypeError, DeviceError: Before anything is counted.
@@ -94,6 +102,8 @@ class Subgroups:
             flat_slices = torch.full(rows, NO_SLICE, device=device).reshape(-1)
         if self.groups and flat_group is None:
             flat_group = torch.full(rows, NO_GROUP, device=device).reshape(-1)
+        if self.groups is None and math.prod(rows[1:]) > 1:
+            flat_group = _bucket_of_each_sample(rows, device, updates)
         return flat_slices, flat_group
 
     def parts_of(self, batch: Batch) -> dict[str, Tensor]:
@@ -109,6 +119,8 @@ class Subgroups:
             batch.report(BAD_SLICE, bad)
         if batch.group is not None and self.groups:
             parts["group"] = buckets_of(batch.group)
+        elif batch.group is not None:
+            parts["group"] = batch.group
         return parts
 
 
@@ -124,6 +136,13 @@ def buckets_of(group: Tensor) -> Tensor:
     for shift, factor in _MIX:
         mixed = (mixed ^ (mixed >> shift)) * factor
     return ((mixed >> 58) & (BUCKETS - 1)).masked_fill(group == NO_GROUP, BUCKETS)
+
+
+def _bucket_of_each_sample(rows: tuple[int, ...], device: torch.device, updates: int) -> Tensor:
+    """All rows of a sample in one bucket, the samples spread evenly: in turn where batches are of one size."""
+    first = rows[0] * updates % BUCKETS
+    bucket = torch.arange(first, first + rows[0], device=device).remainder_(BUCKETS)
+    return bucket.view(-1, *[1] * (len(rows) - 1)).expand(rows).reshape(-1)
 
 
 def _flat_ids(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -53,7 +55,10 @@ class Metrics:
             `scores.per_slice`.
         groups: Whether rows come in groups, such as the frames of a patient: `update(…, group=ids)`
             takes the group of each row, and intervals allow for what rows of a group have in
-            common.
+            common. False takes rows for independent. None, the default of the tasks whose targets
+            may be images or sequences: where a sample holds several rows, the pixels of an image or
+            the tokens of a text, the sample is the group of its rows, and the name of the
+            interval's method says so.
         device: Where to count; a metric that has counted nothing yet follows its first batch.
 
     Raises:
@@ -89,6 +94,8 @@ class Metrics:
     """Its scores: specs, whose formulas are given the cells by name, or tables with a view of their own."""
     fault_kinds: Mapping[str, str] = {}
     """Kinds of bad values that `count` refuses or reports, and the words for a person."""
+    note_kinds: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that are no fault: they stand in `scores.notes`."""
     headline: str = ""
     """Name of the score that orders slices; the first score where it is empty."""
     rows_at_once: int = 0
@@ -103,20 +110,23 @@ class Metrics:
         self,
         *,
         slices: Sequence[str] | int = (),
-        groups: bool = False,
+        groups: bool | None = False,
         device: torch.device | str = "cpu",
     ) -> None:
         config: dict[str, Any] = {"task": self.task or type(self).__qualname__}
         config.update(self.counted_arguments())
         self._subgroups = Subgroups.checked(slices, groups)
-        if self._subgroups:
+        if self._subgroups.slices or groups:
             config["slices"] = len(self._subgroups.slices)
-            config["groups"] = groups
+            config["groups"] = bool(groups)
         if "score_tables" not in vars(self):
             self.score_tables = self.tables()
         self._score_tables = as_tables(self.score_tables)
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
+        if groups is None and self._bytes_of_parts(cells) > MOST_BYTES:
+            self._subgroups = replace(self._subgroups, groups=False)  # nobody asked for them
+        self._check_size_of_parts(cells)
         kinds = self._fault_words()
         where = _with_float64(device)
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
@@ -126,6 +136,7 @@ class Metrics:
             None  # of a batch that passed the checks as it was
         )
         self._lock = threading.RLock()  # one thread at a time; a hook or a signal may come again
+        self._by_criterion = False  # a batch is what a torch criterion was called with
 
     # What a task says.
     def cells(self) -> Sequence[Cell]:
@@ -279,6 +290,20 @@ class Metrics:
             if flat:
                 self._flat_form = form  # such batches need no further check
 
+    @contextmanager
+    def called_by_criterion(self) -> Iterator[None]:
+        """While it lasts, batches are what a criterion of torch was called with: classes in dimension 1.
+
+        For whoever hands over what a criterion saw. `check` and `update` then ask for no
+        `class_dim` where the shapes leave it open.
+        """
+        before = self._by_criterion
+        self._by_criterion = True
+        try:
+            yield
+        finally:
+            self._by_criterion = before
+
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         with self._lock:
@@ -297,13 +322,15 @@ class Metrics:
                 per_slice: dict[str, dict[str, Score]] = {}
                 if self._subgroups.slices:
                     per_slice = self._slice_scores(arrays)
-                if self._subgroups.groups:
+                if accumulator.grouped:
                     estimates, notes = self._with_group_intervals(arrays, estimates)
                 details = self.details(state, counts)
-        details["notes"] = [*details.get("notes", ()), *notes]
         faults: FaultReport = {}
         if arrays["fault_count"].any():
             faults = self._fault_report(arrays)
+            told = [kind for kind in faults if kind in self.note_kinds]
+            notes.extend(faults.pop(kind)["message"] for kind in told)
+        details["notes"] = [*details.get("notes", ()), *notes]
         named: dict[str, Estimate] = {}
         per_class: dict[str, ScoreColumn] = {}
         for (name, each), estimate in estimates.items():
@@ -490,15 +517,18 @@ class Metrics:
         for name, value in {**given, "slices": slices, "group": group}.items():
             if isinstance(value, Tensor):
                 checks.dense_numbers(name, value)
+        moved = False
         if not self.updates and isinstance(preds, Tensor) and preds.device != home:
             checks.with_values("preds", preds, home)
             self.to(preds.device)
+            moved = True
         try:
             batch = self.check(preds, target, sample_weight)
-            if self._subgroups or slices is not None or group is not None:
+            if self._subgroups or slices is not None or group is not None or moved:
                 shape = self.row_shape(target)
-                ids = self._subgroups.check_ids(shape, self.device, slices, group)
-                batch.slices, batch.group = ids
+                batch.slices, batch.group = self._subgroups.check_ids(
+                    shape, self.device, slices, group, self.updates
+                )
         except Exception:
             if self.device != home:  # a batch that is refused leaves no trace
                 self.to(home)
@@ -542,8 +572,7 @@ class Metrics:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
         unweighted = batch.weight is None and not self._accumulator.weighted
-        alone = batch.slices is None and batch.group is None
-        if batch.counted is None and unweighted and alone:
+        if batch.counted is None and unweighted and not batch.in_parts:
             return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
@@ -598,12 +627,7 @@ class Metrics:
         if alone:
             note = f"{alone} rows came without a group: all intervals take rows for independent."
             return estimates, [note]
-        if filled.sum() < 2:
-            note = "The rows are of one group, or of groups that share a bucket: there are no"
-            note = f"{note} intervals by groups."
-        else:
-            note = "Intervals are by groups: a jackknife over"
-            note = f"{note} {filled.sum()} buckets of groups, {BUCKETS} at most."
+        note = _note_of_groups(int(filled.sum()), by_sample=not self._subgroups.groups)
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
         without = self._estimates(counts, intervals=False, parts=BUCKETS)
@@ -662,11 +686,17 @@ class Metrics:
             rule = f"counts of at most {MOST_STATE_BYTES >> 30} GiB"
             cure = "Count fewer classes, labels, outputs or scores."
             raise ConfigError("cells", rule, f"{state >> 30} GiB", cure)
-        parts = sum(size + 1 for size in self._subgroups.sizes.values())
+
+    def _bytes_of_parts(self, cells: Sequence[Cell]) -> int:
         needed = 0
-        for cell in cells:
-            if cell.scope != "whole":
-                needed += 8 * parts * math.prod(cell.state_shape)
+        for kind, size in self._subgroups.sizes.items():
+            for cell in cells:
+                if cell.is_kept_of(kind):
+                    needed += 8 * (size + 1) * math.prod(cell.state_shape)
+        return needed
+
+    def _check_size_of_parts(self, cells: Sequence[Cell]) -> None:
+        needed = self._bytes_of_parts(cells)
         if needed > MOST_BYTES:
             rule = f"counts of at most {MOST_BYTES >> 20} MiB"
             cure = "Tell fewer parts apart, or fewer classes."
@@ -674,6 +704,21 @@ class Metrics:
 
 
 _NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))
+
+
+def _note_of_groups(buckets: int, *, by_sample: bool) -> str:
+    """What is to be said of intervals over so many buckets of groups."""
+    if by_sample and buckets < 2:
+        return "The rows are of one sample, an image or a text: there are no intervals by samples."
+    if by_sample:
+        why = "Rows of one sample (pixels, tokens) are not independent: intervals are by samples, a"
+        return f"{why} jackknife over {buckets} buckets of samples, {BUCKETS} at most."
+    if buckets < 2:
+        why = "The rows are of one group, or of groups that share a bucket:"
+        return f"{why} there are no intervals by groups."
+    return (
+        f"Intervals are by groups: a jackknife over {buckets} buckets of groups, {BUCKETS} at most."
+    )
 
 
 def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:

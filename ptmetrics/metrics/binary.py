@@ -361,7 +361,7 @@ class BinaryMetrics(Metrics):
         capacity: int = 1_000_000,
         scores: Sequence[ScoreSpec] = (),
         slices: Sequence[str] | int = (),
-        groups: bool = False,
+        groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         _check_binary(inputs, threshold, curves, capacity, losses=losses, temperature=temperature)
@@ -428,7 +428,7 @@ class BinaryMetrics(Metrics):
         reader = self._reader
         raw, target = reader.read(batch)
         counts: dict[str, Counted] = {}
-        if self._curve is None or self.threshold != 0.5 or self._subgroups:
+        if self._curve is None or self.threshold != 0.5 or batch.in_parts:
             place = torch.add(reader.decide(raw), target, alpha=2)
             counts["confusion"] = At(place, within=True)
         if self._curve is not None:

@@ -260,6 +260,18 @@ NLL = ScoreSpec(
     doc="Mean negative log-likelihood of the target.",
     undefined=NO_LIKELIHOOD,
 )
+PERPLEXITY = ScoreSpec(
+    "perplexity",
+    mean_of_losses(0),
+    "normal",
+    higher_is_better=False,
+    range=(1.0, math.inf),
+    doc="Exponential of the nll: among how many equally likely classes the model is as unsure.",
+    undefined=NO_LIKELIHOOD,
+    through=np.exp,
+    method="normal-exp",
+    scale="log-log",
+)
 BRIER = ScoreSpec(
     "brier",
     mean_of_losses(1),

@@ -364,6 +364,8 @@ def class_spec(name: str, ratio: Ratio, doc: str, undefined: str) -> ScoreSpec:
     return ScoreSpec(name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True)
 
 
+IOU_DOC = "Intersection over union of each class, over all pixels and not image by image"
+DICE_DOC = "Dice coefficient 2·|A ∩ B| / (|A| + |B|) of each class, likewise"
 GORODKIN = "Gorodkin, Comput. Biol. Chem. 2004 (R_K)"
 LAM = "Lam et al., arXiv 2309.14621: given the union, J is a binomial proportion"
 CONFUSION_SPECS = (
@@ -410,6 +412,8 @@ CONFUSION_SPECS = (
     ),
     mean_spec("specificity/macro", SPECIFICITY, "Mean of the classes' specificity."),
     mean_spec("jaccard/macro", JACCARD, "Mean of the classes' Jaccard index: the mean IoU."),
+    mean_spec("mean_iou", JACCARD, f"{IOU_DOC}: their mean, which is `jaccard/macro`."),
+    mean_spec("dice", fbeta_ratio(1), f"{DICE_DOC}: their mean, which is `f1/macro`."),
     ScoreSpec(
         "jaccard/micro",
         all_hits,
@@ -478,12 +482,16 @@ SPECIFICITY_EACH = class_spec(
     "specificity", SPECIFICITY, "Share of other classes' rows not taken for the class.", NO_OTHER
 )
 JACCARD_EACH = class_spec("jaccard", JACCARD, "Hits over the union.", NEITHER)
+IOU_EACH = replace(JACCARD_EACH, name="iou", doc=f"{IOU_DOC}: `jaccard`.")
+DICE_EACH = replace(F1_EACH, name="dice", doc=f"{DICE_DOC}: `f1`.")
 CLASS_SPECS = (
     PRECISION_EACH,
     RECALL_EACH,
     F1_EACH,
     SPECIFICITY_EACH,
     JACCARD_EACH,
+    IOU_EACH,
+    DICE_EACH,
     SUPPORT,
 )
 

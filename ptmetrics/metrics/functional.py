@@ -234,6 +234,7 @@ SINGLES: Mapping[str, Single] = {
     "multiclass_matthews_corrcoef": Single("multiclass", "mcc"),
     "multiclass_cohen_kappa": Single("multiclass", "kappa"),
     "multiclass_nll": Single("multiclass", "nll"),
+    "multiclass_perplexity": Single("multiclass", "perplexity"),
     "multiclass_brier_score": Single("multiclass", "brier"),
     "multiclass_calibration_error": Single("multiclass", "ece"),
     "multiclass_rms_calibration_error": Single("multiclass", "rms_calibration_error"),

@@ -91,6 +91,7 @@ def multiclass_accuracy(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_balanced_accuracy(
@@ -107,6 +108,7 @@ def multiclass_balanced_accuracy(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_precision(
@@ -124,6 +126,7 @@ def multiclass_precision(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_recall(
@@ -141,6 +144,7 @@ def multiclass_recall(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_f1_score(
@@ -158,6 +162,7 @@ def multiclass_f1_score(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_matthews_corrcoef(
@@ -174,6 +179,7 @@ def multiclass_matthews_corrcoef(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_cohen_kappa(
@@ -190,6 +196,7 @@ def multiclass_cohen_kappa(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_nll(
@@ -206,6 +213,24 @@ def multiclass_nll(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> Score: ...
+def multiclass_perplexity(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    *,
+    sample_weight: Tensor | None = ...,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_brier_score(
@@ -222,6 +247,7 @@ def multiclass_brier_score(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_calibration_error(
@@ -238,6 +264,7 @@ def multiclass_calibration_error(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_rms_calibration_error(
@@ -254,6 +281,7 @@ def multiclass_rms_calibration_error(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_over_confidence(
@@ -270,6 +298,7 @@ def multiclass_over_confidence(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def multiclass_jaccard_index(
@@ -287,6 +316,7 @@ def multiclass_jaccard_index(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_specificity(
@@ -304,6 +334,7 @@ def multiclass_specificity(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_hamming_loss(
@@ -320,6 +351,7 @@ def multiclass_hamming_loss(
     losses: bool = ...,
     curves: bool = ...,
     temperature: bool = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
 def binary_accuracy(

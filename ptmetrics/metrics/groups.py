@@ -35,10 +35,13 @@ def by_groups(
         without: The score without each bucket, shape (G, …).
         filled: Bool of shape (G,), whether a bucket holds a row.
         bounds: Range of the score.
-        scale: "atanh" for a correlation; else the scale follows from the bounds.
+        scale: "atanh" for a correlation, "log-log" for the exponential of a loss, so that its ends
+            are those of the loss; else the scale follows from the bounds.
     """
     if scale == "atanh":
         return _transformed(whole, without, filled, np.arctanh, np.tanh)
+    if scale == "log-log":
+        return _transformed(whole, without, filled, _log_log, _from_log_log)
     low, high = bounds
     if math.isfinite(low) and math.isfinite(high):
         return _proportion(whole, without, filled, low, high - low)
@@ -98,6 +101,14 @@ def _transformed(
     half = student(freedom) * np.sqrt(variance)
     ends = back(centre - half), back(centre + half)
     return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=BY_GROUPS)
+
+
+def _log_log(x: Array) -> Array:
+    return np.log(np.log(x))
+
+
+def _from_log_log(x: Array) -> Array:
+    return np.exp(np.exp(x))
 
 
 def _log_distance(x: Array) -> Array:

@@ -140,8 +140,8 @@ def counts_without_each(
 
 
 def rows_of_none(kind: str, arrays: Mapping[str, Array]) -> int:
-    """How many rows belong to no part."""
-    return int(arrays[f"{kind}.rows"][-1])
+    """How many rows belong to no part: those that came with none, and those before there was room for parts."""
+    return int(arrays["rows"] - arrays[f"{kind}.rows"][:-1].sum())
 
 
 def without_each(sums: Array) -> Array:

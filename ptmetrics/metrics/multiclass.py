@@ -16,6 +16,7 @@ from ptmetrics.counts.confused_pairs import ConfusedPairs
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
     FAULT_KINDS,
+    NOTE_KINDS,
     TEMPERATURES,
     ClassReader,
     ClassRows,
@@ -33,6 +34,7 @@ from ptmetrics.metrics.calibration import (
     ECE,
     NLL,
     OVER_CONFIDENCE,
+    PERPLEXITY,
     RMS_CALIBRATION_ERROR,
     TEMPERATURE,
     Reliability,
@@ -45,6 +47,8 @@ from ptmetrics.metrics.class_scores import (
     RECALL_EACH,
     SUPPORT,
     ClassCounts,
+    ClassSums,
+    all_hits,
     fbeta_specs,
 )
 from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
@@ -53,6 +57,7 @@ from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
+MANY_FOR_GROUPS = 32_000  # from here on groups keep hits and totals: margins take 1.5 KiB a class
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
 MOST_CLASSES = (
     200_000  # whose margins are kept, 24 bytes a class, and a sketch of the pairs of 4.6 MiB
@@ -72,12 +77,29 @@ def class_counts(metrics: Any, counts: Counts) -> ClassCounts:
     return ClassCounts.of_margins_cell(counts, "margins")
 
 
+def hit_counts(metrics: Any, counts: Counts) -> ClassCounts:
+    """Hits and rows, as those of one class: enough for what is the accuracy by another name."""
+    sums = []
+    for kind in (counts.weight, counts.square, counts.__getitem__):
+        rows = kind("rows")[..., None]
+        sums.append(ClassSums.of_margins(kind("hits")[..., None], rows, rows, counts.absent))
+    weights, squares, numbers = sums
+    return ClassCounts(weights, squares, numbers, counts.absent)
+
+
+def margin_counts(metrics: Any, counts: Counts) -> ClassCounts | None:
+    """The margins of the confusion matrix; groups of very many classes have none."""
+    if "margins" not in counts:
+        return None
+    return class_counts(metrics, counts)
+
+
 CONFUSION_SCORES = ScoreTable(
     class_counts, (*CONFUSION_SPECS, *CLASS_SPECS), "Single-label classification"
 )
 LOSS_SCORES = ScoreTable(
     lambda metrics, counts: counts if "losses" in counts else None,
-    (NLL, BRIER, OVER_CONFIDENCE),
+    (NLL, PERPLEXITY, BRIER, OVER_CONFIDENCE),
     "Losses of probabilities",
 )
 CALIBRATION_SCORES = ScoreTable(
@@ -98,14 +120,26 @@ CURVE_SCORES = ScoreTable(
 class MulticlassMetrics(Metrics):
     """Accuracy, precision, recall, F1, MCC, kappa, top-k, losses and calibration from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, C) or (N, C, d1, …), or classes of shape (N,
-    …) with `inputs="labels"`, and signed integer targets of shape (N, …). Of equal scores the
-    lowest class wins. NaN rows and targets outside the classes are refused, counted and reported in
-    `scores.faults`.
+    `update(preds, target)` takes scores of shape (N, C), of shape (N, C, d1, …), as torch's losses
+    want them, or classes last, (N, d1, …, C); or classes of shape (N, …) with `inputs="labels"`;
+    and signed integer targets of shape (N, …). Which dimension holds the classes is read off C and
+    the shape of the target; where that leaves it open, `class_dim` is asked for. Of equal scores
+    the lowest class wins. NaN rows and targets outside the classes are refused, counted and
+    reported in `scores.faults`.
+
+    Pixels of an image and tokens of a text are rows, and `n` is their number. They are not
+    independent, so the image or text is the group of its rows: see `groups`.
+
+    Soft targets, as of mixup, cutmix or label smoothing, are floating point of the shape of the
+    scores, and each row sums to 1. `nll` and `brier` are against the whole of them, all else
+    against the heaviest class; rows without one are left out. A note says so.
 
     Args:
         num_classes: C, 2 to 200,000. Above 4,096 only the margins of the confusion matrix are kept,
-            and a sketch of the most confused pairs (`scores.confused`).
+            and a sketch of the most confused pairs (`scores.confused`). From 32,000 on, such as the
+            vocabulary of a language model, groups keep no margins but hits, totals and losses:
+            accuracy, top-k accuracy, nll and perplexity have intervals by groups, those of means
+            over the classes take rows for independent.
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
         topk: The k of top-k accuracy, which is recall at k; 1 is `accuracy` itself, and all there
             is for labels.
@@ -120,11 +154,13 @@ class MulticlassMetrics(Metrics):
             KiB above, and several times the time of an update.
         temperature: Whether to report the `temperature` that would calibrate the logits: ten times
             the time.
+        class_dim: The dimension of scores that holds the classes, 1 or −1; None reads it off the
+            shapes.
         absent: Value of a class score that is undefined; NaN leaves it out of averages
             (scikit-learn's `zero_division`, 0 to 1 or NaN).
         scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
         slices: As for `pm.Metrics`.
-        groups: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
 
     Raises:
@@ -153,6 +189,7 @@ class MulticlassMetrics(Metrics):
         CURVE_SCORES,
     )
     waits = True
+    note_kinds = NOTE_KINDS
 
     def __init__(
         self,
@@ -166,16 +203,18 @@ class MulticlassMetrics(Metrics):
         losses: bool = True,
         curves: bool = False,
         temperature: bool = False,
+        class_dim: int | None = None,
         absent: float = math.nan,
         scores: Sequence[ScoreSpec] = (),
         slices: Sequence[str] | int = (),
-        groups: bool = False,
+        groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         _check_multiclass(num_classes, inputs, topk, curves, temperature, losses)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
+        _check_class_dim(class_dim)
         self.num_classes = num_classes
         self.inputs = inputs
         self.ignore_index = ignore_index
@@ -199,7 +238,7 @@ class MulticlassMetrics(Metrics):
             # the losses.
             sums = losses or temperature or inputs == "probs"
             passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
-        self._reader = ClassReader(num_classes, inputs, ignore_index, passes)
+        self._reader = ClassReader(num_classes, inputs, ignore_index, passes, class_dim)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -218,8 +257,12 @@ class MulticlassMetrics(Metrics):
         if self._pairs is None:
             cells.append(Cell("confusion", (classes, classes), scope="whole"))
             cells.append(Cell("margins", (3, classes), scope="subgroups"))
-        else:
+        elif classes < MANY_FOR_GROUPS:
             cells.append(Cell("margins", (3, classes)))
+            cells.append(self._pairs.cell())
+        else:
+            cells.append(Cell("hits"))
+            cells.append(Cell("margins", (3, classes), scope="slices"))
             cells.append(self._pairs.cell())
         if self._ks:
             cells.append(Cell("topk_hits", (len(self._ks),)))
@@ -245,15 +288,24 @@ class MulticlassMetrics(Metrics):
         specs.extend(self._own_scores)
         top_k = tuple(top_k_spec(place, k) for place, k in enumerate(self._ks))
         ranks = ScoreTable(lambda metrics, counts: counts, top_k)
-        return (replace(confusion, specs=tuple(specs)), ranks, *others)
+        if self.num_classes < MANY_FOR_GROUPS:
+            return (replace(confusion, specs=tuple(specs)), ranks, *others)
+        accuracies = tuple(spec for spec in specs if spec.formula is all_hits)
+        means = tuple(spec for spec in specs if spec.formula is not all_hits)
+        hits = ScoreTable(hit_counts, accuracies, confusion.title)
+        margins = ScoreTable(margin_counts, means, confusion.title)
+        return (hits, margins, ranks, *others)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
-        return self._reader.check(self.device, preds, target, sample_weight)
+        by_criterion = self._by_criterion
+        return self._reader.check(
+            self.device, preds, target, sample_weight, by_criterion=by_criterion
+        )
 
     def row_shape(self, target: Tensor) -> tuple[int, ...]:
         """One row a target."""
-        return tuple(target.shape)
+        return self._reader.row_shape(target, by_criterion=self._by_criterion)
 
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read the scores once, and say where each row counts."""
@@ -264,7 +316,9 @@ class MulticlassMetrics(Metrics):
             counts["confusion"] = At(place, within=True)
         else:
             counts["pairs"] = self._pairs.count(place, batch.counted)
-        if self._pairs is not None or self._subgroups:
+        if self.num_classes >= MANY_FOR_GROUPS:
+            counts["hits"] = rows.label == rows.target
+        if self._pairs is not None or batch.in_parts:
             counts["margins"] = self._margins(rows)
         if self._ks and rows.columns is not None:
             rank = rows.columns.rank
@@ -403,6 +457,12 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
         doc=f"Share of targets among the {k} highest scores, ties by lowest class.",
         undefined=NO_SAMPLES,
     )
+
+
+def _check_class_dim(class_dim: object) -> None:
+    if class_dim is not None and not (type(class_dim) is int and class_dim in (1, -1)):
+        cure = "Pass class_dim=1 for (N, C, d1, …), class_dim=-1 for (N, d1, …, C)."
+        raise ConfigError("class_dim", "1, -1 or None", repr(class_dim), cure)
 
 
 def _check_multiclass(

@@ -398,7 +398,7 @@ class MultilabelMetrics(Metrics):
         curves: bool = True,
         scores: Sequence[ScoreSpec] = (),
         slices: Sequence[str] | int = (),
-        groups: bool = False,
+        groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         _check_numbers(num_labels, curves)
@@ -467,7 +467,7 @@ class MultilabelMetrics(Metrics):
             "labels": rows.sums.transpose(0, 1),
             "row_scores": row_scores(rows.numbers, rows.intact),
         }
-        if self._subgroups:
+        if batch.in_parts:
             counts["together"] = row_products(rows.numbers, batch)
         else:
             counts["together"] = partial(add_row_products_, rows.numbers, batch)

@@ -22,6 +22,7 @@ from ptmetrics.counts.regression import (
     MAGNITUDE_BINS,
     POINT_FAULT_KINDS,
     check_points,
+    is_dense,
     magnitude_bin,
     magnitude_edges,
     read_points,
@@ -418,7 +419,9 @@ class RegressionMetrics(Metrics):
     """MSE, RMSE, MAE, R², explained variance, Pearson, bias, largest error and quantiles of |error| in one pass.
 
     `update(preds, target)` takes floating point or whole numbers of shape (N, D), or (N,) where D
-    is 1, and weights of shape (N,). Sums are kept in float64 about the running mean, so that R² is
+    is 1, and weights of shape (N,). Where D is 1, images and sequences of one shape (N, d1, d2, …)
+    count element by element, with weights of that shape; each sample is a group then, see
+    `groups`. Sums are kept in float64 about the running mean, so that R² is
     right for values near 1e6 or in half precision. A row with a NaN or infinite value in any output
     is refused, counted and reported in `scores.faults`; a row of weight 0 is as if it were not
     there.
@@ -465,7 +468,7 @@ class RegressionMetrics(Metrics):
         quantiles: Sequence[float] = QUANTILES,
         names: Sequence[str] | None = None,
         slices: Sequence[str] | int = (),
-        groups: bool = False,
+        groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if not options.is_whole(num_outputs, 1, MOST_OUTPUTS):
@@ -534,6 +537,12 @@ class RegressionMetrics(Metrics):
             yield "moments of as many errors as rows", sums.same(weight, errors)
         if sums.are("square"):
             yield "moments of as many errors as rows", sums.same(square, errors)
+
+    def row_shape(self, target: Tensor) -> tuple[int, ...]:
+        """One row a sample; in images one an element."""
+        if is_dense(target, self.num_outputs):
+            return tuple(target.shape)
+        return (target.shape[0],)
 
     def summarize(self, state: State) -> State:
         """Of the histogram its running sum goes to the host."""

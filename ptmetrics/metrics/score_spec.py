@@ -45,11 +45,11 @@ class ScoreSpec:
             then.
         gradient: For "delta": from the same counts to the score and its derivatives by hits, actual
             and predicted, each of shape (…, C). Without it, they are found by differences.
-        through: A monotone function that a ratio goes through, such as x / (2 − x).
+        through: A monotone function that a ratio or a mean goes through, such as x / (2 − x).
         absent: Whether the metric's `absent` stands in for it where it is undefined.
         method: What results call the interval; the name of the method where it is empty.
-        scale: "atanh" for a correlation, whose interval by groups is made on that scale; else it
-            follows from `range`.
+        scale: The scale on which the interval by groups is made: "atanh" for a correlation,
+            "log-log" for the exponential of a loss; else it follows from `range`.
 
     Example:
         >>> import torch
@@ -283,6 +283,8 @@ def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numb
     found = []
     ends = zip(specs, *mean_interval(sums), strict=True)
     for place, (spec, value, low, high) in enumerate(ends):
+        if spec.through is not None:
+            value, low, high = spec.through(np.stack((value, low, high)))
         least, most = spec.range
         n = sums[0, place].astype(np.int64)
         found.append((value, np.maximum(low, least), np.minimum(high, most), n))

@@ -148,7 +148,7 @@ def test_other_arguments_that_cannot_work() -> None:
         make_labels(groups=5)
     rule = r"slices, groups: expected counts of at most 64 MiB, got 2\d\d MiB. Tell"
     with pytest.raises(ConfigError, match=rule):
-        MulticlassMetrics(200_000, groups=True)
+        MulticlassMetrics(200_000, slices=60)
     with pytest.raises(ConfigError, match=r"slices, groups: expected counts of at most 64 MiB"):
         make_mean(slices=10**7)
 
@@ -160,7 +160,9 @@ def test_the_configuration_tells_slices_by_their_number_and_records_tell_their_n
     digests = [m.state_dict()["digest"] for m in (plain, named, number, make_classes(groups=True))]
     assert digests[1] == digests[2]
     assert len(set(digests)) == 3
-    assert make_classes(slices=(), groups=False).state_dict()["digest"] == digests[0]
+    assert make_classes(slices=(), groups=None).state_dict()["digest"] == digests[0]
+    independent = make_classes(groups=False).state_dict()["digest"]
+    assert independent not in digests, "rows taken for independent are counted otherwise"
     assert named.describe()["slice_names"] == ["a", "b"]
     assert number.describe()["slice_names"] == ["0", "1"]
 

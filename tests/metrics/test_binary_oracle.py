@@ -197,7 +197,7 @@ def test_dense_predictions_count_as_the_same_rows_laid_flat(shape: tuple[int, ..
     target = torch.randint(0, 2, like, generator=g)
     weight = torch.rand(like, generator=g)
     flat = preds.movedim(1, -1).reshape(-1, columns) if columns else preds.reshape(-1)
-    dense, laid = BinaryMetrics(), BinaryMetrics()
+    dense, laid = BinaryMetrics(groups=False), BinaryMetrics(groups=False)
     dense.update(preds, target, weight)
     laid.update(flat, target.reshape(-1), weight.reshape(-1))
     assert repr(dense.compute().to_dict()) == repr(laid.compute().to_dict())

@@ -123,6 +123,7 @@ SAME: Mapping[str, Reference] = {
     "auroc": sk.roc_auc_score,
     "average_precision": sk.average_precision_score,
     "nll": likelihood,
+    "perplexity": lambda y, p, **w: math.exp(likelihood(y, p, **w)),
     "brier_score": sk.brier_score_loss,
     "mean_squared_error": sk.mean_squared_error,
     "root_mean_squared_error": sk.root_mean_squared_error,
@@ -139,6 +140,7 @@ ON_SCORES = (
     "auroc",
     "average_precision",
     "nll",
+    "perplexity",
     "brier_score",
     "multiclass_brier_score",
     *CALIBRATION,
@@ -146,6 +148,7 @@ ON_SCORES = (
 TOLERANCE = {
     "rms_calibration_error": 1e-4,  # at the values of the histogram's rows
     "nll": 1e-6,
+    "perplexity": 1e-6,
     "over_confidence": 1e-6,
     "brier_score": 1e-6,
     "multiclass_brier_score": 1e-6,

@@ -11,9 +11,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType, TracebackType
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace, TracebackType
 from typing import Any, TypeAlias
 
 import torch
@@ -117,6 +117,11 @@ class StandIn:
         """Whether it is what is found."""
         return vars(self.owner).get(self._name) is self._function
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle of the class itself, by value as cloudpickle makes it, holds one that tells
+        # nobody and needs nothing of ours.
+        return SimpleNamespace, (), {"listeners": ()}
+
     def add(self, listener: Listener) -> None:
         """One more is told."""
         self.listeners = (*self.listeners, weakref.ref(listener, self._keep_others))
@@ -186,7 +191,7 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
             parent: Any = super(owner, self)
             call = parent.__call__
         else:
-            call = MethodType(own, self)
+            call = partial(own, self)
         # First of all, as a compiler reads this too, and what is compiled tells nobody.
         if torch.compiler.is_compiling():
             return call(*args, **kwargs)

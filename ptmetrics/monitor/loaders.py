@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
+from operator import getitem
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -102,7 +104,10 @@ def _length(loader: Any) -> int | None:
 
 
 class MonitoredLoader(Generic[BatchT]):
-    """The batches of a loader, monitored anew each time they are iterated; as long as the loader.
+    """The batches of a loader, monitored anew each time they are iterated.
+
+    All else is the loader's: its length, what is read from it and what is set on it. A copy or a
+    pickle is one of the loader alone, which nobody monitors.
 
     Args:
         loader: Yields the batches; it is iterated once each time.
@@ -111,13 +116,37 @@ class MonitoredLoader(Generic[BatchT]):
         progress: Shows how far the loop is.
     """
 
+    __slots__ = ("__weakref__", "_loader", "_progress", "_recorder", "_split")
+
     def __init__(
         self, loader: Iterable[BatchT], split: str, recorder: BatchRecorder, progress: Progress
     ) -> None:
-        self._loader: Any = loader
-        self._split = split
-        self._recorder = recorder
-        self._progress = progress
+        own = super().__setattr__
+        own("_loader", loader)
+        own("_split", split)
+        own("_recorder", recorder)
+        own("_progress", progress)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_loader"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._loader, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._loader, name)
+
+    def __copy__(self) -> Any:
+        return copy(self._loader)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getitem, ([self._loader], 0)
+
+    def __bool__(self) -> bool:
+        return bool(self._loader)
+
+    def __len__(self) -> int:
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[BatchT]:
         recorder = self._recorder
@@ -147,6 +176,3 @@ class MonitoredLoader(Generic[BatchT]):
                 recorder.leave_loader(current)
             if bar is not None:
                 self._progress.end(bar)
-
-    def __len__(self) -> int:
-        return len(self._loader)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from copy import copy
 from operator import getitem
 from typing import Any, Generic, TypeVar
@@ -150,29 +151,39 @@ class MonitoredLoader(Generic[BatchT]):
 
     def __iter__(self) -> Iterator[BatchT]:
         recorder = self._recorder
+        kept_in = recorder.faults.kept_in
         now = recorder.clock.now
-        # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws from
-        # torch's random numbers each time.
-        bar = self._progress.begin_batches(self._loader, self._split)
-        current = recorder.enter_loader(self._split)
+        bar = None
+        current = None
+        with suppress(*kept_in):
+            # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws
+            # from torch's random numbers each time.
+            bar = self._progress.begin_batches(self._loader, self._split)
+            current = recorder.enter_loader(self._split)
         try:
             asked = now()
             for batch in self._loader:
-                if current is not None:
-                    recorder.next_batch(current, batch, asked)
+                with suppress(*kept_in):
+                    if current is not None:
+                        recorder.next_batch(current, batch, asked)
                 yield batch
-                if bar is not None:
-                    self._progress.advance(bar)
+                with suppress(*kept_in):
+                    if bar is not None:
+                        self._progress.advance(bar)
                 asked = now()
-            if current is not None:
-                recorder.next_batch(current, NO_BATCH, asked)
+            with suppress(*kept_in):
+                if current is not None:
+                    recorder.next_batch(current, NO_BATCH, asked)
         except GeneratorExit:
             # The body broke out; behind the model's answer the batch was done.
-            if current is not None and current.batch is NO_BATCH:
-                recorder.next_batch(current, NO_BATCH, now())
+            with suppress(*kept_in):
+                if current is not None and current.batch is NO_BATCH:
+                    recorder.next_batch(current, NO_BATCH, now())
             raise
         finally:
-            if current is not None:
-                recorder.leave_loader(current)
-            if bar is not None:
-                self._progress.end(bar)
+            with suppress(*kept_in):
+                if current is not None:
+                    recorder.leave_loader(current)
+            with suppress(*kept_in):
+                if bar is not None:
+                    self._progress.end(bar)

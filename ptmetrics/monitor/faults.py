@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -118,6 +118,9 @@ class FaultLog:
         lock: Held by the thread that is inside of the boundary.
         busy: Whether our own code runs in that thread, as opposed to a callback.
         postponed: Calls from a signal handler that came while it ran.
+        kept_in: What a frame of ours that stands outside of the boundary does not let through,
+            because it was raised at the boundary itself.
+        strays: Such errors, and those of telling another one; noted with the next one.
 
     Raises:
         ConfigError: If `on_fault` is neither.
@@ -133,6 +136,10 @@ class FaultLog:
         self.lock = threading.RLock()
         self.busy = False
         self.postponed: deque[Callable[[], object]] = deque()
+        self.kept_in: tuple[type[Exception], ...] = (Exception,)
+        if on_fault == "raise":
+            self.kept_in = ()
+        self.strays: deque[Exception] = deque(maxlen=100)
         self._tell = tell
         self._faults: dict[tuple[str, str], Fault] = {}
 
@@ -158,8 +165,8 @@ class FaultLog:
         """Count one fault. Nothing that fails on the way, in a log's handler say, is raised."""
         try:
             self._note(where, error)
-        except Exception:  # no memory is left for a note, say: then nobody can be told
-            return
+        except Exception as second:  # no memory is left for a note, say
+            self.strays.append(second)
 
     @contextmanager
     def containing(self, where: str, refuse: tuple[type[Exception], ...] = ()) -> Iterator[None]:
@@ -192,10 +199,16 @@ class FaultLog:
     def run_postponed(self) -> None:
         """Make up for the calls of signal handlers."""
         while self.postponed:
-            self.postponed.popleft()()
+            call = self.postponed.popleft()
+            try:
+                call()
+            except self.kept_in as error:
+                self.strays.append(error)
 
     def summarize(self) -> None:
         """At the end: tell the count of every fault that has gone on since it was told."""
+        while self.strays:
+            self._note("boundary", self.strays.popleft())
         for fault in self._faults.values():
             if fault.count > fault.told:
                 self._told(fault)
@@ -263,8 +276,8 @@ def contained(
 
     Args:
         where: What faults are noted under.
-        otherwise: Makes what is returned when the call fails or is postponed, called like the
-            method; None for None.
+        otherwise: Makes what is returned when the call fails or is postponed, of a tuple of the
+            object and its arguments; None for None.
         raises: Whether exceptions pass after all, where the call is part of setting up or of
             saving; then a signal handler in the middle of another call is refused.
     """
@@ -278,23 +291,23 @@ def contained(
                     if raises:
                         raise _interrupting(where)
                     faults.postponed.append(partial(guarded, self, *args, **kwargs))
-                    return otherwise and otherwise(self, *args, **kwargs)
-                faults.busy = True
+                    return otherwise and otherwise((self, *args, *kwargs.values()))
                 try:
+                    faults.busy = True
                     return method(self, *args, **kwargs)
                 except Refusal as refusal:
                     raise refusal.error from refusal.error.__cause__
                 except Exception as error:
-                    if raises:
+                    if not raises:
+                        with suppress(Exception):  # not even that can be called
+                            faults.note(where, error)
+                    if raises or faults.on_fault == "raise":
                         raise
-                    faults.note(where, error)
-                    if faults.on_fault == "raise":
-                        raise
-                    return otherwise and otherwise(self, *args, **kwargs)
                 finally:
                     faults.busy = False
                     if faults.postponed:
                         faults.run_postponed()
+                return otherwise and otherwise((self, *args, *kwargs.values()))
 
         same: Method = _typed(guarded)
         return same

@@ -11,9 +11,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType, TracebackType
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace, TracebackType
 from typing import Any, TypeAlias
 
 import torch
@@ -117,6 +117,11 @@ class StandIn:
         """Whether it is what is found."""
         return vars(self.owner).get(self._name) is self._function
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle of the class itself, by value as cloudpickle makes it, holds one that tells
+        # nobody and needs nothing of ours.
+        return SimpleNamespace, (), {"listeners": ()}
+
     def add(self, listener: Listener) -> None:
         """One more is told."""
         self.listeners = (*self.listeners, weakref.ref(listener, self._keep_others))
@@ -186,25 +191,30 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
             parent: Any = super(owner, self)
             call = parent.__call__
         else:
-            call = MethodType(own, self)
-        # First of all, as a compiler reads this too, and what is compiled tells nobody.
-        if torch.compiler.is_compiling():
-            return call(*args, **kwargs)
+            call = partial(own, self)
+        # A compiler reads this too, up to here: what is compiled tells nobody.
+        step = not torch.compiler.is_compiling() and _tracer() is None and _transform() is None
+        listeners = stand_in.listeners if step else ()
         told = []
-        step = _tracer() is None and _transform() is None
         first = args[0] if args else kwargs
         plain = type(first) is Tensor and not first.is_meta
-        for reference in stand_in.listeners:
+        for reference in listeners:
             listener = reference()
-            if step and listener is not None and listener.target is self:
+            if listener is not None and listener.target is self:
                 told.append(listener)
-                if listener.begin is not None and (plain or listener.counts(first)):
-                    listener.begin(self, args, kwargs)
+                try:
+                    if listener.begin is not None and (plain or listener.counts(first)):
+                        listener.begin(self, args, kwargs)
+                except listener.faults.kept_in as error:
+                    listener.faults.strays.append(error)
         output = call(*args, **kwargs)
         plain = type(output) is Tensor and not output.is_meta
         for listener in told:
-            if plain or listener.counts(output):
-                listener.end(self, args, kwargs, output)
+            try:
+                if plain or listener.counts(output):
+                    listener.end(self, args, kwargs, output)
+            except listener.faults.kept_in as error:
+                listener.faults.strays.append(error)
         return output
 
     return __call__
@@ -232,8 +242,13 @@ def _call_of_function(stand_in: StandIn) -> Callable[..., Any]:
         plain = type(output) is Tensor and not output.is_meta
         for reference in stand_in.listeners:
             listener = reference()
-            if listener is not None and (plain or listener.counts(output)):
-                listener.end(target, args, kwargs, output)
+            if listener is None:
+                continue
+            try:
+                if plain or listener.counts(output):
+                    listener.end(target, args, kwargs, output)
+            except listener.faults.kept_in as error:
+                listener.faults.strays.append(error)
         return output
 
     function.__dict__["__prepare_scriptable__"] = lambda: target  # torch.jit.script takes this
@@ -248,12 +263,20 @@ def _hooks_of_steps(listener: Listener) -> tuple[Callable[..., Any], Callable[..
         listener = reference()
         if listener is None or listener.begin is None:
             return None
-        return listener.begin(optimizer, args, kwargs)
+        try:
+            return listener.begin(optimizer, args, kwargs)
+        except listener.faults.kept_in as error:
+            listener.faults.strays.append(error)
+            return None
 
     def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         listener = reference()
-        if listener is not None:
+        if listener is None:
+            return
+        try:
             listener.end(optimizer, args, kwargs)
+        except listener.faults.kept_in as error:
+            listener.faults.strays.append(error)
 
     return before, after
 

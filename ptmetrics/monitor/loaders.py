@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
+from operator import getitem
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -103,7 +106,10 @@ def _length(loader: Any) -> int | None:
 
 
 class MonitoredLoader(Generic[BatchT]):
-    """The batches of a loader, monitored anew each time they are iterated; as long as the loader.
+    """The batches of a loader, monitored anew each time they are iterated.
+
+    All else is the loader's: its length, what is read from it and what is set on it. A copy or a
+    pickle is one of the loader alone, which nobody monitors.
 
     Args:
         loader: Yields the batches; it is iterated once each time.
@@ -112,42 +118,73 @@ class MonitoredLoader(Generic[BatchT]):
         progress: Shows how far the loop is.
     """
 
+    __slots__ = ("__weakref__", "_loader", "_progress", "_recorder", "_split")
+
     def __init__(
         self, loader: Iterable[BatchT], split: str, recorder: BatchRecorder, progress: Progress
     ) -> None:
-        self._loader: Any = loader
-        self._split = split
-        self._recorder = recorder
-        self._progress = progress
+        own = super().__setattr__
+        own("_loader", loader)
+        own("_split", split)
+        own("_recorder", recorder)
+        own("_progress", progress)
 
-    def __iter__(self) -> Iterator[BatchT]:
-        recorder = self._recorder
-        now = recorder.clock.now
-        # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws from
-        # torch's random numbers each time.
-        bar = self._progress.begin_batches(self._loader, self._split)
-        current = recorder.enter_loader(self._split)
-        try:
-            asked = now()
-            for batch in self._loader:
-                if current is not None:
-                    recorder.next_batch(current, batch, asked)
-                yield batch
-                if bar is not None:
-                    self._progress.advance(bar)
-                asked = now()
-            if current is not None:
-                recorder.next_batch(current, NO_BATCH, asked)
-        except GeneratorExit:
-            # The body broke out; behind the model's answer the batch was done.
-            if current is not None and not current.waiting:
-                recorder.next_batch(current, NO_BATCH, now())
-            raise
-        finally:
-            if current is not None:
-                recorder.leave_loader(current)
-            if bar is not None:
-                self._progress.end(bar)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_loader"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._loader, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._loader, name)
+
+    def __copy__(self) -> Any:
+        return copy(self._loader)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getitem, ([self._loader], 0)
+
+    def __bool__(self) -> bool:
+        return bool(self._loader)
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    def __iter__(self) -> Iterator[BatchT]:
+        recorder = self._recorder
+        kept_in = recorder.faults.kept_in
+        now = recorder.clock.now
+        bar = None
+        current = None
+        with suppress(*kept_in):
+            # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws
+            # from torch's random numbers each time.
+            bar = self._progress.begin_batches(self._loader, self._split)
+            current = recorder.enter_loader(self._split)
+        try:
+            asked = now()
+            for batch in self._loader:
+                with suppress(*kept_in):
+                    if current is not None:
+                        recorder.next_batch(current, batch, asked)
+                yield batch
+                with suppress(*kept_in):
+                    if bar is not None:
+                        self._progress.advance(bar)
+                asked = now()
+            with suppress(*kept_in):
+                if current is not None:
+                    recorder.next_batch(current, NO_BATCH, asked)
+        except GeneratorExit:
+            # The body broke out; behind the model's answer the batch was done.
+            with suppress(*kept_in):
+                if current is not None and not current.waiting:
+                    recorder.next_batch(current, NO_BATCH, now())
+            raise
+        finally:
+            with suppress(*kept_in):
+                if current is not None:
+                    recorder.leave_loader(current)
+            with suppress(*kept_in):
+                if bar is not None:
+                    self._progress.end(bar)

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,17 @@ from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, n
 
 MAX_EVALUATIONS = 100  # of an epoch that are recorded
 
-
-def _unmonitored(self: Any, loader: Any) -> Any:
-    """What a loop goes on with where its loader could not be wrapped."""
-    return loader
+_the_loader = itemgetter(1)  # what a loop goes on with where its loader could not be wrapped
 
 
-def _not_due(self: Any, *, steps: int) -> bool:
+def _not_due(arguments: tuple[Any, ...]) -> bool:
     """What `every` returns where it failed."""
     return False
 
 
-def _no_scores(self: Any) -> EpochScores:
+def _no_scores(arguments: tuple[Any, ...]) -> EpochScores:
     """What `end_epoch` returns where it failed."""
-    return EpochScores(self.epoch, {}, {})
+    return EpochScores(arguments[0].epoch, {}, {})
 
 
 class Monitor:
@@ -246,28 +244,39 @@ class Monitor:
 
     def epochs(self, count: int) -> Iterator[int]:
         """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run."""
-        self._begin_epochs()
+        faults = self.faults
         status = self._status
+        bar = None
         numbers = range(status.epochs, count)
-        if status.stopping is not None:
-            numbers = range(0)
-        bar = self._progress.begin_epochs(numbers)
+        try:
+            self._begin_epochs()
+            if status.stopping is not None:
+                numbers = range(0)
+            bar = self._progress.begin_epochs(numbers)
+        except PtmetricsError:  # a refusal
+            raise
+        except faults.kept_in as error:
+            faults.strays.append(error)
         try:
             for number in numbers:
                 yield number
-                if status.epochs == number:
-                    self.end_epoch()
-                if bar is not None:
-                    self._progress.advance(bar)
+                with suppress(*faults.kept_in):
+                    if status.epochs <= number:
+                        self.end_epoch()
+                    if bar is not None:
+                        self._progress.advance(bar)
                 if status.stopping is not None:
                     break
         except BaseException as error:
-            self._end_epochs(error)
+            with suppress(*faults.kept_in):
+                self._end_epochs(error)
             raise
         finally:
             if bar is not None:
-                self._progress.end(bar)
-        self._end_epochs(None)
+                with suppress(*faults.kept_in):
+                    self._progress.end(bar)
+        with suppress(*faults.kept_in):
+            self._end_epochs(None)
 
     @contained("epochs")
     def _begin_epochs(self) -> None:
@@ -280,13 +289,13 @@ class Monitor:
         else:
             self._lifecycle.end(end_reason(error, self._status.stopping))
 
-    @contained("loader", _unmonitored)
+    @contained("loader", _the_loader)
     def train(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
         """The batches of a training loader, monitored."""
         self._lifecycle.begin()
         return MonitoredLoader(loader, "train", self._recorder, self._progress)
 
-    @contained("loader", _unmonitored)
+    @contained("loader", _the_loader)
     def validate(self, loader: Iterable[BatchT], split: str = "val") -> MonitoredLoader[BatchT]:
         """The batches of a validation loader, monitored; calling `model.eval()` stays yours.
 
@@ -299,7 +308,7 @@ class Monitor:
         """
         return self._monitored(loader, split)
 
-    @contained("loader", _unmonitored)
+    @contained("loader", _the_loader)
     def test(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
         """The batches of a test loader, monitored: of the split "test".
 

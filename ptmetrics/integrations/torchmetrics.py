@@ -11,6 +11,7 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError, DependencyError, StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.record.direction import direction
 
 MAX_VALUES = 128  # of a vector: more are no scores that a person would read
 NO_INTERVAL = "These values come from torchmetrics, which gives no interval."
@@ -154,12 +155,15 @@ class TorchmetricsMetrics(Metrics):
         scores: dict[str, Score] = {}
         notes = [NO_INTERVAL]
         for name, value in values.items():
-            rises = getattr(members.get(name, self._metric), "higher_is_better", None) is not False
+            declared = getattr(members.get(name, self._metric), "higher_is_better", None)
             numbers = _numbers_in(name, value)
             if numbers is None:
                 notes.append(f"{name} is no score but {_kind_of(value)}, and is left out.")
                 continue
             for key, number in numbers.items():
+                rises = declared
+                if declared is None:
+                    rises = direction(key)
                 scores[key] = Score(
                     number, n=self._rows_seen, reason=reason, higher_is_better=rises
                 )

@@ -1,27 +1,35 @@
 """`Monitor`: put it on a loop that is already there; it counts, records, calls back."""
 
+import atexit
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakSet
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptmetrics.errors import PtmetricsError, StateError
+from ptmetrics.errors import ConfigError, PtmetricsError, StateError
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
-from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, contained
+from ptmetrics.monitor.faults import LOGGER, NOTHING_SEEN, FaultLog, OnFault, contained
 from ptmetrics.monitor.hooks import Attachment, check_hookable
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.recorder import BatchExtractors, BatchRecorder, Extractor
-from ptmetrics.monitor.run import RunLifecycle, RunRecorder, end_reason
+from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
-from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, names_of_scores
+from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
+from ptmetrics.record.run_folder import folder_of
+
+IfExists = Literal["keep", "error", "overwrite", "resume"]
+_OPEN: "WeakSet[Monitor]" = WeakSet()  # with a record to close
 
 
 def _unmonitored(self: Any, loader: Any) -> Any:
@@ -50,9 +58,14 @@ class Monitor:
             several outputs a dict: its names stand in front of the scores, as in `{"":
             MulticlassMetrics(10), "depth": RegressionMetrics()}`, and predictions and targets are
             dicts with the same keys.
-        run: Folder for the record; None keeps the history in memory only.
+        run: Folder for the record; None keeps the history in memory only. Where several ranks
+            train together, rank 0 alone writes into it, and tells that it saw its own share.
         callbacks: `Callback` objects, called in this order.
-        resume: Go on with a run folder that exists.
+        if_exists: What becomes of a run that the folder holds. "keep" moves it to `earlier/1`,
+            `earlier/2` and so on in the folder, and says so; "error" refuses; "overwrite" removes
+            it; "resume" goes on with it: epoch number, best score and early stopping come from the
+            record, unless `load_state_dict` tells them.
+        resume: Older spelling of `if_exists="resume"`.
         on_fault: "contain" counts and records what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
@@ -70,7 +83,8 @@ class Monitor:
         faults: What went wrong.
 
     Raises:
-        RecordError: If the run folder exists already, or cannot be written.
+        RecordError: If the run folder is written by another process, cannot be written, or holds a
+            run of other metrics that is to be resumed.
         ConfigError: If an argument cannot work, or a callback names a score that there will not be.
 
     Example:
@@ -105,6 +119,7 @@ class Monitor:
         run: str | Path | None = None,
         callbacks: Sequence[Callback] = (),
         *,
+        if_exists: IfExists = "keep",
         resume: bool = False,
         on_fault: OnFault = "contain",
         progress: bool | None = None,
@@ -123,7 +138,12 @@ class Monitor:
         self._attachment: Attachment | None = None
         self.faults = FaultLog(on_fault, lambda fault: self._run.append("fault", fault.to_dict()))
         self._callbacks = CallbackList(callbacks, self.faults)
-        self._run = RunRecorder(run, resume=resume)
+        if resume:
+            if_exists = "resume"
+        if run is not None and if_exists != "error":
+            _close_own_run(folder_of(run))
+        self._process = os.getpid()
+        self._run = RunRecorder(run, if_exists=if_exists)
         self._status = self._run.status
         self.path = self._run.path
         self.history = self._run.history
@@ -139,7 +159,35 @@ class Monitor:
             self._new_split, self._clock, self.faults, self._status, on_counted
         )
         self._progress = Progress(progress, self._run.name, self.faults)
-        self._lifecycle = RunLifecycle(self._status, self._begin, self._end)
+        self._lifecycle = RunLifecycle(self._status, self._begin, self._left, self._end)
+        self._unattended = False
+        if self._run.before is not None:
+            self._go_on(self._status.epochs)
+        if self._run.writes:
+            _OPEN.add(self)
+
+    def _go_on(self, number: int) -> None:
+        """Take up what the record tells of the epochs before this one.
+
+        Raises:
+            PtmetricsError: If the run counted other metrics, or a callback cannot go on.
+        """
+        before = self._run.before
+        if before is None:
+            return
+        before = replace(before, epochs=[e for e in before.epochs if e["epoch"] < number])
+        try:
+            self._run.check_same(self._described())
+            self._status.stopping = None
+            self._callbacks.resume(self, before)
+        except BaseException:
+            self._run.end("")
+            raise
+        if before.epochs:
+            last = before.epochs[-1]
+            with suppress(KeyError, TypeError):
+                self._totals.commit(last["time"], last["counts"])
+        self.faults.epoch = number
 
     @property
     def epoch(self) -> int:
@@ -156,10 +204,30 @@ class Monitor:
         """Why the run was asked to stop."""
         return self._status.stopping
 
-    @cached_property
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train together; 0 alone."""
+        return self._run.rank
+
+    @property
+    def records(self) -> bool:
+        """Whether this process writes a record."""
+        return self._run.writes
+
+    @property
     def score_names(self) -> list[str]:
         """Names of the scores of a split, its loss first."""
-        return names_of_scores(self._metrics)
+        return list(self.score_directions)
+
+    @cached_property
+    def score_directions(self) -> dict[str, bool | None]:
+        """Whether a higher value is better, for each score of a split; None if not declared."""
+        directions: dict[str, bool | None] = {"loss": False}
+        for output, each in self._metrics.items():
+            for metric in each:
+                for name, score in metric.fresh().compute().items():
+                    directions[f"{output}/{name}".lstrip("/")] = score.higher_is_better
+        return directions
 
     @contained("attach", raises=True)
     def attach(
@@ -211,7 +279,10 @@ class Monitor:
         return attachment
 
     def epochs(self, count: int) -> Iterator[int]:
-        """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run."""
+        """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run.
+
+        Behind the last one, or a break, `EarlyStopping(restore_best=True)` has put its weights back.
+        """
         self._begin_epochs()
         status = self._status
         numbers = range(status.epochs, count)
@@ -297,12 +368,18 @@ class Monitor:
         )
 
     @contained("end_epoch", _no_scores)
-    def end_epoch(self) -> EpochScores:
+    def end_epoch(self, epoch: int | None = None) -> EpochScores:
         """Compute, record, call back, begin anew.
 
         What could not be computed is missing in the result, and stands among the faults instead.
+
+        Args:
+            epoch: Number of the epoch, from 0, for a loop that counts its own, as when it begins
+                at a checkpoint of the script's; recorded epochs from it on are superseded, and
+                that is said. None goes on counting.
         """
         self._lifecycle.begin()
+        self._count_from(epoch)
         number = self.epoch
         recorded = False
         try:
@@ -322,6 +399,19 @@ class Monitor:
                 self._callbacks.epoch_end(self, scores)
         self._clock.lap("other")
         return scores
+
+    def _count_from(self, epoch: int | None) -> None:
+        """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
+        if epoch is None or epoch == self.epoch:
+            return
+        with self.faults.containing("end_epoch"):
+            if not is_epoch(epoch):
+                cure = "Pass the number of the epoch that ends, from 0."
+                raise ConfigError("epoch", "a whole number of 0 or more", repr(epoch), cure)
+            if epoch < self.epoch and self._run.before is not None:
+                self._go_on(epoch)
+            self._status.epochs = epoch
+            self.faults.epoch = epoch
 
     def _compute_epoch(self, number: int) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
@@ -350,6 +440,7 @@ class Monitor:
         """The epoch before is over: only now is anything of it forgotten."""
         self._status.epochs = number
         self._status.half_done = False
+        self._status.restored = None
         self.faults.epoch = number
         if closed is not None:
             self._totals.commit(closed.time, closed.counts)
@@ -369,6 +460,33 @@ class Monitor:
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
         self._status.stopping = reason
+
+    def restored(self, epoch: int) -> None:
+        """Say that the model has the weights of an earlier epoch again: that one is judged."""
+        self._status.restored = epoch
+
+    @contained("saved")
+    def saved(self, path: str | os.PathLike[str], best: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Tell of a checkpoint that the script has written itself.
+
+        It is of the epoch under way once something of it was counted, else of the last one.
+
+        Args:
+            path: Its file or folder.
+            best: Whether the script holds it for its best so far: then its epoch is judged, before
+                that of a callback's best checkpoint.
+        """
+        self._lifecycle.begin()
+        epoch = self.epoch
+        if not self._status.half_done:
+            epoch -= 1
+        why = "saved"
+        if best:
+            why = "best"
+        told: dict[str, Any] = {"path": os.fsdecode(path), "why": why, "by": "script"}
+        if epoch >= 0:
+            told["epoch"] = epoch
+        self._run.append("checkpoint", told)
 
     @contained("record")
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -422,6 +540,9 @@ class Monitor:
         self._totals.load_state_dict(state["totals"])
         self._callbacks.load_state_dict(state["callbacks"])
         self._status.load_state_dict(state["status"])
+        stopping = self._status.stopping
+        if stopping is not None and self._callbacks.goes_on(stopping):
+            self._status.stopping = None
         self.faults.epoch = self.epoch
 
     @contained("close")
@@ -440,6 +561,12 @@ class Monitor:
 
     def _begin(self) -> None:
         self._callbacks.run_begin(self)
+        with self.faults.containing("record", refuse=(PtmetricsError,)):
+            self._run.begin(self._described(), self._config)
+        self._run.expect_end()
+
+    def _described(self) -> dict[str, Any]:
+        """The configuration of all metrics, as the header holds it."""
         first, *more = [
             {"output": output, **metric.describe()}
             for output, metrics in self._metrics.items()
@@ -447,15 +574,79 @@ class Monitor:
         ]
         if more:
             first["further"] = more
-        with self.faults.containing("record", refuse=(PtmetricsError,)):
-            self._run.begin(first, self._config)
-        self._run.expect_end()
+        return first
+
+    def _left(self) -> None:
+        """The loop over the epochs, or a block around it, is left."""
+        if self._lifecycle.begun:
+            self._callbacks.train_end(self)
 
     def _end(self, reason: str) -> None:
+        attended = self._lifecycle.begun and not self._unattended
         with ExitStack() as stack:  # each is done, whatever happens to those before it
             stack.callback(self._run.end, reason)
             stack.callback(self.faults.summarize)
             if self._attachment is not None:
                 stack.callback(self._attachment.detach)
-            if self._lifecycle.begun:
-                self._callbacks.run_end(self)
+            if attended:
+                stack.callback(self._callbacks.run_end, self)
+                stack.callback(self._callbacks.train_end, self)
+            if not reason.startswith(("error", "interrupted")):
+                self._close_half_epoch()
+        _OPEN.discard(self)
+
+    def _close_half_epoch(self) -> None:
+        """Write what was counted since the last `end_epoch()` as an epoch, and say so."""
+        counted = [name for name, split in self._recorder.splits.items() if split.batches]
+        if not self._status.half_done or not counted:
+            return
+        number = self.epoch
+        batches = {name: self._recorder.splits[name].batches for name in counted}
+        with self.faults.containing("close"):
+            scores = self._compute_epoch(number)
+            self._run.record_epoch(scores, unfinished=number > 0)
+            self._start_epoch(number + 1, scores)
+            listed = ", ".join(f"{count} of {name}" for name, count in batches.items())
+            message = (
+                f"{listed} batches were counted since the last end_epoch() and are written as "
+                f"epoch {number + 1}. Call monitor.end_epoch() at the end of each epoch."
+            )
+            self._run.append("note", {"code": "end-epoch-missing", "message": message})
+            LOGGER.warning("%s", message)
+
+    @contained("close")
+    def _abandon(self) -> None:
+        """Nobody closed the run: it is complete if nothing failed and every epoch was closed."""
+        if self._lifecycle.closed or self._process != os.getpid():
+            return
+        self._unattended = True
+        error = self._run.error_of_run()
+        reason = end_reason(error, self.stopping_reason)
+        if error is None and self._lifecycle.begun:
+            if self._status.half_done and self.epoch:
+                reason = HALF_DONE
+            self._close_half_epoch()
+            self._callbacks.unattended()
+        self._lifecycle.end(reason)
+
+    def __del__(self) -> None:
+        if self in _OPEN:
+            self._abandon()
+
+
+def _close_own_run(folder: Path) -> None:
+    """A run that this process still writes is over when a new one begins in its folder.
+
+    So it is when a notebook's cell is run again.
+    """
+    for monitor in list(_OPEN):
+        if monitor.path is not None and os.path.realpath(monitor.path) == os.path.realpath(folder):
+            LOGGER.warning("%s: the run that was open here is closed for a new one", folder)
+            monitor._abandon()
+
+
+@atexit.register
+def _close_all() -> None:
+    """The process ends."""
+    for monitor in list(_OPEN):
+        monitor._abandon()

@@ -458,14 +458,28 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
-    for checkpoint in reversed(run.checkpoints):
-        if checkpoint.get("why") == "best" and checkpoint.get("epoch") in rows:
-            return rows[checkpoint["epoch"]], "the best by its own checkpoint"
+    restored = (run.end or {}).get("restored")
+    if restored in rows:
+        return rows[restored], "the best, whose weights the model has at the end"
+    best = [
+        told for told in run.checkpoints if told.get("why") == "best" and told.get("epoch") in rows
+    ]
+    own = [told for told in best if told.get("by") == "script"]
+    if own:
+        return rows[own[-1]["epoch"]], "the best by the script itself"
+    if best:
+        return rows[best[-1]["epoch"]], "the best by its own checkpoint"
     why = "the last, as no best checkpoint is recorded"
     last = len(run.epochs) - 1
-    for row in range(last, -1, -1):
-        if any(name.startswith("val/") for name in run.epochs[row]["scores"]):
-            return row, why
+    validated = [
+        row
+        for row, epoch in enumerate(run.epochs)
+        if any(name.startswith("val/") for name in epoch["scores"])
+    ]
+    finished = [row for row in validated if not run.epochs[row].get("unfinished")]
+    for found in (finished, validated):
+        if found:
+            return found[-1], why
     return last, why
 
 
@@ -516,7 +530,11 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
 
 def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
     for fault in run.faults:
-        yield Fault("contained", f"{fault.get('where', '')}: {fault.get('message', '')}")
+        words = f"{fault.get('where', '')}: {fault.get('message', '')}"
+        count = fault.get("count", 1)
+        if count > 1:
+            words = f"{words.rstrip('.')} ({count} times)"
+        yield Fault("contained", words)
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():
             judged = row == judged_row and split == "val"

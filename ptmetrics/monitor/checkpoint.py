@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: the best and the last, written safely."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from ptmetrics.record.atomic import replace, sweep
 from ptmetrics.record.reader import Run
 from ptmetrics.record.run_folder import CHECKPOINTS, set_aside
 
-_OWN_FILE = re.compile(r"(best|last|epoch\d+-.+)\.pt")
+_CHECKPOINT_FILE = re.compile(r"(best|last|epoch\d+-.+)\.pt")
 
 
 class Checkpoint(Callback):
@@ -177,7 +178,7 @@ class Checkpoint(Callback):
         value = scores[best.name].value
         rises = best.rises(scores[best.name].higher_is_better)
         name = f"epoch{scores.epoch + 1}-{best.name.replace('/', '-')}-{value:.4f}.pt"
-        if value != value:
+        if math.isnan(value):
             return
         sign = 1
         if rises:
@@ -195,10 +196,9 @@ class Checkpoint(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Best value so far, and the epoch of the last file."""
-        state: dict[str, Any] = {
-            "last_epoch": self._last_epoch,
-            "top": [list(entry) for entry in self._top],
-        }
+        state: dict[str, Any] = {"last_epoch": self._last_epoch}
+        if self._top_k > 1:
+            state["top"] = [list(entry) for entry in self._top]
         if self._best is not None:
             state.update(self._best.state_dict())
         return state
@@ -244,7 +244,7 @@ class Checkpoint(Callback):
         if self._best is not None and self._best.epoch >= 0:
             written = True
         if not written:
-            found = [path for path in folder.iterdir() if _OWN_FILE.fullmatch(path.name)]
+            found = [path for path in folder.iterdir() if _is_checkpoint(path)]
             place = set_aside(folder, found)
             if place is not None:
                 LOGGER.warning("%s: checkpoints of another run are now in %s", folder, place)
@@ -264,6 +264,10 @@ class Checkpoint(Callback):
         monitor.record("checkpoint", {"path": str(path), "epoch": epoch, "why": why})
 
 
+def _is_checkpoint(path: Path) -> bool:
+    return _CHECKPOINT_FILE.fullmatch(path.name) is not None and path.is_file()
+
+
 def _top_entry(entry: Sequence[Any]) -> tuple[float, int, str]:
     """One stored file.
 
@@ -271,7 +275,11 @@ def _top_entry(entry: Sequence[Any]) -> tuple[float, int, str]:
         StateError: If it can be none that was written.
     """
     value, epoch, name = entry
-    if type(value) is not float or not isinstance(name, str) or not _OWN_FILE.fullmatch(name):
+    if (
+        type(value) is not float
+        or not isinstance(name, str)
+        or not _CHECKPOINT_FILE.fullmatch(name)
+    ):
         raise StateError("top", "a value, an epoch and the name of a file", repr(entry), OTHER_FILE)
     if "/" in name or os.sep in name:
         raise StateError("top", "the name of a file", repr(name), OTHER_FILE)

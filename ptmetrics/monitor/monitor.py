@@ -29,7 +29,7 @@ from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
 from ptmetrics.record.run_folder import folder_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
-_OPEN: "WeakSet[Monitor]" = WeakSet()  # with a record to close
+_OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
 
 
 def _unmonitored(self: Any, loader: Any) -> Any:
@@ -164,7 +164,7 @@ class Monitor:
         if self._run.before is not None:
             self._go_on(self._status.epochs)
         if self._run.writes:
-            _OPEN.add(self)
+            _OPEN_MONITORS.add(self)
 
     def _go_on(self, number: int) -> None:
         """Take up what the record tells of the epochs before this one.
@@ -461,12 +461,13 @@ class Monitor:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
         self._status.stopping = reason
 
+    @contained("restored")
     def restored(self, epoch: int) -> None:
         """Say that the model has the weights of an earlier epoch again: that one is judged."""
         self._status.restored = epoch
 
     @contained("saved")
-    def saved(self, path: str | os.PathLike[str], best: bool = False) -> None:  # noqa: FBT001, FBT002
+    def saved(self, path: str | os.PathLike[str], best: bool = False) -> None:
         """Tell of a checkpoint that the script has written itself.
 
         It is of the epoch under way once something of it was counted, else of the last one.
@@ -593,7 +594,7 @@ class Monitor:
                 stack.callback(self._callbacks.train_end, self)
             if not reason.startswith(("error", "interrupted")):
                 self._close_half_epoch()
-        _OPEN.discard(self)
+        _OPEN_MONITORS.discard(self)
 
     def _close_half_epoch(self) -> None:
         """Write what was counted since the last `end_epoch()` as an epoch, and say so."""
@@ -617,7 +618,7 @@ class Monitor:
     @contained("close")
     def _abandon(self) -> None:
         """Nobody closed the run: it is complete if nothing failed and every epoch was closed."""
-        if self._lifecycle.closed or self._process != os.getpid():
+        if self._lifecycle.closed or not self.records or self._process != os.getpid():
             return
         self._unattended = True
         error = self._run.error_of_run()
@@ -630,7 +631,7 @@ class Monitor:
         self._lifecycle.end(reason)
 
     def __del__(self) -> None:
-        if self in _OPEN:
+        if hasattr(self, "_unattended"):  # else it was refused while it was made
             self._abandon()
 
 
@@ -639,7 +640,7 @@ def _close_own_run(folder: Path) -> None:
 
     So it is when a notebook's cell is run again.
     """
-    for monitor in list(_OPEN):
+    for monitor in list(_OPEN_MONITORS):
         if monitor.path is not None and os.path.realpath(monitor.path) == os.path.realpath(folder):
             LOGGER.warning("%s: the run that was open here is closed for a new one", folder)
             monitor._abandon()
@@ -648,5 +649,5 @@ def _close_own_run(folder: Path) -> None:
 @atexit.register
 def _close_all() -> None:
     """The process ends."""
-    for monitor in list(_OPEN):
+    for monitor in list(_OPEN_MONITORS):
         monitor._abandon()

@@ -4,7 +4,7 @@ import datetime
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,14 +143,12 @@ class RunRecorder:
         """
         if self.before is None or "metrics" not in self.before.header:
             return
-        kept, got = (each_metric(found) for found in (self.before.header["metrics"], metrics))
-        place, expected, found = "number", str(len(kept)), str(len(got))
-        if len(kept) == len(got):
-            place, expected, found = _first_difference(kept, got)
+        kept = _each_metric(self.before.header["metrics"])
+        place, expected, got = _first_difference(kept, _each_metric(metrics))
         if place:
             cure = "Pass the same metrics, or start another run."
             rule = f"{place} {expected} as in the run that is resumed"
-            raise RecordError("metrics", rule, found, cure)
+            raise RecordError("metrics", rule, got, cure)
 
     @property
     def writes(self) -> bool:
@@ -252,15 +250,18 @@ class RunRecorder:
 
     def _tell_superseded(self, number: int) -> None:
         again = [epoch for epoch in self.history.epoch if epoch >= number]
-        if self.before is not None and self.before.epochs and again == [number]:
-            if self.before.epochs[-1].get("unfinished"):
-                return  # it is finished now
-        if not again:
+        if not again or (again == [number] and self._left_unfinished()):
             return
         message = f"Epochs {again[0] + 1} to {again[-1] + 1} of the record are superseded:"
         message = f"{message} the run goes on with epoch {number + 1}."
         self.append("note", {"code": "superseded", "message": message})
         LOGGER.warning("%s", message)
+
+    def _left_unfinished(self) -> bool:
+        """Whether the run that is resumed was left in an epoch: it is finished now."""
+        if self.before is None or not self.before.epochs:
+            return False
+        return bool(self.before.epochs[-1].get("unfinished"))
 
     def end(self, reason: str) -> None:
         """Write the last line and let go of the file."""
@@ -348,34 +349,36 @@ def _names_rank(folder: Path, rank: int) -> bool:
     return any(re.search(rf"rank[-_=]?0*{rank}(?!\d)", part, re.I) for part in folder.parts)
 
 
-def each_metric(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The configuration of each metric, as a header tells of them."""
-    return [{**described, "further": None}, *described.get("further", ())]
+def _each_metric(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of each metric by its place, as a header tells of them."""
+    first = {key: value for key, value in described.items() if key != "further"}
+    further = list(described.get("further") or ())
+    configured: dict[str, Any] = {"metrics": f"{1 + len(further)} in all", **first}
+    for index, metric in enumerate(further, 2):
+        configured[f"metric {index}"] = metric
+    return configured
 
 
-def _first_difference(kept: Any, got: Any, place: str = "") -> tuple[str, str, str]:
+def _first_difference(kept: Any, got: Any) -> tuple[str, str, str]:
     """Where two configurations differ first, with both values; what one lacks is of a version."""
-    if isinstance(kept, Mapping) and isinstance(got, Mapping):
-        for key in kept:
-            if key in got:
-                found = _first_difference(kept[key], got[key], f"{place}.{key}".lstrip("."))
-                if found[0]:
-                    return found
-        return "", "", ""
-    if isinstance(kept, list | tuple) and isinstance(got, list | tuple) and len(kept) == len(got):
-        for index, pair in enumerate(zip(kept, got, strict=True)):
-            inner = f"{place}[{index}]"
-            if isinstance(pair[0], Mapping):
-                inner = place
-            found = _first_difference(*pair, inner)
-            if found[0]:
-                return found
-        return "", "", ""
-    if kept == got or repr(kept) == repr(got):
-        return "", "", ""
-    if isinstance(kept, list | tuple) and isinstance(got, list | tuple):
-        return place, f"of {len(kept)} entries", f"{len(got)}"
-    return place, repr(kept)[:MAX_SHOWN], repr(got)[:MAX_SHOWN]
+    now = dict(_leaves(got))
+    for place, value in _leaves(kept):
+        if place in now and now[place] != value:
+            return place, value[:MAX_SHOWN], now[place][:MAX_SHOWN]
+    return "", "", ""
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every single value in a configuration, as text, with its place."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{place}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        yield place, f"of {len(value)} entries"
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{place}[{index}]")
+    else:
+        yield place, repr(value)
 
 
 class RunLifecycle:

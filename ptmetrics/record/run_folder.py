@@ -21,7 +21,7 @@ EARLIER = "earlier"
 """Where a run folder keeps the runs that were in it before; no list looks into it."""
 CHECKPOINTS = "checkpoints"
 IF_EXISTS = ("keep", "error", "overwrite", "resume")
-_LOG = logging.getLogger("ptmetrics")
+_CONSOLE = logging.getLogger("ptmetrics")
 OTHER_LOGS = ("metrics.csv", "trainer_state.json")  # as Lightning and Hugging Face name them
 _SIGNS = frozenset("._- +=@")
 _WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN|CONOUT|(COM|LPT)[0-9¹²³])", re.IGNORECASE)
@@ -160,7 +160,7 @@ def _make_room(folder: Path, held: list[Path], if_exists: str, name: str) -> Non
             return
         place = set_aside(folder, [*entries, weights])
     if place is not None:
-        _LOG.warning("%s: the run that was there is now in %s", folder, place)
+        _CONSOLE.warning("%s: the run that was there is now in %s", folder, place)
 
 
 @contextmanager

@@ -59,6 +59,8 @@ NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
     "positive."
 )
+SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
+MOST_NOTES = 5
 LOGGED = (
     "Read from a log of {by}: it holds values without their number of samples, so no criterion can "
     "be met or failed; record the run with a Monitor for that. How the run ended is not known."
@@ -516,6 +518,8 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
         error = (accuracy.high - accuracy.low) / (2 * Z95)
         yield OPTIMISM.format(total=total, most=error * sqrt(2 * log(total)))
     yield from map(str, _of_split(run.epochs[row], "notes", "val") or ())
+    told = [note["message"] for note in getattr(run, "notes", ()) if note["code"] in SHOWN_NOTES]
+    yield from dict.fromkeys(told[:MOST_NOTES])
     if not run.header:
         yield NO_HEADER
     logged = run.header.get("logged")

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "monitor": {"counts", "metrics", "distributed", "record"},
     "leakage": {"monitor", "verdict", "record"},
     "show": {"record", "verdict", "metrics"},
-    "integrations": {"monitor", "metrics", "record"},
+    "integrations": {"monitor", "metrics"},
     "matrix": {"metrics", "verdict"},
 }
 ROOMS["testing"] = set(ROOMS)

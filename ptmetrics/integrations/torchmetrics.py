@@ -11,7 +11,6 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError, DependencyError, StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.score import Score, Scores
-from ptmetrics.record.direction import direction
 
 MAX_VALUES = 128  # of a vector: more are no scores that a person would read
 NO_INTERVAL = "These values come from torchmetrics, which gives no interval."
@@ -161,11 +160,8 @@ class TorchmetricsMetrics(Metrics):
                 notes.append(f"{name} is no score but {_kind_of(value)}, and is left out.")
                 continue
             for key, number in numbers.items():
-                rises = declared
-                if declared is None:
-                    rises = direction(key)
                 scores[key] = Score(
-                    number, n=self._rows_seen, reason=reason, higher_is_better=rises
+                    number, n=self._rows_seen, reason=reason, higher_is_better=declared
                 )
         return Scores(scores, task=self.task, n=self._rows_seen, notes=notes)
 

@@ -71,7 +71,7 @@ class Score(float):
         method: str = "none",
         reason: str | None = None,
         error_bound: float = 0.0,
-        higher_is_better: bool | None = True,
+        higher_is_better: bool | None = None,
     ) -> Score:
         self = super().__new__(cls, value)
         self.low = low

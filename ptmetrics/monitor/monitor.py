@@ -26,7 +26,6 @@ from ptmetrics.monitor.recorder import BatchExtractors, BatchRecorder, Extractor
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
-from ptmetrics.record.run_folder import folder_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
 _OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
@@ -140,10 +139,8 @@ class Monitor:
         self._callbacks = CallbackList(callbacks, self.faults)
         if resume:
             if_exists = "resume"
-        if run is not None and if_exists != "error":
-            _close_own_run(folder_of(run))
         self._process = os.getpid()
-        self._run = RunRecorder(run, if_exists=if_exists)
+        self._run = RunRecorder(run, if_exists=if_exists, on_take=_close_own_run)
         self._status = self._run.status
         self.path = self._run.path
         self.history = self._run.history
@@ -402,13 +399,13 @@ class Monitor:
 
     def _count_from(self, epoch: int | None) -> None:
         """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
-        if epoch is None or epoch == self.epoch:
+        if epoch is None:
             return
         with self.faults.containing("end_epoch"):
             if not is_epoch(epoch):
                 cure = "Pass the number of the epoch that ends, from 0."
                 raise ConfigError("epoch", "a whole number of 0 or more", repr(epoch), cure)
-            if epoch < self.epoch and self._run.before is not None:
+            if epoch < self.epoch:
                 self._go_on(epoch)
             self._status.epochs = epoch
             self.faults.epoch = epoch

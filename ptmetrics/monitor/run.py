@@ -81,6 +81,7 @@ class RunRecorder:
     Args:
         run: The run folder; None for no record.
         if_exists: What becomes of a run that the folder holds, as `run_folder.create` has it.
+        on_take: Told of the folder before this process begins to write there.
 
     Attributes:
         path: The run folder.
@@ -94,7 +95,9 @@ class RunRecorder:
         RecordError: If the folder is refused, or cannot be made.
     """
 
-    def __init__(self, run: str | Path | None, *, if_exists: str = "keep") -> None:
+    def __init__(
+        self, run: str | Path | None, *, if_exists: str, on_take: Callable[[Path], None]
+    ) -> None:
         self.path: Path | None = None
         self.rank, self._ranks = rank_and_world_size()
         self.history = History()
@@ -112,7 +115,9 @@ class RunRecorder:
             if if_exists == "resume" and self.path.is_dir() and journals(self.path):
                 self._take_up(self.path)
             return
-        self.path = create(run, if_exists=if_exists)
+        if if_exists != "error":
+            on_take(self.path)
+        create(self.path, if_exists=if_exists)
         self._journal = Journal(self.path, resume=if_exists == "resume")
         try:
             sweep(self.path)

@@ -222,8 +222,11 @@ class Checkpoint(Callback):
             self._folder = monitor.path / CHECKPOINTS
 
     def _is_ours(self, path: Path) -> bool:
-        if self._folder is None or not path.exists():
+        """Whether a recorded file is in the folder, which may have moved with its run."""
+        if self._folder is None or not (self._folder / path.name).exists():
             return False
+        if self._given is None and path.parent.name == CHECKPOINTS:
+            return True
         return os.path.realpath(path.parent) == os.path.realpath(self._folder)
 
     def _written(self, why: str) -> Path | None:

@@ -462,6 +462,9 @@ class Monitor:
     def restored(self, epoch: int) -> None:
         """Say that the model has the weights of an earlier epoch again: that one is judged."""
         self._status.restored = epoch
+        message = f"The model has the weights of epoch {epoch + 1} again."
+        told = {"code": "restored", "message": message, "epoch": epoch, "epochs": self.epoch}
+        self._run.append("note", told)
 
     @contained("saved")
     def saved(self, path: str | os.PathLike[str], best: bool = False) -> None:

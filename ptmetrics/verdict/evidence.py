@@ -460,7 +460,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
-    restored = (run.end or {}).get("restored")
+    restored = _restored(run)
     if restored in rows:
         return rows[restored], "the best, whose weights the model has at the end"
     best = [
@@ -483,6 +483,19 @@ def judged_row(run: RunLike) -> tuple[int, str]:
         if found:
             return found[-1], why
     return last, why
+
+
+def _restored(run: RunLike) -> int | None:
+    """The epoch whose weights the model has at the end, or has now; None for the last one."""
+    if run.end is not None:
+        return run.end.get("restored")
+    told = [note for note in getattr(run, "notes", ()) if note["code"] == "restored"]
+    if not told or not run.epochs or told[-1].get("epochs") != run.epochs[-1]["epoch"] + 1:
+        return None  # an epoch came since
+    epoch = told[-1].get("epoch")
+    if not isinstance(epoch, int):
+        return None
+    return epoch
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:

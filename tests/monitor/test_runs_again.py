@@ -374,6 +374,29 @@ def test_the_best_weights_are_back_where_the_loop_ends(tmp_path: Path, way: str)
     assert model.weight.item() == 7
 
 
+def test_an_open_run_is_judged_by_the_weights_that_the_model_has_now(tmp_path: Path) -> None:
+    best = pm.EarlyStopping("val/accuracy", patience=2, restore_best=True)
+    with quiet(best, run=tmp_path / "run") as monitor:
+        monitor.attach(nn.Linear(1, 1))
+        validate(monitor, 3, 6)
+        assert judged(tmp_path / "run")[0] == 1
+        validate(monitor, 9)
+        assert judged(tmp_path / "run")[0] == 0
+        validate(monitor, 0)  # the loop goes on all the same
+        assert judged(tmp_path / "run")[0] == 3
+
+
+def test_a_run_that_was_copied_knows_its_checkpoints(tmp_path: Path) -> None:
+    with quiet(pm.Checkpoint("val/accuracy"), run=tmp_path / "run") as first:
+        first.attach(nn.Linear(1, 1))
+        validate(first, 3)
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    with quiet(pm.Checkpoint("val/accuracy"), run=tmp_path / "moved", if_exists="resume") as second:
+        second.attach(nn.Linear(1, 1))
+        validate(second, 9)
+    assert weight_in(tmp_path / "moved" / "checkpoints" / "best.pt") == 3
+
+
 def test_without_restore_best_nothing_is_said_of_weights(tmp_path: Path) -> None:
     with quiet(stopping(), run=tmp_path / "run") as monitor:
         monitor.attach(nn.Linear(1, 1))

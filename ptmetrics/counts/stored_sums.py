@@ -188,9 +188,7 @@ def _fit_together(n: Tensor, weight: Tensor, square: Tensor) -> Tensor:
     return (root <= weight * more) & (weight <= n.sqrt() * root * more)
 
 
-def _parts_make_the_whole(
-    cell: Cell, state: State, kind: str
-) -> Iterator[tuple[str, str, Tensor]]:
+def _parts_make_the_whole(cell: Cell, state: State, kind: str) -> Iterator[tuple[str, str, Tensor]]:
     name = f"{kind}.{cell.name}"
     rule = f"sums over the parts that make the whole {cell.name}"
     if cell.merge == "mean":
@@ -205,9 +203,7 @@ def _parts_make_the_whole(
                 yield f"{name}.{twin}", rule, (total - whole).abs() <= ROUNDING * whole
 
 
-def _relations_of_moments(
-    cell: Cell, state: State, kind: str
-) -> Iterator[tuple[str, str, Tensor]]:
+def _relations_of_moments(cell: Cell, state: State, kind: str) -> Iterator[tuple[str, str, Tensor]]:
     rows = "rows"
     name = cell.name
     if kind:

@@ -154,14 +154,14 @@ class TorchmetricsMetrics(Metrics):
         scores: dict[str, Score] = {}
         notes = [NO_INTERVAL]
         for name, value in values.items():
-            rises = getattr(members.get(name, self._metric), "higher_is_better", None) is not False
+            declared = getattr(members.get(name, self._metric), "higher_is_better", None)
             numbers = _numbers_in(name, value)
             if numbers is None:
                 notes.append(f"{name} is no score but {_kind_of(value)}, and is left out.")
                 continue
             for key, number in numbers.items():
                 scores[key] = Score(
-                    number, n=self._rows_seen, reason=reason, higher_is_better=rises
+                    number, n=self._rows_seen, reason=reason, higher_is_better=declared
                 )
         return Scores(scores, task=self.task, n=self._rows_seen, notes=notes)
 

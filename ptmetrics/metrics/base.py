@@ -607,7 +607,7 @@ class Metrics:
 
         def badness(place: int) -> tuple[bool, float]:
             value = lead[place].value
-            if not lead[place].higher_is_better:
+            if lead[place].higher_is_better is False:
                 value = -value
             return math.isnan(value), value
 
@@ -753,7 +753,8 @@ def _estimate_of(score: Any, n: Array) -> Estimate:
         )
     nothing = np.float64(math.nan)
     reason = "nothing was counted"
-    return Estimate(np.float64(score), nothing, nothing, np.asarray(n), "none", reason)
+    # A plain number declares no direction.
+    return Estimate(np.float64(score), nothing, nothing, np.asarray(n), "none", reason, None)
 
 
 def _stacked(some: Sequence[Estimate]) -> Estimate:

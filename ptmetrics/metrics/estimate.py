@@ -36,7 +36,7 @@ class Estimate:
     n: Array
     method: str
     reason: str
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
     error_bound: Array | float = 0.0
 
     @classmethod

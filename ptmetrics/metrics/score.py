@@ -41,7 +41,7 @@ class Score(float):
         method: Name of the interval's method.
         reason: Why the value is NaN, else None.
         error_bound: Certified bound on the numerical error; 0.0 where the value is exact.
-        higher_is_better: Direction of the metric.
+        higher_is_better: Direction of the metric; None where nobody has declared it.
 
     Example:
         >>> score = Score(0.9, low=0.85, high=0.94, n=200, method="wilson")
@@ -59,7 +59,7 @@ class Score(float):
     method: str
     reason: str | None
     error_bound: float
-    higher_is_better: bool
+    higher_is_better: bool | None
 
     def __new__(  # noqa: D102 — the class docstring names the fields
         cls,
@@ -71,7 +71,7 @@ class Score(float):
         method: str = "none",
         reason: str | None = None,
         error_bound: float = 0.0,
-        higher_is_better: bool = True,
+        higher_is_better: bool | None = None,
     ) -> Score:
         self = super().__new__(cls, value)
         self.low = low
@@ -92,7 +92,7 @@ class Score(float):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in a record."""
-        return {
+        plain: dict[str, Any] = {
             "value": float(self),
             "error_bound": self.error_bound,
             "high": self.high,
@@ -102,6 +102,9 @@ class Score(float):
             "n": self.n,
             "reason": self.reason,
         }
+        if self.higher_is_better is None:
+            del plain["higher_is_better"]
+        return plain
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = self.to_dict()

@@ -13,8 +13,14 @@ from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, PtmetricsError, StateError
 from ptmetrics.monitor.epoch import EpochScores
-from ptmetrics.monitor.faults import FaultLog
+from ptmetrics.monitor.faults import LOGGER, FaultLog
+from ptmetrics.monitor.run import is_epoch
+from ptmetrics.record.direction import direction
+from ptmetrics.record.events import EpochData
 from ptmetrics.record.history import History
+from ptmetrics.record.reader import Run
+
+OTHER_FILE = "The file is damaged: use another checkpoint."
 
 
 class MonitoredRun(Protocol):
@@ -60,8 +66,26 @@ class MonitoredRun(Protocol):
         """Why the run was asked to stop."""
         ...
 
+    @property
+    def score_directions(self) -> Mapping[str, bool | None]:
+        """Whether a higher value is better, for each score of a split; None if not declared."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train together; 0 alone."""
+        ...
+
+    @property
+    def records(self) -> bool:
+        """Whether this process writes the record."""
+        ...
+
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch."""
+
+    def restored(self, epoch: int) -> None:
+        """Say that the model has the weights of an earlier epoch again."""
 
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a line to the run's record."""
@@ -95,6 +119,9 @@ class Callback:
 
     after_others: ClassVar[bool] = False
 
+    def on_resume(self, monitor: MonitoredRun, run: Run) -> None:
+        """A run that was recorded is gone on with; `load_state_dict` may follow or not."""
+
     def on_run_begin(self, monitor: MonitoredRun) -> None:
         """Before the first batch."""
 
@@ -103,6 +130,12 @@ class Callback:
 
     def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         """After the scores of an epoch are recorded; `monitor.stop("why")` ends the run here."""
+
+    def on_train_end(self, monitor: MonitoredRun) -> None:
+        """Once stopping is decided, behind every `on_epoch_end`, and when the loop was left.
+
+        It may come several times: at the end of `epochs()`, of an `attach` block and of the run.
+        """
 
     def on_run_end(self, monitor: MonitoredRun) -> None:
         """When the run is closed."""
@@ -161,6 +194,43 @@ class CallbackList:
         for callback in self._behind_epoch:
             with self._faults.containing(_where(callback)), self._faults.released():
                 callback.on_epoch_end(monitor, scores)
+        if monitor.should_stop:
+            self.train_end(monitor)
+
+    def train_end(self, monitor: MonitoredRun) -> None:
+        """Stopping is decided, or the loop was left."""
+        for callback in self._callbacks:
+            with self._faults.containing(_where(callback)), self._faults.released():
+                callback.on_train_end(monitor)
+
+    def resume(self, monitor: MonitoredRun, run: Run) -> None:
+        """Take up what the record of the run tells; called while the monitor is made.
+
+        Raises:
+            PtmetricsError: What a callback refuses; other errors are faults.
+        """
+        for callback in self._callbacks:
+            try:
+                callback.on_resume(monitor, run)
+            except PtmetricsError:
+                raise
+            except Exception as error:
+                if self._faults.on_fault == "raise":
+                    raise
+                self._faults.note(_where(callback), error)
+
+    def unattended(self) -> None:
+        """Nobody closed the run: say what was to come at its end and does not."""
+        for callback in self._callbacks:
+            if isinstance(callback, EarlyStopping) and callback.restores:
+                number = callback.best_epoch + 1
+                message = "EarlyStopping: the weights of epoch %d were not put back into the model,"
+                message += " since nobody closed the run. Call monitor.close() behind the loop."
+                LOGGER.warning(message, number)
+
+    def goes_on(self, reason: str) -> bool:
+        """Whether early stopping gave this reason and has patience left now."""
+        return any(isinstance(c, EarlyStopping) and c.takes_back(reason) for c in self._callbacks)
 
     def run_end(self, monitor: MonitoredRun) -> None:
         """When the run is closed."""
@@ -191,29 +261,39 @@ def _where(callback: Callback) -> str:
 
 
 class BestScore:
-    """The best value of one score so far, in the direction that the score itself declares.
+    """The best value of one score so far, in the score's own direction.
 
     Args:
         name: Score name with its split, such as "val/f1/macro".
         min_delta: An improvement smaller than this does not count.
+        mode: "max" or "min" where neither the score nor its name tells the direction.
 
     Attributes:
         value: The best value; NaN before the first.
         epoch: Number of its epoch; −1 before the first.
+
+    Raises:
+        ConfigError: If `mode` is another word.
     """
 
-    def __init__(self, name: str, min_delta: float = 0.0) -> None:
+    def __init__(self, name: str, min_delta: float = 0.0, mode: str | None = None) -> None:
+        if mode not in (None, "max", "min"):
+            cure = "Leave it out where the score declares its direction."
+            raise ConfigError("mode", '"max" or "min"', repr(mode), cure)
         self.name = name
         self.min_delta = min_delta
+        self.mode = mode
         self.value = math.nan
         self.epoch = -1
         self._run: weakref.ref[MonitoredRun] | None = None
+        self._waits_for: str | None = name  # until it is seen, or it was said that it is not
 
     def begin(self, monitor: MonitoredRun) -> None:
         """Belong to this run: a best value of another one would decide over it.
 
         Raises:
-            ConfigError: If the run will not have the score, or another run had this object.
+            ConfigError: If the run will not have the score or its direction is not known, or
+                another run had this object.
         """
         known = monitor.score_names
         split, _, score = self.name.partition("/")
@@ -223,41 +303,109 @@ class BestScore:
             got = f"one for {self.name} of another run"
             cure = "Make a new callback for each run."
             raise ConfigError("callbacks", "callbacks of one run", got, cure)
+        declared = monitor.score_directions.get(score)
+        rises = self.rises(declared)
+        if declared is not None and declared != rises:
+            right = "min" if rises else "max"
+            rule = f"{right!r} or none for {self.name}, which declares its direction"
+            raise ConfigError("mode", rule, repr(self.mode), "Leave it out.")
         self._run = weakref.ref(monitor)
 
+    def seen_in(self, scores: EpochScores) -> bool:
+        """Whether the epoch has the score; one without a validation has none, and is waited for.
+
+        A split of another name with the score in it is told once: the name may be a slip.
+        """
+        if self.name in scores:
+            self._waits_for = None
+            return True
+        if self._waits_for is not None:
+            _, _, score = self.name.partition("/")
+            ends = f"/{score}"
+            others = [n for n in scores if n.endswith(ends) and not n.startswith("train/")]
+            if others:
+                self._waits_for = None
+                LOGGER.warning("waiting for %s; this epoch has %s", self.name, ", ".join(others))
+        return False
+
     def improves(self, scores: EpochScores) -> bool:
-        """Whether this epoch is better than all before; NaN never is.
+        """Whether this epoch, which has the score, is better than all before; NaN never is.
 
         Raises:
-            ConfigError: If the epoch has no such score.
+            ConfigError: If the direction is not known.
         """
-        if self.name not in scores:
-            raise _unknown_score(self.name, list(scores))
         score = scores[self.name]
-        if math.isnan(score.value):
-            return False
-        if math.isnan(self.value):
-            return True
-        gain = score.value - self.value
-        if not score.higher_is_better:
-            gain = -gain
-        return gain > self.min_delta
+        return self._better(score.value, score.higher_is_better)
 
     def keep(self, scores: EpochScores) -> None:
         """This epoch is the best one; to be called when what hangs on it is done."""
         self.value = scores[self.name].value
         self.epoch = scores.epoch
 
+    def replay(self, epochs: Sequence[EpochData]) -> int:
+        """Take the best of recorded epochs; how many with the score came since."""
+        self.value = math.nan
+        self.epoch = -1
+        since = 0
+        for epoch in epochs:
+            score = epoch["scores"].get(self.name)
+            if score is None:
+                continue
+            since += 1
+            if self._better(score["value"], score.get("higher_is_better")):
+                self.value = score["value"]
+                self.epoch = epoch["epoch"]
+                since = 0
+        return since
+
     def state_dict(self) -> dict[str, Any]:
         """Value and epoch."""
         return {"value": self.value, "epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take them up again."""
-        value = float(state["value"])
-        epoch = int(state["epoch"])
-        self.value = value
-        self.epoch = epoch
+        """Take them up again.
+
+        Raises:
+            StateError: If they cannot be.
+        """
+        value = state["value"]
+        if type(value) not in (int, float):
+            raise StateError("value", "a number", repr(value), OTHER_FILE)
+        self.epoch = stored_epoch("epoch", state["epoch"])
+        self.value = float(value)
+
+    def _better(self, value: float, declared: bool | None) -> bool:
+        if math.isnan(value):
+            return False
+        rises = self.rises(declared)
+        if math.isnan(self.value):
+            return True
+        gain = value - self.value
+        if not rises:
+            gain = -gain
+        return gain > self.min_delta
+
+    def rises(self, declared: bool | None) -> bool:
+        """Whether higher is better: as told, as declared, or as the field has it."""
+        if self.mode is not None:
+            return self.mode == "max"
+        if declared is None:
+            declared = direction(self.name)
+        if declared is None:
+            rule = f"a direction for {self.name}, which declares none"
+            raise ConfigError("mode", rule, "none", 'Pass mode="max" or mode="min".')
+        return declared
+
+
+def stored_epoch(name: str, value: object) -> int:
+    """A stored epoch number; −1 for none.
+
+    Raises:
+        StateError: If it can be none.
+    """
+    if value != -1 and not is_epoch(value):
+        raise StateError(name, "the number of an epoch, or -1", repr(value), OTHER_FILE)
+    return int(str(value))
 
 
 def _unknown_score(name: str, known: list[str]) -> ConfigError:
@@ -271,13 +419,17 @@ def _unknown_score(name: str, known: list[str]) -> ConfigError:
 class EarlyStopping(Callback):
     """Stops the run when a score has not improved for `patience` epochs.
 
+    Epochs without the score, such as those without a validation, do not count.
+
     Args:
-        monitor: Score name with its split, such as "val/f1/macro"; its direction comes from the
+        score: Score name with its split, such as "val/f1/macro"; its direction comes from the
             score.
         patience: Epochs without improvement that are allowed, 1 or more.
         min_delta: An improvement smaller than this does not count.
-        restore_best: Put the weights of the best epoch back into the attached model when the run
-            ends. They are kept in memory on the model's device.
+        mode: "max" or "min" where neither the score nor its name tells the direction.
+        restore_best: Put the weights of the best epoch back into the attached model when stopping
+            is decided, or at the end of `epochs()`, of the `attach` block or of the run, whichever
+            comes first. They are kept in memory on the model's device.
 
     Attributes:
         best_epoch: Number of the best epoch, −1 before the first.
@@ -301,19 +453,27 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, monitor: str, patience: int = 5, min_delta: float = 0.0, *, restore_best: bool = False
+        self,
+        score: str,
+        patience: int = 5,
+        min_delta: float = 0.0,
+        *,
+        mode: str | None = None,
+        restore_best: bool = False,
     ) -> None:
         if patience < 1:
             raise ConfigError("patience", "1 or more epochs", str(patience), "Pass patience=3.")
         if not min_delta >= 0:
             cure = "The direction comes from the score."
             raise ConfigError("min_delta", "0 or more", str(min_delta), cure)
-        self.monitor = monitor
+        self.score = score
         self.patience = patience
         self.restore_best = restore_best
-        self._best = BestScore(monitor, min_delta)
+        self._best = BestScore(score, min_delta, mode)
         self._weights: dict[str, Any] | None = None
+        self._trained = False  # whether an epoch was closed since the best weights were put back
         self._waited = 0
+        self._reason: str | None = None  # for which it asked to stop
 
     @property
     def best_epoch(self) -> int:
@@ -325,12 +485,26 @@ class EarlyStopping(Callback):
         """Score of the best epoch."""
         return self._best.value
 
+    @property
+    def restores(self) -> bool:
+        """Whether the best weights are to be put back and are not in the model now."""
+        return self.restore_best and self._trained and self._weights is not None
+
+    def on_resume(self, monitor: MonitoredRun, run: Run) -> None:
+        """Count the epochs without improvement that were recorded; the weights are gone."""
+        self._waited = self._best.replay(run.epochs)
+        self._weights = None
+        self._stop_if_due(monitor)
+
     def on_run_begin(self, monitor: MonitoredRun) -> None:
         """Refuse a score that this run will never have."""
         self._best.begin(monitor)
 
     def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         """Count the epochs without improvement."""
+        self._trained = True
+        if not self._best.seen_in(scores):
+            return
         if self._best.improves(scores):
             weights = None
             if self.restore_best and monitor.model is not None:
@@ -340,24 +514,56 @@ class EarlyStopping(Callback):
             self._waited = 0
             return
         self._waited += 1
-        if self._waited >= self.patience:
-            best = f"{self.best_value:.4f} of epoch {self.best_epoch}"
-            monitor.stop(f"no better {self.monitor} than {best} for {self._waited} epochs")
+        self._stop_if_due(monitor)
 
-    def on_run_end(self, monitor: MonitoredRun) -> None:
+    def on_train_end(self, monitor: MonitoredRun) -> None:
         """Put the best weights back, if asked to."""
-        if self._weights is not None and monitor.model is not None:
-            monitor.model.load_state_dict(self._weights)
-            self._weights = None
+        model = monitor.model
+        if not self.restore_best or not self._trained or model is None or self.best_epoch < 0:
+            return
+        self._trained = False
+        if self._weights is None:
+            message = "EarlyStopping: the weights of epoch %d, the best, came before the run was"
+            message += " resumed and are not put back. Load them from its checkpoint."
+            LOGGER.warning(message, self.best_epoch + 1)
+            return
+        model.load_state_dict(self._weights)
+        monitor.restored(self.best_epoch)
+
+    def takes_back(self, reason: str) -> bool:
+        """Whether it asked to stop for this reason, and has patience left now."""
+        taken_back = reason == self._reason and self._waited < self.patience
+        if taken_back:
+            self._reason = None
+        return taken_back
 
     def state_dict(self) -> dict[str, Any]:
-        """Best value and its weights, and epochs waited."""
-        return {**self._best.state_dict(), "weights": self._weights, "waited": self._waited}
+        """Best value and its weights, epochs waited, and why it asked to stop."""
+        return {
+            **self._best.state_dict(),
+            "weights": self._weights,
+            "waited": self._waited,
+            "reason": self._reason,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting where the stored run was."""
-        waited = int(state["waited"])
+        """Go on counting where the stored run was.
+
+        Raises:
+            StateError: If no run can be there.
+        """
+        waited = state["waited"]
         weights = state["weights"]
+        if not is_epoch(waited):
+            raise StateError("waited", "epochs, 0 or more", repr(waited), OTHER_FILE)
         self._best.load_state_dict(state)
         self._waited = waited
         self._weights = weights
+        self._trained = weights is not None
+        self._reason = state.get("reason")
+
+    def _stop_if_due(self, monitor: MonitoredRun) -> None:
+        if self._waited >= self.patience:
+            best = f"{self.best_value:.4f} of epoch {self.best_epoch}"
+            self._reason = f"no better {self.score} than {best} for {self._waited} epochs"
+            monitor.stop(self._reason)

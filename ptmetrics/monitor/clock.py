@@ -316,7 +316,7 @@ class RunTotals:
         counts["train_steps_cumulative"] = self.steps + steps.get("train", 0)
         return counts
 
-    def commit(self, time: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+    def commit(self, time: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
         """The epoch of which `time` and `counts` told is recorded."""
         self.train_s = time["train_cumulative_s"]
         self.wall_s = time["wall_cumulative_s"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.record.direction import direction
 from ptmetrics.record.events import EpochData
 from ptmetrics.record.samples import StoredSamples
 
@@ -111,6 +112,11 @@ class EpochScores(Mapping[str, Score]):
 def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> None:
     """Put plain scores in their places in the data of an epoch."""
     for name, score in plain["scores"].items():
+        if score.get("higher_is_better") is None:  # the field's names tell it, or nobody
+            score.pop("higher_is_better", None)
+            rises = direction(name)
+            if rises is not None:
+                score["higher_is_better"] = rises
         record["scores"][f"{split}/{name}"] = score
     record["faults"][split] = plain["faults"]
     names = plain["class_names"]

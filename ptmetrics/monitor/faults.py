@@ -19,6 +19,9 @@ from ptmetrics.errors import ConfigError, FaultError, HookError
 OnFault = Literal["contain", "raise"]
 LOGGER = logging.getLogger("ptmetrics")
 MAX_MESSAGE = 2000  # an error may print a whole tensor
+MAX_KINDS = 100
+OTHERS = ("others", "")
+"""The kind under which all those beyond the first 100 are counted."""
 
 
 class LoopWarning(NamedTuple):
@@ -105,8 +108,9 @@ class Fault:
 class FaultLog:
     """Counts what went wrong behind the boundary, and holds the boundary's lock.
 
-    The log stays small whatever happens: one entry for each place and type of error, told to `tell`
-    when its count reaches 1, 10, 100 and so on, and by `summarize`.
+    The log stays small whatever happens: one entry for each place and type of error, at most 100 of
+    them and one for all others, told to `tell` when its count reaches 1, 10, 100 and so on, and by
+    `summarize`.
 
     Args:
         on_fault: "contain", or "raise" to let exceptions through once they are noted.
@@ -224,8 +228,15 @@ class FaultLog:
             where = error.name
         key = (where, type(error).__name__)
         fault = self._faults.get(key)
+        if fault is None and len(self._faults) >= MAX_KINDS:
+            key = OTHERS
+            fault = self._faults.get(key)
         if fault is None:
-            fault = Fault(where, error_text(error), 0, self.epoch, self.step)
+            message = error_text(error)
+            if key == OTHERS:
+                message = f"more than {MAX_KINDS} kinds of fault; the first further one: {message}"
+                where = key[0]
+            fault = Fault(where, message, 0, self.epoch, self.step)
             self._faults[key] = fault
             _attempt(LOGGER.warning, "%s: %s; training goes on", where, fault.message)
         fault.count += 1

@@ -1,12 +1,16 @@
 """`Monitor`: put it on a loop that is already there; it counts, records, calls back."""
 
+import atexit
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakSet
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,14 +21,25 @@ from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
-from ptmetrics.monitor.faults import NOTHING_SEEN, FaultLog, OnFault, Refusal, contained, say
+from ptmetrics.monitor.faults import (
+    LOGGER,
+    NOTHING_SEEN,
+    FaultLog,
+    OnFault,
+    Refusal,
+    contained,
+    say,
+)
 from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
-from ptmetrics.monitor.run import RunLifecycle, RunRecorder, end_reason
+from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
-from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output, names_of_scores
+from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
+
+IfExists = Literal["keep", "error", "overwrite", "resume"]
+_OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
 
 MAX_EVALUATIONS = 100  # of an epoch that are recorded
 
@@ -57,9 +72,14 @@ class Monitor:
             several outputs a dict: its names stand in front of the scores, as in `{"":
             MulticlassMetrics(10), "depth": RegressionMetrics()}`, and predictions and targets are
             dicts with the same keys.
-        run: Folder for the record; None keeps the history in memory only.
+        run: Folder for the record; None keeps the history in memory only. Where several ranks
+            train together, rank 0 alone writes into it, and tells that it saw its own share.
         callbacks: `Callback` objects, called in this order.
-        resume: Go on with a run folder that exists.
+        if_exists: What becomes of a run that the folder holds. "keep" moves it to `earlier/1`,
+            `earlier/2` and so on in the folder, and says so; "error" refuses; "overwrite" removes
+            it; "resume" goes on with it: epoch number, best score and early stopping come from the
+            record, unless `load_state_dict` tells them.
+        resume: Older spelling of `if_exists="resume"`.
         on_fault: "contain" counts and records what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
@@ -77,7 +97,8 @@ class Monitor:
         faults: What went wrong.
 
     Raises:
-        RecordError: If the run folder exists already, or cannot be written.
+        RecordError: If the run folder is written by another process, cannot be written, or holds a
+            run of other metrics that is to be resumed.
         ConfigError: If an argument cannot work, or a callback names a score that there will not be.
 
     Example:
@@ -112,6 +133,7 @@ class Monitor:
         run: str | Path | None = None,
         callbacks: Sequence[Callback] = (),
         *,
+        if_exists: IfExists = "keep",
         resume: bool = False,
         on_fault: OnFault = "contain",
         progress: bool | None = None,
@@ -130,7 +152,10 @@ class Monitor:
         self._attachment: Attachment | None = None
         self.faults = FaultLog(on_fault, lambda fault: self._run.append("fault", fault.to_dict()))
         self._callbacks = CallbackList(callbacks, self.faults)
-        self._run = RunRecorder(run, resume=resume)
+        if resume:
+            if_exists = "resume"
+        self._process = os.getpid()
+        self._run = RunRecorder(run, if_exists=if_exists, on_take=_close_own_run)
         self._status = self._run.status
         self.path = self._run.path
         self.history = self._run.history
@@ -149,7 +174,35 @@ class Monitor:
             self._new_split, self._clock, self.faults, self._status, told
         )
         self._progress = Progress(progress, self._run.name, self.faults)
-        self._lifecycle = RunLifecycle(self._status, self._begin, self._end)
+        self._lifecycle = RunLifecycle(self._status, self._begin, self._left, self._end)
+        self._unattended = False
+        if self._run.before is not None:
+            self._go_on(self._status.epochs)
+        if self._run.writes:
+            _OPEN_MONITORS.add(self)
+
+    def _go_on(self, number: int) -> None:
+        """Take up what the record tells of the epochs before this one.
+
+        Raises:
+            PtmetricsError: If the run counted other metrics, or a callback cannot go on.
+        """
+        before = self._run.before
+        if before is None:
+            return
+        before = replace(before, epochs=[e for e in before.epochs if e["epoch"] < number])
+        try:
+            self._run.check_same(self._described())
+            self._status.stopping = None
+            self._callbacks.resume(self, before)
+        except BaseException:
+            self._run.end("")
+            raise
+        if before.epochs:
+            last = before.epochs[-1]
+            with suppress(KeyError, TypeError):
+                self._totals.commit(last["time"], last["counts"])
+        self.faults.epoch = number
 
     @property
     def epoch(self) -> int:
@@ -166,10 +219,30 @@ class Monitor:
         """Why the run was asked to stop."""
         return self._status.stopping
 
-    @cached_property
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train together; 0 alone."""
+        return self._run.rank
+
+    @property
+    def records(self) -> bool:
+        """Whether this process writes a record."""
+        return self._run.writes
+
+    @property
     def score_names(self) -> list[str]:
         """Names of the scores of a split, its loss first."""
-        return names_of_scores(self._metrics)
+        return list(self.score_directions)
+
+    @cached_property
+    def score_directions(self) -> dict[str, bool | None]:
+        """Whether a higher value is better, for each score of a split; None if not declared."""
+        directions: dict[str, bool | None] = {"loss": False}
+        for output, each in self._metrics.items():
+            for metric in each:
+                for name, score in metric.fresh().compute().items():
+                    directions[f"{output}/{name}".lstrip("/")] = score.higher_is_better
+        return directions
 
     @contained("attach", raises=True)
     def attach(
@@ -243,7 +316,10 @@ class Monitor:
         return attachment
 
     def epochs(self, count: int) -> Iterator[int]:
-        """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run."""
+        """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run.
+
+        Behind the last one, or a break, `EarlyStopping(restore_best=True)` has put its weights back.
+        """
         faults = self.faults
         status = self._status
         bar = None
@@ -470,15 +546,21 @@ class Monitor:
         self._recorder.update_loss(loss, split=split, reduction=reduction)
 
     @contained("end_epoch", _no_scores)
-    def end_epoch(self) -> EpochScores:
+    def end_epoch(self, epoch: int | None = None) -> EpochScores:
         """Compute, record, call back, begin anew.
 
         What could not be computed is missing in the result, and stands among the faults instead.
+
+        Args:
+            epoch: Number of the epoch, from 0, for a loop that counts its own, as when it begins
+                at a checkpoint of the script's; recorded epochs from it on are superseded, and
+                that is said. None goes on counting.
         """
+        self._lifecycle.begin()
+        self._count_from(epoch)
         return self._close_epoch()
 
     def _close_epoch(self) -> EpochScores:
-        self._lifecycle.begin()
         number = self.epoch
         recorded = False
         try:
@@ -498,6 +580,19 @@ class Monitor:
                 self._callbacks.epoch_end(self, scores)
         self._clock.lap("other")
         return scores
+
+    def _count_from(self, epoch: int | None) -> None:
+        """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
+        if epoch is None:
+            return
+        with self.faults.containing("end_epoch"):
+            if not is_epoch(epoch):
+                cure = "Pass the number of the epoch that ends, from 0."
+                raise ConfigError("epoch", "a whole number of 0 or more", repr(epoch), cure)
+            if epoch < self.epoch:
+                self._go_on(epoch)
+            self._status.epochs = epoch
+            self.faults.epoch = epoch
 
     def _compute_epoch(self, number: int) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
@@ -534,6 +629,7 @@ class Monitor:
         self._status.epochs = number
         self._status.half_done = False
         self._evaluations = 0
+        self._status.restored = None
         self.faults.epoch = number
         if closed is not None:
             self._totals.commit(closed.time, closed.counts)
@@ -611,6 +707,37 @@ class Monitor:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
         self._status.stopping = reason
 
+    @contained("restored")
+    def restored(self, epoch: int) -> None:
+        """Say that the model has the weights of an earlier epoch again: that one is judged."""
+        self._status.restored = epoch
+        message = f"The model has the weights of epoch {epoch + 1} again."
+        told = {"code": "restored", "message": message, "epoch": epoch, "epochs": self.epoch}
+        self._run.append("note", told)
+
+    @contained("saved")
+    def saved(self, path: str | os.PathLike[str], best: bool = False) -> None:
+        """Tell of a checkpoint that the script has written itself.
+
+        It is of the epoch under way once something of it was counted, else of the last one.
+
+        Args:
+            path: Its file or folder.
+            best: Whether the script holds it for its best so far: then its epoch is judged, before
+                that of a callback's best checkpoint.
+        """
+        self._lifecycle.begin()
+        epoch = self.epoch
+        if not self._status.half_done:
+            epoch -= 1
+        why = "saved"
+        if best:
+            why = "best"
+        told: dict[str, Any] = {"path": os.fsdecode(path), "why": why, "by": "script"}
+        if epoch >= 0:
+            told["epoch"] = epoch
+        self._run.append("checkpoint", told)
+
     @contained("record")
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
@@ -663,6 +790,9 @@ class Monitor:
         self._totals.load_state_dict(state["totals"])
         self._callbacks.load_state_dict(state["callbacks"])
         self._status.load_state_dict(state["status"])
+        stopping = self._status.stopping
+        if stopping is not None and self._callbacks.goes_on(stopping):
+            self._status.stopping = None
         self.faults.epoch = self.epoch
 
     @contained("close")
@@ -681,6 +811,12 @@ class Monitor:
 
     def _begin(self) -> None:
         self._callbacks.run_begin(self)
+        with self.faults.containing("record", refuse=(PtmetricsError,)):
+            self._run.begin(self._described(), self._config)
+        self._run.expect_end()
+
+    def _described(self) -> dict[str, Any]:
+        """The configuration of all metrics, as the header holds it."""
         first, *more = [
             {"output": output, **metric.describe()}
             for output, metrics in self._metrics.items()
@@ -688,17 +824,94 @@ class Monitor:
         ]
         if more:
             first["further"] = more
-        with self.faults.containing("record", refuse=(PtmetricsError,)):
-            self._run.begin(first, self._config)
-        self._run.expect_end()
+        return first
+
+    def _left(self) -> None:
+        """The loop over the epochs, or a block around it, is left."""
+        if self._lifecycle.begun:
+            self._callbacks.train_end(self)
 
     def _end(self, reason: str) -> None:
         with self.faults.containing("close"):
             self._recorder.finish()
+        attended = self._lifecycle.begun and not self._unattended
         with ExitStack() as stack:  # each is done, whatever happens to those before it
             stack.callback(self._run.end, reason)
             stack.callback(self.faults.summarize)
             if self._attachment is not None:
                 stack.callback(self._attachment.detach)
-            if self._lifecycle.begun:
-                self._callbacks.run_end(self)
+            if attended:
+                stack.callback(self._callbacks.run_end, self)
+                stack.callback(self._callbacks.train_end, self)
+            if not reason.startswith(("error", "interrupted")):
+                self._close_half_epoch()
+        _OPEN_MONITORS.discard(self)
+
+    def _close_half_epoch(self) -> None:
+        """Write what was counted since the last `end_epoch()` as an epoch, and say so."""
+        counted = [name for name, split in self._recorder.splits.items() if split.batches]
+        if not self._status.half_done or not counted:
+            return
+        number = self.epoch
+        if self._is_last_evaluation():
+            for name in counted:
+                why = "after-training"
+                if name == "test":
+                    why = "test"
+                self._record_evaluation(name, self._recorder.splits[name], why)
+            self._status.half_done = False
+            return
+        batches = {name: self._recorder.splits[name].batches for name in counted}
+        with self.faults.containing("close"):
+            scores = self._compute_epoch(number)
+            self._run.record_epoch(scores, unfinished=number > 0)
+            self._start_epoch(number + 1, scores)
+            listed = ", ".join(f"{count} of {name}" for name, count in batches.items())
+            message = (
+                f"{listed} batches were counted since the last end_epoch() and are written as "
+                f"epoch {number + 1}. Call monitor.end_epoch() at the end of each epoch."
+            )
+            self._run.append("note", {"code": "end-epoch-missing", "message": message})
+            LOGGER.warning("%s", message)
+
+    def _is_last_evaluation(self) -> bool:
+        """Whether nothing was trained since the last epoch: what was evaluated is a last part."""
+        return self.epoch > 0 and not self._trained_in_epoch()
+
+    @contained("close")
+    def _abandon(self) -> None:
+        """Nobody closed the run: it is complete if nothing failed and every epoch was closed."""
+        if self._lifecycle.closed or not self.records or self._process != os.getpid():
+            return
+        self._unattended = True
+        error = self._run.error_of_run()
+        reason = end_reason(error, self.stopping_reason)
+        if error is None and self._lifecycle.begun:
+            self._recorder.finish()
+            if self._status.half_done and self.epoch and not self._is_last_evaluation():
+                reason = HALF_DONE
+            self._close_half_epoch()
+            self._callbacks.unattended()
+        self._lifecycle.end(reason)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_unattended"):  # else it was refused while it was made
+            self._abandon()
+
+
+def _close_own_run(folder: Path) -> None:
+    """A run that this process still writes is over when a new one begins in its folder.
+
+    So it is when a notebook's cell is run again.
+    """
+    for monitor in list(_OPEN_MONITORS):
+        if monitor.path is not None and os.path.realpath(monitor.path) == os.path.realpath(folder):
+            LOGGER.warning("%s: the run that was open here is closed for a new one", folder)
+            monitor._abandon()
+
+
+@atexit.register
+def _close_all() -> None:
+    """The process ends."""
+    for monitor in list(_OPEN_MONITORS):
+        monitor._abandon()

@@ -1,28 +1,32 @@
 """A run's own record, and its life: it begins once and ends once, however its loop is left."""
 
 import datetime
+import os
+import re
 import sys
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptmetrics import __version__
-from ptmetrics.errors import HookError, StateError
+from ptmetrics.errors import FaultError, RecordError, StateError
 from ptmetrics.monitor.epoch import EpochScores
-from ptmetrics.monitor.faults import Refusal
+from ptmetrics.monitor.faults import LOGGER, MAX_MESSAGE
+from ptmetrics.record.atomic import sweep
 from ptmetrics.record.events import SamplesData
 from ptmetrics.record.history import History
 from ptmetrics.record.journal import Journal
-from ptmetrics.record.reader import read_run
-from ptmetrics.record.run_folder import create, environment
+from ptmetrics.record.reader import Run, read_run
+from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder_of, journals
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
 HALF_DONE = "error: the process ended in the middle of an epoch"
+MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
+MAX_SHOWN = 60
 
 
 @dataclass
@@ -33,15 +37,17 @@ class RunStatus:
         epochs: Number of epochs that are closed.
         half_done: Whether something was counted since.
         stopping: Why the run is asked to stop; None where it is not.
+        restored: The epoch whose weights the model has again; None where they are the last ones.
     """
 
     epochs: int = 0
     half_done: bool = False
     stopping: str | None = None
+    restored: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values of the run; which weights the model has is the model's."""
+        return {"epochs": self.epochs, "half_done": self.half_done, "stopping": self.stopping}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave.
@@ -49,47 +55,110 @@ class RunStatus:
         Raises:
             StateError: If no run can be there.
         """
-        names = {field.name for field in fields(self)}
-        if set(state) != names or type(state["epochs"]) is not int or state["epochs"] < 0:
+        fits = set(state) == set(self.state_dict())
+        if not fits or not is_epoch(state["epochs"]) or type(state["half_done"]) is not bool:
             cure = "The file is damaged: use another checkpoint."
             raise StateError("status", "an epoch number of 0 or more", repr(dict(state)), cure)
+        if state["stopping"] is not None and not isinstance(state["stopping"], str):
+            cure = "The file is damaged: use another checkpoint."
+            raise StateError("status.stopping", "a reason", repr(state["stopping"]), cure)
         self.epochs = state["epochs"]
-        self.half_done = bool(state["half_done"])
+        self.half_done = state["half_done"]
         self.stopping = state["stopping"]
+
+
+def is_epoch(value: object) -> bool:
+    """Whether a value can be the number of an epoch, or a count of them."""
+    return type(value) is int and 0 <= value <= MAX_EPOCH
 
 
 class RunRecorder:
     """Writes the journal of a run, or nothing at all when there is no run folder.
 
+    Where several ranks train together, rank 0 records and the others write nothing, unless their
+    folder is their own: a part of its path names the rank, as in `runs/mine/rank1`.
+
     Args:
         run: The run folder; None for no record.
-        resume: Go on with a folder that holds a run.
+        if_exists: What becomes of a run that the folder holds, as `run_folder.create` has it.
+        on_take: Told of the folder before this process begins to write there.
 
     Attributes:
         path: The run folder.
+        rank: Number of this process among those that train together.
         history: The epochs so far, with those that the folder held already.
-        status: StoredSamples by the monitor; the last line is made of it.
+        before: The run that is resumed, until its first new epoch; None for a new one.
+        status: Kept by the monitor; the last line is made of it.
 
     Raises:
-        RecordError: If the folder exists already, or cannot be made.
+        ConfigError: If `if_exists` is another word.
+        RecordError: If the folder is refused, or cannot be made.
     """
 
-    def __init__(self, run: str | Path | None, *, resume: bool) -> None:
+    def __init__(
+        self, run: str | Path | None, *, if_exists: str, on_take: Callable[[Path], None]
+    ) -> None:
         self.path: Path | None = None
+        self.rank, self._ranks = rank_and_world_size()
         self.history = History()
         self.status = RunStatus()
+        self.before: Run | None = None
         self._journal: Journal | None = None
         self._best_epoch = -1  # of the last checkpoint that was the best: it is judged
-        self._seal: weakref.finalize[Any, Any] | None = None
+        self._ends = False  # whether there is to be a last line
+        self._error_before = _identity(process_error())
         if run is None:
             return
-        self.path = create(run, resume=resume)
-        self._journal = Journal(self.path, resume=resume)
-        if self._journal.attempt > 1:
-            before = read_run(self._journal.path)
-            self.history = History.of(before)
-            for checkpoint in before.checkpoints:
-                self._note_best(checkpoint)
+        self.path = folder_of(run)
+        if self.rank and not _names_rank(self.path, self.rank):
+            LOGGER.info("rank %d of %d: rank 0 records the run", self.rank, self._ranks)
+            if if_exists == "resume" and self.path.is_dir() and journals(self.path):
+                self._take_up(self.path)
+            return
+        if if_exists != "error":
+            on_take(self.path)
+        create(self.path, if_exists=if_exists)
+        self._journal = Journal(self.path, resume=if_exists == "resume")
+        try:
+            sweep(self.path)
+            sweep(self.path / CHECKPOINTS)
+            if self._journal.attempt > 1:
+                self._take_up(self._journal.path)
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _take_up(self, path: Path) -> None:
+        """Begin behind the last epoch that was closed."""
+        self.before = read_run(path)
+        self.history = History.of(self.before)
+        for checkpoint in self.before.checkpoints:
+            self._note_best(checkpoint)
+        if self.before.epochs:
+            last = self.before.epochs[-1]
+            self.status.epochs = last["epoch"] + 1
+            if last.get("unfinished"):
+                self.status.epochs = last["epoch"]
+
+    def check_same(self, metrics: Mapping[str, Any]) -> None:
+        """Refuse to go on with a run that counted other metrics.
+
+        Raises:
+            RecordError: If one of them is configured in another way.
+        """
+        if self.before is None or "metrics" not in self.before.header:
+            return
+        kept = _each_metric(self.before.header["metrics"])
+        place, expected, got = _first_difference(kept, _each_metric(metrics))
+        if place:
+            cure = "Pass the same metrics, or start another run."
+            rule = f"{place} {expected} as in the run that is resumed"
+            raise RecordError("metrics", rule, got, cure)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process records."""
+        return self._journal is not None
 
     @property
     def name(self) -> str:
@@ -121,23 +190,65 @@ class RunRecorder:
         }
         for key in ("seed", "arm", "val_fingerprint"):
             header[key] = config.get(key)
+        if self._ranks > 1:
+            header["rank"] = self.rank
+            header["world_size"] = self._ranks
         self.append("header", header)
+        if self._ranks > 1:
+            self._tell_share()
+
+    def _tell_share(self) -> None:
+        message = (
+            f"Rank {self.rank} of {self._ranks} recorded what it saw itself: the share of the data "
+            "of one rank. Validate all data on rank 0 for numbers of the whole, and let one rank "
+            "decide for all when to stop."
+        )
+        self.append("note", {"code": "one-rank", "message": message})
+        if self._journal is not None:
+            LOGGER.warning("%s", message)
 
     def expect_end(self) -> None:
         """From here on there will be a last line, whether somebody closes the run or not."""
-        if self._journal is not None and self._seal is None:
-            self._seal = weakref.finalize(self, _abandon, self._journal, self.status)
+        self._ends = True
 
-    def record_epoch(self, scores: EpochScores, notes: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Add an epoch to record and history; its samples first, so that no line lacks its file."""
+    def error_of_run(self) -> BaseException | None:
+        """The error that ended the process, or a notebook's cell, since the run began.
+
+        Where a person types on, an error between two epochs may be of anything.
+        """
+        error = process_error()
+        if error is None or _identity(error) == self._error_before:
+            return None
+        if hasattr(sys, "ps1") and not self.status.half_done:
+            return None
+        return error
+
+    def record_epoch(
+        self,
+        scores: EpochScores,
+        notes: Sequence[Mapping[str, Any]] = (),
+        *,
+        unfinished: bool = False,
+    ) -> None:
+        """Add an epoch to record and history; its samples first, so that no line lacks its file.
+
+        Args:
+            scores: What the epoch gave.
+            notes: Lines to write before it.
+            unfinished: Whether the run was left before the epoch was closed.
+        """
         data = scores.to_record()
-        if self.path is not None and scores.samples is not None:
+        if unfinished:
+            data["unfinished"] = True
+        self._tell_superseded(scores.epoch)
+        if self.path is not None and self.writes and scores.samples is not None:
             data["samples"] = _written(self.path, scores.epoch, scores.samples)
         for note in notes:
             self.append("note", note)
         self.append("epoch", data)
         self.history.append(data)
-        if self.path is not None and scores.samples is not None:
+        self.before = None
+        if self.path is not None and self.writes and scores.samples is not None:
             judged = {scores.epoch, self._best_epoch, self._epoch_of_lowest_loss()}
             with suppress(OSError):
                 drop_samples(self.path, judged)
@@ -147,12 +258,35 @@ class RunRecorder:
         self.append("evaluation", data)
         self.history.append_evaluation(data)
 
+    def _tell_superseded(self, number: int) -> None:
+        again = [epoch for epoch in self.history.epoch if epoch >= number]
+        if not again or (again == [number] and self._left_unfinished()):
+            return
+        message = f"Epochs {again[0] + 1} to {again[-1] + 1} of the record are superseded:"
+        message = f"{message} the run goes on with epoch {number + 1}."
+        self.append("note", {"code": "superseded", "message": message})
+        LOGGER.warning("%s", message)
+
+    def _left_unfinished(self) -> bool:
+        """Whether the run that is resumed was left in an epoch: it is finished now."""
+        if self.before is None or not self.before.epochs:
+            return False
+        return bool(self.before.epochs[-1].get("unfinished"))
+
     def end(self, reason: str) -> None:
         """Write the last line and let go of the file."""
         if self._journal is None:
             return
-        if self._seal is not None and self._seal.detach():
-            _write_last_line(self._journal, reason, self.status)
+        if self._ends:
+            self._ends = False
+            end: dict[str, Any] = {
+                "reason": reason,
+                "epochs": self.status.epochs,
+                "stopping": self.status.stopping,
+            }
+            if self.status.restored is not None:
+                end["restored"] = self.status.restored
+            self._journal.append("end", end)
         self._journal.close()
 
     def _note_best(self, checkpoint: Mapping[str, Any]) -> None:
@@ -195,19 +329,66 @@ def end_reason(error: BaseException | None, stopping: str | None = None) -> str:
     return "completed"
 
 
-def _abandon(journal: Journal, status: RunStatus) -> None:
-    """Nobody closed the run: it is complete if all epochs are closed and nothing failed."""
-    # What ended the process, told by Python before this is called.
+def process_error() -> BaseException | None:
+    """What ended the process, or the last cell of a notebook that failed."""
     error = getattr(sys, "last_value", None)
-    reason = end_reason(error, status.stopping)
-    if error is None and status.half_done:
-        reason = HALF_DONE
-    _write_last_line(journal, reason, status)
-    journal.close()
+    if isinstance(error, BaseException):
+        return error
+    return None
 
 
-def _write_last_line(journal: Journal, reason: str, status: RunStatus) -> None:
-    journal.append("end", {"reason": reason, "epochs": status.epochs, "stopping": status.stopping})
+def _identity(error: BaseException | None) -> tuple[int, str]:
+    """Tells errors apart; the error itself would hold all that its frames hold."""
+    return id(error), end_reason(error)[:MAX_MESSAGE]
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """This process among those that train together; (0, 1) alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    try:
+        rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return 0, 1
+    if 0 <= rank < ranks:
+        return rank, ranks
+    return 0, 1
+
+
+def _names_rank(folder: Path, rank: int) -> bool:
+    return any(re.search(rf"rank[-_=]?0*{rank}(?!\d)", part, re.I) for part in folder.parts)
+
+
+def _each_metric(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of each metric by its place, as a header tells of them."""
+    first = {key: value for key, value in described.items() if key != "further"}
+    further = list(described.get("further") or ())
+    configured: dict[str, Any] = {"metrics": f"{1 + len(further)} in all", **first}
+    for index, metric in enumerate(further, 2):
+        configured[f"metric {index}"] = metric
+    return configured
+
+
+def _first_difference(kept: Any, got: Any) -> tuple[str, str, str]:
+    """Where two configurations differ first, with both values; what one lacks is of a version."""
+    now = dict(_leaves(got))
+    for place, value in _leaves(kept):
+        if place in now and now[place] != value:
+            return place, value[:MAX_SHOWN], now[place][:MAX_SHOWN]
+    return "", "", ""
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every single value in a configuration, as text, with its place."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{place}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        yield place, f"of {len(value)} entries"
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{place}[{index}]")
+    else:
+        yield place, repr(value)
 
 
 class RunLifecycle:
@@ -216,6 +397,7 @@ class RunLifecycle:
     Args:
         status: Tells whether the run is asked to stop.
         on_begin: What to do at the beginning; if it raises, the run has not begun.
+        on_left: What to do when the loop over the epochs, or a block around it, was left.
         on_end: What to do at the end of a run that has begun or not, with the reason.
 
     Attributes:
@@ -224,25 +406,35 @@ class RunLifecycle:
     """
 
     def __init__(
-        self, status: RunStatus, on_begin: Callable[[], None], on_end: Callable[[str], None]
+        self,
+        status: RunStatus,
+        on_begin: Callable[[], None],
+        on_left: Callable[[], None],
+        on_end: Callable[[str], None],
     ) -> None:
         self._status = status
         self._on_begin = on_begin
+        self._on_left = on_left
         self._on_end = on_end
         self._closed = False
         self._left_for: str | None = None  # why the body of the epochs was left
         self.begun = False
         self.inside = 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended."""
+        return self._closed
+
     def begin(self) -> None:
         """Begin, unless that is done.
 
         Raises:
-            Refusal: If the run has ended.
+            FaultError: If the run has ended; one kind of fault, wherever it is met.
         """
         if self._closed:
-            cure = "Make a new Monitor; pass resume=True to go on in the same run folder."
-            raise Refusal(HookError("monitor", "an open monitor", "one that was closed", cure))
+            cure = 'Make a new Monitor; if_exists="resume" goes on in the same run folder.'
+            raise FaultError("monitor", "an open monitor", "one that was closed", cure)
         if not self.begun:
             self.begun = True
             try:
@@ -259,6 +451,7 @@ class RunLifecycle:
 
     def leave_epochs(self) -> None:
         """The loop over the epochs broke out or raised: only a `with` around it can tell which."""
+        self._on_left()
         self._left_for = "interrupted"
         if self._status.stopping:
             self._left_for = "early stopping"
@@ -268,6 +461,8 @@ class RunLifecycle:
     def leave_block(self, error: BaseException | None) -> None:
         """A `with` block is left: the run ends if an error came, or the loop was broken out of."""
         self.inside -= 1
+        if not self._closed:
+            self._on_left()
         if error is not None:
             self._left_for = end_reason(error)
         if self._left_for is not None:

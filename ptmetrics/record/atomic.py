@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,8 @@ _REPLACE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 )
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
+_LOCK_TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
+_LITTER = ".tmp-"
 
 
 def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) -> None:
@@ -31,9 +34,10 @@ def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) 
         b'new'
     """
     target = Path(path)
-    temporary = target.with_name(f".tmp-{secrets.token_hex(8)}")
+    temporary = target.with_name(f"{_LITTER}{secrets.token_hex(8)}")
     # Not mkstemp: its mode 0600 would stay on the final file, and a run folder is often shared.
     handle = os.open(temporary, _REPLACE_FLAGS, 0o666)
+    try_lock(handle)  # it says that the writer lives
     try:
         with os.fdopen(handle, "wb") as file:
             writer(file)
@@ -44,6 +48,47 @@ def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) 
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that died; those of living ones are locked.
+
+    Where the system cannot tell whether a writer lives, its file stays.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name.startswith(_LITTER):
+                _remove_unlocked(path)
+
+
+def _remove_unlocked(path: Path) -> None:
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with suppress(OSError):
+        handle = os.open(path, flags)
+        try:
+            if try_lock(handle):
+                path.unlink()
+        finally:
+            os.close(handle)
+
+
+def try_lock(handle: int) -> bool | None:
+    """Lock an open file for this process until it is closed.
+
+    Returns:
+        False if another one has locked it; None where the system knows no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _LOCK_TAKEN:
+            return False
+        return None  # some network file systems know none
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -136,7 +136,7 @@ class _EpochNumber(TypedDict):
 
 
 class EpochData(_EpochNumber, total=False):
-    """An epoch, counted from 0.
+    """An epoch, counted from 0; `unfinished` where the run was left before it was closed.
 
     A confusion matrix (rows = actual class) is absent for too many classes.
     """
@@ -150,6 +150,7 @@ class EpochData(_EpochNumber, total=False):
     faults: dict[str, dict[str, FaultCount]]
     notes: dict[str, list[str]]
     samples: SamplesData
+    unfinished: bool
     seen: dict[str, SeenData]
 
 
@@ -189,7 +190,8 @@ class LoggedData(TypedDict):
 class HeaderData(TypedDict, total=False):
     """What an attempt was started with; `created` is an ISO 8601 time, `config` the user's own mapping.
 
-    `logged` stands only where the run was read from another tool's log.
+    `logged` stands only where the run was read from another tool's log, `rank` and `world_size` only
+    where several ranks trained together.
     """
 
     ptmetrics: str
@@ -201,6 +203,8 @@ class HeaderData(TypedDict, total=False):
     seed: int | None
     arm: str | None
     val_fingerprint: str | None
+    rank: int
+    world_size: int
     logged: LoggedData
 
 
@@ -225,20 +229,33 @@ class NoteData(TypedDict):
     message: str
 
 
-class CheckpointData(TypedDict):
-    """A checkpoint that was written; `why` is "best" or "last"."""
-
+class _CheckpointPath(TypedDict):
     path: str
-    epoch: int
-    why: str
 
 
-class EndData(TypedDict):
-    """Why the attempt ended: "completed", "early stopping", "interrupted", "error: …".
+class CheckpointData(_CheckpointPath, total=False):
+    """A checkpoint that was written.
 
-    `epochs` is None if unknown.
+    `why` is "best", "last" or "top" (among the best), or "saved" for one of the script's own that
+    is not its best. `by` is "script" for those that the script itself wrote.
     """
 
+    epoch: int
+    why: str
+    by: str
+
+
+class _EndReason(TypedDict):
     reason: str
     epochs: int | None
     stopping: str | None
+
+
+class EndData(_EndReason, total=False):
+    """Why the attempt ended: "completed", "early stopping", "interrupted", "error: …".
+
+    `epochs` is None if unknown. `restored` is the epoch whose weights the model has at the end,
+    where they are not the last ones.
+    """
+
+    restored: int

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from ptmetrics.record.direction import direction
+
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -57,7 +59,6 @@ _NO_SCORE = frozenset(
         "epoch_time",
     }
 )
-_FALLING = ("loss", "error", "nll", "mse", "rmse", "mae", "ece", "brier", "perplexity")
 
 
 def score_names(columns: Iterable[str]) -> dict[str, str]:
@@ -99,5 +100,5 @@ def score_name(column: str) -> str | None:
 
 
 def rises(name: str) -> bool:
-    """Whether a higher value of this score is better."""
-    return not name.rsplit("/", 1)[-1].endswith(_FALLING)
+    """Whether a higher value of this score is better; so for one that nobody knows."""
+    return direction(name) is not False

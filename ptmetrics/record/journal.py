@@ -19,10 +19,10 @@ from types import TracebackType
 from typing import Any
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.atomic import sync_folder
+from ptmetrics.record.atomic import sync_folder, try_lock
 from ptmetrics.record.codec import Record, encode
 from ptmetrics.record.lines import scan
-from ptmetrics.record.run_folder import journal_path
+from ptmetrics.record.run_folder import is_at, journal_path, other_writer
 
 DURABLE_KINDS = frozenset({"header", "epoch", "evaluation", "fault", "checkpoint", "end"})
 """Kinds whose line is on the disk when `Journal.append` returns."""
@@ -33,7 +33,6 @@ _LOG = logging.getLogger("ptmetrics")
 _OPEN: "weakref.WeakSet[Journal]" = weakref.WeakSet()
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_LOCK_TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
 
 
 class Journal:
@@ -329,34 +328,24 @@ class Outbox:
 
 def _opened(path: Path) -> int:
     """Open or make a journal and lock it; its descriptor."""
-    try:
-        fd = os.open(path, _FLAGS, 0o666)
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _unusable(path, "a special file")
-        _lock(fd, path)
-        sync_folder(path.parent)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _lock(fd: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        return  # Windows has none: a second writer is not refused there, but found by the reader
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _LOCK_TAKEN:
-            got = "a journal that another process writes"
-            cure = "End the other process or choose another run name."
-            raise RecordError(str(path), "no other writer", got, cure) from None
-        # Some network file systems know no locks; a journal without one is better than none.
+    while True:
+        try:
+            fd = os.open(path, _FLAGS, 0o666)
+        except OSError as error:
+            raise _unusable(path, error.strerror or str(error)) from error
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise _unusable(path, "a special file")
+            # Windows knows no such lock: there a second writer is found by the reader only.
+            if try_lock(fd) is False:
+                raise other_writer(path)
+            if is_at(fd, path):
+                sync_folder(path.parent)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # another process moved that run away in between: begin anew
 
 
 def _unusable(path: Path, fact: str) -> RecordError:

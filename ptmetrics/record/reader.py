@@ -5,7 +5,7 @@ Also what other tools logged: told from a journal by its content, read whole, wi
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_json import read_json
 from ptmetrics.record.foreign_rows import ForeignLog
 from ptmetrics.record.lines import Problem, scan
-from ptmetrics.record.run_folder import journals
+from ptmetrics.record.run_folder import journals, path_of
 from ptmetrics.record.samples import StoredSamples, read_samples
 
 MAX_LOG_BYTES = 64 * 2**20
@@ -53,9 +53,10 @@ class Run:
         evaluations: Those beside the ones that close an epoch, in their order: several in an
             epoch, before or after training, of a test set. One of an earlier attempt counts only
             where the later one has gone on behind it.
-        faults: Faults of all ranks, the first 10,000; so for notes and problems.
+        faults: Faults of all ranks, one entry a kind with its count over all attempts; the first
+            10,000 kinds. So for notes and problems.
         notes: Notes of all ranks.
-        checkpoints: Checkpoints of all attempts.
+        checkpoints: Checkpoints of the epochs that count.
         end: How the last attempt ended; None when it was cut off or still runs.
         problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
@@ -129,7 +130,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         RecordError: If there is no journal, none of its lines can be read, or its schema is a later
             one; or if another tool's log cannot be read.
     """
-    first, *others = _journals_at(Path(path))
+    first, *others = _journals_at(path_of("run", path))
     try:
         if is_foreign(first):
             return _logged_run(first)
@@ -138,7 +139,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     story = _Story()
     story.read(first)
     for journal in others:
-        story.read(journal, only=frozenset({"fault", "note"}))
+        story.read_other_rank(journal)
     return story.told(first)
 
 
@@ -160,6 +161,15 @@ def _journals_at(path: Path) -> list[Path]:
     return found
 
 
+def _items(journal: Path) -> Iterator[Record | Problem]:
+    """What stands in a journal, line by line."""
+    try:
+        with journal.open("rb") as file:
+            yield from scan(file, journal.name)
+    except OSError as error:
+        raise _unreadable(journal, error) from error
+
+
 def _unreadable(path: Path, error: OSError) -> RecordError:
     cure = "Check the disk and the permissions of the file."
     return RecordError(str(path), "a file that can be read", error.strerror or str(error), cure)
@@ -176,26 +186,37 @@ class _Story:
         self._epochs: list[Any] = []
         self._superseded: list[Any] = []
         self._evaluations: list[tuple[int, Any]] = []  # with their attempts
+        self._faults: dict[tuple[str, str], Any] = {}
+        self._fault_counts: dict[tuple[str, str], int] = {}  # as last told
+        self._checkpoint_attempts: list[int] = []
         self._kept: dict[str, list[Any]] = {
-            "faults": [],
             "notes": [],
             "checkpoints": [],
             "problems": [],
         }
         self._left_out: dict[str, int] = {}
 
-    def read(self, journal: Path, *, only: frozenset[str] | None = None) -> None:
-        try:
-            with journal.open("rb") as file:
-                for item in scan(file, journal.name):
-                    if isinstance(item, Problem):
-                        self._keep("problems", item)
-                    elif only is None:
-                        self._take(item)
-                    elif item.kind in only:
-                        self._keep(f"{item.kind}s", item.data)
-        except OSError as error:
-            raise _unreadable(journal, error) from error
+    def read(self, journal: Path) -> None:
+        """Take all that the first rank tells."""
+        for item in _items(journal):
+            if isinstance(item, Problem):
+                self._keep("problems", item)
+            else:
+                self._take(item)
+
+    def read_other_rank(self, journal: Path) -> None:
+        """Take faults and notes; a journal that is of another run is passed over."""
+        for item in _items(journal):
+            if isinstance(item, Problem):
+                self._keep("problems", item)
+            elif item.run != self._run_id:
+                message = f"{journal.name} is of another run, and was passed over."
+                self._keep("notes", {"code": "other-run", "message": message})
+                return
+            elif item.kind == "fault":
+                self._add_fault(item.data)
+            elif item.kind == "note":
+                self._keep("notes", item.data)
 
     def _take(self, record: Record) -> None:
         self._run_id = record.run
@@ -206,19 +227,57 @@ class _Story:
             case "header":
                 self._headers.append(record.data)
             case "epoch":
-                number = record.data["epoch"]
-                keep = bisect_left(self._epochs, number, key=lambda epoch: epoch["epoch"])
-                self._superseded += self._epochs[keep:]
-                self._epochs[keep:] = [record.data]
-                self._supersede_evaluations((number, -1), "")
+                self._add_epoch(record)
+                self._supersede_evaluations((record.data["epoch"], -1), "")
             case "evaluation":
                 place = (record.data["epoch"], record.data["step"])
                 self._supersede_evaluations(place, record.data["split"])
                 self._evaluations.append((record.attempt, record.data))
             case "end":
                 self._end = record.data
-            case "fault" | "note" | "checkpoint":
-                self._keep(f"{record.kind}s", record.data)
+            case "fault":
+                self._add_fault(record.data)
+            case "checkpoint":
+                self._checkpoint_attempts.append(record.attempt)
+                self._keep("checkpoints", record.data)
+            case "note":
+                self._keep("notes", record.data)
+
+    def _add_epoch(self, record: Record) -> None:
+        number = record.data["epoch"]
+        keep = bisect_left(self._epochs, number, key=lambda epoch: epoch["epoch"])
+        if keep < len(self._epochs):
+            self._superseded += self._epochs[keep:]
+            self._forget_checkpoints(number, record.attempt)
+        self._epochs[keep:] = [record.data]
+
+    def _forget_checkpoints(self, number: int, attempt: int) -> None:
+        """Those of superseded epochs; a script may tell of one before its epoch is closed."""
+        told = zip(self._kept["checkpoints"], self._checkpoint_attempts, strict=False)
+        left = [
+            (checkpoint, of)
+            for checkpoint, of in told
+            if checkpoint.get("epoch", -1) < number
+            or (of == attempt and checkpoint["epoch"] == number)
+        ]
+        self._kept["checkpoints"] = [checkpoint for checkpoint, _ in left]
+        self._checkpoint_attempts = [of for _, of in left]
+
+    def _add_fault(self, fault: Any) -> None:
+        """One entry a kind: its count rises within an attempt, and begins anew in the next."""
+        kind = (fault["where"], fault["message"])
+        last = self._fault_counts.get(kind, 0)
+        self._fault_counts[kind] = fault["count"]
+        known = self._faults.get(kind)
+        if known is None:
+            if len(self._faults) == MAX_KEPT:
+                self._left_out["faults"] = self._left_out.get("faults", 0) + 1
+                return
+            self._faults[kind] = dict(fault)
+        elif fault["count"] > last:
+            known["count"] += fault["count"] - last
+        else:
+            known["count"] += fault["count"]
 
     def _supersede_evaluations(self, place: tuple[int, int], split: str) -> None:
         """Drop those that an earlier attempt made behind a place, or there of the same split."""
@@ -253,24 +312,9 @@ class _Story:
             end=self._end,
             attempts=self._attempt,
             left_out=self._left_out,
+            faults=list(self._faults.values()),
             **self._kept,
         )
-
-
-def kinds_of_fault(faults: Iterable[FaultData]) -> list[FaultData]:
-    """One for each kind of fault, with the highest count: a line tells the count so far.
-
-    Example:
-        >>> line = {"where": "update", "message": "m", "epoch": 0, "step": 0}
-        >>> [fault["count"] for fault in kinds_of_fault([line | {"count": n} for n in (1, 10, 23)])]
-        [23]
-    """
-    kinds: dict[tuple[str, str], FaultData] = {}
-    for fault in faults:
-        key = (fault["where"], fault["message"])
-        if key not in kinds or fault["count"] > kinds[key]["count"]:
-            kinds[key] = fault
-    return list(kinds.values())
 
 
 # Logs of other tools

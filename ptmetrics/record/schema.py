@@ -478,6 +478,7 @@ _epoch_fields = fields_of(
         "notes": mapping_of(list_of(a_text)),
         "samples": fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text}),
         "seen": mapping_of(_seen),
+        "unfinished": a_flag,
     },
 )
 _evaluation_fields = fields_of({"split": a_text, "step": a_count, "why": a_text})
@@ -519,6 +520,8 @@ FIELD_RULES: Mapping[str, FieldRule] = {
             "metrics": fields_of({}, {"task": a_text}),
             "arm": a_scalar,
             "val_fingerprint": a_scalar,
+            "rank": a_count,
+            "world_size": a_count,
             "logged": fields_of({"by": a_text, "notes": list_of(a_text)}),
         },
     ),
@@ -529,6 +532,9 @@ FIELD_RULES: Mapping[str, FieldRule] = {
         {"epoch": none_or(a_count), "step": none_or(a_count), "split": none_or(a_text)},
     ),
     "note": fields_of({"code": a_text, "message": a_text}),
-    "checkpoint": fields_of({"path": a_text}, {"epoch": a_count, "why": a_text}),
-    "end": fields_of({"reason": a_text}, {"epochs": none_or(a_count), "stopping": none_or(a_text)}),
+    "checkpoint": fields_of({"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text}),
+    "end": fields_of(
+        {"reason": a_text},
+        {"epochs": none_or(a_count), "stopping": none_or(a_text), "restored": a_count},
+    ),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ptmetrics.record.reader import Run, kinds_of_fault
+from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, Styled, plain
 from ptmetrics.show.tables import confusion_lines, headline_lines, score_lines
@@ -50,7 +50,7 @@ def _run_lines(run: Run, verdict: Verdict) -> Iterator[Line]:
 
 
 def _fault_lines(run: Run) -> Iterator[Line]:
-    kinds = kinds_of_fault(run.faults)
+    kinds = run.faults
     for fault in kinds[:SHOWN_PROBLEMS]:
         yield f"fault in {fault['where']}, {fault['count']} ×: {fault['message']}"
     more = kinds[SHOWN_PROBLEMS:]

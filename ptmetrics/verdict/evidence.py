@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.record.reader import kinds_of_fault
 from ptmetrics.verdict.finding import (
     Z95,
     Bound,
@@ -60,6 +59,8 @@ NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
     "positive."
 )
+SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
+MOST_NOTES = 5
 LOGGED = (
     "Read from a log of {by}: it holds values without their number of samples, so no criterion can "
     "be met or failed; record the run with a Monitor for that. How the run ended is not known."
@@ -493,15 +494,42 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
-    for checkpoint in reversed(run.checkpoints):
-        if checkpoint.get("why") == "best" and checkpoint.get("epoch") in rows:
-            return rows[checkpoint["epoch"]], "the best by its own checkpoint"
+    restored = _restored(run)
+    if restored in rows:
+        return rows[restored], "the best, whose weights the model has at the end"
+    best = [
+        told for told in run.checkpoints if told.get("why") == "best" and told.get("epoch") in rows
+    ]
+    own = [told for told in best if told.get("by") == "script"]
+    if own:
+        return rows[own[-1]["epoch"]], "the best by the script itself"
+    if best:
+        return rows[best[-1]["epoch"]], "the best by its own checkpoint"
     why = "the last, as no best checkpoint is recorded"
     last = len(run.epochs) - 1
-    for row in range(last, -1, -1):
-        if any(name.startswith("val/") for name in run.epochs[row]["scores"]):
-            return row, why
+    validated = [
+        row
+        for row, epoch in enumerate(run.epochs)
+        if any(name.startswith("val/") for name in epoch["scores"])
+    ]
+    finished = [row for row in validated if not run.epochs[row].get("unfinished")]
+    for found in (finished, validated):
+        if found:
+            return found[-1], why
     return last, why
+
+
+def _restored(run: RunLike) -> int | None:
+    """The epoch whose weights the model has at the end, or has now; None for the last one."""
+    if run.end is not None:
+        return run.end.get("restored")
+    told = [note for note in getattr(run, "notes", ()) if note["code"] == "restored"]
+    if not told or not run.epochs or told[-1].get("epochs") != run.epochs[-1]["epoch"] + 1:
+        return None  # an epoch came since
+    epoch = told[-1].get("epoch")
+    if not isinstance(epoch, int):
+        return None
+    return epoch
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
@@ -544,6 +572,8 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
             size = f", {samples} samples"
         where = "Evaluated behind the last epoch, and not judged"
         yield f"{where}: split {evaluation['split']}{size}."
+    told = [note["message"] for note in getattr(run, "notes", ()) if note["code"] in SHOWN_NOTES]
+    yield from dict.fromkeys(told[:MOST_NOTES])
     if not run.header:
         yield NO_HEADER
     logged = run.header.get("logged")
@@ -559,8 +589,10 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
 
 
 def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
-    for fault in kinds_of_fault(run.faults):
+    for fault in run.faults:
         words = f"{fault['where']}: {fault['message']}"
+        if fault["count"] > 1:
+            words = f"{words.rstrip('.')} ({fault['count']} times)"
         yield Fault("contained", words, split=_split_of_fault(fault))
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():

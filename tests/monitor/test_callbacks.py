@@ -146,19 +146,24 @@ class Grow(nn.Module):
 
 
 @pytest.mark.parametrize("restore", [False, True])
-def test_restore_best_puts_back_the_weights_of_the_best_epoch_when_the_run_ends(
-    restore: bool,
+def test_restore_best_puts_back_the_weights_of_the_best_epoch_when_stopping_is_decided(
+    restore: bool, tmp_path: Path
 ) -> None:
     model = Grow()
-    with quiet(pm.EarlyStopping("val/loss", patience=2, restore_best=restore)) as monitor:
+    best = (1, "epoch 1") if restore else (3, "epoch 3")
+    stopping = pm.EarlyStopping("val/loss", patience=2, restore_best=restore)
+    checkpoint = pm.Checkpoint("val/loss", folder=tmp_path)
+    with quiet(stopping, checkpoint) as monitor:
         monitor.attach(model)
         for loss in (0.5, 0.2, 0.3, 0.4):
             model.weight.data.fill_(monitor.epoch)
             model.seen = f"epoch {monitor.epoch}"
             play(monitor, [loss])
         assert monitor.should_stop
-        assert model.weight.item() == 3
-    assert (model.weight.item(), model.seen) == ((1, "epoch 1") if restore else (3, "epoch 3"))
+        assert (model.weight.item(), model.seen) == best
+    assert (model.weight.item(), model.seen) == best
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert last["model"]["weight"].item() == 3  # written before the best came back
 
 
 @pytest.mark.parametrize(
@@ -217,14 +222,32 @@ def test_what_is_no_callback_is_refused_by_name() -> None:
         quiet(3, "tell")
 
 
-def test_a_score_that_is_missing_for_an_epoch_is_told_and_the_run_goes_on() -> None:
-    with quiet(pm.EarlyStopping("val/loss"), on_fault="contain") as monitor:
-        monitor.update(torch.randn(100, CLASSES), Y, split="train")
-        monitor.end_epoch()
-        play(monitor, [0.3])
-        faults = monitor.faults.all()
-    assert [fault.count for fault in faults] == [1]
-    assert "'val/loss'" in faults[0].message
+def test_an_epoch_without_validation_is_waited_out_and_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopping = pm.EarlyStopping("val/loss", patience=2)
+    checkpoint = pm.Checkpoint("val/loss", folder=tmp_path)
+    with quiet(stopping, checkpoint) as monitor:
+        monitor.attach(nn.Linear(1, 1))
+        for epoch in range(7):
+            if epoch in (2, 4, 6):
+                play(monitor, [0.3])
+            else:
+                monitor.update(torch.randn(100, CLASSES), Y, split="train")
+                monitor.end_epoch()
+            assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == epoch
+            assert monitor.should_stop == (epoch == 6)  # two validations without a better one
+        assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+        assert not monitor.faults
+    assert not caplog.records
+
+
+def test_a_split_of_another_name_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with quiet(pm.EarlyStopping("valid/loss")) as monitor:
+        play(monitor, [0.3, 0.2])
+    assert [r.getMessage() for r in caplog.records] == [
+        "waiting for valid/loss; this epoch has val/loss"
+    ]
 
 
 def test_one_callback_that_fails_does_not_keep_the_next_from_its_turn() -> None:

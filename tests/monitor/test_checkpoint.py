@@ -38,7 +38,7 @@ def test_best_and_last_are_those_epochs(tmp_path: Path) -> None:
 
 
 def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
-    for options, files in (({"monitor": None}, {"last.pt"}), ({"last": False}, {"best.pt"})):
+    for options, files in (({"score": None}, {"last.pt"}), ({"last": False}, {"best.pt"})):
         folder = tmp_path / "-".join(options)
         with quiet(pm.Checkpoint(folder=folder, **options)) as monitor:
             fit("hooks", monitor)

@@ -269,5 +269,15 @@ def test_a_process_that_ends_without_close_seals_its_record(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Exception ignored" not in done.stderr
     for how, reason in REASONS.items():
-        assert ended(read_run(tmp_path / how)) == (reason, 2, "enough" if how == "stop" else None)
-        assert pm.read_history(tmp_path / how)["val/loss"] == [0.5, 0.5]
+        epochs = 2
+        if how == "half":
+            epochs = 3  # the one that was under way is written, as unfinished
+        stopping = "enough" if how == "stop" else None
+        assert ended(read_run(tmp_path / how)) == (reason, epochs, stopping)
+        assert pm.read_history(tmp_path / how)["val/loss"] == [0.5] * epochs
+    assert done.stderr.count("end_epoch()") == 2  # one line, which names it twice
+    assert [epoch.get("unfinished") for epoch in read_run(tmp_path / "half").epochs] == [
+        None,
+        None,
+        True,
+    ]

@@ -72,7 +72,7 @@ def test_the_record_ends_with_the_exact_number_of_faults(tmp_path: Path, count: 
             monitor.update(X, Y.float())
         monitor.end_epoch()
     told = [f["count"] for f in read_run(tmp_path / "run").faults if f["where"] == "update"]
-    assert told == sorted({1, 10 ** (len(str(count)) - 1), count})
+    assert told == [count]
 
 
 @pytest.mark.fault(33)

@@ -11,7 +11,7 @@ from loops import CLASSES, Keep, quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
-from ptmetrics.errors import HookError, RecordError, StateError
+from ptmetrics.errors import FaultError, StateError
 from ptmetrics.record.reader import read_run
 
 EPOCHS, STEPS = 4, 2
@@ -153,38 +153,24 @@ def test_cumulative_counts_and_times_go_on_where_they_were() -> None:
         assert 0 < after[f"time/{name}"] - before[f"time/{name}"] < 10
 
 
-def test_a_run_folder_that_exists_is_refused_and_resumed_only_when_asked(tmp_path: Path) -> None:
-    with quiet(run=tmp_path / "run") as monitor:
-        monitor.update(*batch(0, 0))
-        monitor.end_epoch()
-    with pytest.raises(RecordError) as caught:
-        quiet(run=tmp_path / "run")
-    assert "without a run" in caught.value.expected
-    assert "journal-rank0.jsonl" in caught.value.got
-    assert "resume=True" in caught.value.cure
-    with quiet(run=tmp_path / "run", resume=True) as monitor:
-        assert monitor.history.epoch == [0]
-    with quiet(run=tmp_path / "new", resume=True) as monitor:  # nothing there yet: it starts
-        assert monitor.history.epoch == []
-
-
-def test_a_monitor_that_was_closed_says_so() -> None:
-    monitor = quiet()
+def test_what_a_closed_monitor_is_asked_for_is_one_line_and_no_exception(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monitor = quiet(on_fault="contain")
     monitor.close()
     monitor.close()
-    uses: list[Callable[[], Any]] = [
-        monitor.end_epoch,
-        lambda: monitor.attach(nn.Linear(1, 1)),
-        lambda: monitor.update(*batch(0, 0)),
-        lambda: next(monitor.epochs(1)),
-        lambda: list(monitor.train([])),
-    ]
-    for use in uses:
-        with pytest.raises(HookError) as caught:
-            use()
-        assert caught.value.expected == "an open monitor"
-        assert caught.value.got == "one that was closed"
-        assert "resume=True" in caught.value.cure
+    assert dict(monitor.end_epoch()) == {}
+    monitor.update(*batch(0, 0))
+    monitor.saved("weights.pt", best=True)
+    monitor.record("note", {"code": "mine", "message": "late"})
+    assert list(monitor.epochs(2)) == [0, 1]
+    assert list(monitor.train([1, 2])) == [1, 2]
+    assert list(monitor.validate([3])) == [3]
+    assert len(caplog.records) == 1
+    assert "expected an open monitor, got one that was closed" in caplog.text
+    assert 'if_exists="resume"' in caplog.text
+    with pytest.raises(FaultError):  # it would watch nothing
+        monitor.attach(nn.Linear(1, 1))
 
 
 def foreign(state: dict[str, Any]) -> Any:

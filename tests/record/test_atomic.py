@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
-from ptmetrics.record.atomic import replace, sync_folder
+from ptmetrics.record.atomic import replace, sweep, sync_folder
 
 
 class WriterError(Exception):
@@ -120,3 +120,20 @@ def test_only_a_folder_that_cannot_be_synced_at_all_is_let_pass(
             sync_folder(tmp_path)
     else:
         sync_folder(tmp_path)
+
+
+def test_litter_of_dead_writers_is_swept_and_that_of_living_ones_is_not(tmp_path: Path) -> None:
+    dead = [tmp_path / ".tmp-0123456789abcdef", tmp_path / ".tmp-x"]
+    for path in dead:
+        path.write_bytes(b"half")
+    (tmp_path / "best.pt").write_bytes(b"whole")
+    (tmp_path / ".tmpfile").write_bytes(b"mine")
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"new")
+        sweep(tmp_path)  # another process begins in the middle
+
+    replace(tmp_path / "last.pt", write)
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == {"best.pt": b"whole", ".tmpfile": b"mine", "last.pt": b"new"}
+    sweep(tmp_path / "nowhere")

@@ -11,7 +11,7 @@ from record_makers import epoch, score
 
 from ptmetrics.record.history import History, read_history
 from ptmetrics.record.journal import Journal
-from ptmetrics.record.reader import Run, kinds_of_fault, read_run
+from ptmetrics.record.reader import Run, read_run
 
 END = {"reason": "completed", "epochs": 1, "stopping": None}
 SEEN = {
@@ -185,16 +185,3 @@ def test_what_was_measured_at_one_step_is_one_row() -> None:
     assert history["val/accuracy"] == [0.2, 0.5]
     assert history["ema/accuracy"][0] == 0.8
     assert math.isnan(history["ema/accuracy"][1])
-
-
-# Faults
-
-
-def test_the_lines_of_a_fault_are_one_kind_with_the_count_that_was_seen() -> None:
-    fault = {"where": "update", "message": "shape", "epoch": 0, "step": 0}
-    lines: list[Any] = [{**fault, "count": count} for count in (1, 10, 23)]
-    lines.append({**fault, "where": "loader", "count": 4})
-    assert [(item["where"], item["count"]) for item in kinds_of_fault(lines)] == [
-        ("update", 23),
-        ("loader", 4),
-    ]

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from record_makers import journal_of, line
 
 import ptmetrics
-from ptmetrics.errors import RecordError
+from ptmetrics.errors import ConfigError, RecordError
+from ptmetrics.record.journal import Journal
+from ptmetrics.record.reader import read_run
 from ptmetrics.record.run_folder import create, environment, find_run, find_runs, journals
 
 BAD_NAMES = {
@@ -116,16 +119,147 @@ def test_a_link_as_the_run_itself_is_refused_and_a_link_above_is_not(tmp_path: P
 
 
 @pytest.mark.fault(41)
-def test_a_folder_with_a_run_is_only_taken_to_resume_it(tmp_path: Path) -> None:
+def test_a_folder_with_a_run_is_refused_where_that_is_asked_for(tmp_path: Path) -> None:
     path = journal_of(tmp_path, line(0, "note", {}), rank=3)
     before = path.read_bytes()
     with pytest.raises(RecordError) as caught:
-        create(tmp_path)
+        create(tmp_path, if_exists="error")
     assert caught.value.expected == "a folder without a run"
     assert caught.value.got == "one that holds journal-rank3.jsonl"
-    assert caught.value.cure == "Choose another name, or pass resume=True to continue that run."
-    assert create(tmp_path, resume=True) == tmp_path
+    assert '"keep", "overwrite" or "resume"' in caught.value.cure
+    assert create(tmp_path, if_exists="resume") == tmp_path
     assert path.read_bytes() == before
+    with pytest.raises(ConfigError, match='"keep", "error", "overwrite" or "resume", got \'new\''):
+        create(tmp_path, if_exists="new")
+    assert path.read_bytes() == before
+
+
+def left_by_a_run(folder: Path) -> dict[str, bytes]:
+    """A folder with all that a run leaves, and two files of the user's own."""
+    journal_of(folder, line(0, "note", {}))
+    journal_of(folder, line(0, "note", {}), rank=1)
+    (folder / "samples-3.npy").write_bytes(b"samples")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.pt").write_bytes(b"weights")
+    (folder / "notes.txt").write_bytes(b"mine")
+    (folder / "figures").mkdir()
+    (folder / "figures" / "a.png").write_bytes(b"mine")
+    return files(folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+MINE = {"notes.txt": b"mine", "figures/a.png": b"mine"}
+
+
+def test_an_earlier_run_is_moved_whole_and_the_users_own_files_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = left_by_a_run(tmp_path)
+    create(tmp_path)
+    moved = {f"earlier/1/{name}": held for name, held in before.items() if name not in MINE}
+    assert files(tmp_path) == moved | MINE
+    assert len(caplog.records) == 1
+    assert f"is now in {tmp_path}/earlier/1" in caplog.text
+    create(tmp_path)  # nothing there to move
+    journal_of(tmp_path, line(1, "note", {}))
+    create(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "earlier").iterdir()) == ["1", "2"]
+    assert len(caplog.records) == 2
+
+
+def test_overwrite_removes_the_earlier_run_and_nothing_else(tmp_path: Path) -> None:
+    left_by_a_run(tmp_path)
+    create(tmp_path)
+    kept = files(tmp_path)
+    journal_of(tmp_path, line(1, "note", {}))
+    (tmp_path / "samples-0.npy").write_bytes(b"samples")
+    create(tmp_path, if_exists="overwrite")
+    assert files(tmp_path) == kept
+
+
+def test_a_move_that_was_cut_off_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = left_by_a_run(tmp_path)
+    replace = Path.replace
+
+    def cut(path: Path, target: Path) -> Path:
+        if path.name == "journal-rank1.jsonl":
+            raise OSError(5, "Input/output error")
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(RecordError, match="Input/output error"):
+            create(tmp_path)
+    assert any(path.name.startswith("journal") for path in tmp_path.iterdir())
+    create(tmp_path)
+    found = files(tmp_path)
+    assert sorted(found.values()) == sorted(before.values())
+    assert not any(path.name.startswith("journal") for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("if_exists", ["keep", "overwrite", "error"])
+def test_a_run_that_a_process_writes_is_refused_and_stays(tmp_path: Path, if_exists: str) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append("note", {"code": "a", "message": "b"})
+        before = files(tmp_path)
+        with pytest.raises(RecordError, match=r"another process writes|a folder without a run"):
+            create(tmp_path, if_exists=if_exists)
+        assert files(tmp_path) == before
+    create(tmp_path)  # its writer is done
+    assert (tmp_path / "earlier" / "1" / "journal-rank0.jsonl").exists()
+
+
+def test_a_journal_that_is_moved_while_it_is_opened_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = journal_of(tmp_path, line(0, "note", {}))
+    moved = tmp_path / "moved.jsonl"
+
+    def lock(fd: int) -> bool:
+        if not moved.exists():
+            path.replace(moved)  # another process was quicker
+        return True
+
+    monkeypatch.setattr("ptmetrics.record.journal.try_lock", lock)
+    before = path.read_bytes()
+    with Journal(tmp_path) as journal:
+        assert journal.attempt == 1
+        journal.append("note", {"code": "a", "message": "b"})
+    assert moved.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["", b"run", None, 3, ["run"]])
+def test_what_is_no_path_is_refused_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    journal_of(tmp_path, line(0, "note", {}))
+    before = files(tmp_path)
+    for use in (create, find_runs, read_run):
+        with pytest.raises(RecordError) as caught:
+            use(name)
+        assert (caught.value.name, caught.value.expected) == ("run", "a path")
+        assert "runs/pretrained" in caught.value.cure
+    assert files(tmp_path) == before
+
+
+def test_lists_pass_over_earlier_runs(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "mine"
+    for _ in range(3):
+        create(run)
+        journal_of(run, line(0, "note", {}))
+    assert find_runs(run) == [run]
+    assert find_runs(tmp_path / "runs") == [run]
+    assert find_runs(run / "earlier") == [run / "earlier" / "1", run / "earlier" / "2"]
 
 
 def test_a_run_that_wrote_no_record_does_not_use_its_name_up(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ConfigError("name", "a name of the cell", repr(self.name), 'Pass pm.Cell("hits").')
+            raise ConfigError(
+                "name", "a name of the cell", repr(self.name), 'Pass pm.Cell("hits").'
+            )
         sizes = isinstance(self.shape, tuple)
         if not sizes or not all(type(size) is int and size >= 0 for size in self.shape):
             cure = "Pass shape=(classes, classes), or () for one number."

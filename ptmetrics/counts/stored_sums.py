@@ -6,6 +6,7 @@ tells them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -188,9 +189,7 @@ def _fit_together(n: Tensor, weight: Tensor, square: Tensor) -> Tensor:
     return (root <= weight * more) & (weight <= n.sqrt() * root * more)
 
 
-def _parts_make_the_whole(
-    cell: Cell, state: State, kind: str
-) -> Iterator[tuple[str, str, Tensor]]:
+def _parts_make_the_whole(cell: Cell, state: State, kind: str) -> Iterator[tuple[str, str, Tensor]]:
     name = f"{kind}.{cell.name}"
     rule = f"sums over the parts that make the whole {cell.name}"
     if cell.merge == "mean":
@@ -205,9 +204,7 @@ def _parts_make_the_whole(
                 yield f"{name}.{twin}", rule, (total - whole).abs() <= ROUNDING * whole
 
 
-def _relations_of_moments(
-    cell: Cell, state: State, kind: str
-) -> Iterator[tuple[str, str, Tensor]]:
+def _relations_of_moments(cell: Cell, state: State, kind: str) -> Iterator[tuple[str, str, Tensor]]:
     rows = "rows"
     name = cell.name
     if kind:
@@ -280,7 +277,7 @@ def share_memory(tensors: Iterable[Tensor]) -> bool:
             stop = start + tensor.numel() * tensor.element_size()
             spans.append((str(tensor.device), start, stop))
     spans.sort()
-    for (device, _, stop), (next_device, start, _) in zip(spans, spans[1:], strict=False):
+    for (device, _, stop), (next_device, start, _) in pairwise(spans):
         if device == next_device and start < stop:
             return True
     return False

@@ -23,7 +23,6 @@ from ptmetrics.metrics.multilabel import MultilabelMetrics
 from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Score, Scores
 
-
 ARRAYS = "a torch.Tensor or a NumPy array of numbers"
 
 

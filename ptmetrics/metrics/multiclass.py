@@ -295,7 +295,10 @@ class MulticlassMetrics(Metrics):
             yield "no more hits than predictions", sums.at_most(hits, predicted)
         if "topk_hits" in sums:
             ranks = sums["topk_hits"]
-            yield "no more hits than rows", sums.at_most(ranks, rows.unsqueeze(-1).expand(ranks.shape))
+            yield (
+                "no more hits than rows",
+                sums.at_most(ranks, rows.unsqueeze(-1).expand(ranks.shape)),
+            )
         if "pairs" in sums:
             ones = sums["pairs"]
             yield "no more bits than pairs", (ones <= ones[..., :1]) & (ones[..., :1] <= rows)

@@ -74,7 +74,7 @@ def check_absent(absent: float) -> None:
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
 
 
-def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> tuple[str, ...]:
+def names(argument: str, given: Sequence[Any] | None, number: int, of: str) -> tuple[str, ...]:
     """One name for each class, label or output; their numbers where none are given.
 
     Raises:
@@ -91,7 +91,7 @@ def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> t
     if len(given) != number:
         raise ConfigError(argument, f"{number} names", f"{len(given)}", cure)
     for name in given:
-        if not isinstance(name, str | int) or isinstance(name, bool):
+        if isinstance(name, bool) or not isinstance(name, str | int):
             raise ConfigError(argument, f"{number} names", f"{name!r} among them", cure)
     found = tuple(map(str, given))
     if len(set(found)) < number:

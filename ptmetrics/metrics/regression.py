@@ -525,7 +525,10 @@ class RegressionMetrics(Metrics):
             yield "a largest error of 0 or more", empty | ((largest >= 0) & largest.isfinite())
             yield "a largest error where there are rows", empty == (absolute[0] == 0)
             mean = absolute[3] / absolute[1]
-            yield "no mean error above the largest", (mean <= largest * (1 + ROUNDING)) | mean.isnan()
+            yield (
+                "no mean error above the largest",
+                (mean <= largest * (1 + ROUNDING)) | mean.isnan(),
+            )
         yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
         errors = sums.of_mean(absolute)
         yield "as many errors as rows", sums.same(errors, rows.expand(errors.shape))

@@ -53,9 +53,7 @@ def test_labels_as_predictions_are_whole_numbers() -> None:
         MultilabelMetrics(3, inputs="labels").update(torch.zeros(4, 3), labels(4, 3))
 
 
-@pytest.mark.parametrize(
-    "weight", [torch.ones(4, 3), torch.ones(3)]
-)
+@pytest.mark.parametrize("weight", [torch.ones(4, 3), torch.ones(3)])
 def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
     metrics = MultilabelMetrics(3)
     with said(

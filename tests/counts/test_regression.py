@@ -82,9 +82,7 @@ def test_what_is_no_real_number_is_refused(name: str, dtype: torch.dtype) -> Non
         RegressionMetrics().update(**(values | {name: [0.0] * 4}))
 
 
-@pytest.mark.parametrize(
-    "weight", [torch.ones(3), torch.ones(4, 2)]
-)
+@pytest.mark.parametrize("weight", [torch.ones(3), torch.ones(4, 2)])
 def test_weights_are_one_a_row(weight: Tensor) -> None:
     metrics = RegressionMetrics(num_outputs=2)
     with said(

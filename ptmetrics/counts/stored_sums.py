@@ -277,7 +277,5 @@ def share_memory(tensors: Iterable[Tensor]) -> bool:
             stop = start + tensor.numel() * tensor.element_size()
             spans.append((str(tensor.device), start, stop))
     spans.sort()
-    for (device, _, stop), (next_device, start, _) in pairwise(spans):
-        if device == next_device and start < stop:
-            return True
-    return False
+    beside = pairwise(spans)
+    return any(one[0] == other[0] and other[1] < one[2] for one, other in beside)

@@ -63,9 +63,7 @@ class Mean(Metrics):
         device: torch.device | str = "cpu",
     ) -> None:
         check_score(name, higher_is_better, range)
-        if not callable(fn):
-            cure = "Pass a function of (preds, target) that returns one number a row."
-            raise ConfigError("fn", "a function", type(fn).__name__, cure)
+        _check_function(fn)
         self.name = name
         self.headline = name
         self.higher_is_better = higher_is_better
@@ -104,3 +102,9 @@ class Mean(Metrics):
         numbers = numbers.double()
         batch.refuse(NOT_FINITE, numbers.isfinite().logical_not())
         return {"mean": numbers}
+
+
+def _check_function(fn: object) -> None:
+    if not callable(fn):
+        cure = "Pass a function of (preds, target) that returns one number a row."
+        raise ConfigError("fn", "a function", type(fn).__name__, cure)

@@ -83,20 +83,21 @@ class ScoreSpec:
 
     def __post_init__(self) -> None:
         check_score(self.name, self.higher_is_better, self.range)
-        if not isinstance(self.interval, str) and not callable(self.interval):
-            rule = f"one of {', '.join(INTERVALS)}, or a function"
-            raise ConfigError("interval", rule, repr(self.interval), 'Pass interval="none".')
-        if isinstance(self.interval, str):
-            if self.interval not in INTERVALS:
-                rule = f"one of {', '.join(INTERVALS)}, or a function"
-                cure = 'Pass interval="none".'
-                raise ConfigError("interval", rule, repr(self.interval), cure)
-            if not self.method:
-                object.__setattr__(self, "method", self.interval)
+        check_interval(self.interval)
+        if isinstance(self.interval, str) and not self.method:
+            object.__setattr__(self, "method", self.interval)
 
     def estimate(self, value: Array, low: Array, high: Array, n: Array) -> Estimate:
         """Numbers with all that is to be said of them."""
         return Estimate(value, low, high, n, self.method, self.undefined, self.higher_is_better)
+
+
+def check_interval(interval: object) -> None:
+    """Refuse what is neither a method nor a function."""
+    known = interval in INTERVALS if isinstance(interval, str) else callable(interval)
+    if not known:
+        rule = f"one of {', '.join(INTERVALS)}, or a function"
+        raise ConfigError("interval", rule, repr(interval), 'Pass interval="none".')
 
 
 def check_score(name: object, higher_is_better: object, bounds: object) -> None:

@@ -70,7 +70,7 @@ def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
     [
         (
             {"num_labels": 0},
-            ("num_labels: expected a whole number of 1 or more, got 0.", "last layer"),
+            ("num_labels: expected a whole number from 1 to 1000000, got 0.", "last layer"),
         ),
         ({"num_labels": True}, ("num_labels: expected", "got True")),
         (

@@ -31,7 +31,7 @@ from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, as_tables, evalu
 
 BAD_WEIGHT = "bad-weight"
 BAD_WEIGHT_WORDS = (
-    "sample weight that is negative, NaN, infinite or beyond 1e-140 to 1e140, row refused"
+    "sample weight that is negative, NaN or infinite, or beyond 1e-140 to 1e140, row refused"
 )
 MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
 MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights

@@ -17,7 +17,7 @@ from ptmetrics.metrics.intervals import Z, wilson
 
 Gradient = Callable[[Any], tuple[Array, Array, Array, Array]]
 ADDED = Z * Z / 2  # samples
-STILL = 1e-14  # a standard error that rounding alone makes
+ROUNDING_ERROR = 1e-14  # a standard error that rounding alone makes
 
 
 def delta_intervals(
@@ -83,7 +83,7 @@ def delta_intervals(
     share = (near - least) / span
     n = share * (1 - share) * span * span / variance / (1 + ADDED / place.real)
     # No variance but that of rounding: one class on both sides.
-    n = np.where((n > 0) & (variance > (STILL * span) ** 2), n, place.real)
+    n = np.where((n > 0) & (variance > (ROUNDING_ERROR * span) ** 2), n, place.real)
     values = np.clip(values, least, least + span)
     low, high = wilson((values - least) / span, n)
     return values, np.minimum(values, least + span * low), np.maximum(values, least + span * high)

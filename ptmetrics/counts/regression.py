@@ -7,12 +7,12 @@ from ptmetrics.counts import checks
 from ptmetrics.counts.batch import Batch
 from ptmetrics.errors import ShapeError
 
-LIMIT = 1e70  # so that no sum of fourth powers overflows
+LIMIT = 1e37  # the product of two fourth powers, which a cell keeps, does not overflow
 BAD_PREDICTION = "prediction-not-finite"
 BAD_VALUE = "target-not-finite"
 POINT_FAULT_KINDS = {
-    BAD_PREDICTION: "row with a prediction that is NaN, infinite or beyond 1e70, refused",
-    BAD_VALUE: "row with a target that is NaN, infinite or beyond 1e70, refused",
+    BAD_PREDICTION: "row with a prediction that is NaN, infinite or beyond 1e37, refused",
+    BAD_VALUE: "row with a target that is NaN, infinite or beyond 1e37, refused",
 }
 MAGNITUDE_BINS = 1 << 16  # 8 bits of exponent, 8 of mantissa: 0.4 % wide, whatever the scale
 _DROPPED = 52 - 8

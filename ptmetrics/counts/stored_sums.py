@@ -6,6 +6,7 @@ tells them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from ptmetrics.errors import StateError
 
 Measure = Literal["count", "weight", "square"]
 MEASURES: tuple[Measure, ...] = ("count", "weight", "square")
-ROUNDING = 1e-6  # of sums of many weights, in another order
+WEIGHT_ROUNDING = 1e-6  # of sums of many weights, in another order
 UNDERFLOW = 1e-150  # what is smaller has a square that float64 cannot hold
 ORDERS = 4  # moments up to this order are read
 
@@ -89,7 +90,7 @@ class StoredSums(dict[str, Tensor]):
         """Whether a sum is no larger than another one, up to what rounding does to weights."""
         if self.measure == "count":
             return less <= more
-        return less <= more * (1 + ROUNDING)
+        return less <= more * (1 + WEIGHT_ROUNDING)
 
     def same(self, one: Tensor, other: Tensor) -> Tensor:
         """Whether two sums of 0 or more are the same, up to what rounding does to weights."""
@@ -109,10 +110,10 @@ def losses_relations(losses: Tensor, most_brier: float) -> Iterator[tuple[str, T
     """
     weight = losses[..., 1, :]
     nll, brier, gap = losses[..., 3, :].unbind(-1)
-    most = weight[..., 1] * (1 + ROUNDING)
-    yield "a likelihood of at most 1", nll >= -ROUNDING * weight[..., 0]
+    most = weight[..., 1] * (1 + WEIGHT_ROUNDING)
+    yield "a likelihood of at most 1", nll >= -WEIGHT_ROUNDING * weight[..., 0]
     yield f"a Brier score from 0 to {most_brier:g}", (brier >= 0) & (brier <= most_brier * most)
-    yield "a confidence from 0 to 1", gap.abs() <= weight[..., 2] * (1 + ROUNDING)
+    yield "a confidence from 0 to 1", gap.abs() <= weight[..., 2] * (1 + WEIGHT_ROUNDING)
 
 
 def no_relations(sums: StoredSums) -> Iterable[tuple[str, Tensor]]:
@@ -184,7 +185,7 @@ def check_general(cells: Sequence[Cell], state: State, kinds: Iterable[str]) -> 
 def _fit_together(n: Tensor, weight: Tensor, square: Tensor) -> Tensor:
     """Whether numbers of rows, Σw and Σw² can be of the same rows."""
     root = square.sqrt()
-    more = 1 + ROUNDING
+    more = 1 + WEIGHT_ROUNDING
     return (root <= weight * more) & (weight <= n.sqrt() * root * more)
 
 
@@ -200,7 +201,7 @@ def _parts_make_the_whole(cell: Cell, state: State, kind: str) -> Iterator[tuple
             whole = state.get(f"{cell.name}.{twin}")
             if whole is not None:
                 total = state[f"{name}.{twin}"].sum(0)
-                yield f"{name}.{twin}", rule, (total - whole).abs() <= ROUNDING * whole
+                yield f"{name}.{twin}", rule, (total - whole).abs() <= WEIGHT_ROUNDING * whole
 
 
 def _relations_of_moments(cell: Cell, state: State, kind: str) -> Iterator[tuple[str, str, Tensor]]:
@@ -226,7 +227,7 @@ def _relations_of_moments(cell: Cell, state: State, kind: str) -> Iterator[tuple
 def _mean_holds(sums: Tensor) -> Tensor:
     """Whether n, Σw, Σw², Σw·x, Σw²·x and Σw²·x² can be of the same numbers, by Cauchy and Schwarz."""
     n, weight, square, first, square_first, square_second = sums.unbind(0)
-    more = 1 + ROUNDING
+    more = 1 + WEIGHT_ROUNDING
     whole = (n >= 0) & (n <= LARGEST_COUNT) & (n == n.floor()) & (weight >= 0) & (square >= 0)
     spread = square_second.clamp(min=0).sqrt()
     holds = whole & _fit_together(n, weight, square) & weight.isfinite() & square.isfinite()
@@ -242,7 +243,7 @@ def _joint_holds(joint: Tensor) -> Tensor:
     order = torch.arange(ORDERS + 1, device=joint.device)
     low = (order.unsqueeze(1) + order) <= ORDERS
     sums = torch.where(low, joint_sums(joint), 0.0)
-    more = 1 + ROUNDING
+    more = 1 + WEIGHT_ROUNDING
     none, second, fourth = sums[..., 0, 0], 2 * sums[..., 2, 0], 24 * sums[..., 4, 0]
     target_second, target_fourth = 2 * sums[..., 0, 2], 24 * sums[..., 0, 4]
     both = 4 * sums[..., 2, 2]
@@ -262,7 +263,7 @@ def _joint_holds(joint: Tensor) -> Tensor:
     # Both clouds have the same weights and targets.
     target = sums[..., 0, ::2]
     other = target.flip(-2)
-    holds &= ((target - other).abs() <= ROUNDING * target.abs()).all(-1)
+    holds &= ((target - other).abs() <= WEIGHT_ROUNDING * target.abs()).all(-1)
     finite = sums.isfinite().flatten(-4).all(-1) & joint_centre(joint).isfinite().all(-1)
     return holds.flatten(-2).all(-1) & finite
 
@@ -276,7 +277,5 @@ def share_memory(tensors: Iterable[Tensor]) -> bool:
             stop = start + tensor.numel() * tensor.element_size()
             spans.append((str(tensor.device), start, stop))
     spans.sort()
-    for (device, _, stop), (next_device, start, _) in zip(spans, spans[1:], strict=False):
-        if device == next_device and start < stop:
-            return True
-    return False
+    beside = pairwise(spans)
+    return any(one[0] == other[0] and other[1] < one[2] for one, other in beside)

@@ -14,7 +14,9 @@ from ptmetrics.errors import ConfigError, DtypeError, ShapeError
 
 BUCKETS = 64
 """Groups are spread over so many buckets by a hash."""
-MOST_SLICES = 1 << 20  # whose names fit in memory; what is counted of them has a bound of its own
+MOST_NUMBERED_SLICES = (
+    1 << 20
+)  # whose names fit in memory; what is counted of them has a bound of its own
 NO_SLICE = -1
 NO_GROUP = -(2**63)
 BAD_SLICE = "slice-out-of-range"
@@ -49,7 +51,11 @@ class Subgroups:
         if groups is not None and not isinstance(groups, bool):
             cure = "Pass the ids to update(…, group=ids)."
             raise ConfigError("groups", "True or False", repr(groups), cure)
-        if isinstance(slices, int) and not isinstance(slices, bool) and 0 <= slices <= MOST_SLICES:
+        if (
+            isinstance(slices, int)
+            and not isinstance(slices, bool)
+            and 0 <= slices <= MOST_NUMBERED_SLICES
+        ):
             return cls(tuple(map(str, range(slices))), groups)
         names = isinstance(slices, Sequence) and not isinstance(slices, str)
         if not names or not all(isinstance(name, str) for name in slices):

@@ -33,7 +33,7 @@ from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, as_tables, evalu
 
 BAD_WEIGHT = "bad-weight"
 BAD_WEIGHT_WORDS = (
-    "sample weight that is negative, NaN, infinite or beyond 1e-140 to 1e140, row refused"
+    "sample weight that is negative, NaN or infinite, or beyond 1e-140 to 1e140, row refused"
 )
 MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
 MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
@@ -358,17 +358,18 @@ class Metrics:
         """
         if isinstance(metrics, Metrics):
             raise _not_a_list_of_metrics(metrics)
-        others = list(metrics)
-        for other in others:
+        others: list[Metrics] = []
+        for other in metrics:
             if not isinstance(other, Metrics):
                 raise _not_a_list_of_metrics(other)
+            others.append(other)
         # All is read before anything is added: this metric may be among the others, and two
         # threads that merge two metrics into each other never hold both locks.
         added = self._accumulator.fresh()
-        for other in others:
-            with other._lock:
-                other._count_waiting()
-                added.merge([other._accumulator])
+        for one in others:
+            with one._lock:
+                one._count_waiting()
+                added.merge([one._accumulator])
         with self._lock:
             self._count_waiting()
             self._accumulator.merge([added])

@@ -17,6 +17,7 @@ from ptmetrics.metrics.intervals import Z, wilson
 
 Gradient = Callable[[Any], tuple[Array, Array, Array, Array]]
 ADDED = Z * Z / 2  # samples
+ROUNDING_ERROR = 1e-14  # a standard error that rounding alone makes
 
 
 def delta_intervals(
@@ -81,7 +82,8 @@ def delta_intervals(
     span = np.array([high - low for low, high in bounds]).reshape(least.shape)
     share = (near - least) / span
     n = share * (1 - share) * span * span / variance / (1 + ADDED / place.real)
-    n = np.where(n > 0, n, place.real)  # no variance at all: one class on both sides
+    # No variance but that of rounding: one class on both sides.
+    n = np.where((n > 0) & (variance > (ROUNDING_ERROR * span) ** 2), n, place.real)
     values = np.clip(values, least, least + span)
     low, high = wilson((values - least) / span, n)
     return values, np.minimum(values, least + span * low), np.maximum(values, least + span * high)

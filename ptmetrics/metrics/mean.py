@@ -14,7 +14,7 @@ from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError, ShapeError
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, check_range
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, check_score
 
 NOT_FINITE = "not-finite"
 
@@ -62,8 +62,8 @@ class Mean(Metrics):
         groups: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_mean(name, fn, higher_is_better)
-        check_range(range)
+        check_score(name, higher_is_better, range)
+        _check_function(fn)
         self.name = name
         self.headline = name
         self.higher_is_better = higher_is_better
@@ -104,13 +104,7 @@ class Mean(Metrics):
         return {"mean": numbers}
 
 
-def _check_mean(name: object, fn: object, higher_is_better: object) -> None:
-    if not isinstance(name, str) or not name:
-        cure = 'Pass pm.Mean("margin", fn).'
-        raise ConfigError("name", "a name of the score", repr(name), cure)
+def _check_function(fn: object) -> None:
     if not callable(fn):
         cure = "Pass a function of (preds, target) that returns one number a row."
         raise ConfigError("fn", "a function", type(fn).__name__, cure)
-    if not isinstance(higher_is_better, bool):
-        cure = "Say which way is better: it is never guessed."
-        raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)

@@ -25,7 +25,7 @@ from ptmetrics.counts.multiclass import (
 )
 from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
 from ptmetrics.counts.score_passes import PIECE, ScorePasses
-from ptmetrics.counts.stored_sums import ROUNDING, StoredSums, losses_relations
+from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -368,8 +368,8 @@ class MulticlassMetrics(Metrics):
             sure = sums["confidence"]
             if sums.are("weight"):
                 edge = torch.arange(CONFIDENCE_BINS + 1, device=bins.device) / CONFIDENCE_BINS
-                most = bins * edge[1:] * (1 + ROUNDING)
-                least = bins * edge[:-1] * (1 - ROUNDING)
+                most = bins * edge[1:] * (1 + WEIGHT_ROUNDING)
+                least = bins * edge[:-1] * (1 - WEIGHT_ROUNDING)
                 yield "confidences that lie in their bins", (sure >= least) & (sure <= most)
         if "tempered" in sums:
             loss = sums["tempered"]

@@ -25,7 +25,7 @@ from ptmetrics.counts.multilabel import (
     row_scores,
 )
 from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
-from ptmetrics.counts.stored_sums import ROUNDING, StoredSums
+from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -489,10 +489,10 @@ class MultilabelMetrics(Metrics):
         if self._curve is not None:
             yield from self._curve.stored_relations(sums, counted)
         first = sums["row_scores"][..., 3, :]
-        weight = sums["row_scores"][..., 1, :] * (1 + ROUNDING)
+        weight = sums["row_scores"][..., 1, :] * (1 + WEIGHT_ROUNDING)
         yield "scores of rows from 0 to 1", (first >= 0) & (first <= weight)
         together = sums["together"]
-        mirrored = (together - together.mT).abs() <= ROUNDING * together.abs()
+        mirrored = (together - together.mT).abs() <= WEIGHT_ROUNDING * together.abs()
         yield "products of 0 or more that are symmetric", mirrored & (together >= 0)
         if sums.are("square"):
             alone = sums["labels"].sum(-1)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score_spec import ScoreSpec
 
@@ -74,7 +76,7 @@ def check_absent(absent: float) -> None:
         raise ConfigError("absent", "NaN or a number from 0 to 1", repr(absent), cure)
 
 
-def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> tuple[str, ...]:
+def names(argument: str, given: Any, number: int, of: str) -> tuple[str, ...]:
     """One name for each class, label or output; their numbers where none are given.
 
     Raises:
@@ -86,12 +88,14 @@ def names(argument: str, given: Sequence[str] | None, number: int, of: str) -> t
     if of[0] in "aeiou":
         article = "an"
     cure = f"Pass one name {article} {of}."
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
     if not is_sequence(given):
         raise ConfigError(argument, f"{number} names", repr(given), cure)
     if len(given) != number:
         raise ConfigError(argument, f"{number} names", f"{len(given)}", cure)
     for name in given:
-        if not isinstance(name, str | int) or isinstance(name, bool):
+        if isinstance(name, bool) or not isinstance(name, str | int):
             raise ConfigError(argument, f"{number} names", f"{name!r} among them", cure)
     found = tuple(map(str, given))
     if len(set(found)) < number:

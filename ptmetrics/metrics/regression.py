@@ -27,7 +27,7 @@ from ptmetrics.counts.regression import (
     magnitude_edges,
     read_points,
 )
-from ptmetrics.counts.stored_sums import ROUNDING, StoredSums
+from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.base import Metrics
@@ -530,7 +530,7 @@ class RegressionMetrics(Metrics):
             mean = absolute[3] / absolute[1]
             yield (
                 "no mean error above the largest",
-                (mean <= largest * (1 + ROUNDING)) | mean.isnan(),
+                (mean <= largest * (1 + WEIGHT_ROUNDING)) | mean.isnan(),
             )
         yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
         errors = sums.of_mean(absolute)

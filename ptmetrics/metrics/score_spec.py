@@ -82,29 +82,32 @@ class ScoreSpec:
     scale: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            cure = 'Pass pm.ScoreSpec("mine", formula).'
-            raise ConfigError("name", "a name of the score", repr(self.name), cure)
-        if not isinstance(self.higher_is_better, bool):
-            fact = repr(self.higher_is_better)
-            cure = "Say which way is better: it is never guessed."
-            raise ConfigError("higher_is_better", "True or False", fact, cure)
-        check_range(self.range)
-        if isinstance(self.interval, str):
-            if self.interval not in INTERVALS:
-                rule = f"one of {', '.join(INTERVALS)}, or a function"
-                cure = 'Pass interval="none".'
-                raise ConfigError("interval", rule, repr(self.interval), cure)
-            if not self.method:
-                object.__setattr__(self, "method", self.interval)
+        check_score(self.name, self.higher_is_better, self.range)
+        check_interval(self.interval)
+        if isinstance(self.interval, str) and not self.method:
+            object.__setattr__(self, "method", self.interval)
 
     def estimate(self, value: Array, low: Array, high: Array, n: Array) -> Estimate:
         """Numbers with all that is to be said of them."""
         return Estimate(value, low, high, n, self.method, self.undefined, self.higher_is_better)
 
 
-def check_range(bounds: Any) -> None:
-    """Refuse what is no least and largest value of a score."""
+def check_interval(interval: object) -> None:
+    """Refuse what is neither a method nor a function."""
+    known = interval in INTERVALS if isinstance(interval, str) else callable(interval)
+    if not known:
+        rule = f"one of {', '.join(INTERVALS)}, or a function"
+        raise ConfigError("interval", rule, repr(interval), 'Pass interval="none".')
+
+
+def check_score(name: object, higher_is_better: object, bounds: object) -> None:
+    """Refuse what cannot be the name, the direction or the range of a score."""
+    if not isinstance(name, str) or not name:
+        cure = 'Pass a name, such as pm.ScoreSpec("margin", formula).'
+        raise ConfigError("name", "a name of the score", repr(name), cure)
+    if not isinstance(higher_is_better, bool):
+        cure = "Say which way is better: it is never guessed."
+        raise ConfigError("higher_is_better", "True or False", repr(higher_is_better), cure)
     rule = "the least and the largest value, such as (0.0, 1.0)"
     cure = "Pass range=(-math.inf, math.inf) for any."
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:

@@ -53,9 +53,7 @@ def test_labels_as_predictions_are_whole_numbers() -> None:
         MultilabelMetrics(3, inputs="labels").update(torch.zeros(4, 3), labels(4, 3))
 
 
-@pytest.mark.parametrize(
-    "weight", [torch.ones(4, 3), torch.ones(3)]
-)
+@pytest.mark.parametrize("weight", [torch.ones(4, 3), torch.ones(3)])
 def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
     metrics = MultilabelMetrics(3)
     with said(
@@ -72,7 +70,7 @@ def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
     [
         (
             {"num_labels": 0},
-            ("num_labels: expected a whole number of 1 or more, got 0.", "last layer"),
+            ("num_labels: expected a whole number from 1 to 1000000, got 0.", "last layer"),
         ),
         ({"num_labels": True}, ("num_labels: expected", "got True")),
         (

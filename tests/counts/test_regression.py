@@ -82,9 +82,7 @@ def test_what_is_no_real_number_is_refused(name: str, dtype: torch.dtype) -> Non
         RegressionMetrics().update(**(values | {name: [0.0] * 4}))
 
 
-@pytest.mark.parametrize(
-    "weight", [torch.ones(3), torch.ones(4, 2)]
-)
+@pytest.mark.parametrize("weight", [torch.ones(3), torch.ones(4, 2)])
 def test_weights_are_one_a_row(weight: Tensor) -> None:
     metrics = RegressionMetrics(num_outputs=2)
     with said(
@@ -106,7 +104,7 @@ def test_tensors_on_two_devices_are_refused() -> None:
     [
         (
             {"num_outputs": 0},
-            ("num_outputs: expected a whole number of 1 or more, got 0.", "Pass the number"),
+            ("num_outputs: expected a whole number from 1 to 16384", "Pass the number"),
         ),
         ({"num_outputs": True}, ("num_outputs: expected", "got True")),
         ({"num_outputs": 2.0}, ("num_outputs: expected", "got 2.0")),
@@ -145,7 +143,7 @@ def test_values_that_are_not_finite_refuse_their_row_and_are_counted_in_words() 
         "prediction-not-finite": (3, 1),
         "target-not-finite": (1, 1),  # the last row is told once
     }
-    message = "3 × row with a prediction that is NaN, infinite or beyond 1e70, refused; first in"
+    message = "3 × row with a prediction that is NaN, infinite or beyond 1e37, refused; first in"
     assert f"{message} update 1" in str(got)
 
 
@@ -233,3 +231,31 @@ def test_bins_of_magnitudes_keep_the_order_and_hold_what_falls_into_them() -> No
     assert torch.equal(magnitude_bin(edges[1:-1]), torch.arange(1, MAGNITUDE_BINS))
     assert (edges[0], edges[-1]) == (0, math.inf)
     assert (edges[1], edges[-2]) == (2.0**-127 * (1 + 1 / 256), 2.0**129 * (1 - 1 / 512))
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e20, 2e36])
+def test_values_of_any_size_that_is_taken_have_scores_and_intervals(size: float) -> None:
+    g = torch.Generator().manual_seed(8)
+    target = torch.rand(40, generator=g, dtype=torch.float64) * 2 - 1
+    preds = target * 0.8 + torch.rand(40, generator=g, dtype=torch.float64) / 9
+    metrics = RegressionMetrics()
+    for half in (slice(0, 15), slice(15, 40)):
+        metrics.update(preds[half] * size, target[half] * size)
+    got = metrics.compute()
+    assert got.n == 40
+    for name in ("mse", "mae", "r2", "pearson", "bias"):
+        assert math.isfinite(got[name].value), name
+        assert got[name].low <= got[name].value <= got[name].high, name
+    assert got["r2"].value == pytest.approx(0.96, abs=0.03)
+
+
+def test_values_whose_fourth_powers_overflow_are_refused_and_told() -> None:
+    metrics = RegressionMetrics()
+    metrics.update(torch.tensor([3e38, 1.0, 2.0]), torch.tensor([1.0, -3e38, 2.0]))
+    got = metrics.compute()
+    assert got.n == 1
+    assert {name: fault["count"] for name, fault in got.faults.items()} == {
+        "prediction-not-finite": 1,
+        "target-not-finite": 1,
+    }

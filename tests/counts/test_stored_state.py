@@ -40,9 +40,7 @@ IMPOSSIBLE: dict[str, Change] = {
     "no tensor": lambda cell: cell.tolist(),
     "nothing": lambda cell: None,
     "another type": lambda cell: cell.to(torch.float16),
-    "the other 64 bits": lambda cell: (
-        cell.long() if cell.is_floating_point() else cell.double()
-    ),
+    "the other 64 bits": lambda cell: cell.long() if cell.is_floating_point() else cell.double(),
     "another shape": lambda cell: torch.cat((cell.reshape(-1), cell.reshape(-1))),
     "expanded": lambda cell: cell.reshape(-1)[:1].expand(cell.numel() + 1)[1:].view(cell.shape),
     "sparse": lambda cell: cell.to_sparse() if cell.ndim else None,

@@ -187,14 +187,15 @@ def test_weights_beyond_what_float64_can_square_are_refused_row_by_row_and_told(
     bad = weight.clone()
     bad[3], bad[11], bad[20], bad[21] = 1e-141, 1e-300, 1.1e140, 5e-324
     left_out = weight.clone()
-    left_out[[3, 11, 20, 21]] = 0.0
+    left_out[[3, 11, 20, 21]] = torch.nan  # which is refused as well
     refused, without = case.make(), case.make()
     replace(batch, weight=bad).feed(refused)
     replace(batch, weight=left_out).feed(without)
     got, expected = refused.compute(), without.compute()
-    fault = got.faults["bad-weight"]
-    assert 0 < fault["count"] <= 4
-    assert "beyond 1e-140 to 1e140" in fault["message"]
+    assert got.faults == expected.faults
+    if not case.name.startswith("multiclass-binary"):  # where these rows are ignored
+        assert 0 < got.faults["bad-weight"]["count"] <= 4
+        assert "beyond 1e-140 to 1e140" in got.faults["bad-weight"]["message"]
     for name, score in expected.items():
         if score.method != "count":
             assert str(float(got[name])) == str(float(score)), name

@@ -25,7 +25,7 @@ def said(error: type[PtmetricsError], *words: str) -> Any:
         ({"threshold": math.nan}, ("threshold: expected a probability", "got nan.")),
         ({"curves": "fp32"}, ("curves: expected one of fp16, fine, exact, or None, got 'fp32'.", "Leave it out")),
         ({"curves": True}, ("curves: expected one of", "got True.")),
-        ({"capacity": 0}, ("capacity: expected a whole number of 1 or more, got 0.", "number of validation samples")),
+        ({"capacity": 0}, ("capacity: expected a whole number from 1 to 536870912, got 0.", "validation samples")),
         ({"capacity": 1e6}, ("capacity: expected a whole number", "got 1000000.0.")),
         ({"ignore_index": 0.5}, ("ignore_index: expected a whole number or None, got 0.5.", "such as -100")),
         ({"beta": 0}, ("beta: expected a number above 0, or None, got 0.", "Pass beta=2")),

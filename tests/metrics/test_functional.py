@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 import ptmetrics as pm
-from ptmetrics.errors import ConfigError
+from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.metrics import functional
 from ptmetrics.metrics.functional import SINGLES, Single
 
@@ -342,3 +342,56 @@ def test_what_a_function_does_not_know_is_refused() -> None:
 
 def test_the_module_is_reached_lazily_both_ways() -> None:
     assert pm.functional is functional
+
+
+def of_arrays(dtype: str) -> tuple[Any, Any, Any]:
+    preds = np.array([0.9, 0.2, 0.6, 0.4], dtype=dtype)
+    return preds, np.array([1, 0, 1, 1]), np.array([1.0, 2.0, 1.0, 0.5])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", ">f8"])
+def test_numpy_arrays_are_taken_like_tensors(dtype: str) -> None:
+    preds, target, weight = of_arrays(dtype)
+    tensors = (torch.as_tensor(preds.astype(dtype.replace(">", "<"))), torch.as_tensor(target))
+    expected = functional.binary(*tensors, inputs="probs", sample_weight=torch.as_tensor(weight))
+    got = functional.binary(preds, target, inputs="probs", sample_weight=weight)
+    assert str(got) == str(expected)
+    recall = functional.binary_recall(preds, target, inputs="probs")
+    assert recall == functional.binary_recall(*tensors, inputs="probs")
+
+
+def test_arrays_that_torch_cannot_share_are_copied_and_none_is_changed() -> None:
+    preds, target, _ = of_arrays("float64")
+    preds.flags.writeable = False
+    read_only = functional.binary_accuracy(preds, target, inputs="probs")
+    backwards = functional.binary_accuracy(preds[::-1], target[::-1], inputs="probs")
+    assert read_only == backwards == 0.75
+    assert preds.tolist() == of_arrays("float64")[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["preds", "target", "sample_weight"])
+@pytest.mark.parametrize(
+    ("value", "fact"),
+    [
+        ([0.9, 0.2, 0.6, 0.4], "got list"),
+        ((1, 0, 1, 1), "got tuple"),
+        ("1011", "got str"),
+        (np.array(["a", "b", "c", "d"]), "got a NumPy array of <U1"),
+        (np.array([None, 1, 2, 3]), "got a NumPy array of object"),
+        (np.array([1j, 0, 1, 1]), "got complex128"),
+        (np.float64(1.0), "got float64"),
+    ],
+    ids=repr,
+)
+def test_of_anything_else_it_is_said_what_to_pass(name: str, value: Any, fact: str) -> None:
+    preds, target, weight = of_arrays("float64")
+    given = {"preds": preds, "target": target, "sample_weight": weight, name: value}
+    with pytest.raises(DtypeError, match=rf"{name}: expected .*{fact}\. Pass {name}|Pass torch"):
+        functional.binary(**given, inputs="probs")
+
+
+def test_the_report_of_scikit_learn_takes_arrays_too() -> None:
+    preds, target = np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2])
+    text = pm.classification_report(preds, target, num_classes=3, inputs="labels")
+    tensors = torch.as_tensor(preds), torch.as_tensor(target)
+    assert text == pm.classification_report(*tensors, num_classes=3, inputs="labels")

@@ -5,6 +5,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -170,9 +171,9 @@ def test_where_one_of_several_is_refused_nothing_is_merged() -> None:
 
 
 def test_copies_have_a_lock_of_their_own() -> None:
-    metrics = BinaryMetrics()
-    binary(metrics)
+    metrics = MulticlassMetrics(4)
+    classes(metrics)
     for other in (copy.deepcopy(metrics), pickle.loads(pickle.dumps(metrics)), metrics.fresh()):
         with metrics._lock:
-            at_once(lambda other=other: binary(other))
+            at_once(partial(classes, other))
         assert other.updates >= 1

@@ -129,7 +129,9 @@ def test_a_metric_that_counted_nothing_follows_its_first_batch_and_then_stays() 
 def test_a_metric_does_not_follow_a_batch_without_values_nor_one_that_is_refused() -> None:
     metrics = MulticlassMetrics(3)
     batch = (torch.empty(2, 3, device="meta"), torch.empty(2, device="meta", dtype=torch.int64))
-    with pytest.raises(RuntimeError, match=r"preds: expected a tensor with values.*got one on meta"):
+    with pytest.raises(
+        RuntimeError, match=r"preds: expected a tensor with values.*got one on meta"
+    ):
         metrics.update(*batch)
     assert metrics.device.type == "cpu"
     metrics.update(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))

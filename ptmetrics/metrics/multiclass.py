@@ -213,7 +213,7 @@ class MulticlassMetrics(Metrics):
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
-        _check_class_dim(class_dim)
+        options.check_class_dim(class_dim)
         self.num_classes = num_classes
         self.inputs = inputs
         self.ignore_index = ignore_index
@@ -416,12 +416,6 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
         doc=f"Share of targets among the {k} highest scores, ties by lowest class.",
         undefined=NO_SAMPLES,
     )
-
-
-def _check_class_dim(class_dim: object) -> None:
-    if class_dim is not None and not (type(class_dim) is int and class_dim in (1, -1)):
-        cure = "Pass class_dim=1 for (N, C, d1, …), class_dim=-1 for (N, d1, …, C)."
-        raise ConfigError("class_dim", "1, -1 or None", repr(class_dim), cure)
 
 
 def _check_multiclass(

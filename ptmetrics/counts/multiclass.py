@@ -302,7 +302,7 @@ def fitting_dimensions(shape: tuple[int, ...], size: int, class_dim: int | None)
         return (1,)
     if len(shape) < 3:
         return ()
-    allowed = (1, -1)
+    allowed: tuple[int, ...] = (1, -1)
     if class_dim is not None:
         allowed = (class_dim,)
     return tuple(dim for dim in allowed if shape[dim] == size)

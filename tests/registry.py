@@ -164,6 +164,71 @@ def in_parts(case: MetricCase) -> MetricCase:
     return MetricCase(f"{case.name}-parts", make, batch, case.oracle, {"slices": 4})
 
 
+DENSE = (3, 2)
+
+
+def in_images(case: MetricCase, classes_at: int = -1) -> MetricCase:
+    """The same rows as the six pixels of images, whose classes stand in the dimension `classes_at`."""
+
+    def dense(values: Tensor, rows: int) -> Tensor:
+        if math.prod(values.shape[1:]) == 1:
+            return values.reshape(rows, *DENSE)
+        return values.reshape(rows, *DENSE, *values.shape[1:]).movedim(-1, classes_at)
+
+    def flat(values: Tensor) -> Tensor:
+        laid = values.movedim(classes_at, -1) if values.ndim > 1 + len(DENSE) else values
+        return laid.reshape(-1, *laid.shape[1 + len(DENSE) :])
+
+    def batch(rows: int, seed: int, weighted: bool) -> Batch:
+        given = case.batch(rows * math.prod(DENSE), seed, weighted)
+        return Batch(*(t if t is None else dense(t, rows) for t in vars(given).values()))
+
+    def oracle(batches: Sequence[Batch]) -> Mapping[str, Any]:
+        return case.oracle(
+            [Batch(*(t if t is None else flat(t) for t in vars(b).values())) for b in batches]
+        )
+
+    return MetricCase(f"{case.name}-images", case.make, batch, oracle, case.other)
+
+
+def soft_batch(classes: int, inputs: str, rows: int, seed: int, weighted: bool) -> Batch:
+    """Targets of mixup; some are no probabilities, and some have no heaviest class."""
+    g = torch.Generator().manual_seed(seed + 2)
+    batch = multiclass_batch(classes, inputs, rows, seed, weighted)
+    hot = torch.nn.functional.one_hot(batch.target.clamp(0, classes - 1), classes).float()
+    share = torch.randint(2, 5, (rows, 1), generator=g) / 4
+    batch.target = share * hot + (1 - share) * hot.roll(1, 1)
+    batch.target[torch.randint(0, 12, (rows,), generator=g) == 0, 0] += 0.3
+    return batch
+
+
+def soft_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> dict[str, Any]:
+    """Against the heaviest class, which bad and tied targets do not have; losses against all of it."""
+    hard, losses, briers, weights = [], [], [], []
+    for batch in batches:
+        soft = batch.target
+        fine = ((soft.sum(1) - 1).abs() <= 0.01) & ((soft == soft.amax(1, True)).sum(1) == 1)
+        hard.append(replace(batch, target=torch.where(fine, soft.argmax(1), -1)))
+        given = torch.ones(len(soft)) if batch.weight is None else batch.weight
+        fine &= batch.preds.isfinite().all(1) & (given >= 0) & given.isfinite()
+        scores, soft = batch.preds[fine].double(), soft[fine].double()
+        losses.append(torch.nn.functional.cross_entropy(scores, soft, reduction="none"))
+        briers.append((scores.softmax(1) - soft).square().sum(1))
+        weights.append(given[fine].double())
+    expected = multiclass_oracle(config, hard)
+    weight = torch.cat(weights)
+    nll = float((torch.cat(losses) * weight).sum() / weight.sum())
+    brier = float((torch.cat(briers) * weight).sum() / weight.sum())
+    return expected | {"nll": nll, "perplexity": math.exp(nll), "brier": brier}
+
+
+def soft_case(name: str, **config: Any) -> MetricCase:
+    """A case of `MulticlassMetrics` with soft targets."""
+    case = multiclass_case(name, **config)
+    batch = partial(soft_batch, config["num_classes"], config["inputs"])
+    return replace(case, batch=batch, oracle=partial(soft_oracle, config))
+
+
 PLAIN = (
     binary_case("binary-logits", ignore_index=-100, beta=2),
     binary_case("binary-probs", inputs="probs", threshold=0.3, absent=0.0),
@@ -202,4 +267,14 @@ PARTS = tuple(
         "regression-outputs",
     )
 )
-CASES = PLAIN + PARTS
+_NAMED = {case.name: case for case in PLAIN}
+IMAGES = (
+    in_images(_NAMED["binary-logits"]),
+    in_images(_NAMED["multiclass-logits"]),
+    in_images(_NAMED["multiclass-probs"], classes_at=1),
+    in_images(_NAMED["multiclass-labels"]),
+    in_images(_NAMED["multilabel-logits"], classes_at=1),
+    in_images(_NAMED["regression"]),
+)
+SOFT = (soft_case("multiclass-soft", num_classes=4, inputs="logits", topk=(2,)),)
+CASES = PLAIN + PARTS + IMAGES + SOFT

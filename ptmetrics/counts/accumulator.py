@@ -318,9 +318,12 @@ class Accumulator:
         if self.grouped:
             return
         self.grouped = True
+        state: State = {}
         for name, cell in self.layout.items():
-            if name.startswith(OF_GROUPS) and (self.weighted or cell.twin_of is None):
-                self.state[name] = cell.zeros(self.device)
+            if self.weighted or cell.twin_of is None:
+                kept = self.state.get(name)
+                state[name] = cell.zeros(self.device) if kept is None else kept
+        self.state = state
 
     def _has_room_for(self, name: str) -> bool:
         return self.grouped or not name.startswith(OF_GROUPS)

@@ -86,18 +86,6 @@ def class_indices(name: str, value: Tensor, like: tuple[int, ...], of: str) -> N
         raise ShapeError(name, rule, fact, _label_cure(name, value, like))
 
 
-def class_scores(value: Tensor, num_classes: int) -> None:
-    """Refuse scores that are not floating point of shape (N, C, …) with C = `num_classes`."""
-    rule = f"floating point of shape (N, {num_classes}) or (N, {num_classes}, d1, …)"
-    fact = f"{dtype_name(value)} of shape {tuple(value.shape)}"
-    if not value.dtype.is_floating_point:
-        cure = 'Pass the logits, or use inputs="labels" for predicted classes.'
-        raise DtypeError("preds", rule, fact, cure)
-    if value.ndim < 2 or value.shape[1] != num_classes:
-        cure = "Pass one score for each class, or build the metric with the right num_classes."
-        raise ShapeError("preds", rule, fact, cure)
-
-
 def real_numbers(name: str, value: Tensor) -> None:
     """Refuse what is neither floating point nor whole numbers."""
     if value.dtype.is_complex or value.dtype == torch.bool:

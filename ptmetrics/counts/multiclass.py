@@ -118,7 +118,7 @@ class ClassReader:
         else:
             soft = target.is_floating_point() and target.shape == preds.shape
             dim = self.class_dimension(preds, target, by_criterion=by_criterion)
-            like = _without_classes(preds, dim)
+            like = without_dimension(preds, dim)
         if not soft:
             beside = f"beside preds of shape {tuple(preds.shape)}"
             checks.class_indices("target", target, like, beside)
@@ -148,21 +148,18 @@ class ClassReader:
         given = self.class_dim
         if by_criterion:
             given = 1
-        first = preds.ndim > 1 and shape[1] == classes and given != -1
-        last = preds.ndim > 2 and shape[-1] == classes and given != 1
-        if preds.ndim == 2 and shape[1] == classes:
-            first = True
-        if not preds.dtype.is_floating_point or not (first or last):
-            raise _no_scores(preds, classes)
-        if not (first and last):
-            return 1 if first else -1
+        fitting = fitting_dimensions(shape, classes, given)
+        if not preds.dtype.is_floating_point or not fitting:
+            raise no_scores(preds, classes)
+        if len(fitting) == 1:
+            return fitting[0]
         rows = tuple(target.shape)
         if target.is_floating_point() and rows == shape:
             rows = shape[:-1]
-        if rows != _without_classes(preds, 1):
+        if rows != without_dimension(preds, 1):
             return -1
         if rows == shape[:-1]:
-            raise _either_dimension(shape, tuple(target.shape), classes)
+            raise either_dimension(shape, tuple(target.shape), f"{classes} classes")
         return 1
 
     def row_shape(self, target: Tensor, *, by_criterion: bool = False) -> tuple[int, ...]:
@@ -170,7 +167,7 @@ class ClassReader:
         if not target.is_floating_point():
             return tuple(target.shape)
         dim = self.class_dimension(target, target, by_criterion=by_criterion)
-        return _without_classes(target, dim)
+        return without_dimension(target, dim)
 
     def read(self, batch: Batch) -> ClassRows:
         """Read what values tell, and refuse rows that cannot be."""
@@ -299,18 +296,32 @@ class ClassReader:
         return (log_p - torch.log(-torch.expm1(log_p))).scatter(1, label, peak - others)
 
 
+def fitting_dimensions(shape: tuple[int, ...], size: int, class_dim: int | None) -> tuple[int, ...]:
+    """Which of the dimensions 1 and −1 may hold `size` classes or labels; 1 where both are the same."""
+    if len(shape) == 2 and shape[1] == size:
+        return (1,)
+    if len(shape) < 3:
+        return ()
+    allowed: tuple[int, ...] = (1, -1)
+    if class_dim is not None:
+        allowed = (class_dim,)
+    return tuple(dim for dim in allowed if shape[dim] == size)
+
+
 def _first_known(one: Tensor | None, other: Tensor) -> Tensor:
     return other if one is None else one
 
 
-def _without_classes(scores: Tensor, dim: int) -> tuple[int, ...]:
+def without_dimension(scores: Tensor, dim: int) -> tuple[int, ...]:
+    """Shape of the rows where dimension 1 or −1 holds the classes."""
     shape = tuple(scores.shape)
     if dim == 1:
         return (shape[0], *shape[2:])
     return shape[:-1]
 
 
-def _no_scores(preds: Tensor, classes: int) -> DtypeError | ShapeError:
+def no_scores(preds: Tensor, classes: int) -> DtypeError | ShapeError:
+    """The error for what cannot be scores of so many classes."""
     rule = f"floating point of shape (N, {classes}) or (N, {classes}, d1, …), or classes last"
     fact = f"{checks.dtype_name(preds)} of shape {tuple(preds.shape)}"
     if not preds.dtype.is_floating_point:
@@ -320,12 +331,13 @@ def _no_scores(preds: Tensor, classes: int) -> DtypeError | ShapeError:
     return ShapeError("preds", rule, fact, cure)
 
 
-def _either_dimension(shape: tuple[int, ...], target: tuple[int, ...], classes: int) -> ShapeError:
-    rule = f"a shape that tells which dimension holds the {classes} classes"
+def either_dimension(shape: tuple[int, ...], target: tuple[int, ...], what: str) -> ShapeError:
+    """The error that asks for `class_dim`."""
+    rule = f"a shape that tells which dimension holds the {what}"
     fact = f"{shape} beside target of shape {target}, where both dimensions may"
     cure = (
         "Build the metric with class_dim=1, as torch's losses take scores, or class_dim=-1 for "
-        "classes last."
+        f"{what.split()[1]} last."
     )
     return ShapeError("preds", rule, fact, cure)
 

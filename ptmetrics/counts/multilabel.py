@@ -14,6 +14,10 @@ from ptmetrics.counts.multiclass import (
     NAN_SCORE,
     NOT_PROBABILITIES,
     Inputs,
+    either_dimension,
+    fitting_dimensions,
+    no_scores,
+    without_dimension,
 )
 from ptmetrics.errors import ShapeError
 
@@ -56,12 +60,14 @@ class LabelReader:
         inputs: Kind of the predictions.
         cut: Predictions of at least this, on their own scale, are a yes.
         ignore_index: A target value to leave out silently.
+        class_dim: The dimension that holds the labels, 1 or −1; None to read it off the shape.
     """
 
     num_labels: int
     inputs: Inputs
     cut: float
     ignore_index: int | None
+    class_dim: int | None = None
 
     def check(
         self, device: torch.device, preds: Tensor, target: Tensor, sample_weight: Tensor | None
@@ -70,7 +76,7 @@ class LabelReader:
 
         Args:
             device: Where the metric counts.
-            preds: (N, L) or (N, L, d1, …): scores, or 0 and 1 for `inputs="labels"`.
+            preds: (N, L), (N, L, d1, …) or (N, d1, …, L): scores, or 0 and 1 for `inputs="labels"`.
             target: Signed integers 0 and 1 of the same shape.
             sample_weight: (N, …) non-negative weights, one a row and not one a label; or None.
 
@@ -83,21 +89,34 @@ class LabelReader:
         if self.inputs == "labels":
             checks.class_indices("preds", preds, shape, 'for inputs="labels"')
         elif not preds.dtype.is_floating_point:
-            checks.class_scores(preds, self.num_labels)
-        if preds.ndim < 2 or preds.shape[1] != self.num_labels:
-            rule = f"shape (N, {self.num_labels}) or (N, {self.num_labels}, d1, …)"
-            cure = "Pass one value a label, or build the metric with the right num_labels."
-            raise ShapeError("preds", rule, str(shape), cure)
+            raise no_scores(preds, self.num_labels)
+        dim = self.label_dimension(preds)
         checks.class_indices("target", target, shape, "with 0 and 1, like preds")
         checks.same_device(device, preds=preds, target=target)
         weight = None
         if sample_weight is not None:
-            rows = (shape[0], *shape[2:])
+            rows = without_dimension(preds, dim)
             weight = checks.row_weights(device, sample_weight, rows, "one a row, of shape")
         if preds.ndim > 2:
-            preds = preds.movedim(1, -1).reshape(-1, self.num_labels)
-            target = target.movedim(1, -1).reshape(-1, self.num_labels)
+            preds = preds.movedim(dim, -1).reshape(-1, self.num_labels)
+            target = target.movedim(dim, -1).reshape(-1, self.num_labels)
         return Batch(preds, target, weight)
+
+    def label_dimension(self, values: Tensor) -> int:
+        """Which dimension holds the labels, 1 or −1, as the shape tells.
+
+        Raises:
+            ShapeError: If none does, or both may.
+        """
+        shape = tuple(values.shape)
+        fitting = fitting_dimensions(shape, self.num_labels, self.class_dim)
+        if not fitting:
+            rule = f"shape (N, {self.num_labels}) or (N, {self.num_labels}, d1, …), or labels last"
+            cure = "Pass one value a label, or build the metric with the right num_labels."
+            raise ShapeError("preds", rule, str(shape), cure)
+        if len(fitting) > 1:
+            raise either_dimension(shape, shape, f"{self.num_labels} labels")
+        return fitting[0]
 
     def read(self, batch: Batch) -> LabelRows:
         """Read what values tell; what is wrong with a label leaves out that label, and not its row."""

@@ -292,7 +292,7 @@ class BinaryMetrics(Metrics):
         capacity: Number of scores that "exact" keeps, 8 bytes each.
         scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
         slices: As for `pm.Metrics`.
-        groups: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
 
     Raises:

@@ -639,6 +639,7 @@ def multilabel_exact_match(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score: ...
@@ -652,6 +653,7 @@ def multilabel_hamming_loss(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score: ...
@@ -666,6 +668,7 @@ def multilabel_precision(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
@@ -680,6 +683,7 @@ def multilabel_recall(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
@@ -694,6 +698,7 @@ def multilabel_f1_score(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
@@ -708,6 +713,7 @@ def multilabel_jaccard_index(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
@@ -722,6 +728,7 @@ def multilabel_auroc(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
@@ -736,6 +743,7 @@ def multilabel_average_precision(
     threshold: float = ...,
     ignore_index: int | None = ...,
     label_names: Sequence[str] | None = ...,
+    class_dim: int | None = ...,
     absent: float = ...,
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...

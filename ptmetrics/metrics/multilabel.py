@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
-from ptmetrics.counts.multiclass import Inputs
+from ptmetrics.counts.multiclass import Inputs, without_dimension
 from ptmetrics.counts.multilabel import (
     LABEL_FAULT_KINDS,
     LABEL_SUMS,
@@ -339,9 +339,10 @@ LABEL_CURVE_SCORES = ScoreTable(
 class MultilabelMetrics(Metrics):
     """Precision, recall, F1, Jaccard, exact match and Hamming loss from one pass, each with an interval.
 
-    `update(preds, target)` takes scores of shape (N, L) or (N, L, d1, …), or 0 and 1 with
-    `inputs="labels"`, and signed integer targets 0 and 1 of the same shape; weights have the shape
-    (N, …), one a row. NaN scores and targets that are neither 0 nor 1 are left out for their label
+    `update(preds, target)` takes scores of shape (N, L), (N, L, d1, …) or (N, d1, …, L), or 0 and 1
+    with `inputs="labels"`, and signed integer targets 0 and 1 of the same shape; weights have the
+    shape (N, …), one a row. Which dimension holds the labels is read off L; where both may,
+    `class_dim` is asked for. NaN scores and targets that are neither 0 nor 1 are left out for their label
     alone, counted and reported in `scores.faults`. The scores of whole rows (`exact_match`,
     `…/samples`) leave a row with a refused label out; ignored labels have no say in them.
 
@@ -355,6 +356,7 @@ class MultilabelMetrics(Metrics):
         threshold: Probability from which a label is predicted: equal is a yes.
         ignore_index: A target value to leave out silently, such as −1.
         label_names: One name a label.
+        class_dim: The dimension that holds the labels, 1 or −1; None reads it off the shape.
         absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
             `zero_division`).
         curves: Whether to keep what AUROC and average precision need.
@@ -362,7 +364,7 @@ class MultilabelMetrics(Metrics):
             a ratio of each label, else with interval="none". Labels of a row err together, which
             other intervals would miss; `groups=True` gives such a score an interval.
         slices: As for `pm.Metrics`.
-        groups: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
 
     Raises:
@@ -394,6 +396,7 @@ class MultilabelMetrics(Metrics):
         threshold: float = 0.5,
         ignore_index: int | None = None,
         label_names: Sequence[str] | None = None,
+        class_dim: int | None = None,
         absent: float = math.nan,
         curves: bool = True,
         scores: Sequence[ScoreSpec] = (),
@@ -406,6 +409,7 @@ class MultilabelMetrics(Metrics):
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
         options.check_absent(absent)
+        options.check_class_dim(class_dim)
         self.num_labels = num_labels
         self.inputs = inputs
         self.threshold = threshold
@@ -420,7 +424,7 @@ class MultilabelMetrics(Metrics):
         if curves and inputs != "labels" and keys is not None:
             self._curve = ScoreHistogram(LABEL_CURVES, keys, (num_labels,))
         cut = options.cut_of_threshold(threshold, inputs)
-        self._reader = LabelReader(num_labels, inputs, cut, ignore_index)
+        self._reader = LabelReader(num_labels, inputs, cut, ignore_index, class_dim)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -458,7 +462,7 @@ class MultilabelMetrics(Metrics):
 
     def row_shape(self, target: Tensor) -> tuple[int, ...]:
         """The target's without its labels."""
-        return (target.shape[0], *target.shape[2:])
+        return without_dimension(target, self._reader.label_dimension(target))
 
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read the labels once, and say what each row adds."""

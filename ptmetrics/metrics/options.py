@@ -69,6 +69,13 @@ def is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
+def check_class_dim(class_dim: object) -> None:
+    """Refuse what is neither of the two dimensions that may hold classes."""
+    if class_dim is not None and not (type(class_dim) is int and class_dim in (1, -1)):
+        cure = "Pass class_dim=1 for (N, C, d1, …), class_dim=-1 for (N, d1, …, C)."
+        raise ConfigError("class_dim", "1, -1 or None", repr(class_dim), cure)
+
+
 def check_absent(absent: float) -> None:
     """Refuse what cannot stand for an undefined score."""
     if not is_number(absent) or not (math.isnan(absent) or 0 <= absent <= 1):

@@ -437,7 +437,7 @@ class RegressionMetrics(Metrics):
             always there as `median_absolute_error`.
         names: One name an output.
         slices: As for `pm.Metrics`.
-        groups: As for `pm.Metrics`.
+        groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
 
     Raises:

@@ -27,7 +27,7 @@ seeds = st.integers(0, 2**32)
 
 def assert_scores(got: Any, expected: dict[str, float], nll_tolerance: float = 1e-12) -> None:
     for name, value in expected.items():
-        tolerance = nll_tolerance if name == "nll" else 1e-12
+        tolerance = nll_tolerance if name in ("nll", "perplexity") else 1e-12
         assert same(got[name], value, tolerance), f"{name}: {got[name].value!r} for {value!r}"
         assert (got[name].reason is None) == (not math.isnan(got[name])), name
 

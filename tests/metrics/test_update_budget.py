@@ -35,6 +35,13 @@ OPERATIONS = {
     "multiclass-labels-parts": (80, 125),
     "multilabel-logits-parts": (160, 235),
     "regression-outputs-parts": (245, 300),
+    "binary-logits-images": (90, 140),
+    "multiclass-logits-images": (175, 245),
+    "multiclass-probs-images": (145, 210),
+    "multiclass-labels-images": (55, 90),
+    "multilabel-logits-images": (125, 190),
+    "regression-images": (160, 205),
+    "multiclass-soft": (150, 195),
 }
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 both_weights = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -62,7 +69,10 @@ def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weight
     with Operations() as seen:
         batch.feed(metrics)
     given = sum(tensor is not None for tensor in vars(batch).values())
-    assert seen.names == ["copy_.default"] * given
+    if case.name.endswith("images"):  # beside the copies, the bucket of each pixel's image
+        assert len(seen.names) <= given + 4
+    else:
+        assert seen.names == ["copy_.default"] * given
 
 
 @pytest.mark.fault(28)

@@ -181,6 +181,31 @@ CLUSTERED = tuple(
     )
     for patients, groups in ((40, True), (40, False), (12, True))
 )
+PIXELS = (16, 16)
+
+
+def images(number: int, *, groups: bool | None) -> Scenario:
+    """Images whose pixels are right as often as the image is easy: a share from Beta(16, 4)."""
+
+    def draw(rows: int, g: torch.Generator) -> Sample:
+        drawn = math.ceil(rows / math.prod(PIXELS))
+        # Beta(16, 4) by its order statistic: the fourth largest of 19 uniform numbers.
+        share = torch.rand(drawn, 19, generator=g).topk(4).values[:, -1].view(-1, 1, 1)
+        target = torch.randint(0, 3, (drawn, *PIXELS), generator=g)
+        wrong = torch.rand(drawn, *PIXELS, generator=g) > share
+        return (target + wrong.long()) % 3, target
+
+    def make() -> Any:
+        return pm.MulticlassMetrics(3, inputs="labels", groups=groups)
+
+    how = "pixels taken for independent" if groups is False else "by image"
+    n = number * math.prod(PIXELS)
+    return Scenario("multiclass, images of 256 pixels", f"{number} images, {how}", n, make, draw)
+
+
+IMAGES = (
+    images(20, groups=None), images(20, groups=False), images(100, groups=None),
+)  # fmt: skip
 SCENARIOS = (
     binary(0.5, 200), binary(0.1, 200), binary(0.02, 500), binary(0.02, 5000),
     multiclass("5 equal classes", (0.2,) * 5, 200), multiclass("rarest class 2 %", LONG_TAIL, 200),
@@ -188,7 +213,7 @@ SCENARIOS = (
     multilabel(0.0, 300), multilabel(0.8, 300),
     regression("normal", 50, _normal), regression("normal", 500, _normal),
     regression("Laplace errors", 500, _laplace), regression("lognormal", 500, _normal),
-    *CLUSTERED,
+    *CLUSTERED, *IMAGES,
 )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ HEAD = """# Scores
 
 What `compute()` returns, from the tables that compute it; `make pages` writes this page. All
 intervals are two-sided, 95 %. A score of each class, label or output stands in `scores.per_class`.
-With `groups=True` the interval is a jackknife over groups (`jackknife-groups`). How often the
+With `groups=True`, and by default over the images or texts whose pixels or tokens are the rows, the
+interval is a jackknife over groups (`jackknife-groups`). How often the
 intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in
 [extending.md](extending.md).
 """

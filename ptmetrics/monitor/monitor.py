@@ -594,6 +594,7 @@ class Monitor:
                 stack.callback(self._callbacks.train_end, self)
             if not reason.startswith(("error", "interrupted")):
                 self._close_half_epoch()
+        self._recorder.closed = True
         _OPEN_MONITORS.discard(self)
 
     def _close_half_epoch(self) -> None:

@@ -192,6 +192,7 @@ class BatchRecorder:
         splits: What was counted in the epoch under way.
         extractors: Where things stand in a batch.
         optimizer_seen: Whether steps are seen; else each training batch is one.
+        closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
 
     def __init__(
@@ -210,6 +211,7 @@ class BatchRecorder:
         self.splits: dict[str, SplitCounts] = {}
         self.extractors = BatchExtractors()
         self.optimizer_seen = False
+        self.closed = False
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
         self._due: str | None = None  # split of the answer that the criterion has not seen yet
@@ -243,6 +245,8 @@ class BatchRecorder:
     @contained("loader")
     def next_batch(self, loader: LoaderPass, batch: Any, asked: int) -> None:
         """The loop asked for a batch at `asked`: the one before is done; `NO_BATCH` is the end."""
+        if self.closed:
+            return
         unanswered = loader.batch is not NO_BATCH
         done, loader.begun = loader.begun, True
         loader.batch = batch

@@ -376,8 +376,9 @@ class Monitor:
                 that is said. None goes on counting.
         """
         self._lifecycle.begin()
-        self._count_from(epoch)
-        number = self.epoch
+        if epoch is not None:
+            self._count_from(epoch)
+        number = self._status.epochs
         recorded = False
         try:
             scores = self._compute_epoch(number)
@@ -397,10 +398,8 @@ class Monitor:
         self._clock.lap("other")
         return scores
 
-    def _count_from(self, epoch: int | None) -> None:
+    def _count_from(self, epoch: int) -> None:
         """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
-        if epoch is None:
-            return
         with self.faults.containing("end_epoch"):
             if not is_epoch(epoch):
                 cure = "Pass the number of the epoch that ends, from 0."

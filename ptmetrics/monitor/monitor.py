@@ -557,11 +557,12 @@ class Monitor:
                 that is said. None goes on counting.
         """
         self._lifecycle.begin()
-        self._count_from(epoch)
+        if epoch is not None:
+            self._count_from(epoch)
         return self._close_epoch()
 
     def _close_epoch(self) -> EpochScores:
-        number = self.epoch
+        number = self._status.epochs
         recorded = False
         try:
             scores = self._compute_epoch(number)
@@ -581,10 +582,8 @@ class Monitor:
         self._clock.lap("other")
         return scores
 
-    def _count_from(self, epoch: int | None) -> None:
+    def _count_from(self, epoch: int) -> None:
         """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
-        if epoch is None:
-            return
         with self.faults.containing("end_epoch"):
             if not is_epoch(epoch):
                 cure = "Pass the number of the epoch that ends, from 0."
@@ -845,6 +844,7 @@ class Monitor:
                 stack.callback(self._callbacks.train_end, self)
             if not reason.startswith(("error", "interrupted")):
                 self._close_half_epoch()
+        self._recorder.closed = True
         _OPEN_MONITORS.discard(self)
 
     def _close_half_epoch(self) -> None:

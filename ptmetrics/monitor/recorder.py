@@ -84,6 +84,7 @@ class BatchRecorder:
         mode_matters: Whether the model acts otherwise in training.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         steps: Training steps since an epoch was closed.
+        closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class BatchRecorder:
         self.mode_matters = True
         self.every = 0
         self.steps = 0
+        self.closed = False
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
         self._named: str | None = None  # the split that the user has named
@@ -153,6 +155,8 @@ class BatchRecorder:
     @contained("loader")
     def next_batch(self, loader: LoaderPass, batch: Any, asked: int) -> None:
         """The loop asked for a batch at `asked`: the one before is done; `NO_BATCH` is the end."""
+        if self.closed:
+            return
         done = loader.begun
         loader.begun = True
         self._hooked = None

@@ -240,18 +240,23 @@ class RunRecorder:
         data = scores.to_record()
         if unfinished:
             data["unfinished"] = True
-        self._tell_superseded(scores.epoch)
-        if self.path is not None and self.writes and scores.samples is not None:
-            data["samples"] = _written(self.path, scores.epoch, scores.samples)
+        known = self.history.epoch
+        if known and known[-1] >= scores.epoch:
+            self._tell_superseded(scores.epoch)
+        folder = self.path
+        if self._journal is None or scores.samples is None:
+            folder = None
+        if folder is not None and scores.samples is not None:
+            data["samples"] = _written(folder, scores.epoch, scores.samples)
         for note in notes:
             self.append("note", note)
         self.append("epoch", data)
         self.history.append(data)
         self.before = None
-        if self.path is not None and self.writes and scores.samples is not None:
+        if folder is not None:
             judged = {scores.epoch, self._best_epoch, self._epoch_of_lowest_loss()}
             with suppress(OSError):
-                drop_samples(self.path, judged)
+                drop_samples(folder, judged)
 
     def record_evaluation(self, data: Any) -> None:
         """Add an evaluation beside those that close an epoch to record and history."""
@@ -260,7 +265,7 @@ class RunRecorder:
 
     def _tell_superseded(self, number: int) -> None:
         again = [epoch for epoch in self.history.epoch if epoch >= number]
-        if not again or (again == [number] and self._left_unfinished()):
+        if again == [number] and self._left_unfinished():
             return
         message = f"Epochs {again[0] + 1} to {again[-1] + 1} of the record are superseded:"
         message = f"{message} the run goes on with epoch {number + 1}."

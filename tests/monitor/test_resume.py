@@ -173,6 +173,28 @@ def test_what_a_closed_monitor_is_asked_for_is_one_line_and_no_exception(
         monitor.attach(nn.Linear(1, 1))
 
 
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_close_in_the_middle_of_a_loop_keeps_what_was_counted_and_the_loop_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int
+) -> None:
+    model, criterion = nn.Linear(2, CLASSES), nn.CrossEntropyLoss()
+    loader = [(torch.ones(4, 2), torch.zeros(4).long())] * 4
+    monitor = quiet(run=tmp_path / "run", on_fault="contain")
+    monitor.attach(model, criterion=criterion)
+    steps = 0
+    for epoch in range(3):
+        for step, (x, y) in enumerate(monitor.train(loader)):
+            criterion(model.train()(x), y).backward()
+            if (epoch, step) == (1, at):
+                monitor.close()
+            steps += 1
+        monitor.end_epoch()
+    assert steps == 12
+    assert pm.read_history(tmp_path / "run")["counts/train_samples"] == [16, 4 * (at + 1)]
+    assert len(caplog.records) == 2  # the half epoch, and that the monitor is closed
+    assert "end_epoch()" in caplog.text
+
+
 def foreign(state: dict[str, Any]) -> Any:
     return {"model": {}}
 

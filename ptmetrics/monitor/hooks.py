@@ -31,9 +31,9 @@ from ptmetrics.monitor.run import RunLifecycle
 
 DETACH = "Call detach() on the first attachment, or leave its with block."
 
-Criterion: TypeAlias = Callable[..., Any]
+LossFunction: TypeAlias = Callable[..., Any]
 """A module, a function of a module, or an object of a class with a `__call__` of its own."""
-Criteria: TypeAlias = Criterion | tuple[Criterion, Criterion] | None
+Criteria: TypeAlias = LossFunction | tuple[LossFunction, LossFunction] | None
 """What `attach` takes: one, or one for training and one for validation."""
 
 # Whether a tracer or a transform of functions runs: what it calls is no step of the loop.
@@ -304,7 +304,7 @@ class Attachment:
         recorder: BatchRecorder,
         lifecycle: RunLifecycle,
         model: nn.Module,
-        criteria: tuple[Criterion, ...],
+        criteria: tuple[LossFunction, ...],
         optimizer: Optimizer | None,
         path: Path | None = None,
     ) -> None:
@@ -405,7 +405,7 @@ def _attachments_of(model: nn.Module) -> list[Attachment]:
 
 def check_hookable(
     model: Any, criterion: Any, optimizer: Any, before: Attachment | None = None
-) -> tuple[Criterion, ...]:
+) -> tuple[LossFunction, ...]:
     """Refuse what cannot be watched; what computes the loss, each once.
 
     Raises:

@@ -181,16 +181,23 @@ def test_counts_of_an_epoch_that_failed_do_not_join_the_next(
     assert (scores["val/accuracy"].n, scores["train/accuracy"].n) == (8, 8)
 
 
-def test_a_model_that_takes_only_some_of_the_hooks_keeps_none() -> None:
-    class Fixed(nn.Linear):
-        def register_forward_hook(self, *_: Any, **__: Any) -> Any:
-            raise RuntimeError("no hooks here")
+class Fixed(type):
+    """Classes that nobody may change."""
 
-    model = Fixed(1, 1)
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise TypeError("no changes here")
+
+
+def test_a_loop_of_which_only_some_calls_can_be_watched_is_refused_and_nothing_is_watched() -> None:
+    class Loss(nn.MSELoss, metaclass=Fixed):
+        pass
+
+    model = nn.Linear(1, 1)
     with quiet() as monitor:
-        with pytest.raises(RuntimeError, match="no hooks"):
-            monitor.attach(model)
-        assert not model._forward_pre_hooks
+        with pytest.raises(HookError, match="no changes here") as caught:
+            monitor.attach(model, criterion=Loss())
+        assert "update()" in caught.value.cure
+        assert "__call__" not in vars(nn.Linear)
         assert monitor.model is None
         monitor.attach(nn.Linear(1, 1))
 

@@ -3,8 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -28,36 +27,53 @@ def boundary() -> CodeType:
     return pm.Monitor.update.__code__
 
 
-@contextmanager
-def failing_at(number: int, error: BaseException) -> Iterator[list[str]]:
-    """Raise at the n-th call of a function of the package below the ways in; tells all files."""
-    calls: list[str] = []
+class Injection:
+    """Raises at the n-th call of a function of the package that another one of the package calls.
 
-    def below_a_way_in(frame: FrameType | None) -> bool:
-        while frame is not None:
-            if frame.f_code.co_filename.startswith(HOME):
-                return True
-            frame = frame.f_back
-        return False
+    What the loop itself calls is the border; whatever runs below it may fail.
 
-    def fail(frame: FrameType, event: str, argument: object) -> None:
+    Args:
+        number: Number of the call; 0 for none.
+        error: What is raised.
+
+    Attributes:
+        calls: How many there were.
+        names: Of each call, the file and the function.
+    """
+
+    def __init__(self, number: int, error: BaseException) -> None:
+        self._number = number
+        self._error = error
+        self._depth = 0
+        self.calls = 0
+        self.names: list[str] = []
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event != "call" or not code.co_filename.startswith(HOME) or code is boundary():
+        if event not in ("call", "return") or not code.co_filename.startswith(HOME):
             return
-        if below_a_way_in(frame.f_back):
-            calls.append(code.co_filename.removeprefix(HOME))
-            if len(calls) == number:
-                raise error
+        if event == "return":
+            self._depth -= 1
+            return
+        self._depth += 1
+        if self._depth == 1:
+            return
+        self.calls += 1
+        if self._number == 0:
+            self.names.append(f"{code.co_filename.removeprefix(HOME)}: {code.co_name}")
+        elif self.calls == self._number:
+            raise self._error  # Python takes the profiler off then: nothing fails any more
 
-    sys.setprofile(fail)
-    try:
-        yield calls
-    finally:
+    def __enter__(self) -> "Injection":
+        sys.setprofile(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
 
 
 class Tiny:
-    """Two epochs of two training batches and one for validation."""
+    """Two epochs of two training batches and one for validation, in each way in."""
 
     def __init__(self) -> None:
         seed_all()
@@ -67,81 +83,166 @@ class Tiny:
         self.val = [(torch.randn(4, 2), torch.randn(4, 1))]
         self.traces: list[str] = []
 
-    def loop(self, epochs: Any, train: Any, val: Any) -> None:
+    def loop(
+        self, epochs: Any, train: Any, val: Any, update: Any = None, end_epoch: Any = None
+    ) -> None:
         for _ in epochs:
+            self.model.train()
             for x, y in train:
                 self.optimizer.zero_grad()
-                self.one(x, y).backward()
+                self.one(x, y, "train", update).backward()
                 self.optimizer.step()
             self.model.eval()
             with torch.no_grad():
                 for x, y in val:
-                    self.one(x, y)
+                    self.one(x, y, "val", update)
+            if end_epoch is not None:
+                end_epoch()
 
-    def one(self, x: Tensor, y: Tensor) -> Tensor:
-        loss: Tensor = self.criterion(self.model(x), y)
+    def one(self, x: Tensor, y: Tensor, split: str, update: Any) -> Tensor:
+        output = self.model(x)
+        loss: Tensor = self.criterion(output, y)
+        if update is not None:
+            update(output.detach(), y, loss=loss.detach(), split=split)
         self.traces.append(repr(loss.item()))
         return loss
 
-    def monitored(self, run: Path, number: int, error: BaseException) -> tuple[list[str], bool]:
-        """Train and fail at one place: files of all places, whether the error was let through."""
-        callbacks = [pm.EarlyStopping("val/loss"), pm.Checkpoint("val/loss")]
+    def left(self) -> list[str]:
+        """All that the training left behind, exactly."""
+        return [*self.traces, str(self.model.state_dict()), str(torch.get_rng_state().tolist())]
+
+    def monitored(self, way: str, run: Path, injection: Injection) -> BaseException | None:
+        """Train and fail at one place; what got out."""
+        callbacks = [pm.EarlyStopping("val/loss", patience=9)]
         monitor = quiet(*callbacks, metrics=pm.RegressionMetrics(), run=run, on_fault="contain")
-        monitor.attach(self.model, criterion=self.criterion, optimizer=self.optimizer)
-        let_through = False
-        with failing_at(number, error) as calls:
+        criterion = self.criterion
+        if way == "update":
+            criterion = None
+        monitor.attach(self.model, criterion=criterion, optimizer=self.optimizer)
+        got_out = None
+        with injection:
             try:
-                monitor.record("note", {"code": "mine", "message": "words"})
-                self.loop(monitor.epochs(2), monitor.train(self.train), monitor.validate(self.val))
-                monitor.close()
-            except type(error):
-                let_through = True
+                if way == "loaders":
+                    self.loop(
+                        monitor.epochs(2), monitor.train(self.train), monitor.validate(self.val)
+                    )
+                elif way == "update":
+                    self.loop(range(2), self.train, self.val, monitor.update, monitor.end_epoch)
+                else:
+                    self.loop(range(2), self.train, self.val, None, monitor.end_epoch)
+            except BaseException as error:
+                got_out = error
+        assert not monitor.faults.busy
+        assert monitor.faults.lock.acquire(blocking=False)
+        monitor.faults.lock.release()
+        if way != "loaders":
+            monitor.update(torch.zeros(3), torch.ones(3))
+            monitor.end_epoch()
         monitor.close()
-        return calls, let_through
+        return got_out
 
 
-def sampled(files: list[str], count: int) -> list[int]:
-    """Numbers of calls: the first ones, then some of the rest; of where scores are made a few."""
-    near = [i for i, file in enumerate(files, 1) if file.startswith(("monitor", "record"))]
-    far = [i for i, file in enumerate(files, 1) if not file.startswith(("monitor", "record"))]
-    first, rest = near[:count], near[count:]
-    return first + rest[:: len(rest) // count + 1] + far[:: len(far) // 8 + 1]
+WAYS_IN = ("hooks", "loaders", "update")
+ERRORS = {"error": ValueError("a bug"), "memory": MemoryError("none left")}
+INTERRUPTS = {"ctrl-c": KeyboardInterrupt(), "exit": SystemExit(3)}
+FIRST = 300
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """One thread of torch, and nothing said: a run takes a twentieth of a second."""
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr("ptmetrics.record.run_folder.environment", dict)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def places(way: str, folder: Path) -> list[str]:
+    """The calls of a run in which nothing fails."""
+    injection = Injection(0, MemoryError())
+    assert Tiny().monitored(way, folder / "whole", injection) is None
+    assert len(injection.names) > FIRST
+    return injection.names
+
+
+def check_errors(way: str, error: Exception, folder: Path, numbers: Iterable[int]) -> None:
+    names = places(way, folder)
+    alone = Tiny()
+    alone.loop(range(2), alone.train, alone.val)
+    for number in numbers:
+        tiny = Tiny()
+        got_out = tiny.monitored(way, folder / str(number), Injection(number, error))
+        where = f"call {number}, {names[number - 1]}"
+        assert got_out is None, f"what was raised at {where} got out"
+        assert tiny.left() == alone.left(), where
+        read = read_run(folder / str(number))
+        assert not read.problems, where
+        assert read.epochs, where
+
+
+def check_interrupts(way: str, error: BaseException, folder: Path, numbers: Iterable[int]) -> None:
+    names = places(way, folder)
+    for number in numbers:
+        got_out = Tiny().monitored(way, folder / str(number), Injection(number, error))
+        where = f"call {number}, {names[number - 1]}"
+        assert got_out is error, f"the interrupt at {where} was swallowed"
+        read = read_run(folder / str(number))
+        assert not read.problems, where
 
 
 @pytest.mark.fault(33)
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("way", WAYS_IN)
+@pytest.mark.parametrize("error", ERRORS)
 def test_an_error_at_any_place_leaves_the_training_bitwise_unchanged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    way: str, error: str, tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.CRITICAL)
-    error = MemoryError("none left")
-    alone = Tiny()
-    alone.loop(range(2), alone.train, alone.val)
-    files, _ = Tiny().monitored(tmp_path / "whole", 0, error)
-    assert len(files) > 300
-    for number in sampled(files, 16):
-        tiny, run = Tiny(), tmp_path / str(number)
-        _, let_through = tiny.monitored(run, number, error)
-        assert not let_through, f"the error at call {number}, in {files[number - 1]}, got out"
-        assert tiny.traces == alone.traces, number
-        assert str(tiny.model.state_dict()) == str(alone.model.state_dict()), number
-        read = read_run(run)
-        assert {0, 1} & {epoch["epoch"] for epoch in read.epochs}, number
-        assert not read.problems, number
+    numbers = [*range(1, 24), *range(24, 1500, 97)]
+    check_errors(way, ERRORS[error], tmp_path, numbers)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(33)
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("way", WAYS_IN)
+@pytest.mark.parametrize("error", ["memory"])  # the other goes the same way: see above
+def test_an_error_at_each_of_the_first_places_leaves_the_training_unchanged(
+    way: str, error: str, tmp_path: Path
+) -> None:
+    check_errors(way, ERRORS[error], tmp_path, range(1, FIRST + 1))
 
 
 @pytest.mark.fault(48)
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=["ctrl-c", "exit"])
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("way", WAYS_IN)
+@pytest.mark.parametrize("error", INTERRUPTS)
 def test_an_interrupt_at_any_place_passes_and_leaves_a_record_that_can_be_read(
-    tmp_path: Path, error: BaseException, caplog: pytest.LogCaptureFixture
+    way: str, error: str, tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.CRITICAL)
-    files, _ = Tiny().monitored(tmp_path / "whole", 0, error)
-    for number in sampled(files, 5):
-        _, let_through = Tiny().monitored(tmp_path / str(number), number, error)
-        assert let_through, f"the interrupt at call {number} was swallowed"
-        run = read_run(tmp_path / str(number))
-        assert [epoch["epoch"] for epoch in run.epochs] in ([], [0], [0, 1])
-        assert not run.problems
+    check_interrupts(way, INTERRUPTS[error], tmp_path, [*range(1, 24), *range(24, 1500, 97)])
+
+
+@pytest.mark.slow
+@pytest.mark.fault(48)
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_an_interrupt_at_each_of_the_first_places_passes(way: str, tmp_path: Path) -> None:
+    check_interrupts(way, INTERRUPTS["ctrl-c"], tmp_path, range(1, FIRST + 1))
+
+
+def test_what_went_wrong_at_the_boundary_itself_is_told_at_the_end() -> None:
+    with quiet(on_fault="contain") as monitor:
+        attachment = monitor.attach(Net().eval())
+
+        def gone(*_: Any) -> None:
+            raise MemoryError("none left")
+
+        attachment.listeners[0].end = gone
+        model = attachment.model
+        assert model(X).shape == (4, CLASSES)
+    assert [(fault.where, fault.count) for fault in monitor.faults.all()] == [("boundary", 1)]
 
 
 class Down(logging.Handler):

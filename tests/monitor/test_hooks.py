@@ -1,5 +1,6 @@
 """Hooks under checkpointing, compilation, inference mode, shared modules, and what they refuse."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -222,9 +223,24 @@ def test_counts_follow_a_model_that_moves_in_the_middle_of_an_epoch() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "model": ({"model": len}, "a torch.nn.Module", "builtin_function_or_method", "Pass the object"),
-    "criterion": (
-        {"model": plain_net(), "criterion": nn.functional.cross_entropy},
-        "such as nn.CrossEntropyLoss()", "cross_entropy", "A function takes no hooks",
+    "a function without a name": (
+        {"model": plain_net(), "criterion": lambda preds, target: preds.mean()},
+        "such as F.cross_entropy", "lambda", "by its name in a module",
+    ),
+    "a method": (
+        {"model": plain_net(), "criterion": nn.MSELoss().forward},
+        "such as F.cross_entropy", "bound method", "monitor.update()",
+    ),
+    "a class": (
+        {"model": plain_net(), "criterion": nn.MSELoss}, "such as nn.CrossEntropyLoss()",
+        "class", "monitor.update()",
+    ),
+    "no function": (
+        {"model": plain_net(), "criterion": 3}, "such as nn.CrossEntropyLoss()", "3", "update()",
+    ),
+    "three": (
+        {"model": plain_net(), "criterion": (nn.MSELoss(),) * 3},
+        "one criterion or two", "3 of them", "criterion=(train_criterion, val_criterion)",
     ),
     "optimizer": (
         {"model": plain_net(), "optimizer": 3}, "a torch.optim.Optimizer", "int", "whose step()",
@@ -245,6 +261,34 @@ def test_what_takes_no_hooks_is_refused_and_nothing_is_attached(
         assert fact in caught.value.got
         assert cure in caught.value.cure
         assert monitor.model is None
+        monitor.attach(plain_net())
+
+
+class Own(nn.Linear):
+    """A class of which there is one object."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact", "cure"),
+    [
+        ({"model": nn.LazyLinear(3)}, "a lazy module", "with a batch before"),
+        (
+            {"model": Own(6, 3), "criterion": functools.partial(nn.functional.mse_loss)},
+            "partial", "update()",
+        ),
+    ],
+    ids=["lazy", "partial"],
+)  # fmt: skip
+def test_what_cannot_be_watched_is_refused_before_anything_is(
+    arguments: dict[str, Any], fact: str, cure: str
+) -> None:
+    with quiet() as monitor:
+        with pytest.raises(HookError) as caught:
+            monitor.attach(**arguments)
+        assert fact in caught.value.got
+        assert cure in caught.value.cure
+        assert monitor.model is None
+        assert "__call__" not in vars(type(arguments["model"]))
         monitor.attach(plain_net())
 
 

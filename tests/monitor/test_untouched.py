@@ -4,6 +4,8 @@ import copy
 import gc
 import io
 import pickle
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,38 +67,45 @@ def structure(value: Any) -> Any:
 
 
 @pytest.mark.fault(37)
-def test_after_detaching_everything_is_as_before() -> None:
+def test_while_attached_the_model_is_as_before_and_after_detaching_so_is_its_class() -> None:
     model, criterion = Net(), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = [structure(model), structure(criterion), structure(vars(optimizer))]
+    classes = [dict(vars(Net)), dict(vars(nn.CrossEntropyLoss))]
     with quiet() as monitor:
         attachment = monitor.attach(model, criterion=criterion, optimizer=optimizer)
-        assert structure(model) != before[0]
+        assert [structure(model), structure(criterion)] == before[:2]
         attachment.detach()
         attachment.detach()
         assert not attachment.attached
         assert [structure(model), structure(criterion), structure(vars(optimizer))] == before
+        assert [dict(vars(Net)), dict(vars(nn.CrossEntropyLoss))] == classes
+
+
+def watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether anything is left of the hooks on a `Net` and its optimizer."""
+    return "__call__" in vars(Net) or bool(optimizer._optimizer_step_post_hooks)
 
 
 @pytest.mark.parametrize("how", ["with", "close", "exception", "epochs"])
 def test_every_end_of_a_run_takes_the_hooks_off(how: str) -> None:
     model = Net()
-    before = structure(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     monitor = quiet(on_fault="contain")
     if how == "with":
-        with monitor.attach(model):
+        with monitor.attach(model, optimizer=optimizer):
             pass
     elif how == "close":
-        monitor.attach(model)
+        monitor.attach(model, optimizer=optimizer)
         monitor.close()
     elif how == "exception":
         with pytest.raises(OSError, match="mine"), monitor:  # noqa: PT012 — it is the context
-            monitor.attach(model)
+            monitor.attach(model, optimizer=optimizer)
             raise OSError("mine")
     else:
-        monitor.attach(model)
+        monitor.attach(model, optimizer=optimizer)
         assert list(monitor.epochs(2)) == [0, 1]
-    assert structure(model) == before
+    assert not watched(optimizer)
     monitor.close()
 
 
@@ -109,17 +118,17 @@ def test_a_callback_that_fails_at_the_end_leaves_no_hook_and_a_sealed_record(
             raise OSError("mine")
 
     model = Net()
-    before = structure(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     monitor = quiet(Broken(), run=tmp_path / "run")
-    monitor.attach(model)
+    monitor.attach(model, optimizer=optimizer)
     with pytest.raises(OSError, match="mine"):
         monitor.close()
-    assert structure(model) == before
+    assert not watched(optimizer)
     assert '"kind":"end"' in (tmp_path / "run" / "journal-rank0.jsonl").read_text()
 
 
 @pytest.mark.fault(37)
-@pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save", "average"])
+@pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save", "average", "copy", "replica"])
 def test_a_copy_of_a_hooked_model_is_inert(how: str) -> None:
     model, criterion = Net().eval(), nn.CrossEntropyLoss()
     with quiet() as monitor:
@@ -140,6 +149,10 @@ def duplicate(model: nn.Module, how: str) -> nn.Module:
             return copy.deepcopy(model)
         case "pickle":
             return pickle.loads(pickle.dumps(model))
+        case "copy":
+            return copy.copy(model)
+        case "replica":
+            return model._replicate_for_data_parallel()
         case "average":
             return AveragedModel(model)
     file = io.BytesIO()
@@ -149,18 +162,89 @@ def duplicate(model: nn.Module, how: str) -> nn.Module:
 
 
 @pytest.mark.fault(37)
-def test_a_second_attachment_is_refused_in_words() -> None:
+def test_a_second_attachment_of_the_same_monitor_is_refused_in_words() -> None:
+    with quiet() as monitor:
+        monitor.attach(Net())
+        with pytest.raises(HookError) as caught:
+            monitor.attach(Net())
+        assert "attached" in caught.value.expected
+        assert "detach()" in caught.value.cure
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_two_monitors_watch_one_model_and_go_in_any_order(first_out: int) -> None:
+    model, criterion = Net().eval(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitors = [quiet(), quiet()]
+    with monitors[0], monitors[1]:
+        for monitor in monitors:
+            monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        criterion(model(X), Y)
+        monitors[first_out].close()
+        assert watched(optimizer)
+        criterion(model(X), Y)
+        assert monitors[1 - first_out].end_epoch().counts["val_samples"] == 8
+    assert not watched(optimizer)
+
+
+@pytest.mark.fault(37)
+def test_an_earlier_monitor_of_the_same_folder_is_taken_off_and_one_of_another_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = Net()
-    with quiet() as one, quiet() as two:
-        one.attach(model)
-        for monitor, target in ((two, model), (one, Net())):
-            with pytest.raises(HookError) as caught:
-                monitor.attach(target)
-            assert "attached" in caught.value.expected + caught.value.got
-            assert "detach()" in caught.value.cure
-        assert len(model._forward_hooks) == 1
-        with pytest.raises(HookError):
-            two.attach(model)
+    criterion = nn.CrossEntropyLoss()
+    with quiet() as old, quiet() as beside, quiet() as new:
+        old.path = new.path = tmp_path / "run"
+        beside.path = tmp_path / "other"
+        attachments = [monitor.attach(model, criterion=criterion) for monitor in (old, beside)]
+        assert not caplog.messages
+        new.attach(model, criterion=criterion)
+        assert [attachment.attached for attachment in attachments] == [False, True]
+        assert "earlier monitor" in " ".join(caplog.messages)
+
+
+@pytest.mark.fault(37)
+def test_a_monitor_that_nobody_holds_any_more_is_taken_off_with_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Net().eval()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for cell in range(3):  # a notebook's cell that is run again
+        monitor = quiet()
+        monitor.attach(model, criterion=nn.CrossEntropyLoss(), optimizer=optimizer)
+        optimizer.step()
+        assert len(optimizer._optimizer_step_post_hooks) in (1, cell + 1)
+        assert len(caplog.messages) == cell, caplog.messages
+    monitor.close()
+
+
+LOAD = """
+import sys
+sys.modules["ptmetrics"] = None
+import pickle, torch
+model = torch.load(sys.argv[1], weights_only=False)
+model.load_state_dict(torch.load(sys.argv[1] + ".state"))
+inside = pickle.loads(open(sys.argv[1] + ".pickle", "rb").read())["model"]
+print(tuple(model(torch.ones(5, 6)).shape), tuple(inside(torch.ones(5, 6)).shape))
+"""
+
+
+def test_what_is_saved_while_attached_is_what_is_saved_without_us(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.5)).train()
+    alone = pickle.dumps(model)
+    file = tmp_path / "model.pt"
+    with quiet() as monitor:
+        monitor.attach(model, criterion=nn.MSELoss())
+        model(X)
+        assert pickle.dumps(model) == alone
+        torch.save(model, file)
+        torch.save(model.state_dict(), f"{file}.state")
+        (tmp_path / "model.pt.pickle").write_bytes(pickle.dumps({"model": model}))
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n")[0] == "(5, 3) (5, 3)", done.stderr
 
 
 def test_a_run_may_attach_again_with_another_optimizer() -> None:

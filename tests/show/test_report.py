@@ -1,5 +1,6 @@
 """The report of a run: every split, evaluations beside the epochs, and what was contained."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import ptmetrics as pm
+from ptmetrics.cli import main
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.run import run_text
@@ -120,3 +122,13 @@ def test_a_kind_of_fault_is_one_line_with_the_number_that_was_seen(tmp_path: Pat
     assert "fault in update, 31 ×: kind 0" in text
     assert "2 more kinds of fault, 73 ×" in text
     assert "fault in" not in report(run_with(tmp_path / "plain"))
+
+
+def test_the_report_as_json_holds_the_evaluations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_with(tmp_path / "run", evaluation("test", "test", 84))
+    assert main(["report", str(folder), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    (tested,) = told["evaluations"]
+    assert (tested["why"], tested["scores"]["test/accuracy"]["n"]) == ("test", 84)

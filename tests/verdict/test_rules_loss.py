@@ -240,6 +240,10 @@ def test_log_probabilities_are_right_as_logits_and_logits_are_wrong_for_nll_loss
         cause_of(run_of(functional.nll_loss, data=(logits, target), criterion="NLLLoss"))
         == "inputs"
     )
+    announced = run_of(
+        functional.nll_loss, data=(logits, target), criterion="NLLLoss", inputs="probs"
+    )
+    assert cause_of(announced) == "another head"
 
 
 def test_another_head_is_named_where_the_criterion_is_known() -> None:

@@ -120,16 +120,15 @@ class BatchExtractors:
             return args[position]
         return None
 
-    def as_labelled(self, preds: Any, target: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """Predictions beside the labels that the model was given, as its own loss compares them."""
-        beside: dict[str, Any] = {}
+    def as_labelled(self, preds: Any, target: Any) -> tuple[Any, Any]:
+        """Predictions beside the labels that the model was given, as a criterion compares them."""
         if isinstance(preds, Tensor) and isinstance(target, Tensor):
             target = target.to(preds.device, non_blocking=True)
-            if preds.ndim == 3 and target.ndim == 2:
-                beside["class_dim"] = -1  # as language models return them
             if self.shift:
                 preds, target = shifted(preds, target)
-        return preds, target, beside
+            if preds.ndim == 3 and target.ndim == 2:
+                preds = preds.movedim(-1, 1)  # as language models return them: classes last
+        return preds, target
 
     def loss_of(self, output: Any) -> Any:
         """The loss in what a model returned; None where there is none."""

@@ -92,6 +92,7 @@ class Fault:
     count: int
     epoch: int
     step: int | None
+    split: str | None = None
     told: int = 0  # the count when it was last told
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class Fault:
             "count": self.count,
             "epoch": self.epoch,
             "step": self.step,
+            "split": self.split,
         }
 
 
@@ -119,6 +121,7 @@ class FaultLog:
     Attributes:
         epoch: Number of the epoch under way; a fault is noted with it.
         step: Number of the batch under way, likewise.
+        split: Its split, likewise; None between batches.
         lock: Held by the thread that is inside of the boundary.
         busy: Whether our own code runs in that thread, as opposed to a callback.
         postponed: Calls from a signal handler that came while it ran.
@@ -137,6 +140,7 @@ class FaultLog:
         self.on_fault = on_fault
         self.epoch = 0
         self.step: int | None = None
+        self.split: str | None = None
         self.lock = threading.RLock()
         self.busy = False
         self.postponed: deque[Callable[[], object]] = deque()
@@ -236,10 +240,12 @@ class FaultLog:
             if key == OTHERS:
                 message = f"more than {MAX_KINDS} kinds of fault; the first further one: {message}"
                 where = key[0]
-            fault = Fault(where, message, 0, self.epoch, self.step)
+            fault = Fault(where, message, 0, self.epoch, self.step, self.split)
             self._faults[key] = fault
             _attempt(LOGGER.warning, "%s: %s; training goes on", where, fault.message)
         fault.count += 1
+        if fault.split != self.split:  # of several splits: of none in particular
+            fault.split = None
         if fault.count == 10 ** (len(str(fault.count)) - 1):
             self._told(fault)
 

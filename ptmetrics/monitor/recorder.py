@@ -292,7 +292,7 @@ class BatchRecorder:
         group.calls += 1
         try:
             if not group.counted:
-                self._count(group, call.preds, call.target, answer)
+                self._count(group, call.preds, call.target, answer, by_criterion=True)
         finally:
             if isinstance(loss, Tensor):
                 self._add_loss(group, loss, call, answer)
@@ -393,6 +393,7 @@ class BatchRecorder:
         if name != "train":
             self._before_counting(name, counts)
         self.faults.step = counts.batches
+        self.faults.split = name
         try:
             counts.add(preds, target, loss, reduction, **beside)
             self._status.half_done = True
@@ -420,6 +421,7 @@ class BatchRecorder:
         self.clock.end_epoch()
         self._hooked = None
         self.faults.step = None
+        self.faults.split = None
         without_grad = self._without_grad
         self._without_grad = 0
         # A checkpointed training step hides its gradients as well.
@@ -512,7 +514,7 @@ class BatchRecorder:
             unseen = not (group.calls or group.counted)
             self._close_group()
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
-                self._tell_not_counted("train", group.seen)
+                self._tell_not_counted("train", group.seen, " so far")
         else:
             group.next_answer()
 
@@ -573,7 +575,8 @@ class BatchRecorder:
             for answer in found.answers:
                 answer.used = True
             group.losses = [loss for loss in group.losses if loss.candidate is found]
-            self._count(group, found.call.preds, found.call.target, found.answers[-1])
+            call = found.call
+            self._count(group, call.preds, call.target, found.answers[-1], by_criterion=True)
             return
         if group.candidates:
             group.losses = []
@@ -628,7 +631,7 @@ class BatchRecorder:
             preds = self.extractors.predictions(answer.output)
         target = self.extractors.target_of(preds, answer.batch)
         answer.used = True
-        self._count(group, preds, target, answer)
+        self._count(group, preds, target, answer, by_criterion=False)
 
     def _count_at_once(
         self, group: Group, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
@@ -648,9 +651,9 @@ class BatchRecorder:
         if preds is None:
             preds = extractors.predictions(output)
         answer.used = True
-        preds, target, beside = extractors.as_labelled(preds, target)
+        preds, target = extractors.as_labelled(preds, target)
         try:
-            self._count(group, preds, target, answer, beside)
+            self._count(group, preds, target, answer, by_criterion=True)
         finally:
             loss = extractors.loss_of(output)
             if isinstance(loss, Tensor):
@@ -675,7 +678,8 @@ class BatchRecorder:
         preds: Any,
         target: Any,
         answer: Answer | None,
-        beside: Mapping[str, Any] | None = None,
+        *,
+        by_criterion: bool,
     ) -> None:
         """Count a pair, unless its targets have been counted."""
         name = group.split
@@ -689,15 +693,17 @@ class BatchRecorder:
             self._moved_on()
         if not isinstance(preds, Tensor):
             preds = self.extractors.predictions(preds)
+        beside: dict[str, Any] = {}
         if self.extractors.slices is not None or self.extractors.group is not None:
-            beside = {**(beside or {}), **self._ids(group, preds)}
+            beside = self._ids(group, preds)
         self._last = Counted(name, target, inputs)
         counts = self.splits.get(name) or self.split(name)
         if name != "train":
             self._before_counting(name, counts)
         self.faults.step = counts.batches
+        self.faults.split = name
         self._hooked = name
-        counts.add(preds, target, **(beside or {}))
+        counts.add(preds, target, by_criterion=by_criterion, **beside)
         self._status.half_done = True
         if self._told.counted is not None:
             self._told.counted(name, counts.batches - 1)
@@ -782,15 +788,15 @@ class BatchRecorder:
 
     # What is told.
 
-    def _tell_not_counted(self, name: str, seen: Seen) -> None:
+    def _tell_not_counted(self, name: str, seen: Seen, so_far: str = "") -> None:
         counted = 0
         if name in self.splits:
             counted = self.splits[name].samples
-        line = seen.not_counted(name, counted)
+        line = seen.not_counted(f"{name}{so_far}", counted)
         if line:
             seen.said = line
             if not counted or name != "train":
-                self._told.say(f"not-counted {name}", line)
+                self._told.say(f"not-counted {name}{so_far}", line)
 
     def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
         what = "the loss is the mean that the optimizer minimises"

@@ -303,7 +303,9 @@ class RunRecorder:
         lowest = -1
         value = float("inf")
         losses = self.history.get("val/loss", [])
-        for epoch, loss in zip(self.history.epoch, losses, strict=False):
+        # Of an epoch that was validated several times the last row is the epoch's own.
+        of_epoch = dict(zip(self.history.epoch, losses, strict=False))
+        for epoch, loss in of_epoch.items():
             if loss < value:
                 lowest = epoch
                 value = loss

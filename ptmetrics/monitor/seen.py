@@ -121,6 +121,9 @@ class Seen:
         )
 
 
+_WEIGHTS = ("weight", "pos_weight")
+
+
 def _described(criterion: Any) -> dict[str, Any]:
     """What of a criterion tells how its loss compares to a likelihood."""
     if criterion is None:
@@ -128,7 +131,7 @@ def _described(criterion: Any) -> dict[str, Any]:
     return {
         "name": getattr(criterion, "__name__", type(criterion).__name__),
         "reduction": str(getattr(criterion, "reduction", "mean")),
-        "weighted": getattr(criterion, "weight", None) is not None,
+        "weighted": any(getattr(criterion, name, None) is not None for name in _WEIGHTS),
         "label_smoothing": float(getattr(criterion, "label_smoothing", 0.0) or 0.0),
     }
 

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -64,7 +65,6 @@ class SplitCounts:
         self._alone = list(self.metrics.values()) == [[self._main]] and not self._main_output
         self._takes_floats = _takes_floats(self._main)
         self.inputs = str(self._main.config.get("inputs", ""))
-        self._looks_at_scores = self.inputs == "logits"
         self._device: torch.device | None = None  # of the last batch
         self.loss = SplitLoss(self._main.config.get("ignore_index"))
         self._stored: SampleBuffer | None = None
@@ -85,6 +85,8 @@ class SplitCounts:
         target: Any,
         loss: Tensor | float | None = None,
         reduction: str = "mean",
+        *,
+        by_criterion: bool = False,
         **beside: Any,
     ) -> None:
         """Count one batch where its predictions are: a model may move.
@@ -96,6 +98,8 @@ class SplitCounts:
             target: Likewise; classes 0 and 1 also as floats, as torch's losses want them.
             loss: A mean over the targets, their sum, or one value a target.
             reduction: By torch's word: "sum" for a sum.
+            by_criterion: Whether a criterion of torch was called with it, for which classes always
+                stand in dimension 1.
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
         rows = target
@@ -103,16 +107,13 @@ class SplitCounts:
             rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)
-        if self._looks_at_scores and self.batches < LOOKED_AT:
+        if self.batches < LOOKED_AT and self.inputs == "logits":
             self._looks.append(_like_probabilities(preds))
         problem = None
-        if self._alone:
-            if isinstance(preds, Tensor) and preds.device != self._device:
-                self._main.to(preds.device)
-                self._device = preds.device
-            if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
-                target = _whole_classes(target)
-            self._main.update(preds, target, **beside)
+        if by_criterion and isinstance(preds, Tensor) and preds.ndim > 2:
+            problem = self._update_by_criterion(preds, target, beside)
+        elif self._alone:
+            self._update_alone(preds, target, beside)
         else:
             problem = self._update_each(preds, target, beside)
         self._last_target = weakref.ref(rows)
@@ -216,6 +217,23 @@ class SplitCounts:
         self.steps = _whole_number("steps", state["counts"])
         if self._stored is not None:
             self._stored.load_state_dict(state.get("samples"), self.samples)
+
+    def _update_alone(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
+        if isinstance(preds, Tensor) and preds.device != self._device:
+            self._main.to(preds.device)
+            self._device = preds.device
+        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
+            target = _whole_classes(target)
+        self._main.update(preds, target, **beside)
+
+    def _update_by_criterion(
+        self, preds: Any, target: Any, beside: dict[str, Any]
+    ) -> Exception | None:
+        with ExitStack() as stack:
+            for metrics in self.metrics.values():
+                for metric in metrics:
+                    stack.enter_context(metric.called_by_criterion())
+            return self._update_each(preds, target, beside)
 
     def _update_each(self, preds: Any, target: Any, beside: dict[str, Any]) -> Exception | None:
         """Several metrics: none counts a batch that one of them refuses.

@@ -274,7 +274,9 @@ class _Story:
                 self._left_out["faults"] = self._left_out.get("faults", 0) + 1
                 return
             self._faults[kind] = dict(fault)
-        elif fault["count"] > last:
+            return
+        known["split"] = fault.get("split")
+        if fault["count"] > last:
             known["count"] += fault["count"] - last
         else:
             known["count"] += fault["count"]

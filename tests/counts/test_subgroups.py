@@ -150,7 +150,7 @@ def test_other_arguments_that_cannot_work() -> None:
     with pytest.raises(ConfigError, match=rule):
         MulticlassMetrics(200_000, groups=True)
     with pytest.raises(ConfigError, match=r"slices, groups: expected counts of at most 64 MiB"):
-        make_mean(slices=2**20)
+        make_classes(slices=2**20)
 
 
 def test_the_configuration_tells_slices_by_their_number_and_records_tell_their_names() -> None:

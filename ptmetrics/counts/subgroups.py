@@ -173,7 +173,8 @@ def _flat_ids(
 
 def _bad_names(slices: object) -> ConfigError:
     cure = 'Pass slices=("north", "south"), or slices=2.'
-    return ConfigError("slices", "different names, or their number", repr(slices), cure)
+    rule = f"different names, or their number, up to {MOST_NUMBERED_SLICES:,}"
+    return ConfigError("slices", rule, repr(slices), cure)
 
 
 def _not_configured(name: str, argument: str) -> ConfigError:

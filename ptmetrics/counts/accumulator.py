@@ -53,7 +53,8 @@ class Accumulator:
     ) -> None:
         self.cells = tuple(c for c in cells if c.scope != "subgroups" or subgroups)
         self._names = {cell.name for cell in self.cells}
-        self._names_of_whole = {cell.name for cell in self.cells if cell.is_kept_of("whole")}
+        self._of_whole = [cell for cell in self.cells if cell.is_kept_of("whole")]
+        self._names_of_whole = {cell.name for cell in self._of_whole}
         self._known = {cell.name for cell in cells}
         self.config = dict(config)
         self.subgroups = subgroups
@@ -112,13 +113,13 @@ class Accumulator:
         if batch.group is not None:
             self.make_room_for_groups()
         parts: Mapping[str, Tensor] = {}
-        if batch.in_parts:
+        if batch.slices is not None or batch.group is not None:
             parts = self.subgroups.parts_of(batch)
         rows = RowWeights.of(batch, weighted=self.weighted)
-        for cell in self.cells:
-            if cell.is_kept_of("whole"):
-                self._add_whole(cell, counts[cell.name], rows)
-            for kind, part in parts.items():
+        for cell in self._of_whole:
+            self._add_whole(cell, counts[cell.name], rows)
+        for kind, part in parts.items():
+            for cell in self.cells:
                 if cell.is_kept_of(kind):
                     self._add_by_part(cell, kind, part, counts[cell.name], rows)
         if batch.bad:
@@ -128,7 +129,7 @@ class Accumulator:
     def _check_counts(self, batch: Batch, counts: Mapping[str, Counted]) -> None:
         rows = batch.target.shape[0]
         names = self._names
-        if not batch.in_parts:
+        if batch.slices is None and batch.group is None:
             names = self._names_of_whole
         if not names <= counts.keys() <= self._known:
             cure = "Return one value for each cell of cells()."
@@ -302,7 +303,7 @@ class Accumulator:
             return
         state: State = {}
         for name, cell in self.layout.items():
-            if not self._has_room_for(name):
+            if not self.grouped and name.startswith(OF_GROUPS):
                 continue
             if cell.twin_of is None:
                 state[name] = self.state[name]
@@ -492,7 +493,7 @@ class Accumulator:
         return {
             name: cell.zeros(self.device)
             for name, cell in self.layout.items()
-            if cell.twin_of is None and self._has_room_for(name)
+            if cell.twin_of is None and (self.grouped or not name.startswith(OF_GROUPS))
         }
 
 

@@ -77,11 +77,6 @@ class Batch:
     def __len__(self) -> int:
         return self.target.shape[0]
 
-    @property
-    def in_parts(self) -> bool:
-        """Whether its rows are told apart by slices or groups."""
-        return self.slices is not None or self.group is not None
-
     def ignore(self, mask: Tensor) -> None:
         """Leave rows out in silence.
 

@@ -255,12 +255,17 @@ class ClassReader:
         gap = sure - rows.label.eq(rows.target).double()
         if self.inputs == "probs":
             brier = norm.square() - 2 * own + 1
-            return -own.log(), _first_known(rows.brier, brier), gap
+            if rows.brier is not None:
+                brier = rows.brier
+            return -own.log(), brier, gap
         below = columns.peak.double() - own
         mass = columns.mass.double()
         short = -torch.expm1(-below)  # 1 − exp(own − peak)
         brier = norm.square() + (mass + short).square() + short * (2 - short)
-        return mass.log1p() + below, _first_known(rows.brier, brier * sure.square()), gap
+        brier = brier * sure.square()
+        if rows.brier is not None:
+            brier = rows.brier
+        return mass.log1p() + below, brier, gap
 
     def nll_of_temperatures(self, batch: Batch, rows: ClassRows) -> Tensor:
         """Negative log-likelihood of the logits over each of 33 temperatures, and 1: float64 of shape (rows, 34).
@@ -306,10 +311,6 @@ def fitting_dimensions(shape: tuple[int, ...], size: int, class_dim: int | None)
     if class_dim is not None:
         allowed = (class_dim,)
     return tuple(dim for dim in allowed if shape[dim] == size)
-
-
-def _first_known(one: Tensor | None, other: Tensor) -> Tensor:
-    return other if one is None else one
 
 
 def without_dimension(scores: Tensor, dim: int) -> tuple[int, ...]:

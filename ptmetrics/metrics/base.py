@@ -573,7 +573,8 @@ class Metrics:
         """1 for each row, or their number where no row needs to be told from another."""
         device = batch.target.device
         unweighted = batch.weight is None and not self._accumulator.weighted
-        if batch.counted is None and unweighted and not batch.in_parts:
+        alone = batch.slices is None and batch.group is None
+        if batch.counted is None and unweighted and alone:
             return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 

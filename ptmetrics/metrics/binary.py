@@ -428,7 +428,12 @@ class BinaryMetrics(Metrics):
         reader = self._reader
         raw, target = reader.read(batch)
         counts: dict[str, Counted] = {}
-        if self._curve is None or self.threshold != 0.5 or batch.in_parts:
+        if (
+            self._curve is None
+            or self.threshold != 0.5
+            or batch.slices is not None
+            or batch.group is not None
+        ):
             place = torch.add(reader.decide(raw), target, alpha=2)
             counts["confusion"] = At(place, within=True)
         if self._curve is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -348,9 +348,15 @@ def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
     return Estimate.exact(view.weights.actual, view.counts.actual, spec.undefined)
 
 
+@cache
+def _mean_of(ratio: Ratio, by_targets: bool) -> MeanRatio:
+    """One object, so that scores of two names are computed once."""
+    return MeanRatio(ratio, by_targets)
+
+
 def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
     """A mean over the classes by the delta method: class errors are shared."""
-    mean = MeanRatio(ratio, by_targets)
+    mean = _mean_of(ratio, by_targets)
     return ScoreSpec(name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient)
 
 

@@ -315,7 +315,7 @@ class MulticlassMetrics(Metrics):
             counts["pairs"] = self._pairs.count(place, batch.counted)
         if self._pairs is not None:
             counts["hits"] = rows.label == rows.target
-        if self._pairs is not None or batch.in_parts:
+        if self._pairs is not None or batch.slices is not None or batch.group is not None:
             counts["margins"] = self._margins(rows)
         if self._ks and rows.columns is not None:
             rank = rows.columns.rank

@@ -471,7 +471,7 @@ class MultilabelMetrics(Metrics):
             "labels": rows.sums.transpose(0, 1),
             "row_scores": row_scores(rows.numbers, rows.intact),
         }
-        if batch.in_parts:
+        if batch.slices is not None or batch.group is not None:
             counts["together"] = row_products(rows.numbers, batch)
         else:
             counts["together"] = partial(add_row_products_, rows.numbers, batch)

@@ -274,11 +274,19 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
     if not intervals:
         found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
         return [(value, value, value, n) for value in found]
-    bounds = [spec.range for spec in specs]
-    formulas = [spec.formula for spec in specs]
-    gradients = [spec.gradient for spec in specs]
+    keys = []
+    places: dict[Any, int] = {}  # some scores share a formula
+    for spec in specs:
+        key = (spec.formula, spec.gradient, spec.range)
+        keys.append(key)
+        places.setdefault(key, len(places))
+    formulas, gradients, bounds = zip(*places, strict=True)
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
-    return [(*ends, n) for ends in zip(values, lows, highs, strict=True)]
+    found = []
+    for key in keys:
+        place = places[key]
+        found.append((values[place], lows[place], highs[place], n))
+    return found
 
 
 def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:

@@ -448,8 +448,9 @@ class Accumulator:
         self._check_stored_cells(cells, given)
         if not any(tensor.is_meta for tensor in given.values()):
             with torch.no_grad():
-                check_general(self.cells, given, self.subgroups.sizes)
-                check_relations(self._stored_sums(given, weighted), relations)
+                kinds = [kind for kind in self.subgroups.sizes if f"{kind}.rows" in given]
+                check_general(self.cells, given, kinds)
+                check_relations(self._stored_sums(given, kinds, weighted), relations)
         self.state = {name: tensor.to(self.device, copy=True) for name, tensor in given.items()}
         self.weighted = weighted
         self.grouped = grouped
@@ -470,12 +471,14 @@ class Accumulator:
                 "state_dict", "a tensor of its own for each cell", "shared ones", DAMAGED
             )
 
-    def _stored_sums(self, state: State, weighted: bool) -> Iterable[StoredSums]:
+    def _stored_sums(
+        self, state: State, kinds: Iterable[str], weighted: bool
+    ) -> Iterable[StoredSums]:
         """What a state holds, seen as all that was counted, and as each part of it."""
         measures = MEASURES[:1]
         if weighted:
             measures = MEASURES
-        for kind in ("", *self.subgroups.sizes):
+        for kind in ("", *kinds):
             for measure in measures:
                 yield StoredSums.of(self.cells, state, kind, measure, weighted=weighted)
 

@@ -162,7 +162,8 @@ def general_relations(
                 yield from _relations_of_moments(cell, state, kind)
     for kind in kinds:
         for cell in cells:
-            if cell.scope == "both" and cell.merge in ("sum", "mean"):
+            of_both = cell.name in state and f"{kind}.{cell.name}" in state
+            if of_both and cell.merge in ("sum", "mean"):
                 yield from _parts_make_the_whole(cell, state, kind)
     never = state["fault_first_step"] == NEVER
     yield "fault_first_step", "a step of each fault", never == (state["fault_count"] == 0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptmetrics.monitor.answers import NO_BATCH, Group, same_storage
+from ptmetrics.monitor.answers import NO_BATCH, Group, same_place
 from ptmetrics.monitor.extract import tensors_in
 
 KEPT_BATCHES = 64  # pulled ahead of the model
@@ -100,7 +100,7 @@ def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
         for given in inputs:
             if part is given:
                 return True
-            if same_storage(part, given) and part.data_ptr() == given.data_ptr():
+            if same_place(part, given):
                 return True
     return False
 

@@ -19,6 +19,7 @@ from ptmetrics.monitor.answers import (
     NO_BATCH,
     Answer,
     Group,
+    in_rows,
     same_rows,
 )
 from ptmetrics.monitor.clock import PhaseClock
@@ -553,6 +554,8 @@ class BatchRecorder:
         try:
             if not group.counted:
                 self._settle(group)
+            elif group.candidates:
+                group.keep_losses([])
             if group.losses:
                 self._settle_losses(group)
         finally:
@@ -570,11 +573,12 @@ class BatchRecorder:
 
     def _settle(self, group: Group) -> None:
         """Count what there is no choice about."""
-        found = group.best_candidate()
-        if found is not None:
+        best = group.best_candidates()
+        if best:
+            found = best[0]
             for answer in found.answers:
                 answer.used = True
-            group.losses = [loss for loss in group.losses if loss.candidate is found]
+            group.keep_losses(best)
             call = found.call
             self._count(group, call.preds, call.target, found.answers[-1], by_criterion=True)
             return
@@ -700,6 +704,8 @@ class BatchRecorder:
         counts = self.splits.get(name) or self.split(name)
         if name != "train":
             self._before_counting(name, counts)
+        if by_criterion and answer is not None and counts.of_classes and answer.places:
+            preds, target = in_rows(answer, preds, target)
         self.faults.step = counts.batches
         self.faults.split = name
         self._hooked = name
@@ -792,7 +798,7 @@ class BatchRecorder:
         counted = 0
         if name in self.splits:
             counted = self.splits[name].samples
-        line = seen.not_counted(f"{name}{so_far}", counted)
+        line = seen.not_counted(name, counted, so_far)
         if line:
             seen.said = line
             if not counted or name != "train":

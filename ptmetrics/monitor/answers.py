@@ -212,6 +212,12 @@ class Group:
             if tie >= 0:
                 return Candidate(tie, call, [answer])
         sizes = [a.preds.numel() for a in self.answers if isinstance(a.preds, Tensor)]
+        fitting = {*sizes, sum(sizes)}
+        fitting.update(  # a causal loss leaves out one place of each row
+            answer.rows * (answer.places - preds.shape[-1])
+            for answer in self.answers
+            if answer.places > preds.shape[-1]
+        )
         related = descent(preds, self.answers)
         found = None
         if related:
@@ -219,7 +225,7 @@ class Group:
                 found = Candidate(RELATED, call, related)
         elif preds.grad_fn is not None and any(answer.with_graph for answer in self.answers):
             pass  # of another model: its graph leads elsewhere
-        elif preds.numel() in {*sizes, sum(sizes)}:
+        elif preds.numel() in fitting:
             found = Candidate(LOOSE, call, self.answers)
         return found
 

@@ -172,7 +172,6 @@ class BatchRecorder:
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
-                loader.with_criterion = loader.with_criterion or group.calls > 0
                 self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
@@ -205,7 +204,7 @@ class BatchRecorder:
         self.clock.lap(loader.split)
         self.clock.leave()
         if loader.exhausted:
-            self._passed_over(loader.split, len(loader.waiting))
+            self._passed_over(loader, len(loader.waiting))
 
     def _end_lingering(self) -> None:
         """A pass whose loader is exhausted ends, as something else begins."""
@@ -222,7 +221,7 @@ class BatchRecorder:
         if self._group is not None:
             self._next_answer(self._group)
         loader = self._loader
-        if loader is not None and loader.lingers and not loader.expects((args, kwargs)):
+        if loader is not None and loader.lingers and not loader.expects(model, (args, kwargs)):
             self._end_lingering()
         if self._loader is not None:
             return
@@ -317,10 +316,12 @@ class BatchRecorder:
         if group.calls == 1 and group.seen.criterion is not criterion:
             group.seen.criterion = criterion
         if self._loader is not None:
+            self._loader.with_criterion = True
             return
         self.clock.lap(group.split)
         if group.split == "train" and group.calls == 1:
-            self._without_grad += not torch.is_grad_enabled()
+            if not torch.is_grad_enabled():  # for a teacher's answer, while the model's has one
+                self._without_grad += not any(answer.with_graph for answer in group.answers)
             if not self.optimizer_seen:
                 self._step_done()
 
@@ -539,7 +540,7 @@ class BatchRecorder:
             answer.batch = waiting.popleft()
         elif waiting:
             answer.batch, passed_over = loader.answered((args, kwargs))
-            self._passed_over(loader.split, passed_over)
+            self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
                 self._seen(loader.split).cause = PULLED_AHEAD
         if model.training and loader.split == "val" and self.mode_matters:
@@ -645,11 +646,12 @@ class BatchRecorder:
         answer = group.answers[-1]
         target = extractors.labels_in_call(model, args, kwargs)
         if target is None:
-            if answer.batch is not NO_BATCH and not group.counted:
+            alone = answer.preds is None and extractors.loss is not None
+            if alone or answer.batch is NO_BATCH:
+                self._add_loss_alone(group, output, answer)
+            elif not group.counted:
                 self._count_batch(group, answer)
                 answer.let_go()
-            elif extractors.loss is not None:
-                self._add_loss_alone(group, output, answer)
             return
         preds = answer.preds
         if preds is None:
@@ -668,7 +670,9 @@ class BatchRecorder:
 
     def _add_loss_alone(self, group: Group, output: Any, answer: Answer) -> None:
         """Count a loss that a model returns without predictions, as detectors do in training."""
-        loss = self.extractors.loss_of(output)
+        loss = None
+        if self.extractors.loss is not None:
+            loss = self.extractors.loss_of(output)
         if isinstance(loss, Tensor):
             answer.used = True
             group.counted = True
@@ -740,10 +744,12 @@ class BatchRecorder:
         self.faults.warn(IDS_WITHOUT_BATCH)
         return {}
 
-    def _passed_over(self, split: str, batches: int) -> None:
-        """Batches that the attached model never answered."""
-        if split not in ("train", "val"):
+    def _passed_over(self, loader: LoaderPass, batches: int) -> None:
+        """Batches that the attached model never answered, as far as can be told."""
+        if loader.split not in ("train", "val"):
             return  # it may be that of another model, such as an average of the weights
+        if loader.with_criterion or self._seen(loader.split).cause == PULLED_AHEAD:
+            return  # the criterion's calls count; or it is said that nobody can tell
         for _ in range(batches):
             self.faults.warn(NO_FORWARD)
 

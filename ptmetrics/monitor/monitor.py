@@ -318,6 +318,8 @@ class Monitor:
     def epochs(self, count: int) -> Iterator[int]:
         """Yield epoch numbers up to `count`; each epoch is closed behind its body, then the run.
 
+        Inside of a `with` block of the monitor or of `attach` the block ends the run.
+
         Behind the last one, or a break, `EarlyStopping(restore_best=True)` has put its weights back.
         """
         faults = self.faults
@@ -390,7 +392,8 @@ class Monitor:
     def test(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
         """The batches of a test loader, monitored: of the split "test".
 
-        Behind the last epoch it is a part of the record of its own.
+        Behind the last epoch it is a part of the record of its own: behind `epochs()`, which ends
+        the run, inside of a `with` block of the monitor or of `attach`.
         """
         return self._monitored(loader, "test")
 

@@ -7,6 +7,7 @@ without it, on which nothing is said.
 import logging
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from loops import quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
+from ptmetrics.record.reader import read_run
 
 F = nn.functional
 FEATURES, CLASSES = 6, 3
@@ -56,6 +58,7 @@ class Loop:
             on_fault="contain",
         )
         attach.setdefault("criterion", self.criterion)
+        self.watched = attach["criterion"]
         self.monitor.attach(self.model, optimizer=self.optimizer, **attach)
 
     def step(self, loss: Tensor) -> None:
@@ -201,8 +204,6 @@ def test_mixup_counts_rows_once_and_the_loss_that_is_minimised(
 @twins
 def test_a_closure_that_is_called_again_and_again(loop: Make, faulty: bool) -> None:
     one = loop()
-    one.monitor.close()
-    one = loop(model=one.model)
     if faulty:
         optimizer: Any = torch.optim.LBFGS(one.model.parameters(), max_iter=3)
         one.monitor.close()
@@ -321,7 +322,6 @@ def test_test_time_augmentation_counts_the_mean_of_the_answers(
     loop: Make, answers: int, mean: str, gradient: bool, way: str
 ) -> None:
     one = loop(criterion=nn.NLLLoss())
-    [criterion] = [each.target for each in one.monitor._attachment.listeners][1:2]
     one.model.eval()
     hits = 0
     with torch.set_grad_enabled(gradient):
@@ -332,7 +332,7 @@ def test_test_time_augmentation_counts_the_mean_of_the_answers(
             preds = torch.stack(each).mean(0)
             if mean == "probabilities":
                 preds = preds.log()
-            criterion(preds, y)
+            one.watched(preds, y)
             hits += int((preds.argmax(1) == y).sum())
     scores = one.end()
     assert scores["val/accuracy"].n == VAL_ROWS
@@ -386,19 +386,49 @@ def test_dictionaries_as_batches_and_as_outputs(loop: Make, key: str, criterion:
         def forward(self, x: Tensor) -> Any:
             return {"loss": None, "logits": super().forward(x)}
 
-    one = loop(model=Named(FEATURES, CLASSES), criterion=nn.CrossEntropyLoss() if criterion else None)
+    one = loop(
+        model=Named(FEATURES, CLASSES), criterion=nn.CrossEntropyLoss() if criterion else None
+    )
     data = [{"pixel_values": x, key: y} for x, y in one.val_data]
     one.model.eval()
     hits = 0
     for batch in one.monitor.validate(data):
         output = one.model(batch["pixel_values"])["logits"]
         if criterion:
-            one.monitor._attachment.listeners[1].target(output, batch[key])
+            one.watched(output, batch[key])
         hits += int((output.argmax(1) == batch[key]).sum())
     scores = one.end()
     assert scores["val/accuracy"].n == VAL_ROWS
     assert scores["val/accuracy"].value == pytest.approx(hits / VAL_ROWS)
     assert one.is_quiet(scores)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+@twins
+def test_two_heads_in_one_tensor_of_which_nobody_says_which_counts(
+    loop: Make, faulty: bool, gradient: bool
+) -> None:
+    def first_half(output: Tensor) -> Tensor:
+        return output[:, :CLASSES]
+
+    one = loop(model=nn.Linear(FEATURES, 2 * CLASSES), preds=None if faulty else first_half)
+    one.model.eval()
+    total = 0.0
+    with torch.set_grad_enabled(gradient):
+        for x, y in one.val_data:
+            output = one.model(x)
+            one.criterion(output[:, CLASSES:], y.flip(0))
+            loss = one.criterion(output[:, :CLASSES], y)
+            total += float(loss.detach()) * len(x)
+    scores = one.end()
+    if faulty:
+        assert "val/accuracy" not in scores
+        assert "val/loss" not in scores
+        assert names(one.said, "val:", VAL_ROWS, 0, "2 calls of the criterion")
+    else:
+        assert scores["val/accuracy"].n == VAL_ROWS
+        assert scores["val/loss"].value == pytest.approx(total / VAL_ROWS)
+        assert one.is_quiet(scores)
 
 
 # Other models.
@@ -449,7 +479,6 @@ def test_batches_that_are_pulled_ahead_wait(
     loop: Make, ahead: int, copied: bool, criterion: bool
 ) -> None:
     one = loop(criterion=nn.CrossEntropyLoss() if criterion else None)
-    watched = one.monitor._attachment.listeners[1].target
 
     def prefetched(loader: Iterable[Any]) -> Iterable[Any]:
         waiting = []
@@ -464,7 +493,7 @@ def test_batches_that_are_pulled_ahead_wait(
         for x, y in prefetched(one.monitor.validate(one.val_data)):
             preds = one.model(x)
             if criterion:
-                watched(preds, y)
+                one.watched(preds, y)
     scores = one.end()
     if ahead and copied and not criterion:
         counted = scores.counts.get("val_samples", 0)
@@ -478,7 +507,6 @@ def test_batches_that_are_pulled_ahead_wait(
 @pytest.mark.parametrize("criterion", [True, False])
 def test_a_batch_that_is_skipped_takes_no_other_batchs_place(loop: Make, criterion: bool) -> None:
     one = loop(criterion=nn.CrossEntropyLoss() if criterion else None)
-    watched = one.monitor._attachment.listeners[1].target
     one.model.eval()
     kept = []
     with torch.no_grad():
@@ -488,7 +516,7 @@ def test_a_batch_that_is_skipped_takes_no_other_batchs_place(loop: Make, criteri
             preds = one.model(x)
             kept.append((x, y))
             if criterion:
-                watched(preds, y)
+                one.watched(preds, y)
     scores = one.end()
     assert scores["val/accuracy"].n == 7
     assert scores["val/accuracy"].value == pytest.approx(one.right(kept))
@@ -502,7 +530,6 @@ def test_a_pass_that_is_left_counts_what_was_answered(
     loop: Make, before: bool, criterion: bool
 ) -> None:
     one = loop(criterion=nn.CrossEntropyLoss() if criterion else None)
-    watched = one.monitor._attachment.listeners[1].target
     one.model.eval()
     with torch.no_grad():
         for number, (x, y) in enumerate(one.monitor.validate(one.val_data)):
@@ -510,7 +537,7 @@ def test_a_pass_that_is_left_counts_what_was_answered(
                 break
             preds = one.model(x)
             if criterion:
-                watched(preds, y)
+                one.watched(preds, y)
             if number == 1:
                 break
     scores = one.end()
@@ -601,34 +628,41 @@ def test_the_average_of_the_weights_is_a_split_of_its_own(loop: Make, how: str) 
     assert one.is_quiet(scores)
 
 
-@pytest.mark.parametrize("where", ["in", "behind"])
-def test_a_test_pass_is_a_split_of_its_own(loop: Make, where: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize("where", ["in", "behind", "too late"])
+def test_a_test_pass_is_a_split_of_its_own(loop: Make, where: str, tmp_path: Path) -> None:
     one = loop()
     one.monitor.close()
-    one.monitor = quiet(
-        run=tmp_path / "run", metrics=pm.MulticlassMetrics(CLASSES), on_fault="contain"
-    )
-    one.monitor.attach(one.model, criterion=one.criterion, optimizer=one.optimizer)
+    metrics = pm.MulticlassMetrics(CLASSES, curves=False)
+    one.monitor = quiet(run=tmp_path / "run", metrics=metrics, on_fault="contain")
     held = rows((4, 4))
 
-    def tested() -> None:
-        one.model.eval()
-        with torch.no_grad():
-            for x, y in one.monitor.test(held):
-                one.criterion(one.model(x), y)
+    def tested(when: str) -> None:
+        if when == where:
+            one.model.eval()
+            with torch.no_grad():
+                for x, y in one.monitor.test(held):
+                    one.criterion(one.model(x), y)
 
-    for epoch in one.monitor.epochs(2):
-        one.train()
-        one.validate()
-        if epoch == 1 and where == "in":
-            tested()
-    if where == "behind":
-        tested()
+    with one.monitor.attach(one.model, criterion=one.criterion, optimizer=one.optimizer):
+        for epoch in one.monitor.epochs(2):
+            one.train()
+            one.validate()
+            if epoch == 1:
+                tested("in")
+        tested("behind")
+    tested("too late")
+    record = read_run(tmp_path / "run")
+    assert len(one.monitor.history["val/accuracy"]) == 2
+    if where == "too late":
+        assert names(one.said, "closed", 'inside of "with monitor:"')
+        return
+    tests = [epoch["scores"] for epoch in record.epochs if "test/accuracy" in epoch["scores"]]
+    tests += [each["scores"] for each in record.evaluations if each["split"] == "test"]
+    assert [scores["test/accuracy"]["n"] for scores in tests] == [8]
+    assert record.end is not None
+    assert record.end["reason"] == "completed"
     assert one.said == []
     assert len(one.monitor.faults) == 0
-    history = one.monitor.history
-    assert history.reason == "completed" if hasattr(history, "reason") else True
-    assert len(history["val/accuracy"]) == 2
 
 
 # Loops without epochs.
@@ -689,7 +723,6 @@ def test_a_mean_loss_is_that_of_one_pass_over_all_data(loop: Make, name: str, si
     with torch.no_grad():
         for a, b in zip(x.split(size), y.split(size), strict=True):
             criterion(one.model(a), b)
-        one.monitor.detach() if hasattr(one.monitor, "detach") else None
         scores = one.end()
         values = criterion(one.model(x), y)
     kept = (y != ignored) if "ignored" in name else torch.ones_like(y, dtype=torch.bool)
@@ -724,7 +757,6 @@ def test_a_loss_that_is_handed_over_in_each_reduction(
     loop: Make, reduction: str, size: int
 ) -> None:
     one = loop(criterion=None)
-    one.monitor._attachment.detach()
     x, y = torch.randn(12, FEATURES), torch.randint(CLASSES, (12,))
     with torch.no_grad():
         preds = one.model(x)
@@ -755,7 +787,6 @@ def test_soft_targets_of_cutmix(loop: Make, faulty: bool, way: str) -> None:
         one.step(loss)
         total += float(loss.detach()) * len(x)
         hits += int((preds.argmax(1) == target.argmax(1)).sum())
-    one.validate() if way == "hooks" else None
     scores = one.end()
     assert scores.counts["train_samples"] == TRAIN_ROWS
     assert scores["train/loss"].value == pytest.approx(total / TRAIN_ROWS)

@@ -272,6 +272,18 @@ def test_two_monitors_watch_one_function_and_go_in_any_order(first_out: int) -> 
     assert F.cross_entropy is plain
 
 
+def test_a_function_that_another_monitor_watches_is_attached_by_its_name() -> None:
+    model, plain = Net().eval(), F.cross_entropy
+    monitors = [quiet(), quiet()]
+    for monitor in monitors:
+        monitor.attach(model, criterion=F.cross_entropy)  # of the second one it is a stand-in
+    F.cross_entropy(model(X), Y)
+    for monitor in monitors:
+        assert monitor.end_epoch().counts["val_samples"] == 8
+        monitor.close()
+    assert F.cross_entropy is plain
+
+
 @pytest.fixture
 def _losses() -> Iterator[None]:
     """A module of the user's with a function and a loss of its own class."""

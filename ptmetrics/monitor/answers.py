@@ -31,10 +31,11 @@ class Answer:
     Args:
         output: What it returned.
         preds: The predictions in it; None where there are none.
-        given: The first tensor that it was given.
+        args: What it was given.
+        kwargs: Likewise.
 
     Attributes:
-        given: What it was given, as long as somebody holds that.
+        given: The first tensor that it was given, as long as somebody holds that.
         rows: Number of its rows.
         number: A number of its own.
         used: Whether something was counted of it.
@@ -55,7 +56,10 @@ class Answer:
         "with_graph",
     )  # fmt: skip
 
-    def __init__(self, output: Any, preds: Any, given: Any) -> None:
+    def __init__(self, output: Any, preds: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        given = args[0] if args else None
+        if type(given) is not Tensor:
+            given = next(tensors_in((args, kwargs)), None)
         self.number = next(_NUMBERS)
         self.output = output
         self.preds = preds
@@ -191,6 +195,9 @@ class Group:
 
     def exact(self, preds: Any) -> Answer | None:
         """The answer that these are the predictions of."""
+        last = self.answers[-1]
+        if preds is last.preds and preds is not None:
+            return last
         for answer in reversed(self.answers):
             if answer.is_exactly(preds):
                 return answer
@@ -244,9 +251,11 @@ def same_rows(one: Any, other: Any) -> bool:
     """Whether two tensors are one, or the same part of the same memory."""
     if one is other:
         return one is not None
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+    if type(one) is not Tensor or type(other) is not Tensor or one.layout is not torch.strided:
         return False
-    return same_storage(one, other) and one.data_ptr() == other.data_ptr()
+    if other.layout is not torch.strided or one.data_ptr() != other.data_ptr():
+        return False
+    return one.shape == other.shape and same_storage(one, other)
 
 
 def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:

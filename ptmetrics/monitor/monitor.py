@@ -876,7 +876,8 @@ class Monitor:
 
     def _is_last_evaluation(self) -> bool:
         """Whether nothing was trained since the last epoch: what was evaluated is a last part."""
-        return self.epoch > 0 and not self._trained_in_epoch()
+        trained = self._totals.steps + self._totals.samples > 0
+        return self.epoch > 0 and trained and not self._trained_in_epoch()
 
     @contained("close")
     def _abandon(self) -> None:

@@ -689,9 +689,7 @@ class Monitor:
             losses = {}
             if computed.loss is not None:
                 losses[split] = computed.loss
-            steps = self._totals.steps
-            if "train" in self._recorder.splits:
-                steps += self._recorder.splits["train"].steps
+            steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
             scores = EpochScores(self.epoch, splits, losses, {}, counted)
             self._run.record_evaluation(

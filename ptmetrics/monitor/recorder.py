@@ -390,8 +390,8 @@ class BatchRecorder:
         else:
             self._loader.waiting.clear()
         counts = self.splits.get(name) or self.split(name)
-        if name != "train" and counts.trained_before != self._trained:
-            self._before_counting(name, counts)
+        if name != "train":
+            self._before_update(name, counts)
         self.faults.step = counts.batches
         self.faults.split = name
         try:
@@ -736,6 +736,19 @@ class BatchRecorder:
         if counts.batches:
             self._told.close_validation(name)
         counts.trained_before = self._trained
+        counts.trained_steps = self.steps
+
+    def _before_update(self, name: str, counts: SplitCounts) -> None:
+        """As for hooks, unless the loop hands over a batch of training and of this split in turn."""
+        batches = 0
+        if "train" in self.splits:
+            batches = self.splits["train"].batches
+        if counts.trained_before == self._trained:
+            counts.in_a_row = counts.batches > 0
+        elif counts.in_a_row or batches != counts.train_batches + 1:
+            self._before_counting(name, counts)
+        counts.trained_before = self._trained
+        counts.train_batches = batches
 
     def _ids(self, group: Group, preds: Any) -> dict[str, Any]:
         """Slices and groups from the loader's batch."""

@@ -53,6 +53,9 @@ class SplitCounts:
         batches: Batches counted.
         steps: Steps of the optimizer.
         trained_before: What was trained before its last batch, by the recorder's count.
+        train_batches: Batches of training when its last one was counted.
+        in_a_row: Whether there were several batches without training between them.
+        trained_steps: Training steps of the epoch before its last validation.
     """
 
     def __init__(self, metrics: ByOutput, room: int = 0) -> None:
@@ -73,6 +76,9 @@ class SplitCounts:
         self.batches = 0
         self.steps = 0
         self.trained_before = 0
+        self.trained_steps = 0
+        self.train_batches = 0
+        self.in_a_row = False
         # Targets of the batch that was counted last, whose loss may come later; they are not kept.
         self._last_target: weakref.ref[Tensor] | None = None
         self._last_shape = torch.Size([0])
@@ -190,6 +196,7 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.in_a_row = False
         self._last_target = None
         self._looks = []
 

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 import ptmetrics as pm
 from ptmetrics.bench import peers

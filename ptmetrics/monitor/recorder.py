@@ -495,6 +495,9 @@ class BatchRecorder:
             splits[name] = self._new_split(name)
             splits[name].load_state_dict(counts)
         self.splits = splits
+        if "train" in splits:
+            for counts in splits.values():
+                counts.train_batches = splits["train"].batches
 
     # Groups.
 

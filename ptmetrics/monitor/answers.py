@@ -37,6 +37,8 @@ class Answer:
     Attributes:
         given: The first tensor that it was given, as long as somebody holds that.
         rows: Number of its rows.
+        places: Numbers in each row of predictions of more than two dimensions, such as those of
+            tokens or pixels; 0 for others.
         number: A number of its own.
         used: Whether something was counted of it.
         batch: The loader's batch that it answers; `NO_BATCH` for none.
@@ -50,6 +52,7 @@ class Answer:
         "number",
         "original",
         "output",
+        "places",
         "preds",
         "rows",
         "used",
@@ -64,6 +67,7 @@ class Answer:
         self.output = output
         self.preds = preds
         self.rows = 1
+        self.places = 0
         self.given: weakref.ref[Tensor] | None = None
         if isinstance(given, Tensor):
             self.given = weakref.ref(given)
@@ -76,6 +80,8 @@ class Answer:
         if isinstance(preds, Tensor):
             if preds.ndim:
                 self.rows = preds.shape[0]
+            if preds.ndim > 2 and self.rows:
+                self.places = preds.numel() // self.rows
             node = preds.grad_fn
             if node is not None:
                 self.with_graph = True
@@ -112,7 +118,7 @@ class Answer:
             return True
         if not isinstance(preds, Tensor):
             return False
-        return same_storage(own, preds) and own.numel() == preds.numel()
+        return own.numel() == preds.numel() and same_place(own, preds)
 
     def holds(self, preds: Tensor) -> int:
         """How other predictions lie in what the model returned; −1 for not at all."""
@@ -213,6 +219,12 @@ class Group:
             if tie >= 0:
                 return Candidate(tie, call, [answer])
         sizes = [a.preds.numel() for a in self.answers if isinstance(a.preds, Tensor)]
+        fitting = {*sizes, sum(sizes)}
+        fitting.update(  # a causal loss leaves out one place of each row
+            answer.rows * (answer.places - preds.shape[-1])
+            for answer in self.answers
+            if answer.places > preds.shape[-1]
+        )
         related = descent(preds, self.answers)
         found = None
         if related:
@@ -220,21 +232,29 @@ class Group:
                 found = Candidate(RELATED, call, related)
         elif preds.grad_fn is not None and any(answer.with_graph for answer in self.answers):
             pass  # of another model: its graph leads elsewhere
-        elif preds.numel() in {*sizes, sum(sizes)}:
+        elif preds.numel() in fitting:
             found = Candidate(LOOSE, call, self.answers)
         return found
 
-    def best_candidate(self) -> Candidate | None:
-        """The call that counts: the only one of the closest tie; None where there is a choice."""
+    def best_candidates(self) -> list[Candidate]:
+        """The calls that count: those of the closest tie, where all are of the same predictions."""
         if not self.candidates:
-            return None
+            return []
         closest = max(candidate.tie for candidate in self.candidates)
         best = [candidate for candidate in self.candidates if candidate.tie == closest]
         first = best[0]
         for other in best[1:]:
             if not same_rows(first.call.preds, other.call.preds):
-                return None
-        return first
+                return []
+        return best
+
+    def keep_losses(self, candidates: list[Candidate]) -> None:
+        """Those of the calls that count, and of an answer itself; others are of other heads."""
+        self.losses = [
+            loss
+            for loss in self.losses
+            if loss.candidate is None or any(loss.candidate is each for each in candidates)
+        ]
 
 
 def same_storage(one: Tensor, other: Tensor) -> bool:
@@ -247,6 +267,11 @@ def same_storage(one: Tensor, other: Tensor) -> bool:
     return place != 0 and place == other.untyped_storage().data_ptr()
 
 
+def same_place(one: Tensor, other: Tensor) -> bool:
+    """Whether two plain tensors begin at the same place of the same memory."""
+    return same_storage(one, other) and one.data_ptr() == other.data_ptr()
+
+
 def same_rows(one: Any, other: Any) -> bool:
     """Whether two tensors are one, or the same part of the same memory."""
     if one is other:
@@ -256,6 +281,25 @@ def same_rows(one: Any, other: Any) -> bool:
     if other.layout is not torch.strided or one.data_ptr() != other.data_ptr():
         return False
     return one.shape == other.shape and same_storage(one, other)
+
+
+def in_rows(answer: Answer, preds: Any, target: Any) -> tuple[Any, Any]:
+    """A criterion's call in the rows that the model answered.
+
+    Tokens and pixels that the loop has put in one row, (N·T, C), for its criterion stand in their
+    sequences and images again, (N, C, T), so that their intervals are by these. A causal loss
+    leaves out one place of each row.
+    """
+    if not isinstance(preds, Tensor) or not isinstance(target, Tensor):
+        return preds, target
+    if preds.ndim != 2 or target.ndim != 1 or len(preds) % answer.rows:
+        return preds, target
+    places = len(preds) // answer.rows
+    classes = preds.shape[1]
+    if answer.places not in (places * classes, (places + 1) * classes):
+        return preds, target
+    rows = preds.reshape(answer.rows, places, classes).movedim(-1, 1)
+    return rows, target.reshape(answer.rows, places)
 
 
 def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:

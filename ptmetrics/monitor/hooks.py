@@ -101,6 +101,7 @@ class StandIn:
 
     Attributes:
         stands_for: What it stands for.
+        function: What is found in its place.
         listeners: Those that are told.
     """
 
@@ -109,13 +110,13 @@ class StandIn:
         self._name = name
         self.stands_for: Any = vars(owner).get(name)
         self.listeners: tuple[weakref.ref[Listener], ...] = ()
-        self._function = make(self)
-        setattr(owner, name, self._function)
+        self.function = make(self)
+        setattr(owner, name, self.function)
 
     @property
     def there(self) -> bool:
         """Whether it is what is found."""
-        return vars(self.owner).get(self._name) is self._function
+        return vars(self.owner).get(self._name) is self.function
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickle of the class itself, by value as cloudpickle makes it, holds one that tells
@@ -166,6 +167,14 @@ def listen(listener: Listener) -> StandIn:
             _STAND_INS[id(owner), name] = stand_in
         stand_in.add(listener)
     return stand_in
+
+
+def original(function: Any) -> Any:
+    """The function that a stand-in stands for, which is what another monitor finds by its name."""
+    for stand_in in list(_STAND_INS.values()):
+        if stand_in.function is function:
+            return stand_in.stands_for
+    return function
 
 
 def _home(function: FunctionType) -> ModuleType | None:
@@ -432,6 +441,7 @@ def check_hookable(
     if len(criterion) != 2:
         cure = "Pass one, or a pair: criterion=(train_criterion, val_criterion)."
         raise ConfigError("criterion", "one criterion or two", f"{len(criterion)} of them", cure)
+    criterion = [original(each) for each in criterion]
     for each in criterion:
         _check_criterion(each)
     if criterion[0] is criterion[1]:

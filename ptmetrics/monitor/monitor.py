@@ -362,6 +362,8 @@ class Monitor:
     def _end_epochs(self, error: BaseException | None) -> None:
         if isinstance(error, GeneratorExit):
             self._lifecycle.leave_epochs()
+        elif error is None and self._lifecycle.inside:
+            self._lifecycle.epochs_done()
         else:
             self._lifecycle.end(end_reason(error, self._status.stopping))
 
@@ -860,10 +862,13 @@ class Monitor:
             self._status.half_done = False
             return
         batches = {name: self._recorder.splits[name].batches for name in counted}
+        by_steps = self._recorder.every > 0  # then this is how the last one ends
         with self.faults.containing("close"):
             scores = self._compute_epoch(number)
-            self._run.record_epoch(scores, unfinished=number > 0)
+            self._run.record_epoch(scores, unfinished=number > 0 and not by_steps)
             self._start_epoch(number + 1, scores)
+            if by_steps:
+                return
             listed = ", ".join(f"{count} of {name}" for name, count in batches.items())
             message = (
                 f"{listed} batches were counted since the last end_epoch() and are written as "

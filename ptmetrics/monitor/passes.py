@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ptmetrics.monitor.answers import NO_BATCH, Group, same_storage
+from ptmetrics.monitor.answers import NO_BATCH, Group, same_place
 from ptmetrics.monitor.extract import tensors_in
 
 KEPT_BATCHES = 64  # pulled ahead of the model
@@ -55,15 +55,21 @@ class LoaderPass:
         self.with_criterion = False
         self.by_batch = False
 
-    def expects(self, given: Any) -> bool:
-        """Whether a call of the model belongs to a pass that lingers."""
+    def expects(self, model: nn.Module, given: Any) -> bool:
+        """Whether a call of the model belongs to a pass that lingers.
+
+        What it is given is part of a batch that waits, or as large as one and so may be a copy.
+        """
         if not self.waiting:
             return False
-        if self.ahead:
-            return True
-        self.ahead = True  # from here on only what is given tells
         inputs = list(tensors_in(given))
-        return any(_is_given(batch, inputs) for batch in self.waiting)
+        ahead = self.ahead
+        self.ahead = True  # from here on only what is given tells
+        if any(_is_given(batch, inputs) for batch in self.waiting):
+            return True
+        if model.training is not (self.split == "train"):
+            return False
+        return ahead or any(_is_as_given(batch, inputs) for batch in self.waiting)
 
     def answered(self, given: Any) -> tuple[Any, int]:
         """Take the batch that the model was given out of the queue.
@@ -85,6 +91,8 @@ class LoaderPass:
                 for _ in range(number + 1):
                     waiting.popleft()
                 return batch, number
+        if self.with_criterion:  # whose calls count, whichever it was
+            waiting.popleft()
         return NO_BATCH, 0
 
 
@@ -93,9 +101,14 @@ def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
         for given in inputs:
             if part is given:
                 return True
-            if same_storage(part, given) and part.data_ptr() == given.data_ptr():
+            if same_place(part, given):
                 return True
     return False
+
+
+def _is_as_given(batch: Any, inputs: list[Tensor]) -> bool:
+    shapes = {given.shape for given in inputs}
+    return any(part.shape in shapes for part in tensors_in(batch))
 
 
 def acts_otherwise_in_training(model: nn.Module) -> bool:

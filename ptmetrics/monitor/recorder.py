@@ -19,6 +19,7 @@ from ptmetrics.monitor.answers import (
     NO_BATCH,
     Answer,
     Group,
+    in_rows,
     same_rows,
 )
 from ptmetrics.monitor.clock import PhaseClock
@@ -171,7 +172,6 @@ class BatchRecorder:
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
-                loader.with_criterion = loader.with_criterion or group.calls > 0
                 self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
@@ -204,7 +204,7 @@ class BatchRecorder:
         self.clock.lap(loader.split)
         self.clock.leave()
         if loader.exhausted:
-            self._passed_over(loader.split, len(loader.waiting))
+            self._passed_over(loader, len(loader.waiting))
 
     def _end_lingering(self) -> None:
         """A pass whose loader is exhausted ends, as something else begins."""
@@ -221,7 +221,7 @@ class BatchRecorder:
         if self._group is not None:
             self._next_answer(self._group)
         loader = self._loader
-        if loader is not None and loader.lingers and not loader.expects((args, kwargs)):
+        if loader is not None and loader.lingers and not loader.expects(model, (args, kwargs)):
             self._end_lingering()
         if self._loader is not None:
             return
@@ -297,7 +297,7 @@ class BatchRecorder:
                 self._add_loss(group, loss, call, answer)
             if answer is not None:
                 answer.let_go()
-            if self._loader is None or group.seen.criterion is not criterion:
+            if not self._loader or not self._loader.with_criterion:
                 self._after_call(group, criterion)
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
@@ -316,10 +316,12 @@ class BatchRecorder:
         if group.calls == 1 and group.seen.criterion is not criterion:
             group.seen.criterion = criterion
         if self._loader is not None:
+            self._loader.with_criterion = True
             return
         self.clock.lap(group.split)
         if group.split == "train" and group.calls == 1:
-            self._without_grad += not torch.is_grad_enabled()
+            if not torch.is_grad_enabled():  # for a teacher's answer, while the model's has one
+                self._without_grad += not any(answer.with_graph for answer in group.answers)
             if not self.optimizer_seen:
                 self._step_done()
 
@@ -542,7 +544,7 @@ class BatchRecorder:
             answer.batch = waiting.popleft()
         elif waiting:
             answer.batch, passed_over = loader.answered((args, kwargs))
-            self._passed_over(loader.split, passed_over)
+            self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
                 self._seen(loader.split).cause = PULLED_AHEAD
         if model.training and loader.split == "val" and self.mode_matters:
@@ -557,6 +559,8 @@ class BatchRecorder:
         try:
             if not group.counted:
                 self._settle(group)
+            elif group.candidates:
+                group.keep_losses([])
             losses = group.losses
             if len(losses) == 1 and self._held is None:
                 self._held = group.split, losses[0]
@@ -577,11 +581,12 @@ class BatchRecorder:
 
     def _settle(self, group: Group) -> None:
         """Count what there is no choice about."""
-        found = group.best_candidate()
-        if found is not None:
+        best = group.best_candidates()
+        if best:
+            found = best[0]
             for answer in found.answers:
                 answer.used = True
-            group.losses = [loss for loss in group.losses if loss.candidate is found]
+            group.keep_losses(best)
             call = found.call
             self._count(group, call.preds, call.target, found.answers[-1], by_criterion=True)
             return
@@ -652,11 +657,12 @@ class BatchRecorder:
         answer = group.answers[-1]
         target = extractors.labels_in_call(model, args, kwargs)
         if target is None:
-            if answer.batch is not NO_BATCH and not group.counted:
+            alone = answer.preds is None and extractors.loss is not None
+            if alone or answer.batch is NO_BATCH:
+                self._add_loss_alone(group, output, answer)
+            elif not group.counted:
                 self._count_batch(group, answer)
                 answer.let_go()
-            elif extractors.loss is not None:
-                self._add_loss_alone(group, output, answer)
             return
         preds = answer.preds
         if preds is None:
@@ -675,7 +681,9 @@ class BatchRecorder:
 
     def _add_loss_alone(self, group: Group, output: Any, answer: Answer) -> None:
         """Count a loss that a model returns without predictions, as detectors do in training."""
-        loss = self.extractors.loss_of(output)
+        loss = None
+        if self.extractors.loss is not None:
+            loss = self.extractors.loss_of(output)
         if isinstance(loss, Tensor):
             answer.used = True
             group.counted = True
@@ -714,6 +722,8 @@ class BatchRecorder:
         counts = self.splits.get(name) or self.split(name)
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
+        if by_criterion and answer is not None and counts.of_classes and answer.places:
+            preds, target = in_rows(answer, preds, target)
         self.faults.step = counts.batches
         self.faults.split = name
         self._hooked = name
@@ -761,10 +771,12 @@ class BatchRecorder:
         self.faults.warn(IDS_WITHOUT_BATCH)
         return {}
 
-    def _passed_over(self, split: str, batches: int) -> None:
-        """Batches that the attached model never answered."""
-        if split not in ("train", "val"):
+    def _passed_over(self, loader: LoaderPass, batches: int) -> None:
+        """Batches that the attached model never answered, as far as can be told."""
+        if loader.split not in ("train", "val"):
             return  # it may be that of another model, such as an average of the weights
+        if loader.with_criterion or self._seen(loader.split).cause == PULLED_AHEAD:
+            return  # the criterion's calls count; or it is said that nobody can tell
         for _ in range(batches):
             self.faults.warn(NO_FORWARD)
 
@@ -821,7 +833,7 @@ class BatchRecorder:
         counted = 0
         if name in self.splits:
             counted = self.splits[name].samples
-        line = seen.not_counted(f"{name}{so_far}", counted)
+        line = seen.not_counted(name, counted, so_far)
         if line:
             seen.said = line
             if not counted or name != "train":

@@ -440,7 +440,10 @@ class RunLifecycle:
             FaultError: If the run has ended; one kind of fault, wherever it is met.
         """
         if self._closed:
-            cure = 'Make a new Monitor; if_exists="resume" goes on in the same run folder.'
+            cure = (
+                'Do it inside of "with monitor:", or make a new Monitor; if_exists="resume" goes '
+                "on in the same run folder."
+            )
             raise FaultError("monitor", "an open monitor", "one that was closed", cure)
         if not self.begun:
             self.begun = True
@@ -464,6 +467,11 @@ class RunLifecycle:
             self._left_for = "early stopping"
         if not self.inside:
             self.end(self._left_for)
+
+    def epochs_done(self) -> None:
+        """All epochs are done, inside of a `with` block that may test behind them and ends the run."""
+        self._on_left()
+        self._left_for = end_reason(None, self._status.stopping)
 
     def leave_block(self, error: BaseException | None) -> None:
         """A `with` block is left: the run ends if an error came, or the loop was broken out of."""

@@ -97,8 +97,9 @@ class Seen:
         """Places and rows, where the model was called from several places one after the other.
 
         A place that is returned to belongs to the same loop; so does a rest of less than a batch.
+        Where rows were not counted, that is what is told.
         """
-        if self.returned or len(self.places) < 2:
+        if self.returned or len(self.places) < 2 or self.unpaired_rows:
             return []
         passes = []
         for number, (place, rows, answers) in enumerate(self.places):
@@ -134,13 +135,13 @@ class Seen:
             record["pass_rows"] = [rows for _, rows in passes[:MAX_PASSES]]
         return record
 
-    def not_counted(self, split: str, counted_rows: int) -> str:
+    def not_counted(self, split: str, counted_rows: int, so_far: str = "") -> str:
         """The line for the console: both numbers, why, and what to do; "" where all is well."""
         if not self.unpaired_rows:
             return ""
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
         return (
-            f"{split}: the model answered {self.answered_rows} rows, "
+            f"{split}{so_far}: the model answered {self.answered_rows} rows, "
             f"{counted_rows} were counted: {self.cause}. {cure}"
         )
 

@@ -48,6 +48,7 @@ class SplitCounts:
 
     Attributes:
         metrics: Metrics of each output that count here.
+        of_classes: Whether all metrics take classes, of tokens and pixels too.
         loss: The loss.
         samples: Rows counted.
         batches: Batches counted.
@@ -66,6 +67,11 @@ class SplitCounts:
         self._main = self.metrics[self._main_output][0]
         self._alone = list(self.metrics.values()) == [[self._main]] and not self._main_output
         self._takes_floats = _takes_floats(self._main)
+        self.of_classes = all(
+            metric.config.get("task") == "multiclass"
+            for each in self.metrics.values()
+            for metric in each
+        )
         self.inputs = str(self._main.config.get("inputs", ""))
         self._device: torch.device | None = None  # of the last batch
         self.loss = SplitLoss(self._main.config.get("ignore_index"))

@@ -137,6 +137,9 @@ HEAVY = (
     "multiclass-probs-images",
     "multiclass-labels-images",
     "regression-outputs-parts",
+    "regression-images",
+    "binary-logits-images",
+    "binary-probs",
 )
 POINTS_IN_PARTS = in_parts(regression_case("regression"))
 LABELS_IN_PARTS = in_parts(multilabel_case("multilabel-labels", num_labels=3, inputs="labels"))

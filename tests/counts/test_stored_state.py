@@ -137,6 +137,9 @@ HEAVY = (
     "multiclass-probs-images",
     "multiclass-labels-images",
     "regression-outputs-parts",
+    "regression-images",
+    "binary-logits-images",
+    "binary-probs",
 )
 POINTS_IN_PARTS = in_parts(regression_case("regression"))
 LABELS_IN_PARTS = in_parts(multilabel_case("multilabel-labels", num_labels=3, inputs="labels"))
@@ -238,6 +241,24 @@ def test_a_stored_score_too_many_or_too_few_is_refused() -> None:
         ("scores", first_to(-math.inf)),
     ):
         assert refused(metrics, damaged(state, name, change)), name
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_vocabulary_without_a_matrix_is_taken_over_and_too_many_hits_are_refused(
+    weighted: bool,
+) -> None:
+    g = torch.Generator().manual_seed(3)
+    target = torch.randint(0, 4500, (6, 5), generator=g)
+    preds = torch.where(torch.rand(6, 5, generator=g) < 0.5, target, (target + 1) % 4500)
+    weight = torch.rand(6, 5, generator=g) if weighted else None
+    metrics = MulticlassMetrics(4500, inputs="labels", slices=2)
+    metrics.update(preds, target, weight, slices=torch.tensor([0, 1, 1, 0, -1, 1]))
+    state = metrics.state_dict()
+    taken = metrics.fresh()
+    taken.load_state_dict(state)
+    assert str(taken.compute()) == str(metrics.compute())
+    for name in ("hits", "slice.hits", "group.hits", "margins", "slice.margins"):
+        assert refused(taken, damaged(state, name, lambda cell: cell + 40)), name
 
 
 def margin(preds: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -198,7 +198,8 @@ def soft_batch(classes: int, inputs: str, rows: int, seed: int, weighted: bool) 
     hot = torch.nn.functional.one_hot(batch.target.clamp(0, classes - 1), classes).float()
     share = torch.randint(2, 5, (rows, 1), generator=g) / 4
     batch.target = share * hot + (1 - share) * hot.roll(1, 1)
-    batch.target[torch.randint(0, 12, (rows,), generator=g) == 0, 0] += 0.3
+    spoiled = torch.randint(0, 12, (rows,), generator=g) == 0
+    batch.target[:, 0] += 0.3 * spoiled
     return batch
 
 

@@ -27,7 +27,7 @@ from ptmetrics.errors import ConfigError, StateError
 
 STATE_VERSION = 2
 OF_GROUPS = "group."  # begins the name of what is kept of each group
-ADDED = ("sum", "mean", "joint")  # merges whose identity is 0
+MERGED_BY_SUMS = ("sum", "mean", "joint")  # merges whose identity is 0
 
 
 class Accumulator:
@@ -368,7 +368,7 @@ class Accumulator:
             self.grouped = False
             self.state = {name: t for name, t in self.state.items() if self._has_room_for(name)}
         for name, tensor in self.state.items():
-            if self.layout[name].merge in ADDED:
+            if self.layout[name].merge in MERGED_BY_SUMS:
                 tensor.zero_()
             else:
                 tensor.copy_(self.layout[name].zeros(self.device))

@@ -16,7 +16,6 @@ State = dict[str, Tensor]
 Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
 Scope = Literal["both", "whole", "subgroups", "slices"]
 MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
-SCOPES = ("both", "whole", "subgroups")
 INT64 = torch.iinfo(torch.int64)
 NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
@@ -26,6 +25,7 @@ _SCOPES: dict[str, tuple[str, ...]] = {
     "subgroups": ("slice", "group"),
     "slices": ("whole", "slice"),
 }
+SCOPES = tuple(_SCOPES)
 _EXTREME: dict[str, dict[torch.dtype, float]] = {
     "min": {torch.int64: NEVER, torch.float64: torch.inf},
     "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
@@ -80,7 +80,7 @@ class Cell:
         if not sizes or not all(type(size) is int and size >= 0 for size in self.shape):
             cure = "Pass shape=(classes, classes), or () for one number."
             raise ConfigError("shape", "a tuple of whole numbers", repr(self.shape), cure)
-        if self.scope not in SCOPES:
+        if not isinstance(self.scope, str) or self.scope not in SCOPES:
             rule = f"one of {', '.join(SCOPES)}"
             raise ConfigError("scope", rule, repr(self.scope), 'Pass "both".')
         if self.merge not in MERGES:

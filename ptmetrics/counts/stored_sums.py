@@ -60,14 +60,12 @@ class StoredSums(dict[str, Tensor]):
         cls, cells: Sequence[Cell], state: State, kind: str, measure: Measure, *, weighted: bool
     ) -> "StoredSums":
         """Read a stored state."""
-        other_scope = "subgroups"
         front = ""
         if kind:
-            other_scope = "whole"
             front = f"{kind}."
         tensors: dict[str, Tensor] = {}
         for cell in cells:
-            if cell.scope == other_scope:
+            if not cell.is_kept_of(kind or "whole"):
                 continue
             name = f"{front}{cell.name}"
             if measure != "count" and cell.counts_rows:

@@ -50,7 +50,7 @@ class Subgroups:
         """
         if groups is not None and not isinstance(groups, bool):
             cure = "Pass the ids to update(…, group=ids)."
-            raise ConfigError("groups", "True or False", repr(groups), cure)
+            raise ConfigError("groups", "True, False or None", repr(groups), cure)
         if (
             isinstance(slices, int)
             and not isinstance(slices, bool)

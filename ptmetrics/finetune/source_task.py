@@ -97,7 +97,7 @@ def source_path(config: Config, model: ModelConfig) -> Path:
             asdict(replace(source, root=root, download=False)),
             asdict(replace(model, weights="none")),
             training,
-            {package: _version(package) for package in _PACKAGES},
+            {package: _version_of(package) for package in _PACKAGES},
         ]
     )
     return cache_folder() / f"{source.name}-{model.name}-{recipe[:16]}.pt"
@@ -116,7 +116,7 @@ def source_facts(path: Path) -> dict[str, float]:
     return {key: float(facts[key]) for key in ("train_s", "val_accuracy")}
 
 
-def _version(package: str) -> str | None:
+def _version_of(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -182,10 +182,10 @@ def binary_fbeta_spec(beta: float) -> ScoreSpec:
     )
 
 
-_OF_CLASSES = {spec.name: spec for spec in CONFUSION_SPECS}
+_CONFUSION_SPEC = {spec.name: spec for spec in CONFUSION_SPECS}
 BINARY_SPECS = (
-    _OF_CLASSES["accuracy"],
-    _OF_CLASSES["balanced_accuracy"],
+    _CONFUSION_SPEC["accuracy"],
+    _CONFUSION_SPEC["balanced_accuracy"],
     binary_spec(
         "precision",
         PRECISION,
@@ -220,12 +220,12 @@ BINARY_SPECS = (
         "True positives over all rows that are positive or predicted so.",
         ALL_NEGATIVE,
     ),
-    replace(_OF_CLASSES["mcc"], interval=rare_class_interval, method="delta-jaccard"),
-    replace(_OF_CLASSES["kappa"], interval=rare_class_interval, method="delta-jaccard"),
-    _OF_CLASSES["precision/macro"],
-    _OF_CLASSES["precision/weighted"],
-    _OF_CLASSES["recall/macro"],
-    _OF_CLASSES["recall/weighted"],
+    replace(_CONFUSION_SPEC["mcc"], interval=rare_class_interval, method="delta-jaccard"),
+    replace(_CONFUSION_SPEC["kappa"], interval=rare_class_interval, method="delta-jaccard"),
+    _CONFUSION_SPEC["precision/macro"],
+    _CONFUSION_SPEC["precision/weighted"],
+    _CONFUSION_SPEC["recall/macro"],
+    _CONFUSION_SPEC["recall/weighted"],
     ScoreSpec(
         "f1/macro",
         None,
@@ -234,7 +234,7 @@ BINARY_SPECS = (
         undefined=NO_CLASS,
         method="mean-of-ends",
     ),
-    _OF_CLASSES["f1/weighted"],
+    _CONFUSION_SPEC["f1/weighted"],
     PRECISION_EACH,
     RECALL_EACH,
     F1_EACH,

@@ -16,6 +16,10 @@ class Single(NamedTuple):
 SINGLES: Mapping[str, Single]
 TASKS: Mapping[str, tuple[Callable[..., Scores], type[Metrics]]]
 
+def tensor_of(
+    name: str,
+    value: Any,
+) -> Score: ...
 def multiclass(
     preds: Tensor,
     target: Tensor,

@@ -60,7 +60,7 @@ class MeanLoss(Metrics):
 
     task = "loss"
     headline = "loss"
-    waits = True
+    waits = False  # `SplitLoss` gathers them
     fault_kinds: Mapping[str, str] = {
         NON_FINITE_LOSS: "loss that is NaN or infinite, left out of the mean"
     }

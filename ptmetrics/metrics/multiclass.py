@@ -344,6 +344,8 @@ class MulticlassMetrics(Metrics):
             yield "as many predictions as rows", sums.same(predicted.sum(-1), rows)
             yield "no more hits than targets", sums.at_most(hits, actual)
             yield "no more hits than predictions", sums.at_most(hits, predicted)
+        if "hits" in sums:
+            yield "no more hits than rows", sums.at_most(sums["hits"], rows)
         if "topk_hits" in sums:
             ranks = sums["topk_hits"]
             yield (

@@ -31,10 +31,11 @@ class Answer:
     Args:
         output: What it returned.
         preds: The predictions in it; None where there are none.
-        given: The first tensor that it was given.
+        args: What it was given.
+        kwargs: Likewise.
 
     Attributes:
-        given: What it was given, as long as somebody holds that.
+        given: The first tensor that it was given, as long as somebody holds that.
         rows: Number of its rows.
         places: Numbers in each row of predictions of more than two dimensions, such as those of
             tokens or pixels; 0 for others.
@@ -58,7 +59,10 @@ class Answer:
         "with_graph",
     )  # fmt: skip
 
-    def __init__(self, output: Any, preds: Any, given: Any) -> None:
+    def __init__(self, output: Any, preds: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        given = args[0] if args else None
+        if type(given) is not Tensor:
+            given = next(tensors_in((args, kwargs)), None)
         self.number = next(_NUMBERS)
         self.output = output
         self.preds = preds
@@ -197,6 +201,9 @@ class Group:
 
     def exact(self, preds: Any) -> Answer | None:
         """The answer that these are the predictions of."""
+        last = self.answers[-1]
+        if preds is last.preds and preds is not None:
+            return last
         for answer in reversed(self.answers):
             if answer.is_exactly(preds):
                 return answer
@@ -269,9 +276,11 @@ def same_rows(one: Any, other: Any) -> bool:
     """Whether two tensors are one, or the same part of the same memory."""
     if one is other:
         return one is not None
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+    if type(one) is not Tensor or type(other) is not Tensor or one.layout is not torch.strided:
         return False
-    return same_place(one, other)
+    if other.layout is not torch.strided or one.data_ptr() != other.data_ptr():
+        return False
+    return one.shape == other.shape and same_storage(one, other)
 
 
 def in_rows(answer: Answer, preds: Any, target: Any) -> tuple[Any, Any]:

@@ -194,6 +194,7 @@ class CriterionCall(NamedTuple):
     weight: Tensor | None = None
 
 
+_LOSSES_OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 _OF_CLASSES = ("cross_entropy", "nll_loss")
 
 
@@ -207,9 +208,10 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         preds, target = args
     else:
         preds, target = _criterion_arguments(args, kwargs)
-    if isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss):
-        options = criterion.reduction, criterion.ignore_index, criterion.weight
-        return CriterionCall(preds, target, *options)
+    if isinstance(criterion, _LOSSES_OF_CLASSES):
+        return CriterionCall(
+            preds, target, criterion.reduction, criterion.ignore_index, criterion.weight
+        )
     if isinstance(criterion, nn.Module):
         reduction = getattr(criterion, "reduction", "mean")
         if not isinstance(reduction, str):

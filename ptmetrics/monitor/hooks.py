@@ -270,7 +270,8 @@ def _hooks_of_steps(listener: Listener) -> tuple[Callable[..., Any], Callable[..
 
     def before(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         listener = reference()
-        if listener is None or listener.begin is None:
+        alone = len(args) < 2 and not kwargs  # without a closure there is nothing to tell
+        if alone or listener is None or listener.begin is None:
             return None
         try:
             return listener.begin(optimizer, args, kwargs)

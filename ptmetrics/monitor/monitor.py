@@ -694,9 +694,7 @@ class Monitor:
             losses = {}
             if computed.loss is not None:
                 losses[split] = computed.loss
-            steps = self._totals.steps
-            if "train" in self._recorder.splits:
-                steps += self._recorder.splits["train"].steps
+            steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
             scores = EpochScores(self.epoch, splits, losses, {}, counted)
             self._run.record_evaluation(
@@ -884,7 +882,8 @@ class Monitor:
 
     def _is_last_evaluation(self) -> bool:
         """Whether nothing was trained since the last epoch: what was evaluated is a last part."""
-        return self.epoch > 0 and not self._trained_in_epoch()
+        trained = self._totals.steps + self._totals.samples > 0
+        return self.epoch > 0 and trained and not self._trained_in_epoch()
 
     @contained("close")
     def _abandon(self) -> None:

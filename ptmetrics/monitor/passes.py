@@ -1,21 +1,14 @@
-"""One pass over a loader, the place in the script that calls the model, layers that care for the mode."""
+"""One pass over a loader, and the layers of a model that care for its mode."""
 
-import sys
 from collections import deque
-from functools import cache
-from pathlib import Path
-from types import CodeType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ptmetrics.monitor.answers import NO_BATCH, Group, same_place
 from ptmetrics.monitor.extract import tensors_in
 
 KEPT_BATCHES = 64  # pulled ahead of the model
-KEPT_FRAMES = 6
-_HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
 _MODE_LAYERS = (
     nn.modules.dropout._DropoutNd,
     nn.modules.batchnorm._NormBase,
@@ -116,25 +109,6 @@ def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
 def _is_as_given(batch: Any, inputs: list[Tensor]) -> bool:
     shapes = {given.shape for given in inputs}
     return any(part.shape in shapes for part in tensors_in(batch))
-
-
-Place = tuple[tuple[str, int], ...]
-
-
-def call_site() -> Place:
-    """File and line of each function of the user's that led to here, the innermost first."""
-    frame: Any = sys._getframe(1)
-    place: list[tuple[str, int]] = []
-    while frame is not None and len(place) < KEPT_FRAMES:
-        if _is_users(frame.f_code):
-            place.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back
-    return tuple(place)
-
-
-@cache
-def _is_users(code: CodeType) -> bool:
-    return not code.co_filename.startswith((*_HOMES, "<frozen"))
 
 
 def acts_otherwise_in_training(model: nn.Module) -> bool:

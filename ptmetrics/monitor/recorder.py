@@ -27,7 +27,6 @@ from ptmetrics.monitor.extract import (
     BatchExtractors,
     CriterionCall,
     criterion_call,
-    tensors_in,
 )
 from ptmetrics.monitor.faults import (
     COUNTED_TWICE,
@@ -39,9 +38,9 @@ from ptmetrics.monitor.faults import (
     Refusal,
     contained,
 )
-from ptmetrics.monitor.passes import LoaderPass, call_site
+from ptmetrics.monitor.passes import LoaderPass
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import PULLED_AHEAD, Seen
+from ptmetrics.monitor.seen import PULLED_AHEAD, Seen, call_site
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import HeldLoss, minimised
 
@@ -148,7 +147,8 @@ class BatchRecorder:
         self._loader = LoaderPass(split, self._loader, group, rows)
         self._loader_splits.add(split)
         counts = self.split(split)
-        if split != "train" and counts.batches:
+        nested = self._loader.outer is not None and self._loader.outer.split == split
+        if split != "train" and counts.batches and not nested:
             self._told.close_validation(split)
         self._seen(split).loader_rows = rows
         return self._loader
@@ -259,7 +259,7 @@ class BatchRecorder:
         preds = output
         if type(output) is not Tensor or self.extractors.preds is not None:
             preds = self._predictions(output)
-        answer = Answer(output, preds, _first_tensor(args, kwargs))
+        answer = Answer(output, preds, args, kwargs)
         group.answers.append(answer)
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
@@ -276,11 +276,10 @@ class BatchRecorder:
         if self._paused or self._evaluation > 1 or backward_task() != -1:
             return
         group = self._group
-        if group is None or (group.counted and not group.answers):
-            name = self._own_name()
-            if name is None:
+        if group is None or not group.answers:
+            group = self._group_of_own_name(group)
+            if group is None:
                 return
-            group = self._open_group(name)  # whoever answers in a split that the user has named
         call = criterion_call(criterion, args, kwargs)
         answer = None
         if group.answers:
@@ -298,7 +297,8 @@ class BatchRecorder:
                 self._add_loss(group, loss, call, answer)
             if answer is not None:
                 answer.let_go()
-            self._after_call(group, criterion)
+            if not self._loader or not self._loader.with_criterion:
+                self._after_call(group, criterion)
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
@@ -393,7 +393,7 @@ class BatchRecorder:
             self._loader.waiting.clear()
         counts = self.splits.get(name) or self.split(name)
         if name != "train":
-            self._before_counting(name, counts)
+            self._before_update(name, counts)
         self.faults.step = counts.batches
         self.faults.split = name
         try:
@@ -497,11 +497,15 @@ class BatchRecorder:
             splits[name] = self._new_split(name)
             splits[name].load_state_dict(counts)
         self.splits = splits
+        if "train" in splits:
+            for counts in splits.values():
+                counts.train_batches = splits["train"].batches
 
     # Groups.
 
     def _open_group(self, name: str) -> Group:
-        self._close_group()
+        if self._group is not None:
+            self._close_group()
         if name == "train":
             if self.every and self.steps >= self.every:
                 self._told.close_epoch()
@@ -557,7 +561,10 @@ class BatchRecorder:
                 self._settle(group)
             elif group.candidates:
                 group.keep_losses([])
-            if group.losses:
+            losses = group.losses
+            if len(losses) == 1 and self._held is None:
+                self._held = group.split, losses[0]
+            elif losses:
                 self._settle_losses(group)
         finally:
             group.note()
@@ -619,7 +626,10 @@ class BatchRecorder:
     ) -> None:
         """One more loss of the group's rows, as it is now."""
         counts = self.splits.get(group.split) or self.split(group.split)
-        held = counts.held_loss(loss, call)
+        target = call.target
+        if type(target) is not Tensor or loss.ndim:
+            target = counts.loss_target(loss, target)
+        held = counts.loss.held(loss, target, call.reduction, call)
         held.node = loss.grad_fn
         held.candidate = candidate
         if answer is not None:
@@ -631,6 +641,7 @@ class BatchRecorder:
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
         """Count an answer beside the targets of the loader's batch."""
+        group.counted = True  # or it could not be, which is told once
         preds = answer.preds
         if preds is None:
             preds = self.extractors.predictions(answer.output)
@@ -691,10 +702,12 @@ class BatchRecorder:
     ) -> None:
         """Count a pair, unless its targets have been counted."""
         name = group.split
-        inputs = answer and answer.given and answer.given()
+        given = None
+        if answer is not None:
+            given = answer.given
         group.counted = True
         if self._last is not None:
-            if self._repeats(self._last, name, target, inputs):
+            if self._repeats(self._last, name, target, given):
                 group.repeats = True
                 self._tell_repeated(name)
                 return
@@ -704,9 +717,10 @@ class BatchRecorder:
         beside: dict[str, Any] = {}
         if self.extractors.slices is not None or self.extractors.group is not None:
             beside = self._ids(group, preds)
-        self._last = Counted(name, target, inputs)
+        if isinstance(target, Tensor):
+            self._last = Counted(name, weakref.ref(target), given, _version(target))
         counts = self.splits.get(name) or self.split(name)
-        if name != "train":
+        if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
         if by_criterion and answer is not None and counts.of_classes and answer.places:
             preds, target = in_rows(answer, preds, target)
@@ -718,7 +732,7 @@ class BatchRecorder:
         if self._told.counted is not None:
             self._told.counted(name, counts.batches - 1)
 
-    def _repeats(self, last: "Counted", name: str, target: Any, inputs: Any) -> bool:
+    def _repeats(self, last: "Counted", name: str, target: Any, given: Any) -> bool:
         """Whether these targets were counted since the last step, for another answer.
 
         In training without an optimizer each answer is a step; in evaluation the same batch may
@@ -728,13 +742,26 @@ class BatchRecorder:
             return False
         if name == "train":
             return self.optimizer_seen and last.same_target(target)
-        return last.same_target(target) and not last.same_inputs(inputs)
+        return last.same_target(target) and not last.same_inputs(given)
 
     def _before_counting(self, name: str, counts: SplitCounts) -> None:
         """Training since the last batch of a split makes the next one a validation of its own."""
-        if counts.batches and counts.trained_before != self._trained:
+        if counts.batches:
             self._told.close_validation(name)
         counts.trained_before = self._trained
+        counts.trained_steps = self.steps
+
+    def _before_update(self, name: str, counts: SplitCounts) -> None:
+        """As for hooks, unless the loop hands over a batch of training and of this split in turn."""
+        batches = 0
+        if "train" in self.splits:
+            batches = self.splits["train"].batches
+        if counts.trained_before == self._trained:
+            counts.in_a_row = counts.batches > 0
+        elif counts.in_a_row or batches != counts.train_batches + 1:
+            self._before_counting(name, counts)
+        counts.trained_before = self._trained
+        counts.train_batches = batches
 
     def _ids(self, group: Group, preds: Any) -> dict[str, Any]:
         """Slices and groups from the loader's batch."""
@@ -753,12 +780,14 @@ class BatchRecorder:
         for _ in range(batches):
             self.faults.warn(NO_FORWARD)
 
-    def _own_name(self) -> str | None:
-        """The split that the user has named, in words of their own; None for none."""
+    def _group_of_own_name(self, group: Group | None) -> Group | None:
+        """A group without an answer, in a split that the user has named: it counts whoever answered."""
+        if group is not None and not group.counted:
+            return group
         if self._named is not None:
-            return self._named
+            return self._open_group(self._named)
         if self._loader is not None and self._loader.split not in ("train", "val"):
-            return self._loader.split
+            return self._open_group(self._loader.split)
         return None
 
     def _seen(self, name: str) -> Seen:
@@ -839,12 +868,6 @@ def check_split(name: object) -> None:
         raise ConfigError("split", 'a name without "/"', repr(name), cure)
 
 
-def _first_tensor(args: tuple[Any, ...], kwargs: Any) -> Any:
-    if args and isinstance(args[0], Tensor):
-        return args[0]
-    return next(tensors_in((args, kwargs)), None)
-
-
 class Block:
     """A `with` block in which the recorder does otherwise.
 
@@ -865,38 +888,36 @@ class Block:
         self._change(self._before)
 
 
-class Counted:
+class Counted(NamedTuple):
     """What was counted last: another answer to the same targets is no further row.
 
     Nothing is held: who asks has the tensors, or they are not the same.
+
+    Attributes:
+        split: Its split.
+        target: Its targets.
+        given: What the model was given.
+        version: How often its targets had been written to.
     """
 
-    __slots__ = ("_inputs", "_target", "split", "version")
-
-    def __init__(self, split: str, target: Any, inputs: Any) -> None:
-        self.split = split
-        self._target = _reference(target)
-        self._inputs = _reference(inputs)
-        self.version = _version(target)
+    split: str
+    target: "weakref.ref[Tensor]"
+    given: "weakref.ref[Tensor] | None"
+    version: int
 
     def same_target(self, target: Any) -> bool:
         """Whether these are its targets, and nobody has written over them since."""
-        before = self._target and self._target()
+        before = self.target()
         return same_rows(before, target) and self.version == _version(target)
 
-    def same_inputs(self, inputs: Any) -> bool:
+    def same_inputs(self, given: "weakref.ref[Tensor] | None") -> bool:
         """Whether these are the inputs that were answered."""
-        return same_rows(self._inputs and self._inputs(), inputs)
+        before = self.given and self.given()
+        return same_rows(before, given and given())
 
 
-def _reference(value: Any) -> "weakref.ref[Tensor] | None":
-    if isinstance(value, Tensor):
-        return weakref.ref(value)
-    return None
-
-
-def _version(target: Any) -> int:
+def _version(target: Tensor) -> int:
     """How often a tensor was written to, where torch counts that."""
-    if isinstance(target, Tensor) and not target.is_inference():
-        return int(target._version)
-    return 0
+    if target.is_inference():
+        return 0
+    return int(target._version)

@@ -1,7 +1,12 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
+import sys
+from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
+
+import torch
 
 from ptmetrics.monitor.split import SplitCounts
 
@@ -11,6 +16,40 @@ PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
     "what pulls them"
 )
+
+KEPT_FRAMES = 3
+FRAMES_OF_OURS = 3  # at the least: the event, its boundary, the stand-in of the call
+_HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
+
+Place = tuple[tuple[CodeType, int], ...]
+"""Functions of the user's and where they are, in instructions, the innermost first."""
+
+
+def call_site() -> Place:
+    """The functions of the user's that led to here."""
+    frame: Any = sys._getframe(FRAMES_OF_OURS)
+    place: list[tuple[CodeType, int]] = []
+    while frame is not None and len(place) < KEPT_FRAMES:
+        code = frame.f_code
+        if is_users(code):
+            place.append((code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(place)
+
+
+def line_of(code: CodeType, instruction: int) -> tuple[str, int]:
+    """File and line of an instruction."""
+    found = 0
+    for start, stop, line in code.co_lines():
+        if start <= instruction < stop and line:
+            found = line
+    return code.co_filename, found
+
+
+@cache
+def is_users(code: CodeType) -> bool:
+    """Whether a function is neither ours nor torch's."""
+    return not code.co_filename.startswith((*_HOMES, "<frozen"))
 
 
 class Seen:
@@ -34,15 +73,17 @@ class Seen:
         self.unpaired_rows = 0
         self.criterion_calls = 0
         self.loader_rows: int | None = None
-        self.places: list[tuple[Any, int, int]] = []  # place, rows, answers
+        self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
         self.returned = False  # to an earlier place: they belong to one pass
         self.cause = BLIND
         self.criterion: Any = None
         self.said = ""
 
-    def at(self, place: Any, rows: int) -> None:
+    def at(self, place: Place, rows: int) -> None:
         """Rows were answered for a call at this place of the script."""
         places = self.places
+        if not place:
+            return
         if places and places[-1][0] == place:
             _, before, answers = places[-1]
             places[-1] = (place, before + rows, answers + 1)
@@ -52,7 +93,7 @@ class Seen:
             places.clear()
         places.append((place, rows, 1))
 
-    def separate_passes(self) -> list[tuple[Any, int]]:
+    def separate_passes(self) -> list[tuple[Place, int]]:
         """Places and rows, where the model was called from several places one after the other.
 
         A place that is returned to belongs to the same loop; so does a rest of less than a batch.
@@ -137,12 +178,11 @@ def _described(criterion: Any) -> dict[str, Any]:
     }
 
 
-def _where_they_differ(place: Any, other: Any) -> tuple[str, int]:
+def _where_they_differ(place: Place, other: Place) -> tuple[str, int]:
     for own, of_other in zip(place, other, strict=False):
         if own != of_other:
-            found: tuple[str, int] = own
-            return found
-    return place[0] if place else ("", 0)
+            return line_of(*own)
+    return line_of(*place[0])
 
 
 _LOADERS = {"train": "train", "val": "validate", "test": "test"}

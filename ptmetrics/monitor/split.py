@@ -13,9 +13,8 @@ from ptmetrics.errors import ConfigError, DtypeError, StateError
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
-from ptmetrics.monitor.extract import CriterionCall
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
-from ptmetrics.monitor.split_loss import HeldLoss, SplitLoss
+from ptmetrics.monitor.split_loss import SplitLoss
 from ptmetrics.record.samples import StoredSamples
 
 OUTSIDE_ALL_CLASSES = 2**31 - 1  # as a sample's record can hold it
@@ -55,6 +54,9 @@ class SplitCounts:
         batches: Batches counted.
         steps: Steps of the optimizer.
         trained_before: What was trained before its last batch, by the recorder's count.
+        train_batches: Batches of training when its last one was counted.
+        in_a_row: Whether there were several batches without training between them.
+        trained_steps: Training steps of the epoch before its last validation.
     """
 
     def __init__(self, metrics: ByOutput, room: int = 0) -> None:
@@ -80,6 +82,9 @@ class SplitCounts:
         self.batches = 0
         self.steps = 0
         self.trained_before = 0
+        self.trained_steps = 0
+        self.train_batches = 0
+        self.in_a_row = False
         # Targets of the batch that was counted last, whose loss may come later; they are not kept.
         self._last_target: weakref.ref[Tensor] | None = None
         self._last_shape = torch.Size([0])
@@ -148,14 +153,20 @@ class SplitCounts:
         self.loss.check(loss, target)
         self.loss.add(self.loss.held(loss, target, reduction))
 
-    def held_loss(self, loss: Tensor, call: CriterionCall) -> HeldLoss:
-        """What a criterion returned, as it is now; `loss.add` counts it."""
-        target = call.target
+    def loss_target(self, loss: Tensor, target: Any) -> Tensor:
+        """The targets that a loss stands for, of those that a criterion was given.
+
+        Raises:
+            DtypeError: If there are none.
+            ShapeError: If the loss does not fit them.
+        """
         if isinstance(target, Mapping):
             target = self.main_target(target)
-        if loss.ndim:
-            self.loss.check(loss, target)
-        return self.loss.held(loss, target, call.reduction, call)
+        if not isinstance(target, Tensor):
+            cure = "Hand them over with monitor.update()."
+            raise DtypeError("target", "a tensor", type(target).__name__, cure)
+        self.loss.check(loss, target)
+        return target
 
     @property
     def like_probabilities(self) -> bool:
@@ -191,6 +202,7 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.in_a_row = False
         self._last_target = None
         self._looks = []
 

@@ -12,6 +12,7 @@ from ptmetrics.metrics.loss import MeanLoss
 from ptmetrics.metrics.score import FaultReport, Score
 from ptmetrics.monitor.extract import CriterionCall
 
+MOST_WAITING = 64  # losses that are counted together
 IGNORED_BY_TORCH = -100  # unless a criterion is told otherwise
 
 
@@ -19,7 +20,7 @@ class HeldLoss:
     """A loss as it was when it was returned; it counts once it is given to `SplitLoss.add`.
 
     Args:
-        value: Its values, float64, shape (values,).
+        value: Its values.
         weights: How many targets each stands for, float64, shape (1,) or (values,).
         targets: Number of targets.
 
@@ -62,8 +63,8 @@ def minimised(losses: list[HeldLoss]) -> HeldLoss | None:
     for loss in losses:
         if loss.gradient is None or loss.gradient.numel() != loss.value.numel():
             return None
-        share = loss.gradient.double().reshape(-1)
-        total = total + share * loss.value
+        share = loss.gradient.double().reshape(loss.value.shape)
+        total = total + share * loss.value.double()
         shares = shares + share
     return HeldLoss(total / shares, losses[-1].weights, losses[-1].targets)
 
@@ -85,10 +86,12 @@ class SplitLoss:
     def __init__(self, ignore_index: int | None = None) -> None:
         self._ignore_index = ignore_index
         self._mean = MeanLoss()
+        self._device = self._mean.device  # of the last loss
+        self._waiting: list[HeldLoss] = []
         self.seen = 0
         self.targets = 0
         # What a mean over targets of the last shape weighs, where all of them weigh the same.
-        self._weights_key: tuple[Any, ...] = ()
+        self._of: tuple[Any, ...] = ()
         self._weights = torch.zeros(0, dtype=torch.float64)
 
     def check(self, loss: object, target: Tensor) -> None:
@@ -126,26 +129,50 @@ class SplitLoss:
         else:
             target = countable(target)
             value = torch.full((), loss, dtype=torch.float64, device=target.device)
-        if value.device != self._mean.device:
+        if value.device != self._device:
             value = countable(value)
             target = countable(target)
-        key = (target.shape, target.dtype, reduction, call and call[3:])
+            self._device = value.device
         weights = self._weights
-        if value.ndim or self._weights_key != key or weights.device != value.device:
+        of = (target.shape, reduction, target.dtype, value.device, call and call.ignore_index)
+        if value.ndim or self._of != of or (call is not None and call.weight is not None):
             weights = self._weights_of(value, target, reduction, call)
+            self._of = ()
+            if value.ndim == 0 and weights is self._weights:
+                self._of = of
         if value.ndim == 0 and reduction == "sum":
             value = value.double() / weights.clamp(min=1)
         else:
-            value = value.to(torch.float64, copy=True)  # the loop may write over its own
-        return HeldLoss(value.reshape(-1), weights, target.numel())
+            value = value.clone()  # the loop may write over its own
+        return HeldLoss(value, weights, target.numel())
 
     def add(self, held: HeldLoss) -> None:
-        """Count a loss."""
-        if held.value.device != self._mean.device:
-            self._mean.to(held.value.device)
-        self._mean.update(held.value, held.weights, held.weights)
+        """Count a loss; single values wait until there are some."""
+        waiting = self._waiting
+        if waiting and waiting[0].value.device != held.value.device:
+            self._count_waiting()
+        waiting.append(held)
         self.seen += 1
         self.targets += held.targets
+        if held.value.ndim or len(waiting) == MOST_WAITING:
+            self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        """Count what waits: single values, and behind them perhaps one value a target."""
+        waiting = self._waiting
+        self._waiting = []
+        single = [held for held in waiting if not held.value.ndim]
+        if single:
+            values = torch.stack([held.value.double() for held in single])
+            weights = torch.cat([held.weights for held in single])
+            self._count(values, weights)
+        for held in waiting[len(single) :]:
+            self._count(held.value.reshape(-1), held.weights)
+
+    def _count(self, values: Tensor, weights: Tensor) -> None:
+        if values.device != self._mean.device:
+            self._mean.to(values.device)
+        self._mean.update(values, weights, weights)
 
     def update(self, loss: Tensor | float, target: Tensor, reduction: str = "mean") -> None:
         """Count the loss of one batch, as `held` takes it."""
@@ -153,21 +180,25 @@ class SplitLoss:
 
     def compute(self) -> tuple[Score, FaultReport]:
         """The mean, and what was left out of it."""
+        self._count_waiting()
         scores = self._mean.compute()
         return scores["loss"], scores.faults
 
     def reset(self) -> None:
         """Start again."""
         self._mean.reset()
+        self._waiting = []
         self.seen = 0
         self.targets = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Sums of a half-done epoch."""
+        self._count_waiting()
         return self._mean.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them up again."""
+        self._waiting = []
         self._mean.load_state_dict(state)
         self.seen = self._mean.updates
 
@@ -198,7 +229,6 @@ class SplitLoss:
             return kept.reshape(-1)
         if loss.ndim:
             return torch.ones(loss.numel(), dtype=torch.float64, device=loss.device)
-        self._weights_key = (target.shape, target.dtype, reduction, call and call[3:])
         targets = _targets(target, reduction, call)
         self._weights = torch.full((1,), targets, dtype=torch.float64, device=loss.device)
         return self._weights

@@ -275,7 +275,8 @@ class _Story:
                 return
             self._faults[kind] = dict(fault)
             return
-        known["split"] = fault.get("split")
+        if known.get("split") != fault.get("split"):
+            known["split"] = None  # of several splits: of none in particular
         if fault["count"] > last:
             known["count"] += fault["count"] - last
         else:

@@ -63,7 +63,7 @@ def ratio_text(ratio: Ratio) -> str:
     """A ratio with its bounds, or the bound alone where a run never got there."""
     if isnan(ratio.value):
         return str(ratio)
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {_bound(ratio.high, '.2f')}]"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {_upper_end(ratio.high, '.2f')}]"
 
 
 def saving(ratio: Ratio) -> str:
@@ -114,7 +114,7 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
             number = format(criterion.value, digits)
         interval = ""
         if not isnan(criterion.low):
-            interval = f"[{criterion.low:{digits}}, {_bound(criterion.high, digits)}]"
+            interval = f"[{criterion.low:{digits}}, {_upper_end(criterion.high, digits)}]"
         numbers = f"{number:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
         if criterion.needed_n:
             numbers += f"  (settled by {criterion.needed_n:,} samples)"
@@ -124,7 +124,7 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
         yield ["  ", state, f" {criterion.name:<{width}}  {numbers}"]
 
 
-def _bound(value: float, digits: str) -> str:
+def _upper_end(value: float, digits: str) -> str:
     if isinf(value):
         return "∞"
     return format(value, digits)

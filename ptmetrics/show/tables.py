@@ -14,6 +14,8 @@ HEADLINES = (
     "precision/macro",
     "recall/macro",
     "f1/macro",
+    "mean_iou",
+    "dice",
     "mcc",
     "r2",
     "mae",

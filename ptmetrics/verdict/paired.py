@@ -265,6 +265,8 @@ _MACRO = {
     "f1/macro": "f1",
     "specificity/macro": "specificity",
     "jaccard/macro": "jaccard",
+    "mean_iou": "jaccard",
+    "dice": "f1",
 }
 _WEIGHTED = {"precision/weighted": "precision", "f1/weighted": "f1", "jaccard/weighted": "jaccard"}
 PAIRED_SCORES = (*_MACRO, *_WEIGHTED, "mcc", "kappa")

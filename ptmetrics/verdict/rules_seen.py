@@ -21,7 +21,7 @@ def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
     seen = curves.seen_of(JUDGED)
     lost = [row for row in range(len(seen)) if seen[row] and _uncounted(curves, JUDGED, row)]
     if lost and not any(isfinite(item.value) for item in evidence.val.values()):
-        yield _nothing(evidence, JUDGED, lost[-1], "invalid")
+        yield _nothing_counted(evidence, JUDGED, lost[-1], "invalid")
     elif lost:
         yield _other_epochs(evidence, lost)
     else:
@@ -29,7 +29,7 @@ def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
     if curves.seen:
         for split in curves.seen[curves.judged]:
             if split != JUDGED and _uncounted(curves, split, curves.judged):
-                yield _nothing(evidence, split, curves.judged, "warning")
+                yield _nothing_counted(evidence, split, curves.judged, "warning")
 
 
 def _uncounted(curves: LearningCurves, split: str, row: int) -> bool:
@@ -42,7 +42,7 @@ def _uncounted(curves: LearningCurves, split: str, row: int) -> bool:
     return not any(name.startswith(f"{split}/") and scores[name].get("n") for name in scores)
 
 
-def _nothing(evidence: Evidence, split: str, row: int, severity: Severity) -> Finding:
+def _nothing_counted(evidence: Evidence, split: str, row: int, severity: Severity) -> Finding:
     seen = evidence.curves.seen[row][split]
     message = f"{split}: the model answered {_rows_answered(seen)}, 0 were counted: {_cause(seen)}"
     return make_finding("not-counted", severity, message, _seen_numbers(evidence, split, row))

@@ -23,7 +23,7 @@ def labels(*shape: int) -> Tensor:
 @pytest.mark.parametrize(
     ("error", "preds", "target", "words"),
     [
-        (ShapeError, torch.zeros(4), labels(4), ("preds: expected shape (N, 3) or (N, 3, d1, …), got (4,).", "num_")),
+        (ShapeError, torch.zeros(4), labels(4), ("(N, 3, d1, …), or labels last, got (4,).", "num_")),
         (ShapeError, torch.zeros(4, 2), labels(4, 2), ("preds: expected shape (N, 3)", "got (4, 2).")),
         (ShapeError, torch.zeros(4, 3), labels(4), ("target: expected int64 of shape (4, 3)", "of shape (4,)")),
         (ShapeError, torch.zeros(4, 3, 5), labels(4, 5, 3), ("shape (4, 3, 5)", "got int64 of shape (4, 5, 3)")),

@@ -143,7 +143,7 @@ def test_names_of_slices_are_different_strings_or_their_number(slices: Any) -> N
 
 
 def test_other_arguments_that_cannot_work() -> None:
-    rule = r"groups: expected True or False, got 5. Pass the ids to update"
+    rule = r"groups: expected True, False or None, got 5. Pass the ids to update"
     with pytest.raises(ConfigError, match=rule):
         make_labels(groups=5)
     rule = r"slices, groups: expected counts of at most 64 MiB, got 2\d\d MiB. Tell"

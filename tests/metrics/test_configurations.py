@@ -35,13 +35,16 @@ NO_ABSENT = [None, True, "0", -0.1, 1.5, math.inf, [0]]
 NO_INPUTS = [None, True, "scores", "LOGITS", b"logits", ["logits"], 0, {}]
 NO_TARGET = [True, 0.0, "-100", 2**63, -(2**63) - 1, [0], math.nan]
 NO_BETA = [True, 0, -1.0, "2", math.nan, math.inf, [1]]
-SHARED = {"slices": NO_PARTS, "groups": NO_FLAG, "device": NO_DEVICE}
+NO_GROUPS = NO_FLAG[1:]  # None: samples of several rows are groups
+NO_DIMENSION = [True, 0, 2, -2, 1.0, "1", [1], math.nan]
+SHARED = {"slices": NO_PARTS, "groups": NO_GROUPS, "device": NO_DEVICE}
 CLASSES = {"inputs": NO_INPUTS, "ignore_index": NO_TARGET, "absent": NO_ABSENT, "scores": NO_SCORES}
 BAD: dict[str, dict[str, list[Any]]] = {
     "multiclass": {
         **SHARED,
         **CLASSES,
         "num_classes": [*NO_NUMBER, 0, 1],
+        "class_dim": NO_DIMENSION,
         "topk": [None, 1, "1", (0,), (4,), (1, True), (1.0,), {1}, (10**9,), b"1"],
         "class_names": NO_NAMES,
         "beta": NO_BETA,
@@ -64,6 +67,7 @@ BAD: dict[str, dict[str, list[Any]]] = {
         **SHARED,
         **CLASSES,
         "num_labels": [*NO_NUMBER, 0],
+        "class_dim": NO_DIMENSION,
         "threshold": [*NO_SHARE, 0, 1],
         "label_names": NO_NAMES,
         "curves": NO_FLAG,

@@ -114,7 +114,9 @@ def test_dense_predictions_count_as_the_same_rows_laid_flat(
     preds, target = (x.reshape(n, d, 3).movedim(-1, 1) for x in (flat.preds, flat.target))
     weight = None if flat.weight is None else flat.weight.reshape(n, d)
     dense, whole = (
-        scores_of(Batch(preds, target, weight), num_labels=3, inputs=inputs, groups=False),
+        scores_of(
+            Batch(preds, target, weight), num_labels=3, inputs=inputs, groups=False, class_dim=1
+        ),
         scores_of(flat, num_labels=3, inputs=inputs),
     )
     assert repr(dense.to_dict()) == repr(whole.to_dict())

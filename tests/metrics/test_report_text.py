@@ -34,7 +34,7 @@ def report_of(target: np.ndarray, preds: np.ndarray, labels: list[str], **option
 @given(
     st.integers(0, 2**32),
     st.integers(1, 80),
-    st.lists(names, min_size=2, max_size=7),
+    st.lists(names, min_size=2, max_size=7, unique=True),
     st.booleans(),
 )
 @settings(LAW, max_examples=25)

@@ -16,7 +16,7 @@ from ptmetrics.monitor.samples import rows_of_columns
 from ptmetrics.record.samples import CLASS_ROW, POINT_ROW, Rows
 from ptmetrics.testing import Guard, fake_cuda
 
-NOT_KEPT = ("multilabel", "outputs", "parts")  # several values a row; rows in groups
+NOT_KEPT = ("multilabel", "outputs", "parts", "images")  # several values a row; rows in groups
 KEEPING = [case for case in CASES if not set(NOT_KEPT) & set(case.name.split("-"))]
 
 

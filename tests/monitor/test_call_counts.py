@@ -18,9 +18,9 @@ import ptmetrics as pm
 
 HOME = Path(pm.__file__).parent
 # Of a step two are the watched calls of model and criterion, in the place of torch's own for hooks.
-OURS = {"step": 16, "end_epoch": 70}  # calls of functions in monitor/
-WRITING = 150  # calls in monitor/ and record/ at the end of an epoch
-WHOLE = {"step": 25, "end_epoch": 600}  # calls in the whole package
+OURS = {"step": 32, "end_epoch": 102}  # calls of functions in monitor/
+WRITING = 165  # calls in monitor/ and record/ at the end of an epoch
+WHOLE = {"step": 36, "end_epoch": 655}  # calls in the whole package
 COUNT_WRITING = True  # True once record/ writes a line in so few
 COUNT_WHOLE = True  # True once metrics/ and counts/ take so few
 ROWS, CLASSES, BATCHES = 64, 10, 32

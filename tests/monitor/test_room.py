@@ -7,7 +7,7 @@ from pathlib import Path
 import ptmetrics.monitor
 
 ROOM = Path(str(ptmetrics.monitor.__file__)).parent
-COUNTING = {"split", "samples"}  # the modules that know how counts are kept
+COUNTING = {"split", "split_loss", "samples"}  # the modules that know how counts are kept
 
 
 def imports(path: Path) -> set[str]:

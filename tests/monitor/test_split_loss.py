@@ -30,10 +30,11 @@ def test_where_there_is_no_float64_the_loss_is_counted_on_the_cpu(ignored: int |
         target = torch.zeros(4, dtype=torch.int64, device="mps")
         for loss in (torch.zeros((), device="mps"), torch.zeros(4, device="mps"), 0.5):
             counts.update(loss, target)
-        state = counts._mean.state_dict()
+        state = counts.state_dict()
         assert counts._mean.device.type == "cpu"
         assert all(cell.device.type == "cpu" for cell in state["cells"].values())
         assert state["updates"] == 3
+        assert counts.seen == 3
 
 
 def test_what_is_ignored_is_looked_for_in_every_batch() -> None:

@@ -193,7 +193,7 @@ def test_validation_in_the_middle_of_an_epoch_leaves_training_counted_to_its_end
                     model(u)
         scores = monitor.end_epoch()
     assert (scores.counts["train_samples"], scores.counts["train_steps"]) == (20, 5)
-    assert scores.counts["val_samples"] == 16
+    assert scores.counts["val_samples"] == 8  # of the last validation
 
 
 def test_a_validation_between_an_answer_and_its_loss_leaves_the_loss_to_the_answer() -> None:
@@ -207,7 +207,7 @@ def test_a_validation_between_an_answer_and_its_loss_leaves_the_loss_to_the_answ
                 criterion(model.eval()(u), v)
             criterion(output, b)
         scores = monitor.end_epoch()
-    assert (scores["train/loss"].n, scores["val/loss"].n) == (8, 8)
+    assert (scores["train/loss"].n, scores["val/loss"].n) == (8, 4)
 
 
 def test_calls_outside_the_wrapped_loaders_are_not_counted() -> None:

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 import ptmetrics as pm
 from ptmetrics.counts.small_batches import MOST_BATCHES
 from ptmetrics.errors import HookError
+from ptmetrics.monitor.split_loss import MOST_WAITING
 
 X, Y = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
 
@@ -329,7 +330,7 @@ def test_changing_predictions_targets_and_loss_afterwards_changes_no_number(way:
 
 
 @pytest.mark.fault(35)
-@pytest.mark.parametrize(("way", "count"), [("loaders", 200), ("hooks", 300), ("update", 200)])
+@pytest.mark.parametrize(("way", "count"), [("loaders", 256), ("hooks", 320), ("update", 256)])
 def test_the_state_does_not_grow_with_the_steps(way: str, count: int) -> None:
     model, criterion = nn.Identity().eval(), nn.CrossEntropyLoss()
     logits = torch.randn(4, 3)
@@ -345,8 +346,9 @@ def test_the_state_does_not_grow_with_the_steps(way: str, count: int) -> None:
             gc.collect()
             return sum(1 for thing in gc.get_objects() if type(thing) is Tensor)
 
-        steps(MOST_BATCHES + 10)  # from here on all places of the ring have been used
-        assert steps(10) == steps(count)
+        # From here on all places of the ring have been used, and losses wait in portions of 64.
+        steps(MOST_WAITING * -(-MOST_BATCHES // MOST_WAITING))
+        assert steps(MOST_WAITING) == steps(count)
 
 
 @pytest.mark.fault(35)

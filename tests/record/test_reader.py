@@ -113,6 +113,16 @@ def test_a_damaged_header_leaves_an_empty_one(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("second", "told"), [("val", "val"), ("train", None), (None, None)])
+def test_a_fault_of_two_attempts_is_of_their_split_or_of_none(
+    tmp_path: Path, second: str | None, told: str | None
+) -> None:
+    first, again = {**FAULT, "split": "val"}, {**FAULT, "split": second}
+    journal_of(tmp_path, line(0, "fault", first), line(1, "fault", again, attempt=2))
+    (fault,) = read_run(tmp_path).faults
+    assert fault.get("split") == told
+
+
 def test_faults_notes_and_damage_of_every_rank_are_gathered_and_its_epochs_are_not(
     tmp_path: Path,
 ) -> None:

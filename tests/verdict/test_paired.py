@@ -411,6 +411,8 @@ def write(
             for part in order.split(150):
                 loss = torch.nn.functional.cross_entropy(logits[part], target[part])
                 monitor.update(logits[part], target[part], loss=loss, split="train")
+            for part in order.split(150):
+                loss = torch.nn.functional.cross_entropy(logits[part], target[part])
                 monitor.update(logits[part], target[part], loss=loss, split="val")
             monitor.end_epoch()
     return path

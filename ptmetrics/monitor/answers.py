@@ -199,6 +199,11 @@ class Group:
                 seen.unpaired_rows += answer.rows
         seen.criterion_calls += self.calls
 
+    @property
+    def with_graph(self) -> bool:
+        """Whether a gradient can reach one of its answers."""
+        return any(answer.with_graph for answer in self.answers)
+
     def exact(self, preds: Any) -> Answer | None:
         """The answer that these are the predictions of."""
         last = self.answers[-1]
@@ -230,7 +235,7 @@ class Group:
         if related:
             if preds.numel() <= sum(sizes):  # or it is of answers that were counted before, too
                 found = Candidate(RELATED, call, related)
-        elif preds.grad_fn is not None and any(answer.with_graph for answer in self.answers):
+        elif preds.grad_fn is not None and self.with_graph:
             pass  # of another model: its graph leads elsewhere
         elif preds.numel() in fitting:
             found = Candidate(LOOSE, call, self.answers)

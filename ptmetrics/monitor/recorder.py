@@ -114,7 +114,7 @@ class BatchRecorder:
         self._named: str | None = None  # the split that the user has named
         self._group: Group | None = None  # what is open
         self._hooked: str | None = None  # split for which a hook has counted the last answer
-        self._last: Counted | None = None  # what was counted last since a step
+        self._last: LastCounted | None = None  # what was counted last since a step
         self._held: tuple[str, HeldLoss] | None = None  # of a split
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
@@ -321,7 +321,7 @@ class BatchRecorder:
         self.clock.lap(group.split)
         if group.split == "train" and group.calls == 1:
             if not torch.is_grad_enabled():  # for a teacher's answer, while the model's has one
-                self._without_grad += not any(answer.with_graph for answer in group.answers)
+                self._without_grad += not group.with_graph
             if not self.optimizer_seen:
                 self._step_done()
 
@@ -718,7 +718,7 @@ class BatchRecorder:
         if self.extractors.slices is not None or self.extractors.group is not None:
             beside = self._ids(group, preds)
         if isinstance(target, Tensor):
-            self._last = Counted(name, weakref.ref(target), given, _version(target))
+            self._last = LastCounted(name, weakref.ref(target), given, _version(target))
         counts = self.splits.get(name) or self.split(name)
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
@@ -732,7 +732,7 @@ class BatchRecorder:
         if self._told.counted is not None:
             self._told.counted(name, counts.batches - 1)
 
-    def _repeats(self, last: "Counted", name: str, target: Any, given: Any) -> bool:
+    def _repeats(self, last: "LastCounted", name: str, target: Any, given: Any) -> bool:
         """Whether these targets were counted since the last step, for another answer.
 
         In training without an optimizer each answer is a step; in evaluation the same batch may
@@ -888,7 +888,7 @@ class Block:
         self._change(self._before)
 
 
-class Counted(NamedTuple):
+class LastCounted(NamedTuple):
     """What was counted last: another answer to the same targets is no further row.
 
     Nothing is held: who asks has the tensors, or they are not the same.

@@ -67,11 +67,8 @@ class SplitCounts:
         self._main = self.metrics[self._main_output][0]
         self._alone = list(self.metrics.values()) == [[self._main]] and not self._main_output
         self._takes_floats = _takes_floats(self._main)
-        self.of_classes = all(
-            metric.config.get("task") == "multiclass"
-            for each in self.metrics.values()
-            for metric in each
-        )
+        tasks = {m.config.get("task") for each in self.metrics.values() for m in each}
+        self.of_classes = tasks == {"multiclass"}
         self.inputs = str(self._main.config.get("inputs", ""))
         self._device: torch.device | None = None  # of the last batch
         self.loss = SplitLoss(self._main.config.get("ignore_index"))

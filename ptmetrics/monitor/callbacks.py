@@ -314,7 +314,8 @@ class BestScore:
     def seen_in(self, scores: EpochScores) -> bool:
         """Whether the epoch has the score; one without a validation has none, and is waited for.
 
-        A split of another name with the score in it is told once: the name may be a slip.
+        A split of another name with the score in it is told once: the name may be a slip. So is a
+        split that was evaluated without the score, as where no loss is seen.
         """
         if self.name in scores:
             self._waits_for = None
@@ -322,10 +323,15 @@ class BestScore:
         if self._waits_for is not None:
             _, _, score = self.name.partition("/")
             ends = f"/{score}"
+            split = self.name.removesuffix(score)
             others = [n for n in scores if n.endswith(ends) and not n.startswith("train/")]
-            if others:
+            beside = [n for n in scores if n.startswith(split)]
+            if others or beside:
                 self._waits_for = None
-                LOGGER.warning("waiting for %s; this epoch has %s", self.name, ", ".join(others))
+                has = ", ".join((others or beside)[:4])
+                LOGGER.warning(
+                    "waiting for %s, which this epoch has not; it has %s", self.name, has
+                )
         return False
 
     def improves(self, scores: EpochScores) -> bool:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from ptmetrics.errors import DtypeError, HookError
 
 Extractor: TypeAlias = Callable[[Any], Any]
+MOST_LOOKED_AT = 2**25  # scores of a batch
 LABEL_KEYS = ("labels", "label")
 """What targets are called in a dictionary of a loader and among a model's own arguments."""
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalCausalLM")
@@ -159,6 +161,26 @@ def is_causal(model: nn.Module) -> bool:
 def shifted(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, T, C) and tokens (N, T) as answers about the next token, without the last."""
     return preds[:, :-1], target[:, 1:]
+
+
+def losses_of_shifts(preds: Any, target: Any, loss: Any, ignored: int) -> Tensor | None:
+    """The model's own loss, and the likelihoods of its targets as they are and shifted by one.
+
+    Returns:
+        Shape (3,), on the device; None where there is nothing to tell them by.
+    """
+    tensors = all(isinstance(each, Tensor) for each in (preds, target, loss))
+    if not tensors or loss.ndim or preds.ndim != 3 or target.ndim != 2:
+        return None
+    if preds.numel() > MOST_LOOKED_AT or target.shape[1] < 3 or target.is_floating_point():
+        return None
+    found = [loss.detach().double()]
+    for answers, truth in ((preds, target), shifted(preds, target)):
+        kept = truth != ignored
+        places = truth.masked_fill(~kept, 0).unsqueeze(-1)
+        likelihoods = answers.detach().double().log_softmax(-1).gather(-1, places).squeeze(-1)
+        found.append(-(likelihoods * kept).sum() / kept.sum())
+    return torch.stack(found)
 
 
 def tensors_in(found: Any, depth: int = 2) -> Iterator[Tensor]:

@@ -154,6 +154,10 @@ class FaultLog:
     def __len__(self) -> int:
         return sum(fault.count for fault in self._faults.values())
 
+    def __repr__(self) -> str:
+        kinds = [f"{fault.where} ×{fault.count}: {fault.message}" for fault in self.all()]
+        return f"FaultLog({kinds})"
+
     def all(self) -> list[Fault]:
         """Every kind of fault so far."""
         return list(self._faults.values())

@@ -28,6 +28,7 @@ from ptmetrics.errors import ConfigError, HookError
 from ptmetrics.monitor.faults import FaultLog, contained, say
 from ptmetrics.monitor.recorder import BatchRecorder
 from ptmetrics.monitor.run import RunLifecycle
+from ptmetrics.monitor.seen import BLIND
 
 DETACH = "Call detach() on the first attachment, or leave its with block."
 
@@ -447,6 +448,16 @@ def check_hookable(
     if criterion[0] is criterion[1]:
         return (criterion[0],)
     return tuple(criterion)
+
+
+def why_unseen(criteria: tuple[LossFunction, ...]) -> str:
+    """Why no call of them may be seen, for a person who does call them."""
+    for criterion in criteria:
+        if isinstance(criterion, FunctionType):
+            home = criterion.__module__
+            name = criterion.__name__
+            return f"{name} was not called as {home}.{name}; a name imported before is not seen"
+    return BLIND
 
 
 def _check_criterion(criterion: Any) -> None:

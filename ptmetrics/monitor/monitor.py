@@ -30,7 +30,7 @@ from ptmetrics.monitor.faults import (
     contained,
     say,
 )
-from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over
+from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over, why_unseen
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
@@ -309,6 +309,7 @@ class Monitor:
         )
         recorder.optimizer_seen = optimizer is not None
         recorder.criterion_seen = criterion is not None
+        recorder.blind = why_unseen(criteria)
         recorder.mode_matters = acts_otherwise_in_training(model)
         if self._clock.device is None:
             self._clock.device = device_spans(model, self._device_event)
@@ -330,6 +331,7 @@ class Monitor:
             self._begin_epochs()
             if status.stopping is not None:
                 numbers = range(0)
+                self._say("stopped", f"the run had stopped: {status.stopping}")
             bar = self._progress.begin_epochs(numbers)
         except PtmetricsError:  # a refusal
             raise

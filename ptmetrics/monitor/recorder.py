@@ -27,6 +27,7 @@ from ptmetrics.monitor.extract import (
     BatchExtractors,
     CriterionCall,
     criterion_call,
+    losses_of_shifts,
 )
 from ptmetrics.monitor.faults import (
     COUNTED_TWICE,
@@ -35,18 +36,22 @@ from ptmetrics.monitor.faults import (
     STEP_IN_EVAL,
     TRAINING_MODE,
     FaultLog,
+    LoopWarning,
     Refusal,
     contained,
 )
 from ptmetrics.monitor.passes import LoaderPass
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import PULLED_AHEAD, Seen, call_site
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, Seen, call_site
 from ptmetrics.monitor.split import SplitCounts
-from ptmetrics.monitor.split_loss import HeldLoss, minimised
+from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+
+
+CLOSE = 1e-3  # two losses that are the same, relative to 1 and themselves
 
 
 class Told(NamedTuple):
@@ -81,6 +86,7 @@ class BatchRecorder:
         extractors: Where things stand in a batch.
         optimizer_seen: Whether steps are seen; else each training batch is one.
         criterion_seen: Whether a criterion is watched: then its pairs count.
+        blind: Why no call of the criterion may be seen.
         mode_matters: Whether the model acts otherwise in training.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         steps: Training steps since an epoch was closed.
@@ -105,6 +111,7 @@ class BatchRecorder:
         self.extractors = BatchExtractors()
         self.optimizer_seen = False
         self.criterion_seen = False
+        self.blind = BLIND
         self.mode_matters = True
         self.every = 0
         self.steps = 0
@@ -118,6 +125,7 @@ class BatchRecorder:
         self._held: tuple[str, HeldLoss] | None = None  # of a split
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
+        self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._paused = False
         self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
@@ -429,6 +437,8 @@ class BatchRecorder:
         # A checkpointed training step hides its gradients as well.
         if without_grad and not self._recomputed:
             self.faults.warn(TRAINING_MODE)
+        self._tell_shift()
+        self._tell_unseen_criterion()
         for name, seen in self.seen.items():
             self._tell_not_counted(name, seen)
             line = seen.several_places(name)
@@ -668,11 +678,17 @@ class BatchRecorder:
         if preds is None:
             preds = extractors.predictions(output)
         answer.used = True
+        loss = extractors.loss_of(output)
+        if group.split not in self._shifts:
+            ignored = self.split(group.split).loss.ignore_index
+            look = losses_of_shifts(
+                preds, target, loss, IGNORED_BY_TORCH if ignored is None else ignored
+            )
+            self._shifts[group.split] = look
         preds, target = extractors.as_labelled(preds, target)
         try:
             self._count(group, preds, target, answer, by_criterion=True)
         finally:
-            loss = extractors.loss_of(output)
             if isinstance(loss, Tensor):
                 self._add_loss(group, loss, CriterionCall(preds, target), answer)
             answer.let_go()
@@ -792,7 +808,7 @@ class BatchRecorder:
 
     def _seen(self, name: str) -> Seen:
         if name not in self.seen:
-            self.seen[name] = Seen()
+            self.seen[name] = Seen(self.blind)
         return self.seen[name]
 
     def _predictions(self, output: Any) -> Any:
@@ -839,12 +855,48 @@ class BatchRecorder:
             if not counted or name != "train":
                 self._told.say(f"not-counted {name}{so_far}", line)
 
+    def _tell_shift(self) -> None:
+        """Where the model's own loss is that of targets shifted by one, and ours is not, or not so."""
+        for name, look in self._shifts.items():
+            if look is None or name not in self.seen:
+                continue
+            self._shifts[name] = None
+            loss, plain, by_one = look.tolist()
+            own, other = (by_one, plain) if self.extractors.shift else (plain, by_one)
+            near = abs(loss - other) <= CLOSE * (1 + abs(loss))
+            if near and abs(loss - own) > 10 * CLOSE * (1 + abs(loss)):
+                shift = not self.extractors.shift
+                self.faults.split = name
+                self.faults.warn(
+                    LoopWarning(
+                        "shift",
+                        f"targets as the model's own loss takes them ({name}: {loss:.4f})",
+                        f"a likelihood of {own:.4f}, and {other:.4f} with shift={shift}",
+                        f"Pass attach(model, shift={shift}).",
+                    )
+                )
+
+    def _tell_unseen_criterion(self) -> None:
+        """A criterion is attached, and in a whole epoch nobody called it."""
+        counted = [n for n in self.seen if n in self.splits and self.splits[n].batches]
+        if not self.criterion_seen or not counted:
+            return
+        if any(self.seen[n].criterion_calls or self.splits[n].loss.seen for n in self.seen):
+            return
+        batches = sum(self.splits[n].batches for n in counted)
+        self._told.say(
+            "criterion-unseen",
+            f"criterion: none of its calls was seen in {batches} counted batches, so that there is "
+            f"no loss ({self.blind}). Hand it over with monitor.update_loss(loss).",
+        )
+
     def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
         what = "the loss is the mean that the optimizer minimises"
         if not known:
             what = f"which of them is minimised was not seen, so {split}/loss leaves these rows out"
-        line = f"the criterion was called {calls} times for one batch; its rows are counted once"
-        self._told.say(f"several-calls {split}", f"{split}: {line}, and {what}")
+        line = f"the criterion was called {calls} times for one batch"
+        rows = "its rows are counted once, beside the first call's targets"
+        self._told.say(f"several-calls {split}", f"{split}: {line}; {rows}, and {what}")
 
     def _tell_repeated(self, split: str) -> None:
         line = "the same targets were answered more than once before the loop went on"

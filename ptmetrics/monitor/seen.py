@@ -67,7 +67,7 @@ class Seen:
         said: The line that the console was told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cause: str = BLIND) -> None:
         self.answers = 0
         self.answered_rows = 0
         self.unpaired_rows = 0
@@ -75,7 +75,7 @@ class Seen:
         self.loader_rows: int | None = None
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
         self.returned = False  # to an earlier place: they belong to one pass
-        self.cause = BLIND
+        self.cause = cause
         self.criterion: Any = None
         self.said = ""
 

@@ -79,12 +79,13 @@ class SplitLoss:
         ignore_index: The target that weighs nothing; None for none.
 
     Attributes:
+        ignore_index: As given.
         seen: Losses that were counted.
         targets: Targets that they stand for.
     """
 
     def __init__(self, ignore_index: int | None = None) -> None:
-        self._ignore_index = ignore_index
+        self.ignore_index = ignore_index
         self._mean = MeanLoss()
         self._device = self._mean.device  # of the last loss
         self._waiting: list[HeldLoss] = []
@@ -210,7 +211,7 @@ class SplitLoss:
         Returns:
             Shape (1,) for a loss of shape (); else shape (values,).
         """
-        ignored = self._ignore_index
+        ignored = self.ignore_index
         by_class = None
         if target.is_floating_point():
             ignored = None

@@ -246,7 +246,7 @@ def test_a_split_of_another_name_is_told_once(caplog: pytest.LogCaptureFixture) 
     with quiet(pm.EarlyStopping("valid/loss")) as monitor:
         play(monitor, [0.3, 0.2])
     assert [r.getMessage() for r in caplog.records] == [
-        "waiting for valid/loss; this epoch has val/loss"
+        "waiting for valid/loss, which this epoch has not; it has val/loss"
     ]
 
 

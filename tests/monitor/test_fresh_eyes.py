@@ -1,0 +1,90 @@
+"""Where a newcomer's scripts stopped: each is told now, and its healthy twin says nothing."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from loops import quiet
+from torch import Tensor, nn
+
+import ptmetrics as pm
+
+WORDS = 7
+TEXT = torch.randint(0, WORDS, (6, 8), generator=torch.Generator().manual_seed(4))
+
+
+class Writer(nn.Module):
+    """A language model whose name tells nothing; its loss is about the next word, or about this."""
+
+    def __init__(self, *, shifts: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.embed, self.head = nn.Embedding(WORDS, 8), nn.Linear(8, WORDS)
+        self.shifts = shifts
+
+    def forward(self, words: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits = self.head(self.embed(words))
+        answers, truth = logits, labels
+        if self.shifts:
+            answers, truth = logits[:, :-1], labels[:, 1:]
+        loss = F.cross_entropy(answers.flatten(0, 1), truth.flatten())
+        return {"loss": loss, "logits": logits}
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+@pytest.mark.parametrize("told", [None, True, False])
+def test_a_shift_that_the_models_own_loss_contradicts_is_told(
+    shifts: bool, told: bool | None
+) -> None:
+    model = Writer(shifts=shifts).eval()
+    with quiet(metrics=pm.MulticlassMetrics(WORDS), on_fault="contain") as monitor:
+        monitor.attach(model, shift=told)
+        with torch.no_grad():
+            for _ in range(2):
+                model(TEXT, labels=TEXT.flip(0))
+                monitor.end_epoch()
+        faults = monitor.faults.all()
+    assert bool(faults) is (bool(told) is not shifts)
+    for fault in faults:
+        assert (fault.where, fault.split, fault.count) == ("shift", "val", 1)
+        assert f"attach(model, shift={shifts})" in fault.message
+
+
+def imported_before(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    EARLY(model(x), y)
+
+
+def by_its_name(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    F.cross_entropy(model(x), y)
+
+
+EARLY = F.cross_entropy
+X, Y = torch.randn(12, 4), torch.arange(12) % 3
+
+
+@pytest.mark.parametrize("loss", [imported_before, by_its_name])
+@pytest.mark.parametrize("way", ["hooks", "loaders"])
+def test_a_criterion_that_nobody_calls_by_its_name_is_told(
+    loss: Callable[..., None], way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Linear(4, 3).eval()
+    stopping = pm.EarlyStopping("val/loss", patience=1)
+    with caplog.at_level(logging.WARNING), quiet(stopping) as monitor:
+        monitor.attach(model, criterion=F.cross_entropy)
+        for _ in range(3):
+            batches: Any = [(X, Y)]
+            if way == "loaders":
+                batches = monitor.validate(batches)
+            for x, y in batches:
+                loss(model, x, y)
+            monitor.end_epoch()
+    said = "\n".join(caplog.messages)
+    unseen = "was not called as torch.nn.functional.cross_entropy; a name imported before"
+    assert (unseen in said) is (loss is imported_before)
+    waits = loss is imported_before and way == "loaders"
+    assert ("waiting for val/loss" in said) is waits
+    if loss is by_its_name:
+        assert not said

@@ -51,7 +51,7 @@ from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
-CLOSE = 1e-3  # two losses that are the same, relative to 1 and themselves
+SAME_LOSS = 1e-3  # two losses that are the same, relative to 1 and themselves
 
 
 class Told(NamedTuple):
@@ -863,8 +863,8 @@ class BatchRecorder:
             self._shifts[name] = None
             loss, plain, by_one = look.tolist()
             own, other = (by_one, plain) if self.extractors.shift else (plain, by_one)
-            near = abs(loss - other) <= CLOSE * (1 + abs(loss))
-            if near and abs(loss - own) > 10 * CLOSE * (1 + abs(loss)):
+            near = abs(loss - other) <= SAME_LOSS * (1 + abs(loss))
+            if near and abs(loss - own) > 10 * SAME_LOSS * (1 + abs(loss)):
                 shift = not self.extractors.shift
                 self.faults.split = name
                 self.faults.warn(

@@ -180,6 +180,7 @@ class MonitoredLoader(Generic[BatchT]):
             with suppress(*kept_in):
                 if current is not None and not current.waiting:
                     recorder.next_batch(current, NO_BATCH, now())
+                    current.exhausted = False
             raise
         finally:
             with suppress(*kept_in):

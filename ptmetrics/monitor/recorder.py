@@ -126,6 +126,7 @@ class BatchRecorder:
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
+        self._left_early = False  # a pass over a training loader
         self._paused = False
         self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
@@ -158,6 +159,8 @@ class BatchRecorder:
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and counts.batches and not nested:
             self._told.close_validation(split)
+        if split == "train" and self._left_early and counts.batches:
+            self._tell_begun_again(counts.samples)
         self._seen(split).loader_rows = rows
         return self._loader
 
@@ -213,6 +216,8 @@ class BatchRecorder:
         self.clock.leave()
         if loader.exhausted:
             self._passed_over(loader, len(loader.waiting))
+        elif loader.split == "train":
+            self._left_early = True
 
     def _end_lingering(self) -> None:
         """A pass whose loader is exhausted ends, as something else begins."""
@@ -462,6 +467,7 @@ class BatchRecorder:
         self.splits = {}
         self.seen = {}
         self.steps = 0
+        self._left_early = False
         for name, counts in closed.items():
             counts.reset()
             self.splits[name] = counts
@@ -902,6 +908,10 @@ class BatchRecorder:
         line = "the same targets were answered more than once before the loop went on"
         what = "their rows are counted once, and the loss is that of the last answer"
         self._told.say(f"repeated {split}", f"{split}: {line}; {what}")
+
+    def _tell_begun_again(self, rows: int) -> None:
+        line = f"train: a pass over the loader was left after {rows} rows and another one begun"
+        self._told.say("begun again", f"{line}; both are counted in this epoch")
 
     def _tell_closure(self) -> None:
         line = f"optimizer: the closure was called {self._evaluation} times in a step"

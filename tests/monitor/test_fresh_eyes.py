@@ -88,3 +88,24 @@ def test_a_criterion_that_nobody_calls_by_its_name_is_told(
     assert ("waiting for val/loss" in said) is waits
     if loss is by_its_name:
         assert not said
+
+
+@pytest.mark.parametrize("broken_off", [True, False])
+def test_a_training_pass_that_was_left_and_begun_again_is_told(
+    broken_off: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, criterion = nn.Linear(4, 3), nn.CrossEntropyLoss()
+    with caplog.at_level(logging.WARNING), quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        for last in (1, 3):
+            for step, (x, y) in enumerate(monitor.train([(X, Y.clone())] * 3)):
+                criterion(model(x), y)
+                if broken_off and step == last:
+                    break
+            if not broken_off:
+                monitor.end_epoch()
+        monitor.update(X[:, :3], Y, split="val")
+        scores = monitor.end_epoch()
+    assert any("left after 24 rows" in line for line in caplog.messages) is broken_off
+    if broken_off:
+        assert scores["train/accuracy"].n == 60

@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check examples format faults bench bench-metrics bench-growth bench-rules \
+.PHONY: help demo test slow check examples format faults bench bench-metrics bench-growth bench-rules \
   bench-intervals pages clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    fine-tune against from-scratch on real handwriting, offline, with a verdict"
-	@echo "make test    the whole test suite"
+	@echo "make test    the test suite"
+	@echo "make slow    the tests that take more than five seconds; CI runs them too"
 	@echo "make check   lint, types and layers"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"
@@ -37,7 +38,10 @@ demo: $(VENV)/.demo
 	$(BIN)/ptmetrics demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

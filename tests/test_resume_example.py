@@ -46,6 +46,7 @@ def killed_at(epoch: int, step: int) -> str:
     return source.replace(STEP, f"{STEP}        if {condition}:\n            {KILL}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(41)
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_script_that_is_killed_and_started_again_equals_one_that_is_not(tmp_path: Path) -> None:

@@ -262,6 +262,7 @@ REASONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.fault(38)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each child process ends in another way")
 def test_a_process_that_ends_without_close_seals_its_record(tmp_path: Path) -> None:

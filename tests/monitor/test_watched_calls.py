@@ -191,6 +191,7 @@ def test_whatever_the_loop_calls_is_counted(what: str) -> None:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_cloudpickle_of_a_class_by_value_knows_nothing_of_us(tmp_path: Path) -> None:
     cloudpickle = pytest.importorskip("cloudpickle")
     code = (

@@ -21,8 +21,8 @@ MAX_NODES = 64  # of the graph between an answer and the predictions of a criter
 _NUMBERS = count(1)
 
 NO_BATCH = object()
-LOOSE, SECONDARY, RELATED, EXACT = range(4)
-"""How a call is tied to an answer: by size alone, to another output, by descent, to the tensor."""
+LOOSE, SECONDARY, RELATED = range(3)
+"""How a call is tied that was not given the very tensor: by size alone, to another output, by descent."""
 
 
 class Answer:
@@ -231,13 +231,12 @@ class Group:
             if answer.places > preds.shape[-1]
         )
         related = descent(preds, self.answers)
+        elsewhere = preds.grad_fn is not None and self.with_graph  # the graph of another model
         found = None
         if related:
             if preds.numel() <= sum(sizes):  # or it is of answers that were counted before, too
                 found = Candidate(RELATED, call, related)
-        elif preds.grad_fn is not None and self.with_graph:
-            pass  # of another model: its graph leads elsewhere
-        elif preds.numel() in fitting:
+        elif not elsewhere and preds.numel() in fitting:
             found = Candidate(LOOSE, call, self.answers)
         return found
 

@@ -23,7 +23,6 @@ class LoaderPass:
         outer: The pass that it stands inside of, as in a training epoch that is validated in its
             middle.
         group: What was open when it began.
-        rows: Rows that the loader says it has; None where it does not say.
 
     Attributes:
         waiting: Batches that the model has not answered yet, the oldest first.
@@ -36,17 +35,14 @@ class LoaderPass:
     """
 
     __slots__ = (
-        "ahead", "begun", "by_batch", "exhausted", "group", "lingers", "outer", "rows", "split",
-        "waiting", "with_criterion",
+        "ahead", "begun", "by_batch", "exhausted", "group", "lingers", "outer", "split", "waiting",
+         "with_criterion",
     )  # fmt: skip
 
-    def __init__(
-        self, split: str, outer: "LoaderPass | None", group: Group | None, rows: int | None
-    ) -> None:
+    def __init__(self, split: str, outer: "LoaderPass | None", group: Group | None) -> None:
         self.split = split
         self.outer = outer
         self.group = group
-        self.rows = rows
         self.waiting: deque[Any] = deque(maxlen=KEPT_BATCHES)
         self.begun = False
         self.ahead = False

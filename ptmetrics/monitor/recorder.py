@@ -125,6 +125,7 @@ class BatchRecorder:
         self._held: tuple[str, HeldLoss] | None = None  # of a split
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
+        self._repeating = False  # inside of a further call of that closure
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
         self._paused = False
@@ -140,7 +141,7 @@ class BatchRecorder:
     # Way a: the loader is monitored, the model answers for each batch.
 
     @contained("loader")
-    def enter_loader(self, split: str, rows: int | None = None) -> LoaderPass | None:
+    def enter_loader(self, split: str) -> LoaderPass | None:
         """A pass over a loader begins; None where that failed."""
         outer = "other"
         if self._loader is not None:
@@ -153,7 +154,7 @@ class BatchRecorder:
             self._close_group()
             group = None
         self._group = None
-        self._loader = LoaderPass(split, self._loader, group, rows)
+        self._loader = LoaderPass(split, self._loader, group)
         self._loader_splits.add(split)
         counts = self.split(split)
         nested = self._loader.outer is not None and self._loader.outer.split == split
@@ -161,7 +162,7 @@ class BatchRecorder:
             self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
-        self._seen(split).loader_rows = rows
+        self._seen(split)
         return self._loader
 
     @contained("loader")
@@ -229,7 +230,7 @@ class BatchRecorder:
     @contained("model hook")
     def on_forward_begin(self, model: nn.Module, args: Any = (), kwargs: Any = None) -> None:
         """The model is called."""
-        if self._paused or self._evaluation > 1 or backward_task() != -1:
+        if self._paused or self._repeating or backward_task() != -1:
             return
         if self._group is not None:
             self._next_answer(self._group)
@@ -254,7 +255,7 @@ class BatchRecorder:
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """The model has answered."""
-        if self._paused or self._evaluation > 1 or backward_task() != -1:
+        if self._paused or self._repeating or backward_task() != -1:
             self._recomputed = self._recomputed or backward_task() != -1
             return
         loader = self._loader
@@ -286,7 +287,7 @@ class BatchRecorder:
         self, criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
     ) -> None:
         """The loss was computed: what it was given counts, if it is what the model has answered."""
-        if self._paused or self._evaluation > 1 or backward_task() != -1:
+        if self._paused or self._repeating or backward_task() != -1:
             return
         group = self._group
         if group is None or not group.answers:
@@ -839,7 +840,11 @@ class BatchRecorder:
     def _counted_closure(self, closure: Callable[..., Any]) -> Callable[..., Any]:
         def evaluate(*args: Any, **kwargs: Any) -> Any:
             self._evaluation += 1
-            return closure(*args, **kwargs)
+            self._repeating = self._evaluation > 1
+            try:
+                return closure(*args, **kwargs)
+            finally:
+                self._repeating = False
 
         return evaluate
 

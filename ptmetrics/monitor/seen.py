@@ -1,7 +1,7 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -46,7 +46,7 @@ def line_of(code: CodeType, instruction: int) -> tuple[str, int]:
     return code.co_filename, found
 
 
-@cache
+@lru_cache(maxsize=4096)
 def is_users(code: CodeType) -> bool:
     """Whether a function is neither ours nor torch's."""
     return not code.co_filename.startswith((*_HOMES, "<frozen"))
@@ -60,7 +60,6 @@ class Seen:
         answered_rows: Their rows.
         unpaired_rows: Rows of answers that nothing counted.
         criterion_calls: Calls of the criterion.
-        loader_rows: Rows that the loader itself tells; None where it does not.
         places: Rows by the place in the script that called the model, in their order.
         cause: Why rows were not counted.
         criterion: What computed the loss.
@@ -72,7 +71,6 @@ class Seen:
         self.answered_rows = 0
         self.unpaired_rows = 0
         self.criterion_calls = 0
-        self.loader_rows: int | None = None
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
         self.returned = False  # to an earlier place: they belong to one pass
         self.cause = cause
@@ -121,7 +119,6 @@ class Seen:
             "counted_rows": counts.samples,
             "criterion_calls": self.criterion_calls,
             "losses": counts.loss.seen,
-            "loader_rows": self.loader_rows,
             "batch_rows": counts.loss.targets / max(1, counts.loss.seen),
             "like_probabilities": counts.like_probabilities,
             "criterion": _described(self.criterion),

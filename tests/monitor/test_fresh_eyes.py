@@ -109,3 +109,28 @@ def test_a_training_pass_that_was_left_and_begun_again_is_told(
     assert any("left after 24 rows" in line for line in caplog.messages) is broken_off
     if broken_off:
         assert scores["train/accuracy"].n == 60
+
+
+def test_a_closure_that_was_interrupted_leaves_nothing_uncounted() -> None:
+    model, criterion = nn.Linear(4, 3), nn.CrossEntropyLoss()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=9, tolerance_change=0)
+    calls = 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        optimizer.zero_grad()
+        loss: Tensor = criterion(model(X), Y)
+        loss.backward()
+        return loss
+
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.step(closure)
+        with torch.no_grad():
+            criterion(model.eval()(X), Y)
+        scores = monitor.end_epoch()
+    assert scores["val/accuracy"].n == 12

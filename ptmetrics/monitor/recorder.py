@@ -42,7 +42,7 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, Seen, call_site
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -278,7 +278,7 @@ class BatchRecorder:
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            group.seen.at(call_site(), answer.rows)
+            group.seen.at_here(answer.rows)
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
@@ -580,6 +580,7 @@ class BatchRecorder:
                 group.keep_losses([])
             losses = group.losses
             if len(losses) == 1 and self._held is None:
+                losses[0].node = None  # nobody asks for its gradient any more
                 self._held = group.split, losses[0]
             elif losses:
                 self._settle_losses(group)
@@ -646,11 +647,11 @@ class BatchRecorder:
         target = call.target
         if type(target) is not Tensor or loss.ndim:
             target = counts.loss_target(loss, target)
-        held = counts.loss.held(loss, target, call.reduction, call)
+        held = counts.loss.held(loss, target, call)
         held.node = loss.grad_fn
         held.candidate = candidate
         if answer is not None:
-            held.answer = answer.number
+            held.answer = id(answer)
         if group.losses:
             group.losses[0].watch()
             held.watch()
@@ -729,8 +730,9 @@ class BatchRecorder:
         if answer is not None:
             given = answer.given
         group.counted = True
-        if self._last is not None:
-            if self._repeats(self._last, name, target, given):
+        last = self._last
+        if last is not None:
+            if self._repeats(last, name, target, given):
                 group.repeats = True
                 self._tell_repeated(name)
                 return

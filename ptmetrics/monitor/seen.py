@@ -18,23 +18,36 @@ PULLED_AHEAD = (
 )
 
 KEPT_FRAMES = 3
-FRAMES_OF_OURS = 3  # at the least: the event, its boundary, the stand-in of the call
+FRAMES_OF_OURS = 5  # this, who counts rows, the event, its boundary, the stand-in of the call
 _HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
 
 Place = tuple[tuple[CodeType, int], ...]
-"""Functions of the user's and where they are, in instructions, the innermost first."""
+"""Functions and where they are, in instructions, the innermost first."""
 
 
-def call_site() -> Place:
-    """The functions of the user's that led to here."""
-    frame: Any = sys._getframe(FRAMES_OF_OURS)
-    place: list[tuple[CodeType, int]] = []
-    while frame is not None and len(place) < KEPT_FRAMES:
-        code = frame.f_code
-        if is_users(code):
-            place.append((code, frame.f_lasti))
+def frames_to_here(before: Place) -> Place:
+    """The functions that led to here, up to the third of the user's: `before` where they are the same."""
+    try:
+        innermost: Any = sys._getframe(FRAMES_OF_OURS)
+    except ValueError:  # a thread may begin with the call
+        return ()
+    frame = innermost
+    for code, instruction in before:
+        if frame is None or frame.f_code is not code or frame.f_lasti != instruction:
+            break
         frame = frame.f_back
-    return tuple(place)
+    else:
+        if before:
+            return before
+    frames: list[tuple[CodeType, int]] = []
+    users = 0
+    frame = innermost
+    while frame is not None and users < KEPT_FRAMES:
+        code = frame.f_code
+        frames.append((code, frame.f_lasti))
+        users += is_users(code)
+        frame = frame.f_back
+    return tuple(frames)
 
 
 def line_of(code: CodeType, instruction: int) -> tuple[str, int]:
@@ -72,24 +85,32 @@ class Seen:
         self.unpaired_rows = 0
         self.criterion_calls = 0
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
+        self._frames: Place = ()  # of the last answer
         self.returned = False  # to an earlier place: they belong to one pass
         self.cause = cause
         self.criterion: Any = None
         self.said = ""
 
-    def at(self, place: Place, rows: int) -> None:
+    def at_here(self, rows: int) -> None:
         """Rows were answered for a call at this place of the script."""
+        frames = frames_to_here(self._frames)
+        if frames is not self._frames:
+            place = tuple(frame for frame in frames if is_users(frame[0]))
+            if not place:
+                return
+            self._frames = frames
+            self._enter(place)
+        place, before, answers = self.places[-1]
+        self.places[-1] = (place, before + rows, answers + 1)
+
+    def _enter(self, place: Place) -> None:
         places = self.places
-        if not place:
-            return
         if places and places[-1][0] == place:
-            _, before, answers = places[-1]
-            places[-1] = (place, before + rows, answers + 1)
             return
         if any(known == place for known, _, _ in places):
             self.returned = True
             places.clear()
-        places.append((place, rows, 1))
+        places.append((place, 0, 0))
 
     def separate_passes(self) -> list[tuple[Place, int]]:
         """Places and rows, where the model was called from several places one after the other.

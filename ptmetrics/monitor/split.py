@@ -127,7 +127,7 @@ class SplitCounts:
         self._last_target = weakref.ref(rows)
         self._last_shape = rows.shape
         if loss is not None:
-            self.loss.add(self.loss.held(loss, rows, reduction))
+            self.loss.update(loss, rows, reduction)
         self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
         if self._stored is not None:
@@ -148,7 +148,7 @@ class SplitCounts:
         if target is None:  # nobody holds them any more: none of them was to be ignored, then
             target = torch.zeros((), dtype=torch.int64).expand(self._last_shape)
         self.loss.check(loss, target)
-        self.loss.add(self.loss.held(loss, target, reduction))
+        self.loss.update(loss, target, reduction)
 
     def loss_target(self, loss: Tensor, target: Any) -> Tensor:
         """The targets that a loss stands for, of those that a criterion was given.

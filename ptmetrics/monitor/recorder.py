@@ -42,7 +42,7 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, Seen, call_site
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, LoaderSize, Seen, call_site
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -141,8 +141,8 @@ class BatchRecorder:
     # Way a: the loader is monitored, the model answers for each batch.
 
     @contained("loader")
-    def enter_loader(self, split: str) -> LoaderPass | None:
-        """A pass over a loader begins; None where that failed."""
+    def enter_loader(self, split: str, size: LoaderSize | None = None) -> LoaderPass | None:
+        """A pass over a loader of this size begins; None where that failed."""
         outer = "other"
         if self._loader is not None:
             outer = self._loader.split
@@ -162,7 +162,7 @@ class BatchRecorder:
             self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
-        self._seen(split)
+        self._seen(split).begin_pass(size)
         return self._loader
 
     @contained("loader")
@@ -447,7 +447,7 @@ class BatchRecorder:
         self._tell_unseen_criterion()
         for name, seen in self.seen.items():
             self._tell_not_counted(name, seen)
-            line = seen.several_places(name)
+            line = seen.several_places(name, self.seen.get("train"))
             if line:
                 seen.said = line
                 self._told.say(f"passes {name}", line)

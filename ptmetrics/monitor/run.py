@@ -24,7 +24,7 @@ from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder_of, journals
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
-HALF_DONE = "error: the process ended in the middle of an epoch"
+HALF_DONE = "not closed"  # the process ended by itself, in the middle of an epoch
 MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
 MAX_SHOWN = 60
 

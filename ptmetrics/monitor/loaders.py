@@ -113,8 +113,9 @@ def size_of(loader: Any) -> LoaderSize | None:
     plain = type(loader.batch_sampler) is BatchSampler and loader.collate_fn is default_collate
     if not plain or loader.drop_last or not loader.batch_size:
         return None
+    sampler: Any = loader.sampler
     try:
-        return LoaderSize(len(loader.sampler), len(loader), loader.batch_size)
+        return LoaderSize(len(sampler), len(loader), loader.batch_size)
     except (TypeError, NotImplementedError):
         return None
 

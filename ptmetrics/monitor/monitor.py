@@ -30,7 +30,14 @@ from ptmetrics.monitor.faults import (
     contained,
     say,
 )
-from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over, why_unseen
+from ptmetrics.monitor.hooks import (
+    Attachment,
+    Criteria,
+    check_hookable,
+    several_attached,
+    take_over,
+    why_unseen,
+)
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
@@ -603,6 +610,7 @@ class Monitor:
     def _compute_epoch(self, number: int) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self._recorder.end_epoch()
+        self._tell_other_model()
         seen = {
             name: counts
             for name, counts in self._recorder.splits.items()
@@ -629,6 +637,14 @@ class Monitor:
         time_of_phases = self._totals.time(self._clock)
         went_by = self._recorder.went_by()
         return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
+
+    def _tell_other_model(self) -> None:
+        rows = 0
+        if "val" in self._recorder.splits:
+            rows = self._recorder.splits["val"].samples
+        line = self._recorder.other_model.told(rows)
+        if line and not several_attached():
+            self._say("other-model", line)
 
     def _start_epoch(self, number: int, closed: EpochScores | None = None) -> None:
         """The epoch before is over: only now is anything of it forgotten."""

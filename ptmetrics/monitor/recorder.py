@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.monitor.answers import (
     KEPT_ANSWERS,
+    LOOSE,
     NO_BATCH,
     Answer,
     Group,
@@ -40,7 +41,7 @@ from ptmetrics.monitor.faults import (
     Refusal,
     contained,
 )
-from ptmetrics.monitor.passes import LoaderPass
+from ptmetrics.monitor.passes import LoaderPass, OtherModel
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, LoaderSize, Seen, call_site
 from ptmetrics.monitor.split import SplitCounts
@@ -90,6 +91,7 @@ class BatchRecorder:
         mode_matters: Whether the model acts otherwise in training.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         steps: Training steps since an epoch was closed.
+        other_model: What the criterion was called for in the epoch, and not for the model.
         closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
 
@@ -115,6 +117,7 @@ class BatchRecorder:
         self.mode_matters = True
         self.every = 0
         self.steps = 0
+        self.other_model = OtherModel()
         self.closed = False
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
@@ -293,6 +296,9 @@ class BatchRecorder:
         if group is None or not group.answers:
             group = self._group_of_own_name(group)
             if group is None:
+                call = criterion_call(criterion, args, kwargs)
+                answers = sum(seen.answers for seen in self.seen.values())
+                self.other_model.called(call, (answers, self._trained))
                 return
         call = criterion_call(criterion, args, kwargs)
         answer = None
@@ -318,6 +324,9 @@ class BatchRecorder:
         """A call that may count, when the group is closed and there is no other choice."""
         found = group.candidate(call)
         if found is None or group.counted:
+            if found is None or found.tie == LOOSE:
+                last = group.answers[-1]
+                self.other_model.called(call, last.number, last.rows)
             return
         group.calls += 1
         group.candidates.append(found)
@@ -468,6 +477,7 @@ class BatchRecorder:
         self.splits = {}
         self.seen = {}
         self.steps = 0
+        self.other_model = OtherModel()
         self._left_early = False
         for name, counts in closed.items():
             counts.reset()

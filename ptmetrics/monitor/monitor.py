@@ -41,7 +41,14 @@ from ptmetrics.monitor.hooks import (
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
-from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
+from ptmetrics.monitor.run import (
+    CLOSED,
+    HALF_DONE,
+    RunLifecycle,
+    RunRecorder,
+    end_reason,
+    is_epoch,
+)
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
 
@@ -59,8 +66,11 @@ def _not_due(arguments: tuple[Any, ...]) -> bool:
 
 
 def _no_scores(arguments: tuple[Any, ...]) -> EpochScores:
-    """What `end_epoch` returns where it failed."""
-    return EpochScores(arguments[0].epoch, {}, {})
+    """What `end_epoch` returns where it failed; a cell that is run again is told again why."""
+    monitor: Monitor = arguments[0]
+    if monitor._lifecycle.closed:
+        monitor.faults.forget(CLOSED)
+    return EpochScores(monitor.epoch, {}, {})
 
 
 class Monitor:
@@ -173,10 +183,16 @@ class Monitor:
         self._totals = RunTotals()
         self._said: set[str] = set()
         self._evaluations = 0  # of the epoch under way
+        self._begun_epoch = -1  # whose callbacks were told
         on_counted = None
         if self._callbacks.each_batch:
             on_counted = self._batch_counted
-        told = Told(self._say, self._close_epoch_by_steps, self._close_validation, on_counted)
+        began = None
+        if self._callbacks.each_epoch:
+            began = self._epoch_begins
+        told = Told(
+            self._say, self._close_epoch_by_steps, self._close_validation, on_counted, began
+        )
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, told
         )
@@ -346,6 +362,8 @@ class Monitor:
             faults.strays.append(error)
         try:
             for number in numbers:
+                with suppress(*faults.kept_in):
+                    self._begin_epoch()
                 yield number
                 with suppress(*faults.kept_in):
                     if status.epochs <= number:
@@ -368,6 +386,17 @@ class Monitor:
     @contained("epochs")
     def _begin_epochs(self) -> None:
         self._lifecycle.begin()
+
+    @contained("epochs")
+    def _begin_epoch(self) -> None:
+        self._epoch_begins()
+
+    def _epoch_begins(self) -> None:
+        """Tell the callbacks, once an epoch."""
+        if self._begun_epoch != self.epoch and not self._lifecycle.closed:
+            self._begun_epoch = self.epoch
+            with self._recorder.pause():
+                self._callbacks.epoch_begin(self)
 
     @contained("epochs")
     def _end_epochs(self, error: BaseException | None) -> None:
@@ -592,9 +621,17 @@ class Monitor:
             self._progress.show_scores(scores)
         if recorded:  # what a callback does can no longer lose the epoch
             with self._recorder.pause():
+                if self._callbacks.each_validation:
+                    self._tell_validations(scores)
                 self._callbacks.epoch_end(self, scores)
         self._clock.lap("other")
         return scores
+
+    def _tell_validations(self, scores: EpochScores) -> None:
+        """Of what splits there are scores beside those of training."""
+        for split in dict.fromkeys(name.partition("/")[0] for name in scores.splits):
+            if split != "train":
+                self._callbacks.validation_end(self, split, scores)
 
     def _count_from(self, epoch: int) -> None:
         """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
@@ -677,8 +714,9 @@ class Monitor:
             self._run.append("note", {"code": code, "message": message})
 
     def _close_epoch_by_steps(self) -> None:
-        """The recorder has seen as many steps as an evaluation is to have."""
+        """The recorder has seen as many steps as an evaluation is to have, and a further batch."""
         self._close_epoch()
+        self._epoch_begins()
 
     def _close_validation(self, split: str) -> None:
         """A split is validated again in this epoch: record what it was, and count anew."""
@@ -718,6 +756,9 @@ class Monitor:
             self._run.record_evaluation(
                 {**scores.to_record(), "split": split, "step": steps, "why": why}
             )
+            if not self._unattended:
+                with self._recorder.pause():
+                    self._callbacks.validation_end(self, split, scores)
 
     def _batch_counted(self, split: str, batch: int) -> None:
         with self._recorder.pause():

@@ -63,12 +63,14 @@ class Told(NamedTuple):
         close_epoch: The epoch is over by its number of steps.
         close_validation: A split is validated again: keep what it was before, and count anew.
         counted: Given split and number of each batch that was counted; None for nobody.
+        began: The first batch of an epoch comes; None for nobody.
     """
 
     say: Callable[[str, str], None]
     close_epoch: Callable[[], None]
     close_validation: Callable[[str], None]
     counted: Callable[[str, int], None] | None
+    began: Callable[[], None] | None = None
 
 
 class BatchRecorder:
@@ -146,6 +148,8 @@ class BatchRecorder:
     @contained("loader")
     def enter_loader(self, split: str, size: LoaderSize | None = None) -> LoaderPass | None:
         """A pass over a loader of this size begins; None where that failed."""
+        if self._told.began is not None:
+            self._told.began()
         outer = "other"
         if self._loader is not None:
             outer = self._loader.split
@@ -235,6 +239,8 @@ class BatchRecorder:
         """The model is called."""
         if self._paused or self._repeating or backward_task() != -1:
             return
+        if self._told.began is not None:
+            self._told.began()
         if self._group is not None:
             self._next_answer(self._group)
         loader = self._loader
@@ -398,6 +404,8 @@ class BatchRecorder:
         **beside: Any,
     ) -> None:
         """Count a batch that the loop hands over; `beside` are weights and ids."""
+        if self._told.began is not None:
+            self._told.began()
         name = self._checked_split(split)
         if self._group is not None:
             self._group.is_handed_over()

@@ -25,6 +25,7 @@ from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
 HALF_DONE = "not closed"  # the process ended by itself, in the middle of an epoch
+CLOSED = "monitor"  # what a closed monitor is told under
 MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
 MAX_SHOWN = 60
 
@@ -441,10 +442,10 @@ class RunLifecycle:
         """
         if self._closed:
             cure = (
-                'Do it inside of "with monitor:", or make a new Monitor; if_exists="resume" goes '
-                "on in the same run folder."
+                'Nothing is counted: do it inside of "with monitor:", or make a new Monitor and '
+                'attach it; if_exists="resume" goes on in the same run folder.'
             )
-            raise FaultError("monitor", "an open monitor", "one that was closed", cure)
+            raise FaultError(CLOSED, "an open monitor", "one that was closed", cure)
         if not self.begun:
             self.begun = True
             try:

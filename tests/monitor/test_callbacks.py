@@ -93,8 +93,8 @@ def test_the_beginning_of_an_epoch_comes_before_its_first_batch(way: str) -> Non
                     monitor.update(torch.eye(CLASSES), torch.arange(CLASSES), split="val")
         else:
             fit(way, monitor, epochs=2)
-    one = [[("begin", i), "batch", ("val", i, 30), ("end", i)] for i in range(2)]
-    assert seen == sum(one, [])
+    one, two = ([("begin", i), "batch", ("val", i, 30), ("end", i)] for i in range(2))
+    assert seen == [*one, *two]
 
 
 def test_each_validation_is_told_and_one_by_step_with_its_own_scores() -> None:

@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 — the name by which it is watched
 from loops import quiet
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    TensorDataset,
+    default_collate,
+)
 
 import ptmetrics as pm
 
@@ -386,7 +392,7 @@ def test_a_loader_that_is_walked_once_exceeds_nothing(
         DataLoader(ROWS, 8, drop_last=True),
         DataLoader(ROWS, batch_sampler=[[0, 1, 2], [3, 4]]),
         DataLoader(ROWS, batch_sampler=BatchSampler(range(19), 8, drop_last=False)),
-        DataLoader(ROWS, 8, collate_fn=lambda rows: [torch.stack(part) for part in zip(*rows)]),
+        DataLoader(ROWS, 8, collate_fn=lambda rows: default_collate(rows)),
         DataLoader(Stream(), 8),
         list(DataLoader(ROWS, 8)),
     ],

@@ -647,7 +647,8 @@ class Monitor:
     def _compute_epoch(self, number: int) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self._recorder.end_epoch()
-        self._tell_other_model()
+        if self._recorder.other_model.heard:
+            self._tell_other_model()
         seen = {
             name: counts
             for name, counts in self._recorder.splits.items()

@@ -101,11 +101,13 @@ class OtherModel:
     head, a discriminator beside the model or the loss of a part of its answer is none.
 
     Attributes:
+        heard: Whether there was such a call at all.
         calls: Calls of such passes.
         rows: Their rows.
     """
 
     def __init__(self) -> None:
+        self.heard = False
         self.calls = 0
         self.rows = 0
         self._behind: object = None  # tells the model's last answer from others
@@ -124,6 +126,7 @@ class OtherModel:
         self._target = weakref.ref(target)
         if preds.requires_grad or again:
             return
+        self.heard = True
         if behind != self._behind:
             self._answered_again()
             self._behind = behind

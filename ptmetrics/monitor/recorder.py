@@ -485,7 +485,8 @@ class BatchRecorder:
         self.splits = {}
         self.seen = {}
         self.steps = 0
-        self.other_model = OtherModel()
+        if self.other_model.heard:
+            self.other_model = OtherModel()
         self._left_early = False
         for name, counts in closed.items():
             counts.reset()

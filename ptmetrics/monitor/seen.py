@@ -163,7 +163,7 @@ class Seen:
             "message": self.said,
             "optimizer_steps": counts.steps,
         }
-        if self.loader_rows is not None:
+        if self.loader is not None and self.loader_rows is not None:
             record["loader_rows"] = self.loader_rows
         passes = self.separate_passes()
         if passes:

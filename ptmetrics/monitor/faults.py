@@ -162,10 +162,6 @@ class FaultLog:
         """Every kind of fault so far."""
         return list(self._faults.values())
 
-    def forget(self, where: str) -> None:
-        """Tell of what goes wrong there anew, as for the first time."""
-        self._faults = {key: fault for key, fault in self._faults.items() if key[0] != where}
-
     def warn(self, warning: LoopWarning) -> None:
         """Count something in the user's loop that raised nothing.
 

@@ -41,14 +41,7 @@ from ptmetrics.monitor.hooks import (
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
-from ptmetrics.monitor.run import (
-    CLOSED,
-    HALF_DONE,
-    RunLifecycle,
-    RunRecorder,
-    end_reason,
-    is_epoch,
-)
+from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
 
@@ -66,11 +59,8 @@ def _not_due(arguments: tuple[Any, ...]) -> bool:
 
 
 def _no_scores(arguments: tuple[Any, ...]) -> EpochScores:
-    """What `end_epoch` returns where it failed; a cell that is run again is told again why."""
-    monitor: Monitor = arguments[0]
-    if monitor._lifecycle.closed:
-        monitor.faults.forget(CLOSED)
-    return EpochScores(monitor.epoch, {}, {})
+    """What `end_epoch` returns where it failed."""
+    return EpochScores(arguments[0].epoch, {}, {})
 
 
 class Monitor:

@@ -25,7 +25,6 @@ from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
 HALF_DONE = "not closed"  # the process ended by itself, in the middle of an epoch
-CLOSED = "monitor"  # what a closed monitor is told under
 MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
 MAX_SHOWN = 60
 
@@ -399,6 +398,17 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, repr(value)
 
 
+def _cell() -> str:
+    """The notebook's cell that runs, in words; empty where there is none."""
+    shell = None
+    notebook: Any = sys.modules.get("IPython")
+    if notebook is not None:
+        shell = notebook.get_ipython()
+    if shell is None:
+        return ""
+    return f", cell {shell.execution_count}"
+
+
 class RunLifecycle:
     """Begins and ends a run, and knows why it ended.
 
@@ -438,14 +448,15 @@ class RunLifecycle:
         """Begin, unless that is done.
 
         Raises:
-            FaultError: If the run has ended; one kind of fault, wherever it is met.
+            FaultError: If the run has ended; one kind of fault, wherever it is met, in each cell of
+                a notebook.
         """
         if self._closed:
             cure = (
                 'Nothing is counted: do it inside of "with monitor:", or make a new Monitor and '
                 'attach it; if_exists="resume" goes on in the same run folder.'
             )
-            raise FaultError(CLOSED, "an open monitor", "one that was closed", cure)
+            raise FaultError(f"monitor{_cell()}", "an open monitor", "one that was closed", cure)
         if not self.begun:
             self.begun = True
             try:

@@ -13,7 +13,7 @@ from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
 Mask = npt.NDArray[np.bool_]
-FEW_CLASSES = 20  # each of which validation data of single rows are to hold
+ORDINARY_CLASSES = 20  # each of which validation data of single rows are to hold
 VOCABULARY = 1000  # more classes than that are words
 EXPECTED = 10  # samples of a class whose absence is no chance
 BY_CHANCE = "Nothing needs to be done where they are rare or do not occur; scores leave them out."
@@ -122,7 +122,7 @@ def _missing_by_chance(evidence: Evidence, support: Counts) -> Mask:
     samples = min(evidence.val_samples or rows, rows)
     several = samples < rows  # tokens or pixels
     nobody = np.zeros(classes, dtype=bool)
-    if classes <= FEW_CLASSES and not several:
+    if classes <= ORDINARY_CLASSES and not several:
         return nobody
     trained = evidence.train_support
     if classes > VOCABULARY:
@@ -130,7 +130,7 @@ def _missing_by_chance(evidence: Evidence, support: Counts) -> Mask:
     if trained is not None and trained.any():
         return np.asarray(samples * trained / trained.sum() < EXPECTED)
     if several:
-        return np.full(classes, classes > FEW_CLASSES)
+        return np.full(classes, classes > ORDINARY_CLASSES)
     return np.full(classes, samples / classes < EXPECTED)
 
 

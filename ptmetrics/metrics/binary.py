@@ -385,7 +385,7 @@ class BinaryMetrics(Metrics):
             self._curve = ScoreHistogram(CURVE, _keys(inputs, curves))
             if curves == "exact":
                 self._store = StoredScores(capacity)
-        self.score_tables = self._tables(scores)
+        self._own_scores = options.own_specs(scores)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -513,13 +513,13 @@ class BinaryMetrics(Metrics):
         """Whether stored scores may be used: those that carry weights are read off the histogram."""
         return self._store is not None and f"{CURVE}.weight" not in state
 
-    def _tables(self, scores: Sequence[ScoreSpec]) -> tuple[ScoreTable, ...]:
+    def tables(self) -> tuple[ScoreTable, ...]:
         """Those of the class, with F-beta where it is wanted, and the user's own."""
         confusion, *others = type(self).score_tables
         specs = list(confusion.specs)
         if self.beta is not None:
             specs.append(binary_fbeta_spec(self.beta))
-        specs.extend(options.own_specs(scores))
+        specs.extend(self._own_scores)
         return (replace(confusion, specs=tuple(specs)), *others)
 
 

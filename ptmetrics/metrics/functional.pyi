@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptmetrics.metrics.base import Metrics
@@ -21,72 +22,72 @@ def tensor_of(
     value: Any,
 ) -> Score: ...
 def multiclass(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     **options: Any,
 ) -> Scores: ...
 def binary(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     **options: Any,
 ) -> Scores: ...
 def multilabel(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     **options: Any,
 ) -> Scores: ...
 def regression(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     **options: Any,
 ) -> Scores: ...
 def multiclass_top_k_accuracy(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     k: int = ...,
     **options: Any,
 ) -> Score: ...
 def multiclass_auroc(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     **options: Any,
 ) -> Score: ...
 def multiclass_average_precision(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     **options: Any,
 ) -> Score: ...
 def binary_fbeta_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     beta: float,
     **options: Any,
 ) -> Score: ...
 def absolute_error_quantile(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     q: float,
     **options: Any,
 ) -> Score: ...
 def multiclass_accuracy(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -99,11 +100,11 @@ def multiclass_accuracy(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_balanced_accuracy(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -116,11 +117,11 @@ def multiclass_balanced_accuracy(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_precision(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
@@ -134,11 +135,11 @@ def multiclass_precision(
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_recall(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
@@ -152,11 +153,11 @@ def multiclass_recall(
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_f1_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
@@ -170,11 +171,11 @@ def multiclass_f1_score(
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_matthews_corrcoef(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -187,11 +188,11 @@ def multiclass_matthews_corrcoef(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_cohen_kappa(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -204,11 +205,11 @@ def multiclass_cohen_kappa(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_nll(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -221,11 +222,11 @@ def multiclass_nll(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_perplexity(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -238,11 +239,11 @@ def multiclass_perplexity(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_brier_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -255,11 +256,11 @@ def multiclass_brier_score(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_calibration_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -272,11 +273,11 @@ def multiclass_calibration_error(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_rms_calibration_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -289,11 +290,11 @@ def multiclass_rms_calibration_error(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_over_confidence(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -306,11 +307,11 @@ def multiclass_over_confidence(
     absent: float = ...,
 ) -> Score: ...
 def multiclass_jaccard_index(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
@@ -324,11 +325,11 @@ def multiclass_jaccard_index(
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_specificity(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
@@ -342,11 +343,11 @@ def multiclass_specificity(
     absent: float = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multiclass_hamming_loss(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_classes: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -359,10 +360,10 @@ def multiclass_hamming_loss(
     absent: float = ...,
 ) -> Score: ...
 def binary_accuracy(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -375,10 +376,10 @@ def binary_accuracy(
     capacity: int = ...,
 ) -> Score: ...
 def binary_balanced_accuracy(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -391,10 +392,10 @@ def binary_balanced_accuracy(
     capacity: int = ...,
 ) -> Score: ...
 def binary_precision(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -408,10 +409,10 @@ def binary_precision(
     capacity: int = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_recall(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -425,10 +426,10 @@ def binary_recall(
     capacity: int = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_specificity(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -441,10 +442,10 @@ def binary_specificity(
     capacity: int = ...,
 ) -> Score: ...
 def binary_negative_predictive_value(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -457,10 +458,10 @@ def binary_negative_predictive_value(
     capacity: int = ...,
 ) -> Score: ...
 def binary_f1_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -474,10 +475,10 @@ def binary_f1_score(
     capacity: int = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_jaccard_index(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -490,10 +491,10 @@ def binary_jaccard_index(
     capacity: int = ...,
 ) -> Score: ...
 def binary_matthews_corrcoef(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -506,10 +507,10 @@ def binary_matthews_corrcoef(
     capacity: int = ...,
 ) -> Score: ...
 def binary_cohen_kappa(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -522,10 +523,10 @@ def binary_cohen_kappa(
     capacity: int = ...,
 ) -> Score: ...
 def binary_auroc(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -538,10 +539,10 @@ def binary_auroc(
     capacity: int = ...,
 ) -> Score: ...
 def binary_average_precision(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -554,10 +555,10 @@ def binary_average_precision(
     capacity: int = ...,
 ) -> Score: ...
 def binary_nll(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -570,10 +571,10 @@ def binary_nll(
     capacity: int = ...,
 ) -> Score: ...
 def binary_brier_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -586,10 +587,10 @@ def binary_brier_score(
     capacity: int = ...,
 ) -> Score: ...
 def binary_calibration_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -602,10 +603,10 @@ def binary_calibration_error(
     capacity: int = ...,
 ) -> Score: ...
 def binary_rms_calibration_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -618,10 +619,10 @@ def binary_rms_calibration_error(
     capacity: int = ...,
 ) -> Score: ...
 def binary_over_confidence(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -634,11 +635,11 @@ def binary_over_confidence(
     capacity: int = ...,
 ) -> Score: ...
 def multilabel_exact_match(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -648,11 +649,11 @@ def multilabel_exact_match(
     curves: bool = ...,
 ) -> Score: ...
 def multilabel_hamming_loss(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -662,11 +663,11 @@ def multilabel_hamming_loss(
     curves: bool = ...,
 ) -> Score: ...
 def multilabel_precision(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -677,11 +678,11 @@ def multilabel_precision(
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_recall(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -692,11 +693,11 @@ def multilabel_recall(
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_f1_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -707,11 +708,11 @@ def multilabel_f1_score(
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_jaccard_index(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -722,11 +723,11 @@ def multilabel_jaccard_index(
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_auroc(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -737,11 +738,11 @@ def multilabel_auroc(
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_average_precision(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     num_labels: int,
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     average: str | None = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
@@ -752,82 +753,82 @@ def multilabel_average_precision(
     curves: bool = ...,
 ) -> Score | tuple[Score, ...]: ...
 def mean_squared_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def root_mean_squared_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def mean_absolute_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def median_absolute_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def max_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def mean_error(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def r2_score(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def explained_variance(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
 ) -> Score: ...
 def pearson_corrcoef(
-    preds: Tensor,
-    target: Tensor,
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
     *,
-    sample_weight: Tensor | None = ...,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,

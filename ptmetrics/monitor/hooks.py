@@ -414,6 +414,11 @@ def _attachments_of(model: nn.Module) -> list[Attachment]:
     return [one for one in list(_ATTACHMENTS) if one.model is model and one.attached]
 
 
+def several_attached() -> bool:
+    """Whether several monitors are attached: what one of them does not count another one may."""
+    return sum(one.attached for one in list(_ATTACHMENTS)) > 1
+
+
 def check_hookable(
     model: Any, criterion: Any, optimizer: Any, before: Attachment | None = None
 ) -> tuple[LossFunction, ...]:

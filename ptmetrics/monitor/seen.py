@@ -4,7 +4,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -65,6 +65,20 @@ def is_users(code: CodeType) -> bool:
     return not code.co_filename.startswith((*_HOMES, "<frozen"))
 
 
+class LoaderSize(NamedTuple):
+    """What one pass over a loader yields, where that is known for sure.
+
+    Attributes:
+        rows: Samples.
+        batches: Batches of them.
+        batch_rows: Samples of a full batch.
+    """
+
+    rows: int
+    batches: int
+    batch_rows: int
+
+
 class Seen:
     """Numbers of one split in one epoch.
 
@@ -77,6 +91,8 @@ class Seen:
         cause: Why rows were not counted.
         criterion: What computed the loss.
         said: The line that the console was told.
+        passes: Passes over a monitored loader.
+        loader: What the loader of the only pass yields; None where that is not known.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -90,6 +106,27 @@ class Seen:
         self.cause = cause
         self.criterion: Any = None
         self.said = ""
+        self.passes = 0
+        self.loader: LoaderSize | None = None
+
+    def begin_pass(self, loader: LoaderSize | None) -> None:
+        """A pass over a monitored loader begins."""
+        self.passes += 1
+        self.loader = loader
+
+    @property
+    def loader_rows(self) -> int | None:
+        """Rows that the loader holds, where the model was called for more than its batches.
+
+        None where that is not known for sure: the rows of a model may be parts of samples, which
+        one answer to each batch, or answers of more rows than a batch has, let one suppose.
+        """
+        loader = self.loader
+        if loader is None or self.passes != 1 or self.answers <= loader.batches:
+            return None
+        if self.answered_rows > self.answers * loader.batch_rows:
+            return None
+        return loader.rows
 
     def at_here(self, rows: int) -> None:
         """Rows were answered for a call at this place of the script."""
@@ -147,6 +184,8 @@ class Seen:
             "message": self.said,
             "optimizer_steps": counts.steps,
         }
+        if self.loader is not None and self.loader_rows is not None:
+            record["loader_rows"] = self.loader_rows
         passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
@@ -163,8 +202,13 @@ class Seen:
             f"{counted_rows} were counted: {self.cause}. {cure}"
         )
 
-    def several_places(self, split: str) -> str:
-        """The line for passes that cannot be told apart by hooks; "" where there is one."""
+    def several_places(self, split: str, train: "Seen | None" = None) -> str:
+        """The line for passes that cannot be told apart by hooks; "" where there is one.
+
+        Args:
+            split: The split that they were counted for.
+            train: What went by in training: a pass of as many rows is over its data.
+        """
         passes = self.separate_passes()
         if not passes:
             return ""
@@ -177,8 +221,22 @@ class Seen:
         total = sum(rows for _, rows in passes)
         return (
             f"{split}: {total} rows of {len(passes)} passes were counted as one validation "
-            f"({', '.join(parts)}). Name the others: with monitor.split('train_eval'): …"
+            f"({', '.join(parts)}). {_cure_of([rows for _, rows in passes], train)}"
         )
+
+
+def _cure_of(rows: list[int], train: Seen | None) -> str:
+    """What to do about passes of so many rows, as far as their sizes tell what they are."""
+    if train is not None and train.answers:
+        batch = train.answered_rows / train.answers
+        like = [abs(each - train.answered_rows) < batch for each in rows]
+        if sum(like) == 1 and len(set(rows)) > 1:
+            number = rows[like.index(True)]
+            return f"{number} are those of training: with monitor.split('train_eval'): …"
+    if len(set(rows)) == 1:
+        what = "Of passes over the same data let one count and name the others,"
+        return f"{what} with monitor.split('again'): …, or leave them out, with monitor.pause(): …"
+    return "Name all but the validation after their data: with monitor.split('test'): …"
 
 
 _WEIGHTS = ("weight", "pos_weight")

@@ -101,6 +101,18 @@ def test_every_metric_keeps_the_laws_that_users_are_offered(
 
 
 @every_case
+@both_weights
+def test_counts_survive_copy_and_pickle_and_go_on(case: MetricCase, weighted: bool) -> None:
+    metrics = case.counted([case.batch(20, 1, weighted)])
+    for again in (copy.deepcopy(metrics), pickle.loads(pickle.dumps(metrics))):
+        assert repr(again.compute().to_dict()) == repr(metrics.compute().to_dict())
+        further = case.batch(9, 2, weighted)
+        further.feed(again)
+        whole = case.counted([case.batch(20, 1, weighted), further])
+        assert repr(again.compute().to_dict()) == repr(whole.compute().to_dict())
+
+
+@every_case
 def test_scores_survive_copy_and_pickle(case: MetricCase) -> None:
     scores = case.counted([case.batch(20, 1, True)]).compute()
     for again in (copy.deepcopy(scores), pickle.loads(pickle.dumps(scores))):

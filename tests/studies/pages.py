@@ -73,6 +73,8 @@ def parameter_text(parameter: inspect.Parameter) -> str:
     annotation = annotation.replace("torch.Tensor", "Tensor").replace("collections.abc.", "")
     for score in ("ptmetrics.metrics.score.", "typing.", "torch."):
         annotation = annotation.replace(score, "")
+    if annotation in ("Tensor", "Tensor | None"):
+        annotation = annotation.replace("Tensor", "Tensor | NDArray[Any]")
     if annotation == "Inputs":
         annotation = 'Literal["logits", "probs", "labels"]'
     if annotation.startswith("Curves"):
@@ -116,6 +118,7 @@ def functional_stub() -> str:
         '"""Written by `make pages` from the tables; do not edit."""\n\n'
         "from collections.abc import Callable, Mapping, Sequence\n"
         "from typing import Any, Literal, NamedTuple\n\n"
+        "from numpy.typing import NDArray\n"
         "from torch import Tensor\n\n"
         "from ptmetrics.metrics.base import Metrics\n"
         "from ptmetrics.metrics.score import Score, Scores\n\n"

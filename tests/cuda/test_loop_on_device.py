@@ -125,13 +125,7 @@ def fit(
         monitor.attach(model, optimizer=optimizer, **watched)
 
     def batches(split: str) -> Pairs:
-        loader: Pairs = data[split]
-        if monitor is None or way != "loaders":
-            return over(loader)
-        watch = monitor.train if split == "train" else monitor.validate
-        if ahead_of_us:
-            return over(watch(loader))
-        return watch(over(loader))
+        return watched_batches(monitor, way, data[split], split, over, ahead_of_us=ahead_of_us)
 
     def one(x: Tensor, y: Tensor, split: str) -> Tensor:
         with torch.autocast(DEVICE, amp, enabled=amp is not None):
@@ -166,6 +160,24 @@ def fit(
         if monitor is not None:
             left.scores.append(monitor.end_epoch())
     return left
+
+
+def watched_batches(
+    monitor: pm.Monitor | None,
+    way: str,
+    loader: Pairs,
+    split: str,
+    over: Callable[[Pairs], Pairs],
+    *,
+    ahead_of_us: bool,
+) -> Pairs:
+    """The batches of a split on the device, and with the way "loaders" in the monitor's wrapper."""
+    if monitor is None or way != "loaders":
+        return over(loader)
+    watch_loader = monitor.train if split == "train" else monitor.validate
+    if ahead_of_us:
+        return over(watch_loader(loader))
+    return watch_loader(over(loader))
 
 
 def watch(**options: Any) -> pm.Monitor:

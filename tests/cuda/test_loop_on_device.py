@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,9 +121,7 @@ def fit(
     scaler = torch.amp.GradScaler(DEVICE, enabled=scaled)
     left = Fit(model)
     data = {"train": on_host(TRAIN), "val": on_host(VAL)}
-    if monitor is not None:
-        watched = {} if way == "update" else {"criterion": criterion}
-        monitor.attach(model, optimizer=optimizer, **watched)
+    attach(monitor, way, model, criterion, optimizer)
 
     def batches(split: str) -> Pairs:
         return watched_batches(monitor, way, data[split], split, over, ahead_of_us=ahead_of_us)
@@ -151,15 +150,30 @@ def fit(
                 one(x, y, "val")
 
     for number in range(epochs):
-        # In the first epoch torch's own libraries set themselves up.
-        if guard and number and not scaled:
-            with no_wait():
-                epoch()
-        else:
+        # In the first epoch torch's own libraries set themselves up; a scaler waits.
+        with ExitStack() as guards:
+            if guard and number and not scaled:
+                guards.enter_context(no_wait())
             epoch()
         if monitor is not None:
             left.scores.append(monitor.end_epoch())
     return left
+
+
+def attach(
+    monitor: pm.Monitor | None,
+    way: str,
+    model: nn.Module,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Hooks, which the way "update" has none of on the criterion."""
+    if monitor is None:
+        return
+    if way == "update":
+        monitor.attach(model, optimizer=optimizer)
+    else:
+        monitor.attach(model, optimizer=optimizer, criterion=criterion)
 
 
 def watched_batches(

@@ -207,9 +207,9 @@ def assert_counted_once(left: Fit) -> None:
         assert scores.counts["val_samples"] == VAL
     for split in ("train", "val"):
         expected = left.counted(split).compute()
-        assert {name: repr(left.scores[-1][f"{split}/{name}"].value) for name in expected} == {
-            name: repr(score.value) for name, score in expected.items()
-        }
+        for name, score in expected.items():  # float sums are of other batches on the device
+            found = left.scores[-1][f"{split}/{name}"].value
+            assert found == pytest.approx(score.value, rel=1e-12, nan_ok=True), name
 
 
 @ways

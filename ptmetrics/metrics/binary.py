@@ -440,7 +440,7 @@ class BinaryMetrics(Metrics):
             score = raw
             if isinstance(self._curve.keys, FloatKeys):
                 score = reader.logit(raw)
-            counts.update(self._curve.count(score, target, None))
+            counts.update(self._curve.count(score, target, batch.counted))
         if self._store is not None:
             seen = self._accumulator.state["scores_seen"]
             counts.update(self._store.count(seen, raw, target, batch.counted))

@@ -27,14 +27,15 @@ class ScoreBins:
         count: Int64 of shape (…, rows, 2).
         weight: Float64 of the same shape.
         square: Float64 of the same shape.
-        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where
-            it is 0, samples of one row are true ties.
+        tied: Bool of shape (…, rows): whether all scores of the row are equal.
+        exact: Bool of shape (…, rows): whether they are the row's own value.
     """
 
     count: Tensor
     weight: Tensor
     square: Tensor
-    inexact: Tensor
+    tied: Tensor
+    exact: Tensor
 
     @classmethod
     def of_histogram(
@@ -56,13 +57,8 @@ class ScoreBins:
         if f"{name}.weight" in state:
             weight = ordered(f"{name}.weight")
             square = ordered(f"{name}.square")
-        inexact = weight.sum((-1, -2))
-        if histogram.keys.exact:
-            inexact = state.get(f"{histogram.inexact}.weight", state[histogram.inexact])
-            if histogram.heads:
-                inexact = inexact[heads]
-            inexact = inexact.double()
-        return cls(count, weight, square, inexact)
+        tied, exact = histogram.ties_of_rows(state, heads)
+        return cls(count, weight, square, tied[..., order], exact[..., order])
 
     @classmethod
     def of_stored(cls, stored: Tensor) -> tuple["ScoreBins", Tensor]:
@@ -74,19 +70,21 @@ class ScoreBins:
         count = count.scatter_add_(0, 2 * row + target, real.long()).view(-1, 2)
         values = torch.full_like(score, torch.inf).scatter_(0, row, score)
         weight = count.double()
-        return cls(count, weight, weight, weight.new_zeros(())), values
+        tied = torch.ones_like(real)
+        return cls(count, weight, weight, tied, tied), values
 
     def without_gaps(self) -> "ScoreBins":
-        """One histogram without its empty rows, which change no score; as it is where the host cannot look."""
-        if self.count.ndim > 2 or not in_memory(self.count):
+        """Without rows that are empty, which change no score; as it is where the host cannot look."""
+        if not in_memory(self.count):
             return self
-        taken = self.count.any(-1)
+        taken = self.count.reshape(-1, *self.count.shape[-2:]).any(-1).any(0)
         taken[0] = True  # one row at least
-        weight = self.weight[taken]
+        weight = self.weight[..., taken, :]
         square = weight
         if self.square is not self.weight:
-            square = self.square[taken]
-        return ScoreBins(self.count[taken], weight, square, self.inexact)
+            square = self.square[..., taken, :]
+        count = self.count[..., taken, :]
+        return ScoreBins(count, weight, square, self.tied[..., taken], self.exact[..., taken])
 
     def summary(self) -> Tensor:
         """All that AUROC and average precision need on the host, float64 of shape (9, …)."""
@@ -101,7 +99,7 @@ def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
         return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
     size = max(1, BINS_AT_ONCE // histogram.keys.rows)
     some = [
-        ScoreBins.of_histogram(state, histogram, slice(first, first + size)).summary()
+        ScoreBins.of_histogram(state, histogram, slice(first, first + size)).without_gaps().summary()
         for first in range(0, histogram.heads[0], size)
     ]
     return torch.cat(some, 1)
@@ -109,7 +107,7 @@ def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
 
 def without_histogram(state: State, histogram: ScoreHistogram) -> State:
     """The state without the histogram's cells, which are large."""
-    names = (histogram.name, histogram.inexact)
+    names = (histogram.name, histogram.ties)
     return {name: cell for name, cell in state.items() if name.partition(".")[0] not in names}
 
 
@@ -127,7 +125,7 @@ def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     off = area.unsqueeze(-1)
     of_positives = (p_square * (below - off).square()).sum(-1) / _degrees(positives, p_square)
     of_negatives = (n_square * (above - off).square()).sum(-1) / _degrees(negatives, n_square)
-    pairs = torch.minimum((p * n).sum(-1), bins.inexact * torch.maximum(p.amax(-1), n.amax(-1)))
+    pairs = (p * n).masked_fill(bins.tied, 0.0).sum(-1)
     return area, of_positives + of_negatives, pairs / (2 * positives * negatives)
 
 
@@ -135,14 +133,10 @@ def _average_precision(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     """Value, its variance, and the bound of its numerical error."""
     d = Descent.of_bins(bins)
     positives = d.tp[..., -1]
-    negatives = d.fp[..., -1]
     lowest, middle, highest = _certain(bins, d)
+    block = d.sum(d.p * d.tp / (d.tp + d.fp))
     half = torch.maximum(highest - middle, middle - lowest)
-    few = _few_inexact(bins.inexact, d)
-    tied = d.sum(d.p * d.tp / (d.tp + d.fp))
-    value = torch.where(few <= half, tied, middle) / positives
-    value = torch.where(negatives > 0, value, torch.nan)
-    return value, _variance(bins, d, tied / positives), torch.minimum(half, few) / positives
+    return middle / positives, _variance(bins, d, block / positives), half / positives
 
 
 @dataclass(frozen=True)
@@ -190,7 +184,11 @@ def _certain(bins: ScoreBins, d: Descent) -> tuple[Tensor, Tensor, Tensor]:
     # Unequal weights in one row: the integral lies below every order that they can come in.
     smooth = torch.where(d.fp > 0, d.p - d.fp * torch.log1p(d.p / (tp + d.fp)), d.p)
     lowest = torch.where(count * square <= d.p.square(), last, smooth)
-    return d.sum(lowest), d.sum((last + first) / 2), d.sum(d.p * d.tp / (d.tp + fp))
+    tie = d.p * d.tp / (d.tp + d.fp)
+    known = bins.tied.flip(-1)
+    each = (lowest, (last + first) / 2, d.p * d.tp / (d.tp + fp))
+    least, middle, most = (d.sum(torch.where(known, tie, x)) for x in each)
+    return least, middle, most
 
 
 def _digamma_step(x: Tensor, step: Tensor) -> Tensor:
@@ -200,15 +198,6 @@ def _digamma_step(x: Tensor, step: Tensor) -> Tensor:
     squares = (a + b) * (a - b)
     series = torch.log1p(step * a) + (a - b) / 2 + squares * (1 / 12 - (a * a + b * b) / 120)
     return torch.where(x > 100, series, torch.digamma(y) - torch.digamma(x))
-
-
-def _few_inexact(inexact: Tensor, d: Descent) -> Tensor:
-    """What the inexact scores could change at most, wherever in their rows they are."""
-    moved = inexact.unsqueeze(-1)
-    most = d.tp / (d.tp + d.fp - torch.minimum(d.n, moved))
-    rest = d.tp - torch.minimum(d.p, moved)
-    least = torch.where(rest > 0, rest / (rest + d.fp), 0.0)
-    return inexact + d.sum(d.p * (most - least))
 
 
 def _variance(bins: ScoreBins, d: Descent, mean: Tensor) -> Tensor:

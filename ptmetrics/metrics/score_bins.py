@@ -4,18 +4,26 @@ Rows of a histogram are in the order of the scores, so only samples that share a
 order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cell import State
+from ptmetrics.counts.batch import Counted
+from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.checks import in_memory
 from ptmetrics.counts.score_histogram import ScoreHistogram
-from ptmetrics.counts.stored_scores import unpack_scores
+from ptmetrics.counts.stored_scores import StoredScores, unpack_scores
+from ptmetrics.counts.stored_sums import StoredSums
+from ptmetrics.metrics.fixed_points import FixedPoint, numbers_at
 
 SUMMARY = ".summary"
 """What the name of a histogram ends with where it was summed up on the device."""
+ONE_VS_ONE = ".ovo"
+"""What the name of a histogram ends with where each two classes were compared on the device."""
+MOST_OVO = 100  # classes whose pairs are compared, where scores are stored
+BASE = 10  # numbers of a summary before those of the points that were asked for
 BINS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
 
 
@@ -63,12 +71,17 @@ class ScoreBins:
     @classmethod
     def of_stored(cls, stored: Tensor) -> tuple["ScoreBins", Tensor]:
         """One row for each value of the stored scores, so that nothing is inexact; and the values."""
-        score, target, real = unpack_scores(stored)
-        first = torch.cat((real[:1], score[1:] != score[:-1]))
-        row = first.cumsum(0) - first[:1].long()
-        count = torch.zeros(2 * len(row), dtype=torch.int64, device=row.device)
-        count = count.scatter_add_(0, 2 * row + target, real.long()).view(-1, 2)
-        values = torch.full_like(score, torch.inf).scatter_(0, row, score)
+        return cls.of_sorted(*unpack_scores(stored))
+
+    @classmethod
+    def of_sorted(cls, score: Tensor, target: Tensor, real: Tensor) -> tuple["ScoreBins", Tensor]:
+        """The same of sorted scores of shape (…, places), their targets 0 and 1, and whether they are taken."""
+        first = torch.cat((real[..., :1], score[..., 1:] != score[..., :-1]), -1).long()
+        row = first.cumsum(-1) - first[..., :1]
+        count = torch.zeros_like(row).repeat_interleave(2, -1)
+        count = count.scatter_add_(-1, 2 * row + target, real.long())
+        count = count.view(*row.shape, 2)
+        values = torch.full_like(score, torch.inf).scatter_(-1, row, score)
         weight = count.double()
         tied = torch.ones_like(real)
         return cls(count, weight, weight, tied, tied), values
@@ -86,23 +99,156 @@ class ScoreBins:
         count = self.count[..., taken, :]
         return ScoreBins(count, weight, square, self.tied[..., taken], self.exact[..., taken])
 
-    def summary(self) -> Tensor:
-        """All that AUROC and average precision need on the host, float64 of shape (9, …)."""
+    def summary(self, at: tuple[FixedPoint, ...] = ()) -> Tensor:
+        """All that scores of a curve need on the host, float64 of shape (10 + 5 · points, …).
+
+        The number of samples, effective numbers of negatives and positives, value, variance and
+        bound of AUROC and of average precision, Σw of the positives; then those of each point.
+        """
         negatives, positives = (self.weight.sum(-2).square() / self.square.sum(-2)).unbind(-1)
         n = self.count.sum((-1, -2)).double()
-        return torch.stack((n, negatives, positives, *_auroc(self), *_average_precision(self)))
+        base = (n, negatives, positives, *_auroc(self), *_average_precision(self))
+        numbers = [*base, self.weight[..., 1].sum(-1)]
+        for point in at:
+            numbers.extend(numbers_at(point, self.weight, self.square, self.tied))
+        return torch.stack(numbers)
 
 
-def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
-    """The summary of one histogram, or of each label, a few labels at a time; float64 of shape (9, *heads)."""
-    if not histogram.heads:
-        return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
-    size = max(1, BINS_AT_ONCE // histogram.keys.rows)
-    some = [
-        ScoreBins.of_histogram(state, histogram, slice(first, first + size)).without_gaps().summary()
-        for first in range(0, histogram.heads[0], size)
-    ]
-    return torch.cat(some, 1)
+@dataclass(frozen=True)
+class KeptScores:
+    """What a metric keeps of scores, a histogram and perhaps the scores themselves, and its summary.
+
+    Attributes:
+        histogram: The histogram, one or one for each label or class.
+        store: Room for the scores themselves; None for none.
+        at: Points of the curves that are asked for.
+    """
+
+    histogram: ScoreHistogram
+    store: StoredScores | None = None
+    at: tuple[FixedPoint, ...] = ()
+
+    def cells(self) -> list[Cell]:
+        """Those of both."""
+        cells = self.histogram.cells()
+        if self.store is not None:
+            cells.extend(self.store.cells())
+        return cells
+
+    def store_scores(
+        self, state: State, score: Tensor, target: Tensor, counted: Tensor | None
+    ) -> dict[str, Counted]:
+        """What `StoredScores.count` says, if scores are stored."""
+        if self.store is None:
+            return {}
+        return self.store.count(state["scores_seen"], score, target, counted)
+
+    def stored_relations(self, sums: StoredSums, counted: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """What must hold of stored cells, given how many scores there are."""
+        yield from self.histogram.stored_relations(sums, counted)
+        if self.store is not None:
+            yield from self.store.stored_relations(sums, counted)
+
+    def stores(self, state: State) -> bool:
+        """Whether stored scores may be used: those that carry weights are read off the histogram."""
+        return self.store is not None and f"{self.histogram.name}.weight" not in state
+
+    def summarize(self, state: State) -> State:
+        """The state with a summary in the place of the cells, which are large."""
+        small = without_histogram(state, self.histogram)
+        small.pop("scores", None)
+        small[self.histogram.name + SUMMARY] = self.summary(state)
+        if self.store is not None and 0 < self.store.classes <= MOST_OVO:
+            small[self.histogram.name + ONE_VS_ONE] = self._one_vs_one(state)
+        return small
+
+    def summary(self, state: State) -> Tensor:
+        """The summary, of shape (10 + 5 · points,), or (…, heads + 1) with all heads together at the end."""
+        histogram = self.histogram
+
+        def of_histogram(heads: slice) -> ScoreBins:
+            return ScoreBins.of_histogram(state, histogram, heads)
+
+        found = self._summary_of(of_histogram, histogram.keys.rows, lambda: self._pooled(state))
+        if not self.stores(state):
+            return found
+        places = state["scores"].shape[-1]
+        exact = self._summary_of(
+            lambda heads: self._of_store(state, heads), places, lambda: self._pooled_store(state)
+        )
+        fits = state["scores_seen"] < places
+        if histogram.heads:
+            fits = torch.cat((fits, fits.all(0, keepdim=True)))
+        return torch.where(fits, exact, found)
+
+    def _summary_of(
+        self,
+        bins_of: Callable[[slice], ScoreBins],
+        rows: int,
+        pooled: Callable[[], ScoreBins],
+    ) -> Tensor:
+        if not self.histogram.heads:
+            return bins_of(slice(None)).without_gaps().summary(self.at)
+        size = max(1, BINS_AT_ONCE // rows)
+        some = [
+            bins_of(slice(first, first + size)).without_gaps().summary(self.at)
+            for first in range(0, self.histogram.heads[0], size)
+        ]
+        some.append(pooled().without_gaps().summary(self.at).unsqueeze(1))
+        return torch.cat(some, 1)
+
+    def _pooled(self, state: State) -> ScoreBins:
+        alone = replace(self.histogram, heads=())
+        sums = {
+            name: cell.sum(0)
+            for name, cell in state.items()
+            if name.partition(".")[0] in (alone.name, alone.ties)
+        }
+        return ScoreBins.of_histogram(sums, alone)
+
+    def _unpacked(self, state: State, heads: slice) -> tuple[Tensor, Tensor, Tensor]:
+        assert self.store is not None  # it stores
+        stored = state["scores"]
+        if self.store.heads:
+            stored = stored[heads]
+        score, target, real = unpack_scores(stored, self.store.bits)
+        if self.store.classes:
+            head = torch.arange(self.store.classes, device=stored.device)[heads]
+            target = (target == head.unsqueeze(1)).long()
+        return score, target, real
+
+    def _of_store(self, state: State, heads: slice) -> ScoreBins:
+        return ScoreBins.of_sorted(*self._unpacked(state, heads))[0]
+
+    def _pooled_store(self, state: State) -> ScoreBins:
+        score, target, real = (x.reshape(-1) for x in self._unpacked(state, slice(None)))
+        score, order = torch.where(real, score, torch.inf).sort()
+        return ScoreBins.of_sorted(score, target[order], real[order])[0]
+
+    def _one_vs_one(self, state: State) -> Tensor:
+        """Chance that a row of class a has a higher score for a than one of class b, and rows of each.
+
+        Float64 of shape (C + 1, C), the rows last; NaN where scores are not all stored.
+        """
+        assert self.store is not None  # it stores
+        classes = self.store.classes
+        stored = state["scores"]
+        areas = []
+        n = torch.zeros(classes, dtype=torch.float64, device=stored.device)
+        for a in range(classes):
+            score, label, real = unpack_scores(stored[a], self.store.bits)
+            row = torch.cat((real[:1], score[1:] != score[:-1])).cumsum(0) - 1
+            count = torch.zeros(len(row), classes, dtype=torch.float64, device=stored.device)
+            place = row.clamp(min=0) * classes + label
+            count.view(-1).scatter_add_(0, place.clamp(max=count.numel() - 1), real.double())
+            n = count.sum(0)
+            below = count.cumsum(0) - count / 2
+            areas.append((count[:, a : a + 1] * below).sum(0) / (n[a] * n))
+        found = torch.cat((torch.stack(areas), n.unsqueeze(0)))
+        known = (state["scores_seen"] < stored.shape[-1]).all()
+        if f"{self.histogram.name}.weight" in state:
+            known = torch.zeros_like(known)
+        return torch.where(known, found, torch.nan)
 
 
 def without_histogram(state: State, histogram: ScoreHistogram) -> State:

@@ -1,13 +1,15 @@
 """ROC curve, precision-recall curve and threshold table: what a histogram of scores says at every threshold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
-from ptmetrics.metrics.score_bins import ScoreBins
+from ptmetrics.counts.stored_scores import unpack_scores
+from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
 
 DOUBLE_BITS = 64
 
@@ -93,16 +95,79 @@ class ScoreCurve:
 
     Attributes:
         kept: Counts or Σw of negatives and positives, of shape (rows, 2), as a histogram keeps
-            them, or stored scores of shape (places,); on any device.
+            them, or stored scores of shape (places,); one for each label or class in front where
+            there are several; on any device.
         keys: What the rows of the histogram mean; None for stored scores.
-        probs: Whether predictions are probabilities, and not logits.
+        probs: Whether thresholds are probabilities, and not logits.
         weighted: Whether the counts are sums of weights, and not of samples.
+        shift: What is added to the logit of a probability before it is looked up: for classes.
+        bits: Binary digits of a stored score that are its target.
+        head: Which class stored scores are of, where targets are classes; None for 0 and 1.
+        margins: Whether stored scores are such logits, and not in the unit of the thresholds.
     """
 
     kept: Tensor
     keys: CurveKeys | None
     probs: bool
     weighted: bool = False
+    shift: float = 0.0
+    bits: int = 1
+    head: int | None = None
+    margins: bool = False
+
+    @classmethod
+    def of_kept(
+        cls,
+        scores: KeptScores,
+        state: State,
+        *,
+        probs: bool,
+        shift: float = 0.0,
+        margins: bool = False,
+    ) -> "ScoreCurve":
+        """A copy of what a metric keeps: of the scores themselves where they are all there.
+
+        Args:
+            scores: What is kept.
+            state: The cells.
+            probs: Whether thresholds are probabilities.
+            shift: As the attribute.
+            margins: As the attribute.
+        """
+        name = scores.histogram.name
+        if scores.stores(state) and bool((state["scores_seen"] < state["scores"].shape[-1]).all()):
+            assert scores.store is not None  # it stores
+            head = None
+            if scores.store.classes:
+                head = 0
+            return cls(
+                state["scores"].clone(),
+                None,
+                probs,
+                shift=shift,
+                bits=scores.store.bits,
+                head=head,
+                margins=margins,
+            )
+        weighted = f"{name}.weight" in state
+        kept = state[name]
+        if weighted:
+            kept = state[f"{name}.weight"]
+        return cls(kept.clone(), scores.histogram.keys, probs, weighted, shift)
+
+    @property
+    def heads(self) -> int:
+        """How many labels or classes there is a curve of; 0 for one curve alone."""
+        if self.kept.ndim > 1 + (self.keys is not None):
+            return len(self.kept)
+        return 0
+
+    def of_head(self, place: int) -> "ScoreCurve":
+        """The curve of one label or class."""
+        head = self.head
+        if head is not None:
+            head = place
+        return replace(self, kept=self.kept[place], head=head)
 
     def roc(self) -> RocCurve:
         """Points as `sklearn.metrics.roc_curve(..., drop_intermediate=False)`.
@@ -130,14 +195,19 @@ class ScoreCurve:
         """Everything that follows from the four counts, for each row that is not empty."""
         kept = self.kept.cpu()
         if self.keys is None:
-            bins, values = ScoreBins.of_stored(kept)
+            score, target, real = unpack_scores(kept, self.bits)
+            if self.head is not None:
+                target = (target == self.head).long()
+            bins, values = ScoreBins.of_sorted(score, target, real)
+            if self.margins:
+                values = (values - self.shift).sigmoid()
             weight = bins.weight
             rows = weight.sum(1).nonzero().squeeze(1)
             threshold = values[rows]
         else:
             weight = kept[self.keys.order(kept.device)].double()
             rows = weight.sum(1).nonzero().squeeze(1)
-            threshold = lower_edges(self.keys, rows, probs=self.probs)
+            threshold = lower_edges(self.keys, rows, probs=self.probs, shift=self.shift)
         probability = threshold
         if not self.probs:
             probability = threshold.sigmoid()
@@ -160,31 +230,32 @@ class ScoreCurve:
         )
 
 
-def lower_edges(keys: CurveKeys, rows: Tensor, *, probs: bool) -> Tensor:
+def lower_edges(keys: CurveKeys, rows: Tensor, *, probs: bool, shift: float = 0.0) -> Tensor:
     """Smallest prediction of each row, by bisection over all doubles; a float32 where one is in the row.
 
     Args:
         keys: What a row means.
         rows: Numbers of rows, lowest score first, int64 on the CPU.
         probs: Whether predictions are probabilities, and not logits.
+        shift: What is added to the logit of a probability.
     """
     low = torch.full_like(rows, _ordered(0.0 if probs else -torch.inf))
     high = torch.full_like(rows, _ordered(1.0 if probs else torch.inf))
     for _ in range(DOUBLE_BITS):
         middle = (low & high) + ((low ^ high) >> 1)
-        enough = _row_of(keys, _double(middle), probs=probs) >= rows
+        enough = _row_of(keys, _double(middle), probs, shift) >= rows
         low = torch.where(enough, low, middle + 1).minimum(high)
         high = torch.where(enough, middle, high)
     edge = _double(high)
     single = edge.float()
     above = torch.nextafter(single, torch.full_like(single, torch.inf))
     single = torch.where(single.double() < edge, above, single).double()
-    return torch.where(_row_of(keys, single, probs=probs) == rows, single, edge)
+    return torch.where(_row_of(keys, single, probs, shift) == rows, single, edge)
 
 
-def _row_of(keys: CurveKeys, prediction: Tensor, *, probs: bool) -> Tensor:
+def _row_of(keys: CurveKeys, prediction: Tensor, probs: bool, shift: float) -> Tensor:
     if probs and isinstance(keys, FloatKeys):
-        prediction = prediction.logit()
+        prediction = prediction.logit() + shift
     return keys.position(prediction)
 
 

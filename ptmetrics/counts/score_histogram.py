@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.counts.batch import At, Counted
-from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.keys import FLOAT_DIGITS, CurveKeys, FloatKeys
 from ptmetrics.counts.stored_sums import StoredSums
 
@@ -55,12 +55,19 @@ class ScoreHistogram:
     Attributes:
         name: Name of the cells.
         keys: Which row a score belongs to.
-        heads: () for one histogram, (L,) for one a label.
+        heads: () for one histogram, (L,) for one a label or class.
+        classes: Number of classes, if there is one for each; else 0, and targets are 0 and 1.
     """
 
     name: str
     keys: CurveKeys
     heads: tuple[int, ...] = ()
+    classes: int = 0
+
+    @property
+    def bits(self) -> int:
+        """Binary digits of a target."""
+        return max(1, (self.classes - 1).bit_length())
 
     @property
     def ties(self) -> str:
@@ -108,7 +115,7 @@ class ScoreHistogram:
         return {self.name: At(place, within=True, there=there), self.ties: add_ties}
 
     def _ties_of(self, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """v and v² of each score, int64.
+        """V and v² of each score, int64.
 
         Float64 has too many floats in a row for sums of squares: there both are taken modulo a
         prime, so that rows of two values are told from ties, and those of more with a chance of
@@ -121,15 +128,6 @@ class ScoreHistogram:
         far = 2 << (FLOAT_DIGITS - self.keys.digits)
         first = offset.clamp(-far, far).long()
         return first, offset.clamp_(-2 * far, 2 * far) * first
-
-    def ties_of_rows(self, state: State, heads: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """In which rows all scores are equal, and in which they are the row's own value; bool (…, rows)."""
-        count = state[self.name]
-        sums = state[self.ties]
-        if self.heads:
-            count = count[heads]
-            sums = sums[heads]
-        return tied_rows(count.sum(-1), sums)
 
     def stored_relations(self, sums: StoredSums, counted: Tensor) -> Iterator[tuple[str, Tensor]]:
         """What must hold of stored cells.

@@ -24,17 +24,12 @@ class StoredScores:
     Attributes:
         capacity: Number of scores; of more than that nothing exact can be said.
         heads: () for one buffer, (L,) for one a label or class.
-        classes: Number of classes that targets are of; 0 where they are 0 and 1.
+        bits: Binary digits of a score that are the target.
     """
 
     capacity: int
     heads: tuple[int, ...] = ()
-    classes: int = 0
-
-    @property
-    def bits(self) -> int:
-        """Binary digits of a score that are the target."""
-        return max(1, (self.classes - 1).bit_length())
+    bits: int = 1
 
     def cells(self) -> list[Cell]:
         """How many scores there were, and the buffer with one place for what is left out."""

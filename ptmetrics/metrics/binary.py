@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from ptmetrics.counts.binary import BINARY_FAULT_KINDS, BinaryReader, binary_los
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import Inputs, sample_columns
-from ptmetrics.counts.score_histogram import Curves
+from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_sums import StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
@@ -40,12 +40,12 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
     fbeta_ratio,
 )
-from ptmetrics.metrics.curves import check_capacity, curves_kind, kept_scores, no_points
+from ptmetrics.metrics.curves import kept_scores
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import FEW, widened, wilson
-from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
+from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
@@ -365,9 +365,7 @@ class BinaryMetrics(Metrics):
         groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        kind = curves_kind(curves)
-        _check_binary(inputs, threshold, kind, losses=losses, temperature=temperature)
-        check_capacity(capacity)
+        _check_binary(inputs, threshold, curves, losses=losses, temperature=temperature)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -379,14 +377,11 @@ class BinaryMetrics(Metrics):
         self.absent = float(absent)
         self.losses = losses
         self.temperature = temperature
-        self.curves = kind
+        self.curves = curves
         self.fault_kinds = BINARY_FAULT_KINDS[inputs]
         self._reader = BinaryReader(inputs, _cut(inputs, threshold), ignore_index)
-        self._curve: KeptScores | None = None
-        if inputs != "labels" and kind is not None:
-            self._curve = kept_scores(CURVE, inputs, kind, capacity, at)
-        elif at:
-            raise no_points(at)
+        histogram = ScoreHistogram(CURVE, FloatKeys())
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self.score_tables = self._tables(scores)
         super().__init__(slices=slices, groups=groups, device=device)
 
@@ -440,9 +435,8 @@ class BinaryMetrics(Metrics):
             score = raw
             if isinstance(self._curve.histogram.keys, FloatKeys):
                 score = reader.logit(raw)
-            counts.update(self._curve.histogram.count(score, target, batch.counted))
             state = self._accumulator.state
-            counts.update(self._curve.store_scores(state, raw, target, batch.counted))
+            counts.update(self._curve.count(state, score, target, batch.counted, raw))
         loss = None
         if self.inputs != "labels" and (self.losses or self.keeps_samples):
             losses = binary_losses(reader.logit(raw).to(wide(raw)), target)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ptmetrics.counts.keys import CurveKeys, FloatKeys, ProbabilityKeys
+from ptmetrics.counts.keys import CurveKeys, ProbabilityKeys
 from ptmetrics.counts.score_histogram import (
     FINE,
     MOST_HEADS,
@@ -18,8 +18,8 @@ from ptmetrics.counts.stored_scores import StoredScores
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.fixed_points import EER, NUMBERS, FixedPoint, estimate_at, read_points
-from ptmetrics.metrics.intervals import FEW, Interval, logit_interval, newcombe, widened, wilson
+from ptmetrics.metrics.fixed_points import EER, FixedPoint, read_points
+from ptmetrics.metrics.intervals import FEW, logit_interval, newcombe, widened, wilson
 from ptmetrics.metrics.score_bins import BASE, KeptScores
 from ptmetrics.metrics.score_spec import ScoreSpec
 
@@ -31,90 +31,69 @@ NOT_STORED = 'scores are not all kept: curves="exact" with room for them, and no
 TOLERANCE = {"auroc": 1e-3, "average_precision": 5e-3}  # an error bound above it earns a note
 KINDS: tuple[Curves, ...] = ("fp16", "fine", "exact")
 MOST_BYTES = 4 << 30  # of what is kept of scores
-AUROC_NUMBERS = (3, 4, 5)  # value, variance and bound in a summary
-AP_NUMBERS = (6, 7, 8)
+AUROC_BOUND = 5  # places in a summary
+AP_BOUND = 8
+VARIANCES = [4, 7]
 SUPPORT = 9
+NUMBERS = 5  # of a point
 
 
 def kept_scores(
-    name: str,
+    histogram: ScoreHistogram,
     inputs: str,
-    kind: Curves,
-    capacity: int,
+    curves: object,
+    capacity: object,
     at: Sequence[str],
-    *,
-    heads: tuple[int, ...] = (),
-    classes: int = 0,
-) -> KeptScores:
-    """What a metric keeps for its curves.
+) -> KeptScores | None:
+    """What a metric keeps for its curves; None for none.
 
     Args:
-        name: Of the cell.
-        inputs: "logits" or "probs".
-        kind: "fp16", "fine" or "exact".
+        histogram: Name, heads and classes; the keys are chosen here.
+        inputs: "logits", "probs" or "labels".
+        curves: "fp16", "fine" or "exact"; True for "fp16" where that is possible; False or None.
         capacity: Number of scores that "exact" keeps, of each label or class.
         at: Names of points.
-        heads: (L,) for one curve a label or class.
-        classes: Number of classes; 0 for yes-or-no targets.
 
     Raises:
-        ConfigError: If that would take more than 4 GiB.
+        ConfigError: If an argument cannot work, or it would take more than 4 GiB.
     """
-    keys: CurveKeys | None = FINE
-    if kind != "fine":
-        keys = keys_for(math.prod(heads))
-        if not heads and inputs == "probs":
-            keys = ProbabilityKeys()
-    if keys is None:
-        rule = f"up to {MOST_HEADS} labels or classes"
-        raise ConfigError("curves", rule, f"{kind!r} for {heads[0]}", "Leave curves out.")
+    if not options.is_whole(capacity, 1, MOST_BYTES >> 3):
+        rule = f"a whole number from 1 to {MOST_BYTES >> 3}"
+        cure = "Pass the number of validation samples; each score takes 8 bytes."
+        raise ConfigError("capacity", rule, repr(capacity), cure)
+    heads = histogram.heads
+    keys: CurveKeys | None = keys_for(math.prod(heads))
+    points = read_points(at)
+    if inputs == "labels" or not curves or (curves is True and keys is None):
+        if points:
+            fact = f"{list(at)!r} without curves"
+            raise ConfigError("at", "no names where no scores are kept", fact, "Leave it out.")
+        return None
+    if curves == "fine":
+        keys = FINE
+    elif inputs == "probs" and not heads:
+        keys = ProbabilityKeys()
+    if keys is None or not (curves is True or curves in KINDS):
+        rule = f"one of {', '.join(KINDS)} (up to {MOST_HEADS} labels or classes), or None"
+        raise ConfigError("curves", rule, repr(curves), 'Pass "fp16", 2 MiB a curve at most.')
+    histogram = replace(histogram, keys=keys)
     store = None
-    if kind == "exact":
-        store = StoredScores(capacity, heads, classes)
-    kept = KeptScores(ScoreHistogram(name, keys, heads), store, read_points(at))
+    if curves == "exact" and isinstance(capacity, int):
+        store = StoredScores(capacity, heads, histogram.bits)
+    kept = KeptScores(histogram, store, points)
     size = sum(8 * math.prod(cell.shape) for cell in kept.cells())
     if size > MOST_BYTES:
+        fact = f"{size / 2**30:.1f} GiB"
         cure = 'Pass a smaller capacity, or curves="fp16".'
-        raise ConfigError("curves", "at most 4 GiB", f"{size / 2**30:.1f} GiB", cure)
+        raise ConfigError("curves", "scores kept in 4 GiB", fact, cure)
     return kept
 
 
-def curves_kind(curves: object) -> Curves | None:
-    """Which curves an argument asks for: True is "fp16", False is None.
-
-    Raises:
-        ConfigError: If it is none of them.
-    """
-    if curves is None or curves is False:
-        return None
-    if curves is True:
-        return "fp16"
-    for kind in KINDS:
-        if curves == kind:
-            return kind
-    rule = f"one of {', '.join(KINDS)}, or None"
-    raise ConfigError("curves", rule, repr(curves), 'Pass "fp16", 2 MiB a curve at most.')
-
-
-def no_points(at: Sequence[str]) -> ConfigError:
-    """The error for points where no curve is kept."""
-    fact = f"{list(at)!r} without curves"
-    cure = 'Leave at= out, or pass curves="fp16".'
-    return ConfigError("at", "no names where no scores are kept", fact, cure)
-
-
-def check_capacity(capacity: object) -> None:
-    """Refuse what is no number of scores."""
-    most = MOST_BYTES >> 3
-    if not options.is_whole(capacity, 1, most):
-        cure = "Pass the number of validation samples; each score takes 8 bytes."
-        raise ConfigError("capacity", f"a whole number from 1 to {most}", repr(capacity), cure)
-
-
-def _with_bound(interval: Interval, bound: Array) -> Interval:
-    """An interval that holds whatever the numerical error is: no verdict rests on less."""
-    low, high = interval
-    return np.clip(low - bound, 0, 1), np.clip(high + bound, 0, 1)
+def with_bound(estimate: Estimate) -> Estimate:
+    """With an interval that holds whatever the numerical error is: no verdict rests on less."""
+    low = np.clip(estimate.low - estimate.error_bound, 0, 1)
+    high = np.clip(estimate.high + estimate.error_bound, 0, 1)
+    return replace(estimate, low=low, high=high)
 
 
 def auroc_estimate(summary: Array) -> Estimate:
@@ -132,13 +111,13 @@ def auroc_estimate(summary: Array) -> Estimate:
         2006.
     """
     n, negatives, positives = summary[:3]
-    area, variance, bound = summary[list(AUROC_NUMBERS)]
+    area, variance, bound = summary[3:6]
     few = np.minimum(negatives, positives) < FEW
     safe = newcombe(area, positives, negatives)
-    ends = widened(area, logit_interval(area, variance), safe, few)
-    low, high = _with_bound(ends, bound)
+    low, high = widened(area, logit_interval(area, variance), safe, few)
     n = n.astype(np.int64)
-    return Estimate(area, low, high, n, "delong-newcombe", ONE_SIDE, error_bound=bound)
+    found = Estimate(area, low, high, n, "delong-newcombe", ONE_SIDE, error_bound=bound)
+    return with_bound(found)
 
 
 def average_precision_estimate(summary: Array) -> Estimate:
@@ -157,12 +136,12 @@ def average_precision_estimate(summary: Array) -> Estimate:
         scale.
     """
     n, _, positives = summary[:3]
-    value, variance, bound = summary[list(AP_NUMBERS)]
+    value, variance, bound = summary[6:9]
     safe = wilson(value, positives)
-    ends = widened(value, logit_interval(value, variance), safe, positives < FEW)
-    low, high = _with_bound(ends, bound)
+    low, high = widened(value, logit_interval(value, variance), safe, positives < FEW)
     n = n.astype(np.int64)
-    return Estimate(value, low, high, n, "delta-wilson", NO_POSITIVE, error_bound=bound)
+    found = Estimate(value, low, high, n, "delta-wilson", NO_POSITIVE, error_bound=bound)
+    return with_bound(found)
 
 
 def mean_over_heads(each: Estimate, share: Array | None = None, reason: str = NO_CURVE) -> Estimate:
@@ -249,7 +228,7 @@ def _micro_spec(spec: ScoreSpec, estimate: Estimator) -> ScoreSpec:
         heads = summary.shape[-1] - 1
         pooled = summary[:, -1].copy()
         pooled[1:3] /= heads
-        pooled[[AUROC_NUMBERS[1], AP_NUMBERS[1]]] *= heads
+        pooled[VARIANCES] *= heads
         found = replace(estimate(pooled), n=summary[0, :-1].max().astype(np.int64))
         return replace(found, method=spec.method)
 
@@ -262,55 +241,41 @@ def _micro_spec(spec: ScoreSpec, estimate: Estimator) -> ScoreSpec:
     )
 
 
-def one_vs_one(spec: ScoreSpec, areas: Array, intervals: bool) -> Estimate:
-    """Mean over all pairs of classes of the AUROC of each against the other alone.
-
-    Args:
-        spec: The score.
-        areas: Of shape (C + 1, C), as `KeptScores` finds them: the areas, and rows of each class.
-        intervals: No matter.
-
-    Source: Hand and Till, Machine Learning 2001.
-    """
-    area, n = areas[:-1].copy(), areas[-1]
-    np.fill_diagonal(area, np.nan)
-    low, high = newcombe(area, np.broadcast_to(n[:, None], area.shape), n)
-    flat = (x.reshape(-1) for x in (area, low, high))
-    each = Estimate(*flat, np.nansum(n)[None].astype(np.int64), spec.method, spec.undefined)
-    return mean_over_heads(each, reason=spec.undefined)
-
-
 def point_specs(points: Sequence[FixedPoint], *, heads: bool) -> tuple[ScoreSpec, ...]:
     """Scores of points: of one curve, or of each of several, and their means."""
-    specs = []
+    specs: list[ScoreSpec] = []
     for place, point in enumerate(points):
-        specs.extend(_specs_of_point(point, BASE + NUMBERS * place, heads=heads))
+        spec, estimate = _spec_of_point(point, BASE + NUMBERS * place)
+        if heads:
+            specs += [_each_spec(spec, estimate), _mean_spec(spec, estimate)]
+        else:
+            specs.append(spec)
     return tuple(specs)
 
 
-def _specs_of_point(point: FixedPoint, first: int, *, heads: bool) -> tuple[ScoreSpec, ...]:
+def _spec_of_point(point: FixedPoint, first: int) -> tuple[ScoreSpec, Estimator]:
     method = "mover-threshold"
     if point.score == "auroc":
         method = "delong-newcombe"
     better = point.name != EER
 
     def estimate(summary: Array) -> Estimate:
-        value, low, high, bound = estimate_at(point, summary[first : first + NUMBERS])
+        numbers = summary[first : first + NUMBERS]
+        value, low, high, bound = point.estimate(summary[1:3], numbers)
         n = summary[0].astype(np.int64)
-        return Estimate(value, low, high, n, method, ONE_SIDE, better, error_bound=bound)
+        found = Estimate(value, low, high, n, method, ONE_SIDE, better, error_bound=bound)
+        return with_bound(found)
 
     spec = ScoreSpec(
         point.name,
         None,
         lambda spec, summary, intervals: estimate(summary),
         higher_is_better=better,
-        doc=point.doc,
+        doc="A score at a point of the curve.",
         undefined=ONE_SIDE,
         method=method,
     )
-    if not heads:
-        return (spec,)
-    return _each_spec(spec, estimate), _mean_spec(spec, estimate)
+    return spec, estimate
 
 
 CURVE_SPECS = (AUROC, AVERAGE_PRECISION)
@@ -329,9 +294,9 @@ CURVE_SPECS_OF_HEADS = (
 OVO = ScoreSpec(
     "auroc/ovo",
     None,
-    one_vs_one,
+    lambda spec, pairs, intervals: mean_over_heads(auroc_estimate(pairs), reason=NOT_STORED),
     doc="Mean over all pairs of classes of the AUROC of each against the other alone; "
-    'with curves="exact", up to 100 classes.',
+    'with curves="exact", up to 32 classes.',
     undefined=NOT_STORED,
     source="Hand and Till, Machine Learning 2001",
     method="mean-of-ends",
@@ -344,20 +309,16 @@ def notes_of(summary: Array, keys: CurveKeys) -> list[str]:
     if summary.ndim > 1:
         average = "/macro"
         summary = summary[:, :-1]
-    bounds = {"auroc": summary[AUROC_NUMBERS[2]], "average_precision": summary[AP_NUMBERS[2]]}
     notes = []
-    for name, each in bounds.items():
-        defined = ~np.isnan(each)
-        bound = float(np.where(defined, each, 0.0).sum() / max(1, defined.sum()))
-        notes.extend(_bound_note(f"{name}{average}", bound, TOLERANCE[name], keys))
+    for place, (name, tolerance) in zip((AUROC_BOUND, AP_BOUND), TOLERANCE.items(), strict=True):
+        each = summary[place][~np.isnan(summary[place])]
+        bound = float(each.sum() / max(1, each.size))
+        if bound > tolerance:
+            cure = "Many scores lie close together; "
+            cure = f'{cure}curves="exact" with room for all of them is exact.'
+            finer = 2.0 ** (keys.digits - FINE.digits)
+            if bound * finer <= tolerance and finer < 1:
+                cure = 'Many scores lie close together; curves="fine" would tell them apart.'
+            told = f"{name}{average}: its error bound {bound:.2g} passes {tolerance:g}"
+            notes.append(f"{told}. {cure}")
     return notes
-
-
-def _bound_note(name: str, bound: float, tolerance: float, keys: CurveKeys) -> list[str]:
-    if not bound > tolerance:
-        return []
-    cure = 'Many scores lie close together; curves="exact" with room for all of them is exact.'
-    finer = 2.0 ** (keys.digits - FINE.digits)
-    if bound * finer <= tolerance and finer < 1:
-        cure = 'Many scores lie close together; curves="fine" would tell them apart.'
-    return [f"{name}: its error bound {bound:.2g} passes {tolerance:g}. {cure}"]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
+from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
     FAULT_KINDS,
@@ -23,7 +24,7 @@ from ptmetrics.counts.multiclass import (
     Inputs,
     sample_columns,
 )
-from ptmetrics.counts.score_histogram import MOST_HEADS, Curves
+from ptmetrics.counts.score_histogram import MOST_HEADS, Curves, ScoreHistogram
 from ptmetrics.counts.score_passes import PIECE, ScorePasses
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
@@ -54,10 +55,7 @@ from ptmetrics.metrics.class_scores import (
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,
     OVO,
-    check_capacity,
-    curves_kind,
     kept_scores,
-    no_points,
     notes_of,
     point_specs,
 )
@@ -233,9 +231,7 @@ class MulticlassMetrics(Metrics):
         groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        kind = curves_kind(curves)
-        _check_multiclass(num_classes, inputs, topk, kind, temperature, losses)
-        check_capacity(capacity)
+        _check_multiclass(num_classes, inputs, topk, curves, temperature, losses)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -253,14 +249,9 @@ class MulticlassMetrics(Metrics):
         self._losses = losses and scored
         self._tempered = temperature
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
-        self._curve: KeptScores | None = None
-        if kind is not None:
-            heads = (num_classes,)
-            self._curve = kept_scores(
-                ONE_VS_REST, inputs, kind, capacity, at, heads=heads, classes=num_classes
-            )
-        elif at:
-            raise no_points(at)
+        heads = (num_classes,)
+        histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self._own_scores = options.own_specs(scores)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
@@ -431,13 +422,9 @@ class MulticlassMetrics(Metrics):
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)
-                details["curve"] = ScoreCurve.of_kept(
-                    self._curve,
-                    state,
-                    probs=True,
-                    shift=math.log(self.num_classes - 1),
-                    margins=self.inputs == "logits",
-                )
+                shift = math.log(self.num_classes - 1)
+                curve = ScoreCurve.of_kept(self._curve, state, probs=True, shift=shift)
+                details["curve"] = curve
             return details
         confused = []
         for code, low, high in counts["pairs"].T.tolist():
@@ -478,19 +465,16 @@ class MulticlassMetrics(Metrics):
 
     def _count_curve(self, kept: KeptScores, batch: Batch, rows: ClassRows) -> dict[str, Counted]:
         margin = self._reader.margins(batch.preds)
-        classes = torch.arange(self.num_classes, device=margin.device)
-        target = rows.target.unsqueeze(1)
         there = rows.likely  # rows that peak at an infinity have no margins
         if batch.counted is not None:
             there = batch.counted if there is None else there & batch.counted
         if there is not None:
             there = there.unsqueeze(1).expand(margin.shape)
-        counts = kept.histogram.count(margin, target == classes, there)
         score = margin
         if self.inputs == "probs":
             score = batch.preds
-        counts.update(kept.store_scores(self._accumulator.state, score, target, there))
-        return counts
+        state = self._accumulator.state
+        return kept.count(state, margin, rows.target.unsqueeze(1), there, score)
 
 
 def top_k_spec(place: int, k: int) -> ScoreSpec:
@@ -508,7 +492,7 @@ def _check_multiclass(
     num_classes: int,
     inputs: str,
     topk: Sequence[int],
-    curves: Curves | None,
+    curves: bool | Curves | None,
     temperature: bool,
     losses: bool,
 ) -> None:
@@ -525,7 +509,7 @@ def _check_multiclass(
     if inputs == "labels" and any(k > 1 for k in topk):
         cure = "Labels have no ranks: pass scores to the metric, or leave topk out."
         raise ConfigError("topk", '(1,) beside inputs="labels"', repr(topk), cure)
-    if curves is not None and (inputs == "labels" or num_classes > MOST_HEADS):
+    if curves and (inputs == "labels" or num_classes > MOST_HEADS):
         rule = "False for labels, and above 1,024 classes"
         fact = f"{curves!r} for {num_classes} classes of {inputs}"
         raise ConfigError("curves", rule, fact, "Leave it out, or look at fewer classes.")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import Inputs, without_dimension
 from ptmetrics.counts.multilabel import (
     LABEL_FAULT_KINDS,
@@ -24,7 +25,7 @@ from ptmetrics.counts.multilabel import (
     row_products,
     row_scores,
 )
-from ptmetrics.counts.score_histogram import MOST_HEADS, Curves
+from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
@@ -43,17 +44,14 @@ from ptmetrics.metrics.class_scores import (
 )
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,
-    check_capacity,
-    curves_kind,
     kept_scores,
-    no_points,
     notes_of,
     point_specs,
 )
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
-from ptmetrics.metrics.score_bins import SUMMARY, KeptScores
+from ptmetrics.metrics.score_bins import SUMMARY
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
@@ -421,8 +419,6 @@ class MultilabelMetrics(Metrics):
         device: torch.device | str = "cpu",
     ) -> None:
         _check_number(num_labels)
-        kind = curves_kind(curves)
-        check_capacity(capacity)
         options.check_inputs(inputs)
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
@@ -432,18 +428,13 @@ class MultilabelMetrics(Metrics):
         self.inputs = inputs
         self.threshold = threshold
         self.ignore_index = ignore_index
-        self.curves = kind
+        self.curves = curves
         self.class_names = options.names("label_names", label_names, num_labels, "label")
         self.absent = float(absent)
         self.fault_kinds = LABEL_FAULT_KINDS[inputs]
         self._own_scores = _scores_of_labels(scores)
-        self._curve: KeptScores | None = None
-        few = num_labels <= MOST_HEADS or kind in ("fine", "exact")
-        if kind is not None and inputs != "labels" and few:
-            heads = (num_labels,)
-            self._curve = kept_scores(LABEL_CURVES, inputs, kind, capacity, at, heads=heads)
-        elif at:
-            raise no_points(at)
+        histogram = ScoreHistogram(LABEL_CURVES, FloatKeys(), (num_labels,))
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         cut = options.cut_of_threshold(threshold, inputs)
         self._reader = LabelReader(num_labels, inputs, cut, ignore_index, class_dim)
         super().__init__(slices=slices, groups=groups, device=device)
@@ -501,10 +492,9 @@ class MultilabelMetrics(Metrics):
             counts["together"] = partial(add_row_products_, rows.numbers, batch)
         if self._curve is not None:
             scores = self._reader.scores_in_order(rows.preds)
-            target = rows.sums[1]
-            counts.update(self._curve.histogram.count(scores, target, rows.counted))
             state = self._accumulator.state
-            counts.update(self._curve.store_scores(state, rows.preds, target.long(), rows.counted))
+            target = rows.sums[1]
+            counts.update(self._curve.count(state, scores, target, rows.counted, rows.preds))
         return counts
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:

@@ -4,8 +4,11 @@ Rows of a histogram are in the order of the scores, so only samples that share a
 order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,16 +16,18 @@ from torch import Tensor
 from ptmetrics.counts.batch import Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.checks import in_memory
-from ptmetrics.counts.score_histogram import ScoreHistogram
+from ptmetrics.counts.score_histogram import ScoreHistogram, tied_rows
 from ptmetrics.counts.stored_scores import StoredScores, unpack_scores
 from ptmetrics.counts.stored_sums import StoredSums
-from ptmetrics.metrics.fixed_points import FixedPoint, numbers_at
+
+if TYPE_CHECKING:
+    from ptmetrics.metrics.fixed_points import FixedPoint
 
 SUMMARY = ".summary"
 """What the name of a histogram ends with where it was summed up on the device."""
 ONE_VS_ONE = ".ovo"
 """What the name of a histogram ends with where each two classes were compared on the device."""
-MOST_OVO = 100  # classes whose pairs are compared, where scores are stored
+MOST_OVO = 32  # classes whose pairs are compared, where scores are stored
 BASE = 10  # numbers of a summary before those of the points that were asked for
 BINS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
 
@@ -48,7 +53,7 @@ class ScoreBins:
     @classmethod
     def of_histogram(
         cls, state: State, histogram: ScoreHistogram, heads: slice = slice(None)
-    ) -> "ScoreBins":
+    ) -> ScoreBins:
         """Read a histogram in the order of its scores; of several, those of some heads."""
         name = histogram.name
         order = histogram.keys.order(state[name].device)
@@ -65,16 +70,16 @@ class ScoreBins:
         if f"{name}.weight" in state:
             weight = ordered(f"{name}.weight")
             square = ordered(f"{name}.square")
-        tied, exact = histogram.ties_of_rows(state, heads)
-        return cls(count, weight, square, tied[..., order], exact[..., order])
+        tied, exact = tied_rows(count.sum(-1), ordered(histogram.ties))
+        return cls(count, weight, square, tied, exact)
 
     @classmethod
-    def of_stored(cls, stored: Tensor) -> tuple["ScoreBins", Tensor]:
+    def of_stored(cls, stored: Tensor) -> tuple[ScoreBins, Tensor]:
         """One row for each value of the stored scores, so that nothing is inexact; and the values."""
         return cls.of_sorted(*unpack_scores(stored))
 
     @classmethod
-    def of_sorted(cls, score: Tensor, target: Tensor, real: Tensor) -> tuple["ScoreBins", Tensor]:
+    def of_sorted(cls, score: Tensor, target: Tensor, real: Tensor) -> tuple[ScoreBins, Tensor]:
         """The same of sorted scores of shape (…, places), their targets 0 and 1, and whether they are taken."""
         first = torch.cat((real[..., :1], score[..., 1:] != score[..., :-1]), -1).long()
         row = first.cumsum(-1) - first[..., :1]
@@ -86,7 +91,7 @@ class ScoreBins:
         tied = torch.ones_like(real)
         return cls(count, weight, weight, tied, tied), values
 
-    def without_gaps(self) -> "ScoreBins":
+    def without_gaps(self) -> ScoreBins:
         """Without rows that are empty, which change no score; as it is where the host cannot look."""
         if not in_memory(self.count):
             return self
@@ -99,18 +104,22 @@ class ScoreBins:
         count = self.count[..., taken, :]
         return ScoreBins(count, weight, square, self.tied[..., taken], self.exact[..., taken])
 
+    def sizes(self) -> Tensor:
+        """Effective numbers of negatives and positives, of shape (2, …)."""
+        return (self.weight.sum(-2).square() / self.square.sum(-2)).movedim(-1, 0)
+
     def summary(self, at: tuple[FixedPoint, ...] = ()) -> Tensor:
         """All that scores of a curve need on the host, float64 of shape (10 + 5 · points, …).
 
         The number of samples, effective numbers of negatives and positives, value, variance and
         bound of AUROC and of average precision, Σw of the positives; then those of each point.
         """
-        negatives, positives = (self.weight.sum(-2).square() / self.square.sum(-2)).unbind(-1)
-        n = self.count.sum((-1, -2)).double()
-        base = (n, negatives, positives, *_auroc(self), *_average_precision(self))
-        numbers = [*base, self.weight[..., 1].sum(-1)]
+        bins = self.without_gaps()
+        n = bins.count.sum((-1, -2)).double()
+        numbers = [n, *bins.sizes(), *area_up_to(bins), *_average_precision(bins)]
+        numbers.append(bins.weight[..., 1].sum(-1))
         for point in at:
-            numbers.extend(numbers_at(point, self.weight, self.square, self.tied))
+            numbers.extend(point.numbers(bins))
         return torch.stack(numbers)
 
 
@@ -135,13 +144,26 @@ class KeptScores:
             cells.extend(self.store.cells())
         return cells
 
-    def store_scores(
-        self, state: State, score: Tensor, target: Tensor, counted: Tensor | None
+    def count(
+        self, state: State, in_order: Tensor, target: Tensor, there: Tensor | None, score: Tensor
     ) -> dict[str, Counted]:
-        """What `StoredScores.count` says, if scores are stored."""
-        if self.store is None:
-            return {}
-        return self.store.count(state["scores_seen"], score, target, counted)
+        """Where each row counts.
+
+        Args:
+            state: The cells before this batch.
+            in_order: As `ScoreHistogram.count` takes scores.
+            target: 0 and 1, or the class of each row, of shape (rows, 1).
+            there: Which values count; None for all.
+            score: What is stored.
+        """
+        actual = target
+        counts: dict[str, Counted] = {}
+        if self.store is not None:
+            counts = self.store.count(state["scores_seen"], score, target.long(), there)
+        if self.histogram.classes:
+            actual = target == torch.arange(self.histogram.classes, device=target.device)
+        counts.update(self.histogram.count(in_order, actual, there))
+        return counts
 
     def stored_relations(self, sums: StoredSums, counted: Tensor) -> Iterator[tuple[str, Tensor]]:
         """What must hold of stored cells, given how many scores there are."""
@@ -149,106 +171,65 @@ class KeptScores:
         if self.store is not None:
             yield from self.store.stored_relations(sums, counted)
 
-    def stores(self, state: State) -> bool:
-        """Whether stored scores may be used: those that carry weights are read off the histogram."""
-        return self.store is not None and f"{self.histogram.name}.weight" not in state
+    def stored(self, state: State) -> Tensor | None:
+        """Whether all scores are stored, bool of shape (*heads); None for none, or where they carry weights."""
+        if self.store is None or f"{self.histogram.name}.weight" in state:
+            return None
+        return state["scores_seen"] < state["scores"].shape[-1]
 
     def summarize(self, state: State) -> State:
-        """The state with a summary in the place of the cells, which are large."""
-        small = without_histogram(state, self.histogram)
-        small.pop("scores", None)
-        small[self.histogram.name + SUMMARY] = self.summary(state)
-        if self.store is not None and 0 < self.store.classes <= MOST_OVO:
-            small[self.histogram.name + ONE_VS_ONE] = self._one_vs_one(state)
-        return small
+        """The state with a summary in the place of the cells, which are large.
 
-    def summary(self, state: State) -> Tensor:
-        """The summary, of shape (10 + 5 · points,), or (…, heads + 1) with all heads together at the end."""
+        With all labels or classes together behind them, where there are several.
+        """
         histogram = self.histogram
-
-        def of_histogram(heads: slice) -> ScoreBins:
-            return ScoreBins.of_histogram(state, histogram, heads)
-
-        found = self._summary_of(of_histogram, histogram.keys.rows, lambda: self._pooled(state))
-        if not self.stores(state):
-            return found
-        places = state["scores"].shape[-1]
-        exact = self._summary_of(
-            lambda heads: self._of_store(state, heads), places, lambda: self._pooled_store(state)
-        )
-        fits = state["scores_seen"] < places
+        small = without_histogram(state, histogram)
+        small.pop("scores", None)
+        parts = [slice(None)]
         if histogram.heads:
-            fits = torch.cat((fits, fits.all(0, keepdim=True)))
-        return torch.where(fits, exact, found)
-
-    def _summary_of(
-        self,
-        bins_of: Callable[[slice], ScoreBins],
-        rows: int,
-        pooled: Callable[[], ScoreBins],
-    ) -> Tensor:
-        if not self.histogram.heads:
-            return bins_of(slice(None)).without_gaps().summary(self.at)
-        size = max(1, BINS_AT_ONCE // rows)
-        some = [
-            bins_of(slice(first, first + size)).without_gaps().summary(self.at)
-            for first in range(0, self.histogram.heads[0], size)
-        ]
-        some.append(pooled().without_gaps().summary(self.at).unsqueeze(1))
-        return torch.cat(some, 1)
-
-    def _pooled(self, state: State) -> ScoreBins:
-        alone = replace(self.histogram, heads=())
+            size = max(1, BINS_AT_ONCE // histogram.keys.rows)
+            parts = [slice(i, i + size) for i in range(0, histogram.heads[0], size)]
+        found = [ScoreBins.of_histogram(state, histogram, some).summary(self.at) for some in parts]
+        fits = self.stored(state)
+        if fits is not None:
+            for place, some in enumerate(parts):
+                exact = ScoreBins.of_sorted(*self._unpacked(state, some))[0].summary(self.at)
+                here = fits[some] if histogram.heads else fits
+                found[place] = torch.where(here, exact, found[place])
+            if 0 < histogram.classes <= MOST_OVO:
+                small[histogram.name + ONE_VS_ONE] = self._one_vs_one(state, fits.all())
+        if not histogram.heads:
+            small[histogram.name + SUMMARY] = found[0]
+            return small
         sums = {
             name: cell.sum(0)
             for name, cell in state.items()
-            if name.partition(".")[0] in (alone.name, alone.ties)
+            if name.partition(".")[0] in (histogram.name, histogram.ties)
         }
-        return ScoreBins.of_histogram(sums, alone)
+        together = ScoreBins.of_histogram(sums, replace(histogram, heads=())).summary(self.at)
+        small[histogram.name + SUMMARY] = torch.cat((*found, together.unsqueeze(1)), 1)
+        return small
 
     def _unpacked(self, state: State, heads: slice) -> tuple[Tensor, Tensor, Tensor]:
-        assert self.store is not None  # it stores
         stored = state["scores"]
-        if self.store.heads:
-            stored = stored[heads]
-        score, target, real = unpack_scores(stored, self.store.bits)
-        if self.store.classes:
-            head = torch.arange(self.store.classes, device=stored.device)[heads]
+        if not self.histogram.heads:
+            return unpack_scores(stored)
+        score, target, real = unpack_scores(stored[heads], self.histogram.bits)
+        if self.histogram.classes:
+            head = torch.arange(self.histogram.classes, device=stored.device)[heads]
             target = (target == head.unsqueeze(1)).long()
         return score, target, real
 
-    def _of_store(self, state: State, heads: slice) -> ScoreBins:
-        return ScoreBins.of_sorted(*self._unpacked(state, heads))[0]
-
-    def _pooled_store(self, state: State) -> ScoreBins:
-        score, target, real = (x.reshape(-1) for x in self._unpacked(state, slice(None)))
-        score, order = torch.where(real, score, torch.inf).sort()
-        return ScoreBins.of_sorted(score, target[order], real[order])[0]
-
-    def _one_vs_one(self, state: State) -> Tensor:
-        """Chance that a row of class a has a higher score for a than one of class b, and rows of each.
-
-        Float64 of shape (C + 1, C), the rows last; NaN where scores are not all stored.
-        """
-        assert self.store is not None  # it stores
-        classes = self.store.classes
-        stored = state["scores"]
-        areas = []
-        n = torch.zeros(classes, dtype=torch.float64, device=stored.device)
-        for a in range(classes):
-            score, label, real = unpack_scores(stored[a], self.store.bits)
-            row = torch.cat((real[:1], score[1:] != score[:-1])).cumsum(0) - 1
-            count = torch.zeros(len(row), classes, dtype=torch.float64, device=stored.device)
-            place = row.clamp(min=0) * classes + label
-            count.view(-1).scatter_add_(0, place.clamp(max=count.numel() - 1), real.double())
-            n = count.sum(0)
-            below = count.cumsum(0) - count / 2
-            areas.append((count[:, a : a + 1] * below).sum(0) / (n[a] * n))
-        found = torch.cat((torch.stack(areas), n.unsqueeze(0)))
-        known = (state["scores_seen"] < stored.shape[-1]).all()
-        if f"{self.histogram.name}.weight" in state:
-            known = torch.zeros_like(known)
-        return torch.where(known, found, torch.nan)
+    def _one_vs_one(self, state: State, known: Tensor) -> Tensor:
+        """Summaries of each class against each, by the scores of the first; of shape (10, C²)."""
+        score, label, real = unpack_scores(state["scores"], self.histogram.bits)
+        classes = torch.arange(self.histogram.classes, device=score.device).unsqueeze(1)
+        found = []
+        for mine, its, taken, here in zip(classes, score, label, real, strict=True):
+            both = here & ((taken == mine) | (taken == classes))
+            target = (taken == mine).long().expand(both.shape)
+            found.append(ScoreBins.of_sorted(its.expand(both.shape), target, both)[0].summary())
+        return torch.where(known, torch.cat(found, 1), torch.nan)
 
 
 def without_histogram(state: State, histogram: ScoreHistogram) -> State:
@@ -257,22 +238,33 @@ def without_histogram(state: State, histogram: ScoreHistogram) -> State:
     return {name: cell for name, cell in state.items() if name.partition(".")[0] not in names}
 
 
-def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
-    """Area, its variance, and the bound of its numerical error."""
-    n, p = bins.weight.unbind(-1)
-    n_square, p_square = bins.square.unbind(-1)
-    negatives = n.sum(-1)
-    positives = p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(
-        -1
-    )  # share of the negatives below a positive
-    above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
-    area = (p * below).sum(-1) / positives
-    off = area.unsqueeze(-1)
-    of_positives = (p_square * (below - off).square()).sum(-1) / _degrees(positives, p_square)
-    of_negatives = (n_square * (above - off).square()).sum(-1) / _degrees(negatives, n_square)
-    pairs = (p * n).masked_fill(bins.tied, 0.0).sum(-1)
-    return area, of_positives + of_negatives, pairs / (2 * positives * negatives)
+def area_up_to(bins: ScoreBins, share: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """AUROC up to a false positive rate, standardised; its variance, and the bound of its error.
+
+    Source: McClish, Medical Decision Making 1989; Dodd and Pepe, Biometrics 2003, whose variance is
+    DeLong's for the whole area.
+    """
+    d = Descent.of_bins(bins)
+    positives = d.tp[..., -1:]
+    negatives = d.fp[..., -1:]
+    first = (d.fp - d.n) / negatives  # share of the negatives above the row
+    width = d.n / negatives
+    inside = torch.where(width > 0, (share - first) / width, (first < share).double()).clamp(0, 1)
+    # The share of the negatives that a positive of the row is above, up to the limit, on average.
+    below = inside * (share - first - inside * width / 2)
+    area = (d.p * below).sum(-1, keepdim=True) / positives
+    reached = (d.p * inside).sum(-1, keepdim=True)
+    above = inside * (reached - d.tp + d.p / 2).clamp(min=0) / positives
+    mean = (d.n * above).sum(-1, keepdim=True) / negatives
+    n_square, p_square = bins.square.flip(-2).unbind(-1)
+    of_p = (p_square * (below - area).square()).sum(-1) / _degrees(positives, p_square)
+    of_n = (n_square * (above - mean).square()).sum(-1) / _degrees(negatives, n_square)
+    off = d.p * inside * width * (1 - inside / 2)
+    off = off.masked_fill(bins.tied.flip(-1), 0.0).sum(-1, keepdim=True) / positives
+    chance = share * share / 2
+    scale = 0.5 / (share - chance)
+    value = 0.5 + scale * (area - chance)
+    return value.squeeze(-1), scale**2 * (of_p + of_n), scale * off.squeeze(-1)
 
 
 def _average_precision(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
@@ -302,7 +294,7 @@ class Descent:
     fp: Tensor
 
     @classmethod
-    def of_bins(cls, bins: ScoreBins) -> "Descent":
+    def of_bins(cls, bins: ScoreBins) -> Descent:
         """Turn the rows round."""
         n, p = (w.flip(-1) for w in bins.weight.unbind(-1))
         return cls(p, n, p.cumsum(-1), n.cumsum(-1))
@@ -313,7 +305,7 @@ class Descent:
 
 
 def _degrees(total: Tensor, squares: Tensor) -> Tensor:
-    return total.square() - squares.sum(-1)  # n · (n − 1) without weights
+    return total.squeeze(-1).square() - squares.sum(-1)  # n · (n − 1) without weights
 
 
 def _certain(bins: ScoreBins, d: Descent) -> tuple[Tensor, Tensor, Tensor]:

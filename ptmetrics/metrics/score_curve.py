@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
-from ptmetrics.counts.stored_scores import unpack_scores
 from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
 
 DOUBLE_BITS = 64
@@ -101,9 +100,6 @@ class ScoreCurve:
         probs: Whether thresholds are probabilities, and not logits.
         weighted: Whether the counts are sums of weights, and not of samples.
         shift: What is added to the logit of a probability before it is looked up: for classes.
-        bits: Binary digits of a stored score that are its target.
-        head: Which class stored scores are of, where targets are classes; None for 0 and 1.
-        margins: Whether stored scores are such logits, and not in the unit of the thresholds.
     """
 
     kept: Tensor
@@ -111,19 +107,10 @@ class ScoreCurve:
     probs: bool
     weighted: bool = False
     shift: float = 0.0
-    bits: int = 1
-    head: int | None = None
-    margins: bool = False
 
     @classmethod
     def of_kept(
-        cls,
-        scores: KeptScores,
-        state: State,
-        *,
-        probs: bool,
-        shift: float = 0.0,
-        margins: bool = False,
+        cls, scores: KeptScores, state: State, *, probs: bool, shift: float = 0.0
     ) -> "ScoreCurve":
         """A copy of what a metric keeps: of the scores themselves where they are all there.
 
@@ -132,23 +119,11 @@ class ScoreCurve:
             state: The cells.
             probs: Whether thresholds are probabilities.
             shift: As the attribute.
-            margins: As the attribute.
         """
         name = scores.histogram.name
-        if scores.stores(state) and bool((state["scores_seen"] < state["scores"].shape[-1]).all()):
-            assert scores.store is not None  # it stores
-            head = None
-            if scores.store.classes:
-                head = 0
-            return cls(
-                state["scores"].clone(),
-                None,
-                probs,
-                shift=shift,
-                bits=scores.store.bits,
-                head=head,
-                margins=margins,
-            )
+        stored = scores.stored(state)
+        if stored is not None and not scores.histogram.classes and bool(stored.all()):
+            return cls(state["scores"].clone(), None, probs)
         weighted = f"{name}.weight" in state
         kept = state[name]
         if weighted:
@@ -164,10 +139,7 @@ class ScoreCurve:
 
     def of_head(self, place: int) -> "ScoreCurve":
         """The curve of one label or class."""
-        head = self.head
-        if head is not None:
-            head = place
-        return replace(self, kept=self.kept[place], head=head)
+        return replace(self, kept=self.kept[place])
 
     def roc(self) -> RocCurve:
         """Points as `sklearn.metrics.roc_curve(..., drop_intermediate=False)`.
@@ -195,12 +167,7 @@ class ScoreCurve:
         """Everything that follows from the four counts, for each row that is not empty."""
         kept = self.kept.cpu()
         if self.keys is None:
-            score, target, real = unpack_scores(kept, self.bits)
-            if self.head is not None:
-                target = (target == self.head).long()
-            bins, values = ScoreBins.of_sorted(score, target, real)
-            if self.margins:
-                values = (values - self.shift).sigmoid()
+            bins, values = ScoreBins.of_stored(kept)
             weight = bins.weight
             rows = weight.sum(1).nonzero().squeeze(1)
             threshold = values[rows]

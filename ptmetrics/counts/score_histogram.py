@@ -91,26 +91,26 @@ class ScoreHistogram:
             there: Bool of the same shape, which values count; None for all.
         """
         code, offset = self.keys.code(score)
-        row = code.long()
+        place = torch.add(target.long(), code, alpha=2)
+        first = 2 * self.keys.zero
         if self.heads:
             head = torch.arange(self.heads[0], device=score.device)
-            row.add_(head.mul_(self.keys.rows).add_(self.keys.zero))
+            place.add_(head.mul_(2 * self.keys.rows).add_(first))
         else:
-            row.add_(self.keys.zero)
-        first, second = self._ties_of(offset)
+            place.add_(first)
+        v, square = self._ties_of(offset)
         if there is not None:
             absent = there.logical_not()
-            row.masked_fill_(absent, 0)  # the code of a NaN is no row
-            first = first.masked_fill_(absent, 0)
-            second = second.masked_fill_(absent, 0)
-        place = torch.add(target.long(), row, alpha=2)
+            place.masked_fill_(absent, 0)  # the code of a NaN is no row
+            v.masked_fill_(absent, 0)
+            square.masked_fill_(absent, 0)
 
         def add_ties(cell: Tensor) -> None:
             # Column by column: each histogram of a cell is as large as a cache.
-            index = row.t().reshape(-1)
-            sums = cell.view(-1, 2)
-            sums[:, 0].scatter_add_(0, index, first.t().reshape(-1))
-            sums[:, 1].scatter_add_(0, index, second.t().reshape(-1))
+            even = place.t().reshape(-1) & -2
+            sums = cell.view(-1)
+            sums.scatter_add_(0, even, v.t().reshape(-1))
+            sums.scatter_add_(0, even + 1, square.t().reshape(-1))
 
         return {self.name: At(place, within=True, there=there), self.ties: add_ties}
 

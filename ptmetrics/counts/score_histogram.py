@@ -5,7 +5,8 @@ What is kept of a curve, all of it int64 sums, so that merging and reducing are 
 - `NAME` of shape (*heads, rows, 2): numbers of negatives and positives in each row;
 - `NAME_ties` of shape (*heads, rows, 2): Σv and Σv² of all scores of the row, where v is how many
   floats a score lies from the row's value. By Cauchy and Schwarz the scores are equal if and only
-  if n · Σv² = (Σv)²: then their order is known, and it is a tie.
+  if n · Σv² = (Σv)²: then their order is known, and it is a tie. Float32 scores below 6e-5 or
+  above 65,504 that are no float16 numbers lie too many floats away, and are taken for unequal.
 
 | keys | rows | bytes a curve | with weights |
 |---|---|---|---|
@@ -115,7 +116,7 @@ class ScoreHistogram:
         return {self.name: At(place, within=True, there=there), self.ties: add_ties}
 
     def _ties_of(self, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """V and v² of each score, int64.
+        """The numbers v and v² of each score, int64.
 
         Float64 has too many floats in a row for sums of squares: there both are taken modulo a
         prime, so that rows of two values are told from ties, and those of more with a chance of

@@ -142,7 +142,7 @@ def test_probabilities_in_half_precision_have_exact_curves(
 def test_a_few_scores_off_the_grid_cost_next_to_nothing() -> None:
     x, target = sampled(20_000, 0.3, 1)
     preds = x.bfloat16().float()
-    preds[:3] = torch.tensor([1e-7, 0.3, 0.1001])
+    preds[:3] = torch.tensor([1.0001, 0.5001, 2.0001])  # in rows of others
     got = counted(preds, target)
     assert_certified(got, preds, target)
     assert 0 < got["auroc"].error_bound < 1e-5
@@ -252,7 +252,7 @@ def test_fine_rows_leave_64_times_less_doubt() -> None:
         (
             lambda x: x + 3000,
             "fp16",
-            ("average_precision: its error bound", "passes 0.005", 'curves="exact"'),
+            ("average_precision: its error bound", "passes 0.005", 'curves="fine"'),
         ),
         (
             lambda x: 1e-7 * x + 1,
@@ -352,6 +352,7 @@ def test_the_bound_is_0_if_and_only_if_equal_scores_alone_share_rows(
 ) -> None:
     g = torch.Generator().manual_seed(seed)
     level = torch.tensor(levels, dtype=dtype)
+    assume(((level == 0) | (level.abs() > 1e-3)).all())  # the tiny are told apart by exact curves
     if dtype == torch.float64:
         level = level / 3
     chosen = torch.randint(0, len(levels), (size,), generator=g)

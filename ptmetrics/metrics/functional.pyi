@@ -93,7 +93,9 @@ def multiclass_accuracy(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -110,7 +112,9 @@ def multiclass_balanced_accuracy(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -128,7 +132,9 @@ def multiclass_precision(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -146,7 +152,9 @@ def multiclass_recall(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -164,7 +172,9 @@ def multiclass_f1_score(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -181,7 +191,9 @@ def multiclass_matthews_corrcoef(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -198,7 +210,9 @@ def multiclass_cohen_kappa(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -215,7 +229,9 @@ def multiclass_nll(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -232,7 +248,9 @@ def multiclass_perplexity(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -249,7 +267,9 @@ def multiclass_brier_score(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -266,7 +286,9 @@ def multiclass_calibration_error(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -283,7 +305,9 @@ def multiclass_rms_calibration_error(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -300,7 +324,9 @@ def multiclass_over_confidence(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -318,7 +344,9 @@ def multiclass_jaccard_index(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -336,7 +364,9 @@ def multiclass_specificity(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -353,7 +383,9 @@ def multiclass_hamming_loss(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -373,6 +405,7 @@ def binary_accuracy(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_balanced_accuracy(
     preds: Tensor,
@@ -389,6 +422,7 @@ def binary_balanced_accuracy(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_precision(
     preds: Tensor,
@@ -406,6 +440,7 @@ def binary_precision(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_recall(
     preds: Tensor,
@@ -423,6 +458,7 @@ def binary_recall(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_specificity(
     preds: Tensor,
@@ -439,6 +475,7 @@ def binary_specificity(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_negative_predictive_value(
     preds: Tensor,
@@ -455,6 +492,7 @@ def binary_negative_predictive_value(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_f1_score(
     preds: Tensor,
@@ -472,6 +510,7 @@ def binary_f1_score(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_jaccard_index(
     preds: Tensor,
@@ -488,6 +527,7 @@ def binary_jaccard_index(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_matthews_corrcoef(
     preds: Tensor,
@@ -504,6 +544,7 @@ def binary_matthews_corrcoef(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_cohen_kappa(
     preds: Tensor,
@@ -520,6 +561,7 @@ def binary_cohen_kappa(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_auroc(
     preds: Tensor,
@@ -536,6 +578,7 @@ def binary_auroc(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_average_precision(
     preds: Tensor,
@@ -552,6 +595,7 @@ def binary_average_precision(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_nll(
     preds: Tensor,
@@ -568,6 +612,7 @@ def binary_nll(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_brier_score(
     preds: Tensor,
@@ -584,6 +629,7 @@ def binary_brier_score(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_calibration_error(
     preds: Tensor,
@@ -600,6 +646,7 @@ def binary_calibration_error(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_rms_calibration_error(
     preds: Tensor,
@@ -616,6 +663,7 @@ def binary_rms_calibration_error(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_over_confidence(
     preds: Tensor,
@@ -632,6 +680,7 @@ def binary_over_confidence(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def multilabel_exact_match(
     preds: Tensor,
@@ -645,7 +694,9 @@ def multilabel_exact_match(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def multilabel_hamming_loss(
     preds: Tensor,
@@ -659,7 +710,9 @@ def multilabel_hamming_loss(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def multilabel_precision(
     preds: Tensor,
@@ -674,7 +727,9 @@ def multilabel_precision(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_recall(
     preds: Tensor,
@@ -689,7 +744,9 @@ def multilabel_recall(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_f1_score(
     preds: Tensor,
@@ -704,7 +761,9 @@ def multilabel_f1_score(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_jaccard_index(
     preds: Tensor,
@@ -719,7 +778,9 @@ def multilabel_jaccard_index(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_auroc(
     preds: Tensor,
@@ -734,7 +795,9 @@ def multilabel_auroc(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_average_precision(
     preds: Tensor,
@@ -749,7 +812,9 @@ def multilabel_average_precision(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Curves | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def mean_squared_error(
     preds: Tensor,

@@ -64,6 +64,11 @@ def kept_scores(
     heads = histogram.heads
     keys: CurveKeys | None = keys_for(math.prod(heads))
     points = read_points(at)
+    rule = f"one of {', '.join(KINDS)} (up to {MOST_HEADS} labels or classes), or None"
+    cure = 'Pass "fp16", 2 MiB a curve at most.'
+    named = isinstance(curves, str) and curves in KINDS
+    if not named and not (curves is None or isinstance(curves, bool)):
+        raise ConfigError("curves", rule, repr(curves), cure)
     if inputs == "labels" or not curves or (curves is True and keys is None):
         if points:
             fact = f"{list(at)!r} without curves"
@@ -73,9 +78,8 @@ def kept_scores(
         keys = FINE
     elif inputs == "probs" and not heads:
         keys = ProbabilityKeys()
-    if keys is None or not (curves is True or curves in KINDS):
-        rule = f"one of {', '.join(KINDS)} (up to {MOST_HEADS} labels or classes), or None"
-        raise ConfigError("curves", rule, repr(curves), 'Pass "fp16", 2 MiB a curve at most.')
+    if keys is None:
+        raise ConfigError("curves", rule, repr(curves), cure)
     histogram = replace(histogram, keys=keys)
     store = None
     if curves == "exact" and isinstance(capacity, int):

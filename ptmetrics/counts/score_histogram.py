@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.batch import At, Counted
+from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.keys import FLOAT_DIGITS, CurveKeys, FloatKeys
 from ptmetrics.counts.stored_sums import StoredSums
@@ -83,10 +83,13 @@ class ScoreHistogram:
             Cell(self.ties, shape, scope="whole", weigh=False, wraps=True),
         ]
 
-    def count(self, score: Tensor, target: Tensor, there: Tensor | None) -> dict[str, Counted]:
+    def count(
+        self, batch: Batch, score: Tensor, target: Tensor, there: Tensor | None
+    ) -> dict[str, Counted]:
         """Where each row counts.
 
         Args:
+            batch: The rows; those whose weights are impossible are left out of it later.
             score: Float32 or float64 of shape (rows, *heads), in the order of the keys.
             target: Bool or int64 of the same shape, 0 and 1; anything where not `there`.
             there: Bool of the same shape, which values count; None for all.
@@ -107,6 +110,9 @@ class ScoreHistogram:
             square.masked_fill_(absent, 0)
 
         def add_ties(cell: Tensor) -> None:
+            if batch.weight is not None and batch.counted is not None:
+                for numbers in (v, square):
+                    numbers.t().masked_fill_(batch.counted.logical_not(), 0)
             # Column by column: each histogram of a cell is as large as a cache.
             even = place.t().reshape(-1) & -2
             sums = cell.view(-1)

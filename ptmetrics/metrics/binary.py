@@ -436,7 +436,7 @@ class BinaryMetrics(Metrics):
             if isinstance(self._curve.histogram.keys, FloatKeys):
                 score = reader.logit(raw)
             state = self._accumulator.state
-            counts.update(self._curve.count(state, score, target, batch.counted, raw))
+            counts.update(self._curve.count(state, batch, score, target, batch.counted, raw))
         loss = None
         if self.inputs != "labels" and (self.losses or self.keeps_samples):
             losses = binary_losses(reader.logit(raw).to(wide(raw)), target)

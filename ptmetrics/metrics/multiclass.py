@@ -474,7 +474,7 @@ class MulticlassMetrics(Metrics):
         if self.inputs == "probs":
             score = batch.preds
         state = self._accumulator.state
-        return kept.count(state, margin, rows.target.unsqueeze(1), there, score)
+        return kept.count(state, batch, margin, rows.target.unsqueeze(1), there, score)
 
 
 def top_k_spec(place: int, k: int) -> ScoreSpec:

@@ -494,7 +494,7 @@ class MultilabelMetrics(Metrics):
             scores = self._reader.scores_in_order(rows.preds)
             state = self._accumulator.state
             target = rows.sums[1]
-            counts.update(self._curve.count(state, scores, target, rows.counted, rows.preds))
+            counts.update(self._curve.count(state, batch, scores, target, rows.counted, rows.preds))
         return counts
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:

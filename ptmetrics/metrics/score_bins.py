@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.batch import Counted
+from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.checks import in_memory
 from ptmetrics.counts.score_histogram import ScoreHistogram, tied_rows
@@ -145,12 +145,19 @@ class KeptScores:
         return cells
 
     def count(
-        self, state: State, in_order: Tensor, target: Tensor, there: Tensor | None, score: Tensor
+        self,
+        state: State,
+        batch: Batch,
+        in_order: Tensor,
+        target: Tensor,
+        there: Tensor | None,
+        score: Tensor,
     ) -> dict[str, Counted]:
         """Where each row counts.
 
         Args:
             state: The cells before this batch.
+            batch: The rows.
             in_order: As `ScoreHistogram.count` takes scores.
             target: 0 and 1, or the class of each row, of shape (rows, 1).
             there: Which values count; None for all.
@@ -162,7 +169,7 @@ class KeptScores:
             counts = self.store.count(state["scores_seen"], score, target.long(), there)
         if self.histogram.classes:
             actual = target == torch.arange(self.histogram.classes, device=target.device)
-        counts.update(self.histogram.count(in_order, actual, there))
+        counts.update(self.histogram.count(batch, in_order, actual, there))
         return counts
 
     def stored_relations(self, sums: StoredSums, counted: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -385,3 +385,11 @@ def test_every_interval_is_widened_by_the_bound() -> None:
         assert got[name].low <= got[name].value - got[name].error_bound
         assert got[name].low < exact[name].low
         assert exact[name].high < got[name].high
+
+
+def test_a_row_with_an_impossible_weight_says_nothing_about_ties() -> None:
+    preds = torch.tensor([0.3, 0.3, 0.30001])
+    weight = torch.tensor([1.0, 1.0, math.nan])
+    got = counted(preds, torch.tensor([0, 1, 1]), weight)
+    assert got["auroc"].error_bound == 0
+    assert got["auroc"].value == 0.5

@@ -54,6 +54,7 @@ class Cell:
         scope: "both" for all rows and for each slice and group, "whole" for all rows only,
             "subgroups" for slices and groups only, "slices" for all rows and for each slice.
         weigh: Whether the weights of the rows have a say; False where `count` sees to it.
+        wraps: Whether an integer sum is of any numbers, modulo 2⁶⁴, and not a count.
 
     Example:
         >>> import torch
@@ -69,6 +70,7 @@ class Cell:
     merge: Merge = "sum"
     scope: Scope = "both"
     weigh: bool = True
+    wraps: bool = False
     twin_of: str | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +142,8 @@ class Cell:
         elif self.merge == "max":
             mine.copy_(torch.maximum(mine, other))
         else:
-            mine.copy_(torch.cat((mine, other)).sort().values[: len(mine)])
+            both = torch.cat((mine, other), -1).sort(-1).values
+            mine.copy_(both[..., : mine.shape[-1]])
 
     def check_stored(self, value: object) -> Tensor:
         """Refuse what this cell cannot hold.
@@ -166,7 +169,8 @@ class Cell:
         most = value.max().item()
         if self._never_negative and least < 0:
             raise StateError(name, "counts of 0 or more", f"{least}", DAMAGED)
-        if self.dtype == torch.int64 and self.merge == "sum" and most > LARGEST_COUNT:
+        counts = self.dtype == torch.int64 and self.merge == "sum" and not self.wraps
+        if counts and most > LARGEST_COUNT:
             raise StateError(name, f"counts up to {LARGEST_COUNT}", f"{most}", DAMAGED)
         if self.twin_of is not None and most == torch.inf:
             raise StateError(name, "finite sums of weights", "inf", DAMAGED)
@@ -174,5 +178,5 @@ class Cell:
 
     @property
     def _never_negative(self) -> bool:
-        counts = self.dtype == torch.int64 and self.merge != "max"
+        counts = self.dtype == torch.int64 and self.merge != "max" and not self.wraps
         return counts or self.twin_of is not None

@@ -94,7 +94,9 @@ def multiclass_accuracy(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -111,7 +113,9 @@ def multiclass_balanced_accuracy(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -129,7 +133,9 @@ def multiclass_precision(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -147,7 +153,9 @@ def multiclass_recall(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -165,7 +173,9 @@ def multiclass_f1_score(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -182,7 +192,9 @@ def multiclass_matthews_corrcoef(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -199,7 +211,9 @@ def multiclass_cohen_kappa(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -216,7 +230,9 @@ def multiclass_nll(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -233,7 +249,9 @@ def multiclass_perplexity(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -250,7 +268,9 @@ def multiclass_brier_score(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -267,7 +287,9 @@ def multiclass_calibration_error(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -284,7 +306,9 @@ def multiclass_rms_calibration_error(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -301,7 +325,9 @@ def multiclass_over_confidence(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -319,7 +345,9 @@ def multiclass_jaccard_index(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -337,7 +365,9 @@ def multiclass_specificity(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -354,7 +384,9 @@ def multiclass_hamming_loss(
     class_names: Sequence[str] | None = ...,
     beta: float | None = ...,
     losses: bool = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
@@ -374,6 +406,7 @@ def binary_accuracy(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_balanced_accuracy(
     preds: Tensor | NDArray[Any],
@@ -390,6 +423,7 @@ def binary_balanced_accuracy(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_precision(
     preds: Tensor | NDArray[Any],
@@ -407,6 +441,7 @@ def binary_precision(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_recall(
     preds: Tensor | NDArray[Any],
@@ -424,6 +459,7 @@ def binary_recall(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_specificity(
     preds: Tensor | NDArray[Any],
@@ -440,6 +476,7 @@ def binary_specificity(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_negative_predictive_value(
     preds: Tensor | NDArray[Any],
@@ -456,6 +493,7 @@ def binary_negative_predictive_value(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_f1_score(
     preds: Tensor | NDArray[Any],
@@ -473,6 +511,7 @@ def binary_f1_score(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def binary_jaccard_index(
     preds: Tensor | NDArray[Any],
@@ -489,6 +528,7 @@ def binary_jaccard_index(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_matthews_corrcoef(
     preds: Tensor | NDArray[Any],
@@ -505,6 +545,7 @@ def binary_matthews_corrcoef(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_cohen_kappa(
     preds: Tensor | NDArray[Any],
@@ -521,6 +562,7 @@ def binary_cohen_kappa(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_auroc(
     preds: Tensor | NDArray[Any],
@@ -537,6 +579,7 @@ def binary_auroc(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_average_precision(
     preds: Tensor | NDArray[Any],
@@ -553,6 +596,7 @@ def binary_average_precision(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_nll(
     preds: Tensor | NDArray[Any],
@@ -569,6 +613,7 @@ def binary_nll(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_brier_score(
     preds: Tensor | NDArray[Any],
@@ -585,6 +630,7 @@ def binary_brier_score(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_calibration_error(
     preds: Tensor | NDArray[Any],
@@ -601,6 +647,7 @@ def binary_calibration_error(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_rms_calibration_error(
     preds: Tensor | NDArray[Any],
@@ -617,6 +664,7 @@ def binary_rms_calibration_error(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def binary_over_confidence(
     preds: Tensor | NDArray[Any],
@@ -633,6 +681,7 @@ def binary_over_confidence(
     temperature: bool = ...,
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def multilabel_exact_match(
     preds: Tensor | NDArray[Any],
@@ -646,7 +695,9 @@ def multilabel_exact_match(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def multilabel_hamming_loss(
     preds: Tensor | NDArray[Any],
@@ -660,7 +711,9 @@ def multilabel_hamming_loss(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score: ...
 def multilabel_precision(
     preds: Tensor | NDArray[Any],
@@ -675,7 +728,9 @@ def multilabel_precision(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_recall(
     preds: Tensor | NDArray[Any],
@@ -690,7 +745,9 @@ def multilabel_recall(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_f1_score(
     preds: Tensor | NDArray[Any],
@@ -705,7 +762,9 @@ def multilabel_f1_score(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_jaccard_index(
     preds: Tensor | NDArray[Any],
@@ -720,7 +779,9 @@ def multilabel_jaccard_index(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_auroc(
     preds: Tensor | NDArray[Any],
@@ -735,7 +796,9 @@ def multilabel_auroc(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def multilabel_average_precision(
     preds: Tensor | NDArray[Any],
@@ -750,7 +813,9 @@ def multilabel_average_precision(
     label_names: Sequence[str] | None = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-    curves: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
 ) -> Score | tuple[Score, ...]: ...
 def mean_squared_error(
     preds: Tensor | NDArray[Any],

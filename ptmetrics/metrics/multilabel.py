@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import Inputs, without_dimension
 from ptmetrics.counts.multilabel import (
     LABEL_FAULT_KINDS,
@@ -24,7 +25,7 @@ from ptmetrics.counts.multilabel import (
     row_products,
     row_scores,
 )
-from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
@@ -41,11 +42,17 @@ from ptmetrics.metrics.class_scores import (
     class_spec,
     f1_of_jaccard,
 )
-from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
+from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
+    kept_scores,
+    notes_of,
+    point_specs,
+)
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
-from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
+from ptmetrics.metrics.score_bins import SUMMARY
+from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
@@ -347,8 +354,8 @@ class MultilabelMetrics(Metrics):
     `…/samples`) leave a row with a refused label out; ignored labels have no say in them.
 
     AUROC and average precision of each label come from histograms of the scores in constant memory,
-    each with a certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three
-    times that with weights. Above 1,024 labels there are none.
+    each with a certified `error_bound`, by which its interval is widened: 2 MiB a label up to 64
+    labels, 126 KiB up to 1,024, twice that with weights. Above 1,024 labels there are none.
 
     Args:
         num_labels: L, 1 to 1,000,000.
@@ -359,7 +366,12 @@ class MultilabelMetrics(Metrics):
         class_dim: The dimension that holds the labels, 1 or −1; None reads it off the shape.
         absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
             `zero_division`).
-        curves: Whether to keep what AUROC and average precision need.
+        curves: What to keep for AUROC and average precision: True or "fp16" for the above, "fine"
+            for 126 MiB a label and 64 times less doubt, "exact" for the scores themselves beside
+            "fp16", 8 bytes a label and row; 4 GiB at most. False or None keeps no scores.
+        capacity: Number of rows whose scores "exact" keeps.
+        at: Points of the curve of each label to report, as for `BinaryMetrics`: of each label, and
+            their mean as `NAME/macro`.
         scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True`
             a ratio of each label, else with interval="none". Labels of a row err together, which
             other intervals would miss; `groups=True` gives such a score an interval.
@@ -398,13 +410,15 @@ class MultilabelMetrics(Metrics):
         label_names: Sequence[str] | None = None,
         class_dim: int | None = None,
         absent: float = math.nan,
-        curves: bool = True,
+        curves: bool | Curves | None = True,
+        capacity: int = 100_000,
+        at: Sequence[str] = (),
         scores: Sequence[ScoreSpec] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_numbers(num_labels, curves)
+        _check_number(num_labels)
         options.check_inputs(inputs)
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
@@ -419,10 +433,8 @@ class MultilabelMetrics(Metrics):
         self.absent = float(absent)
         self.fault_kinds = LABEL_FAULT_KINDS[inputs]
         self._own_scores = _scores_of_labels(scores)
-        self._curve: ScoreHistogram | None = None
-        keys = keys_for(num_labels)
-        if curves and inputs != "labels" and keys is not None:
-            self._curve = ScoreHistogram(LABEL_CURVES, keys, (num_labels,))
+        histogram = ScoreHistogram(LABEL_CURVES, FloatKeys(), (num_labels,))
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         cut = options.cut_of_threshold(threshold, inputs)
         self._reader = LabelReader(num_labels, inputs, cut, ignore_index, class_dim)
         super().__init__(slices=slices, groups=groups, device=device)
@@ -453,8 +465,11 @@ class MultilabelMetrics(Metrics):
 
     def tables(self) -> tuple[ScoreTable, ...]:
         """Those of the class, and the user's own scores."""
-        labels, *others = type(self).score_tables
-        return (replace(labels, specs=(*labels.specs, *self._own_scores)), *others)
+        labels, drawn = type(self).score_tables
+        if self._curve is not None:
+            points = point_specs(self._curve.at, heads=True)
+            drawn = replace(drawn, specs=(*drawn.specs, *points))
+        return (replace(labels, specs=(*labels.specs, *self._own_scores)), drawn)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row for all labels of a sample."""
@@ -477,7 +492,9 @@ class MultilabelMetrics(Metrics):
             counts["together"] = partial(add_row_products_, rows.numbers, batch)
         if self._curve is not None:
             scores = self._reader.scores_in_order(rows.preds)
-            counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
+            state = self._accumulator.state
+            target = rows.sums[1]
+            counts.update(self._curve.count(state, batch, scores, target, rows.counted, rows.preds))
         return counts
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
@@ -508,18 +525,22 @@ class MultilabelMetrics(Metrics):
         """The curves are summed up on the device."""
         if self._curve is None:
             return state
-        summary = summarize_histogram(state, self._curve)
-        return {**without_histogram(state, self._curve), LABEL_CURVES + SUMMARY: summary}
+        return self._curve.summarize(state)
+
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """The curves, and notes where a bound passes its tolerance."""
+        if self._curve is None:
+            return {}
+        notes = notes_of(counts[LABEL_CURVES + SUMMARY], self._curve.histogram.keys)
+        curve = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
+        return {"notes": notes, "curve": curve}
 
 
-def _check_numbers(num_labels: object, curves: object) -> None:
+def _check_number(num_labels: object) -> None:
     if not options.is_whole(num_labels, 1, MOST_LABELS):
         cure = "Pass the number of outputs of the model's last layer."
         rule = f"a whole number from 1 to {MOST_LABELS}"
         raise ConfigError("num_labels", rule, repr(num_labels), cure)
-    if not isinstance(curves, bool):
-        cure = "Pass curves=False to do without AUROC and average precision."
-        raise ConfigError("curves", "True or False", repr(curves), cure)
 
 
 def _scores_of_labels(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:

@@ -225,38 +225,61 @@ class Scores(Mapping[str, Score]):
         Raises:
             ConfigError: If the metric kept no scores.
         """
-        return self._drawn().weighted
+        return self._drawn_of_all().weighted
 
-    def roc_curve(self) -> RocCurve:
+    def roc_curve(self, label: str | int | None = None) -> RocCurve:
         """False and true positive rate at every threshold.
 
-        Raises:
-            ConfigError: If the metric kept no scores.
-        """
-        return self._drawn().roc()
+        Args:
+            label: Name or number of a label, or of a class against the rest.
 
-    def pr_curve(self) -> PrecisionRecallCurve:
+        Raises:
+            ConfigError: If the metric kept no scores, or there is no such label.
+        """
+        return self._drawn(label).roc()
+
+    def pr_curve(self, label: str | int | None = None) -> PrecisionRecallCurve:
         """Precision and recall at every threshold.
 
-        Raises:
-            ConfigError: If the metric kept no scores.
-        """
-        return self._drawn().precision_recall()
-
-    def thresholds(self) -> ThresholdTable:
-        """Counts, precision, recall and more at every threshold.
+        Args:
+            label: Name or number of a label, or of a class against the rest.
 
         Raises:
-            ConfigError: If the metric kept no scores.
+            ConfigError: If the metric kept no scores, or there is no such label.
         """
-        return self._drawn().table()
+        return self._drawn(label).precision_recall()
 
-    def _drawn(self) -> ScoreCurve:
+    def thresholds(self, label: str | int | None = None) -> ThresholdTable:
+        """Counts, precision, recall and more at every threshold; of a class, its probability.
+
+        Args:
+            label: Name or number of a label, or of a class against the rest.
+
+        Raises:
+            ConfigError: If the metric kept no scores, or there is no such label.
+        """
+        return self._drawn(label).table()
+
+    def _drawn_of_all(self) -> ScoreCurve:
         if self._curve is None:
-            cure = 'Build BinaryMetrics from "logits" or "probs" with curves="fp16".'
+            cure = 'Build the metric from "logits" or "probs" with curves="fp16".'
             fact = f"{self.task} counts without them"
             raise ConfigError("curves", "a metric that keeps scores", fact, cure)
         return self._curve
+
+    def _drawn(self, label: str | int | None) -> ScoreCurve:
+        curve = self._drawn_of_all()
+        if not curve.heads and label is None:
+            return curve
+        place: Any = label
+        if isinstance(label, str) and label in self.class_names:
+            place = self.class_names.index(label)
+        if type(place) is not int or not 0 <= place < curve.heads:
+            rule = f"the name or number of one of {curve.heads} labels"
+            if not curve.heads:
+                rule = "None: there is one curve"
+            raise ConfigError("label", rule, repr(label), "Look at scores.class_names.")
+        return curve.of_head(place)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, of all but the curve."""

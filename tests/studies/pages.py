@@ -77,7 +77,7 @@ def parameter_text(parameter: inspect.Parameter) -> str:
         annotation = annotation.replace("Tensor", "Tensor | NDArray[Any]")
     if annotation == "Inputs":
         annotation = 'Literal["logits", "probs", "labels"]'
-    if annotation.startswith("Curves"):
+    if "Curves" in annotation:
         annotation = annotation.replace("Curves", 'Literal["fp16", "fine", "exact"]')
     text = f"{parameter.name}: {annotation}"
     if parameter.kind == parameter.VAR_KEYWORD:

@@ -290,7 +290,8 @@ class BinaryMetrics(Metrics):
             `capacity` scores beside it: error 0 for that many unweighted samples, the histogram for
             more. None keeps no scores.
         capacity: Number of scores that "exact" keeps, 8 bytes each.
-        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -359,7 +360,7 @@ class BinaryMetrics(Metrics):
         temperature: bool = False,
         curves: Curves | None = "fp16",
         capacity: int = 1_000_000,
-        scores: Sequence[ScoreSpec] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -385,7 +386,7 @@ class BinaryMetrics(Metrics):
             self._curve = ScoreHistogram(CURVE, _keys(inputs, curves))
             if curves == "exact":
                 self._store = StoredScores(capacity)
-        self.score_tables = self._tables(scores)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -414,6 +415,15 @@ class BinaryMetrics(Metrics):
         if self.losses and self.inputs != "labels":
             cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
         return cells
+
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, with F-beta where it is wanted, and the user's own."""
+        confusion, *others = type(self).score_tables
+        specs = list(confusion.specs)
+        if self.beta is not None:
+            specs.append(binary_fbeta_spec(self.beta))
+        specs.extend(self._own_scores)
+        return (replace(confusion, specs=tuple(specs)), *others)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
@@ -512,15 +522,6 @@ class BinaryMetrics(Metrics):
     def _stores(self, state: State) -> bool:
         """Whether stored scores may be used: those that carry weights are read off the histogram."""
         return self._store is not None and f"{CURVE}.weight" not in state
-
-    def _tables(self, scores: Sequence[ScoreSpec]) -> tuple[ScoreTable, ...]:
-        """Those of the class, with F-beta where it is wanted, and the user's own."""
-        confusion, *others = type(self).score_tables
-        specs = list(confusion.specs)
-        if self.beta is not None:
-            specs.append(binary_fbeta_spec(self.beta))
-        specs.extend(options.own_specs(scores))
-        return (replace(confusion, specs=tuple(specs)), *others)
 
 
 def _keys(inputs: Inputs, kind: Curves) -> CurveKeys:

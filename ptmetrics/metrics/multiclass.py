@@ -157,7 +157,8 @@ class MulticlassMetrics(Metrics):
             shapes.
         absent: Value of a class score that is undefined; NaN leaves it out of averages
             (scikit-learn's `zero_division`, 0 to 1 or NaN).
-        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -204,7 +205,7 @@ class MulticlassMetrics(Metrics):
         temperature: bool = False,
         class_dim: int | None = None,
         absent: float = math.nan,
-        scores: Sequence[ScoreSpec] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -228,7 +229,7 @@ class MulticlassMetrics(Metrics):
         self._tempered = temperature
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         self._curve = _histogram(num_classes) if curves and scored else None
-        self._own_scores = options.own_specs(scores)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None

@@ -1,7 +1,8 @@
 """A histogram of pairs that fits itself to their values, for correlations of ranks; and the pairs themselves.
 
-Each axis has `ROWS` rows of width 2ˢ, which begin at multiples of it; s is the least with which the
-range of the values fits. Rows of a smaller width lie within rows of a larger one, so what a grid
+Each axis has `ROWS` rows of width 2ˢ on the scale of fourth roots, which begin at multiples of it; s
+is the least with which the range of the values fits. (The roots spread what lies near 0 and draw in
+long tails; values far from 0 are spaced as they are.) Rows of a smaller width lie within rows of a larger one, so what a grid
 holds is told by the values alone: it is the same in any order of batches and merges. Beside the
 weights of its cells a grid keeps the least and the largest value of each row and column: where they
 are one, values are tied, else their order is not known.
@@ -36,10 +37,20 @@ def parts_of(grid: Tensor) -> Pairs:
     return x.unsqueeze(2), y.unsqueeze(1), grid[ENDS:].view(ROWS, ROWS)
 
 
+def taken_parts_of(grid: Tensor) -> Pairs:
+    """Copies of the same; on a CPU without the rows and columns that are empty, which most are."""
+    if not in_memory(grid):
+        return parts_of(grid.clone())
+    x, y, weight = parts_of(grid)
+    rows = x[0, :, 0] < torch.inf
+    columns = y[0, 0] < torch.inf
+    return x[:, rows], y[:, :, columns], weight[rows][:, columns]
+
+
 def merge_grids_(mine: Tensor, other: Tensor) -> None:
     """Add the pairs of other grids to `mine`, in place; both of shape (D, GRID_SIZE)."""
     for grid, more in zip(mine, other, strict=True):
-        _add_(grid, parts_of(more))
+        _add_(grid, taken_parts_of(more))
 
 
 def add_to_grids_(grids: Tensor, batch: Batch, points: Tensor) -> None:
@@ -61,8 +72,8 @@ def store_pairs_(store: Tensor, taken: Tensor, batch: Batch, points: Tensor) -> 
     """Append rows in place where there is room; no host sync.
 
     Args:
-        store: Float64 of shape (capacity + 1, 1 + 2 · D): weight, predictions and targets; infinite
-            in free places, of which the last one stays so.
+        store: Float64 of shape (capacity + 1, 1 + 2 · D): weight, prediction and target of each
+            output; infinite in free places, of which the last one stays so.
         taken: How many places are taken.
         batch: Which rows count, and what they weigh.
         points: As for `add_to_grids_`.
@@ -84,27 +95,33 @@ def _weight_of(batch: Batch) -> Tensor:
     return weight
 
 
+def _root(x: Tensor) -> Tensor:
+    """Fourth root of the magnitude, with the sign: monotone on every device, as square roots are exact."""
+    return x.abs().sqrt().sqrt().copysign(x)
+
+
 def _add_(grid: Tensor, pairs: Pairs) -> None:
     mine = parts_of(grid)
     scales = []
     fits = in_memory(grid)
     for axis in (0, 1):
         old = mine[axis].flatten(1).amin(1)
-        new = torch.minimum(old, pairs[axis].flatten(1).amin(1))
+        new = torch.cat((old.unsqueeze(1), pairs[axis].flatten(1)), 1).amin(1)
         scale = _scale(new)
         scales.append(scale)
         fits = fits and torch.equal(scale, _scale(old))
     if not fits:
-        before = parts_of(grid.clone())
-        grid.copy_(empty_grids(grid.shape, grid.device))
+        before = taken_parts_of(grid)
+        grid[:ENDS] = torch.inf
+        grid[ENDS:] = 0.0
         _put_(mine, before, scales)
     _put_(mine, pairs, scales)
 
 
 def _scale(ends: Tensor) -> Tensor:
     """Width of a row, and the number of the first one: the least width with which all fits."""
-    low = ends[0]
-    high = -ends[1]
+    low, negative_high = _root(ends)
+    high = -negative_high
     exponent = torch.frexp(high - low).exponent.clamp(*_EXPONENTS) - _DIGITS
     width = _power(exponent)
     span = (high / width).floor() - (low / width).floor()
@@ -120,8 +137,8 @@ def _power(exponent: Tensor) -> Tensor:
 def _put_(grid: Pairs, pairs: Pairs, scales: list[Tensor]) -> None:
     index = pairs[2].new_zeros((), dtype=torch.int64)
     for mine, ends, (width, first) in zip(grid[:2], pairs[:2], scales, strict=True):
-        # An empty row has no place: it holds no weight, and changes nothing wherever it goes.
-        place = ((ends[0] / width).floor() - first).nan_to_num(0.0).clamp(0, ROWS - 1).long()
+        # An empty row has no place: it holds nothing, and may go anywhere.
+        place = ((_root(ends[0]) / width).floor() - first).nan_to_num(0.0).clamp(0, ROWS - 1).long()
         every = place.flatten().expand(2, -1)
         mine.view(2, ROWS).scatter_reduce_(1, every, ends.flatten(1), "amin")
         index = index * ROWS + place

@@ -116,16 +116,22 @@ def squared_log(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
     return (preds.log1p() - target.log1p()).square()
 
 
-def with_target(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
-    """|target|, and |error| beside it: their squares tell how the two go together."""
-    return torch.stack((target.abs(), error.abs() + target.abs()), 1)
+def size(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """|target|."""
+    return target.abs()
+
+
+def error_and_size(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """|error| + |target|, whose square tells how the two go together."""
+    return error.abs() + target.abs()
 
 
 ROW_ERRORS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "mape": percentage,
     "smape": symmetric_percentage,
     "msle": squared_log,
-    "wmape": with_target,
+    "size": size,
+    "error_and_size": error_and_size,
 }
 """Numbers a row that are kept where they are asked for, by the name of their cell."""
 
@@ -140,7 +146,7 @@ def row_errors(batch: Batch, name: str, points: Tensor) -> Tensor:
     """
     numbers = ROW_ERRORS[name](*points.unbind(2))
     fits = numbers <= LIMIT  # NaN fits nothing
-    missing = fits.logical_not().flatten(1).any(1)
+    missing = fits.logical_not().any(1)
     if batch.counted is not None:
         missing = missing & batch.counted
     batch.report(NO_RATIO, missing)

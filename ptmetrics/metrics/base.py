@@ -507,7 +507,8 @@ class Metrics:
     def _all_tables(self) -> tuple[ScoreTable, ...]:
         tables = [*self.score_tables]
         for table in self.optional_tables:
-            specs = tuple(spec for spec in table.specs if spec.name in self.asked)
+            asked = [spec for spec in table.specs if spec.name in self.asked]
+            specs = tuple(spec for spec in asked if self.class_names or not spec.each)
             if specs:
                 tables.append(replace(table, specs=specs))
         return as_tables(tables)

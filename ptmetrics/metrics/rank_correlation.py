@@ -8,7 +8,7 @@ Kendall's, so that one rule gives the value, its bound and its variance from the
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.rank_grid import parts_of
+from ptmetrics.counts.rank_grid import taken_parts_of
 
 SPEARMAN = 0
 KENDALL = 1
@@ -27,7 +27,7 @@ def rank_correlations(grids: Tensor, alone: Tensor) -> Tensor:
 
 
 def _of_grid(grid: Tensor, alone: Tensor) -> Tensor:
-    x, y, weight = parts_of(grid)
+    x, y, weight = taken_parts_of(grid)
     share = weight / weight.sum()
     rows = share.sum(1, keepdim=True)
     columns = share.sum(0, keepdim=True)
@@ -67,7 +67,7 @@ def _figures(
     alone: Tensor,
 ) -> Tensor:
     """Value, bound and variance from the derivatives of S, its slack, and both margins."""
-    size = least = most = torch.ones_like(alone)
+    size = least = most = alone / alone  # NaN where nothing was counted
     scaled = torch.zeros_like(share)
     for part, loose in sides:
         block = torch.where(loose, alone, part) ** (degree - 1)  # rows that are loose are not tied
@@ -90,11 +90,11 @@ def exact_correlations(pairs: Tensor) -> Tensor:
     """Both, of each output, from the pairs themselves; shape (D, 2).
 
     Args:
-        pairs: Weight, then predictions and targets of the outputs, shape (rows, 1 + 2 · D).
+        pairs: Weight, then prediction and target of each output, shape (rows, 1 + 2 · D).
     """
     share = pairs[:, 0] / pairs[:, 0].sum()
     outputs = (pairs.shape[1] - 1) // 2
-    preds, target = pairs[:, 1:].view(len(pairs), 2, outputs).unbind(1)
+    preds, target = pairs[:, 1:].reshape(len(pairs), outputs, 2).unbind(2)
     both = [_of_pairs(share, *pair) for pair in zip(preds.T, target.T, strict=True)]
     return torch.stack(both)
 

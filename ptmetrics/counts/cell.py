@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ptmetrics.counts import moments, rank_grid
+from ptmetrics.counts import moments
 from ptmetrics.errors import ConfigError, StateError
 
 State = dict[str, Tensor]
-Merge = Literal["sum", "mean", "joint", "grid", "min", "max", "smallest"]
+Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
 Scope = Literal["both", "whole", "subgroups", "slices"]
-MERGES = ("sum", "mean", "joint", "grid", "min", "max", "smallest")
+MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
 INT64 = torch.iinfo(torch.int64)
 NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
@@ -49,9 +49,8 @@ class Cell:
         shape: Shape of the sums, from the configuration alone: no batch changes it.
         dtype: torch.int64 or torch.float64.
         merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number,
-            in front of the shape; "joint" those of `moments.add_joint_`; "grid" pairs as in
-            `rank_grid`; "min", "max"; "smallest" keeps the smallest values, or the rows whose first
-            value is smallest.
+            in front of the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest"
+            keeps the smallest values, or the parts whose first value is smallest.
         scope: "both" for all rows and for each slice and group, "whole" for all rows only,
             "subgroups" for slices and groups only, "slices" for all rows and for each slice.
         weigh: Whether the weights of the rows have a say; False where `count` sees to it.
@@ -126,8 +125,6 @@ class Cell:
         if self.merge in _EXTREME:
             nothing = _EXTREME[self.merge][self.dtype]
             return torch.full(self.shape, nothing, dtype=self.dtype, device=device)
-        if self.merge == "grid":
-            return rank_grid.empty_grids(self.shape, device)
         dtype = torch.float64 if self.merge == "mean" else self.dtype
         return torch.zeros(self.state_shape, dtype=dtype, device=device)
 
@@ -138,16 +135,14 @@ class Cell:
             mine.add_(other)
         elif self.merge == "joint":
             moments.merge_joint_(mine, other)
-        elif self.merge == "grid":
-            rank_grid.merge_grids_(mine, other)
         elif self.merge == "min":
             mine.copy_(torch.minimum(mine, other))
         elif self.merge == "max":
             mine.copy_(torch.maximum(mine, other))
         else:
             both = torch.cat((mine, other))
-            first = both.reshape(len(both), -1)[:, 0]
-            mine.copy_(both[first.argsort()[: len(mine)]])
+            order = both.flatten(1)[:, 0].argsort() if both.ndim > 1 else both.argsort()
+            mine.copy_(both[order[: len(mine)]])
 
     def check_stored(self, value: object) -> Tensor:
         """Refuse what this cell cannot hold.

@@ -8,49 +8,47 @@ Kendall's, so that one rule gives the value, its bound and its variance from the
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.rank_grid import taken_parts_of
+from ptmetrics.counts.checks import in_memory
 
 SPEARMAN = 0
 KENDALL = 1
-FIGURES = 3  # value, bound of its error, variance of what one row moves
 
 
-def rank_correlations(grids: Tensor, alone: Tensor) -> Tensor:
-    """Value, bound and variance of both, shape (D, 2, 3).
+def rank_correlations(grid: Tensor, ends: Tensor, alone: Tensor) -> Tensor:
+    """Value, bound of its error, and variance of what one row moves, of both: shape (2, 3).
 
     Args:
-        grids: Shape (D, GRID_SIZE).
-        alone: What a row is of all, Σw² / (Σw)², shape (D,).
+        grid: Weights of the cells, numbers of shape (rows, columns).
+        ends: Least and negative largest values of rows and columns, shape (2, 2, rows).
+        alone: What a row is of all, Σw² / (Σw)².
     """
-    both = [_of_grid(grid, one) for grid, one in zip(grids, alone, strict=True)]
-    return torch.stack(both)
-
-
-def _of_grid(grid: Tensor, alone: Tensor) -> Tensor:
-    x, y, weight = taken_parts_of(grid)
-    share = weight / weight.sum()
+    loose_rows, loose_columns = ends.sum(0) != 0  # more than one value: their order is not known
+    if in_memory(grid):  # most rows are empty: it is quicker without them
+        taken_rows, taken_columns = ends[0] < torch.inf
+        grid = grid[taken_rows][:, taken_columns]
+        loose_rows = loose_rows[taken_rows]
+        loose_columns = loose_columns[taken_columns]
+    share = grid.double() / grid.sum()
     rows = share.sum(1, keepdim=True)
     columns = share.sum(0, keepdim=True)
-    loose_rows = x.sum(0) != 0  # more than one value: their order is not known
-    loose_columns = y.sum(0) != 0
+    loose_rows = loose_rows.unsqueeze(1)
+    sides = ((rows, loose_rows), (columns, loose_columns))
     u = _before_less_after(rows, 0) / 2  # mid-ranks as shares, less ½
     v = _before_less_after(columns, 1) / 2
-    along_rows = (share * v).sum(1, keepdim=True)
-    along_columns = (share * u).sum(0, keepdim=True)
-    moved = u * v - _before_less_after(along_rows, 0) / 2 - _before_less_after(along_columns, 1) / 2
-    # Most of all S could be if the rows of a loose row stood in the order of their y, and
-    # the same for columns; what both together add is bounded by Cauchy and Schwarz.
-    slack = (loose_rows * share * v * _before_less_after(share, 1)).sum() / 2
-    slack = slack + (loose_columns * share * u * _before_less_after(share, 0)).sum() / 2
+    along_rows = _before_less_after((share * v).sum(1, keepdim=True), 0)
+    along_columns = _before_less_after((share * u).sum(0, keepdim=True), 1)
+    moved = 12 * u * v - 6 * along_rows - 6 * along_columns
+    # The most that S could be, if what stands in a loose row stood in the order of the columns,
+    # and the other way; what both together add is bounded by Cauchy and Schwarz.
+    slack = loose_rows * v * _before_less_after(share, 1)
+    slack = slack + loose_columns * u * _before_less_after(share, 0)
     cubes = (loose_rows * rows**3).sum() * (loose_columns * columns**3).sum()
-    slack = slack + cubes.sqrt() / 12
+    slack = 6 * (share * slack).sum() + cubes.sqrt()
     unknown = (loose_rows * rows**2).sum() + (loose_columns * columns**2).sum()
     unknown = unknown - ((loose_rows | loose_columns) * share**2).sum()
-    agree = _before_less_after(_before_less_after(share, 0), 1)
-    sides = ((rows, loose_rows), (columns, loose_columns))
-    spearman = _figures(3, share, 12 * moved, 12 * slack, sides, alone)
-    kendall = _figures(2, share, 2 * agree, unknown, sides, alone)
-    return torch.stack((spearman, kendall))
+    agree = 2 * _before_less_after(_before_less_after(share, 0), 1)
+    spearman = _figures(3, share, moved, slack, sides, alone)
+    return torch.stack((spearman, _figures(2, share, agree, unknown, sides, alone)))
 
 
 def _before_less_after(x: Tensor, dim: int) -> Tensor:
@@ -87,55 +85,34 @@ def _figures(
 
 
 def exact_correlations(pairs: Tensor) -> Tensor:
-    """Both, of each output, from the pairs themselves; shape (D, 2).
-
-    Args:
-        pairs: Weight, then prediction and target of each output, shape (rows, 1 + 2 · D).
-    """
-    share = pairs[:, 0] / pairs[:, 0].sum()
-    outputs = (pairs.shape[1] - 1) // 2
-    preds, target = pairs[:, 1:].reshape(len(pairs), outputs, 2).unbind(2)
-    both = [_of_pairs(share, *pair) for pair in zip(preds.T, target.T, strict=True)]
-    return torch.stack(both)
-
-
-def _of_pairs(share: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    order = y.argsort(stable=True)
-    order = order[x[order].argsort(stable=True)]
-    share, x, y = share[order], x[order], y[order]
+    """Both, from the pairs themselves, shape (rows, 2)."""
     ranks = []
     middles = []
-    blocks = []
-    for values in (x, y):
-        _, rank = values.unique(return_inverse=True)
-        block = torch.zeros_like(share).scatter_add_(0, rank, share)
+    untied = 1.0
+    for values in pairs.T:
+        _, rank, number = values.unique(return_inverse=True, return_counts=True)
         ranks.append(rank)
-        middles.append((_before_less_after(block, 0) / 2)[rank])
-        blocks.append(block)
-    spearman = 12 * (share * middles[0] * middles[1]).sum()
-    cubes = torch.stack([1 - (block**3).sum() for block in blocks])
-    _, rank = (ranks[0] * len(x) + ranks[1]).unique(return_inverse=True)
-    same = torch.zeros_like(share).scatter_add_(0, rank, share)
-    squares = torch.stack([1 - (block**2).sum() for block in blocks])
-    apart = squares.sum() - 1 + (same**2).sum()
-    kendall = apart - 4 * _inversions(ranks[1], share)
-    return torch.stack((spearman / cubes.prod().sqrt(), kendall / squares.prod().sqrt()))
+        middles.append((number.cumsum(0) - number.double() / 2)[rank])
+        untied = untied * (len(pairs) ** 2 - number.square().sum()).double()
+    x, y = ranks
+    more = _discordant(x, y.max() - y) - _discordant(x, y)
+    spearman = torch.corrcoef(torch.stack(middles))[0, 1]
+    return torch.stack((spearman, 2 * more / untied.sqrt()))
 
 
-def _inversions(rank: Tensor, weight: Tensor) -> Tensor:
-    """Σ wᵢ wⱼ over the pairs of which the first has the larger rank: bit by bit, from the highest.
+def _discordant(x: Tensor, y: Tensor) -> Tensor:
+    """Pairs whose y falls while x rises: bit by bit of y, whole numbers, from the highest.
 
-    Two ranks part at one bit; before it they stand in one block, in the order that was given.
+    Two of them part at one bit; before it they stand in one block, in the order of x.
     """
-    found = weight.new_zeros(())
-    for bit in reversed(range(int(rank.max()).bit_length())):
-        one = weight * (rank >> bit & 1)
-        before = one.cumsum(0) - one
-        block = rank >> bit + 1
-        begins = torch.ones_like(block, dtype=torch.bool)
-        begins[1:] = block.diff() != 0
-        start = torch.where(begins, before, 0.0).cummax(0).values
-        found = found + ((weight - one) * (before - start)).sum()
-        order = (rank >> bit).argsort(stable=True)
-        rank, weight = rank[order], weight[order]
+    y = y[y.argsort()[x[y.argsort()].argsort(stable=True)]]
+    found = y.new_zeros(())
+    for bit in reversed(range(int(y.max()).bit_length())):
+        one = y >> bit & 1
+        block = (y >> bit + 1).sort(stable=True)
+        y = y[block.indices]
+        one = y >> bit & 1
+        ones = one.cumsum(0) - one
+        first = torch.searchsorted(block.values, block.values)
+        found = found + ((1 - one) * (ones - ones[first])).sum()
     return found

@@ -18,7 +18,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.moments import JOINT_SIZE, joint_centre, joint_sums, moved_sums
-from ptmetrics.counts.rank_grid import ENDS, GRID_SIZE, add_to_grids_, store_pairs_
+from ptmetrics.counts.ranks import RANK_ROWS, rank_row, spread_, store_pairs_
 from ptmetrics.counts.regression import (
     MAGNITUDE_BINS,
     NO_RATIO,
@@ -56,20 +56,17 @@ PREDICTION = 1
 FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
 CUMULATIVE = "cumulative"
 RANKS = "ranks"
-GRID = "grid"
-PAIRS = "pairs"
-LEFT_OUT = ("magnitude", GRID, PAIRS)  # too large for the host
+LEFT_OUT = ("magnitude", "grid", "ends", "pairs")  # too large for the host
 CELLS = {
     "mape": ("mape",),
     "smape": ("smape",),
     "wmape": ("size", "error_and_size"),
     "msle": ("msle",),
     "rmsle": ("msle",),
-    "spearman": (GRID,),
-    "kendall": (GRID,),
+    "spearman": ("grid",),
+    "kendall": ("grid",),
 }
 """The cells of scores that are asked for."""
-RANGE_SCORE = "nrmse/range"
 MOST_PAIRS = 1 << 28
 MOST_OUTPUTS = 16384  # 8 GiB
 QUANTILES = (0.5, 0.9, 0.95)
@@ -247,16 +244,7 @@ def nrmse_std(r: ErrorMoments) -> Ends:
 def nrmse_l2(r: ErrorMoments) -> Ends:
     """RMSE / √Σ target²."""
     squares = r.weight * (r.variance(ERROR, 0, 2) + r.mean[..., 2] ** 2)
-    return _rmse_over(r, np.sqrt(squares))
-
-
-def nrmse_range(r: ErrorMoments) -> Ends:
-    """RMSE / (largest target − least one)."""
-    return _rmse_over(r, r.cells["target_high"] - r.cells["target_low"])
-
-
-def _rmse_over(r: ErrorMoments, size: Array) -> Ends:
-    value, low, high = rmse(r) / np.where(size > 0, size, np.nan)
+    value, low, high = rmse(r) / np.sqrt(np.where(squares > 0, squares, np.nan))
     return value, low, high
 
 
@@ -611,13 +599,6 @@ WEIGHTED_SPECS = tuple(
     if spec.name in ("r2", "explained_variance")
 )
 WHOLE_SPECS: tuple[ScoreSpec, ...] = (
-    error_spec(
-        RANGE_SCORE,
-        nrmse_range,
-        "RMSE / (largest target − least one). The interval is that of the RMSE.",
-        method="student-log",
-        undefined=FLAT_TARGET,
-    ),
     rank_spec(
         "spearman",
         SPEARMAN,
@@ -639,7 +620,7 @@ def error_moments(metrics: Any, counts: Counts) -> ErrorMoments:
 
 
 def whole_moments(metrics: Any, counts: Counts) -> ErrorMoments | None:
-    """The same where there are ranks and ranges; slices and groups have none."""
+    """The same where there are ranks; slices and groups have none."""
     if CUMULATIVE not in counts:
         return None
     return error_moments(metrics, counts)
@@ -694,9 +675,10 @@ class RegressionMetrics(Metrics):
             cells.
         output_weights: What each output weighs in a mean over them; the same by default.
         num_features: Number of the model's features, for "r2/adjusted".
-        capacity: Room for so many rows, 8 bytes a number, of which "spearman" and "kendall" are
-            exact; beyond it they come from a grid of 8 MiB an output, within their `error_bound`.
-            An update with them costs some milliseconds more.
+        capacity: Room for so many rows, 16 bytes an output each, of which "spearman" and "kendall"
+            are exact where no row has a weight. With more rows they come from a histogram of 1,024 ×
+            1,024 pairs, 8 MiB an output, within their `error_bound`: its rows are 6 % wide, which
+            suits values around 0 or over several octaves.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -733,7 +715,7 @@ class RegressionMetrics(Metrics):
         scores: Sequence[ScoreSpec | str] = (),
         output_weights: Sequence[float] | None = None,
         num_features: int = 0,
-        capacity: int = 0,
+        capacity: int = 100_000,
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -760,8 +742,8 @@ class RegressionMetrics(Metrics):
                 rule = f"a whole number from 0 to {MOST_PAIRS}"
                 raise ConfigError(name, rule, repr(number), f"Leave {name} out for 0.")
         self.num_features = num_features
-        self._capacity = capacity
-        self._ranks = GRID in kept
+        self.capacity = capacity
+        self._ranks = "grid" in kept
         if self._errors:
             self.fault_kinds = {**POINT_FAULT_KINDS, NO_RATIO: NO_RATIO_WORDS}
         super().__init__(slices=slices, groups=groups, device=device)
@@ -795,14 +777,11 @@ class RegressionMetrics(Metrics):
         ]
         for name in self._errors:
             cells.append(Cell(name, (outputs,), real, merge="mean"))
-        if RANGE_SCORE in self.asked:
-            cells.append(Cell("target_low", (outputs,), real, merge="min", scope="whole"))
-            cells.append(Cell("target_high", (outputs,), real, merge="max", scope="whole"))
         if self._ranks:
-            cells.append(Cell(GRID, (outputs, GRID_SIZE), real, "grid", "whole", weigh=False))
-        if self._ranks and self._capacity:
-            size = (self._capacity + 1, 1 + 2 * outputs)
-            cells.append(Cell(PAIRS, size, real, "smallest", "whole", weigh=False))
+            cells.append(Cell("grid", (outputs, RANK_ROWS, RANK_ROWS), scope="whole"))
+            cells.append(Cell("ends", (2, outputs, 2, RANK_ROWS), real, "min", "whole"))
+            size = (self.capacity + 1, outputs, 2)
+            cells.append(Cell("pairs", size, real, "smallest", "whole"))
         return cells
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
@@ -825,9 +804,9 @@ class RegressionMetrics(Metrics):
                 "no mean error above the largest",
                 (mean <= largest * (1 + WEIGHT_ROUNDING)) | mean.isnan(),
             )
-        if GRID in sums and sums.are("weight"):
-            total = sums[GRID][:, ENDS:].sum(-1)
-            yield "a grid of as many errors as rows", sums.same(total, absolute[1])
+        if "grid" in sums:
+            total = sums["grid"].sum((-1, -2))
+            yield "a grid of as many pairs as rows", sums.same(total, rows.expand(total.shape))
         yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
         errors = sums.of_mean(absolute)
         yield "as many errors as rows", sums.same(errors, rows.expand(errors.shape))
@@ -849,14 +828,23 @@ class RegressionMetrics(Metrics):
         kept = {name: t for name, t in state.items() if name.partition(".")[0] not in LEFT_OUT}
         kept[CUMULATIVE] = weight.double().cumsum(1)
         if self._ranks:
-            alone = state["absolute"][2] / state["absolute"][1] ** 2
-            kept[RANKS] = rank_correlations(state[GRID], alone)
-        if PAIRS in state:
-            pairs = state[PAIRS]
-            if 0 < int(state["rows"]) < len(pairs):
-                kept[RANKS][..., 0] = exact_correlations(pairs[pairs[:, 0] < torch.inf])
-                kept[RANKS][..., 1] = 0.0
+            kept[RANKS] = self._correlations(state)
         return kept
+
+    def _correlations(self, state: State) -> Tensor:
+        """What `rank_correlations` says of each output; exact where all pairs are kept and weigh 1."""
+        grids = state.get("grid.weight", state["grid"])
+        alone = state["absolute"][2] / state["absolute"][1] ** 2
+        each = zip(grids, state["ends"].unbind(1), alone, strict=True)
+        found = torch.stack([rank_correlations(*one) for one in each])
+        pairs = state["pairs"]
+        if len(pairs) > 1 and "grid.weight" not in state:
+            rows = int(state["rows"])
+            if 0 < rows < len(pairs):
+                kept = pairs[pairs[:, 0, 0] < torch.inf]
+                exact = torch.stack([exact_correlations(one) for one in kept.unbind(1)])
+                found[..., :2] = torch.stack((exact, torch.zeros_like(exact)), -1)
+        return found
 
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read errors, predictions and targets once."""
@@ -875,14 +863,8 @@ class RegressionMetrics(Metrics):
         }
         for name in self._errors:
             counts[name] = row_errors(batch, name, points)
-        if RANGE_SCORE in self.asked:
-            counts["target_low"] = points[:, :, 2]
-            counts["target_high"] = points[:, :, 2]
         if self._ranks:
-            counts[GRID] = lambda cell: add_to_grids_(cell, batch, points)
-        if self._ranks and self._capacity:
-            taken = self._accumulator.state["rows"]  # which the cell before it has not changed yet
-            counts[PAIRS] = lambda cell: store_pairs_(cell, taken, batch, points)
+            counts.update(self._count_ranks(batch, points[:, :, 1:]))
         if self.keeps_samples and self.num_outputs == 1:
             known = error[:, 0]
             if batch.counted is not None:
@@ -890,14 +872,24 @@ class RegressionMetrics(Metrics):
             counts["samples"] = torch.stack((known, points[:, 0, 2]))
         return counts
 
+    def _count_ranks(self, batch: Batch, pairs: Tensor) -> dict[str, Counted]:
+        row = rank_row(pairs)
+        output = torch.arange(self.num_outputs, device=row.device)
+        place = (output * RANK_ROWS + row[:, :, 0]) * RANK_ROWS + row[:, :, 1]
+        taken = self._accumulator.state["rows"]  # the last cell: not changed yet when it is read
+        return {
+            "grid": At(place, within=True),
+            "ends": lambda cell: spread_(cell, row, pairs, batch),
+            "pairs": lambda cell: store_pairs_(cell, taken, pairs, batch),
+        }
+
 
 def _shares(outputs: int, weights: Any) -> Array:
     """What each output weighs in a mean over them."""
     if weights is None:
         return np.full(outputs, 1 / outputs)
-    fits = options.is_sequence(weights) and len(weights) == outputs
-    if not fits or not all(options.is_number(w) and 0 <= w < math.inf for w in weights):
+    shares = np.array(weights, dtype=np.float64)
+    if shares.shape != (outputs,) or not (shares >= 0).all() or not 0 < shares.sum() < math.inf:
         cure = "Pass one weight an output, such as output_weights=(0.3, 0.7)."
         raise ConfigError("output_weights", f"{outputs} numbers of 0 or more", repr(weights), cure)
-    shares = np.array(weights, dtype=np.float64)
     return shares / shares.sum()

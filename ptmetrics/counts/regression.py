@@ -1,12 +1,12 @@
 """Real-valued predictions, row by row: what is refused and why, and bins for the magnitudes of errors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ptmetrics.counts import checks
-from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.errors import ShapeError
 
 LIMIT = 1e37  # the product of two fourth powers, which a cell keeps, does not overflow
@@ -136,21 +136,25 @@ ROW_ERRORS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """Numbers a row that are kept where they are asked for, by the name of their cell."""
 
 
-def row_errors(batch: Batch, name: str, points: Tensor) -> Tensor:
-    """One of `ROW_ERRORS`; NaN, and told, where it is none.
+def row_errors(batch: Batch, names: Sequence[str], points: Tensor) -> dict[str, Counted]:
+    """Some of `ROW_ERRORS`; NaN, and told, where there is none.
 
     Args:
         batch: Where it is told.
-        name: Which one.
+        names: Which ones.
         points: As `read_points` gives them.
     """
-    numbers = ROW_ERRORS[name](*points.unbind(2))
-    fits = numbers <= LIMIT  # NaN fits nothing
-    missing = fits.logical_not().any(1)
+    found: dict[str, Counted] = {}
+    missing = torch.zeros_like(points[:, 0, 0], dtype=torch.bool)
+    for name in names:
+        numbers = ROW_ERRORS[name](*points.unbind(2))
+        fits = numbers <= LIMIT  # NaN fits nothing
+        missing = missing | fits.logical_not().any(1)
+        found[name] = torch.where(fits, numbers, torch.nan)
     if batch.counted is not None:
         missing = missing & batch.counted
     batch.report(NO_RATIO, missing)
-    return torch.where(fits, numbers, torch.nan)
+    return found
 
 
 def magnitude_bin(x: Tensor) -> Tensor:

@@ -121,13 +121,18 @@ def regression(
 ) -> Scores:
     """All scores of regression; shapes and options are those of `RegressionMetrics`.
 
+    All rows are at hand, so without weights rank correlations are exact unless `capacity` says
+    otherwise.
+
     Example:
         >>> import torch
         >>> import ptmetrics as pm
         >>> pm.functional.regression(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]))["mae"].value
         0.5
     """
-    return _computed(RegressionMetrics(**options), preds, target, sample_weight)
+    target = tensor_of("target", target)
+    room = {"capacity": target.numel(), **options}
+    return _computed(RegressionMetrics(**room), preds, target, sample_weight)
 
 
 def multiclass_top_k_accuracy(
@@ -275,6 +280,14 @@ SINGLES: Mapping[str, Single] = {
     "r2_score": Single("regression", "r2"),
     "explained_variance": Single("regression", "explained_variance"),
     "pearson_corrcoef": Single("regression", "pearson"),
+    "spearman_corrcoef": Single("regression", "spearman"),
+    "kendall_rank_corrcoef": Single("regression", "kendall"),
+    "mean_absolute_percentage_error": Single("regression", "mape"),
+    "symmetric_mean_absolute_percentage_error": Single("regression", "smape"),
+    "weighted_mean_absolute_percentage_error": Single("regression", "wmape"),
+    "mean_squared_log_error": Single("regression", "msle"),
+    "root_mean_squared_log_error": Single("regression", "rmsle"),
+    "normalized_root_mean_squared_error": Single("regression", "nrmse"),
 }
 TASKS: Mapping[str, tuple[Callable[..., Scores], type[Metrics]]] = {
     "multiclass": (multiclass, MulticlassMetrics),

@@ -254,6 +254,7 @@ def rank_correlation(r: ErrorMoments, which: int) -> tuple[Array, ...]:
     The variance is that of the delta method, and never below that of jointly normal values.
     """
     value, bound, moved = np.moveaxis(r.cells[RANKS][..., which, :], -1, 0)
+    value = np.clip(value, -1, 1)
     n = r.effective
     inner = np.clip(value, 1 / n - 1, 1 - 1 / n)
     normal = np.where(which == KENDALL, 0.437, 1 + inner**2 / 2)
@@ -861,8 +862,8 @@ class RegressionMetrics(Metrics):
             "largest": magnitude,
             "magnitude": At(place, within=True),
         }
-        for name in self._errors:
-            counts[name] = row_errors(batch, name, points)
+        if self._errors:
+            counts.update(row_errors(batch, self._errors, points))
         if self._ranks:
             counts.update(self._count_ranks(batch, points[:, :, 1:]))
         if self.keeps_samples and self.num_outputs == 1:

@@ -35,7 +35,9 @@ def drawn(rows: int, seed: int, x: str, y: str, slope: float = 0.8) -> tuple[Ten
     return SHAPES[x](slope * one + (1 - slope**2) ** 0.5 * other), SHAPES[y](one)
 
 
-def scores_of(preds: Tensor, target: Tensor, weight: Tensor | None = None, capacity: int = 0, **config: int) -> Scores:
+def scores_of(
+    preds: Tensor, target: Tensor, weight: Tensor | None = None, capacity: int = 0, **config: int
+) -> Scores:
     metrics = RegressionMetrics(scores=RANKS, capacity=capacity, **config)
     metrics.update(preds, target, weight)
     return metrics.compute()

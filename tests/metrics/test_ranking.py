@@ -35,9 +35,7 @@ def scores_of(preds: Tensor, target: Tensor, **options: object) -> pm.Scores:
 
 @given(st.integers(1, 30), st.integers(2, 12), st.integers(0, 2**32), st.booleans())
 @LAW
-def test_every_score_is_that_of_scikit_learn(
-    rows: int, labels: int, seed: int, ties: bool
-) -> None:
+def test_every_score_is_that_of_scikit_learn(rows: int, labels: int, seed: int, ties: bool) -> None:
     preds, target = drawn(rows, labels, seed, ties)
     got = scores_of(preds, target, k=(1, 3))
     y, s = target.numpy(), preds.numpy()
@@ -63,7 +61,10 @@ def test_retrieval_scores_are_those_of_torchmetrics(rows: int, labels: int, seed
     preds, target = drawn(rows, labels, seed, False)
     got = scores_of(preds, target, k=(1, 4))
     indexes = torch.arange(rows).repeat_interleave(labels)
-    peers = {"mrr": retrieval.RetrievalMRR(), "label_ranking_average_precision": retrieval.RetrievalMAP()}
+    peers = {
+        "mrr": retrieval.RetrievalMRR(),
+        "label_ranking_average_precision": retrieval.RetrievalMAP(),
+    }
     for k in (1, 4):
         peers[f"hit_rate@{k}"] = retrieval.RetrievalHitRate(top_k=k)
         peers[f"precision@{k}"] = retrieval.RetrievalPrecision(top_k=k)
@@ -90,7 +91,9 @@ def test_padding_and_the_order_of_the_candidates_change_nothing(
         assert got[name].low == pytest.approx(score.low, abs=1e-9, nan_ok=True), name
 
 
-def test_ties_share_their_places_in_precision_and_recall_and_take_the_worst_for_the_first_hit() -> None:
+def test_ties_share_their_places_in_precision_and_recall_and_take_the_worst_for_the_first_hit() -> (
+    None
+):
     got = scores_of(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1, 0, 0]]), k=(1,))
     assert (got["precision@1"].value, got["recall@1"].value) == (0.5, 0.5)
     assert (got["mrr"].value, got["hit_rate@1"].value) == (0.5, 0.0)

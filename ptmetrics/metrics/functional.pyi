@@ -759,6 +759,9 @@ def mean_squared_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def root_mean_squared_error(
     preds: Tensor,
@@ -768,6 +771,9 @@ def root_mean_squared_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def mean_absolute_error(
     preds: Tensor,
@@ -777,6 +783,9 @@ def mean_absolute_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def median_absolute_error(
     preds: Tensor,
@@ -786,6 +795,9 @@ def median_absolute_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def max_error(
     preds: Tensor,
@@ -795,6 +807,9 @@ def max_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def mean_error(
     preds: Tensor,
@@ -804,6 +819,9 @@ def mean_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def r2_score(
     preds: Tensor,
@@ -813,6 +831,9 @@ def r2_score(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def explained_variance(
     preds: Tensor,
@@ -822,6 +843,9 @@ def explained_variance(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def pearson_corrcoef(
     preds: Tensor,
@@ -831,4 +855,103 @@ def pearson_corrcoef(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def spearman_corrcoef(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def kendall_rank_corrcoef(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def mean_absolute_percentage_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def symmetric_mean_absolute_percentage_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def weighted_mean_absolute_percentage_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def mean_squared_log_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def root_mean_squared_log_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def normalized_root_mean_squared_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...

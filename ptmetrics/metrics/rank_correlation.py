@@ -88,7 +88,7 @@ def exact_correlations(pairs: Tensor) -> Tensor:
     """Both, from the pairs themselves, shape (rows, 2)."""
     ranks = []
     middles = []
-    untied = 1.0
+    untied = pairs.new_ones(())
     for values in pairs.T:
         _, rank, number = values.unique(return_inverse=True, return_counts=True)
         ranks.append(rank)

@@ -753,7 +753,7 @@ class RegressionMetrics(Metrics):
         """The plain values that fix what is counted."""
         return {"num_outputs": self.num_outputs}
 
-    def tables(self) -> tuple[ScoreTable, ...]:
+    def tables(self) -> tuple[ScoreTable | ScoreSpec, ...]:
         """Those of the class, with the quantiles that are wanted, and the scores of each output."""
         magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
         moments = MOMENT_SPECS

@@ -142,7 +142,7 @@ def test_several_outputs_have_each_their_own() -> None:
 
 
 def measured_variance(preds: Tensor, target: Tensor, name: str) -> float:
-    """n times the variance of the score over bootstrap samples."""
+    """The number of rows times the variance of the score over bootstrap samples."""
     rng = np.random.default_rng(0)
     drawn = [rng.integers(0, len(preds), len(preds)) for _ in range(400)]
     return float(len(preds) * np.var([of_scipy(preds[i], target[i])[name] for i in drawn]))

@@ -159,7 +159,7 @@ def test_arguments_that_cannot_work_are_told() -> None:
         pm.RegressionMetrics(num_outputs=2, output_weights=(1.0, 2.0, 3.0))
     with pytest.raises(pm.PtmetricsError, match="num_features: expected a whole number from 0"):
         pm.RegressionMetrics(num_features=-1)
-    with pytest.raises(pm.PtmetricsError, match="scores: .*mape.*spearman"):
+    with pytest.raises(pm.PtmetricsError, match=r"scores: .*mape.*spearman"):
         pm.RegressionMetrics(scores=["mapee"])
 
 

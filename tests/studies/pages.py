@@ -20,6 +20,7 @@ TASKS: tuple[tuple[str, Metrics], ...] = (
     ("Yes-or-no classification", pm.BinaryMetrics(beta=2, temperature=True)),
     ("Multilabel classification", pm.MultilabelMetrics(3)),
     ("Regression", pm.RegressionMetrics()),
+    ("Ranking", pm.RankingMetrics()),
 )  # fmt: skip
 HEAD = """# Scores
 

@@ -7,14 +7,14 @@ from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.regression import magnitude_bin
 
 RANK_ROWS = 1024  # an axis: 16 an octave from 2⁻¹⁶ to 2¹⁶, on both sides of 0
-_HALF = RANK_ROWS // 2
-_FIRST = (127 - 16) << 8  # `magnitude_bin` of the smallest magnitude that is told from 0
+_SIDE = RANK_ROWS // 2
+_LEAST_BIN = (127 - 16) << 8  # `magnitude_bin` of the smallest magnitude that is told from 0
 
 
 def rank_row(x: Tensor) -> Tensor:
     """Row of each value, int64 from 0, increasing in it."""
-    code = ((magnitude_bin(x.abs()) - _FIRST) >> 4).clamp_(0, _HALF - 1)
-    return torch.where(x < 0, _HALF - 1 - code, _HALF + code)
+    code = ((magnitude_bin(x.abs()) - _LEAST_BIN) >> 4).clamp_(0, _SIDE - 1)
+    return torch.where(x < 0, _SIDE - 1 - code, _SIDE + code)
 
 
 def spread_(ends: Tensor, row: Tensor, values: Tensor, batch: Batch) -> None:
@@ -49,4 +49,5 @@ def store_pairs_(store: Tensor, taken: Tensor, pairs: Tensor, batch: Batch) -> N
     place = taken + counted.cumsum(0) - 1
     fits = counted & (place < last)
     kept = torch.where(fits.view(-1, 1, 1), pairs, torch.inf)
-    store.index_copy_(0, torch.where(fits, place, last), kept)
+    where = torch.where(fits, place, last).view(-1, 1, 1)
+    store.scatter_(0, where.expand_as(kept), kept)

@@ -134,7 +134,7 @@ class RankingMetrics(Metrics):
         gain = batch.target.double()
         bad = (score.isnan() & (gain >= 0)) | gain.isnan()
         batch.refuse(BAD, bad.any(1))
-        numbers = torch.stack(_row_scores(score, gain, self.k), 1)
+        numbers = torch.stack(_ranking_numbers(score, gain, self.k), 1)
         relevant = (gain > 0).any(1, keepdim=True)
         return {"ranking": torch.where(relevant, numbers, self.absent)}
 
@@ -143,7 +143,7 @@ def _sums(counts: Counts, place: int) -> Array:
     return counts["ranking"][..., place].T
 
 
-def _row_scores(score: Tensor, gain: Tensor, ks: Sequence[int]) -> list[Tensor]:
+def _ranking_numbers(score: Tensor, gain: Tensor, ks: Sequence[int]) -> list[Tensor]:
     """The numbers of each row, in the order of `PLAIN`, then of `AT_K` for each k."""
     there = gain >= 0
     score, order = torch.where(there, score, -torch.inf).sort(1, descending=True)

@@ -255,6 +255,13 @@ PLAIN = (
     multilabel_case("multilabel-labels", num_labels=1, inputs="labels", absent=1.0),
     regression_case("regression"),
     regression_case("regression-outputs", num_outputs=3, quantiles=(0.25,)),
+    regression_case(
+        "regression-asked",
+        num_outputs=2,
+        scores=("mape", "smape", "wmape", "rmsle", "nrmse", "nrmse/std", "r2/variance_weighted"),
+        output_weights=(1.0, 3.0),
+    ),
+    regression_case("regression-ranks", scores=("spearman", "kendall"), capacity=0),
 )
 PARTS = tuple(
     in_parts(case)

@@ -290,7 +290,8 @@ class BinaryMetrics(Metrics):
             `"sensitivity@specificity>=0.95"`, or at a false positive rate, `"tpr@fpr<=0.01"`;
             `"auroc@fpr<=0.1"` is the partial area, standardised as scikit-learn's `max_fpr`; `"eer"`
             the equal error rate.
-        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -360,7 +361,7 @@ class BinaryMetrics(Metrics):
         curves: Curves | None = "fp16",
         capacity: int = 1_000_000,
         at: Sequence[str] = (),
-        scores: Sequence[ScoreSpec] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -382,7 +383,7 @@ class BinaryMetrics(Metrics):
         self._reader = BinaryReader(inputs, _cut(inputs, threshold), ignore_index)
         histogram = ScoreHistogram(CURVE, FloatKeys())
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
-        self._own_scores = options.own_specs(scores)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:

@@ -825,6 +825,9 @@ def mean_squared_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def root_mean_squared_error(
     preds: Tensor | NDArray[Any],
@@ -834,6 +837,9 @@ def root_mean_squared_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def mean_absolute_error(
     preds: Tensor | NDArray[Any],
@@ -843,6 +849,9 @@ def mean_absolute_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def median_absolute_error(
     preds: Tensor | NDArray[Any],
@@ -852,6 +861,9 @@ def median_absolute_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def max_error(
     preds: Tensor | NDArray[Any],
@@ -861,6 +873,9 @@ def max_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def mean_error(
     preds: Tensor | NDArray[Any],
@@ -870,6 +885,9 @@ def mean_error(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def r2_score(
     preds: Tensor | NDArray[Any],
@@ -879,6 +897,9 @@ def r2_score(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def explained_variance(
     preds: Tensor | NDArray[Any],
@@ -888,6 +909,9 @@ def explained_variance(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...
 def pearson_corrcoef(
     preds: Tensor | NDArray[Any],
@@ -897,4 +921,103 @@ def pearson_corrcoef(
     num_outputs: int = ...,
     quantiles: Sequence[float] = ...,
     names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def spearman_corrcoef(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def kendall_rank_corrcoef(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def mean_absolute_percentage_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def symmetric_mean_absolute_percentage_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def weighted_mean_absolute_percentage_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def mean_squared_log_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def root_mean_squared_log_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
+) -> Score: ...
+def normalized_root_mean_squared_error(
+    preds: Tensor,
+    target: Tensor,
+    *,
+    sample_weight: Tensor | None = ...,
+    num_outputs: int = ...,
+    quantiles: Sequence[float] = ...,
+    names: Sequence[str] | None = ...,
+    output_weights: Sequence[float] | None = ...,
+    num_features: int = ...,
+    capacity: int = ...,
 ) -> Score: ...

@@ -176,7 +176,8 @@ class MulticlassMetrics(Metrics):
             shapes.
         absent: Value of a class score that is undefined; NaN leaves it out of averages
             (scikit-learn's `zero_division`, 0 to 1 or NaN).
-        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -226,7 +227,7 @@ class MulticlassMetrics(Metrics):
         temperature: bool = False,
         class_dim: int | None = None,
         absent: float = math.nan,
-        scores: Sequence[ScoreSpec] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -252,7 +253,7 @@ class MulticlassMetrics(Metrics):
         heads = (num_classes,)
         histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
-        self._own_scores = options.own_specs(scores)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None

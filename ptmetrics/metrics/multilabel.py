@@ -374,7 +374,8 @@ class MultilabelMetrics(Metrics):
             their mean as `NAME/macro`.
         scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True`
             a ratio of each label, else with interval="none". Labels of a row err together, which
-            other intervals would miss; `groups=True` gives such a score an interval.
+            other intervals would miss; `groups=True` gives such a score an interval. And names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -413,7 +414,7 @@ class MultilabelMetrics(Metrics):
         curves: bool | Curves | None = True,
         capacity: int = 100_000,
         at: Sequence[str] = (),
-        scores: Sequence[ScoreSpec] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -432,7 +433,8 @@ class MultilabelMetrics(Metrics):
         self.class_names = options.names("label_names", label_names, num_labels, "label")
         self.absent = float(absent)
         self.fault_kinds = LABEL_FAULT_KINDS[inputs]
-        self._own_scores = _scores_of_labels(scores)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        _check_scores_of_labels(self._own_scores)
         histogram = ScoreHistogram(LABEL_CURVES, FloatKeys(), (num_labels,))
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         cut = options.cut_of_threshold(threshold, inputs)
@@ -543,12 +545,11 @@ def _check_number(num_labels: object) -> None:
         raise ConfigError("num_labels", rule, repr(num_labels), cure)
 
 
-def _scores_of_labels(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
-    """The scores that a user adds, without those whose interval would take labels for independent."""
-    for spec in options.own_specs(scores):
+def _check_scores_of_labels(scores: Sequence[ScoreSpec]) -> None:
+    """Refuse scores of the user's own whose interval would take labels for independent."""
+    for spec in scores:
         ratio = spec.each and spec.interval == "wilson"
         if isinstance(spec.interval, str) and spec.interval != "none" and not ratio:
             rule = 'each=True with interval="wilson", interval="none", or a function'
             cure = 'Labels of a row err together: pass interval="none", and groups=True for one.'
             raise ConfigError("scores", rule, f"{spec.name} with {spec.interval!r}", cure)
-    return tuple(scores)

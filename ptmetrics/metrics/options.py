@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.score_spec import ScoreSpec
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 INPUTS = ("logits", "probs", "labels")
 
@@ -112,16 +112,32 @@ def names(argument: str, given: Any, number: int, of: str) -> tuple[str, ...]:
     return found
 
 
-def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
-    """The scores that a user adds.
+def own_specs(
+    scores: Sequence[Any], optional: Sequence[ScoreTable] = ()
+) -> tuple[tuple[ScoreSpec, ...], frozenset[str]]:
+    """The scores that a user adds, and the names of those that are computed when they are asked for.
+
+    Args:
+        scores: Of either kind.
+        optional: Tables of what can be asked for.
 
     Raises:
-        ConfigError: If one is no `ScoreSpec`.
+        ConfigError: If one is neither.
     """
     cure = 'Pass scores=[pm.ScoreSpec("mine", formula)].'
     if not is_sequence(scores):
         raise ConfigError("scores", "a list of pm.ScoreSpec objects", repr(scores), cure)
+    known = {spec.name: None for table in optional for spec in table.specs}
+    own = []
+    asked = set()
     for score in scores:
-        if not isinstance(score, ScoreSpec):
+        if isinstance(score, ScoreSpec):
+            own.append(score)
+        elif isinstance(score, str) and score in known:
+            asked.add(score)
+        elif isinstance(score, str) and known:
+            rule = f"pm.ScoreSpec objects, or names among {', '.join(known)}"
+            raise ConfigError("scores", rule, repr(score), "All other scores are always there.")
+        else:
             raise ConfigError("scores", "pm.ScoreSpec objects", type(score).__name__, cure)
-    return tuple(scores)
+    return tuple(own), frozenset(asked)

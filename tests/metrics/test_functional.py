@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import LAW
+from regression_cases import relative_columns
 from sklearn import metrics as sk
 from torch import Tensor
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.metrics import functional
-from ptmetrics.metrics.functional import SINGLES, Single
+from ptmetrics.metrics.functional import SINGLES, TASKS, Single
 
 Reference = Callable[..., Any]
 
@@ -43,6 +45,26 @@ def mean_error(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray) -> float
 def pearson(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray) -> float:
     matrix = np.cov(y, p, aweights=sample_weight)
     return float(matrix[0, 1] / math.sqrt(matrix[0, 0] * matrix[1, 1]))
+
+
+def relative(name: str) -> Reference:
+    """A relative error by its definition."""
+
+    def reference(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray) -> float:
+        return relative_columns(p[:, None], y[:, None], sample_weight)[name][0]
+
+    return reference
+
+
+def agreement(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray, *, ranks: bool) -> float:
+    """Kendall's correlation where ranks is False, else Spearman's; a weight is as many rows."""
+    x, y = (np.sign(v[:, None] - v) for v in (p, y))
+    if ranks:
+        x, y = x @ sample_weight, y @ sample_weight
+        both = np.diag(sample_weight)
+        return float(x @ both @ y / math.sqrt((x @ both @ x) * (y @ both @ y)))
+    pairs = np.outer(sample_weight, sample_weight)
+    return float((x * y * pairs).sum() / math.sqrt((x**2 * pairs).sum() * (y**2 * pairs).sum()))
 
 
 def brier(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
@@ -134,6 +156,14 @@ SAME: Mapping[str, Reference] = {
     "r2_score": sk.r2_score,
     "explained_variance": sk.explained_variance_score,
     "pearson_corrcoef": pearson,
+    "spearman_corrcoef": partial(agreement, ranks=True),
+    "kendall_rank_corrcoef": partial(agreement, ranks=False),
+    "mean_absolute_percentage_error": relative("mape"),
+    "symmetric_mean_absolute_percentage_error": relative("smape"),
+    "weighted_mean_absolute_percentage_error": relative("wmape"),
+    "mean_squared_log_error": relative("msle"),
+    "root_mean_squared_log_error": relative("rmsle"),
+    "normalized_root_mean_squared_error": relative("nrmse"),
 }
 CALIBRATION = ("calibration_error", "rms_calibration_error", "over_confidence")
 ON_SCORES = (
@@ -238,7 +268,8 @@ def every_score(task: str) -> set[str]:
         "multilabel": lambda: pm.MultilabelMetrics(3),
         "regression": lambda: pm.RegressionMetrics(quantiles=()),
     }
-    return set(metrics[task]().compute())
+    optional = {spec.name for table in TASKS[task][1].optional_tables for spec in table.specs}
+    return set(metrics[task]().compute()) | optional
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel", "regression"])

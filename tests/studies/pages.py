@@ -20,6 +20,7 @@ TASKS: tuple[tuple[str, Metrics], ...] = (
     ("Yes-or-no classification", pm.BinaryMetrics(beta=2, temperature=True)),
     ("Multilabel classification", pm.MultilabelMetrics(3)),
     ("Regression", pm.RegressionMetrics()),
+    ("Ranking", pm.RankingMetrics()),
 )  # fmt: skip
 HEAD = """# Scores
 
@@ -30,6 +31,11 @@ interval is a jackknife over groups (`jackknife-groups`). How often the
 intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in
 [extending.md](extending.md).
 """
+ASKED = """
+Those below are there where they are asked for by name, `scores=["NAME"]`:
+
+| score | what it is | direction, range | interval | source |
+|---|---|---|---|---|"""
 
 
 def score_line(spec: ScoreSpec) -> str:
@@ -60,6 +66,10 @@ def scores_page() -> str:
                 if (spec.name, spec.each) not in seen:
                     parts.append(score_line(spec))
                     seen.add((spec.name, spec.each))
+        if metrics.optional_tables:
+            parts.append(ASKED)
+        for table in metrics.optional_tables:
+            parts.extend(map(score_line, table.specs))
     return "\n".join(parts) + "\n"
 
 

@@ -60,11 +60,8 @@ CURVE = "curve"
 MOST_SCORES = 1 << 29  # stored ones: 4 GiB
 NEGATIVE = 0
 POSITIVE = 1
-NO_POSITIVE = "no target is positive"
-NO_NEGATIVE = "no target is negative"
-NONE_PREDICTED_POSITIVE = "nothing was predicted positive"
-NONE_PREDICTED_NEGATIVE = "nothing was predicted negative"
 ALL_NEGATIVE = "neither a target nor a prediction is positive"
+ALL_POSITIVE = "neither a target nor a prediction is negative"
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ class RatioOfClass:
 
     ratio: Ratio
     place: int
+    zero_division = True
 
     def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
         """Numerator and denominator, shape (…)."""
@@ -191,16 +189,16 @@ BINARY_SPECS = (
         PRECISION,
         POSITIVE,
         "True positives over predicted positives.",
-        NONE_PREDICTED_POSITIVE,
+        ALL_NEGATIVE,
     ),
-    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", NO_POSITIVE),
-    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", NO_NEGATIVE),
+    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", ALL_NEGATIVE),
+    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", ALL_POSITIVE),
     binary_spec(
         "npv",
         PRECISION,
         NEGATIVE,
         "Negative predictive value: true negatives over predicted negatives.",
-        NONE_PREDICTED_NEGATIVE,
+        ALL_POSITIVE,
     ),
     ScoreSpec(
         "f1",
@@ -230,7 +228,7 @@ BINARY_SPECS = (
         "f1/macro",
         None,
         macro_f1_interval,
-        doc="Mean of both classes' F1, where it is defined.",
+        doc="Mean of both classes' F1.",
         undefined=NO_CLASS,
         method="mean-of-ends",
     ),

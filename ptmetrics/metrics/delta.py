@@ -78,8 +78,8 @@ def delta_intervals(
         spread = np.clip(rows.spread + columns.spread + 2 * cross, 0, None)
     shift = (rows.mean + columns.mean) ** 2 * rows.weight
     variance = on_diagonal + spread + shift
-    least = np.array([low for low, _ in bounds]).reshape(-1, *[1] * (values.ndim - 1))
-    span = np.array([high - low for low, high in bounds]).reshape(least.shape)
+    least, most = np.reshape(np.transpose(bounds), (2, -1, *[1] * (values.ndim - 1)))
+    span = most - least
     share = (near - least) / span
     n = share * (1 - share) * span * span / variance / (1 + ADDED / place.real)
     # No variance but that of rounding: one class on both sides.

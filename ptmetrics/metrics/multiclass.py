@@ -49,6 +49,7 @@ from ptmetrics.metrics.class_scores import (
     ClassCounts,
     ClassSums,
     all_hits,
+    averages_among,
     fbeta_specs,
 )
 from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
@@ -144,6 +145,9 @@ class MulticlassMetrics(Metrics):
             is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
+        labels: The classes that macro, micro and weighted averages are over, as numbers or names, such
+            as all but the background or the tag "O"; None for all. Accuracy, balanced accuracy, MCC
+            and kappa are of all classes. A class that is `ignore_index` is never among them.
         beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
             as precision.
         losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
@@ -199,6 +203,7 @@ class MulticlassMetrics(Metrics):
         topk: Sequence[int] = (1,),
         ignore_index: int | None = None,
         class_names: Sequence[str] | None = None,
+        labels: Sequence[int | str] | None = None,
         beta: float | None = None,
         losses: bool = True,
         curves: bool = False,
@@ -220,6 +225,7 @@ class MulticlassMetrics(Metrics):
         self.ignore_index = ignore_index
         self.topk = tuple(topk)
         self.class_names = options.names("class_names", class_names, num_classes, "class")
+        self._among = self._averaged_over(labels)
         self.absent = float(absent)
         self.beta = beta
         self.fault_kinds = FAULT_KINDS[inputs]
@@ -293,6 +299,22 @@ class MulticlassMetrics(Metrics):
         hits = ScoreTable(hit_counts, accuracies, confusion.title)
         margins = ScoreTable(margin_counts, means, confusion.title)
         return (hits, margins, ranks, *others)
+
+    def _averaged_over(self, labels: Sequence[int | str] | None) -> tuple[int, ...] | None:
+        """The classes that averages are over; None for all."""
+        ignored = self.ignore_index
+        if labels is None and (ignored is None or not 0 <= ignored < self.num_classes):
+            return None
+        among = tuple(range(self.num_classes))
+        if labels is not None:
+            among = options.classes_of(labels, self.class_names)
+        return tuple(place for place in among if place != ignored)
+
+    def _all_tables(self) -> tuple[ScoreTable, ...]:
+        tables = super()._all_tables()
+        if self._among is None:
+            return tables
+        return tuple(replace(t, specs=averages_among(t.specs, self._among)) for t in tables)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""

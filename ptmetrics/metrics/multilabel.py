@@ -39,6 +39,7 @@ from ptmetrics.metrics.class_scores import (
     ClassSums,
     Ratio,
     class_spec,
+    MicroRatio,
     f1_of_jaccard,
 )
 from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
@@ -46,15 +47,13 @@ from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
 from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
+from ptmetrics.metrics.score_spec import NOTHING_KNOWN, ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
 MOST_LABELS = 1_000_000  # of which each has a name, and counts of 96 bytes with weights
 NO_WHOLE_ROW = "no row with a label counted and none refused"
 NO_LABEL = "no label is defined"
 NO_ROW = "no row is defined"
-NEVER_PREDICTED = "the label was never predicted"
-NEVER_ACTUAL = "the label is absent from the targets"
 NEVER_EITHER = "the label is neither in the targets nor predicted"
 KORN_GRAUBARD = "Korn and Graubard, Survey Methodology 1998: the n that a variance is worth"
 DESIGN_EFFECT = "Zou and Donner, Statistics in Medicine 2008; Kish 1965 for the design effect"
@@ -137,7 +136,7 @@ class LabelCounts:
         alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
-        effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
+        effect = self.row_variance(ratio, np.nansum(part, -1) / whole.sum(-1)) / alone
         effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
         return np.asarray(effect)
 
@@ -193,11 +192,12 @@ def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estim
     is Wilson's for the number of samples that it is worth, and for the number of rows where it is
     0.
     """
-    part, whole = (x.sum(-1) for x in spec.formula(view.weights))
-    p = part / whole
+    micro = MicroRatio(spec.formula)
+    whole = micro(view.weights)[1]
+    p = micro.value(view.weights)
     rows = view.effective_rows
     variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
-    low, high = wilson(p, _worth(p, variance, np.minimum(rows, whole)))
+    low, high = wilson(p, _worth(p, variance, np.fmax(np.minimum(rows, whole), NOTHING_KNOWN)))
     if spec.through is not None:
         p, low, high = spec.through(p), spec.through(low), spec.through(high)
     return spec.estimate(p, low, high, view.n).filled(view.absent)
@@ -214,6 +214,9 @@ def mean_of_labels_interval(
     _, square = spec.formula(view.squares)
     p = part / whole
     n = whole**2 / square / view.design_effect(spec.formula)[..., None]
+    empty = (part == 0) & (whole == 0)
+    p = np.where(empty, 0.0, p)
+    n = np.where(empty, NOTHING_KNOWN, n)
     absent = view.absent
     if not math.isnan(absent):
         if spec.through is f1_of_jaccard:
@@ -259,7 +262,7 @@ def averaged_specs(
         f"{name}/macro",
         ratio,
         mean_of_labels_interval,
-        doc=f"{doc}: mean over the labels where it is defined.",
+        doc=f"{doc}: mean over the labels.",
         undefined=NO_LABEL,
         source=DESIGN_EFFECT,
         through=through,
@@ -317,15 +320,15 @@ LABEL_SCORES = ScoreTable(
             source=KORN_GRAUBARD,
             method="wilson-clustered",
         ),
-        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_PREDICTED),
-        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_ACTUAL),
+        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_EITHER),
+        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_EITHER),
         *averaged_specs("f1", JACCARD, F1_DOC, NEVER_EITHER, f1_of_jaccard),
         *averaged_specs("jaccard", JACCARD, JACCARD_DOC, NEVER_EITHER),
-        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_PREDICTED),
-        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_ACTUAL),
+        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_EITHER),
+        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_EITHER),
         replace(F1_EACH, doc=f"{F1_DOC}.", undefined=NEVER_EITHER),
         class_spec("jaccard", JACCARD, f"{JACCARD_DOC}.", NEVER_EITHER),
-        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_ACTUAL),
+        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_EITHER),
     ),
     "Multilabel classification",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from ptmetrics.counts.stored_scores import StoredScores
 from ptmetrics.counts.stored_sums import StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
+from ptmetrics.metrics.asked_scores import ASKED_SPECS, COUNTS_EACH
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (
@@ -81,6 +82,21 @@ class RatioOfClass:
         """Numerator and denominator, shape (…)."""
         part, whole = self.ratio(sums)
         return part[..., self.place], whole[..., self.place]
+
+
+@dataclass(frozen=True)
+class OfPositive:
+    """A number of the positive class, as a formula.
+
+    Attributes:
+        formula: The number of each class.
+    """
+
+    formula: Callable[[ClassSums], Array]
+
+    def __call__(self, sums: ClassSums) -> Array:
+        """Shape (…)."""
+        return self.formula(sums)[..., POSITIVE]
 
 
 def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
@@ -180,6 +196,7 @@ def binary_fbeta_spec(beta: float) -> ScoreSpec:
     )
 
 
+_ADJUSTED = next(spec for spec in ASKED_SPECS if spec.name == "balanced_accuracy/adjusted")
 _CONFUSION_SPEC = {spec.name: spec for spec in CONFUSION_SPECS}
 BINARY_SPECS = (
     _CONFUSION_SPEC["accuracy"],
@@ -342,6 +359,19 @@ class BinaryMetrics(Metrics):
             lambda metrics, counts: counts if "tempered" in counts else None,
             (calibration.TEMPERATURE,),
             "Temperature",
+        ),
+    )
+
+    optional_tables = (
+        ScoreTable(
+            lambda metrics, counts: ClassCounts.of_cell(counts, "confusion"),
+            (
+                *(
+                    replace(spec, formula=OfPositive(spec.formula), each=False)
+                    for spec in COUNTS_EACH
+                ),
+                _ADJUSTED,
+            ),
         ),
     )
 

@@ -475,9 +475,7 @@ def micro_spec(spec: ScoreSpec, ratio: Ratio, among: tuple[int, ...] | None) -> 
     )
 
 
-def averages_among(
-    specs: Sequence[ScoreSpec], among: tuple[int, ...]
-) -> tuple[ScoreSpec, ...]:
+def averages_among(specs: Sequence[ScoreSpec], among: tuple[int, ...]) -> tuple[ScoreSpec, ...]:
     """The same scores, with averages over some of the classes; accuracy and balanced accuracy are of all.
 
     Args:
@@ -630,6 +628,7 @@ MICRO = {
     "recall/weighted": RECALL,
     "f1/micro": fbeta_ratio(1),
     "jaccard/micro": JACCARD,
+    "specificity/micro": SPECIFICITY,
 }
 CLASS_SPECS = (
     PRECISION_EACH,

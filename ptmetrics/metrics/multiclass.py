@@ -28,6 +28,7 @@ from ptmetrics.counts.score_passes import PIECE, ScorePasses
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
+from ptmetrics.metrics.asked_scores import ASKED_SPECS, KAPPAS
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import (
     BRIER,
@@ -192,6 +193,7 @@ class MulticlassMetrics(Metrics):
         TEMPERATURE_SCORES,
         CURVE_SCORES,
     )
+    optional_tables = (ScoreTable(class_counts, ASKED_SPECS),)
     waits = True
     note_kinds = NOTE_KINDS
 
@@ -236,6 +238,10 @@ class MulticlassMetrics(Metrics):
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         self._curve = _histogram(num_classes) if curves and scored else None
         self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        if self._pairs is not None and self.asked.intersection(KAPPAS):
+            cure = "Leave it out, or tell fewer classes apart."
+            rule = f"no weighted kappa above {MAX_CLASSES} classes"
+            raise ConfigError("scores", rule, f"{num_classes} classes", cure)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
@@ -260,7 +266,9 @@ class MulticlassMetrics(Metrics):
         """The confusion matrix, or its margins; top-k hits, losses, confidence and curves where they are wanted."""
         classes = self.num_classes
         cells = []
-        if self._pairs is None:
+        if self._pairs is None and self.asked.intersection(KAPPAS):
+            cells.append(Cell("confusion", (classes, classes)))  # margins do not tell distances
+        elif self._pairs is None:
             cells.append(Cell("confusion", (classes, classes), scope="whole"))
             cells.append(Cell("margins", (3, classes), scope="subgroups"))
         else:
@@ -338,7 +346,8 @@ class MulticlassMetrics(Metrics):
             counts["pairs"] = self._pairs.count(place, batch.counted)
         if self._pairs is not None:
             counts["hits"] = rows.label == rows.target
-        if self._pairs is not None or batch.slices is not None or batch.group is not None:
+        parts = batch.slices is not None or batch.group is not None
+        if self._pairs is not None or (parts and not self.asked.intersection(KAPPAS)):
             counts["margins"] = self._margins(rows)
         if self._ks and rows.columns is not None:
             rank = rows.columns.rank

@@ -37,9 +37,9 @@ from ptmetrics.metrics.class_scores import (
     RECALL,
     SUPPORT,
     ClassSums,
+    MicroRatio,
     Ratio,
     class_spec,
-    MicroRatio,
     f1_of_jaccard,
 )
 from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS

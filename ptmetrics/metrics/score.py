@@ -382,7 +382,8 @@ def _average_rows(scores: Scores, labels: Sequence[int] | None) -> Iterator[Repo
     if labels is not None and scores.confusion is not None:
         support = [support[i] for i in labels]
         chosen = list(labels)
-        all_of_them = scores.confusion[chosen][:, chosen].sum() == scores.confusion.sum()
+        inside = scores.confusion[chosen][:, chosen].sum()
+        all_of_them = bool(inside == scores.confusion.sum())
         averages = ["micro", "macro", "weighted"]
     total = float(sum(support))
     if "accuracy" in scores and all_of_them:

@@ -116,7 +116,7 @@ def mean_of(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def multiclass_scores(
-    rows: Rows, num_classes: int, ks: Sequence[int], absent: float
+    rows: Rows, num_classes: int, ks: Sequence[int], absent: float, ignored: int | None = None
 ) -> dict[str, float]:
     """Every scalar score by scikit-learn, or from its definition where scikit-learn has none."""
     y, p, w = rows.target, rows.predicted, rows.weight
@@ -134,12 +134,23 @@ def multiclass_scores(
         if len({y[i] for i in kept} | {p[i] for i in kept}) < 2:
             scores["kappa"] = absent
     columns = multiclass_per_class(rows, num_classes, absent)
-    for name in ("precision", "recall", "f1"):
-        scores |= averages_of(name, columns[name], columns["support"])
-        scores[f"{name}/micro"] = scores["accuracy"]
-    scores |= {"hamming_loss": sk.hamming_loss(y, p, **common)} | one_against_the_rest(
-        rows, num_classes, absent
-    )
+    kept_classes = [k for k in range(num_classes) if k != ignored]
+    support = np.array(columns["support"])[kept_classes]
+    for name in ("precision", "recall", "f1", "jaccard", "specificity"):
+        scores |= averages_of(name, np.array(columns[name])[kept_classes], support)
+    del scores["specificity/weighted"]
+    _, fp, fn, tp = class_counts(rows, num_classes)[:, kept_classes].sum(1)
+    micro = {
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+        "jaccard": (tp, tp + fp + fn),
+    }
+    for name, (part, whole) in micro.items():
+        nothing = 0.0 if tp + fp + fn else absent
+        scores[f"{name}/micro"] = part / whole if whole else nothing
+    scores["recall/weighted"] = scores["recall/micro"]
+    scores["hamming_loss"] = sk.hamming_loss(y, p, **common)
     for k in ks:
         scores[f"top{k}_accuracy"] = mean_of([float(r < k) for r in rows.rank], w)
     if rows.nll:
@@ -149,9 +160,12 @@ def multiclass_scores(
     return {name: float(value) for name, value in scores.items()}
 
 
-def multiclass_fbeta(rows: Rows, num_classes: int, beta: float, absent: float) -> dict[str, float]:
+def multiclass_fbeta(
+    rows: Rows, num_classes: int, beta: float, absent: float, ignored: int | None = None
+) -> dict[str, float]:
     """F-beta by scikit-learn."""
-    columns = columns_of(rows.target, rows.predicted, rows.weight, range(num_classes), absent, beta)
+    kept = [k for k in range(num_classes) if k != ignored]
+    columns = columns_of(rows.target, rows.predicted, rows.weight, kept, absent, beta)
     return averages_of("fbeta", columns["f1"], columns["support"])
 
 
@@ -201,22 +215,6 @@ def class_shares(rows: Rows, num_classes: int, absent: float) -> dict[str, np.nd
         shares = {"jaccard": tp / (tp + fp + fn), "specificity": tn / (tn + fp)}
     there = tp + fp + fn > 0
     return {n: np.where(there, np.nan_to_num(values), absent) for n, values in shares.items()}
-
-
-def one_against_the_rest(rows: Rows, num_classes: int, absent: float) -> dict[str, float]:
-    """Averages that scikit-learn lacks, or has without NaN for what is undefined."""
-    shares = class_shares(rows, num_classes, absent)
-    _, fp, fn, tp = class_counts(rows, num_classes)
-    support = np.where(np.isnan(shares["jaccard"]), 0, tp + fn)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        weighted = np.nansum(shares["jaccard"] * support) / support.sum()
-        return {
-            "jaccard/macro": float(np.nanmean(shares["jaccard"])),
-            "jaccard/micro": tp.sum() / (tp + fp + fn).sum(),
-            "jaccard/weighted": weighted,
-            "specificity/macro": float(np.nanmean(shares["specificity"])),
-        }
 
 
 def multiclass_per_class(rows: Rows, num_classes: int, absent: float) -> dict[str, list[float]]:

@@ -210,7 +210,9 @@ class Ratio:
                     total = total + weight * number
             found.append(total)
         part, whole = found
-        return np.where(sums.actual + sums.predicted > 0, part, np.nan), whole
+        if self.zero_division:
+            part = np.where(sums.actual + sums.predicted > 0, part, np.nan)
+        return part, whole
 
     def gradient(self, ratio: Array, scale: Array) -> tuple[Array, Array, Array]:
         """Derivatives of Σ scale · whole · ratio by hits, actual and predicted.
@@ -274,7 +276,10 @@ class MicroRatio:
     def value(self, sums: ClassSums) -> Array:
         """Their quotient."""
         part, whole = self(sums)
-        return np.where(whole > 0, part / whole, 0 * part)
+        nothing = math.nan
+        if self.ratio.zero_division:
+            nothing = 0 * part
+        return np.where(whole > 0, part / whole, nothing)
 
     def gradient(self, sums: ClassSums) -> tuple[Array, Array, Array, Array]:
         """The quotient, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
@@ -296,7 +301,9 @@ def _mask_of(among: tuple[int, ...] | None, sums: ClassSums) -> Array:
 
 @dataclass(frozen=True)
 class MeanRatio:
-    """Mean over the classes of a ratio; classes that are not there are left out, or `absent`. A formula that knows its gradient.
+    """Mean over the classes of a ratio: a formula that knows its gradient.
+
+    Classes that are not there are left out, or count as `absent`.
 
     Attributes:
         ratio: The ratio.

@@ -57,7 +57,7 @@ NO_ROW = "no row is defined"
 NEVER_EITHER = "the label is neither in the targets nor predicted"
 KORN_GRAUBARD = "Korn and Graubard, Survey Methodology 1998: the n that a variance is worth"
 DESIGN_EFFECT = "Zou and Donner, Statistics in Medicine 2008; Kish 1965 for the design effect"
-WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1))
+WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1), zero_division=False)
 
 
 @dataclass(frozen=True)

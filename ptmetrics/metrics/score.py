@@ -342,10 +342,11 @@ def report_text(scores: Scores, digits: int = 2, labels: Sequence[int] | None = 
     """`sklearn.metrics.classification_report` as text, to the last blank; of some classes, or of those there are."""
     support = scores.per_class["support"]
     weighted = any(s.value != s.n for s in support)
-    longest = max((len(name) for name in scores.class_names), default=0)
+    rows = list(_class_rows(scores, labels))
+    longest = max((len(row[0]) for row in rows), default=0)
     width = max(longest, len("weighted avg"), digits)
     lines = [f"{'':>{width}s} " + "".join(f" {h:>9}" for h in HEADERS), ""]
-    lines.extend(_report_line(row, width, digits, weighted) for row in _class_rows(scores, labels))
+    lines.extend(_report_line(row, width, digits, weighted) for row in rows)
     lines.append("")
     averages = _average_rows(scores, labels)
     lines.extend(_report_line(row, width, digits, weighted) for row in averages)

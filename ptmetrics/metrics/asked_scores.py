@@ -11,6 +11,7 @@ from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     NEITHER,
     NO_CLASS,
+    NO_SAMPLES,
     ONE_CLASS,
     SPECIFICITY,
     ClassCounts,
@@ -25,7 +26,7 @@ from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.score_spec import ScoreSpec, evaluate
 
 NPV = Ratio((1, 0, -1, 1), (0, 1, -1, 1))
-ONE_AGAINST_REST = Ratio((2, 0, -1, 1), (0, 1, 0, 1))
+ONE_AGAINST_REST = Ratio((2, 0, -1, 1), (0, 1, 0, 1), zero_division=False)
 KAPPAS = ("kappa/linear", "kappa/quadratic")
 BALANCED = next(spec for spec in CONFUSION_SPECS if spec.name == "balanced_accuracy")
 
@@ -160,7 +161,7 @@ NPV_EACH = class_spec(
     "npv", NPV, "Negative predictive value: share of other rows among those not predicted so."
 )
 ACCURACY_EACH = class_spec(
-    "accuracy", ONE_AGAINST_REST, "Share of right decisions for or against the class."
+    "accuracy", ONE_AGAINST_REST, "Share of right decisions for or against the class.", NO_SAMPLES
 )
 _SPECIFICITY = MicroRatio(SPECIFICITY)
 ASKED_SPECS = (

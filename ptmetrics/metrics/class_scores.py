@@ -270,8 +270,9 @@ class MicroRatio:
         if self.among is not None:
             part = part[..., list(self.among)]
             whole = whole[..., list(self.among)]
-        there = ~np.isnan(part).all(-1)
-        return np.where(there, np.nansum(part, -1), np.nan), whole.sum(-1)
+        there = ~np.isnan(part)
+        total = np.where(there.any(-1), np.nansum(part, -1), np.nan)
+        return total, np.where(there, whole, 0).sum(-1)
 
     def value(self, sums: ClassSums) -> Array:
         """Their quotient."""
@@ -285,7 +286,7 @@ class MicroRatio:
         """The quotient, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
         value = self.value(sums)
         whole = self(sums)[1][..., None]
-        chosen = _mask_of(self.among, sums)
+        chosen = _mask_of(self.among, sums) * ~np.isnan(self.ratio(sums)[0])
         scale = np.where(whole > 0, chosen / whole, 0.0)
         ratio = np.where(chosen > 0, value[..., None], 0.0)
         return value, *self.ratio.gradient(ratio, scale)

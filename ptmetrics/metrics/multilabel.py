@@ -28,6 +28,7 @@ from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
+from ptmetrics.metrics.asked_scores import ACCURACY_EACH, COUNTS_EACH, NPV_EACH
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     F1_EACH,
@@ -35,6 +36,7 @@ from ptmetrics.metrics.class_scores import (
     NO_SAMPLES,
     PRECISION,
     RECALL,
+    SPECIFICITY_EACH,
     SUPPORT,
     ClassSums,
     MicroRatio,
@@ -332,6 +334,7 @@ LABEL_SCORES = ScoreTable(
     ),
     "Multilabel classification",
 )
+LABELS_ASKED = (SPECIFICITY_EACH, NPV_EACH, ACCURACY_EACH, *COUNTS_EACH)
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
     CURVE_SPECS_OF_HEADS,
@@ -390,6 +393,7 @@ class MultilabelMetrics(Metrics):
     task = "multilabel"
     headline = "f1/micro"
     score_tables = (LABEL_SCORES, LABEL_CURVE_SCORES)
+    optional_tables = (ScoreTable(LabelCounts.of_cells, LABELS_ASKED),)
     waits = True
 
     def __init__(
@@ -508,6 +512,17 @@ class MultilabelMetrics(Metrics):
             own = together.diagonal(dim1=-2, dim2=-1)
             fits = sums.at_most(alone, own) & sums.at_most(own, self.num_labels * alone)
             yield "products that go with the labels", fits
+
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """A matrix of each label, as scikit-learn's `multilabel_confusion_matrix`."""
+        sums = _label_sums(counts["labels"], self.absent)
+        cells = (
+            sums.true_negatives,
+            sums.predicted - sums.hits,
+            sums.actual - sums.hits,
+            sums.hits,
+        )
+        return {"confusion": torch.from_numpy(np.stack(cells, -1).reshape(-1, 2, 2))}
 
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device."""

@@ -144,8 +144,8 @@ class Scores(Mapping[str, Score]):
 
     Attributes:
         per_class: Name of a per-class score to one `Score` for each class.
-        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where
-            not kept.
+        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; of shape
+            (L, 2, 2), one for each of L labels; None where not kept.
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
@@ -261,7 +261,7 @@ class Scores(Mapping[str, Score]):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, of all but the curve."""
         confusion = None
-        if self.confusion is not None:
+        if self.confusion is not None and self.confusion.ndim == 2:
             confusion = self.confusion.tolist()
         per_class: dict[str, Any] = {}
         for name, column in self.per_class.items():

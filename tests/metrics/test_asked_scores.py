@@ -13,7 +13,7 @@ from oracles import same
 from registry import LAW
 from sklearn import metrics as sk
 
-from ptmetrics import BinaryMetrics, MulticlassMetrics, Scores, functional
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, Scores, functional
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.asked_scores import ASKED_SPECS, WeightedKappa
 from ptmetrics.metrics.class_scores import ClassCounts
@@ -33,7 +33,11 @@ def graded(seed: int, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray, 
     rng = np.random.default_rng(seed)
     target = rng.integers(0, classes, rows)
     preds = np.clip(target + rng.integers(-1, 2, rows), 0, classes - 1)
-    return target, preds, rng.integers(1, 17, rows) / 8  # sums are exact: nothing over nothing is seen
+    return (
+        target,
+        preds,
+        rng.integers(1, 17, rows) / 8,
+    )  # sums are exact: nothing over nothing is seen
 
 
 def scores_of(target: np.ndarray, preds: np.ndarray, weight: np.ndarray, **config: Any) -> Scores:
@@ -67,7 +71,7 @@ def test_scores_that_are_asked_for_are_those_of_scikit_learn(
     assert same(got["specificity/micro"], tn[there].sum() / others if others else 0.0)
     with np.errstate(invalid="ignore"):
         npv = np.where(there, np.nan_to_num(tn / (tn + fn)), math.nan)
-        accuracy = np.where(there, (tn + tp) / w.sum(), math.nan)
+        accuracy = (tn + tp) / w.sum()
     assert all(map(same, got.per_class["npv"], npv))
     assert all(map(same, got.per_class["accuracy"], accuracy))
     assert same(got["npv/macro"], np.nanmean(npv))
@@ -167,3 +171,21 @@ def test_kappa_of_slices_and_groups_has_the_matrix_of_each() -> None:
         part = got.per_slice[name]["kappa/quadratic"]
         assert same(part, expected)
         assert part.low < part.value < part.high
+
+
+def test_labels_have_a_matrix_each_and_scores_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(0, 2, (2, 40, 3))
+    names = ["specificity", "npv", "accuracy", "tp", "fp", "tn", "fn"]
+    metrics = MultilabelMetrics(3, inputs="labels", scores=names)
+    metrics.update(torch.tensor(p), torch.tensor(y))
+    got = metrics.compute()
+    matrices = sk.multilabel_confusion_matrix(y, p)
+    assert got.confusion is not None
+    assert got.confusion.tolist() == matrices.tolist()
+    for label, (tn, fp, fn, tp) in enumerate(matrices.reshape(-1, 4)):
+        counts = (tn / (tn + fp), tn / (tn + fn), (tn + tp) / 40, tp, fp, tn, fn)
+        for name, value in zip(names, counts, strict=True):
+            score = got.per_class[name][label]
+            assert same(score, value)
+            assert score.low <= score.value <= score.high

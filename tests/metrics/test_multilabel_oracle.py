@@ -251,7 +251,9 @@ def test_directions_and_methods_are_named() -> None:
     assert not ranked & set(
         scores_of(multilabel_batch(3, "labels", 9, 0, False), num_labels=3, inputs="labels")
     )
-    assert got.confusion is None
+    assert got.confusion is not None
+    assert got.confusion.shape == (3, 2, 2)
+    assert got.to_dict()["confusion"] is None  # a record has that of classes
 
 
 @given(
@@ -360,7 +362,9 @@ def test_intervals_that_take_labels_for_independent_are_refused(spec: ScoreSpec)
     rule = r"scores: expected each=True with interval=\"wilson\", .*got mine with .*err together"
     with pytest.raises(ConfigError, match=rule):
         MultilabelMetrics(3, scores=[spec])
-    with pytest.raises(ConfigError, match=r"scores: expected pm.ScoreSpec objects, got str"):
+    with pytest.raises(
+        ConfigError, match=r"scores: expected pm.ScoreSpec objects, or names among specificity"
+    ):
         MultilabelMetrics(3, scores=["mine"])  # type: ignore[list-item]
 
 

@@ -308,7 +308,7 @@ LABEL_SCORES = ScoreTable(
             "exact_match",
             six_sums_of("exact_match"),
             exact_match_interval,
-            doc="Share of rows with every counted label right.",
+            doc="Share of rows with every counted label right; rows without one are left out.",
             undefined=NO_WHOLE_ROW,
             method="wilson",
         ),

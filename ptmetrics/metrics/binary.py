@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_sums import StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
+from ptmetrics.metrics.asked_scores import ASKED_SPECS, COUNTS_EACH
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (
@@ -53,11 +54,8 @@ PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays i
 CURVE = "curve"
 NEGATIVE = 0
 POSITIVE = 1
-NO_POSITIVE = "no target is positive"
-NO_NEGATIVE = "no target is negative"
-NONE_PREDICTED_POSITIVE = "nothing was predicted positive"
-NONE_PREDICTED_NEGATIVE = "nothing was predicted negative"
 ALL_NEGATIVE = "neither a target nor a prediction is positive"
+ALL_POSITIVE = "neither a target nor a prediction is negative"
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,27 @@ class RatioOfClass:
 
     ratio: Ratio
     place: int
+    zero_division = True
 
     def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
         """Numerator and denominator, shape (…)."""
         part, whole = self.ratio(sums)
         return part[..., self.place], whole[..., self.place]
+
+
+@dataclass(frozen=True)
+class OfPositive:
+    """A number of the positive class, as a formula.
+
+    Attributes:
+        formula: The number of each class.
+    """
+
+    formula: Callable[[ClassSums], Array]
+
+    def __call__(self, sums: ClassSums) -> Array:
+        """Shape (…)."""
+        return self.formula(sums)[..., POSITIVE]
 
 
 def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
@@ -175,6 +189,7 @@ def binary_fbeta_spec(beta: float) -> ScoreSpec:
     )
 
 
+_ADJUSTED = next(spec for spec in ASKED_SPECS if spec.name == "balanced_accuracy/adjusted")
 _CONFUSION_SPEC = {spec.name: spec for spec in CONFUSION_SPECS}
 BINARY_SPECS = (
     _CONFUSION_SPEC["accuracy"],
@@ -184,16 +199,16 @@ BINARY_SPECS = (
         PRECISION,
         POSITIVE,
         "True positives over predicted positives.",
-        NONE_PREDICTED_POSITIVE,
+        ALL_NEGATIVE,
     ),
-    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", NO_POSITIVE),
-    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", NO_NEGATIVE),
+    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", ALL_NEGATIVE),
+    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", ALL_POSITIVE),
     binary_spec(
         "npv",
         PRECISION,
         NEGATIVE,
         "Negative predictive value: true negatives over predicted negatives.",
-        NONE_PREDICTED_NEGATIVE,
+        ALL_POSITIVE,
     ),
     ScoreSpec(
         "f1",
@@ -223,7 +238,7 @@ BINARY_SPECS = (
         "f1/macro",
         None,
         macro_f1_interval,
-        doc="Mean of both classes' F1, where it is defined.",
+        doc="Mean of both classes' F1.",
         undefined=NO_CLASS,
         method="mean-of-ends",
     ),
@@ -344,6 +359,19 @@ class BinaryMetrics(Metrics):
             lambda metrics, counts: counts if "tempered" in counts else None,
             (calibration.TEMPERATURE,),
             "Temperature",
+        ),
+    )
+
+    optional_tables = (
+        ScoreTable(
+            lambda metrics, counts: ClassCounts.of_cell(counts, "confusion"),
+            (
+                *(
+                    replace(spec, formula=OfPositive(spec.formula), each=False)
+                    for spec in COUNTS_EACH
+                ),
+                _ADJUSTED,
+            ),
         ),
     )
 

@@ -29,6 +29,7 @@ from ptmetrics.counts.score_passes import PIECE, ScorePasses
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
+from ptmetrics.metrics.asked_scores import ASKED_SPECS, KAPPAS
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import (
     BRIER,
@@ -50,6 +51,7 @@ from ptmetrics.metrics.class_scores import (
     ClassCounts,
     ClassSums,
     all_hits,
+    averages_among,
     fbeta_specs,
 )
 from ptmetrics.metrics.curves import (
@@ -157,6 +159,9 @@ class MulticlassMetrics(Metrics):
             is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
+        labels: The classes that macro, micro and weighted averages are over, as numbers or names, such
+            as all but the background or the tag "O"; None for all. Accuracy, balanced accuracy, MCC
+            and kappa are of all classes. A class that is `ignore_index` is never among them.
         beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
             as precision.
         losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
@@ -208,6 +213,7 @@ class MulticlassMetrics(Metrics):
         PAIR_SCORES,
         CURVE_SCORES,
     )
+    optional_tables = (ScoreTable(class_counts, ASKED_SPECS),)
     waits = True
     note_kinds = NOTE_KINDS
 
@@ -219,6 +225,7 @@ class MulticlassMetrics(Metrics):
         topk: Sequence[int] = (1,),
         ignore_index: int | None = None,
         class_names: Sequence[str] | None = None,
+        labels: Sequence[int | str] | None = None,
         beta: float | None = None,
         losses: bool = True,
         curves: bool | Curves | None = False,
@@ -242,6 +249,7 @@ class MulticlassMetrics(Metrics):
         self.ignore_index = ignore_index
         self.topk = tuple(topk)
         self.class_names = options.names("class_names", class_names, num_classes, "class")
+        self._among = self._averaged_over(labels)
         self.absent = float(absent)
         self.beta = beta
         self.fault_kinds = FAULT_KINDS[inputs]
@@ -254,6 +262,10 @@ class MulticlassMetrics(Metrics):
         histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        if self._pairs is not None and self.asked.intersection(KAPPAS):
+            cure = "Leave it out, or tell fewer classes apart."
+            rule = f"no weighted kappa above {MAX_CLASSES} classes"
+            raise ConfigError("scores", rule, f"{num_classes} classes", cure)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
@@ -278,7 +290,9 @@ class MulticlassMetrics(Metrics):
         """The confusion matrix, or its margins; top-k hits, losses, confidence and curves where they are wanted."""
         classes = self.num_classes
         cells = []
-        if self._pairs is None:
+        if self._pairs is None and self.asked.intersection(KAPPAS):
+            cells.append(Cell("confusion", (classes, classes)))  # margins do not tell distances
+        elif self._pairs is None:
             cells.append(Cell("confusion", (classes, classes), scope="whole"))
             cells.append(Cell("margins", (3, classes), scope="subgroups"))
         else:
@@ -322,6 +336,22 @@ class MulticlassMetrics(Metrics):
         margins = ScoreTable(margin_counts, means, confusion.title)
         return (hits, margins, ranks, *others)
 
+    def _averaged_over(self, labels: Sequence[int | str] | None) -> tuple[int, ...] | None:
+        """The classes that averages are over; None for all."""
+        ignored = self.ignore_index
+        if labels is None and (ignored is None or not 0 <= ignored < self.num_classes):
+            return None
+        among = tuple(range(self.num_classes))
+        if labels is not None:
+            among = options.classes_of(labels, self.class_names)
+        return tuple(place for place in among if place != ignored)
+
+    def _all_tables(self) -> tuple[ScoreTable, ...]:
+        tables = super()._all_tables()
+        if self._among is None:
+            return tables
+        return tuple(replace(t, specs=averages_among(t.specs, self._among)) for t in tables)
+
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
         by_criterion = self._by_criterion
@@ -344,7 +374,8 @@ class MulticlassMetrics(Metrics):
             counts["pairs"] = self._pairs.count(place, batch.counted)
         if self._pairs is not None:
             counts["hits"] = rows.label == rows.target
-        if self._pairs is not None or batch.slices is not None or batch.group is not None:
+        parts = batch.slices is not None or batch.group is not None
+        if self._pairs is not None or (parts and not self.asked.intersection(KAPPAS)):
             counts["margins"] = self._margins(rows)
         if self._ks and rows.columns is not None:
             rank = rows.columns.rank

@@ -29,6 +29,7 @@ from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
+from ptmetrics.metrics.asked_scores import ACCURACY_EACH, COUNTS_EACH, NPV_EACH
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     F1_EACH,
@@ -36,8 +37,10 @@ from ptmetrics.metrics.class_scores import (
     NO_SAMPLES,
     PRECISION,
     RECALL,
+    SPECIFICITY_EACH,
     SUPPORT,
     ClassSums,
+    MicroRatio,
     Ratio,
     class_spec,
     f1_of_jaccard,
@@ -53,19 +56,17 @@ from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
 from ptmetrics.metrics.score_bins import SUMMARY
 from ptmetrics.metrics.score_curve import ScoreCurve
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
+from ptmetrics.metrics.score_spec import NOTHING_KNOWN, ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
 MOST_LABELS = 1_000_000  # of which each has a name, and counts of 96 bytes with weights
 NO_WHOLE_ROW = "no row with a label counted and none refused"
 NO_LABEL = "no label is defined"
 NO_ROW = "no row is defined"
-NEVER_PREDICTED = "the label was never predicted"
-NEVER_ACTUAL = "the label is absent from the targets"
 NEVER_EITHER = "the label is neither in the targets nor predicted"
 KORN_GRAUBARD = "Korn and Graubard, Survey Methodology 1998: the n that a variance is worth"
 DESIGN_EFFECT = "Zou and Donner, Statistics in Medicine 2008; Kish 1965 for the design effect"
-WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1))
+WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1), zero_division=False)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class LabelCounts:
         alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
-        effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
+        effect = self.row_variance(ratio, np.nansum(part, -1) / whole.sum(-1)) / alone
         effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
         return np.asarray(effect)
 
@@ -200,11 +201,12 @@ def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estim
     is Wilson's for the number of samples that it is worth, and for the number of rows where it is
     0.
     """
-    part, whole = (x.sum(-1) for x in spec.formula(view.weights))
-    p = part / whole
+    micro = MicroRatio(spec.formula)
+    whole = micro(view.weights)[1]
+    p = micro.value(view.weights)
     rows = view.effective_rows
     variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
-    low, high = wilson(p, _worth(p, variance, np.minimum(rows, whole)))
+    low, high = wilson(p, _worth(p, variance, np.fmax(np.minimum(rows, whole), NOTHING_KNOWN)))
     if spec.through is not None:
         p, low, high = spec.through(p), spec.through(low), spec.through(high)
     return spec.estimate(p, low, high, view.n).filled(view.absent)
@@ -221,6 +223,9 @@ def mean_of_labels_interval(
     _, square = spec.formula(view.squares)
     p = part / whole
     n = whole**2 / square / view.design_effect(spec.formula)[..., None]
+    empty = (part == 0) & (whole == 0)
+    p = np.where(empty, 0.0, p)
+    n = np.where(empty, NOTHING_KNOWN, n)
     absent = view.absent
     if not math.isnan(absent):
         if spec.through is f1_of_jaccard:
@@ -266,7 +271,7 @@ def averaged_specs(
         f"{name}/macro",
         ratio,
         mean_of_labels_interval,
-        doc=f"{doc}: mean over the labels where it is defined.",
+        doc=f"{doc}: mean over the labels.",
         undefined=NO_LABEL,
         source=DESIGN_EFFECT,
         through=through,
@@ -310,7 +315,7 @@ LABEL_SCORES = ScoreTable(
             "exact_match",
             six_sums_of("exact_match"),
             exact_match_interval,
-            doc="Share of rows with every counted label right.",
+            doc="Share of rows with every counted label right; rows without one are left out.",
             undefined=NO_WHOLE_ROW,
             method="wilson",
         ),
@@ -324,18 +329,19 @@ LABEL_SCORES = ScoreTable(
             source=KORN_GRAUBARD,
             method="wilson-clustered",
         ),
-        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_PREDICTED),
-        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_ACTUAL),
+        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_EITHER),
+        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_EITHER),
         *averaged_specs("f1", JACCARD, F1_DOC, NEVER_EITHER, f1_of_jaccard),
         *averaged_specs("jaccard", JACCARD, JACCARD_DOC, NEVER_EITHER),
-        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_PREDICTED),
-        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_ACTUAL),
+        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_EITHER),
+        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_EITHER),
         replace(F1_EACH, doc=f"{F1_DOC}.", undefined=NEVER_EITHER),
         class_spec("jaccard", JACCARD, f"{JACCARD_DOC}.", NEVER_EITHER),
-        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_ACTUAL),
+        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_EITHER),
     ),
     "Multilabel classification",
 )
+LABELS_ASKED = (SPECIFICITY_EACH, NPV_EACH, ACCURACY_EACH, *COUNTS_EACH)
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
     CURVE_SPECS_OF_HEADS,
@@ -399,6 +405,7 @@ class MultilabelMetrics(Metrics):
     task = "multilabel"
     headline = "f1/micro"
     score_tables = (LABEL_SCORES, LABEL_CURVE_SCORES)
+    optional_tables = (ScoreTable(LabelCounts.of_cells, LABELS_ASKED),)
     waits = True
 
     def __init__(
@@ -523,19 +530,28 @@ class MultilabelMetrics(Metrics):
             fits = sums.at_most(alone, own) & sums.at_most(own, self.num_labels * alone)
             yield "products that go with the labels", fits
 
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """A matrix of each label, as scikit-learn's `multilabel_confusion_matrix`."""
+        sums = _label_sums(counts["labels"], self.absent)
+        cells = (
+            sums.true_negatives,
+            sums.predicted - sums.hits,
+            sums.actual - sums.hits,
+            sums.hits,
+        )
+        matrices = torch.from_numpy(np.stack(cells, -1).reshape(-1, 2, 2))
+        details: dict[str, Any] = {"confusion": matrices}
+        if self._curve is not None:
+            summary = counts[LABEL_CURVES + SUMMARY]
+            details["notes"] = notes_of(summary, self._curve.histogram.keys)
+            details["curve"] = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
+        return details
+
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device."""
         if self._curve is None:
             return state
         return self._curve.summarize(state)
-
-    def details(self, state: State, counts: Counts) -> dict[str, Any]:
-        """The curves, and notes where a bound passes its tolerance."""
-        if self._curve is None:
-            return {}
-        notes = notes_of(counts[LABEL_CURVES + SUMMARY], self._curve.histogram.keys)
-        curve = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
-        return {"notes": notes, "curve": curve}
 
 
 def _check_number(num_labels: object) -> None:

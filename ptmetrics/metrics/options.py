@@ -112,6 +112,27 @@ def names(argument: str, given: Any, number: int, of: str) -> tuple[str, ...]:
     return found
 
 
+def classes_of(labels: Any, names: Sequence[str]) -> tuple[int, ...]:
+    """Classes that are given as their numbers or names.
+
+    Raises:
+        ConfigError: If one is neither, or comes twice.
+    """
+    rule = f"different classes among {', '.join(names[:20])}, or their numbers"
+    cure = "Pass the classes to average over: labels=[1, 2] leaves out class 0."
+    if not is_sequence(labels) or not len(labels):
+        raise ConfigError("labels", rule, repr(labels), cure)
+    found: list[int] = []
+    for label in labels:
+        place = label
+        if label in names and isinstance(label, str):
+            place = names.index(label)
+        if not is_whole(place, 0, len(names) - 1) or place in found:
+            raise ConfigError("labels", rule, repr(label), cure)
+        found.append(place)
+    return tuple(found)
+
+
 def own_specs(
     scores: Sequence[Any], optional: Sequence[ScoreTable] = ()
 ) -> tuple[tuple[ScoreSpec, ...], frozenset[str]]:

@@ -351,7 +351,10 @@ def _joined_scores(each: list[Scores]) -> Scores:
     names = next((scores.class_names for scores in each if scores.class_names), ())
     drawn = next((scores for scores in each if scores._curve is not None), each[0])
     sliced = next((scores for scores in each if scores.per_slice), each[0])
-    confused = next((scores for scores in each if scores.confusion is not None), each[0])
+    confused = each[0]
+    for scores in reversed(each):
+        if scores.confusion is not None and scores.confusion.ndim == 2:  # labels have one each
+            confused = scores
     values: dict[str, Score] = {}
     per_class: dict[str, Sequence[Score]] = {}
     faults: FaultReport = {}

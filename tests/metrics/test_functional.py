@@ -19,6 +19,7 @@ from torch import Tensor
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.metrics import functional
+from ptmetrics.metrics.asked_scores import ASKED_SPECS
 from ptmetrics.metrics.functional import SINGLES, TASKS, Single
 
 Reference = Callable[..., Any]
@@ -120,12 +121,39 @@ def true_negative_rate(
         .reshape(4, 4)
         .T
     )
-    return tn / (tn + fp) if average is None else float((tn / (tn + fp)).mean())
+    return averaged(tn, tn + fp, y, average, sample_weight)
+
+
+def negative_predictive_value(
+    y: np.ndarray, p: np.ndarray, average: str | None, sample_weight: np.ndarray
+) -> Any:
+    tn, _, fn, _ = (
+        sk.multilabel_confusion_matrix(y, p, labels=range(4), sample_weight=sample_weight)
+        .reshape(4, 4)
+        .T
+    )
+    return averaged(tn, tn + fn, y, average, sample_weight)
+
+
+def averaged(
+    part: np.ndarray, whole: np.ndarray, y: np.ndarray, average: str | None, weight: np.ndarray
+) -> Any:
+    support = np.bincount(y, weight, 4)
+    return {
+        None: part / whole,
+        "macro": (part / whole).mean(),
+        "micro": part.sum() / whole.sum(),
+        "weighted": np.average(part / whole, weights=support),
+    }[average]
 
 
 SAME: Mapping[str, Reference] = {
     "multiclass_brier_score": brier,
     "multiclass_specificity": true_negative_rate,
+    "multiclass_negative_predictive_value": negative_predictive_value,
+    "linear_kappa": partial(sk.cohen_kappa_score, weights="linear"),
+    "quadratic_kappa": partial(sk.cohen_kappa_score, weights="quadratic"),
+    "adjusted_balanced_accuracy": partial(sk.balanced_accuracy_score, adjusted=True),
     "over_confidence": over_confidence,
     "calibration_error": ece,
     "rms_calibration_error": rms,
@@ -263,7 +291,7 @@ def test_average_none_gives_each_class(name: str) -> None:
 
 def every_score(task: str) -> set[str]:
     metrics: dict[str, Any] = {
-        "multiclass": lambda: pm.MulticlassMetrics(4),
+        "multiclass": lambda: pm.MulticlassMetrics(4, scores=[s.name for s in ASKED_SPECS]),
         "binary": pm.BinaryMetrics,
         "multilabel": lambda: pm.MultilabelMetrics(3),
         "regression": lambda: pm.RegressionMetrics(quantiles=()),

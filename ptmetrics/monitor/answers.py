@@ -77,9 +77,14 @@ class Answer:
     def mark_graph(self) -> None:
         """Have the node that computed its predictions remember it: then nothing has to be held."""
         if self.with_graph and isinstance(self.preds, Tensor) and self.preds.grad_fn is not None:
-            self.number = next(_NUMBERS)
             metadata: Any = self.preds.grad_fn.metadata
-            metadata[self.number] = "ptmetrics"
+            metadata[self.numbered()] = "ptmetrics"
+
+    def numbered(self) -> int:
+        """Its number, which it has from now on."""
+        if not self.number:
+            self.number = next(_NUMBERS)
+        return self.number
 
     def let_go_of_graph(self) -> None:
         """Hold its predictions without what they were computed from."""

@@ -332,7 +332,7 @@ class BatchRecorder:
         if found is None or group.counted:
             if found is None or found.tie == LOOSE:
                 last = group.answers[-1]
-                self.other_model.called(call, last.number, last.rows)
+                self.other_model.called(call, last.numbered(), last.rows)
             return
         group.calls += 1
         group.candidates.append(found)

@@ -43,7 +43,7 @@ GPU_DATA = "docs/gpu-benchmark.json"
 NOT_MEASURED = "not measured: no CUDA device"
 
 
-class Plan(NamedTuple):
+class DevicePlan(NamedTuple):
     """How much is measured.
 
     Attributes:
@@ -68,10 +68,10 @@ class Plan(NamedTuple):
 SMALL = ((64, 10), (256, 1000), (4096, 1000))
 LARGE = ((65536, 10), (16384, 1000), (2048, 32000), (8, 21, 512, 512))
 PLANS = {  # by device, and whether it is to be quick
-    ("cpu", True): Plan(((64, 10),), 2, 2, (10,), (20_000,), 1, 2),
-    ("cpu", False): Plan(SMALL, 9, 64, (10, 1000), (10**7,), 7, 20),
-    ("cuda", True): Plan(SMALL + LARGE, 3, 8, (10, 1000), (10**7,), 2, 8),
-    ("cuda", False): Plan(SMALL + LARGE, 9, 64, (10, 1000), (10**7, 10**8), 7, 20),
+    ("cpu", True): DevicePlan(((64, 10),), 2, 2, (10,), (20_000,), 1, 2),
+    ("cpu", False): DevicePlan(SMALL, 9, 64, (10, 1000), (10**7,), 7, 20),
+    ("cuda", True): DevicePlan(SMALL + LARGE, 3, 8, (10, 1000), (10**7,), 2, 8),
+    ("cuda", False): DevicePlan(SMALL + LARGE, 9, 64, (10, 1000), (10**7, 10**8), 7, 20),
 }
 
 
@@ -246,7 +246,7 @@ def half_precision(cuda: Any = torch.cuda) -> torch.dtype:
 
 
 def device_rows(
-    modules: Mapping[str, Any], probes: Probes, size: tuple[int, ...], plan: Plan, device: str
+    modules: Mapping[str, Any], probes: Probes, size: tuple[int, ...], plan: DevicePlan, device: str
 ) -> Iterator[DeviceRow]:
     """The full multiclass set on a device, each side in turn; graphs are left out.
 
@@ -260,7 +260,9 @@ def device_rows(
         sides = [side for side in sides if runs_there(side.name, partial(side.update, *batch))]
     else:
         check = class_batch(8 * classes, classes, device)
-        sides = [side for side in sides if runs_there(side.name, partial(_scores_of, side, check))]
+        sides = [
+            side for side in sides if runs_there(side.name, partial(_scores_of_side, side, check))
+        ]
         reference = sides[0].scores()
         differs = {side.name: tuple(differing(reference, side.scores())) for side in sides}
     calls: dict[str, Call] = {side.name: partial(side.update, *batch) for side in sides}
@@ -319,7 +321,7 @@ def _device_sides(
     return [our_side("ptmetrics", metrics), *peers]
 
 
-def _scores_of(side: Competitor, check: PredsTarget) -> object:
+def _scores_of_side(side: Competitor, check: PredsTarget) -> object:
     side.update(*check)
     return side.scores()
 

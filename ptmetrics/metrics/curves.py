@@ -18,7 +18,7 @@ from ptmetrics.counts.stored_scores import StoredScores
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.fixed_points import EER, FixedPoint, read_points
+from ptmetrics.metrics.fixed_points import EER, FixedPoint, points_of
 from ptmetrics.metrics.intervals import FEW, logit_interval, newcombe, widened, wilson
 from ptmetrics.metrics.score_bins import BASE, KeptScores
 from ptmetrics.metrics.score_spec import ScoreSpec
@@ -26,16 +26,16 @@ from ptmetrics.metrics.score_spec import ScoreSpec
 ONE_SIDE = "the targets hold one class only"
 NO_POSITIVE = "no target is positive"
 NO_CURVE = "no label has targets of both kinds"
-NO_LABEL = "no label has a positive target"
-NOT_STORED = 'scores are not all kept: curves="exact" with room for them, and no weights'
+NO_POSITIVE_LABEL = "no label has a positive target"
+NOT_ALL_KEPT = 'scores are not all kept: curves="exact" with room for them, and no weights'
 TOLERANCE = {"auroc": 1e-3, "average_precision": 5e-3}  # an error bound above it earns a note
 KINDS: tuple[Curves, ...] = ("fp16", "fine", "exact")
-MOST_BYTES = 4 << 30  # of what is kept of scores
+MOST_BYTES_OF_SCORES = 4 << 30  # of what is kept of scores
 AUROC_BOUND = 5  # places in a summary
 AP_BOUND = 8
 VARIANCES = [4, 7]
-SUPPORT = 9
-NUMBERS = 5  # of a point
+POSITIVES = 9
+NUMBERS_OF_POINT = 5  # of a point
 
 
 def kept_scores(
@@ -57,13 +57,13 @@ def kept_scores(
     Raises:
         ConfigError: If an argument cannot work, or it would take more than 4 GiB.
     """
-    if not options.is_whole(capacity, 1, MOST_BYTES >> 3):
-        rule = f"a whole number from 1 to {MOST_BYTES >> 3}"
+    if not options.is_whole(capacity, 1, MOST_BYTES_OF_SCORES >> 3):
+        rule = f"a whole number from 1 to {MOST_BYTES_OF_SCORES >> 3}"
         cure = "Pass the number of validation samples; each score takes 8 bytes."
         raise ConfigError("capacity", rule, repr(capacity), cure)
     heads = histogram.heads
     keys: CurveKeys | None = keys_for(math.prod(heads))
-    points = read_points(at)
+    points = points_of(at)
     rule = f"one of {', '.join(KINDS)} (up to {MOST_HEADS} labels or classes), or None"
     cure = 'Pass "fp16", 2 MiB a curve at most.'
     named = isinstance(curves, str) and curves in KINDS
@@ -86,7 +86,7 @@ def kept_scores(
         store = StoredScores(capacity, heads, histogram.bits)
     kept = KeptScores(histogram, store, points)
     size = sum(8 * math.prod(cell.shape) for cell in kept.cells())
-    if size > MOST_BYTES:
+    if size > MOST_BYTES_OF_SCORES:
         fact = f"{size / 2**30:.1f} GiB"
         cure = 'Pass a smaller capacity, or curves="fp16".'
         raise ConfigError("curves", "scores kept in 4 GiB", fact, cure)
@@ -198,12 +198,12 @@ def _each_spec(spec: ScoreSpec, estimate: Estimator) -> ScoreSpec:
 
 def _mean_spec(spec: ScoreSpec, estimate: Estimator, *, weighted: bool = False) -> ScoreSpec:
     """The mean over the labels of a score of each."""
-    reason = NO_LABEL if spec.undefined == NO_POSITIVE else NO_CURVE
+    reason = NO_POSITIVE_LABEL if spec.undefined == NO_POSITIVE else NO_CURVE
 
     def mean(mean: ScoreSpec, summary: Array, intervals: bool) -> Estimate:
         share = None
         if weighted:
-            share = summary[SUPPORT, :-1]
+            share = summary[POSITIVES, :-1]
         return mean_over_heads(estimate(summary[:, :-1]), share, reason)
 
     over = "Mean over the labels where it is defined"
@@ -249,7 +249,7 @@ def point_specs(points: Sequence[FixedPoint], *, heads: bool) -> tuple[ScoreSpec
     """Scores of points: of one curve, or of each of several, and their means."""
     specs: list[ScoreSpec] = []
     for place, point in enumerate(points):
-        spec, estimate = _spec_of_point(point, BASE + NUMBERS * place)
+        spec, estimate = _spec_of_point(point, BASE + NUMBERS_OF_POINT * place)
         if heads:
             specs += [_each_spec(spec, estimate), _mean_spec(spec, estimate)]
         else:
@@ -264,7 +264,7 @@ def _spec_of_point(point: FixedPoint, first: int) -> tuple[ScoreSpec, Estimator]
     better = point.name != EER
 
     def estimate(summary: Array) -> Estimate:
-        numbers = summary[first : first + NUMBERS]
+        numbers = summary[first : first + NUMBERS_OF_POINT]
         value, low, high, bound = point.estimate(summary[1:3], numbers)
         n = summary[0].astype(np.int64)
         found = Estimate(value, low, high, n, method, ONE_SIDE, better, error_bound=bound)
@@ -298,10 +298,10 @@ CURVE_SPECS_OF_HEADS = (
 OVO = ScoreSpec(
     "auroc/ovo",
     None,
-    lambda spec, pairs, intervals: mean_over_heads(auroc_estimate(pairs), reason=NOT_STORED),
+    lambda spec, pairs, intervals: mean_over_heads(auroc_estimate(pairs), reason=NOT_ALL_KEPT),
     doc="Mean over all pairs of classes of the AUROC of each against the other alone; "
     'with curves="exact", up to 32 classes.',
-    undefined=NOT_STORED,
+    undefined=NOT_ALL_KEPT,
     source="Hand and Till, Machine Learning 2001",
     method="mean-of-ends",
 )

@@ -126,7 +126,7 @@ class FixedPoint:
         return value, low, high, most - value
 
 
-def read_points(at: Sequence[str]) -> tuple[FixedPoint, ...]:
+def points_of(at: Sequence[str]) -> tuple[FixedPoint, ...]:
     """The points that the argument `at` names.
 
     Raises:

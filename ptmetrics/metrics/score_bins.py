@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +19,6 @@ from ptmetrics.counts.checks import in_memory
 from ptmetrics.counts.score_histogram import ScoreHistogram, tied_rows
 from ptmetrics.counts.stored_scores import StoredScores, unpack_scores
 from ptmetrics.counts.stored_sums import StoredSums
-
-if TYPE_CHECKING:
-    from ptmetrics.metrics.fixed_points import FixedPoint
 
 SUMMARY = ".summary"
 """What the name of a histogram ends with where it was summed up on the device."""
@@ -108,7 +105,7 @@ class ScoreBins:
         """Effective numbers of negatives and positives, of shape (2, …)."""
         return (self.weight.sum(-2).square() / self.square.sum(-2)).movedim(-1, 0)
 
-    def summary(self, at: tuple[FixedPoint, ...] = ()) -> Tensor:
+    def summary(self, at: tuple[Any, ...] = ()) -> Tensor:
         """All that scores of a curve need on the host, float64 of shape (10 + 5 · points, …).
 
         The number of samples, effective numbers of negatives and positives, value, variance and
@@ -130,12 +127,12 @@ class KeptScores:
     Attributes:
         histogram: The histogram, one or one for each label or class.
         store: Room for the scores themselves; None for none.
-        at: Points of the curves that are asked for.
+        at: Points of the curves that are asked for, each a `FixedPoint`.
     """
 
     histogram: ScoreHistogram
     store: StoredScores | None = None
-    at: tuple[FixedPoint, ...] = ()
+    at: tuple[Any, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Those of both."""

@@ -66,7 +66,7 @@ class LoaderPass:
             return True
         if model.training is not (self.split == "train"):
             return False
-        return ahead or any(_is_as_given(batch, inputs) for batch in self.waiting)
+        return ahead or any(_are_given(batch, inputs) for batch in self.waiting)
 
     def answered(self, given: Any) -> tuple[Any, int]:
         """Take the batch that the model was given out of the queue.
@@ -165,7 +165,7 @@ def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
     return False
 
 
-def _is_as_given(batch: Any, inputs: list[Tensor]) -> bool:
+def _are_given(batch: Any, inputs: list[Tensor]) -> bool:
     shapes = {given.shape for given in inputs}
     return any(part.shape in shapes for part in tensors_in(batch))
 

@@ -65,12 +65,13 @@ class Answer:
         shape: Sequence[int] = ()
         if given is not None:
             self.given = weakref.ref(given)
-            shape = given.shape
         if isinstance(preds, Tensor):
-            shape = preds.shape or shape
+            shape = preds.shape
             if len(shape) > 2 and shape[0]:
                 self.places = preds.numel() // shape[0]
             self.with_graph = preds.requires_grad
+        if not shape and given is not None:
+            shape = given.shape
         if shape:
             self.rows = shape[0]
 

@@ -751,7 +751,8 @@ class BatchRecorder:
         group.counted = True
         last = self._last
         if last is not None:
-            if self._repeats(last, name, target, given):
+            # Where nobody holds its targets any more, these are others.
+            if last.target() is not None and self._repeats(last, name, target, given):
                 group.repeats = True
                 self._tell_repeated(name)
                 return
@@ -1006,6 +1007,7 @@ class LastCounted(NamedTuple):
 
 def _version(target: Tensor) -> int:
     """How often a tensor was written to, where torch counts that."""
-    if target.is_inference():
+    try:
+        return target._version
+    except RuntimeError:  # of inference mode
         return 0
-    return int(target._version)

@@ -32,16 +32,15 @@ class HeldLoss:
         gradient: What it had in the backward pass; None where that was not seen.
     """
 
-    __slots__ = ("answer", "candidate", "gradient", "node", "targets", "value", "weights")
+    answer = 0
+    candidate: object = None
+    gradient: Tensor | None = None
+    node: Any = None
 
     def __init__(self, value: Tensor | float, weights: Tensor, targets: int) -> None:
         self.value = value
         self.weights = weights
         self.targets = targets
-        self.answer = 0
-        self.candidate: object = None
-        self.node: Any = None
-        self.gradient: Tensor | None = None
 
     def watch(self) -> None:
         """Learn how much it weighs in what is minimised."""
@@ -96,6 +95,7 @@ class SplitLoss:
         self.targets = 0
         # What a mean over targets of the last shape weighs, where all of them weigh the same.
         self._of: tuple[Any, ...] = ()
+        self._targets_of = 0
         self._weights = torch.zeros(0, dtype=torch.float64)
 
     def check(self, loss: object, target: Tensor) -> None:
@@ -125,15 +125,20 @@ class SplitLoss:
         number = of_host and call.reduction != "sum"
         if number:
             value = cast(Tensor, loss)
+            device = None
         else:
             value, target = self._copied(loss, target)
-        of = (target.shape, target.dtype, value.device, call.reduction, call.ignore_index)
+            device = value.device
+        of = (target.shape, target.dtype, device, call.reduction, call.ignore_index)
         weights = self._weights
         if self._of != of or call.weight is not None or value.ndim:
             self._of = ()
             weights = self._weights_of(value, target, call)
             if weights is self._weights:
                 self._of = of
+                self._targets_of = target.numel()
+        elif number:
+            return HeldLoss(value.item(), weights, self._targets_of)
         if number:
             return HeldLoss(value.item(), weights, target.numel())
         if value.ndim == 0 and call.reduction == "sum":
@@ -165,7 +170,8 @@ class SplitLoss:
             self._count_waiting()
             self._place = place
         waiting = self._waiting
-        held.node = None  # or its graph would wait as well
+        if held.node is not None:
+            held.node = None  # or its graph would wait as well
         waiting.append(held)
         self.seen += 1
         self.targets += held.targets

@@ -31,6 +31,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Sums of logarithms and exponentials, of float32 scores in float32.
 LOSSES = ("losses", "confidence", "row_scores", "tempered")
 # Where an exponential or a logarithm says which place a row has.
+DIGITS = ("one_vs_rest_ties",)  # sums of the last digits of what an exponential gave
 PLACES = ("calibration", "curve", "one_vs_rest", "label_curves", "margins", "magnitude")
 # What the number of the update is part of, where samples are groups.
 NUMBERED = ("fault_first_step", "group.")
@@ -98,6 +99,8 @@ def assert_same_counts(
     for name, cell in theirs.items():
         assert mine[name].dtype == cell.dtype
         assert mine[name].shape == cell.shape
+        if name.startswith(DIGITS):
+            continue
         if name.startswith(PLACES) or name.partition(".")[2].startswith(PLACES):
             assert_same_places(name, mine[name].double(), cell.double())
         elif cell.dtype == torch.int64:
@@ -131,9 +134,10 @@ def assert_same_scores(found: Metrics, expected: Metrics) -> None:
     mine, theirs = found.compute(), expected.compute()
     assert list(mine) == list(theirs)
     for name, score in theirs.items():
+        off = 1e-5 + max(mine[name].error_bound or 0.0, score.error_bound or 0.0)
         for part in ("value", "low", "high"):
             assert getattr(mine[name], part) == pytest.approx(
-                getattr(score, part), rel=1e-4, abs=1e-5, nan_ok=True
+                getattr(score, part), rel=1e-4, abs=off, nan_ok=True
             ), f"{name}.{part}"
     assert mine.n == theirs.n
     assert dict(mine.faults) == dict(theirs.faults)

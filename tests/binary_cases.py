@@ -108,7 +108,8 @@ def ranked_scores(r: BinaryRows) -> dict[str, float]:
     score = np.nan_to_num(r.score, posinf=1e9, neginf=-1e9)
     kept = r.weight > 0
     if len(set(r.target[kept])) < 2:
-        return {"auroc": NAN, "average_precision": NAN}
+        only_positives = 1.0 if r.target[kept].any() else NAN
+        return {"auroc": NAN, "average_precision": only_positives}
     y, s, w = r.target[kept], score[kept], r.weight[kept]
     return {
         "auroc": sk.roc_auc_score(y, s, sample_weight=w),

@@ -256,10 +256,9 @@ PLAIN = (
     regression_case("regression"),
     regression_case("regression-outputs", num_outputs=3, quantiles=(0.25,)),
     regression_case(
-        "regression-asked",
+        "regression-outputs-asked",
         num_outputs=2,
         scores=("mape", "smape", "wmape", "rmsle", "nrmse", "nrmse/std", "r2/variance_weighted"),
-        output_weights=(1.0, 3.0),
     ),
     regression_case("regression-ranks", scores=("spearman", "kendall"), capacity=0),
 )

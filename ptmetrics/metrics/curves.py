@@ -141,6 +141,7 @@ def average_precision_estimate(summary: Array) -> Estimate:
     """
     n, _, positives = summary[:3]
     value, variance, bound = summary[6:9]
+    value = np.minimum(value, 1.0)  # sums of weights may round up
     safe = wilson(value, positives)
     low, high = widened(value, logit_interval(value, variance), safe, positives < FEW)
     n = n.astype(np.int64)

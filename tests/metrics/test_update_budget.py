@@ -30,7 +30,7 @@ OPERATIONS = {
     "multilabel-labels": (70, 105),
     "regression": (85, 125),
     "regression-outputs": (95, 135),
-    "regression-asked": (220, 315),
+    "regression-outputs-asked": (220, 315),
     "regression-ranks": (130, 175),
     "binary-logits-parts": (132, 195),
     "multiclass-logits-parts": (220, 315),

@@ -166,6 +166,7 @@ def test_rows_of_nan_are_refused_and_exact_ties_stay_exact() -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=6))
 @settings(LAW, max_examples=15)
 def test_the_bounds_hold_for_every_way_that_the_rows_could_be_filled(

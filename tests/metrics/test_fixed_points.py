@@ -38,6 +38,7 @@ def sampled(rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return (torch.randn(rows, generator=g) + 1.5 * target).sigmoid(), target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curves", ["fp16", "fine", "exact"])
 @pytest.mark.parametrize("digits", [1, 6])
 def test_points_are_those_of_torchmetrics_within_their_bound(curves: Any, digits: int) -> None:
@@ -106,6 +107,7 @@ def test_exact_curves_of_many_classes_are_refused_beyond_their_memory() -> None:
         MultilabelMetrics(2000, curves="exact")
 
 
+@pytest.mark.slow
 def test_flat_logits_of_a_thousand_classes_lose_next_to_nothing() -> None:
     g = torch.Generator().manual_seed(0)
     target = torch.randint(0, 1000, (4000,), generator=g)
@@ -122,6 +124,7 @@ def test_flat_logits_of_a_thousand_classes_lose_next_to_nothing() -> None:
         assert abs(got[name] - np.mean(each)) <= min(1e-4, got[name].error_bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [200, 1000])
 def test_intervals_of_points_cover_the_truth(rows: int) -> None:
     many, truth_target = sampled(400_000, 99)

@@ -162,6 +162,7 @@ def test_the_variance_is_that_of_the_bootstrap(name: str, shapes: tuple[str, str
     assert got == pytest.approx(measured_variance(preds, target, name), rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "uneven", "ties"])
 @pytest.mark.parametrize("rows", [30, 400])
 def test_intervals_cover_what_they_say(kind: str, rows: int) -> None:

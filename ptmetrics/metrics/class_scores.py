@@ -267,6 +267,28 @@ class MeanRatio:
         return mean[..., 0], hits, actual, predicted
 
 
+@dataclass(frozen=True)
+class EqualMean(MeanRatio):
+    """A mean in which all classes weigh the same, however rare they are."""
+
+    def shares(self, view: ClassCounts) -> tuple[Array, Array]:
+        """The ratio of each class, and the (effective) number of rows that it is a proportion of.
+
+        An F-beta is no proportion of rows; where F = 2J / (1 + J) has the variance that Wilson's
+        interval of J gives it, it is worth 2u / (2 − F)² of the u rows of the union.
+        """
+        part, whole = self.ratio(view.weights)
+        share = np.clip(part / whole, 0, 1)
+        n = whole**2 / self.ratio(view.squares)[1]
+        if self.ratio.part[0] != 1:
+            union = view.weights.either**2 / view.squares.either
+            n = 2 * union / (2 - share) ** 2
+        if not math.isnan(view.absent):
+            n = np.where(np.isnan(share), 0.0, n)  # a constant has no doubt
+            share = np.where(np.isnan(share), view.absent, share)
+        return share, n
+
+
 PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
 RECALL = Ratio((1, 0, 0, 0), (0, 1, 0, 0))
 JACCARD = Ratio((1, 0, 0, 0), (-1, 1, 1, 0))
@@ -351,13 +373,18 @@ def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
 @cache
 def _mean_of(ratio: Ratio, by_targets: bool) -> MeanRatio:
     """One object, so that scores of two names are computed once."""
-    return MeanRatio(ratio, by_targets)
+    if by_targets:
+        return MeanRatio(ratio, by_targets)
+    return EqualMean(ratio)
 
 
 def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
     """A mean over the classes by the delta method: class errors are shared."""
     mean = _mean_of(ratio, by_targets)
-    return ScoreSpec(name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient)
+    method = "delta" if by_targets else "delta-mover"
+    return ScoreSpec(
+        name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient, method=method
+    )
 
 
 def accuracy_spec(name: str, doc: str) -> ScoreSpec:

@@ -13,6 +13,8 @@ from ptmetrics.metrics.estimate import Array
 Z = 1.959963984540054  # 0.975 quantile of the standard normal distribution
 Interval = tuple[Array, Array]
 FEW = 100  # below so many samples of a class the normal approximation covers too little
+LEAST_FREEDOM = 2  # where one row or two carry a sum
+FARTHEST = 3.0
 _SECTIONS = 64
 _ROUNDS = 6  # 64⁻⁶ = 1.5e-11
 _LOG_STUDENT = (
@@ -95,21 +97,62 @@ def mover(
     return mean, np.clip(mean - below, 0, None), np.clip(mean + above, None, 1)
 
 
-def mean_interval(sums: Array) -> tuple[Array, Array, Array]:
-    """Mean of a weighted sample with its normal interval.
+def mean_interval(
+    sums: Array, least: Array | float = -np.inf, most: Array | float = np.inf
+) -> tuple[Array, Array, Array]:
+    """Mean of a weighted sample, with an interval on the scale that the range of the numbers asks for.
+
+    Without a range Student's interval. From a least number on that of `far_ends`. Between a least
+    and a largest number Wilson's, at the n that the variance is worth: of zeros and ones it is
+    Wilson's own.
 
     Args:
         sums: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x², float64 of shape (6, …).
+        least: The least number, of a shape that broadcasts to the mean's.
+        most: The largest number.
 
     Returns:
         Mean, low, high of shape (…); all NaN for n = 0, ends NaN for n = 1.
     """
     n, w, w2, wx, w2x, w2x2 = sums
     mean = wx / w
+    rows = w * w / w2
     spread = np.clip(w2x2 - 2 * mean * w2x + mean * mean * w2, 0, None)
-    half = Z * np.sqrt(spread * n / (n - 1)) / w
-    half = np.where(n > 1, half, np.nan)
-    return mean, mean - half, mean + half
+    error = np.sqrt(spread * n / (n - 1)) / w
+    error = np.where(n > 1, error, np.nan)
+    below, above = far_ends(mean - least, error, rows)
+    half = student(np.clip(rows - 1, 1, None)) * error
+    bounded_below = np.isfinite(least)
+    low = np.where(bounded_below, least + below, mean - half)
+    high = np.where(bounded_below, least + above, mean + half)
+    size = most - least
+    share = np.clip((mean - least) / size, 0, 1)
+    worth = share * (1 - share) * (size / error) ** 2
+    worth = np.where(error > 0, np.maximum(worth, rows), rows)  # rounding alone makes it less
+    ends = wilson(share, np.where(n > 1, worth, np.nan))
+    bounded = np.isfinite(size)
+    low = np.where(bounded, least + size * ends[0], low)
+    return mean, low, np.where(bounded, least + size * ends[1], high)
+
+
+def far_ends(mean: Array, error: Array, n: Array) -> Interval:
+    """Ends of a mean of numbers of 0 or more, which may be far from normal: losses, squared errors.
+
+    Student's interval of the logarithm. Its degrees of freedom are those of the rows that carry the
+    sum, (Σx)² / Σx², so that a few huge rows count as few. The upper end lies farther out by
+    1 + v² / √n for a coefficient of variation v, three times at most: huge rows that are rare are
+    likely to be missing from the sample. `docs/intervals.md` has what that covers.
+
+    Args:
+        mean: 0 or more.
+        error: Its standard error.
+        n: (Effective) number of rows.
+    """
+    relative = np.where(mean > 0, error / mean, 0.0)
+    variation = relative**2 * n
+    half = student(np.clip(n / (1 + variation) - 1, LEAST_FREEDOM, None)) * relative
+    farther = np.minimum(1 + variation / np.sqrt(n), FARTHEST)
+    return mean * np.exp(-half), mean * np.exp(half * farther)
 
 
 def student(freedom: Array) -> Array:

@@ -34,7 +34,7 @@ from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import NO_SAMPLES
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.intervals import Z, student
+from ptmetrics.metrics.intervals import LEAST_FREEDOM, Z, far_ends, student
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 FLAT_TARGET = "the targets hold fewer than two values"
@@ -106,11 +106,11 @@ class ErrorMoments:
         varies: Array = variance > rounding**2
         return ~varies
 
-    def student_half(self, spread: Array) -> Array:
-        """Half the width of the interval of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
+    def standard_error(self, spread: Array) -> Array:
+        """Of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
         n = self.effective
         error = np.sqrt(np.clip(spread, 0, None) * n / (n - 1)) / self.weight
-        return np.where(n > 1, student(np.clip(n - 1, 1, None)) * error, np.nan)
+        return np.where(n > 1, error, np.nan)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def mse(r: ErrorMoments) -> Ends:
     second = r.about_zero[..., 1, ERROR, 2, 0]
     none = r.about_zero[..., 1, ERROR, 0, 0]
     spread = fourth - 2 * value * second + value**2 * none
-    return _on_logarithm(value, r.student_half(spread))
+    return value, *far_ends(value, r.standard_error(spread), r.effective)
 
 
 def rmse(r: ErrorMoments) -> Ends:
@@ -165,13 +165,14 @@ def mae(r: ErrorMoments) -> Ends:
     _, weight, square, first, square_first, square_second = r.absolute
     value = first / weight
     spread = square_second - 2 * value * square_first + value**2 * square
-    return _on_logarithm(value, r.student_half(spread))
+    return value, *far_ends(value, r.standard_error(spread), r.effective)
 
 
 def bias(r: ErrorMoments) -> Ends:
     """Mean error, with Student's interval."""
     value = r.mean[..., 0]
-    half = r.student_half(r.central[..., 1, ERROR, 2, 0])
+    error = r.standard_error(r.central[..., 1, ERROR, 2, 0])
+    half = student(np.clip(r.effective - 1, 1, None)) * error
     return value, value - half, value + half
 
 
@@ -205,7 +206,9 @@ def pearson(r: ErrorMoments) -> Ends:
         np.abs(value) < 1 - 1e-7, 1 - value**2, np.inf
     )  # nearer to 1 it is all rounding
     measured = (mixed - skew + tails) / (r.weight * apart) ** 2
-    half = Z * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
+    carried = np.minimum(carrying(r.central, PREDICTION, 1, 0), carrying(r.central, ERROR, 0, 1))
+    reach = student(np.clip(carried - 1, LEAST_FREEDOM, None))
+    half = reach * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
     centre = np.arctanh(value)
     return value, np.tanh(centre - half), np.tanh(centre + half)
 
@@ -256,10 +259,13 @@ def _edges() -> Array:
     return magnitude_edges().numpy()
 
 
-def _on_logarithm(value: Array, half: Array) -> Ends:
-    """A positive mean: right-skewed as errors are, its ends lie nearer 95 % so, and never below 0."""
-    factor = np.exp(np.where(value == 0, half, half / value))
-    return value, value / factor, value * factor
+def carrying(sums: Array, cloud: int, x: int, y: int) -> Array:
+    """How many rows carry a sum of squares, such as (ERROR, 1, 0) for the errors: (Σ w x²)² / Σ w² x⁴.
+
+    It is a third of the rows for normal values, and few where a few are far out: then nothing that
+    is made of squares is known better than these few rows tell.
+    """
+    return sums[..., 0, cloud, 2 * x, 2 * y] ** 2 / sums[..., 1, cloud, 4 * x, 4 * y]
 
 
 def _explained(r: ErrorMoments, sums: Array) -> Ends:
@@ -274,7 +280,8 @@ def _explained(r: ErrorMoments, sums: Array) -> Ends:
     spread = np.clip(fourth - 2 * ratio * both + ratio**2 * other, 0, None) / target**2
     n = r.effective
     error = np.sqrt(spread * n / (n - 1)) / r.weight / ratio
-    half = np.where(n > 2, student(np.clip(n - 2, 1, None)) * error, np.nan)
+    carried = np.minimum(carrying(sums, ERROR, 1, 0), carrying(sums, ERROR, 0, 1))
+    half = np.where(n > 2, student(np.clip(carried - 2, LEAST_FREEDOM, None)) * error, np.nan)
     far = np.where(ratio == 0, 0.0, ratio * np.exp(half))
     near = np.where(ratio == 0, 0.0, ratio * np.exp(-half))
     return 1 - ratio, 1 - far, 1 - near

@@ -282,6 +282,12 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
         places.setdefault(key, len(places))
     formulas, gradients, bounds = zip(*places, strict=True)
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
+    means = [place for place, formula in enumerate(formulas) if hasattr(formula, "shares")]
+    if means:  # of classes that all weigh the same, one of which may be rare
+        shares, sizes = zip(*[formulas[place].shares(view) for place in means], strict=True)
+        _, low, high = mover(np.stack(shares), np.stack(sizes))
+        lows[means] = np.fmin(lows[means], low)
+        highs[means] = np.fmax(highs[means], high)
     found = []
     for key in keys:
         place = places[key]
@@ -291,14 +297,19 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
 
 def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     sums = np.stack([spec.formula(view) for spec in specs], 1)
+    ranges = np.array([spec.range for spec in specs])
+    through = np.array([spec.through is not None for spec in specs])
+    # What goes through a function is a mean of numbers of 0 or more, such as losses.
+    ranges[through] = (0.0, math.inf)
+    least, most = ranges.T.reshape(2, -1, *[1] * (sums.ndim - 2))
     found = []
-    ends = zip(specs, *mean_interval(sums), strict=True)
+    ends = zip(specs, *mean_interval(sums, least, most), strict=True)
     for place, (spec, value, low, high) in enumerate(ends):
         if spec.through is not None:
             value, low, high = spec.through(np.stack((value, low, high)))
-        least, most = spec.range
         n = sums[0, place].astype(np.int64)
-        found.append((value, np.maximum(low, least), np.minimum(high, most), n))
+        low, high = np.maximum(low, spec.range[0]), np.minimum(high, spec.range[1])
+        found.append((value, low, high, n))
     return found
 
 

@@ -25,7 +25,7 @@ from ptmetrics.counts.subgroups import BAD_SLICE, BAD_SLICE_WORDS, BUCKETS, Subg
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
 from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumn
-from ptmetrics.metrics.groups import by_groups
+from ptmetrics.metrics.groups import as_much_wider, by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
@@ -642,10 +642,15 @@ class Metrics:
             left_out = without.get(key)
             if left_out is not None and whole.method != "count":
                 found[key] = by_groups(whole, left_out.value, filled, spec.range, spec.scale)
-            elif not key[1]:
-                others.append(key[0])
+            else:
+                others.append(key)
         if others and filled.sum() >= 2:
-            note = f"{note} Those of {', '.join(others)} take rows for independent."
+            lead = (self._headline([name for name, each in estimates if not each]), False)
+            for key in others:
+                bounds = specs.get(key, _NO_SPEC).range
+                found[key] = as_much_wider(estimates[key], estimates[lead], found[lead], bounds)
+            names = ", ".join(name for name, each in others if not each)
+            note = f"{note} Those of {names} are as much wider as that of {lead[0]} is."
         notes = [note]
         if self._subgroups.slices and filled.sum() >= 2:
             notes.append(SLICES_BY_ROWS)

@@ -60,6 +60,7 @@ CURVE = "curve"
 MOST_SCORES = 1 << 29  # stored ones: 4 GiB
 NEGATIVE = 0
 POSITIVE = 1
+SELECTED = Ratio((0, 0, 1, 0), (0, 1, 0, 1))  # predicted, of all
 NO_POSITIVE = "no target is positive"
 NO_NEGATIVE = "no target is negative"
 NONE_PREDICTED_POSITIVE = "nothing was predicted positive"
@@ -156,6 +157,12 @@ def binary_spec(name: str, ratio: Ratio, place: int, doc: str, undefined: str) -
     return ScoreSpec(name, formula, "wilson", doc=doc, undefined=undefined, absent=True)
 
 
+def selection_rate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """Share of the rows that are predicted positive, of which neither more nor less is better."""
+    found = evaluate([replace(spec, interval="wilson")], view, intervals=intervals)
+    return replace(found[spec.name, False], higher_is_better=None)
+
+
 def binary_fbeta_spec(beta: float) -> ScoreSpec:
     """The score that `beta` adds."""
     ratio = fbeta_ratio(beta)
@@ -219,6 +226,14 @@ BINARY_SPECS = (
         POSITIVE,
         "True positives over all rows that are positive or predicted so.",
         ALL_NEGATIVE,
+    ),
+    ScoreSpec(
+        "selection_rate",
+        RatioOfClass(SELECTED, POSITIVE),
+        selection_rate,
+        doc="Share of the rows that are predicted positive; neither more nor less is better.",
+        undefined=NO_SAMPLES,
+        method="wilson",
     ),
     replace(_CONFUSION_SPEC["mcc"], interval=rare_class_interval, method="delta-jaccard"),
     replace(_CONFUSION_SPEC["kappa"], interval=rare_class_interval, method="delta-jaccard"),

@@ -52,6 +52,26 @@ def by_groups(
     return _transformed(whole, without, filled, np.asarray, np.asarray)
 
 
+def as_much_wider(
+    score: Estimate, alone: Estimate, together: Estimate, bounds: tuple[float, float]
+) -> Estimate:
+    """A score of which groups keep no counts: its interval becomes wider as another's does by groups.
+
+    Args:
+        score: With its interval for independent rows.
+        alone: The other score with its interval for independent rows.
+        together: The other score with its interval by groups.
+        bounds: Range of the score.
+    """
+    if score.method in ("count", "none"):
+        return score
+    factor = (together.high - together.low) / (alone.high - alone.low)
+    factor = np.where(factor > 1, factor, 1.0)  # NaN too
+    low = np.maximum(score.value - factor * (score.value - score.low), bounds[0])
+    high = np.minimum(score.value + factor * (score.high - score.value), bounds[1])
+    return replace(score, low=low, high=high)
+
+
 def variance_and_freedom(value: Array, without: Array, filled: Array) -> tuple[Array, Array]:
     """Variance of a score, and its degrees of freedom.
 

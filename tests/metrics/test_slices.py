@@ -49,7 +49,7 @@ def test_each_slice_has_the_scores_of_a_metric_that_saw_its_rows_alone(
                 score
             )
             assert value.n == theirs.n
-            if "multiclass" not in case.name or value.method != "delta":
+            if "multiclass" not in case.name or not value.method.startswith("delta"):
                 assert (value.low, value.high) == pytest.approx(
                     (theirs.low, theirs.high), rel=1e-9, nan_ok=True
                 )

@@ -1,7 +1,7 @@
 """ROC curve, precision-recall curve and threshold table: what a histogram of scores says at every threshold."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +46,45 @@ class ThresholdTable(NamedTuple):
     specificity: Tensor
     npv: Tensor
     f1: Tensor
+
+
+Points = TypeVar("Points", bound=tuple[Tensor, ...])
+
+
+def thinned(points: Points, most: int = 200) -> Points:
+    """At most so many points of a curve or a table, spread along the way it goes; the ends are kept.
+
+    Each point is one of the given ones. A column that moves takes its share of the points, so that
+    steep parts keep more of them than flat ones.
+
+    Args:
+        points: Columns of one number a point, such as a `RocCurve`; a last point may have no number
+            in some of them, as in a `PrecisionRecallCurve`.
+        most: Number of points, 2 or more.
+
+    Example:
+        >>> import torch
+        >>> rate = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+        >>> curve = thinned(RocCurve(rate, rate.sqrt(), rate))
+        >>> len(curve.fpr), float(curve.fpr[0]), float(curve.tpr[-1])
+        (200, 0.0, 1.0)
+    """
+    size = max(map(len, points))
+    if size <= most:
+        return points
+    travelled = torch.zeros(size, dtype=torch.float64)
+    for column in points:
+        steps = column.double().diff().abs().nan_to_num(0.0, 0.0)
+        travelled[1 : len(column)] += steps / steps.sum().clamp(min=1e-300)
+    travelled = travelled.cumsum(0)
+    stops = torch.linspace(0, float(travelled[-1]), most, dtype=torch.float64)
+    kept = torch.searchsorted(travelled, stops).clamp(max=size - 1)
+    kept[-1] = size - 1
+    kept = kept.unique_consecutive()
+    columns = [column[kept[kept < len(column)]] for column in points]
+    kind: Any = type(points)
+    thinner: Points = kind(*columns)
+    return thinner
 
 
 @dataclass(frozen=True)

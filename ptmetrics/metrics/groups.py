@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.intervals import student, wilson
+from ptmetrics.metrics.intervals import farther, student, wilson
 
 Scale = Callable[[Array], Array]
 BY_GROUPS = "jackknife-groups"
@@ -46,7 +46,7 @@ def by_groups(
     if math.isfinite(low) and math.isfinite(high):
         return _proportion(whole, without, filled, low, high - low)
     if math.isfinite(low):
-        return _transformed(whole, without, filled, np.log, np.exp)
+        return _skewed(whole, without, filled)
     if math.isfinite(high):
         return _transformed(whole, without, filled, _log_distance, _from_log_distance)
     return _transformed(whole, without, filled, np.asarray, np.asarray)
@@ -121,6 +121,15 @@ def _transformed(
     half = student(freedom) * np.sqrt(variance)
     ends = back(centre - half), back(centre + half)
     return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=BY_GROUPS)
+
+
+def _skewed(whole: Estimate, without: Array, filled: Array) -> Estimate:
+    """A positive number on the logarithm; a few groups may lack the one that is far out."""
+    variance, freedom = variance_and_freedom(np.log(whole.value), np.log(without), filled)
+    half = student(freedom) * np.sqrt(variance)
+    groups = float(filled.sum())
+    high = whole.value * np.exp(half * farther(variance * groups, groups))
+    return replace(whole, low=whole.value * np.exp(-half), high=high, method=BY_GROUPS)
 
 
 def _log_log(x: Array) -> Array:

@@ -140,7 +140,7 @@ def far_ends(mean: Array, error: Array, n: Array) -> Interval:
 
     Student's interval of the logarithm. Its degrees of freedom are those of the rows that carry the
     sum, (Σx)² / Σx², so that a few huge rows count as few. The upper end lies farther out by
-    1 + v² / √n for a coefficient of variation v, three times at most: huge rows that are rare are
+    1 + 3v² / 2√n for a coefficient of variation v, three times at most: huge rows that are rare are
     likely to be missing from the sample. `docs/intervals.md` has what that covers.
 
     Args:
@@ -151,8 +151,17 @@ def far_ends(mean: Array, error: Array, n: Array) -> Interval:
     relative = np.where(mean > 0, error / mean, 0.0)
     variation = relative**2 * n
     half = student(np.clip(n / (1 + variation) - 1, LEAST_FREEDOM, None)) * relative
-    farther = np.minimum(1 + variation / np.sqrt(n), FARTHEST)
-    return mean * np.exp(-half), mean * np.exp(half * farther)
+    return mean * np.exp(-half), mean * np.exp(half * farther(variation, n))
+
+
+def farther(variation: Array, n: Array | float) -> Array:
+    """How many times farther out the upper end of a mean of positive numbers lies.
+
+    Args:
+        variation: Square of their coefficient of variation.
+        n: How many there are.
+    """
+    return np.minimum(1 + 1.5 * variation / np.sqrt(n), FARTHEST)
 
 
 def student(freedom: Array) -> Array:

@@ -45,6 +45,7 @@ from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import FEW, widened, wilson
+from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
@@ -466,8 +467,16 @@ class BinaryMetrics(Metrics):
             if self.losses:
                 counts["losses"] = losses
         if self.keeps_samples:
-            counts["samples"] = sample_columns(batch, reader.decide(raw), loss)
+            score = raw if self.inputs != "labels" else None
+            counts["samples"] = sample_columns(batch, reader.decide(raw), loss, score)
         return counts
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Those of classes, and the score."""
+        if self.inputs == "labels":
+            return CLASS_FIELDS
+        return (*CLASS_FIELDS, "score")
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one decision, one score and one loss."""
@@ -509,6 +518,8 @@ class BinaryMetrics(Metrics):
         details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
         if self._curve is None:
             return details
+        if "reliability" in counts:
+            details["reliability"] = Reliability.of_histogram(counts).table()
         keys = self._curve.keys
         probs = self.inputs == "probs"
         summary = counts[CURVE + score_bins.SUMMARY]

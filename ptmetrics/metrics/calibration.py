@@ -23,6 +23,8 @@ from ptmetrics.metrics.score_spec import ScoreSpec
 
 WIDE_BINS = 15  # of equal width
 MASS_BINS = 15  # of equal mass
+WIDE = np.arange(CONFIDENCE_BINS) // (CONFIDENCE_BINS // WIDE_BINS)
+TABLE = ("weight", "confidence", "accuracy")
 NO_LIKELIHOOD = "no row has a likelihood"
 CHI_SQUARE = 3.841458820694124  # 0.95 quantile, one degree of freedom
 
@@ -82,6 +84,18 @@ class Reliability:
         return Reliability(self.n, *merged)
 
 
+    def table(self) -> Array:
+        """Weight, mean confidence and share of right rows, in the bins of the calibration error."""
+        wide = self.merged(WIDE, WIDE_BINS)
+        found = np.zeros(WIDE_BINS, [(name, np.float64) for name in TABLE])
+        for name, column in zip(TABLE, (wide.weight, wide.sure, wide.right), strict=True):
+            found[name] = column
+        with np.errstate(all="ignore"):
+            found["confidence"] /= wide.weight
+            found["accuracy"] /= wide.weight
+        return found
+
+
 def ece(r: Reliability) -> tuple[Array, Array, Array]:
     """Expected calibration error: mean |confidence − accuracy| over 15 bins of equal width, weighted by size.
 
@@ -91,7 +105,7 @@ def ece(r: Reliability) -> tuple[Array, Array, Array]:
 
     Source: Naeini et al., AAAI 2015; Roelofs et al., AISTATS 2022 for its bias.
     """
-    wide = r.merged(np.arange(CONFIDENCE_BINS) // (CONFIDENCE_BINS // WIDE_BINS), WIDE_BINS)
+    wide = r.merged(WIDE, WIDE_BINS)
     total = r.weight.sum()
     sure = r.mean_confidence()
     value = np.abs(wide.sure - wide.right).sum() / total

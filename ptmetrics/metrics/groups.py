@@ -41,12 +41,12 @@ def by_groups(
     if scale == "atanh":
         return _transformed(whole, without, filled, np.arctanh, np.tanh)
     if scale == "log-log":
-        return _transformed(whole, without, filled, _log_log, _from_log_log)
+        return _transformed(whole, without, filled, _log_log, _from_log_log, skewed=True)
     low, high = bounds
     if math.isfinite(low) and math.isfinite(high):
         return _proportion(whole, without, filled, low, high - low)
     if math.isfinite(low):
-        return _skewed(whole, without, filled)
+        return _transformed(whole, without, filled, np.log, np.exp, skewed=True)
     if math.isfinite(high):
         return _transformed(whole, without, filled, _log_distance, _from_log_distance)
     return _transformed(whole, without, filled, np.asarray, np.asarray)
@@ -114,22 +114,17 @@ def _proportion(
 
 
 def _transformed(
-    whole: Estimate, without: Array, filled: Array, to: Scale, back: Scale
+    whole: Estimate, without: Array, filled: Array, to: Scale, back: Scale, *, skewed: bool = False
 ) -> Estimate:
     centre = to(whole.value)
     variance, freedom = variance_and_freedom(centre, to(without), filled)
     half = student(freedom) * np.sqrt(variance)
-    ends = back(centre - half), back(centre + half)
+    above = half
+    if skewed:  # a few groups may lack the one that is far out
+        groups = float(filled.sum())
+        above = half * farther(variance * groups, groups)
+    ends = back(centre - half), back(centre + above)
     return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=BY_GROUPS)
-
-
-def _skewed(whole: Estimate, without: Array, filled: Array) -> Estimate:
-    """A positive number on the logarithm; a few groups may lack the one that is far out."""
-    variance, freedom = variance_and_freedom(np.log(whole.value), np.log(without), filled)
-    half = student(freedom) * np.sqrt(variance)
-    groups = float(filled.sum())
-    high = whole.value * np.exp(half * farther(variance * groups, groups))
-    return replace(whole, low=whole.value * np.exp(-half), high=high, method=BY_GROUPS)
 
 
 def _log_log(x: Array) -> Array:

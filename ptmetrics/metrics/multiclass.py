@@ -53,6 +53,7 @@ from ptmetrics.metrics.class_scores import (
 )
 from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
 from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
@@ -329,9 +330,18 @@ class MulticlassMetrics(Metrics):
         if self._curve is not None:
             self._count_curve(self._curve, batch, rows, counts)
         if self.keeps_samples:
-            columns = sample_columns(batch, rows.label, loss)
-            counts["samples"] = columns
+            rank = None
+            if self._ks and rows.columns is not None:
+                rank = rows.columns.rank.int().view(torch.float32)
+            counts["samples"] = sample_columns(batch, rows.label, loss, rank)
         return counts
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Those of classes, and the rank of the target where top-k accuracies are wanted."""
+        if not self._ks:
+            return CLASS_FIELDS
+        return (*CLASS_FIELDS, "rank")
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one class, one prediction and, at most, one loss and confidence."""
@@ -391,7 +401,10 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs."""
         if self._pairs is None:
-            return {"confusion": torch.from_numpy(counts["confusion"])}
+            details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+            if "calibration" in counts:
+                details["reliability"] = Reliability.of_cells(counts).table()
+            return details
         confused = []
         for code, low, high in counts["pairs"].T.tolist():
             if low > 0:

@@ -35,6 +35,7 @@ from ptmetrics.metrics.class_scores import NO_SAMPLES
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import LEAST_FREEDOM, Z, far_ends, student
+from ptmetrics.metrics.samples import POINT_FIELDS
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 FLAT_TARGET = "the targets hold fewer than two values"
@@ -522,6 +523,13 @@ class RegressionMetrics(Metrics):
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
         return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Error and target, where there is one output."""
+        if self.num_outputs > 1:
+            return ()
+        return POINT_FIELDS
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one error an output, which stands in all cells."""

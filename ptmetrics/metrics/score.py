@@ -156,6 +156,11 @@ class Scores(Mapping[str, Score]):
         per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty
             without slices.
         headline: Name of the score that orders the slices.
+        reliability: Weight, mean confidence and share of right rows in 15 bins of confidence of
+            equal width, a structured array; None where no confidences are kept.
+        without_buckets: Where rows come in groups, or samples hold several: each score by name
+            without each of some buckets of them, of shape (buckets,), or (buckets, classes) for
+            those of each class.
 
     Example:
         >>> import torch
@@ -186,6 +191,8 @@ class Scores(Mapping[str, Score]):
         confused: Sequence[ConfusedPair] = (),
         per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
+        reliability: Any = None,
+        without_buckets: Mapping[str, Any] | None = None,
     ) -> None:
         self._scores = scores
         self.task = task
@@ -202,6 +209,8 @@ class Scores(Mapping[str, Score]):
             for name, each in per_slice.items():
                 self.per_slice[name] = dict(each)
         self.headline = headline
+        self.reliability = reliability
+        self.without_buckets: Mapping[str, Any] = without_buckets or {}
 
     def __getitem__(self, name: str) -> Score:
         try:

@@ -1,24 +1,75 @@
 """The rows of the validation samples of one epoch: from columns on the device to what the record keeps."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.samples import SampleBuffer
-from ptmetrics.record.samples import CLASS_ROW, MAX_ROWS, POINT_ROW, Rows, StoredSamples
+from ptmetrics.metrics.score import Scores
+from ptmetrics.metrics.score_curve import thinned
+from ptmetrics.record.samples import (
+    CLASS_ROW,
+    CURVE_ROW,
+    FURTHER,
+    MAX_MOVES,
+    MAX_ROWS,
+    POINT_ROW,
+    RELIABILITY_ROW,
+    Rows,
+    StoredSamples,
+)
 
 DEFAULT_ROWS = 100_000
 """Samples for which there is room by default: 1.2 MB of classes, 1.6 MB of real values."""
 _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 
 
-def kept_samples(stored: SampleBuffer) -> StoredSamples:
-    """The rows on the host, one copy, or why there are none."""
+def kept_samples(stored: SampleBuffer, scores: Scores) -> StoredSamples:
+    """The rows on the host, one copy, or why there are none; what scores are without some of them."""
     columns, reason = stored.columns()
+    moves = _moves(scores)
     if columns is None:
-        return StoredSamples(reason=reason)
-    return StoredSamples(rows_of_columns(columns))
+        return StoredSamples(reason=reason, moves=moves)
+    return StoredSamples(rows_of_columns(columns, stored.fields), moves=moves)
+
+
+def _moves(scores: Scores) -> Rows | None:
+    """Every score without each bucket of samples, one field a score."""
+    columns: dict[str, np.ndarray[Any, Any]] = {}
+    for name, values in scores.without_buckets.items():
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            for index, value in enumerate(values.T):
+                columns[f"{name}[{index}]"] = value
+    fields = [name for name in columns if name.isascii()][:MAX_MOVES]
+    if not fields:
+        return None
+    rows = np.zeros(len(columns[fields[0]]), [(name, "<f8") for name in fields])
+    for name in fields:
+        rows[name] = columns[name]
+    return rows
+
+
+def table_rows(scores: Scores) -> dict[str, Rows]:
+    """What plots of an evaluation are drawn from, by the stem of its file."""
+    found: dict[str, Rows] = {}
+    try:
+        table = thinned(scores.thresholds())
+    except ConfigError:
+        table = None
+    if table is not None and len(table.threshold):
+        curves = np.zeros(len(table.threshold), CURVE_ROW)
+        curves["head"] = 1  # the positive class
+        for name in CURVE_ROW.names[1:]:
+            curves[name] = getattr(table, name).numpy()
+        found["curves"] = curves
+    if scores.reliability is not None:
+        found["reliability"] = scores.reliability.astype(RELIABILITY_ROW)
+    return found
 
 
 def look_at_targets(stored: SampleBuffer, target: Tensor) -> None:
@@ -29,10 +80,19 @@ def look_at_targets(stored: SampleBuffer, target: Tensor) -> None:
         stored.refuse(f"its targets hold several values a sample, {shape}")
 
 
-def rows_of_columns(columns: Tensor) -> Rows:
-    """Columns as rows on the host; this waits for the device."""
+def rows_of_columns(columns: Tensor, fields: tuple[str, ...] = ()) -> Rows:
+    """Columns as rows on the host; this waits for the device.
+
+    Args:
+        columns: Of shape (fields, samples), bits of float32 where they are int32.
+        fields: Their names, where there are more than the first ones.
+    """
+    kind = _ROW_TYPES[columns.dtype]
+    size = columns.dtype.itemsize
+    first = kind.descr
+    further = [(name, f"{FURTHER[name][:2]}{size}") for name in fields[len(first) :]]
     host = np.ascontiguousarray(columns.cpu().numpy().T)
-    return host.view(_ROW_TYPES[columns.dtype]).reshape(-1)
+    return host.view(np.dtype([*first, *further])).reshape(-1)
 
 
 def check_keep_samples(rows: object) -> None:

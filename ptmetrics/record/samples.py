@@ -234,4 +234,11 @@ def _may_be(dtype: np.dtype[Any], stem: str) -> bool:
     first = CLASS_ROW if fields and fields[0][0] == "predicted" else POINT_ROW
     further = fields[len(first.descr) :]
     whole = dtype == np.dtype(fields)  # and no gaps between them
-    return whole and fields == first.descr + further and set(further) <= set(FURTHER.items())
+    return whole and fields == first.descr + further and _are_further(further)
+
+
+def _are_further(fields: list[tuple[str, str]]) -> bool:
+    names = [name for name, _ in fields]
+    if len(set(names)) != len(names):
+        return False
+    return all(kind in (FURTHER.get(name), "<f8") for name, kind in fields)

@@ -172,7 +172,7 @@ def _moves_by_buckets(runs: Sequence[Sampled]) -> list[Moves] | None:
             raise CannotPairError(f"there is no paired test for {run.score}")
         without = np.asarray(one.moves[name], dtype=np.float64)
         number = without.size
-        if number != len(stored[0].moves or ()):
+        if found and number != found[0].each.size:
             raise CannotPairError("their samples came in other groups")
         if number < 2 or not np.isfinite(without).all():
             raise CannotPairError("the score is undefined without some of its samples")

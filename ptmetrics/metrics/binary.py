@@ -467,8 +467,8 @@ class BinaryMetrics(Metrics):
             if self.losses:
                 counts["losses"] = losses
         if self.keeps_samples:
-            score = raw if self.inputs != "labels" else None
-            counts["samples"] = sample_columns(batch, reader.decide(raw), loss, score)
+            kept = raw if self.inputs != "labels" else None
+            counts["samples"] = sample_columns(batch, reader.decide(raw), loss, kept)
         return counts
 
     @property

@@ -83,7 +83,6 @@ class Reliability:
             merged.append(np.bincount(into, part, bins))
         return Reliability(self.n, *merged)
 
-
     def table(self) -> Array:
         """Weight, mean confidence and share of right rows, in the bins of the calibration error."""
         wide = self.merged(WIDE, WIDE_BINS)

@@ -36,9 +36,7 @@ class Gap(NamedTuple):
     lowest: str
 
 
-def gap_between(
-    slices: SlicedScores, name: str, *, of_one: bool = False, families: int = 1
-) -> Gap:
+def gap_between(slices: SlicedScores, name: str, *, of_one: bool = False, families: int = 1) -> Gap:
     """The gap between slices, whose rows are others and so independent.
 
     The largest of many differences is above 0 by chance alone. Each pair of slices has an interval
@@ -124,11 +122,10 @@ def _at_quantile(value: Array, low: Array, high: Array, z: float) -> tuple[Array
     if low.min() < 0 or high.max() > 1:
         return value - (value - low) * z / Z, value + (high - value) * z / Z
     # As of a share of so many rows that Wilson's interval has the farther of its ends there.
-    end = np.where(value - low > high - value, low, high)
+    end: Array = np.where(value - low > high - value, low, high)
     with np.errstate(divide="ignore", invalid="ignore"):
-        n = np.where(end == value, np.inf, Z * Z * end * (1 - end) / (value - end) ** 2)
-    lower, upper = wilson(value, np.minimum(n, 1e15), z)
-    return lower, upper
+        n: Array = Z * Z * end * (1 - end) / (value - end) ** 2
+    return wilson(value, np.fmin(n, 1e15), z)
 
 
 def _largest(value: Array, low: Array, high: Array) -> tuple[float, float, float]:

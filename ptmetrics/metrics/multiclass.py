@@ -330,10 +330,10 @@ class MulticlassMetrics(Metrics):
         if self._curve is not None:
             self._count_curve(self._curve, batch, rows, counts)
         if self.keeps_samples:
-            rank = None
+            bits = None
             if self._ks and rows.columns is not None:
-                rank = rows.columns.rank.int().view(torch.float32)
-            counts["samples"] = sample_columns(batch, rows.label, loss, rank)
+                bits = rows.columns.rank.int().view(torch.float32)
+            counts["samples"] = sample_columns(batch, rows.label, loss, bits)
         return counts
 
     @property

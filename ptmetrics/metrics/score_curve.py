@@ -80,7 +80,7 @@ def thinned(points: Points, most: int = 200) -> Points:
     stops = torch.linspace(0, float(travelled[-1]), most, dtype=torch.float64)
     kept = torch.searchsorted(travelled, stops).clamp(max=size - 1)
     kept[-1] = size - 1
-    kept = kept.unique_consecutive()
+    kept = kept[kept.diff(prepend=kept[:1] - 1) > 0]
     columns = [column[kept[kept < len(column)]] for column in points]
     kind: Any = type(points)
     thinner: Points = kind(*columns)

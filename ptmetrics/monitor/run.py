@@ -16,13 +16,13 @@ from ptmetrics import __version__
 from ptmetrics.errors import FaultError, RecordError, StateError
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import LOGGER, MAX_MESSAGE
+from ptmetrics.monitor.samples import table_rows
 from ptmetrics.record.atomic import sweep
 from ptmetrics.record.events import SamplesData
 from ptmetrics.record.history import History
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder_of, journals
-from ptmetrics.monitor.samples import table_rows
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
 HALF_DONE = "error: the process ended in the middle of an epoch"

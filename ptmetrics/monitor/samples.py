@@ -12,6 +12,7 @@ from ptmetrics.metrics.score import Scores
 from ptmetrics.metrics.score_curve import thinned
 from ptmetrics.record.samples import (
     CLASS_ROW,
+    CURVE_FIELDS,
     CURVE_ROW,
     FURTHER,
     MAX_MOVES,
@@ -64,7 +65,7 @@ def table_rows(scores: Scores) -> dict[str, Rows]:
     if table is not None and len(table.threshold):
         curves = np.zeros(len(table.threshold), CURVE_ROW)
         curves["head"] = 1  # the positive class
-        for name in CURVE_ROW.names[1:]:
+        for name in CURVE_FIELDS:
             curves[name] = getattr(table, name).numpy()
         found["curves"] = curves
     if scores.reliability is not None:

@@ -35,10 +35,8 @@ FURTHER = {
     "weight": "<f4",  # 0 where the row does not count
 }
 """Fields that rows may have behind those, and their types."""
-CURVE_ROW = np.dtype(
-    [("head", "<i4")]
-    + [(name, "<f8") for name in ("threshold", "probability", "tp", "fp", "tn", "fn")]
-)
+CURVE_FIELDS = ("threshold", "probability", "tp", "fp", "tn", "fn")
+CURVE_ROW = np.dtype([("head", "<i4"), *((name, "<f8") for name in CURVE_FIELDS)])
 """One row a threshold, lowest first, of each head: the positive class, a class or a label."""
 RELIABILITY_ROW = np.dtype(
     [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")],

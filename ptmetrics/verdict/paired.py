@@ -166,7 +166,7 @@ def _moves_by_buckets(runs: Sequence[Sampled]) -> list[Moves] | None:
     name = runs[0].score
     if runs[0].label is not None:
         name = f"{name}[{runs[0].label}]"
-    found = []
+    found: list[Moves] = []
     for run, one in zip(runs, stored, strict=True):
         if one.moves is None or name not in (one.moves.dtype.names or ()):
             raise CannotPairError(f"there is no paired test for {run.score}")
@@ -183,8 +183,9 @@ def _moves_by_buckets(runs: Sequence[Sampled]) -> list[Moves] | None:
 
 def _hits(runs: Sequence[Sampled], rows: Sequence[Rows]) -> Difference | None:
     """A share of right rows, each of the same weight, by the exact test; None for anything else."""
-    first, second = rows
-    right, other = [_right_rows(run.score, run.label, some) for run, some in zip(runs, rows, strict=True)]
+    right, other = [
+        _right_rows(run.score, run.label, some) for run, some in zip(runs, rows, strict=True)
+    ]
     if right is None or other is None:
         return None
     if any(np.ptp(weights_of(some)) > 0 for some in rows):
@@ -287,9 +288,7 @@ def _of_errors(name: str, error: Floats, target: Floats, weight: Floats) -> Move
     return _smooth(function, [columns[column] for column in wanted], weight)
 
 
-def _smooth(
-    function: Callable[[Any], Any], columns: Sequence[Floats], weight: Floats
-) -> Moves:
+def _smooth(function: Callable[[Any], Any], columns: Sequence[Floats], weight: Floats) -> Moves:
     """A smooth function of weighted means; its gradient by a step into the imaginary numbers."""
     total = weight.sum()
     means = np.array([weight @ column / total for column in columns])
@@ -388,7 +387,7 @@ class Margins:
             weight = np.ones(target.size)
 
         def count(column: Ints, weight: Floats) -> Floats:
-            return np.bincount(column, weight, minlength=classes)
+            return np.asarray(np.bincount(column, weight, minlength=classes), dtype=np.float64)
 
         hit = target == predicted
         actual, guessed = count(target, weight), count(predicted, weight)

@@ -71,9 +71,11 @@ def multiclass(name: str, shares: Sequence[float], n: int) -> Scenario:
     def draw(rows: int, g: torch.Generator) -> Sample:
         target = torch.multinomial(frequency, rows, replacement=True, generator=g)
         evidence = torch.randn(rows, len(shares), generator=g)
-        return 2 * (
-            evidence + 2 * nn.functional.one_hot(target, len(shares))
-        ) + frequency.log(), target, {}
+        return (
+            2 * (evidence + 2 * nn.functional.one_hot(target, len(shares))) + frequency.log(),
+            target,
+            {},
+        )
 
     return Scenario(
         "multiclass",
@@ -237,9 +239,7 @@ def images(number: int, *, groups: bool | None) -> Scenario:
     how = "pixels taken for independent" if groups is False else "by image"
     n = number * math.prod(PIXELS)
     task = "multiclass, images of 256 pixels"
-    return Scenario(
-        task, f"{number} images, {how}", n, make, draw, in_the_bar=groups is not False
-    )
+    return Scenario(task, f"{number} images, {how}", n, make, draw, in_the_bar=groups is not False)
 
 
 IMAGES = (

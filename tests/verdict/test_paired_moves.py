@@ -131,9 +131,7 @@ def run_of(folder: Path, metrics: pm.Metrics, batches: Any) -> Any:
     for _ in range(2):
         for preds, target, *weight in batches:
             monitor.update(preds, target, split="train")
-            monitor.update(
-                preds, target, sample_weight=weight[0] if weight else None, split="val"
-            )
+            monitor.update(preds, target, sample_weight=weight[0] if weight else None, split="val")
         monitor.end_epoch()
     monitor.close()
     return read_run(folder)
@@ -234,7 +232,7 @@ def test_seeds_add_their_spread_to_what_the_samples_leave(runs: dict[str, list[A
         assert several.paired, several.unpaired
         assert several.method.endswith("and seeds")
         mean = np.mean([s.value for s in scores[:3]]) - np.mean([s.value for s in scores[3:]])
-        assert several.value == pytest.approx(mean, abs=1e-6)
+        assert several.value == pytest.approx(mean, abs=1e-4)  # scores are kept in float32
         assert isinstance(one, Difference)
 
 
@@ -298,7 +296,9 @@ def test_a_record_keeps_curves_and_reliability_of_the_last_validation(
     assert table is not None
     assert len(table) <= 200
     assert (np.diff(table["threshold"]) > 0).all()
-    preds, target, weight = (torch.cat(x).double().numpy() for x in zip(*drawn("binary", 0.1, 1), strict=True))
+    preds, target, weight = (
+        torch.cat(x).double().numpy() for x in zip(*drawn("binary", 0.1, 1), strict=True)
+    )
     for row in (table[0], table[-1], table[len(table) // 2]):
         chosen = preds >= row["threshold"]
         assert row["tp"] == pytest.approx(weight[chosen & (target == 1)].sum(), rel=1e-6)

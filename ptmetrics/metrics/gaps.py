@@ -12,11 +12,11 @@ import numpy as np
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson
-from ptmetrics.metrics.score import Score
+from ptmetrics.metrics.score import Score, Scores
 
 SlicedScores = Mapping[str, Mapping[str, Score]]
-NO_GAP = "fewer than two slices have this score"
-METHOD = "mover-sidak"
+ONE_SLICE = "fewer than two slices have this score"
+SIMULTANEOUS = "mover-sidak"
 SMALLEST = 1e-300  # in the place of 0, whose logarithm is infinite
 
 
@@ -63,7 +63,7 @@ def gap_between(slices: SlicedScores, name: str, *, of_one: bool = False, famili
         raise ConfigError("name", "a score of the slices", repr(name), cure)
     scores = {key: each[name] for key, each in slices.items() if each[name].low <= each[name].high}
     if len(scores) < 2:
-        nothing = Score(math.nan, reason=NO_GAP)
+        nothing = Score(math.nan, reason=ONE_SLICE)
         return Gap(nothing, nothing, "", "")
     value, low, high = np.array([(s.value, s.low, s.high) for s in scores.values()]).T
     if of_one:
@@ -73,27 +73,63 @@ def gap_between(slices: SlicedScores, name: str, *, of_one: bool = False, famili
     names = list(scores)
     n = min(score.n for score in scores.values())
     gap = _largest(value, low, high)
-    difference = Score(gap[0], low=gap[1], high=gap[2], n=n, method=METHOD)
+    difference = Score(gap[0], low=gap[1], high=gap[2], n=n, method=SIMULTANEOUS)
     ratio = Score(math.nan, reason="the score may be below 0, or is 0 in all slices")
     if low.min() >= 0 and value.max() > 0:
         _, nearest, farthest = _largest(*np.log(np.maximum((value, low, high), SMALLEST)))
         share = float(value.min() / value.max())
         ends = (min(share, math.exp(-farthest)), math.exp(-nearest))
-        ratio = Score(share, low=ends[0], high=ends[1], n=n, method=METHOD)
+        ratio = Score(share, low=ends[0], high=ends[1], n=n, method=SIMULTANEOUS)
     return Gap(difference, ratio, names[value.argmax()], names[value.argmin()])
 
 
-def fairness_gaps(slices: SlicedScores) -> dict[str, Score]:
+def slice_gap(scores: Scores, name: str) -> Gap:
+    """How far the slices are apart in a score, with intervals that allow for the most distant of all pairs.
+
+    Args:
+        scores: Of a metric with slices.
+        name: The score, such as "recall".
+
+    Raises:
+        ConfigError: If there are no slices, or the score is none of theirs.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.BinaryMetrics(inputs="labels", slices=["north", "south"])
+        >>> preds, target = torch.tensor([1, 1, 1, 0]), torch.tensor([1, 1, 1, 1])
+        >>> metrics.update(preds, target, slices=torch.tensor([0, 0, 1, 1]))
+        >>> gap = pm.slice_gap(metrics.compute(), "recall")
+        >>> gap.lowest, gap.difference.value, gap.ratio.value
+        ('south', 0.5, 0.5)
+    """
+    return gap_between(scores.per_slice, name)
+
+
+def fairness_gaps(scores: Scores) -> dict[str, Score]:
     """Gaps of a yes-or-no metric by the names that Fairlearn's users know.
 
     Demographic parity is that of the `selection_rate`, equal opportunity that of the `recall`;
     equalized odds take the worse of recall and false positive rate.
 
+    Args:
+        scores: Of a `BinaryMetrics` with slices.
+
     Raises:
         ConfigError: If there are no slices, or they are not of a yes-or-no metric.
 
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> metrics = pm.BinaryMetrics(inputs="labels", slices=["north", "south"])
+        >>> preds, target = torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 1, 1])
+        >>> metrics.update(preds, target, slices=torch.tensor([0, 0, 1, 1]))
+        >>> pm.fairness_gaps(metrics.compute())["demographic_parity_ratio"].value
+        0.5
+
     Source: Hardt, Price and Srebro, NeurIPS 2016.
     """
+    slices = scores.per_slice
     parity = gap_between(slices, "selection_rate")
     opportunity = gap_between(slices, "recall")
     recall = gap_between(slices, "recall", families=2)
@@ -114,7 +150,7 @@ def _worse(first: Score, second: Score, worst: Callable[[float, float], float]) 
     n = min(first.n, second.n)
     low = worst(first.low, second.low)
     high = worst(first.high, second.high)
-    return Score(worst(first.value, second.value), low=low, high=high, n=n, method=METHOD)
+    return Score(worst(first.value, second.value), low=low, high=high, n=n, method=SIMULTANEOUS)
 
 
 def _at_quantile(value: Array, low: Array, high: Array, z: float) -> tuple[Array, Array]:

@@ -61,7 +61,7 @@ class SampleBuffer:
         """
         first = self._seen
         self._seen += len(batch)
-        if batch.group is not None:
+        if batch.group is not None and columns is not None:
             self._reason = (
                 "its samples come in groups, which are not independent of each other inside"
             )

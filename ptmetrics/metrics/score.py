@@ -14,7 +14,6 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ptmetrics.metrics.gaps import Gap
     from ptmetrics.metrics.score_curve import (
         PrecisionRecallCurve,
         RocCurve,
@@ -260,45 +259,6 @@ class Scores(Mapping[str, Score]):
             ConfigError: If the metric kept no scores.
         """
         return self._drawn().table()
-
-    def gap(self, name: str) -> Gap:
-        """How far the slices are apart in a score, with intervals that allow for the best of all pairs.
-
-        Raises:
-            ConfigError: If there are no slices, or the score is none of theirs.
-
-        Example:
-            >>> import torch
-            >>> import ptmetrics as pm
-            >>> metrics = pm.BinaryMetrics(inputs="labels", slices=["north", "south"])
-            >>> preds, target = torch.tensor([1, 1, 1, 0]), torch.tensor([1, 1, 1, 1])
-            >>> metrics.update(preds, target, slices=torch.tensor([0, 0, 1, 1]))
-            >>> gap = metrics.compute().gap("recall")
-            >>> gap.lowest, gap.difference.value, gap.ratio.value
-            ('south', 0.5, 0.5)
-        """
-        from ptmetrics.metrics.gaps import gap_between
-
-        return gap_between(self.per_slice, name)
-
-    def gaps(self) -> dict[str, Score]:
-        """Fairness of a yes-or-no metric by Fairlearn's names, such as "demographic_parity_difference".
-
-        Raises:
-            ConfigError: If there are no slices, or they are not of a yes-or-no metric.
-
-        Example:
-            >>> import torch
-            >>> import ptmetrics as pm
-            >>> metrics = pm.BinaryMetrics(inputs="labels", slices=["north", "south"])
-            >>> preds, target = torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 1, 1])
-            >>> metrics.update(preds, target, slices=torch.tensor([0, 0, 1, 1]))
-            >>> metrics.compute().gaps()["demographic_parity_ratio"].value
-            0.5
-        """
-        from ptmetrics.metrics.gaps import fairness_gaps
-
-        return fairness_gaps(self.per_slice)
 
     def _drawn(self) -> ScoreCurve:
         if self._curve is None:

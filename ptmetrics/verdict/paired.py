@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 MCNEMAR = "bonett-price, paired"
 INFLUENCE = "influence function, paired"
 STUDENT = "student t, paired"
-BUCKETS = "jackknife of samples, paired"
+BY_BUCKETS = "jackknife of samples, paired"
 MOST_PAIRED_CLASSES = 200_000
 # Scores that are a share of right rows, or of wrong ones.
 _IS_ACCURACY = ("accuracy", "precision/micro", "recall/micro", "f1/micro", "recall/weighted")
@@ -177,7 +177,7 @@ def _moves_by_buckets(runs: Sequence[Sampled]) -> list[Moves] | None:
         if number < 2 or not np.isfinite(without).all():
             raise CannotPairError("the score is undefined without some of its samples")
         each = (without.mean() - without) * (number - 1) / number
-        found.append(Moves(run.value, each, method=BUCKETS))
+        found.append(Moves(run.value, each, method=BY_BUCKETS))
     return found
 
 
@@ -319,7 +319,9 @@ _POINT_SCORES: Mapping[str, _PointScore] = {
 }
 
 
-def _auroc(score: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> tuple[float, Floats]:
+def _moves_of_auroc(
+    score: Floats, positive: npt.NDArray[np.bool_], weight: Floats
+) -> tuple[float, Floats]:
     """Area under the ROC curve and its moves: DeLong's components, weighted."""
     if positive.all() or not positive.any():
         raise CannotPairError("its targets are all of one class")
@@ -334,7 +336,7 @@ def _auroc(score: Floats, positive: npt.NDArray[np.bool_], weight: Floats) -> tu
     return area, weight * (component - average)
 
 
-def _average_precision(
+def _moves_of_precision(
     score: Floats, positive: npt.NDArray[np.bool_], weight: Floats
 ) -> tuple[float, Floats]:
     """Average precision and its moves: a row adds a step of its own, and changes the precision at all lower ones."""
@@ -351,7 +353,7 @@ def _average_precision(
     return value, weight * move / yes.sum()
 
 
-_RANKINGS = {"auroc": _auroc, "average_precision": _average_precision}
+_RANKINGS = {"auroc": _moves_of_auroc, "average_precision": _moves_of_precision}
 
 
 def _same_as_recorded(run: Sampled, value: float, tolerance: float = _SAME) -> None:

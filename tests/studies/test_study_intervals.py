@@ -79,7 +79,9 @@ SMALL = (
     multiclass("rare", LONG_TAIL, 200),
     regression("lognormal", 100, noise),
     binary(0.1, 200),
-    sliced(multiclass("rare", LONG_TAIL, 200), lambda slices: pm.MulticlassMetrics(5, slices=slices)),
+    sliced(
+        multiclass("rare", LONG_TAIL, 200), lambda slices: pm.MulticlassMetrics(5, slices=slices)
+    ),
     weighted(regression("lognormal", 300, noise)),
 )
 

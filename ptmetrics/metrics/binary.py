@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -519,7 +520,7 @@ class BinaryMetrics(Metrics):
         if self._curve is None:
             return details
         if "reliability" in counts:
-            details["reliability"] = Reliability.of_histogram(counts).table()
+            details["reliability"] = partial(calibration.reliability_table, counts)
         keys = self._curve.keys
         probs = self.inputs == "probs"
         summary = counts[CURVE + score_bins.SUMMARY]

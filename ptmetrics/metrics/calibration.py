@@ -24,7 +24,7 @@ from ptmetrics.metrics.score_spec import ScoreSpec
 WIDE_BINS = 15  # of equal width
 MASS_BINS = 15  # of equal mass
 WIDE = np.arange(CONFIDENCE_BINS) // (CONFIDENCE_BINS // WIDE_BINS)
-TABLE = ("weight", "confidence", "accuracy")
+TABLE = [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")]
 NO_LIKELIHOOD = "no row has a likelihood"
 CHI_SQUARE = 3.841458820694124  # 0.95 quantile, one degree of freedom
 
@@ -86,13 +86,20 @@ class Reliability:
     def table(self) -> Array:
         """Weight, mean confidence and share of right rows, in the bins of the calibration error."""
         wide = self.merged(WIDE, WIDE_BINS)
-        found = np.zeros(WIDE_BINS, [(name, np.float64) for name in TABLE])
-        for name, column in zip(TABLE, (wide.weight, wide.sure, wide.right), strict=True):
-            found[name] = column
+        weight = wide.right + wide.wrong
+        found = np.zeros(WIDE_BINS, TABLE)
+        found["weight"] = weight
         with np.errstate(all="ignore"):
-            found["confidence"] /= wide.weight
-            found["accuracy"] /= wide.weight
+            found["confidence"] = wide.sure / weight
+            found["accuracy"] = wide.right / weight
         return found
+
+
+def reliability_table(counts: Counts) -> Array:
+    """The table of what a metric counted."""
+    if "calibration" in counts:
+        return Reliability.of_cells(counts).table()
+    return Reliability.of_histogram(counts).table()
 
 
 def ece(r: Reliability) -> tuple[Array, Array, Array]:

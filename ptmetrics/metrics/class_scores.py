@@ -6,6 +6,7 @@ Single-label, yes-or-no and multilabel scores are made of the same ratios.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
@@ -267,22 +268,32 @@ class MeanRatio:
         return mean[..., 0], hits, actual, predicted
 
 
-@dataclass(frozen=True)
 class EqualMean(MeanRatio):
     """A mean in which all classes weigh the same, however rare they are."""
 
-    def shares(self, view: ClassCounts) -> tuple[Array, Array]:
+    @staticmethod
+    def shares(means: Sequence[EqualMean], view: ClassCounts) -> tuple[Array, Array]:
         """The ratio of each class, and the (effective) number of rows that it is a proportion of.
 
         An F-beta is no proportion of rows; where F = 2J / (1 + J) has the variance that Wilson's
         interval of J gives it, it is worth 2u / (2 − F)² of the u rows of the union.
+
+        Args:
+            means: The means, which stand in a leading dimension of what is returned.
+            view: Sums of classes.
         """
-        part, whole = self.ratio(view.weights)
+        found = []
+        for sums in (view.weights, view.squares):
+            numbers = np.stack((sums.hits, sums.actual, sums.predicted, sums.others))
+            for weights in zip(*[(m.ratio.part, m.ratio.whole) for m in means], strict=True):
+                found.append(np.tensordot(np.array(weights, dtype=np.float64), numbers, 1))
+            found.append(sums.actual + sums.predicted - sums.hits)
+        part, whole, union, _, square, union_square = found
         share = np.clip(part / whole, 0, 1)
-        n = whole**2 / self.ratio(view.squares)[1]
-        if self.ratio.part[0] != 1:
-            union = view.weights.either**2 / view.squares.either
-            n = 2 * union / (2 - share) ** 2
+        n = whole**2 / square
+        for place, mean in enumerate(means):
+            if mean.ratio.part[0] != 1:
+                n[place] = 2 * union**2 / union_square / (2 - share[place]) ** 2
         if not math.isnan(view.absent):
             n = np.where(np.isnan(share), 0.0, n)  # a constant has no doubt
             share = np.where(np.isnan(share), view.absent, share)

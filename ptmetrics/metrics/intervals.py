@@ -84,7 +84,7 @@ def mover(
     if through is not None:
         span = through(high) - through(low)
     deviation = np.where(defined & (n > 0), weight * span, 0.0)
-    whole = _norm(deviation)[..., None]
+    whole = np.linalg.norm(deviation, axis=-1)[..., None]
     low, high = wilson(p, n, Z * deviation / whole)
     value = p
     if through is not None:
@@ -92,8 +92,8 @@ def mover(
     mean = np.where(defined, weight * value, 0.0).sum(-1)
     mean = np.where(defined.any(-1), mean, np.nan)
     scale = weight / deviation * whole
-    below = _norm(np.where(deviation > 0, scale * (value - low), 0.0))
-    above = _norm(np.where(deviation > 0, scale * (high - value), 0.0))
+    below = np.linalg.norm(np.where(deviation > 0, scale * (value - low), 0.0), axis=-1)
+    above = np.linalg.norm(np.where(deviation > 0, scale * (high - value), 0.0), axis=-1)
     return mean, np.clip(mean - below, 0, None), np.clip(mean + above, None, 1)
 
 
@@ -120,19 +120,25 @@ def mean_interval(
     spread = np.clip(w2x2 - 2 * mean * w2x + mean * mean * w2, 0, None)
     error = np.sqrt(spread * n / (n - 1)) / w
     error = np.where(n > 1, error, np.nan)
-    below, above = far_ends(mean - least, error, rows)
-    half = student(np.clip(rows - 1, 1, None)) * error
     bounded_below = np.isfinite(least)
-    low = np.where(bounded_below, least + below, mean - half)
-    high = np.where(bounded_below, least + above, mean + half)
+    low, high = mean, mean
+    if not np.all(bounded_below):
+        half = student(np.clip(rows - 1, 1, None)) * error
+        low, high = mean - half, mean + half
+    if np.any(bounded_below):
+        below, above = far_ends(mean - least, error, rows)
+        low = np.where(bounded_below, least + below, low)
+        high = np.where(bounded_below, least + above, high)
     size = most - least
-    share = np.clip((mean - least) / size, 0, 1)
-    worth = share * (1 - share) * (size / error) ** 2
-    worth = np.where(error > 0, np.maximum(worth, rows), rows)  # rounding alone makes it less
-    ends = wilson(share, np.where(n > 1, worth, np.nan))
     bounded = np.isfinite(size)
-    low = np.where(bounded, least + size * ends[0], low)
-    return mean, low, np.where(bounded, least + size * ends[1], high)
+    if np.any(bounded):
+        share = np.clip((mean - least) / size, 0, 1)
+        worth = share * (1 - share) * (size / error) ** 2
+        worth = np.where(error > 0, np.maximum(worth, rows), rows)  # rounding alone makes it less
+        ends = wilson(share, np.where(n > 1, worth, np.nan))
+        low = np.where(bounded, least + size * ends[0], low)
+        high = np.where(bounded, least + size * ends[1], high)
+    return mean, low, high
 
 
 def far_ends(mean: Array, error: Array, n: Array) -> Interval:
@@ -215,7 +221,3 @@ def widened(value: Array, narrow: Interval, safe: Interval, needed: Array) -> In
     low = np.where(needed, np.fmin(narrow[0], safe[0]), narrow[0])
     high = np.where(needed, np.fmax(narrow[1], safe[1]), narrow[1])
     return np.minimum(low, value), np.maximum(high, value)
-
-
-def _norm(x: Array) -> Array:
-    return np.sqrt((x * x).sum(-1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from ptmetrics.metrics.calibration import (
     RMS_CALIBRATION_ERROR,
     TEMPERATURE,
     Reliability,
+    reliability_table,
 )
 from ptmetrics.metrics.class_scores import (
     CLASS_SPECS,
@@ -403,7 +405,7 @@ class MulticlassMetrics(Metrics):
         if self._pairs is None:
             details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
             if "calibration" in counts:
-                details["reliability"] = Reliability.of_cells(counts).table()
+                details["reliability"] = partial(reliability_table, counts)
             return details
         confused = []
         for code, low, high in counts["pairs"].T.tolist():

@@ -71,7 +71,9 @@ class SampleBuffer:
             self._reason = "its updates were captured in a CUDA graph"
             return
         try:
-            self._place(self._with_weight(batch, columns), first)
+            if batch.weight is not None or self.fields != self._plain_fields:
+                columns = self._with_weight(batch, columns)
+            self._place(columns, first)
         except Exception as error:  # the rows are counted: what goes wrong here must not cost them
             text = f"keeping them failed with {type(error).__name__}: {error}"
             self._reason = text[:MAX_REASON]
@@ -139,8 +141,6 @@ class SampleBuffer:
     @outside_inference
     def _with_weight(self, batch: Batch, columns: Tensor) -> Tensor:
         """The columns with that of the weights, once there was one: earlier rows weigh 1."""
-        if batch.weight is None and self.fields == self._plain_fields:
-            return columns
         weight = torch.ones(columns.shape[1], device=columns.device)
         if batch.weight is not None:
             weight = batch.weight.float()

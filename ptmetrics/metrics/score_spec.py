@@ -282,12 +282,16 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
         places.setdefault(key, len(places))
     formulas, gradients, bounds = zip(*places, strict=True)
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
-    means = [place for place, formula in enumerate(formulas) if hasattr(formula, "shares")]
-    if means:  # of classes that all weigh the same, one of which may be rare
-        shares, sizes = zip(*[formulas[place].shares(view) for place in means], strict=True)
-        _, low, high = mover(np.stack(shares), np.stack(sizes))
-        lows[means] = np.fmin(lows[means], low)
-        highs[means] = np.fmax(highs[means], high)
+    some: list[int] = []
+    means: list[Any] = []
+    for place, formula in enumerate(formulas):
+        if hasattr(formula, "shares"):  # all classes weigh the same, and one may be rare
+            some.append(place)
+            means.append(formula)
+    if means:
+        _, low, high = mover(*means[0].shares(means, view))
+        lows[some] = np.fmin(lows[some], low)
+        highs[some] = np.fmax(highs[some], high)
     found = []
     for key in keys:
         place = places[key]
@@ -297,10 +301,10 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
 
 def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     sums = np.stack([spec.formula(view) for spec in specs], 1)
-    ranges = np.array([spec.range for spec in specs])
-    through = np.array([spec.through is not None for spec in specs])
-    # What goes through a function is a mean of numbers of 0 or more, such as losses.
-    ranges[through] = (0.0, math.inf)
+    ranges = np.empty((len(specs), 2))
+    for place, spec in enumerate(specs):
+        # What goes through a function is a mean of numbers of 0 or more, such as losses.
+        ranges[place] = (0.0, math.inf) if spec.through is not None else spec.range
     least, most = ranges.T.reshape(2, -1, *[1] * (sums.ndim - 2))
     found = []
     ends = zip(specs, *mean_interval(sums, least, most), strict=True)

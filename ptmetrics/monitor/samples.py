@@ -31,7 +31,9 @@ _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 def kept_samples(stored: SampleBuffer, scores: Scores) -> StoredSamples:
     """The rows on the host, one copy, or why there are none; what scores are without some of them."""
     columns, reason = stored.columns()
-    moves = _moves(scores)
+    moves = None
+    if scores.without_buckets:
+        moves = _moves(scores)
     if columns is None:
         return StoredSamples(reason=reason, moves=moves)
     return StoredSamples(rows_of_columns(columns, stored.fields), moves=moves)
@@ -58,18 +60,16 @@ def _moves(scores: Scores) -> Rows | None:
 def table_rows(scores: Scores) -> dict[str, Rows]:
     """What plots of an evaluation are drawn from, by the stem of its file."""
     found: dict[str, Rows] = {}
-    try:
+    if scores._curve is not None:
         table = thinned(scores.thresholds())
-    except ConfigError:
-        table = None
-    if table is not None and len(table.threshold):
         curves = np.zeros(len(table.threshold), CURVE_ROW)
         curves["head"] = 1  # the positive class
         for name in CURVE_FIELDS:
             curves[name] = getattr(table, name).numpy()
         found["curves"] = curves
-    if scores.reliability is not None:
-        found["reliability"] = scores.reliability.astype(RELIABILITY_ROW)
+    reliability = scores.reliability
+    if reliability is not None:
+        found["reliability"] = reliability.astype(RELIABILITY_ROW)
     return found
 
 
@@ -90,10 +90,11 @@ def rows_of_columns(columns: Tensor, fields: tuple[str, ...] = ()) -> Rows:
     """
     kind = _ROW_TYPES[columns.dtype]
     size = columns.dtype.itemsize
-    first = kind.descr
-    further = [(name, f"{FURTHER[name][:2]}{size}") for name in fields[len(first) :]]
+    described = list(kind.descr)
+    for name in fields[len(described) :]:
+        described.append((name, f"{FURTHER[name][:2]}{size}"))
     host = np.ascontiguousarray(columns.cpu().numpy().T)
-    return host.view(np.dtype([*first, *further])).reshape(-1)
+    return host.view(np.dtype(described)).reshape(-1)
 
 
 def check_keep_samples(rows: object) -> None:

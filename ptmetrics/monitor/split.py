@@ -374,7 +374,7 @@ def _joined_scores(each: list[Scores]) -> Scores:
         faults=faults,
         notes=notes,
         curve=drawn._curve,
-        reliability=next((s.reliability for s in each if s.reliability is not None), None),
+        reliability=next((s._reliability for s in each if s._reliability is not None), None),
         without_buckets=each[0].without_buckets,
         confused=confused.confused,
         per_slice=sliced.per_slice,

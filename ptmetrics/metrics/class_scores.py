@@ -379,11 +379,11 @@ class EqualMean(MeanRatio):
             means: The means, which stand in a leading dimension of what is returned.
             view: Sums of classes.
         """
-        found = []
+        factors = np.array([(mean.ratio.part, mean.ratio.whole) for mean in means])
+        found: list[Array] = []
         for sums in (view.weights, view.squares):
             numbers = np.stack((sums.hits, sums.actual, sums.predicted, sums.others))
-            for weights in zip(*[(m.ratio.part, m.ratio.whole) for m in means], strict=True):
-                found.append(np.tensordot(np.array(weights, dtype=np.float64), numbers, 1))
+            found.extend(np.tensordot(factors.swapaxes(0, 1), numbers, 1))
             found.append(sums.actual + sums.predicted - sums.hits)
         part, whole, union, _, square, union_square = found
         share = np.clip(part / whole, 0, 1)
@@ -395,9 +395,9 @@ class EqualMean(MeanRatio):
         known = there & (whole > 0)  # of an empty one `doubt` tells
         n = np.where(known, n, 0.0)
         share = np.where(known, share, np.where(there, 0.0, view.absent))
-        masks = [_mask_of(mean.among, view.weights) for mean in means]
-        among = np.reshape(masks, (len(means), *[1] * (share.ndim - 2), -1))
-        share = np.where(among > 0, share, np.nan)
+        for place, mean in enumerate(means):
+            if mean.among is not None:
+                share[place, ..., _mask_of(mean.among, view.weights) == 0] = np.nan
         return share, n
 
 

@@ -13,10 +13,12 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson
 from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.metrics.score_spec import NOTHING_KNOWN
 
 SlicedScores = Mapping[str, Mapping[str, Score]]
 ONE_SLICE = "fewer than two slices have this score"
 SIMULTANEOUS = "mover-sidak"
+MOST_ROWS = 1e15
 SMALLEST = 1e-300  # in the place of 0, whose logarithm is infinite
 
 
@@ -161,7 +163,7 @@ def _at_quantile(value: Array, low: Array, high: Array, z: float) -> tuple[Array
     end: Array = np.where(value - low > high - value, low, high)
     with np.errstate(divide="ignore", invalid="ignore"):
         n: Array = Z * Z * end * (1 - end) / (value - end) ** 2
-    return wilson(value, np.fmin(n, 1e15), z)
+    return wilson(value, np.clip(n, NOTHING_KNOWN, MOST_ROWS), z)
 
 
 def _largest(value: Array, low: Array, high: Array) -> tuple[float, float, float]:

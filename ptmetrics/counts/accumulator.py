@@ -200,7 +200,7 @@ class Accumulator:
         if isinstance(given, At):
             self._scatter(cell, name, given, rows, part)
         elif callable(given):
-            raise TypeError(f"cell {cell.name}: a function cannot count the parts of the rows")
+            given(mine, part)
         elif cell.merge == "mean":
             numbers = _only_counted(given, rows, torch.nan).double()
             weight = rows.weight if self.weighted else None  # what does not count is NaN

@@ -32,9 +32,9 @@ class At:
     there: Tensor | None = None
 
 
-Counted = Tensor | At | Callable[[Tensor], object]
+Counted = Tensor | At | Callable[..., object]
 """What `count` gives for a cell: a number a row, of shape (rows, *cell); their sum, of the cell's shape; places; or a
-function that adds the batch to the cell's tensor in place."""
+function that adds the batch to the cell's tensor in place, and is given the part of each row where there are parts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +55,8 @@ class Batch:
         counted: Bool of shape (rows,): rows that count; None while all do.
         bad: By kind of bad value a mask of the rows, or how many of their values are bad.
         fault_kinds: The kinds that the metric counts; None for any.
+        sample_rows: Rows of each sample, which stand together: the pixels of an image. It is told
+            to metrics with `whole_samples`.
 
     Example:
         >>> import torch
@@ -73,6 +75,7 @@ class Batch:
     counted: Tensor | None = None
     bad: dict[str, Tensor] | None = None
     fault_kinds: Container[str] | None = None
+    sample_rows: int = 1
 
     def __len__(self) -> int:
         return self.target.shape[0]
@@ -143,6 +146,7 @@ class Batch:
         if isinstance(step, Tensor):
             step = step[here]
         batch = Batch(self.preds[here], self.target[here], step=step)
+        batch.sample_rows = self.sample_rows
         if self.weight is not None:
             batch.weight = self.weight[here]
         if self.slices is not None:

@@ -80,7 +80,9 @@ class SmallBatchBuffer:
             self._first_step, self._first_step + batches, device=rows.target.device
         )
         steps = steps.unsqueeze(1).expand(batches, size).reshape(-1)
-        return Batch(rows.preds, rows.target, rows.weight, rows.slices, rows.group, steps)
+        batch = Batch(rows.preds, rows.target, rows.weight, rows.slices, rows.group, steps)
+        batch.sample_rows = rows.sample_rows
+        return batch
 
     def clear(self) -> None:
         """Forget what waits."""
@@ -101,7 +103,7 @@ class SmallBatchBuffer:
         preds, target, weight, slices, group = columns
         assert preds is not None  # every batch has both
         assert target is not None
-        self._room = Batch(preds, target, weight, slices, group)
+        self._room = Batch(preds, target, weight, slices, group, sample_rows=batch.sample_rows)
         self._slots = [self._room.rows(i * size, (i + 1) * size) for i in range(count)]
         self._capacity = count
 

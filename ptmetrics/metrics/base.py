@@ -31,7 +31,7 @@ from ptmetrics.counts.subgroups import (
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
 from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumn
-from ptmetrics.metrics.groups import as_much_wider, by_groups
+from ptmetrics.metrics.groups import OVER_SAMPLES, as_much_wider, by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
@@ -106,6 +106,8 @@ class Metrics:
     """Name of the score that orders slices; the first score where it is empty."""
     rows_at_once: int = 0
     """Rows of a batch on the CPU that are counted at a time, so that they stay in its cache; 0 for all."""
+    whole_samples: bool = False
+    """Whether `count` is given all rows of a sample at once, and `batch.sample_rows`, their number."""
     waits: ClassVar[bool] = False
     """Whether small batches may be counted later, together with those that come after them."""
     absent: float = math.nan
@@ -212,6 +214,10 @@ class Metrics:
     def tables(self) -> tuple[ScoreTable | ScoreSpec, ...]:
         """The score tables of this metric, where its arguments have a say; called from `__init__` and by copies."""
         return type(self).score_tables
+
+    def asked_tables(self) -> tuple[ScoreTable, ...]:
+        """Scores that are there only where `scores=` asks for them by name, where arguments have a say."""
+        return self.optional_tables
 
     def summarize(self, state: State) -> State:
         """What of the cells goes to the host: large ones can be summed up on the device first."""
@@ -526,7 +532,7 @@ class Metrics:
 
     def _all_tables(self) -> tuple[ScoreTable, ...]:
         tables = [*self.score_tables]
-        for table in self.optional_tables:
+        for table in self.asked_tables():
             asked = [spec for spec in table.specs if spec.name in self.asked]
             specs = tuple(spec for spec in asked if self.class_names or not spec.each)
             if specs:
@@ -558,6 +564,8 @@ class Metrics:
             moved = True
         try:
             batch = self.check(preds, target, sample_weight)
+            if self.whole_samples:
+                batch.sample_rows = math.prod(self.row_shape(target)[1:])
             if self._subgroups or slices is not None or group is not None or moved:
                 shape = self.row_shape(target)
                 batch.slices, batch.group = self._subgroups.check_ids(
@@ -591,8 +599,9 @@ class Metrics:
             if not self.rows_at_once or size <= self.rows_at_once or not batch.preds.is_cpu:
                 self._count_piece(batch)
                 return
-            for start in range(0, size, self.rows_at_once):
-                self._count_piece(batch.rows(start, start + self.rows_at_once))
+            some = max(1, self.rows_at_once // batch.sample_rows) * batch.sample_rows
+            for start in range(0, size, some):
+                self._count_piece(batch.rows(start, start + some))
 
     def _count_piece(self, piece: Batch) -> None:
         accumulator = self._accumulator
@@ -666,7 +675,8 @@ class Metrics:
         if alone:
             note = f"{alone} rows came without a group: all intervals take rows for independent."
             return estimates, [note], {}
-        note = _note_of_groups(int(filled.sum()), by_sample=not self._subgroups.groups)
+        by_sample = not self._subgroups.groups
+        note = _note_of_groups(int(filled.sum()), by_sample=by_sample)
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
         without = self._estimates(counts, intervals=False, parts=BUCKETS)
@@ -680,6 +690,8 @@ class Metrics:
             left_out = without.get(key)
             if left_out is not None and whole.method != "count":
                 moved[key[0]] = left_out.value[filled]
+                if by_sample and whole.method.endswith(OVER_SAMPLES):
+                    continue
                 found[key] = by_groups(whole, left_out.value, filled, spec.range, spec.scale)
             else:
                 others.append(key)

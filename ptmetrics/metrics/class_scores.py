@@ -138,6 +138,20 @@ class ClassCounts:
         return cls.of_matrices(counts[name], weight, square, counts.absent)
 
     @classmethod
+    def of_kept(cls, counts: Counts, front: str = "") -> ClassCounts | None:
+        """From the confusion matrix where it is kept, else from its margins; None where neither is.
+
+        Args:
+            counts: What was counted.
+            front: What the names of the cells begin with.
+        """
+        if f"{front}confusion" in counts:
+            return cls.of_cell(counts, f"{front}confusion")
+        if f"{front}margins" in counts:
+            return cls.of_margins_cell(counts, f"{front}margins")
+        return None
+
+    @classmethod
     def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:
         """From a cell of shape (…, 3, C): hits, actual and predicted."""
         found = []
@@ -534,13 +548,14 @@ def averages_among(specs: Sequence[ScoreSpec], among: tuple[int, ...]) -> tuple[
     found = []
     for spec in specs:
         formula = spec.formula
+        micro = MICRO.get(spec.name.rpartition("_")[2])  # of the name, or of one at k
         if isinstance(formula, MeanRatio):
             mean = _mean_of(formula.ratio, formula.by_targets, among)
             found.append(replace(spec, formula=mean, gradient=mean.gradient))
         elif spec.interval == "mover" and formula is not RECALL_OF_TARGETS:
             found.append(replace(spec, formula=RatioAmong(formula, among)))
-        elif spec.name in MICRO:
-            found.append(micro_spec(spec, MICRO[spec.name], among))
+        elif micro is not None:
+            found.append(micro_spec(spec, micro, among))
         else:
             found.append(spec)
     return tuple(found)

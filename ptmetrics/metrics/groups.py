@@ -18,6 +18,9 @@ from ptmetrics.metrics.intervals import farther, student, wilson
 
 Scale = Callable[[Array], Array]
 BY_GROUPS = "jackknife-groups"
+OVER_SAMPLES = (
+    "-samples"  # ends the method of an interval that takes samples, not rows, as independent
+)
 STILL = 1e-12  # a score that moves by less does not move
 
 

@@ -98,7 +98,11 @@ def mover(
 
 
 def mean_interval(
-    sums: Array, least: Array | float = -np.inf, most: Array | float = np.inf
+    sums: Array,
+    least: Array | float = -np.inf,
+    most: Array | float = np.inf,
+    *,
+    few: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Mean of a weighted sample, with an interval on the scale that the range of the numbers asks for.
 
@@ -110,6 +114,7 @@ def mean_interval(
         sums: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x², float64 of shape (6, …).
         least: The least number, of a shape that broadcasts to the mean's.
         most: The largest number.
+        few: Whether Wilson's interval is by Student's t, for means of a few numbers.
 
     Returns:
         Mean, low, high of shape (…); all NaN for n = 0, ends NaN for n = 1.
@@ -135,7 +140,10 @@ def mean_interval(
         share = np.clip((mean - least) / size, 0, 1)
         worth = share * (1 - share) * (size / error) ** 2
         worth = np.where(error > 0, np.maximum(worth, rows), rows)  # rounding alone makes it less
-        ends = wilson(share, np.where(n > 1, worth, np.nan))
+        z: Array | float = Z
+        if few:
+            z = student(np.clip(rows - 1, 1, None))
+        ends = wilson(share, np.where(n > 1, worth, np.nan), z)
         low = np.where(bounded, least + size * ends[0], low)
         high = np.where(bounded, least + size * ends[1], high)
     return mean, low, high

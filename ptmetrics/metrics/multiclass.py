@@ -14,6 +14,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
+from ptmetrics.counts.images import OfImages, hit_scores, overlaps_of_classes
 from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
@@ -46,7 +47,6 @@ from ptmetrics.metrics.calibration import (
 from ptmetrics.metrics.class_scores import (
     CLASS_SPECS,
     CONFUSION_SPECS,
-    NO_SAMPLES,
     PRECISION_EACH,
     RECALL_EACH,
     SUPPORT,
@@ -64,11 +64,22 @@ from ptmetrics.metrics.curves import (
     point_specs,
 )
 from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.image_scores import (
+    HIT_SPECS,
+    HITS,
+    IMAGE_SCORES,
+    OVERLAP,
+    OVERLAP_SPECS,
+    hits_cell,
+    image_relations,
+    overlaps_cell,
+)
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
+from ptmetrics.metrics.top_k import prefix_of, top_k_spec, top_k_table
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
 MOST_CLASSES = (
@@ -82,11 +93,9 @@ MANY = (
 )
 
 
-def class_counts(metrics: Any, counts: Counts) -> ClassCounts:
-    """The confusion matrix where it is kept, else its margins."""
-    if "confusion" in counts:
-        return ClassCounts.of_cell(counts, "confusion")
-    return ClassCounts.of_margins_cell(counts, "margins")
+def class_counts(metrics: Any, counts: Counts) -> ClassCounts | None:
+    """The confusion matrix where it is kept, else its margins; groups of very many classes have neither."""
+    return ClassCounts.of_kept(counts)
 
 
 def hit_counts(metrics: Any, counts: Counts) -> ClassCounts:
@@ -97,13 +106,6 @@ def hit_counts(metrics: Any, counts: Counts) -> ClassCounts:
         sums.append(ClassSums.of_margins(kind("hits")[..., None], rows, rows, counts.absent))
     weights, squares, numbers = sums
     return ClassCounts(weights, squares, numbers, counts.absent)
-
-
-def margin_counts(metrics: Any, counts: Counts) -> ClassCounts | None:
-    """The margins of the confusion matrix; groups of very many classes have none."""
-    if "margins" not in counts:
-        return None
-    return class_counts(metrics, counts)
 
 
 CONFUSION_SCORES = ScoreTable(
@@ -185,7 +187,9 @@ class MulticlassMetrics(Metrics):
         absent: Value of a class score that is undefined; NaN leaves it out of averages
             (scikit-learn's `zero_division`, 0 to 1 or NaN).
         scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
-            scores that are computed when they are asked for: see docs/scores.md.
+            scores that are computed when they are asked for, see docs/scores.md: those whose unit
+            is the image or text, such as "dice/image" and "exact_match", or those at a k of `topk`,
+            such as "top5_recall/macro".
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -216,7 +220,7 @@ class MulticlassMetrics(Metrics):
         PAIR_SCORES,
         CURVE_SCORES,
     )
-    optional_tables = (ScoreTable(class_counts, ASKED_SPECS),)
+    optional_tables = (ScoreTable(class_counts, ASKED_SPECS), IMAGE_SCORES)
     waits = True
     note_kinds = NOTE_KINDS
 
@@ -264,12 +268,15 @@ class MulticlassMetrics(Metrics):
         heads = (num_classes,)
         histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
-        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
-        if self._pairs is not None and self.asked.intersection(KAPPAS):
+        self._own_scores, self.asked = options.own_specs(scores, self.asked_tables())
+        self._asked_at = tuple(k for k in self._ks if self._asks(*top_k_table(k).specs))
+        self._overlaps = self._asks(*OVERLAP_SPECS)
+        self.whole_samples = self._overlaps or self._asks(*HIT_SPECS)
+        if self._pairs is not None and (self._overlaps or self.asked.intersection(KAPPAS)):
             cure = "Leave it out, or tell fewer classes apart."
-            rule = f"no weighted kappa above {MAX_CLASSES} classes"
+            rule = f"no weighted kappa and no overlap of images above {MAX_CLASSES} classes"
             raise ConfigError("scores", rule, f"{num_classes} classes", cure)
-        if self._curve is not None or temperature:
+        if self._curve is not None or temperature or self._overlaps:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
         if scored:
@@ -282,12 +289,15 @@ class MulticlassMetrics(Metrics):
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""
-        return {
+        arguments = {
             "num_classes": self.num_classes,
             "inputs": self.inputs,
             "ignore_index": self.ignore_index,
             "topk": list(self.topk),
         }
+        if self._overlaps and self._among is not None:
+            arguments["labels"] = list(self._among)
+        return arguments
 
     def cells(self) -> list[Cell]:
         """The confusion matrix, or its margins; top-k hits, losses, confidence and curves where they are wanted."""
@@ -305,6 +315,16 @@ class MulticlassMetrics(Metrics):
             cells.append(self._pairs.cell())
         if self._ks:
             cells.append(Cell("topk_hits", (len(self._ks),)))
+        for front in map(prefix_of, self._asked_at):
+            if self._pairs is None:
+                cells.append(Cell(f"{front}confusion", (classes, classes), scope="whole"))
+                cells.append(Cell(f"{front}margins", (3, classes), scope="subgroups"))
+            else:
+                cells.append(Cell(f"{front}margins", (3, classes), scope="slices"))
+        if self.whole_samples:
+            cells.append(hits_cell())
+        if self._overlaps:
+            cells.append(overlaps_cell(classes))
         if self._losses:
             cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
             cells.append(Cell("calibration", (CONFIDENCE_BINS, 2), scope="whole"))
@@ -315,6 +335,10 @@ class MulticlassMetrics(Metrics):
         if self._curve is not None:
             cells.extend(self._curve.cells())
         return cells
+
+    def asked_tables(self) -> tuple[ScoreTable, ...]:
+        """Those of the class, and those at each k."""
+        return (*self.optional_tables, *map(top_k_table, self._ks))
 
     def tables(self) -> tuple[ScoreTable, ...]:
         """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
@@ -336,7 +360,7 @@ class MulticlassMetrics(Metrics):
         accuracies = tuple(spec for spec in specs if spec.formula is all_hits)
         means = tuple(spec for spec in specs if spec.formula is not all_hits)
         hits = ScoreTable(hit_counts, accuracies, confusion.title)
-        margins = ScoreTable(margin_counts, means, confusion.title)
+        margins = ScoreTable(class_counts, means, confusion.title)
         return (hits, margins, ranks, *others)
 
     def _averaged_over(self, labels: Sequence[int | str] | None) -> tuple[int, ...] | None:
@@ -379,11 +403,20 @@ class MulticlassMetrics(Metrics):
             counts["hits"] = rows.label == rows.target
         parts = batch.slices is not None or batch.group is not None
         if self._pairs is not None or (parts and not self.asked.intersection(KAPPAS)):
-            counts["margins"] = self._margins(rows)
+            counts["margins"] = self._margins(rows.target, rows.label)
         if self._ks and rows.columns is not None:
             rank = rows.columns.rank
             hits = [torch.where(rank < k, i, len(self._ks)) for i, k in enumerate(self._ks)]
             counts["topk_hits"] = At(torch.stack(hits, 1))
+            for k in self._asked_at:
+                label = torch.where(rank < k, rows.target, rows.label)
+                if self._pairs is None:
+                    place = torch.add(label, rows.target, alpha=self.num_classes)
+                    counts[f"{prefix_of(k)}confusion"] = At(place, within=True)
+                if self._pairs is not None or parts:
+                    counts[f"{prefix_of(k)}margins"] = self._margins(rows.target, label)
+        if self.whole_samples:
+            counts.update(self._count_images(batch, rows))
         loss = None
         if self._losses:
             loss = self._count_losses(rows, counts)
@@ -408,14 +441,19 @@ class MulticlassMetrics(Metrics):
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one class, one prediction and, at most, one loss and confidence."""
         rows = sums["rows"]
-        if "confusion" in sums:
-            yield "as many predictions as rows", sums.same(sums["confusion"].sum((-1, -2)), rows)
-        if "margins" in sums:
-            hits, actual, predicted = sums["margins"].unbind(-2)
-            yield "as many targets as rows", sums.same(actual.sum(-1), rows)
-            yield "as many predictions as rows", sums.same(predicted.sum(-1), rows)
-            yield "no more hits than targets", sums.at_most(hits, actual)
-            yield "no more hits than predictions", sums.at_most(hits, predicted)
+        for front in ("", *map(prefix_of, self._asked_at)):
+            matrix = sums.get(f"{front}confusion")
+            margins = sums.get(f"{front}margins")
+            if matrix is not None:
+                yield "as many predictions as rows", sums.same(matrix.sum((-1, -2)), rows)
+            if margins is not None:
+                hits, actual, predicted = margins.unbind(-2)
+                yield "as many targets as rows", sums.same(actual.sum(-1), rows)
+                yield "as many predictions as rows", sums.same(predicted.sum(-1), rows)
+                yield "no more hits than targets", sums.at_most(hits, actual)
+                yield "no more hits than predictions", sums.at_most(hits, predicted)
+        if self.whole_samples:
+            yield from image_relations(sums)
         if "hits" in sums:
             yield "no more hits than rows", sums.at_most(sums["hits"], rows)
         if "topk_hits" in sums:
@@ -486,11 +524,27 @@ class MulticlassMetrics(Metrics):
             other._reader = replace(self._reader, passes=replace(self._reader.passes))
         return other
 
-    def _margins(self, rows: ClassRows) -> At:
-        hits = torch.where(rows.label == rows.target, rows.target, 3 * self.num_classes)
-        actual = rows.target + self.num_classes
-        predicted = rows.label + 2 * self.num_classes
+    def _asks(self, *specs: ScoreSpec) -> bool:
+        """Whether one of some scores was asked for."""
+        return not self.asked.isdisjoint(spec.name for spec in specs)
+
+    def _margins(self, target: Tensor, label: Tensor) -> At:
+        hits = torch.where(label == target, target, 3 * self.num_classes)
+        actual = target + self.num_classes
+        predicted = label + 2 * self.num_classes
         return At(torch.stack((hits, actual, predicted), 1))
+
+    def _count_images(self, batch: Batch, rows: ClassRows) -> dict[str, Counted]:
+        counts: dict[str, Counted] = {}
+        counts[HITS] = OfImages(batch, partial(hit_scores, rows.label == rows.target))
+        if self._overlaps:
+            classes = range(self.num_classes)
+            left_out = sorted(set(classes).difference(self._among or classes))
+            overlaps = partial(
+                overlaps_of_classes, rows.label, rows.target, self.num_classes, left_out
+            )
+            counts[OVERLAP] = OfImages(batch, overlaps)
+        return counts
 
     def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
         assert rows.columns is not None  # labels have no losses
@@ -521,17 +575,6 @@ class MulticlassMetrics(Metrics):
             score = batch.preds
         state = self._accumulator.state
         return kept.count(state, batch, margin, rows.target.unsqueeze(1), there, score)
-
-
-def top_k_spec(place: int, k: int) -> ScoreSpec:
-    """Share of targets among the k highest scores, from the cell "topk_hits"."""
-    return ScoreSpec(
-        f"top{k}_accuracy",
-        lambda counts: (counts["topk_hits"][..., place], counts["rows"]),
-        "wilson",
-        doc=f"Share of targets among the {k} highest scores, ties by lowest class.",
-        undefined=NO_SAMPLES,
-    )
 
 
 def _check_multiclass(

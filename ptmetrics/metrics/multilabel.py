@@ -53,6 +53,7 @@ from ptmetrics.metrics.curves import (
 )
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.image_scores import share_of_samples
 from ptmetrics.metrics.intervals import mover, wilson
 from ptmetrics.metrics.score_bins import SUMMARY
 from ptmetrics.metrics.score_curve import ScoreCurve
@@ -165,13 +166,6 @@ def _worth(p: Array, variance: Array, otherwise: Array) -> Array:
     """The number of samples at which a proportion has this variance; another one where it has none."""
     n = p * (1 - p) / variance
     return np.where((variance > 0) & (n > 0), n, otherwise)
-
-
-def exact_match_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
-    """Share of rows with every counted label right, with Wilson's interval."""
-    n, weight, square, right = spec.formula(view)[:4]
-    p = np.clip(right / weight, 0, 1)
-    return spec.estimate(p, *wilson(p, weight**2 / square), n.astype(np.int64))
 
 
 def mean_of_rows_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
@@ -314,7 +308,7 @@ LABEL_SCORES = ScoreTable(
         ScoreSpec(
             "exact_match",
             six_sums_of("exact_match"),
-            exact_match_interval,
+            share_of_samples,
             doc="Share of rows with every counted label right; rows without one are left out.",
             undefined=NO_WHOLE_ROW,
             method="wilson",

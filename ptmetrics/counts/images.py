@@ -1,20 +1,21 @@
-"""Scores of each image or text: the pixels or tokens of a sample stand together in a batch, and the sample counts once."""
+"""Scores of each image or text: the rows of a sample stand together in a batch, and the sample counts once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.batch import Batch, RowWeights
+from ptmetrics.counts.batch import Batch, Counted, RowWeights
+from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.moments import mean_sums, mean_sums_by_part
+from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 
-HIT_SCORES = ("accuracy/image", "exact_match")
-OVERLAPS = ("dice/image", "iou/image")
-AVERAGES = 2  # over the classes of an image, in front of the classes: their mean, and all together
+HITS = "image_hits"
+OVERLAPS = "image_overlaps"
 
 
 @dataclass(eq=False)
@@ -23,7 +24,7 @@ class OfImages:
 
     They are read when the batch is added: only then it is known which rows count. An image weighs
     as its heaviest row, so that a weight an image, and a mask of zeros and ones, mean what they
-    say. It belongs to the slice and the group of its first row that counts.
+    say; and it is of the slice and the group of that row.
 
     Attributes:
         batch: Rows, those of an image together.
@@ -36,17 +37,15 @@ class OfImages:
 
     def __call__(self, into: Tensor, part: Tensor | None = None) -> None:
         """Add them to the sums of all images, or to those of each part; no host sync."""
+        heaviest, row = self._weights.max(1, keepdim=True)
         weight = None
         if self.batch.weight is not None:
-            weight = self._weights.amax(1)
+            weight = heaviest.squeeze(1)
         if part is None:
             into.add_(mean_sums(self._found, weight))
-            return
-        images, rows = self._weights.shape
-        row = torch.arange(rows, device=part.device)
-        first = torch.where(self._weights > 0, row, rows - 1).amin(1, keepdim=True)
-        part_of_each = part.view(images, rows).gather(1, first).squeeze(1)
-        mean_sums_by_part(self._found, weight, part_of_each, into)
+        else:
+            part = part.view_as(self._weights).gather(1, row).squeeze(1)
+            mean_sums_by_part(self._found, weight, part, into)
 
     @cached_property
     def _weights(self) -> Tensor:
@@ -59,8 +58,45 @@ class OfImages:
         return self.numbers(self._weights)
 
 
+def image_cells(classes: int) -> list[Cell]:
+    """Means of what `hit_scores` returns, and of what `overlap_scores` does where there are classes."""
+    cells = [Cell(HITS, (2,), torch.float64, merge="mean")]
+    if classes:
+        cells.append(Cell(OVERLAPS, (4 + 2 * classes,), torch.float64, merge="mean"))
+    return cells
+
+
+def image_counts(
+    batch: Batch, label: Tensor, target: Tensor, classes: int, left_out: Sequence[int]
+) -> dict[str, Counted]:
+    """What a batch adds to these cells.
+
+    Args:
+        batch: Rows, those of an image together.
+        label: Predicted class of each row, int64 of shape (rows,).
+        target: Its class; some class where it does not count.
+        classes: C; 0 for no overlaps.
+        left_out: Classes that are not averaged over.
+    """
+    hit = label == target
+    counts: dict[str, Counted] = {HITS: OfImages(batch, partial(hit_scores, hit))}
+    if classes:
+        overlaps = partial(overlap_scores, label, target, classes, left_out)
+        counts[OVERLAPS] = OfImages(batch, overlaps)
+    return counts
+
+
+def image_relations(sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
+    """What must hold of both cells."""
+    for name in (HITS, OVERLAPS):
+        if name in sums:
+            _, weight, _, score, *_ = sums[name].unbind(-2)
+            holds = (score >= 0) & (score <= weight * (1 + WEIGHT_ROUNDING))
+            yield "scores of images from 0 to 1", holds
+
+
 def hit_scores(hit: Tensor, weight: Tensor) -> Tensor:
-    """Share of the rows of each image that are right, and whether all are; `HIT_SCORES`.
+    """Share of the rows of each image that are right, and whether all are.
 
     Args:
         hit: Bool of shape (rows,).
@@ -71,69 +107,47 @@ def hit_scores(hit: Tensor, weight: Tensor) -> Tensor:
     """
     hit = hit.view_as(weight)
     total = weight.sum(1)
-    share = torch.where(hit, weight, 0.0).sum(1) / total
+    right = torch.where(hit, weight, 0.0).sum(1)
     missed = torch.where(hit, 0.0, weight).amax(1)
     exact = torch.where(total > 0, missed.eq(0).double(), torch.nan)
-    return torch.stack((share, exact), 1)
+    return torch.stack((right / total, exact), 1)
 
 
-def overlaps_of_classes(
+def overlap_scores(
     label: Tensor, target: Tensor, classes: int, left_out: Sequence[int], weight: Tensor
 ) -> Tensor:
-    """The overlaps of each image whose rows have one class each.
-
-    Args:
-        label: Predicted class of each row, int64 of shape (rows,).
-        target: Its class.
-        classes: C.
-        left_out: Classes that are not averaged over.
-        weight: Float64 of shape (images, rows of each).
-    """
-    images = len(weight)
-    image = torch.arange(0, images * classes, classes, device=weight.device).unsqueeze(1)
-    label = label.view_as(weight)
-    target = target.view_as(weight)
-    sums = weight.new_zeros(3, images * classes)
-    hits = torch.where(label == target, weight, 0.0)
-    for into, place, value in zip(
-        sums, (target, target, label), (hits, weight, weight), strict=True
-    ):
-        into.scatter_add_(0, (image + place).view(-1), value.reshape(-1))
-    return overlap_scores(sums.view(3, images, classes), left_out)
-
-
-def overlaps_of_labels(flags: Tensor, weight: Tensor) -> Tensor:
-    """The overlaps of each image whose rows have yes-or-no labels.
-
-    Args:
-        flags: Hits, actual and predicted, bool of shape (3, rows, L).
-        weight: Float64 of shape (images, rows of each).
-    """
-    flags = flags.view(3, *weight.shape, -1)
-    return overlap_scores((flags * weight.unsqueeze(-1)).sum(2), ())
-
-
-def overlap_scores(sums: Tensor, left_out: Sequence[int]) -> Tensor:
-    """Dice and intersection over union of each image: the mean over its classes, all of them together, and each.
+    """Dice and intersection over union of each image, in turn: the mean over its classes, all together, and each.
 
     A class that is in neither the targets nor the predictions of an image has none there, and the
     image's mean is over the others.
 
     Args:
-        sums: Hits, actual and predicted rows, float64 of shape (3, images, C).
-        left_out: Classes that are not averaged over.
+        label: As for `image_counts`, and so the next three.
+        target: Likewise.
+        classes: Likewise.
+        left_out: Likewise.
+        weight: Float64 of shape (images, rows of each).
 
     Returns:
-        Float64 of shape (images, 2, 2 + C), NaN where there is no number.
+        Float64 of shape (images, 4 + 2 · C), NaN where there is no number.
     """
-    hits, actual, predicted = sums
-    size = actual + predicted
-    parts = torch.stack((2 * hits, hits), 1)
-    wholes = torch.stack((size, size - hits), 1)
+    images = len(weight)
+    first = torch.arange(0, images * classes, classes, device=weight.device).unsqueeze(1)
+    actual = (target.view_as(weight) + first).view(-1)
+    predicted = (label.view_as(weight) + first).view(-1)
+    flat = weight.reshape(-1)
+    sums = weight.new_zeros(3, images * classes)
+    sums[0].scatter_add_(0, actual, torch.where(label == target, flat, 0.0))
+    sums[1].scatter_add_(0, actual, flat)
+    sums[2].scatter_add_(0, predicted, flat)
+    hits, *sizes = sums.view(3, images, classes, 1)
+    size = sizes[0] + sizes[1]
+    parts = torch.cat((2 * hits, hits), 2)
+    wholes = torch.cat((size, size - hits), 2)
     each = parts / wholes
-    among = torch.zeros_like(sums[0, 0])
+    among = torch.zeros_like(size[0])
     for place in left_out:
         among[place] = torch.nan
-    mean = (each + among).nanmean(2)
-    together = (parts + among).nansum(2) / (wholes + among).nansum(2)
-    return torch.cat((torch.stack((mean, together), 2), each), 2)
+    mean = (each + among).nanmean(1)
+    together = (parts + among).nansum(1) / (wholes + among).nansum(1)
+    return torch.cat((mean, together, each.flatten(1)), 1)

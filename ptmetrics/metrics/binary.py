@@ -15,6 +15,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.binary import BINARY_FAULT_KINDS, BinaryReader, binary_losses
 from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.images import image_cells, image_counts, image_relations
 from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import Inputs, sample_columns
 from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
@@ -46,6 +47,7 @@ from ptmetrics.metrics.curves import kept_scores
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.image_scores import IMAGE_NAMES, POSITIVE_SCORES
 from ptmetrics.metrics.intervals import FEW, widened, wilson
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score_bins import ScoreBins
@@ -390,6 +392,7 @@ class BinaryMetrics(Metrics):
                 _ADJUSTED,
             ),
         ),
+        POSITIVE_SCORES,
     )
 
     def __init__(
@@ -429,6 +432,7 @@ class BinaryMetrics(Metrics):
         histogram = ScoreHistogram(CURVE, FloatKeys())
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        self.whole_samples = not self.asked.isdisjoint(IMAGE_NAMES)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -454,6 +458,8 @@ class BinaryMetrics(Metrics):
             cells.extend(self._curve.cells())
         if self.losses and self.inputs != "labels":
             cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
+        if self.whole_samples:
+            cells.extend(image_cells(2))
         return cells
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
@@ -483,6 +489,9 @@ class BinaryMetrics(Metrics):
                 score = reader.logit(raw)
             state = self._accumulator.state
             counts.update(self._curve.count(state, batch, score, target, batch.counted, raw))
+        if self.whole_samples:
+            label = reader.decide(raw).long()
+            counts.update(image_counts(batch, label, target.clamp(0, 1), 2, (0,)))
         loss = None
         if self.inputs != "labels" and (self.losses or self.keeps_samples):
             losses = binary_losses(reader.logit(raw).to(wide(raw)), target)
@@ -510,6 +519,7 @@ class BinaryMetrics(Metrics):
             yield from self._curve.stored_relations(sums, rows)
         if "losses" in sums:
             yield from losses_relations(sums["losses"], 1.0)
+        yield from image_relations(sums)
 
     def summarize(self, state: State) -> State:
         """The histogram and the stored scores are summed up on the device."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
-from ptmetrics.counts.images import OfImages, hit_scores, overlaps_of_classes
+from ptmetrics.counts.images import image_cells, image_counts, image_relations
 from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
@@ -64,22 +64,13 @@ from ptmetrics.metrics.curves import (
     point_specs,
 )
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.image_scores import (
-    HIT_SPECS,
-    HITS,
-    IMAGE_SCORES,
-    OVERLAP,
-    OVERLAP_SPECS,
-    hits_cell,
-    image_relations,
-    overlaps_cell,
-)
+from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
-from ptmetrics.metrics.top_k import prefix_of, top_k_spec, top_k_table
+from ptmetrics.metrics.top_k import top_k_spec, top_k_table
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
 MOST_CLASSES = (
@@ -269,12 +260,16 @@ class MulticlassMetrics(Metrics):
         histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self._own_scores, self.asked = options.own_specs(scores, self.asked_tables())
-        self._asked_at = tuple(k for k in self._ks if self._asks(*top_k_table(k).specs))
-        self._overlaps = self._asks(*OVERLAP_SPECS)
-        self.whole_samples = self._overlaps or self._asks(*HIT_SPECS)
-        if self._pairs is not None and (self._overlaps or self.asked.intersection(KAPPAS)):
+        self._kappas = not self.asked.isdisjoint(KAPPAS)
+        self._overlaps = 0  # how many classes have overlaps of images
+        if not self.asked.isdisjoint(OVERLAP_NAMES):
+            self._overlaps = num_classes
+        self.whole_samples = not self.asked.isdisjoint(IMAGE_NAMES)
+        starts = tuple(name.partition("_")[0] for name in self.asked)
+        self._asked_at = {f"top{k}_": k for k in self._ks if f"top{k}" in starts}
+        if self._pairs is not None and (self._kappas or self._overlaps):
             cure = "Leave it out, or tell fewer classes apart."
-            rule = f"no weighted kappa and no overlap of images above {MAX_CLASSES} classes"
+            rule = f"no weighted kappa, Dice or IoU of images above {MAX_CLASSES} classes"
             raise ConfigError("scores", rule, f"{num_classes} classes", cure)
         if self._curve is not None or temperature or self._overlaps:
             self.rows_at_once = max(1, PIECE // num_classes)
@@ -301,30 +296,11 @@ class MulticlassMetrics(Metrics):
 
     def cells(self) -> list[Cell]:
         """The confusion matrix, or its margins; top-k hits, losses, confidence and curves where they are wanted."""
-        classes = self.num_classes
-        cells = []
-        if self._pairs is None and self.asked.intersection(KAPPAS):
-            cells.append(Cell("confusion", (classes, classes)))  # margins do not tell distances
-        elif self._pairs is None:
-            cells.append(Cell("confusion", (classes, classes), scope="whole"))
-            cells.append(Cell("margins", (3, classes), scope="subgroups"))
-        else:
-            # By groups hits and totals are enough: margins would take 1.5 KiB a class, and seconds.
-            cells.append(Cell("hits"))
-            cells.append(Cell("margins", (3, classes), scope="slices"))
-            cells.append(self._pairs.cell())
+        cells = self._cells_of_classes()
         if self._ks:
             cells.append(Cell("topk_hits", (len(self._ks),)))
-        for front in map(prefix_of, self._asked_at):
-            if self._pairs is None:
-                cells.append(Cell(f"{front}confusion", (classes, classes), scope="whole"))
-                cells.append(Cell(f"{front}margins", (3, classes), scope="subgroups"))
-            else:
-                cells.append(Cell(f"{front}margins", (3, classes), scope="slices"))
         if self.whole_samples:
-            cells.append(hits_cell())
-        if self._overlaps:
-            cells.append(overlaps_cell(classes))
+            cells.extend(image_cells(self._overlaps))
         if self._losses:
             cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
             cells.append(Cell("calibration", (CONFIDENCE_BINS, 2), scope="whole"))
@@ -334,6 +310,24 @@ class MulticlassMetrics(Metrics):
             cells.append(Cell("tempered", size, torch.float64, scope="whole"))
         if self._curve is not None:
             cells.extend(self._curve.cells())
+        return cells
+
+    def _cells_of_classes(self) -> list[Cell]:
+        classes = self.num_classes
+        cells = []
+        for front in ("", *self._asked_at):
+            confusion = Cell(f"{front}confusion", (classes, classes), scope="whole")
+            margins = Cell(f"{front}margins", (3, classes), scope="subgroups")
+            if self._pairs is not None:
+                cells.append(replace(margins, scope="slices"))
+            elif self._kappas:
+                cells.append(replace(confusion, scope="both"))  # margins do not tell distances
+            else:
+                cells.extend((confusion, margins))
+        if self._pairs is not None:
+            # By groups hits and totals are enough: margins would take 1.5 KiB a class, and seconds.
+            cells.append(Cell("hits"))
+            cells.append(self._pairs.cell())
         return cells
 
     def asked_tables(self) -> tuple[ScoreTable, ...]:
@@ -394,29 +388,12 @@ class MulticlassMetrics(Metrics):
         """Read the scores once, and say where each row counts."""
         rows = self._reader.read(batch)
         counts: dict[str, Counted] = {}
-        place = torch.add(rows.label, rows.target, alpha=self.num_classes)
-        if self._pairs is None:
-            counts["confusion"] = At(place, within=True)
-        else:
-            counts["pairs"] = self._pairs.count(place, batch.counted)
-        if self._pairs is not None:
-            counts["hits"] = rows.label == rows.target
-        parts = batch.slices is not None or batch.group is not None
-        if self._pairs is not None or (parts and not self.asked.intersection(KAPPAS)):
-            counts["margins"] = self._margins(rows.target, rows.label)
-        if self._ks and rows.columns is not None:
-            rank = rows.columns.rank
-            hits = [torch.where(rank < k, i, len(self._ks)) for i, k in enumerate(self._ks)]
-            counts["topk_hits"] = At(torch.stack(hits, 1))
-            for k in self._asked_at:
-                label = torch.where(rank < k, rows.target, rows.label)
-                if self._pairs is None:
-                    place = torch.add(label, rows.target, alpha=self.num_classes)
-                    counts[f"{prefix_of(k)}confusion"] = At(place, within=True)
-                if self._pairs is not None or parts:
-                    counts[f"{prefix_of(k)}margins"] = self._margins(rows.target, label)
+        self._count_classes(batch, rows, counts)
         if self.whole_samples:
-            counts.update(self._count_images(batch, rows))
+            left_out: list[int] = []
+            if self._among is not None:
+                left_out = sorted(set(range(self.num_classes)).difference(self._among))
+            counts.update(image_counts(batch, rows.label, rows.target, self._overlaps, left_out))
         loss = None
         if self._losses:
             loss = self._count_losses(rows, counts)
@@ -441,7 +418,7 @@ class MulticlassMetrics(Metrics):
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one class, one prediction and, at most, one loss and confidence."""
         rows = sums["rows"]
-        for front in ("", *map(prefix_of, self._asked_at)):
+        for front in ("", *self._asked_at):
             matrix = sums.get(f"{front}confusion")
             margins = sums.get(f"{front}margins")
             if matrix is not None:
@@ -452,8 +429,7 @@ class MulticlassMetrics(Metrics):
                 yield "as many predictions as rows", sums.same(predicted.sum(-1), rows)
                 yield "no more hits than targets", sums.at_most(hits, actual)
                 yield "no more hits than predictions", sums.at_most(hits, predicted)
-        if self.whole_samples:
-            yield from image_relations(sums)
+        yield from image_relations(sums)
         if "hits" in sums:
             yield "no more hits than rows", sums.at_most(sums["hits"], rows)
         if "topk_hits" in sums:
@@ -524,27 +500,28 @@ class MulticlassMetrics(Metrics):
             other._reader = replace(self._reader, passes=replace(self._reader.passes))
         return other
 
-    def _asks(self, *specs: ScoreSpec) -> bool:
-        """Whether one of some scores was asked for."""
-        return not self.asked.isdisjoint(spec.name for spec in specs)
-
-    def _margins(self, target: Tensor, label: Tensor) -> At:
-        hits = torch.where(label == target, target, 3 * self.num_classes)
-        actual = target + self.num_classes
-        predicted = label + 2 * self.num_classes
-        return At(torch.stack((hits, actual, predicted), 1))
-
-    def _count_images(self, batch: Batch, rows: ClassRows) -> dict[str, Counted]:
-        counts: dict[str, Counted] = {}
-        counts[HITS] = OfImages(batch, partial(hit_scores, rows.label == rows.target))
-        if self._overlaps:
-            classes = range(self.num_classes)
-            left_out = sorted(set(classes).difference(self._among or classes))
-            overlaps = partial(
-                overlaps_of_classes, rows.label, rows.target, self.num_classes, left_out
-            )
-            counts[OVERLAP] = OfImages(batch, overlaps)
-        return counts
+    def _count_classes(self, batch: Batch, rows: ClassRows, counts: dict[str, Counted]) -> None:
+        classes = self.num_classes
+        target = rows.target
+        labels = {"": rows.label}
+        if self._ks and rows.columns is not None:
+            rank = rows.columns.rank
+            hits = [torch.where(rank < k, i, len(self._ks)) for i, k in enumerate(self._ks)]
+            counts["topk_hits"] = At(torch.stack(hits, 1))
+            for front, k in self._asked_at.items():
+                labels[front] = torch.where(rank < k, target, rows.label)
+        parts = batch.slices is not None or batch.group is not None
+        for front, label in labels.items():
+            place = torch.add(label, target, alpha=classes)
+            if self._pairs is None:
+                counts[f"{front}confusion"] = At(place, within=True)
+            elif not front:
+                counts["pairs"] = self._pairs.count(place, batch.counted)
+                counts["hits"] = label == target
+            if self._pairs is not None or (parts and not self._kappas):
+                hit = torch.where(label == target, target, 3 * classes)
+                margins = torch.stack((hit, target + classes, label + 2 * classes), 1)
+                counts[f"{front}margins"] = At(margins)
 
     def _count_losses(self, rows: ClassRows, counts: dict[str, Counted]) -> Tensor:
         assert rows.columns is not None  # labels have no losses

@@ -42,15 +42,10 @@ MEANS = {
 }
 
 
-def prefix_of(k: int) -> str:
-    """What the names of scores and cells at k begin with."""
-    return f"top{k}_"
-
-
 def top_k_spec(place: int, k: int) -> ScoreSpec:
     """Share of targets among the k highest scores, from the cell "topk_hits"."""
     return ScoreSpec(
-        f"{prefix_of(k)}accuracy",
+        f"top{k}_accuracy",
         lambda counts: (counts["topk_hits"][..., place], counts["rows"]),
         "wilson",
         doc=f"Share of targets among the {k} highest scores, ties by lowest class.",
@@ -61,7 +56,7 @@ def top_k_spec(place: int, k: int) -> ScoreSpec:
 @cache
 def top_k_table(k: int) -> ScoreTable:
     """Precision, recall and F1 at k, as torchmetrics' `top_k` defines them; asked for by name."""
-    front = prefix_of(k)
+    front = f"top{k}_"
     specs = []
     for spec in AT_K:
         doc = f"`{spec.name}` where a target among the {k} highest scores is found."

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from binary_cases import binary_batch, binary_oracle
+from binary_cases import binary_batch, binary_oracle, binary_rows
 from hypothesis import settings
+from image_cases import IMAGE_SCORES, Triple, at_k_oracle, image_oracle, names_at
 from multilabel_cases import multilabel_batch, multilabel_oracle
 from oracles import (
     Batch,
@@ -100,6 +101,9 @@ def multiclass_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
     if not config.get("losses", True):
         scores.pop("nll", None)
         scores.pop("perplexity", None)
+    for k in ks:
+        if config.get("scores"):
+            scores |= at_k_oracle(rows, classes, k)
     if "beta" in config:
         scores |= multiclass_fbeta(rows, classes, config["beta"], absent, ignored)
     return scores | {f"class:{name}": values for name, values in per_class.items()}
@@ -167,8 +171,21 @@ def in_parts(case: MetricCase) -> MetricCase:
 DENSE = (3, 2)
 
 
-def in_images(case: MetricCase, classes_at: int = -1) -> MetricCase:
-    """The same rows as the six pixels of images, whose classes stand in the dimension `classes_at`."""
+def in_images(
+    case: MetricCase,
+    classes_at: int = -1,
+    *,
+    rows_of: Callable[[Batch], Sequence[Triple]] | None = None,
+    among: Sequence[int] = (),
+) -> MetricCase:
+    """The same rows as the six pixels of images, whose classes stand in the dimension `classes_at`.
+
+    Args:
+        case: Of the rows.
+        classes_at: Where the classes stand.
+        rows_of: From an image, laid flat, to the rows that count, where scores of images are asked for.
+        among: Classes that these average over.
+    """
 
     def dense(values: Tensor, rows: int) -> Tensor:
         if math.prod(values.shape[1:]) == 1:
@@ -183,10 +200,15 @@ def in_images(case: MetricCase, classes_at: int = -1) -> MetricCase:
         given = case.batch(rows * math.prod(DENSE), seed, weighted)
         return Batch(*(t if t is None else dense(t, rows) for t in vars(given).values()))
 
+    def laid(b: Batch) -> Batch:
+        return Batch(*(t if t is None else flat(t) for t in vars(b).values()))
+
     def oracle(batches: Sequence[Batch]) -> Mapping[str, Any]:
-        return case.oracle(
-            [Batch(*(t if t is None else flat(t) for t in vars(b).values())) for b in batches]
-        )
+        expected = case.oracle(list(map(laid, batches)))
+        if rows_of is None:
+            return expected
+        images = [rows_of(laid(b.rows([i]))) for b in batches for i in range(len(b.target))]
+        return {**expected, **image_oracle(images, among)}
 
     return MetricCase(f"{case.name}-images", case.make, batch, oracle, case.other)
 
@@ -283,5 +305,48 @@ IMAGES = (
     in_images(_NAMED["multilabel-logits"], classes_at=1),
     in_images(_NAMED["regression"]),
 )
+
+
+def asked_case(inputs: str) -> MetricCase:
+    """Images of four classes, with all scores of images and at k that can be asked for."""
+    config: dict[str, Any] = {
+        "num_classes": 4,
+        "inputs": inputs,
+        "ignore_index": -100,
+        "scores": IMAGE_SCORES,
+    }
+    if inputs != "labels":
+        config |= {"topk": (1, 2, 3), "scores": (*IMAGE_SCORES, *names_at(2), *names_at(3))}
+    shape = {name: config[name] for name in ("num_classes", "inputs", "ignore_index")}
+
+    def rows_of(image: Batch) -> Sequence[Triple]:
+        rows = multiclass_rows([image], **shape)
+        return list(zip(rows.target, rows.predicted, rows.weight, strict=True))
+
+    case = multiclass_case(f"multiclass-{inputs}-asked", **config)
+    return in_images(case, rows_of=rows_of, among=range(4))
+
+
+def masks_case() -> MetricCase:
+    """Masks, with the scores of images that can be asked for."""
+    config = {"ignore_index": -100, "scores": IMAGE_SCORES[:4]}
+
+    def rows_of(image: Batch) -> Sequence[Triple]:
+        rows = binary_rows(config, [image])
+        columns = (rows.target.tolist(), rows.decision.tolist(), rows.weight.tolist())
+        return list(zip(*columns, strict=True))
+
+    case = in_images(binary_case("binary-masks", **config), rows_of=rows_of, among=[1])
+
+    def oracle(batches: Sequence[Batch]) -> Mapping[str, Any]:
+        expected = dict(case.oracle(batches))
+        for name in ("dice/image", "iou/image"):  # of the yes alone
+            del expected[f"class:{name}"], expected[f"{name}/micro"]
+        return expected
+
+    return replace(case, oracle=oracle)
+
+
+ASKED = (asked_case("logits"), asked_case("labels"), masks_case())
 SOFT = (soft_case("multiclass-soft", num_classes=4, inputs="logits", topk=(2,)),)
-CASES = PLAIN + PARTS + IMAGES + SOFT
+CASES = PLAIN + PARTS + IMAGES + ASKED + SOFT

@@ -145,9 +145,10 @@ def overlap_scores(
     parts = torch.cat((2 * hits, hits), 2)
     wholes = torch.cat((size, size - hits), 2)
     each = parts / wholes
-    among = torch.zeros_like(size[0])
+    among = torch.ones_like(size[0])
     for place in left_out:
-        among[place] = torch.nan
-    mean = (each + among).nanmean(1)
-    together = (parts + among).nansum(1) / (wholes + among).nansum(1)
+        among[place] = 0.0
+    there = (wholes > 0) * among
+    mean = (each.nan_to_num() * there).sum(1) / there.sum(1)
+    together = (parts * among).sum(1) / (wholes * among).sum(1)
     return torch.cat((mean, together, each.flatten(1)), 1)

@@ -66,9 +66,9 @@ def scores_page() -> str:
                 if (spec.name, spec.each) not in seen:
                     parts.append(score_line(spec))
                     seen.add((spec.name, spec.each))
-        if metrics.optional_tables:
+        if metrics.asked_tables():
             parts.append(ASKED)
-        for table in metrics.optional_tables:
+        for table in metrics.asked_tables():
             parts.extend(map(score_line, table.specs))
     return "\n".join(parts) + "\n"
 

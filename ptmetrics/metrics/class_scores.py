@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
@@ -138,20 +139,6 @@ class ClassCounts:
         return cls.of_matrices(counts[name], weight, square, counts.absent)
 
     @classmethod
-    def of_kept(cls, counts: Counts, front: str = "") -> ClassCounts | None:
-        """From the confusion matrix where it is kept, else from its margins; None where neither is.
-
-        Args:
-            counts: What was counted.
-            front: What the names of the cells begin with.
-        """
-        if f"{front}confusion" in counts:
-            return cls.of_cell(counts, f"{front}confusion")
-        if f"{front}margins" in counts:
-            return cls.of_margins_cell(counts, f"{front}margins")
-        return None
-
-    @classmethod
     def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:
         """From a cell of shape (…, 3, C): hits, actual and predicted."""
         found = []
@@ -194,6 +181,21 @@ class ClassCounts:
             matrix=matrix,
             squares_matrix=squares_matrix,
         )
+
+
+def class_counts(metrics: Any, counts: Counts, front: str = "") -> ClassCounts | None:
+    """The confusion matrix where it is kept, else its margins; groups of very many classes have neither.
+
+    Args:
+        metrics: Whose they are.
+        counts: What was counted.
+        front: What the names of the cells begin with.
+    """
+    if f"{front}confusion" in counts:
+        return ClassCounts.of_cell(counts, f"{front}confusion")
+    if f"{front}margins" in counts:
+        return ClassCounts.of_margins_cell(counts, f"{front}margins")
+    return None
 
 
 @dataclass(frozen=True)

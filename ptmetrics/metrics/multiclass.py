@@ -54,6 +54,7 @@ from ptmetrics.metrics.class_scores import (
     ClassSums,
     all_hits,
     averages_among,
+    class_counts,
     fbeta_specs,
 )
 from ptmetrics.metrics.curves import (
@@ -82,11 +83,6 @@ MANY = (
     f"More than {MAX_CLASSES} classes: no confusion matrix is kept. Intervals of F1, Jaccard index, MCC, kappa and "
     "weighted means are as wide as any matrix with these margins could make them; the most confused pairs have bounds."
 )
-
-
-def class_counts(metrics: Any, counts: Counts) -> ClassCounts | None:
-    """The confusion matrix where it is kept, else its margins; groups of very many classes have neither."""
-    return ClassCounts.of_kept(counts)
 
 
 def hit_counts(metrics: Any, counts: Counts) -> ClassCounts:

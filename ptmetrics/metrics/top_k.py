@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -13,15 +13,15 @@ from ptmetrics.metrics.class_scores import (
     NO_SAMPLES,
     PRECISION,
     RECALL,
-    ClassCounts,
     ClassSums,
     Ratio,
+    class_counts,
 )
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 NAMES = ("precision", "recall", "f1")
-AT_K = tuple(
+SPECS_AT_K = tuple(
     spec for spec in (*CONFUSION_SPECS, *CLASS_SPECS) if spec.name.partition("/")[0] in NAMES
 )
 
@@ -58,10 +58,10 @@ def top_k_table(k: int) -> ScoreTable:
     """Precision, recall and F1 at k, as torchmetrics' `top_k` defines them; asked for by name."""
     front = f"top{k}_"
     specs = []
-    for spec in AT_K:
+    for spec in SPECS_AT_K:
         doc = f"`{spec.name}` where a target among the {k} highest scores is found."
         if spec.name in MEANS:
             doc = f"{doc[:-1]}; over the classes that have targets."
         formula = MEANS.get(spec.name, spec.formula)
         specs.append(replace(spec, name=f"{front}{spec.name}", formula=formula, doc=doc))
-    return ScoreTable(lambda metrics, counts: ClassCounts.of_kept(counts, front), tuple(specs))
+    return ScoreTable(partial(class_counts, front=front), tuple(specs))

@@ -88,5 +88,9 @@ OVERLAP_SPECS = (
 )
 OVERLAP_NAMES = frozenset(spec.name for spec in OVERLAP_SPECS)
 IMAGE_SCORES = ScoreTable(lambda metrics, counts: counts, (*HIT_SPECS, *OVERLAP_SPECS))
-POSITIVE_SCORES = replace(IMAGE_SCORES, specs=(*HIT_SPECS, *OVERLAP_SPECS[::3]))
+OF_POSITIVE = tuple(
+    replace(spec, doc=f"{spec.doc.partition(',')[0]} that has a yes on either side.")
+    for spec in OVERLAP_SPECS[::3]
+)
+POSITIVE_SCORES = replace(IMAGE_SCORES, specs=(*HIT_SPECS, *OF_POSITIVE))
 IMAGE_NAMES = frozenset(spec.name for spec in IMAGE_SCORES.specs)

@@ -134,7 +134,9 @@ class MulticlassMetrics(Metrics):
     reported in `scores.faults`.
 
     Pixels of an image and tokens of a text are rows, and `n` is their number. They are not
-    independent, so the image or text is the group of its rows: see `groups`.
+    independent, so the image or text is the group of its rows: see `groups`. Scores whose unit is the
+    image or text itself, such as "dice/image", can be asked for: `scores`. Each then weighs as its
+    heaviest pixel, and is of the slice and the group of that one.
 
     Soft targets, as of mixup, cutmix or label smoothing, are floating point of the shape of the
     scores, and each row sums to 1. `nll` and `brier` are against the whole of them, all else
@@ -344,14 +346,15 @@ class MulticlassMetrics(Metrics):
             specs.extend(fbeta_specs(self.beta))
         specs.extend(self._own_scores)
         top_k = tuple(top_k_spec(place, k) for place, k in enumerate(self._ks))
-        ranks = ScoreTable(lambda metrics, counts: counts, top_k)
+        if top_k:
+            others = [ScoreTable(lambda metrics, counts: counts, top_k), *others]
         if self._pairs is None:
-            return (replace(confusion, specs=tuple(specs)), ranks, *others)
+            return (replace(confusion, specs=tuple(specs)), *others)
         accuracies = tuple(spec for spec in specs if spec.formula is all_hits)
         means = tuple(spec for spec in specs if spec.formula is not all_hits)
         hits = ScoreTable(hit_counts, accuracies, confusion.title)
         margins = ScoreTable(class_counts, means, confusion.title)
-        return (hits, margins, ranks, *others)
+        return (hits, margins, *others)
 
     def _averaged_over(self, labels: Sequence[int | str] | None) -> tuple[int, ...] | None:
         """The classes that averages are over; None for all."""

@@ -63,7 +63,7 @@ from ptmetrics.metrics.curves import (
     notes_of,
     point_specs,
 )
-from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.host import Counts, confusion_details
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
@@ -165,8 +165,8 @@ class MulticlassMetrics(Metrics):
         labels: The classes that macro, micro and weighted averages are over, as numbers or names, such
             as all but the background or the tag "O"; None for all. Accuracy, balanced accuracy, MCC
             and kappa are of all classes. A class that is `ignore_index` is never among them.
-        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
-            as precision.
+        beta: Adds `fbeta` of each class and its averages `fbeta/macro`, `fbeta/micro` and
+            `fbeta/weighted`, recall `beta` times as important as precision.
         losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
             `over_confidence`: about half of the time of an update.
         curves: Whether to report AUROC and average precision of each class against the rest, with
@@ -353,7 +353,9 @@ class MulticlassMetrics(Metrics):
         tables = super()._all_tables()
         if self._among is None:
             return tables
-        return tuple(replace(t, specs=averages_among(t.specs, self._among)) for t in tables)
+        return tuple(
+            replace(t, specs=averages_among(t.specs, self._among, self.beta)) for t in tables
+        )
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
@@ -462,7 +464,7 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+            details = confusion_details(counts)
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)

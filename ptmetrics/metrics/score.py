@@ -146,6 +146,7 @@ class Scores(Mapping[str, Score]):
         per_class: Name of a per-class score to one `Score` for each class.
         confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; of shape
             (L, 2, 2), one for each of L labels; None where not kept.
+        weighted_confusion: Sums of weights in its place, float64: the counts where there are none.
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
@@ -181,6 +182,7 @@ class Scores(Mapping[str, Score]):
         n: int,
         per_class: Mapping[str, Sequence[Score]] | None = None,
         confusion: Tensor | None = None,
+        weighted_confusion: Tensor | None = None,
         class_names: Sequence[str] = (),
         faults: FaultReport | None = None,
         notes: Sequence[str] = (),
@@ -196,6 +198,7 @@ class Scores(Mapping[str, Score]):
         self.n = n
         self.per_class = dict(per_class or {})
         self.confusion = confusion
+        self._weighted_confusion = weighted_confusion
         self.class_names = tuple(class_names)
         self.faults: FaultReport = faults or {}
         self.notes = tuple(notes)
@@ -233,6 +236,13 @@ class Scores(Mapping[str, Score]):
             ConfigError: If the metric kept no scores.
         """
         return self._drawn_of_all().weighted
+
+    @property
+    def weighted_confusion(self) -> Tensor | None:
+        """The confusion matrix of weights."""
+        if self._weighted_confusion is None and self.confusion is not None:
+            return self.confusion.double()
+        return self._weighted_confusion
 
     @property
     def reliability(self) -> Any:

@@ -23,7 +23,6 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.asked_scores import ASKED_SPECS, COUNTS_EACH
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     F1_EACH,
@@ -297,9 +296,7 @@ class BinaryMetrics(Metrics):
             "Losses of probabilities of a yes",
         ),
         ScoreTable(
-            lambda metrics, counts: (
-                Reliability.of_histogram(counts) if "reliability" in counts else None
-            ),
+            calibration.reliability,
             (calibration.ECE, calibration.RMS_CALIBRATION_ERROR),
             "Calibration of the probability of a yes",
         ),
@@ -321,6 +318,7 @@ class BinaryMetrics(Metrics):
                 _ADJUSTED,
             ),
         ),
+        calibration.CALIBRATION_ASKED,
     )
 
     def __init__(
@@ -360,6 +358,9 @@ class BinaryMetrics(Metrics):
         histogram = ScoreHistogram(CURVE, FloatKeys())
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        kept = losses and self._curve is not None
+        where = "scores with losses and curves"
+        calibration.check_kept(self.asked, calibration.CALIBRATION_ASKED, kept, where)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -453,7 +454,7 @@ class BinaryMetrics(Metrics):
             small.update(_decisions(bins, keys.first_positive))
         if self.losses:
             probs = self.inputs == "probs"
-            small.update(calibration.reliability_of_histogram(bins, keys, probs=probs))
+            small["reliability"] = calibration.reliability_of_histogram(bins, keys, probs=probs)
             if self.temperature:
                 small["tempered"] = calibration.nll_of_temperatures(bins, keys, probs=probs)
         return small

@@ -34,13 +34,18 @@ from ptmetrics.metrics.asked_scores import ASKED_SPECS, KAPPAS
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import (
     BRIER,
+    CALIBRATION_ASKED,
+    CLASSWISE,
+    CLASSWISE_ASKED,
     ECE,
     NLL,
     OVER_CONFIDENCE,
     PERPLEXITY,
     RMS_CALIBRATION_ERROR,
     TEMPERATURE,
-    Reliability,
+    check_kept,
+    reliability,
+    reliability_of_heads,
     reliability_table,
 )
 from ptmetrics.metrics.class_scores import (
@@ -115,7 +120,7 @@ LOSS_SCORES = ScoreTable(
     "Losses of probabilities",
 )
 CALIBRATION_SCORES = ScoreTable(
-    lambda metrics, counts: Reliability.of_cells(counts) if "calibration" in counts else None,
+    reliability,
     (ECE, RMS_CALIBRATION_ERROR),
     "Calibration",
 )
@@ -163,7 +168,8 @@ class MulticlassMetrics(Metrics):
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
         labels: The classes that macro, micro and weighted averages are over, as numbers or names, such
-            as all but the background or the tag "O"; None for all. Accuracy, balanced accuracy, MCC
+            as all but the background or the tag "O"; those of curves and of `ece/classwise` too; None
+            for all. Accuracy, balanced accuracy, MCC
             and kappa are of all classes. A class that is `ignore_index` is never among them.
         beta: Adds `fbeta` of each class and its averages `fbeta/macro`, `fbeta/micro` and
             `fbeta/weighted`, recall `beta` times as important as precision.
@@ -216,7 +222,11 @@ class MulticlassMetrics(Metrics):
         PAIR_SCORES,
         CURVE_SCORES,
     )
-    optional_tables = (ScoreTable(class_counts, ASKED_SPECS),)
+    optional_tables = (
+        ScoreTable(class_counts, ASKED_SPECS),
+        CALIBRATION_ASKED,
+        CLASSWISE_ASKED,
+    )
     waits = True
     note_kinds = NOTE_KINDS
 
@@ -263,8 +273,10 @@ class MulticlassMetrics(Metrics):
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         heads = (num_classes,)
         histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
-        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at, self._among)
         self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        check_kept(self.asked, CALIBRATION_ASKED, self._losses, "scores with losses")
+        self._classwise = check_kept(self.asked, CLASSWISE_ASKED, self._curve, "curves=True")
         if self._pairs is not None and self.asked.intersection(KAPPAS):
             cure = "Leave it out, or tell fewer classes apart."
             rule = f"no weighted kappa above {MAX_CLASSES} classes"
@@ -455,7 +467,11 @@ class MulticlassMetrics(Metrics):
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device, the most confused pairs found there."""
         if self._curve is not None:
-            state = self._curve.summarize(state)
+            small = self._curve.summarize(state)
+            if self._classwise:
+                shift = math.log(self.num_classes - 1)
+                small[CLASSWISE] = reliability_of_heads(state, self._curve, shift)
+            state = small
         if self._pairs is not None:
             heaviest = torch.stack(self._pairs.heaviest(state["pairs"], PAIRS))
             state = {**state, "pairs": heaviest}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, overload
 
 import numpy as np
 
-from ptmetrics.metrics.score import Score
+from ptmetrics.metrics.score import Score, reason_of
 
 Array: TypeAlias = Any
 """A NumPy array of float64 or int64: NumPy's own types call most results of it Any."""
@@ -98,19 +97,17 @@ class NamedScores(Mapping[str, Score]):
         """Plain values of all, as they stand in a record."""
         plain: dict[str, dict[str, Any]] = {}
         for name, e in self._estimates.items():
-            value = float(e.value)
-            reason = None
-            if math.isnan(value):
-                reason = e.reason
+            value, low, high = float(e.value), float(e.low), float(e.high)
+            n = int(e.n)
             plain[name] = {
                 "value": value,
                 "error_bound": float(e.error_bound),
-                "high": float(e.high),
+                "high": high,
                 "higher_is_better": e.higher_is_better,
-                "low": float(e.low),
+                "low": low,
                 "method": e.method,
-                "n": int(e.n),
-                "reason": reason,
+                "n": n,
+                "reason": reason_of(value, low, high, n, e.method, e.reason),
             }
         return plain
 

@@ -859,7 +859,7 @@ class RegressionMetrics(Metrics):
         pairs = state["pairs"]
         if len(pairs) > 1 and "grid.weight" not in state:
             rows = int(state["rows"])
-            if 0 < rows < len(pairs):
+            if 1 < rows < len(pairs):
                 kept = pairs[pairs[:, 0, 0] < torch.inf]
                 exact = torch.stack([exact_correlations(one) for one in kept.unbind(1)])
                 found[..., :2] = torch.stack((exact, torch.zeros_like(exact)), -1)

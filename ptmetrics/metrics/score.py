@@ -39,7 +39,7 @@ class Score(float):
         high: Upper end.
         n: Number of samples that the value rests on.
         method: Name of the interval's method.
-        reason: Why the value is NaN, else None.
+        reason: Why the value is NaN or has no interval, else None.
         error_bound: Certified bound on the numerical error; 0.0 where the value is exact.
         higher_is_better: Direction of the metric; None where nobody has declared it.
 
@@ -78,9 +78,7 @@ class Score(float):
         self.high = high
         self.n = n
         self.method = method
-        self.reason = None
-        if math.isnan(value):
-            self.reason = reason
+        self.reason = reason_of(value, low, high, n, method, reason)
         self.error_bound = error_bound
         self.higher_is_better = higher_is_better
         return self
@@ -112,11 +110,28 @@ class Score(float):
 
     def __str__(self) -> str:
         if self.reason:
-            return f"nan ({self.reason})"
+            return f"{number(self)} ({self.reason})"
         return f"{number(self)} [{number(self.low)}, {number(self.high)}] n={self.n}"
 
     def __repr__(self) -> str:
         return f"Score({self})"
+
+
+def reason_of(
+    value: float, low: float, high: float, n: int, method: str, undefined: str | None
+) -> str | None:
+    """Why a value is NaN, which is given, or why it has no interval; None where it has one."""
+    if math.isnan(value):
+        return undefined
+    if not (math.isnan(low) or math.isnan(high)):
+        return None
+    if method == "none":
+        return "no interval is made for it"
+    if math.isinf(value):
+        return "no interval: the value is infinite"
+    if n < 2:
+        return "no interval: one row does not tell how rows differ"
+    return "no interval: too few rows or groups that differ, or a value at the end of what is told"
 
 
 def number(value: float) -> str:

@@ -18,7 +18,7 @@ from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.curves import mean_over_heads, with_bound
+from ptmetrics.metrics.curves import mean_over_heads
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import Z, wilson
@@ -74,15 +74,6 @@ class Reliability:
     def weight(self) -> Array:
         """Σw of each cell."""
         return self.right + self.wrong
-
-    def mean_confidence(self) -> Array:
-        """Mean confidence of each cell; 0 where it is empty."""
-        return np.where(self.weight > 0, self.sure / self.weight, 0.0)
-
-    def merged(self, into: Array, bins: int) -> Reliability:
-        """Fewer bins: cell i goes into bin `into[i]`."""
-        parts = (self.right, self.wrong, self.right_square, self.wrong_square, self.sure)
-        return Reliability(self.n, *(np.bincount(into, part, bins) for part in parts))
 
     def wide(self, bins: int) -> Reliability:
         """Fewer bins, of equal width; rows that are astray count at both of their edge."""
@@ -144,7 +135,7 @@ def ece(r: Reliability, bins: int = WIDE_BINS) -> Ends:
     """
     wide = r.wide(bins)
     total = r.weight.sum(-1)
-    sure = r.mean_confidence()
+    sure = np.where(r.weight > 0, r.sure / r.weight, 0.0)
     value = np.abs(wide.sure - wide.right).sum(-1) / total
     squares = r.right_square + r.wrong_square
     spread = (r.right_square * (1 - sure) ** 2 + r.wrong_square * sure**2).sum(-1)
@@ -216,7 +207,10 @@ def rms_calibration_error(r: Reliability) -> Ends:
     total = r.weight.sum()
     middle = np.nan_to_num((r.weight.cumsum() - r.weight / 2) / total)
     into = np.clip((middle * MASS_BINS).astype(np.int64), 0, MASS_BINS - 1)
-    square, half = squared_gap(r.merged(into, MASS_BINS))
+    mass = []
+    for part in (r.right, r.wrong, r.right_square, r.wrong_square, r.sure):
+        mass.append(np.bincount(into, part, MASS_BINS))
+    square, half = squared_gap(Reliability(r.n, *mass))
     ends = np.sqrt(np.clip([square, square - half, square + half], 0, 1))
     value, low, high = np.where(total > 0, ends, np.nan)
     return value, low, high, 0.0
@@ -259,7 +253,8 @@ def mean_of_losses(index: int) -> Callable[[Counts], Array]:
 def reliability_interval(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:
     """Of a formula of reliability; the interval is widened by the bound."""
     value, low, high, bound = spec.formula(bins)
-    return with_bound(replace(spec.estimate(value, low, high, bins.n), error_bound=bound))
+    low, high = np.clip((low - bound, high + bound), 0, 1)
+    return replace(spec.estimate(value, low, high, bins.n), error_bound=bound)
 
 
 def classwise_interval(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:

@@ -435,7 +435,9 @@ def fbeta_size(ratio: Ratio, view: Any) -> Array:
     most = max(square, 1.0)
     missed = sums.actual - sums.hits
     false = sums.predicted - sums.hits
-    unit = view.squares.either / sums.either  # mean weight
+    squares = view.squares
+    union = sums.actual + false
+    unit = (squares.actual + squares.predicted - squares.hits) / union  # mean weight
     errors = square * missed + false
     skew = square**2 * missed + false + most**2 * unit
     spread = errors + sums.hits * skew / (errors + most * unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, overload
@@ -99,6 +100,9 @@ class NamedScores(Mapping[str, Score]):
         for name, e in self._estimates.items():
             value, low, high = float(e.value), float(e.low), float(e.high)
             n = int(e.n)
+            reason = None
+            if math.isnan(value) or math.isnan(low) or math.isnan(high):
+                reason = reason_of(value, n, e.method, e.reason)
             plain[name] = {
                 "value": value,
                 "error_bound": float(e.error_bound),
@@ -107,7 +111,7 @@ class NamedScores(Mapping[str, Score]):
                 "low": low,
                 "method": e.method,
                 "n": n,
-                "reason": reason_of(value, low, high, n, e.method, e.reason),
+                "reason": reason,
             }
         return plain
 

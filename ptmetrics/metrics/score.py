@@ -78,7 +78,9 @@ class Score(float):
         self.high = high
         self.n = n
         self.method = method
-        self.reason = reason_of(value, low, high, n, method, reason)
+        self.reason = None
+        if math.isnan(value) or math.isnan(low) or math.isnan(high):
+            self.reason = reason_of(value, n, method, reason)
         self.error_bound = error_bound
         self.higher_is_better = higher_is_better
         return self
@@ -117,14 +119,10 @@ class Score(float):
         return f"Score({self})"
 
 
-def reason_of(
-    value: float, low: float, high: float, n: int, method: str, undefined: str | None
-) -> str | None:
-    """Why a value is NaN, which is given, or why it has no interval; None where it has one."""
+def reason_of(value: float, n: int, method: str, undefined: str | None) -> str | None:
+    """Why a value is NaN, which is given, or why it has no interval."""
     if math.isnan(value):
         return undefined
-    if not (math.isnan(low) or math.isnan(high)):
-        return None
     if method == "none":
         return "no interval is made for it"
     if math.isinf(value):

@@ -27,8 +27,9 @@ def by_groups(
     """A score with its interval by groups.
 
     A score with both bounds gets Wilson's interval at the n that its variance between buckets is
-    worth, by Student's t, and never less than its interval by rows; others get Student's on a scale on which they are most like a normal one:
-    the logarithm, the logarithm of the distance from 1, or as they are.
+    worth, by Student's t, and never less than its interval by rows; others get Student's on a scale
+    on which they are most like a normal one: the logarithm, the logarithm of the distance from 1,
+    or as they are.
 
     Args:
         whole: The score of all rows, any shape.

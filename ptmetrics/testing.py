@@ -501,9 +501,9 @@ def _law_a_score_lies_in_its_interval_or_says_why_not(
     for some in (batches, batches[2:], []):
         scores = _counted(metric, some).compute()
         for name, score in scores.items():
-            if math.isnan(score):
-                assert score.reason, f"{name} is NaN without a reason"
-            else:
+            if any(map(math.isnan, (score, score.low, score.high))):
+                assert score.reason, f"{name} or an end of it is NaN without a reason"
+            if not math.isnan(score):
                 inside = not score.low > score.value and not score.high < score.value
                 assert inside, f"{name}: {score}"
                 assert score.n >= 0, f"{name}: n={score.n}"

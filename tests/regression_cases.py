@@ -72,7 +72,17 @@ def relative_columns(
     preds: np.ndarray, target: np.ndarray, weight: np.ndarray
 ) -> dict[str, list[float]]:
     """The scores that are asked for by name, from their definitions, one value an output."""
-    names = ("mape", "smape", "wmape", "msle", "rmsle", "nrmse", "nrmse/std", "nrmse/l2")
+    names = (
+        "mape",
+        "smape",
+        "wmape",
+        "msle",
+        "rmsle",
+        "nrmse",
+        "nrmse/std",
+        "nrmse/l2",
+        "nrmse/range",
+    )
     if not len(preds):
         return {name: [math.nan] * preds.shape[1] for name in names}
     error = np.abs(preds - target)
@@ -96,6 +106,7 @@ def relative_columns(
             "rmsle": np.sqrt(msle),
             "nrmse": np.where(centre == 0, math.nan, rmse / np.abs(centre)),
             "nrmse/std": np.where(size > 0, rmse / size, math.nan),
+            "nrmse/range": np.where(np.ptp(target, 0) > 0, rmse / np.ptp(target, 0), math.nan),
             "nrmse/l2": rmse / np.sqrt(np.where(target.any(0), sum_of_squares, math.nan)),
         }
     return {name: [float(v) for v in values] for name, values in found.items()}

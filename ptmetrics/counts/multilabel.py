@@ -163,17 +163,22 @@ class LabelReader:
         return preds.ge(self.cut), impossible
 
 
-def row_scores(numbers: Tensor, intact: Tensor) -> Tensor:
+def row_scores(numbers: Tensor, intact: Tensor, beta: float | None = None) -> Tensor:
     """The scores of each row, float64 of shape (rows, 5) in the order of `ROW_SCORES`; NaN where it has none.
 
     Args:
         numbers: Hits, actual, predicted and other labels of each row, float64 of shape (4, rows).
         intact: Bool of shape (rows,): rows that have scores of their own.
+        beta: Of F-beta, which is the sixth score then.
     """
     hits, actual, predicted, _ = numbers.unbind()
     either = actual + predicted
-    part = torch.stack((hits, hits, 2 * hits, hits))
-    whole = torch.stack((predicted, actual, either, either - hits))
+    parts = [hits, hits, 2 * hits, hits]
+    wholes = [predicted, actual, either, either - hits]
+    if beta is not None:
+        parts.append((1 + beta * beta) * hits)
+        wholes.append(beta * beta * actual + predicted)
+    part, whole = torch.stack(parts), torch.stack(wholes)
     whole = torch.maximum(whole, either.sign())  # nothing found of what is there: 0
     match = either.eq(2 * hits).double()
     scores = torch.cat((match.unsqueeze(0), part / whole))

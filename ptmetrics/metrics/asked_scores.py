@@ -24,6 +24,7 @@ from ptmetrics.metrics.class_scores import (
 from ptmetrics.metrics.delta import ADDED, worth_ends
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.score_spec import ScoreSpec, evaluate
+from ptmetrics.metrics.two_classes import MCC_EACH
 
 NPV = Ratio((1, 0, -1, 1), (0, 1, -1, 1))
 ONE_AGAINST_REST = Ratio((2, 0, -1, 1), (0, 1, 0, 1), zero_division=False)
@@ -193,5 +194,6 @@ ASKED_SPECS = (
     mean_spec("npv/macro", NPV, "Mean of the classes' negative predictive value."),
     NPV_EACH,
     ACCURACY_EACH,
+    MCC_EACH,
     *COUNTS_EACH,
 )

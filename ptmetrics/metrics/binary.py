@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +24,6 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.asked_scores import ASKED_SPECS, COUNTS_EACH
 from ptmetrics.metrics.base import Metrics
-from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     F1_EACH,
@@ -41,18 +39,18 @@ from ptmetrics.metrics.class_scores import (
     ClassSums,
     Ratio,
     f1_of_jaccard,
-    fbeta_ratio,
+    fbeta_interval,
+    fbeta_specs,
 )
 from ptmetrics.metrics.curves import kept_scores
-from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.host import Counts, confusion_details
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, POSITIVE_SCORES
-from ptmetrics.metrics.intervals import FEW, widened, wilson
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
+from ptmetrics.metrics.two_classes import rare_class_interval
 
 PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays in the cache
 CURVE = "curve"
@@ -97,23 +95,6 @@ class OfPositive:
         return self.formula(sums)[..., POSITIVE]
 
 
-def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
-    """A smooth function of the matrix by the delta method; not filled where it is undefined."""
-    view = view.in_mean_weights
-    if not intervals:
-        value = np.clip(spec.formula(view.weights), *spec.range)
-        return spec.estimate(value, value, value, view.n)
-    found = delta_intervals([spec.formula], [spec.gradient], [spec.range], view)
-    value, low, high = (x[0] for x in found)
-    return spec.estimate(value, low, high, view.n)
-
-
-def fbeta_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
-    """Delta interval; n is the number of rows that are positive or predicted so."""
-    estimate = delta_estimate(spec, view, intervals)
-    return replace(estimate, n=view.counts.either[..., POSITIVE]).filled(view.absent)
-
-
 def macro_f1_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
     """Mean of the ends of both classes' F1.
 
@@ -123,43 +104,6 @@ def macro_f1_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Es
     each = evaluate([F1_EACH], view, intervals=intervals)[F1_EACH.name, True]
     mean = curves.mean_over_heads(each)
     return spec.estimate(mean.value, mean.low, mean.high, view.n)
-
-
-def rare_class_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
-    """Delta interval, joined below 100 samples of a class with that of its Jaccard index, mapped.
-
-    MCC and kappa hang on the rarer class then, and the delta method takes it for less uncertain
-    than it is.
-    """
-    estimate = delta_estimate(spec, view, intervals)
-    view = view.in_mean_weights
-    matrix = view.matrix
-    squares = view.squares_matrix
-    if not intervals or matrix is None or squares is None:
-        return estimate.filled(view.absent)
-    positives_rule = (matrix[..., 1, :].sum(-1) > matrix[..., 0, :].sum(-1))[..., None, None]
-    matrix = np.where(positives_rule, matrix[..., ::-1, ::-1], matrix)
-    squares = np.where(positives_rule, squares[..., ::-1, ::-1], squares)
-    rare = matrix[..., 1, :].sum(-1) ** 2 / squares[..., 1, :].sum(-1)
-    union = matrix.sum((-1, -2)) - matrix[..., 0, 0]
-    union_square = squares.sum((-1, -2)) - squares[..., 0, 0]
-    safe = []
-    for jaccard in wilson(matrix[..., 1, 1] / union, union**2 / union_square):
-        score = spec.formula(ClassSums.of_matrix(_with_jaccard(matrix, union, jaccard)))
-        safe.append(np.clip(score, *spec.range))
-    ends = (estimate.low, estimate.high)
-    low, high = widened(estimate.value, ends, (safe[0], safe[1]), rare < FEW)
-    return replace(estimate, low=low, high=high).filled(view.absent)
-
-
-def _with_jaccard(matrix: Array, union: Array, jaccard: Array) -> Array:
-    """The matrix with another Jaccard index of class 1, its errors split as they are."""
-    errors = union - matrix[..., 1, 1]
-    share = np.where(errors > 0, matrix[..., 0, 1] / errors, 0.5)
-    wrong = (1 - jaccard) * union
-    cells = (matrix[..., 0, 0], share * wrong, (1 - share) * wrong, jaccard * union)
-    found: Array = np.stack(cells, -1).reshape(matrix.shape)
-    return found
 
 
 def binary_spec(name: str, ratio: Ratio, place: int, doc: str, undefined: str) -> ScoreSpec:
@@ -175,29 +119,14 @@ def selection_rate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estim
 
 
 def binary_fbeta_spec(beta: float) -> ScoreSpec:
-    """The score that `beta` adds."""
-    ratio = fbeta_ratio(beta)
+    """F-beta of the positive class."""
+    each = fbeta_specs(beta)[-1]
 
-    def fbeta(sums: ClassSums) -> Array:
-        part, whole = ratio(sums)
-        return part[..., POSITIVE] / whole[..., POSITIVE]
-
-    def gradient(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
-        part, whole = ratio(sums)
-        value = part / whole
-        only_positive = np.array([0.0, 1.0])
-        return value[..., POSITIVE], *ratio.gradient(value, only_positive / whole)
+    def of_positive(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+        return fbeta_interval(spec, view, intervals).part(POSITIVE)
 
     doc = f"F-beta of the positive class, recall {beta:g} times as important as precision."
-    return ScoreSpec(
-        "fbeta",
-        fbeta,
-        fbeta_interval,
-        doc=doc,
-        undefined=ALL_NEGATIVE,
-        gradient=gradient,
-        method="delta",
-    )
+    return replace(each, interval=of_positive, each=False, doc=doc, undefined=ALL_NEGATIVE)
 
 
 _ADJUSTED = next(spec for spec in ASKED_SPECS if spec.name == "balanced_accuracy/adjusted")
@@ -305,7 +234,8 @@ class BinaryMetrics(Metrics):
         inputs: What preds are: "logits", "probs" or "labels". Never guessed.
         threshold: Probability from which a row is predicted positive; for labels it has no meaning.
         ignore_index: A target value to leave out silently, such as −100.
-        beta: Adds the score `fbeta`, in which recall counts `beta` times as much as precision.
+        beta: Adds the score `fbeta`, in which recall counts `beta` times as much as precision, that
+            of each class and their averages.
         class_names: Names of class 0 and class 1.
         absent: Value of a score that is undefined; NaN leaves it out of averages (scikit-learn's
             `zero_division`).
@@ -368,9 +298,7 @@ class BinaryMetrics(Metrics):
             "Losses of probabilities of a yes",
         ),
         ScoreTable(
-            lambda metrics, counts: (
-                Reliability.of_histogram(counts) if "reliability" in counts else None
-            ),
+            calibration.reliability,
             (calibration.ECE, calibration.RMS_CALIBRATION_ERROR),
             "Calibration of the probability of a yes",
         ),
@@ -393,6 +321,7 @@ class BinaryMetrics(Metrics):
             ),
         ),
         POSITIVE_SCORES,
+        calibration.CALIBRATION_ASKED,
     )
 
     def __init__(
@@ -433,6 +362,9 @@ class BinaryMetrics(Metrics):
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
         self.whole_samples = not self.asked.isdisjoint(IMAGE_NAMES)
+        kept = losses and self._curve is not None
+        where = "scores with losses and curves"
+        calibration.check_kept(self.asked, calibration.CALIBRATION_ASKED, kept, where)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -532,14 +464,14 @@ class BinaryMetrics(Metrics):
             small.update(_decisions(bins, keys.first_positive))
         if self.losses:
             probs = self.inputs == "probs"
-            small.update(calibration.reliability_of_histogram(bins, keys, probs=probs))
+            small["reliability"] = calibration.reliability_of_histogram(bins, keys, probs=probs)
             if self.temperature:
                 small["tempered"] = calibration.nll_of_temperatures(bins, keys, probs=probs)
         return small
 
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, the curve, and a note where a bound passes its tolerance."""
-        details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+        details = confusion_details(counts)
         if self._curve is None:
             return details
         if "reliability" in counts:
@@ -557,7 +489,7 @@ class BinaryMetrics(Metrics):
             drawn = replace(drawn, specs=(*drawn.specs, *points))
         specs = list(confusion.specs)
         if self.beta is not None:
-            specs.append(binary_fbeta_spec(self.beta))
+            specs += [binary_fbeta_spec(self.beta), *fbeta_specs(self.beta)]
         specs.extend(self._own_scores)
         return (replace(confusion, specs=tuple(specs)), drawn, *others)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +17,28 @@ from torch.nn import functional
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics.curves import mean_over_heads
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.intervals import Z
-from ptmetrics.metrics.score_bins import ScoreBins
-from ptmetrics.metrics.score_spec import ScoreSpec
+from ptmetrics.metrics.intervals import Z, wilson
+from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 WIDE_BINS = 15  # of equal width
 MASS_BINS = 15  # of equal mass
-WIDE = np.arange(CONFIDENCE_BINS) // (CONFIDENCE_BINS // WIDE_BINS)
+CLASS_CELLS = 60  # of a class's probability: 10, 15 and 20 divide it
+CLASSWISE = "classwise"
 TABLE = [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")]
 NO_LIKELIHOOD = "no row has a likelihood"
+Ends = tuple[Array, Array, Array, Array | float]
+"""Value, low, high, and the bound of the numerical error."""
 CHI_SQUARE = 3.841458820694124  # 0.95 quantile, one degree of freedom
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Rows by confidence: float64 arrays of shape (bins,), Σw over rows that were right and wrong.
+    """Rows by confidence: float64 arrays of shape (…, cells), Σw over rows that were right and wrong.
 
     Attributes:
         n: Int64 number of rows.
@@ -40,7 +47,9 @@ class Reliability:
         right_square: Σw² of the rows that hit.
         wrong_square: Σw² of the others.
         sure: Σ w · confidence.
-        ece_bound: What rounding of the confidences can do to the expected calibration error.
+        doubt: Σ w · what the confidence of a row may be off.
+        astray: Σw of the rows that may lie on either side of the lower edge of a cell.
+        share: What each class weighs in the mean over them, where there are classes.
     """
 
     n: Array
@@ -49,7 +58,9 @@ class Reliability:
     right_square: Array
     wrong_square: Array
     sure: Array
-    ece_bound: Array | float = 0.0
+    doubt: Array | float = 0.0
+    astray: Array | float = 0.0
+    share: Array | None = None
 
     @classmethod
     def of_cells(cls, counts: Counts) -> Reliability:
@@ -59,95 +70,150 @@ class Reliability:
         n = counts["calibration"].sum()
         return cls(n, right, wrong, right_square, wrong_square, counts["confidence"])
 
-    @classmethod
-    def of_histogram(cls, counts: Counts) -> Reliability:
-        """From what `reliability_of_histogram` found on the device."""
-        right, wrong, right_square, wrong_square, sure = counts["reliability"]
-        bound = counts["ece_bound"]
-        return cls(counts.n, right, wrong, right_square, wrong_square, sure, bound)
-
     @cached_property
     def weight(self) -> Array:
-        """Σw of each bin."""
+        """Σw of each cell."""
         return self.right + self.wrong
 
-    def mean_confidence(self) -> Array:
-        """Mean confidence of each bin; 0 where it is empty."""
-        return np.where(self.weight > 0, self.sure / self.weight, 0.0)
-
-    def merged(self, into: Array, bins: int) -> Reliability:
-        """Fewer bins: bin i goes into bin `into[i]`."""
+    def wide(self, bins: int) -> Reliability:
+        """Fewer bins, of equal width; rows that are astray count at both of their edge."""
         parts = (self.right, self.wrong, self.right_square, self.wrong_square, self.sure)
-        merged = []
-        for part in parts:
-            merged.append(np.bincount(into, part, bins))
-        return Reliability(self.n, *merged)
+        cells = np.broadcast_arrays(*parts, self.doubt, self.astray)
+        shaped = np.stack(cells).reshape(len(cells), *cells[0].shape[:-1], bins, -1)
+        merged = shaped.sum(-1)
+        edges = shaped[6, ..., 0]
+        edges[..., :-1] += edges[..., 1:].copy()
+        right, wrong, right_square, wrong_square, sure, doubt, _ = merged
+        return Reliability(
+            self.n, right, wrong, right_square, wrong_square, sure, doubt, edges, self.share
+        )
 
     def table(self) -> Array:
         """Weight, mean confidence and share of right rows, in the bins of the calibration error."""
-        wide = self.merged(WIDE, WIDE_BINS)
-        weight = wide.right + wide.wrong
+        wide = self.wide(WIDE_BINS)
         found = np.zeros(WIDE_BINS, TABLE)
-        found["weight"] = weight
+        found["weight"] = wide.weight
         with np.errstate(all="ignore"):
-            found["confidence"] = wide.sure / weight
-            found["accuracy"] = wide.right / weight
+            found["confidence"] = wide.sure / wide.weight
+            found["accuracy"] = wide.right / wide.weight
         return found
+
+
+def reliability(metrics: Any, counts: Counts) -> Reliability | None:
+    """Of the cells, or of what `reliability_of_histogram` found on the device; None where neither is kept."""
+    if "calibration" in counts:
+        return Reliability.of_cells(counts)
+    if "reliability" in counts:
+        return Reliability(counts.n, *counts["reliability"])
+    return None
+
+
+def reliability_of_classes(metrics: Any, counts: Counts) -> Reliability | None:
+    """That of each class's probability, where it was asked for."""
+    if CLASSWISE not in counts:
+        return None
+    *cells, averaged = counts[CLASSWISE]
+    each = Reliability(np.full(len(averaged), counts.n), *cells)
+    return replace(each, share=averaged[:, 0])
 
 
 def reliability_table(counts: Counts) -> Array:
     """The table of what a metric counted."""
-    if "calibration" in counts:
-        return Reliability.of_cells(counts).table()
-    return Reliability.of_histogram(counts).table()
+    found = reliability(None, counts)
+    assert found is not None
+    return found.table()
 
 
-def ece(r: Reliability) -> tuple[Array, Array, Array]:
-    """Expected calibration error: mean |confidence − accuracy| over 15 bins of equal width, weighted by size.
+def ece(r: Reliability, bins: int = WIDE_BINS) -> Ends:
+    """Expected calibration error: mean |confidence − accuracy| over bins of equal width, weighted by size.
 
     Falls, [0, 1], NaN for no samples. Chance alone makes it positive: the lower end first takes off
     what a model without fault would show. Normal interval of Σ ±(confidence − hit) with the sign of
-    its bin.
+    its bin. Rounding moves each row by its doubt, and rows that are astray to another bin.
 
     Source: Naeini et al., AAAI 2015; Roelofs et al., AISTATS 2022 for its bias.
     """
-    wide = r.merged(WIDE, WIDE_BINS)
-    total = r.weight.sum()
-    sure = r.mean_confidence()
-    value = np.abs(wide.sure - wide.right).sum() / total
+    wide = r.wide(bins)
+    total = r.weight.sum(-1)
+    sure = np.where(r.weight > 0, r.sure / r.weight, 0.0)
+    value = np.abs(wide.sure - wide.right).sum(-1) / total
     squares = r.right_square + r.wrong_square
-    spread = (r.right_square * (1 - sure) ** 2 + r.wrong_square * sure**2).sum()
-    error = np.sqrt(np.clip((spread - value**2 * squares.sum()) / total**2, 0, None))
-    chance = (squares * sure * (1 - sure)).reshape(WIDE_BINS, -1).sum(1)
-    bias = math.sqrt(2 / math.pi) * np.sqrt(chance).sum() / total
-    return value, np.clip(value - bias - Z * error, 0, None), np.clip(value + Z * error, None, 1)
+    spread = (r.right_square * (1 - sure) ** 2 + r.wrong_square * sure**2).sum(-1)
+    error = np.sqrt(np.clip((spread - value**2 * squares.sum(-1)) / total**2, 0, None))
+    chance = (squares * sure * (1 - sure)).reshape((*wide.right.shape, -1)).sum(-1)
+    bias = math.sqrt(2 / math.pi) * np.sqrt(chance).sum(-1) / total
+    bound = np.sum(wide.doubt + wide.astray, -1) / total
+    return value, value - bias - Z * error, value + Z * error, bound
 
 
-def rms_calibration_error(r: Reliability) -> tuple[Array, Array, Array]:
+def rms_ce(r: Reliability, bins: int = WIDE_BINS) -> Ends:
+    """Root of the mean squared gap of confidence and accuracy, over bins of equal width.
+
+    Falls, [0, 1], NaN for no samples. Its interval is that of the square without its bias, joined
+    with the value itself.
+    """
+    wide = r.wide(bins)
+    total = r.weight.sum()
+    square, half = squared_gap(wide)
+    gaps = (wide.sure - wide.right) ** 2 / wide.weight
+    value = np.sqrt(np.where(wide.weight > 0, gaps, 0.0).sum() / total)
+    low, high = np.sqrt(np.clip([square - half, square + half], 0, 1))
+    moved = (2 * np.sum(wide.doubt) + 3 * np.sum(wide.astray)) / total
+    bound = np.fmin(np.sqrt(moved), moved / value)
+    return value, np.fmin(low, value), np.fmax(high, value), bound
+
+
+def mce(r: Reliability, bins: int = WIDE_BINS) -> Ends:
+    """Largest gap of confidence and accuracy, over the bins of equal width that hold rows.
+
+    Falls, [0, 1], NaN for no samples. All bins at once lie within Wilson's intervals of their
+    accuracies at a level of 1 − 0.05 / bins: a bin of few rows makes the interval wide.
+    """
+    wide = r.wide(bins)
+    weight = wide.weight
+    hit, sure = wide.right / weight, wide.sure / weight
+    reach = NormalDist().inv_cdf(1 - 0.025 / bins)
+    low, high = wilson(hit, weight**2 / (wide.right_square + wide.wrong_square), reach)
+    least = np.clip(np.fmax(low - sure, sure - high), 0, None)
+    most = np.fmax(sure - low, high - sure)
+    off = (wide.doubt + 2 * wide.astray) / np.clip(weight - wide.astray, 0, None)
+    ends = [np.fmax.reduce(gaps) for gaps in (np.abs(hit - sure), least, most)]
+    return ends[0], ends[1], ends[2], np.fmin(np.fmax.reduce(off), 1)
+
+
+def squared_gap(bins: Reliability) -> tuple[Array, Array]:
+    """Mean squared gap of confidence and accuracy, without its bias, and half of its interval.
+
+    Source: Kumar, Liang, Ma, NeurIPS 2019 (the debiased estimator of the squared error).
+    """
+    weight = bins.weight
+    n = weight**2 / (bins.right_square + bins.wrong_square)
+    hit = bins.right / weight
+    gap = (bins.sure - bins.right) / weight
+    noise = hit * (1 - hit) / (n - 1)
+    known = n > 1
+    share = np.where(known, weight / weight.sum(), 0.0)
+    square = np.where(known, share * (gap**2 - noise), 0.0).sum()
+    variance = np.where(known, share**2 * (4 * gap**2 * noise + 2 * noise**2), 0.0).sum()
+    return square, Z * np.sqrt(variance)
+
+
+def rms_calibration_error(r: Reliability) -> Ends:
     """Root of the mean squared gap of confidence and accuracy, over 15 bins of equal mass, without its bias.
 
     Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the
     square.
-
-    Source: Kumar, Liang, Ma, NeurIPS 2019 (the debiased estimator of the squared error).
     """
     total = r.weight.sum()
     middle = np.nan_to_num((r.weight.cumsum() - r.weight / 2) / total)
     into = np.clip((middle * MASS_BINS).astype(np.int64), 0, MASS_BINS - 1)
-    mass = r.merged(into, MASS_BINS)
-    weight = mass.weight
-    n = weight**2 / (mass.right_square + mass.wrong_square)
-    hit = mass.right / weight
-    gap = (mass.sure - mass.right) / weight
-    noise = hit * (1 - hit) / (n - 1)
-    known = n > 1
-    share = np.where(known, weight / total, 0.0)
-    square = np.where(known, share * (gap**2 - noise), 0.0).sum()
-    variance = np.where(known, share**2 * (4 * gap**2 * noise + 2 * noise**2), 0.0).sum()
-    half = Z * np.sqrt(variance)
+    mass = []
+    for part in (r.right, r.wrong, r.right_square, r.wrong_square, r.sure):
+        mass.append(np.bincount(into, part, MASS_BINS))
+    square, half = squared_gap(Reliability(r.n, *mass))
     ends = np.sqrt(np.clip([square, square - half, square + half], 0, 1))
     value, low, high = np.where(total > 0, ends, np.nan)
-    return value, low, high
+    return value, low, high, 0.0
 
 
 def temperature(sums: Array) -> tuple[Array, Array, Array]:
@@ -184,20 +250,17 @@ def mean_of_losses(index: int) -> Callable[[Counts], Array]:
     return lambda counts: np.moveaxis(counts["losses"], -2, 0)[..., index]
 
 
-def reliability_interval(
-    function: Callable[[Reliability], tuple[Array, Array, Array]],
-) -> Callable[[ScoreSpec, Reliability, bool], Estimate]:
-    """From a function of reliability to what a `ScoreSpec` calls."""
-
-    def estimate(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:
-        return spec.estimate(*function(bins), bins.n)
-
-    return estimate
+def reliability_interval(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:
+    """Of a formula of reliability; the interval is widened by the bound."""
+    value, low, high, bound = spec.formula(bins)
+    low, high = np.clip((low - bound, high + bound), 0, 1)
+    return replace(spec.estimate(value, low, high, bins.n), error_bound=bound)
 
 
-def ece_interval(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:
-    """The error with its bound."""
-    return replace(spec.estimate(*ece(bins), bins.n), error_bound=bins.ece_bound)
+def classwise_interval(spec: ScoreSpec, bins: Reliability, intervals: bool) -> Estimate:
+    """The mean over the classes."""
+    each = reliability_interval(spec, bins, intervals)
+    return replace(mean_over_heads(each, bins.share, spec.undefined), method=spec.method)
 
 
 def temperature_interval(spec: ScoreSpec, counts: Counts, intervals: bool) -> Estimate:
@@ -205,36 +268,60 @@ def temperature_interval(spec: ScoreSpec, counts: Counts, intervals: bool) -> Es
     return spec.estimate(*temperature(counts["tempered"]), counts["losses"][0, 0].astype(np.int64))
 
 
-def reliability_of_histogram(bins: ScoreBins, keys: CurveKeys, *, probs: bool) -> State:
-    """Yes-or-no rows by the positive's probability, read off a histogram of the scores.
+def reliability_of_histogram(
+    bins: ScoreBins,
+    keys: CurveKeys,
+    *,
+    probs: bool,
+    cells: int = CONFIDENCE_BINS,
+    shift: float = 0.0,
+) -> Tensor:
+    """Yes-or-no rows by the positive's probability, read off a histogram of the scores, or of several.
 
-    The bound is what rounding to a row's value can do; 0 where every score is its row's value.
+    The doubt is what rounding to a row's value can do; 0 where every score is its row's value.
 
     Args:
         bins: The histogram in the order of the scores.
         keys: What a row means.
         probs: Whether predictions are probabilities, and not logits.
+        cells: Number of cells of equal width.
+        shift: What was added to the logits of classes.
 
     Returns:
-        "reliability", float64 of shape (5, bins), as `Reliability.of_histogram` reads it, and
-        "ece_bound"; both on the device.
+        Float64 of shape (7, …, cells), in the order of `Reliability`, on the device.
     """
-    p = _row_scores(bins, keys, probs=probs, as_logits=False)
-    cell = ((p * CONFIDENCE_BINS).ceil().long() - 1).clamp(0, CONFIDENCE_BINS - 1)
-    wrong, right = bins.weight.unbind(1)
-    wrong_square, right_square = bins.square.unbind(1)
+    p = _row_scores(bins, keys, probs=probs, as_logits=False, shift=shift)
+    cell = ((p * cells).ceil().long() - 1).clamp(0, cells - 1)
+    wrong, right = bins.weight.unbind(-1)
+    wrong_square, right_square = bins.square.unbind(-1)
     weight = wrong + right
-    columns = torch.stack((right, wrong, right_square, wrong_square, weight * p))
-    sums = columns.new_zeros(len(columns), CONFIDENCE_BINS).index_add_(1, cell, columns)
     # No score of a row is farther away than the wider gap to a neighbour.
     gap = p.diff()
     edge = gap.new_zeros(1)
     doubt = torch.maximum(torch.cat((edge, gap)), torch.cat((gap, edge)))
-    doubt = doubt.masked_fill(bins.exact, 0.0)
-    edges = ((p + doubt) * WIDE_BINS).ceil() - ((p - doubt) * WIDE_BINS).ceil()
-    astray = torch.where(edges != 0, weight, 0.0).sum()
-    bound = ((weight * doubt).sum() + 2 * astray) / weight.sum()
-    return {"reliability": sums, "ece_bound": bound}
+    inexact = weight.masked_fill(bins.exact, 0.0)
+    sums = (right, wrong, right_square, wrong_square, weight * p, inexact * doubt)
+    columns = torch.stack(sums)
+    found = columns.new_zeros(7, *weight.shape[:-1], cells)
+    found[:6].index_add_(-1, cell, columns)
+    above = ((p + doubt) * cells).ceil().long() - 1
+    crossed = above.ge(((p - doubt) * cells).ceil())
+    found[6].index_add_(-1, above.clamp(0, cells - 1), torch.where(crossed, inexact, 0.0))
+    return found
+
+
+def reliability_of_heads(state: State, kept: KeptScores, shift: float) -> Tensor:
+    """The same of each class, and behind whether it counts in the mean; of shape (8, classes, cells)."""
+    found = []
+    for some in kept.parts():
+        bins = ScoreBins.of_histogram(state, kept.histogram, some)
+        keys = kept.histogram.keys
+        found.append(
+            reliability_of_histogram(bins, keys, probs=False, cells=CLASS_CELLS, shift=shift)
+        )
+    cells = torch.cat(found, 1)
+    averaged = kept.averaged(cells.device).view(1, -1, 1)
+    return torch.cat((cells, averaged.expand(cells[:1].shape)))
 
 
 def nll_of_temperatures(bins: ScoreBins, keys: CurveKeys, *, probs: bool) -> Tensor:
@@ -263,9 +350,11 @@ def nll_of_temperatures(bins: ScoreBins, keys: CurveKeys, *, probs: bool) -> Ten
     return torch.stack(sums)
 
 
-def _row_scores(bins: ScoreBins, keys: CurveKeys, *, probs: bool, as_logits: bool) -> Tensor:
+def _row_scores(
+    bins: ScoreBins, keys: CurveKeys, *, probs: bool, as_logits: bool, shift: float = 0.0
+) -> Tensor:
     """The value of each row of a histogram, as a logit or as a probability."""
-    score = keys.values(bins.count.device)
+    score = keys.values(bins.count.device) - shift
     if probs and not isinstance(keys, FloatKeys):
         return score.logit() if as_logits else score
     return score if as_logits else score.sigmoid()
@@ -312,24 +401,81 @@ OVER_CONFIDENCE = ScoreSpec(
 )
 ECE = ScoreSpec(
     "ece",
-    None,
-    ece_interval,
+    ece,
+    reliability_interval,
     higher_is_better=False,
     doc="Expected calibration error: mean |confidence − accuracy|, 15 bins of equal width.",
     undefined=NO_LIKELIHOOD,
     source="Naeini et al., AAAI 2015; Roelofs et al., AISTATS 2022",
     method="normal-debiased",
 )
-RMS_CALIBRATION_ERROR = ScoreSpec(
-    "rms_calibration_error",
-    None,
-    reliability_interval(rms_calibration_error),
-    higher_is_better=False,
+RMS_CALIBRATION_ERROR = replace(
+    ECE,
+    name="rms_calibration_error",
+    formula=rms_calibration_error,
     doc="Root mean squared gap of confidence and accuracy, 15 bins of equal mass, debiased.",
-    undefined=NO_LIKELIHOOD,
     source="Kumar, Liang, Ma, NeurIPS 2019",
     method="normal-square",
 )
+
+
+def calibration_specs(name: str, formula: Any, doc: str, method: str) -> list[ScoreSpec]:
+    """A score of 15 bins, and the same of 10 and of 20."""
+    found = []
+    for bins in (WIDE_BINS, 10, 20):
+        suffix = "" if bins == WIDE_BINS else f"/{bins}"
+        found.append(
+            replace(
+                ECE,
+                name=f"{name}{suffix}",
+                formula=partial(formula, bins=bins),
+                doc=f"{doc}, {bins} bins of equal width.",
+                method=method,
+            )
+        )
+    return found
+
+
+ASKED_CALIBRATION = (
+    *calibration_specs("ece", ece, "Mean |confidence − accuracy|", "normal-debiased")[1:],
+    *calibration_specs("rms_ce", rms_ce, "Root of the mean of its square", "normal-square"),
+    *calibration_specs("mce", mce, "Largest |confidence − accuracy|", "wilson-all"),
+)
+CALIBRATION_ASKED = ScoreTable(reliability, ASKED_CALIBRATION)
+CLASSWISE_ASKED = ScoreTable(
+    reliability_of_classes,
+    (
+        replace(
+            ECE,
+            name="ece/classwise",
+            interval=classwise_interval,
+            doc="Mean over the classes of the calibration error of the class's own probability.",
+            source="Kull et al., NeurIPS 2019",
+            method="mean-of-ends",
+        ),
+        replace(
+            ECE,
+            name="ece/classwise",
+            doc="Calibration error of the class's own probability.",
+            each=True,
+        ),
+    ),
+)
+
+
+def check_kept(asked: Collection[str], table: ScoreTable, kept: object, where: str) -> bool:
+    """Whether a score of the table is asked for.
+
+    Raises:
+        ConfigError: If what it needs is not kept.
+    """
+    wanted = [spec.name for spec in table.specs if spec.name in asked and not spec.each]
+    if wanted and not kept:
+        rule = f"no {wanted[0]} where no confidences are kept"
+        raise ConfigError("scores", rule, repr(wanted[0]), f"Leave it out, or pass {where}.")
+    return bool(wanted)
+
+
 TEMPERATURE = ScoreSpec(
     "temperature",
     None,

@@ -15,6 +15,7 @@ import numpy as np
 
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.intervals import wilson
 from ptmetrics.metrics.score_spec import ScoreSpec
 
 NO_SAMPLES = "no samples were counted"
@@ -69,6 +70,13 @@ class ClassSums:
     def true_negatives(self) -> Array:
         """Rows of other classes that were not predicted as the class."""
         return self.others - self.predicted + self.hits
+
+    @property
+    def matrices(self) -> Array:
+        """Of each class against the rest, rows actual, of shape (…, C, 2, 2)."""
+        false = self.predicted - self.hits
+        cells = (self.true_negatives, false, self.actual - self.hits, self.hits)
+        return np.stack(cells, -1).reshape(*self.hits.shape, 2, 2)
 
     def changed(self, name: str, value: Array) -> ClassSums:
         """With other numbers in the place of `name`."""
@@ -388,9 +396,6 @@ class EqualMean(MeanRatio):
     def shares(means: Sequence[EqualMean], view: ClassCounts) -> tuple[Array, Array]:
         """The ratio of each class, and the (effective) number of rows that it is a proportion of.
 
-        An F-beta is no proportion of rows; where F = 2J / (1 + J) has the variance that Wilson's
-        interval of J gives it, it is worth 2u / (2 − F)² of the u rows of the union.
-
         Args:
             means: The means, which stand in a leading dimension of what is returned.
             view: Sums of classes.
@@ -400,13 +405,12 @@ class EqualMean(MeanRatio):
         for sums in (view.weights, view.squares):
             numbers = np.stack((sums.hits, sums.actual, sums.predicted, sums.others))
             found.extend(np.tensordot(factors.swapaxes(0, 1), numbers, 1))
-            found.append(sums.actual + sums.predicted - sums.hits)
-        part, whole, union, _, square, union_square = found
+        part, whole, _, square = found
         share = np.clip(part / whole, 0, 1)
         n = whole**2 / square
         for place, mean in enumerate(means):
             if mean.ratio.part[0] != 1:
-                n[place] = 2 * union**2 / union_square / (2 - share[place]) ** 2
+                n[place] = fbeta_size(mean.ratio, view)
         there = view.weights.actual + view.weights.predicted > 0
         known = there & (whole > 0)  # of an empty one `doubt` tells
         n = np.where(known, n, 0.0)
@@ -428,6 +432,41 @@ def fbeta_ratio(beta: float) -> Ratio:
     """F-beta: recall `beta` times as important as precision."""
     square = beta * beta
     return Ratio((1 + square, 0, 0, 0), (0, square, 1, 0))
+
+
+def fbeta_size(ratio: Ratio, view: Any) -> Array:
+    """The number of samples that the F-beta of each class is worth as a proportion, by the delta method.
+
+    It is no proportion of rows: the hits, misses and false alarms of the class are multinomial. One
+    more error of the kind that counts most is taken for seen, so that no kind of error seems
+    impossible; for beta 1 that changes nothing.
+
+    Args:
+        ratio: An F-beta.
+        view: Sums of classes, as `weights` and `squares`.
+    """
+    sums = view.weights
+    square = ratio.whole[1]  # of beta
+    most = max(square, 1.0)
+    missed = sums.actual - sums.hits
+    false = sums.predicted - sums.hits
+    squares = view.squares
+    union = sums.actual + false
+    unit = (squares.actual + squares.predicted - squares.hits) / union  # mean weight
+    errors = square * missed + false
+    skew = square**2 * missed + false + most**2 * unit
+    spread = errors + sums.hits * skew / (errors + most * unit)
+    return (square * sums.actual + sums.predicted) ** 2 / ((1 + square) * spread * unit)
+
+
+def fbeta_interval(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
+    """F-beta of each class, with Wilson's interval at the n that it is worth; n is that of the union."""
+    part, whole = spec.formula(view.weights)
+    value = np.clip(part / whole, 0, 1)
+    low, high = value, value
+    if intervals:
+        low, high = wilson(value, fbeta_size(spec.formula, view))
+    return spec.estimate(value, low, high, view.counts.either).filled(view.absent)
 
 
 def f1_of_jaccard(jaccard: Array) -> Array:
@@ -540,24 +579,30 @@ def micro_spec(spec: ScoreSpec, ratio: Ratio, among: tuple[int, ...] | None) -> 
     )
 
 
-def averages_among(specs: Sequence[ScoreSpec], among: tuple[int, ...]) -> tuple[ScoreSpec, ...]:
+def averages_among(
+    specs: Sequence[ScoreSpec], among: tuple[int, ...], beta: float | None
+) -> tuple[ScoreSpec, ...]:
     """The same scores, with averages over some of the classes; accuracy and balanced accuracy are of all.
 
     Args:
         specs: Scores of `CONFUSION_SPECS` and of `fbeta_specs`.
         among: The classes that averages are over.
+        beta: Of F-beta, if there is one.
     """
+    micro = MICRO
+    if beta is not None:
+        micro = {**MICRO, "fbeta/micro": fbeta_ratio(beta)}
     found = []
     for spec in specs:
         formula = spec.formula
-        micro = MICRO.get(spec.name.rpartition("_")[2])  # of the name, or of one at k
+        name = spec.name.rpartition("_")[2]  # of one at k
         if isinstance(formula, MeanRatio):
             mean = _mean_of(formula.ratio, formula.by_targets, among)
             found.append(replace(spec, formula=mean, gradient=mean.gradient))
         elif spec.interval == "mover" and formula is not RECALL_OF_TARGETS:
             found.append(replace(spec, formula=RatioAmong(formula, among)))
-        elif micro is not None:
-            found.append(micro_spec(spec, micro, among))
+        elif name in micro and not spec.each:
+            found.append(micro_spec(spec, micro[name], among))
         else:
             found.append(spec)
     return tuple(found)
@@ -708,11 +753,22 @@ CLASS_SPECS = (
 )
 
 
-def fbeta_specs(beta: float) -> tuple[ScoreSpec, ScoreSpec]:
-    """The scores that `beta` adds."""
+def fbeta_specs(beta: float) -> tuple[ScoreSpec, ...]:
+    """The scores that `beta` adds; that of each class is the last."""
     ratio = fbeta_ratio(beta)
     doc = f"F-beta of the classes, recall {beta:g} times as important as precision"
     return (
         mean_spec("fbeta/macro", ratio, f"{doc}: their mean."),
+        accuracy_spec("fbeta/micro", f"{doc}: all together, which is the accuracy."),
         mean_spec("fbeta/weighted", ratio, f"{doc}: by their share.", by_targets=True),
+        ScoreSpec(
+            "fbeta",
+            ratio,
+            fbeta_interval,
+            doc=f"{doc}: of each.",
+            undefined=NEITHER,
+            each=True,
+            absent=True,
+            method="wilson-delta",
+        ),
     )

@@ -35,6 +35,7 @@ AUROC_BOUND = 5  # places in a summary
 AP_BOUND = 8
 VARIANCES = [4, 7]
 POSITIVES = 9
+AVERAGED = -1  # which labels or classes averages are over
 NUMBERS_OF_POINT = 5  # of a point
 
 
@@ -44,6 +45,7 @@ def kept_scores(
     curves: object,
     capacity: object,
     at: Sequence[str],
+    among: tuple[int, ...] | None = None,
 ) -> KeptScores | None:
     """What a metric keeps for its curves; None for none.
 
@@ -53,6 +55,7 @@ def kept_scores(
         curves: "fp16", "fine" or "exact"; True for "fp16" where that is possible; False or None.
         capacity: Number of scores that "exact" keeps, of each label or class.
         at: Names of points.
+        among: The classes that averages are over; None for all.
 
     Raises:
         ConfigError: If an argument cannot work, or it would take more than 4 GiB.
@@ -84,7 +87,7 @@ def kept_scores(
     store = None
     if curves == "exact" and isinstance(capacity, int):
         store = StoredScores(capacity, heads, histogram.bits)
-    kept = KeptScores(histogram, store, points)
+    kept = KeptScores(histogram, store, points, among)
     size = sum(8 * math.prod(cell.shape) for cell in kept.cells())
     if size > MOST_BYTES_OF_SCORES:
         fact = f"{size / 2**30:.1f} GiB"
@@ -202,9 +205,9 @@ def _mean_spec(spec: ScoreSpec, estimate: Estimator, *, weighted: bool = False) 
     reason = NO_POSITIVE_LABEL if spec.undefined == NO_POSITIVE else NO_CURVE
 
     def mean(mean: ScoreSpec, summary: Array, intervals: bool) -> Estimate:
-        share = None
+        share = summary[AVERAGED, :-1]
         if weighted:
-            share = summary[POSITIVES, :-1]
+            share = share * summary[POSITIVES, :-1]
         return mean_over_heads(estimate(summary[:, :-1]), share, reason)
 
     over = "Mean over the labels where it is defined"
@@ -230,7 +233,7 @@ def _micro_spec(spec: ScoreSpec, estimate: Estimator) -> ScoreSpec:
     """
 
     def micro(spec: ScoreSpec, summary: Array, intervals: bool) -> Estimate:
-        heads = summary.shape[-1] - 1
+        heads = summary[AVERAGED].sum()
         pooled = summary[:, -1].copy()
         pooled[1:3] /= heads
         pooled[VARIANCES] *= heads

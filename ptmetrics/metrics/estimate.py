@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 
-from ptmetrics.metrics.score import Score
+from ptmetrics.metrics.score import Score, reason_of
 
 Array: TypeAlias = Any
 """A NumPy array of float64 or int64: NumPy's own types call most results of it Any."""
@@ -98,18 +98,19 @@ class NamedScores(Mapping[str, Score]):
         """Plain values of all, as they stand in a record."""
         plain: dict[str, dict[str, Any]] = {}
         for name, e in self._estimates.items():
-            value = float(e.value)
+            value, low, high = float(e.value), float(e.low), float(e.high)
+            n = int(e.n)
             reason = None
-            if math.isnan(value):
-                reason = e.reason
+            if math.isnan(value) or math.isnan(low) or math.isnan(high):
+                reason = reason_of(value, n, e.method, e.reason)
             plain[name] = {
                 "value": value,
                 "error_bound": float(e.error_bound),
-                "high": float(e.high),
+                "high": high,
                 "higher_is_better": e.higher_is_better,
-                "low": float(e.low),
+                "low": low,
                 "method": e.method,
-                "n": int(e.n),
+                "n": n,
                 "reason": reason,
             }
         return plain

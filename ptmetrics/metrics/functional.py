@@ -235,6 +235,9 @@ SINGLES: Mapping[str, Single] = {
     "multiclass_precision": Single("multiclass", "precision", CLASSES),
     "multiclass_recall": Single("multiclass", "recall", CLASSES),
     "multiclass_f1_score": Single("multiclass", "f1", CLASSES),
+    "multiclass_fbeta_score": Single("multiclass", "fbeta", CLASSES),
+    "multilabel_fbeta_score": Single("multilabel", "fbeta", LABELS),
+    "multilabel_matthews_corrcoef": Single("multilabel", "mcc"),
     "multiclass_matthews_corrcoef": Single("multiclass", "mcc"),
     "multiclass_cohen_kappa": Single("multiclass", "kappa"),
     "multiclass_linear_kappa": Single("multiclass", "kappa/linear"),
@@ -332,6 +335,8 @@ def _function_of(name: str, single: Single) -> Callable[..., Any]:
             raise ConfigError("average", rule, repr(average), cure)
         if names:
             options["scores"] = sorted(names)
+        if single.score == "fbeta":
+            options.setdefault("beta", 1.0)
         scores = all_scores(*args, **options)
         if averages and average is None:
             return tuple(scores.per_class[single.score])

@@ -30,8 +30,9 @@ def by_groups(
     """A score with its interval by groups.
 
     A score with both bounds gets Wilson's interval at the n that its variance between buckets is
-    worth, by Student's t; others get Student's on a scale on which they are most like a normal one:
-    the logarithm, the logarithm of the distance from 1, or as they are.
+    worth, by Student's t, and never less than its interval by rows; others get Student's on a scale
+    on which they are most like a normal one: the logarithm, the logarithm of the distance from 1,
+    or as they are.
 
     Args:
         whole: The score of all rows, any shape.
@@ -111,8 +112,11 @@ def _proportion(
     n = np.where(np.isnan(variance), np.nan, n)
     low, high = wilson(share, n, student(freedom))
     constant = (whole.low == whole.high) | (np.asarray(whole.n) == 0)  # or nothing is known
-    low = np.where(constant, whole.low, least + size * low)
-    high = np.where(constant, whole.high, least + size * high)
+    # Nothing is surer by groups than by rows: what no bucket moves, such as the precision of a class
+    # that is never predicted, is not known for that. NaN by groups stays NaN.
+    low, high = least + size * low, least + size * high
+    low = np.where(constant, whole.low, np.fmin(low, whole.low) + 0 * low)
+    high = np.where(constant, whole.high, np.fmax(high, whole.high) + 0 * high)
     return replace(whole, low=low, high=high, method=BY_GROUPS)
 
 

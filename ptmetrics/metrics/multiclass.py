@@ -35,13 +35,18 @@ from ptmetrics.metrics.asked_scores import ASKED_SPECS, KAPPAS
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import (
     BRIER,
+    CALIBRATION_ASKED,
+    CLASSWISE,
+    CLASSWISE_ASKED,
     ECE,
     NLL,
     OVER_CONFIDENCE,
     PERPLEXITY,
     RMS_CALIBRATION_ERROR,
     TEMPERATURE,
-    Reliability,
+    check_kept,
+    reliability,
+    reliability_of_heads,
     reliability_table,
 )
 from ptmetrics.metrics.class_scores import (
@@ -64,7 +69,7 @@ from ptmetrics.metrics.curves import (
     notes_of,
     point_specs,
 )
-from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.host import Counts, confusion_details
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
@@ -104,7 +109,7 @@ LOSS_SCORES = ScoreTable(
     "Losses of probabilities",
 )
 CALIBRATION_SCORES = ScoreTable(
-    lambda metrics, counts: Reliability.of_cells(counts) if "calibration" in counts else None,
+    reliability,
     (ECE, RMS_CALIBRATION_ERROR),
     "Calibration",
 )
@@ -154,10 +159,11 @@ class MulticlassMetrics(Metrics):
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
         labels: The classes that macro, micro and weighted averages are over, as numbers or names, such
-            as all but the background or the tag "O"; None for all. Accuracy, balanced accuracy, MCC
+            as all but the background or the tag "O"; those of curves and of `ece/classwise` too; None
+            for all. Accuracy, balanced accuracy, MCC
             and kappa are of all classes. A class that is `ignore_index` is never among them.
-        beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
-            as precision.
+        beta: Adds `fbeta` of each class and its averages `fbeta/macro`, `fbeta/micro` and
+            `fbeta/weighted`, recall `beta` times as important as precision.
         losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
             `over_confidence`: about half of the time of an update.
         curves: Whether to report AUROC and average precision of each class against the rest, with
@@ -209,7 +215,12 @@ class MulticlassMetrics(Metrics):
         PAIR_SCORES,
         CURVE_SCORES,
     )
-    optional_tables = (ScoreTable(class_counts, ASKED_SPECS), IMAGE_SCORES)
+    optional_tables = (
+        ScoreTable(class_counts, ASKED_SPECS),
+        IMAGE_SCORES,
+        CALIBRATION_ASKED,
+        CLASSWISE_ASKED,
+    )
     waits = True
     note_kinds = NOTE_KINDS
 
@@ -256,8 +267,10 @@ class MulticlassMetrics(Metrics):
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
         heads = (num_classes,)
         histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
-        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at, self._among)
         self._own_scores, self.asked = options.own_specs(scores, self.asked_tables())
+        check_kept(self.asked, CALIBRATION_ASKED, self._losses, "scores with losses")
+        self._classwise = check_kept(self.asked, CLASSWISE_ASKED, self._curve, "curves=True")
         self._kappas = not self.asked.isdisjoint(KAPPAS)
         self._overlaps = 0  # how many classes have overlaps of images
         if not self.asked.isdisjoint(OVERLAP_NAMES):
@@ -370,7 +383,9 @@ class MulticlassMetrics(Metrics):
         tables = super()._all_tables()
         if self._among is None:
             return tables
-        return tuple(replace(t, specs=averages_among(t.specs, self._among)) for t in tables)
+        return tuple(
+            replace(t, specs=averages_among(t.specs, self._among, self.beta)) for t in tables
+        )
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
@@ -466,7 +481,11 @@ class MulticlassMetrics(Metrics):
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device, the most confused pairs found there."""
         if self._curve is not None:
-            state = self._curve.summarize(state)
+            small = self._curve.summarize(state)
+            if self._classwise:
+                shift = math.log(self.num_classes - 1)
+                small[CLASSWISE] = reliability_of_heads(state, self._curve, shift)
+            state = small
         if self._pairs is not None:
             heaviest = torch.stack(self._pairs.heaviest(state["pairs"], PAIRS))
             state = {**state, "pairs": heaviest}
@@ -475,7 +494,7 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+            details = confusion_details(counts)
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)

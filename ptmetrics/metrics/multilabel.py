@@ -39,11 +39,16 @@ from ptmetrics.metrics.class_scores import (
     RECALL,
     SPECIFICITY_EACH,
     SUPPORT,
+    ClassCounts,
     ClassSums,
     MicroRatio,
     Ratio,
     class_spec,
     f1_of_jaccard,
+    fbeta_ratio,
+    fbeta_size,
+    fbeta_specs,
+    mcc_and_slopes,
 )
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,
@@ -58,6 +63,7 @@ from ptmetrics.metrics.intervals import mover, wilson
 from ptmetrics.metrics.score_bins import SUMMARY
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import NOTHING_KNOWN, ScoreSpec, ScoreTable
+from ptmetrics.metrics.two_classes import MCC_EACH, rare_class_interval
 
 LABEL_CURVES = "label_curves"
 MOST_LABELS = 1_000_000  # of which each has a name, and counts of 96 bytes with weights
@@ -121,9 +127,8 @@ class LabelCounts:
         weight, square = self.row_weight
         return weight**2 / square
 
-    def row_variance(self, ratio: Ratio, p: Array) -> Array:
-        """Σw² of a row's numerator − p · denominator, squared: what labels that err together add up to."""
-        gain = _gain(ratio, p[..., None])
+    def row_variance(self, gain: Array) -> Array:
+        """Σw² of the square of a row's numbers times `gain`, (…, 4): what labels that err together add up to."""
         square: Array = gain[..., None, :] @ self.together @ gain[..., None]
         return np.clip(square[..., 0, 0], 0, None)
 
@@ -134,8 +139,12 @@ class LabelCounts:
         as all are.
         """
         part, whole = ratio(self.weights)
-        gain = _gain(ratio, np.nan_to_num(part / whole)[..., None])
-        hit, actual, predicted, other = np.moveaxis(gain, -1, 0)
+        each = _gain(ratio, np.nan_to_num(part / whole)[..., None])
+        return self.effect(each, _gain(ratio, (np.nansum(part, -1) / whole.sum(-1))[..., None]))
+
+    def effect(self, each: Array, together: Array) -> Array:
+        """The same of what each number of a label gains, shape (…, L or 1, 4), and of a row, shape (…, 4)."""
+        hit, actual, predicted, other = np.moveaxis(each, -1, 0)
         rows = self.squares
         kinds = (
             (rows.true_negatives, other),
@@ -143,10 +152,10 @@ class LabelCounts:
             (rows.actual - rows.hits, actual),
             (rows.hits, hit + actual + predicted),
         )
-        alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
+        alone = np.sum([(np.clip(n, 0, None) * gain**2).sum(-1) for n, gain in kinds], 0)
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
-        effect = self.row_variance(ratio, np.nansum(part, -1) / whole.sum(-1)) / alone
+        effect = self.row_variance(together) / alone
         effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
         return np.asarray(effect)
 
@@ -199,7 +208,8 @@ def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estim
     whole = micro(view.weights)[1]
     p = micro.value(view.weights)
     rows = view.effective_rows
-    variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
+    gain = _gain(spec.formula, p[..., None])
+    variance = view.row_variance(gain) * rows / (rows - 1) / whole**2
     low, high = wilson(p, _worth(p, variance, np.fmax(np.minimum(rows, whole), NOTHING_KNOWN)))
     if spec.through is not None:
         p, low, high = spec.through(p), spec.through(low), spec.through(high)
@@ -213,10 +223,14 @@ def mean_of_labels_interval(
 
     How much smaller is the design effect.
     """
-    part, whole = spec.formula(view.weights)
-    _, square = spec.formula(view.squares)
+    ratio = spec.formula
+    part, whole = ratio(view.weights)
+    _, square = ratio(view.squares)
     p = part / whole
-    n = whole**2 / square / view.design_effect(spec.formula)[..., None]
+    n = whole**2 / square
+    if ratio.part[0] != 1:
+        n = fbeta_size(ratio, view)
+    n = n / view.design_effect(ratio)[..., None]
     empty = (part == 0) & (whole == 0)
     p = np.where(empty, 0.0, p)
     n = np.where(empty, NOTHING_KNOWN, n)
@@ -239,9 +253,31 @@ def weighted_mean_of_labels_interval(
     return mean_of_labels_interval(spec, view, intervals, by_targets=True)
 
 
+def mcc_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
+    """MCC of all labels of all rows as one table, with the squares of the weights times the design effect."""
+    count, weight, square = (
+        sums.matrices.sum(-3) for sums in (view.counts, view.weights, view.squares)
+    )
+    if intervals:
+        _, hits, actual, predicted = mcc_and_slopes(ClassSums.of_matrix(weight))
+        # Of "no" the hits are others − predicted + hits, and the predictions the rest.
+        gain = np.stack(
+            (
+                hits.sum(-1),
+                actual[..., 1] + predicted[..., 0],
+                predicted[..., 1] - predicted[..., 0] - hits[..., 0],
+                actual[..., 0] + predicted[..., 0] + hits[..., 0],
+            ),
+            -1,
+        )
+        square = square * view.effect(gain[..., None, :], gain)[..., None, None]
+    two = ClassCounts.of_matrices(count, weight, square, view.absent)
+    return replace(rare_class_interval(spec, two, intervals), n=view.n)
+
+
 def six_sums_of(name: str) -> Callable[[LabelCounts], Array]:
     """A formula for the six sums of one of the scores of rows, which stand first."""
-    place = ROW_SCORES.index(name)
+    place = (*ROW_SCORES, "fbeta").index(name)
     return lambda view: np.moveaxis(view.row_scores[..., place], -1, 0)
 
 
@@ -335,7 +371,19 @@ LABEL_SCORES = ScoreTable(
     ),
     "Multilabel classification",
 )
-LABELS_ASKED = (SPECIFICITY_EACH, NPV_EACH, ACCURACY_EACH, *COUNTS_EACH)
+LABELS_ASKED = (
+    SPECIFICITY_EACH,
+    NPV_EACH,
+    ACCURACY_EACH,
+    MCC_EACH,
+    replace(
+        MCC_EACH,
+        interval=mcc_interval,
+        doc="Matthews correlation of predictions and targets, all labels together.",
+        each=False,
+    ),
+    *COUNTS_EACH,
+)
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
     CURVE_SPECS_OF_HEADS,
@@ -363,6 +411,8 @@ class MultilabelMetrics(Metrics):
         threshold: Probability from which a label is predicted: equal is a yes.
         ignore_index: A target value to leave out silently, such as −1.
         label_names: One name a label.
+        beta: Adds `fbeta` of each label and its averages `fbeta/macro`, `/micro`, `/weighted` and
+            `/samples`, recall `beta` times as important as precision.
         class_dim: The dimension that holds the labels, 1 or −1; None reads it off the shape.
         absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
             `zero_division`).
@@ -410,6 +460,7 @@ class MultilabelMetrics(Metrics):
         threshold: float = 0.5,
         ignore_index: int | None = None,
         label_names: Sequence[str] | None = None,
+        beta: float | None = None,
         class_dim: int | None = None,
         absent: float = math.nan,
         curves: bool | Curves | None = True,
@@ -424,12 +475,14 @@ class MultilabelMetrics(Metrics):
         options.check_inputs(inputs)
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
+        options.check_beta(beta)
         options.check_absent(absent)
         options.check_class_dim(class_dim)
         self.num_labels = num_labels
         self.inputs = inputs
         self.threshold = threshold
         self.ignore_index = ignore_index
+        self.beta = beta
         self.curves = curves
         self.class_names = options.names("label_names", label_names, num_labels, "label")
         self.absent = float(absent)
@@ -447,19 +500,27 @@ class MultilabelMetrics(Metrics):
         threshold: float | None = self.threshold
         if self.inputs == "labels":
             threshold = None
-        return {
+        fixed = {
             "num_labels": self.num_labels,
             "inputs": self.inputs,
             "threshold": threshold,
             "ignore_index": self.ignore_index,
             "curves": self.curves,
         }
+        if self.beta is not None:
+            fixed["beta"] = self.beta
+        return fixed
 
     def cells(self) -> list[Cell]:
         """Rows of each label, scores of rows, how labels err together, and curves where they are wanted."""
         cells = [
             Cell("labels", (LABEL_SUMS, self.num_labels)),
-            Cell("row_scores", (len(ROW_SCORES),), torch.float64, merge="mean"),
+            Cell(
+                "row_scores",
+                (len(ROW_SCORES) + (self.beta is not None),),
+                torch.float64,
+                merge="mean",
+            ),
             Cell("together", (LABEL_SUMS, LABEL_SUMS), torch.float64, weigh=False),
         ]
         if self._curve is not None:
@@ -472,7 +533,13 @@ class MultilabelMetrics(Metrics):
         if self._curve is not None:
             points = point_specs(self._curve.at, heads=True)
             drawn = replace(drawn, specs=(*drawn.specs, *points))
-        return (replace(labels, specs=(*labels.specs, *self._own_scores)), drawn)
+        specs = [*labels.specs, *self._own_scores]
+        if self.beta is not None:
+            ratio = fbeta_ratio(self.beta)
+            doc = f"F-beta, recall {self.beta:g} times as important as precision"
+            specs.extend(averaged_specs("fbeta", ratio, doc, NEVER_EITHER))
+            specs.append(replace(fbeta_specs(self.beta)[-1], doc=f"{doc}.", undefined=NEVER_EITHER))
+        return (replace(labels, specs=tuple(specs)), drawn)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row for all labels of a sample."""
@@ -487,7 +554,7 @@ class MultilabelMetrics(Metrics):
         rows = self._reader.read(batch)
         counts: dict[str, Counted] = {
             "labels": rows.sums.transpose(0, 1),
-            "row_scores": row_scores(rows.numbers, rows.intact),
+            "row_scores": row_scores(rows.numbers, rows.intact, self.beta),
         }
         if batch.slices is not None or batch.group is not None:
             counts["together"] = row_products(rows.numbers, batch)
@@ -526,15 +593,7 @@ class MultilabelMetrics(Metrics):
 
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """A matrix of each label, as scikit-learn's `multilabel_confusion_matrix`."""
-        sums = _label_sums(counts["labels"], self.absent)
-        cells = (
-            sums.true_negatives,
-            sums.predicted - sums.hits,
-            sums.actual - sums.hits,
-            sums.hits,
-        )
-        matrices = torch.from_numpy(np.stack(cells, -1).reshape(-1, 2, 2))
-        details: dict[str, Any] = {"confusion": matrices}
+        details: dict[str, Any] = _matrices(counts, self.absent)
         if self._curve is not None:
             summary = counts[LABEL_CURVES + SUMMARY]
             details["notes"] = notes_of(summary, self._curve.histogram.keys)
@@ -546,6 +605,15 @@ class MultilabelMetrics(Metrics):
         if self._curve is None:
             return state
         return self._curve.summarize(state)
+
+
+def _matrices(counts: Counts, absent: float) -> dict[str, Any]:
+    """The matrix of each label, and the same of Σw where there are weights."""
+    found = {"confusion": torch.from_numpy(_label_sums(counts["labels"], absent).matrices)}
+    if "labels.weight" in counts:
+        weights = _label_sums(counts.weight("labels"), absent).matrices
+        found["weighted_confusion"] = torch.from_numpy(weights)
+    return found
 
 
 def _check_number(num_labels: object) -> None:

@@ -30,19 +30,29 @@ PLAIN: Mapping[str, tuple[str, bool, float]] = {
     ),
     "mrr": ("Mean of 1 / rank of the first relevant one.", True, 1.0),
     "label_ranking_loss": ("Share of pairs of relevant and other in the wrong order.", False, 1.0),
+    "r_precision": (
+        "Share of the relevant among as many as there are; ties share their places.",
+        True,
+        1.0,
+    ),
     "coverage_error": ("How far down the relevant ones reach.", False, math.inf),
 }
 """What it is, whether it rises, and the largest value."""
-AT_K: Mapping[str, str] = {
-    "ndcg": "NDCG of the first {k}; ties share their places.",
-    "hit_rate": "Share of the rows with a relevant one among the first {k}.",
-    "precision": "Share of the first {k} that is relevant; ties share their places.",
-    "recall": "Share of the relevant ones among the first {k}; ties share their places.",
+AT_K: Mapping[str, tuple[str, bool, float]] = {
+    "ndcg": ("NDCG of the first {k}; ties share their places.", True, 1.0),
+    "hit_rate": ("Share of the rows with a relevant one among the first {k}.", True, 1.0),
+    "precision": ("Share of the first {k} that is relevant; ties share their places.", True, 1.0),
+    "recall": (
+        "Share of the relevant ones among the first {k}; ties share their places.",
+        True,
+        1.0,
+    ),
+    "fall_out": ("Share of the others among the first {k}; ties share their places.", False, 1.0),
 }
 
 
 class RankingMetrics(Metrics):
-    """NDCG, average precision, reciprocal rank, hit rate, precision and recall at k, ranking loss, coverage error.
+    """NDCG, MAP, reciprocal rank, R-precision, hit rate, precision, recall and fall-out at k, ranking loss and more.
 
     `update(preds, target)` takes scores and relevances of shape (rows, candidates): the labels of a
     sample, or the documents of a query. Relevances are 0 or more; only `ndcg` looks at how large
@@ -53,8 +63,8 @@ class RankingMetrics(Metrics):
 
     Args:
         k: Depths of the scores at k.
-        absent: Number of a row without anything relevant; NaN leaves the row out, 0 is what
-            torchmetrics takes by default.
+        absent: Number of a row without anything relevant (of `fall_out`: without anything else); NaN
+            leaves the row out, 0 is what torchmetrics takes by default.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`.
         device: As for `pm.Metrics`.
@@ -94,11 +104,15 @@ class RankingMetrics(Metrics):
         self.absent = float(absent)
         super().__init__(slices=slices, groups=groups, device=device)
 
-    def tables(self) -> tuple[ScoreSpec, ...]:
-        """A mean of each number."""
+    def _said(self) -> dict[str, tuple[str, bool, float]]:
         said = dict(PLAIN)
         for k in self.k:
-            said.update({f"{name}@{k}": (doc.format(k=k), True, 1.0) for name, doc in AT_K.items()})
+            for name, (doc, rises, most) in AT_K.items():
+                said[f"{name}@{k}"] = (doc.format(k=k), rises, most)
+        return said
+
+    def tables(self) -> tuple[ScoreSpec, ...]:
+        """A mean of each number."""
         return tuple(
             ScoreSpec(
                 name,
@@ -107,9 +121,9 @@ class RankingMetrics(Metrics):
                 higher_is_better=rises,
                 range=(0.0, most),
                 doc=doc,
-                undefined="no row has anything relevant",
+                undefined=f"no row has anything {_lacking(name)}",
             )
-            for place, (name, (doc, rises, most)) in enumerate(said.items())
+            for place, (name, (doc, rises, most)) in enumerate(self._said().items())
         )
 
     def cells(self) -> list[Cell]:
@@ -135,8 +149,19 @@ class RankingMetrics(Metrics):
         bad = (score.isnan() & (gain >= 0)) | gain.isnan()
         batch.refuse(BAD, bad.any(1))
         numbers = torch.stack(_ranking_numbers(score, gain, self.k), 1)
-        relevant = (gain > 0).any(1, keepdim=True)
-        return {"ranking": torch.where(relevant, numbers, self.absent)}
+        there = {
+            "relevant": (gain > 0).any(1, keepdim=True),
+            "else": (gain == 0).any(1, keepdim=True),
+        }
+        known = torch.cat([there[_lacking(name)] for name in self._said()], 1)
+        return {"ranking": torch.where(known, numbers, self.absent)}
+
+
+def _lacking(name: str) -> str:
+    """What a row must have for a score."""
+    if name.startswith("fall_out"):
+        return "else"
+    return "relevant"
 
 
 def _sums(counts: Counts, place: int) -> Array:
@@ -160,7 +185,7 @@ def _ranking_numbers(score: Tensor, gain: Tensor, ks: Sequence[int]) -> list[Ten
     before = torch.where(begins, place - there, 0.0).cummax(1).values
     found = _at(ends, relevant.cumsum(1))
     number = relevant.sum(1)
-    others = (place[:, -1] - number) * number
+    others = place[:, -1] - number
     first = torch.where(relevant > 0, rank, torch.inf).amin(1)
 
     discount = 1 / torch.arange(2, score.shape[1] + 2, device=score.device).double().log2()
@@ -171,17 +196,23 @@ def _ranking_numbers(score: Tensor, gain: Tensor, ks: Sequence[int]) -> list[Ten
         ideal = best[:, :k] @ discount[:k]
         return (gain * slots / (rank - before).clamp(min=1)).sum(1) / ideal
 
+    def among_first(k: Tensor | int) -> tuple[Tensor, Tensor]:
+        slots = rank.clamp(max=k) - before.clamp(max=k)
+        taken = there * slots / (rank - before).clamp(min=1)
+        hits = (relevant * taken).sum(1)
+        return hits, taken.sum(1) - hits
+
     numbers = [
         ndcg(score.shape[1]),
         (relevant * found / rank.clamp(min=1)).sum(1) / number,
         1 / first,
-        (relevant * (rank - found)).sum(1) / others.clamp(min=1),
+        (relevant * (rank - found)).sum(1) / (others * number).clamp(min=1),
+        among_first(number.unsqueeze(1))[0] / number,
         (relevant * rank).amax(1),
     ]
     for k in ks:
-        slots = rank.clamp(max=k) - before.clamp(max=k)
-        hits = (relevant * slots / (rank - before).clamp(min=1)).sum(1)
-        numbers += [ndcg(k), (first <= k).double(), hits / k, hits / number]
+        hits, false = among_first(k)
+        numbers += [ndcg(k), (first <= k).double(), hits / k, hits / number, false / others]
     return numbers
 
 

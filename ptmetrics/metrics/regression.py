@@ -64,6 +64,7 @@ CELLS = {
     "wmape": ("size", "error_and_size"),
     "msle": ("msle",),
     "rmsle": ("msle",),
+    "nrmse/range": ("target_ends",),
     "spearman": ("grid",),
     "kendall": ("grid",),
 }
@@ -247,8 +248,16 @@ def nrmse_std(r: ErrorMoments) -> Ends:
 
 def nrmse_l2(r: ErrorMoments) -> Ends:
     """RMSE / √Σ target²."""
-    squares = r.weight * (r.variance(ERROR, 0, 2) + r.mean[..., 2] ** 2)
-    value, low, high = rmse(r) / np.sqrt(np.where(squares > 0, squares, np.nan))
+    return _rmse_over(r, np.sqrt(r.weight * (r.variance(ERROR, 0, 2) + r.mean[..., 2] ** 2)))
+
+
+def nrmse_range(r: ErrorMoments) -> Ends:
+    """RMSE / (largest target − least)."""
+    return _rmse_over(r, r.cells["target_ends"].sum(-1))
+
+
+def _rmse_over(r: ErrorMoments, size: Array) -> Ends:
+    value, low, high = rmse(r) / np.where(size > 0, size, np.nan)
     return value, low, high
 
 
@@ -611,6 +620,13 @@ WEIGHTED_SPECS = tuple(
     if spec.name in ("r2", "explained_variance")
 )
 WHOLE_SPECS: tuple[ScoreSpec, ...] = (
+    error_spec(
+        "nrmse/range",
+        nrmse_range,
+        "RMSE / (largest target − least), of all rows alone. The interval is that of the RMSE.",
+        method="student-log",
+        undefined=FLAT_TARGET,
+    ),
     rank_spec(
         "spearman",
         SPEARMAN,
@@ -789,6 +805,8 @@ class RegressionMetrics(Metrics):
         ]
         for name in self._errors:
             cells.append(Cell(name, (outputs,), real, merge="mean"))
+        if "nrmse/range" in self.asked:  # the largest target, and the largest of −target
+            cells.append(Cell("target_ends", (outputs, 2), real, "max", "whole"))
         if self._ranks:
             cells.append(Cell("grid", (outputs, RANK_ROWS, RANK_ROWS), scope="whole"))
             cells.append(Cell("ends", (2, outputs, 2, RANK_ROWS), real, "min", "whole"))
@@ -859,7 +877,7 @@ class RegressionMetrics(Metrics):
         pairs = state["pairs"]
         if len(pairs) > 1 and "grid.weight" not in state:
             rows = int(state["rows"])
-            if 0 < rows < len(pairs):
+            if 1 < rows < len(pairs):
                 kept = pairs[pairs[:, 0, 0] < torch.inf]
                 exact = torch.stack([exact_correlations(one) for one in kept.unbind(1)])
                 found[..., :2] = torch.stack((exact, torch.zeros_like(exact)), -1)
@@ -882,6 +900,9 @@ class RegressionMetrics(Metrics):
         }
         if self._errors:
             counts.update(row_errors(batch, self._errors, points))
+        if "nrmse/range" in self.asked:
+            target = points[:, :, 2]
+            counts["target_ends"] = torch.stack((target, -target), -1)
         if self._ranks:
             counts.update(self._count_ranks(batch, points[:, :, 1:]))
         if self.keeps_samples and self.num_outputs == 1:

@@ -39,7 +39,7 @@ class Score(float):
         high: Upper end.
         n: Number of samples that the value rests on.
         method: Name of the interval's method.
-        reason: Why the value is NaN, else None.
+        reason: Why the value is NaN or has no interval, else None.
         error_bound: Certified bound on the numerical error; 0.0 where the value is exact.
         higher_is_better: Direction of the metric; None where nobody has declared it.
 
@@ -79,8 +79,8 @@ class Score(float):
         self.n = n
         self.method = method
         self.reason = None
-        if math.isnan(value):
-            self.reason = reason
+        if math.isnan(value) or math.isnan(low) or math.isnan(high):
+            self.reason = reason_of(value, n, method, reason)
         self.error_bound = error_bound
         self.higher_is_better = higher_is_better
         return self
@@ -112,11 +112,24 @@ class Score(float):
 
     def __str__(self) -> str:
         if self.reason:
-            return f"nan ({self.reason})"
+            return f"{number(self)} ({self.reason})"
         return f"{number(self)} [{number(self.low)}, {number(self.high)}] n={self.n}"
 
     def __repr__(self) -> str:
         return f"Score({self})"
+
+
+def reason_of(value: float, n: int, method: str, undefined: str | None) -> str | None:
+    """Why a value is NaN, which is given, or why it has no interval."""
+    if math.isnan(value):
+        return undefined
+    if method == "none":
+        return "no interval is made for it"
+    if math.isinf(value):
+        return "no interval: the value is infinite"
+    if n < 2:
+        return "no interval: one row does not tell how rows differ"
+    return "no interval: too few rows or groups that differ, or a value at the end of what is told"
 
 
 def number(value: float) -> str:
@@ -146,6 +159,7 @@ class Scores(Mapping[str, Score]):
         per_class: Name of a per-class score to one `Score` for each class.
         confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; of shape
             (L, 2, 2), one for each of L labels; None where not kept.
+        weighted_confusion: Sums of weights in its place, float64: the counts where there are none.
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
@@ -181,6 +195,7 @@ class Scores(Mapping[str, Score]):
         n: int,
         per_class: Mapping[str, Sequence[Score]] | None = None,
         confusion: Tensor | None = None,
+        weighted_confusion: Tensor | None = None,
         class_names: Sequence[str] = (),
         faults: FaultReport | None = None,
         notes: Sequence[str] = (),
@@ -196,6 +211,7 @@ class Scores(Mapping[str, Score]):
         self.n = n
         self.per_class = dict(per_class or {})
         self.confusion = confusion
+        self._weighted_confusion = weighted_confusion
         self.class_names = tuple(class_names)
         self.faults: FaultReport = faults or {}
         self.notes = tuple(notes)
@@ -233,6 +249,13 @@ class Scores(Mapping[str, Score]):
             ConfigError: If the metric kept no scores.
         """
         return self._drawn_of_all().weighted
+
+    @property
+    def weighted_confusion(self) -> Tensor | None:
+        """The confusion matrix of weights."""
+        if self._weighted_confusion is None and self.confusion is not None:
+            return self.confusion.double()
+        return self._weighted_confusion
 
     @property
     def reliability(self) -> Any:

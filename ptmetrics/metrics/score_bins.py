@@ -128,11 +128,13 @@ class KeptScores:
         histogram: The histogram, one or one for each label or class.
         store: Room for the scores themselves; None for none.
         at: Points of the curves that are asked for, each a `FixedPoint`.
+        among: The labels or classes that averages are over; None for all.
     """
 
     histogram: ScoreHistogram
     store: StoredScores | None = None
     at: tuple[Any, ...] = ()
+    among: tuple[int, ...] | None = None
 
     def cells(self) -> list[Cell]:
         """Those of both."""
@@ -181,18 +183,30 @@ class KeptScores:
             return None
         return state["scores_seen"] < state["scores"].shape[-1]
 
+    def parts(self) -> list[slice]:
+        """Labels or classes, some at a time, so that what is made of them fits into memory."""
+        if not self.histogram.heads:
+            return [slice(None)]
+        size = max(1, BINS_AT_ONCE // self.histogram.keys.rows)
+        return [slice(i, i + size) for i in range(0, self.histogram.heads[0], size)]
+
+    def averaged(self, device: torch.device) -> Tensor:
+        """Which labels or classes averages are over, bool of shape (heads,)."""
+        place = torch.arange(self.histogram.heads[0], device=device)
+        if self.among is None:
+            return place >= 0
+        return torch.isin(place, torch.tensor(self.among, device=device))
+
     def summarize(self, state: State) -> State:
         """The state with a summary in the place of the cells, which are large.
 
-        With all labels or classes together behind them, where there are several.
+        Where there are several labels or classes, those that averages are over stand together behind
+        them, and a last row says which they are.
         """
         histogram = self.histogram
         small = without_histogram(state, histogram)
         small.pop("scores", None)
-        parts = [slice(None)]
-        if histogram.heads:
-            size = max(1, BINS_AT_ONCE // histogram.keys.rows)
-            parts = [slice(i, i + size) for i in range(0, histogram.heads[0], size)]
+        parts = self.parts()
         found = [ScoreBins.of_histogram(state, histogram, some).summary(self.at) for some in parts]
         fits = self.stored(state)
         if fits is not None:
@@ -205,13 +219,18 @@ class KeptScores:
         if not histogram.heads:
             small[histogram.name + SUMMARY] = found[0]
             return small
+        averaged: Any = slice(None)
+        if self.among is not None:
+            averaged = list(self.among)
         sums = {
-            name: cell.sum(0)
+            name: cell[averaged].sum(0)
             for name, cell in state.items()
             if name.partition(".")[0] in (histogram.name, histogram.ties)
         }
         together = ScoreBins.of_histogram(sums, replace(histogram, heads=())).summary(self.at)
-        small[histogram.name + SUMMARY] = torch.cat((*found, together.unsqueeze(1)), 1)
+        each = torch.cat((*found, together.unsqueeze(1)), 1)
+        counts = torch.nn.functional.pad(self.averaged(each.device).double(), (0, 1)).unsqueeze(0)
+        small[histogram.name + SUMMARY] = torch.cat((each, counts))
         return small
 
     def _unpacked(self, state: State, heads: slice) -> tuple[Tensor, Tensor, Tensor]:

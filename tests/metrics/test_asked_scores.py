@@ -189,3 +189,47 @@ def test_labels_have_a_matrix_each_and_scores_of_their_own() -> None:
             score = got.per_class[name][label]
             assert same(score, value)
             assert score.low <= score.value <= score.high
+
+
+@pytest.mark.parametrize("curves", [True, "exact"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_averages_of_curves_over_some_classes_are_those_of_scikit_learn(
+    curves: Any, weighted: bool
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 4, generator=g).half().float()
+    target = torch.randint(0, 4, (200,), generator=g)
+    weight = torch.rand(200, dtype=torch.float64) if weighted else None
+    points = ["recall@precision>=0.5", "eer"]
+    whole = MulticlassMetrics(4, curves=curves, at=points)
+    some = MulticlassMetrics(4, curves=curves, at=points, labels=[1, 3])
+    for metrics in (whole, some):
+        metrics.update(logits, target, weight)
+    got, all_of_them = some.compute(), whole.compute()
+    for name, each in got.per_class.items():
+        assert list(each) == list(all_of_them.per_class[name])
+    for name in (*points, "auroc", "average_precision"):
+        values = got.per_class[name]
+        assert got[f"{name}/macro"].value == pytest.approx((values[1] + values[3]) / 2)
+    hot = torch.nn.functional.one_hot(target, 4)[:, [1, 3]].numpy()
+    p = logits.double().softmax(1)[:, [1, 3]].numpy()
+    for name, peer in (
+        ("auroc", sk.roc_auc_score),
+        ("average_precision", sk.average_precision_score),
+    ):
+        for average in ("macro", "micro", "weighted"):
+            score = got[f"{name}/{average}"]
+            expected = peer(hot, p, average=average, sample_weight=weight)
+            assert abs(score.value - expected) <= score.error_bound + 1e-9, (name, average)
+
+
+def test_an_ignored_class_is_in_no_average_of_curves() -> None:
+    g = torch.Generator().manual_seed(1)
+    logits, target = torch.randn(100, 3, generator=g), torch.randint(0, 3, (100,), generator=g)
+    ignoring = MulticlassMetrics(3, curves=True, ignore_index=0)
+    named = MulticlassMetrics(3, curves=True, labels=[1, 2])
+    ignoring.update(logits, target)
+    named.update(logits[target != 0], target[target != 0])
+    ours, theirs = ignoring.compute(), named.compute()
+    for name in ("auroc/macro", "auroc/micro", "average_precision/micro", "auroc/weighted"):
+        assert ours[name] == theirs[name], name

@@ -118,7 +118,7 @@ def test_the_lower_end_of_the_ece_takes_off_what_chance_shows_in_a_true_model() 
     place, n, hits, sure = 700, 400, 320, 0.7296
     right[place], wrong[place] = hits, n - hits
     with np.errstate(all="ignore"):  # most bins are empty
-        value, low, high = ece(bins_of(right, wrong, sure))
+        value, low, high, _ = ece(bins_of(right, wrong, sure))
     gap = hits / n - sure
     spread = hits * (1 - sure) ** 2 + (n - hits) * sure**2 - n * gap**2
     chance = math.sqrt(2 / math.pi) * math.sqrt(sure * (1 - sure) / n)
@@ -138,7 +138,7 @@ def test_the_rms_error_of_one_bin_is_its_gap_without_what_chance_adds_and_its_sq
     n, hits, sure = 40, 24, 0.8
     right[760], wrong[760] = hits, n - hits
     with np.errstate(all="ignore"):  # most bins are empty
-        value, low, high = rms_calibration_error(bins_of(right, wrong, sure))
+        value, low, high, _ = rms_calibration_error(bins_of(right, wrong, sure))
     gap, hit = sure - hits / n, hits / n
     noise = hit * (1 - hit) / (n - 1)
     half = Z * math.sqrt(4 * gap**2 * noise + 2 * noise**2)

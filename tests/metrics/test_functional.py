@@ -19,7 +19,6 @@ from torch import Tensor
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.metrics import functional
-from ptmetrics.metrics.asked_scores import ASKED_SPECS
 from ptmetrics.metrics.functional import SINGLES, TASKS, Single
 
 Reference = Callable[..., Any]
@@ -162,7 +161,13 @@ SAME: Mapping[str, Reference] = {
     "precision": by_class(sk.precision_score),
     "recall": by_class(sk.recall_score),
     "f1_score": by_class(sk.f1_score),
+    "fbeta_score": by_class(partial(sk.fbeta_score, beta=1)),
     "jaccard_index": by_class(sk.jaccard_score),
+    "multilabel_matthews_corrcoef": lambda y, p, sample_weight=None: sk.matthews_corrcoef(
+        y.ravel(),
+        p.ravel(),
+        sample_weight=None if sample_weight is None else sample_weight.repeat(y.shape[1]),
+    ),
     "matthews_corrcoef": sk.matthews_corrcoef,
     "cohen_kappa": sk.cohen_kappa_score,
     "binary_jaccard_index": sk.jaccard_score,
@@ -291,9 +296,9 @@ def test_average_none_gives_each_class(name: str) -> None:
 
 def every_score(task: str) -> set[str]:
     metrics: dict[str, Any] = {
-        "multiclass": lambda: pm.MulticlassMetrics(4, scores=[s.name for s in ASKED_SPECS]),
+        "multiclass": lambda: pm.MulticlassMetrics(4, beta=1),
         "binary": pm.BinaryMetrics,
-        "multilabel": lambda: pm.MultilabelMetrics(3),
+        "multilabel": lambda: pm.MultilabelMetrics(3, beta=1),
         "regression": lambda: pm.RegressionMetrics(quantiles=()),
     }
     optional = {spec.name for table in TASKS[task][1].optional_tables for spec in table.specs}

@@ -14,7 +14,7 @@ from ptmetrics.metrics.intervals import wilson
 PROPORTION = (0.0, 1.0)
 
 
-def estimate(value: Array, low: float = 0.1, high: float = 0.9) -> Estimate:
+def estimate(value: Array, low: float = math.nan, high: float = math.nan) -> Estimate:
     value = np.asarray(value, dtype=np.float64)
     ends = (np.full_like(value, end) for end in (low, high))
     return Estimate(value, *ends, np.array(9), "wilson", "none")
@@ -100,6 +100,15 @@ def test_a_score_that_one_bucket_alone_defines_has_no_ends(bounds: tuple[float, 
     got = by_groups(estimate(0.5), without, np.ones(3, dtype=bool), bounds)
     assert math.isnan(got.low)
     assert math.isnan(got.high)
+
+
+def test_nothing_is_surer_by_groups_than_by_rows() -> None:
+    without = np.array([0.5, 0.5001, 0.4999, 0.5])
+    narrow = by_groups(estimate(0.5, 0.49, 0.51), without, np.ones(4, dtype=bool), PROPORTION)
+    assert (float(narrow.low), float(narrow.high)) == (pytest.approx(0.49), pytest.approx(0.51))
+    wide = by_groups(estimate(0.5, 0.49, 0.51), without * 1.2, np.ones(4, dtype=bool), PROPORTION)
+    assert wide.low < 0.49
+    assert wide.high > 0.51
 
 
 def test_a_constant_keeps_its_ends() -> None:

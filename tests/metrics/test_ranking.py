@@ -64,13 +64,21 @@ def test_retrieval_scores_are_those_of_torchmetrics(rows: int, labels: int, seed
     peers = {
         "mrr": retrieval.RetrievalMRR(),
         "label_ranking_average_precision": retrieval.RetrievalMAP(),
+        "r_precision": retrieval.RetrievalRPrecision(),
     }
     for k in (1, 4):
         peers[f"hit_rate@{k}"] = retrieval.RetrievalHitRate(top_k=k)
         peers[f"precision@{k}"] = retrieval.RetrievalPrecision(top_k=k)
+        peers[f"fall_out@{k}"] = retrieval.RetrievalFallOut(top_k=k)
         peers[f"recall@{k}"] = retrieval.RetrievalRecall(top_k=k)
     for name, peer in peers.items():
         value = peer(preds.flatten(), target.flatten() > 0, indexes=indexes)
+        if name.startswith("fall_out"):  # theirs is 1 for a row that has none of the others
+            there = (target == 0).any(1)
+            if not there.any():
+                assert got[name].reason == "no row has anything else"
+                continue
+            value = (value * rows - (~there).sum()) / there.sum()
         assert got[name].value == pytest.approx(float(value), abs=1e-6), name
 
 
@@ -97,6 +105,7 @@ def test_ties_share_their_places_in_precision_and_recall_and_take_the_worst_for_
     got = scores_of(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1, 0, 0]]), k=(1,))
     assert (got["precision@1"].value, got["recall@1"].value) == (0.5, 0.5)
     assert (got["mrr"].value, got["hit_rate@1"].value) == (0.5, 0.0)
+    assert (got["r_precision"].value, got["fall_out@1"].value) == (0.5, 0.25)
 
 
 @pytest.mark.parametrize(("absent", "expected"), [(math.nan, 1.0), (0.0, 0.5), (1.0, 1.0)])
@@ -110,6 +119,7 @@ def test_rows_without_anything_relevant_are_left_out_or_count_as_told(
     empty = scores_of(preds[1:], target[1:])["ndcg"]
     assert math.isnan(empty.value)
     assert empty.reason == "no row has anything relevant"
+    assert (got["fall_out@10"].value, got["fall_out@10"].n) == (1.0, 2)
 
 
 def test_bad_rows_are_refused_and_bad_shapes_and_arguments_told() -> None:

@@ -16,7 +16,7 @@ from torchmetrics import functional as peers
 
 import ptmetrics as pm
 
-NAMES = ("mape", "smape", "wmape", "msle", "rmsle", "nrmse", "nrmse/std", "nrmse/l2")
+NAMES = ("mape", "smape", "wmape", "msle", "rmsle", "nrmse", "nrmse/std", "nrmse/l2", "nrmse/range")
 LOOKED_UP = {
     "mape": peers.mean_absolute_percentage_error,
     "smape": peers.symmetric_mean_absolute_percentage_error,
@@ -24,6 +24,7 @@ LOOKED_UP = {
     "msle": peers.mean_squared_log_error,
     "nrmse": peers.normalized_root_mean_squared_error,
     "nrmse/std": lambda p, t: peers.normalized_root_mean_squared_error(p, t, "std"),
+    "nrmse/range": lambda p, t: peers.normalized_root_mean_squared_error(p, t, "range"),
     "nrmse/l2": lambda p, t: peers.normalized_root_mean_squared_error(p, t, "l2"),
     "r2/adjusted": lambda p, t: peers.r2_score(p, t, adjusted=3),
 }
@@ -112,6 +113,9 @@ def test_a_weight_is_as_many_rows_and_parts_are_scored_as_by_a_metric_of_their_o
     alone = scores_of(preds[:30], target[:30])
     for name in NAMES:
         assert got[name].value == pytest.approx(repeated[name].value, rel=1e-12), name
+        if name == "nrmse/range":  # the range is of all rows alone
+            assert name not in scores.per_slice["0"]
+            continue
         for end in ("value", "low", "high", "n"):
             mine = getattr(scores.per_slice["0"][name], end)
             assert mine == pytest.approx(getattr(alone[name], end), rel=1e-9), (name, end)

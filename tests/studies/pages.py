@@ -18,7 +18,7 @@ STUB = ROOT / "ptmetrics" / "metrics" / "functional.pyi"
 TASKS: tuple[tuple[str, Metrics], ...] = (
     ("Single-label classification", pm.MulticlassMetrics(6, topk=(1, 5), curves=True, temperature=True, beta=2)),
     ("Yes-or-no classification", pm.BinaryMetrics(beta=2, temperature=True)),
-    ("Multilabel classification", pm.MultilabelMetrics(3)),
+    ("Multilabel classification", pm.MultilabelMetrics(3, beta=2)),
     ("Regression", pm.RegressionMetrics()),
     ("Ranking", pm.RankingMetrics()),
 )  # fmt: skip

@@ -29,6 +29,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell
 from ptmetrics.counts.keys import FLOAT_DIGITS, CurveKeys, FloatKeys
+from ptmetrics.counts.stored_scores import target_bits
 from ptmetrics.counts.stored_sums import StoredSums
 
 Curves: TypeAlias = Literal["fp16", "fine", "exact"]
@@ -68,7 +69,7 @@ class ScoreHistogram:
     @property
     def bits(self) -> int:
         """Binary digits of a target."""
-        return max(1, (self.classes - 1).bit_length())
+        return target_bits(self.classes)
 
     @property
     def ties(self) -> str:

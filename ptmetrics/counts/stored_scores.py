@@ -86,6 +86,11 @@ def pack_scores(score: Tensor, target: Tensor, bits: int = 1) -> Tensor:
     return ((number & -(1 << bits)) | (target & ((1 << bits) - 1))).view(torch.float64)
 
 
+def target_bits(classes: int) -> int:
+    """Binary digits of a stored target: one of so many classes, or 0 and 1 for no classes."""
+    return max(1, (classes - 1).bit_length())
+
+
 def unpack_scores(stored: Tensor, bits: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Sorted scores, their targets, and which places are taken."""
     stored = stored.sort(-1).values

@@ -499,8 +499,9 @@ class MulticlassMetrics(Metrics):
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)
                 shift = math.log(self.num_classes - 1)
-                curve = ScoreCurve.of_kept(self._curve, state, probs=True, shift=shift)
-                details["curve"] = curve
+                details["curve"] = ScoreCurve.of_kept(
+                    self._curve, state, probs=True, shift=shift, margins=self.inputs == "logits"
+                )
             if "calibration" in counts:
                 details["reliability"] = partial(reliability_table, counts)
             return details

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
+from ptmetrics.counts.stored_scores import target_bits, unpack_scores
 from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
 
 DOUBLE_BITS = 64
@@ -100,6 +101,9 @@ class ScoreCurve:
         probs: Whether thresholds are probabilities, and not logits.
         weighted: Whether the counts are sums of weights, and not of samples.
         shift: What is added to the logit of a probability before it is looked up: for classes.
+        classes: Of how many classes a stored target is one; 0 where it is 0 or 1.
+        head: The class that targets are held against.
+        margins: Whether stored scores are logits, to which `shift` was added, of probabilities.
     """
 
     kept: Tensor
@@ -107,10 +111,19 @@ class ScoreCurve:
     probs: bool
     weighted: bool = False
     shift: float = 0.0
+    classes: int = 0
+    head: int = 0
+    margins: bool = False
 
     @classmethod
     def of_kept(
-        cls, scores: KeptScores, state: State, *, probs: bool, shift: float = 0.0
+        cls,
+        scores: KeptScores,
+        state: State,
+        *,
+        probs: bool,
+        shift: float = 0.0,
+        margins: bool = False,
     ) -> "ScoreCurve":
         """A copy of what a metric keeps: of the scores themselves where they are all there.
 
@@ -119,11 +132,15 @@ class ScoreCurve:
             state: The cells.
             probs: Whether thresholds are probabilities.
             shift: As the attribute.
+            margins: As the attribute.
         """
         name = scores.histogram.name
         stored = scores.stored(state)
-        if stored is not None and not scores.histogram.classes and bool(stored.all()):
-            return cls(state["scores"].clone(), None, probs)
+        if stored is not None and bool(stored.all()):
+            classes = scores.histogram.classes
+            return cls(
+                state["scores"].clone(), None, probs, shift=shift, classes=classes, margins=margins
+            )
         weighted = f"{name}.weight" in state
         kept = state[name]
         if weighted:
@@ -139,7 +156,7 @@ class ScoreCurve:
 
     def of_head(self, place: int) -> "ScoreCurve":
         """The curve of one label or class."""
-        return replace(self, kept=self.kept[place])
+        return replace(self, kept=self.kept[place], head=place)
 
     def roc(self) -> RocCurve:
         """Points as `sklearn.metrics.roc_curve(..., drop_intermediate=False)`.
@@ -167,10 +184,15 @@ class ScoreCurve:
         """Everything that follows from the four counts, for each row that is not empty."""
         kept = self.kept.cpu()
         if self.keys is None:
-            bins, values = ScoreBins.of_stored(kept)
+            score, target, real = unpack_scores(kept, target_bits(self.classes))
+            if self.classes:
+                target = (target == self.head).long()
+            bins, values = ScoreBins.of_sorted(score, target, real)
             weight = bins.weight
             rows = weight.sum(1).nonzero().squeeze(1)
             threshold = values[rows]
+            if self.margins:
+                threshold = (threshold - self.shift).sigmoid()
         else:
             weight = kept[self.keys.order(kept.device)].double()
             rows = weight.sum(1).nonzero().squeeze(1)

@@ -13,7 +13,7 @@ from registry import LAW
 from sklearn.metrics import precision_recall_curve, roc_curve
 from torch import Tensor
 
-from ptmetrics import BinaryMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics
 from ptmetrics.metrics.score import Scores
 
 
@@ -117,3 +117,23 @@ def test_a_curve_is_a_copy_that_later_batches_leave_alone() -> None:
     for again in (scores, copy.deepcopy(scores), pickle.loads(pickle.dumps(scores))):
         for old, new in zip(before, again.thresholds(), strict=True):
             torch.testing.assert_close(old, new, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+def test_kept_scores_of_classes_give_scikit_learns_curve_of_each(classes: int, inputs: str) -> None:
+    rng = torch.Generator().manual_seed(classes)
+    preds = torch.randn(200, classes, generator=rng, dtype=torch.float64)
+    target = torch.randint(0, classes, (200,), generator=rng)
+    probs = preds.softmax(1)
+    if inputs == "probs":
+        preds = probs
+    metrics = MulticlassMetrics(classes, inputs=inputs, curves="exact")
+    metrics.update(preds, target)
+    scores = metrics.compute()
+    for head in range(classes):
+        fpr, tpr, thresholds = roc_curve(target == head, probs[:, head], drop_intermediate=False)
+        curve = scores.roc_curve(head)
+        assert curve.fpr.tolist() == pytest.approx(fpr.tolist())
+        assert curve.tpr.tolist() == pytest.approx(tpr.tolist())
+        assert curve.thresholds[1:].tolist() == pytest.approx(thresholds[1:].tolist(), abs=1e-9)

@@ -44,7 +44,7 @@ from ptmetrics.metrics.class_scores import (
 )
 from ptmetrics.metrics.curves import kept_scores
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.host import Counts, confusion_details
+from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, POSITIVE_SCORES
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score_bins import ScoreBins
@@ -471,7 +471,9 @@ class BinaryMetrics(Metrics):
 
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, the curve, and a note where a bound passes its tolerance."""
-        details = confusion_details(counts)
+        details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+        if "confusion.weight" in counts:
+            details["weighted_confusion"] = torch.from_numpy(counts["confusion.weight"])
         if self._curve is None:
             return details
         if "reliability" in counts:

@@ -31,7 +31,7 @@ CLASS_CELLS = 60  # of a class's probability: 10, 15 and 20 divide it
 CLASSWISE = "classwise"
 TABLE = [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")]
 NO_LIKELIHOOD = "no row has a likelihood"
-Ends = tuple[Array, Array, Array, Array | float]
+BoundedEnds = tuple[Array, Array, Array, Array | float]
 """Value, low, high, and the bound of the numerical error."""
 CHI_SQUARE = 3.841458820694124  # 0.95 quantile, one degree of freedom
 
@@ -124,7 +124,7 @@ def reliability_table(counts: Counts) -> Array:
     return found.table()
 
 
-def ece(r: Reliability, bins: int = WIDE_BINS) -> Ends:
+def ece(r: Reliability, bins: int = WIDE_BINS) -> BoundedEnds:
     """Expected calibration error: mean |confidence − accuracy| over bins of equal width, weighted by size.
 
     Falls, [0, 1], NaN for no samples. Chance alone makes it positive: the lower end first takes off
@@ -146,7 +146,7 @@ def ece(r: Reliability, bins: int = WIDE_BINS) -> Ends:
     return value, value - bias - Z * error, value + Z * error, bound
 
 
-def rms_ce(r: Reliability, bins: int = WIDE_BINS) -> Ends:
+def rms_ce(r: Reliability, bins: int = WIDE_BINS) -> BoundedEnds:
     """Root of the mean squared gap of confidence and accuracy, over bins of equal width.
 
     Falls, [0, 1], NaN for no samples. Its interval is that of the square without its bias, joined
@@ -163,7 +163,7 @@ def rms_ce(r: Reliability, bins: int = WIDE_BINS) -> Ends:
     return value, np.fmin(low, value), np.fmax(high, value), bound
 
 
-def mce(r: Reliability, bins: int = WIDE_BINS) -> Ends:
+def mce(r: Reliability, bins: int = WIDE_BINS) -> BoundedEnds:
     """Largest gap of confidence and accuracy, over the bins of equal width that hold rows.
 
     Falls, [0, 1], NaN for no samples. All bins at once lie within Wilson's intervals of their
@@ -198,7 +198,7 @@ def squared_gap(bins: Reliability) -> tuple[Array, Array]:
     return square, Z * np.sqrt(variance)
 
 
-def rms_calibration_error(r: Reliability) -> Ends:
+def rms_calibration_error(r: Reliability) -> BoundedEnds:
     """Root of the mean squared gap of confidence and accuracy, over 15 bins of equal mass, without its bias.
 
     Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -89,14 +88,6 @@ class CountSums:
         if counts[name].dtype != np.int64:
             return counts[name]
         return np.stack((counts.weight(name), counts.square(name)))
-
-
-def confusion_details(counts: Counts) -> dict[str, Any]:
-    """The confusion matrix, and that of Σw where there are weights, as `Scores` takes them."""
-    details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
-    if "confusion.weight" in counts:
-        details["weighted_confusion"] = torch.from_numpy(counts["confusion.weight"])
-    return details
 
 
 def to_host(state: State) -> dict[str, Array]:

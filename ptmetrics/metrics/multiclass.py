@@ -69,7 +69,7 @@ from ptmetrics.metrics.curves import (
     notes_of,
     point_specs,
 )
-from ptmetrics.metrics.host import Counts, confusion_details
+from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
 from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
@@ -494,7 +494,9 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            details = confusion_details(counts)
+            details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+            if "confusion.weight" in counts:
+                details["weighted_confusion"] = torch.from_numpy(counts["confusion.weight"])
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)

@@ -29,7 +29,9 @@ def assert_scores(got: Any, expected: dict[str, float], nll_tolerance: float = 1
     for name, value in expected.items():
         tolerance = nll_tolerance if name in ("nll", "perplexity") else 1e-12
         assert same(got[name], value, tolerance), f"{name}: {got[name].value!r} for {value!r}"
-        assert (got[name].reason is None) == (not math.isnan(got[name])), name
+        score = got[name]
+        complete = not any(map(math.isnan, (score, score.low, score.high)))
+        assert (score.reason is None) == complete, name
 
 
 @given(configs, st.integers(1, 60), seeds, st.booleans(), st.sampled_from(DTYPES))

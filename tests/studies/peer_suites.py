@@ -1,0 +1,158 @@
+"""The suites of torchmetrics, torcheval, ignite and scikit-learn with ptmetrics in the place of their metrics.
+
+`python -m tests.studies.peer_suites CHECKOUTS` runs them, one after the other, and prints by family how many of their
+cases give an equal value, a different one, none since ptmetrics does not offer it, or are not cases of values at all.
+CHECKOUTS is a folder that holds `torchmetrics`, `torcheval` and `ignite` as their repositories have them; the suite of
+scikit-learn comes with the installed package. Nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+STATUSES = ("equal", "different", "not offered", "not applicable", "error")
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Where a library's tests lie in its checkout, and what is on the path."""
+
+    library: str
+    path: str
+    tests: tuple[str, ...]
+    packages: str = "."
+
+
+SUITES = (
+    Suite(
+        "torchmetrics",
+        "torchmetrics/tests",
+        (
+            "unittests/classification",
+            "unittests/regression",
+            "unittests/retrieval",
+            "unittests/segmentation",
+            "unittests/bases/test_aggregation.py",
+            "unittests/text/test_perplexity.py",
+        ),
+    ),
+)
+
+
+def run_suite(suite: Suite, checkouts: Path, out: Path, extra: Sequence[str]) -> float:
+    """Run one suite in a process of its own; what it tells is appended to a file of lines."""
+    began = time.monotonic()
+    folder = checkouts / suite.path
+    environment = dict(os.environ)
+    paths = [str(ROOT), str(folder / suite.packages), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["PEER_LIBRARY"] = suite.library
+    environment["PEER_OUT"] = str(out)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.studies.peer_recorder", "-q"]
+    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark", "-c", os.devnull]
+    command += ["--rootdir", str(folder), "--tb=line", "--no-header", "-W", "ignore"]
+    command += ["--continue-on-collection-errors", *extra, *suite.tests]
+    with (out.parent / f"{suite.library}.log").open("w") as log:
+        subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False)
+    return time.monotonic() - began
+
+
+def status_of(calls: Iterable[dict[str, Any]]) -> tuple[str, str]:
+    """Family and status of a test: that of the worst of its calls."""
+    worst = ("not a metric", "not applicable")
+    order = ("not applicable", "equal", "not offered", "different", "error")
+    for call in calls:
+        if order.index(call["status"]) >= order.index(worst[1]):
+            worst = (call["family"], call["status"])
+    return worst
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """By family: how many tests are equal, different, not offered, not applicable."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        if "left_out" in line:
+            counts["several processes"]["not applicable"] += line["left_out"]
+            continue
+        family, status = status_of(line["calls"])
+        counts[family][status] += 1
+    head = "| family | " + " | ".join(STATUSES) + " | not offered, of values |"
+    rows = [head, "|" + "---|" * (len(STATUSES) + 2)]
+    total: Counter[str] = Counter()
+    for family in sorted(counts):
+        rows.append(table_row(family, counts[family]))
+        total.update(counts[family])
+    rows.append(table_row("all", total))
+    return "\n".join(rows)
+
+
+def table_row(name: str, counts: Counter[str]) -> str:
+    """One family."""
+    cells = [str(counts[status]) for status in STATUSES]
+    values = counts.total() - counts["not applicable"]
+    share = counts["not offered"] / values if values else 0.0
+    return f"| {name} | {' | '.join(cells)} | {100 * share:.0f} % |"
+
+
+def reasons(lines: Sequence[dict[str, Any]], status: str, most: int = 60) -> str:
+    """What stands behind a status, most first, with one example each."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str], str] = {}
+    for line in lines:
+        if "left_out" in line or status_of(line["calls"])[1] != status:
+            continue
+        call = next(c for c in line["calls"] if c["status"] == status)
+        key = (call["family"], call["metric"], call["why"])
+        found[key] += 1
+        example = f"{line['test']} {call['arguments']}"
+        if call["ours"]:
+            example = f"{example} ours {call['ours']} theirs {call['theirs']}"
+        examples.setdefault(key, example)
+    rows = []
+    for key, number in found.most_common(most):
+        rows.append(f"{number:6d}  {key[0]} / {key[1]}: {key[2]}\n        e.g. {examples[key]}")
+    return "\n".join(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suites and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("checkouts", type=Path, help="folder with the libraries' checkouts")
+    parser.add_argument("--library", action="append", help="run this one alone")
+    parser.add_argument("--out", type=Path, help="keep the lines of JSON here")
+    every = "run every so many of the parametrisations of a test; 1 runs all"
+    parser.add_argument("--every", type=int, default=1, help=every)
+    parser.add_argument("-k", help="only the tests that pytest's -k selects")
+    chosen = parser.parse_args(arguments)
+    extra = [] if chosen.k is None else ["-k", chosen.k]
+    os.environ["PEER_EVERY"] = str(chosen.every)
+    out = chosen.out or Path(tempfile.mkdtemp()) / "cases.jsonl"
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("")
+    for suite in SUITES:
+        if not chosen.library or suite.library in chosen.library:
+            seconds = run_suite(suite, chosen.checkouts.resolve(), out, extra)
+            print(f"{suite.library}: {seconds:.0f} s")
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    print(table(lines))
+    for status in ("different", "error", "not offered"):
+        print(f"\n{status}:\n{reasons(lines, status)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from tests.studies import peer_answers
-from tests.studies.peer_answers import Call, Outcome
+from tests.studies.peer_call import Call, Outcome, shown, snake
 
 PACKAGES = {
     "torchmetrics": ("torchmetrics",),
@@ -66,7 +66,7 @@ class Recorder:
         rtol: float = 1e-5,
     ) -> None:
         """One case: what ours says to the same batches."""
-        call = Call(self.library, peer_answers.snake(metric), arguments, batches)
+        call = Call(self.library, snake(metric), arguments, batches)
         with self.inside(), torch.no_grad():
             outcome = peer_answers.judge(call, expected, atol=atol, rtol=rtol)
         self.outcomes.append((call, outcome))
@@ -169,7 +169,9 @@ class Recorder:
         return watched
 
     # What pytest calls.
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
         """Leave out tests that start processes, and all but every so many of a test's parametrisations."""
         every = int(os.environ.get("PEER_EVERY", "1"))
         places: Counter[str] = Counter()
@@ -200,7 +202,7 @@ class Recorder:
             calls.append(
                 {
                     "metric": call.metric,
-                    "arguments": peer_answers.shown(call.arguments),
+                    "arguments": shown(call.arguments),
                     **vars(outcome),
                 }
             )
@@ -254,7 +256,7 @@ def modules_of(library: str) -> list[ModuleType]:
 
 def watch(recorder: Recorder) -> None:
     """Put watched functions and classes in the place of the library's own."""
-    known = peer_answers.names(recorder.library)
+    known = peer_answers.watched(recorder.library)
     proxies: dict[int, Any] = {}
     classes: set[type] = set()
     for module in modules_of(recorder.library):
@@ -388,6 +390,13 @@ def torcheval_testers(recorder: Recorder) -> None:
 
 
 TESTERS = {"torchmetrics": torchmetrics_testers, "torcheval": torcheval_testers}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Their tests may be a package named `tests` too; what is needed of ours is imported by now."""
+    sys.path.insert(0, os.environ["PEER_FOLDER"])
+    sys.modules.pop("tests", None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,123 @@
+"""A call of another library's metric, and how our answer to it stands to theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+SPELLINGS = {
+    "f_beta": "fbeta",
+    "corr_coef": "corrcoef",
+    "io_u": "iou",
+}  # of classes beside functions
+
+
+class NotOffered(Exception):
+    """ptmetrics has no such score."""
+
+
+class NotAValue(Exception):
+    """The case is not one of values: plotting, drawing, errors."""
+
+
+@dataclass
+class Call:
+    """One use of a metric: its arguments, and the batches it was given."""
+
+    library: str
+    metric: str
+    arguments: dict[str, Any]
+    batches: list[dict[str, Any]]
+    bound: float = field(default=0.0)  # what ours told of its own error
+    told: str = ""  # a fault that stands beside our scores
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument; the default where it is None."""
+        value = self.arguments.get(name, default)
+        return default if value is None else value
+
+
+@dataclass
+class Outcome:
+    """How ours stands to theirs: equal, different, not offered or not applicable, and why."""
+
+    family: str
+    status: str
+    why: str = ""
+    ours: str = ""
+    theirs: str = ""
+
+
+def snake(name: str) -> str:
+    """`BinaryF1Score` as `binary_f1_score`: the class and the function are one row."""
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
+    for theirs, one in SPELLINGS.items():
+        name = name.replace(theirs, one)
+    return name
+
+
+def shown(arguments: dict[str, Any]) -> str:
+    """Plain arguments as text."""
+    plain = {}
+    for name, value in arguments.items():
+        if isinstance(value, bool | int | float | str) or value is None:
+            plain[name] = value
+    return json.dumps(plain, sort_keys=True)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Arrays, lists and sparse matrices as tensors."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    return torch.as_tensor(np.asarray(value))
+
+
+def numbers(value: Any) -> Numbers:
+    """All numbers of a result, in order; of a text those that it shows."""
+    if isinstance(value, str):
+        value = [float(word) for word in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", value)]
+    if isinstance(value, Mapping):
+        value = [value[name] for name in sorted(value)]
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().double().numpy()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return np.asarray(value.astype(np.float64).ravel())
+    if isinstance(value, list | tuple | np.ndarray):
+        parts = [numbers(each) for each in value]
+        return np.concatenate(parts) if parts else np.zeros(0)
+    return np.array([float(value)])
+
+
+def compared(
+    ours: Numbers, theirs: Numbers, atol: float, rtol: float, bound: float
+) -> tuple[str, str]:
+    """Equal or different, and in which way."""
+    if ours.shape != theirs.shape:
+        return "different", f"{len(ours)} numbers for {len(theirs)}"
+    if np.allclose(ours, theirs, atol=atol, rtol=rtol, equal_nan=True):
+        return "equal", ""
+    lost = np.isnan(ours) & ~np.isnan(theirs)
+    if lost.any() and np.allclose(ours[~lost], theirs[~lost], atol=atol, rtol=rtol, equal_nan=True):
+        if (theirs[lost] == 0).all():
+            return "different", "NaN where theirs is 0"
+        return "different", "NaN where theirs is a number"
+    if bound and np.allclose(ours, theirs, atol=bound + atol, rtol=rtol, equal_nan=True):
+        return "equal", "within its told bound"
+    return "different", "value"
+
+
+def brief(values: Numbers) -> str:
+    """A few numbers as text."""
+    return np.array2string(values[:8], precision=6, separator=",").replace("\n", "")

@@ -1,0 +1,389 @@
+"""Calls of torcheval, ignite and scikit-learn in the words of torchmetrics, so that one table of answers does for all.
+
+`canonical` turns a call into one whose metric is named `binary_…`, `multiclass_…`, `multilabel_…` or as a regression of
+torchmetrics, whose arguments are torchmetrics' and whose batches hold `preds`, `target` and `weight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.studies.peer_call import Call, NotAValue, as_tensor
+
+
+def canonical(call: Call) -> Call:
+    """The same call in torchmetrics' words."""
+    return DIALECTS[call.library](call)
+
+
+def as_it_is(call: Call) -> Call:
+    """Torchmetrics itself."""
+    return call
+
+
+def renamed(call: Call, metric: str, batches: list[dict[str, Any]], **arguments: Any) -> Call:
+    """A call of another name."""
+    return replace(call, metric=metric, batches=batches, arguments=arguments)
+
+
+# torcheval: the names are nearly the same.
+TORCHEVAL = {
+    "binary_auprc": "binary_average_precision",
+    "multiclass_auprc": "multiclass_average_precision",
+    "multilabel_auprc": "multilabel_average_precision",
+    "windowed_mean_squared_error": "windowed",
+}
+
+
+def torcheval(call: Call) -> Call:
+    """`input` for `preds`, `k` for `top_k`; several tasks are labels."""
+    arguments = {name: call.arguments.get(name) for name in call.arguments}
+    metric = TORCHEVAL.get(call.metric, call.metric)
+    batches = []
+    for batch in call.batches:
+        weight = batch.get("weight", batch.get("sample_weight"))
+        made = {"preds": batch.get("input"), "target": batch.get("target"), "weight": weight}
+        batches.append({**batch, **made})
+    if "k" in arguments:
+        arguments["top_k"] = arguments.pop("k")
+    if arguments.get("num_regressors"):
+        arguments["adjusted"] = arguments["num_regressors"]
+    if metric == "multilabel_accuracy":
+        criteria = arguments.get("criteria", "exact_match")
+        metric = {"exact_match": "multilabel_exact_match"}.get(criteria, metric)
+        if criteria == "hamming":
+            arguments["average"] = "micro"
+        elif criteria != "exact_match":
+            metric = f"multilabel_accuracy_{criteria}"
+    if metric.startswith("multiclass") and "average" in arguments:
+        arguments["average"] = arguments["average"] or "none"
+    if metric.startswith(("binary_a", "binary_binned")) and arguments.get("num_tasks", 1) > 1:
+        metric = metric.replace("binary", "multilabel", 1)
+        arguments["average"] = "none"
+        for batch in batches:
+            for name in ("preds", "target"):
+                batch[name] = batch[name].T
+    if "curve" in metric or "auroc" in metric or "average_precision" in metric:
+        arguments.setdefault("kind", "scores")
+    return renamed(call, metric, batches, **arguments)
+
+
+# ignite: the task follows from the shapes.
+IGNITE = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "cohen_kappa": "cohen_kappa",
+    "roc_auc": "auroc",
+    "average_precision": "average_precision",
+    "precision_recall_curve": "precision_recall_curve",
+    "roc_curve": "roc",
+    "matthews_corrcoef": "matthews_corrcoef",
+    "matthews_corrcoefficient": "matthews_corrcoef",
+    "top_kcategorical_accuracy": "accuracy",
+    "top_k_categorical_accuracy": "accuracy",
+    "confusion_matrix": "confusion_matrix",
+    "multi_label_confusion_matrix": "confusion_matrix",
+}
+IGNITE_NUMBERS = {
+    "mean_absolute_error": "mean_absolute_error",
+    "mean_squared_error": "mean_squared_error",
+    "root_mean_squared_error": "root_mean_squared_error",
+    "maximum_absolute_error": "max_error",
+    "median_absolute_error": "median_absolute_error",
+    "r2_score": "r2_score",
+    "pearson_correlation": "pearson_corrcoef",
+    "spearman_rank_correlation": "spearman_corrcoef",
+    "kendall_rank_correlation": "kendall_rank_corrcoef",
+    "mean_error": "ignite_mean_error",
+    "cosine_similarity": "cosine_similarity",
+    "kl_divergence": "kl_divergence",
+    "js_divergence": "jensen_shannon_divergence",
+    "hit_rate": "ignite_hit_rate",
+    "ndcg": "ignite_ndcg",
+}
+
+
+def ignite(call: Call) -> Call:
+    """`output` is predictions and targets; averages are booleans or names."""
+    batches = []
+    for batch in call.batches:
+        output = batch.get("output")
+        if not isinstance(output, tuple | list) or len(output) < 2:
+            raise NotAValue("no predictions and targets")
+        batches.append({"preds": output[0], "target": output[1]})
+        if len(output) > 2:
+            batches[-1]["groups"] = output[2]
+    if call.metric in IGNITE_NUMBERS:
+        return ignite_numbers(call, batches)
+    if call.metric not in IGNITE:
+        return replace(call, batches=batches)
+    preds, target = batches[0]["preds"], batches[0]["target"]
+    arguments: dict[str, Any] = {}
+    if call.get("is_multilabel", False) or call.metric.startswith("multi_label"):
+        task = "multilabel"
+        if preds.ndim > 2:
+            for batch in batches:
+                batch["preds"] = batch["preds"].movedim(1, -1).flatten(0, -2)
+                batch["target"] = batch["target"].movedim(1, -1).flatten(0, -2)
+        arguments["num_labels"] = preds.shape[1]
+    elif preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
+        task = "multiclass"
+        arguments["num_classes"] = preds.shape[1]
+    else:
+        task = "binary"
+        for batch in batches:
+            batch["preds"] = batch["preds"].flatten()
+            batch["target"] = batch["target"].flatten()
+        both = call.metric in ("precision", "recall") and call.arguments.get("average") is not False
+        if both or call.metric in ("cohen_kappa", "matthews_corrcoef"):
+            task = "multiclass"  # both classes are asked for
+            for batch in batches:
+                batch["preds"] = batch["preds"].round().long()
+    name = f"{task}_{IGNITE[call.metric]}"
+    average = call.arguments.get("average")
+    arguments["average"] = {True: "macro", False: "none", None: "none"}.get(average, average)
+    if call.metric == "accuracy":
+        arguments["average"] = "micro"
+        if task == "multilabel":
+            name = "multilabel_exact_match"
+    if call.metric.startswith("top_k"):
+        arguments.update(average="micro", top_k=call.get("k", 5))
+    arguments["absent"] = 0.0  # it is in the mean with 0
+    if call.metric == "confusion_matrix":
+        normalize = {"samples": "all", "recall": "true", "precision": "pred"}
+        arguments["normalize"] = normalize.get(average, "none")
+    if call.metric in ("roc_auc", "average_precision", "precision_recall_curve", "roc_curve"):
+        arguments.setdefault("kind", "scores")
+    if call.metric == "cohen_kappa":
+        arguments["weights"] = call.get("weights")
+    return renamed(call, name, batches, **arguments)
+
+
+def ignite_numbers(call: Call, batches: list[dict[str, Any]]) -> Call:
+    """Regression: one number a row."""
+    name = IGNITE_NUMBERS[call.metric]
+    for batch in batches:
+        if batch["preds"].ndim == 2 and batch["preds"].shape[1] == 1:
+            batch["preds"], batch["target"] = batch["preds"][:, 0], batch["target"].reshape(-1)
+    arguments = dict(call.arguments)
+    if name in ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error"):
+        arguments["summed"] = True
+    return renamed(call, name, batches, **arguments)
+
+
+# scikit-learn: labels may be anything, and one call is one batch.
+SKLEARN_COUNTS = {
+    "accuracy_score": "accuracy",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "precision_score": "precision",
+    "recall_score": "recall",
+    "f1_score": "f1_score",
+    "fbeta_score": "fbeta_score",
+    "jaccard_score": "jaccard_index",
+    "matthews_corrcoef": "matthews_corrcoef",
+    "cohen_kappa_score": "cohen_kappa",
+    "confusion_matrix": "confusion_matrix",
+    "multilabel_confusion_matrix": "multilabel_confusion_matrix",
+    "hamming_loss": "hamming_loss",
+    "zero_one_loss": "zero_one_loss",
+    "precision_recall_fscore_support": "precision_recall_fscore_support",
+}
+SKLEARN_SCORES = {
+    "roc_auc_score": "auroc",
+    "average_precision_score": "average_precision",
+    "roc_curve": "roc",
+    "precision_recall_curve": "precision_recall_curve",
+    "log_loss": "log_loss",
+    "brier_score_loss": "brier",
+    "top_k_accuracy_score": "accuracy",
+    "hinge_loss": "hinge_loss",
+    "coverage_error": "coverage_error",
+    "label_ranking_loss": "ranking_loss",
+    "label_ranking_average_precision_score": "ranking_average_precision",
+    "ndcg_score": "ndcg",
+    "confusion_matrix_at_thresholds": "confusion_at_thresholds",
+    "det_curve": "det_curve",
+}
+SKLEARN_NUMBERS = {
+    "max_error": "max_error",
+    "mean_absolute_error": "mean_absolute_error",
+    "mean_squared_error": "mean_squared_error",
+    "root_mean_squared_error": "root_mean_squared_error",
+    "mean_squared_log_error": "mean_squared_log_error",
+    "root_mean_squared_log_error": "root_mean_squared_log_error",
+    "median_absolute_error": "median_absolute_error",
+    "mean_absolute_percentage_error": "sklearn_mape",
+    "explained_variance_score": "explained_variance",
+    "r2_score": "r2_score",
+    "mean_pinball_loss": "mean_pinball_loss",
+    "mean_tweedie_deviance": "tweedie_deviance_score",
+    "mean_poisson_deviance": "mean_poisson_deviance",
+    "mean_gamma_deviance": "mean_gamma_deviance",
+    "d2_tweedie_score": "d2_tweedie_score",
+    "d2_pinball_score": "d2_pinball_score",
+    "d2_absolute_error_score": "d2_absolute_error_score",
+}
+
+
+def sklearn(call: Call) -> Call:
+    """Labels become 0 to C − 1 in their order, or in that of `labels=`."""
+    if call.metric in SKLEARN_NUMBERS:
+        return sklearn_numbers(call)
+    if call.metric in SKLEARN_COUNTS:
+        return sklearn_counts(call)
+    if call.metric in SKLEARN_SCORES:
+        return sklearn_scores(call)
+    return call
+
+
+def plain(value: Any) -> np.ndarray:
+    """Whatever scikit-learn takes, as an array."""
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    return np.asarray(value)
+
+
+def weights_of(call: Call) -> Tensor | None:
+    """Sample weights, where there are."""
+    weight = call.arguments.get("sample_weight")
+    if weight is None:
+        return None
+    return torch.as_tensor(plain(weight)).double()
+
+
+def sklearn_numbers(call: Call) -> Call:
+    """Regression."""
+    target, preds = plain(call.arguments["y_true"]), plain(call.arguments["y_pred"])
+    if target.ndim == 2 and target.shape[1] == 1:
+        target, preds = target[:, 0], preds.reshape(-1)
+    batch = {
+        "preds": torch.as_tensor(preds).double(),
+        "target": torch.as_tensor(target).double(),
+        "weight": weights_of(call),
+    }
+    outputs = 1 if target.ndim == 1 else target.shape[1]
+    arguments = {"outputs": outputs, "multioutput": call.arguments.get("multioutput")}
+    for name in ("alpha", "power"):
+        arguments[name] = call.arguments.get(name)
+    return renamed(call, SKLEARN_NUMBERS[call.metric], [batch], **arguments)
+
+
+def encoded(values: np.ndarray, order: list[Any]) -> Tensor:
+    """Labels as their places in an order."""
+    place = {label: i for i, label in enumerate(order)}
+    return torch.tensor([place[label] for label in values.ravel().tolist()], dtype=torch.int64)
+
+
+def sklearn_counts(call: Call) -> Call:
+    """Scores of labels."""
+    given = call.arguments
+    target = plain(given.get("y_true", given.get("y1")))
+    preds = plain(given.get("y_pred", given.get("y2")))
+    name = SKLEARN_COUNTS[call.metric]
+    if target.ndim == 2 and target.shape[1] == 1:
+        target, preds = target.ravel(), preds.ravel()
+    labels = given.get("labels")
+    average = given.get("average")
+    arguments: dict[str, Any] = {"average": average or "none", "beta": given.get("beta")}
+    arguments["zero_division"] = zero_of(given.get("zero_division"))
+    arguments["absent"] = arguments["zero_division"]
+    for each in ("normalize", "weights", "adjusted", "samplewise"):
+        arguments[each] = given.get(each)
+    if arguments["beta"] is None:
+        del arguments["beta"]
+    if target.ndim == 2:
+        if labels is not None:
+            arguments["among"] = [int(label) for label in labels]
+        batch = {"preds": as_tensor(preds).long(), "target": as_tensor(target).long()}
+        arguments["num_labels"] = target.shape[1]
+        batch["weight"] = weights_of(call)
+        return renamed(call, f"multilabel_{name}", [batch], **arguments)
+    found = sorted(set(target.tolist()) | set(preds.tolist()))
+    order = (
+        [*list(labels), *(x for x in found if x not in set(labels))]
+        if labels is not None
+        else found
+    )
+    if average == "binary":
+        positive = given.get("pos_label", 1)
+        batch = {
+            "preds": torch.as_tensor(preds == positive).long(),
+            "target": torch.as_tensor(target == positive).long(),
+        }
+        task = "binary"
+    else:
+        if labels is not None and len(labels) < len(order):
+            arguments["among"] = list(range(len(labels)))
+        batch = {"preds": encoded(preds, order), "target": encoded(target, order)}
+        task = "multiclass"
+        arguments["num_classes"] = max(2, len(order))
+        arguments["real_classes"] = len(order)
+    batch["weight"] = weights_of(call)
+    return renamed(call, f"{task}_{name}", [batch], **arguments)
+
+
+def zero_of(value: Any) -> float:
+    """`zero_division` as a number; "warn" is 0."""
+    if value is None or isinstance(value, str):
+        return 0.0
+    return float(value)
+
+
+def sklearn_scores(call: Call) -> Call:
+    """Scores of scores."""
+    given = call.arguments
+    target = plain(given["y_true"])
+    preds = plain(
+        given.get("y_score", given.get("y_proba", given.get("y_pred", given.get("pred_decision"))))
+    )
+    name = SKLEARN_SCORES[call.metric]
+    arguments: dict[str, Any] = {"average": given.get("average") or "none", "kind": "scores"}
+    for each in ("max_fpr", "multi_class", "k", "normalize", "ignore_ties", "drop_intermediate"):
+        arguments[each] = given.get(each)
+    if call.metric == "top_k_accuracy_score":
+        arguments.update(average="micro", top_k=given.get("k", 2))
+    batch: dict[str, Any] = {"weight": weights_of(call)}
+    if target.ndim == 2 and target.shape[1] > 1:
+        batch["preds"], batch["target"] = as_tensor(preds), as_tensor(target)
+        arguments["num_labels"] = target.shape[1]
+        return renamed(call, f"multilabel_{name}", [batch], **arguments)
+    target = target.ravel()
+    labels = given.get("labels")
+    found = sorted(set(target.tolist()))
+    order = list(labels) if labels is not None else found
+    if preds.ndim == 2 and preds.shape[1] == 1:
+        preds = preds.ravel()
+    if preds.ndim == 2 and (
+        preds.shape[1] > 2 or call.metric in ("log_loss", "top_k_accuracy_score")
+    ):
+        batch["preds"], batch["target"] = as_tensor(preds), encoded(target, sorted(order))
+        arguments["num_classes"] = preds.shape[1]
+        return renamed(call, f"multiclass_{name}", [batch], **arguments)
+    if preds.ndim == 2:
+        preds = preds[:, 1]
+    positive = given.get("pos_label")
+    if positive is None:
+        positive = max(order) if len(order) else 1
+        if set(found) <= {-1, 0, 1}:
+            positive = 1
+    batch["preds"] = as_tensor(preds)
+    batch["target"] = torch.as_tensor(target == positive).long()
+    return renamed(call, f"binary_{name}", [batch], **arguments)
+
+
+DIALECTS: Mapping[str, Callable[[Call], Call]] = {
+    "torchmetrics": as_it_is,
+    "torcheval": torcheval,
+    "ignite": ignite,
+    "sklearn": sklearn,
+}
+WATCHED = {
+    "sklearn": {*SKLEARN_COUNTS, *SKLEARN_SCORES, *SKLEARN_NUMBERS, "classification_report"},
+}

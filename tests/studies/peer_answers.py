@@ -20,6 +20,7 @@ from torch import Tensor
 import ptmetrics as pm
 from tests.studies import peer_dialects
 from tests.studies.peer_call import (
+    BeyondIssue,
     Call,
     NotAValue,
     NotOffered,
@@ -46,7 +47,7 @@ SEGMENTATION = "segmentation"
 MEANS = "means of a loss"
 AGGREGATION = "aggregation"
 GROUPS = "group gaps"
-RETRIEVAL = "outside the issue: retrieval"
+RETRIEVAL = "outside the issue: ranking"
 ELSEWHERE = "outside the issue"
 
 
@@ -61,6 +62,8 @@ class Row:
 def judge(call: Call, expected: Any, *, atol: float, rtol: float) -> Outcome:
     """How our answer stands to the one expected; `expected` may be a function that finds it."""
     family = ELSEWHERE
+    if call.metric in peer_dialects.WATCHED.get(call.library, ()):
+        family = COUNTS
     try:
         call = peer_dialects.canonical(call)
         row = TABLE.get(call.metric)
@@ -70,6 +73,8 @@ def judge(call: Call, expected: Any, *, atol: float, rtol: float) -> Outcome:
         ours = numbers(row.read(call))
     except NotAValue as reason:
         return Outcome(family, "not applicable", str(reason))
+    except BeyondIssue as reason:
+        return Outcome(f"{ELSEWHERE}: {family}", "not offered", str(reason)[:80])
     except NotOffered as reason:
         return Outcome(family, "not offered", str(reason)[:80])
     except pm.PtmetricsError as error:
@@ -96,7 +101,8 @@ def rows_of(call: Call) -> list[Batch]:
         weight = batch.get("weight")
         if weight is not None:
             weight = as_tensor(weight)
-        found.append((as_tensor(batch["preds"]), as_tensor(batch["target"]), weight))
+        target = batch.get("target", batch.get("targets"))
+        found.append((as_tensor(batch["preds"]), as_tensor(target), weight))
     return found
 
 
@@ -167,6 +173,7 @@ def multiclass(call: Call, batches: Sequence[Batch], **options: Any) -> pm.Score
         if not options.get("curves") and not options.get("losses"):
             kind = "logits"  # the highest wins, whatever they are
     options.setdefault("losses", False)
+    options.pop("num_classes", None)
     options.setdefault("ignore_index", call.get("ignore_index"))
     if call.arguments.get("among") is not None:
         options["labels"] = call.arguments["among"]
@@ -282,6 +289,8 @@ def of_counts(names: Names) -> Reader:
     def read(call: Call) -> Any:
         task = task_of(call)
         name = pick(call, names)
+        if name == "fbeta/micro" and task == "multiclass" and call.get("ignore_index", -1) < 0:
+            name = "f1/micro"  # precision and recall are one number, whatever beta is
         options: dict[str, Any] = {"absent": absent_of(call, task, name)}
         if "beta" in call.arguments:
             options["beta"] = float(call.arguments["beta"])
@@ -305,6 +314,8 @@ def absent_of(call: Call, task: str, name: str) -> float:
     if "absent" in call.arguments:
         return float(call.arguments["absent"])
     zero = float(call.get("zero_division", 0.0))
+    if name in ("each:specificity", "each:npv"):
+        return 1.0  # nobody was taken for a class that is nowhere
     if task == "binary" or name.startswith(("each:", "1-each:")) or name.endswith("/micro"):
         return zero
     return math.nan
@@ -340,51 +351,74 @@ def rows_of_sample(task: str, preds: Tensor, target: Tensor) -> tuple[Tensor, Te
 
 
 def confusion_of(call: Call) -> Any:
-    """The confusion matrix, normalised as asked for."""
+    """The confusion matrix, normalised as asked for; of labels one each."""
     task = task_of(call)
-    if task == "multilabel":
-        raise NotOffered("confusion matrix of each label")
-    scores = TASKS[task](call, rows_of(call))
-    if scores.confusion is None or call.arguments.get("sample_weight") is not None:
+    if any(batch.get("weight") is not None for batch in call.batches):
         raise NotOffered("weighted confusion matrix")
+    if task == "multilabel":
+        tp, fp, tn, fn = four_counts(call, task, rows_of(call))
+        return normalised(call, np.stack([tn, fp, fn, tp], 1).reshape(-1, 2, 2))
+    scores = TASKS[task](call, rows_of(call))
+    assert scores.confusion is not None
     matrix = scores.confusion.double().numpy()
     among = call.arguments.get("among")
     if among is not None:
         matrix = matrix[np.ix_(among, among)]
     elif call.arguments.get("real_classes") == 1:
         matrix = matrix[:1, :1]
+    return normalised(call, matrix)
+
+
+def normalised(call: Call, matrix: Numbers) -> Numbers:
+    """Counts, or shares of rows, columns or all."""
     normalize = call.get("normalize", "none")
     if normalize == "none":
         return matrix
-    axis = {"true": 1, "pred": 0, "all": None}[normalize]
+    axis = {"true": -1, "pred": -2, "all": (-2, -1)}[normalize]
     with np.errstate(all="ignore"):
         return np.nan_to_num(matrix / matrix.sum(axis=axis, keepdims=True))
+
+
+def four_counts(call: Call, task: str, batches: Sequence[Batch]) -> list[Numbers]:
+    """Tp, fp, tn and fn of each class or label, asked for by name."""
+    names = ("tp", "fp", "tn", "fn")
+    wanted = asked(OURS[task], *names)
+    if not wanted:
+        raise NotOffered("tp, fp, tn, fn by name")
+    scores = TASKS[task](call, batches, **wanted)
+    return [np.nan_to_num(score(call, scores, f"each:{name}")) for name in names]
+
+
+def multilabel_confusion_of(call: Call) -> Any:
+    """Scikit-learn's [[tn, fp], [fn, tp]] of each class or label."""
+    if call.get("samplewise", False):
+        raise NotOffered("confusion matrix of each sample")
+    if any(batch.get("weight") is not None for batch in call.batches):
+        raise NotOffered("weighted confusion matrix")
+    tp, fp, tn, fn = four_counts(call, task_of(call), rows_of(call))
+    return np.stack([tn, fp, fn, tp], 1)
 
 
 def stat_scores_of(call: Call) -> Any:
     """Counts of hits, false alarms, right refusals, misses and targets."""
     task = task_of(call)
-    if call.get("top_k", 1) > 1:
+    if task == "multiclass" and call.get("top_k", 1) > 1 and rows_of(call)[0][0].ndim > 1:
         raise NotOffered("counts of the top k")
-    if task == "multilabel":
-        raise NotOffered("tp, fp, tn, fn of each label")
     if call.get("multidim_average") != "samplewise":
         return counts_of(call, task, rows_of(call))
     return [counts_of(call, task, [one]) for one in samples_of(call, task)]
 
 
 def counts_of(call: Call, task: str, batches: Sequence[Batch]) -> Numbers:
-    """Tp, fp, tn, fn and support from the confusion matrix."""
-    scores = TASKS[task](call, batches)
-    assert scores.confusion is not None
-    matrix = scores.confusion.double().numpy()
-    hits = np.diag(matrix)
-    actual = matrix.sum(1)
-    predicted = matrix.sum(0)
-    columns = [hits, predicted - hits, matrix.sum() - actual - predicted + hits, actual - hits]
-    table = np.stack([*columns, actual], 1)
+    """Tp, fp, tn, fn and support."""
     if task == "binary":
-        return np.asarray(table[1])
+        scores = binary(call, batches)
+        assert scores.confusion is not None
+        tn, fp, fn, tp = scores.confusion.double().flatten().tolist()
+        return np.array([tp, fp, tn, fn, tp + fn])
+    tp, fp, tn, fn = four_counts(call, task, batches)
+    actual = tp + fn
+    table = np.stack([tp, fp, tn, fn, actual], 1)
     average = call.arguments.get("average") or "none"
     if average == "micro":
         return np.asarray(table.sum(0))
@@ -393,6 +427,55 @@ def counts_of(call: Call, task: str, batches: Sequence[Batch]) -> Numbers:
     if average == "weighted":
         return np.asarray((table * (actual / actual.sum())[:, None]).sum(0))
     return table
+
+
+def balanced_of(call: Call) -> Any:
+    """Balanced accuracy, adjusted for chance or not."""
+    if call.get("adjusted", False):
+        return of_counts("balanced_accuracy/adjusted")(call)
+    return of_counts("balanced_accuracy")(call)
+
+
+def label_accuracy_of(call: Call) -> Any:
+    """Accuracy of labels; where every label has as many answers, macro is micro."""
+    names = averages("accuracy", "1-hamming_loss")
+    if call.get("ignore_index") is None:
+        names["macro"] = names["micro"]
+    return of_counts(names)(call)
+
+
+def label_hamming_of(call: Call) -> Any:
+    """One minus it."""
+    return 1 - np.asarray(label_accuracy_of(call))
+
+
+def fscore_support_of(call: Call) -> Any:
+    """Scikit-learn's four at once: precision, recall, F-beta and support."""
+    task = task_of(call)
+    average = call.arguments["average"]
+    found = []
+    for name in ("precision", "recall", "fbeta"):
+        found.append(of_counts({**averages(name), "binary": name})(call))
+    if average == "none":
+        options = {"absent": absent_of(call, task, "each:")}
+        found.append(score(call, TASKS[task](call, rows_of(call), **options), "each:support"))
+    else:
+        found.append(math.nan)  # None
+    return found
+
+
+def report_of(call: Call) -> Any:
+    """`classification_report`."""
+    given = call.arguments
+    options = {"output_dict": given.get("output_dict", False), "digits": given.get("digits", 2)}
+    labels = peer_dialects.report_arguments(call)
+    return pm.classification_report(
+        labels.pop("preds"),
+        labels.pop("target"),
+        inputs="labels",
+        **options,
+        **labels,
+    )
 
 
 def of_labels_together(name: str) -> Reader:
@@ -531,6 +614,8 @@ def best_of(
             found.append((float(rates[wanted][i]), float(rates[held][i]), float(unit[i])))
     if not found:
         return 0.0, math.nan
+    if "precision" not in (held, wanted):  # read off the ROC curve: the highest threshold
+        found = [(value, threshold, threshold) for value, _, threshold in found]
     value, _, threshold = max(found)
     return value, threshold
 
@@ -604,7 +689,7 @@ def roc_of(call: Call) -> Any:
                 corner = corners(table)
                 rates = [rate[corner] for rate in rates]
         curves.append([torch.nan_to_num(rates[0]), torch.nan_to_num(rates[1]), rates[2]])
-    return by_column(curves)
+    return by_column(call, curves)
 
 
 def corners(table: Any) -> Tensor:
@@ -639,14 +724,17 @@ def pr_curve_of(call: Call) -> Any:
         precision = torch.cat((torch.nan_to_num(tp / (tp + fp), nan=empty), one))
         recall = torch.cat((torch.nan_to_num(tp / (tp + fn), nan=1.0), 0 * one))
         curves.append([precision, recall, unit])
-    return by_column(curves)
+    return by_column(call, curves)
 
 
-def by_column(curves: list[list[Tensor]]) -> Any:
+def by_column(call: Call, curves: list[list[Tensor]]) -> Any:
     """One curve as it is; of several the first columns, the second ones, the third ones."""
     if len(curves) == 1:
         return curves[0]
-    return [list(column) for column in zip(*curves, strict=True)]
+    columns = [list(column) for column in zip(*curves, strict=True)]
+    if given_thresholds(call) is not None:
+        columns[-1] = columns[-1][:1]  # they are the same for all
+    return columns
 
 
 def missing(what: str) -> Reader:
@@ -670,6 +758,34 @@ def of_loss(name: str) -> Reader:
         return score(call, TASKS[task](call, rows_of(call), **options), name)
 
     return read
+
+
+def perplexity_of(call: Call) -> Any:
+    """Perplexity of tokens, classes last."""
+    preds, target, _ = rows_of(call)[0]
+    ignored = call.get("ignore_index")
+    options = {"inputs": "logits", "class_dim": -1, "ignore_index": ignored}
+    metrics = pm.MulticlassMetrics(preds.shape[-1], **options)
+    return score(call, computed(call, metrics, rows_of(call)), "perplexity")
+
+
+def dice_of(call: Call) -> Any:
+    """Dice of all pictures together; `include_background=False` leaves class 0 out of averages."""
+    if call.get("aggregation_level", "samplewise") != "global":
+        raise NotOffered("dice of each picture")
+    batches: list[Batch] = []
+    classes = int(call.get("num_classes"))
+    for preds, target, _ in rows_of(call):
+        dense = preds.ndim
+        preds = preds.argmax(1) if preds.ndim > 3 or preds.is_floating_point() else preds
+        if target.ndim > preds.ndim or (target.ndim == dense and dense > 3):
+            target = target.argmax(1)
+        batches.append((preds.flatten().long(), target.flatten().long(), None))
+    options: dict[str, Any] = {"absent": 0.0}
+    if not call.get("include_background", True):
+        call.arguments["among"] = list(range(1, classes))
+    name = pick(call, averages("f1"))
+    return score(call, multiclass(call, batches, num_classes=classes, **options), name)
 
 
 # Regression.
@@ -773,6 +889,255 @@ def bias_of(call: Call) -> Any:
     return -np.asarray(of_errors("bias")(call))
 
 
+# Rankings.
+def ranking_of(call: Call, rows: Sequence[Batch], name: str, k: int, absent: float) -> Any:
+    """A score of `RankingMetrics`."""
+    if not hasattr(pm, "RankingMetrics"):
+        raise NotOffered(name)
+    metrics = pm.RankingMetrics(k=(k,), absent=absent)
+    for preds, target, weight in rows:
+        metrics.update(preds, target, weight)
+    return score(call, metrics.compute(), name)
+
+
+EMPTY = {
+    "coverage_error": 0.0,
+    "label_ranking_average_precision": 1.0,
+    "label_ranking_loss": 0.0,
+    "ndcg": 0.0,
+}
+"""Scikit-learn's number of a row without a relevant label."""
+
+
+def of_label_ranking(name: str) -> Reader:
+    """A ranking of the labels of each row."""
+
+    def read(call: Call) -> Any:
+        rows: list[Batch] = []
+        for preds, target, weight in rows_of(call):
+            if preds.ndim > 2:
+                preds = preds.movedim(1, -1).flatten(0, -2)
+                target = target.movedim(1, -1).flatten(0, -2)
+            rows.append((preds.double(), target.long(), weight))
+        k = call.get("k", 0)
+        picked = name
+        if k:
+            picked = f"{name}@{k}"
+        if not hasattr(pm, "RankingMetrics"):
+            raise NotOffered(picked)
+        return ranking_of(call, rows, picked, k or 1, EMPTY[name])
+
+    return read
+
+
+def of_queries(name: str, *, plain: bool) -> Reader:
+    """A ranking of the documents of each query: rows of queries, padded with target −1."""
+
+    def read(call: Call) -> Any:
+        if call.get("aggregation", "mean") != "mean":
+            raise BeyondIssue("another aggregation of queries than the mean")
+        empty = {"neg": 0.0, "pos": 1.0, "skip": math.nan}
+        action = call.get("empty_target_action", "neg")
+        preds, target = queries_of(call)
+        sizes = (target >= 0).sum(1)
+        k = call.get("top_k", int(sizes.max()))
+        picked = name
+        if not plain:
+            picked = f"{name}@{k}"
+        elif call.get("top_k") is not None and k < int(sizes.max()):
+            raise NotOffered(f"{name} of the top k")
+        if name == "precision" and (call.get("adaptive_k") or call.get("top_k") is None):
+            if int(sizes.min()) < k:
+                raise NotOffered("precision at the length of each query")
+        return ranking_of(call, [(preds, target, None)], picked, k, empty.get(action, 0.0))
+
+    return read
+
+
+def queries_of(call: Call) -> tuple[Tensor, Tensor]:
+    """Scores and relevances, one row a query."""
+    preds = torch.cat([as_tensor(batch["preds"]).flatten() for batch in call.batches])
+    target = torch.cat([as_tensor(batch["target"]).flatten() for batch in call.batches])
+    ignored = call.get("ignore_index")
+    indexes = torch.zeros_like(target, dtype=torch.int64)
+    if call.batches[0].get("indexes") is not None:
+        indexes = torch.cat([as_tensor(batch["indexes"]).flatten() for batch in call.batches])
+    if ignored is not None:
+        kept = target != ignored
+        preds, target, indexes = preds[kept], target[kept], indexes[kept]
+    order = indexes.argsort(stable=True)
+    sizes = indexes.unique(return_counts=True)[1].tolist()
+    pad = torch.nn.utils.rnn.pad_sequence
+    scores = pad(preds[order].double().split(sizes), batch_first=True)
+    gains = pad(target[order].double().split(sizes), batch_first=True, padding_value=-1)
+    return scores, gains
+
+
+def of_hits(name: str) -> Reader:
+    """Torcheval's hit rate and reciprocal rank: one number a row, of the target class among the scores."""
+
+    def read(call: Call) -> Any:
+        values = []
+        for preds, target, _ in rows_of(call):
+            k = call.get("top_k", preds.shape[1])
+            for row, place in zip(preds.double(), target.tolist(), strict=True):
+                one = torch.nn.functional.one_hot(torch.tensor([place]), preds.shape[1])
+                picked = f"{name}@{k}" if name == "hit_rate" else name
+                values.append(ranking_of(call, [(row[None], one, None)], picked, k, 0.0))
+        return np.array(values)
+
+    return read
+
+
+# Means of a number a row: the recipes of docs/recipes.md.
+def of_recipe(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Reader:
+    """`pm.Mean` of a function."""
+
+    def read(call: Call) -> Any:
+        reduction = call.get("reduction", "mean")
+        metrics = pm.Mean(name, function, higher_is_better=False)
+        rows = 0
+        for preds, target, weight in rows_of(call):
+            metrics.update(preds.double(), target.double(), weight)
+            rows += len(target)
+        value = score(call, metrics.compute(), name)
+        if reduction == "sum":
+            return value * rows
+        if reduction == "none":
+            raise NotOffered("one number a row")
+        return value
+
+    return read
+
+
+def log_cosh(preds: Tensor, target: Tensor) -> Tensor:
+    """Of docs/recipes.md."""
+    off = (preds - target).abs()
+    return off + torch.nn.functional.softplus(-2 * off) - math.log(2)
+
+
+def tweedie_of(call: Call) -> Any:
+    """Tweedie deviance of any power."""
+    power = float(call.get("power", 0.0))
+
+    def deviance(preds: Tensor, target: Tensor) -> Tensor:
+        if power == 0:
+            return (preds - target) ** 2
+        if power == 1:
+            return 2 * (torch.xlogy(target, target / preds) - target + preds)
+        if power == 2:
+            return 2 * (target / preds - 1 - (target / preds).log())
+        a, b = 1 - power, 2 - power
+        gain = target.clamp(min=0) ** b / (a * b)
+        return 2 * (gain - target * preds**a / a + preds**b / b)
+
+    one = Call(call.library, call.metric, {}, [])
+    one.batches = []
+    for preds, target, weight in flat(rows_of(call)):
+        one.batches.append({"preds": preds, "target": target, "weight": weight})
+    return of_recipe("tweedie", deviance)(one)
+
+
+def log_cosh_of(call: Call) -> Any:
+    """Of one output or of each."""
+    outputs = call.get("num_outputs", 1)
+    values = []
+    for place in range(outputs):
+        one = Call(call.library, call.metric, {}, [])
+        for preds, target, _ in rows_of(call):
+            pair = (preds, target)
+            if outputs > 1:
+                pair = (preds[:, place], target[:, place])
+            one.batches.append({"preds": pair[0].flatten(), "target": pair[1].flatten()})
+        values.append(of_recipe("log_cosh", log_cosh)(one))
+    return values
+
+
+def cosine(preds: Tensor, target: Tensor) -> Tensor:
+    """Of docs/recipes.md."""
+    return torch.nn.functional.cosine_similarity(preds, target, 1)
+
+
+def kl(preds: Tensor, target: Tensor) -> Tensor:
+    """Of docs/recipes.md."""
+    return (torch.xlogy(preds, preds) - torch.xlogy(preds, target)).sum(1)
+
+
+def js(preds: Tensor, target: Tensor) -> Tensor:
+    """Of docs/recipes.md."""
+    middle = (preds + target) / 2
+    both = torch.xlogy(preds, preds) + torch.xlogy(target, target)
+    return both.sum(1) / 2 - torch.xlogy(middle, middle).sum(1)
+
+
+def of_distributions(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Reader:
+    """Torchmetrics' p and q, which it divides by their sums; logarithms are undone."""
+
+    def read(call: Call) -> Any:
+        one = Call(call.library, call.metric, {"reduction": call.get("reduction", "mean")}, [])
+        for batch in call.batches:
+            first = as_tensor(batch.get("p", batch.get("preds"))).double()
+            second = as_tensor(batch.get("q", batch.get("target"))).double()
+            if call.get("log_prob", False):
+                first, second = first.exp(), second.exp()
+            first = first / first.sum(-1, keepdim=True)
+            second = second / second.sum(-1, keepdim=True)
+            one.batches.append({"preds": first, "target": second})
+        return of_recipe(name, function)(one)
+
+    return read
+
+
+def crps(preds: Tensor, target: Tensor) -> Tensor:
+    """Of docs/recipes.md."""
+    place = torch.arange(preds.shape[1])
+    spread = (preds.sort(1).values * (2 * place - preds.shape[1] + 1)).sum(1) / preds.shape[1] ** 2
+    return (preds - target.unsqueeze(1)).abs().mean(1) - spread
+
+
+def pinball_of(call: Call) -> Any:
+    """Pinball loss of one quantile."""
+    q = float(call.get("alpha", 0.5))
+
+    def loss(preds: Tensor, target: Tensor) -> Tensor:
+        off = target - preds
+        return torch.maximum(q * off, (q - 1) * off)
+
+    if outputs_of(call) > 1:
+        raise NotOffered("pinball loss of several outputs")
+    return of_recipe("pinball", loss)(call)
+
+
+def hinge_of(call: Call) -> Any:
+    """Hinge losses: of yes-or-no scores, and Crammer and Singer's of classes."""
+    if call.get("multiclass_mode", "crammer-singer") != "crammer-singer":
+        raise NotOffered("hinge, one against all")
+    power = 2 if call.get("squared", False) else 1
+    ignored = call.get("ignore_index")
+
+    def loss(preds: Tensor, target: Tensor) -> Tensor:
+        target = target.long()
+        if preds.ndim == 1:
+            return (1 - preds * (2 * target - 1)).clamp(min=0) ** power
+        own = preds.gather(1, target.unsqueeze(1))
+        others = preds.scatter(1, target.unsqueeze(1), -torch.inf)
+        return (1 - own[:, 0] + others.amax(1)).clamp(min=0) ** power
+
+    one = Call(call.library, call.metric, {}, [])
+    for preds, target, weight in rows_of(call):
+        if preds.ndim > target.ndim:
+            preds = preds.movedim(1, -1).flatten(0, -2)
+        else:
+            preds = preds.flatten()
+        target = target.flatten()
+        if ignored is not None:
+            preds, target = preds[target != ignored], target[target != ignored]
+        if call.library == "torchmetrics" and kind_of(call) == "logits":
+            preds = preds.softmax(1) if preds.ndim > 1 else preds.sigmoid()
+        one.batches.append({"preds": preds, "target": target, "weight": weight})
+    return of_recipe("hinge", loss)(one)
+
+
 # Gaps between groups.
 def gaps_of(call: Call, *wanted: str) -> Any:
     """Gaps between slices, one a group."""
@@ -823,7 +1188,9 @@ def classes(name: str, ours: str, *, one: str = "") -> dict[str, Row]:
     """A metric of counts in all three tasks: `ours` with its averages."""
     multi = {average: one + text for average, text in averages(ours).items()}
     return {
-        f"binary_{name}": Row(COUNTS, of_counts({**multi, "none": one + ours})),
+        f"binary_{name}": Row(
+            COUNTS, of_counts({**multi, "none": one + ours, "binary": one + ours})
+        ),
         f"multiclass_{name}": Row(COUNTS, of_counts(multi)),
         f"multilabel_{name}": Row(LABELS, of_counts(multi)),
     }
@@ -855,17 +1222,15 @@ TABLE: dict[str, Row] = {
     **classes("jaccard_index", "jaccard"),
     "binary_accuracy": Row(COUNTS, of_counts("accuracy")),
     "multiclass_accuracy": Row(COUNTS, of_counts(averages("recall", "accuracy"))),
-    "multilabel_accuracy": Row(LABELS, of_counts(averages("accuracy", "1-hamming_loss"))),
+    "multilabel_accuracy": Row(LABELS, label_accuracy_of),
     "binary_hamming_distance": Row(COUNTS, of_counts("1-accuracy")),
     "multiclass_hamming_distance": Row(COUNTS, of_counts(opposite(averages("recall", "accuracy")))),
-    "multilabel_hamming_distance": Row(
-        LABELS, of_counts({**opposite(averages("accuracy")), "micro": "hamming_loss"})
-    ),
+    "multilabel_hamming_distance": Row(LABELS, label_hamming_of),
     "multilabel_hamming_loss": Row(LABELS, of_counts("hamming_loss")),
     "multiclass_hamming_loss": Row(COUNTS, of_counts("hamming_loss")),
     "multiclass_zero_one_loss": Row(COUNTS, of_counts("hamming_loss")),
     "multilabel_zero_one_loss": Row(LABELS, of_counts("1-exact_match")),
-    "multiclass_balanced_accuracy": Row(COUNTS, of_counts("balanced_accuracy")),
+    "multiclass_balanced_accuracy": Row(COUNTS, balanced_of),
     **by_task(COUNTS, "bc", "matthews_corrcoef", of_counts("mcc")),
     "multilabel_matthews_corrcoef": Row(LABELS, of_labels_together("mcc")),
     **by_task(COUNTS, "bc", "cohen_kappa", kappa_of),
@@ -873,6 +1238,11 @@ TABLE: dict[str, Row] = {
     **by_task(LABELS, "l", "confusion_matrix", confusion_of),
     **by_task(COUNTS, "bc", "stat_scores", stat_scores_of),
     **by_task(LABELS, "l", "stat_scores", stat_scores_of),
+    "multilabel_multilabel_confusion_matrix": Row(LABELS, multilabel_confusion_of),
+    "multiclass_multilabel_confusion_matrix": Row(LABELS, multilabel_confusion_of),
+    **by_task(COUNTS, "bc", "precision_recall_fscore_support", fscore_support_of),
+    **by_task(LABELS, "l", "precision_recall_fscore_support", fscore_support_of),
+    "classification_report": Row(COUNTS, report_of),
     "multilabel_exact_match": Row(LABELS, of_counts("exact_match")),
     "multiclass_exact_match": Row(SEGMENTATION, missing("exact match of sequences")),
     **by_task(CURVES, "bcl", "auroc", of_curve("auroc")),
@@ -889,8 +1259,8 @@ TABLE: dict[str, Row] = {
     **by_task(CALIBRATION, "bc", "calibration_error", missing("calibration error by bins")),
     **by_task(CALIBRATION, "bc", "log_loss", of_loss("nll")),
     **by_task(CALIBRATION, "bc", "brier", of_loss("brier")),
-    **all_missing(CALIBRATION, "perplexity"),
-    **by_task(MEANS, "bc", "hinge_loss", missing("hinge")),
+    "perplexity": Row(CALIBRATION, perplexity_of),
+    **by_task(MEANS, "bc", "hinge_loss", hinge_of),
     "binary_fairness": Row(GROUPS, fairness_of),
     "demographic_parity": Row(
         GROUPS, lambda call: gaps_of(call, "demographic_parity_ratio")
@@ -904,9 +1274,9 @@ TABLE: dict[str, Row] = {
     "subgroup_accuracy_difference": Row(
         GROUPS, lambda call: gaps_of(call, "accuracy_difference")
     ),
-    **by_task(RANKING, "l", "coverage_error", missing("coverage_error")),
-    **by_task(RANKING, "l", "ranking_average_precision", missing("label ranking AP")),
-    **by_task(RANKING, "l", "ranking_loss", missing("label ranking loss")),
+    **by_task(RANKING, "l", "coverage_error", of_label_ranking("coverage_error")),
+    **by_task(RANKING, "l", "ranking_average_precision", of_label_ranking("label_ranking_average_precision")),
+    **by_task(RANKING, "l", "ranking_loss", of_label_ranking("label_ranking_loss")),
     "mean_squared_error": Row(REGRESSION, of_errors("mse")),
     "root_mean_squared_error": Row(REGRESSION, of_errors("rmse")),
     "mean_absolute_error": Row(REGRESSION, of_errors("mae")),
@@ -925,34 +1295,49 @@ TABLE: dict[str, Row] = {
     "pearson_corrcoef": Row(REGRESSION, of_columns("pearson")),
     "spearman_corrcoef": Row(REGRESSION, of_columns("spearman", capacity=10_000)),
     "kendall_rank_corrcoef": Row(REGRESSION, kendall_of),
-    "continuous_ranked_probability_score": Row(REGRESSION, missing("crps")),
-    "mean_pinball_loss": Row(REGRESSION, missing("pinball")),
-    **all_missing(MEANS, "log_cosh_error", "tweedie_deviance_score", "cosine_similarity", "kl_divergence"),
-    **all_missing(MEANS, "jensen_shannon_divergence", "mean_poisson_deviance", "mean_gamma_deviance"),
+    "continuous_ranked_probability_score": Row(REGRESSION, of_recipe("crps", crps)),
+    "mean_pinball_loss": Row(REGRESSION, pinball_of),
+    "log_cosh_error": Row(MEANS, log_cosh_of),
+    "tweedie_deviance_score": Row(MEANS, tweedie_of),
+    "mean_poisson_deviance": Row(MEANS, tweedie_of),
+    "mean_gamma_deviance": Row(MEANS, tweedie_of),
+    "cosine_similarity": Row(MEANS, of_recipe("cosine_similarity", cosine)),
+    "kl_divergence": Row(MEANS, of_distributions("kl_divergence", kl)),
+    "jensen_shannon_divergence": Row(MEANS, of_distributions("js_divergence", js)),
     **all_missing(
         ELSEWHERE, "concordance_corrcoef", "relative_squared_error", "minkowski_distance",
         "critical_success_index", "d2_tweedie_score", "d2_pinball_score", "d2_absolute_error_score",
         "generalized_dice_score", "hausdorff_distance", "auc", "sum_metric", "max_metric", "min_metric",
-        "cat_metric", "running_mean", "running_sum", "multilabel_multilabel_confusion_matrix",
+        "cat_metric", "running_mean", "running_sum",
     ),
     "mean_metric": Row(AGGREGATION, mean_of),
     "mean": Row(AGGREGATION, mean_of),
-    **all_missing(
-        RANKING, "retrieval_mrr", "retrieval_reciprocal_rank", "retrieval_hit_rate",
-        "retrieval_normalized_dcg", "hit_rate", "reciprocal_rank", "ignite_hit_rate", "ignite_ndcg", "multilabel_ndcg",
+    "retrieval_mrr": Row(RANKING, of_queries("mrr", plain=True)),
+    "retrieval_reciprocal_rank": Row(RANKING, of_queries("mrr", plain=True)),
+    "retrieval_hit_rate": Row(RANKING, of_queries("hit_rate", plain=False)),
+    "retrieval_normalized_dcg": Row(RANKING, of_queries("ndcg", plain=False)),
+    "retrieval_map": Row(RANKING, of_queries("label_ranking_average_precision", plain=True)),
+    "retrieval_average_precision": Row(
+        RANKING, of_queries("label_ranking_average_precision", plain=True)
     ),
+    "retrieval_precision": Row(RANKING, of_queries("precision", plain=False)),
+    "retrieval_recall": Row(RANKING, of_queries("recall", plain=False)),
+    "hit_rate": Row(RANKING, of_hits("hit_rate")),
+    "reciprocal_rank": Row(RANKING, of_hits("mrr")),
+    "multilabel_ndcg": Row(RANKING, of_label_ranking("ndcg")),
+    **all_missing(RANKING, "ignite_hit_rate", "ignite_ndcg"),
     **all_missing(
         RETRIEVAL,
         *(
             f"retrieval_{name}"
             for name in (
-                "map", "precision", "recall", "fall_out", "r_precision", "auroc",
-                "precision_recall_curve", "average_precision", "rprecision",
+                "fall_out", "r_precision", "auroc", "precision_recall_curve", "rprecision",
                 "recall_at_fixed_precision",
             )
         ),
     ),
-    **all_missing(SEGMENTATION, "dice_score", "mean_iou"),
+    "dice_score": Row(SEGMENTATION, dice_of),
+    **all_missing(SEGMENTATION, "mean_iou"),
 }  # fmt: skip
 
 

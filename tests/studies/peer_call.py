@@ -25,6 +25,10 @@ class NotOffered(Exception):
     """ptmetrics has no such score."""
 
 
+class BeyondIssue(NotOffered):
+    """Nor does the issue ask for it, though it asks for the metric."""
+
+
 class NotAValue(Exception):
     """The case is not one of values: plotting, drawing, errors."""
 

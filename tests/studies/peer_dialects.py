@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.studies.peer_call import Call, NotAValue, as_tensor
+from tests.studies.peer_call import Call, NotAValue, NotOffered, as_tensor
 
 
 def canonical(call: Call) -> Call:
@@ -287,7 +287,7 @@ def sklearn_counts(call: Call) -> Call:
     target = plain(given.get("y_true", given.get("y1")))
     preds = plain(given.get("y_pred", given.get("y2")))
     name = SKLEARN_COUNTS[call.metric]
-    if target.ndim == 2 and target.shape[1] == 1:
+    if (target.ndim == 2 and target.shape[1] == 1) or (preds.ndim == 2 and preds.shape[1] == 1):
         target, preds = target.ravel(), preds.ravel()
     labels = given.get("labels")
     average = given.get("average")
@@ -296,6 +296,13 @@ def sklearn_counts(call: Call) -> Call:
     arguments["absent"] = arguments["zero_division"]
     for each in ("normalize", "weights", "adjusted", "samplewise"):
         arguments[each] = given.get(each)
+    if name in ("accuracy", "hamming_loss", "zero_one_loss"):
+        if given.get("normalize") is False:
+            raise NotOffered("a number of samples")
+        arguments["normalize"] = None
+        arguments["average"] = "micro"
+        if name == "accuracy" and target.ndim == 2:
+            name = "exact_match"
     if arguments["beta"] is None:
         del arguments["beta"]
     if target.ndim == 2:
@@ -329,6 +336,34 @@ def sklearn_counts(call: Call) -> Call:
     return renamed(call, f"{task}_{name}", [batch], **arguments)
 
 
+def report_arguments(call: Call) -> dict[str, Any]:
+    """What `pm.classification_report` takes, of scikit-learn's arguments."""
+    given = call.arguments
+    target, preds = plain(given["y_true"]), plain(given["y_pred"])
+    labels, names = given.get("labels"), given.get("target_names")
+    found: dict[str, Any] = {"sample_weight": weights_of(call)}
+    found["absent"] = zero_of(given.get("zero_division"))
+    if target.ndim == 2 and target.shape[1] > 1:
+        found.update(preds=as_tensor(preds).long(), target=as_tensor(target).long())
+        found["num_labels"] = target.shape[1]
+        if labels is not None:
+            raise NotOffered("report of some labels")
+        if names is not None:
+            found["label_names"] = [str(name) for name in names]
+        return found
+    target, preds = target.ravel(), preds.ravel()
+    order = sorted(set(target.tolist()) | set(preds.tolist()))
+    if labels is not None:
+        order = [*labels, *(x for x in order if x not in set(labels))]
+        found["labels"] = list(range(len(labels)))
+    shown = [str(label) for label in order]
+    if names is not None:
+        shown[: len(names)] = [str(name) for name in names]
+    found.update(preds=encoded(preds, order), target=encoded(target, order))
+    found.update(num_classes=max(2, len(order)), class_names=shown)
+    return found
+
+
 def zero_of(value: Any) -> float:
     """`zero_division` as a number; "warn" is 0."""
     if value is None or isinstance(value, str):
@@ -348,6 +383,8 @@ def sklearn_scores(call: Call) -> Call:
     for each in ("max_fpr", "multi_class", "k", "normalize", "ignore_ties", "drop_intermediate"):
         arguments[each] = given.get(each)
     if call.metric == "top_k_accuracy_score":
+        if preds.ndim == 1:
+            raise NotOffered("the top k of two classes")
         arguments.update(average="micro", top_k=given.get("k", 2))
     batch: dict[str, Any] = {"weight": weights_of(call)}
     if target.ndim == 2 and target.shape[1] > 1:

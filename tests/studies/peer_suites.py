@@ -83,7 +83,7 @@ def run_suite(suite: Suite, checkouts: Path, out: Path, extra: Sequence[str]) ->
         assert spec is not None and spec.origin is not None
         folder = Path(spec.origin).parents[1]
     environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+    environment["PYTHONPATH"] = os.pathsep.join([environment.get("PYTHONPATH", ""), str(ROOT)])
     environment["PEER_FOLDER"] = str(folder)
     environment["PEER_LIBRARY"] = suite.library
     environment["PEER_OUT"] = str(out)

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow check examples format faults bench bench-metrics bench-growth bench-rules \
-  bench-intervals pages clean
+  bench-intervals bench-peers pages clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
+	@echo "make bench-peers CHECKOUTS=folder  other libraries' own suites with ptmetrics in the place of their metrics"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -83,6 +84,9 @@ faults: $(VENV)/.dev
 
 bench-intervals: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.intervals
+
+bench-peers: $(VENV)/.bench
+	$(BIN)/python -m tests.studies.peer_suites "$(CHECKOUTS)"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

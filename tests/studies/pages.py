@@ -11,6 +11,7 @@ import ptmetrics as pm
 from ptmetrics.metrics import functional
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.score_spec import ScoreSpec, as_tables
+from tests.studies.peer_differences import differences_section
 
 ROOT = Path(__file__).parents[2]
 SCORES_PAGE = ROOT / "docs" / "scores.md"
@@ -60,7 +61,7 @@ def scores_page() -> str:
                 if (spec.name, spec.each) not in seen:
                     parts.append(score_line(spec))
                     seen.add((spec.name, spec.each))
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts) + "\n" + differences_section()
 
 
 def parameter_text(parameter: inspect.Parameter) -> str:

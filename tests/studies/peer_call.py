@@ -21,15 +21,15 @@ SPELLINGS = {
 }  # of classes beside functions
 
 
-class NotOffered(Exception):
+class NotOfferedError(Exception):
     """ptmetrics has no such score."""
 
 
-class BeyondIssue(NotOffered):
+class BeyondIssueError(NotOfferedError):
     """Nor does the issue ask for it, though it asks for the metric."""
 
 
-class NotAValue(Exception):
+class NotAValueError(Exception):
     """The case is not one of values: plotting, drawing, errors."""
 
 
@@ -124,4 +124,4 @@ def compared(
 
 def brief(values: Numbers) -> str:
     """A few numbers as text."""
-    return np.array2string(values[:8], precision=6, separator=",").replace("\n", "")
+    return np.array2string(values[:24], precision=8, separator=",").replace("\n", "")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.studies.peer_call import Call, NotAValue, NotOffered, as_tensor
+from tests.studies.peer_call import Call, NotAValueError, NotOfferedError, as_tensor
 
 
 def canonical(call: Call) -> Call:
@@ -43,7 +43,7 @@ TORCHEVAL = {
 
 def torcheval(call: Call) -> Call:
     """`input` for `preds`, `k` for `top_k`; several tasks are labels."""
-    arguments = {name: call.arguments.get(name) for name in call.arguments}
+    arguments = dict(call.arguments)
     metric = TORCHEVAL.get(call.metric, call.metric)
     batches = []
     for batch in call.batches:
@@ -55,7 +55,7 @@ def torcheval(call: Call) -> Call:
     if arguments.get("num_regressors"):
         arguments["adjusted"] = arguments["num_regressors"]
     if metric == "multilabel_accuracy":
-        criteria = arguments.get("criteria", "exact_match")
+        criteria = str(arguments.get("criteria", "exact_match"))
         metric = {"exact_match": "multilabel_exact_match"}.get(criteria, metric)
         if criteria == "hamming":
             arguments["average"] = "micro"
@@ -63,7 +63,10 @@ def torcheval(call: Call) -> Call:
             metric = f"multilabel_accuracy_{criteria}"
     if metric.startswith("multiclass") and "average" in arguments:
         arguments["average"] = arguments["average"] or "none"
-    if metric.startswith(("binary_a", "binary_binned")) and arguments.get("num_tasks", 1) > 1:
+    if (
+        metric.startswith(("binary_a", "binary_binned"))
+        and int(arguments.get("num_tasks") or 1) > 1
+    ):
         metric = metric.replace("binary", "multilabel", 1)
         arguments["average"] = "none"
         for batch in batches:
@@ -116,7 +119,7 @@ def ignite(call: Call) -> Call:
     for batch in call.batches:
         output = batch.get("output")
         if not isinstance(output, tuple | list) or len(output) < 2:
-            raise NotAValue("no predictions and targets")
+            raise NotAValueError("no predictions and targets")
         batches.append({"preds": output[0], "target": output[1]})
         if len(output) > 2:
             batches[-1]["groups"] = output[2]
@@ -148,7 +151,11 @@ def ignite(call: Call) -> Call:
                 batch["preds"] = batch["preds"].round().long()
     name = f"{task}_{IGNITE[call.metric]}"
     average = call.arguments.get("average")
-    arguments["average"] = {True: "macro", False: "none", None: "none"}.get(average, average)
+    arguments["average"] = average
+    if average is True:
+        arguments["average"] = "macro"
+    elif not average:
+        arguments["average"] = "none"
     if call.metric == "accuracy":
         arguments["average"] = "micro"
         if task == "multilabel":
@@ -298,7 +305,7 @@ def sklearn_counts(call: Call) -> Call:
         arguments[each] = given.get(each)
     if name in ("accuracy", "hamming_loss", "zero_one_loss"):
         if given.get("normalize") is False:
-            raise NotOffered("a number of samples")
+            raise NotOfferedError("a number of samples")
         arguments["normalize"] = None
         arguments["average"] = "micro"
         if name == "accuracy" and target.ndim == 2:
@@ -308,7 +315,10 @@ def sklearn_counts(call: Call) -> Call:
     if target.ndim == 2:
         if labels is not None:
             arguments["among"] = [int(label) for label in labels]
-        batch = {"preds": as_tensor(preds).long(), "target": as_tensor(target).long()}
+        batch: dict[str, Any] = {
+            "preds": as_tensor(preds).long(),
+            "target": as_tensor(target).long(),
+        }
         arguments["num_labels"] = target.shape[1]
         batch["weight"] = weights_of(call)
         return renamed(call, f"multilabel_{name}", [batch], **arguments)
@@ -347,7 +357,7 @@ def report_arguments(call: Call) -> dict[str, Any]:
         found.update(preds=as_tensor(preds).long(), target=as_tensor(target).long())
         found["num_labels"] = target.shape[1]
         if labels is not None:
-            raise NotOffered("report of some labels")
+            raise NotOfferedError("report of some labels")
         if names is not None:
             found["label_names"] = [str(name) for name in names]
         return found
@@ -384,7 +394,7 @@ def sklearn_scores(call: Call) -> Call:
         arguments[each] = given.get(each)
     if call.metric == "top_k_accuracy_score":
         if preds.ndim == 1:
-            raise NotOffered("the top k of two classes")
+            raise NotOfferedError("the top k of two classes")
         arguments.update(average="micro", top_k=given.get("k", 2))
     batch: dict[str, Any] = {"weight": weights_of(call)}
     if target.ndim == 2 and target.shape[1] > 1:

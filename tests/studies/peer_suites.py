@@ -22,6 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.studies.peer_differences import explained
+
+UNEXPLAINED = "unexplained"
 STATUSES = ("equal", "different", "not offered", "not applicable", "error")
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +83,8 @@ def run_suite(suite: Suite, checkouts: Path, out: Path, extra: Sequence[str]) ->
     folder = checkouts / suite.path
     if not suite.path:
         spec = find_spec(suite.library)
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         folder = Path(spec.origin).parents[1]
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join([environment.get("PYTHONPATH", ""), str(ROOT)])
@@ -115,7 +119,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for line in lines:
         if "left_out" in line:
-            counts["several processes"]["not applicable"] += line["left_out"]
+            counts["processes and containers"]["not applicable"] += line["left_out"]
             continue
         family, status = status_of(line["calls"])
         counts[family][status] += 1
@@ -137,6 +141,18 @@ def table_row(name: str, counts: Counter[str]) -> str:
     return f"| {name} | {' | '.join(cells)} | {100 * share:.0f} % |"
 
 
+def differences(lines: Sequence[dict[str, Any]]) -> str:
+    """How many different cases each documented reason stands for."""
+    found: Counter[str] = Counter()
+    for line in lines:
+        if "left_out" in line or status_of(line["calls"])[1] != "different":
+            continue
+        call = next(each for each in line["calls"] if each["status"] == "different")
+        found[explained(call) or UNEXPLAINED] += 1
+    rows = [f"| {case} | {number} |" for case, number in found.most_common()]
+    return "\n".join(["| why different | cases |", "|---|---|", *rows])
+
+
 def reasons(lines: Sequence[dict[str, Any]], status: str, most: int = 60) -> str:
     """What stands behind a status, most first, with one example each."""
     found: Counter[tuple[str, str, str]] = Counter()
@@ -145,7 +161,10 @@ def reasons(lines: Sequence[dict[str, Any]], status: str, most: int = 60) -> str
         if "left_out" in line or status_of(line["calls"])[1] != status:
             continue
         call = next(c for c in line["calls"] if c["status"] == status)
-        key = (call["family"], call["metric"], call["why"])
+        why = call["why"]
+        if status == "different":
+            why = f"{explained(call) or UNEXPLAINED} ({why})"
+        key = (call["family"], call["metric"], why)
         found[key] += 1
         example = f"{line['test']} {call['arguments']}"
         if call["ours"]:
@@ -179,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{suite.library}: {seconds:.0f} s")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     print(table(lines))
+    print(f"\n{differences(lines)}")
     for status in ("different", "error", "not offered"):
         print(f"\n{status}:\n{reasons(lines, status)}")
     return 0

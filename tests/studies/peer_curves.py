@@ -1,0 +1,267 @@
+"""Answers from curves: areas, the curves themselves, and points of them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ptmetrics as pm
+from tests.studies.peer_call import Call, NotOfferedError, as_tensor
+from tests.studies.peer_metrics import (
+    OURS,
+    TASKS,
+    Batch,
+    Reader,
+    asked,
+    averages,
+    binary,
+    kind_of,
+    multilabel,
+    pick,
+    rows_of,
+    score,
+    task_of,
+)
+
+
+def curve_scores(call: Call, **options: Any) -> pm.Scores:
+    """Scores with curves, exact where that is to be had."""
+    task = task_of(call)
+    if task == "binary":
+        return binary(call, rows_of(call), curves="exact", **options)
+    if task == "multiclass" and not sums_to_one(call):
+        return one_against_rest(call, **options)
+    return TASKS[task](call, rows_of(call), **exact_curves(task), **options)
+
+
+def exact_curves(task: str) -> dict[str, Any]:
+    """The argument for exact curves, where a task has them."""
+    if "capacity" in inspect.signature(OURS[task]).parameters:
+        return {"curves": "exact", "capacity": 10_000}
+    return {"curves": True}
+
+
+def sums_to_one(call: Call) -> bool:
+    """Whether scores of classes are logits, or probabilities that sum to 1: what our classes take."""
+    if call.get("kind") == "scores":
+        return False
+    if kind_of(call) != "probs":
+        return True
+    sums = torch.cat([preds.sum(1).flatten() for preds, *_ in rows_of(call)])
+    return bool(((sums - 1).abs() < 0.01).all())
+
+
+def one_against_rest(call: Call, **options: Any) -> pm.Scores:
+    """Raw scores of each class ranked as they are: labels, one a class."""
+    batches: list[Batch] = []
+    ignored = call.get("ignore_index")
+    for preds, target, weight in rows_of(call):
+        classes = preds.shape[1]
+        each = torch.nn.functional.one_hot(target.long().clamp(0, classes - 1), classes)
+        if ignored is not None:
+            each = torch.where((target == ignored)[..., None], -1, each)
+        batches.append((preds, each.movedim(-1, 1), weight))
+    options["ignore_index"] = -1
+    return multilabel(call, batches, **exact_curves("multilabel"), **options)
+
+
+def of_curve(name: str) -> Reader:
+    """AUROC and average precision."""
+
+    def read(call: Call) -> Any:
+        task = task_of(call)
+        picked = name
+        if task != "binary":
+            picked = pick(call, averages(name))
+        if call.get("multi_class") == "ovo":
+            picked = f"{name}/ovo" if picked.endswith("macro") else f"{name}/ovo/weighted"
+        limit = call.get("max_fpr", 1.0)
+        if limit < 1:
+            picked = f"{picked}@fpr<={limit:g}"
+            scores = curve_scores(call, **points(task, picked))
+        else:
+            scores = curve_scores(call, **asked(OURS[task], picked))
+        return score(call, scores, picked)
+
+    return read
+
+
+def points(task: str, name: str) -> dict[str, Any]:
+    """The argument that asks for a point of the curves."""
+    if "at" not in inspect.signature(OURS[task]).parameters:
+        raise NotOfferedError(name)
+    return {"at": [name.removeprefix("each:")]}
+
+
+def of_point(held: str, wanted: str) -> Reader:
+    """The best of one rate where another is held, and its threshold, which is read off the table."""
+    argument = f"min_{held}"
+
+    def read(call: Call) -> Any:
+        task = task_of(call)
+        least = float(call.arguments[argument])
+        thresholds = given_thresholds(call)
+        tables = tables_of(call)
+        best = [best_of(call, table, held, wanted, least, thresholds) for table in tables]
+        values = np.array([value for value, _ in best])
+        if thresholds is None and 0 < least <= 1:
+            name = f"{wanted}@{held}>={least:g}"
+            if task != "binary":
+                name = f"each:{name}"
+            scores = curve_scores(call, **points(task, name))
+            ours = np.atleast_1d(score(call, scores, name))
+            if not np.allclose(ours, values, equal_nan=True, atol=call.bound + 1e-9):
+                values = ours
+        return [values, np.array([threshold for _, threshold in best])]
+
+    return read
+
+
+def best_of(
+    call: Call, table: Any, held: str, wanted: str, least: float, thresholds: Tensor | None
+) -> tuple[float, float]:
+    """The best rate among thresholds, and the threshold: of equals the highest of the other rate, then of thresholds."""
+    unit = in_their_unit(call, table)
+    counts = [table.tp, table.fp, table.tn, table.fn]
+    if thresholds is not None:
+        unit = thresholds.double()
+        counts = at_thresholds(call, table, thresholds)
+    tp, fp, tn, fn = counts
+    rates = {
+        "precision": tp / (tp + fp),
+        "recall": tp / (tp + fn),
+        "sensitivity": tp / (tp + fn),
+        "specificity": tn / (tn + fp),
+    }
+    found = []
+    for i in range(len(unit)):
+        if float(rates[held][i]) >= least:
+            found.append((float(rates[wanted][i]), float(rates[held][i]), float(unit[i])))
+    if not found:
+        return 0.0, math.nan
+    if "precision" not in (held, wanted):  # read off the ROC curve: the highest threshold
+        found = [(value, threshold, threshold) for value, _, threshold in found]
+    value, _, threshold = max(found)
+    return value, threshold
+
+
+def eer_of(call: Call) -> Any:
+    """The equal error rate."""
+    task = task_of(call)
+    name = "eer"
+    if task != "binary":
+        name = pick(call, averages("eer"))
+    return score(call, curve_scores(call, **points(task, "eer")), name)
+
+
+def tables_of(call: Call) -> list[Any]:
+    """The table of thresholds of the positive, or of each class or label."""
+    task = task_of(call)
+    if task == "binary":
+        return [curve_scores(call).thresholds()]
+    if not inspect.signature(pm.Scores.thresholds).parameters.keys() - {"self"}:
+        raise NotOfferedError("thresholds of each class or label")
+    scores: Any = curve_scores(call)
+    return [scores.thresholds(place) for place in range(len(scores.class_names))]
+
+
+def given_thresholds(call: Call) -> Tensor | None:
+    """Those that were asked for, as numbers."""
+    thresholds = call.arguments.get("thresholds", call.arguments.get("threshold"))
+    if thresholds is None or isinstance(thresholds, float):
+        return None
+    if isinstance(thresholds, int):
+        return torch.linspace(0, 1, thresholds)
+    return as_tensor(thresholds)
+
+
+def in_their_unit(call: Call, table: Any) -> Tensor:
+    """Thresholds: torchmetrics' are probabilities, the others' as the scores are."""
+    if call.library == "torchmetrics":
+        return torch.as_tensor(table.probability)
+    return torch.as_tensor(table.threshold)
+
+
+def at_thresholds(call: Call, table: Any, thresholds: Tensor) -> list[Tensor]:
+    """Tp, fp, tn and fn of a call from given thresholds on, read off our table."""
+    unit = in_their_unit(call, table)
+    place = torch.searchsorted(unit, thresholds.double())
+    positives = table.tp[0] + table.fn[0]
+    negatives = table.fp[0] + table.tn[0]
+    tp = torch.cat([table.tp, torch.zeros(1, dtype=torch.float64)])[place]
+    fp = torch.cat([table.fp, torch.zeros(1, dtype=torch.float64)])[place]
+    return [tp, fp, negatives - fp, positives - tp]
+
+
+def roc_of(call: Call) -> Any:
+    """False and true positive rates and thresholds; torchmetrics' begin at 1, scikit-learn's at infinity."""
+    if call.get("average", "none") != "none":
+        raise NotOfferedError("averaged curves")
+    curves = []
+    thresholds = given_thresholds(call)
+    for table in tables_of(call):
+        if thresholds is not None:
+            tp, fp, tn, fn = at_thresholds(call, table, thresholds)
+            rates = [(fp / (fp + tn)).flip(0), (tp / (tp + fn)).flip(0), thresholds.flip(0)]
+        else:
+            nothing = torch.zeros(1, dtype=torch.float64)
+            first = torch.inf if call.library != "torchmetrics" else 1.0
+            unit = torch.cat((nothing + first, in_their_unit(call, table).flip(0)))
+            fpr = torch.cat((nothing, (table.fp / (table.fp + table.tn)).flip(0)))
+            tpr = torch.cat((nothing, (table.tp / (table.tp + table.fn)).flip(0)))
+            rates = [fpr, tpr, unit]
+            if call.get("drop_intermediate", False) or call.library == "ignite":
+                corner = corners(table)
+                rates = [rate[corner] for rate in rates]
+        curves.append([torch.nan_to_num(rates[0]), torch.nan_to_num(rates[1]), rates[2]])
+    return by_column(call, curves)
+
+
+def corners(table: Any) -> Tensor:
+    """Points that are not between two others on a line, as scikit-learn keeps them."""
+    steps = []
+    for count in (table.fp, table.tp):
+        whole = torch.cat((torch.zeros(1, dtype=torch.float64), count.flip(0)))
+        steps.append(whole.diff(n=2) != 0)
+    ends = torch.ones(1, dtype=torch.bool)
+    if len(table.fp) < 2:
+        return torch.ones(len(table.fp) + 1, dtype=torch.bool)
+    inner = steps[0] | steps[1]
+    inner[0] = True  # scikit-learn adds the first point when it has dropped
+    return torch.cat((ends, inner, ends))
+
+
+def pr_curve_of(call: Call) -> Any:
+    """Precision, recall and thresholds."""
+    if call.get("average", "none") != "none":
+        raise NotOfferedError("averaged curves")
+    curves = []
+    thresholds = given_thresholds(call)
+    one = torch.ones(1, dtype=torch.float64)
+    for table in tables_of(call):
+        if thresholds is not None:
+            tp, fp, _, fn = at_thresholds(call, table, thresholds)
+            unit = thresholds
+        else:
+            tp, fp, fn = table.tp, table.fp, table.fn
+            unit = in_their_unit(call, table)
+        empty = 0.0 if call.library == "torchmetrics" else 1.0
+        precision = torch.cat((torch.nan_to_num(tp / (tp + fp), nan=empty), one))
+        recall = torch.cat((torch.nan_to_num(tp / (tp + fn), nan=1.0), 0 * one))
+        curves.append([precision, recall, unit])
+    return by_column(call, curves)
+
+
+def by_column(call: Call, curves: list[list[Tensor]]) -> Any:
+    """One curve as it is; of several the first columns, the second ones, the third ones."""
+    if len(curves) == 1:
+        return curves[0]
+    columns = [list(column) for column in zip(*curves, strict=True)]
+    if given_thresholds(call) is not None:
+        columns[-1] = columns[-1][:1]  # they are the same for all
+    return columns

@@ -72,10 +72,8 @@ def snake(name: str) -> str:
 
 def shown(arguments: dict[str, Any]) -> str:
     """Plain arguments as text."""
-    plain = {}
-    for name, value in arguments.items():
-        if isinstance(value, bool | int | float | str) or value is None:
-            plain[name] = value
+    kinds = (bool, int, float, str, type(None))
+    plain = {name: value for name, value in arguments.items() if isinstance(value, kinds)}
     return json.dumps(plain, sort_keys=True)
 
 

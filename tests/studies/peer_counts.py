@@ -260,7 +260,7 @@ def of_loss(name: str) -> Reader:
 
 def perplexity_of(call: Call) -> Any:
     """Perplexity of tokens, classes last."""
-    preds, target, _ = rows_of(call)[0]
+    preds = rows_of(call)[0][0]
     ignored = call.get("ignore_index")
     options = {"inputs": "logits", "class_dim": -1, "ignore_index": ignored}
     metrics = pm.MulticlassMetrics(preds.shape[-1], **options)

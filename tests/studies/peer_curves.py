@@ -125,7 +125,7 @@ def of_point(held: str, wanted: str) -> Reader:
 def best_of(
     call: Call, table: Any, held: str, wanted: str, least: float, thresholds: Tensor | None
 ) -> tuple[float, float]:
-    """The best rate among thresholds, and the threshold: of equals the highest of the other rate, then of thresholds."""
+    """The best rate among thresholds, and its threshold: of equals the best of the other rate, then the highest."""
     unit = in_their_unit(call, table)
     counts = [table.tp, table.fp, table.tn, table.fn]
     if thresholds is not None:

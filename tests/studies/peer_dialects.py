@@ -55,26 +55,28 @@ def torcheval(call: Call) -> Call:
     if arguments.get("num_regressors"):
         arguments["adjusted"] = arguments["num_regressors"]
     if metric == "multilabel_accuracy":
-        criteria = str(arguments.get("criteria", "exact_match"))
-        metric = {"exact_match": "multilabel_exact_match"}.get(criteria, metric)
-        if criteria == "hamming":
-            arguments["average"] = "micro"
-        elif criteria != "exact_match":
-            metric = f"multilabel_accuracy_{criteria}"
-    if metric.startswith("multiclass") and "average" in arguments:
-        arguments["average"] = arguments["average"] or "none"
-    if (
-        metric.startswith(("binary_a", "binary_binned"))
-        and int(arguments.get("num_tasks") or 1) > 1
-    ):
+        metric = torcheval_criteria(arguments)
+    tasks = int(arguments.get("num_tasks") or 1)
+    if metric.startswith(("binary_a", "binary_binned")) and tasks > 1:
         metric = metric.replace("binary", "multilabel", 1)
         arguments["average"] = "none"
         for batch in batches:
-            for name in ("preds", "target"):
-                batch[name] = batch[name].T
-    if "curve" in metric or "auroc" in metric or "average_precision" in metric:
+            batch["preds"] = batch["preds"].T
+            batch["target"] = batch["target"].T
+    if any(word in metric for word in ("curve", "auroc", "average_precision")):
         arguments.setdefault("kind", "scores")
     return renamed(call, metric, batches, **arguments)
+
+
+def torcheval_criteria(arguments: dict[str, Any]) -> str:
+    """Which of its multilabel accuracies is asked for."""
+    criteria = str(arguments.get("criteria", "exact_match"))
+    if criteria == "exact_match":
+        return "multilabel_exact_match"
+    if criteria == "hamming":
+        arguments["average"] = "micro"
+        return "multilabel_accuracy"
+    return f"multilabel_accuracy_{criteria}"
 
 
 # ignite: the task follows from the shapes.
@@ -127,50 +129,55 @@ def ignite(call: Call) -> Call:
         return ignite_numbers(call, batches)
     if call.metric not in IGNITE:
         return replace(call, batches=batches)
+    task, arguments = ignite_task(call, batches)
+    name = f"{task}_{IGNITE[call.metric]}"
+    average = call.arguments.get("average")
+    arguments["average"] = ignite_average(call)
+    arguments["absent"] = 0.0  # it is in the mean with 0
+    arguments["weights"] = call.get("weights")
+    if call.metric == "accuracy" and task == "multilabel":
+        name = "multilabel_exact_match"
+    if call.metric.startswith("top_k"):
+        arguments["top_k"] = call.get("k", 5)
+    if call.metric == "confusion_matrix":
+        normalize = {"samples": "all", "recall": "true", "precision": "pred"}
+        arguments["normalize"] = normalize.get(str(average), "none")
+    if call.metric in ("roc_auc", "average_precision", "precision_recall_curve", "roc_curve"):
+        arguments["kind"] = "scores"
+    return renamed(call, name, batches, **arguments)
+
+
+def ignite_average(call: Call) -> str:
+    """The average in torchmetrics' words."""
+    if "accuracy" in call.metric:
+        return "micro"
+    average = call.arguments.get("average")
+    if average is True:
+        return "macro"
+    return str(average or "none")
+
+
+def ignite_task(call: Call, batches: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """The task by the shapes, which are made to fit; and the number of classes."""
     preds, target = batches[0]["preds"], batches[0]["target"]
-    arguments: dict[str, Any] = {}
     if call.get("is_multilabel", False) or call.metric.startswith("multi_label"):
-        task = "multilabel"
         if preds.ndim > 2:
             for batch in batches:
                 batch["preds"] = batch["preds"].movedim(1, -1).flatten(0, -2)
                 batch["target"] = batch["target"].movedim(1, -1).flatten(0, -2)
-        arguments["num_labels"] = preds.shape[1]
-    elif preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
-        task = "multiclass"
-        arguments["num_classes"] = preds.shape[1]
-    else:
-        task = "binary"
-        for batch in batches:
-            batch["preds"] = batch["preds"].flatten()
-            batch["target"] = batch["target"].flatten()
-        both = call.metric in ("precision", "recall") and call.arguments.get("average") is not False
-        if both or call.metric in ("cohen_kappa", "matthews_corrcoef"):
-            task = "multiclass"  # both classes are asked for
-            for batch in batches:
-                batch["preds"] = batch["preds"].round().long()
-    name = f"{task}_{IGNITE[call.metric]}"
-    average = call.arguments.get("average")
-    arguments["average"] = average
-    if average is True:
-        arguments["average"] = "macro"
-    elif not average:
-        arguments["average"] = "none"
-    if call.metric == "accuracy":
-        arguments["average"] = "micro"
-        if task == "multilabel":
-            name = "multilabel_exact_match"
-    if call.metric.startswith("top_k"):
-        arguments.update(average="micro", top_k=call.get("k", 5))
-    arguments["absent"] = 0.0  # it is in the mean with 0
-    if call.metric == "confusion_matrix":
-        normalize = {"samples": "all", "recall": "true", "precision": "pred"}
-        arguments["normalize"] = normalize.get(average, "none")
-    if call.metric in ("roc_auc", "average_precision", "precision_recall_curve", "roc_curve"):
-        arguments.setdefault("kind", "scores")
-    if call.metric == "cohen_kappa":
-        arguments["weights"] = call.get("weights")
-    return renamed(call, name, batches, **arguments)
+        return "multilabel", {"num_labels": preds.shape[1]}
+    if preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
+        return "multiclass", {"num_classes": preds.shape[1]}
+    both = call.metric in ("precision", "recall") and call.arguments.get("average") is not False
+    both = both or call.metric in ("cohen_kappa", "matthews_corrcoef")
+    for batch in batches:
+        batch["preds"] = batch["preds"].flatten()
+        batch["target"] = batch["target"].flatten()
+        if both:
+            batch["preds"] = batch["preds"].round().long()
+    if both:
+        return "multiclass", {}
+    return "binary", {}
 
 
 def ignite_numbers(call: Call, batches: list[dict[str, Any]]) -> Call:
@@ -293,57 +300,60 @@ def sklearn_counts(call: Call) -> Call:
     given = call.arguments
     target = plain(given.get("y_true", given.get("y1")))
     preds = plain(given.get("y_pred", given.get("y2")))
-    name = SKLEARN_COUNTS[call.metric]
     if (target.ndim == 2 and target.shape[1] == 1) or (preds.ndim == 2 and preds.shape[1] == 1):
         target, preds = target.ravel(), preds.ravel()
-    labels = given.get("labels")
-    average = given.get("average")
-    arguments: dict[str, Any] = {"average": average or "none", "beta": given.get("beta")}
+    name = SKLEARN_COUNTS[call.metric]
+    arguments: dict[str, Any] = {"average": given.get("average") or "none"}
     arguments["zero_division"] = zero_of(given.get("zero_division"))
     arguments["absent"] = arguments["zero_division"]
     for each in ("normalize", "weights", "adjusted", "samplewise"):
         arguments[each] = given.get(each)
+    if given.get("beta") is not None:
+        arguments["beta"] = given["beta"]
     if name in ("accuracy", "hamming_loss", "zero_one_loss"):
         if given.get("normalize") is False:
             raise NotOfferedError("a number of samples")
-        arguments["normalize"] = None
-        arguments["average"] = "micro"
-        if name == "accuracy" and target.ndim == 2:
-            name = "exact_match"
-    if arguments["beta"] is None:
-        del arguments["beta"]
+        arguments.update(normalize=None, average="micro")
     if target.ndim == 2:
-        if labels is not None:
-            arguments["among"] = [int(label) for label in labels]
-        batch: dict[str, Any] = {
-            "preds": as_tensor(preds).long(),
-            "target": as_tensor(target).long(),
-        }
-        arguments["num_labels"] = target.shape[1]
-        batch["weight"] = weights_of(call)
-        return renamed(call, f"multilabel_{name}", [batch], **arguments)
-    found = sorted(set(target.tolist()) | set(preds.tolist()))
-    order = (
-        [*list(labels), *(x for x in found if x not in set(labels))]
-        if labels is not None
-        else found
-    )
-    if average == "binary":
+        task, batch = sklearn_labels(call, preds, target, arguments)
+        name = {"accuracy": "exact_match"}.get(name, name)
+    elif given.get("average") == "binary":
+        task = "binary"
         positive = given.get("pos_label", 1)
         batch = {
             "preds": torch.as_tensor(preds == positive).long(),
             "target": torch.as_tensor(target == positive).long(),
         }
-        task = "binary"
     else:
-        if labels is not None and len(labels) < len(order):
+        task, batch = sklearn_classes(call, preds, target, arguments)
+    weighted = {**batch, "weight": weights_of(call)}
+    return renamed(call, f"{task}_{name}", [weighted], **arguments)
+
+
+def sklearn_labels(
+    call: Call, preds: np.ndarray, target: np.ndarray, arguments: dict[str, Any]
+) -> tuple[str, dict[str, Tensor]]:
+    """Labels of rows; `labels=` are some of the columns."""
+    labels = call.arguments.get("labels")
+    if labels is not None:
+        arguments["among"] = [int(label) for label in labels]
+    arguments["num_labels"] = target.shape[1]
+    return "multilabel", {"preds": as_tensor(preds).long(), "target": as_tensor(target).long()}
+
+
+def sklearn_classes(
+    call: Call, preds: np.ndarray, target: np.ndarray, arguments: dict[str, Any]
+) -> tuple[str, dict[str, Tensor]]:
+    """Classes as numbers in their order; those that `labels=` names come first."""
+    labels = call.arguments.get("labels")
+    order = sorted(set(target.tolist()) | set(preds.tolist()))
+    if labels is not None:
+        order = [*labels, *(label for label in order if label not in set(labels))]
+        if len(labels) < len(order):
             arguments["among"] = list(range(len(labels)))
-        batch = {"preds": encoded(preds, order), "target": encoded(target, order)}
-        task = "multiclass"
-        arguments["num_classes"] = max(2, len(order))
-        arguments["real_classes"] = len(order)
-    batch["weight"] = weights_of(call)
-    return renamed(call, f"{task}_{name}", [batch], **arguments)
+    arguments["num_classes"] = max(2, len(order))
+    arguments["real_classes"] = len(order)
+    return "multiclass", {"preds": encoded(preds, order), "target": encoded(target, order)}
 
 
 def report_arguments(call: Call) -> dict[str, Any]:

@@ -181,9 +181,9 @@ def of_queries(name: str, *, plain: bool) -> Reader:
             picked = f"{name}@{k}"
         elif call.get("top_k") is not None and k < int(sizes.max()):
             raise NotOfferedError(f"{name} of the top k")
-        if name == "precision" and (call.get("adaptive_k") or call.get("top_k") is None):
-            if int(sizes.min()) < k:
-                raise NotOfferedError("precision at the length of each query")
+        whole = call.get("adaptive_k") or call.get("top_k") is None
+        if name == "precision" and whole and int(sizes.min()) < k:
+            raise NotOfferedError("precision at the length of each query")
         return ranking_of(call, [(preds, target, None)], picked, k, empty.get(action, 0.0))
 
     return read
@@ -203,8 +203,9 @@ def queries_of(call: Call) -> tuple[Tensor, Tensor]:
     order = indexes.argsort(stable=True)
     sizes = torch.unique(indexes, return_counts=True)[1].tolist()
     pad = torch.nn.utils.rnn.pad_sequence
-    scores = pad(torch.split(preds[order].double(), sizes), batch_first=True)
-    gains = pad(torch.split(target[order].double(), sizes), batch_first=True, padding_value=-1)
+    scores = pad(list(torch.split(preds[order].double(), sizes)), batch_first=True)
+    parts = list(torch.split(target[order].double(), sizes))
+    gains = pad(parts, batch_first=True, padding_value=-1)
     return scores, gains
 
 

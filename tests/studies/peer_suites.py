@@ -97,7 +97,8 @@ def run_suite(suite: Suite, checkouts: Path, out: Path, extra: Sequence[str]) ->
     command += [f"--ignore-glob={folder / pattern}" for pattern in suite.ignored]
     command += ["--continue-on-collection-errors", *extra]
     command += [str(folder / name) for name in suite.tests]
-    with (out.parent / f"{suite.library}.log").open("w") as log:
+    log_file = out.parent / f"{suite.library}.log"
+    with log_file.open("w") as log:
         subprocess.run(
             command, cwd=out.parent, env=environment, stdout=log, stderr=log, check=False
         )

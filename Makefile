@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow check examples format faults bench bench-metrics bench-growth bench-rules \
-  bench-intervals bench-peers pages clean
+  bench-intervals bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-growth   the part on growth: docs/growth.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
+	@echo "make gpu     tests and benchmark on this machine's GPU, with PYTHON as it is: minutes"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 	@echo "make bench-peers CHECKOUTS=folder  other libraries' own suites with ptmetrics in the place of their metrics"
@@ -87,6 +88,15 @@ bench-intervals: $(VENV)/.dev
 
 bench-peers: $(VENV)/.bench
 	$(BIN)/python -m tests.studies.peer_suites "$(CHECKOUTS)"
+
+# On a machine with a GPU, where nothing is installed: torch, pytest and torchmetrics must be there.
+gpu: gpu-tests gpu-bench
+
+gpu-tests:
+	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest -p no:benchmark -n 4 --durations=10 -rs tests/cuda
+
+gpu-bench:
+	PYTHONPATH=$(CURDIR) $(PYTHON) examples/gpu_benchmark.py --quick
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

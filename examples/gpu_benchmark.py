@@ -2,9 +2,10 @@
 
     python examples/gpu_benchmark.py [--quick] [--json] [--out FOLDER]
 
-Update cost over batch sizes and classes, launches, waits of the host, peak memory, CUDA graphs, and
-the overhead on training steps of ResNet-18 and ResNet-50 with mixed precision: a table, or JSON,
-and a plot in FOLDER. It is `ptmetrics bench --device cuda`; without a GPU the CUDA parts are named
+Update cost over batch sizes, classes and pixels, launches, waits of the host, peak memory, the time
+of all scores, curves of ten million scores, the overhead on training steps of a perceptron and of
+ResNets with mixed precision, and CUDA graphs: a table, or JSON, and a plot in FOLDER. Each part is
+printed when it was measured. It is `ptmetrics bench --device cuda`; without a GPU the CUDA parts are named
 as not measured.
 """
 

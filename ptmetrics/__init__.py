@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.mean import Mean as Mean
     from ptmetrics.metrics.multiclass import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.metrics.multilabel import MultilabelMetrics as MultilabelMetrics
+    from ptmetrics.metrics.ranking import RankingMetrics as RankingMetrics
     from ptmetrics.metrics.regression import RegressionMetrics as RegressionMetrics
     from ptmetrics.metrics.score import Score as Score
     from ptmetrics.metrics.score import Scores as Scores
@@ -69,6 +70,7 @@ _HOME = {
     "MultilabelMetrics": "metrics.multilabel",
     "PtmetricsError": "errors",
     "RULES": "verdict.judge",
+    "RankingMetrics": "metrics.ranking",
     "RegressionMetrics": "metrics.regression",
     "Score": "metrics.score",
     "ScoreSpec": "metrics.score_spec",
@@ -109,6 +111,7 @@ __all__ = [
     "MulticlassMetrics",
     "MultilabelMetrics",
     "PtmetricsError",
+    "RankingMetrics",
     "RegressionMetrics",
     "Score",
     "ScoreSpec",

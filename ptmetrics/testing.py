@@ -39,9 +39,9 @@ INDEXING = ("index", "index_put", "_unsafe_index", "_unsafe_index_put", "_index_
 # Beside torch's core and pointwise operations: looked up, none of their CUDA kernels reads a value
 # back.
 KNOWN = (
-    "all arange baddbmm bucketize count_nonzero cumprod dot eye frexp index_add isin linalg_vector_norm logsumexp"
-    " mv native_batch_norm new_full new_ones new_zeros nll_loss_forward ones ones_like roll searchsorted stack"
-    " take zero zeros zeros_like"
+    "all arange baddbmm bucketize count_nonzero cummax cummin cumprod dot eye floor_divide frexp"
+    " index_add isin linalg_vector_norm logsumexp mv native_batch_norm new_full new_ones new_zeros nll_loss_forward"
+    " ones ones_like roll searchsorted stack take zero zeros zeros_like"
 )
 READERS = {
     Tensor.__repr__: "repr",

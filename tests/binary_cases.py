@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from oracles import Batch
+from oracles import Batch, averages_of, columns_of
 from sklearn import metrics as sk
 
 NAN = math.nan
@@ -79,31 +79,27 @@ def counted_scores(r: BinaryRows, absent: float, beta: float | None) -> dict[str
     """What follows from the four counts."""
     y, p = r.target, r.decision
     w: dict[str, Any] = {"sample_weight": r.weight}
-    zero = w | {"zero_division": absent}
     kept = r.weight > 0
     sides = [set(side[kept]) for side in (y, p)]
+    columns = columns_of(y, p, r.weight, [0, 1], absent)
+    jaccard = sk.jaccard_score(y, p, zero_division=0, **w)
     scores: dict[str, Any] = {
         "accuracy": sk.accuracy_score(y, p, **w) if r.weight.sum() else NAN,
         "balanced_accuracy": sk.balanced_accuracy_score(y, p, **w) if r.weight.sum() else NAN,
-        "precision": sk.precision_score(y, p, **zero),
-        "recall": sk.recall_score(y, p, **zero),
-        "specificity": sk.recall_score(y, p, pos_label=0, **zero),
-        "npv": sk.precision_score(y, p, pos_label=0, **zero),
-        "f1": sk.f1_score(y, p, **zero),
-        "jaccard": absent
-        if not {1} & set.union(*sides)
-        else sk.jaccard_score(y, p, zero_division=0, **w),
+        "precision": columns["precision"][1],
+        "recall": columns["recall"][1],
+        "specificity": columns["recall"][0],
+        "npv": columns["precision"][0],
+        "f1": columns["f1"][1],
+        "jaccard": absent if not {1} & set.union(*sides) else jaccard,
         "mcc": absent if min(map(len, sides)) < 2 else sk.matthews_corrcoef(y, p, **w),
         "kappa": absent if len(set.union(*sides)) < 2 else sk.cohen_kappa_score(y, p, **w),
     }
     if beta is not None:
-        scores["fbeta"] = sk.fbeta_score(y, p, beta=beta, **zero)
-    names = ("precision", "recall", "f1", "support")
-    columns = sk.precision_recall_fscore_support(y, p, labels=[0, 1], **zero)
-    scores |= {f"class:{name}": list(map(float, c)) for name, c in zip(names, columns, strict=True)}
-    for average in ("macro", "weighted"):
-        values = sk.precision_recall_fscore_support(y, p, labels=[0, 1], average=average, **zero)
-        scores |= {f"{n}/{average}": v for n, v in zip(names[:3], values, strict=False)}
+        scores["fbeta"] = columns_of(y, p, r.weight, [0, 1], absent, beta)["f1"][1]
+    scores |= {f"class:{name}": list(map(float, column)) for name, column in columns.items()}
+    for name in ("precision", "recall", "f1"):
+        scores |= averages_of(name, columns[name], columns["support"])
     return scores
 
 
@@ -112,7 +108,8 @@ def ranked_scores(r: BinaryRows) -> dict[str, float]:
     score = np.nan_to_num(r.score, posinf=1e9, neginf=-1e9)
     kept = r.weight > 0
     if len(set(r.target[kept])) < 2:
-        return {"auroc": NAN, "average_precision": NAN}
+        only_positives = 1.0 if r.target[kept].any() else NAN
+        return {"auroc": NAN, "average_precision": only_positives}
     y, s, w = r.target[kept], score[kept], r.weight[kept]
     return {
         "auroc": sk.roc_auc_score(y, s, sample_weight=w),

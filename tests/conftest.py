@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("suite", deadline=None)  # how long something takes is no test of it
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -95,7 +95,8 @@ def label_columns(c: Cells, absent: float) -> dict[str, list[float]]:
         kept = c.counted[:, label] & (c.weight > 0)
         p, t, w = c.said[kept, label], c.actual[kept, label], c.weight[kept]
         tp, fp, fn = (w[mask].sum() for mask in (p & t, p & ~t, ~p & t))
-        values = (tp / x if x else absent for x in (tp + fp, tp + fn))
+        nothing = 0.0 if tp + fp + fn else absent
+        values = (tp / x if x else nothing for x in (tp + fp, tp + fn))
         jaccard, f1 = (k * tp / (k * tp + fp + fn) if tp + fp + fn else absent for k in (1, 2))
         for name, value in zip(columns, (*values, f1, jaccard, tp + fn), strict=True):
             columns[name].append(float(value))
@@ -118,8 +119,9 @@ def row_columns(c: Cells, absent: float) -> tuple[dict[str, list[float]], Array]
     }
     for p, t in zip(c.said[c.intact], c.actual[c.intact], strict=True):
         hits, union = int((p & t).sum()), int((p | t).sum())
-        columns["precision"].append(hits / p.sum() if p.any() else absent)
-        columns["recall"].append(hits / t.sum() if t.any() else absent)
+        nothing = 0.0 if union else absent
+        columns["precision"].append(hits / p.sum() if p.any() else nothing)
+        columns["recall"].append(hits / t.sum() if t.any() else nothing)
         columns["f1"].append(2 * hits / (p.sum() + t.sum()) if union else absent)
         columns["jaccard"].append(hits / union if union else absent)
     return columns, c.weight[c.intact]
@@ -148,7 +150,8 @@ def multilabel_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
         "exact_match": float(np.average(match, weights=row_weight)) if known else math.nan,
     }
     for name, (part, whole) in micro.items():
-        expected[f"{name}/micro"] = part / whole if whole else absent
+        nothing = 0.0 if tp + fp + fn else absent
+        expected[f"{name}/micro"] = part / whole if whole else nothing
         expected[f"{name}/macro"] = mean(labels[name])
         expected[f"{name}/weighted"] = mean(labels[name], labels["support"])
         defined = row_weight[~np.isnan(rows[name])] if len(row_weight) else row_weight

@@ -116,14 +116,13 @@ def mean_of(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def multiclass_scores(
-    rows: Rows, num_classes: int, ks: Sequence[int], absent: float
+    rows: Rows, num_classes: int, ks: Sequence[int], absent: float, ignored: int | None = None
 ) -> dict[str, float]:
     """Every scalar score by scikit-learn, or from its definition where scikit-learn has none."""
     y, p, w = rows.target, rows.predicted, rows.weight
     kept = [i for i, weight in enumerate(w) if weight > 0]
     one_class = min(len({side[i] for i in kept}) for side in (y, p)) < 2
     common: dict[str, Any] = {"sample_weight": w}
-    by_class = common | {"labels": range(num_classes), "zero_division": absent}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scores = {
@@ -134,13 +133,24 @@ def multiclass_scores(
         }
         if len({y[i] for i in kept} | {p[i] for i in kept}) < 2:
             scores["kappa"] = absent
-        for average in ("macro", "micro", "weighted"):
-            values = sk.precision_recall_fscore_support(y, p, average=average, **by_class)
-            for name, value in zip(("precision", "recall", "f1"), values, strict=False):
-                scores[f"{name}/{average}"] = value
-    scores |= {"hamming_loss": sk.hamming_loss(y, p, **common)} | one_against_the_rest(
-        rows, num_classes, absent
-    )
+    columns = multiclass_per_class(rows, num_classes, absent)
+    kept_classes = [k for k in range(num_classes) if k != ignored]
+    support = np.array(columns["support"])[kept_classes]
+    for name in ("precision", "recall", "f1", "jaccard", "specificity"):
+        scores |= averages_of(name, np.array(columns[name])[kept_classes], support)
+    del scores["specificity/weighted"]
+    _, fp, fn, tp = class_counts(rows, num_classes)[:, kept_classes].sum(1)
+    micro = {
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+        "jaccard": (tp, tp + fp + fn),
+    }
+    for name, (part, whole) in micro.items():
+        nothing = 0.0 if tp + fp + fn else absent
+        scores[f"{name}/micro"] = part / whole if whole else nothing
+    scores["recall/weighted"] = scores["recall/micro"]
+    scores["hamming_loss"] = sk.hamming_loss(y, p, **common)
     for k in ks:
         scores[f"top{k}_accuracy"] = mean_of([float(r < k) for r in rows.rank], w)
     if rows.nll:
@@ -150,17 +160,42 @@ def multiclass_scores(
     return {name: float(value) for name, value in scores.items()}
 
 
-def multiclass_fbeta(rows: Rows, num_classes: int, beta: float, absent: float) -> dict[str, float]:
+def multiclass_fbeta(
+    rows: Rows, num_classes: int, beta: float, absent: float, ignored: int | None = None
+) -> dict[str, float]:
     """F-beta by scikit-learn."""
-    common = {"labels": range(num_classes), "sample_weight": rows.weight, "zero_division": absent}
-    y, p = rows.target, rows.predicted
+    kept = [k for k in range(num_classes) if k != ignored]
+    columns = columns_of(rows.target, rows.predicted, rows.weight, kept, absent, beta)
+    return averages_of("fbeta", columns["f1"], columns["support"])
+
+
+def columns_of(
+    y: Any, p: Any, w: Any, labels: Sequence[int], absent: float, beta: float = 1.0
+) -> dict[str, np.ndarray]:
+    """Of each class by scikit-learn, nothing over nothing as 0; `absent` for a class on neither side."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        averages = ("macro", "weighted")
-        return {
-            f"fbeta/{a}": float(sk.fbeta_score(y, p, beta=beta, average=a, **common))
-            for a in averages
-        }
+        found = sk.precision_recall_fscore_support(
+            y, p, labels=labels, sample_weight=w, zero_division=0, beta=beta
+        )
+    y, p, w = np.array(y), np.array(p), np.array(w)
+    there = np.array([w[(y == k) | (p == k)].sum() > 0 for k in labels])
+    columns = dict(zip(("precision", "recall", "f1"), found, strict=False))
+    columns = {name: np.where(there, column, absent) for name, column in columns.items()}
+    return columns | {"support": found[3]}
+
+
+def averages_of(name: str, values: Any, support: Any) -> dict[str, float]:
+    """The mean over the classes that have a value, and the one by their targets."""
+    values, support = np.array(values, dtype=float), np.array(support, dtype=float)
+    there = ~np.isnan(values)
+    if not there.any():
+        return {f"{name}/macro": NAN, f"{name}/weighted": NAN}
+    weight = support[there] if support[there].sum() else None
+    return {
+        f"{name}/macro": float(values[there].mean()),
+        f"{name}/weighted": float(np.average(values[there], weights=weight)),
+    }
 
 
 def class_counts(rows: Rows, num_classes: int) -> np.ndarray:
@@ -178,36 +213,14 @@ def class_shares(rows: Rows, num_classes: int, absent: float) -> dict[str, np.nd
     tn, fp, fn, tp = class_counts(rows, num_classes)
     with np.errstate(invalid="ignore"):
         shares = {"jaccard": tp / (tp + fp + fn), "specificity": tn / (tn + fp)}
-    return {name: np.where(np.isnan(values), absent, values) for name, values in shares.items()}
-
-
-def one_against_the_rest(rows: Rows, num_classes: int, absent: float) -> dict[str, float]:
-    """Averages that scikit-learn lacks, or has without NaN for what is undefined."""
-    shares = class_shares(rows, num_classes, absent)
-    _, fp, fn, tp = class_counts(rows, num_classes)
-    support = np.where(np.isnan(shares["jaccard"]), 0, tp + fn)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        weighted = np.nansum(shares["jaccard"] * support) / support.sum()
-        return {
-            "jaccard/macro": float(np.nanmean(shares["jaccard"])),
-            "jaccard/micro": tp.sum() / (tp + fp + fn).sum(),
-            "jaccard/weighted": weighted,
-            "specificity/macro": float(np.nanmean(shares["specificity"])),
-        }
+    there = tp + fp + fn > 0
+    return {n: np.where(there, np.nan_to_num(values), absent) for n, values in shares.items()}
 
 
 def multiclass_per_class(rows: Rows, num_classes: int, absent: float) -> dict[str, list[float]]:
     """Precision, recall, F1 and support of each class by scikit-learn."""
-    columns = sk.precision_recall_fscore_support(
-        rows.target,
-        rows.predicted,
-        labels=range(num_classes),
-        sample_weight=rows.weight,
-        zero_division=absent,
-    )
-    names = ("precision", "recall", "f1", "support")
-    named = dict(zip(names, columns, strict=True)) | class_shares(rows, num_classes, absent)
+    columns = columns_of(rows.target, rows.predicted, rows.weight, range(num_classes), absent)
+    named = columns | class_shares(rows, num_classes, absent)
     return {name: [float(v) for v in column] for name, column in named.items()}
 
 

@@ -96,12 +96,12 @@ def multiclass_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> di
         batches, num_classes=classes, inputs=config["inputs"], ignore_index=ignored
     )
     per_class = multiclass_per_class(rows, classes, absent)
-    scores = multiclass_scores(rows, classes, ks, absent)
+    scores = multiclass_scores(rows, classes, ks, absent, ignored)
     if not config.get("losses", True):
         scores.pop("nll", None)
         scores.pop("perplexity", None)
     if "beta" in config:
-        scores |= multiclass_fbeta(rows, classes, config["beta"], absent)
+        scores |= multiclass_fbeta(rows, classes, config["beta"], absent, ignored)
     return scores | {f"class:{name}": values for name, values in per_class.items()}
 
 
@@ -255,6 +255,12 @@ PLAIN = (
     multilabel_case("multilabel-labels", num_labels=1, inputs="labels", absent=1.0),
     regression_case("regression"),
     regression_case("regression-outputs", num_outputs=3, quantiles=(0.25,)),
+    regression_case(
+        "regression-outputs-asked",
+        num_outputs=2,
+        scores=("mape", "smape", "wmape", "rmsle", "nrmse", "nrmse/std", "r2/variance_weighted"),
+    ),
+    regression_case("regression-ranks", scores=("spearman", "kendall"), capacity=0),
 )
 PARTS = tuple(
     in_parts(case)

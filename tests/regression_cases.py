@@ -68,6 +68,39 @@ def regression_columns(
     return {name: [float(v) for v in values] for name, values in columns.items()}
 
 
+def relative_columns(
+    preds: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> dict[str, list[float]]:
+    """The scores that are asked for by name, from their definitions, one value an output."""
+    names = ("mape", "smape", "wmape", "msle", "rmsle", "nrmse", "nrmse/std", "nrmse/l2")
+    if not len(preds):
+        return {name: [math.nan] * preds.shape[1] for name in names}
+    error = np.abs(preds - target)
+
+    def mean(numbers: np.ndarray) -> list[float]:
+        rows = [(c[np.isfinite(c)], weight[np.isfinite(c)]) for c in numbers.T]
+        return [float(np.average(c, weights=w)) if len(c) else math.nan for c, w in rows]
+
+    with np.errstate(all="ignore"):
+        msle = mean((np.log1p(preds) - np.log1p(target)) ** 2)
+        rmse = np.sqrt(mean(error**2))
+        centre = np.average(target, axis=0, weights=weight)
+        size = np.sqrt(np.average((target - centre) ** 2, axis=0, weights=weight))
+        sum_of_squares = weight @ target**2
+        both = np.abs(preds) + np.abs(target)
+        found = {
+            "mape": mean(error / np.abs(target)),
+            "smape": mean(np.where(both > 0, 2 * error / both, 0.0)),
+            "wmape": (weight @ error) / np.where(target.any(0), weight @ np.abs(target), math.nan),
+            "msle": msle,
+            "rmsle": np.sqrt(msle),
+            "nrmse": np.where(centre == 0, math.nan, rmse / np.abs(centre)),
+            "nrmse/std": np.where(size > 0, rmse / size, math.nan),
+            "nrmse/l2": rmse / np.sqrt(np.where(target.any(0), sum_of_squares, math.nan)),
+        }
+    return {name: [float(v) for v in values] for name, values in found.items()}
+
+
 def correlation(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
     """Weighted Pearson correlation."""
     matrix = np.cov(x, y, aweights=weight)
@@ -77,6 +110,10 @@ def correlation(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
 def regression_oracle(config: Mapping[str, Any], batches: Sequence[Batch]) -> dict[str, Any]:
     """Named scores, and per-output lists as "class:NAME"."""
     outputs = config.get("num_outputs", 1)
-    columns = regression_columns(*regression_rows(batches, outputs))
-    named = {k: max(v) if k == "max_error" else sum(v) / len(v) for k, v in columns.items()}
+    rows = regression_rows(batches, outputs)
+    columns = regression_columns(*rows)
+    asked = relative_columns(*rows)
+    columns |= {k: v for k, v in asked.items() if k in config.get("scores", ())}
+    share = np.array(config.get("output_weights", [1] * outputs))
+    named = {k: max(v) if k == "max_error" else v @ share / share.sum() for k, v in columns.items()}
     return named | ({f"class:{k}": v for k, v in columns.items()} if outputs > 1 else {})

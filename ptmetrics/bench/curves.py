@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 import ptmetrics as pm
-from ptmetrics.bench.timing import Quartiles, race
+from ptmetrics.bench.timing import Clock, Quartiles, host_clock, race
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,25 @@ class BytesRow:
     state_bytes: Mapping[str, int]
 
 
-def curve_rows(modules: Mapping[str, Any], count: int, rounds: int) -> Iterator[CurveRow]:
-    """Time each side on `count` float32 scores, one positive in ten."""
-    preds, target = rare_scores(count)
+def curve_rows(
+    modules: Mapping[str, Any],
+    count: int,
+    rounds: int,
+    device: str = "cpu",
+    clock: Clock = host_clock,
+) -> Iterator[CurveRow]:
+    """Time each side on `count` float32 scores, one positive in ten; scikit-learn on a CPU only."""
+    preds, target = (values.to(device) for values in rare_scores(count))
     ours = _our_curves(preds, target)
     bounds = {"ptmetrics": (ours["auroc"].error_bound, ours["average_precision"].error_bound)}
     calls: dict[str, Callable[[], Any]] = {"ptmetrics": partial(_our_curves, preds, target)}
     answers = {"ptmetrics": (ours["auroc"].value, ours["average_precision"].value)}
     for name, curves_of in PEER_CURVES.items():
-        if name in modules:
+        if name in modules and (device == "cpu" or name != "scikit-learn"):
             calls[name] = partial(curves_of, modules[name], preds, target)
             answers[name] = calls[name]()
     exact = exact_curves(preds, target)
-    for name, timing in race(calls, rounds=rounds, least_s=0).items():
+    for name, timing in race(calls, rounds=rounds, least_s=0, clock=clock).items():
         auroc, precision = answers[name]
         median, low, high = timing.microseconds
         yield CurveRow(
@@ -78,12 +84,12 @@ def exact_curves(preds: Tensor, target: Tensor) -> tuple[float, float]:
     """AUROC and average precision from one sort in float64, equal scores together."""
     order = preds.sort(descending=True).indices
     value = preds[order]
-    last_of_its_value = torch.ones(len(value), dtype=torch.bool)
+    last_of_its_value = torch.ones_like(value, dtype=torch.bool)
     last_of_its_value[:-1] = value[1:] != value[:-1]
     true = target[order].double().cumsum(0)[last_of_its_value]
-    seen = torch.arange(1, len(value) + 1)[last_of_its_value]
+    seen = torch.arange(1, len(value) + 1, device=value.device)[last_of_its_value]
     false = seen - true
-    zero = torch.zeros(1, dtype=torch.float64)
+    zero = true.new_zeros(1)
     area = torch.trapezoid(torch.cat((zero, true)), torch.cat((zero, false)))
     steps = torch.diff(true, prepend=zero)
     precision = (steps * true / seen).sum() / true[-1]

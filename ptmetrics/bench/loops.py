@@ -7,6 +7,7 @@ whether hooks cost 1 %. So the hooks themselves are timed, in the running loop w
 the blocks are the second opinion.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -91,11 +92,26 @@ def resnet_loop(
     return Loop(f"ResNet-{layers}, {rows} images of {pixels} x {pixels}", model, batch, 10, amp)
 
 
-def mlp_loop(rows: int = 64) -> Loop:
+def mlp_loop(
+    rows: int = 64, widths: tuple[int, int, int] = (784, 256, 10), device: str = "cpu"
+) -> Loop:
     """Two layers on vectors as long as an image of MNIST: about the smallest loop there is."""
-    model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    batch = torch.randn(rows, 784), torch.arange(rows) % 10
-    return Loop(f"two-layer MLP, {rows} x 784", model, batch, 10)
+    features, hidden, classes = widths
+    with torch.device(device):
+        model = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+        batch = torch.randn(rows, features), torch.arange(rows) % classes
+    return Loop(f"two-layer MLP, {rows} x {features}", model, batch, classes)
+
+
+def fsync_us(rounds: int = 9) -> float:
+    """Median microseconds that the disk of temporary files takes to make a written page durable."""
+    took = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(rounds):
+            file.write(b"." * 4096)
+            file.flush()
+            took.append(1e6 * host_clock(partial(os.fsync, file.fileno()), 1))
+    return quartiles(took)[0]
 
 
 @dataclass(frozen=True)

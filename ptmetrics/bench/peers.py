@@ -30,11 +30,13 @@ class Competitor:
         name: Who.
         update: How it takes a batch.
         scores: Its scores by our names; a matrix is a nested list.
+        compute: The same as it gives them itself; None if it has no such call.
     """
 
     name: str
     update: Callable[[Tensor, Tensor], object]
     scores: Callable[[], Mapping[str, Any]]
+    compute: Callable[[], object] | None = None
 
 
 def installed() -> tuple[dict[str, Any], list[str]]:
@@ -66,7 +68,7 @@ def our_side(name: str, metrics: Any) -> Competitor:
             values["confusion"] = computed.confusion.tolist()
         return values
 
-    return Competitor(name, metrics.update, scores)
+    return Competitor(name, metrics.update, scores, metrics.compute)
 
 
 def peer_sides(
@@ -147,7 +149,8 @@ def _torchmetrics_makers(tm: Any, task: Task, size: int) -> Makers:
 
     def maker(name: str, **options: Any) -> Callable[[], Any]:
         kind = getattr(tm.classification, f"{task.capitalize()}{name}")
-        return lambda: kind(validate_args=False, **sizes[task], **options)
+        # What was computed is not kept: it would be given again until the next update.
+        return lambda: kind(validate_args=False, compute_with_cache=False, **sizes[task], **options)
 
     makers = {}
     for ours, theirs in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1Score")):
@@ -219,7 +222,7 @@ def _collection(tm: Any, metrics: Mapping[str, Any]) -> Competitor:
     def scores() -> dict[str, Any]:
         return {ours_by_theirs[name]: _in_python(value) for name, value in group.compute().items()}
 
-    return Competitor("torchmetrics", group.update, scores)
+    return Competitor("torchmetrics", group.update, scores, group.compute)
 
 
 def _one_by_one(peer: str, metrics: Mapping[str, Any]) -> Competitor:

@@ -337,7 +337,7 @@ def loop_text(results: Results) -> Iterator[str]:
 NO_GPU = (
     "Not measured: no CUDA device. `ptmetrics bench --device cuda`, or "
     "`examples/gpu_benchmark.py`, measures updates, launches, waits, memory, CUDA graphs and "
-    "training steps with mixed precision, and writes a page of its own."
+    "training steps with mixed precision, and writes a page of its own; docs/gpu.md has one."
 )
 HOW = """\
 - **Updates.** All sides take turns in one process, and a ratio is the median of the ratios of the

@@ -15,6 +15,7 @@ Call = Callable[[], object]
 Clock = Callable[[Call, int], float]  # seconds that so many calls take
 Quartiles = tuple[float, float, float]  # median, lower and upper quartile
 COUNTED = 64  # calls, for the mean number of operations
+LEAST_S = 1e-6  # of a call; events of a device tell no shorter time apart
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def race(
     repeats = {}
     for name, call in sides.items():
         clock(call, 1)  # the first call of a metric makes its state
-        repeats[name] = max(1, round(least_s / max(clock(call, 1), 1e-9)))
+        once = max(clock(call, 1), LEAST_S)
+        repeats[name] = max(1, round(least_s / once))
     times: dict[str, list[float]] = {name: [] for name in sides}
     for name in turns(list(sides), rounds):
         times[name].append(1e6 * clock(sides[name], repeats[name]) / repeats[name])

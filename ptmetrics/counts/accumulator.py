@@ -12,7 +12,7 @@ from torch import Tensor
 from ptmetrics.counts import moments
 from ptmetrics.counts.batch import At, Batch, Counted, RowWeights
 from ptmetrics.counts.cell import DAMAGED, LARGEST_COUNT, NEVER, Cell, State
-from ptmetrics.counts.modes import outside_inference
+from ptmetrics.counts.modes import capturing, outside_inference
 from ptmetrics.counts.stored_sums import (
     MEASURES,
     Relations,
@@ -301,6 +301,7 @@ class Accumulator:
         """Make room for sample weights, if there is none yet: all rows so far weighed 1."""
         if self.weighted:
             return
+        self._refuse_in_capture("sample weights")
         state: State = {}
         for name, cell in self.layout.items():
             if not self.grouped and name.startswith(OF_GROUPS):
@@ -318,6 +319,7 @@ class Accumulator:
         """Make room for groups, if there is none yet: rows so far came without one, and stand in none."""
         if self.grouped:
             return
+        self._refuse_in_capture("groups")
         self.grouped = True
         state: State = {}
         for name, cell in self.layout.items():
@@ -325,6 +327,13 @@ class Accumulator:
                 kept = self.state.get(name)
                 state[name] = cell.zeros(self.device) if kept is None else kept
         self.state = state
+
+    def _refuse_in_capture(self, what: str) -> None:
+        """Refuse new tensors in a CUDA graph, each replay of which would begin with new ones."""
+        if capturing(next(iter(self.state.values()))):
+            rule = f"a metric that has counted {what} before a CUDA graph is captured"
+            cure = "Warm up with such a batch, then reset() and capture: the room for them stays."
+            raise StateError("update", rule, "the first ones while it is captured", cure)
 
     def _has_room_for(self, name: str) -> bool:
         return self.grouped or not name.startswith(OF_GROUPS)
@@ -358,13 +367,17 @@ class Accumulator:
             self._pristine = False
 
     def reset(self) -> None:
-        """Back to the identity of merge, in the same tensors: a CUDA graph may write to them."""
-        if self.weighted and not self.captured:
+        """Back to the identity of merge, in the same tensors: a CUDA graph may write to them.
+
+        So on CUDA the room for weights and groups stays once it was made.
+        """
+        stays = self.captured or self.device.type == "cuda"
+        if self.weighted and not stays:
             for name in list(self.state):
                 if self.layout[name].twin_of is not None:
                     del self.state[name]
             self.weighted = False
-        if self.grouped and not self.subgroups.groups and not self.captured:
+        if self.grouped and not self.subgroups.groups and not stays:
             self.grouped = False
             self.state = {name: t for name, t in self.state.items() if self._has_room_for(name)}
         for name, tensor in self.state.items():
@@ -398,6 +411,7 @@ class Accumulator:
             self.state = self._zeros()
         else:
             self.state = {name: t.to(device) for name, t in self.state.items()}
+        self.device = next(iter(self.state.values())).device  # "cuda" is one of them
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only, so that `torch.load(weights_only=True)` reads it."""

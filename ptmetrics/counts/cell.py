@@ -13,9 +13,9 @@ from ptmetrics.counts import moments
 from ptmetrics.errors import ConfigError, StateError
 
 State = dict[str, Tensor]
-Merge = Literal["sum", "mean", "joint", "min", "max", "smallest"]
+Merge = Literal["sum", "mean", "joint", "min", "max", "smallest", "smallest-rows"]
 Scope = Literal["both", "whole", "subgroups", "slices"]
-MERGES = ("sum", "mean", "joint", "min", "max", "smallest")
+MERGES = ("sum", "mean", "joint", "min", "max", "smallest", "smallest-rows")
 INT64 = torch.iinfo(torch.int64)
 NEVER = INT64.max
 """The identity of "min" for integers: no step reaches it."""
@@ -30,6 +30,7 @@ _EXTREME: dict[str, dict[torch.dtype, float]] = {
     "min": {torch.int64: NEVER, torch.float64: torch.inf},
     "max": {torch.int64: INT64.min, torch.float64: -torch.inf},
     "smallest": {torch.int64: NEVER, torch.float64: torch.inf},
+    "smallest-rows": {torch.int64: NEVER, torch.float64: torch.inf},
 }
 LARGEST_COUNT = 2**53 - 1
 """The largest count that a stored state may hold: float64 tells it from its neighbours."""
@@ -50,10 +51,12 @@ class Cell:
         dtype: torch.int64 or torch.float64.
         merge: "sum"; "mean" keeps the six sums of a weighted mean and its interval for each number,
             in front of the shape; "joint" those of `moments.add_joint_`; "min", "max"; "smallest"
-            keeps the smallest values.
+            keeps the smallest values of the last dimension, "smallest-rows" the parts of the first
+            whose first value is smallest.
         scope: "both" for all rows and for each slice and group, "whole" for all rows only,
             "subgroups" for slices and groups only, "slices" for all rows and for each slice.
         weigh: Whether the weights of the rows have a say; False where `count` sees to it.
+        wraps: Whether an integer sum is of any numbers, modulo 2⁶⁴, and not a count.
 
     Example:
         >>> import torch
@@ -69,6 +72,7 @@ class Cell:
     merge: Merge = "sum"
     scope: Scope = "both"
     weigh: bool = True
+    wraps: bool = False
     twin_of: str | None = None
 
     def __post_init__(self) -> None:
@@ -139,8 +143,12 @@ class Cell:
             mine.copy_(torch.minimum(mine, other))
         elif self.merge == "max":
             mine.copy_(torch.maximum(mine, other))
+        elif self.merge == "smallest":
+            both = torch.cat((mine, other), -1).sort(-1).values
+            mine.copy_(both[..., : mine.shape[-1]])
         else:
-            mine.copy_(torch.cat((mine, other)).sort().values[: len(mine)])
+            both = torch.cat((mine, other))
+            mine.copy_(both[both.flatten(1)[:, 0].argsort()[: len(mine)]])
 
     def check_stored(self, value: object) -> Tensor:
         """Refuse what this cell cannot hold.
@@ -166,7 +174,8 @@ class Cell:
         most = value.max().item()
         if self._never_negative and least < 0:
             raise StateError(name, "counts of 0 or more", f"{least}", DAMAGED)
-        if self.dtype == torch.int64 and self.merge == "sum" and most > LARGEST_COUNT:
+        counts = self.dtype == torch.int64 and self.merge == "sum" and not self.wraps
+        if counts and most > LARGEST_COUNT:
             raise StateError(name, f"counts up to {LARGEST_COUNT}", f"{most}", DAMAGED)
         if self.twin_of is not None and most == torch.inf:
             raise StateError(name, "finite sums of weights", "inf", DAMAGED)
@@ -174,5 +183,5 @@ class Cell:
 
     @property
     def _never_negative(self) -> bool:
-        counts = self.dtype == torch.int64 and self.merge != "max"
+        counts = self.dtype == torch.int64 and self.merge != "max" and not self.wraps
         return counts or self.twin_of is not None

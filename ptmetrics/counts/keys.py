@@ -7,7 +7,6 @@ one.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,55 +19,20 @@ SCALE = 2.0**-112  # moves float16's subnormals onto float32's
 TAIL_BLOCKS, MIDDLE_BLOCKS = 26, 5  # of 1,024 rows, on each side of probability 0.5
 
 
-class Keys(Protocol):
-    """How a score becomes a code, and how codes lie in the rows of a histogram."""
+def steps_between(score: Tensor, value: Tensor) -> Tensor:
+    """How many floats of their type lie between scores and the values of their rows: 0 where equal.
 
-    @property
-    def rows(self) -> int:
-        """Number of rows; a code lies `zero` rows below its row."""
-        ...
+    Within a row no two scores have the same number, so that equal numbers are equal scores.
 
-    @property
-    def zero(self) -> int:
-        """Row of code 0."""
-        ...
+    Args:
+        score: Float32 or float64, of the sign of `value`.
+        value: Floating point of the same shape, which the type of the scores holds.
 
-    @property
-    def exact(self) -> bool:
-        """Whether `code` can tell which scores are its own rows' values."""
-        ...
-
-    @property
-    def first_positive(self) -> int:
-        """How many rows of `order` are negative decisions at the middle, score 0."""
-        ...
-
-    def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """Integer codes, and a mask of the scores that are not the value of their row, as NaN never is."""
-        ...
-
-    def order(self, device: torch.device) -> Tensor:
-        """Rows from the lowest score to the highest, int64."""
-        ...
-
-
-@dataclass(frozen=True)
-class DecisionKeys:
-    """Two rows: predicted negative and predicted positive."""
-
-    rows: int = 2
-    zero: int = 0
-    exact: bool = False
-
-    first_positive: int = 1
-
-    def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """The decision itself, bool or integer 0 and 1."""
-        return score, score
-
-    def order(self, device: torch.device) -> Tensor:
-        """Negative, positive."""
-        return torch.arange(self.rows, device=device)
+    Returns:
+        Int32 or int64, below 0 where a score is nearer to 0 than the value.
+    """
+    kind = torch.int64 if score.dtype == torch.float64 else torch.int32
+    return score.view(kind) - value.to(score.dtype).view(kind)
 
 
 @dataclass(frozen=True)
@@ -104,34 +68,34 @@ class FloatKeys:
         """Number of rows; a few between −∞ and 0 stay empty."""
         return self.zero + self.top + 1
 
-    @property
-    def exact(self) -> bool:
-        """Fewer digits than float16 has would leave hardly any score exact."""
-        return self.digits >= HALF_DIGITS
-
     def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of float32 or float64 scores, and which of them are not the value of their row.
+        """Codes of float32 or float64 scores, and how far each is from its row's value, in floats.
 
         Args:
             score: Any shape, no NaN where the code is used. −0 counts as 0.
+
+        Returns:
+            Integer codes; `steps_between` each score and the value of its row.
         """
         if self.digits > HALF_DIGITS:
             return self._fine(score)
-        half = (score + 0.0).half()
+        score = score + 0.0
+        half = score.half()
         code = half.view(torch.int16)
         if self.digits < HALF_DIGITS:
-            code = code >> (HALF_DIGITS - self.digits)
-        return code, half.ne(score) if self.exact else half
+            cut = HALF_DIGITS - self.digits
+            code = code >> cut
+            half = (code << cut).view(torch.float16)
+        return code, steps_between(score, half)
 
     def _fine(self, score: Tensor) -> tuple[Tensor, Tensor]:
         magnitude = score.abs()
         scaled = magnitude.float().clamp(max=LARGEST) * SCALE
-        bits, cut = scaled.view(torch.int32), FLOAT_DIGITS - self.digits
-        code = torch.add(bits >> cut, score.lt(0), alpha=-self.zero)
-        lost = (scaled / SCALE).ne(
-            magnitude
-        )  # above the last octave, or below what float32 can scale
-        return code, lost | (bits & ((1 << cut) - 1)).ne(0)
+        cut = FLOAT_DIGITS - self.digits
+        row = scaled.view(torch.int32) >> cut
+        code = torch.add(row, score.lt(0), alpha=-self.zero)
+        value = (row << cut).view(torch.float32) / SCALE
+        return code, steps_between(magnitude, value)
 
     def order(self, device: torch.device) -> Tensor:
         """Rows from the lowest score to the highest, int64 of shape (2 · top + 2,)."""
@@ -139,12 +103,14 @@ class FloatKeys:
         return torch.cat((magnitude.flip(0), magnitude + self.zero))
 
     def values(self, device: torch.device) -> Tensor:
-        """A score of each row of `order`, float64: the row's own value where `exact`, else the middle."""
+        """A score of each row of `order`, float64: what it is rounded to, or the middle of what is cut to it."""
         bits = torch.arange(self.top + 2, device=device, dtype=torch.int32) << (
             FLOAT_DIGITS - self.digits
         )
         values = bits.view(torch.float32).double() / SCALE
-        magnitude = values[:-1] if self.exact else (values[:-1] + values[1:]) / 2
+        magnitude = values[:-1]
+        if self.digits < HALF_DIGITS:
+            magnitude = (values[:-1] + values[1:]) / 2
         return torch.cat((-magnitude.flip(0), magnitude))
 
     @property
@@ -172,7 +138,6 @@ class ProbabilityKeys:
     """
 
     digits: int = HALF_DIGITS
-    exact: bool = True
     tail: int = TAIL_BLOCKS << HALF_DIGITS  # code of ¼ in the tail
     middle: int = MIDDLE_BLOCKS << HALF_DIGITS  # code of ¼ in the middle, before its own offset
 
@@ -192,7 +157,7 @@ class ProbabilityKeys:
         return self.zero
 
     def code(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of probabilities, and which of them are not the value of their row. −0 counts as 0."""
+        """Codes of probabilities, and how far each is from its row's value, as of `FloatKeys`. −0 counts as 0."""
         p = score if score.dtype == torch.float64 else score.float()
         # Comparisons and choices in floats are several times quicker on a CPU than in bools.
         upper, inner = torch.empty_like(p), torch.empty_like(p)
@@ -205,7 +170,7 @@ class ProbabilityKeys:
         )  # one of both is 0; 0 + x turns −0 to 0
         half = scaled.half()
         block = inner.mul_(self.tail + 1).sub_(upper, alpha=self.zero)
-        return half.view(torch.int16) + block.short(), half.ne(scaled)
+        return half.view(torch.int16) + block.short(), steps_between(scaled, half)
 
     def order(self, device: torch.device) -> Tensor:
         """Rows from probability 0 to 1, int64."""

@@ -1,5 +1,6 @@
 """Single-label predictions, row by row: what is refused and why, losses, confidence, margins of each class."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -289,16 +290,26 @@ class ClassReader:
         return torch.where(counted.unsqueeze(1), torch.stack(losses, 1), 0.0)
 
     def margins(self, preds: Tensor) -> Tensor:
-        """The logit of each class's probability, with all digits where that is close to 1; shape (rows, C)."""
+        """The logit of each class's probability, less what it is where all are equal; shape (rows, C).
+
+        So 0 is a probability of 1 / C, and scores near it keep all digits, as do those of classes
+        whose probability is close to 1.
+        """
+        others = self.num_classes - 1
         if self.inputs == "probs":  # sums within 1 ± 0.01 are taken for probabilities
-            return torch.logit(preds.double().clamp(0, 1))
+            return torch.logit(preds.double().clamp(0, 1)).add_(math.log(others))
         logits = preds
         if logits.dtype != torch.float64:
             logits = logits.float()
         peak, label = logits.max(1, keepdim=True)
-        log_p = logits - logits.logsumexp(1, keepdim=True)
-        others = logits.scatter(1, label, -torch.inf).logsumexp(1, keepdim=True)
-        return (log_p - torch.log(-torch.expm1(log_p))).scatter(1, label, peak - others)
+        depth = logits - peak
+        odds = depth.exp()
+        rest = (odds.sum(1, keepdim=True) - odds).div_(others)  # the mean over the other classes
+        margin = depth.sub_(rest.log_())
+        second = logits.scatter(1, label, -torch.inf)
+        runner_up = second.amax(1, keepdim=True)
+        mean = second.sub_(runner_up).exp_().sum(1, keepdim=True).div_(others)
+        return margin.scatter_(1, label, peak - runner_up - mean.log_())
 
 
 def fitting_dimensions(shape: tuple[int, ...], size: int, class_dim: int | None) -> tuple[int, ...]:

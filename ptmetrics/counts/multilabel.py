@@ -174,6 +174,7 @@ def row_scores(numbers: Tensor, intact: Tensor) -> Tensor:
     either = actual + predicted
     part = torch.stack((hits, hits, 2 * hits, hits))
     whole = torch.stack((predicted, actual, either, either - hits))
+    whole = torch.maximum(whole, either.sign())  # nothing found of what is there: 0
     match = either.eq(2 * hits).double()
     scores = torch.cat((match.unsqueeze(0), part / whole))
     return scores.masked_fill_(intact.logical_not(), torch.nan).mT

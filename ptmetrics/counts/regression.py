@@ -1,10 +1,12 @@
 """Real-valued predictions, row by row: what is refused and why, and bins for the magnitudes of errors."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from ptmetrics.counts import checks
-from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.errors import ShapeError
 
 LIMIT = 1e37  # the product of two fourth powers, which a cell keeps, does not overflow
@@ -14,6 +16,11 @@ POINT_FAULT_KINDS = {
     BAD_PREDICTION: "row with a prediction that is NaN, infinite or beyond 1e37, refused",
     BAD_VALUE: "row with a target that is NaN, infinite or beyond 1e37, refused",
 }
+NO_RATIO = "no-relative-error"
+NO_RATIO_WORDS = (
+    "row whose target is 0, or where a logarithm is asked for a value of -1 or less: it has no"
+    " relative error, and is left out of the mean of those"
+)
 MAGNITUDE_BINS = 1 << 16  # 8 bits of exponent, 8 of mantissa: 0.4 % wide, whatever the scale
 _DROPPED = 52 - 8
 _FIRST = (1023 - 127) << 8  # key of 2⁻¹²⁷; all that is smaller shares bin 0
@@ -92,6 +99,62 @@ def read_points(batch: Batch, outputs: int) -> Tensor:
         batch.refuse(kind, fits.logical_not())
     error = preds - target if exact is None else exact
     return torch.stack((error, preds, target), 2)
+
+
+def percentage(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """|error| over |target|; infinite or NaN where the target is 0."""
+    return (error / target).abs()
+
+
+def symmetric_percentage(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """|error| over the mean of |prediction| and |target|; 0 where both are 0."""
+    return torch.where(error == 0, 0.0, 2 * error.abs() / (preds.abs() + target.abs()))
+
+
+def squared_log(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """Squared error of ln(1 + x); infinite or NaN from -1 down."""
+    return (preds.log1p() - target.log1p()).square()
+
+
+def size(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """|target|."""
+    return target.abs()
+
+
+def error_and_size(error: Tensor, preds: Tensor, target: Tensor) -> Tensor:
+    """|error| + |target|, whose square tells how the two go together."""
+    return error.abs() + target.abs()
+
+
+ROW_ERRORS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "mape": percentage,
+    "smape": symmetric_percentage,
+    "msle": squared_log,
+    "size": size,
+    "error_and_size": error_and_size,
+}
+"""Numbers a row that are kept where they are asked for, by the name of their cell."""
+
+
+def row_errors(batch: Batch, names: Sequence[str], points: Tensor) -> dict[str, Counted]:
+    """Some of `ROW_ERRORS`; NaN, and told, where there is none.
+
+    Args:
+        batch: Where it is told.
+        names: Which ones.
+        points: As `read_points` gives them.
+    """
+    found: dict[str, Counted] = {}
+    missing = torch.zeros_like(points[:, 0, 0], dtype=torch.bool)
+    for name in names:
+        numbers = ROW_ERRORS[name](*points.unbind(2))
+        fits = numbers <= LIMIT  # NaN fits nothing
+        missing = missing | fits.logical_not().any(1)
+        found[name] = torch.where(fits, numbers, torch.nan)
+    if batch.counted is not None:
+        missing = missing & batch.counted
+    batch.report(NO_RATIO, missing)
+    return found
 
 
 def magnitude_bin(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.modes import outside_inference
 
-ROWS = 4096  # that wait at most
+ROWS = 8192  # that wait at most
 BYTES = (
     1 << 19
 )  # of predictions that wait at most: they are still in the cache when they are counted

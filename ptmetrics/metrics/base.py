@@ -104,6 +104,10 @@ class Metrics:
     """Whether small batches may be counted later, together with those that come after them."""
     absent: float = math.nan
     """Value of an undefined score of a class."""
+    optional_tables: tuple[ScoreTable, ...] = ()
+    """Scores that are there only where `scores=` asks for them by name."""
+    asked: frozenset[str] = frozenset()
+    """The names that were asked for, as `options.own_specs` tells them; set before `super().__init__()`."""
     class_names: tuple[str, ...] = ()
 
     def __init__(
@@ -121,7 +125,7 @@ class Metrics:
             config["groups"] = bool(groups)
         if "score_tables" not in vars(self):
             self.score_tables = self.tables()
-        self._score_tables = as_tables(self.score_tables)
+        self._score_tables = self._all_tables()
         cells = [*self.cells(), Cell("rows")]
         self._check_cells(cells)
         if groups is None and self._bytes_of_parts(cells) > MOST_BYTES:
@@ -498,7 +502,16 @@ class Metrics:
         self._lock = threading.RLock()
         if "score_tables" not in state:
             self.score_tables = self.tables()
-        self._score_tables = as_tables(self.score_tables)
+        self._score_tables = self._all_tables()
+
+    def _all_tables(self) -> tuple[ScoreTable, ...]:
+        tables = [*self.score_tables]
+        for table in self.optional_tables:
+            asked = [spec for spec in table.specs if spec.name in self.asked]
+            specs = tuple(spec for spec in asked if self.class_names or not spec.each)
+            if specs:
+                tables.append(replace(table, specs=specs))
+        return as_tables(tables)
 
     def _checked(
         self,

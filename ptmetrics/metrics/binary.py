@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.binary import BINARY_FAULT_KINDS, BinaryReader, binary_losses
 from ptmetrics.counts.cell import Cell, State
-from ptmetrics.counts.keys import CurveKeys, FloatKeys, ProbabilityKeys
+from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import Inputs, sample_columns
-from ptmetrics.counts.score_histogram import ScoreHistogram
+from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.score_passes import wide
-from ptmetrics.counts.stored_scores import StoredScores
 from ptmetrics.counts.stored_sums import StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
+from ptmetrics.metrics.asked_scores import ASKED_SPECS, COUNTS_EACH
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import Reliability
 from ptmetrics.metrics.class_scores import (
@@ -41,6 +41,7 @@ from ptmetrics.metrics.class_scores import (
     f1_of_jaccard,
     fbeta_ratio,
 )
+from ptmetrics.metrics.curves import kept_scores
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
@@ -49,22 +50,12 @@ from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
 
-Curves = Literal["fp16", "fine", "exact"]
-CURVE_KEYS: Mapping[Curves, FloatKeys] = {
-    "fp16": FloatKeys(),
-    "fine": curves.FINE,
-    "exact": FloatKeys(),
-}
 PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays in the cache
 CURVE = "curve"
-MOST_SCORES = 1 << 29  # stored ones: 4 GiB
 NEGATIVE = 0
 POSITIVE = 1
-NO_POSITIVE = "no target is positive"
-NO_NEGATIVE = "no target is negative"
-NONE_PREDICTED_POSITIVE = "nothing was predicted positive"
-NONE_PREDICTED_NEGATIVE = "nothing was predicted negative"
 ALL_NEGATIVE = "neither a target nor a prediction is positive"
+ALL_POSITIVE = "neither a target nor a prediction is negative"
 
 
 @dataclass(frozen=True)
@@ -78,11 +69,27 @@ class RatioOfClass:
 
     ratio: Ratio
     place: int
+    zero_division = True
 
     def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
         """Numerator and denominator, shape (…)."""
         part, whole = self.ratio(sums)
         return part[..., self.place], whole[..., self.place]
+
+
+@dataclass(frozen=True)
+class OfPositive:
+    """A number of the positive class, as a formula.
+
+    Attributes:
+        formula: The number of each class.
+    """
+
+    formula: Callable[[ClassSums], Array]
+
+    def __call__(self, sums: ClassSums) -> Array:
+        """Shape (…)."""
+        return self.formula(sums)[..., POSITIVE]
 
 
 def delta_estimate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
@@ -182,6 +189,7 @@ def binary_fbeta_spec(beta: float) -> ScoreSpec:
     )
 
 
+_ADJUSTED = next(spec for spec in ASKED_SPECS if spec.name == "balanced_accuracy/adjusted")
 _CONFUSION_SPEC = {spec.name: spec for spec in CONFUSION_SPECS}
 BINARY_SPECS = (
     _CONFUSION_SPEC["accuracy"],
@@ -191,16 +199,16 @@ BINARY_SPECS = (
         PRECISION,
         POSITIVE,
         "True positives over predicted positives.",
-        NONE_PREDICTED_POSITIVE,
+        ALL_NEGATIVE,
     ),
-    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", NO_POSITIVE),
-    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", NO_NEGATIVE),
+    binary_spec("recall", RECALL, POSITIVE, "True positives over positives.", ALL_NEGATIVE),
+    binary_spec("specificity", RECALL, NEGATIVE, "True negatives over negatives.", ALL_POSITIVE),
     binary_spec(
         "npv",
         PRECISION,
         NEGATIVE,
         "Negative predictive value: true negatives over predicted negatives.",
-        NONE_PREDICTED_NEGATIVE,
+        ALL_POSITIVE,
     ),
     ScoreSpec(
         "f1",
@@ -230,7 +238,7 @@ BINARY_SPECS = (
         "f1/macro",
         None,
         macro_f1_interval,
-        doc="Mean of both classes' F1, where it is defined.",
+        doc="Mean of both classes' F1.",
         undefined=NO_CLASS,
         method="mean-of-ends",
     ),
@@ -266,8 +274,9 @@ class BinaryMetrics(Metrics):
     curves; logits are compared with logit(threshold) as they are, no sigmoid rounds them.
 
     AUROC and average precision come from a histogram of the scores in constant memory, each with a
-    certified `error_bound`: 0 where scores are exact in float16, which those of a float16 or
-    bfloat16 model with one logit are, and its probabilities. `scores.roc_curve()`,
+    certified `error_bound`, by which its interval is widened: 0 where scores that share one of the
+    64,513 rows of the histogram are equal, as rounded or quantised scores are, votes, and those of a
+    float16 or bfloat16 model. `scores.roc_curve()`,
     `scores.pr_curve()` and `scores.thresholds()` draw the whole curve. Where the bound passes 1e-3
     for the AUROC or 5e-3 for the average precision, a note in `scores.notes` says which `curves`
     would hold it. The state cannot change to that by itself: its shape is fixed by the
@@ -286,11 +295,18 @@ class BinaryMetrics(Metrics):
             the positive's probability.
         temperature: Whether to report the `temperature` that would calibrate the logits, where
             there are curves.
-        curves: "fp16" for 1 MiB, "fine" for 63 MiB and 64 times less doubt, "exact" for "fp16" and
+        curves: "fp16" for 2 MiB, "fine" for 126 MiB and 64 times less doubt, "exact" for "fp16" and
             `capacity` scores beside it: error 0 for that many unweighted samples, the histogram for
             more. None keeps no scores.
         capacity: Number of scores that "exact" keeps, 8 bytes each.
-        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        at: Points of the curve to report, by name: `"recall@precision>=0.9"` is the highest recall
+            of all thresholds whose precision is .9 or more; likewise of recall (or sensitivity,
+            tpr), precision and specificity at any other of them, such as
+            `"sensitivity@specificity>=0.95"`, or at a false positive rate, `"tpr@fpr<=0.01"`;
+            `"auroc@fpr<=0.1"` is the partial area, standardised as scikit-learn's `max_fpr`; `"eer"`
+            the equal error rate.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -346,6 +362,19 @@ class BinaryMetrics(Metrics):
         ),
     )
 
+    optional_tables = (
+        ScoreTable(
+            lambda metrics, counts: ClassCounts.of_cell(counts, "confusion"),
+            (
+                *(
+                    replace(spec, formula=OfPositive(spec.formula), each=False)
+                    for spec in COUNTS_EACH
+                ),
+                _ADJUSTED,
+            ),
+        ),
+    )
+
     def __init__(
         self,
         *,
@@ -359,12 +388,13 @@ class BinaryMetrics(Metrics):
         temperature: bool = False,
         curves: Curves | None = "fp16",
         capacity: int = 1_000_000,
-        scores: Sequence[ScoreSpec] = (),
+        at: Sequence[str] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_binary(inputs, threshold, curves, capacity, losses=losses, temperature=temperature)
+        _check_binary(inputs, threshold, curves, losses=losses, temperature=temperature)
         options.check_ignore_index(ignore_index)
         options.check_beta(beta)
         options.check_absent(absent)
@@ -379,13 +409,9 @@ class BinaryMetrics(Metrics):
         self.curves = curves
         self.fault_kinds = BINARY_FAULT_KINDS[inputs]
         self._reader = BinaryReader(inputs, _cut(inputs, threshold), ignore_index)
-        self._curve: ScoreHistogram | None = None
-        self._store: StoredScores | None = None
-        if inputs != "labels" and curves is not None:
-            self._curve = ScoreHistogram(CURVE, _keys(inputs, curves))
-            if curves == "exact":
-                self._store = StoredScores(capacity)
-        self.score_tables = self._tables(scores)
+        histogram = ScoreHistogram(CURVE, FloatKeys())
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -409,8 +435,6 @@ class BinaryMetrics(Metrics):
             cells.append(Cell("confusion", (2, 2)))
         if self._curve is not None:
             cells.extend(self._curve.cells())
-        if self._store is not None:
-            cells.extend(self._store.cells())
         if self.losses and self.inputs != "labels":
             cells.append(Cell("losses", (3,), torch.float64, merge="mean"))
         return cells
@@ -438,12 +462,10 @@ class BinaryMetrics(Metrics):
             counts["confusion"] = At(place, within=True)
         if self._curve is not None:
             score = raw
-            if isinstance(self._curve.keys, FloatKeys):
+            if isinstance(self._curve.histogram.keys, FloatKeys):
                 score = reader.logit(raw)
-            counts.update(self._curve.count(score, target, None))
-        if self._store is not None:
-            seen = self._accumulator.state["scores_seen"]
-            counts.update(self._store.count(seen, raw, target, batch.counted))
+            state = self._accumulator.state
+            counts.update(self._curve.count(state, batch, score, target, batch.counted, raw))
         loss = None
         if self.inputs != "labels" and (self.losses or self.keeps_samples):
             losses = binary_losses(reader.logit(raw).to(wide(raw)), target)
@@ -461,8 +483,6 @@ class BinaryMetrics(Metrics):
             yield "as many decisions as rows", sums.same(sums["confusion"].sum((-1, -2)), rows)
         if self._curve is not None:
             yield from self._curve.stored_relations(sums, rows)
-        if self._store is not None:
-            yield from self._store.stored_relations(sums)
         if "losses" in sums:
             yield from losses_relations(sums["losses"], 1.0)
 
@@ -470,16 +490,9 @@ class BinaryMetrics(Metrics):
         """The histogram and the stored scores are summed up on the device."""
         if self._curve is None:
             return state
-        keys = self._curve.keys
-        bins = ScoreBins.of_histogram(state, self._curve)
-        summary = bins.without_gaps().summary()
-        if self._stores(state):
-            exact, _ = ScoreBins.of_stored(state["scores"])
-            fits = state["scores_seen"] <= len(state["scores"]) - 1
-            summary = torch.where(fits, exact.without_gaps().summary(), summary)
-        small = score_bins.without_histogram(state, self._curve)
-        small.pop("scores", None)
-        small[CURVE + score_bins.SUMMARY] = summary
+        keys = self._curve.histogram.keys
+        bins = ScoreBins.of_histogram(state, self._curve.histogram)
+        small = self._curve.summarize(state)
         if "confusion" not in state:
             small.update(_decisions(bins, keys.first_positive))
         if self.losses:
@@ -494,39 +507,22 @@ class BinaryMetrics(Metrics):
         details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
         if self._curve is None:
             return details
-        keys = self._curve.keys
-        probs = self.inputs == "probs"
         summary = counts[CURVE + score_bins.SUMMARY]
-        bounds = {"auroc": float(summary[5]), "average_precision": float(summary[8])}
-        details["notes"] = curves.bound_notes(bounds, keys)
-        if self._stores(state) and counts["scores_seen"] < len(state["scores"]):
-            details["curve"] = ScoreCurve(state["scores"].clone(), None, probs)
-            return details
-        weighted = f"{CURVE}.weight" in state
-        kept = state[CURVE]
-        if weighted:
-            kept = state[f"{CURVE}.weight"]
-        details["curve"] = ScoreCurve(kept.clone(), keys, probs, weighted)
+        details["notes"] = curves.notes_of(summary, self._curve.histogram.keys)
+        details["curve"] = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
         return details
 
-    def _stores(self, state: State) -> bool:
-        """Whether stored scores may be used: those that carry weights are read off the histogram."""
-        return self._store is not None and f"{CURVE}.weight" not in state
-
-    def _tables(self, scores: Sequence[ScoreSpec]) -> tuple[ScoreTable, ...]:
+    def tables(self) -> tuple[ScoreTable, ...]:
         """Those of the class, with F-beta where it is wanted, and the user's own."""
-        confusion, *others = type(self).score_tables
+        confusion, drawn, *others = type(self).score_tables
+        if self._curve is not None:
+            points = curves.point_specs(self._curve.at, heads=False)
+            drawn = replace(drawn, specs=(*drawn.specs, *points))
         specs = list(confusion.specs)
         if self.beta is not None:
             specs.append(binary_fbeta_spec(self.beta))
-        specs.extend(options.own_specs(scores))
-        return (replace(confusion, specs=tuple(specs)), *others)
-
-
-def _keys(inputs: Inputs, kind: Curves) -> CurveKeys:
-    if inputs == "probs" and kind != "fine":
-        return ProbabilityKeys()
-    return CURVE_KEYS[kind]
+        specs.extend(self._own_scores)
+        return (replace(confusion, specs=tuple(specs)), drawn, *others)
 
 
 def _cut(inputs: Inputs, threshold: float) -> float:
@@ -557,7 +553,6 @@ def _check_binary(
     inputs: Inputs,
     threshold: float,
     curves: str | None,
-    capacity: int,
     *,
     losses: bool,
     temperature: bool,
@@ -567,13 +562,6 @@ def _check_binary(
         cure = "For logits pass the probability too: threshold=0.5 is logit 0."
         raise ConfigError("threshold", "a probability from 0 to 1", repr(threshold), cure)
     options.check_flags(losses=losses, temperature=temperature)
-    if curves is not None and not (isinstance(curves, str) and curves in CURVE_KEYS):
-        rule = f"one of {', '.join(CURVE_KEYS)}, or None"
-        raise ConfigError("curves", rule, repr(curves), 'Leave it out for "fp16", 1 MiB.')
-    if not options.is_whole(capacity, 1, MOST_SCORES):
-        cure = "Pass the number of validation samples; each takes 8 bytes."
-        rule = f"a whole number from 1 to {MOST_SCORES}"
-        raise ConfigError("capacity", rule, repr(capacity), cure)
     if temperature and (inputs == "labels" or not losses or curves is None):
         fact = f'True beside inputs="{inputs}", losses={losses}, curves={curves!r}'
         cure = "It is read off the curves: leave losses and curves as they are."

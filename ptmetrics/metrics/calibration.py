@@ -210,7 +210,7 @@ def reliability_of_histogram(bins: ScoreBins, keys: CurveKeys, *, probs: bool) -
     gap = p.diff()
     edge = gap.new_zeros(1)
     doubt = torch.maximum(torch.cat((edge, gap)), torch.cat((gap, edge)))
-    doubt = torch.where(bins.inexact > 0, doubt, 0.0)
+    doubt = doubt.masked_fill(bins.exact, 0.0)
     edges = ((p + doubt) * WIDE_BINS).ceil() - ((p - doubt) * WIDE_BINS).ceil()
     astray = torch.where(edges != 0, weight, 0.0).sum()
     bound = ((weight * doubt).sum() + 2 * astray) / weight.sum()

@@ -6,6 +6,7 @@ Single-label, yes-or-no and multilabel scores are made of the same ratios.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
@@ -16,10 +17,7 @@ from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.score_spec import ScoreSpec
 
 NO_SAMPLES = "no samples were counted"
-NO_TARGET = "the class is absent from the targets"
-NO_PREDICTION = "the class was never predicted"
 NEITHER = "the class is neither in the targets nor in the predictions"
-NO_OTHER = "no target is of another class"
 NO_CLASS = "no class is defined"
 ONE_CLASS = "targets or predictions hold one class only"
 
@@ -188,16 +186,21 @@ class ClassCounts:
 class Ratio:
     """A score of each class that is one sum over another: a formula that knows its gradient.
 
+    A class that is neither in the targets nor in the predictions has none. Of another one, such as
+    the precision of a class that was never predicted, nothing over nothing is 0: nothing was found.
+
     Attributes:
         part: Weights of (hits, actual, predicted, others) in the numerator.
         whole: Weights in the denominator.
+        zero_division: Whether nothing over nothing is 0 for a class that is there; else NaN.
     """
 
     part: tuple[float, float, float, float]
     whole: tuple[float, float, float, float]
+    zero_division: bool = True
 
     def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
-        """Numerator and denominator; exact for counts."""
+        """Numerator, which is NaN for a class that is not there, and denominator; exact for counts."""
         numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
         found = []
         for weights in (self.part, self.whole):
@@ -207,6 +210,8 @@ class Ratio:
                     total = total + weight * number
             found.append(total)
         part, whole = found
+        if self.zero_division:
+            part = np.where(sums.actual + sums.predicted > 0, part, np.nan)
         return part, whole
 
     def gradient(self, ratio: Array, scale: Array) -> tuple[Array, Array, Array]:
@@ -227,16 +232,95 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class RatioAmong:
+    """A ratio of some classes, as a formula.
+
+    Attributes:
+        ratio: The ratio of each class.
+        among: Which classes.
+    """
+
+    ratio: Ratio
+    among: tuple[int, ...]
+    zero_division = True
+
+    def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
+        """Numerators and denominators, shape (…, classes)."""
+        part, whole = self.ratio(sums)
+        chosen = list(self.among)
+        return part[..., chosen], whole[..., chosen]
+
+
+@dataclass(frozen=True)
+class MicroRatio:
+    """A ratio of the sums over all classes, or over some: a formula that knows its gradient.
+
+    Attributes:
+        ratio: The ratio of each class.
+        among: Which classes are added up; None for all.
+    """
+
+    ratio: Ratio
+    among: tuple[int, ...] | None = None
+    zero_division = True
+
+    def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
+        """Numerator and denominator, shape (…)."""
+        part, whole = self.ratio(sums)
+        if self.among is not None:
+            part = part[..., list(self.among)]
+            whole = whole[..., list(self.among)]
+        there = ~np.isnan(part)
+        total = np.where(there.any(-1), np.nansum(part, -1), np.nan)
+        return total, np.where(there, whole, 0).sum(-1)
+
+    def value(self, sums: ClassSums) -> Array:
+        """Their quotient."""
+        part, whole = self(sums)
+        nothing = math.nan
+        if self.ratio.zero_division:
+            nothing = 0 * part
+        return np.where(whole > 0, part / whole, nothing)
+
+    def gradient(self, sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+        """The quotient, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
+        value = self.value(sums)
+        whole = self(sums)[1][..., None]
+        chosen = _mask_of(self.among, sums) * ~np.isnan(self.ratio(sums)[0])
+        scale = np.where(whole > 0, chosen / whole, 0.0)
+        ratio = np.where(chosen > 0, value[..., None], 0.0)
+        return value, *self.ratio.gradient(ratio, scale)
+
+
+def _mask_of(among: tuple[int, ...] | None, sums: ClassSums) -> Array:
+    """1 for the classes that count in an average, shape (C,)."""
+    classes = sums.actual.shape[-1]
+    if among is None:
+        return np.ones(classes)
+    return np.isin(np.arange(classes), among) * 1.0
+
+
+@dataclass(frozen=True)
 class MeanRatio:
-    """Mean over the classes of a ratio; undefined ones are left out, or `absent`. A formula that knows its gradient.
+    """Mean over the classes of a ratio: a formula that knows its gradient.
+
+    Classes that are not there are left out, or count as `absent`.
 
     Attributes:
         ratio: The ratio.
         by_targets: Whether classes weigh as their share of the targets; else all weigh the same.
+        among: Which classes are averaged over; None for all.
     """
 
     ratio: Ratio
     by_targets: bool = False
+    among: tuple[int, ...] | None = None
+    doubtful: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Where targets and predictions both stand in the denominator, it is never empty.
+        both = self.ratio.whole[1] and self.ratio.whole[2]
+        object.__setattr__(self, "doubtful", not both)
 
     def __call__(self, sums: ClassSums) -> Array:
         """The mean, shape (…)."""
@@ -246,29 +330,44 @@ class MeanRatio:
         """The mean, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
         part, whole = self.ratio(sums)
         defined = whole > 0
-        weight = np.ones_like(part)
-        if self.by_targets:
-            weight = sums.actual
+        there = ~np.isnan(part)
+        counted = np.ones_like(part)
+        if self.among is not None:
+            counted = counted * _mask_of(self.among, sums)
         absent = sums.absent
         if math.isnan(absent):
             absent = 0.0
-            weight = np.where(defined, weight, 0.0)
-            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, defined * 1.0)
-        share = np.where(defined, part / whole, absent)
+            counted = counted * there
+        weight = counted
+        if self.by_targets:
+            weight = sums.actual * counted
+            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
+        share = np.where(there, 0.0, absent)
+        share = np.where(defined & there, part / whole, share)
         total = weight.sum(-1, keepdims=True)
         mean = (share * weight).sum(-1, keepdims=True) / total
-        scale = np.where(defined, weight / total, 0.0) / whole
+        scale = np.where(defined & there, weight / total, 0.0) / whole
         hits, actual, predicted = self.ratio.gradient(share, scale)
         if self.by_targets:
-            moves = (share - mean) / total
-            if math.isnan(sums.absent):
-                moves = np.where(defined, moves, 0.0)
-            actual = np.nan_to_num(actual) + moves
+            actual = np.nan_to_num(actual) + counted * (share - mean) / total
         return mean[..., 0], hits, actual, predicted
+
+    def doubt(self, sums: ClassSums) -> Array:
+        """What the mean would gain if classes whose denominator is empty were at 1: nothing is known of them."""
+        part, whole = self.ratio(sums)
+        counted = ~np.isnan(part) * 1.0
+        if self.among is not None:
+            counted = counted * _mask_of(self.among, sums)
+        weight = counted
+        if self.by_targets:
+            weight = sums.actual * counted
+            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
+        return np.nan_to_num(np.where(whole == 0, weight, 0.0).sum(-1) / weight.sum(-1))
 
 
 PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
 RECALL = Ratio((1, 0, 0, 0), (0, 1, 0, 0))
+RECALL_OF_TARGETS = Ratio((1, 0, 0, 0), (0, 1, 0, 0), zero_division=False)
 JACCARD = Ratio((1, 0, 0, 0), (-1, 1, 1, 0))
 SPECIFICITY = Ratio((1, 0, -1, 1), (0, 0, 0, 1))
 
@@ -349,9 +448,9 @@ def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
 
 
 @cache
-def _mean_of(ratio: Ratio, by_targets: bool) -> MeanRatio:
+def _mean_of(ratio: Ratio, by_targets: bool, among: tuple[int, ...] | None = None) -> MeanRatio:
     """One object, so that scores of two names are computed once."""
-    return MeanRatio(ratio, by_targets)
+    return MeanRatio(ratio, by_targets, among)
 
 
 def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
@@ -365,7 +464,48 @@ def accuracy_spec(name: str, doc: str) -> ScoreSpec:
     return ScoreSpec(name, all_hits, "wilson", doc=doc, undefined=NO_SAMPLES)
 
 
-def class_spec(name: str, ratio: Ratio, doc: str, undefined: str) -> ScoreSpec:
+def micro_spec(spec: ScoreSpec, ratio: Ratio, among: tuple[int, ...] | None) -> ScoreSpec:
+    """A micro average of some classes, which is no accuracy: a proportion of rows, or else by the delta method."""
+    micro = MicroRatio(ratio, among)
+    said = "Over the classes that `labels` names."
+    if ratio in (PRECISION, RECALL):
+        return replace(spec, formula=micro, doc=said, undefined=NO_CLASS, absent=True)
+    return replace(
+        spec,
+        formula=micro.value,
+        gradient=micro.gradient,
+        interval="delta",
+        method="delta",
+        through=None,
+        doc=said,
+        undefined=NO_CLASS,
+        absent=True,
+    )
+
+
+def averages_among(specs: Sequence[ScoreSpec], among: tuple[int, ...]) -> tuple[ScoreSpec, ...]:
+    """The same scores, with averages over some of the classes; accuracy and balanced accuracy are of all.
+
+    Args:
+        specs: Scores of `CONFUSION_SPECS` and of `fbeta_specs`.
+        among: The classes that averages are over.
+    """
+    found = []
+    for spec in specs:
+        formula = spec.formula
+        if isinstance(formula, MeanRatio):
+            mean = _mean_of(formula.ratio, formula.by_targets, among)
+            found.append(replace(spec, formula=mean, gradient=mean.gradient))
+        elif spec.interval == "mover" and formula is not RECALL_OF_TARGETS:
+            found.append(replace(spec, formula=RatioAmong(formula, among)))
+        elif spec.name in MICRO:
+            found.append(micro_spec(spec, MICRO[spec.name], among))
+        else:
+            found.append(spec)
+    return tuple(found)
+
+
+def class_spec(name: str, ratio: Ratio, doc: str, undefined: str = NEITHER) -> ScoreSpec:
     """A ratio of each class."""
     return ScoreSpec(name, ratio, "wilson", doc=doc, undefined=undefined, each=True, absent=True)
 
@@ -378,7 +518,7 @@ CONFUSION_SPECS = (
     accuracy_spec("accuracy", "Share of right predictions."),
     ScoreSpec(
         "balanced_accuracy",
-        RECALL,
+        RECALL_OF_TARGETS,
         "mover",
         doc="Mean recall of the classes that occur in the targets.",
         undefined=NO_CLASS,
@@ -387,7 +527,7 @@ CONFUSION_SPECS = (
         "precision/macro",
         PRECISION,
         "mover",
-        doc="Mean of the classes' precision, where it is defined.",
+        doc="Mean of the classes' precision.",
         undefined=NO_CLASS,
         absent=True,
     ),
@@ -402,13 +542,13 @@ CONFUSION_SPECS = (
         "recall/macro",
         RECALL,
         "mover",
-        doc="Mean of the classes' recall, where it is defined.",
+        doc="Mean of the classes' recall.",
         undefined=NO_CLASS,
         absent=True,
     ),
     accuracy_spec("recall/micro", "Hits over targets of all classes: the accuracy."),
     accuracy_spec("recall/weighted", "Mean of the classes' recall by their share: the accuracy."),
-    mean_spec("f1/macro", fbeta_ratio(1), "Mean of the classes' F1, where it is defined."),
+    mean_spec("f1/macro", fbeta_ratio(1), "Mean of the classes' F1."),
     accuracy_spec("f1/micro", "F1 of all classes together: the accuracy."),
     mean_spec(
         "f1/weighted",
@@ -479,17 +619,25 @@ F1_EACH = ScoreSpec(
     method="wilson-jaccard",
 )
 SUPPORT = ScoreSpec(
-    "support", RECALL, support, doc="Weight of the targets of the class.", undefined=NO_TARGET,
+    "support", RECALL, support, doc="Weight of the targets of the class.", undefined=NEITHER,
     each=True, range=(0.0, math.inf),
 )  # fmt: skip
-PRECISION_EACH = class_spec("precision", PRECISION, "Hits over predictions.", NO_PREDICTION)
-RECALL_EACH = class_spec("recall", RECALL, "Hits over targets of the class.", NO_TARGET)
+PRECISION_EACH = class_spec("precision", PRECISION, "Hits over predictions.")
+RECALL_EACH = class_spec("recall", RECALL, "Hits over targets of the class.")
 SPECIFICITY_EACH = class_spec(
-    "specificity", SPECIFICITY, "Share of other classes' rows not taken for the class.", NO_OTHER
+    "specificity", SPECIFICITY, "Share of other classes' rows not taken for the class."
 )
-JACCARD_EACH = class_spec("jaccard", JACCARD, "Hits over the union.", NEITHER)
+JACCARD_EACH = class_spec("jaccard", JACCARD, "Hits over the union.")
 IOU_EACH = replace(JACCARD_EACH, name="iou", doc=f"{IOU_DOC}: `jaccard`.")
 DICE_EACH = replace(F1_EACH, name="dice", doc=f"{DICE_DOC}: `f1`.")
+MICRO = {
+    "precision/micro": PRECISION,
+    "recall/micro": RECALL,
+    "recall/weighted": RECALL,
+    "f1/micro": fbeta_ratio(1),
+    "jaccard/micro": JACCARD,
+    "specificity/micro": SPECIFICITY,
+}
 CLASS_SPECS = (
     PRECISION_EACH,
     RECALL_EACH,

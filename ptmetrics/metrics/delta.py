@@ -78,15 +78,32 @@ def delta_intervals(
         spread = np.clip(rows.spread + columns.spread + 2 * cross, 0, None)
     shift = (rows.mean + columns.mean) ** 2 * rows.weight
     variance = on_diagonal + spread + shift
-    least = np.array([low for low, _ in bounds]).reshape(-1, *[1] * (values.ndim - 1))
-    span = np.array([high - low for low, high in bounds]).reshape(least.shape)
+    least, most = np.reshape(np.transpose(bounds), (2, -1, *[1] * (values.ndim - 1)))
+    values = np.clip(values, least, most)
+    low, high = worth_ends(values, near, variance, least, most, place.real)
+    return values, low, high
+
+
+def worth_ends(
+    values: Array, near: Array, variance: Array, least: Array, most: Array, real: Array
+) -> tuple[Array, Array]:
+    """Wilson's interval on a range, at the n that a variance is worth.
+
+    Args:
+        values: Scores within the range.
+        near: The same nearby, where the variance was found.
+        variance: Its variance there.
+        least: Lower end of the range.
+        most: Upper end.
+        real: Number of rows, in units of their mean weight.
+    """
+    span = np.subtract(most, least)
     share = (near - least) / span
-    n = share * (1 - share) * span * span / variance / (1 + ADDED / place.real)
+    n = share * (1 - share) * span * span / variance / (1 + ADDED / real)
     # No variance but that of rounding: one class on both sides.
-    n = np.where((n > 0) & (variance > (ROUNDING_ERROR * span) ** 2), n, place.real)
-    values = np.clip(values, least, least + span)
+    n = np.where((n > 0) & (variance > (ROUNDING_ERROR * span) ** 2), n, real)
     low, high = wilson((values - least) / span, n)
-    return values, np.minimum(values, least + span * low), np.maximum(values, least + span * high)
+    return np.minimum(values, least + span * low), np.maximum(values, least + span * high)
 
 
 def differences(formula: Callable[[Any], Array], at: Any) -> tuple[Array, Array, Array]:

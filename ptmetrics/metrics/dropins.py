@@ -11,6 +11,7 @@ from torch import Tensor
 from ptmetrics.counts.score_passes import rank_of_target
 from ptmetrics.errors import ConfigError, ShapeError
 from ptmetrics.metrics import functional
+from ptmetrics.metrics.options import classes_of
 from ptmetrics.metrics.score import Scores, report_dict, report_text
 
 
@@ -18,16 +19,22 @@ def classification_report(
     preds: Scores | Tensor,
     target: Tensor | None = None,
     *,
+    labels: Sequence[int | str] | None = None,
     digits: int = 2,
     output_dict: bool = False,
     sample_weight: Tensor | None = None,
     **options: Any,
 ) -> str | dict[str, Any]:
-    """The report of `sklearn.metrics.classification_report(..., zero_division=absent)`, to the last blank.
+    """The report of `sklearn.metrics.classification_report`, to the last blank.
+
+    As there, a class that is neither in the targets nor in the predictions has no line, and one
+    that was never predicted has a precision of 0.
 
     Args:
         preds: Scores of a classification, or predictions; these come first, unlike in scikit-learn.
         target: Truth of the same rows, beside predictions.
+        labels: Classes that are reported and averaged over, beside predictions of `num_classes`; one
+            that does not occur counts as 0, or as `absent`.
         digits: Digits after the point.
         output_dict: Whether to return plain numbers instead of a text, as scikit-learn's
             dictionary.
@@ -58,19 +65,24 @@ def classification_report(
     """
     if isinstance(preds, Scores):
         scores = preds
-        if target is not None or sample_weight is not None or options:
+        if target is not None or sample_weight is not None or labels or options:
             rule = "nothing but digits and output_dict beside Scores"
             cure = "Give the options to the metrics that compute the scores."
             raise ConfigError("classification_report", rule, "more", cure)
     else:
+        if labels is not None:
+            options = {"absent": 0.0, "labels": labels, **options}
         scores = _scores_of(preds, target, sample_weight, options)
     if "support" not in scores.per_class:
         fact = f"those of a {scores.task}"
         cure = "Print them: print(scores)."
         raise ConfigError("scores", "scores of a classification", fact, cure)
+    rows = None
+    if labels is not None:
+        rows = classes_of(labels, scores.class_names)
     if output_dict:
-        return report_dict(scores)
-    return report_text(scores, digits)
+        return report_dict(scores, rows)
+    return report_text(scores, digits, rows)
 
 
 def _scores_of(

@@ -121,13 +121,18 @@ def regression(
 ) -> Scores:
     """All scores of regression; shapes and options are those of `RegressionMetrics`.
 
+    All rows are at hand, so without weights rank correlations are exact unless `capacity` says
+    otherwise.
+
     Example:
         >>> import torch
         >>> import ptmetrics as pm
         >>> pm.functional.regression(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]))["mae"].value
         0.5
     """
-    return _computed(RegressionMetrics(**options), preds, target, sample_weight)
+    target = tensor_of("target", target)
+    room = {"capacity": target.numel(), **options}
+    return _computed(RegressionMetrics(**room), preds, target, sample_weight)
 
 
 def multiclass_top_k_accuracy(
@@ -232,6 +237,10 @@ SINGLES: Mapping[str, Single] = {
     "multiclass_f1_score": Single("multiclass", "f1", CLASSES),
     "multiclass_matthews_corrcoef": Single("multiclass", "mcc"),
     "multiclass_cohen_kappa": Single("multiclass", "kappa"),
+    "multiclass_linear_kappa": Single("multiclass", "kappa/linear"),
+    "multiclass_quadratic_kappa": Single("multiclass", "kappa/quadratic"),
+    "multiclass_adjusted_balanced_accuracy": Single("multiclass", "balanced_accuracy/adjusted"),
+    "multiclass_negative_predictive_value": Single("multiclass", "npv", MEAN),
     "multiclass_nll": Single("multiclass", "nll"),
     "multiclass_perplexity": Single("multiclass", "perplexity"),
     "multiclass_brier_score": Single("multiclass", "brier"),
@@ -239,7 +248,7 @@ SINGLES: Mapping[str, Single] = {
     "multiclass_rms_calibration_error": Single("multiclass", "rms_calibration_error"),
     "multiclass_over_confidence": Single("multiclass", "over_confidence"),
     "multiclass_jaccard_index": Single("multiclass", "jaccard", CLASSES),
-    "multiclass_specificity": Single("multiclass", "specificity", MEAN),
+    "multiclass_specificity": Single("multiclass", "specificity", CLASSES),
     "multiclass_hamming_loss": Single("multiclass", "hamming_loss"),
     "binary_accuracy": Single("binary", "accuracy"),
     "binary_balanced_accuracy": Single("binary", "balanced_accuracy"),
@@ -275,6 +284,14 @@ SINGLES: Mapping[str, Single] = {
     "r2_score": Single("regression", "r2"),
     "explained_variance": Single("regression", "explained_variance"),
     "pearson_corrcoef": Single("regression", "pearson"),
+    "spearman_corrcoef": Single("regression", "spearman"),
+    "kendall_rank_corrcoef": Single("regression", "kendall"),
+    "mean_absolute_percentage_error": Single("regression", "mape"),
+    "symmetric_mean_absolute_percentage_error": Single("regression", "smape"),
+    "weighted_mean_absolute_percentage_error": Single("regression", "wmape"),
+    "mean_squared_log_error": Single("regression", "msle"),
+    "root_mean_squared_log_error": Single("regression", "rmsle"),
+    "normalized_root_mean_squared_error": Single("regression", "nrmse"),
 }
 TASKS: Mapping[str, tuple[Callable[..., Scores], type[Metrics]]] = {
     "multiclass": (multiclass, MulticlassMetrics),
@@ -302,6 +319,9 @@ def _function_of(name: str, single: Single) -> Callable[..., Any]:
     averages = single.averages
     default = averages[0] if averages else None
     signature = _signature_of(single)
+    names = {single.score, *(f"{single.score}/{average}" for average in averages)}
+    optional = TASKS[single.task][1].optional_tables
+    names.intersection_update(spec.name for table in optional for spec in table.specs)
 
     def function(*args: Any, **options: Any) -> Any:
         signature.bind(*args, **options)  # names what is wrong as a function written by hand would
@@ -310,6 +330,8 @@ def _function_of(name: str, single: Single) -> Callable[..., Any]:
             cure = "Pass average=None for one score a class."
             rule = f"one of {', '.join(averages)}, or None"
             raise ConfigError("average", rule, repr(average), cure)
+        if names:
+            options["scores"] = sorted(names)
         scores = all_scores(*args, **options)
         if averages and average is None:
             return tuple(scores.per_class[single.score])
@@ -379,13 +401,14 @@ def _sentence_of(single: Single) -> str:
     names = [single.score]
     if single.averages:
         names.append(f"{single.score}/{single.averages[0]}")
-    for table in TASKS[single.task][1].score_tables:
+    metrics = TASKS[single.task][1]
+    for table in (*metrics.score_tables, *metrics.optional_tables):
         for spec in table.specs:
             if spec.name in names:
                 direction = "Rises" if spec.higher_is_better else "Falls"
                 low, high = spec.range
                 return f"{spec.doc} {direction}, from {low:g} to {high:g}."
-    return f"`{single.score}` of `{TASKS[single.task][1].__name__}`."
+    return f"`{single.score}` of `{metrics.__name__}`."
 
 
 globals().update({name: _function_of(name, single) for name, single in SINGLES.items()})

@@ -87,7 +87,7 @@ def _proportion(
     n = np.where((variance > STILL**2) & (n > 0), n, float(filled.sum()))
     n = np.where(np.isnan(variance), np.nan, n)
     low, high = wilson(share, n, student(freedom))
-    constant = whole.low == whole.high
+    constant = (whole.low == whole.high) | (np.asarray(whole.n) == 0)  # or nothing is known
     low = np.where(constant, whole.low, least + size * low)
     high = np.where(constant, whole.high, least + size * high)
     return replace(whole, low=low, high=high, method=BY_GROUPS)

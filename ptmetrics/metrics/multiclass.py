@@ -13,6 +13,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
+from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
     FAULT_KINDS,
@@ -23,11 +24,12 @@ from ptmetrics.counts.multiclass import (
     Inputs,
     sample_columns,
 )
-from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.counts.score_histogram import MOST_HEADS, Curves, ScoreHistogram
 from ptmetrics.counts.score_passes import PIECE, ScorePasses
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
+from ptmetrics.metrics.asked_scores import ASKED_SPECS, KAPPAS
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.calibration import (
     BRIER,
@@ -49,12 +51,20 @@ from ptmetrics.metrics.class_scores import (
     ClassCounts,
     ClassSums,
     all_hits,
+    averages_among,
     fbeta_specs,
 )
-from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
+from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
+    OVO,
+    kept_scores,
+    notes_of,
+    point_specs,
+)
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.score import ConfusedPair
-from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
+from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
+from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 MAX_CLASSES = 4096  # whose matrix is kept: it takes 8 · C² bytes, 128 MiB
@@ -114,6 +124,11 @@ CURVE_SCORES = ScoreTable(
     CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
+PAIR_SCORES = ScoreTable(
+    lambda metrics, counts: counts.get(ONE_VS_REST + ONE_VS_ONE),
+    (OVO,),
+    "Curves of each class against each other",
+)
 
 
 class MulticlassMetrics(Metrics):
@@ -144,20 +159,30 @@ class MulticlassMetrics(Metrics):
             is for labels.
         ignore_index: A target value to leave out silently, such as −100.
         class_names: One name a class.
+        labels: The classes that macro, micro and weighted averages are over, as numbers or names, such
+            as all but the background or the tag "O"; None for all. Accuracy, balanced accuracy, MCC
+            and kappa are of all classes. A class that is `ignore_index` is never among them.
         beta: Adds the scores `fbeta/macro` and `fbeta/weighted`, recall `beta` times as important
             as precision.
         losses: Whether to report `nll`, `brier`, `ece`, `rms_calibration_error` and
             `over_confidence`: about half of the time of an update.
-        curves: Whether to report `auroc/macro` and `average_precision/macro` of each class against
-            the rest, with certified error bounds: up to 1,024 classes, 1 MiB a class up to 64, 64
-            KiB above, and several times the time of an update.
+        curves: Whether to report AUROC and average precision of each class against the rest, with
+            certified error bounds, and to draw their curves: True or "fp16" for up to 1,024
+            classes, 2 MiB a class up to 64, 126 KiB above, and several times the time of an update;
+            "fine" for 126 MiB a class and 64 times less doubt; "exact" for the scores themselves
+            beside "fp16", 8 · C bytes a row, and `auroc/ovo` up to 100 classes; 4 GiB at most. A
+            class ranks the rows by its probability, softmax(logits), not by its logit.
+        capacity: Number of rows whose scores "exact" keeps.
+        at: Points of the curve of each class to report, as for `BinaryMetrics`: of each class, and
+            their mean as `NAME/macro`.
         temperature: Whether to report the `temperature` that would calibrate the logits: ten times
             the time.
         class_dim: The dimension of scores that holds the classes, 1 or −1; None reads it off the
             shapes.
         absent: Value of a class score that is undefined; NaN leaves it out of averages
             (scikit-learn's `zero_division`, 0 to 1 or NaN).
-        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts.
+        scores: Scores of your own, each a `pm.ScoreSpec` over the classes' counts; and names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -185,8 +210,10 @@ class MulticlassMetrics(Metrics):
         LOSS_SCORES,
         CALIBRATION_SCORES,
         TEMPERATURE_SCORES,
+        PAIR_SCORES,
         CURVE_SCORES,
     )
+    optional_tables = (ScoreTable(class_counts, ASKED_SPECS),)
     waits = True
     note_kinds = NOTE_KINDS
 
@@ -198,13 +225,16 @@ class MulticlassMetrics(Metrics):
         topk: Sequence[int] = (1,),
         ignore_index: int | None = None,
         class_names: Sequence[str] | None = None,
+        labels: Sequence[int | str] | None = None,
         beta: float | None = None,
         losses: bool = True,
-        curves: bool = False,
+        curves: bool | Curves | None = False,
+        capacity: int = 100_000,
+        at: Sequence[str] = (),
         temperature: bool = False,
         class_dim: int | None = None,
         absent: float = math.nan,
-        scores: Sequence[ScoreSpec] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -219,6 +249,7 @@ class MulticlassMetrics(Metrics):
         self.ignore_index = ignore_index
         self.topk = tuple(topk)
         self.class_names = options.names("class_names", class_names, num_classes, "class")
+        self._among = self._averaged_over(labels)
         self.absent = float(absent)
         self.beta = beta
         self.fault_kinds = FAULT_KINDS[inputs]
@@ -227,8 +258,14 @@ class MulticlassMetrics(Metrics):
         self._losses = losses and scored
         self._tempered = temperature
         self._pairs = ConfusedPairs(num_classes) if num_classes > MAX_CLASSES else None
-        self._curve = _histogram(num_classes) if curves and scored else None
-        self._own_scores = options.own_specs(scores)
+        heads = (num_classes,)
+        histogram = ScoreHistogram(ONE_VS_REST, FloatKeys(), heads, num_classes)
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        if self._pairs is not None and self.asked.intersection(KAPPAS):
+            cure = "Leave it out, or tell fewer classes apart."
+            rule = f"no weighted kappa above {MAX_CLASSES} classes"
+            raise ConfigError("scores", rule, f"{num_classes} classes", cure)
         if self._curve is not None or temperature:
             self.rows_at_once = max(1, PIECE // num_classes)
         passes = None
@@ -253,7 +290,9 @@ class MulticlassMetrics(Metrics):
         """The confusion matrix, or its margins; top-k hits, losses, confidence and curves where they are wanted."""
         classes = self.num_classes
         cells = []
-        if self._pairs is None:
+        if self._pairs is None and self.asked.intersection(KAPPAS):
+            cells.append(Cell("confusion", (classes, classes)))  # margins do not tell distances
+        elif self._pairs is None:
             cells.append(Cell("confusion", (classes, classes), scope="whole"))
             cells.append(Cell("margins", (3, classes), scope="subgroups"))
         else:
@@ -277,6 +316,10 @@ class MulticlassMetrics(Metrics):
     def tables(self) -> tuple[ScoreTable, ...]:
         """Those of the class, with F-beta and top-k accuracy where they are wanted, and the user's own."""
         confusion, *others = type(self).score_tables
+        if self._curve is not None:
+            drawn = others.pop()
+            points = point_specs(self._curve.at, heads=True)
+            others.append(replace(drawn, specs=(*drawn.specs, *points)))
         specs = list(confusion.specs)
         if self._pairs is not None:  # a record of so many numbers is read by nobody
             specs = [*CONFUSION_SPECS, PRECISION_EACH, RECALL_EACH, SUPPORT]
@@ -292,6 +335,22 @@ class MulticlassMetrics(Metrics):
         hits = ScoreTable(hit_counts, accuracies, confusion.title)
         margins = ScoreTable(margin_counts, means, confusion.title)
         return (hits, margins, ranks, *others)
+
+    def _averaged_over(self, labels: Sequence[int | str] | None) -> tuple[int, ...] | None:
+        """The classes that averages are over; None for all."""
+        ignored = self.ignore_index
+        if labels is None and (ignored is None or not 0 <= ignored < self.num_classes):
+            return None
+        among = tuple(range(self.num_classes))
+        if labels is not None:
+            among = options.classes_of(labels, self.class_names)
+        return tuple(place for place in among if place != ignored)
+
+    def _all_tables(self) -> tuple[ScoreTable, ...]:
+        tables = super()._all_tables()
+        if self._among is None:
+            return tables
+        return tuple(replace(t, specs=averages_among(t.specs, self._among)) for t in tables)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
@@ -315,7 +374,8 @@ class MulticlassMetrics(Metrics):
             counts["pairs"] = self._pairs.count(place, batch.counted)
         if self._pairs is not None:
             counts["hits"] = rows.label == rows.target
-        if self._pairs is not None or batch.slices is not None or batch.group is not None:
+        parts = batch.slices is not None or batch.group is not None
+        if self._pairs is not None or (parts and not self.asked.intersection(KAPPAS)):
             counts["margins"] = self._margins(rows)
         if self._ks and rows.columns is not None:
             rank = rows.columns.rank
@@ -327,7 +387,7 @@ class MulticlassMetrics(Metrics):
         if self._tempered:
             counts["tempered"] = self._reader.nll_of_temperatures(batch, rows)
         if self._curve is not None:
-            self._count_curve(self._curve, batch, rows, counts)
+            counts.update(self._count_curve(self._curve, batch, rows))
         if self.keeps_samples:
             columns = sample_columns(batch, rows.label, loss)
             counts["samples"] = columns
@@ -373,25 +433,31 @@ class MulticlassMetrics(Metrics):
         if "tempered" in sums:
             loss = sums["tempered"]
             yield "losses of 0 or more that are finite", (loss >= 0) & loss.isfinite()
-        if self._curve is not None and self._curve.name in sums:
-            first = sums[self._curve.name][0].sum()
+        if self._curve is not None and ONE_VS_REST in sums:
+            first = sums[ONE_VS_REST][0].sum()
             yield "no more scores than rows", sums.at_most(first, sums["rows"])
             yield from self._curve.stored_relations(sums, first)
 
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device, the most confused pairs found there."""
         if self._curve is not None:
-            summary = summarize_histogram(state, self._curve)
-            state = {**without_histogram(state, self._curve), ONE_VS_REST + SUMMARY: summary}
+            state = self._curve.summarize(state)
         if self._pairs is not None:
             heaviest = torch.stack(self._pairs.heaviest(state["pairs"], PAIRS))
             state = {**state, "pairs": heaviest}
         return state
 
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
-        """The matrix, or the most confused pairs."""
+        """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            return {"confusion": torch.from_numpy(counts["confusion"])}
+            details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+            if self._curve is not None:
+                keys = self._curve.histogram.keys
+                details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)
+                shift = math.log(self.num_classes - 1)
+                curve = ScoreCurve.of_kept(self._curve, state, probs=True, shift=shift)
+                details["curve"] = curve
+            return details
         confused = []
         for code, low, high in counts["pairs"].T.tolist():
             if low > 0:
@@ -429,25 +495,18 @@ class MulticlassMetrics(Metrics):
         counts["confidence"] = At(place, sure, within=rows.likely is None)
         return losses[:, 0]
 
-    def _count_curve(
-        self, curve: ScoreHistogram, batch: Batch, rows: ClassRows, counts: dict[str, Counted]
-    ) -> None:
+    def _count_curve(self, kept: KeptScores, batch: Batch, rows: ClassRows) -> dict[str, Counted]:
         margin = self._reader.margins(batch.preds)
-        classes = torch.arange(self.num_classes, device=margin.device)
-        actual = rows.target.unsqueeze(1) == classes
         there = rows.likely  # rows that peak at an infinity have no margins
         if batch.counted is not None:
             there = batch.counted if there is None else there & batch.counted
         if there is not None:
             there = there.unsqueeze(1).expand(margin.shape)
-        counts.update(curve.count(margin, actual, there))
-
-
-def _histogram(num_classes: int) -> ScoreHistogram | None:
-    keys = keys_for(num_classes)
-    if keys is None:
-        return None
-    return ScoreHistogram(ONE_VS_REST, keys, (num_classes,))
+        score = margin
+        if self.inputs == "probs":
+            score = batch.preds
+        state = self._accumulator.state
+        return kept.count(state, batch, margin, rows.target.unsqueeze(1), there, score)
 
 
 def top_k_spec(place: int, k: int) -> ScoreSpec:
@@ -465,7 +524,7 @@ def _check_multiclass(
     num_classes: int,
     inputs: str,
     topk: Sequence[int],
-    curves: bool,
+    curves: bool | Curves | None,
     temperature: bool,
     losses: bool,
 ) -> None:
@@ -474,7 +533,7 @@ def _check_multiclass(
         rule = f"a whole number from 2 to {MOST_CLASSES}"
         raise ConfigError("num_classes", rule, repr(num_classes), cure)
     options.check_inputs(inputs)
-    options.check_flags(losses=losses, curves=curves, temperature=temperature)
+    options.check_flags(losses=losses, temperature=temperature)
     ranks = isinstance(topk, Sequence) and not isinstance(topk, str)
     if not ranks or not all(options.is_whole(k, 1, num_classes) for k in topk):
         rule = f"whole numbers from 1 to {num_classes}"
@@ -482,9 +541,9 @@ def _check_multiclass(
     if inputs == "labels" and any(k > 1 for k in topk):
         cure = "Labels have no ranks: pass scores to the metric, or leave topk out."
         raise ConfigError("topk", '(1,) beside inputs="labels"', repr(topk), cure)
-    if curves and (inputs == "labels" or keys_for(num_classes) is None):
+    if curves and (inputs == "labels" or num_classes > MOST_HEADS):
         rule = "False for labels, and above 1,024 classes"
-        fact = f"True for {num_classes} classes of {inputs}"
+        fact = f"{curves!r} for {num_classes} classes of {inputs}"
         raise ConfigError("curves", rule, fact, "Leave it out, or look at fewer classes.")
     if temperature and not (losses and inputs == "logits"):
         rule = 'False, or inputs="logits" and losses=True'

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import Inputs, without_dimension
 from ptmetrics.counts.multilabel import (
     LABEL_FAULT_KINDS,
@@ -24,10 +25,11 @@ from ptmetrics.counts.multilabel import (
     row_products,
     row_scores,
 )
-from ptmetrics.counts.score_histogram import ScoreHistogram, keys_for
+from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
+from ptmetrics.metrics.asked_scores import ACCURACY_EACH, COUNTS_EACH, NPV_EACH
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     F1_EACH,
@@ -35,30 +37,36 @@ from ptmetrics.metrics.class_scores import (
     NO_SAMPLES,
     PRECISION,
     RECALL,
+    SPECIFICITY_EACH,
     SUPPORT,
     ClassSums,
+    MicroRatio,
     Ratio,
     class_spec,
     f1_of_jaccard,
 )
-from ptmetrics.metrics.curves import CURVE_SPECS_OF_HEADS
+from ptmetrics.metrics.curves import (
+    CURVE_SPECS_OF_HEADS,
+    kept_scores,
+    notes_of,
+    point_specs,
+)
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import mover, wilson
-from ptmetrics.metrics.score_bins import SUMMARY, summarize_histogram, without_histogram
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
+from ptmetrics.metrics.score_bins import SUMMARY
+from ptmetrics.metrics.score_curve import ScoreCurve
+from ptmetrics.metrics.score_spec import NOTHING_KNOWN, ScoreSpec, ScoreTable
 
 LABEL_CURVES = "label_curves"
 MOST_LABELS = 1_000_000  # of which each has a name, and counts of 96 bytes with weights
 NO_WHOLE_ROW = "no row with a label counted and none refused"
 NO_LABEL = "no label is defined"
 NO_ROW = "no row is defined"
-NEVER_PREDICTED = "the label was never predicted"
-NEVER_ACTUAL = "the label is absent from the targets"
 NEVER_EITHER = "the label is neither in the targets nor predicted"
 KORN_GRAUBARD = "Korn and Graubard, Survey Methodology 1998: the n that a variance is worth"
 DESIGN_EFFECT = "Zou and Donner, Statistics in Medicine 2008; Kish 1965 for the design effect"
-WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1))
+WRONG = Ratio((-2, 1, 1, 0), (0, 1, 0, 1), zero_division=False)
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ class LabelCounts:
         alone = np.sum([(np.clip(n, 0, None) * each**2).sum(-1) for n, each in kinds], 0)
         labels = (self.weights.actual + self.weights.others).sum(-1) / self.row_weight[0]
         labels = np.maximum(labels, 1)  # of a row: the most that the effect can be
-        effect = self.row_variance(ratio, part.sum(-1) / whole.sum(-1)) / alone
+        effect = self.row_variance(ratio, np.nansum(part, -1) / whole.sum(-1)) / alone
         effect = np.where(alone > 0, np.clip(effect, 1, labels), labels)
         return np.asarray(effect)
 
@@ -193,11 +201,12 @@ def micro_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estim
     is Wilson's for the number of samples that it is worth, and for the number of rows where it is
     0.
     """
-    part, whole = (x.sum(-1) for x in spec.formula(view.weights))
-    p = part / whole
+    micro = MicroRatio(spec.formula)
+    whole = micro(view.weights)[1]
+    p = micro.value(view.weights)
     rows = view.effective_rows
     variance = view.row_variance(spec.formula, p) * rows / (rows - 1) / whole**2
-    low, high = wilson(p, _worth(p, variance, np.minimum(rows, whole)))
+    low, high = wilson(p, _worth(p, variance, np.fmax(np.minimum(rows, whole), NOTHING_KNOWN)))
     if spec.through is not None:
         p, low, high = spec.through(p), spec.through(low), spec.through(high)
     return spec.estimate(p, low, high, view.n).filled(view.absent)
@@ -214,6 +223,9 @@ def mean_of_labels_interval(
     _, square = spec.formula(view.squares)
     p = part / whole
     n = whole**2 / square / view.design_effect(spec.formula)[..., None]
+    empty = (part == 0) & (whole == 0)
+    p = np.where(empty, 0.0, p)
+    n = np.where(empty, NOTHING_KNOWN, n)
     absent = view.absent
     if not math.isnan(absent):
         if spec.through is f1_of_jaccard:
@@ -259,7 +271,7 @@ def averaged_specs(
         f"{name}/macro",
         ratio,
         mean_of_labels_interval,
-        doc=f"{doc}: mean over the labels where it is defined.",
+        doc=f"{doc}: mean over the labels.",
         undefined=NO_LABEL,
         source=DESIGN_EFFECT,
         through=through,
@@ -303,7 +315,7 @@ LABEL_SCORES = ScoreTable(
             "exact_match",
             six_sums_of("exact_match"),
             exact_match_interval,
-            doc="Share of rows with every counted label right.",
+            doc="Share of rows with every counted label right; rows without one are left out.",
             undefined=NO_WHOLE_ROW,
             method="wilson",
         ),
@@ -317,18 +329,19 @@ LABEL_SCORES = ScoreTable(
             source=KORN_GRAUBARD,
             method="wilson-clustered",
         ),
-        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_PREDICTED),
-        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_ACTUAL),
+        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_EITHER),
+        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_EITHER),
         *averaged_specs("f1", JACCARD, F1_DOC, NEVER_EITHER, f1_of_jaccard),
         *averaged_specs("jaccard", JACCARD, JACCARD_DOC, NEVER_EITHER),
-        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_PREDICTED),
-        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_ACTUAL),
+        class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_EITHER),
+        class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_EITHER),
         replace(F1_EACH, doc=f"{F1_DOC}.", undefined=NEVER_EITHER),
         class_spec("jaccard", JACCARD, f"{JACCARD_DOC}.", NEVER_EITHER),
-        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_ACTUAL),
+        replace(SUPPORT, doc="Weight of the targets of the label.", undefined=NEVER_EITHER),
     ),
     "Multilabel classification",
 )
+LABELS_ASKED = (SPECIFICITY_EACH, NPV_EACH, ACCURACY_EACH, *COUNTS_EACH)
 LABEL_CURVE_SCORES = ScoreTable(
     lambda metrics, counts: counts.get(LABEL_CURVES + SUMMARY),
     CURVE_SPECS_OF_HEADS,
@@ -347,8 +360,8 @@ class MultilabelMetrics(Metrics):
     `…/samples`) leave a row with a refused label out; ignored labels have no say in them.
 
     AUROC and average precision of each label come from histograms of the scores in constant memory,
-    each with a certified `error_bound`: 1 MiB a label up to 64 labels, 64 KiB up to 1,024, three
-    times that with weights. Above 1,024 labels there are none.
+    each with a certified `error_bound`, by which its interval is widened: 2 MiB a label up to 64
+    labels, 126 KiB up to 1,024, twice that with weights. Above 1,024 labels there are none.
 
     Args:
         num_labels: L, 1 to 1,000,000.
@@ -359,10 +372,16 @@ class MultilabelMetrics(Metrics):
         class_dim: The dimension that holds the labels, 1 or −1; None reads it off the shape.
         absent: Value of an undefined score; NaN leaves it out of averages (scikit-learn's
             `zero_division`).
-        curves: Whether to keep what AUROC and average precision need.
+        curves: What to keep for AUROC and average precision: True or "fp16" for the above, "fine"
+            for 126 MiB a label and 64 times less doubt, "exact" for the scores themselves beside
+            "fp16", 8 bytes a label and row; 4 GiB at most. False or None keeps no scores.
+        capacity: Number of rows whose scores "exact" keeps.
+        at: Points of the curve of each label to report, as for `BinaryMetrics`: of each label, and
+            their mean as `NAME/macro`.
         scores: Scores of your own, each a `pm.ScoreSpec` over the labels' counts: with `each=True`
             a ratio of each label, else with interval="none". Labels of a row err together, which
-            other intervals would miss; `groups=True` gives such a score an interval.
+            other intervals would miss; `groups=True` gives such a score an interval. And names of
+            scores that are computed when they are asked for: see docs/scores.md.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -386,6 +405,7 @@ class MultilabelMetrics(Metrics):
     task = "multilabel"
     headline = "f1/micro"
     score_tables = (LABEL_SCORES, LABEL_CURVE_SCORES)
+    optional_tables = (ScoreTable(LabelCounts.of_cells, LABELS_ASKED),)
     waits = True
 
     def __init__(
@@ -398,13 +418,15 @@ class MultilabelMetrics(Metrics):
         label_names: Sequence[str] | None = None,
         class_dim: int | None = None,
         absent: float = math.nan,
-        curves: bool = True,
-        scores: Sequence[ScoreSpec] = (),
+        curves: bool | Curves | None = True,
+        capacity: int = 100_000,
+        at: Sequence[str] = (),
+        scores: Sequence[ScoreSpec | str] = (),
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        _check_numbers(num_labels, curves)
+        _check_number(num_labels)
         options.check_inputs(inputs)
         options.check_threshold(threshold)
         options.check_ignore_index(ignore_index)
@@ -418,11 +440,10 @@ class MultilabelMetrics(Metrics):
         self.class_names = options.names("label_names", label_names, num_labels, "label")
         self.absent = float(absent)
         self.fault_kinds = LABEL_FAULT_KINDS[inputs]
-        self._own_scores = _scores_of_labels(scores)
-        self._curve: ScoreHistogram | None = None
-        keys = keys_for(num_labels)
-        if curves and inputs != "labels" and keys is not None:
-            self._curve = ScoreHistogram(LABEL_CURVES, keys, (num_labels,))
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        _check_scores_of_labels(self._own_scores)
+        histogram = ScoreHistogram(LABEL_CURVES, FloatKeys(), (num_labels,))
+        self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         cut = options.cut_of_threshold(threshold, inputs)
         self._reader = LabelReader(num_labels, inputs, cut, ignore_index, class_dim)
         super().__init__(slices=slices, groups=groups, device=device)
@@ -453,8 +474,11 @@ class MultilabelMetrics(Metrics):
 
     def tables(self) -> tuple[ScoreTable, ...]:
         """Those of the class, and the user's own scores."""
-        labels, *others = type(self).score_tables
-        return (replace(labels, specs=(*labels.specs, *self._own_scores)), *others)
+        labels, drawn = type(self).score_tables
+        if self._curve is not None:
+            points = point_specs(self._curve.at, heads=True)
+            drawn = replace(drawn, specs=(*drawn.specs, *points))
+        return (replace(labels, specs=(*labels.specs, *self._own_scores)), drawn)
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row for all labels of a sample."""
@@ -477,7 +501,9 @@ class MultilabelMetrics(Metrics):
             counts["together"] = partial(add_row_products_, rows.numbers, batch)
         if self._curve is not None:
             scores = self._reader.scores_in_order(rows.preds)
-            counts.update(self._curve.count(scores, rows.sums[1], rows.counted))
+            state = self._accumulator.state
+            target = rows.sums[1]
+            counts.update(self._curve.count(state, batch, scores, target, rows.counted, rows.preds))
         return counts
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
@@ -504,30 +530,42 @@ class MultilabelMetrics(Metrics):
             fits = sums.at_most(alone, own) & sums.at_most(own, self.num_labels * alone)
             yield "products that go with the labels", fits
 
+    def details(self, state: State, counts: Counts) -> dict[str, Any]:
+        """A matrix of each label, as scikit-learn's `multilabel_confusion_matrix`."""
+        sums = _label_sums(counts["labels"], self.absent)
+        cells = (
+            sums.true_negatives,
+            sums.predicted - sums.hits,
+            sums.actual - sums.hits,
+            sums.hits,
+        )
+        matrices = torch.from_numpy(np.stack(cells, -1).reshape(-1, 2, 2))
+        details: dict[str, Any] = {"confusion": matrices}
+        if self._curve is not None:
+            summary = counts[LABEL_CURVES + SUMMARY]
+            details["notes"] = notes_of(summary, self._curve.histogram.keys)
+            details["curve"] = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
+        return details
+
     def summarize(self, state: State) -> State:
         """The curves are summed up on the device."""
         if self._curve is None:
             return state
-        summary = summarize_histogram(state, self._curve)
-        return {**without_histogram(state, self._curve), LABEL_CURVES + SUMMARY: summary}
+        return self._curve.summarize(state)
 
 
-def _check_numbers(num_labels: object, curves: object) -> None:
+def _check_number(num_labels: object) -> None:
     if not options.is_whole(num_labels, 1, MOST_LABELS):
         cure = "Pass the number of outputs of the model's last layer."
         rule = f"a whole number from 1 to {MOST_LABELS}"
         raise ConfigError("num_labels", rule, repr(num_labels), cure)
-    if not isinstance(curves, bool):
-        cure = "Pass curves=False to do without AUROC and average precision."
-        raise ConfigError("curves", "True or False", repr(curves), cure)
 
 
-def _scores_of_labels(scores: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
-    """The scores that a user adds, without those whose interval would take labels for independent."""
-    for spec in options.own_specs(scores):
+def _check_scores_of_labels(scores: Sequence[ScoreSpec]) -> None:
+    """Refuse scores of the user's own whose interval would take labels for independent."""
+    for spec in scores:
         ratio = spec.each and spec.interval == "wilson"
         if isinstance(spec.interval, str) and spec.interval != "none" and not ratio:
             rule = 'each=True with interval="wilson", interval="none", or a function'
             cure = 'Labels of a row err together: pass interval="none", and groups=True for one.'
             raise ConfigError("scores", rule, f"{spec.name} with {spec.interval!r}", cure)
-    return tuple(scores)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.metrics.score_spec import ScoreSpec
+from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 INPUTS = ("logits", "probs", "labels")
 
@@ -112,16 +112,53 @@ def names(argument: str, given: Any, number: int, of: str) -> tuple[str, ...]:
     return found
 
 
-def own_specs(scores: Sequence[Any]) -> tuple[ScoreSpec, ...]:
-    """The scores that a user adds.
+def classes_of(labels: Any, names: Sequence[str]) -> tuple[int, ...]:
+    """Classes that are given as their numbers or names.
 
     Raises:
-        ConfigError: If one is no `ScoreSpec`.
+        ConfigError: If one is neither, or comes twice.
+    """
+    rule = f"different classes among {', '.join(names[:20])}, or their numbers"
+    cure = "Pass the classes to average over: labels=[1, 2] leaves out class 0."
+    if not is_sequence(labels) or not len(labels):
+        raise ConfigError("labels", rule, repr(labels), cure)
+    found: list[int] = []
+    for label in labels:
+        place = label
+        if label in names and isinstance(label, str):
+            place = names.index(label)
+        if not is_whole(place, 0, len(names) - 1) or place in found:
+            raise ConfigError("labels", rule, repr(label), cure)
+        found.append(place)
+    return tuple(found)
+
+
+def own_specs(
+    scores: Sequence[Any], optional: Sequence[ScoreTable] = ()
+) -> tuple[tuple[ScoreSpec, ...], frozenset[str]]:
+    """The scores that a user adds, and the names of those that are computed when they are asked for.
+
+    Args:
+        scores: Of either kind.
+        optional: Tables of what can be asked for.
+
+    Raises:
+        ConfigError: If one is neither.
     """
     cure = 'Pass scores=[pm.ScoreSpec("mine", formula)].'
     if not is_sequence(scores):
         raise ConfigError("scores", "a list of pm.ScoreSpec objects", repr(scores), cure)
+    known = {spec.name: None for table in optional for spec in table.specs}
+    own = []
+    asked = set()
     for score in scores:
-        if not isinstance(score, ScoreSpec):
+        if isinstance(score, ScoreSpec):
+            own.append(score)
+        elif isinstance(score, str) and score in known:
+            asked.add(score)
+        elif isinstance(score, str) and known:
+            rule = f"pm.ScoreSpec objects, or names among {', '.join(known)}"
+            raise ConfigError("scores", rule, repr(score), "All other scores are always there.")
+        else:
             raise ConfigError("scores", "pm.ScoreSpec objects", type(score).__name__, cure)
-    return tuple(scores)
+    return tuple(own), frozenset(asked)

@@ -18,14 +18,19 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.moments import JOINT_SIZE, joint_centre, joint_sums, moved_sums
+from ptmetrics.counts.ranks import RANK_ROWS, rank_row, spread_, store_pairs_
 from ptmetrics.counts.regression import (
     MAGNITUDE_BINS,
+    NO_RATIO,
+    NO_RATIO_WORDS,
     POINT_FAULT_KINDS,
+    ROW_ERRORS,
     check_points,
     is_dense,
     magnitude_bin,
     magnitude_edges,
     read_points,
+    row_errors,
 )
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
@@ -35,6 +40,12 @@ from ptmetrics.metrics.class_scores import NO_SAMPLES
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import Z, student
+from ptmetrics.metrics.rank_correlation import (
+    KENDALL,
+    SPEARMAN,
+    exact_correlations,
+    rank_correlations,
+)
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 FLAT_TARGET = "the targets hold fewer than two values"
@@ -44,6 +55,19 @@ ERROR = 0  # the two clouds of the joint moments, each beside the target
 PREDICTION = 1
 FACTORIALS = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
 CUMULATIVE = "cumulative"
+RANKS = "ranks"
+LEFT_OUT = ("magnitude", "grid", "ends", "pairs")  # too large for the host
+CELLS = {
+    "mape": ("mape",),
+    "smape": ("smape",),
+    "wmape": ("size", "error_and_size"),
+    "msle": ("msle",),
+    "rmsle": ("msle",),
+    "spearman": ("grid",),
+    "kendall": ("grid",),
+}
+"""The cells of scores that are asked for."""
+MOST_PAIRS = 1 << 28
 MOST_OUTPUTS = 16384  # 8 GiB
 QUANTILES = (0.5, 0.9, 0.95)
 Ends = tuple[Array, Array, Array]
@@ -62,7 +86,9 @@ class ErrorMoments:
         central: Σ w xⁱ yʲ and the same with w² about these means, shape (…, D, 2, 2, 5, 5): w or
             w², cloud, i, j.
         about_zero: The same sums, with the errors left as they are.
-        absolute: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x² of x = |error|, shape (6, …, D).
+        cells: All that was counted.
+        share: What each output weighs in a mean over them, shape (D,).
+        features: Number of features of the model, for the adjusted R².
     """
 
     n: Array
@@ -71,11 +97,13 @@ class ErrorMoments:
     mean: Array
     central: Array
     about_zero: Array
-    absolute: Array
+    cells: Counts
+    share: Array
+    features: int
 
     @classmethod
-    def of_cells(cls, counts: Counts) -> ErrorMoments:
-        """From the cells "moments" and "absolute"."""
+    def of_cells(cls, counts: Counts, share: Array, features: int) -> ErrorMoments:
+        """From the cell "moments" and what else was counted."""
         joint = torch.from_numpy(counts["moments"])
         centre = joint_centre(joint)
         sums = joint_sums(joint)
@@ -93,8 +121,14 @@ class ErrorMoments:
             mean=(centre + offset).numpy(),
             central=moved_sums(sums, -offset).numpy() * undivide,
             about_zero=moved_sums(sums, keep_error).numpy() * undivide,
-            absolute=np.moveaxis(counts["absolute"], -2, 0),
+            cells=counts,
+            share=share,
+            features=features,
         )
+
+    def sums(self, name: str) -> Array:
+        """n, Σw, Σw², Σw·x, Σw²·x, Σw²·x² of a number x a row, shape (6, …, D)."""
+        return np.moveaxis(self.cells[name], -2, 0)
 
     def variance(self, cloud: int, x: int, y: int) -> Array:
         """Weighted mean of xⁱ yʲ about the means, such as (ERROR, 0, 2) for the targets' variance."""
@@ -108,9 +142,7 @@ class ErrorMoments:
 
     def student_half(self, spread: Array) -> Array:
         """Half the width of the interval of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
-        n = self.effective
-        error = np.sqrt(np.clip(spread, 0, None) * n / (n - 1)) / self.weight
-        return np.where(n > 1, student(np.clip(n - 1, 1, None)) * error, np.nan)
+        return _student_half(spread, self.weight, self.effective)
 
 
 @dataclass(frozen=True)
@@ -122,19 +154,21 @@ class ErrorMagnitudes:
         effective: Kish's effective number of rows, shape (D,).
         cumulative: Σw of the rows up to each bin, shape (D, bins).
         largest: Largest |error|, shape (D,).
+        share: What each output weighs in a mean over them, shape (D,).
     """
 
     n: Array
     effective: Array
     cumulative: Array
     largest: Array
+    share: Array
 
     @classmethod
-    def of_cells(cls, counts: Counts) -> ErrorMagnitudes:
+    def of_cells(cls, counts: Counts, share: Array) -> ErrorMagnitudes:
         """From the cells "absolute" and "largest", and the running sum of "magnitude"."""
         effective = counts["absolute"][1] ** 2 / counts["absolute"][2]
         n = np.asarray(counts.n)[..., None]
-        return cls(n, effective, counts[CUMULATIVE], counts["largest"])
+        return cls(n, effective, counts[CUMULATIVE], counts["largest"], share)
 
     def first_bin(self, weight: Array, *, above: bool = False) -> Array:
         """First bin whose cumulative weight reaches `weight`, of shape (D,), or passes it."""
@@ -160,12 +194,76 @@ def rmse(r: ErrorMoments) -> Ends:
     return np.sqrt(value), np.sqrt(low), np.sqrt(high)
 
 
-def mae(r: ErrorMoments) -> Ends:
-    """Mean absolute error, with Student's interval of its logarithm."""
-    _, weight, square, first, square_first, square_second = r.absolute
+def mean_error(r: ErrorMoments, cell: str) -> tuple[Array, ...]:
+    """Mean of a kept number of 0 or more, with Student's interval of its logarithm, its bound and n."""
+    n, weight, square, first, square_first, square_second = r.sums(cell)
     value = first / weight
     spread = square_second - 2 * value * square_first + value**2 * square
-    return _on_logarithm(value, r.student_half(spread))
+    half = _student_half(spread, weight, weight**2 / square)
+    return *_on_logarithm(value, half), np.zeros_like(value), n.astype(np.int64)
+
+
+def rmsle(r: ErrorMoments) -> tuple[Array, ...]:
+    """Root of the mean squared error of ln(1 + x)."""
+    value, low, high, *more = mean_error(r, "msle")
+    return np.sqrt(value), np.sqrt(low), np.sqrt(high), *more
+
+
+def wmape(r: ErrorMoments) -> Ends:
+    """Σ|error| / Σ|target|, by the delta method on the logarithm."""
+    error = r.sums("absolute")
+    target = r.sums("size")
+    both = r.sums("error_and_size")
+    value = error[3] / target[3]
+    value = np.where(target[3] > 0, value, np.nan)
+    cross = (both[5] - error[5] - target[5]) / 2
+    spread = error[5] - 2 * value * cross + value**2 * target[5]
+    return _on_logarithm(value, r.student_half(spread) * r.weight / target[3])
+
+
+def nrmse(r: ErrorMoments) -> Ends:
+    """RMSE / |mean of the targets|, by the delta method on the logarithm."""
+    square = r.about_zero[..., 0, ERROR, 2, 0] / r.weight
+    mean = r.mean[..., 2]
+    sums = r.about_zero[..., 1, ERROR, :, :]  # of w²: errors about 0, targets about their mean
+    # With A the mean of e² and B that of t, ln(√A/B) moves with row i by (eᵢ²/A − 1)/2 −
+    # (tᵢ − B)/B.
+    fourth = sums[..., 4, 0] / square**2 - 2 * sums[..., 2, 0] / square + sums[..., 0, 0]
+    mixed = sums[..., 2, 1] / square - sums[..., 0, 1]
+    spread = fourth / 4 - mixed / mean + sums[..., 0, 2] / mean**2
+    value = np.where(mean == 0, np.nan, np.sqrt(square) / np.abs(mean))
+    return _on_logarithm(value, np.where(square > 0, r.student_half(spread) * value, 0.0))
+
+
+def nrmse_std(r: ErrorMoments) -> Ends:
+    """RMSE / standard deviation of the targets: √(1 − R²)."""
+    value, low, high = r2(r)
+    return np.sqrt(1 - value), np.sqrt(1 - high), np.sqrt(1 - low)
+
+
+def nrmse_l2(r: ErrorMoments) -> Ends:
+    """RMSE / √Σ target²."""
+    squares = r.weight * (r.variance(ERROR, 0, 2) + r.mean[..., 2] ** 2)
+    value, low, high = rmse(r) / np.sqrt(np.where(squares > 0, squares, np.nan))
+    return value, low, high
+
+
+def rank_correlation(r: ErrorMoments, which: int) -> tuple[Array, ...]:
+    """Spearman's or Kendall's, on Fisher's z, and the bound of its error, by which the interval is widened.
+
+    The variance is that of the delta method, and never below that of jointly normal values.
+    """
+    value, bound, moved = np.moveaxis(r.cells[RANKS][..., which, :], -1, 0)
+    value = np.clip(value, -1, 1)
+    n = r.effective
+    inner = np.clip(value, 1 / n - 1, 1 - 1 / n)
+    normal = np.where(which == KENDALL, 0.437, 1 + inner**2 / 2)
+    left = n - 3 - which
+    variance = np.maximum(moved / (1 - inner**2) ** 2, normal) / np.where(left > 0, left, np.nan)
+    half = student(np.clip(n - 2, 1, None)) * np.sqrt(variance)
+    low = np.minimum(np.tanh(np.arctanh(inner) - half), value) - bound
+    high = np.maximum(np.tanh(np.arctanh(inner) + half), value) + bound
+    return value, np.maximum(low, -1), np.minimum(high, 1), bound
 
 
 def bias(r: ErrorMoments) -> Ends:
@@ -183,6 +281,14 @@ def r2(r: ErrorMoments) -> Ends:
 def explained_variance(r: ErrorMoments) -> Ends:
     """1 − variance of the errors / variance of the targets."""
     return _explained(r, r.central)
+
+
+def adjusted_r2(r: ErrorMoments) -> Ends:
+    """1 − (1 − R²)(n − 1) / (n − features − 1)."""
+    left = r.effective - r.features - 1
+    factor = (r.effective - 1) / np.where(left > 0, left, np.nan)
+    value, low, high = (1 - (1 - x) * factor for x in r2(r))
+    return value, low, high
 
 
 def pearson(r: ErrorMoments) -> Ends:
@@ -256,6 +362,11 @@ def _edges() -> Array:
     return magnitude_edges().numpy()
 
 
+def _student_half(spread: Array, weight: Array, n: Array) -> Array:
+    error = np.sqrt(np.clip(spread, 0, None) * n / (n - 1)) / weight
+    return np.where(n > 1, student(np.clip(n - 1, 1, None)) * error, np.nan)
+
+
 def _on_logarithm(value: Array, half: Array) -> Ends:
     """A positive mean: right-skewed as errors are, its ends lie nearer 95 % so, and never below 0."""
     factor = np.exp(np.where(value == 0, half, half / value))
@@ -281,16 +392,20 @@ def _explained(r: ErrorMoments, sums: Array) -> Ends:
 
 
 def each_output(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
-    """A score of each output."""
-    value, low, high, *bound = spec.formula(view)
-    found = spec.estimate(value, low, high, np.broadcast_to(view.n, value.shape))
-    if bound:
-        return replace(found, error_bound=bound[0])
-    return found
+    """A score of each output; its formula may tell the bound of its error and n, too."""
+    value, low, high, *more = spec.formula(view)
+    bound = 0.0
+    n = view.n
+    if more:
+        bound = more[0]
+    if len(more) > 1:
+        n = more[1]
+    found = spec.estimate(value, low, high, np.broadcast_to(n, value.shape))
+    return replace(found, error_bound=bound)
 
 
 def mean_over_outputs(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
-    """Uniform mean over the outputs, as in scikit-learn; NaN where one of them is.
+    """Mean over the outputs, as in scikit-learn; NaN where one of them is.
 
     Outputs of the same rows err together, in a way that is not counted: the mean of the ends is an
     interval for any correlation, and too wide for independent outputs.
@@ -298,8 +413,20 @@ def mean_over_outputs(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
     each = each_output(spec, view, intervals)
     if each.value.shape[-1] == 1:
         return each.part(0)
-    value, low, high = (x.mean(-1) for x in (each.value, each.low, each.high))
-    bound = np.broadcast_to(each.error_bound, each.value.shape).mean(-1)
+    return _mean_of_ends(each, view.share)
+
+
+def variance_weighted(spec: ScoreSpec, view: ErrorMoments, intervals: bool) -> Estimate:
+    """Mean over the outputs that have one, by the variance of their targets, as in scikit-learn."""
+    each = each_output(spec, view, intervals)
+    defined = ~np.isnan(each.value)
+    share = np.where(defined, view.variance(ERROR, 0, 2), 0.0)
+    return _mean_of_ends(each.filled(0.0), share / share.sum(-1, keepdims=True))
+
+
+def _mean_of_ends(each: Estimate, share: Array) -> Estimate:
+    value, low, high = ((x * share).sum(-1) for x in (each.value, each.low, each.high))
+    bound = (each.error_bound * share).sum(-1)
     reason = f"{each.reason}, or {SOME_OUTPUT}"
     direction = each.higher_is_better
     return Estimate(value, low, high, each.n[..., 0], "mean-of-ends", reason, direction, bound)
@@ -351,26 +478,43 @@ def by_output(specs: Sequence[ScoreSpec]) -> tuple[ScoreSpec, ...]:
     return tuple(replace(spec, interval=each_output, each=True) for spec in specs)
 
 
+def kept_mean(cell: str) -> Callable[[ErrorMoments], tuple[Array, ...]]:
+    """The formula of the mean of what a cell keeps."""
+    return partial(mean_error, cell=cell)
+
+
+def rank_spec(name: str, which: int, doc: str, source: str) -> ScoreSpec:
+    """A correlation of ranks."""
+    return replace(
+        PEARSON,
+        name=name,
+        formula=partial(rank_correlation, which=which),
+        doc=doc,
+        source=source,
+    )
+
+
+PEARSON = ScoreSpec(
+    "pearson",
+    pearson,
+    mean_over_outputs,
+    range=(-1.0, 1.0),
+    doc="Pearson correlation of predictions and targets.",
+    undefined=FLAT,
+    method="fisher-z",
+    scale="atanh",
+)
 MOMENT_SPECS: tuple[ScoreSpec, ...] = (
     error_spec("mse", mse, "Mean squared error.", method="student-log"),
     error_spec("rmse", rmse, "Root of the mean squared error.", method="student-log"),
-    error_spec("mae", mae, "Mean absolute error.", method="student-log"),
+    error_spec("mae", kept_mean("absolute"), "Mean absolute error.", method="student-log"),
     explained_spec("r2", r2, "Coefficient of determination: 1 − MSE / variance of the targets."),
     explained_spec(
         "explained_variance",
         explained_variance,
         "1 − variance of the errors / variance of the targets: R² without the bias.",
     ),
-    ScoreSpec(
-        "pearson",
-        pearson,
-        mean_over_outputs,
-        range=(-1.0, 1.0),
-        doc="Pearson correlation of predictions and targets.",
-        undefined=FLAT,
-        method="fisher-z",
-        scale="atanh",
-    ),
+    PEARSON,
     error_spec(
         "bias",
         bias,
@@ -391,16 +535,103 @@ MAX_ERROR = replace(
 MAGNITUDE_SPECS = (MAX_ERROR, *quantile_specs(QUANTILES))
 
 
+OPTIONAL_SPECS: tuple[ScoreSpec, ...] = (
+    error_spec(
+        "mape",
+        kept_mean("mape"),
+        "Mean of |error| / |target|, over the rows whose target is not 0.",
+        method="student-log",
+        undefined="no row has a target other than 0",
+    ),
+    error_spec(
+        "smape",
+        kept_mean("smape"),
+        "Mean of 2 · |error| / (|prediction| + |target|); 0 for a row where both are 0.",
+        method="student-log",
+        range=(0.0, 2.0),
+    ),
+    error_spec(
+        "wmape",
+        wmape,
+        "Σ|error| / Σ|target|.",
+        method="delta-log",
+        undefined="all targets are 0",
+    ),
+    error_spec(
+        "msle",
+        kept_mean("msle"),
+        "Mean squared error of ln(1 + x), over the rows with values above -1.",
+        method="student-log",
+    ),
+    error_spec("rmsle", rmsle, "Root of `msle`.", method="student-log"),
+    error_spec(
+        "nrmse",
+        nrmse,
+        "RMSE / |mean of the targets|.",
+        method="delta-log",
+        undefined="the mean of the targets is 0",
+    ),
+    error_spec(
+        "nrmse/std",
+        nrmse_std,
+        "RMSE / standard deviation of the targets: √(1 − R²).",
+        method="delta-log",
+        undefined=FLAT_TARGET,
+    ),
+    error_spec(
+        "nrmse/l2",
+        nrmse_l2,
+        "RMSE / √Σ target². The interval is that of the RMSE.",
+        method="student-log",
+        undefined="all targets are 0",
+    ),
+    explained_spec(
+        "r2/adjusted", adjusted_r2, "1 − (1 − R²)(n − 1) / (n − features − 1), see `num_features`."
+    ),
+)
+WEIGHTED_SPECS = tuple(
+    replace(
+        explained_spec(f"{spec.name}/variance_weighted", spec.formula, spec.doc),
+        interval=variance_weighted,
+        doc=f"Mean over the outputs by the variance of their targets. {spec.doc}",
+        method="mean-of-ends",
+    )
+    for spec in MOMENT_SPECS
+    if spec.name in ("r2", "explained_variance")
+)
+WHOLE_SPECS: tuple[ScoreSpec, ...] = (
+    rank_spec(
+        "spearman",
+        SPEARMAN,
+        "Spearman's rank correlation of predictions and targets, good to its `error_bound`.",
+        "Bonett and Wright, Psychometrika 2000, for the least variance",
+    ),
+    rank_spec(
+        "kendall",
+        KENDALL,
+        "Kendall's rank correlation τ-b, good to its `error_bound`.",
+        "Brown and Benedetti, JASA 1977; Fieller et al., Biometrika 1957, for the least variance",
+    ),
+)
+
+
 def error_moments(metrics: Any, counts: Counts) -> ErrorMoments:
-    """What the first table looks at."""
-    return ErrorMoments.of_cells(counts)
+    """What most tables look at."""
+    return ErrorMoments.of_cells(counts, metrics.shares, metrics.num_features)
+
+
+def whole_moments(metrics: Any, counts: Counts) -> ErrorMoments | None:
+    """The same where there are ranks; slices and groups have none."""
+    if CUMULATIVE not in counts:
+        return None
+    return error_moments(metrics, counts)
 
 
 def error_magnitudes(metrics: Any, counts: Counts) -> ErrorMagnitudes | None:
     """What the second table looks at; slices and groups have none."""
     if CUMULATIVE not in counts:
         return None
-    return ErrorMagnitudes.of_cells(counts)
+    return ErrorMagnitudes.of_cells(counts, metrics.shares)
 
 
 MOMENT_SCORES = ScoreTable(
@@ -412,6 +643,10 @@ MAGNITUDE_SCORES = ScoreTable(
     error_magnitudes,
     (*MAGNITUDE_SPECS, *by_output(MAGNITUDE_SPECS)),
     "Magnitudes of errors, of all rows alone",
+)
+OPTIONAL_SCORES = (
+    ScoreTable(error_moments, (*OPTIONAL_SPECS, *by_output(OPTIONAL_SPECS), *WEIGHTED_SPECS)),
+    ScoreTable(whole_moments, (*WHOLE_SPECS, *by_output(WHOLE_SPECS))),
 )
 
 
@@ -436,6 +671,15 @@ class RegressionMetrics(Metrics):
         quantiles: Which quantiles of |error| to report, as `absolute_error/p90`; the median is
             always there as `median_absolute_error`.
         names: One name an output.
+        scores: Names of scores that are computed when they are asked for, such as "mape" or
+            "spearman", see docs/scores.md; and scores of your own, each a `pm.ScoreSpec` over the
+            cells.
+        output_weights: What each output weighs in a mean over them; the same by default.
+        num_features: Number of the model's features, for "r2/adjusted".
+        capacity: Room for so many rows, 16 bytes an output each, of which "spearman" and "kendall"
+            are exact where no row has a weight. With more rows they come from a histogram of 1,024 ×
+            1,024 pairs, 8 MiB an output, within their `error_bound`: its rows are 6 % wide, which
+            suits values around 0 or over several octaves.
         slices: As for `pm.Metrics`.
         groups: As for `pm.Metrics`; None by default.
         device: As for `pm.Metrics`.
@@ -459,6 +703,8 @@ class RegressionMetrics(Metrics):
     headline = "mae"
     fault_kinds = POINT_FAULT_KINDS
     score_tables: tuple[ScoreTable, ...] = (MOMENT_SCORES, MAGNITUDE_SCORES)
+    optional_tables = OPTIONAL_SCORES
+    note_kinds = frozenset((NO_RATIO,))
     waits = True
 
     def __init__(
@@ -467,6 +713,10 @@ class RegressionMetrics(Metrics):
         num_outputs: int = 1,
         quantiles: Sequence[float] = QUANTILES,
         names: Sequence[str] | None = None,
+        scores: Sequence[ScoreSpec | str] = (),
+        output_weights: Sequence[float] | None = None,
+        num_features: int = 0,
+        capacity: int = 100_000,
         slices: Sequence[str] | int = (),
         groups: bool | None = None,
         device: torch.device | str = "cpu",
@@ -484,13 +734,26 @@ class RegressionMetrics(Metrics):
         self.quantiles = tuple(map(float, quantiles))
         if names is not None or num_outputs > 1:
             self.class_names = options.names("names", names, num_outputs, "output")
+        self._own_scores, self.asked = options.own_specs(scores, self.optional_tables)
+        kept = {cell for name in self.asked for cell in CELLS.get(name, ())}
+        self._errors = [name for name in ROW_ERRORS if name in kept]
+        self.shares = _shares(num_outputs, output_weights)
+        for name, number in (("num_features", num_features), ("capacity", capacity)):
+            if not options.is_whole(number, 0, MOST_PAIRS):
+                rule = f"a whole number from 0 to {MOST_PAIRS}"
+                raise ConfigError(name, rule, repr(number), f"Leave {name} out for 0.")
+        self.num_features = num_features
+        self.capacity = capacity
+        self._ranks = "grid" in kept
+        if self._errors:
+            self.fault_kinds = {**POINT_FAULT_KINDS, NO_RATIO: NO_RATIO_WORDS}
         super().__init__(slices=slices, groups=groups, device=device)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""
         return {"num_outputs": self.num_outputs}
 
-    def tables(self) -> tuple[ScoreTable, ...]:
+    def tables(self) -> tuple[ScoreTable | ScoreSpec, ...]:
         """Those of the class, with the quantiles that are wanted, and the scores of each output."""
         magnitudes: tuple[ScoreSpec, ...] = (MAX_ERROR, *quantile_specs(self.quantiles))
         moments = MOMENT_SPECS
@@ -500,17 +763,27 @@ class RegressionMetrics(Metrics):
         return (
             replace(MOMENT_SCORES, specs=moments),
             replace(MAGNITUDE_SCORES, specs=magnitudes),
+            *self._own_scores,
         )
 
     def cells(self) -> list[Cell]:
         """Moments; of all rows also the largest |error| and a histogram of it, half a MiB an output."""
         outputs = self.num_outputs
-        return [
-            Cell("moments", (outputs, JOINT_SIZE), torch.float64, merge="joint"),
-            Cell("absolute", (outputs,), torch.float64, merge="mean"),
-            Cell("largest", (outputs,), torch.float64, merge="max", scope="whole"),
+        real = torch.float64
+        cells = [
+            Cell("moments", (outputs, JOINT_SIZE), real, merge="joint"),
+            Cell("absolute", (outputs,), real, merge="mean"),
+            Cell("largest", (outputs,), real, merge="max", scope="whole"),
             Cell("magnitude", (outputs, MAGNITUDE_BINS), scope="whole"),
         ]
+        for name in self._errors:
+            cells.append(Cell(name, (outputs,), real, merge="mean"))
+        if self._ranks:
+            cells.append(Cell("grid", (outputs, RANK_ROWS, RANK_ROWS), scope="whole"))
+            cells.append(Cell("ends", (2, outputs, 2, RANK_ROWS), real, "min", "whole"))
+            size = (self.capacity + 1, outputs, 2)
+            cells.append(Cell("pairs", size, real, "smallest-rows", "whole"))
+        return cells
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
@@ -532,6 +805,9 @@ class RegressionMetrics(Metrics):
                 "no mean error above the largest",
                 (mean <= largest * (1 + WEIGHT_ROUNDING)) | mean.isnan(),
             )
+        if "grid" in sums:
+            total = sums["grid"].sum((-1, -2))
+            yield "a grid of as many pairs as rows", sums.same(total, rows.expand(total.shape))
         yield "errors of 0 or more that are finite", (absolute >= 0) & absolute.isfinite()
         errors = sums.of_mean(absolute)
         yield "as many errors as rows", sums.same(errors, rows.expand(errors.shape))
@@ -550,8 +826,26 @@ class RegressionMetrics(Metrics):
     def summarize(self, state: State) -> State:
         """Of the histogram its running sum goes to the host."""
         weight = state.get("magnitude.weight", state["magnitude"])
-        kept = {name: t for name, t in state.items() if name.partition(".")[0] != "magnitude"}
-        return {**kept, CUMULATIVE: weight.double().cumsum(1)}
+        kept = {name: t for name, t in state.items() if name.partition(".")[0] not in LEFT_OUT}
+        kept[CUMULATIVE] = weight.double().cumsum(1)
+        if self._ranks:
+            kept[RANKS] = self._correlations(state)
+        return kept
+
+    def _correlations(self, state: State) -> Tensor:
+        """What `rank_correlations` says of each output; exact where all pairs are kept and weigh 1."""
+        grids = state.get("grid.weight", state["grid"])
+        alone = state["absolute"][2] / state["absolute"][1] ** 2
+        each = zip(grids, state["ends"].unbind(1), alone, strict=True)
+        found = torch.stack([rank_correlations(*one) for one in each])
+        pairs = state["pairs"]
+        if len(pairs) > 1 and "grid.weight" not in state:
+            rows = int(state["rows"])
+            if 0 < rows < len(pairs):
+                kept = pairs[pairs[:, 0, 0] < torch.inf]
+                exact = torch.stack([exact_correlations(one) for one in kept.unbind(1)])
+                found[..., :2] = torch.stack((exact, torch.zeros_like(exact)), -1)
+        return found
 
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read errors, predictions and targets once."""
@@ -568,9 +862,35 @@ class RegressionMetrics(Metrics):
             "largest": magnitude,
             "magnitude": At(place, within=True),
         }
+        if self._errors:
+            counts.update(row_errors(batch, self._errors, points))
+        if self._ranks:
+            counts.update(self._count_ranks(batch, points[:, :, 1:]))
         if self.keeps_samples and self.num_outputs == 1:
             known = error[:, 0]
             if batch.counted is not None:
                 known = torch.where(batch.counted, known, torch.nan)
             counts["samples"] = torch.stack((known, points[:, 0, 2]))
         return counts
+
+    def _count_ranks(self, batch: Batch, pairs: Tensor) -> dict[str, Counted]:
+        row = rank_row(pairs)
+        output = torch.arange(self.num_outputs, device=row.device)
+        place = (output * RANK_ROWS + row[:, :, 0]) * RANK_ROWS + row[:, :, 1]
+        taken = self._accumulator.state["rows"]  # the last cell: not changed yet when it is read
+        return {
+            "grid": At(place, within=True),
+            "ends": lambda cell: spread_(cell, row, pairs, batch),
+            "pairs": lambda cell: store_pairs_(cell, taken, pairs, batch),
+        }
+
+
+def _shares(outputs: int, weights: Any) -> Array:
+    """What each output weighs in a mean over them."""
+    if weights is None:
+        return np.full(outputs, 1 / outputs)
+    shares = np.array(weights, dtype=np.float64)
+    if shares.shape != (outputs,) or not (shares >= 0).all() or not 0 < shares.sum() < math.inf:
+        cure = "Pass one weight an output, such as output_weights=(0.3, 0.7)."
+        raise ConfigError("output_weights", f"{outputs} numbers of 0 or more", repr(weights), cure)
+    return shares / shares.sum()

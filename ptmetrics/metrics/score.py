@@ -144,8 +144,8 @@ class Scores(Mapping[str, Score]):
 
     Attributes:
         per_class: Name of a per-class score to one `Score` for each class.
-        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; None where
-            not kept.
+        confusion: Int64 counts of shape (C, C) on the CPU, rows are the actual class; of shape
+            (L, 2, 2), one for each of L labels; None where not kept.
         class_names: One name for each class.
         n: Number of samples counted.
         faults: Kind of bad value to its count, first update and message; empty when all was well.
@@ -225,43 +225,66 @@ class Scores(Mapping[str, Score]):
         Raises:
             ConfigError: If the metric kept no scores.
         """
-        return self._drawn().weighted
+        return self._drawn_of_all().weighted
 
-    def roc_curve(self) -> RocCurve:
+    def roc_curve(self, label: str | int | None = None) -> RocCurve:
         """False and true positive rate at every threshold.
 
-        Raises:
-            ConfigError: If the metric kept no scores.
-        """
-        return self._drawn().roc()
+        Args:
+            label: Name or number of a label, or of a class against the rest.
 
-    def pr_curve(self) -> PrecisionRecallCurve:
+        Raises:
+            ConfigError: If the metric kept no scores, or there is no such label.
+        """
+        return self._drawn(label).roc()
+
+    def pr_curve(self, label: str | int | None = None) -> PrecisionRecallCurve:
         """Precision and recall at every threshold.
 
-        Raises:
-            ConfigError: If the metric kept no scores.
-        """
-        return self._drawn().precision_recall()
-
-    def thresholds(self) -> ThresholdTable:
-        """Counts, precision, recall and more at every threshold.
+        Args:
+            label: Name or number of a label, or of a class against the rest.
 
         Raises:
-            ConfigError: If the metric kept no scores.
+            ConfigError: If the metric kept no scores, or there is no such label.
         """
-        return self._drawn().table()
+        return self._drawn(label).precision_recall()
 
-    def _drawn(self) -> ScoreCurve:
+    def thresholds(self, label: str | int | None = None) -> ThresholdTable:
+        """Counts, precision, recall and more at every threshold; of a class, its probability.
+
+        Args:
+            label: Name or number of a label, or of a class against the rest.
+
+        Raises:
+            ConfigError: If the metric kept no scores, or there is no such label.
+        """
+        return self._drawn(label).table()
+
+    def _drawn_of_all(self) -> ScoreCurve:
         if self._curve is None:
-            cure = 'Build BinaryMetrics from "logits" or "probs" with curves="fp16".'
+            cure = 'Build the metric from "logits" or "probs" with curves="fp16".'
             fact = f"{self.task} counts without them"
             raise ConfigError("curves", "a metric that keeps scores", fact, cure)
         return self._curve
 
+    def _drawn(self, label: str | int | None) -> ScoreCurve:
+        curve = self._drawn_of_all()
+        if not curve.heads and label is None:
+            return curve
+        place: Any = label
+        if isinstance(label, str) and label in self.class_names:
+            place = self.class_names.index(label)
+        if type(place) is not int or not 0 <= place < curve.heads:
+            rule = f"the name or number of one of {curve.heads} labels"
+            if not curve.heads:
+                rule = "None: there is one curve"
+            raise ConfigError("label", rule, repr(label), "Look at scores.class_names.")
+        return curve.of_head(place)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, of all but the curve."""
         confusion = None
-        if self.confusion is not None:
+        if self.confusion is not None and self.confusion.ndim == 2:
             confusion = self.confusion.tolist()
         per_class: dict[str, Any] = {}
         for name, column in self.per_class.items():
@@ -338,41 +361,56 @@ def scores_text(scores: Scores) -> str:
     return "\n".join(parts)
 
 
-def report_text(scores: Scores, digits: int = 2) -> str:
-    """`sklearn.metrics.classification_report` as text, to the last blank."""
+def report_text(scores: Scores, digits: int = 2, labels: Sequence[int] | None = None) -> str:
+    """`sklearn.metrics.classification_report` as text, to the last blank; of some classes, or of those there are."""
     support = scores.per_class["support"]
     weighted = any(s.value != s.n for s in support)
-    longest = max((len(name) for name in scores.class_names), default=0)
+    rows = list(_class_rows(scores, labels))
+    longest = max((len(row[0]) for row in rows), default=0)
     width = max(longest, len("weighted avg"), digits)
     lines = [f"{'':>{width}s} " + "".join(f" {h:>9}" for h in HEADERS), ""]
-    lines.extend(_report_line(row, width, digits, weighted) for row in _class_rows(scores))
+    lines.extend(_report_line(row, width, digits, weighted) for row in rows)
     lines.append("")
-    lines.extend(_report_line(row, width, digits, weighted) for row in _average_rows(scores))
+    averages = _average_rows(scores, labels)
+    lines.extend(_report_line(row, width, digits, weighted) for row in averages)
     return "\n".join(lines) + "\n"
 
 
-def report_dict(scores: Scores) -> dict[str, Any]:
+def report_dict(scores: Scores, labels: Sequence[int] | None = None) -> dict[str, Any]:
     """The same as plain numbers, as scikit-learn's dictionary."""
     report: dict[str, Any] = {}
-    for name, values, support in (*_class_rows(scores), *_average_rows(scores)):
+    for name, values, support in (*_class_rows(scores, labels), *_average_rows(scores, labels)):
         numbers = [float(value) for value in (*values, support)]
         report[name] = dict(zip(HEADERS, numbers, strict=False))
-    if "accuracy" in scores:
-        report["accuracy"] = scores["accuracy"].value
+        if len(values) == 1:
+            report[name] = numbers[0]
     return report
 
 
-def _class_rows(scores: Scores) -> Iterator[ReportRow]:
+def _class_rows(scores: Scores, labels: Sequence[int] | None) -> Iterator[ReportRow]:
     columns = [list(scores.per_class[name]) for name in REPORT_COLUMNS]
     support = list(scores.per_class["support"])
-    for i, name in enumerate(scores.class_names):
-        yield name, [column[i] for column in columns], support[i]
+    rows = labels
+    if rows is None:
+        rows = range(len(support))
+    for i in rows:
+        # A class on neither side has no line, unless it was asked for; a label always has one.
+        if labels is not None or "accuracy" not in scores or not math.isnan(columns[-1][i]):
+            yield scores.class_names[i], [column[i] for column in columns], support[i]
 
 
-def _average_rows(scores: Scores) -> Iterator[ReportRow]:
-    total = float(sum(scores.per_class["support"]))
+def _average_rows(scores: Scores, labels: Sequence[int] | None) -> Iterator[ReportRow]:
+    support = list(scores.per_class["support"])
     averages = ["micro", "macro", "weighted", "samples"]
-    if "accuracy" in scores:
+    all_of_them = True  # then the micro average is the accuracy
+    if labels is not None and scores.confusion is not None:
+        support = [support[i] for i in labels]
+        chosen = list(labels)
+        inside = scores.confusion[chosen][:, chosen].sum()
+        all_of_them = bool(inside == scores.confusion.sum())
+        averages = ["micro", "macro", "weighted"]
+    total = float(sum(support))
+    if "accuracy" in scores and all_of_them:
         yield "accuracy", [scores["accuracy"]], total
         averages = ["macro", "weighted"]
     for average in averages:

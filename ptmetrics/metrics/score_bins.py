@@ -4,18 +4,28 @@ Rows of a histogram are in the order of the scores, so only samples that share a
 order. What they could do at worst is the bound; nothing is assumed about the scores.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.cell import State
+from ptmetrics.counts.batch import Batch, Counted
+from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.checks import in_memory
-from ptmetrics.counts.score_histogram import ScoreHistogram
-from ptmetrics.counts.stored_scores import unpack_scores
+from ptmetrics.counts.score_histogram import ScoreHistogram, tied_rows
+from ptmetrics.counts.stored_scores import StoredScores, unpack_scores
+from ptmetrics.counts.stored_sums import StoredSums
 
 SUMMARY = ".summary"
 """What the name of a histogram ends with where it was summed up on the device."""
+ONE_VS_ONE = ".ovo"
+"""What the name of a histogram ends with where each two classes were compared on the device."""
+MOST_OVO = 32  # classes whose pairs are compared, where scores are stored
+BASE = 10  # numbers of a summary before those of the points that were asked for
 BINS_AT_ONCE = 1 << 18  # bounds the memory that a summary takes for a moment
 
 
@@ -27,19 +37,20 @@ class ScoreBins:
         count: Int64 of shape (…, rows, 2).
         weight: Float64 of the same shape.
         square: Float64 of the same shape.
-        inexact: Σw of the scores that are not the value of their row, float64 of shape (…). Where
-            it is 0, samples of one row are true ties.
+        tied: Bool of shape (…, rows): whether all scores of the row are equal.
+        exact: Bool of shape (…, rows): whether they are the row's own value.
     """
 
     count: Tensor
     weight: Tensor
     square: Tensor
-    inexact: Tensor
+    tied: Tensor
+    exact: Tensor
 
     @classmethod
     def of_histogram(
         cls, state: State, histogram: ScoreHistogram, heads: slice = slice(None)
-    ) -> "ScoreBins":
+    ) -> ScoreBins:
         """Read a histogram in the order of its scores; of several, those of some heads."""
         name = histogram.name
         order = histogram.keys.order(state[name].device)
@@ -56,93 +67,218 @@ class ScoreBins:
         if f"{name}.weight" in state:
             weight = ordered(f"{name}.weight")
             square = ordered(f"{name}.square")
-        inexact = weight.sum((-1, -2))
-        if histogram.keys.exact:
-            inexact = state.get(f"{histogram.inexact}.weight", state[histogram.inexact])
-            if histogram.heads:
-                inexact = inexact[heads]
-            inexact = inexact.double()
-        return cls(count, weight, square, inexact)
+        tied, exact = tied_rows(count.sum(-1), ordered(histogram.ties))
+        return cls(count, weight, square, tied, exact)
 
     @classmethod
-    def of_stored(cls, stored: Tensor) -> tuple["ScoreBins", Tensor]:
+    def of_stored(cls, stored: Tensor) -> tuple[ScoreBins, Tensor]:
         """One row for each value of the stored scores, so that nothing is inexact; and the values."""
-        score, target, real = unpack_scores(stored)
-        first = torch.cat((real[:1], score[1:] != score[:-1]))
-        row = first.cumsum(0) - first[:1].long()
-        count = torch.zeros(2 * len(row), dtype=torch.int64, device=row.device)
-        count = count.scatter_add_(0, 2 * row + target, real.long()).view(-1, 2)
-        values = torch.full_like(score, torch.inf).scatter_(0, row, score)
-        weight = count.double()
-        return cls(count, weight, weight, weight.new_zeros(())), values
+        return cls.of_sorted(*unpack_scores(stored))
 
-    def without_gaps(self) -> "ScoreBins":
-        """One histogram without its empty rows, which change no score; as it is where the host cannot look."""
-        if self.count.ndim > 2 or not in_memory(self.count):
+    @classmethod
+    def of_sorted(cls, score: Tensor, target: Tensor, real: Tensor) -> tuple[ScoreBins, Tensor]:
+        """The same of sorted scores of shape (…, places), their targets 0 and 1, and whether they are taken."""
+        first = torch.cat((real[..., :1], score[..., 1:] != score[..., :-1]), -1).long()
+        row = first.cumsum(-1) - first[..., :1]
+        count = torch.zeros_like(row).repeat_interleave(2, -1)
+        count = count.scatter_add_(-1, 2 * row + target, real.long())
+        count = count.view(*row.shape, 2)
+        values = torch.full_like(score, torch.inf).scatter_(-1, row, score)
+        weight = count.double()
+        tied = torch.ones_like(real)
+        return cls(count, weight, weight, tied, tied), values
+
+    def without_gaps(self) -> ScoreBins:
+        """Without rows that are empty, which change no score; as it is where the host cannot look."""
+        if not in_memory(self.count):
             return self
-        taken = self.count.any(-1)
+        taken = self.count.reshape(-1, *self.count.shape[-2:]).any(-1).any(0)
         taken[0] = True  # one row at least
-        weight = self.weight[taken]
+        weight = self.weight[..., taken, :]
         square = weight
         if self.square is not self.weight:
-            square = self.square[taken]
-        return ScoreBins(self.count[taken], weight, square, self.inexact)
+            square = self.square[..., taken, :]
+        count = self.count[..., taken, :]
+        return ScoreBins(count, weight, square, self.tied[..., taken], self.exact[..., taken])
 
-    def summary(self) -> Tensor:
-        """All that AUROC and average precision need on the host, float64 of shape (9, …)."""
-        negatives, positives = (self.weight.sum(-2).square() / self.square.sum(-2)).unbind(-1)
-        n = self.count.sum((-1, -2)).double()
-        return torch.stack((n, negatives, positives, *_auroc(self), *_average_precision(self)))
+    def sizes(self) -> Tensor:
+        """Effective numbers of negatives and positives, of shape (2, …)."""
+        return (self.weight.sum(-2).square() / self.square.sum(-2)).movedim(-1, 0)
+
+    def summary(self, at: tuple[Any, ...] = ()) -> Tensor:
+        """All that scores of a curve need on the host, float64 of shape (10 + 5 · points, …).
+
+        The number of samples, effective numbers of negatives and positives, value, variance and
+        bound of AUROC and of average precision, Σw of the positives; then those of each point.
+        """
+        bins = self.without_gaps()
+        n = bins.count.sum((-1, -2)).double()
+        numbers = [n, *bins.sizes(), *area_up_to(bins), *_average_precision(bins)]
+        numbers.append(bins.weight[..., 1].sum(-1))
+        for point in at:
+            numbers.extend(point.numbers(bins))
+        return torch.stack(numbers)
 
 
-def summarize_histogram(state: State, histogram: ScoreHistogram) -> Tensor:
-    """The summary of one histogram, or of each label, a few labels at a time; float64 of shape (9, *heads)."""
-    if not histogram.heads:
-        return ScoreBins.of_histogram(state, histogram).without_gaps().summary()
-    size = max(1, BINS_AT_ONCE // histogram.keys.rows)
-    some = [
-        ScoreBins.of_histogram(state, histogram, slice(first, first + size)).summary()
-        for first in range(0, histogram.heads[0], size)
-    ]
-    return torch.cat(some, 1)
+@dataclass(frozen=True)
+class KeptScores:
+    """What a metric keeps of scores, a histogram and perhaps the scores themselves, and its summary.
+
+    Attributes:
+        histogram: The histogram, one or one for each label or class.
+        store: Room for the scores themselves; None for none.
+        at: Points of the curves that are asked for, each a `FixedPoint`.
+    """
+
+    histogram: ScoreHistogram
+    store: StoredScores | None = None
+    at: tuple[Any, ...] = ()
+
+    def cells(self) -> list[Cell]:
+        """Those of both."""
+        cells = self.histogram.cells()
+        if self.store is not None:
+            cells.extend(self.store.cells())
+        return cells
+
+    def count(
+        self,
+        state: State,
+        batch: Batch,
+        in_order: Tensor,
+        target: Tensor,
+        there: Tensor | None,
+        score: Tensor,
+    ) -> dict[str, Counted]:
+        """Where each row counts.
+
+        Args:
+            state: The cells before this batch.
+            batch: The rows.
+            in_order: As `ScoreHistogram.count` takes scores.
+            target: 0 and 1, or the class of each row, of shape (rows, 1).
+            there: Which values count; None for all.
+            score: What is stored.
+        """
+        actual = target
+        counts: dict[str, Counted] = {}
+        if self.store is not None:
+            counts = self.store.count(state["scores_seen"], score, target.long(), there)
+        if self.histogram.classes:
+            actual = target == torch.arange(self.histogram.classes, device=target.device)
+        counts.update(self.histogram.count(batch, in_order, actual, there))
+        return counts
+
+    def stored_relations(self, sums: StoredSums, counted: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """What must hold of stored cells, given how many scores there are."""
+        yield from self.histogram.stored_relations(sums, counted)
+        if self.store is not None:
+            yield from self.store.stored_relations(sums, counted)
+
+    def stored(self, state: State) -> Tensor | None:
+        """Whether all scores are stored, bool of shape (*heads); None for none, or where they carry weights."""
+        if self.store is None or f"{self.histogram.name}.weight" in state:
+            return None
+        return state["scores_seen"] < state["scores"].shape[-1]
+
+    def summarize(self, state: State) -> State:
+        """The state with a summary in the place of the cells, which are large.
+
+        With all labels or classes together behind them, where there are several.
+        """
+        histogram = self.histogram
+        small = without_histogram(state, histogram)
+        small.pop("scores", None)
+        parts = [slice(None)]
+        if histogram.heads:
+            size = max(1, BINS_AT_ONCE // histogram.keys.rows)
+            parts = [slice(i, i + size) for i in range(0, histogram.heads[0], size)]
+        found = [ScoreBins.of_histogram(state, histogram, some).summary(self.at) for some in parts]
+        fits = self.stored(state)
+        if fits is not None:
+            for place, some in enumerate(parts):
+                exact = ScoreBins.of_sorted(*self._unpacked(state, some))[0].summary(self.at)
+                here = fits[some] if histogram.heads else fits
+                found[place] = torch.where(here, exact, found[place])
+            if 0 < histogram.classes <= MOST_OVO:
+                small[histogram.name + ONE_VS_ONE] = self._one_vs_one(state, fits.all())
+        if not histogram.heads:
+            small[histogram.name + SUMMARY] = found[0]
+            return small
+        sums = {
+            name: cell.sum(0)
+            for name, cell in state.items()
+            if name.partition(".")[0] in (histogram.name, histogram.ties)
+        }
+        together = ScoreBins.of_histogram(sums, replace(histogram, heads=())).summary(self.at)
+        small[histogram.name + SUMMARY] = torch.cat((*found, together.unsqueeze(1)), 1)
+        return small
+
+    def _unpacked(self, state: State, heads: slice) -> tuple[Tensor, Tensor, Tensor]:
+        stored = state["scores"]
+        if not self.histogram.heads:
+            return unpack_scores(stored)
+        score, target, real = unpack_scores(stored[heads], self.histogram.bits)
+        if self.histogram.classes:
+            head = torch.arange(self.histogram.classes, device=stored.device)[heads]
+            target = (target == head.unsqueeze(1)).long()
+        return score, target, real
+
+    def _one_vs_one(self, state: State, known: Tensor) -> Tensor:
+        """Summaries of each class against each, by the scores of the first; of shape (10, C²)."""
+        score, label, real = unpack_scores(state["scores"], self.histogram.bits)
+        classes = torch.arange(self.histogram.classes, device=score.device).unsqueeze(1)
+        found = []
+        for mine, its, taken, here in zip(classes, score, label, real, strict=True):
+            both = here & ((taken == mine) | (taken == classes))
+            target = (taken == mine).long().expand(both.shape)
+            found.append(ScoreBins.of_sorted(its.expand(both.shape), target, both)[0].summary())
+        return torch.where(known, torch.cat(found, 1), torch.nan)
 
 
 def without_histogram(state: State, histogram: ScoreHistogram) -> State:
     """The state without the histogram's cells, which are large."""
-    names = (histogram.name, histogram.inexact)
+    names = (histogram.name, histogram.ties)
     return {name: cell for name, cell in state.items() if name.partition(".")[0] not in names}
 
 
-def _auroc(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
-    """Area, its variance, and the bound of its numerical error."""
-    n, p = bins.weight.unbind(-1)
-    n_square, p_square = bins.square.unbind(-1)
-    negatives = n.sum(-1)
-    positives = p.sum(-1)
-    below = (n.cumsum(-1) - n / 2) / negatives.unsqueeze(
-        -1
-    )  # share of the negatives below a positive
-    above = (positives.unsqueeze(-1) - p.cumsum(-1) + p / 2) / positives.unsqueeze(-1)
-    area = (p * below).sum(-1) / positives
-    off = area.unsqueeze(-1)
-    of_positives = (p_square * (below - off).square()).sum(-1) / _degrees(positives, p_square)
-    of_negatives = (n_square * (above - off).square()).sum(-1) / _degrees(negatives, n_square)
-    pairs = torch.minimum((p * n).sum(-1), bins.inexact * torch.maximum(p.amax(-1), n.amax(-1)))
-    return area, of_positives + of_negatives, pairs / (2 * positives * negatives)
+def area_up_to(bins: ScoreBins, share: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """AUROC up to a false positive rate, standardised; its variance, and the bound of its error.
+
+    Source: McClish, Medical Decision Making 1989; Dodd and Pepe, Biometrics 2003, whose variance is
+    DeLong's for the whole area.
+    """
+    d = Descent.of_bins(bins)
+    positives = d.tp[..., -1:]
+    negatives = d.fp[..., -1:]
+    first = (d.fp - d.n) / negatives  # share of the negatives above the row
+    width = d.n / negatives
+    inside = torch.where(width > 0, (share - first) / width, (first < share).double()).clamp(0, 1)
+    # The share of the negatives that a positive of the row is above, up to the limit, on average.
+    below = inside * (share - first - inside * width / 2)
+    area = (d.p * below).sum(-1, keepdim=True) / positives
+    reached = (d.p * inside).sum(-1, keepdim=True)
+    above = inside * (reached - d.tp + d.p / 2).clamp(min=0) / positives
+    mean = (d.n * above).sum(-1, keepdim=True) / negatives
+    n_square, p_square = bins.square.flip(-2).unbind(-1)
+    of_p = (p_square * (below - area).square()).sum(-1) / _degrees(positives, p_square)
+    of_n = (n_square * (above - mean).square()).sum(-1) / _degrees(negatives, n_square)
+    off = d.p * inside * width * (1 - inside / 2)
+    off = off.masked_fill(bins.tied.flip(-1), 0.0).sum(-1, keepdim=True) / positives
+    chance = share * share / 2
+    scale = 0.5 / (share - chance)
+    value = 0.5 + scale * (area - chance)
+    return value.squeeze(-1), scale**2 * (of_p + of_n), scale * off.squeeze(-1)
 
 
 def _average_precision(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     """Value, its variance, and the bound of its numerical error."""
     d = Descent.of_bins(bins)
     positives = d.tp[..., -1]
-    negatives = d.fp[..., -1]
     lowest, middle, highest = _certain(bins, d)
+    block = d.sum(d.p * d.tp / (d.tp + d.fp))
     half = torch.maximum(highest - middle, middle - lowest)
-    few = _few_inexact(bins.inexact, d)
-    tied = d.sum(d.p * d.tp / (d.tp + d.fp))
-    value = torch.where(few <= half, tied, middle) / positives
-    value = torch.where(negatives > 0, value, torch.nan)
-    return value, _variance(bins, d, tied / positives), torch.minimum(half, few) / positives
+    return middle / positives, _variance(bins, d, block / positives), half / positives
 
 
 @dataclass(frozen=True)
@@ -162,7 +298,7 @@ class Descent:
     fp: Tensor
 
     @classmethod
-    def of_bins(cls, bins: ScoreBins) -> "Descent":
+    def of_bins(cls, bins: ScoreBins) -> Descent:
         """Turn the rows round."""
         n, p = (w.flip(-1) for w in bins.weight.unbind(-1))
         return cls(p, n, p.cumsum(-1), n.cumsum(-1))
@@ -173,7 +309,7 @@ class Descent:
 
 
 def _degrees(total: Tensor, squares: Tensor) -> Tensor:
-    return total.square() - squares.sum(-1)  # n · (n − 1) without weights
+    return total.squeeze(-1).square() - squares.sum(-1)  # n · (n − 1) without weights
 
 
 def _certain(bins: ScoreBins, d: Descent) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,7 +326,11 @@ def _certain(bins: ScoreBins, d: Descent) -> tuple[Tensor, Tensor, Tensor]:
     # Unequal weights in one row: the integral lies below every order that they can come in.
     smooth = torch.where(d.fp > 0, d.p - d.fp * torch.log1p(d.p / (tp + d.fp)), d.p)
     lowest = torch.where(count * square <= d.p.square(), last, smooth)
-    return d.sum(lowest), d.sum((last + first) / 2), d.sum(d.p * d.tp / (d.tp + fp))
+    tie = d.p * d.tp / (d.tp + d.fp)
+    known = bins.tied.flip(-1)
+    each = (lowest, (last + first) / 2, d.p * d.tp / (d.tp + fp))
+    least, middle, most = (d.sum(torch.where(known, tie, x)) for x in each)
+    return least, middle, most
 
 
 def _digamma_step(x: Tensor, step: Tensor) -> Tensor:
@@ -200,15 +340,6 @@ def _digamma_step(x: Tensor, step: Tensor) -> Tensor:
     squares = (a + b) * (a - b)
     series = torch.log1p(step * a) + (a - b) / 2 + squares * (1 / 12 - (a * a + b * b) / 120)
     return torch.where(x > 100, series, torch.digamma(y) - torch.digamma(x))
-
-
-def _few_inexact(inexact: Tensor, d: Descent) -> Tensor:
-    """What the inexact scores could change at most, wherever in their rows they are."""
-    moved = inexact.unsqueeze(-1)
-    most = d.tp / (d.tp + d.fp - torch.minimum(d.n, moved))
-    rest = d.tp - torch.minimum(d.p, moved)
-    least = torch.where(rest > 0, rest / (rest + d.fp), 0.0)
-    return inexact + d.sum(d.p * (most - least))
 
 
 def _variance(bins: ScoreBins, d: Descent, mean: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """ROC curve, precision-recall curve and threshold table: what a histogram of scores says at every threshold."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.cell import State
 from ptmetrics.counts.keys import CurveKeys, FloatKeys
-from ptmetrics.metrics.score_bins import ScoreBins
+from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
 
 DOUBLE_BITS = 64
 
@@ -48,22 +49,97 @@ class ThresholdTable(NamedTuple):
     f1: Tensor
 
 
+Points = TypeVar("Points", bound=tuple[Tensor, ...])
+
+
+def thinned(points: Points, most: int = 200) -> Points:
+    """At most so many points of a curve or a table, spread along the way it goes; the ends are kept.
+
+    Each point is one of the given ones. A column that moves takes its share of the points, so that
+    steep parts keep more of them than flat ones.
+
+    Args:
+        points: Columns of one number a point, such as a `RocCurve`; a last point may have no number
+            in some of them, as in a `PrecisionRecallCurve`.
+        most: Number of points, 2 or more.
+
+    Example:
+        >>> import torch
+        >>> rate = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+        >>> curve = thinned(RocCurve(rate, rate.sqrt(), rate))
+        >>> len(curve.fpr), float(curve.fpr[0]), float(curve.tpr[-1])
+        (200, 0.0, 1.0)
+    """
+    size = max(map(len, points))
+    if size <= most:
+        return points
+    travelled = torch.zeros(size, dtype=torch.float64)
+    for column in points:
+        steps = column.double().diff().abs().nan_to_num(0.0, 0.0)
+        travelled[1 : len(column)] += steps / steps.sum().clamp(min=1e-300)
+    travelled = travelled.cumsum(0)
+    stops = torch.linspace(0, float(travelled[-1]), most, dtype=torch.float64)
+    kept = torch.searchsorted(travelled, stops).clamp(max=size - 1)
+    kept[-1] = size - 1
+    kept = kept[kept.diff(prepend=kept[:1] - 1) > 0]
+    columns = [column[kept[kept < len(column)]] for column in points]
+    kind: Any = type(points)
+    thinner: Points = kind(*columns)
+    return thinner
+
+
 @dataclass(frozen=True)
 class ScoreCurve:
     """A copy of what was kept of the scores, from which curves are drawn when they are asked for.
 
     Attributes:
         kept: Counts or Σw of negatives and positives, of shape (rows, 2), as a histogram keeps
-            them, or stored scores of shape (places,); on any device.
+            them, or stored scores of shape (places,); one for each label or class in front where
+            there are several; on any device.
         keys: What the rows of the histogram mean; None for stored scores.
-        probs: Whether predictions are probabilities, and not logits.
+        probs: Whether thresholds are probabilities, and not logits.
         weighted: Whether the counts are sums of weights, and not of samples.
+        shift: What is added to the logit of a probability before it is looked up: for classes.
     """
 
     kept: Tensor
     keys: CurveKeys | None
     probs: bool
     weighted: bool = False
+    shift: float = 0.0
+
+    @classmethod
+    def of_kept(
+        cls, scores: KeptScores, state: State, *, probs: bool, shift: float = 0.0
+    ) -> "ScoreCurve":
+        """A copy of what a metric keeps: of the scores themselves where they are all there.
+
+        Args:
+            scores: What is kept.
+            state: The cells.
+            probs: Whether thresholds are probabilities.
+            shift: As the attribute.
+        """
+        name = scores.histogram.name
+        stored = scores.stored(state)
+        if stored is not None and not scores.histogram.classes and bool(stored.all()):
+            return cls(state["scores"].clone(), None, probs)
+        weighted = f"{name}.weight" in state
+        kept = state[name]
+        if weighted:
+            kept = state[f"{name}.weight"]
+        return cls(kept.clone(), scores.histogram.keys, probs, weighted, shift)
+
+    @property
+    def heads(self) -> int:
+        """How many labels or classes there is a curve of; 0 for one curve alone."""
+        if self.kept.ndim > 1 + (self.keys is not None):
+            return len(self.kept)
+        return 0
+
+    def of_head(self, place: int) -> "ScoreCurve":
+        """The curve of one label or class."""
+        return replace(self, kept=self.kept[place])
 
     def roc(self) -> RocCurve:
         """Points as `sklearn.metrics.roc_curve(..., drop_intermediate=False)`.
@@ -98,7 +174,7 @@ class ScoreCurve:
         else:
             weight = kept[self.keys.order(kept.device)].double()
             rows = weight.sum(1).nonzero().squeeze(1)
-            threshold = lower_edges(self.keys, rows, probs=self.probs)
+            threshold = lower_edges(self.keys, rows, probs=self.probs, shift=self.shift)
         probability = threshold
         if not self.probs:
             probability = threshold.sigmoid()
@@ -121,31 +197,32 @@ class ScoreCurve:
         )
 
 
-def lower_edges(keys: CurveKeys, rows: Tensor, *, probs: bool) -> Tensor:
+def lower_edges(keys: CurveKeys, rows: Tensor, *, probs: bool, shift: float = 0.0) -> Tensor:
     """Smallest prediction of each row, by bisection over all doubles; a float32 where one is in the row.
 
     Args:
         keys: What a row means.
         rows: Numbers of rows, lowest score first, int64 on the CPU.
         probs: Whether predictions are probabilities, and not logits.
+        shift: What is added to the logit of a probability.
     """
     low = torch.full_like(rows, _ordered(0.0 if probs else -torch.inf))
     high = torch.full_like(rows, _ordered(1.0 if probs else torch.inf))
     for _ in range(DOUBLE_BITS):
         middle = (low & high) + ((low ^ high) >> 1)
-        enough = _row_of(keys, _double(middle), probs=probs) >= rows
+        enough = _row_of(keys, _double(middle), probs, shift) >= rows
         low = torch.where(enough, low, middle + 1).minimum(high)
         high = torch.where(enough, middle, high)
     edge = _double(high)
     single = edge.float()
     above = torch.nextafter(single, torch.full_like(single, torch.inf))
     single = torch.where(single.double() < edge, above, single).double()
-    return torch.where(_row_of(keys, single, probs=probs) == rows, single, edge)
+    return torch.where(_row_of(keys, single, probs, shift) == rows, single, edge)
 
 
-def _row_of(keys: CurveKeys, prediction: Tensor, *, probs: bool) -> Tensor:
+def _row_of(keys: CurveKeys, prediction: Tensor, probs: bool, shift: float) -> Tensor:
     if probs and isinstance(keys, FloatKeys):
-        prediction = prediction.logit()
+        prediction = prediction.logit() + shift
     return keys.position(prediction)
 
 

@@ -119,6 +119,9 @@ def check_score(name: object, higher_is_better: object, bounds: object) -> None:
         raise ConfigError("range", rule, repr(bounds), cure)
 
 
+NOTHING_KNOWN = 1e-6  # samples: the interval of a 0 of which nothing is known is [0, 1]
+
+
 class View(Protocol):
     """What formulas are given: counts that can be asked for as sums of weights and as whole numbers."""
 
@@ -213,18 +216,19 @@ def evaluate(
 
 
 def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
-    ratios: dict[Any, tuple[Array, Array, Array]] = {}
+    ratios: dict[Any, tuple[Array, Array, Array, bool]] = {}
     by_shape: dict[tuple[int, ...], list[Any]] = {}
     for spec in specs:
         formula = spec.formula
         if formula not in ratios:  # several scores share one
             part, whole = formula(view.sums)
             _, n = formula(view.counts)
-            ratios[formula] = (part[0], whole, np.asarray(n))
+            zero = getattr(formula, "zero_division", False)
+            ratios[formula] = (part[0], whole, np.asarray(n), zero)
             by_shape.setdefault(np.shape(part[0]), []).append(formula)
     ends: dict[Any, tuple[Array, Array, Array]] = {}
     for some in by_shape.values():
-        parts, wholes, _ = zip(*map(ratios.__getitem__, some), strict=True)
+        parts, wholes, _, zeros = zip(*map(ratios.__getitem__, some), strict=True)
         part = np.stack(parts)
         whole, square = np.stack(wholes, 1)
         # Sums of weights in another order may differ in the last digit.
@@ -232,6 +236,10 @@ def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numb
         low, high = p, p
         if intervals:
             low, high = wilson(p, whole**2 / square)
+        empty = (part == 0) & (whole == 0) & np.reshape(zeros, (-1, *[1] * (part.ndim - 1)))
+        if empty.any():  # 0, and nothing is known
+            p, low = np.where(empty, 0.0, p), np.where(empty, 0.0, low)
+            high = np.where(empty, float(intervals), high)
         for row, formula in enumerate(some):
             ends[formula] = (p[row], low[row], high[row])
     found = []
@@ -248,24 +256,33 @@ def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numb
 def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     shares = []
     sizes = []
-    for spec in specs:
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place, spec in enumerate(specs):
         part, whole = spec.formula(view.sums)
         p = np.clip(part[0] / whole[0], 0, 1)
         n = whole[0] ** 2 / whole[1]
+        if getattr(spec.formula, "zero_division", False):
+            empty = (part[0] == 0) & (whole[0] == 0)
+            p = np.where(empty, 0.0, p)
+            n = np.where(empty, NOTHING_KNOWN, n)
         if spec.absent and not math.isnan(view.absent):
             n = np.where(np.isnan(p), 0.0, n)  # a constant has no doubt
             p = np.where(np.isnan(p), view.absent, p)
         shares.append(p)
         sizes.append(n)
-    p = np.stack(shares)
-    if intervals:
-        values, lows, highs = mover(p, np.stack(sizes))
-    else:
-        defined = ~np.isnan(p)
-        values = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
-        lows, highs = values, values
-    n = view.n
-    return [(*ends, n) for ends in zip(values, lows, highs, strict=True)]
+        by_shape.setdefault(p.shape, []).append(place)
+    found: dict[int, Numbers] = {}
+    for some in by_shape.values():
+        p = np.stack(list(map(shares.__getitem__, some)))
+        if intervals:
+            ends = mover(p, np.stack(list(map(sizes.__getitem__, some))))
+        else:
+            defined = ~np.isnan(p)
+            values = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
+            ends = (values, values, values)
+        for row, place in enumerate(some):
+            found[place] = (ends[0][row], ends[1][row], ends[2][row], view.n)
+    return list(map(found.__getitem__, range(len(specs))))
 
 
 def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
@@ -274,6 +291,8 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
     if not intervals:
         found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
         return [(value, value, value, n) for value in found]
+    sums = view.weights
+    lacking = ((sums.actual == 0) | (sums.predicted == 0) | (sums.others == 0)).any()
     keys = []
     places: dict[Any, int] = {}  # some scores share a formula
     for spec in specs:
@@ -285,7 +304,10 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
     found = []
     for key in keys:
         place = places[key]
-        found.append((values[place], lows[place], highs[place], n))
+        high = highs[place]
+        if lacking and getattr(key[0], "doubtful", False):
+            high = np.minimum(high + key[0].doubt(view.weights), key[2][1])
+        found.append((values[place], lows[place], high, n))
     return found
 
 

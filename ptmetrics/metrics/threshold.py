@@ -107,6 +107,7 @@ def advise_threshold(
     cost: tuple[float, float] | None = None,
     beta: float | None = None,
     confidence: float = 0.95,
+    label: str | int | None = None,
 ) -> Advice:
     """The decision threshold for a promise on new data, or for the least cost or best F-beta.
 
@@ -116,7 +117,7 @@ def advise_threshold(
     missing.
 
     Args:
-        scores: Of a `BinaryMetrics` that keeps its curve.
+        scores: Of a metric that keeps its curves.
         recall_at_least: Recall to keep: the highest threshold that is shown to do so.
         precision_at_least: Precision to keep: the lowest threshold that is shown to do so. With
             both, the highest threshold for the recall, if it keeps the precision too, at half of the
@@ -124,6 +125,8 @@ def advise_threshold(
         cost: Cost of a false alarm and of a miss.
         beta: F-beta to make largest; recall counts `beta` times as much as precision.
         confidence: One-sided confidence of a certificate.
+        label: Name or number of the label, or of the class against the rest, where there are
+            several.
 
     Raises:
         ConfigError: If not exactly one aim is named, or one is out of its range, or the metric kept
@@ -142,7 +145,7 @@ def advise_threshold(
     """
     error = 1.0 - _share("confidence", confidence)
     tune = _tuning(recall_at_least, precision_at_least, cost, beta, error)
-    table = scores.thresholds()
+    table = scores.thresholds(label)
     if len(table.threshold) == 0:
         raise DataError("scores", "at least one sample", "none", "Update the metric before asking.")
     cuts = Cuts.of(table.threshold.numpy(), table.tp.numpy(), table.fp.numpy())

@@ -6,6 +6,7 @@ graph; else only where there is no choice: one call, and predictions as large as
 """
 
 import weakref
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -39,59 +40,57 @@ class Answer:
         rows: Number of its rows.
         places: Numbers in each row of predictions of more than two dimensions, such as those of
             tokens or pixels; 0 for others.
-        number: A number of its own.
+        number: A number of its own by which its graph knows it; 0 before it is needed.
         used: Whether something was counted of it.
         batch: The loader's batch that it answers; `NO_BATCH` for none.
         original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
     """
 
-    __slots__ = (
-        "batch",
-        "given",
-        "number",
-        "original",
-        "output",
-        "places",
-        "preds",
-        "rows",
-        "used",
-        "with_graph",
-    )  # fmt: skip
+    batch: Any = NO_BATCH
+    given: "weakref.ref[Tensor] | None" = None
+    number = 0
+    original: Any = None
+    places = 0
+    rows = 1
+    used = False
 
     def __init__(self, output: Any, preds: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         given = args[0] if args else None
         if type(given) is not Tensor:
             given = next(tensors_in((args, kwargs)), None)
-        self.number = next(_NUMBERS)
         self.output = output
         self.preds = preds
-        self.rows = 1
-        self.places = 0
-        self.given: weakref.ref[Tensor] | None = None
-        if isinstance(given, Tensor):
-            self.given = weakref.ref(given)
-            if given.ndim:
-                self.rows = given.shape[0]
-        self.used = False
-        self.batch: Any = NO_BATCH
         self.with_graph = False
-        self.original: Any = None
+        shape: Sequence[int] = ()
+        if given is not None:
+            self.given = weakref.ref(given)
         if isinstance(preds, Tensor):
-            if preds.ndim:
-                self.rows = preds.shape[0]
-            if preds.ndim > 2 and self.rows:
-                self.places = preds.numel() // self.rows
-            node = preds.grad_fn
-            if node is not None:
-                self.with_graph = True
-                # Nothing is held: the node itself remembers whose it is.
-                metadata: Any = node.metadata
-                metadata[self.number] = "ptmetrics"
+            shape = preds.shape
+            if len(shape) > 2 and shape[0]:
+                self.places = preds.numel() // shape[0]
+            self.with_graph = preds.requires_grad
+        if not shape and given is not None:
+            shape = given.shape
+        if shape:
+            self.rows = shape[0]
+
+    def mark_graph(self) -> None:
+        """Have the node that computed its predictions remember it: then nothing has to be held."""
+        if self.with_graph and isinstance(self.preds, Tensor) and self.preds.grad_fn is not None:
+            metadata: Any = self.preds.grad_fn.metadata
+            metadata[self.numbered()] = "ptmetrics"
+
+    def numbered(self) -> int:
+        """Its number, which it has from now on."""
+        if not self.number:
+            self.number = next(_NUMBERS)
+        return self.number
 
     def let_go_of_graph(self) -> None:
         """Hold its predictions without what they were computed from."""
         self.output = None
+        self.mark_graph()
         if self.with_graph and isinstance(self.preds, Tensor):
             self.original = weakref.ref(self.preds)
             self.preds = self.preds.detach()
@@ -159,21 +158,17 @@ class Group:
         stepped: Whether the optimizer stepped since the first answer.
     """
 
-    __slots__ = (
-        "answers", "calls", "candidates", "counted", "losses", "repeats", "seen", "split",
-        "stepped",
-    )  # fmt: skip
+    calls = 0
+    counted = False
+    repeats = False
+    stepped = False
 
     def __init__(self, split: str, seen: Seen) -> None:
         self.split = split
         self.seen = seen
         self.answers: list[Answer] = []
-        self.calls = 0
-        self.counted = False
-        self.repeats = False
         self.candidates: list[Candidate] = []
         self.losses: list[HeldLoss] = []
-        self.stepped = False
 
     def next_answer(self) -> None:
         """The model is called once more: what the last answer was computed from is let go."""
@@ -192,8 +187,8 @@ class Group:
     def note(self) -> None:
         """It is closed: its answers were counted, or not."""
         seen = self.seen
+        seen.answers += len(self.answers)
         for answer in self.answers:
-            seen.answers += 1
             seen.answered_rows += answer.rows
             if not answer.used:
                 seen.unpaired_rows += answer.rows
@@ -308,6 +303,8 @@ def in_rows(answer: Answer, preds: Any, target: Any) -> tuple[Any, Any]:
 
 def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:
     """The answers that predictions were computed from, as their graph tells."""
+    for answer in answers:
+        answer.mark_graph()
     numbers = {answer.number: answer for answer in answers}
     found: list[Answer] = []
     waiting: list[Any] = []

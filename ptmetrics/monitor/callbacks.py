@@ -125,8 +125,18 @@ class Callback:
     def on_run_begin(self, monitor: MonitoredRun) -> None:
         """Before the first batch."""
 
+    def on_epoch_begin(self, monitor: MonitoredRun) -> None:
+        """Before the first batch of an epoch, whose number is `monitor.epoch`."""
+
     def on_batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
         """After batch number `batch` of `split` was counted; its numbers are on the device."""
+
+    def on_validation_end(self, monitor: MonitoredRun, split: str, scores: EpochScores) -> None:
+        """After a validation is recorded, of `split` or another one that is not "train".
+
+        The last one of an epoch comes before `on_epoch_end`, with the scores of the whole epoch.
+        One before it comes with its own, when the next begins: only then is it known to be over.
+        """
 
     def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         """After the scores of an epoch are recorded; `monitor.stop("why")` ends the run here."""
@@ -157,6 +167,8 @@ class CallbackList:
 
     Attributes:
         each_batch: Those that want to know of each batch.
+        each_epoch: Those that want to know of the beginning of each epoch.
+        each_validation: Those that want to know of each validation.
 
     Raises:
         ConfigError: If one is not a `Callback`.
@@ -174,6 +186,13 @@ class CallbackList:
             c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
 
+        self.each_epoch = [
+            c for c in callbacks if type(c).on_epoch_begin is not Callback.on_epoch_begin
+        ]
+        self.each_validation = [
+            c for c in callbacks if type(c).on_validation_end is not Callback.on_validation_end
+        ]
+
     def run_begin(self, monitor: MonitoredRun) -> None:
         """Nothing has run yet, so what a callback refuses goes to the user."""
         for callback in self._callbacks:
@@ -188,6 +207,18 @@ class CallbackList:
         for callback in self.each_batch:
             with self._faults.containing(_where(callback)), self._faults.released():
                 callback.on_batch_end(monitor, split, batch)
+
+    def epoch_begin(self, monitor: MonitoredRun) -> None:
+        """Before the first batch of an epoch."""
+        for callback in self.each_epoch:
+            with self._faults.containing(_where(callback)), self._faults.released():
+                callback.on_epoch_begin(monitor)
+
+    def validation_end(self, monitor: MonitoredRun, split: str, scores: EpochScores) -> None:
+        """After a validation was recorded."""
+        for callback in self.each_validation:
+            with self._faults.containing(_where(callback)), self._faults.released():
+                callback.on_validation_end(monitor, split, scores)
 
     def epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         """After the scores are recorded; those that store the others' state come last."""

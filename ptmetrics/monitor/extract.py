@@ -231,9 +231,8 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     else:
         preds, target = _criterion_arguments(args, kwargs)
     if isinstance(criterion, _LOSSES_OF_CLASSES):
-        return CriterionCall(
-            preds, target, criterion.reduction, criterion.ignore_index, criterion.weight
-        )
+        weight = criterion._buffers.get("weight")  # quicker than by its name
+        return CriterionCall(preds, target, criterion.reduction, criterion.ignore_index, weight)
     if isinstance(criterion, nn.Module):
         reduction = getattr(criterion, "reduction", "mean")
         if not isinstance(reduction, str):

@@ -203,20 +203,20 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
         else:
             call = partial(own, self)
         # A compiler reads this too, up to here: what is compiled tells nobody.
-        step = not torch.compiler.is_compiling() and _tracer() is None and _transform() is None
-        listeners = stand_in.listeners if step else ()
+        listeners = () if torch.compiler.is_compiling() else stand_in.listeners
         told = []
-        first = args[0] if args else kwargs
-        plain = type(first) is Tensor and not first.is_meta
         for reference in listeners:
             listener = reference()
-            if listener is not None and listener.target is self:
-                told.append(listener)
-                try:
-                    if listener.begin is not None and (plain or listener.counts(first)):
-                        listener.begin(self, args, kwargs)
-                except listener.faults.kept_in as error:
-                    listener.faults.strays.append(error)
+            if listener is None or listener.target is not self or _tracer() or _transform():
+                continue
+            told.append(listener)
+            first = args[0] if args else kwargs
+            plain = type(first) is Tensor and not first.is_meta
+            try:
+                if listener.begin is not None and (plain or listener.counts(first)):
+                    listener.begin(self, args, kwargs)
+            except listener.faults.kept_in as error:
+                listener.faults.strays.append(error)
         output = call(*args, **kwargs)
         plain = type(output) is Tensor and not output.is_meta
         for listener in told:
@@ -412,6 +412,11 @@ def take_over(model: nn.Module, path: Path | None) -> None:
 
 def _attachments_of(model: nn.Module) -> list[Attachment]:
     return [one for one in list(_ATTACHMENTS) if one.model is model and one.attached]
+
+
+def several_attached() -> bool:
+    """Whether several monitors are attached: what one of them does not count another one may."""
+    return sum(one.attached for one in list(_ATTACHMENTS)) > 1
 
 
 def check_hookable(

@@ -8,11 +8,12 @@ from operator import getitem
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, default_collate
 
 from ptmetrics.monitor.answers import NO_BATCH
 from ptmetrics.monitor.faults import FaultLog, contained
 from ptmetrics.monitor.recorder import BatchRecorder
+from ptmetrics.monitor.seen import LoaderSize
 
 BatchT = TypeVar("BatchT")
 BAR_SCORES = ("train/loss", "val/loss", "val/accuracy")
@@ -105,6 +106,20 @@ def _length(loader: Any) -> int | None:
         return None
 
 
+def size_of(loader: Any) -> LoaderSize | None:
+    """What torch's own loader yields of a data set of samples; None where that is not for sure."""
+    if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
+        return None
+    plain = type(loader.batch_sampler) is BatchSampler and loader.collate_fn is default_collate
+    if not plain or loader.drop_last or not loader.batch_size:
+        return None
+    sampler: Any = loader.sampler
+    try:
+        return LoaderSize(len(sampler), len(loader), loader.batch_size)
+    except (TypeError, NotImplementedError):
+        return None
+
+
 class MonitoredLoader(Generic[BatchT]):
     """The batches of a loader, monitored anew each time they are iterated.
 
@@ -160,7 +175,7 @@ class MonitoredLoader(Generic[BatchT]):
             # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws
             # from torch's random numbers each time.
             bar = self._progress.begin_batches(self._loader, self._split)
-            current = recorder.enter_loader(self._split)
+            current = recorder.enter_loader(self._split, size_of(self._loader))
         try:
             asked = now()
             for batch in self._loader:

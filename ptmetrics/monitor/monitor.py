@@ -30,7 +30,14 @@ from ptmetrics.monitor.faults import (
     contained,
     say,
 )
-from ptmetrics.monitor.hooks import Attachment, Criteria, check_hookable, take_over, why_unseen
+from ptmetrics.monitor.hooks import (
+    Attachment,
+    Criteria,
+    check_hookable,
+    several_attached,
+    take_over,
+    why_unseen,
+)
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
@@ -166,10 +173,16 @@ class Monitor:
         self._totals = RunTotals()
         self._said: set[str] = set()
         self._evaluations = 0  # of the epoch under way
+        self._begun_epoch = -1  # whose callbacks were told
         on_counted = None
         if self._callbacks.each_batch:
             on_counted = self._batch_counted
-        told = Told(self._say, self._close_epoch_by_steps, self._close_validation, on_counted)
+        began = None
+        if self._callbacks.each_epoch:
+            began = self._epoch_begins
+        told = Told(
+            self._say, self._close_epoch_by_steps, self._close_validation, on_counted, began
+        )
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, told
         )
@@ -339,6 +352,8 @@ class Monitor:
             faults.strays.append(error)
         try:
             for number in numbers:
+                with suppress(*faults.kept_in):
+                    self._begin_epoch()
                 yield number
                 with suppress(*faults.kept_in):
                     if status.epochs <= number:
@@ -361,6 +376,17 @@ class Monitor:
     @contained("epochs")
     def _begin_epochs(self) -> None:
         self._lifecycle.begin()
+
+    @contained("epochs")
+    def _begin_epoch(self) -> None:
+        self._epoch_begins()
+
+    def _epoch_begins(self) -> None:
+        """Tell the callbacks, once an epoch."""
+        if self._begun_epoch != self.epoch and not self._lifecycle.closed:
+            self._begun_epoch = self.epoch
+            with self._recorder.pause():
+                self._callbacks.epoch_begin(self)
 
     @contained("epochs")
     def _end_epochs(self, error: BaseException | None) -> None:
@@ -585,9 +611,17 @@ class Monitor:
             self._progress.show_scores(scores)
         if recorded:  # what a callback does can no longer lose the epoch
             with self._recorder.pause():
+                if self._callbacks.each_validation:
+                    self._tell_validations(scores)
                 self._callbacks.epoch_end(self, scores)
         self._clock.lap("other")
         return scores
+
+    def _tell_validations(self, scores: EpochScores) -> None:
+        """Of what splits there are scores beside those of training."""
+        for split in dict.fromkeys(name.partition("/")[0] for name in scores.splits):
+            if split != "train":
+                self._callbacks.validation_end(self, split, scores)
 
     def _count_from(self, epoch: int) -> None:
         """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
@@ -603,6 +637,8 @@ class Monitor:
     def _compute_epoch(self, number: int) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self._recorder.end_epoch()
+        if self._recorder.other_model.heard:
+            self._tell_other_model()
         seen = {
             name: counts
             for name, counts in self._recorder.splits.items()
@@ -629,6 +665,14 @@ class Monitor:
         time_of_phases = self._totals.time(self._clock)
         went_by = self._recorder.went_by()
         return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
+
+    def _tell_other_model(self) -> None:
+        rows = 0
+        if "val" in self._recorder.splits:
+            rows = self._recorder.splits["val"].samples
+        line = self._recorder.other_model.told(rows)
+        if line and not several_attached():
+            self._say("other-model", line)
 
     def _start_epoch(self, number: int, closed: EpochScores | None = None) -> None:
         """The epoch before is over: only now is anything of it forgotten."""
@@ -661,8 +705,9 @@ class Monitor:
             self._run.append("note", {"code": code, "message": message})
 
     def _close_epoch_by_steps(self) -> None:
-        """The recorder has seen as many steps as an evaluation is to have."""
+        """The recorder has seen as many steps as an evaluation is to have, and a further batch."""
         self._close_epoch()
+        self._epoch_begins()
 
     def _close_validation(self, split: str) -> None:
         """A split is validated again in this epoch: record what it was, and count anew."""
@@ -702,6 +747,9 @@ class Monitor:
             self._run.record_evaluation(
                 {**scores.to_record(), "split": split, "step": steps, "why": why}
             )
+            if not self._unattended:
+                with self._recorder.pause():
+                    self._callbacks.validation_end(self, split, scores)
 
     def _batch_counted(self, split: str, batch: int) -> None:
         with self._recorder.pause():

@@ -1,12 +1,13 @@
 """One pass over a loader, and the layers of a model that care for its mode."""
 
+import weakref
 from collections import deque
 from typing import Any
 
 from torch import Tensor, nn
 
 from ptmetrics.monitor.answers import NO_BATCH, Group, same_place
-from ptmetrics.monitor.extract import tensors_in
+from ptmetrics.monitor.extract import CriterionCall, tensors_in
 
 KEPT_BATCHES = 64  # pulled ahead of the model
 _MODE_LAYERS = (
@@ -65,7 +66,7 @@ class LoaderPass:
             return True
         if model.training is not (self.split == "train"):
             return False
-        return ahead or any(_is_as_given(batch, inputs) for batch in self.waiting)
+        return ahead or any(_are_given(batch, inputs) for batch in self.waiting)
 
     def answered(self, given: Any) -> tuple[Any, int]:
         """Take the batch that the model was given out of the queue.
@@ -92,6 +93,68 @@ class LoaderPass:
         return NO_BATCH, 0
 
 
+class OtherModel:
+    """Calls of the criterion for what the attached model did not answer, of a pass of their own.
+
+    A pass is what comes without gradients, several times and for more rows than the model's last
+    answer had before that is called again, and beside other targets each time. A teacher, a second
+    head, a discriminator beside the model or the loss of a part of its answer is none.
+
+    Attributes:
+        heard: Whether there was such a call at all.
+        calls: Calls of such passes.
+        rows: Their rows.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+        self.calls = 0
+        self.rows = 0
+        self._behind: object = None  # tells the model's last answer from others
+        self._answered_rows = 0  # of that answer
+        self._calls_behind = 0
+        self._rows_behind = 0
+        self._target: weakref.ref[Tensor] | None = None
+
+    def called(self, call: CriterionCall, behind: object, answered_rows: int = 0) -> None:
+        """The criterion was called behind an answer of the model with so many rows."""
+        preds = call.preds
+        target = call.target
+        if not isinstance(preds, Tensor) or not isinstance(target, Tensor) or not preds.ndim:
+            return
+        again = self._target is not None and self._target() is target
+        self._target = weakref.ref(target)
+        if preds.requires_grad or again:
+            return
+        self.heard = True
+        if behind != self._behind:
+            self._answered_again()
+            self._behind = behind
+        self._answered_rows = answered_rows
+        self._calls_behind += 1
+        self._rows_behind += preds.shape[0]
+
+    def told(self, counted_rows: int) -> str:
+        """The line about it; "" where it is no pass over as much as half of the validation."""
+        self._answered_again()
+        if not self.calls or 2 * self.rows < counted_rows:
+            return ""
+        return (
+            f"the criterion was called {self.calls} times for {self.rows} rows that the attached "
+            f"model did not answer; they count nowhere, beside {counted_rows} rows of val. If they "
+            "are of an average of its weights, name them: with monitor.split('ema'): …; else leave "
+            "them out, with monitor.pause(): …"
+        )
+
+    def _answered_again(self) -> None:
+        """What came behind one answer is a pass, or not."""
+        if self._calls_behind > 1 and self._rows_behind > self._answered_rows:
+            self.calls += self._calls_behind
+            self.rows += self._rows_behind
+        self._calls_behind = 0
+        self._rows_behind = 0
+
+
 def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
     for part in tensors_in(batch):
         for given in inputs:
@@ -102,7 +165,7 @@ def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
     return False
 
 
-def _is_as_given(batch: Any, inputs: list[Tensor]) -> bool:
+def _are_given(batch: Any, inputs: list[Tensor]) -> bool:
     shapes = {given.shape for given in inputs}
     return any(part.shape in shapes for part in tensors_in(batch))
 

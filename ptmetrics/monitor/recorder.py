@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.monitor.answers import (
     KEPT_ANSWERS,
+    LOOSE,
     NO_BATCH,
     Answer,
     Group,
@@ -40,9 +41,9 @@ from ptmetrics.monitor.faults import (
     Refusal,
     contained,
 )
-from ptmetrics.monitor.passes import LoaderPass
+from ptmetrics.monitor.passes import LoaderPass, OtherModel
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, Seen, call_site
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, LoaderSize, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -62,12 +63,14 @@ class Told(NamedTuple):
         close_epoch: The epoch is over by its number of steps.
         close_validation: A split is validated again: keep what it was before, and count anew.
         counted: Given split and number of each batch that was counted; None for nobody.
+        began: The first batch of an epoch comes; None for nobody.
     """
 
     say: Callable[[str, str], None]
     close_epoch: Callable[[], None]
     close_validation: Callable[[str], None]
     counted: Callable[[str, int], None] | None
+    began: Callable[[], None] | None = None
 
 
 class BatchRecorder:
@@ -90,6 +93,7 @@ class BatchRecorder:
         mode_matters: Whether the model acts otherwise in training.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         steps: Training steps since an epoch was closed.
+        other_model: What the criterion was called for in the epoch, and not for the model.
         closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
 
@@ -115,6 +119,7 @@ class BatchRecorder:
         self.mode_matters = True
         self.every = 0
         self.steps = 0
+        self.other_model = OtherModel()
         self.closed = False
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
@@ -141,8 +146,10 @@ class BatchRecorder:
     # Way a: the loader is monitored, the model answers for each batch.
 
     @contained("loader")
-    def enter_loader(self, split: str) -> LoaderPass | None:
-        """A pass over a loader begins; None where that failed."""
+    def enter_loader(self, split: str, size: LoaderSize | None = None) -> LoaderPass | None:
+        """A pass over a loader of this size begins; None where that failed."""
+        if self._told.began is not None:
+            self._told.began()
         outer = "other"
         if self._loader is not None:
             outer = self._loader.split
@@ -162,7 +169,7 @@ class BatchRecorder:
             self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
-        self._seen(split)
+        self._seen(split).begin_pass(size)
         return self._loader
 
     @contained("loader")
@@ -232,6 +239,8 @@ class BatchRecorder:
         """The model is called."""
         if self._paused or self._repeating or backward_task() != -1:
             return
+        if self._told.began is not None:
+            self._told.began()
         if self._group is not None:
             self._next_answer(self._group)
         loader = self._loader
@@ -278,7 +287,7 @@ class BatchRecorder:
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            group.seen.at(call_site(), answer.rows)
+            group.seen.at_here(answer.rows)
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
@@ -293,6 +302,9 @@ class BatchRecorder:
         if group is None or not group.answers:
             group = self._group_of_own_name(group)
             if group is None:
+                call = criterion_call(criterion, args, kwargs)
+                answers = sum(seen.answers for seen in self.seen.values())
+                self.other_model.called(call, (answers, self._trained))
                 return
         call = criterion_call(criterion, args, kwargs)
         answer = None
@@ -318,6 +330,9 @@ class BatchRecorder:
         """A call that may count, when the group is closed and there is no other choice."""
         found = group.candidate(call)
         if found is None or group.counted:
+            if found is None or found.tie == LOOSE:
+                last = group.answers[-1]
+                self.other_model.called(call, last.numbered(), last.rows)
             return
         group.calls += 1
         group.candidates.append(found)
@@ -389,6 +404,8 @@ class BatchRecorder:
         **beside: Any,
     ) -> None:
         """Count a batch that the loop hands over; `beside` are weights and ids."""
+        if self._told.began is not None:
+            self._told.began()
         name = self._checked_split(split)
         if self._group is not None:
             self._group.is_handed_over()
@@ -447,7 +464,7 @@ class BatchRecorder:
         self._tell_unseen_criterion()
         for name, seen in self.seen.items():
             self._tell_not_counted(name, seen)
-            line = seen.several_places(name)
+            line = seen.several_places(name, self.seen.get("train"))
             if line:
                 seen.said = line
                 self._told.say(f"passes {name}", line)
@@ -468,6 +485,8 @@ class BatchRecorder:
         self.splits = {}
         self.seen = {}
         self.steps = 0
+        if self.other_model.heard:
+            self.other_model = OtherModel()
         self._left_early = False
         for name, counts in closed.items():
             counts.reset()
@@ -580,6 +599,7 @@ class BatchRecorder:
                 group.keep_losses([])
             losses = group.losses
             if len(losses) == 1 and self._held is None:
+                losses[0].node = None  # nobody asks for its gradient any more
                 self._held = group.split, losses[0]
             elif losses:
                 self._settle_losses(group)
@@ -646,11 +666,11 @@ class BatchRecorder:
         target = call.target
         if type(target) is not Tensor or loss.ndim:
             target = counts.loss_target(loss, target)
-        held = counts.loss.held(loss, target, call.reduction, call)
+        held = counts.loss.held(loss, target, call)
         held.node = loss.grad_fn
         held.candidate = candidate
         if answer is not None:
-            held.answer = answer.number
+            held.answer = id(answer)
         if group.losses:
             group.losses[0].watch()
             held.watch()
@@ -729,8 +749,10 @@ class BatchRecorder:
         if answer is not None:
             given = answer.given
         group.counted = True
-        if self._last is not None:
-            if self._repeats(self._last, name, target, given):
+        last = self._last
+        if last is not None:
+            # Where nobody holds its targets any more, these are others.
+            if last.target() is not None and self._repeats(last, name, target, given):
                 group.repeats = True
                 self._tell_repeated(name)
                 return
@@ -985,6 +1007,7 @@ class LastCounted(NamedTuple):
 
 def _version(target: Tensor) -> int:
     """How often a tensor was written to, where torch counts that."""
-    if target.is_inference():
+    try:
+        return target._version
+    except RuntimeError:  # of inference mode
         return 0
-    return int(target._version)

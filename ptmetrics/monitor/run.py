@@ -24,7 +24,7 @@ from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder_of, journals
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 
-HALF_DONE = "error: the process ended in the middle of an epoch"
+HALF_DONE = "not closed"  # the process ended by itself, in the middle of an epoch
 MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
 MAX_SHOWN = 60
 
@@ -398,6 +398,17 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, repr(value)
 
 
+def _cell() -> str:
+    """The notebook's cell that runs, in words; empty where there is none."""
+    shell = None
+    notebook: Any = sys.modules.get("IPython")
+    if notebook is not None:
+        shell = notebook.get_ipython()
+    if shell is None:
+        return ""
+    return f", cell {shell.execution_count}"
+
+
 class RunLifecycle:
     """Begins and ends a run, and knows why it ended.
 
@@ -437,14 +448,15 @@ class RunLifecycle:
         """Begin, unless that is done.
 
         Raises:
-            FaultError: If the run has ended; one kind of fault, wherever it is met.
+            FaultError: If the run has ended; one kind of fault, wherever it is met, in each cell of
+                a notebook.
         """
         if self._closed:
             cure = (
-                'Do it inside of "with monitor:", or make a new Monitor; if_exists="resume" goes '
-                "on in the same run folder."
+                'Nothing is counted: do it inside of "with monitor:", or make a new Monitor and '
+                'attach it; if_exists="resume" goes on in the same run folder.'
             )
-            raise FaultError("monitor", "an open monitor", "one that was closed", cure)
+            raise FaultError(f"monitor{_cell()}", "an open monitor", "one that was closed", cure)
         if not self.begun:
             self.begun = True
             try:

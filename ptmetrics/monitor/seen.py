@@ -4,7 +4,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,23 +18,36 @@ PULLED_AHEAD = (
 )
 
 KEPT_FRAMES = 3
-FRAMES_OF_OURS = 3  # at the least: the event, its boundary, the stand-in of the call
+FRAMES_OF_OURS = 5  # this, who counts rows, the event, its boundary, the stand-in of the call
 _HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
 
 Place = tuple[tuple[CodeType, int], ...]
-"""Functions of the user's and where they are, in instructions, the innermost first."""
+"""Functions and where they are, in instructions, the innermost first."""
 
 
-def call_site() -> Place:
-    """The functions of the user's that led to here."""
-    frame: Any = sys._getframe(FRAMES_OF_OURS)
-    place: list[tuple[CodeType, int]] = []
-    while frame is not None and len(place) < KEPT_FRAMES:
-        code = frame.f_code
-        if is_users(code):
-            place.append((code, frame.f_lasti))
+def frames_to_here(before: Place) -> Place:
+    """The functions that led to here, up to the third of the user's: `before` where they are the same."""
+    try:
+        innermost: Any = sys._getframe(FRAMES_OF_OURS)
+    except ValueError:  # a thread may begin with the call
+        return ()
+    frame = innermost
+    for code, instruction in before:
+        if frame is None or frame.f_code is not code or frame.f_lasti != instruction:
+            break
         frame = frame.f_back
-    return tuple(place)
+    else:
+        if before:
+            return before
+    frames: list[tuple[CodeType, int]] = []
+    users = 0
+    frame = innermost
+    while frame is not None and users < KEPT_FRAMES:
+        code = frame.f_code
+        frames.append((code, frame.f_lasti))
+        users += is_users(code)
+        frame = frame.f_back
+    return tuple(frames)
 
 
 def line_of(code: CodeType, instruction: int) -> tuple[str, int]:
@@ -52,6 +65,20 @@ def is_users(code: CodeType) -> bool:
     return not code.co_filename.startswith((*_HOMES, "<frozen"))
 
 
+class LoaderSize(NamedTuple):
+    """What one pass over a loader yields, where that is known for sure.
+
+    Attributes:
+        rows: Samples.
+        batches: Batches of them.
+        batch_rows: Samples of a full batch.
+    """
+
+    rows: int
+    batches: int
+    batch_rows: int
+
+
 class Seen:
     """Numbers of one split in one epoch.
 
@@ -64,6 +91,8 @@ class Seen:
         cause: Why rows were not counted.
         criterion: What computed the loss.
         said: The line that the console was told.
+        passes: Passes over a monitored loader.
+        loader: What the loader of the only pass yields; None where that is not known.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -72,24 +101,53 @@ class Seen:
         self.unpaired_rows = 0
         self.criterion_calls = 0
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
+        self._frames: Place = ()  # of the last answer
         self.returned = False  # to an earlier place: they belong to one pass
         self.cause = cause
         self.criterion: Any = None
         self.said = ""
+        self.passes = 0
+        self.loader: LoaderSize | None = None
 
-    def at(self, place: Place, rows: int) -> None:
+    def begin_pass(self, loader: LoaderSize | None) -> None:
+        """A pass over a monitored loader begins."""
+        self.passes += 1
+        self.loader = loader
+
+    @property
+    def loader_rows(self) -> int | None:
+        """Rows that the loader holds, where the model was called for more than its batches.
+
+        None where that is not known for sure: the rows of a model may be parts of samples, which
+        one answer to each batch, or answers of more rows than a batch has, let one suppose.
+        """
+        loader = self.loader
+        if loader is None or self.passes != 1 or self.answers <= loader.batches:
+            return None
+        if self.answered_rows > self.answers * loader.batch_rows:
+            return None
+        return loader.rows
+
+    def at_here(self, rows: int) -> None:
         """Rows were answered for a call at this place of the script."""
+        frames = frames_to_here(self._frames)
+        if frames is not self._frames:
+            place = tuple(frame for frame in frames if is_users(frame[0]))
+            if not place:
+                return
+            self._frames = frames
+            self._enter(place)
+        place, before, answers = self.places[-1]
+        self.places[-1] = (place, before + rows, answers + 1)
+
+    def _enter(self, place: Place) -> None:
         places = self.places
-        if not place:
-            return
         if places and places[-1][0] == place:
-            _, before, answers = places[-1]
-            places[-1] = (place, before + rows, answers + 1)
             return
         if any(known == place for known, _, _ in places):
             self.returned = True
             places.clear()
-        places.append((place, rows, 1))
+        places.append((place, 0, 0))
 
     def separate_passes(self) -> list[tuple[Place, int]]:
         """Places and rows, where the model was called from several places one after the other.
@@ -126,6 +184,8 @@ class Seen:
             "message": self.said,
             "optimizer_steps": counts.steps,
         }
+        if self.loader is not None and self.loader_rows is not None:
+            record["loader_rows"] = self.loader_rows
         passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
@@ -142,8 +202,13 @@ class Seen:
             f"{counted_rows} were counted: {self.cause}. {cure}"
         )
 
-    def several_places(self, split: str) -> str:
-        """The line for passes that cannot be told apart by hooks; "" where there is one."""
+    def several_places(self, split: str, train: "Seen | None" = None) -> str:
+        """The line for passes that cannot be told apart by hooks; "" where there is one.
+
+        Args:
+            split: The split that they were counted for.
+            train: What went by in training: a pass of as many rows is over its data.
+        """
         passes = self.separate_passes()
         if not passes:
             return ""
@@ -156,8 +221,22 @@ class Seen:
         total = sum(rows for _, rows in passes)
         return (
             f"{split}: {total} rows of {len(passes)} passes were counted as one validation "
-            f"({', '.join(parts)}). Name the others: with monitor.split('train_eval'): …"
+            f"({', '.join(parts)}). {_cure_of([rows for _, rows in passes], train)}"
         )
+
+
+def _cure_of(rows: list[int], train: Seen | None) -> str:
+    """What to do about passes of so many rows, as far as their sizes tell what they are."""
+    if train is not None and train.answers:
+        batch = train.answered_rows / train.answers
+        like = [abs(each - train.answered_rows) < batch for each in rows]
+        if sum(like) == 1 and len(set(rows)) > 1:
+            number = rows[like.index(True)]
+            return f"{number} are those of training: with monitor.split('train_eval'): …"
+    if len(set(rows)) == 1:
+        what = "Of passes over the same data let one count and name the others,"
+        return f"{what} with monitor.split('again'): …, or leave them out, with monitor.pause(): …"
+    return "Name all but the validation after their data: with monitor.split('test'): …"
 
 
 _WEIGHTS = ("weight", "pos_weight")

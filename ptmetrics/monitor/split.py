@@ -127,7 +127,7 @@ class SplitCounts:
         self._last_target = weakref.ref(rows)
         self._last_shape = rows.shape
         if loss is not None:
-            self.loss.add(self.loss.held(loss, rows, reduction))
+            self.loss.update(loss, rows, reduction)
         self.samples += rows.shape[0] if rows.ndim else 1
         self.batches += 1
         if self._stored is not None:
@@ -148,7 +148,7 @@ class SplitCounts:
         if target is None:  # nobody holds them any more: none of them was to be ignored, then
             target = torch.zeros((), dtype=torch.int64).expand(self._last_shape)
         self.loss.check(loss, target)
-        self.loss.add(self.loss.held(loss, target, reduction))
+        self.loss.update(loss, target, reduction)
 
     def loss_target(self, loss: Tensor, target: Any) -> Tensor:
         """The targets that a loss stands for, of those that a criterion was given.
@@ -351,7 +351,10 @@ def _joined_scores(each: list[Scores]) -> Scores:
     names = next((scores.class_names for scores in each if scores.class_names), ())
     drawn = next((scores for scores in each if scores._curve is not None), each[0])
     sliced = next((scores for scores in each if scores.per_slice), each[0])
-    confused = next((scores for scores in each if scores.confusion is not None), each[0])
+    confused = each[0]
+    for scores in reversed(each):
+        if scores.confusion is not None and scores.confusion.ndim == 2:  # labels have one each
+            confused = scores
     values: dict[str, Score] = {}
     per_class: dict[str, Sequence[Score]] = {}
     faults: FaultReport = {}

@@ -1,7 +1,7 @@
 """The mean of the losses of a split, each weighted as the criterion itself weighs its targets."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from ptmetrics.metrics.loss import MeanLoss
 from ptmetrics.metrics.score import FaultReport, Score
 from ptmetrics.monitor.extract import CriterionCall
 
-MOST_WAITING = 64  # losses that are counted together
+MOST_WAITING = 64  # tensors that are counted together
+MOST_NUMBERS = 1024  # numbers, likewise
 IGNORED_BY_TORCH = -100  # unless a criterion is told otherwise
 
 
@@ -20,27 +21,26 @@ class HeldLoss:
     """A loss as it was when it was returned; it counts once it is given to `SplitLoss.add`.
 
     Args:
-        value: Its values.
+        value: Its values; the number itself of one on the CPU, where nothing has to wait for it.
         weights: How many targets each stands for, float64, shape (1,) or (values,).
         targets: Number of targets.
 
     Attributes:
-        answer: Number of the answer of the model that it is a loss of.
+        answer: Which answer of the group it is a loss of, by its identity.
         candidate: What it counts with; None where its rows count anyway.
         node: Of the graph, where it was computed; None without a gradient.
         gradient: What it had in the backward pass; None where that was not seen.
     """
 
-    __slots__ = ("answer", "candidate", "gradient", "node", "targets", "value", "weights")
+    answer = 0
+    candidate: object = None
+    gradient: Tensor | None = None
+    node: Any = None
 
-    def __init__(self, value: Tensor, weights: Tensor, targets: int) -> None:
+    def __init__(self, value: Tensor | float, weights: Tensor, targets: int) -> None:
         self.value = value
         self.weights = weights
         self.targets = targets
-        self.answer = 0
-        self.candidate: object = None
-        self.node: Any = None
-        self.gradient: Tensor | None = None
 
     def watch(self) -> None:
         """Learn how much it weighs in what is minimised."""
@@ -61,10 +61,11 @@ def minimised(losses: list[HeldLoss]) -> HeldLoss | None:
     total: Any = 0
     shares: Any = 0
     for loss in losses:
-        if loss.gradient is None or loss.gradient.numel() != loss.value.numel():
+        value = torch.as_tensor(loss.value)
+        if loss.gradient is None or loss.gradient.numel() != value.numel():
             return None
-        share = loss.gradient.double().reshape(loss.value.shape)
-        total = total + share * loss.value.double()
+        share = loss.gradient.double().reshape(value.shape)
+        total = total + share * value.double()
         shares = shares + share
     return HeldLoss(total / shares, losses[-1].weights, losses[-1].targets)
 
@@ -89,10 +90,12 @@ class SplitLoss:
         self._mean = MeanLoss()
         self._device = self._mean.device  # of the last loss
         self._waiting: list[HeldLoss] = []
+        self._place: torch.device | None = None  # of those that wait; None for numbers
         self.seen = 0
         self.targets = 0
         # What a mean over targets of the last shape weighs, where all of them weigh the same.
         self._of: tuple[Any, ...] = ()
+        self._targets_of = 0
         self._weights = torch.zeros(0, dtype=torch.float64)
 
     def check(self, loss: object, target: Tensor) -> None:
@@ -110,65 +113,83 @@ class SplitLoss:
             cure = "Pass what the criterion returned, or leave it out."
             raise DtypeError("loss", "a tensor or a number", type(loss).__name__, cure)
 
-    def held(
-        self,
-        loss: Tensor | float,
-        target: Tensor,
-        reduction: str = "mean",
-        call: CriterionCall | None = None,
-    ) -> HeldLoss:
+    def held(self, loss: Tensor | float, target: Tensor, call: CriterionCall) -> HeldLoss:
         """A loss as it is now, and what it weighs; it counts once it is given to `add`.
 
         Args:
             loss: A mean over the targets, their sum, or one value a target.
             target: The targets.
-            reduction: By torch's word: "sum" for a sum, "batchmean" for a mean over rows.
-            call: How the criterion weighs targets; None for all alike.
+            call: How the criterion reduces them, and how it weighs them.
         """
-        if isinstance(loss, Tensor):
-            value = loss.detach()
+        of_host = type(loss) is Tensor and loss.is_cpu and not loss.ndim
+        number = of_host and call.reduction != "sum"
+        if number:
+            value = cast(Tensor, loss)
+            device = None
         else:
+            value, target = self._copied(loss, target)
+            device = value.device
+        of = (target.shape, target.dtype, device, call.reduction, call.ignore_index)
+        weights = self._weights
+        if self._of != of or call.weight is not None or value.ndim:
+            self._of = ()
+            weights = self._weights_of(value, target, call)
+            if weights is self._weights:
+                self._of = of
+                self._targets_of = target.numel()
+        elif number:
+            return HeldLoss(value.item(), weights, self._targets_of)
+        if number:
+            return HeldLoss(value.item(), weights, target.numel())
+        if value.ndim == 0 and call.reduction == "sum":
+            value = value.double() / weights.clamp(min=1)
+        return HeldLoss(value, weights, target.numel())
+
+    def _copied(self, loss: Tensor | float, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, which the loop may write over, and its targets, where they can be counted."""
+        if not isinstance(loss, Tensor):
             target = countable(target)
-            value = torch.full((), loss, dtype=torch.float64, device=target.device)
+            return torch.full((), loss, dtype=torch.float64, device=target.device), target
+        value = loss.detach()
         if value.device != self._device:
             value = countable(value)
             target = countable(target)
             self._device = value.device
-        weights = self._weights
-        of = (target.shape, reduction, target.dtype, value.device, call and call.ignore_index)
-        if value.ndim or self._of != of or (call is not None and call.weight is not None):
-            weights = self._weights_of(value, target, reduction, call)
-            self._of = ()
-            if value.ndim == 0 and weights is self._weights:
-                self._of = of
-        if value.ndim == 0 and reduction == "sum":
-            value = value.double() / weights.clamp(min=1)
-        else:
-            value = value.clone()  # the loop may write over its own
-        return HeldLoss(value, weights, target.numel())
+        return value.clone(), target
 
     def add(self, held: HeldLoss) -> None:
         """Count a loss; single values wait until there are some."""
-        waiting = self._waiting
-        if waiting and waiting[0].value.device != held.value.device:
+        place = None
+        most = MOST_NUMBERS
+        at_once = False
+        if isinstance(held.value, Tensor):
+            place = held.value.device
+            most = MOST_WAITING
+            at_once = held.value.ndim > 0
+        if at_once or place != self._place:
             self._count_waiting()
+            self._place = place
+        waiting = self._waiting
+        if held.node is not None:
+            held.node = None  # or its graph would wait as well
         waiting.append(held)
         self.seen += 1
         self.targets += held.targets
-        if held.value.ndim or len(waiting) == MOST_WAITING:
+        if at_once or len(waiting) == most:
             self._count_waiting()
 
     def _count_waiting(self) -> None:
-        """Count what waits: single values, and behind them perhaps one value a target."""
         waiting = self._waiting
+        if not waiting:
+            return
         self._waiting = []
-        single = [held for held in waiting if not held.value.ndim]
-        if single:
-            values = torch.stack([held.value.double() for held in single])
-            weights = torch.cat([held.weights for held in single])
-            self._count(values, weights)
-        for held in waiting[len(single) :]:
-            self._count(held.value.reshape(-1), held.weights)
+        weights = torch.cat([held.weights for held in waiting])
+        if self._place is None:
+            values = torch.tensor([held.value for held in waiting], dtype=torch.float64)
+        else:
+            tensors = [torch.as_tensor(held.value) for held in waiting]
+            values = torch.cat([tensor.double().reshape(-1) for tensor in tensors])
+        self._count(values, weights)
 
     def _count(self, values: Tensor, weights: Tensor) -> None:
         if values.device != self._mean.device:
@@ -177,7 +198,7 @@ class SplitLoss:
 
     def update(self, loss: Tensor | float, target: Tensor, reduction: str = "mean") -> None:
         """Count the loss of one batch, as `held` takes it."""
-        self.add(self.held(loss, target, reduction))
+        self.add(self.held(loss, target, CriterionCall(None, target, reduction)))
 
     def compute(self) -> tuple[Score, FaultReport]:
         """The mean, and what was left out of it."""
@@ -203,9 +224,7 @@ class SplitLoss:
         self._mean.load_state_dict(state)
         self.seen = self._mean.updates
 
-    def _weights_of(
-        self, loss: Tensor, target: Tensor, reduction: str, call: CriterionCall | None
-    ) -> Tensor:
+    def _weights_of(self, loss: Tensor, target: Tensor, call: CriterionCall) -> Tensor:
         """How many targets each value stands for, float64, by the criterion's own weights.
 
         Returns:
@@ -215,8 +234,8 @@ class SplitLoss:
         by_class = None
         if target.is_floating_point():
             ignored = None
-        elif call is not None and call.ignore_index is not None:
-            if reduction == "mean":
+        elif call.ignore_index is not None:
+            if call.reduction == "mean":
                 by_class = call.weight
             # That of torch is left out only where somebody has asked for it.
             if call.ignore_index != IGNORED_BY_TORCH or by_class is not None:
@@ -230,16 +249,16 @@ class SplitLoss:
             return kept.reshape(-1)
         if loss.ndim:
             return torch.ones(loss.numel(), dtype=torch.float64, device=loss.device)
-        targets = _targets(target, reduction, call)
+        targets = _targets(target, call)
         self._weights = torch.full((1,), targets, dtype=torch.float64, device=loss.device)
         return self._weights
 
 
-def _targets(target: Tensor, reduction: str, call: CriterionCall | None) -> int:
+def _targets(target: Tensor, call: CriterionCall) -> int:
     """Number of targets that a mean is over."""
-    if reduction == "batchmean":
+    if call.reduction == "batchmean":
         return target.shape[0]
-    of_classes = call is not None and call.ignore_index is not None
+    of_classes = call.ignore_index is not None
     if of_classes and target.is_floating_point() and target.ndim > 1:
         return target.numel() // max(1, target.shape[1])  # one share for each class
     return target.numel()

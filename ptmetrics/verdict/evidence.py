@@ -204,6 +204,7 @@ class Evidence:
         slices: Validation scores of the slices.
         class_names: One name for each class.
         positive: Class whose precision and recall count; None for the mean over classes.
+        ignored: Target that was left out, such as padding; None for none.
         curves: The learning curves; empty for a lone evaluation.
         faults: Bad values and contained errors.
         evaluations: Those beside the ones that close an epoch, as recorded.
@@ -245,6 +246,7 @@ class Evidence:
     slices: Slices = Slices()
     class_names: tuple[str, ...] = ()
     positive: int | None = None
+    ignored: int | None = None
     curves: LearningCurves = LearningCurves()
     faults: tuple[Fault, ...] = ()
     evaluations: tuple[Mapping[str, Any], ...] = ()
@@ -477,6 +479,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         slices=_recorded_slices(_of_split(epoch, "per_slice", "val")),
         class_names=names,
         positive=_positive_class(positive, task, confusion, names),
+        ignored=_ignored(run.header.get("metrics") or {}),
         curves=curves,
         faults=tuple(_run_faults(run, row)),
         evaluations=tuple(getattr(run, "evaluations", ())),
@@ -662,6 +665,14 @@ def _task(config: Mapping[str, Any]) -> str:
     if task == "torchmetrics":
         return ""
     return task
+
+
+def _ignored(config: Mapping[str, Any]) -> int | None:
+    """The target that is left out; None where there is none."""
+    index = config.get("ignore_index")
+    if isinstance(index, int):
+        return index
+    return None
 
 
 def _positive_class(

@@ -45,8 +45,12 @@ PAGES: Mapping[str, Page] = {
         "overflow.",
     ),
     "missing-class": Page(
-        "invalid",
-        "A class of the model has no sample in the validation data, so nothing is known about it.",
+        "invalid or info",
+        "A class of the model has no sample in the validation data, so nothing is known about it. "
+        "For information where that is no surprise: of tokens, pixels and more than 20 classes, "
+        "where the training data, or as many classes as there are, let fewer than 10 samples be "
+        "expected, and of more than 1,000 classes, as of a vocabulary. A target that is ignored is "
+        "no class.",
         "Draw the validation data by class (stratified), or leave these classes out of the model.",
     ),
     "metric-faults": Page(
@@ -273,8 +277,8 @@ PAGES: Mapping[str, Page] = {
     ),
     "underfitting": Page(
         "warning",
-        "Training accuracy itself stays below what is wanted, validation accuracy is close to "
-        "it, and the training loss no longer falls.",
+        "Training accuracy itself stays below what is wanted, validation accuracy is close to it "
+        "and not shown to be enough, and the training loss no longer falls.",
         "Unfreeze more layers, use a larger model, or change the learning rate.",
         (
             "accuracy",
@@ -285,8 +289,9 @@ PAGES: Mapping[str, Page] = {
     ),
     "undertrained": Page(
         "warning",
-        "Training accuracy itself stays below what is wanted, validation accuracy is close to it, "
-        "but the training loss still falls: more epochs are worth trying.",
+        "Training accuracy itself stays below what is wanted, validation accuracy is close to it "
+        "and not shown to be enough, but the training loss still falls: more epochs are worth "
+        "trying.",
         "Train for more epochs.",
         (
             "accuracy",

@@ -279,6 +279,8 @@ def score_formula(name: str, label: int | None = None) -> ScoreFormula | None:
             return None
         return lambda m: _class_mean(m, name, np.eye(1, len(m.actual), label)[0])
     if name in _MACRO:
+        if name == "balanced_accuracy":  # over the classes of the targets
+            return lambda m: _class_mean(m, "recall", np.where(m.actual > 0, 1.0, 0.0))
         return lambda m: _class_mean(m, _MACRO[name], np.ones_like(m.actual))
     if name in _WEIGHTED:
         return lambda m: _weighted_mean(m, _WEIGHTED[name])
@@ -301,11 +303,11 @@ def _undefined(m: Margins) -> Gradient:
 
 
 def _class_mean(m: Margins, name: str, weight: Floats) -> Gradient:
-    """Mean over the classes where the score is defined, with fixed weights."""
+    """Mean over the classes on either side, with fixed weights; 0 where there is nothing to divide by."""
     part, whole = _PARTS[name]
     below = _combined(m, whole)
     each = _class_ratio(_combined(m, part), below)
-    weight = np.where(below > 0, weight, 0.0)
+    weight = np.where(m.actual + m.predicted > 0, weight, 0.0)
     if not weight.sum() > 0:
         return _undefined(m)
     weight = weight / weight.sum()
@@ -319,12 +321,10 @@ def _weighted_mean(m: Margins, name: str) -> Gradient:
     """Mean with the classes' own frequencies as weights, which a row changes as well."""
     part, whole = _PARTS[name]
     below = _combined(m, whole)
-    total = m.actual[below > 0].sum()
-    if not total > 0:  # as the metrics have it: nothing to weigh by
-        return _class_mean(m, name, np.ones_like(m.actual))
+    total = m.actual.sum()
     mean = _class_mean(m, name, m.actual)
     each = _class_ratio(_combined(m, part), below)
-    share = np.where(below > 0, (each - mean.value) / total, 0.0)
+    share = (each - mean.value) / total
     return Gradient(mean.value, mean.hits, mean.actual + share, mean.predicted, mean.row)
 
 

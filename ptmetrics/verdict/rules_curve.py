@@ -24,6 +24,7 @@ from ptmetrics.verdict.stats import (
 
 NO_CURVES = "a lone evaluation has no learning curves"
 NO_GAP = "training and validation {} with their intervals are needed"
+NO_TREND = "the training loss of 2 epochs is needed"
 LONG, VERY_LONG = 10, 30  # epochs
 FEW_NOISE = 3.0  # times the jitter, which so few epochs tell badly
 
@@ -261,7 +262,10 @@ def score_gap(evidence: Evidence) -> Estimate:
 
 @rule(codes=("underfitting", "undertrained"))
 def underfits(evidence: Evidence) -> Iterator[RuleOutcome]:
-    """Training accuracy, or R², stays below the target: too little training, or no ability."""
+    """Training accuracy, or R², stays below the target: too little training, or no ability.
+
+    Where validation is shown to meet the target, training may stay below it, as with augmentation.
+    """
     limits = evidence.thresholds
     name = evidence.fitted
     wanted = limits.accuracy
@@ -274,9 +278,13 @@ def underfits(evidence: Evidence) -> Iterator[RuleOutcome]:
     if not evidence.curves or not gap.bounded:
         yield _no_gap(evidence)
         return
-    if train.high >= wanted or gap.high >= limits.train_gap:
+    met = evidence.score(name).low >= wanted
+    if met or train.high >= wanted or gap.high >= limits.train_gap:
         return
     loss = evidence.curves.values("train/loss", evidence.curves.rows("train/loss"))
+    if loss.size < 2:
+        yield Skipped(NO_TREND)
+        return
     slope = relative_slope(loss)
     head = f"Training {name} is only {percent(train.value)} (n={train.n}), wanted {percent(wanted)}"
     numbers = train.facts(threshold=wanted, slope=slope, slope_threshold=-limits.slope)

@@ -4,13 +4,19 @@ from collections.abc import Iterator
 from math import inf, isfinite
 
 import numpy as np
+import numpy.typing as npt
 
 from ptmetrics.record.foreign_rows import METHOD
-from ptmetrics.verdict.evidence import Evidence
+from ptmetrics.verdict.evidence import Counts, Evidence
 from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, recorded_estimate
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
+Mask = npt.NDArray[np.bool_]
+ORDINARY_CLASSES = 20  # each of which validation data of single rows are to hold
+VOCABULARY = 1000  # more classes than that are words
+EXPECTED = 10  # samples of a class whose absence is no chance
+BY_CHANCE = "Nothing needs to be done where they are rare or do not occur; scores leave them out."
 _LISTED = 5
 _NAN = ("nan-score", "prediction-not-finite")
 
@@ -73,20 +79,59 @@ def _lost(name: str, item: Estimate) -> bool:
 
 @rule(codes="missing-class", needs="classes")
 def missing_class(evidence: Evidence) -> Iterator[RuleOutcome]:
-    """A class has no sample in the validation data, so nothing is known about it."""
+    """A class has no sample in the validation data, so nothing is known about it.
+
+    Of tokens, pixels and many classes some are missing by chance, or are no class of the data at
+    all, such as padding: there it is for information.
+    """
     support = evidence.support
     if support is None:
         yield Skipped("no confusion matrix")
         return
-    absent = np.flatnonzero(support == 0).tolist()
-    if absent and support.any():
-        yield make_finding(
-            "missing-class",
-            "invalid",
-            f"{len(absent)} of {len(support)} classes have no validation sample: "
-            f"{named_classes(evidence, absent)}.",
-            {"classes": absent, "n": int(support.sum())},
-        )
+    none = support == 0
+    if evidence.ignored is not None and 0 <= evidence.ignored < len(support):
+        none[evidence.ignored] = False
+    if not none.any() or not support.any():
+        return
+    told = none & ~_missing_by_chance(evidence, support)
+    severity: Severity = "invalid"
+    advice = None
+    if not told.any():
+        told = none
+        severity = "info"
+        advice = BY_CHANCE
+    absent = np.flatnonzero(told).tolist()
+    yield make_finding(
+        "missing-class",
+        severity,
+        f"{len(absent)} of {len(support)} classes have no validation sample: "
+        f"{named_classes(evidence, absent)}.",
+        {"classes": absent, "n": int(support.sum())},
+        advice,
+    )
+
+
+def _missing_by_chance(evidence: Evidence, support: Counts) -> Mask:
+    """Classes that need not be found in validation data of this size.
+
+    How often a class is to be found is its share of the training data, where that is known. The
+    tokens or pixels of a sample are alike, so they count as one.
+    """
+    classes = len(support)
+    rows = int(support.sum())
+    samples = min(evidence.val_samples or rows, rows)
+    several = samples < rows  # tokens or pixels
+    nobody = np.zeros(classes, dtype=bool)
+    if classes <= ORDINARY_CLASSES and not several:
+        return nobody
+    trained = evidence.train_support
+    if classes > VOCABULARY:
+        return ~nobody
+    if trained is not None and trained.any():
+        return np.asarray(samples * trained / trained.sum() < EXPECTED)
+    if several:
+        return np.full(classes, classes > ORDINARY_CLASSES)
+    return np.full(classes, samples / classes < EXPECTED)
 
 
 def named_classes(evidence: Evidence, classes: list[int]) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,28 +13,38 @@ import torch
 from fake_cuda import FakeCuda, names_of
 
 import ptmetrics as pm
-from ptmetrics.bench import device, peers, probes
+from ptmetrics.bench import device, peers, probes, timing
 from ptmetrics.bench.device import (
+    PLANS,
     DeviceRow,
     bench_device,
     device_loops,
+    device_rows,
     device_text,
     graphed_rows,
     half_precision,
     replayed,
     runs_there,
+    scored_rows,
+    scored_text,
+    shaped_batch,
 )
 from ptmetrics.bench.loops import Loop
 from ptmetrics.bench.peers import Competitor, plain_pytorch
-from ptmetrics.bench.probes import CudaProbes
+from ptmetrics.bench.probes import CudaProbes, Probes
+from ptmetrics.bench.updates import class_batch
 from ptmetrics.cli import main
 from ptmetrics.testing import Guard, fake_cuda
+
+SIDES = ("ptmetrics", "plain PyTorch")
+REFERENCES = ("x.max(1) alone", "one read: x.sum()")
 
 
 @pytest.fixture(autouse=True)
 def _few_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "PEERS", {"torcheval": "no.such.module"})
-    monkeypatch.setattr(device, "UPDATES", 2)
+    # What is no kernel of the simulation takes no time there, and would be repeated for long.
+    monkeypatch.setattr(timing, "LEAST_S", 1e-3)
 
 
 def options(**changes: Any) -> argparse.Namespace:
@@ -55,7 +66,7 @@ def test_without_a_gpu_it_runs_and_names_what_was_not_measured(
     )
     assert "not measured: no CUDA device" in (tmp_path / "BENCHMARKS-gpu.md").read_text()
     data = json.loads((tmp_path / "docs" / "gpu-benchmark.json").read_text())
-    assert {row["side"] for row in data["updates"]} == {"ptmetrics", "plain PyTorch"}
+    assert [row["side"] for row in data["updates"]] == [*SIDES, *REFERENCES]
     assert all(row["launches"] is row["waits"] is row["graph"] is None for row in data["updates"])
     assert (tmp_path / "docs" / "gpu-updates.png").stat().st_size > 1000
 
@@ -69,12 +80,13 @@ def test_with_a_simulated_gpu_every_number_is_measured(
     assert bench_device(options(), cuda, where="cpu") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["setting"]["device"] == "Simulated GPU"
-    mine, by_hand = found["updates"]
-    assert (mine["side"], by_hand["side"]) == ("ptmetrics", "plain PyTorch")
+    mine, by_hand, *others = found["updates"]
+    assert [row["side"] for row in found["updates"]] == [*SIDES, *REFERENCES]
+    assert all(row["graph"] is None for row in others), "there is nothing to count"
     assert mine["device_us"] == pytest.approx(1000, rel=1e-6), (
         "a simulated update takes a millisecond"
     )
-    for row in found["updates"]:
+    for row in (mine, by_hand):
         assert (row["launches"], row["waits"], row["peak_bytes"]) == (15, 0, 512)
         assert row["replay_us"] > 0
         assert row["graph"] == "loses rows", "the simulated replay works, and counts nothing"
@@ -82,7 +94,7 @@ def test_with_a_simulated_gpu_every_number_is_measured(
     assert bench_device(options(json=False), cuda, where="cpu") == 0
     text = capsys.readouterr().out
     assert "not measured" not in text
-    for words in ("launches 15.0", "waits in", "512", "graph loses rows", "us a replay"):
+    for words in ("launches 15.0", "waits 0.0", "512", "graph loses rows", "us a replay"):
         assert words in text
 
 
@@ -144,7 +156,8 @@ def test_a_graph_whose_replays_count_is_told_from_one_that_loses_rows_and_one_th
         )
     monkeypatch.setattr(device, "_device_sides", lambda *arguments: [side(cuda, waits=True)[0]])
     row = DeviceRow("side", 8, 10, 1.0, 1.0, 1.0, 3.0, None, None, None)
-    (refused,) = graphed_rows({}, probe, [row], "cpu")
+    ((place, refused),) = graphed_rows({}, probe, [row], "cpu")
+    assert place == 0
     assert refused.graph == "refused: CUDA error: operation not permitted when stream is capturing"
     assert refused.replay_us is None
 
@@ -161,21 +174,20 @@ def test_ours_is_captured_before_a_peer_can_leave_traces(monkeypatch: pytest.Mon
         for n in (8, 9)
         for name in ("ptmetrics", "a")
     ]
-    graphed_rows({}, CudaProbes(FakeCuda()), rows, "cpu")
+    list(graphed_rows({}, CudaProbes(FakeCuda()), rows, "cpu"))
     assert order == ["ptmetrics", "ptmetrics", "a", "a"]
 
 
 def test_a_peer_that_cannot_run_on_the_device_is_left_out_and_ours_may_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(*batch: Any) -> None:
+    def fail() -> None:
         raise NotImplementedError("no kernel for it")
 
-    batch = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
-    assert not runs_there(Competitor("peer", fail, dict), batch)
+    assert not runs_there("peer", fail)
     assert "peer is left out: no kernel for it" in capsys.readouterr().err
     with pytest.raises(NotImplementedError):
-        runs_there(Competitor("ptmetrics", fail, dict), batch)
+        runs_there("ptmetrics", fail)
 
 
 def test_our_side_updates_on_fake_cuda_tensors_without_waiting() -> None:
@@ -214,5 +226,67 @@ def test_mixed_precision_is_bfloat16_where_it_is_native() -> None:
 def test_a_gpu_trains_resnets_of_both_sizes() -> None:
     with fake_cuda():
         loops = device_loops("cuda", quick=False, cuda=FakeCuda())
-    assert [loop.name.split(",")[0] for loop in loops] == ["ResNet-18", "ResNet-18", "ResNet-50"]
-    assert all(loop.batch[0].is_cuda and loop.amp == torch.bfloat16 for loop in loops)
+    names = ["two-layer MLP", "ResNet-18", "ResNet-18", "ResNet-50"]
+    assert [loop.name.split(",")[0] for loop in loops] == names
+    assert all(loop.batch[0].is_cuda for loop in loops)
+    assert [loop.amp for loop in loops] == [None, *[torch.bfloat16] * 3]
+
+
+@pytest.mark.parametrize("size", [(6, 5), (2, 6, 3, 5)])
+def test_every_side_takes_rows_and_pictures_and_is_read_beside_a_maximum(
+    size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    monkeypatch.setattr(device, "MOST_COMPARED", 5)
+    plan = PLANS["cpu", True]
+    rows = list(device_rows({"torchmetrics": torchmetrics}, Probes(), size, plan, "cpu"))
+    sides = ["ptmetrics", "torchmetrics"]
+    if len(size) == 2:
+        sides.append("plain PyTorch")
+    assert [row.side for row in rows] == [*sides, *REFERENCES]
+    assert all(row.size == size and not row.differs for row in rows)
+    assert f"full set: {' x '.join(map(str, size))}" in "\n".join(device_text(rows))
+
+
+def test_a_batch_of_pictures_has_the_scores_of_its_pixels_in_dimension_one() -> None:
+    preds, target = shaped_batch((2, 4, 3, 5), "cpu")
+    rows, classes = class_batch(30, 4)
+    assert (preds.shape, target.shape) == ((2, 4, 3, 5), (2, 3, 5))
+    assert preds.is_contiguous()
+    assert torch.equal(preds[1, :, 2, 4], rows[29])
+    assert torch.equal(target.reshape(-1), classes)
+
+
+def test_scores_are_computed_anew_each_time_and_timed_beside_those_of_a_peer() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    modules = {"torchmetrics": torchmetrics}
+    mine, theirs = scored_rows(modules, Probes(), 6, 2, "cpu")
+    assert (mine.side, theirs.side) == ("ptmetrics", "torchmetrics")
+    assert mine.waits is None
+    told = "\n".join(scored_text([mine, replace(theirs, waits=3)]))
+    assert "compute() of the full set, 6 classes" in told
+    assert told.endswith("waits 3")
+    (peer,) = peers.peer_sides(modules, "multiclass", 4, ["accuracy"])
+    peer.update(*class_batch(32, 4))
+    assert peer.compute is not None
+    assert peer.compute()["accuracy"] is not peer.compute()["accuracy"]  # type: ignore[index]
+
+
+def test_each_line_is_told_when_it_was_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probes, "profiled_names", names_of("cudaLaunchKernel"))
+    monkeypatch.setattr(device, "scored_rows", broken)
+    with pytest.raises(KeyboardInterrupt):
+        bench_device(options(json=False), FakeCuda(), where="cpu")
+    assert "one update of the full set: 64 x 10" in capsys.readouterr().out
+
+
+def test_on_a_gpu_every_size_of_the_table_is_measured_quickly_or_at_length() -> None:
+    quick, full = PLANS["cuda", True], PLANS["cuda", False]
+    assert quick.sizes == full.sizes
+    assert {(64, 10), (2048, 32000), (8, 21, 512, 512)} <= set(full.sizes)
+    assert (quick.curves, full.curves) == ((10**7,), (10**7, 10**8))

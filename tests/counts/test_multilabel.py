@@ -87,7 +87,7 @@ def test_weights_are_one_a_row_and_not_one_a_label(weight: Tensor) -> None:
             {"ignore_index": 0.5},
             ("ignore_index: expected a whole number or None, got 0.5.", "such as -1"),
         ),
-        ({"curves": "fp16"}, ("curves: expected True or False, got 'fp16'.", "Pass curves=False")),
+        ({"curves": "fp32"}, ("curves: expected one of fp16, fine, exact", "got 'fp32'.")),
         (
             {"absent": 2},
             ("absent: expected NaN or a number from 0 to 1, got 2.", "leaves the class out"),

@@ -146,6 +146,7 @@ LABELS_IN_PARTS = in_parts(multilabel_case("multilabel-labels", num_labels=3, in
 LIGHT = [LABELS_IN_PARTS, POINTS_IN_PARTS, *(case for case in CASES if case.name not in HEAVY)]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(42)
 @pytest.mark.parametrize("case", LIGHT, ids=lambda c: c.name)
 @both_weights

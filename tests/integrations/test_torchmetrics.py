@@ -266,6 +266,7 @@ def test_without_torchmetrics_there_is_the_line_that_installs_it(
         pm.to_torchmetrics(pm.MulticlassMetrics(4), "accuracy")
 
 
+@pytest.mark.slow
 def test_torchmetrics_is_not_imported_unless_asked_for() -> None:
     code = "import sys, ptmetrics as pm; pm.from_torchmetrics; pm.Monitor; print('torchmetrics' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -27,6 +27,7 @@ def scored(preds: Tensor, target: Tensor, weight: Tensor | None = None, **option
     return metrics.compute()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("inputs", ["logits", "probs"])
 @pytest.mark.parametrize("curves", ["fp16", "fine"])

@@ -41,13 +41,13 @@ def mean_of(
     def score(matrix: Tensor, absent: float) -> Tensor:
         sums = (matrix.diagonal(), matrix.sum(1), matrix.sum(0), matrix.sum())
         numerator, denominator = part(*sums), whole(*sums)
-        defined = denominator > 0
-        share = numerator / torch.where(defined, denominator, 1.0)
+        there = sums[1] + sums[2] > 0
+        share = numerator / torch.where(denominator > 0, denominator, 1.0)
         weight = sums[1] if by_targets else torch.ones_like(share)
         if math.isnan(absent):
-            weight = torch.where(defined, weight, 0.0)
+            weight = torch.where(there, weight, 0.0)
         else:
-            share = torch.where(defined, share, absent)
+            share = torch.where(there, share, absent)
         return (share * weight).sum() / weight.sum()
 
     return score

@@ -49,7 +49,7 @@ BAD: dict[str, dict[str, list[Any]]] = {
         "class_names": NO_NAMES,
         "beta": NO_BETA,
         "losses": NO_FLAG,
-        "curves": NO_FLAG,
+        "curves": ["FP16", b"fp16", ["fp16"], {}, 16, 0, 1.0],
         "temperature": NO_FLAG,
     },
     "binary": {
@@ -60,7 +60,7 @@ BAD: dict[str, dict[str, list[Any]]] = {
         "beta": NO_BETA,
         "losses": NO_FLAG,
         "temperature": NO_FLAG,
-        "curves": [True, False, "FP16", b"fp16", ["fp16"], {}, 16],
+        "curves": ["FP16", b"fp16", ["fp16"], {}, 16],
         "capacity": [*NO_NUMBER, 0],
     },
     "multilabel": {
@@ -70,7 +70,7 @@ BAD: dict[str, dict[str, list[Any]]] = {
         "class_dim": NO_DIMENSION,
         "threshold": [*NO_SHARE, 0, 1],
         "label_names": NO_NAMES,
-        "curves": NO_FLAG,
+        "curves": ["FP16", b"fp16", ["fp16"], {}, 16, 0, 1.0],
     },
     "regression": {
         **SHARED,

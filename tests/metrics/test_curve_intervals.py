@@ -30,7 +30,8 @@ def estimates(score: Tensor, target: Tensor) -> dict[str, Estimate]:
     target = target.gather(-1, score.argsort(-1))
     count = torch.stack((1 - target, target), -1)
     weight = count.double()
-    summary = ScoreBins(count, weight, weight, weight.new_zeros(score.shape[:-1])).summary()
+    tied = torch.ones_like(target, dtype=torch.bool)
+    summary = ScoreBins(count, weight, weight, tied, tied).summary()
     return {
         "auroc": auroc_estimate(summary.numpy()),
         "average_precision": average_precision_estimate(summary.numpy()),

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import LAW
+from regression_cases import relative_columns
 from sklearn import metrics as sk
 from torch import Tensor
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DtypeError
 from ptmetrics.metrics import functional
-from ptmetrics.metrics.functional import SINGLES, Single
+from ptmetrics.metrics.asked_scores import ASKED_SPECS
+from ptmetrics.metrics.functional import SINGLES, TASKS, Single
 
 Reference = Callable[..., Any]
 
@@ -43,6 +46,26 @@ def mean_error(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray) -> float
 def pearson(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray) -> float:
     matrix = np.cov(y, p, aweights=sample_weight)
     return float(matrix[0, 1] / math.sqrt(matrix[0, 0] * matrix[1, 1]))
+
+
+def relative(name: str) -> Reference:
+    """A relative error by its definition."""
+
+    def reference(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray) -> float:
+        return relative_columns(p[:, None], y[:, None], sample_weight)[name][0]
+
+    return reference
+
+
+def agreement(y: np.ndarray, p: np.ndarray, sample_weight: np.ndarray, *, ranks: bool) -> float:
+    """Kendall's correlation where ranks is False, else Spearman's; a weight is as many rows."""
+    x, y = (np.sign(v[:, None] - v) for v in (p, y))
+    if ranks:
+        x, y = x @ sample_weight, y @ sample_weight
+        both = np.diag(sample_weight)
+        return float(x @ both @ y / math.sqrt((x @ both @ x) * (y @ both @ y)))
+    pairs = np.outer(sample_weight, sample_weight)
+    return float((x * y * pairs).sum() / math.sqrt((x**2 * pairs).sum() * (y**2 * pairs).sum()))
 
 
 def brier(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
@@ -98,12 +121,39 @@ def true_negative_rate(
         .reshape(4, 4)
         .T
     )
-    return tn / (tn + fp) if average is None else float((tn / (tn + fp)).mean())
+    return averaged(tn, tn + fp, y, average, sample_weight)
+
+
+def negative_predictive_value(
+    y: np.ndarray, p: np.ndarray, average: str | None, sample_weight: np.ndarray
+) -> Any:
+    tn, _, fn, _ = (
+        sk.multilabel_confusion_matrix(y, p, labels=range(4), sample_weight=sample_weight)
+        .reshape(4, 4)
+        .T
+    )
+    return averaged(tn, tn + fn, y, average, sample_weight)
+
+
+def averaged(
+    part: np.ndarray, whole: np.ndarray, y: np.ndarray, average: str | None, weight: np.ndarray
+) -> Any:
+    support = np.bincount(y, weight, 4)
+    return {
+        None: part / whole,
+        "macro": (part / whole).mean(),
+        "micro": part.sum() / whole.sum(),
+        "weighted": np.average(part / whole, weights=support),
+    }[average]
 
 
 SAME: Mapping[str, Reference] = {
     "multiclass_brier_score": brier,
     "multiclass_specificity": true_negative_rate,
+    "multiclass_negative_predictive_value": negative_predictive_value,
+    "linear_kappa": partial(sk.cohen_kappa_score, weights="linear"),
+    "quadratic_kappa": partial(sk.cohen_kappa_score, weights="quadratic"),
+    "adjusted_balanced_accuracy": partial(sk.balanced_accuracy_score, adjusted=True),
     "over_confidence": over_confidence,
     "calibration_error": ece,
     "rms_calibration_error": rms,
@@ -134,6 +184,14 @@ SAME: Mapping[str, Reference] = {
     "r2_score": sk.r2_score,
     "explained_variance": sk.explained_variance_score,
     "pearson_corrcoef": pearson,
+    "spearman_corrcoef": partial(agreement, ranks=True),
+    "kendall_rank_corrcoef": partial(agreement, ranks=False),
+    "mean_absolute_percentage_error": relative("mape"),
+    "symmetric_mean_absolute_percentage_error": relative("smape"),
+    "weighted_mean_absolute_percentage_error": relative("wmape"),
+    "mean_squared_log_error": relative("msle"),
+    "root_mean_squared_log_error": relative("rmsle"),
+    "normalized_root_mean_squared_error": relative("nrmse"),
 }
 CALIBRATION = ("calibration_error", "rms_calibration_error", "over_confidence")
 ON_SCORES = (
@@ -233,12 +291,13 @@ def test_average_none_gives_each_class(name: str) -> None:
 
 def every_score(task: str) -> set[str]:
     metrics: dict[str, Any] = {
-        "multiclass": lambda: pm.MulticlassMetrics(4),
+        "multiclass": lambda: pm.MulticlassMetrics(4, scores=[s.name for s in ASKED_SPECS]),
         "binary": pm.BinaryMetrics,
         "multilabel": lambda: pm.MultilabelMetrics(3),
         "regression": lambda: pm.RegressionMetrics(quantiles=()),
     }
-    return set(metrics[task]().compute())
+    optional = {spec.name for table in TASKS[task][1].optional_tables for spec in table.specs}
+    return set(metrics[task]().compute()) | optional
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel", "regression"])

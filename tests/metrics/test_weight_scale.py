@@ -39,6 +39,7 @@ def assert_near(one: Score, other: Score, name: str) -> None:
     assert one.reason == other.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 @given(exponent=st.floats(-139, 139))
 @example(exponent=-139.0)

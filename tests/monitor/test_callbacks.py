@@ -66,6 +66,75 @@ def test_events_come_in_order_and_the_model_is_known_from_the_first() -> None:
         assert seen == [("begin", "Net"), *train, *val, ("epoch", 0, 1), "end"]
 
 
+@pytest.mark.parametrize("way", ["loaders", "hooks", "update", "epochs"])
+def test_the_beginning_of_an_epoch_comes_before_its_first_batch(way: str) -> None:
+    seen: list[Any] = []
+
+    class Log(pm.Callback):
+        def on_epoch_begin(self, monitor: pm.Monitor) -> None:
+            seen.append(("begin", monitor.epoch))
+
+        def on_batch_end(self, monitor: pm.Monitor, split: str, batch: int) -> None:
+            if split == "train" and not batch:
+                seen.append("batch")
+
+        def on_validation_end(self, monitor: pm.Monitor, split: str, scores: Any) -> None:
+            seen.append((split, scores.epoch, scores[f"{split}/accuracy"].n))
+
+        def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
+            seen.append(("end", scores.epoch))
+
+    with quiet(Log()) as monitor:
+        if way == "epochs":
+            for number in monitor.epochs(2):
+                assert seen[-1] == ("begin", number)
+                monitor.update(torch.eye(CLASSES), torch.arange(CLASSES), split="train")
+                for _ in range(10):
+                    monitor.update(torch.eye(CLASSES), torch.arange(CLASSES), split="val")
+        else:
+            fit(way, monitor, epochs=2)
+    one, two = ([("begin", i), "batch", ("val", i, 30), ("end", i)] for i in range(2))
+    assert seen == [*one, *two]
+
+
+def test_each_validation_is_told_and_one_by_step_with_its_own_scores() -> None:
+    seen: list[Any] = []
+
+    class Log(pm.Callback):
+        def on_validation_end(self, monitor: pm.Monitor, split: str, scores: Any) -> None:
+            seen.append((split, scores[f"{split}/accuracy"].n, "train/accuracy" in scores))
+
+    x, y = torch.eye(CLASSES), torch.arange(CLASSES)
+    with quiet(Log()) as monitor:
+        for rows in (1, 2):
+            for _ in range(2):
+                monitor.update(x, y, split="train")
+            monitor.update(x[:rows], y[:rows], split="val")
+        monitor.update(x, y, split="hard")
+        monitor.end_epoch()
+        assert seen == [("val", 1, False), ("val", 2, True), ("hard", 3, True)]
+        monitor.update(x, y, split="test")
+    assert seen[3:] == [("test", 3, False)]
+
+
+def test_an_epoch_that_is_closed_by_steps_begins_with_its_first_batch() -> None:
+    seen: list[int] = []
+
+    class Log(pm.Callback):
+        def on_epoch_begin(self, monitor: pm.Monitor) -> None:
+            seen.append(monitor.epoch)
+
+    model, criterion = nn.Linear(2, CLASSES), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with quiet(Log()) as monitor:
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        monitor.every(steps=2)
+        for _ in range(5):
+            criterion(model(torch.ones(4, 2)), Y[:4]).backward()
+            optimizer.step()
+    assert seen == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("name", "best"), [("val/loss", 2), ("val/nll", 2), ("val/accuracy", 2), ("val/mcc", 2)]
 )

@@ -256,7 +256,7 @@ for how in sys.argv[2:]:
 REASONS = {
     "end": "completed",
     "stop": "early stopping",
-    "half": "error: the process ended in the middle of an epoch",
+    "half": "not closed",
     "raise": "error: ValueError: mine",
     "interrupt": "interrupted",
 }

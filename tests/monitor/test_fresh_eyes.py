@@ -1,7 +1,11 @@
 """Where a newcomer's scripts stopped: each is told now, and its healthy twin says nothing."""
 
+import copy
 import logging
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +13,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 — the name by which it is watched
 from loops import quiet
 from torch import Tensor, nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    TensorDataset,
+    default_collate,
+)
 
 import ptmetrics as pm
 
@@ -134,3 +145,285 @@ def test_a_closure_that_was_interrupted_leaves_nothing_uncounted() -> None:
             criterion(model.eval()(X), Y)
         scores = monitor.end_epoch()
     assert scores["val/accuracy"].n == 12
+
+
+class Setup:
+    """A model, another one, their criterion, and data of 26 rows for training and 19 beside it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.model = nn.Linear(4, 3)
+        self.other = copy.deepcopy(self.model)
+        self.criterion = nn.CrossEntropyLoss(**options)
+        x, y = torch.randn(45, 4), torch.arange(45) % 3
+        self.train = list(zip(x[:26].split(6), y[:26].split(6), strict=True))
+        self.val = list(zip(x[26:].split(5), y[26:].split(5), strict=True))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(self.model(x), y)
+        return loss
+
+    def others_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(self.other(x), y)
+        return loss
+
+
+def without_a_word(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    for x, y in val:
+        own.loss(x, y)
+
+
+def average_behind(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    without_a_word(own, monitor, val)
+    for x, y in own.val:
+        own.others_loss(x, y)
+
+
+def average_alone(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    for x, y in own.val:
+        own.others_loss(x, y)
+
+
+def average_named(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    without_a_word(own, monitor, val)
+    with monitor.split("ema"):
+        for x, y in own.val:
+            own.others_loss(x, y)
+
+
+def average_left_out(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    without_a_word(own, monitor, val)
+    with monitor.pause():
+        for x, y in own.val:
+            own.others_loss(x, y)
+
+
+def teacher_beside(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    for x, y in val:
+        own.loss(x, y)
+        own.others_loss(x, y)
+
+
+def teacher_before(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    for x, y in val:
+        own.others_loss(x, y)
+        own.loss(x, y)
+
+
+def two_teachers(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    for x, y in val:
+        own.loss(x, y)
+        own.others_loss(x, y)
+        own.others_loss(-x, y)
+
+
+def loss_of_each_class(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    for x, y in val:
+        answer = own.model(x)
+        own.criterion(answer, y)
+        for label in range(3):
+            own.criterion(answer[y == label], y[y == label])
+
+
+def temperatures(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    answers = []
+    for x, y in val:
+        answers.append(own.model(x))
+        own.criterion(answers[-1], y)
+    scores, truth = torch.cat(answers), torch.cat([y for _, y in own.val])
+    for temperature in (0.5, 1.0, 2.0, 4.0):
+        own.criterion(scores / temperature, truth)
+
+
+def discriminator(own: Setup, monitor: pm.Monitor, val: Any) -> None:
+    without_a_word(own, monitor, val)
+    with torch.enable_grad():
+        for x, y in own.train:
+            own.others_loss(x, y).backward()
+
+
+LOUD = (average_behind, average_alone)
+HEALTHY = (
+    without_a_word, average_named, average_left_out, teacher_beside, teacher_before, two_teachers,
+    loss_of_each_class, temperatures, discriminator,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("validate", [*LOUD, *HEALTHY])
+def test_a_pass_of_an_average_that_counts_nowhere_is_told(
+    validate: Callable[..., None], wrapped: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Setup()
+    optimizer = torch.optim.SGD(own.model.parameters(), lr=0.1)
+    with caplog.at_level(logging.WARNING), quiet() as monitor:
+        monitor.attach(own.model, criterion=own.criterion, optimizer=optimizer)
+        for _ in range(2):
+            train, val = own.train, own.val
+            if wrapped:
+                train, val = monitor.train(train), monitor.validate(val)
+            for x, y in train:
+                own.loss(x, y).backward()
+                optimizer.step()
+            own.model.eval()
+            with torch.no_grad():
+                validate(own, monitor, val)
+            own.model.train()
+            scores = monitor.end_epoch()
+    counted = 19 * (validate is not average_alone)
+    assert scores.counts.get("val_samples", 0) == counted
+    if validate not in LOUD:
+        assert not caplog.messages
+        return
+    (line,) = caplog.messages
+    assert "called 4 times for 19 rows that the attached model did not answer" in line
+    assert f"beside {counted} rows of val" in line
+    assert "monitor.split('ema')" in line
+    assert "monitor.pause()" in line
+
+
+def test_what_another_monitor_counts_is_no_pass_that_counts_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = Setup()
+    own.model.eval()
+    own.other.eval()
+    with caplog.at_level(logging.WARNING), quiet() as one, quiet() as two, torch.no_grad():
+        one.attach(own.model, criterion=own.criterion)
+        two.attach(own.other, criterion=own.criterion)
+        without_a_word(own, one, own.val)
+        average_alone(own, two, own.val)
+        assert [each.end_epoch()["val/accuracy"].n for each in (one, two)] == [19, 19]
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("train", "26 are those of training: with monitor.split('train_eval'): …"),
+        ("val", "with monitor.split('again'): …, or leave them out, with monitor.pause(): …"),
+        ("more", "Name all but the validation after their data: with monitor.split('test'): …"),
+        ("", ""),
+    ],
+)
+def test_of_merged_passes_the_cure_that_fits_is_told(
+    second: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Setup()
+    data = {"train": own.train, "val": own.val, "more": own.val[:2], "": []}[second]
+    with caplog.at_level(logging.WARNING), quiet() as monitor:
+        monitor.attach(own.model, criterion=own.criterion)
+        for x, y in own.train:
+            own.loss(x, y)
+        own.model.eval()
+        with torch.no_grad():
+            for x, y in own.val:
+                own.loss(x, y)
+            for x, y in data:
+                own.loss(x, y)
+        monitor.end_epoch()
+    assert len(caplog.messages) == bool(said)
+    assert said in "".join(caplog.messages)
+    assert ("train_eval" in "".join(caplog.messages)) is (second == "train")
+
+
+class Stream(IterableDataset[Any]):
+    """Rows whose number nobody knows beforehand."""
+
+    def __iter__(self) -> Any:
+        return iter(ROWS)
+
+
+ROWS = TensorDataset(torch.randn(19, 4), torch.arange(19) % 3)
+FEW = list(zip(torch.randn(7, 4).split(4), torch.zeros(7).long().split(4), strict=True))
+
+
+def by_batch(own: Setup, x: Tensor, y: Tensor) -> None:
+    own.loss(x, y)
+
+
+def by_row(own: Setup, x: Tensor, y: Tensor) -> None:
+    for row, truth in zip(x, y, strict=True):
+        own.loss(row[None], truth[None])
+
+
+def with_copies(own: Setup, x: Tensor, y: Tensor) -> None:
+    own.criterion((own.model(x) + own.model(-x)) / 2, y)
+
+
+def by_parts_of_samples(own: Setup, x: Tensor, y: Tensor) -> None:
+    parts = torch.arange(2 * len(y)) % 3 > 0
+    own.loss(x.repeat(2, 1)[parts], y.repeat(2)[parts])
+
+
+def with_other_data(own: Setup, x: Tensor, y: Tensor) -> None:
+    own.loss(x, y)
+    if len(y) < 8:
+        for few, truth in FEW:
+            own.loss(few, truth)
+
+
+def loader_rows(step: Callable[..., None], loader: Any, run: Path | None = None) -> Any:
+    own = Setup()
+    own.model.eval()
+    with quiet(run=run) as monitor, torch.no_grad():
+        monitor.attach(own.model, criterion=own.criterion)
+        for x, y in monitor.validate(loader):
+            step(own, x, y)
+        return monitor.end_epoch().to_record()["seen"]["val"]
+
+
+def test_rows_beyond_the_loaders_length_are_told_by_the_verdict(tmp_path: Path) -> None:
+    seen = loader_rows(with_other_data, DataLoader(ROWS, 8), tmp_path / "run")
+    assert (seen["loader_rows"], seen["counted_rows"]) == (19, 26)
+    found = [f for f in pm.judge(tmp_path / "run").findings if f.code == "split-changed"]
+    assert [f.message for f in found] == ["val: 26 rows were counted, but the loader holds 19."]
+
+
+@pytest.mark.parametrize("step", [by_batch, by_row, with_copies, by_parts_of_samples])
+def test_a_loader_that_is_walked_once_exceeds_nothing(
+    step: Callable[..., None], tmp_path: Path
+) -> None:
+    loader_rows(step, DataLoader(ROWS, 8), tmp_path / "run")
+    assert "split-changed" not in {f.code for f in pm.judge(tmp_path / "run").findings}
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(ROWS, 8, drop_last=True),
+        DataLoader(ROWS, batch_sampler=[[0, 1, 2], [3, 4]]),
+        DataLoader(ROWS, batch_sampler=BatchSampler(range(19), 8, drop_last=False)),
+        DataLoader(ROWS, 8, collate_fn=lambda rows: default_collate(rows)),
+        DataLoader(Stream(), 8),
+        list(DataLoader(ROWS, 8)),
+    ],
+)
+def test_a_length_that_is_not_known_for_sure_is_not_recorded(loader: Any) -> None:
+    assert "loader_rows" not in loader_rows(by_row, loader)
+    assert loader_rows(by_row, DataLoader(ROWS, 8))["loader_rows"] == 19
+
+
+def test_a_closed_monitor_says_so_in_each_cell_that_is_run_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = SimpleNamespace(execution_count=6)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    with caplog.at_level(logging.WARNING):
+        monitor = quiet(on_fault="contain")
+        assert run_cell(monitor)["val/accuracy"].n == 12
+        monitor.close()
+        assert not caplog.messages
+        for time in (1, 2, 3):
+            shell.execution_count += 1
+            assert not dict(run_cell(monitor))
+            assert not dict(run_cell(monitor))  # as a loop over epochs goes on
+            assert len(caplog.messages) == time
+    for line in caplog.messages:
+        assert "got one that was closed" in line
+        assert "make a new Monitor" in line
+
+
+def run_cell(monitor: pm.Monitor) -> Any:
+    for _ in monitor.validate([(X, Y)]):
+        monitor.update(X[:, :3], Y, split="val")
+    return monitor.end_epoch()

@@ -1,6 +1,7 @@
 """Hooks under checkpointing, compilation, inference mode, shared modules, and what they refuse."""
 
 import functools
+import weakref
 from typing import Any
 
 import pytest
@@ -350,3 +351,45 @@ def test_a_criterion_with_names_of_its_own_is_read_in_the_order_of_its_call() ->
         monitor.attach(model, criterion=criterion)
         criterion(logits=model(X), labels=Y)
         assert monitor.end_epoch().counts["val_samples"] == 8
+
+
+class Marked(torch.autograd.Function):
+    """The identity, whose graph holds an object as long as it lives itself."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, mark: object) -> Tensor:
+        ctx.mark = mark
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0], None
+
+
+class Mark:
+    pass
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_graph_of_an_earlier_step_is_held_when_the_next_one_begins(training: bool) -> None:
+    """Where nobody calls backward(), a graph holds all activations of its step."""
+    alive: list[int] = []
+    marks: list[weakref.ref[Mark]] = []
+
+    class Net(torch.nn.Linear):
+        def forward(self, values: Tensor) -> Tensor:
+            alive.append(sum(mark() is not None for mark in marks))
+            mark = Mark()
+            marks.append(weakref.ref(mark))
+            output: Tensor = Marked.apply(super().forward(values), mark)
+            return output
+
+    model = Net(4, 3).train(training)
+    criterion = torch.nn.CrossEntropyLoss()
+    monitor = pm.Monitor(pm.MulticlassMetrics(num_classes=3), progress=False)
+    with monitor.attach(model, criterion=criterion):
+        for _ in range(6):
+            criterion(model(torch.randn(2, 4)), torch.tensor([0, 1]))
+        scores = monitor.end_epoch()
+    assert alive == [0] * 6
+    assert scores["train/loss" if training else "val/loss"].n == 12

@@ -665,7 +665,7 @@ def ended(folder: Path) -> str:
         (False, False, False, "error: NameError: name 'mdoel' is not defined"),
         (True, False, False, "completed"),  # of some cell behind the loop
         (True, True, False, "error: NameError: name 'mdoel' is not defined"),
-        (True, True, True, "error: the process ended in the middle of an epoch"),
+        (True, True, True, "not closed"),
     ],
 )
 def test_an_error_is_the_runs_only_if_it_came_while_it_ran(

@@ -329,6 +329,7 @@ def test_changing_predictions_targets_and_loss_afterwards_changes_no_number(way:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(35)
 @pytest.mark.parametrize(("way", "count"), [("loaders", 256), ("hooks", 320), ("update", 256)])
 def test_the_state_does_not_grow_with_the_steps(way: str, count: int) -> None:

@@ -21,6 +21,7 @@ TASKS: tuple[tuple[str, Metrics], ...] = (
     ("Yes-or-no classification", pm.BinaryMetrics(beta=2, temperature=True)),
     ("Multilabel classification", pm.MultilabelMetrics(3)),
     ("Regression", pm.RegressionMetrics()),
+    ("Ranking", pm.RankingMetrics()),
 )  # fmt: skip
 HEAD = """# Scores
 
@@ -31,6 +32,11 @@ interval is a jackknife over groups (`jackknife-groups`). How often the
 intervals hold the truth is in [intervals.md](intervals.md); how to add a score, in
 [extending.md](extending.md).
 """
+ASKED = """
+Those below are there where they are asked for by name, `scores=["NAME"]`:
+
+| score | what it is | direction, range | interval | source |
+|---|---|---|---|---|"""
 
 
 def score_line(spec: ScoreSpec) -> str:
@@ -61,6 +67,10 @@ def scores_page() -> str:
                 if (spec.name, spec.each) not in seen:
                     parts.append(score_line(spec))
                     seen.add((spec.name, spec.each))
+        if metrics.optional_tables:
+            parts.append(ASKED)
+        for table in metrics.optional_tables:
+            parts.extend(map(score_line, table.specs))
     return "\n".join(parts) + "\n" + differences_section()
 
 
@@ -74,9 +84,11 @@ def parameter_text(parameter: inspect.Parameter) -> str:
     annotation = annotation.replace("torch.Tensor", "Tensor").replace("collections.abc.", "")
     for score in ("ptmetrics.metrics.score.", "typing.", "torch."):
         annotation = annotation.replace(score, "")
+    if annotation in ("Tensor", "Tensor | None"):
+        annotation = annotation.replace("Tensor", "Tensor | NDArray[Any]")
     if annotation == "Inputs":
         annotation = 'Literal["logits", "probs", "labels"]'
-    if annotation.startswith("Curves"):
+    if "Curves" in annotation:
         annotation = annotation.replace("Curves", 'Literal["fp16", "fine", "exact"]')
     text = f"{parameter.name}: {annotation}"
     if parameter.kind == parameter.VAR_KEYWORD:
@@ -117,6 +129,7 @@ def functional_stub() -> str:
         '"""Written by `make pages` from the tables; do not edit."""\n\n'
         "from collections.abc import Callable, Mapping, Sequence\n"
         "from typing import Any, Literal, NamedTuple\n\n"
+        "from numpy.typing import NDArray\n"
         "from torch import Tensor\n\n"
         "from ptmetrics.metrics.base import Metrics\n"
         "from ptmetrics.metrics.score import Score, Scores\n\n"

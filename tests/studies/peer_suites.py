@@ -100,7 +100,14 @@ def run_suite(suite: Suite, checkouts: Path, out: Path, extra: Sequence[str]) ->
     log_file = out.parent / f"{suite.library}.log"
     with log_file.open("w") as log:
         subprocess.run(
-            command, cwd=out.parent, env=environment, stdout=log, stderr=log, check=False
+            command,
+            cwd=out.parent,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=False,
+            start_new_session=True,  # some suites ask for a terminal, and would stop
         )
     return time.monotonic() - began
 

@@ -310,3 +310,36 @@ def test_another_loss_than_that_of_the_samples_leaves_the_curve_alone_to_speak()
 def test_a_rise_that_is_not_known_to_be_one_of_all_samples_changes_no_older_answer() -> None:
     val, train = np.array([0.8, 0.5, 0.55, 0.7, 0.9]), np.linspace(1, 0.1, 5)
     assert loss_rise(val, train, Thresholds()) is not None
+
+
+@pytest.mark.parametrize(
+    ("losses_seen", "val", "found"),
+    [
+        ([0.9], 0.5, set()),  # one epoch is no trend
+        ([0.9] * 4, 0.5, {"underfitting"}),
+        ([0.9] * 4, 0.58, {"underfitting"}),
+        ([0.9] * 4, 0.97, set()),  # validation meets the target, as beside heavy augmentation
+        ([0.9, 0.8, 0.7, 0.6], 0.97, set()),
+        ([0.9, 0.8, 0.7, 0.6], 0.5, {"undertrained"}),
+    ],
+)
+def test_underfitting_needs_a_trend_and_a_validation_below_the_target(
+    losses_seen: list[float], val: float, found: set[str]
+) -> None:
+    run = losses(losses_seen, losses_seen)
+    for data in run.epochs:
+        data["scores"]["train/accuracy"] = share(1000, 2000)
+        data["scores"]["val/accuracy"] = share(round(2000 * val), 2000)
+    verdict = judge(run)
+    assert codes(verdict) & {"underfitting", "undertrained"} == found
+    missing = "underfitting (the training loss of 2 epochs is needed)"
+    assert any(missing in note for note in verdict.notes) is (len(losses_seen) == 1)
+
+
+def test_no_trend_is_told_of_a_loss_that_was_not_recorded() -> None:
+    run = losses([0.9] * 5, [0.9] * 5)
+    for data in run.epochs:
+        del data["scores"]["train/loss"]
+        data["scores"]["train/accuracy"] = share(1000, 2000)
+        data["scores"]["val/accuracy"] = share(1000, 2000)
+    assert not codes(judge(run)) & {"underfitting", "undertrained"}

@@ -81,6 +81,8 @@ def as_tensor(value: Any) -> Tensor:
     """Arrays, lists and sparse matrices as tensors."""
     if isinstance(value, Tensor):
         return value.detach()
+    if isinstance(value, list) and value and isinstance(value[0], Tensor):
+        return torch.stack([each.detach() for each in value])
     if hasattr(value, "toarray"):
         value = value.toarray()
     return torch.as_tensor(np.asarray(value))

@@ -39,8 +39,10 @@ def of_counts(names: Names) -> Reader:
         if name == "fbeta/micro" and task == "multiclass" and call.get("ignore_index", -1) < 0:
             name = "f1/micro"  # precision and recall are one number, whatever beta is
         options: dict[str, Any] = {"absent": absent_of(call, task, name)}
-        if "beta" in call.arguments:
-            options["beta"] = float(call.arguments["beta"])
+        if "fbeta" in name and float(call.get("beta", 1.0)) == 1:
+            name = name.replace("fbeta", "f1")
+        elif "fbeta" in name:
+            options["beta"] = float(call.get("beta"))
         k = call.get("top_k", 1)
         if task == "multiclass" and k > 1 and rows_of(call)[0][0].ndim > 1:
             options["topk"] = (k,)
@@ -140,8 +142,6 @@ def multilabel_confusion_of(call: Call) -> Any:
     """Scikit-learn's [[tn, fp], [fn, tp]] of each class or label."""
     if call.get("samplewise", False):
         raise NotOfferedError("confusion matrix of each sample")
-    if any(batch.get("weight") is not None for batch in call.batches):
-        raise NotOfferedError("weighted confusion matrix")
     tp, fp, tn, fn = four_counts(call, task_of(call), rows_of(call))
     return np.stack([tn, fp, fn, tp], 1)
 
@@ -237,11 +237,14 @@ def of_labels_together(name: str) -> Reader:
 def kappa_of(call: Call) -> Any:
     """Cohen's kappa, weighted as asked for."""
     weights = call.get("weights", "none")
+    if call.arguments.get("among") is not None:
+        raise NotOfferedError("kappa of some of the classes")
     task = task_of(call)
     name = "kappa"
     if task != "binary" and weights != "none":  # of two classes all weights are one
         name = f"kappa/{weights}"
     options = asked(OURS[task], name)
+    options["absent"] = float(call.arguments.get("absent", math.nan))
     return score(call, TASKS[task](call, rows_of(call), **options), name)
 
 
@@ -250,10 +253,10 @@ def of_loss(name: str) -> Reader:
 
     def read(call: Call) -> Any:
         task = task_of(call)
-        if call.arguments.get("normalize") is False:
-            raise NotOfferedError("a sum of losses")
-        options: dict[str, Any] = {"losses": True}
-        return score(call, TASKS[task](call, rows_of(call), **options), name)
+        value = score(call, TASKS[task](call, rows_of(call), losses=True), name)
+        if task == "binary" and call.get("doubled", False):
+            return 2 * value
+        return value
 
     return read
 

@@ -82,8 +82,9 @@ def of_curve(name: str) -> Reader:
             picked = f"{name}/ovo" if picked.endswith("macro") else f"{name}/ovo/weighted"
         limit = call.get("max_fpr", 1.0)
         if limit < 1:
-            picked = f"{picked}@fpr<={limit:g}"
-            scores = curve_scores(call, **points(task, picked))
+            point = f"{name}@fpr<={limit:g}"
+            picked = picked.replace(name, point)
+            scores = curve_scores(call, **points(task, point))
         else:
             scores = curve_scores(call, **asked(OURS[task], picked))
         return score(call, scores, picked)

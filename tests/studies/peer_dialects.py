@@ -6,6 +6,7 @@ torchmetrics, whose arguments are torchmetrics' and whose batches hold `preds`, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -110,6 +111,7 @@ IGNITE_NUMBERS = {
     "cosine_similarity": "cosine_similarity",
     "kl_divergence": "kl_divergence",
     "js_divergence": "jensen_shannon_divergence",
+    "mean_absolute_percentage_error": "mean_absolute_percentage_error",
     "hit_rate": "ignite_hit_rate",
     "ndcg": "ignite_ndcg",
 }
@@ -131,20 +133,29 @@ def ignite(call: Call) -> Call:
         return replace(call, batches=batches)
     task, arguments = ignite_task(call, batches)
     name = f"{task}_{IGNITE[call.metric]}"
-    average = call.arguments.get("average")
-    arguments["average"] = ignite_average(call)
-    arguments["absent"] = 0.0  # it is in the mean with 0
-    arguments["weights"] = call.get("weights")
     if call.metric == "accuracy" and task == "multilabel":
         name = "multilabel_exact_match"
+    arguments.update(ignite_arguments(call, task))
+    return renamed(call, name, batches, **arguments)
+
+
+def ignite_arguments(call: Call, task: str) -> dict[str, Any]:
+    """Averages and the like in torchmetrics' words."""
+    arguments: dict[str, Any] = {"average": ignite_average(call)}
+    arguments["absent"] = 0.0  # it is in the mean with 0
+    arguments["weights"] = call.get("weights")
     if call.metric.startswith("top_k"):
         arguments["top_k"] = call.get("k", 5)
     if call.metric == "confusion_matrix":
         normalize = {"samples": "all", "recall": "true", "precision": "pred"}
-        arguments["normalize"] = normalize.get(str(average), "none")
+        arguments["normalize"] = normalize.get(str(call.get("average")), "none")
+    if call.get("normalized", False):
+        arguments["normalize"] = "all"
     if call.metric in ("roc_auc", "average_precision", "precision_recall_curve", "roc_curve"):
         arguments["kind"] = "scores"
-    return renamed(call, name, batches, **arguments)
+        if task == "multilabel":
+            arguments["average"] = "macro"
+    return arguments
 
 
 def ignite_average(call: Call) -> str:
@@ -160,7 +171,9 @@ def ignite_average(call: Call) -> str:
 def ignite_task(call: Call, batches: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """The task by the shapes, which are made to fit; and the number of classes."""
     preds, target = batches[0]["preds"], batches[0]["target"]
-    if call.get("is_multilabel", False) or call.metric.startswith("multi_label"):
+    of_labels = call.get("is_multilabel", False) or call.metric.startswith("multi_label")
+    areas = call.metric in ("roc_auc", "average_precision")
+    if of_labels or (areas and target.ndim == 2 and target.shape[1] > 1):
         if preds.ndim > 2:
             for batch in batches:
                 batch["preds"] = batch["preds"].movedim(1, -1).flatten(0, -2)
@@ -189,6 +202,10 @@ def ignite_numbers(call: Call, batches: list[dict[str, Any]]) -> Call:
     arguments = dict(call.arguments)
     if name in ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error"):
         arguments["summed"] = True
+    if name.endswith("divergence"):  # of the classes that logits tell; that of the targets first
+        for batch in batches:
+            preds, target = batch["preds"].softmax(1), batch["target"].softmax(1)
+            batch["preds"], batch["target"] = target, preds
     return renamed(call, name, batches, **arguments)
 
 
@@ -286,6 +303,8 @@ def sklearn_numbers(call: Call) -> Call:
     arguments = {"outputs": outputs, "multioutput": call.arguments.get("multioutput")}
     for name in ("alpha", "power"):
         arguments[name] = call.arguments.get(name)
+    power = {"mean_poisson_deviance": 1, "mean_gamma_deviance": 2}
+    arguments["power"] = power.get(call.metric, arguments["power"])
     return renamed(call, SKLEARN_NUMBERS[call.metric], [batch], **arguments)
 
 
@@ -311,9 +330,10 @@ def sklearn_counts(call: Call) -> Call:
     if given.get("beta") is not None:
         arguments["beta"] = given["beta"]
     if name in ("accuracy", "hamming_loss", "zero_one_loss"):
-        if given.get("normalize") is False:
-            raise NotOfferedError("a number of samples")
         arguments.update(normalize=None, average="micro")
+        arguments["total"] = given.get("normalize") is False
+    if name == "cohen_kappa":
+        arguments["absent"] = zero_of(given.get("replace_undefined_by"))
     if target.ndim == 2:
         task, batch = sklearn_labels(call, preds, target, arguments)
         name = {"accuracy": "exact_match"}.get(name, name)
@@ -351,6 +371,8 @@ def sklearn_classes(
         order = [*labels, *(label for label in order if label not in set(labels))]
         if len(labels) < len(order):
             arguments["among"] = list(range(len(labels)))
+    elif arguments["average"] in ("macro", "weighted"):
+        arguments["absent"] = math.nan  # a second class that is made up has no part in a mean
     arguments["num_classes"] = max(2, len(order))
     arguments["real_classes"] = len(order)
     return "multiclass", {"preds": encoded(preds, order), "target": encoded(target, order)}
@@ -391,6 +413,21 @@ def zero_of(value: Any) -> float:
     return float(value)
 
 
+def score_arguments(call: Call) -> dict[str, Any]:
+    """Arguments of scores of scores."""
+    given = call.arguments
+    arguments: dict[str, Any] = {"average": given.get("average") or "none", "kind": "scores"}
+    for each in ("max_fpr", "multi_class", "k", "ignore_ties", "drop_intermediate"):
+        arguments[each] = given.get(each)
+    arguments["total"] = given.get("normalize") is False
+    arguments["doubled"] = given.get("scale_by_half") is False
+    if call.get("multi_class", "raise") != "raise":
+        arguments["kind"] = None  # rows of probabilities, which scikit-learn asks for too
+    if call.metric == "top_k_accuracy_score":
+        arguments.update(average="micro", top_k=given.get("k", 2))
+    return arguments
+
+
 def sklearn_scores(call: Call) -> Call:
     """Scores of scores."""
     given = call.arguments
@@ -399,13 +436,9 @@ def sklearn_scores(call: Call) -> Call:
         given.get("y_score", given.get("y_proba", given.get("y_pred", given.get("pred_decision"))))
     )
     name = SKLEARN_SCORES[call.metric]
-    arguments: dict[str, Any] = {"average": given.get("average") or "none", "kind": "scores"}
-    for each in ("max_fpr", "multi_class", "k", "normalize", "ignore_ties", "drop_intermediate"):
-        arguments[each] = given.get(each)
-    if call.metric == "top_k_accuracy_score":
-        if preds.ndim == 1:
-            raise NotOfferedError("the top k of two classes")
-        arguments.update(average="micro", top_k=given.get("k", 2))
+    arguments = score_arguments(call)
+    if call.metric == "top_k_accuracy_score" and preds.ndim == 1:
+        raise NotOfferedError("the top k of two classes")
     batch: dict[str, Any] = {"weight": weights_of(call)}
     if target.ndim == 2 and target.shape[1] > 1:
         batch["preds"], batch["target"] = as_tensor(preds), as_tensor(target)

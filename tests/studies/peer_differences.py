@@ -54,6 +54,42 @@ DIFFERENCES = (
         lambda call: says("NaN where theirs")(call) or "nan" in call["theirs"] or "nan" in call["ours"],
     ),
     Difference(
+        "arguments without a meaning for ours: β of 0, more of the top k than there are classes",
+        "an error that says what to pass",
+        "a number",
+        says("refused: "),
+    ),
+    Difference(
+        "`zero_division` other than 0, for a class that is in targets or predictions",
+        "nothing over nothing is 0: nothing was found; `absent` is for a class on neither side",
+        "scikit-learn: `zero_division`",
+        lambda call: any(f'"zero_division": {x}' in call["arguments"] for x in ("1", "NaN")),
+    ),
+    Difference(
+        "relative errors of targets that are 0",
+        "the row is left out, and a note tells how many",
+        "divided by the least number of the type",
+        of("percentage"),
+    ),
+    Difference(
+        "ties among the top k",
+        "the lower class wins",
+        "scikit-learn: the higher one",
+        of("top_k"),
+    ),
+    Difference(
+        "specificity and NPV, a class that is in neither targets nor predictions",
+        "left out of every average",
+        "torchmetrics: right refusals of it count in micro averages",
+        of("specificity", "negative_predictive"),
+    ),
+    Difference(
+        "macro average of curves, a class without positives",
+        "left out",
+        "torcheval: 0",
+        of("auprc", "auroc"),
+    ),
+    Difference(
         "`ignore_index` is one of the classes",
         "the class is left out of every average",
         "torchmetrics: it counts as 0 once it was predicted, and in micro averages its "
@@ -73,7 +109,7 @@ DIFFERENCES = (
         "lower edge of its row, and scores that differ in the last digit of float32 may be "
         "one point",
         "a score that occurred; of equally good ones another may be named",
-        of("roc", "curve", "fixed", "_at_"),
+        lambda call: of("curve", "fixed", "_at_")(call) or call["metric"].endswith("roc"),
     ),
     Difference(
         "equal error rate",
@@ -110,6 +146,12 @@ DIFFERENCES = (
         "R² and Pearson's correlation as they are, from float64 sums",
         "torchmetrics: 0 or NaN beside a warning",
         of("r2_score", "pearson"),
+    ),
+    Difference(
+        "reciprocal rank, precision and recall beyond the candidates of a query",
+        "of all k places",
+        "torchmetrics and torcheval: of the candidates that there are",
+        of("reciprocal_rank", "hit_rate"),
     ),
     Difference(
         "NRMSE of several outputs",

@@ -68,6 +68,8 @@ def binary(call: Call, batches: Sequence[Batch], **options: Any) -> pm.Scores:
     """All of BinaryMetrics."""
     kind = kind_of(call)
     options.setdefault("curves", None)
+    if isinstance(call.get("threshold"), float | int):
+        threshold_of(call)
     if kind == "labels":
         options.pop("curves")
     elif isinstance(call.get("threshold"), float | int):
@@ -144,6 +146,14 @@ def computed(call: Call, metrics: pm.Metrics, batches: Sequence[Batch]) -> pm.Sc
     return scores
 
 
+def total_of(call: Call) -> float:
+    """What a mean is multiplied by where its sum is asked for: the weight of the rows."""
+    if not call.get("total", False):
+        return 1.0
+    rows = rows_of(call)
+    return sum(float(weight.sum()) if weight is not None else len(y) for _, y, weight in rows)
+
+
 def score(call: Call, scores: pm.Scores, name: str) -> Any:
     """The score of a name; `each:` and `1-` in front as the module says."""
     if name.startswith("1-"):
@@ -164,7 +174,7 @@ def score(call: Call, scores: pm.Scores, name: str) -> Any:
         raise NotOfferedError(name)
     found = scores[name]
     call.bound = max(call.bound, found.error_bound)
-    return found.value
+    return found.value * total_of(call)
 
 
 TASKS: dict[str, Callable[..., pm.Scores]] = {

@@ -173,6 +173,8 @@ def of_queries(name: str, *, plain: bool) -> Reader:
             raise BeyondIssueError("another aggregation of queries than the mean")
         empty = {"neg": 0.0, "pos": 1.0, "skip": math.nan}
         action = call.get("empty_target_action", "neg")
+        if call.library == "torcheval":
+            return each_query(call, name)
         preds, target = queries_of(call)
         sizes = (target >= 0).sum(1)
         k = call.get("top_k", int(sizes.max()))
@@ -187,6 +189,22 @@ def of_queries(name: str, *, plain: bool) -> Reader:
         return ranking_of(call, [(preds, target, None)], picked, k, empty.get(action, 0.0))
 
     return read
+
+
+def each_query(call: Call, name: str) -> Any:
+    """Torcheval's: one number a row of scores."""
+    if "num_queries" in call.arguments or len(call.batches) > 1:
+        raise NotOfferedError("a query whose documents come in several batches")
+    preds, target, _ = rows_of(call)[0]
+    values = []
+    for row, gains in zip(
+        preds.reshape(-1, preds.shape[-1]), target.reshape(-1, preds.shape[-1]), strict=True
+    ):
+        k = call.get("top_k", len(row))
+        if call.get("limit_k_to_size", False):
+            k = min(k, len(row))
+        values.append(ranking_of(call, [(row[None], gains[None], None)], f"{name}@{k}", k, 0.0))
+    return values
 
 
 def queries_of(call: Call) -> tuple[Tensor, Tensor]:
@@ -216,6 +234,8 @@ def of_hits(name: str) -> Reader:
         values = []
         for preds, target, _ in rows_of(call):
             k = call.get("top_k", preds.shape[1])
+            if name == "mrr" and k < preds.shape[1]:
+                raise NotOfferedError("mrr of the top k")
             for row, place in zip(preds.double(), target.tolist(), strict=True):
                 one = torch.nn.functional.one_hot(torch.tensor([place]), preds.shape[1])
                 picked = f"{name}@{k}" if name == "hit_rate" else name
@@ -408,7 +428,9 @@ def mean_of(call: Call) -> Any:
     metrics = pm.Mean("mean", lambda preds, target: preds, higher_is_better=True)
     for batch in call.batches:
         value = batch.get("value", batch.get("input"))
-        weight = batch.get("weight", 1.0)
+        weight = batch.get("weight")
+        if weight is None:
+            weight = 1.0
         values = torch.as_tensor(value, dtype=torch.float64)
         weights = torch.broadcast_to(torch.as_tensor(weight).double(), values.shape).flatten()
         values = values.flatten()

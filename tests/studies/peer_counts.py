@@ -63,6 +63,8 @@ def absent_of(call: Call, task: str, name: str) -> float:
     if "absent" in call.arguments:
         return float(call.arguments["absent"])
     zero = float(call.get("zero_division", 0.0))
+    if task == "multilabel" and name.split("/")[0] in ("precision", "recall", "f1", "fbeta"):
+        return zero  # such a label is in torchmetrics' mean
     if name in ("each:specificity", "each:npv"):
         return 1.0  # nobody was taken for a class that is nowhere
     if task == "binary" or name.startswith(("each:", "1-each:")) or name.endswith("/micro"):

@@ -168,7 +168,29 @@ def tables_of(call: Call) -> list[Any]:
     if not inspect.signature(pm.Scores.thresholds).parameters.keys() - {"self"}:
         raise NotOfferedError("thresholds of each class or label")
     scores: Any = curve_scores(call)
-    return [scores.thresholds(place) for place in range(len(scores.class_names))]
+    tables = [scores.thresholds(place) for place in range(len(scores.class_names))]
+    if task == "multiclass" and sums_to_one(call):
+        return [snapped(call, table, place) for place, table in enumerate(tables)]
+    return tables
+
+
+def snapped(call: Call, table: Any, place: int) -> Any:
+    """A table of a class, whose thresholds are edges of rows, with the least probability of each row in their place.
+
+    The decisions are the same: what is compared is whether they are those that theirs stand for.
+    """
+    found = []
+    for preds, target, _ in rows_of(call):
+        probs = preds.double()
+        if kind_of(call) == "logits":
+            probs = preds.softmax(1).double()
+        column = probs.movedim(1, -1).flatten(0, -2)[:, place]
+        found.append(column[target.flatten() != call.get("ignore_index", -1 << 40)])
+    scores = torch.cat(found).sort().values
+    if not len(scores):
+        return table
+    row = torch.searchsorted(scores, table.probability * (1 - 1e-6)).clamp(max=len(scores) - 1)
+    return table._replace(probability=scores[row])
 
 
 def given_thresholds(call: Call) -> Tensor | None:

@@ -53,6 +53,8 @@ def torcheval(call: Call) -> Call:
         batches.append({**batch, **made})
     if "k" in arguments:
         arguments["top_k"] = arguments.pop("k")
+    if "binned" in metric:
+        arguments["thresholds"] = arguments.pop("threshold")
     if arguments.get("num_regressors"):
         arguments["adjusted"] = arguments["num_regressors"]
     if metric == "multilabel_accuracy":

@@ -48,6 +48,19 @@ def ignored_class(call: Mapping[str, Any]) -> bool:
 
 DIFFERENCES = (
     Difference(
+        "`ignore_index` is one of the classes",
+        "the class is left out of every average",
+        "torchmetrics: it counts as 0 once it was predicted, and in micro averages its "
+        "predictions are errors",
+        ignored_class,
+    ),
+    Difference(
+        "a point of a curve that no threshold reaches, or without negatives (positives)",
+        "NaN, and `reason` says why",
+        "torchmetrics: 0 or 1, and a threshold of NaN or 10⁶",
+        lambda call: of("fixed", "_at_")(call) and ("nan" in call["ours"] or "NaN" in call["why"]),
+    ),
+    Difference(
         "nothing to count: no positive, one class only, no row, equal values",
         "NaN, and `reason` says why",
         "0 (torchmetrics, torcheval, ignite), 1 or NaN (scikit-learn, by score)",
@@ -81,20 +94,13 @@ DIFFERENCES = (
         "specificity and NPV, a class that is in neither targets nor predictions",
         "left out of every average",
         "torchmetrics: right refusals of it count in micro averages",
-        of("specificity", "negative_predictive"),
+        lambda call: call["metric"].endswith(("_specificity", "negative_predictive_value")),
     ),
     Difference(
         "macro average of curves, a class without positives",
         "left out",
         "torcheval: 0",
         of("auprc", "auroc"),
-    ),
-    Difference(
-        "`ignore_index` is one of the classes",
-        "the class is left out of every average",
-        "torchmetrics: it counts as 0 once it was predicted, and in micro averages its "
-        "predictions are errors",
-        ignored_class,
     ),
     Difference(
         "probabilities of classes that do not sum to 1",

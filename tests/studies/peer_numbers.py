@@ -427,8 +427,8 @@ def mean_of(call: Call) -> Any:
         raise NotOfferedError("a number in the place of NaN")
     metrics = pm.Mean("mean", lambda preds, target: preds, higher_is_better=True)
     for batch in call.batches:
-        value = batch.get("value", batch.get("input"))
-        weight = batch.get("weight")
+        value = batch.get("value", batch.get("input", batch.get("preds")))
+        weight = batch.get("weight", batch.get("target"))
         if weight is None:
             weight = 1.0
         values = torch.as_tensor(value, dtype=torch.float64)

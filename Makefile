@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 help:
 	@echo "make demo    fine-tune against from-scratch on real handwriting, offline, with a verdict"
 	@echo "make test    the test suite"
-	@echo "make slow    the tests that take more than five seconds; CI runs them too"
+	@echo "make slow    the tests that take longest; CI runs them too"
 	@echo "make check   lint, types and layers"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"

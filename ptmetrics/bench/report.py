@@ -150,6 +150,14 @@ WHY_WIDE = (
     "the price of a second way of counting in every metric. Hand-written kernels would fuse the "
     "passes; torch.compile needs a compiler at the user's."
 )
+WHY_CONFUSION = (
+    "18 operations stand beside one; the time of `max(1)` alone differs from run to run by as much "
+    "as the gap."
+)
+WHY_CURVES = (
+    "Beside each row of the histogram stand two sums of what its key leaves out, by which ties are "
+    "exact: two more scatters a score."
+)
 WHY_SMALL = (
     "A step of this model takes little more than a millisecond here. Of what we add, about a "
     "third is the counting of all 25 scores, once in 64 steps; the rest is four hooks, four "
@@ -181,12 +189,14 @@ BARS = (
         1.0,
         False,
         basic_over_max,
+        WHY_CONFUSION,
     ),
     Bar(
         "AUROC and average precision of 10 million scores: torchmetrics over ours",
         30,
         True,
         partial(curve_ratio, side="torchmetrics"),
+        WHY_CURVES,
     ),
     _hook_bar("training step", RESNET, "train", 0.01),
     _hook_bar("validation batch", RESNET, "val", 0.01),

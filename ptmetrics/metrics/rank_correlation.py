@@ -105,10 +105,10 @@ def _discordant(x: Tensor, y: Tensor) -> Tensor:
 
     Two of them part at one bit; before it they stand in one block, in the order of x.
     """
-    y = y[y.argsort()[x[y.argsort()].argsort(stable=True)]]
+    order = y.argsort()  # within one x the y rise, so that ties of x are no pair
+    y = y[order[x[order].argsort(stable=True)]]
     found = y.new_zeros(())
     for bit in reversed(range(int(y.max()).bit_length())):
-        one = y >> bit & 1
         block = (y >> bit + 1).sort(stable=True)
         y = y[block.indices]
         one = y >> bit & 1

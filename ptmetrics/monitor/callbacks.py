@@ -185,7 +185,6 @@ class CallbackList:
         self.each_batch = [
             c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
-
         self.each_epoch = [
             c for c in callbacks if type(c).on_epoch_begin is not Callback.on_epoch_begin
         ]

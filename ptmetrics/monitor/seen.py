@@ -246,10 +246,13 @@ def _described(criterion: Any) -> dict[str, Any]:
     """What of a criterion tells how its loss compares to a likelihood."""
     if criterion is None:
         return {"name": "", "reduction": "mean", "weighted": False, "label_smoothing": 0.0}
+    weighted = False
+    for name in _WEIGHTS:
+        weighted = weighted or getattr(criterion, name, None) is not None
     return {
         "name": getattr(criterion, "__name__", type(criterion).__name__),
         "reduction": str(getattr(criterion, "reduction", "mean")),
-        "weighted": any(getattr(criterion, name, None) is not None for name in _WEIGHTS),
+        "weighted": weighted,
         "label_smoothing": float(getattr(criterion, "label_smoothing", 0.0) or 0.0),
     }
 

@@ -168,7 +168,7 @@ class SplitCounts:
     @property
     def like_probabilities(self) -> bool:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
-        return bool(self._looks) and all(bool(look) for look in self._looks)
+        return bool(self._looks) and all(map(bool, self._looks))
 
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""

@@ -95,7 +95,6 @@ class SplitLoss:
         self.targets = 0
         # What a mean over targets of the last shape weighs, where all of them weigh the same.
         self._of: tuple[Any, ...] = ()
-        self._targets_of = 0
         self._weights = torch.zeros(0, dtype=torch.float64)
 
     def check(self, loss: object, target: Tensor) -> None:
@@ -136,9 +135,6 @@ class SplitLoss:
             weights = self._weights_of(value, target, call)
             if weights is self._weights:
                 self._of = of
-                self._targets_of = target.numel()
-        elif number:
-            return HeldLoss(value.item(), weights, self._targets_of)
         if number:
             return HeldLoss(value.item(), weights, target.numel())
         if value.ndim == 0 and call.reduction == "sum":

@@ -25,10 +25,6 @@ class NotOfferedError(Exception):
     """ptmetrics has no such score."""
 
 
-class BeyondIssueError(NotOfferedError):
-    """Nor does the issue ask for it, though it asks for the metric."""
-
-
 class NotAValueError(Exception):
     """The case is not one of values: plotting, drawing, errors."""
 
@@ -42,7 +38,12 @@ class Call:
     arguments: dict[str, Any]
     batches: list[dict[str, Any]]
     bound: float = field(default=0.0)  # what ours told of its own error
+    repeats: bool = False  # their result repeats their arguments, behind the numbers
     told: str = ""  # a fault that stands beside our scores
+    whole: bool = False  # a class, whose result is of all batches, and no function
+    recipe: bool = (
+        False  # not one score by its name: put together as docs/recipes.md does, or from parts
+    )
 
     def get(self, name: str, default: Any = None) -> Any:
         """An argument; the default where it is None."""
@@ -59,6 +60,7 @@ class Outcome:
     why: str = ""
     ours: str = ""
     theirs: str = ""
+    recipe: bool = False
 
 
 def snake(name: str) -> str:

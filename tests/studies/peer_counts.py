@@ -22,7 +22,6 @@ from tests.studies.peer_metrics import (
     averages,
     binary,
     computed,
-    multiclass,
     pick,
     rows_of,
     score,
@@ -104,8 +103,12 @@ def rows_of_sample(task: str, preds: Tensor, target: Tensor) -> tuple[Tensor, Te
 def confusion_of(call: Call) -> Any:
     """The confusion matrix, normalised as asked for; of labels one each."""
     task = task_of(call)
-    if any(batch.get("weight") is not None for batch in call.batches):
+    weighted = any(batch.get("weight") is not None for batch in call.batches)
+    if weighted and call.get("num_classes", 2) > 2:
         raise NotOfferedError("weighted confusion matrix")
+    if weighted and task != "multilabel":
+        tp, fp, tn, fn = (column[-1] for column in four_counts(call, task, rows_of(call)))
+        return normalised(call, np.array([[tn, fp], [fn, tp]]))
     if task == "multilabel":
         tp, fp, tn, fn = four_counts(call, task, rows_of(call))
         return normalised(call, np.stack([tn, fp, fn, tp], 1).reshape(-1, 2, 2))
@@ -270,22 +273,3 @@ def perplexity_of(call: Call) -> Any:
     options = {"inputs": "logits", "class_dim": -1, "ignore_index": ignored}
     metrics = pm.MulticlassMetrics(preds.shape[-1], **options)
     return score(call, computed(call, metrics, rows_of(call)), "perplexity")
-
-
-def dice_of(call: Call) -> Any:
-    """Dice of all pictures together; `include_background=False` leaves class 0 out of averages."""
-    if call.get("aggregation_level", "samplewise") != "global":
-        raise NotOfferedError("dice of each picture")
-    batches: list[Batch] = []
-    classes = int(call.get("num_classes"))
-    for preds, target, _ in rows_of(call):
-        dense = preds.ndim
-        preds = preds.argmax(1) if preds.ndim > 3 or preds.is_floating_point() else preds
-        if target.ndim > preds.ndim or (target.ndim == dense and dense > 3):
-            target = target.argmax(1)
-        batches.append((preds.flatten().long(), target.flatten().long(), None))
-    options: dict[str, Any] = {"absent": 0.0}
-    if not call.get("include_background", True):
-        call.arguments["among"] = list(range(1, classes))
-    name = pick(call, averages("f1"))
-    return score(call, multiclass(call, batches, num_classes=classes, **options), name)

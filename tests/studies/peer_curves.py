@@ -27,6 +27,7 @@ from tests.studies.peer_metrics import (
     score,
     task_of,
 )
+from tests.studies.peer_recipes import mean_over
 
 
 def curve_scores(call: Call, **options: Any) -> pm.Scores:
@@ -76,6 +77,8 @@ def of_curve(name: str) -> Reader:
     def read(call: Call) -> Any:
         task = task_of(call)
         picked = name
+        if call.arguments.get("average") == "samples":
+            return of_rows(call, name)
         if task != "binary":
             picked = pick(call, averages(name))
         if call.get("multi_class") == "ovo":
@@ -87,9 +90,30 @@ def of_curve(name: str) -> Reader:
             scores = curve_scores(call, **points(task, point))
         else:
             scores = curve_scores(call, **asked(OURS[task], picked))
-        return score(call, scores, picked)
+        value = score(call, scores, picked)
+        call.repeats = "binned" in call.metric
+        return value
 
     return read
+
+
+def of_rows(call: Call, name: str) -> Any:
+    """The mean of a number of each row: its average precision, which is that of a ranking, or its AUROC."""
+    call.recipe = True
+    if name == "average_precision":
+        ranking = pm.RankingMetrics(absent=0.0)
+        for preds, target, weight in rows_of(call):
+            ranking.update(preds.double(), target.double(), weight)
+        return score(call, ranking.compute(), "label_ranking_average_precision")
+    return mean_over(call, rows_of(call), auroc_of_rows)
+
+
+def auroc_of_rows(preds: Tensor, target: Tensor) -> Tensor:
+    """Pairs of a positive and a negative in the right order; ties are half."""
+    above = (preds.unsqueeze(2) > preds.unsqueeze(1)).double()
+    above += (preds.unsqueeze(2) == preds.unsqueeze(1)).double() / 2
+    pairs = target.unsqueeze(2) * (1 - target.unsqueeze(1))
+    return (above * pairs).sum((1, 2)) / pairs.sum((1, 2))
 
 
 def points(task: str, name: str) -> dict[str, Any]:
@@ -245,6 +269,38 @@ def roc_of(call: Call) -> Any:
     return by_column(call, curves)
 
 
+def det_curve_of(call: Call) -> Any:
+    """False positive and false negative rates, from scikit-learn's first threshold on."""
+    table = tables_of(call)[0]
+    nothing = torch.zeros(1, dtype=torch.float64)
+    fpr = torch.cat(((table.fp / (table.fp + table.tn)), nothing))
+    fnr = torch.cat(((table.fn / (table.tp + table.fn)), nothing + 1))
+    unit = torch.cat((table.threshold, nothing + torch.inf))
+    if call.get("drop_intermediate", False):
+        kept = steps(table.tp)
+        fpr, fnr, unit = (
+            torch.cat((column[:-1][kept], column[-1:])) for column in (fpr, fnr, unit)
+        )
+    first = int((fnr == fnr[0]).nonzero().max())
+    last = int((fpr == 0).nonzero().min()) + 1
+    return [fpr[first:last], fnr[first:last], unit[first:last]]
+
+
+def counts_at_thresholds_of(call: Call) -> Any:
+    """Scikit-learn's tn, fp, fn and tp, highest threshold first."""
+    table = tables_of(call)[0]
+    return [column.flip(0) for column in (table.tn, table.fp, table.fn, table.tp, table.threshold)]
+
+
+def steps(count: Tensor) -> Tensor:
+    """Points before or behind which a count changes, and both ends."""
+    moves = count.diff() != 0
+    end = torch.ones(1, dtype=torch.bool)
+    if len(count) < 2:
+        return end[: len(count)]
+    return torch.cat((end, moves[:-1] | moves[1:], end))
+
+
 def corners(table: Any) -> Tensor:
     """Points that are not between two others on a line, as scikit-learn keeps them."""
     steps = []
@@ -273,6 +329,9 @@ def pr_curve_of(call: Call) -> Any:
         else:
             tp, fp, fn = table.tp, table.fp, table.fn
             unit = in_their_unit(call, table)
+            if call.get("drop_intermediate", False):
+                kept = steps(tp)
+                tp, fp, fn, unit = tp[kept], fp[kept], fn[kept], unit[kept]
         empty = 0.0 if call.library == "torchmetrics" else 1.0
         precision = torch.cat((torch.nan_to_num(tp / (tp + fp), nan=empty), one))
         recall = torch.cat((torch.nan_to_num(tp / (tp + fn), nan=1.0), 0 * one))

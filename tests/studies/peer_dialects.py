@@ -38,6 +38,11 @@ TORCHEVAL = {
     "binary_auprc": "binary_average_precision",
     "multiclass_auprc": "multiclass_average_precision",
     "multilabel_auprc": "multilabel_average_precision",
+    "binary_binned_auprc": "binary_binned_average_precision",
+    "multiclass_binned_auprc": "multiclass_binned_average_precision",
+    "multilabel_binned_auprc": "multilabel_binned_average_precision",
+    "top_k_multilabel_accuracy": "multilabel_criteria",
+    "topk_multilabel_accuracy": "multilabel_criteria",
     "windowed_mean_squared_error": "windowed",
 }
 
@@ -53,6 +58,11 @@ def torcheval(call: Call) -> Call:
         batches.append({**batch, **made})
     if "k" in arguments:
         arguments["top_k"] = arguments.pop("k")
+    if ranged(arguments.get("threshold")) and "binned" not in metric:
+        limit = arguments.pop("threshold")  # of raw scores
+        for batch in batches:
+            if as_tensor(batch["preds"]).is_floating_point():
+                batch["preds"] = (as_tensor(batch["preds"]) >= limit).long()
     if "binned" in metric:
         arguments["thresholds"] = arguments.pop("threshold")
     if arguments.get("num_regressors"):
@@ -71,6 +81,11 @@ def torcheval(call: Call) -> Call:
     return renamed(call, metric, batches, **arguments)
 
 
+def ranged(threshold: Any) -> bool:
+    """Whether a threshold is no probability."""
+    return isinstance(threshold, float | int) and not 0 < threshold < 1
+
+
 def torcheval_criteria(arguments: dict[str, Any]) -> str:
     """Which of its multilabel accuracies is asked for."""
     criteria = str(arguments.get("criteria", "exact_match"))
@@ -79,7 +94,7 @@ def torcheval_criteria(arguments: dict[str, Any]) -> str:
     if criteria == "hamming":
         arguments["average"] = "micro"
         return "multilabel_accuracy"
-    return f"multilabel_accuracy_{criteria}"
+    return "multilabel_criteria"
 
 
 # ignite: the task follows from the shapes.
@@ -357,8 +372,9 @@ def sklearn_labels(
 ) -> tuple[str, dict[str, Tensor]]:
     """Labels of rows; `labels=` are some of the columns."""
     labels = call.arguments.get("labels")
-    if labels is not None:
-        arguments["among"] = [int(label) for label in labels]
+    if labels is not None:  # the others are left out
+        columns = [int(label) for label in labels]
+        target, preds = target[:, columns], preds[:, columns]
     arguments["num_labels"] = target.shape[1]
     return "multilabel", {"preds": as_tensor(preds).long(), "target": as_tensor(target).long()}
 
@@ -415,6 +431,11 @@ def zero_of(value: Any) -> float:
     return float(value)
 
 
+def is_given(value: Any) -> bool:
+    """Whether an argument is neither None nor a word that stands for it."""
+    return value is not None and not isinstance(value, str)
+
+
 def score_arguments(call: Call) -> dict[str, Any]:
     """Arguments of scores of scores."""
     given = call.arguments
@@ -434,13 +455,10 @@ def sklearn_scores(call: Call) -> Call:
     """Scores of scores."""
     given = call.arguments
     target = plain(given["y_true"])
-    preds = plain(
-        given.get("y_score", given.get("y_proba", given.get("y_pred", given.get("pred_decision"))))
-    )
+    names = ("y_score", "y_proba", "pred_decision", "y_pred")
+    preds = plain(next(given[name] for name in names if is_given(given.get(name))))
     name = SKLEARN_SCORES[call.metric]
     arguments = score_arguments(call)
-    if call.metric == "top_k_accuracy_score" and preds.ndim == 1:
-        raise NotOfferedError("the top k of two classes")
     batch: dict[str, Any] = {"weight": weights_of(call)}
     if target.ndim == 2 and target.shape[1] > 1:
         batch["preds"], batch["target"] = as_tensor(preds), as_tensor(target)
@@ -452,6 +470,11 @@ def sklearn_scores(call: Call) -> Call:
     order = list(labels) if labels is not None else found
     if preds.ndim == 2 and preds.shape[1] == 1:
         preds = preds.ravel()
+    if call.metric == "top_k_accuracy_score" and preds.ndim == 1:
+        bounds = 1.0 if ((preds >= 0) & (preds <= 1)).all() else 0.0
+        preds = np.stack((bounds - preds, preds), 1)
+    if preds.ndim == 1:
+        arguments["kind"] = "scores"
     if preds.ndim == 2 and (
         preds.shape[1] > 2 or call.metric in ("log_loss", "top_k_accuracy_score")
     ):

@@ -131,6 +131,15 @@ def multilabel(call: Call, batches: Sequence[Batch], **options: Any) -> pm.Score
     return computed(call, metrics, batches)
 
 
+def multilabel_decisions(call: Call, preds: Tensor) -> Tensor:
+    """Which labels are predicted, as `MultilabelMetrics` decides it."""
+    if not preds.is_floating_point():
+        return preds.double()
+    if kind_of(call) == "logits":
+        preds = preds.double().sigmoid()
+    return (preds >= threshold_of(call)).double()
+
+
 def computed(call: Call, metrics: pm.Metrics, batches: Sequence[Batch]) -> pm.Scores:
     """The scores of the batches."""
     labels = getattr(metrics, "inputs", "") == "labels"
@@ -157,7 +166,7 @@ def total_of(call: Call) -> float:
 def score(call: Call, scores: pm.Scores, name: str) -> Any:
     """The score of a name; `each:` and `1-` in front as the module says."""
     if name.startswith("1-"):
-        return 1 - np.asarray(score(call, scores, name[2:]))
+        return total_of(call) - np.asarray(score(call, scores, name[2:]))
     if name.startswith("each:"):
         name = name[5:]
         if name not in scores.per_class:

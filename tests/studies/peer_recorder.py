@@ -70,13 +70,15 @@ class Recorder:
         expected: Any,
         atol: float = 1e-6,
         rtol: float = 1e-5,
+        *,
+        whole: bool = False,
     ) -> None:
         """One case: what ours says to the same batches; laws repeat a call often, of which a few are asked."""
         repeated = (metric, shown(arguments))
         self.asked[repeated] += 1
         if self.asked[repeated] > MOST_REPEATS or len(self.outcomes) > MOST_CALLS:
             return
-        call = Call(self.library, snake(metric), arguments, batches)
+        call = Call(self.library, snake(metric), arguments, batches, whole=whole)
         with self.inside(), torch.no_grad():
             outcome = peer_answers.judge(call, expected, atol=atol, rtol=rtol)
         self.outcomes.append((call, outcome))
@@ -150,7 +152,8 @@ class Recorder:
                 value = method(metric, *args, **kwargs)
             batch = batch_of(inspect.signature(type(metric).update), metric, args, kwargs)
             metric.__dict__.setdefault("_peer_batches", []).append(batch)
-            self.ask(type(metric).__name__, arguments_of(metric), [batch], value)
+            name, arguments = type(metric).__name__, arguments_of(metric)
+            self.ask(name, arguments, [batch], value, whole=True)
             return value
 
         return watched
@@ -164,7 +167,8 @@ class Recorder:
                 value = method(metric, *args, **kwargs)
             batches = metric.__dict__.get("_peer_batches", [])
             if batches:
-                self.ask(type(metric).__name__, arguments_of(metric), list(batches), value)
+                name, arguments = type(metric).__name__, arguments_of(metric)
+                self.ask(name, arguments, list(batches), value, whole=True)
             return value
 
         return watched
@@ -316,7 +320,7 @@ def torchmetrics_testers(recorder: Recorder) -> None:
         expected = functools.partial(
             reference_metric, joined_of(preds), joined_of(target), **joined
         )
-        recorder.ask(name, arguments, batches, expected, atol or self.atol)
+        recorder.ask(name, arguments, batches, expected, atol or self.atol, whole=True)
 
     def by_function(
         self: Any,
@@ -328,7 +332,8 @@ def torchmetrics_testers(recorder: Recorder) -> None:
         fragment_kwargs: bool = False,
         **extra: Any,
     ) -> None:
-        name, arguments = named(metric_functional, metric_args)
+        plain = {name: value for name, value in extra.items() if not torch.is_tensor(value)}
+        name, arguments = named(metric_functional, {**(metric_args or {}), **plain})
         preds, target = thinned(preds, arguments), thinned(target, arguments)
         for i in range(len(preds) // 2):
             batch = {k: v[i] if torch.is_tensor(v) else v for k, v in extra.items()}

@@ -16,16 +16,20 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.studies.peer_answers import BEYOND, FAMILIES
 from tests.studies.peer_differences import explained
 
 UNEXPLAINED = "unexplained"
-STATUSES = ("equal", "different", "not offered", "not applicable", "error")
+RECIPE = "equal by a recipe"
+STATUSES = ("equal", "different", "not offered", "error")
+COLUMNS = ("equal", RECIPE, "different", UNEXPLAINED, "not offered", "error")
+"""The second counts some of the first again, the fourth some of the third."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -112,51 +116,69 @@ def run_suite(suite: Suite, checkouts: Path, out: Path, extra: Sequence[str]) ->
     return time.monotonic() - began
 
 
-def status_of(calls: Iterable[dict[str, Any]]) -> tuple[str, str]:
-    """Family and status of a test: that of the worst of its calls."""
-    worst = ("not a metric", "not applicable")
+def call_of(line: dict[str, Any]) -> dict[str, Any] | None:
+    """The call that a test stands for: the worst of its calls; none of a test of no value."""
     order = ("not applicable", "equal", "not offered", "different", "error")
-    for call in calls:
-        if order.index(call["status"]) >= order.index(worst[1]):
-            worst = (call["family"], call["status"])
+    worst = None
+    for call in line.get("calls", ()):
+        if call["status"] == "not applicable":
+            continue
+        if worst is None or order.index(call["status"]) > order.index(worst["status"]):
+            worst = call
     return worst
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """By family: how many tests are equal, different, not offered, not applicable."""
+    """By family: how many tests are equal, different, not offered; then what is beyond, and what has no value."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
+    aside: Counter[str] = Counter()
     for line in lines:
+        call = call_of(line)
         if "left_out" in line:
-            counts["processes and containers"]["not applicable"] += line["left_out"]
-            continue
-        family, status = status_of(line["calls"])
-        counts[family][status] += 1
-    head = "| family | " + " | ".join(STATUSES) + " | not offered, of values |"
-    rows = [head, "|" + "---|" * (len(STATUSES) + 2)]
+            aside["processes and containers"] += line["left_out"]
+        elif call is None:
+            aside["no value: errors, plots, shapes, empty states"] += 1
+        elif call["family"].startswith(BEYOND):
+            aside[call["family"]] += 1
+        else:
+            counts[call["family"]][call["status"]] += 1
+            if call["status"] == "equal" and call["recipe"]:
+                counts[call["family"]][RECIPE] += 1
+            if call["status"] == "different" and not explained(call):
+                counts[call["family"]][UNEXPLAINED] += 1
+    head = "| family | " + " | ".join(COLUMNS) + " | not offered |"
+    rows = [head, "|" + "---|" * (len(COLUMNS) + 2)]
     total: Counter[str] = Counter()
-    for family in sorted(counts):
+    for family in FAMILIES:
         rows.append(table_row(family, counts[family]))
         total.update(counts[family])
     rows.append(table_row("all", total))
+    rows.append("\n| not counted | cases |\n|---|---|")
+    rows += [f"| {name} | {number} |" for name, number in aside.most_common()]
     return "\n".join(rows)
 
 
 def table_row(name: str, counts: Counter[str]) -> str:
     """One family."""
-    cells = [str(counts[status]) for status in STATUSES]
-    values = counts.total() - counts["not applicable"]
+    cells = [str(counts[column]) for column in COLUMNS]
+    values = sum(counts[status] for status in STATUSES)
     share = counts["not offered"] / values if values else 0.0
-    return f"| {name} | {' | '.join(cells)} | {100 * share:.0f} % |"
+    return f"| {name} | {' | '.join(cells)} | {100 * share:.1f} % |"
+
+
+def told(lines: Sequence[dict[str, Any]], status: str) -> list[tuple[dict[str, Any], str]]:
+    """The calls of a status that count, with the tests that asked them."""
+    found = []
+    for line in lines:
+        call = call_of(line)
+        if call is not None and call["status"] == status and not call["family"].startswith(BEYOND):
+            found.append((call, line["test"]))
+    return found
 
 
 def differences(lines: Sequence[dict[str, Any]]) -> str:
     """How many different cases each documented reason stands for."""
-    found: Counter[str] = Counter()
-    for line in lines:
-        if "left_out" in line or status_of(line["calls"])[1] != "different":
-            continue
-        call = next(each for each in line["calls"] if each["status"] == "different")
-        found[explained(call) or UNEXPLAINED] += 1
+    found = Counter(explained(call) or UNEXPLAINED for call, _ in told(lines, "different"))
     rows = [f"| {case} | {number} |" for case, number in found.most_common()]
     return "\n".join(["| why different | cases |", "|---|---|", *rows])
 
@@ -165,16 +187,13 @@ def reasons(lines: Sequence[dict[str, Any]], status: str, most: int = 60) -> str
     """What stands behind a status, most first, with one example each."""
     found: Counter[tuple[str, str, str]] = Counter()
     examples: dict[tuple[str, str, str], str] = {}
-    for line in lines:
-        if "left_out" in line or status_of(line["calls"])[1] != status:
-            continue
-        call = next(c for c in line["calls"] if c["status"] == status)
+    for call, test in told(lines, status):
         why = call["why"]
         if status == "different":
             why = f"{explained(call) or UNEXPLAINED} ({why})"
         key = (call["family"], call["metric"], why)
         found[key] += 1
-        example = f"{line['test']} {call['arguments']}"
+        example = f"{test} {call['arguments']}"
         if call["ours"]:
             example = f"{example} ours {call['ours']} theirs {call['theirs']}"
         examples.setdefault(key, example)
@@ -204,12 +223,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not chosen.library or suite.library in chosen.library:
             seconds = run_suite(suite, chosen.checkouts.resolve(), out, extra)
             print(f"{suite.library}: {seconds:.0f} s")
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    print_all([json.loads(line) for line in out.read_text().splitlines()])
+    return 0
+
+
+def print_all(lines: Sequence[dict[str, Any]]) -> None:
+    """The table, and what stands behind it."""
     print(table(lines))
     print(f"\n{differences(lines)}")
     for status in ("different", "error", "not offered"):
         print(f"\n{status}:\n{reasons(lines, status)}")
-    return 0
 
 
 if __name__ == "__main__":

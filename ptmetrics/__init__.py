@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.dropins import AverageMeter as AverageMeter
     from ptmetrics.metrics.dropins import accuracy as accuracy
     from ptmetrics.metrics.dropins import classification_report as classification_report
+    from ptmetrics.metrics.gaps import fairness_gaps as fairness_gaps
+    from ptmetrics.metrics.gaps import slice_gap as slice_gap
     from ptmetrics.metrics.mean import Mean as Mean
     from ptmetrics.metrics.multiclass import MulticlassMetrics as MulticlassMetrics
     from ptmetrics.metrics.multilabel import MultilabelMetrics as MultilabelMetrics
@@ -78,6 +80,8 @@ _HOME = {
     "Verdict": "verdict.finding",
     "accuracy": "metrics.dropins",
     "advise_threshold": "metrics.threshold",
+    "fairness_gaps": "metrics.gaps",
+    "slice_gap": "metrics.gaps",
     "classification_report": "metrics.dropins",
     "compare": "verdict.compare",
     "explain": "verdict.pages",
@@ -123,12 +127,14 @@ __all__ = [
     "classification_report",
     "compare",
     "explain",
+    "fairness_gaps",
     "from_torchmetrics",
     "functional",
     "judge",
     "judge_confusion",
     "read_history",
     "rule",
+    "slice_gap",
     "to_torchmetrics",
 ]
 

@@ -1,7 +1,6 @@
 """Torch's global modes, pinned around our own arithmetic: the user's settings change none of its digits."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
 
@@ -10,25 +9,27 @@ outside_inference = torch.inference_mode(False)
 """State is made outside inference mode, so that it may be changed inside and outside of it alike."""
 
 
-@contextmanager
-def exact_arithmetic(device: torch.device) -> Iterator[None]:
+def exact_arithmetic(device: torch.device) -> AbstractContextManager[object]:
     """No graph, no autocast, float32 as default type, no default device, whatever the user has set.
 
     Args:
         device: Where the arithmetic takes place.
     """
-    with ExitStack() as modes:
-        modes.enter_context(torch.no_grad())
-        known = torch.amp.is_autocast_available(device.type)  # "meta" is not
-        if known and torch.is_autocast_enabled(device.type):
-            modes.enter_context(torch.autocast(device.type, enabled=False))
-        if torch.get_default_device() != CPU:
-            modes.enter_context(CPU)
-        default = torch.get_default_dtype()
-        if default != torch.float32:
-            torch.set_default_dtype(torch.float32)
-            modes.callback(torch.set_default_dtype, default)
-        yield
+    known = torch.amp.is_autocast_available(device.type)  # "meta" is not
+    autocast = known and torch.is_autocast_enabled(device.type)
+    moved = torch.get_default_device() != CPU
+    default = torch.get_default_dtype()
+    if not autocast and not moved and default == torch.float32:
+        return torch.no_grad()
+    modes = ExitStack()
+    modes.enter_context(torch.no_grad())
+    if autocast:
+        modes.enter_context(torch.autocast(device.type, enabled=False))
+    if moved:
+        modes.enter_context(CPU)
+    torch.set_default_dtype(torch.float32)
+    modes.callback(torch.set_default_dtype, default)
+    return modes
 
 
 def capturing(values: torch.Tensor) -> bool:

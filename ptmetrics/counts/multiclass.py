@@ -354,7 +354,9 @@ def either_dimension(shape: tuple[int, ...], target: tuple[int, ...], what: str)
     return ShapeError("preds", rule, fact, cure)
 
 
-def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
+def sample_columns(
+    batch: Batch, label: Tensor, loss: Tensor | None, further: Tensor | None = None
+) -> Tensor:
     """What became of each row of classes.
 
     Args:
@@ -362,10 +364,12 @@ def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
         label: Predicted class, bool or integer of shape (rows,).
         loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at
             all.
+        further: One number more, of shape (rows,); None for none.
 
     Returns:
-        Int32 of shape (3, rows): the predicted class, −1 where the row is ignored or refused; the
-        target as it was given; the bits of the loss in float32.
+        Int32 of shape (3, rows), or (4, rows): the predicted class, −1 where the row is ignored or
+        refused; the target as it was given; the bits of the loss in float32, and of the further
+        number.
     """
     predicted = label.int()
     if batch.counted is not None:
@@ -377,4 +381,7 @@ def sample_columns(batch: Batch, label: Tensor, loss: Tensor | None) -> Tensor:
         if batch.counted is not None:
             bits = torch.where(batch.counted, bits, torch.nan)
     target = batch.target.clamp(INT32.min, INT32.max).int()
-    return torch.stack((predicted, target, bits.view(torch.int32)))
+    columns = [predicted, target, bits.view(torch.int32)]
+    if further is not None:
+        columns.append(further.float().view(torch.int32))
+    return torch.stack(columns)

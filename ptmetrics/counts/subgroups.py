@@ -109,7 +109,7 @@ class Subgroups:
         if self.groups and flat_group is None:
             flat_group = torch.full(rows, NO_GROUP, device=device).reshape(-1)
         if self.groups is None and math.prod(rows[1:]) > 1:
-            flat_group = _bucket_of_each_sample(rows, device, updates)
+            flat_group = bucket_of_each_sample(rows, device, updates)
         return flat_slices, flat_group
 
     def parts_of(self, batch: Batch) -> dict[str, Tensor]:
@@ -144,7 +144,7 @@ def buckets_of(group: Tensor) -> Tensor:
     return ((mixed >> 58) & (BUCKETS - 1)).masked_fill(group == NO_GROUP, BUCKETS)
 
 
-def _bucket_of_each_sample(rows: tuple[int, ...], device: torch.device, updates: int) -> Tensor:
+def bucket_of_each_sample(rows: tuple[int, ...], device: torch.device, updates: int) -> Tensor:
     """All rows of a sample in one bucket, the samples spread evenly: in turn where batches are of one size."""
     first = rows[0] * updates % BUCKETS
     bucket = torch.arange(first, first + rows[0], device=device).remainder_(BUCKETS)

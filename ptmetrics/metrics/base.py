@@ -21,11 +21,17 @@ from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.modes import capturing, exact_arithmetic
 from ptmetrics.counts.small_batches import SmallBatchBuffer
 from ptmetrics.counts.stored_sums import StoredSums
-from ptmetrics.counts.subgroups import BAD_SLICE, BAD_SLICE_WORDS, BUCKETS, Subgroups
+from ptmetrics.counts.subgroups import (
+    BAD_SLICE,
+    BAD_SLICE_WORDS,
+    BUCKETS,
+    Subgroups,
+    bucket_of_each_sample,
+)
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
 from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumn
-from ptmetrics.metrics.groups import by_groups
+from ptmetrics.metrics.groups import as_much_wider, by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
@@ -136,6 +142,7 @@ class Metrics:
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
         self._samples: SampleBuffer | None = None
+        self._only_paired = False  # whether buckets are for holding two models against each other
         self._flat_form: tuple[Any, ...] | None = (
             None  # of a batch that passed the checks as it was
         )
@@ -269,7 +276,7 @@ class Metrics:
         """
         form = _form_of(preds, target, sample_weight)
         with self._lock:
-            flat = form is not None and form == self._flat_form
+            flat = form is not None and form == self._flat_form and not self._only_paired
             if flat and slices is None and group is None:
                 batch = Batch(preds, target, sample_weight)
             else:
@@ -326,8 +333,9 @@ class Metrics:
                 per_slice: dict[str, dict[str, Score]] = {}
                 if self._subgroups.slices:
                     per_slice = self._slice_scores(arrays)
+                without: dict[str, Array] = {}
                 if accumulator.grouped:
-                    estimates, notes = self._with_group_intervals(arrays, estimates)
+                    estimates, notes, without = self._with_group_intervals(arrays, estimates)
                 details = self.details(state, counts)
         faults: FaultReport = {}
         if arrays["fault_count"].any():
@@ -351,6 +359,7 @@ class Metrics:
             faults=faults,
             per_slice=per_slice,
             headline=self._headline(list(named)),
+            without_buckets=without,
             **details,
         )
 
@@ -385,6 +394,7 @@ class Metrics:
         other._accumulator = self._accumulator.fresh()
         other._buffer = SmallBatchBuffer()
         other._samples = None
+        other._only_paired = False
         return other
 
     def reset(self) -> None:
@@ -448,10 +458,17 @@ class Metrics:
         """Keep what becomes of each sample from now on, for two models to be held against each other.
 
         Args:
-            capacity: Room, in samples: 12 bytes each for classes, 16 for real values.
+            capacity: Room, in samples: 12 to 20 bytes each for classes, 16 to 24 for real values.
         """
-        self._samples = SampleBuffer(capacity)
+        self._samples = SampleBuffer(capacity, self.sample_fields)
+        # Samples that are no single row of columns are told apart by buckets.
+        self._only_paired = not self.sample_fields and self._subgroups.groups is None
         return self._samples
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Names of the columns that `count` gives under the name "samples"; none where a sample is no single row."""
+        return ()
 
     @property
     def keeps_samples(self) -> bool:
@@ -481,6 +498,9 @@ class Metrics:
     def describe(self) -> dict[str, Any]:
         """The configuration in plain values, with the names of classes and slices if there are any, for a record."""
         described = self.config
+        beta = getattr(self, "beta", None)
+        if beta is not None:
+            described["beta"] = beta
         if self.class_names:
             described["class_names"] = list(self.class_names)
         if self._subgroups.slices:
@@ -543,6 +563,10 @@ class Metrics:
                 batch.slices, batch.group = self._subgroups.check_ids(
                     shape, self.device, slices, group, self.updates
                 )
+                if self._only_paired and batch.group is None:
+                    batch.group = bucket_of_each_sample(shape, self.device, self.updates)
+                elif batch.group is not None:
+                    self._only_paired = False  # pixels: by samples anyway
         except Exception:
             if self.device != home:  # a batch that is refused leaves no trace
                 self.to(home)
@@ -633,15 +657,15 @@ class Metrics:
 
     def _with_group_intervals(
         self, arrays: Mapping[str, Array], estimates: dict[Key, Estimate]
-    ) -> tuple[dict[Key, Estimate], list[str]]:
-        """Intervals by groups where all rows have one, and what is to be said of them."""
+    ) -> tuple[dict[Key, Estimate], list[str], dict[str, Array]]:
+        """Intervals by groups where all rows have one, what is to be said of them, and scores without buckets."""
         filled = host.counts_of_parts("group", arrays, self.absent).n > 0
         alone = host.rows_of_none("group", arrays)
         if not filled.any() and not alone:
-            return estimates, []
+            return estimates, [], {}
         if alone:
             note = f"{alone} rows came without a group: all intervals take rows for independent."
-            return estimates, [note]
+            return estimates, [note], {}
         note = _note_of_groups(int(filled.sum()), by_sample=not self._subgroups.groups)
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
@@ -650,19 +674,28 @@ class Metrics:
         specs = {(spec.name, spec.each): spec for table in tables for spec in table.specs}
         found = dict(estimates)
         others = []
+        moved: dict[str, Array] = {}
         for key, whole in estimates.items():
             spec = specs.get(key, _NO_SPEC)
             left_out = without.get(key)
             if left_out is not None and whole.method != "count":
+                moved[key[0]] = left_out.value[filled]
                 found[key] = by_groups(whole, left_out.value, filled, spec.range, spec.scale)
-            elif not key[1]:
-                others.append(key[0])
+            else:
+                others.append(key)
         if others and filled.sum() >= 2:
-            note = f"{note} Those of {', '.join(others)} take rows for independent."
+            lead = (self._headline([name for name, each in estimates if not each]), False)
+            for key in others:
+                bounds = specs.get(key, _NO_SPEC).range
+                found[key] = as_much_wider(estimates[key], estimates[lead], found[lead], bounds)
+            names = ", ".join(name for name, each in others if not each)
+            note = f"{note} Those of {names} are as much wider as that of {lead[0]} is."
         notes = [note]
         if self._subgroups.slices and filled.sum() >= 2:
             notes.append(SLICES_BY_ROWS)
-        return found, notes
+        if self._only_paired:
+            return estimates, [], moved
+        return found, notes, moved
 
     def _headline(self, names: Sequence[str]) -> str:
         if self.headline in names or not names:

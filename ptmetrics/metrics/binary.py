@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import FEW, widened, wilson
+from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score_bins import ScoreBins
 from ptmetrics.metrics.score_curve import ScoreCurve
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, evaluate
@@ -54,6 +56,7 @@ PIECE_ROWS = 1 << 17  # of a CPU batch, so that all that is made of them stays i
 CURVE = "curve"
 NEGATIVE = 0
 POSITIVE = 1
+SELECTED = Ratio((0, 0, 1, 0), (0, 1, 0, 1))  # predicted, of all
 ALL_NEGATIVE = "neither a target nor a prediction is positive"
 ALL_POSITIVE = "neither a target nor a prediction is negative"
 
@@ -163,6 +166,12 @@ def binary_spec(name: str, ratio: Ratio, place: int, doc: str, undefined: str) -
     return ScoreSpec(name, formula, "wilson", doc=doc, undefined=undefined, absent=True)
 
 
+def selection_rate(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
+    """Share of the rows that are predicted positive, of which neither more nor less is better."""
+    found = evaluate([replace(spec, interval="wilson")], view, intervals=intervals)
+    return replace(found[spec.name, False], higher_is_better=None)
+
+
 def binary_fbeta_spec(beta: float) -> ScoreSpec:
     """The score that `beta` adds."""
     ratio = fbeta_ratio(beta)
@@ -227,6 +236,14 @@ BINARY_SPECS = (
         POSITIVE,
         "True positives over all rows that are positive or predicted so.",
         ALL_NEGATIVE,
+    ),
+    ScoreSpec(
+        "selection_rate",
+        RatioOfClass(SELECTED, POSITIVE),
+        selection_rate,
+        doc="Share of the rows that are predicted positive; neither more nor less is better.",
+        undefined=NO_SAMPLES,
+        method="wilson",
     ),
     replace(_CONFUSION_SPEC["mcc"], interval=rare_class_interval, method="delta-jaccard"),
     replace(_CONFUSION_SPEC["kappa"], interval=rare_class_interval, method="delta-jaccard"),
@@ -473,8 +490,16 @@ class BinaryMetrics(Metrics):
             if self.losses:
                 counts["losses"] = losses
         if self.keeps_samples:
-            counts["samples"] = sample_columns(batch, reader.decide(raw), loss)
+            kept = raw if self.inputs != "labels" else None
+            counts["samples"] = sample_columns(batch, reader.decide(raw), loss, kept)
         return counts
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Those of classes, and the score."""
+        if self.inputs == "labels":
+            return CLASS_FIELDS
+        return (*CLASS_FIELDS, "score")
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one decision, one score and one loss."""
@@ -507,6 +532,8 @@ class BinaryMetrics(Metrics):
         details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
         if self._curve is None:
             return details
+        if "reliability" in counts:
+            details["reliability"] = partial(calibration.reliability_table, counts)
         summary = counts[CURVE + score_bins.SUMMARY]
         details["notes"] = curves.notes_of(summary, self._curve.histogram.keys)
         details["curve"] = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")

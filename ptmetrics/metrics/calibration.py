@@ -23,6 +23,8 @@ from ptmetrics.metrics.score_spec import ScoreSpec
 
 WIDE_BINS = 15  # of equal width
 MASS_BINS = 15  # of equal mass
+WIDE = np.arange(CONFIDENCE_BINS) // (CONFIDENCE_BINS // WIDE_BINS)
+TABLE = [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")]
 NO_LIKELIHOOD = "no row has a likelihood"
 CHI_SQUARE = 3.841458820694124  # 0.95 quantile, one degree of freedom
 
@@ -81,6 +83,24 @@ class Reliability:
             merged.append(np.bincount(into, part, bins))
         return Reliability(self.n, *merged)
 
+    def table(self) -> Array:
+        """Weight, mean confidence and share of right rows, in the bins of the calibration error."""
+        wide = self.merged(WIDE, WIDE_BINS)
+        weight = wide.right + wide.wrong
+        found = np.zeros(WIDE_BINS, TABLE)
+        found["weight"] = weight
+        with np.errstate(all="ignore"):
+            found["confidence"] = wide.sure / weight
+            found["accuracy"] = wide.right / weight
+        return found
+
+
+def reliability_table(counts: Counts) -> Array:
+    """The table of what a metric counted."""
+    if "calibration" in counts:
+        return Reliability.of_cells(counts).table()
+    return Reliability.of_histogram(counts).table()
+
 
 def ece(r: Reliability) -> tuple[Array, Array, Array]:
     """Expected calibration error: mean |confidence − accuracy| over 15 bins of equal width, weighted by size.
@@ -91,7 +111,7 @@ def ece(r: Reliability) -> tuple[Array, Array, Array]:
 
     Source: Naeini et al., AAAI 2015; Roelofs et al., AISTATS 2022 for its bias.
     """
-    wide = r.merged(np.arange(CONFIDENCE_BINS) // (CONFIDENCE_BINS // WIDE_BINS), WIDE_BINS)
+    wide = r.merged(WIDE, WIDE_BINS)
     total = r.weight.sum()
     sure = r.mean_confidence()
     value = np.abs(wide.sure - wide.right).sum() / total

@@ -365,6 +365,42 @@ class MeanRatio:
         return np.nan_to_num(np.where(whole == 0, weight, 0.0).sum(-1) / weight.sum(-1))
 
 
+class EqualMean(MeanRatio):
+    """A mean in which all classes weigh the same, however rare they are."""
+
+    @staticmethod
+    def shares(means: Sequence[EqualMean], view: ClassCounts) -> tuple[Array, Array]:
+        """The ratio of each class, and the (effective) number of rows that it is a proportion of.
+
+        An F-beta is no proportion of rows; where F = 2J / (1 + J) has the variance that Wilson's
+        interval of J gives it, it is worth 2u / (2 − F)² of the u rows of the union.
+
+        Args:
+            means: The means, which stand in a leading dimension of what is returned.
+            view: Sums of classes.
+        """
+        factors = np.array([(mean.ratio.part, mean.ratio.whole) for mean in means])
+        found: list[Array] = []
+        for sums in (view.weights, view.squares):
+            numbers = np.stack((sums.hits, sums.actual, sums.predicted, sums.others))
+            found.extend(np.tensordot(factors.swapaxes(0, 1), numbers, 1))
+            found.append(sums.actual + sums.predicted - sums.hits)
+        part, whole, union, _, square, union_square = found
+        share = np.clip(part / whole, 0, 1)
+        n = whole**2 / square
+        for place, mean in enumerate(means):
+            if mean.ratio.part[0] != 1:
+                n[place] = 2 * union**2 / union_square / (2 - share[place]) ** 2
+        there = view.weights.actual + view.weights.predicted > 0
+        known = there & (whole > 0)  # of an empty one `doubt` tells
+        n = np.where(known, n, 0.0)
+        share = np.where(known, share, np.where(there, 0.0, view.absent))
+        for place, mean in enumerate(means):
+            if mean.among is not None:
+                share[place, ..., _mask_of(mean.among, view.weights) == 0] = np.nan
+        return share, n
+
+
 PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
 RECALL = Ratio((1, 0, 0, 0), (0, 1, 0, 0))
 RECALL_OF_TARGETS = Ratio((1, 0, 0, 0), (0, 1, 0, 0), zero_division=False)
@@ -450,13 +486,18 @@ def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
 @cache
 def _mean_of(ratio: Ratio, by_targets: bool, among: tuple[int, ...] | None = None) -> MeanRatio:
     """One object, so that scores of two names are computed once."""
-    return MeanRatio(ratio, by_targets, among)
+    if by_targets:
+        return MeanRatio(ratio, by_targets, among)
+    return EqualMean(ratio, by_targets, among)
 
 
 def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) -> ScoreSpec:
     """A mean over the classes by the delta method: class errors are shared."""
     mean = _mean_of(ratio, by_targets)
-    return ScoreSpec(name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient)
+    method = "delta" if by_targets else "delta-mover"
+    return ScoreSpec(
+        name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient, method=method
+    )
 
 
 def accuracy_spec(name: str, doc: str) -> ScoreSpec:

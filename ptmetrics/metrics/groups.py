@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.intervals import student, wilson
+from ptmetrics.metrics.intervals import farther, student, wilson
 
 Scale = Callable[[Array], Array]
 BY_GROUPS = "jackknife-groups"
@@ -41,15 +41,35 @@ def by_groups(
     if scale == "atanh":
         return _transformed(whole, without, filled, np.arctanh, np.tanh)
     if scale == "log-log":
-        return _transformed(whole, without, filled, _log_log, _from_log_log)
+        return _transformed(whole, without, filled, _log_log, _from_log_log, skewed=True)
     low, high = bounds
     if math.isfinite(low) and math.isfinite(high):
         return _proportion(whole, without, filled, low, high - low)
     if math.isfinite(low):
-        return _transformed(whole, without, filled, np.log, np.exp)
+        return _transformed(whole, without, filled, np.log, np.exp, skewed=True)
     if math.isfinite(high):
         return _transformed(whole, without, filled, _log_distance, _from_log_distance)
     return _transformed(whole, without, filled, np.asarray, np.asarray)
+
+
+def as_much_wider(
+    score: Estimate, alone: Estimate, together: Estimate, bounds: tuple[float, float]
+) -> Estimate:
+    """A score of which groups keep no counts: its interval becomes wider as another's does by groups.
+
+    Args:
+        score: With its interval for independent rows.
+        alone: The other score with its interval for independent rows.
+        together: The other score with its interval by groups.
+        bounds: Range of the score.
+    """
+    if score.method in ("count", "none"):
+        return score
+    factor = (together.high - together.low) / (alone.high - alone.low)
+    factor = np.where(factor > 1, factor, 1.0)  # NaN too
+    low = np.maximum(score.value - factor * (score.value - score.low), bounds[0])
+    high = np.minimum(score.value + factor * (score.high - score.value), bounds[1])
+    return replace(score, low=low, high=high)
 
 
 def variance_and_freedom(value: Array, without: Array, filled: Array) -> tuple[Array, Array]:
@@ -94,12 +114,16 @@ def _proportion(
 
 
 def _transformed(
-    whole: Estimate, without: Array, filled: Array, to: Scale, back: Scale
+    whole: Estimate, without: Array, filled: Array, to: Scale, back: Scale, *, skewed: bool = False
 ) -> Estimate:
     centre = to(whole.value)
     variance, freedom = variance_and_freedom(centre, to(without), filled)
     half = student(freedom) * np.sqrt(variance)
-    ends = back(centre - half), back(centre + half)
+    above = half
+    if skewed:  # a few groups may lack the one that is far out
+        groups = float(filled.sum())
+        above = half * farther(variance * groups, groups)
+    ends = back(centre - half), back(centre + above)
     return replace(whole, low=np.fmin(*ends), high=np.fmax(*ends), method=BY_GROUPS)
 
 

@@ -13,6 +13,8 @@ from ptmetrics.metrics.estimate import Array
 Z = 1.959963984540054  # 0.975 quantile of the standard normal distribution
 Interval = tuple[Array, Array]
 FEW = 100  # below so many samples of a class the normal approximation covers too little
+LEAST_FREEDOM = 2  # where one row or two carry a sum
+FARTHEST = 3.0
 _SECTIONS = 64
 _ROUNDS = 6  # 64⁻⁶ = 1.5e-11
 _LOG_STUDENT = (
@@ -82,7 +84,7 @@ def mover(
     if through is not None:
         span = through(high) - through(low)
     deviation = np.where(defined & (n > 0), weight * span, 0.0)
-    whole = _norm(deviation)[..., None]
+    whole = np.linalg.norm(deviation, axis=-1)[..., None]
     low, high = wilson(p, n, Z * deviation / whole)
     value = p
     if through is not None:
@@ -90,26 +92,82 @@ def mover(
     mean = np.where(defined, weight * value, 0.0).sum(-1)
     mean = np.where(defined.any(-1), mean, np.nan)
     scale = weight / deviation * whole
-    below = _norm(np.where(deviation > 0, scale * (value - low), 0.0))
-    above = _norm(np.where(deviation > 0, scale * (high - value), 0.0))
+    below = np.linalg.norm(np.where(deviation > 0, scale * (value - low), 0.0), axis=-1)
+    above = np.linalg.norm(np.where(deviation > 0, scale * (high - value), 0.0), axis=-1)
     return mean, np.clip(mean - below, 0, None), np.clip(mean + above, None, 1)
 
 
-def mean_interval(sums: Array) -> tuple[Array, Array, Array]:
-    """Mean of a weighted sample with its normal interval.
+def mean_interval(
+    sums: Array, least: Array | float = -np.inf, most: Array | float = np.inf
+) -> tuple[Array, Array, Array]:
+    """Mean of a weighted sample, with an interval on the scale that the range of the numbers asks for.
+
+    Without a range Student's interval. From a least number on that of `far_ends`. Between a least
+    and a largest number Wilson's, at the n that the variance is worth: of zeros and ones it is
+    Wilson's own.
 
     Args:
         sums: n, Σw, Σw², Σw·x, Σw²·x, Σw²·x², float64 of shape (6, …).
+        least: The least number, of a shape that broadcasts to the mean's.
+        most: The largest number.
 
     Returns:
         Mean, low, high of shape (…); all NaN for n = 0, ends NaN for n = 1.
     """
     n, w, w2, wx, w2x, w2x2 = sums
     mean = wx / w
+    rows = w * w / w2
     spread = np.clip(w2x2 - 2 * mean * w2x + mean * mean * w2, 0, None)
-    half = Z * np.sqrt(spread * n / (n - 1)) / w
-    half = np.where(n > 1, half, np.nan)
-    return mean, mean - half, mean + half
+    error = np.sqrt(spread * n / (n - 1)) / w
+    error = np.where(n > 1, error, np.nan)
+    bounded_below = np.isfinite(least)
+    low, high = mean, mean
+    if not np.all(bounded_below):
+        half = student(np.clip(rows - 1, 1, None)) * error
+        low, high = mean - half, mean + half
+    if np.any(bounded_below):
+        below, above = far_ends(mean - least, error, rows)
+        low = np.where(bounded_below, least + below, low)
+        high = np.where(bounded_below, least + above, high)
+    size = most - least
+    bounded = np.isfinite(size)
+    if np.any(bounded):
+        share = np.clip((mean - least) / size, 0, 1)
+        worth = share * (1 - share) * (size / error) ** 2
+        worth = np.where(error > 0, np.maximum(worth, rows), rows)  # rounding alone makes it less
+        ends = wilson(share, np.where(n > 1, worth, np.nan))
+        low = np.where(bounded, least + size * ends[0], low)
+        high = np.where(bounded, least + size * ends[1], high)
+    return mean, low, high
+
+
+def far_ends(mean: Array, error: Array, n: Array) -> Interval:
+    """Ends of a mean of numbers of 0 or more, which may be far from normal: losses, squared errors.
+
+    Student's interval of the logarithm. Its degrees of freedom are those of the rows that carry the
+    sum, (Σx)² / Σx², so that a few huge rows count as few. The upper end lies farther out by
+    1 + 3v² / 2√n for a coefficient of variation v, three times at most: huge rows that are rare are
+    likely to be missing from the sample. `docs/intervals.md` has what that covers.
+
+    Args:
+        mean: 0 or more.
+        error: Its standard error.
+        n: (Effective) number of rows.
+    """
+    relative = np.where(mean == 0, error, error / mean)
+    variation = relative**2 * n
+    half = student(np.clip(n / (1 + variation) - 1, LEAST_FREEDOM, None)) * relative
+    return mean * np.exp(-half), mean * np.exp(half * farther(variation, n))
+
+
+def farther(variation: Array, n: Array | float) -> Array:
+    """How many times farther out the upper end of a mean of positive numbers lies.
+
+    Args:
+        variation: Square of their coefficient of variation.
+        n: How many there are.
+    """
+    return np.minimum(1 + 1.5 * variation / np.sqrt(n), FARTHEST)
 
 
 def student(freedom: Array) -> Array:
@@ -163,7 +221,3 @@ def widened(value: Array, narrow: Interval, safe: Interval, needed: Array) -> In
     low = np.where(needed, np.fmin(narrow[0], safe[0]), narrow[0])
     high = np.where(needed, np.fmax(narrow[1], safe[1]), narrow[1])
     return np.minimum(low, value), np.maximum(high, value)
-
-
-def _norm(x: Array) -> Array:
-    return np.sqrt((x * x).sum(-1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ from ptmetrics.metrics.calibration import (
     RMS_CALIBRATION_ERROR,
     TEMPERATURE,
     Reliability,
+    reliability_table,
 )
 from ptmetrics.metrics.class_scores import (
     CLASS_SPECS,
@@ -62,6 +64,7 @@ from ptmetrics.metrics.curves import (
     point_specs,
 )
 from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.samples import CLASS_FIELDS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
 from ptmetrics.metrics.score_curve import ScoreCurve
@@ -389,9 +392,18 @@ class MulticlassMetrics(Metrics):
         if self._curve is not None:
             counts.update(self._count_curve(self._curve, batch, rows))
         if self.keeps_samples:
-            columns = sample_columns(batch, rows.label, loss)
-            counts["samples"] = columns
+            bits = None
+            if self._ks and rows.columns is not None:
+                bits = rows.columns.rank.int().view(torch.float32)
+            counts["samples"] = sample_columns(batch, rows.label, loss, bits)
         return counts
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Those of classes, and the rank of the target where top-k accuracies are wanted."""
+        if not self._ks:
+            return CLASS_FIELDS
+        return (*CLASS_FIELDS, "rank")
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one class, one prediction and, at most, one loss and confidence."""
@@ -457,6 +469,8 @@ class MulticlassMetrics(Metrics):
                 shift = math.log(self.num_classes - 1)
                 curve = ScoreCurve.of_kept(self._curve, state, probs=True, shift=shift)
                 details["curve"] = curve
+            if "calibration" in counts:
+                details["reliability"] = partial(reliability_table, counts)
             return details
         confused = []
         for code, low, high in counts["pairs"].T.tolist():

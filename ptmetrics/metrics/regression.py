@@ -39,13 +39,14 @@ from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import NO_SAMPLES
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
-from ptmetrics.metrics.intervals import Z, student
+from ptmetrics.metrics.intervals import LEAST_FREEDOM, Z, far_ends, student
 from ptmetrics.metrics.rank_correlation import (
     KENDALL,
     SPEARMAN,
     exact_correlations,
     rank_correlations,
 )
+from ptmetrics.metrics.samples import POINT_FIELDS
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 
 FLAT_TARGET = "the targets hold fewer than two values"
@@ -140,9 +141,9 @@ class ErrorMoments:
         varies: Array = variance > rounding**2
         return ~varies
 
-    def student_half(self, spread: Array) -> Array:
-        """Half the width of the interval of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
-        return _student_half(spread, self.weight, self.effective)
+    def standard_error(self, spread: Array) -> Array:
+        """Of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
+        return _standard_error(spread, self.weight, self.effective)
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def mse(r: ErrorMoments) -> Ends:
     second = r.about_zero[..., 1, ERROR, 2, 0]
     none = r.about_zero[..., 1, ERROR, 0, 0]
     spread = fourth - 2 * value * second + value**2 * none
-    return _on_logarithm(value, r.student_half(spread))
+    return value, *far_ends(value, r.standard_error(spread), r.effective)
 
 
 def rmse(r: ErrorMoments) -> Ends:
@@ -199,8 +200,9 @@ def mean_error(r: ErrorMoments, cell: str) -> tuple[Array, ...]:
     n, weight, square, first, square_first, square_second = r.sums(cell)
     value = first / weight
     spread = square_second - 2 * value * square_first + value**2 * square
-    half = _student_half(spread, weight, weight**2 / square)
-    return *_on_logarithm(value, half), np.zeros_like(value), n.astype(np.int64)
+    effective = weight**2 / square
+    low, high = far_ends(value, _standard_error(spread, weight, effective), effective)
+    return value, low, high, np.zeros_like(value), n.astype(np.int64)
 
 
 def rmsle(r: ErrorMoments) -> tuple[Array, ...]:
@@ -218,7 +220,8 @@ def wmape(r: ErrorMoments) -> Ends:
     value = np.where(target[3] > 0, value, np.nan)
     cross = (both[5] - error[5] - target[5]) / 2
     spread = error[5] - 2 * value * cross + value**2 * target[5]
-    return _on_logarithm(value, r.student_half(spread) * r.weight / target[3])
+    error = r.standard_error(spread) * r.weight / target[3]
+    return value, *far_ends(value, error, r.effective)
 
 
 def nrmse(r: ErrorMoments) -> Ends:
@@ -232,7 +235,8 @@ def nrmse(r: ErrorMoments) -> Ends:
     mixed = sums[..., 2, 1] / square - sums[..., 0, 1]
     spread = fourth / 4 - mixed / mean + sums[..., 0, 2] / mean**2
     value = np.where(mean == 0, np.nan, np.sqrt(square) / np.abs(mean))
-    return _on_logarithm(value, np.where(square > 0, r.student_half(spread) * value, 0.0))
+    error = np.where(square > 0, r.standard_error(spread) * value, 0.0)
+    return value, *far_ends(value, error, r.effective)
 
 
 def nrmse_std(r: ErrorMoments) -> Ends:
@@ -269,7 +273,8 @@ def rank_correlation(r: ErrorMoments, which: int) -> tuple[Array, ...]:
 def bias(r: ErrorMoments) -> Ends:
     """Mean error, with Student's interval."""
     value = r.mean[..., 0]
-    half = r.student_half(r.central[..., 1, ERROR, 2, 0])
+    error = r.standard_error(r.central[..., 1, ERROR, 2, 0])
+    half = student(np.clip(r.effective - 1, 1, None)) * error
     return value, value - half, value + half
 
 
@@ -311,7 +316,9 @@ def pearson(r: ErrorMoments) -> Ends:
         np.abs(value) < 1 - 1e-7, 1 - value**2, np.inf
     )  # nearer to 1 it is all rounding
     measured = (mixed - skew + tails) / (r.weight * apart) ** 2
-    half = Z * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
+    carried = np.minimum(carrying(r.central, PREDICTION, 1, 0), carrying(r.central, ERROR, 0, 1))
+    reach = student(np.clip(carried - 1, LEAST_FREEDOM, None))
+    half = reach * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
     centre = np.arctanh(value)
     return value, np.tanh(centre - half), np.tanh(centre + half)
 
@@ -362,15 +369,18 @@ def _edges() -> Array:
     return magnitude_edges().numpy()
 
 
-def _student_half(spread: Array, weight: Array, n: Array) -> Array:
+def _standard_error(spread: Array, weight: Array, n: Array) -> Array:
     error = np.sqrt(np.clip(spread, 0, None) * n / (n - 1)) / weight
-    return np.where(n > 1, student(np.clip(n - 1, 1, None)) * error, np.nan)
+    return np.where(n > 1, error, np.nan)
 
 
-def _on_logarithm(value: Array, half: Array) -> Ends:
-    """A positive mean: right-skewed as errors are, its ends lie nearer 95 % so, and never below 0."""
-    factor = np.exp(np.where(value == 0, half, half / value))
-    return value, value / factor, value * factor
+def carrying(sums: Array, cloud: int, x: int, y: int) -> Array:
+    """How many rows carry a sum of squares, such as (ERROR, 1, 0) for the errors: (Σ w x²)² / Σ w² x⁴.
+
+    It is a third of the rows for normal values, and few where a few are far out: then nothing that
+    is made of squares is known better than these few rows tell.
+    """
+    return sums[..., 0, cloud, 2 * x, 2 * y] ** 2 / sums[..., 1, cloud, 4 * x, 4 * y]
 
 
 def _explained(r: ErrorMoments, sums: Array) -> Ends:
@@ -385,7 +395,8 @@ def _explained(r: ErrorMoments, sums: Array) -> Ends:
     spread = np.clip(fourth - 2 * ratio * both + ratio**2 * other, 0, None) / target**2
     n = r.effective
     error = np.sqrt(spread * n / (n - 1)) / r.weight / ratio
-    half = np.where(n > 2, student(np.clip(n - 2, 1, None)) * error, np.nan)
+    carried = np.minimum(carrying(sums, ERROR, 1, 0), carrying(sums, ERROR, 0, 1))
+    half = np.where(n > 2, student(np.clip(carried - 2, LEAST_FREEDOM, None)) * error, np.nan)
     far = np.where(ratio == 0, 0.0, ratio * np.exp(half))
     near = np.where(ratio == 0, 0.0, ratio * np.exp(-half))
     return 1 - ratio, 1 - far, 1 - near
@@ -788,6 +799,13 @@ class RegressionMetrics(Metrics):
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell."""
         return check_points(self.num_outputs, self.device, preds, target, sample_weight)
+
+    @property
+    def sample_fields(self) -> tuple[str, ...]:
+        """Error and target, where there is one output."""
+        if self.num_outputs > 1:
+            return ()
+        return POINT_FIELDS
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one error an output, which stands in all cells."""

@@ -6,7 +6,7 @@ The table of classes is that of scikit-learn's classification report, digit for 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -155,6 +155,9 @@ class Scores(Mapping[str, Score]):
         per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty
             without slices.
         headline: Name of the score that orders the slices.
+        without_buckets: Where rows come in groups, or samples hold several: each score by name
+            without each of some buckets of them, of shape (buckets,), or (buckets, classes) for
+            those of each class.
 
     Example:
         >>> import torch
@@ -185,6 +188,8 @@ class Scores(Mapping[str, Score]):
         confused: Sequence[ConfusedPair] = (),
         per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
+        reliability: Callable[[], Any] | None = None,
+        without_buckets: Mapping[str, Any] | None = None,
     ) -> None:
         self._scores = scores
         self.task = task
@@ -201,6 +206,8 @@ class Scores(Mapping[str, Score]):
             for name, each in per_slice.items():
                 self.per_slice[name] = dict(each)
         self.headline = headline
+        self._reliability = reliability
+        self.without_buckets: Mapping[str, Any] = without_buckets or {}
 
     def __getitem__(self, name: str) -> Score:
         try:
@@ -226,6 +233,16 @@ class Scores(Mapping[str, Score]):
             ConfigError: If the metric kept no scores.
         """
         return self._drawn_of_all().weighted
+
+    @property
+    def reliability(self) -> Any:
+        """Weight, mean confidence and share of right rows in 15 bins of confidence of equal width.
+
+        A structured array; None where no confidences are kept.
+        """
+        if self._reliability is None:
+            return None
+        return self._reliability()
 
     def roc_curve(self, label: str | int | None = None) -> RocCurve:
         """False and true positive rate at every threshold.

@@ -301,6 +301,16 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
         places.setdefault(key, len(places))
     formulas, gradients, bounds = zip(*places, strict=True)
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
+    some: list[int] = []
+    means: list[Any] = []
+    for place, formula in enumerate(formulas):
+        if hasattr(formula, "shares"):  # all classes weigh the same, and one may be rare
+            some.append(place)
+            means.append(formula)
+    if means:
+        _, low, high = mover(*means[0].shares(means, view))
+        lows[some] = np.fmin(lows[some], low)
+        highs[some] = np.fmax(highs[some], high)
     found = []
     for key in keys:
         place = places[key]
@@ -313,14 +323,19 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbe
 
 def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
     sums = np.stack([spec.formula(view) for spec in specs], 1)
+    ranges = np.empty((len(specs), 2))
+    for place, spec in enumerate(specs):
+        # What goes through a function is a mean of numbers of 0 or more, such as losses.
+        ranges[place] = (0.0, math.inf) if spec.through is not None else spec.range
+    least, most = ranges.T.reshape(2, -1, *[1] * (sums.ndim - 2))
     found = []
-    ends = zip(specs, *mean_interval(sums), strict=True)
+    ends = zip(specs, *mean_interval(sums, least, most), strict=True)
     for place, (spec, value, low, high) in enumerate(ends):
         if spec.through is not None:
             value, low, high = spec.through(np.stack((value, low, high)))
-        least, most = spec.range
         n = sums[0, place].astype(np.int64)
-        found.append((value, np.maximum(low, least), np.minimum(high, most), n))
+        low, high = np.maximum(low, spec.range[0]), np.minimum(high, spec.range[1])
+        found.append((value, low, high, n))
     return found
 
 

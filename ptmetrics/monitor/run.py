@@ -16,6 +16,7 @@ from ptmetrics import __version__
 from ptmetrics.errors import FaultError, RecordError, StateError
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import LOGGER, MAX_MESSAGE
+from ptmetrics.monitor.samples import table_rows
 from ptmetrics.record.atomic import sweep
 from ptmetrics.record.events import SamplesData
 from ptmetrics.record.history import History
@@ -248,6 +249,7 @@ class RunRecorder:
             folder = None
         if folder is not None and scores.samples is not None:
             data["samples"] = _written(folder, scores.epoch, scores.samples)
+            data["files"] = _other_files(folder, scores)
         for note in notes:
             self.append("note", note)
         self.append("epoch", data)
@@ -320,6 +322,22 @@ def _written(folder: Path, epoch: int, samples: StoredSamples) -> SamplesData:
         return write_samples(folder, epoch, samples.rows)
     except OSError as error:
         return {"reason": f"they could not be written: {error.strerror or error}"}
+
+
+def _other_files(folder: Path, scores: EpochScores) -> dict[str, SamplesData]:
+    """Write what the validation is compared by and plotted from; what the epoch's line tells of it."""
+    files: dict[str, Any] = {}
+    if scores.samples is not None and scores.samples.moves is not None:
+        files["moves"] = scores.samples.moves
+    if "val" in scores.splits:
+        files.update(table_rows(scores.splits["val"]))
+    told: dict[str, SamplesData] = {}
+    for stem, rows in files.items():
+        try:
+            told[stem] = write_samples(folder, scores.epoch, rows, stem)
+        except OSError as error:
+            told[stem] = {"reason": f"it could not be written: {error.strerror or error}"}
+    return told
 
 
 def end_reason(error: BaseException | None, stopping: str | None = None) -> str:

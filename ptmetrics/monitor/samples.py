@@ -1,24 +1,88 @@
 """The rows of the validation samples of one epoch: from columns on the device to what the record keeps."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.samples import SampleBuffer
-from ptmetrics.record.samples import CLASS_ROW, MAX_ROWS, POINT_ROW, Rows, StoredSamples
+from ptmetrics.metrics.score import Scores
+from ptmetrics.metrics.score_curve import ScoreCurve, thinned
+from ptmetrics.record.samples import (
+    CLASS_ROW,
+    CURVE_FIELDS,
+    CURVE_ROW,
+    FURTHER,
+    MAX_MOVES,
+    MAX_ROWS,
+    POINT_ROW,
+    RELIABILITY_ROW,
+    Rows,
+    StoredSamples,
+)
 
 DEFAULT_ROWS = 100_000
 """Samples for which there is room by default: 1.2 MB of classes, 1.6 MB of real values."""
+MOST_HEADS = 20
+"""Classes or labels of which curves are kept."""
 _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 
 
-def kept_samples(stored: SampleBuffer) -> StoredSamples:
-    """The rows on the host, one copy, or why there are none."""
+def kept_samples(stored: SampleBuffer, scores: Scores) -> StoredSamples:
+    """The rows on the host, one copy, or why there are none; what scores are without some of them."""
     columns, reason = stored.columns()
+    moves = None
+    if scores.without_buckets:
+        moves = _moves(scores)
     if columns is None:
-        return StoredSamples(reason=reason)
-    return StoredSamples(rows_of_columns(columns))
+        return StoredSamples(reason=reason, moves=moves)
+    return StoredSamples(rows_of_columns(columns, stored.fields), moves=moves)
+
+
+def _moves(scores: Scores) -> Rows | None:
+    """Every score without each bucket of samples, one field a score."""
+    columns: dict[str, np.ndarray[Any, Any]] = {}
+    for name, values in scores.without_buckets.items():
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            for index, value in enumerate(values.T):
+                columns[f"{name}[{index}]"] = value
+    fields = [name for name in columns if name.isascii()][:MAX_MOVES]
+    if not fields:
+        return None
+    rows = np.zeros(len(columns[fields[0]]), [(name, "<f8") for name in fields])
+    for name in fields:
+        rows[name] = columns[name]
+    return rows
+
+
+def table_rows(scores: Scores) -> dict[str, Rows]:
+    """What plots of an evaluation are drawn from, by the stem of its file."""
+    found: dict[str, Rows] = {}
+    if scores._curve is not None:
+        found["curves"] = _curve_rows(scores._curve)
+    reliability = scores.reliability
+    if reliability is not None:
+        found["reliability"] = reliability.astype(RELIABILITY_ROW)
+    return found
+
+
+def _curve_rows(curve: ScoreCurve) -> Rows:
+    heads = [(1, curve)]  # the positive class
+    if curve.heads:
+        heads = [(head, curve.of_head(head)) for head in range(min(curve.heads, MOST_HEADS))]
+    found = []
+    for head, drawn in heads:
+        table = thinned(drawn.table())
+        rows = np.zeros(len(table.threshold), CURVE_ROW)
+        rows["head"] = head
+        for name in CURVE_FIELDS:
+            rows[name] = getattr(table, name).numpy()
+        found.append(rows)
+    return np.concatenate(found)
 
 
 def look_at_targets(stored: SampleBuffer, target: Tensor) -> None:
@@ -29,10 +93,20 @@ def look_at_targets(stored: SampleBuffer, target: Tensor) -> None:
         stored.refuse(f"its targets hold several values a sample, {shape}")
 
 
-def rows_of_columns(columns: Tensor) -> Rows:
-    """Columns as rows on the host; this waits for the device."""
+def rows_of_columns(columns: Tensor, fields: tuple[str, ...] = ()) -> Rows:
+    """Columns as rows on the host; this waits for the device.
+
+    Args:
+        columns: Of shape (fields, samples), bits of float32 where they are int32.
+        fields: Their names, where there are more than the first ones.
+    """
+    kind = _ROW_TYPES[columns.dtype]
+    size = columns.dtype.itemsize
+    described = list(kind.descr)
+    for name in fields[len(described) :]:
+        described.append((name, f"{FURTHER[name][:2]}{size}"))
     host = np.ascontiguousarray(columns.cpu().numpy().T)
-    return host.view(_ROW_TYPES[columns.dtype]).reshape(-1)
+    return host.view(np.dtype(described)).reshape(-1)
 
 
 def check_keep_samples(rows: object) -> None:

@@ -185,7 +185,8 @@ class SplitCounts:
             scores[self._main_output].faults.update(faults)
         samples = None
         if self._stored is not None:
-            samples = kept_samples(self._stored)
+            main = scores[self._main_output]
+            samples = kept_samples(self._stored, main)
         return SplitScores(scores, loss, samples)
 
     def reset(self) -> None:
@@ -376,6 +377,8 @@ def _joined_scores(each: list[Scores]) -> Scores:
         faults=faults,
         notes=notes,
         curve=drawn._curve,
+        reliability=next((s._reliability for s in each if s._reliability is not None), None),
+        without_buckets=each[0].without_buckets,
         confused=confused.confused,
         per_slice=sliced.per_slice,
         headline=sliced.headline,

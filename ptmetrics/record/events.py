@@ -85,7 +85,7 @@ class FaultCount(TypedDict):
 
 
 class SamplesData(TypedDict, total=False):
-    """The file of an evaluation's samples: its rows and checksum; or the reason why there is none."""
+    """A file of an evaluation's rows: their number and its checksum; or the reason why there is none."""
 
     rows: int
     crc: str
@@ -150,6 +150,7 @@ class EpochData(_EpochNumber, total=False):
     faults: dict[str, dict[str, FaultCount]]
     notes: dict[str, list[str]]
     samples: SamplesData
+    files: dict[str, SamplesData]
     unfinished: bool
     seen: dict[str, SeenData]
 

@@ -6,7 +6,7 @@ Also what other tools logged: told from a journal by its content, read whole, wi
 import os
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ptmetrics.record.foreign_json import read_json
 from ptmetrics.record.foreign_rows import ForeignLog
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals, path_of
-from ptmetrics.record.samples import StoredSamples, read_samples
+from ptmetrics.record.samples import StoredSamples, read_file, read_samples
 
 MAX_LOG_BYTES = 64 * 2**20
 MAX_KEPT = 10_000
@@ -112,7 +112,23 @@ class Run:
 
     def kept(self, epoch: EpochData) -> StoredSamples:
         """The validation samples of one of its epochs, from their file; or why there are none."""
-        return read_samples(self.path, epoch)
+        found = read_samples(self.path, epoch)
+        beta = self.header.get("metrics", {}).get("beta")
+        if isinstance(beta, int | float):
+            return replace(found, beta=float(beta))
+        return found
+
+    def curves(self, epoch: EpochData) -> StoredSamples:
+        """The threshold table of an epoch's validation, at most 200 rows a head, from its file.
+
+        Its rows have the fields of `ptmetrics.record.samples.CURVE_ROW`. The ROC curve is
+        fp / (fp + tn) against tp / (tp + fn); precision is tp / (tp + fp).
+        """
+        return read_file(self.path, epoch, "curves")
+
+    def reliability(self, epoch: EpochData) -> StoredSamples:
+        """Confidence against accuracy of an epoch's validation, in 15 bins of equal width, from its file."""
+        return read_file(self.path, epoch, "reliability")
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:

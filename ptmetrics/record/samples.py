@@ -1,8 +1,10 @@
-"""What became of each validation sample: one `.npy` file an evaluation, beside the journal.
+"""What an evaluation leaves beside the journal: small `.npy` files of rows, which NumPy reads.
 
-`numpy.load(folder / "samples-12.npy")` gives the rows of epoch 12, with the fields of `CLASS_ROW`
-or `POINT_ROW`. The epoch's line in the journal holds the checksum of its file, so that a torn,
-stale or foreign one is told from it.
+`numpy.load(folder / "samples-12.npy")` gives what became of each validation sample of epoch 12,
+with the fields of `CLASS_ROW` or `POINT_ROW` and those of `FURTHER`; "moves" what every score is
+without each of some buckets of samples; "curves" and "reliability" what plots are drawn from. The
+epoch's line in the journal holds the checksum of each file, so that a torn, stale or foreign one is
+told from it.
 """
 
 import io
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.errors import DataError
 from ptmetrics.record.atomic import replace
 from ptmetrics.record.events import EpochData, SamplesData
 
@@ -26,13 +29,29 @@ CLASS_ROW = np.dtype([("predicted", "<i4"), ("target", "<i4"), ("loss", "<f4")])
 """Predicted class, −1 where the row is ignored or refused; target; negative log-likelihood or NaN."""
 POINT_ROW = np.dtype([("error", "<f8"), ("target", "<f8")])
 """Prediction − target, NaN where the row is refused; target as given."""
+FURTHER = {
+    "score": "<f4",  # of a yes, in the unit of the predictions
+    "rank": "<i4",  # classes whose score is higher than the target's
+    "weight": "<f4",  # 0 where the row does not count
+}
+"""Fields that rows may have behind those, and their types."""
+CURVE_FIELDS = ("threshold", "probability", "tp", "fp", "tn", "fn")
+CURVE_ROW = np.dtype([("head", "<i4"), *((name, "<f8") for name in CURVE_FIELDS)])
+"""One row a threshold, lowest first, of each head: the positive class, a class or a label."""
+RELIABILITY_ROW = np.dtype(
+    [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")],
+)
+"""One row a bin of equal width: its samples, their mean confidence and the share that is right."""
+STEMS = ("samples", "moves", "curves", "reliability")
+MAX_MOVES = 512
+"""Scores of which the moves are kept."""
 MAX_ROWS = 10_000_000
-_HEADER = 4096  # more than the header of such a file ever takes
-_MAX_BYTES = _HEADER + MAX_ROWS * max(CLASS_ROW.itemsize, POINT_ROW.itemsize)
+_HEADER = 60_000  # more than the header of such a file ever takes
+_MAX_BYTES = _HEADER + MAX_ROWS * (CLASS_ROW.itemsize + 12)
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _READ_FLAGS |= getattr(os, "O_BINARY", 0)
 _READ_FLAGS |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hang the reader
-_NAME = re.compile(r"samples-(\d+)\.npy")
+_NAME = re.compile(rf"(?:{'|'.join(STEMS)})-(\d+)\.npy")
 
 
 @dataclass(frozen=True)
@@ -42,10 +61,59 @@ class StoredSamples:
     Attributes:
         rows: One row a sample, in the order in which they were validated; None without any.
         reason: Why there are none, as the end of a sentence; else None.
+        moves: Where samples hold several rows, as pixels, come in groups or have several labels:
+            every score without each of some buckets of samples, one row a bucket and one field a
+            score; else None.
+        beta: That of the F-beta, where it is known.
     """
 
     rows: Rows | None = None
     reason: str | None = None
+    moves: Rows | None = None
+    beta: float | None = None
+
+    def worst(self, most: int = 20) -> tuple[npt.NDArray[np.int64], Rows]:
+        """Samples with the highest loss, the highest first; where numbers are predicted, with the largest error.
+
+        Args:
+            most: How many.
+
+        Returns:
+            Their places in the order of validation, from 0, and their rows.
+
+        Raises:
+            DataError: If no samples were kept.
+        """
+        rows = self._some_rows()
+        badness = np.abs(rows["loss"] if is_of_classes(rows) else rows["error"])
+        known = np.flatnonzero(~np.isnan(badness))
+        places = known[np.argsort(-badness[known], kind="stable")][:most]
+        return places, rows[places]
+
+    def misclassified(self) -> tuple[npt.NDArray[np.int64], Rows]:
+        """All samples whose predicted class is wrong: their places in the order of validation, and their rows.
+
+        Raises:
+            DataError: If no samples of classes were kept.
+        """
+        rows = self._some_rows()
+        if not is_of_classes(rows):
+            cure = "Look at worst(): numbers have errors."
+            raise DataError("samples", "samples of classes", "of numbers", cure)
+        wrong = (rows["predicted"] >= 0) & (rows["predicted"] != rows["target"])
+        places = np.flatnonzero(wrong)
+        return places, rows[places]
+
+    def _some_rows(self) -> Rows:
+        if self.rows is None:
+            cure = "Monitor(keep_samples=...) keeps them where each sample is one row."
+            raise DataError("samples", "samples that were kept", f"none: {self.reason}", cure)
+        return self.rows
+
+
+def is_of_classes(rows: Rows) -> bool:
+    """Whether rows are those of classes, and not of numbers."""
+    return "predicted" in (rows.dtype.names or ())
 
 
 NOT_STORED = StoredSamples(reason="no samples of it were kept")
@@ -55,13 +123,13 @@ class _RefusedError(Exception):
     """A file is not what the journal tells of it; the message says why."""
 
 
-def samples_path(folder: Path, epoch: int) -> Path:
+def samples_path(folder: Path, epoch: int, stem: str = "samples") -> Path:
     """Name the file of an epoch. No name comes from a record."""
-    return folder / f"samples-{epoch}.npy"
+    return folder / f"{stem}-{epoch}.npy"
 
 
-def write_samples(folder: Path, epoch: int, rows: Rows) -> SamplesData:
-    """Put the samples of an epoch into a run folder, whole or not at all.
+def write_samples(folder: Path, epoch: int, rows: Rows, stem: str = "samples") -> SamplesData:
+    """Put rows of an epoch into a run folder, whole or not at all.
 
     Returns:
         What the epoch's line must hold.
@@ -72,7 +140,7 @@ def write_samples(folder: Path, epoch: int, rows: Rows) -> SamplesData:
     content = io.BytesIO()
     np.save(content, rows, allow_pickle=False)
     data = content.getvalue()
-    replace(samples_path(folder, epoch), lambda file: file.write(data))
+    replace(samples_path(folder, epoch, stem), lambda file: file.write(data))
     return {"rows": len(rows), "crc": f"{zlib.crc32(data):08x}"}
 
 
@@ -81,14 +149,29 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
     told = epoch.get("samples")
     if told is None:
         return NOT_STORED
+    moves = None
+    if "moves" in epoch.get("files", {}):
+        moves = read_file(folder, epoch, "moves").rows
     if "reason" in told:
-        return StoredSamples(reason=told["reason"])
-    path = samples_path(folder, epoch["epoch"])
+        return StoredSamples(reason=told["reason"], moves=moves)
+    found = _read(samples_path(folder, epoch["epoch"]), "samples", told)
+    return StoredSamples(found.rows, found.reason, moves)
+
+
+def read_file(folder: Path, epoch: EpochData, stem: str) -> StoredSamples:
+    """Read another file of an epoch's rows; what is wrong is a reason."""
+    told = epoch.get("files", {}).get(stem)
+    if told is None:
+        return StoredSamples(reason="none of it were kept")
+    return _read(samples_path(folder, epoch["epoch"], stem), stem, told)
+
+
+def _read(path: Path, stem: str, told: SamplesData) -> StoredSamples:
     try:
         data = _content(path)
         if f"{zlib.crc32(data):08x}" != told.get("crc"):
             raise _RefusedError("is torn, altered or of another run: its checksum does not fit")
-        return StoredSamples(_parsed_rows(data))
+        return StoredSamples(_parsed_rows(data, stem))
     except FileNotFoundError:
         kept = "samples of the best and the last evaluation alone are kept"
         return StoredSamples(reason=f"{path.name} is gone: {kept}")
@@ -99,7 +182,7 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
 
 
 def drop_samples(folder: Path, keep: Collection[int]) -> None:
-    """Remove the samples of all epochs but those to keep.
+    """Remove the files of all epochs but those to keep.
 
     Raises:
         OSError: If a file cannot be removed.
@@ -120,7 +203,7 @@ def _content(path: Path) -> bytes:
         return file.read(state.st_size)
 
 
-def _parsed_rows(data: bytes) -> Rows:
+def _parsed_rows(data: bytes, stem: str) -> Rows:
     """The rows in the bytes of a file; nothing in them is ever run or unpickled."""
     file = io.BytesIO(data)
     try:
@@ -130,8 +213,30 @@ def _parsed_rows(data: bytes) -> Rows:
         raise _RefusedError(f"is no NumPy file ({type(error).__name__})") from None
     if version != (1, 0):
         raise _RefusedError("is of a later format")
-    if dtype not in (CLASS_ROW, POINT_ROW) or len(shape) != 1:
+    if not _may_be(dtype, stem) or len(shape) != 1:
         raise _RefusedError("holds something else than rows of samples")
     if shape[0] > MAX_ROWS or len(data) != file.tell() + shape[0] * dtype.itemsize:
         raise _RefusedError(f"does not hold the {shape[0]} rows that it promises")
     return np.frombuffer(data, dtype, offset=file.tell())
+
+
+def _may_be(dtype: np.dtype[Any], stem: str) -> bool:
+    """Whether rows of a file may be of this type."""
+    if stem == "curves":
+        return dtype == CURVE_ROW
+    if stem == "reliability":
+        return dtype == RELIABILITY_ROW
+    fields = [(name, dtype[name].str) for name in dtype.names or ()]
+    if stem == "moves":
+        return 0 < len(fields) <= MAX_MOVES and {kind for _, kind in fields} == {"<f8"}
+    first = CLASS_ROW if fields and fields[0][0] == "predicted" else POINT_ROW
+    further = fields[len(first.descr) :]
+    whole = dtype == np.dtype(fields)  # and no gaps between them
+    return whole and fields == first.descr + further and _are_further(further)
+
+
+def _are_further(fields: list[tuple[str, str]]) -> bool:
+    names = [name for name, _ in fields]
+    if len(set(names)) != len(names):
+        return False
+    return all(kind in (FURTHER.get(name), "<f8") for name, kind in fields)

@@ -463,6 +463,7 @@ _seen = fields_of(
     },
 )
 
+_file = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text})
 _epoch_fields = fields_of(
     {"epoch": a_count, "scores": _scores},
     {
@@ -476,7 +477,8 @@ _epoch_fields = fields_of(
             mapping_of(fields_of({"count": a_count}, {"first_step": a_count, "message": a_text}))
         ),
         "notes": mapping_of(list_of(a_text)),
-        "samples": fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text}),
+        "samples": _file,
+        "files": mapping_of(_file),
         "seen": mapping_of(_seen),
         "unfinished": a_flag,
     },

@@ -252,10 +252,10 @@ def _comparison_notes(ratio: Ratio, final: Difference, same: bool | None) -> Ite
     if same is None:
         yield "Whether both arms saw the same validation data is not recorded."
     if final.paired:
-        yield (
-            "The final difference is that of the same samples, one by one; it does not cover other "
-            "training seeds."
-        )
+        seeds = "it does not cover other training seeds"
+        if final.method.endswith("seeds"):
+            seeds = "it covers other training seeds too"
+        yield f"The final difference is that of the same samples, one by one; {seeds}."
     elif final.method != NEWCOMBE:
         yield (
             "The final difference covers the spread of seeds, not the sampling of the validation "

@@ -1,15 +1,25 @@
 """Two evaluations on the same samples: tests in which what makes a sample hard cancels."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import erfc, isnan, nan, sqrt
+from math import isnan, nan, sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.record.samples import CLASS_ROW, Rows
+from ptmetrics.record.samples import Rows, is_of_classes
 from ptmetrics.verdict.finding import Z95, Estimate
-from ptmetrics.verdict.samples import CannotPairError, Floats, Sampled, aligned, row_losses, rows_of
+from ptmetrics.verdict.samples import (
+    CannotPairError,
+    Floats,
+    Sampled,
+    aligned,
+    row_losses,
+    rows_of,
+    weights_of,
+)
 from ptmetrics.verdict.stats import (
     bonett_price,
     mid_p_better,
@@ -21,6 +31,7 @@ Ints = npt.NDArray[np.int64]
 MCNEMAR = "bonett-price, paired"
 INFLUENCE = "influence function, paired"
 STUDENT = "student t, paired"
+BY_BUCKETS = "jackknife of samples, paired"
 MOST_PAIRED_CLASSES = 200_000
 # Scores that are a share of right rows, or of wrong ones.
 _IS_ACCURACY = ("accuracy", "precision/micro", "recall/micro", "f1/micro", "recall/weighted")
@@ -34,7 +45,9 @@ _BINARY = {
     "specificity": ("recall", 0),
     "npv": ("precision", 0),
 }
+_TOP_K = re.compile(r"top(\d+)_accuracy")
 _SAME = 1e-6  # a recorded score and that of the kept rows
+_SAME_CURVE = 1e-4  # scores are kept in float32
 
 
 @dataclass(frozen=True)
@@ -53,63 +66,135 @@ class Difference(Estimate):
     unpaired: str | None = None
 
 
-def paired_difference(first: Estimate, second: Estimate) -> Difference | str:
+@dataclass(frozen=True)
+class Moves:
+    """A score, and how far each sample moves it: enough for any difference of scores of the same samples.
+
+    Args:
+        value: The score.
+        each: The move of each sample, or of each bucket of samples; they sum to 0.
+        more: Variance for what a finite sample does not show, such as a row on which one is right.
+        method: What the interval of a difference is called.
+    """
+
+    value: float
+    each: Floats
+    more: float = 0.0
+    method: str = INFLUENCE
+
+
+def paired_difference(
+    first: Estimate | Sequence[Estimate], second: Estimate | Sequence[Estimate]
+) -> Difference | str:
     """First minus second on the same samples, or why it cannot be told.
 
-    Accuracy, and what is one of some rows: McNemar's mid-p test and Bonett and Price's interval.
-    Other scores of the confusion matrix: by each sample's influence. Mean losses and errors:
-    Student's t on the differences.
+    Accuracy, and what is one of some unweighted rows: McNemar's mid-p test and Bonett and Price's
+    interval. Every other score by how far each sample moves it, which is its influence function;
+    where samples hold several rows or labels, by how far each bucket of samples does. Of several
+    seeds the mean is compared: the spread of the seeds of each side adds to the doubt from the
+    samples.
 
-    Source: Fagerland et al. 2013; Bonett and Price 2012; the delta method on paired influence
-        functions.
+    Source: Fagerland et al. 2013; Bonett and Price 2012; DeLong, DeLong and Clarke-Pearson 1988 for
+        the AUROC; the delta method on paired influence functions; Efron and Tibshirani 1993,
+        chapter 11.
     """
-    if not isinstance(first, Sampled) or not isinstance(second, Sampled):
+    sides = [[one] if isinstance(one, Estimate) else list(one) for one in (first, second)]
+    runs = [run for side in sides for run in side if isinstance(run, Sampled)]
+    if len(runs) < sum(map(len, sides)):
         return "the record holds no samples of one of them"
     try:
-        rows = rows_of(first.samples(), "first run")
-        others = rows_of(second.samples(), "second run")
-        return _compared((first, second), *aligned(rows, others))
+        if len({(run.score, run.label) for run in runs}) > 1:
+            raise CannotPairError("they are different scores")
+        moves = _moves_by_buckets(runs)
+        if moves is None:
+            rows = _aligned_rows(runs)
+            if len(runs) == 2 and (found := _hits(runs, rows)) is not None:
+                return found
+            moves = [_moves_of(run, some) for run, some in zip(runs, rows, strict=True)]
+        seeds = len(sides[0])
+        return _difference(moves[:seeds], moves[seeds:], min(run.n for run in runs))
     except CannotPairError as why:
         return str(why)
 
 
-def _compared(sides: tuple[Sampled, Sampled], first: Rows, second: Rows) -> Difference:
-    name = sides[0].score
-    label = sides[0].label
-    if (sides[1].score, sides[1].label) != (name, label):
-        raise CannotPairError("they are different scores")
-    if name in ("loss", "nll"):
-        gaps = row_losses(first, sides[0].value) - row_losses(second, sides[1].value)
-        return _student_difference(float(gaps.mean()), gaps)
-    if first.dtype != CLASS_ROW:
-        return _errors(name, sides, first["error"], second["error"])
-    columns = [side[column] for side in (first, second) for column in ("predicted", "target")]
-    classes = 1 + max(int(column.max()) for column in columns)
-    if classes > MOST_PAIRED_CLASSES:
-        raise CannotPairError(f"there are more than {MOST_PAIRED_CLASSES} classes")
-    if name in _BINARY and label is None:
-        name, label = _BINARY[name]
-    if name == "recall" and label is not None:
-        inside = first["target"] == label
-        return _hits(sides, first[inside], second[inside])
-    if name in _IS_ACCURACY or name in _IS_ERROR:
-        return _hits(sides, first, second, wrong=name in _IS_ERROR)
-    score = score_formula(name, label)
-    if score is None:
-        raise CannotPairError(f"there is no paired test for {sides[0].score}")
-    return _influences(score, classes, sides, first, second)
+def _aligned_rows(runs: Sequence[Sampled]) -> list[Rows]:
+    words = ["first run", *["second run"] * (len(runs) - 1)]
+    rows = [rows_of(run.samples(), word) for run, word in zip(runs, words, strict=True)]
+    found = [aligned(rows[0], other) for other in rows[1:]]
+    return [found[0][0], *[other for _, other in found]]
 
 
-def _hits(
-    sides: tuple[Sampled, Sampled], first: Rows, second: Rows, *, wrong: bool = False
-) -> Difference:
-    """A share of right rows; of wrong ones where asked for."""
-    right = (first["predicted"] == first["target"]) != wrong
-    other = (second["predicted"] == second["target"]) != wrong
+def _difference(first: Sequence[Moves], second: Sequence[Moves], n: int) -> Difference:
+    """Mean of the first less that of the second.
+
+    The variance from the samples is that of the mean moves, which what is common to both leaves.
+    Where both sides have seeds, the variance of their means is added (Satterthwaite's freedom).
+    """
+    each = np.mean([m.each for m in first], 0) - np.mean([m.each for m in second], 0)
+    units = each.size
+    if units < 2:
+        raise CannotPairError("one sample has no spread")
+    parts = [(float(each @ each) * units / (units - 1), units - 1)]
+    for side in (first, second):
+        parts[0] = (parts[0][0] + sum(m.more for m in side) / len(side) ** 2, units - 1)
+        if min(len(first), len(second)) > 1:
+            spread = float(np.var([m.value for m in side], ddof=1)) / len(side)
+            parts.append((spread, len(side) - 1))
+    value = float(np.mean([m.value for m in first]) - np.mean([m.value for m in second]))
+    variance = sum(part for part, _ in parts)
+    method = first[0].method
+    if len(parts) > 1:
+        method = f"{method} and seeds"
+    if not variance > 0:  # without any spread
+        return Difference(value, value, value, n, method, p=float(value == 0), paired=True)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    error = sqrt(variance)
+    half = student_t_quantile(0.975, freedom) * error
+    p = min(1.0, 2 * student_t_upper(abs(value) / error, freedom))
+    return Difference(value, value - half, value + half, n, method, p=p, paired=True)
+
+
+def _moves_by_buckets(runs: Sequence[Sampled]) -> list[Moves] | None:
+    """Moves of buckets of samples, where every run kept them and no rows; else None.
+
+    Buckets that hold other samples, after shuffling, move independently: the interval is then as
+    wide as that of independent samples, and no narrower than it should be.
+    """
+    stored = [run.samples() for run in runs]
+    if any(one.moves is None or one.rows is not None for one in stored):
+        return None
+    name = runs[0].score
+    if runs[0].label is not None:
+        name = f"{name}[{runs[0].label}]"
+    found: list[Moves] = []
+    for run, one in zip(runs, stored, strict=True):
+        if one.moves is None or name not in (one.moves.dtype.names or ()):
+            raise CannotPairError(f"there is no paired test for {run.score}")
+        without = np.asarray(one.moves[name], dtype=np.float64)
+        number = without.size
+        if found and number != found[0].each.size:
+            raise CannotPairError("their samples came in other groups")
+        if number < 2 or not np.isfinite(without).all():
+            raise CannotPairError("the score is undefined without some of its samples")
+        each = (without.mean() - without) * (number - 1) / number
+        found.append(Moves(run.value, each, method=BY_BUCKETS))
+    return found
+
+
+def _hits(runs: Sequence[Sampled], rows: Sequence[Rows]) -> Difference | None:
+    """A share of right rows, each of the same weight, by the exact test; None for anything else."""
+    right, other = [
+        _right_rows(run.score, run.label, some) for run, some in zip(runs, rows, strict=True)
+    ]
+    if right is None or other is None:
+        return None
+    if any(np.ptp(weights_of(some)) > 0 for some in rows):
+        return None
     n = right.size
     if not n:
         raise CannotPairError("no sample counts")
-    _same_as_recorded(sides, float(right.mean()), float(other.mean()))
+    _same_as_recorded(runs[0], float(right.mean()))
+    _same_as_recorded(runs[1], float(other.mean()))
     wins = int((right & ~other).sum())
     losses = int((other & ~right).sum())
     low, high = bonett_price(wins, losses, n, Z95)
@@ -117,69 +202,164 @@ def _hits(
     return Difference((wins - losses) / n, low, high, n, MCNEMAR, p=p, paired=True)
 
 
-def _influences(
-    score: "ScoreFormula", classes: int, sides: tuple[Sampled, Sampled], first: Rows, second: Rows
-) -> Difference:
-    """A score of the confusion matrix, by how much each sample moves it."""
-    influences = []
-    values = []
-    more = 0.0
-    for side in (first, second):
-        target = side["target"].astype(np.int64)
-        predicted = side["predicted"].astype(np.int64)
-        margins = Margins.counted(target, predicted, classes)
-        gradient = score(margins)
-        values.append(gradient.value)
-        influences.append(gradient.at(target, predicted))
-        # As in Bonett and Price: one row more on which only this one is right.
-        more += gradient.discordant(margins)
-    _same_as_recorded(sides, *values)
-    gaps = influences[0] - influences[1]
-    value = values[0] - values[1]
-    error = sqrt(float(gaps @ gaps) + more)
-    p = nan
-    if error:
-        p = erfc(abs(value) / error / sqrt(2.0))
-    low, high = value - Z95 * error, value + Z95 * error
-    return Difference(value, low, high, gaps.size, INFLUENCE, p=p, paired=True)
+def _right_rows(name: str, label: int | None, rows: Rows) -> npt.NDArray[np.bool_] | None:
+    """Which rows count as 1 for a score that is a share of rows; None for other scores."""
+    if not is_of_classes(rows):
+        return None
+    if name in _BINARY and label is None:
+        name, label = _BINARY[name]
+    right = rows["predicted"] == rows["target"]
+    if name == "recall" and label is not None:
+        return np.asarray(right[rows["target"] == label])
+    top = _TOP_K.fullmatch(name)
+    if top and "rank" in (rows.dtype.names or ()):
+        return np.asarray(rows["rank"] < int(top[1]))
+    if name in _IS_ACCURACY or name in _IS_ERROR:
+        return np.asarray(right != (name in _IS_ERROR))
+    return None
 
 
-def _errors(name: str, sides: tuple[Sampled, Sampled], first: Floats, second: Floats) -> Difference:
-    """A mean over errors, or the root of one."""
-    if name == "bias":
-        parts = [first, second]
-    elif name == "mae":
-        parts = [np.abs(first), np.abs(second)]
-    elif name in ("mse", "rmse"):
-        parts = [first**2, second**2]
+def _moves_of(run: Sampled, rows: Rows) -> Moves:
+    """How far each row moves a score."""
+    name = run.score
+    weight = weights_of(rows)
+    if name in ("loss", "nll"):
+        found = _smooth(lambda m: m[0], [row_losses(rows, run.value)], weight)
+    elif not is_of_classes(rows):
+        found = _of_errors(name, rows["error"], rows["target"], weight)
+    elif name in _RANKINGS and "score" in (rows.dtype.names or ()):
+        positive = rows["target"] == 1
+        value, each = _RANKINGS[name](rows["score"].astype(np.float64), positive, weight)
+        found = Moves(value, each)
+        _same_as_recorded(run, value, _SAME_CURVE)
+        return found
     else:
+        found = _of_classes(run, rows, weight)
+    if name != "loss":
+        _same_as_recorded(run, found.value)
+    return found
+
+
+def _of_classes(run: Sampled, rows: Rows, weight: Floats) -> Moves:
+    """A score of the confusion matrix, or a share of rows that all weigh differently."""
+    name = run.score
+    label = run.label
+    if name in _BINARY and label is None:
+        name, label = _BINARY[name]
+    right = _right_rows(name, None, rows)
+    if right is not None and label is None:
+        return _smooth(lambda m: m[0], [right.astype(np.float64)], weight)
+    target = rows["target"].astype(np.int64)
+    predicted = rows["predicted"].astype(np.int64)
+    classes = 1 + max(int(target.max()), int(predicted.max()))
+    if classes > MOST_PAIRED_CLASSES:
+        raise CannotPairError(f"there are more than {MOST_PAIRED_CLASSES} classes")
+    score = score_formula(name, label, run.samples().beta)
+    if score is None:
+        raise CannotPairError(f"there is no paired test for {run.score}")
+    margins = Margins.counted(target, predicted, max(2, classes), weight)
+    gradient = score(margins)
+    # As in Bonett and Price: one row more on which only this one is right.
+    unit = float(weight @ weight / weight.sum())
+    more = gradient.discordant(margins) * unit**2
+    return Moves(gradient.value, weight * gradient.at(target, predicted), more)
+
+
+def _of_errors(name: str, error: Floats, target: Floats, weight: Floats) -> Moves:
+    """A score of numbers: a smooth function of means."""
+    away = target - np.average(target, weights=weight)  # R² and correlations do not change
+    guess = error + away
+    with np.errstate(all="ignore"):
+        columns = {
+            "e": error,
+            "e2": error**2,
+            "a": np.abs(error),
+            "t": away,
+            "t2": away**2,
+            "p": guess,
+            "p2": guess**2,
+            "pt": guess * away,
+        }
+    if name not in _POINT_SCORES:
         raise CannotPairError(f"there is no paired test for {name}")
-    means = [float(part.mean()) for part in parts]
-    if name == "rmse":
-        means = [sqrt(mean) for mean in means]
-        if not min(means) > 0:
-            raise CannotPairError("one of them makes no error at all")
-        parts = [part / (2 * mean) for part, mean in zip(parts, means, strict=True)]
-    _same_as_recorded(sides, *means)
-    return _student_difference(means[0] - means[1], parts[0] - parts[1])
+    wanted, function = _POINT_SCORES[name]
+    if name == "rmse" and not error.any():
+        raise CannotPairError("one of them makes no error at all")
+    return _smooth(function, [columns[column] for column in wanted], weight)
 
 
-def _student_difference(value: float, gaps: Floats) -> Difference:
-    n = gaps.size
-    if n < 2:
-        raise CannotPairError("one sample has no spread")
-    error = float(gaps.std(ddof=1)) / sqrt(n)
-    half = student_t_quantile(0.975, n - 1) * error
-    p = float(value == 0)  # without any spread
-    if error:
-        p = min(1.0, 2 * student_t_upper(abs(value) / error, n - 1))
-    return Difference(value, value - half, value + half, n, STUDENT, p=p, paired=True)
+def _smooth(function: Callable[[Any], Any], columns: Sequence[Floats], weight: Floats) -> Moves:
+    """A smooth function of weighted means; its gradient by a step into the imaginary numbers."""
+    total = weight.sum()
+    means = np.array([weight @ column / total for column in columns])
+    each = np.zeros(weight.size)
+    for place, column in enumerate(columns):
+        step = np.zeros(len(columns), dtype=np.complex128)
+        step[place] = 1e-100j
+        slope = function(means + step).imag / 1e-100
+        each += slope * weight * (column - means[place]) / total
+    return Moves(float(np.real(function(means))), each, method=STUDENT)
 
 
-def _same_as_recorded(sides: tuple[Sampled, Sampled], *values: float) -> None:
-    for side, value in zip(sides, values, strict=True):
-        if isnan(value) or not abs(value - side.value) <= _SAME * max(1.0, abs(side.value)):
-            raise CannotPairError(f"the kept samples do not give the recorded {side.score}")
+_PointScore = tuple[tuple[str, ...], Callable[[Any], Any]]
+_POINT_SCORES: Mapping[str, _PointScore] = {
+    "bias": (("e",), lambda m: m[0]),
+    "mae": (("a",), lambda m: m[0]),
+    "mse": (("e2",), lambda m: m[0]),
+    "rmse": (("e2",), lambda m: np.sqrt(m[0])),
+    "r2": (("e2", "t", "t2"), lambda m: 1 - m[0] / (m[2] - m[1] ** 2)),
+    "explained_variance": (
+        ("e2", "e", "t2", "t"),
+        lambda m: 1 - (m[0] - m[1] ** 2) / (m[2] - m[3] ** 2),
+    ),
+    "pearson": (
+        ("pt", "p", "t", "p2", "t2"),
+        lambda m: (m[0] - m[1] * m[2]) / np.sqrt((m[3] - m[1] ** 2) * (m[4] - m[2] ** 2)),
+    ),
+}
+
+
+def _moves_of_auroc(
+    score: Floats, positive: npt.NDArray[np.bool_], weight: Floats
+) -> tuple[float, Floats]:
+    """Area under the ROC curve and its moves: DeLong's components, weighted."""
+    if positive.all() or not positive.any():
+        raise CannotPairError("its targets are all of one class")
+    _, place = np.unique(score, return_inverse=True)
+    sums = [np.bincount(place, np.where(side, weight, 0.0)) for side in (positive, ~positive)]
+    yes, no = (side / side.sum() for side in sums)
+    below = no.cumsum() - no / 2  # negatives that a score of this place beats
+    above = 1 - (yes.cumsum() - yes / 2)
+    area = float(yes @ below)
+    component = np.where(positive, below[place] / sums[0].sum(), above[place] / sums[1].sum())
+    average = np.where(positive, area / sums[0].sum(), area / sums[1].sum())
+    return area, weight * (component - average)
+
+
+def _moves_of_precision(
+    score: Floats, positive: npt.NDArray[np.bool_], weight: Floats
+) -> tuple[float, Floats]:
+    """Average precision and its moves: a row adds a step of its own, and changes the precision at all lower ones."""
+    if not positive.any():
+        raise CannotPairError("no target is positive")
+    _, place = np.unique(score, return_inverse=True)
+    yes = np.bincount(place, np.where(positive, weight, 0.0))
+    chosen = np.bincount(place, weight)[::-1].cumsum()[::-1]
+    precision = yes[::-1].cumsum()[::-1] / chosen
+    value = float(yes @ precision / yes.sum())
+    as_hit = (yes / chosen).cumsum()
+    as_any = (yes * precision / chosen).cumsum()
+    move = np.where(positive, precision[place] - value + as_hit[place], 0.0) - as_any[place]
+    return value, weight * move / yes.sum()
+
+
+_RANKINGS = {"auroc": _moves_of_auroc, "average_precision": _moves_of_precision}
+
+
+def _same_as_recorded(run: Sampled, value: float, tolerance: float = _SAME) -> None:
+    close = tolerance * max(1.0, abs(run.value)) + run.error_bound
+    if isnan(value) or not abs(value - run.value) <= close:
+        raise CannotPairError(f"the kept samples do not give the recorded {run.score}")
 
 
 # Influence functions: how much each sample moves a score of the confusion matrix. The same scores
@@ -201,13 +381,19 @@ class Margins:
     predicted: Floats
 
     @classmethod
-    def counted(cls, target: Ints, predicted: Ints, classes: int) -> "Margins":
-        """Count rows, each one class from 0 to `classes` − 1."""
+    def counted(
+        cls, target: Ints, predicted: Ints, classes: int, weight: Floats | None = None
+    ) -> "Margins":
+        """Count rows, each one class from 0 to `classes` − 1; Σw where there are weights."""
+        if weight is None:
+            weight = np.ones(target.size)
 
-        def count(column: Ints) -> Floats:
-            return np.bincount(column, minlength=classes).astype(np.float64)
+        def count(column: Ints, weight: Floats) -> Floats:
+            return np.asarray(np.bincount(column, weight, minlength=classes), dtype=np.float64)
 
-        return cls(count(target[target == predicted]), count(target), count(predicted))
+        hit = target == predicted
+        actual, guessed = count(target, weight), count(predicted, weight)
+        return cls(count(target[hit], weight[hit]), actual, guessed)
 
     @property
     def total(self) -> float:
@@ -249,9 +435,10 @@ class Gradient:
 
 
 ScoreFormula = Callable[[Margins], Gradient]
-Coefficients = tuple[int, int, int, int]  # of hits, actual, predicted and all rows
+Coefficients = tuple[float, float, float, float]  # of hits, actual, predicted and all rows
 # A class score is part over whole, both linear in the margins.
-_PARTS: Mapping[str, tuple[Coefficients, Coefficients]] = {
+Parts = tuple[Coefficients, Coefficients]
+_PARTS: Mapping[str, Parts] = {
     "precision": ((1, 0, 0, 0), (0, 0, 1, 0)),
     "recall": ((1, 0, 0, 0), (0, 1, 0, 0)),
     "f1": ((2, 0, 0, 0), (0, 1, 1, 0)),
@@ -259,7 +446,6 @@ _PARTS: Mapping[str, tuple[Coefficients, Coefficients]] = {
     "specificity": ((1, -1, -1, 1), (0, -1, 0, 1)),
 }
 _MACRO = {
-    "balanced_accuracy": "recall",
     "recall/macro": "recall",
     "precision/macro": "precision",
     "f1/macro": "f1",
@@ -269,22 +455,41 @@ _MACRO = {
     "dice": "f1",
 }
 _WEIGHTED = {"precision/weighted": "precision", "f1/weighted": "f1", "jaccard/weighted": "jaccard"}
-PAIRED_SCORES = (*_MACRO, *_WEIGHTED, "mcc", "kappa")
+PAIRED_SCORES = (*_MACRO, *_WEIGHTED, "balanced_accuracy", "mcc", "kappa")
 
 
-def score_formula(name: str, label: int | None = None) -> ScoreFormula | None:
+def score_formula(
+    name: str, label: int | None = None, beta: float | None = None
+) -> ScoreFormula | None:
     """The score of this name, or that of one class; None where there is no such formula."""
+    if beta is not None and name.startswith("fbeta"):
+        return _fbeta_formula(name, label, beta)
     if label is not None:
         if name not in _PARTS:
             return None
-        return lambda m: _class_mean(m, name, np.eye(1, len(m.actual), label)[0])
+        return lambda m: _class_mean(m, _PARTS[name], np.eye(1, len(m.actual), label)[0])
     if name in _MACRO:
-        if name == "balanced_accuracy":  # over the classes of the targets
-            return lambda m: _class_mean(m, "recall", np.where(m.actual > 0, 1.0, 0.0))
-        return lambda m: _class_mean(m, _MACRO[name], np.ones_like(m.actual))
+        return lambda m: _class_mean(m, _PARTS[_MACRO[name]], np.ones_like(m.actual))
     if name in _WEIGHTED:
-        return lambda m: _weighted_mean(m, _WEIGHTED[name])
-    return {"mcc": mcc_gradient, "kappa": kappa_gradient}.get(name)
+        return lambda m: _weighted_mean(m, _PARTS[_WEIGHTED[name]])
+    return _OTHERS.get(name)
+
+
+def _balanced_accuracy(m: Margins) -> Gradient:
+    """Mean recall over the classes of the targets."""
+    return _class_mean(m, _PARTS["recall"], np.sign(m.actual))
+
+
+def _fbeta_formula(name: str, label: int | None, beta: float) -> ScoreFormula:
+    square = beta * beta
+    parts = ((1 + square, 0, 0, 0), (0, square, 1, 0))
+    if name == "fbeta/weighted":
+        return lambda m: _weighted_mean(m, parts)
+    if label is None and name == "fbeta":  # of a yes-or-no metric
+        label = 1
+    if label is None:
+        return lambda m: _class_mean(m, parts, np.ones_like(m.actual))
+    return lambda m: _class_mean(m, parts, np.eye(1, len(m.actual), label)[0])
 
 
 def _combined(m: Margins, by: Coefficients) -> Floats:
@@ -302,9 +507,9 @@ def _undefined(m: Margins) -> Gradient:
     return Gradient(nan, nothing, nothing, nothing)
 
 
-def _class_mean(m: Margins, name: str, weight: Floats) -> Gradient:
+def _class_mean(m: Margins, parts: Parts, weight: Floats) -> Gradient:
     """Mean over the classes on either side, with fixed weights; 0 where there is nothing to divide by."""
-    part, whole = _PARTS[name]
+    part, whole = parts
     below = _combined(m, whole)
     each = _class_ratio(_combined(m, part), below)
     weight = np.where(m.actual + m.predicted > 0, weight, 0.0)
@@ -317,12 +522,12 @@ def _class_mean(m: Margins, name: str, weight: Floats) -> Gradient:
     return Gradient(float(weight @ each), slopes[0], slopes[1], slopes[2], row)
 
 
-def _weighted_mean(m: Margins, name: str) -> Gradient:
+def _weighted_mean(m: Margins, parts: Parts) -> Gradient:
     """Mean with the classes' own frequencies as weights, which a row changes as well."""
-    part, whole = _PARTS[name]
+    part, whole = parts
     below = _combined(m, whole)
     total = m.actual.sum()
-    mean = _class_mean(m, name, m.actual)
+    mean = _class_mean(m, parts, m.actual)
     each = _class_ratio(_combined(m, part), below)
     share = (each - mean.value) / total
     return Gradient(mean.value, mean.hits, mean.actual + share, mean.predicted, mean.row)
@@ -364,3 +569,10 @@ def mcc_gradient(m: Margins) -> Gradient:
         -m.actual / root + value * m.predicted / spread_p,
         hits / root - value * n * (1 / spread_a + 1 / spread_p),
     )
+
+
+_OTHERS: Mapping[str, ScoreFormula] = {
+    "balanced_accuracy": _balanced_accuracy,
+    "mcc": mcc_gradient,
+    "kappa": kappa_gradient,
+}

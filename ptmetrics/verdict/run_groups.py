@@ -182,10 +182,13 @@ def mean_score(scores: Sequence[Estimate]) -> Estimate:
 def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Difference:
     """First minus second, each side one score or one for each seed.
 
-    Welch's t over seeds where both have two or more. Sample by sample where both are one score of
-    the same samples. Else Newcombe's hybrid, which takes the two as independent: too wide, where
-    they saw the same samples.
+    Sample by sample where all are scores of the same samples; with the spread of seeds where both
+    have two or more. Else Welch's t over seeds alone, or Newcombe's hybrid, which takes the two as
+    independent: too wide, where they saw the same samples.
     """
+    found = paired_difference(first, second)
+    if isinstance(found, Difference):
+        return found
     mean = mean_score(first)
     other = mean_score(second)
     value = mean.value - other.value
@@ -193,11 +196,6 @@ def difference(first: Sequence[Estimate], second: Sequence[Estimate]) -> Differe
     if min(len(first), len(second)) > 1 and isfinite(mean.value) and isfinite(other.value):
         low, high = welch([score.value for score in first], [score.value for score in second])
         return Difference(value, low, high, n, WELCH)
-    found: Difference | str = "one of them is several seeds"
-    if len(first) == len(second) == 1:
-        found = paired_difference(first[0], second[0])
-    if isinstance(found, Difference):
-        return found
     low, high = hybrid_difference(mean.triple, other.triple)
     reason = mean.reason or other.reason
     return Difference(value, low, high, n, NEWCOMBE, reason, unpaired=found)

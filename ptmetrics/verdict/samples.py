@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.record.samples import CLASS_ROW, NOT_STORED, Rows, StoredSamples
+from ptmetrics.record.samples import NOT_STORED, Rows, StoredSamples, is_of_classes
 from ptmetrics.verdict.finding import Estimate, recorded_estimate
 
 Floats = npt.NDArray[np.float64]
@@ -33,11 +33,13 @@ class Sampled(Estimate):
         score: Its name without the split.
         label: The class whose score it is; None for a score of all.
         samples: Reads the samples, when they are asked for.
+        error_bound: Certified bound of the recorded value's error.
     """
 
     score: str = ""
     label: int | None = None
     samples: ReadSamples = no_samples
+    error_bound: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate alone."""
@@ -58,7 +60,9 @@ def sampled(score: Mapping[str, Any], name: str, samples: ReadSamples) -> Estima
     bare = recorded_estimate(score)
     if not name.startswith("val/"):
         return bare
-    return Sampled(**vars(bare), score=name.removeprefix("val/"), samples=samples)
+    bound = score.get("error_bound") or 0.0
+    bare_name = name.removeprefix("val/")
+    return Sampled(**vars(bare), score=bare_name, samples=samples, error_bound=bound)
 
 
 def same_targets(first: StoredSamples, second: StoredSamples) -> bool | None:
@@ -99,7 +103,7 @@ def aligned(first: Rows, second: Rows) -> tuple[Rows, Rows]:
     Raises:
         CannotPairError: If the targets differ or stand in another order, or other rows count.
     """
-    if first.dtype != second.dtype:
+    if is_of_classes(first) != is_of_classes(second):
         raise CannotPairError("one predicts classes and the other numbers")
     if not _alike(first["target"], second["target"]):
         if _alike(np.sort(first["target"]), np.sort(second["target"])):
@@ -116,9 +120,15 @@ def aligned(first: Rows, second: Rows) -> tuple[Rows, Rows]:
 
 
 def _that_count(rows: Rows) -> npt.NDArray[np.bool_]:
-    if rows.dtype == CLASS_ROW:
-        return np.asarray(rows["predicted"] >= 0)
-    return np.asarray(~np.isnan(rows["error"]))
+    counts = rows["predicted"] >= 0 if is_of_classes(rows) else ~np.isnan(rows["error"])
+    return np.asarray(counts & (weights_of(rows) > 0))
+
+
+def weights_of(rows: Rows) -> Floats:
+    """The weight of each row, 1 where none was given."""
+    if "weight" in (rows.dtype.names or ()):
+        return np.asarray(rows["weight"], dtype=np.float64)
+    return np.ones(len(rows))
 
 
 def row_losses(rows: Rows, mean: float) -> Floats:
@@ -130,12 +140,13 @@ def row_losses(rows: Rows, mean: float) -> Floats:
     Raises:
         CannotPairError: If it is none of them, as with smoothed labels or weighted classes.
     """
-    if rows.dtype == CLASS_ROW:
+    if is_of_classes(rows):
         candidates = [rows["loss"].astype(np.float64)]
     else:
         candidates = [np.square(rows["error"]), np.abs(rows["error"])]
+    weight = weights_of(rows)
     for losses in candidates:
         # False for NaN and infinity.
-        if abs(float(losses.mean()) - mean) <= _SAME_LOSS * abs(mean):
+        if abs(float(np.average(losses, weights=weight)) - mean) <= _SAME_LOSS * abs(mean):
             return losses
     raise CannotPairError("the recorded loss is not the mean of the kept ones")

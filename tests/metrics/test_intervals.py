@@ -160,15 +160,67 @@ def test_the_mean_of_many_perfect_classes_is_as_sure_as_all_their_samples_togeth
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
     x = np.random.default_rng(0).normal(3, 2, 50)
     sums = f64(50, 50, 50, x.sum(), x.sum(), (x**2).sum())
-    half = Z * x.std(ddof=1) / math.sqrt(50)
-    assert [*mean_interval(sums)] == pytest.approx([x.mean(), x.mean() - half, x.mean() + half])
+    half = stats.t.ppf(0.975, 49) * x.std(ddof=1) / math.sqrt(50)
+    expected = [x.mean(), x.mean() - half, x.mean() + half]
+    assert [*mean_interval(sums)] == pytest.approx(expected, rel=1e-5)
     once, low, high = mean_interval(f64(1, 1, 1, 7, 7, 49))
     assert once == 7
     assert math.isnan(low)
     assert math.isnan(high)
     assert np.isnan(mean_interval(f64(0, 0, 0, 0, 0, 0))).all()
     both = mean_interval(np.stack((sums, f64(1, 1, 1, 7, 7, 49)), 1))
-    assert [end[0] for end in both] == pytest.approx([*mean_interval(sums)])
+    assert [end[0] for end in both] == pytest.approx([*map(float, mean_interval(sums))])
+
+
+def six_sums(x: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
+    w = np.ones_like(x) if w is None else w
+    return f64(len(x), w.sum(), w @ w, w @ x, (w * w) @ x, (w * x) @ (w * x))
+
+
+def test_the_mean_of_zeros_and_ones_has_wilsons_interval_and_so_has_one_without_spread() -> None:
+    for hits, n in ((7, 40), (0, 12), (40, 40)):
+        x = np.repeat([1.0, 0.0], [hits, n - hits])
+        value, low, high = mean_interval(six_sums(x), 0.0, 1.0)
+        expected = wilson(np.float64(hits / n), np.float64(n))
+        assert value == pytest.approx(hits / n)
+        # The unbiased variance is worth n − 1 rows; no bounded number varies more than n allow.
+        assert [low, high] == pytest.approx([*map(float, expected)], rel=1e-12, abs=1e-15)
+
+
+def test_a_bounded_mean_has_wilsons_interval_at_the_n_that_its_variance_is_worth() -> None:
+    x = 2 * np.random.default_rng(1).beta(1, 9, 60)
+    _, low, high = mean_interval(six_sums(x), 0.0, 2.0)
+    share = x.mean() / 2
+    worth = share * (1 - share) / (x.var(ddof=1) / 4 / 60)
+    assert worth > 60
+    expected = wilson(np.float64(share), np.float64(worth))
+    assert [low, high] == pytest.approx([2 * expected[0], 2 * expected[1]], rel=1e-12)
+
+
+def test_a_mean_of_positive_numbers_is_on_the_logarithm_at_the_rows_that_carry_it() -> None:
+    rng = np.random.default_rng(2)
+    x, w = rng.lognormal(0, 1.2, 80), rng.random(80)
+    for weight in (None, w):
+        share = np.full(80, 1 / 80) if weight is None else w / w.sum()
+        n = 1 / (share @ share)
+        mean = share @ x
+        error = math.sqrt((share**2) @ (x - mean) ** 2 * 80 / 79)
+        square = (error / mean) ** 2 * n  # coefficient of variation
+        half = stats.t.ppf(0.975, n / (1 + square) - 1) * error / mean
+        _, low, high = mean_interval(six_sums(x, weight), 0.0)
+        assert low == pytest.approx(mean * math.exp(-half), rel=1e-5)
+        far = math.exp(half * min(3, 1 + 1.5 * square / math.sqrt(n)))
+        assert high == pytest.approx(mean * far, rel=1e-5)
+    _, low, high = mean_interval(six_sums(np.zeros(9)), 0.0)
+    assert low == high == 0.0
+
+
+def test_one_huge_row_leaves_a_mean_open_and_its_ends_finite() -> None:
+    x = np.ones(200)
+    x[0] = 1e9
+    mean, low, high = mean_interval(six_sums(x), 0.0)
+    assert low < mean / 10
+    assert mean * 10 < high < math.inf
 
 
 def test_students_quantiles_are_those_of_scipy_for_whole_and_for_fractional_freedom() -> None:

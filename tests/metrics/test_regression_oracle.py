@@ -349,13 +349,21 @@ def test_intervals_by_groups_are_a_jackknife_over_metrics_without_each_bucket(
     for name, (to, back) in SCALES.items():
         centre = to(plain[name].value)
         off = np.array([to(scores[name].value) for scores in left_out]) - centre
-        half = stats.t.ppf(0.975, number - 1) * math.sqrt((number - 1) / number * (off @ off))
-        ends = sorted([back(centre - half), back(centre + half)])
+        t = stats.t.ppf(0.975, number - 1)
+        half = t * math.sqrt((number - 1) / number * (off @ off))
+        above = half
+        if to is np.log:  # a few groups may lack the one that is far out
+            above = half * np.minimum(1 + 1.5 * number * (half / t) ** 2 / math.sqrt(number), 3)
+        ends = sorted([back(centre - half), back(centre + above)])
         assert [got[name].low, got[name].high] == pytest.approx(ends, rel=1e-5), name
         assert got[name].method == "jackknife-groups"
         assert same(got[name].value, plain[name].value, 1e-12)
     assert got["max_error"].method == "sample-maximum"
-    assert got["absolute_error/p90"].high == plain["absolute_error/p90"].high
+    lead = got.headline
+    factor = (got[lead].high - got[lead].low) / (plain[lead].high - plain[lead].low)
+    p90 = plain["absolute_error/p90"]
+    wider = p90.value + factor * (p90.high - p90.value)
+    assert same(got["absolute_error/p90"].high, wider, 1e-9)
     (note,) = got.notes
     assert "Those of max_error, median_absolute_error, absolute_error/p50" in note
     if outputs > 1:

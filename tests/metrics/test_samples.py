@@ -27,7 +27,7 @@ def rows_of(metrics: Metrics, *batches: Batch) -> Rows:
     metrics.compute()  # what waits is counted
     columns, reason = stored.columns()
     assert columns is not None, reason
-    return rows_of_columns(columns)
+    return rows_of_columns(columns, stored.fields)
 
 
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)

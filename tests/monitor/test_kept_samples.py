@@ -14,7 +14,7 @@ import ptmetrics as pm
 from ptmetrics.errors import ConfigError, StateError
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.record.reader import Run, read_run
-from ptmetrics.record.samples import Rows, StoredSamples
+from ptmetrics.record.samples import CLASS_ROW, Rows, StoredSamples
 
 LOSSES = [0.5, 0.3, 0.4, 0.35, 0.45]
 
@@ -130,11 +130,19 @@ def reason(
     return str(kept(read_run(folder), 0).reason)
 
 
+def test_weights_are_kept_beside_the_rows_from_the_batch_on_that_has_them(tmp_path: Path) -> None:
+    with quiet(run=tmp_path / "run") as monitor:
+        monitor.update(*batch(0), split="val")
+        monitor.update(*batch(1), sample_weight=torch.arange(8) / 4, split="val")
+        monitor.end_epoch()
+        weight = rows(read_run(tmp_path / "run"), 0)["weight"].tolist()
+        assert weight == [1.0] * 8 + (torch.arange(8) / 4).tolist()
+        monitor.update(*batch(0), split="val")
+        monitor.end_epoch()
+    assert rows(read_run(tmp_path / "run"), 1).dtype == CLASS_ROW
+
+
 def test_what_is_not_kept_is_not_written_and_the_record_says_why(tmp_path: Path) -> None:
-    weights = torch.ones(8)
-    assert (
-        reason(tmp_path / "weights", batch(0), sample_weight=weights) == "its samples were weighted"
-    )
     grouped = reason(
         tmp_path / "groups",
         batch(0),

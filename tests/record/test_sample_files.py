@@ -138,7 +138,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
 def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     said = write_samples(tmp_path, 3, ROWS)
     os.truncate(samples_path(tmp_path, 3), 2**40)  # sparse: it takes no space
-    assert "is larger than the 152 MiB that are read" in str(
+    assert "is larger than the 228 MiB that are read" in str(
         read_samples(tmp_path, line_of(said)).reason
     )
     assert module.MAX_ROWS * 16 < 2**40

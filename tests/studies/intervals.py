@@ -4,15 +4,16 @@
 
 Each replicate draws n rows, computes all scores and asks which intervals hold the population's
 value, which is that of a sample of a million rows. Everything is seeded; a cell reads "coverage
-(mean width)".
+(median width)". The last lines are the bar: the mean over all cells, and the lowest of them.
 """
 
 import argparse
 import math
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -25,9 +26,8 @@ TRUTH_ROWS, FULL, QUICK = 1_000_000, 1000, 40
 UNDER = 0.93  # a coverage below it is marked
 NO_TRUTH = ("max_error",)  # the largest error has no value in a population without bounds
 
-Sample = tuple[
-    Tensor, ...
-]  # predictions, targets and, where rows come in groups, the group of each
+# Predictions, targets and what else `update` takes: weights, slices or groups of the rows.
+Sample = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Scenario:
         n: Rows of a sample.
         make: New metrics.
         draw: So many rows.
+        part: The slice whose scores are asked for; those of all rows where it is empty.
+        in_the_bar: False for what is shown as a warning.
     """
 
     task: str
@@ -47,6 +49,8 @@ class Scenario:
     n: int
     make: Callable[[], Any]
     draw: Callable[[int, torch.Generator], Sample]
+    part: str = ""
+    in_the_bar: bool = True
 
 
 def binary(prevalence: float, n: int) -> Scenario:
@@ -55,7 +59,7 @@ def binary(prevalence: float, n: int) -> Scenario:
     def draw(rows: int, g: torch.Generator) -> Sample:
         target = (torch.rand(rows, generator=g) < prevalence).long()
         evidence = torch.randn(rows, generator=g) + 2 * target
-        return 2 * evidence - 2 + math.log(prevalence / (1 - prevalence)), target
+        return 2 * evidence - 2 + math.log(prevalence / (1 - prevalence)), target, {}
 
     return Scenario("binary", f"{prevalence:.0%} positive, n={n}", n, pm.BinaryMetrics, draw)
 
@@ -67,9 +71,11 @@ def multiclass(name: str, shares: Sequence[float], n: int) -> Scenario:
     def draw(rows: int, g: torch.Generator) -> Sample:
         target = torch.multinomial(frequency, rows, replacement=True, generator=g)
         evidence = torch.randn(rows, len(shares), generator=g)
-        return 2 * (
-            evidence + 2 * nn.functional.one_hot(target, len(shares))
-        ) + frequency.log(), target
+        return (
+            2 * (evidence + 2 * nn.functional.one_hot(target, len(shares))) + frequency.log(),
+            target,
+            {},
+        )
 
     return Scenario(
         "multiclass",
@@ -88,7 +94,7 @@ def multilabel(correlation: float, n: int) -> Scenario:
         target = (torch.rand(rows, 4, generator=g) < rare).long()
         alone, shared = torch.randn(rows, 4, generator=g), torch.randn(rows, 1, generator=g)
         noise = math.sqrt(1 - correlation) * alone + math.sqrt(correlation) * shared
-        return 2 * (noise + 2 * target - 1), target
+        return 2 * (noise + 2 * target - 1), target, {}
 
     name = f"errors correlated {correlation:g}, n={n}"
     return Scenario("multilabel", name, n, lambda: pm.MultilabelMetrics(4), draw)
@@ -100,7 +106,9 @@ def regression(name: str, n: int, noise: Callable[[Tensor, torch.Generator], Ten
     def draw(rows: int, g: torch.Generator) -> Sample:
         target = torch.randn(rows, generator=g, dtype=torch.float64)
         preds = 0.9 * target + 0.5 * noise(target, g) + 0.1
-        return (preds.exp(), target.exp()) if name == "lognormal" else (preds, target)
+        if name == "lognormal":
+            preds, target = preds.exp(), target.exp()
+        return preds, target, {}
 
     return Scenario("regression", f"{name}, n={n}", n, pm.RegressionMetrics, draw)
 
@@ -136,11 +144,11 @@ def frames(
     ]
 
     def draw(rows: int, g: torch.Generator) -> Sample:
-        preds, target = plain.draw(rows, g)
+        preds, target, _ = plain.draw(rows, g)
         patient = torch.arange(rows) // FRAMES
         shift = torch.randn(rows // FRAMES + 1, generator=g)[patient]
-        sample = (shifted(preds, shift), target)
-        return (*sample, patient) if groups else sample
+        more = {"group": patient} if groups else {}
+        return shifted(preds, shift), target, more
 
     name = f"{patients} patients, {'by groups' if groups else 'rows taken for independent'}"
     return Scenario(
@@ -149,6 +157,36 @@ def frames(
         patients * FRAMES,
         lambda: make(groups=groups),
         draw,
+        in_the_bar=groups,
+    )
+
+
+def weighted(plain: Scenario) -> Scenario:
+    """The rows of another scenario with weights from 0.2 to 1.8 that tell nothing of the rows."""
+
+    def draw(rows: int, g: torch.Generator) -> Sample:
+        preds, target, _ = plain.draw(rows, g)
+        weight = 0.2 + 1.6 * torch.rand(rows, generator=g, dtype=torch.float64)
+        return preds, target, {"sample_weight": weight}
+
+    return replace(plain, name=f"{plain.name}, weighted", draw=draw)
+
+
+def sliced(plain: Scenario, make: Callable[..., Any]) -> Scenario:
+    """The rows of another scenario as a fifth of a larger sample, whose other rows are in no slice."""
+
+    def draw(rows: int, g: torch.Generator) -> Sample:
+        preds, target, _ = plain.draw(rows, g)
+        slices = torch.where(torch.arange(rows) % 5 == 0, 0, -1)
+        return preds, target, {"slices": slices}
+
+    return replace(
+        plain,
+        name=f"{plain.name} in a slice",
+        n=5 * plain.n,
+        make=lambda: make(slices=["one"]),
+        draw=draw,
+        part="one",
     )
 
 
@@ -193,26 +231,39 @@ def images(number: int, *, groups: bool | None) -> Scenario:
         share = torch.rand(drawn, 19, generator=g).topk(4).values[:, -1].view(-1, 1, 1)
         target = torch.randint(0, 3, (drawn, *PIXELS), generator=g)
         wrong = torch.rand(drawn, *PIXELS, generator=g) > share
-        return (target + wrong.long()) % 3, target
+        return (target + wrong.long()) % 3, target, {}
 
     def make() -> Any:
         return pm.MulticlassMetrics(3, inputs="labels", groups=groups)
 
     how = "pixels taken for independent" if groups is False else "by image"
     n = number * math.prod(PIXELS)
-    return Scenario("multiclass, images of 256 pixels", f"{number} images, {how}", n, make, draw)
+    task = "multiclass, images of 256 pixels"
+    return Scenario(task, f"{number} images, {how}", n, make, draw, in_the_bar=groups is not False)
 
 
 IMAGES = (
     images(20, groups=None), images(20, groups=False), images(100, groups=None),
 )  # fmt: skip
+TAIL = "rarest class 2 %"
 SCENARIOS = (
-    binary(0.5, 200), binary(0.1, 200), binary(0.02, 500), binary(0.02, 5000),
-    multiclass("5 equal classes", (0.2,) * 5, 200), multiclass("rarest class 2 %", LONG_TAIL, 200),
-    multiclass("rarest class 2 %", LONG_TAIL, 1000),
-    multilabel(0.0, 300), multilabel(0.8, 300),
-    regression("normal", 50, _normal), regression("normal", 500, _normal),
-    regression("Laplace errors", 500, _laplace), regression("lognormal", 500, _normal),
+    binary(0.5, 30), binary(0.5, 200), binary(0.1, 200), binary(0.02, 500), binary(0.02, 5000),
+    weighted(binary(0.1, 500)), sliced(binary(0.1, 200), pm.BinaryMetrics),
+    multiclass("5 equal classes", (0.2,) * 5, 30), multiclass("5 equal classes", (0.2,) * 5, 200),
+    multiclass(TAIL, LONG_TAIL, 100), multiclass(TAIL, LONG_TAIL, 200),
+    multiclass(TAIL, LONG_TAIL, 1000), multiclass(TAIL, LONG_TAIL, 5000),
+    weighted(multiclass(TAIL, LONG_TAIL, 500)),
+    sliced(
+        multiclass(TAIL, LONG_TAIL, 200),
+        lambda slices: pm.MulticlassMetrics(5, topk=(1, 2), slices=slices),
+    ),
+    multilabel(0.0, 100), multilabel(0.0, 300), multilabel(0.8, 300), multilabel(0.8, 3000),
+    weighted(multilabel(0.8, 300)),
+    regression("normal", 30, _normal), regression("normal", 500, _normal),
+    regression("Laplace errors", 200, _laplace), regression("lognormal", 30, _normal),
+    regression("lognormal", 500, _normal), regression("lognormal", 5000, _normal),
+    weighted(regression("Laplace errors", 300, _laplace)),
+    sliced(regression("lognormal", 200, _normal), pm.RegressionMetrics),
     *CLUSTERED, *IMAGES,
 )  # fmt: skip
 
@@ -260,14 +311,13 @@ def simulate(
     return counted
 
 
-def _scores(scenario: Scenario, rows: int, g: torch.Generator) -> pm.Scores:
+def _scores(scenario: Scenario, rows: int, g: torch.Generator) -> Mapping[str, pm.Score]:
     metrics = scenario.make()
-    preds, target, *group = scenario.draw(rows, g)
-    if group:
-        metrics.update(preds, target, group=group[0])
-    else:
-        metrics.update(preds, target)
+    preds, target, more = scenario.draw(rows, g)
+    metrics.update(preds, target, **more)
     scores: pm.Scores = metrics.compute()
+    if scenario.part:
+        return scores.per_slice[scenario.part]
     return scores
 
 
@@ -275,10 +325,10 @@ def table(results: Mapping[str, Mapping[str, IntervalCounts]]) -> str:
     """Markdown: a row a score, a column a scenario; what covers too little stands bold."""
     names = next(iter(results.values()))
     head = ["score", "interval", *results]
-    rows = [
-        [f"`{name}`", t.method, *(_cell(r[name]) for r in results.values())]
-        for name, t in names.items()
-    ]
+    rows = []
+    for name, t in names.items():
+        cells = [_cell(r[name]) if name in r else "" for r in results.values()]
+        rows.append([f"`{name}`", t.method, *cells])
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -288,7 +338,19 @@ def _cell(counts: IntervalCounts) -> str:
         return "undefined"
     shown = f"{counts.coverage:.3f}"
     shown = f"**{shown}**" if counts.coverage < UNDER else shown
-    return f"{shown} ({sum(counts.widths) / len(counts.widths):.3g})"
+    return f"{shown} ({statistics.median(counts.widths):.3g})"
+
+
+def bar(results: Mapping[str, Mapping[str, IntervalCounts]]) -> str:
+    """The mean coverage over all cells, and the lowest."""
+    cells = []
+    for column, scores in results.items():
+        for name, counts in scores.items():
+            if counts.widths:
+                cells.append((counts.coverage, f"`{name}` of {column}"))
+    mean = statistics.fmean(coverage for coverage, _ in cells)
+    lowest = ", ".join(f"{coverage:.3f} {name}" for coverage, name in sorted(cells)[:5])
+    return f"{len(cells)} cells, mean {mean:.4f}; the lowest: {lowest}\n"
 
 
 def _one(number: int, replicates: int, truth_rows: int) -> dict[str, IntervalCounts]:
@@ -314,12 +376,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = [TRUTH_ROWS // 10 if options.quick else TRUTH_ROWS] * count
         counted = list(pool.map(_one, chosen, [replicates] * count, rows))
     sys.stdout.write(
-        f"{replicates} replicates a scenario; coverage of the 95 % interval (its mean width)\n"
+        f"{replicates} replicates a scenario; coverage of the 95 % interval (its median width)\n"
     )
     scenarios = [SCENARIOS[i] for i in chosen]
     for task in dict.fromkeys(s.task for s in scenarios):
         results = {s.name: t for s, t in zip(scenarios, counted, strict=True) if s.task == task}
         sys.stdout.write(f"\n### {task}\n\n{table(results)}")
+    held = {
+        f"{s.task}, {s.name}": t for s, t in zip(scenarios, counted, strict=True) if s.in_the_bar
+    }
+    if held:
+        sys.stdout.write(f"\n{bar(held)}")
 
 
 if __name__ == "__main__":

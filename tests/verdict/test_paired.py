@@ -262,7 +262,7 @@ def test_every_error_of_a_regression_agrees_with_what_was_recorded() -> None:
         [np.sqrt(np.mean(first[i] ** 2)) - np.sqrt(np.mean(second[i] ** 2)) for i in draws]
     )
     assert (root.high - root.low) / (2 * Z) == pytest.approx(spread, rel=0.1)
-    assert "no paired test for r2" in str(of(*runs, "val/r2").unpaired)
+    assert "no paired test for max_error" in str(of(*runs, "val/max_error").unpaired)
 
 
 def test_a_loss_is_paired_where_it_is_the_mean_of_the_kept_ones() -> None:
@@ -345,10 +345,15 @@ def test_a_comparison_tells_the_paired_difference_in_text_and_json() -> None:
 def test_seeds_are_compared_by_their_spread() -> None:
     runs = [keeping(class_rows(TARGET, FIRST)), keeping(class_rows(TARGET, SECOND))]
     comparison = compare(runs, runs, target="val/accuracy>=0.5")
-    assert comparison.final_difference.method == "welch over seeds"
-    one = compare(runs[0], runs, target="val/accuracy>=0.5")
-    assert one.final_difference.unpaired == "one of them is several seeds"
-    assert any("which is too wide: one of them is several seeds" in note for note in one.notes)
+    told = comparison.final_difference
+    assert (told.method, told.paired) == ("student t, paired and seeds", True)
+    assert any("it covers other training seeds too" in note for note in comparison.notes)
+    one = compare(runs[0], runs, target="val/accuracy>=0.5").final_difference
+    assert (one.method, one.paired) == ("student t, paired", True)
+    bare = [without(run) for run in runs]
+    assert compare(bare, bare, target="val/accuracy>=0.5").final_difference.method == (
+        "welch over seeds"
+    )
 
 
 def test_records_without_samples_are_compared_as_before_and_say_so() -> None:

@@ -333,7 +333,8 @@ TABLE: dict[str, Row] = {
     "wave_hedges_distance": Row(REGRESSION, of_rows(wave_hedges, summed=True)),
     **all_missing(
         REGRESSION, "concordance_corrcoef", "critical_success_index", "d2_tweedie_score",
-        "d2_pinball_score", "d2_absolute_error_score", "median_relative_absolute_error", "geometric_mean_relative_absolute_error",
+        "d2_pinball_score", "d2_absolute_error_score", "median_relative_absolute_error",
+        "geometric_mean_relative_absolute_error",
     ),
     "log_cosh_error": Row(MEANS, log_cosh_of),
     "tweedie_deviance_score": Row(MEANS, tweedie_of),

@@ -58,13 +58,7 @@ def torcheval(call: Call) -> Call:
         batches.append({**batch, **made})
     if "k" in arguments:
         arguments["top_k"] = arguments.pop("k")
-    if ranged(arguments.get("threshold")) and "binned" not in metric:
-        limit = arguments.pop("threshold")  # of raw scores
-        for batch in batches:
-            if as_tensor(batch["preds"]).is_floating_point():
-                batch["preds"] = (as_tensor(batch["preds"]) >= limit).long()
-    if "binned" in metric:
-        arguments["thresholds"] = arguments.pop("threshold")
+    torcheval_thresholds(metric, arguments, batches)
     if arguments.get("num_regressors"):
         arguments["adjusted"] = arguments["num_regressors"]
     if metric == "multilabel_accuracy":
@@ -79,6 +73,19 @@ def torcheval(call: Call) -> Call:
     if any(word in metric for word in ("curve", "auroc", "average_precision")):
         arguments.setdefault("kind", "scores")
     return renamed(call, metric, batches, **arguments)
+
+
+def torcheval_thresholds(
+    metric: str, arguments: dict[str, Any], batches: list[dict[str, Any]]
+) -> None:
+    """Those of binned curves have another name; one of raw scores that is no probability decides right away."""
+    if "binned" in metric:
+        arguments["thresholds"] = arguments.pop("threshold")
+    elif ranged(arguments.get("threshold")):
+        limit = arguments.pop("threshold")
+        for batch in batches:
+            if as_tensor(batch["preds"]).is_floating_point():
+                batch["preds"] = (as_tensor(batch["preds"]) >= limit).long()
 
 
 def ranged(threshold: Any) -> bool:

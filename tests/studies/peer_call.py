@@ -73,9 +73,12 @@ def snake(name: str) -> str:
 
 
 def shown(arguments: dict[str, Any]) -> str:
-    """Plain arguments as text."""
-    kinds = (bool, int, float, str, type(None))
-    plain = {name: value for name, value in arguments.items() if isinstance(value, kinds)}
+    """Plain arguments as text; of others the type."""
+    plain = {}
+    for name, value in arguments.items():
+        plain[name] = value
+        if not isinstance(value, bool | int | float | str | None):
+            plain[name] = type(value).__name__
     return json.dumps(plain, sort_keys=True)
 
 

@@ -237,7 +237,8 @@ def in_their_unit(call: Call, table: Any) -> Tensor:
 def at_thresholds(call: Call, table: Any, thresholds: Tensor) -> list[Tensor]:
     """Tp, fp, tn and fn of a call from given thresholds on, read off our table."""
     unit = in_their_unit(call, table)
-    place = torch.searchsorted(unit, thresholds.double())
+    nearly = thresholds.double() - 1e-6 * thresholds.double().abs()  # theirs are scores in float32
+    place = torch.searchsorted(unit, nearly)
     positives = table.tp[0] + table.fn[0]
     negatives = table.fp[0] + table.tn[0]
     tp = torch.cat([table.tp, torch.zeros(1, dtype=torch.float64)])[place]

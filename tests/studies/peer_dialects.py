@@ -84,8 +84,7 @@ def torcheval_thresholds(
     elif ranged(arguments.get("threshold")):
         limit = arguments.pop("threshold")
         for batch in batches:
-            if as_tensor(batch["preds"]).is_floating_point():
-                batch["preds"] = (as_tensor(batch["preds"]) >= limit).long()
+            batch["preds"] = (as_tensor(batch["preds"]) >= limit).long()
 
 
 def ranged(threshold: Any) -> bool:

@@ -46,6 +46,11 @@ def ignored_class(call: Mapping[str, Any]) -> bool:
     return call["metric"].startswith("multiclass") and '"ignore_index": 0' in call["arguments"]
 
 
+def at_thresholds(call: Mapping[str, Any]) -> bool:
+    """Whether thresholds are given."""
+    return '"thresholds": ' in call["arguments"] and '"thresholds": null' not in call["arguments"]
+
+
 DIFFERENCES = (
     Difference(
         "`ignore_index` is one of the classes",
@@ -59,6 +64,25 @@ DIFFERENCES = (
         "NaN, and `reason` says why",
         "torchmetrics: 0 or 1, and a threshold of NaN or 10⁶",
         lambda call: of("fixed", "_at_")(call) and ("nan" in call["ours"] or "NaN" in call["why"]),
+    ),
+    Difference(
+        "area under a curve at given thresholds (`thresholds=`, `binned_…`)",
+        "of all scores",
+        "of the thresholds alone",
+        lambda call: of("auroc", "average_precision", "auprc")(call)
+        and ("binned" in call["metric"] or at_thresholds(call)),
+    ),
+    Difference(
+        "targets other than 0 and 1 where the task knows no others",
+        "left out and counted in `scores.faults`",
+        "torcheval counts them as one of the two",
+        says("neither 0 nor 1"),
+    ),
+    Difference(
+        "a weight of its own for each label of a row",
+        "an error: a weight is one of a row",
+        "torcheval (`num_tasks=`): counted",
+        says("one weight a target"),
     ),
     Difference(
         "nothing to count: no positive, one class only, no row, equal values",
@@ -122,12 +146,6 @@ DIFFERENCES = (
         "where false positive and false negative rate meet",
         "torchmetrics: the mean of both rates at the nearest threshold",
         of("eer"),
-    ),
-    Difference(
-        "area under a curve at given thresholds (`thresholds=`, `binned_…`)",
-        "of all scores",
-        "of the thresholds alone",
-        lambda call: of("auroc", "average_precision", "auprc")(call) and "thresholds" in call["arguments"],
     ),
     Difference(
         "logarithm of a probability of 0",

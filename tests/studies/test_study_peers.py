@@ -13,7 +13,7 @@ from tests.studies.peer_suites import Suite
 
 SUITE = """
 import pytest
-from sklearn.metrics import accuracy_score, det_curve, f1_score, log_loss
+from sklearn.metrics import accuracy_score, d2_absolute_error_score, f1_score, log_loss, mean_pinball_loss
 
 
 @pytest.mark.parametrize("average", ["macro", "micro"])
@@ -26,7 +26,11 @@ def test_different():
 
 
 def test_not_offered():
-    assert len(det_curve([0, 1, 1], [0.1, 0.2, 0.3])) == 3
+    assert d2_absolute_error_score([0.0, 1.0, 2.0], [0.1, 0.2, 0.3]) < 1
+
+
+def test_of_a_recipe():
+    assert mean_pinball_loss([0.0, 1.0], [0.5, 0.5]) == 0.25
 
 
 def test_of_errors():
@@ -42,15 +46,19 @@ def test_each_outcome_of_a_suite_is_counted(tmp_path: Path) -> None:
     out.write_text("")
     peer_suites.run_suite(Suite("sklearn", "theirs", ("test_theirs.py",)), tmp_path, out, [])
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    told = {line["test"]: peer_suites.status_of(line["calls"])[1] for line in lines[1:]}
-    assert told == {
+    told = {line["test"]: peer_suites.call_of(line) for line in lines[1:]}
+    assert {test: call and call["status"] for test, call in told.items()} == {
         "test_theirs.py::test_equal[macro]": "equal",
         "test_theirs.py::test_equal[micro]": "equal",
         "test_theirs.py::test_different": "different",
         "test_theirs.py::test_not_offered": "not offered",
-        "test_theirs.py::test_of_errors": "not applicable",
+        "test_theirs.py::test_of_a_recipe": "equal",
+        "test_theirs.py::test_of_errors": None,
     }
-    assert "| all | 2 | 1 | 1 | 1 | 0 | 25 % |" in peer_suites.table(lines)
+    table = peer_suites.table(lines)
+    assert "| all | 3 | 1 | 1 | 0 | 1 | 0 | 20.0 % |" in table
+    assert "| regression | 1 | 1 | 0 | 0 | 1 | 0 | 50.0 % |" in table
+    assert "| no value: errors, plots, shapes, empty states | 1 |" in table
     assert peer_suites.UNEXPLAINED not in peer_suites.differences(lines)
 
 

@@ -47,6 +47,7 @@ from tests.studies.peer_curves import (
 )
 from tests.studies.peer_metrics import Reader, averages, missing
 from tests.studies.peer_numbers import (
+    accuracy_gap_of,
     bias_of,
     fairness_of,
     gaps_of,
@@ -294,9 +295,8 @@ TABLE: dict[str, Row] = {
     "demographic_parity_difference": Row(
         GROUPS, lambda call: gaps_of(call, "demographic_parity_difference")
     ),
-    "subgroup_accuracy_difference": Row(
-        GROUPS, lambda call: gaps_of(call, "accuracy_difference")
-    ),
+    "subgroup_accuracy_difference": Row(GROUPS, accuracy_gap_of),
+
     **by_task(RANKING, "l", "coverage_error", of_label_ranking("coverage_error")),
     **by_task(RANKING, "l", "ranking_average_precision", of_label_ranking("label_ranking_average_precision")),
     **by_task(RANKING, "l", "ranking_loss", of_label_ranking("label_ranking_loss")),

@@ -77,7 +77,7 @@ def of_curve(name: str) -> Reader:
     def read(call: Call) -> Any:
         task = task_of(call)
         picked = name
-        if call.arguments.get("average") == "samples":
+        if call.arguments.get("average") == "samples" and task == "multilabel":
             return of_rows(call, name)
         if task != "binary":
             picked = pick(call, averages(name))
@@ -100,6 +100,8 @@ def of_curve(name: str) -> Reader:
 def of_rows(call: Call, name: str) -> Any:
     """The mean of a number of each row: its average precision, which is that of a ranking, or its AUROC."""
     call.recipe = True
+    if call.get("max_fpr", 1.0) < 1:
+        raise NotOfferedError("partial area of each row")
     if name == "average_precision":
         ranking = pm.RankingMetrics(absent=0.0)
         for preds, target, weight in rows_of(call):

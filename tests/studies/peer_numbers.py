@@ -140,26 +140,49 @@ def median_percentage_of(call: Call) -> Any:
         batches.append({"preds": preds / target, "target": torch.ones_like(preds)})
     name = "median_absolute_error"
     value = 100 * score(call, regression(replace(call, batches=batches), 1, name), name)
+    call.bound *= 100
     call.recipe = True
     return value
 
 
-def gaps_of(call: Call, *wanted: str) -> Any:
-    """Gaps between slices, one a group."""
-    if not hasattr(pm, "fairness_gaps"):
-        raise NotOfferedError("gaps between groups")
+def groups_of(call: Call) -> pm.Scores:
+    """Scores of yes-or-no decisions, or of classes, with a slice for each group."""
     groups = torch.cat([as_tensor(batch["groups"]).flatten() for batch in call.batches])
     known = torch.unique(groups)
     kind = kind_of(call)
-    options: dict[str, Any] = {"inputs": kind, "ignore_index": call.get("ignore_index")}
-    metrics = built(pm.BinaryMetrics, slices=len(known), absent=0.0, **options)
+    preds, target = (as_tensor(call.batches[0][name]) for name in ("preds", "target"))
+    options: dict[str, Any] = {"slices": len(known), "absent": 0.0, "inputs": kind}
+    options["ignore_index"] = call.get("ignore_index")
+    metrics: pm.Metrics
+    if preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
+        options["inputs"] = "logits"
+        metrics = pm.MulticlassMetrics(preds.shape[1], losses=False, **options)
+    elif call.get("is_multilabel", False):
+        metrics = pm.MultilabelMetrics(preds.shape[1], class_dim=1, **options)
+    else:
+        metrics = pm.BinaryMetrics(**options)
     for batch in call.batches:
-        preds, target = as_tensor(batch["preds"]).flatten(), as_tensor(batch["target"]).flatten()
+        preds, target = as_tensor(batch["preds"]), as_tensor(batch["target"]).long()
+        if metrics.task == "binary":
+            preds = preds.reshape(target.shape)
         ids = torch.searchsorted(known, as_tensor(batch["groups"]).flatten())
-        metrics.update(preds, target.long(), slices=ids)
-    scores = metrics.compute()
-    found = dict(pm.fairness_gaps(scores))
-    found["accuracy_difference"] = pm.slice_gap(scores, "accuracy").difference
+        metrics.update(preds, target, slices=ids)
+    return metrics.compute()
+
+
+def accuracy_gap_of(call: Call) -> Any:
+    """How far groups are apart in accuracy; of labels, in rows that are right altogether."""
+    scores = groups_of(call)
+    name = "accuracy" if "accuracy" in scores else "exact_match"
+    return pm.slice_gap(scores, name).difference.value
+
+
+def gaps_of(call: Call, *wanted: str) -> Any:
+    """Gaps between groups by the names of `pm.fairness_gaps`."""
+    scores = groups_of(call)
+    if scores.task != "binary":
+        raise NotOfferedError("gaps of each class or label")
+    found = pm.fairness_gaps(scores)
     return np.array([found[name].value for name in wanted])
 
 

@@ -156,7 +156,7 @@ def groups_of(call: Call) -> pm.Scores:
     metrics: pm.Metrics
     if preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
         options["inputs"] = "logits"
-        metrics = pm.MulticlassMetrics(preds.shape[1], losses=False, **options)
+        metrics = pm.MulticlassMetrics(preds.shape[1], class_dim=1, losses=False, **options)
     elif call.get("is_multilabel", False):
         metrics = pm.MultilabelMetrics(preds.shape[1], class_dim=1, **options)
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,9 +52,25 @@ def asked(task: type[pm.Metrics], *names: str) -> dict[str, Any]:
     for table in getattr(task, "optional_tables", ()):
         optional.update(spec.name for spec in table.specs)
     bare = {name.removeprefix("1-").removeprefix("each:") for name in names}
-    if bare & optional:
-        return {"scores": sorted(bare & optional)}
+    at_k = task is pm.MulticlassMetrics
+    found = sorted(name for name in bare if name in optional or (at_k and known_at_k(name)))
+    if found:
+        return {"scores": found}
     return {}
+
+
+@cache
+def known_at_k(name: str) -> bool:
+    """Whether a score of the k highest classes can be asked for."""
+    at_k = re.fullmatch(r"top(\d+)_(?!accuracy).+", name)
+    if at_k is None:
+        return False
+    k = int(at_k[1])
+    try:
+        pm.MulticlassMetrics(k + 1, topk=(k,), scores=[name])
+    except pm.PtmetricsError:
+        return False
+    return True
 
 
 def built(task: type[pm.Metrics], *arguments: Any, **options: Any) -> pm.Metrics:

@@ -6,12 +6,13 @@ import math
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
+import ptmetrics as pm
 from tests.studies.peer_call import Call, as_tensor
 from tests.studies.peer_metrics import (
     Batch,
+    asked,
     averages,
     multiclass,
     multilabel,
@@ -19,7 +20,6 @@ from tests.studies.peer_metrics import (
     rows_of,
     score,
 )
-from tests.studies.peer_recipes import mean_over
 
 Picture: TypeAlias = tuple[Tensor, Tensor]  # a class of each pixel, or a plane of each class
 
@@ -53,60 +53,69 @@ def one_of_all(planes: Tensor) -> bool:
 
 
 def of_pictures(call: Call, pictures: list[Picture], name: str) -> Any:
-    """A score of the pixels of some pictures; without class 0 where it is background."""
+    """A score of some pictures; without class 0 where it is background."""
     classes = int(call.get("num_classes", call.get("planes")))
     rest = list(range(1, classes))
     background = call.get("include_background", True)
+    options: dict[str, Any] = {"absent": math.nan}
     if pictures[0][0].ndim > 1:
         chosen = list(range(classes)) if background else rest
         rows = [(preds[chosen].T.long(), target[chosen].T, None) for preds, target in pictures]
         call.arguments["num_labels"] = len(chosen)
-        return score(call, multilabel(call, rows, absent=math.nan), name)
+        options.update(asked(pm.MultilabelMetrics, name))
+        return score(call, multilabel(call, rows, **options), name)
     if not background:
         call.arguments["among"] = rest
-    pixels: list[Batch] = [(preds.long(), target.long(), None) for preds, target in pictures]
-    return score(call, multiclass(call, pixels, num_classes=classes, absent=math.nan), name)
+    pixels: list[Batch] = [
+        (preds[None].long(), target[None].long(), None) for preds, target in pictures
+    ]
+    options.update(asked(pm.MulticlassMetrics, name))
+    return score(call, multiclass(call, pixels, num_classes=classes, **options), name)
+
+
+DICE_OF_IMAGES = {
+    "macro": "dice/image",
+    "micro": "dice/image/micro",
+    "none": "each:dice/image",
+}
 
 
 def dice_of(call: Call) -> Any:
-    """Dice of all pictures together, or of each: a class has its mean."""
+    """Dice of all pictures together, or the mean of that of each; the function gives that of each."""
     name = pick(call, averages("f1"))
     pictures = pictures_of(call)
     if call.get("aggregation_level", "samplewise") == "global":
         return of_pictures(call, pictures, name)
+    if call.whole and name != "f1/weighted" and pictures[0][0].ndim == 1:
+        return of_pictures(call, pictures, pick(call, DICE_OF_IMAGES))
     values = np.array([of_pictures(call, [picture], name) for picture in pictures])
     call.recipe = True
     return np.nanmean(values, 0) if call.whole else values
 
 
 def mean_iou_of(call: Call) -> Any:
-    """IoU of each picture: of each class, or their mean; the class `MeanIoU` has the mean over pictures."""
+    """The mean over pictures of IoU, of each class or their mean; the function gives those of each picture."""
     for batch in call.batches:
         if call.get("input_format") == "index" and as_tensor(batch["preds"]).ndim == 2:
             batch["preds"], batch["target"] = batch["preds"][None], batch["target"][None]
-    values = np.array([of_pictures(call, [one], "each:jaccard") for one in pictures_of(call)])
+    pictures = pictures_of(call)
+    each = call.get("per_class", False)
+    if call.whole and pictures[0][0].ndim == 1:
+        return of_pictures(call, pictures, "each:iou/image" if each else "iou/image")
+    values = np.array([of_pictures(call, [one], "each:jaccard") for one in pictures])
     call.recipe = True
-    if call.get("per_class", False):
-        return np.nanmean(values, 0) if call.whole else values
-    return np.nanmean(values) if call.whole else np.nanmean(values, 1)
+    return values if each else np.nanmean(values, 1)
 
 
 def exact_match_of(call: Call) -> Any:
-    """The share of sequences and pictures that are right everywhere, ignored places aside."""
-    ignored = call.get("ignore_index")
-
-    def right(preds: Tensor, target: Tensor) -> Tensor:
-        same = preds == target
-        if ignored is not None:
-            same = same | (target == ignored)
-        return same.all(1)
-
-    rows: list[Batch] = []
-    for preds, target, _ in rows_of(call):
-        if preds.ndim > target.ndim:
-            preds = preds.argmax(1)
-        rows.append((preds.flatten(1), target.flatten(1), None))
+    """The share of sequences and pictures that are right everywhere; with "samplewise", whether each is."""
+    options = asked(pm.MulticlassMetrics, "exact_match")
     if call.get("multidim_average") != "samplewise":
-        return mean_over(call, rows, right)
+        return score(call, multiclass(call, rows_of(call), **options), "exact_match")
+    values = []
+    for preds, target, _ in rows_of(call):
+        for i in range(len(target)):
+            one = (preds[i : i + 1], target[i : i + 1], None)
+            values.append(score(call, multiclass(call, [one], **options), "exact_match"))
     call.recipe = True
-    return torch.cat([right(preds, target) for preds, target, _ in rows])
+    return values

@@ -35,8 +35,6 @@ def of_counts(names: Names) -> Reader:
     def read(call: Call) -> Any:
         task = task_of(call)
         name = pick(call, names)
-        if name == "fbeta/micro" and task == "multiclass" and call.get("ignore_index", -1) < 0:
-            name = "f1/micro"  # precision and recall are one number, whatever beta is
         options: dict[str, Any] = {"absent": absent_of(call, task, name)}
         if "fbeta" in name and float(call.get("beta", 1.0)) == 1:
             name = name.replace("fbeta", "f1")
@@ -103,18 +101,13 @@ def rows_of_sample(task: str, preds: Tensor, target: Tensor) -> tuple[Tensor, Te
 def confusion_of(call: Call) -> Any:
     """The confusion matrix, normalised as asked for; of labels one each."""
     task = task_of(call)
-    weighted = any(batch.get("weight") is not None for batch in call.batches)
-    if weighted and call.get("num_classes", 2) > 2:
-        raise NotOfferedError("weighted confusion matrix")
-    if weighted and task != "multilabel":
-        tp, fp, tn, fn = (column[-1] for column in four_counts(call, task, rows_of(call)))
-        return normalised(call, np.array([[tn, fp], [fn, tp]]))
     if task == "multilabel":
         tp, fp, tn, fn = four_counts(call, task, rows_of(call))
         return normalised(call, np.stack([tn, fp, fn, tp], 1).reshape(-1, 2, 2))
     scores = TASKS[task](call, rows_of(call))
-    assert scores.confusion is not None
-    matrix = scores.confusion.double().numpy()
+    matrix = getattr(scores, "weighted_confusion", scores.confusion)
+    assert matrix is not None
+    matrix = matrix.double().numpy()
     among = call.arguments.get("among")
     if among is not None:
         matrix = matrix[np.ix_(among, among)]
@@ -228,15 +221,6 @@ def report_of(call: Call) -> Any:
         **options,
         **labels,
     )
-
-
-def of_labels_together(name: str) -> Reader:
-    """A score of the labels of all rows as yes-or-no answers."""
-
-    def read(call: Call) -> Any:
-        return score(call, binary(call, rows_of(call)), name)
-
-    return read
 
 
 def kappa_of(call: Call) -> Any:

@@ -94,7 +94,9 @@ def as_tensor(value: Any) -> Tensor:
 
 
 def numbers(value: Any) -> Numbers:
-    """All numbers of a result, in order; of a text those that it shows."""
+    """All numbers of a result, in order; of a text those that it shows; NaN for None."""
+    if value is None:
+        return np.full(1, np.nan)
     if isinstance(value, str):
         value = [float(word) for word in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", value)]
     if isinstance(value, Mapping):

@@ -123,8 +123,8 @@ DIFFERENCES = (
     Difference(
         "macro average of curves, a class without positives",
         "left out",
-        "torcheval: 0",
-        of("auprc", "auroc"),
+        "torcheval and scikit-learn: 0",
+        of("auprc", "auroc", "average_precision"),
     ),
     Difference(
         "probabilities of classes that do not sum to 1",
@@ -164,6 +164,12 @@ DIFFERENCES = (
         "ranked as any others",
         "torchmetrics: never retrieved",
         of("retrieval"),
+    ),
+    Difference(
+        "equal scores of a ranking",
+        "they share their places: the order of the rows does not matter",
+        "ignite and torchmetrics: in the order given",
+        of("ndcg"),
     ),
     Difference(
         "targets that are nearly equal, in float32",

@@ -202,6 +202,13 @@ class Recorder:
             file.write(json.dumps(line) + "\n")
         items[:] = kept
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Tell a file of tests that could not be imported."""
+        if report.failed:
+            line = {"library": self.library, "unread": report.nodeid, "why": str(report.longrepr)}
+            with self.out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
         """Write what the test asked, once its body ran."""

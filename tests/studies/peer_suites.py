@@ -136,6 +136,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         call = call_of(line)
         if "left_out" in line:
             aside["processes and containers"] += line["left_out"]
+        elif "unread" in line:
+            aside[f"a file that could not be imported: {line['unread']}"] += 1
         elif call is None:
             aside["no value: errors, plots, shapes, empty states"] += 1
         elif call["family"].startswith(BEYOND):

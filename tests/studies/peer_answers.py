@@ -23,6 +23,7 @@ from tests.studies.peer_call import (
 )
 from tests.studies.peer_counts import (
     balanced_of,
+    calibration_of,
     confusion_of,
     fscore_support_of,
     kappa_of,
@@ -177,7 +178,8 @@ def judge(call: Call, expected: Any, *, atol: float, rtol: float) -> Outcome:
         return Outcome(family, "not applicable", f"no reference: {error}"[:120])
     if call.repeats:
         theirs = theirs[: len(ours)]
-    status, why = compared(ours, theirs, atol, rtol, call.bound)
+    points = family == FIXED
+    status, why = compared(ours, theirs, atol, rtol, call.bound, points=points)
     if status == "equal":
         return Outcome(family, status, why, recipe=call.recipe)
     if call.told:
@@ -276,7 +278,7 @@ TABLE: dict[str, Row] = {
     **by_task(FIXED, "bcl", "precision_at_fixed_recall", of_point("recall", "precision")),
     **by_task(FIXED, "bcl", "sensitivity_at_specificity", of_point("specificity", "sensitivity")),
     **by_task(FIXED, "bcl", "specificity_at_sensitivity", of_point("sensitivity", "specificity")),
-    **by_task(CALIBRATION, "bc", "calibration_error", missing("calibration error by bins")),
+    **by_task(CALIBRATION, "bc", "calibration_error", calibration_of),
     **by_task(CALIBRATION, "bc", "log_loss", of_loss("nll")),
     **by_task(CALIBRATION, "bc", "brier", of_loss("brier")),
     "binary_normalized_entropy": Row(CALIBRATION, normalized_entropy_of),

@@ -112,21 +112,35 @@ def numbers(value: Any) -> Numbers:
 
 
 def compared(
-    ours: Numbers, theirs: Numbers, atol: float, rtol: float, bound: float
+    ours: Numbers, theirs: Numbers, atol: float, rtol: float, bound: float, *, points: bool = False
 ) -> tuple[str, str]:
-    """Equal or different, and in which way."""
+    """Equal or different, and in which way.
+
+    Of points of curves the values come first, then their thresholds: where a value is NaN, nothing is asked of its
+    threshold.
+    """
     if ours.shape != theirs.shape:
         return "different", f"{len(ours)} numbers for {len(theirs)}"
     if np.allclose(ours, theirs, atol=atol, rtol=rtol, equal_nan=True):
         return "equal", ""
-    lost = np.isnan(ours) & ~np.isnan(theirs)
-    if lost.any() and np.allclose(ours[~lost], theirs[~lost], atol=atol, rtol=rtol, equal_nan=True):
-        if (theirs[lost] == 0).all():
-            return "different", "NaN where theirs is 0"
-        return "different", "NaN where theirs is a number"
     if bound and np.allclose(ours, theirs, atol=bound + atol, rtol=rtol, equal_nan=True):
-        return "equal", "within its told bound"
+        return "equal", f"within its told bound, {bound:.0e}"
+    lost = np.isnan(ours) != np.isnan(theirs)
+    either = np.isnan(ours) | np.isnan(theirs)
+    if points and len(ours) % 2 == 0:
+        either = np.tile(either.reshape(2, -1).any(0), 2)
+    if lost.any() and np.allclose(ours[~either], theirs[~either], atol=bound + atol, rtol=rtol):
+        return "different", nan_told(ours[lost], theirs[lost])
     return "different", "value"
+
+
+def nan_told(ours: Numbers, theirs: Numbers) -> str:
+    """On which side there is no number."""
+    if not np.isnan(ours).all():
+        return "NaN on the other side"
+    if (theirs == 0).all():
+        return "NaN where theirs is 0"
+    return "NaN where theirs is a number"
 
 
 def brief(values: Numbers) -> str:

@@ -250,6 +250,22 @@ def of_loss(name: str) -> Reader:
     return read
 
 
+CALIBRATION_ERRORS = {"l1": "ece", "l2": "rms_ce", "max": "mce"}
+
+
+def calibration_of(call: Call) -> Any:
+    """A calibration error by its norm and its bins."""
+    task = task_of(call)
+    bins = int(call.get("n_bins", 15))
+    name = CALIBRATION_ERRORS[call.get("norm", "l1")]
+    if bins != 15:
+        name = f"{name}/{bins}"
+    options = asked(OURS[task], name)
+    if task == "binary":
+        options["curves"] = "fp16"
+    return score(call, TASKS[task](call, rows_of(call), losses=True, **options), name)
+
+
 def perplexity_of(call: Call) -> Any:
     """Perplexity of tokens, classes last."""
     preds = rows_of(call)[0][0]

@@ -63,7 +63,7 @@ DIFFERENCES = (
         "a point of a curve that no threshold reaches, or without negatives (positives)",
         "NaN, and `reason` says why",
         "torchmetrics: 0 or 1, and a threshold of NaN or 10⁶",
-        lambda call: of("fixed", "_at_")(call) and ("nan" in call["ours"] or "NaN" in call["why"]),
+        lambda call: of("fixed", "_at_")(call) and says("NaN")(call),
     ),
     Difference(
         "area under a curve at given thresholds (`thresholds=`, `binned_…`)",
@@ -88,7 +88,7 @@ DIFFERENCES = (
         "nothing to count: no positive, one class only, no row, equal values",
         "NaN, and `reason` says why",
         "0 (torchmetrics, torcheval, ignite), 1 or NaN (scikit-learn, by score)",
-        lambda call: says("NaN where theirs")(call) or "nan" in call["theirs"] or "nan" in call["ours"],
+        says("NaN where", "NaN on"),
     ),
     Difference(
         "arguments without a meaning for ours: β of 0, more of the top k than there are classes",

@@ -79,7 +79,7 @@ def test_a_reference_is_asked_for_only_where_there_is_an_answer() -> None:
 
 def test_a_told_bound_counts_as_equal_and_no_more() -> None:
     ours, theirs = np.array([0.5]), np.array([0.501])
-    assert compared(ours, theirs, 0, 0, bound=0.002) == ("equal", "within its told bound")
+    assert compared(ours, theirs, 0, 0, bound=0.002) == ("equal", "within its told bound, 2e-03")
     assert compared(ours, theirs, 0, 0, bound=0.0005)[0] == "different"
     assert compared(np.array([np.nan]), np.array([0.0]), 0, 0, 0)[1] == "NaN where theirs is 0"
 

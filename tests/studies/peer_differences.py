@@ -118,7 +118,7 @@ DIFFERENCES = (
         "specificity and NPV, a class that is in neither targets nor predictions",
         "left out of every average",
         "torchmetrics: right refusals of it count in micro averages",
-        lambda call: call["metric"].endswith(("_specificity", "negative_predictive_value")),
+        lambda call: call["metric"].endswith(("s_specificity", "l_specificity", "predictive_value")),
     ),
     Difference(
         "macro average of curves, a class without positives",

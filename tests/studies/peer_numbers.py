@@ -124,7 +124,7 @@ def bias_of(call: Call) -> Any:
 
 def relative_squared_of(call: Call) -> Any:
     """One less R², or its root: the mean over the outputs."""
-    outputs = call.get("num_outputs", 1)
+    outputs = outputs_of(call)
     name = "r2" if outputs == 1 else "each:r2"
     share = 1 - np.asarray(score(call, regression(call, outputs, name), name))
     call.recipe = True

@@ -84,6 +84,20 @@ def test_a_told_bound_counts_as_equal_and_no_more() -> None:
     assert compared(np.array([np.nan]), np.array([0.0]), 0, 0, 0)[1] == "NaN where theirs is 0"
 
 
+def test_what_is_beside_a_nan_is_compared() -> None:
+    ours, theirs = np.array([np.nan, 0.5]), np.array([1.0, 0.5])
+    assert compared(ours, theirs, 0, 0, 0) == ("different", "NaN where theirs is a number")
+    assert compared(theirs, ours, 0, 0, 0) == ("different", "NaN on the other side")
+    assert compared(ours, theirs + 0.1, 0, 0, 0) == ("different", "value")
+
+
+def test_the_threshold_of_a_point_that_is_nan_is_not_asked_for() -> None:
+    ours, theirs = np.array([np.nan, 0.5, 0.3, 0.2]), np.array([0.0, 0.5, 1e6, 0.2])
+    assert compared(ours, theirs, 0, 0, 0, points=True)[1] == "NaN where theirs is 0"
+    assert compared(ours, theirs, 0, 0, 0)[1] == "value"
+    assert compared(ours, theirs[[0, 1, 2, 1]], 0, 0, 0, points=True)[1] == "value"
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [

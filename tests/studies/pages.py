@@ -11,6 +11,7 @@ import ptmetrics as pm
 from ptmetrics.metrics import functional
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.score_spec import ScoreSpec, as_tables
+from tests.studies.peer_differences import differences_section
 
 ROOT = Path(__file__).parents[2]
 SCORES_PAGE = ROOT / "docs" / "scores.md"
@@ -70,7 +71,7 @@ def scores_page() -> str:
             parts.append(ASKED)
         for table in metrics.asked_tables():
             parts.extend(map(score_line, table.specs))
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts) + "\n" + differences_section()
 
 
 def parameter_text(parameter: inspect.Parameter) -> str:

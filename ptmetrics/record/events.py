@@ -238,12 +238,14 @@ class CheckpointData(_CheckpointPath, total=False):
     """A checkpoint that was written.
 
     `why` is "best", "last" or "top" (among the best), or "saved" for one of the script's own that
-    is not its best. `by` is "script" for those that the script itself wrote.
+    is not its best. `by` is "script" for those that the script itself wrote. `score` is what the
+    best is best by.
     """
 
     epoch: int
     why: str
     by: str
+    score: str
 
 
 class _EndReason(TypedDict):

@@ -534,7 +534,9 @@ FIELD_RULES: Mapping[str, FieldRule] = {
         {"epoch": none_or(a_count), "step": none_or(a_count), "split": none_or(a_text)},
     ),
     "note": fields_of({"code": a_text, "message": a_text}),
-    "checkpoint": fields_of({"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text}),
+    "checkpoint": fields_of(
+        {"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text, "score": a_text}
+    ),
     "end": fields_of(
         {"reason": a_text},
         {"epochs": none_or(a_count), "stopping": none_or(a_text), "restored": a_count},

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log, nan, sqrt
+from math import isfinite, nan, sqrt
 from numbers import Real
 from typing import Any, Optional, Protocol, runtime_checkable
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.verdict.finding import (
-    Z95,
     Bound,
     Criterion,
     Estimate,
@@ -50,10 +49,6 @@ CLASS_SCORES = frozenset(
         "auroc",
         "mcc",
     }
-)
-OPTIMISM = (
-    "The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too "
-    "good by up to about {most:.2g}, standard error × √(2 ln {total})."
 )
 NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
@@ -106,6 +101,9 @@ class LearningCurves:
         judged: Row of the epoch that is judged.
         seen: What of each split went by in each epoch, counted or not (`SeenData` of the record).
         counts: Samples and steps of each epoch.
+        samples: What reads the validation samples of each epoch.
+        validations: What was validated on in each epoch: its samples, and those of each class where
+            they were recorded; None where nothing tells.
     """
 
     epochs: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
@@ -113,6 +111,8 @@ class LearningCurves:
     judged: int = -1
     seen: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     counts: tuple[Mapping[str, Any], ...] = ()
+    samples: tuple[ReadSamples, ...] = ()
+    validations: tuple[tuple[int, ...] | None, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.epochs)
@@ -128,7 +128,25 @@ class LearningCurves:
 
     def at(self, name: str, row: int) -> Estimate:
         """The score in one row; an empty estimate where it was not recorded."""
-        return recorded_estimate(self.epochs[row].get(name, {}))
+        samples = no_samples
+        if self.samples:
+            samples = self.samples[row]
+        return sampled(self.epochs[row].get(name, {}), name, samples)
+
+    def rises(self, name: str) -> bool | None:
+        """Whether more of the score is better, as it was recorded; None where it was not."""
+        for scores in self.epochs:
+            known = scores.get(name, {}).get("higher_is_better")
+            if known is not None:
+                return bool(known)
+        return None
+
+    def comparable(self, rows: Sequence[int]) -> list[int]:
+        """Those of the rows that were validated on as many samples, of the same classes, as the judged one."""
+        if not self.validations:
+            return list(rows)
+        judged = self.validations[self.judged]
+        return [row for row in rows if self.validations[row] in (judged, None) or judged is None]
 
     def seen_of(self, split: str) -> list[Mapping[str, Any]]:
         """What of a split went by, one an epoch; empty mappings where it was not recorded."""
@@ -211,11 +229,13 @@ class Evidence:
         problems: Lines of the journal that could not be read.
         contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
+        selected_by: Scores by which the run itself chose its best epoch, without their split.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
             not kept.
         samples: Reads the validation samples of what is judged.
         task: What is predicted, such as "multiclass" or "regression"; empty where not recorded.
+        chosen: Whether the judged epoch was chosen as the best on the data that judge it.
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
         baseline: A run that this one must not be worse than, where one was named.
@@ -253,9 +273,11 @@ class Evidence:
     problems: int = 0
     contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    selected_by: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
     task: str = ""
+    chosen: bool = False
     fingerprint: str | None = None
     val_samples: int | None = None
     baseline: Optional["Evidence"] = None
@@ -267,6 +289,11 @@ class Evidence:
         if self.task:
             return self.task == "regression"
         return not self.classifies and any(name in self.val for name in ("r2", *ERRORS))
+
+    @property
+    def values_without_n(self) -> bool:
+        """Whether validation scores came without their number of samples, as in logs of other tools."""
+        return any(isfinite(item.value) and not item.n for item in self.val.values())
 
     @property
     def classifies(self) -> bool:
@@ -469,6 +496,8 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         row,
         tuple([each.get("seen") or {} for each in run.epochs]),
         tuple([each.get("counts") or {} for each in run.epochs]),
+        tuple([samples_of(run, each) for each in run.epochs]),
+        tuple(map(_validated_on, run.epochs)),
     )
     return Evidence(
         val=val,
@@ -485,10 +514,12 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         evaluations=tuple(getattr(run, "evaluations", ())),
         problems=len(run.problems),
         contradictions=_contradictions(run),
-        notes=tuple(_run_notes(run, row, why, val.get("accuracy"))),
+        notes=tuple(_run_notes(run, row, why)),
+        selected_by=tuple(_selected_by(run)),
         loss_change=_loss_change(run, curves),
         samples=samples,
         task=task,
+        chosen=why.startswith("the best"),
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
     )
@@ -535,6 +566,30 @@ def _restored(run: RunLike) -> int | None:
     return epoch
 
 
+def _selected_by(run: RunLike) -> Iterator[str]:
+    """Validation scores that a checkpoint or another tool calls its best by, the last one first."""
+    for told in reversed(run.checkpoints):
+        name = str(told.get("score") or "")
+        if told.get("why") == "best" and name.startswith("val/"):
+            yield name.removeprefix("val/")
+
+
+def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Samples of an epoch's validation, then those of each class where recorded; None where nothing tells."""
+    counts = epoch.get("counts") or {}
+    samples = counts.get("val_samples")
+    if not samples:
+        return None
+    classes: tuple[int, ...] = ()
+    confusion = _of_split(epoch, "confusion", "val")
+    recall = (_of_split(epoch, "per_class", "val") or {}).get("recall")
+    if confusion is not None:
+        classes = tuple(sum(row) for row in confusion)
+    elif recall is not None:
+        classes = tuple(recall["n"])
+    return (samples, *classes)
+
+
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
     """What the validation loss grew by from its minimum to the end, on the same samples.
 
@@ -560,13 +615,8 @@ def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
     return Estimate(mean, mean - half, mean + half, growth.size, "paired")
 
 
-def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> Iterator[str]:
-    total = len(run.epochs)
+def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
     yield f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."
-    chosen = why.startswith("the best") and total > 1
-    if chosen and accuracy is not None and accuracy.bounded:
-        error = (accuracy.high - accuracy.low) / (2 * Z95)
-        yield OPTIMISM.format(total=total, most=error * sqrt(2 * log(total)))
     yield from map(str, _of_split(run.epochs[row], "notes", "val") or ())
     for evaluation in getattr(run, "last_evaluations", ()):
         samples = (evaluation.get("counts") or {}).get(f"{evaluation['split']}_samples")

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil, inf, isfinite, isnan, log, nan
+from math import ceil, inf, isfinite, isnan, log, nan, sqrt
 from typing import Any, Literal, get_args
 
 from ptmetrics.errors import ConfigError
@@ -15,6 +15,9 @@ Status = Literal["ready", "not ready", "undetermined", "invalid"]
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Z95 = 1.959963984540054
+Z80 = 0.8416212335729143  # power of four in five
+MOST_TIMES = 100  # the samples there are; nobody collects more
+ON_THE_THRESHOLD = "it lies on the threshold: no number of samples is likely to settle it"
 PAGE = "docs/rules.md"
 
 
@@ -194,8 +197,8 @@ class Criterion(Measured):
         threshold: What the value is held against.
         rule: ">=" or "<=".
         state: "met", "failed" or "undetermined".
-        needed_n: Samples in all that would settle it if the value stayed as it is; None when it
-            is settled, or when no number of samples can settle it.
+        needed_n: Samples in all that would settle it in four of five cases if the truth is this
+            value; None when it is settled, or when no number that anybody collects is likely to.
         code: The finding's code when it fails.
         reason: Why it is undetermined beyond the width of its interval, else None.
     """
@@ -211,6 +214,11 @@ class Criterion(Measured):
     needed_n: int | None = None
     code: str = ""
     reason: str | None = None
+
+    @property
+    def near(self) -> bool:
+        """Whether it is open because its interval contains the threshold, and for no other reason."""
+        return self.state == "undetermined" and self.reason in (None, ON_THE_THRESHOLD)
 
     def facts(self, **more: Any) -> dict[str, Any]:
         """Value, interval, n and threshold as evidence, and what else belongs there."""
@@ -256,7 +264,7 @@ def decide(
         >>> decide("accuracy", Estimate(0.9, 0.88, 0.92, 1000, "wilson"), 0.85).state
         'met'
         >>> str(decide("accuracy", Estimate(0.9, 0.82, 0.95, 80, "wilson"), 0.85))
-        'accuracy 0.9 [0.82, 0.95] n=80: >= 0.85 undetermined, settled by about 196 samples in all'
+        'accuracy 0.9 [0.82, 0.95] n=80: >= 0.85 undetermined, settled by about 363 samples in all'
     """
     value, low, high = estimate.triple
     slack = 1e-9 * max(1.0, abs(value))
@@ -277,29 +285,35 @@ def decide(
         state = "failed"
     else:
         needed = needed_samples(estimate, threshold)
+        if needed is None:
+            reason = ON_THE_THRESHOLD
     return Criterion(
         name, value, low, high, estimate.n, threshold, rule, state, needed, code, reason
     )
 
 
 def needed_samples(estimate: Estimate, threshold: float) -> int | None:
-    """How many samples in all would move the interval off the threshold, at the same value.
+    """How many samples in all would settle it in four of five cases, if the truth is this value.
 
-    Exact for Wilson's interval, whose bounds invert the score test: n = z²t(1−t)/(v−t)². Other
-    intervals shrink with 1/√n, those of errors and of R² on the logarithm. None where the value is
-    the threshold itself, or has no samples to scale from.
+    For a share that is n = (1.96 √(t(1−t)) + .84 √(p(1−p)))² / (p − t)². Other intervals shrink
+    with 1/√n, those of errors and of R² on the logarithm. None where the value lies on the
+    threshold, or so near that it would take more than 100 times the samples.
+
+    Source: sample size of a one-sample test of a proportion with power .8 (Fleiss 1981).
     """
     value, low, high, level = _on_its_scale(estimate, threshold)
     distance = abs(value - level)
     if not 0.0 < distance < inf or estimate.n == 0:
         return None
     if estimate.method == "wilson":
-        needed = Z95**2 * level * (1.0 - level) / distance**2
-    elif value > level:
-        needed = estimate.n * ((value - low) / distance) ** 2
+        spread = sqrt(max(value * (1.0 - value), 0.0))
+        needed = ((Z95 * sqrt(level * (1.0 - level)) + Z80 * spread) / distance) ** 2
     else:
-        needed = estimate.n * ((high - value) / distance) ** 2
-    if not needed < inf:
+        half = high - value
+        if value > level:
+            half = value - low
+        needed = estimate.n * (half * (1 + Z80 / Z95) / distance) ** 2
+    if not needed <= MOST_TIMES * estimate.n:
         return None
     return max(ceil(needed), estimate.n + 1)
 

@@ -4,6 +4,7 @@ import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +17,14 @@ from ptmetrics.verdict.evidence import (
     evidence_of_run,
     evidence_of_scores,
 )
-from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Skipped, Verdict, worst_status
+from ptmetrics.verdict.finding import (
+    SEVERITIES,
+    Criterion,
+    Finding,
+    Skipped,
+    Verdict,
+    worst_status,
+)
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
@@ -39,7 +47,14 @@ RULES: tuple[Rule, ...] = (
 )
 """The rules that come with ptmetrics, in the order of the gates: `rules=[*pm.RULES, mine]`."""
 TOO_FEW = "too-few-samples"
-CODES: tuple[str, ...] = tuple(dict.fromkeys(code for rule in RULES for code in rule.codes))
+UNMEASURED = "not-measured"
+WITHOUT_N = (
+    "The log does not tell how many samples stand behind its values: say how many were validated, "
+    "judge(…, n=1500) or --n 1500, or record the run with a Monitor."
+)
+CODES: tuple[str, ...] = tuple(
+    dict.fromkeys([code for rule in RULES for code in rule.codes] + [UNMEASURED])
+)
 _INTERVALS = (
     "Intervals are two-sided 95 %, so each bound errs in 2.5 % of cases. They cover the sampling "
     "of the validation data, not other seeds and not a shift of the data."
@@ -107,7 +122,7 @@ def judge(
     """
     chosen = profile_of(profile)
     asked = [as_rule(item) for item in rules]
-    known = {TOO_FEW, *(code for item in asked for code in item.codes)}
+    known = {TOO_FEW, UNMEASURED, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
     evidence = _evidence(source, positive, chosen)
     if baseline is not None:
@@ -151,8 +166,7 @@ def _apply(
             else:
                 found.append(outcome)
         findings += sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
-    if TOO_FEW in wanted:
-        findings += too_few_samples(criteria)
+    findings += [item for item in open_criteria(criteria, evidence) if item.code in wanted]
     return findings, criteria, skipped
 
 
@@ -228,17 +242,78 @@ def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding("rule-failed", "undetermined", message, numbers)
 
 
-def too_few_samples(criteria: Iterable[Criterion]) -> list[Finding]:
-    """One finding for all criteria that are open, with the samples that would settle them."""
-    still_open = [criterion for criterion in criteria if criterion.state == "undetermined"]
-    needed = {item.name: item.needed_n for item in still_open if item.needed_n}
-    if not needed:
-        return []
-    more = max(item.needed_n - item.n for item in still_open if item.needed_n)
-    message = f"Undecided: the interval of {', '.join(needed)} contains its threshold."
-    numbers = {"needed_n": needed, "n": {item.name: item.n for item in still_open}}
-    advice = f"About {more} more samples would settle it, if the values stay as they are."
-    return [make_finding(TOO_FEW, "undetermined", message, numbers, advice)]
+def open_criteria(criteria: Iterable[Criterion], evidence: Evidence) -> Iterator[Finding]:
+    """What is to be done about criteria that are open: how many more samples of what, or what is missing."""
+    still_open = [item for item in criteria if item.state == "undetermined"]
+    near = [item for item in still_open if item.near]
+    if near:
+        yield _too_few(near, evidence)
+    rest = [item for item in still_open if item not in near]
+    if rest and any(isfinite(item.value) for item in evidence.val.values()):
+        reasons: dict[str, list[str]] = {}
+        for item in rest:
+            reasons.setdefault(item.reason or "its interval does not tell", []).append(item.name)
+        told = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+        numbers = {"reasons": {item.name: item.reason for item in rest}}
+        advice = None
+        if evidence.values_without_n:
+            advice = WITHOUT_N
+        yield make_finding(UNMEASURED, "undetermined", f"Undecided: {told}.", numbers, advice)
+
+
+def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
+    """One finding for all criteria whose interval contains the threshold."""
+    numbers: dict[str, Any] = {"needed_n": {}, "more_rows": {}, "n": {}}
+    parts = []
+    most = 0
+    unit = ""
+    for item in criteria:
+        parts.append(f"{item.name} {item.value:.4g} [{item.low:.4g}, {item.high:.4g}]")
+        parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
+        numbers["n"][item.name] = item.n
+        if not item.needed_n:
+            continue
+        more = item.needed_n - item.n
+        rows = _rows_for(more, item, evidence)
+        numbers["needed_n"][item.name] = item.needed_n
+        numbers["more_rows"][item.name] = rows
+        if rows > most:
+            most = rows
+            unit = ""
+            if rows != more:
+                unit = f", {more:,} of them {_of_class(item.name)}"
+    message = f"Undecided: the interval contains its threshold: {'; '.join(parts)}."
+    if most:
+        advice = (
+            f"About {most:,} more rows{unit}, would settle it in four of five cases, if the values "
+            "are what they seem."
+        )
+        if not unit:
+            advice = advice.replace("rows,", "rows")
+    else:
+        advice = (
+            "The value lies on the threshold, so no number of samples is likely to settle it: ask "
+            "for less, or improve the model."
+        )
+    return make_finding(TOO_FEW, "undetermined", message, numbers, advice)
+
+
+def _rows_for(more: int, item: Criterion, evidence: Evidence) -> int:
+    """How many rows hold so many of what the score is a share of, as they do today."""
+    total = 0
+    if evidence.confusion is not None:
+        total = int(evidence.confusion.sum())
+    if not total or not item.n or total <= item.n or " of class " not in item.name:
+        return more
+    return ceil(more * total / item.n)
+
+
+def _of_class(name: str) -> str:
+    """What the share of a class is a share of."""
+    score, _, named = name.partition(" of class ")
+    if score == "precision":
+        return f"predicted as class {named}"
+    return f"of class {named}"
 
 
 def _task_notes(evidence: Evidence, profile: Profile) -> Iterator[str]:

@@ -81,7 +81,10 @@ FORMATS = [lightning, keras_csv, keras_history, trainer_state, plain_csv]
 def test_a_healthy_log_is_undetermined_and_says_why(write, tmp_path: Path) -> None:
     verdict = judge(write(tmp_path / "log", HEALTHY))
     assert verdict.status == "undetermined"
-    assert not codes(verdict)
+    assert codes(verdict) == {"not-measured"}
+    (finding,) = verdict.findings
+    assert "the number of samples is not known" in finding.message
+    assert "judge(…, n=1500)" in finding.advice
     accuracy = next(c for c in verdict.criteria if c.name == "accuracy")
     assert accuracy.value == pytest.approx(ACCURACY[-1])
     assert accuracy.reason == "the value has no interval: the number of samples is not known"
@@ -89,14 +92,21 @@ def test_a_healthy_log_is_undetermined_and_says_why(write, tmp_path: Path) -> No
     notes = "\n".join(verdict.notes)
     assert "Judged epoch 30 of 30" in notes
     assert "values without their number of samples" in notes
-    assert "Not checked: missing-class, no-skill, accuracy-paradox (no confusion matrix)." in notes
+    assert (
+        "Not checked: missing-class, no-skill, accuracy-paradox, collapsed (no confusion matrix)."
+        in notes
+    )
     assert "training and validation accuracy with their intervals are needed" in notes
     assert "The run has no end" not in notes
 
 
 @pytest.mark.parametrize("write", FORMATS)
-def test_overfitting_is_seen_in_every_format(write, tmp_path: Path) -> None:
-    assert "overfitting" in codes(judge(write(tmp_path / "log", OVERFIT)))
+def test_a_rising_loss_beside_a_rising_accuracy_is_seen_in_every_format(
+    write, tmp_path: Path
+) -> None:
+    found = {f.code: f for f in judge(write(tmp_path / "log", OVERFIT)).findings}
+    assert "overfitting" not in found
+    assert "accuracy got better" in found["over-confident"].message
 
 
 def test_an_overfit_log_whose_accuracy_falls_is_not_ready(tmp_path: Path) -> None:

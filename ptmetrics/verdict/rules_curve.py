@@ -292,7 +292,7 @@ def score_gap(evidence: Evidence) -> Estimate:
 def _widening(evidence: Evidence, split: str) -> tuple[float, int]:
     """What the gap grew by since validation no longer improved, and the number of that epoch.
 
-    It is the first epoch whose validation score reached the lower end of the judged one's interval.
+    It is the first epoch whose validation score is within an interval of what the last third has.
     From four epochs on the gap must have a trend since then.
     """
     curves = evidence.curves
@@ -305,9 +305,10 @@ def _widening(evidence: Evidence, split: str) -> tuple[float, int]:
     val = curves.values(val_name, rows)
     train = curves.values(train_name, rows)
     judged = evidence.score(evidence.fitted)
-    level = judged.value - evidence.thresholds.margin
+    slack = evidence.thresholds.margin
     if judged.bounded:
-        level = judged.low
+        slack = (judged.high - judged.low) / 2
+    level = float(np.median(val[-max(3, val.size // 3) :])) - slack
     # That epoch's score was chosen for being high, so the gap is followed from the next one on.
     first = min(int(np.argmax(val >= level)) + 1, val.size - 1)
     gap = (train - val)[first:]

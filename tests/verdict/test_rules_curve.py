@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from judged_sources import Recorded, codes, epoch, losses, share
+from judged_sources import Recorded, codes, epoch, losses, score, share
 from kept_runs import Keeping, class_rows
 
 import ptmetrics as pm
@@ -120,6 +120,103 @@ def test_a_high_end_without_a_trend_is_no_rise() -> None:
 @pytest.mark.parametrize("val", [[0.0, 0.0, 0.1, 0.2], [-1.0, -2.0, -1.0, -0.5], [1.0, 2.0]])
 def test_a_relative_rise_over_nothing_or_of_two_epochs_is_not_judged(val: list[float]) -> None:
     assert loss_rise(np.array(val), -np.arange(len(val), dtype=float), Thresholds()) is None
+
+
+def test_three_epochs_with_one_sharp_rise_and_a_gap_are_not_silent() -> None:
+    run = losses([1.0, 0.5, 0.9], [1.0, 0.4, 0.1])
+    for data, trained, validated in zip(
+        run.epochs, (0.6, 0.9, 0.99), (0.6, 0.8, 0.72), strict=True
+    ):
+        data["scores"]["train/accuracy"] = share(round(2000 * trained), 2000)
+        data["scores"]["val/accuracy"] = share(round(2000 * validated), 2000)
+    assert "overfitting" in codes(judge(run))
+    calm = losses([1.0, 0.5, 0.52], [1.0, 0.4, 0.1])
+    assert not codes(judge(calm))
+
+
+def test_the_lowest_loss_is_named_where_the_smoothed_curve_has_its_minimum_elsewhere() -> None:
+    jagged = RISING.copy()
+    jagged[4] = 0.4
+    (finding,) = (f for f in judge(losses(jagged.tolist(), FALLING.tolist())).findings)
+    assert "above its minimum at epoch 5" in finding.message
+    assert finding.evidence["rise"] == pytest.approx(jagged[-1] / 0.4 - 1)
+
+
+def test_the_rise_is_that_of_the_judged_epoch() -> None:
+    jagged = RISING.copy()
+    jagged[15] = 0.45  # and this one is judged
+    checkpoint = [{"path": "b", "epoch": 15, "why": "best", "score": "val/loss"}]
+    run = losses(jagged.tolist(), FALLING.tolist())
+    found = judge(Recorded(run.epochs, checkpoints=checkpoint)).findings
+    assert {f.severity for f in found} == {"info"}
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "step", "severity"),
+    [
+        ("val/wer", 0.4, -0.012, "warning"),
+        ("val/wer", 0.2, 0.012, "fail"),
+        ("val/f1/macro", 0.7, 0.012, "warning"),
+        ("val/f1/macro", 0.9, -0.012, "fail"),
+        ("val/bleu", 20.0, -0.4, "fail"),
+    ],
+)
+def test_any_score_with_a_direction_tells_whether_the_model_got_worse(
+    name: str, start: float, step: float, severity: str
+) -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    for row, data in enumerate(run.epochs):
+        kept = {key: data["scores"][key] for key in ("val/loss", "train/loss")}
+        data["scores"] = kept | {name: {"value": start + step * row}}
+    rises = [f for f in judge(run).findings if f.code in ("overfitting", "over-confident")]
+    assert [f.severity for f in rises] == [severity]
+
+
+def test_the_score_that_selection_follows_comes_first() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    for row, data in enumerate(run.epochs):
+        data["scores"]["val/mcc"] = score(
+            0.9 - 0.02 * row, 0.88 - 0.02 * row, 0.92 - 0.02 * row, 500
+        )
+    assert "over-confident" in codes(judge(run))  # accuracy holds
+    chosen = [{"path": "b", "epoch": 19, "why": "best", "score": "val/mcc"}]
+    found = {f.code: f for f in judge(Recorded(run.epochs, checkpoints=chosen)).findings}
+    assert "mcc got worse" in found["overfitting"].message
+
+
+@pytest.mark.parametrize(
+    ("curve", "cause"),
+    [
+        ([1.0, 0.99, 0.98, 0.98, 0.97], "not learning"),
+        ([1.0, 0.8, 1.2, 1.4, 1.5], "diverged"),
+        ([1.0, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5], "capacity"),
+    ],
+)
+def test_underfitting_tells_its_causes_apart(curve: list[float], cause: str) -> None:
+    run = losses(curve, curve, matrix=[[700, 300], [300, 700]])
+    for data in run.epochs:
+        data["scores"]["train/accuracy"] = share(7000, 10000)
+    (finding,) = (f for f in judge(run).findings if f.code == "underfitting")
+    assert finding.evidence["cause"] == cause
+
+
+def test_epochs_of_another_validation_are_not_compared() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    for data in run.epochs[:-2]:
+        data["counts"]["val_samples"] = 900
+    found = codes(judge(run))
+    assert "validation-changed" in found
+    assert not found & {"overfitting", "over-confident", "val-loss-rising"}
+
+
+def test_the_metrics_own_likelihood_stands_in_for_a_loss_that_was_not_recorded() -> None:
+    run = losses(RISING.tolist(), FALLING.tolist())
+    for data in run.epochs:
+        scores = data["scores"]
+        for split in ("train", "val"):
+            scores[f"{split}/nll"] = scores.pop(f"{split}/loss")
+    (finding,) = (f for f in judge(run).findings if f.code == "over-confident")
+    assert finding.message.startswith("Validation nll is")
 
 
 def test_five_epochs_show_only_a_severe_rise() -> None:

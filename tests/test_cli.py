@@ -228,7 +228,7 @@ def test_a_finding_is_explained_and_a_code_that_is_none_has_near_matches(
     assert main(["check", "--explain", "overfitting"]) == 0
     page = capsys.readouterr().out
     assert page.startswith("overfitting (fail, warning or info)\n")
-    for part in ("What to do: Where the loss rises", "rise_moderate   0.1", "precision-first"):
+    for part in ("What to do: Stop early by the score", "rise_moderate   0.1", "precision-first"):
         assert part in page
     assert main(["check", "--explain", "overfitting", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"code": "overfitting", "page": page[:-1]}

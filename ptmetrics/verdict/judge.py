@@ -118,7 +118,7 @@ def judge(
         ...     if evidence.score("accuracy").n < 1000:
         ...         yield pm.Finding("few", "warning", "Fewer than 1000 samples.")
         >>> [f.code for f in pm.judge({"scores": scores}, rules=[*pm.RULES, enough]).findings]
-        ['few']
+        ['few', 'not-measured']
     """
     chosen = profile_of(profile)
     asked = [as_rule(item) for item in rules]

@@ -177,26 +177,38 @@ def _advice(risen: RisenLoss, curves: LearningCurves, numbers: dict[str, Any]) -
     """To go back only where the score there is shown to be better; else what earlier would have cost."""
     if risen.score is None:
         return "Record a validation score: by the loss alone nobody can say which epoch is best."
-    best = risen.score.best()
-    if best >= curves.judged:
+    restore = _restore(risen.score, risen.lowest, numbers)
+    if restore:
+        return restore
+    if risen.score.best() >= curves.judged:
         return ""
-    gain = risen.score.gain(best, curves.judged)
-    epoch = curves.numbers[best] + 1
-    if gain.low > 0:
-        numbers["restore"] = {"epoch": epoch - 1, **gain.facts()}
-        return (
-            f"Restore the checkpoint of epoch {epoch}: its {risen.score.name} is better by "
-            f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]."
-        )
     if risen.change == "worse":
-        return "Stop early next time, by the score that matters; " + (
-            "which epoch is better than the judged one is not shown."
+        return (
+            "Stop early next time, by the score that matters; which epoch is better than the judged "
+            "one is not shown."
         )
     spared = (curves.judged - risen.lowest) / (curves.judged + 1)
     epoch = curves.numbers[risen.lowest] + 1
     return (
         f"Stopping at epoch {epoch} would have spared {percent(spared)} of the epochs"
         f"{_cost(risen, curves)}"
+    )
+
+
+def _restore(score: FollowedScore, lowest: int | None, numbers: dict[str, Any]) -> str:
+    """The epoch to go back to, of the best score or the lowest loss; empty where none is shown better."""
+    curves = score.curves
+    rows = {score.best(), score.best() if lowest is None else lowest}
+    gains = {row: score.gain(row, curves.judged) for row in rows if row < curves.judged}
+    shown = {row: gain for row, gain in gains.items() if gain.low > 0}
+    if not shown:
+        return ""
+    row = max(shown, key=lambda each: shown[each].value)
+    gain = shown[row]
+    numbers["restore"] = {"epoch": curves.numbers[row], "score": score.name, **gain.facts()}
+    return (
+        f"Restore the checkpoint of epoch {curves.numbers[row] + 1}: its {score.name} is better by "
+        f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]."
     )
 
 
@@ -231,34 +243,44 @@ def generalization_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
     split = _training_split(evidence)
     widened, since = _widening(evidence, split)
     rising = risen_loss(evidence)
-    rises = isinstance(rising, RisenLoss) and rising.above > limits.rise
     numbers = gap.facts(threshold=limits.train_gap, sign="gap", split=split, widened=widened)
-    points = f"{100 * gap.value:.1f} points"
-    if gap.bounded:
-        points = f"{gap.in_points()} below training {name} (n={gap.n})"
-    else:
-        points += f" below training {name}, of an unknown number of samples"
-    head = f"Validation {name} is {points}"
+    head = f"Validation {name} is {_points(gap)} below training {name}"
     lags = ""
     if split == "train":
         lags = f" A training {name} taken during the epoch lags, so the true gap is rather larger."
-    if widened > limits.train_gap / 2 or rises:
+    why = ""
+    if widened > limits.train_gap / 2:
+        why = (
+            f"and widened by {100 * widened:.1f} points since epoch {since}, from which on "
+            f"validation {name} no longer improved"
+        )
+    elif isinstance(rising, RisenLoss) and rising.above > limits.rise:
+        why = "and the validation loss rises"
+    if why:
         severity: Severity = "warning"
         if gap.bounded and size > limits.train_gap_fail:
             severity = "fail"
-        why = "and the validation loss rises"
-        if widened > limits.train_gap / 2:
-            why = (
-                f"and widened by {100 * widened:.1f} points since epoch {since}, from which on "
-                f"validation {name} no longer improved"
-            )
-        advice = "Augment, regularise, freeze more layers, or get more training data."
+        advice = _against_a_gap(evidence, numbers)
         yield make_finding("overfitting", severity, f"{head}, {why}.{lags}", numbers, advice)
         return
     message = f"{head}; it does not widen and the validation loss does not rise.{lags}"
     if len(evidence.curves.epochs) < 2:
         message = f"{head}; whether it widens one epoch cannot tell.{lags}"
     yield make_finding("generalization-gap", "warning", message, numbers, GAP_CAUSES)
+
+
+def _points(gap: Estimate) -> str:
+    if gap.bounded:
+        return f"{gap.in_points()} (n={gap.n})"
+    return f"{100 * gap.value:.1f} points (of an unknown number of samples)"
+
+
+def _against_a_gap(evidence: Evidence, numbers: dict[str, Any]) -> str:
+    score = followed_score(evidence)
+    restore = ""
+    if score is not None:
+        restore = _restore(score, None, numbers)
+    return f"{restore} Augment, regularise, freeze more layers, or get more training data.".lstrip()
 
 
 def _no_gap(evidence: Evidence) -> Skipped:

@@ -95,6 +95,7 @@ def _count(runs: Sequence[Advised], code: str) -> int:
 
 def advised(seed: int) -> Advised:
     """Train once, and hold the advice against the truth."""
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     noise = NOISES[seed % len(NOISES)]
@@ -118,7 +119,7 @@ def advised(seed: int) -> Advised:
         run = Path(folder) / "run"
         monitor = pm.Monitor(pm.MulticlassMetrics(10), run=run, progress=False)
         for _ in range(EPOCHS):
-            for rows in torch.randperm(size).split(16):
+            for rows in torch.split(torch.randperm(size), 16):
                 preds = model(x[train][rows])
                 loss = criterion(preds, labels[rows])
                 optimizer.zero_grad()

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
+from ptmetrics.record.printable import printable
+
 STYLE_CODES = {"good": "32", "bad": "31", "open": "33", "strong": "1", "dim": "2"}
-_PLAIN_SIGNS = str.maketrans("✓✗→│−×·…", "+x>|-x.~") | {ord("∞"): "inf"}
-"""For a console that lacks ours."""
 
 
 class Styled(NamedTuple):
@@ -22,35 +22,6 @@ class Styled(NamedTuple):
 
 
 Line = str | Sequence[str | Styled]
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    r"""The text as one line that any console can show and none obeys.
-
-    Every kind of white space becomes a space. Control characters, escape codes, bidi controls and
-    whatever else cannot be seen become "�", and what the encoding lacks a plain sign or "?".
-
-    Example:
-        >>> printable("cat\x1b[2J\ndog")
-        'cat�[2J dog'
-        >>> printable("✓ größe", "ascii")
-        '+ gr??e'
-    """
-    if not text.isprintable():
-        text = "".join(map(_printable_sign, text))
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.translate(_PLAIN_SIGNS).encode(encoding, "replace").decode(encoding)
-    return text
-
-
-def _printable_sign(sign: str) -> str:
-    if sign.isspace():
-        return " "
-    if sign.isprintable():
-        return sign
-    return "�"
 
 
 @dataclass(frozen=True)

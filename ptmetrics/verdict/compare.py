@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptmetrics.errors import ConfigError
+from ptmetrics.record.printable import printable
 from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain, decide
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.paired import Difference
@@ -103,7 +104,7 @@ class Comparison(Plain):
         lines += [f"  {item}" for item in self.criteria]
         lines += [f"  {item}" for item in self.findings]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def compare(

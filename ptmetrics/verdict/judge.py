@@ -1,18 +1,14 @@
 """`judge`: is this fine-tune any good?"""
 
-import os
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.evidence import (
     ERRORS,
     Evidence,
-    RunLike,
     evidence_of_run,
     evidence_of_scores,
 )
@@ -27,6 +23,8 @@ from ptmetrics.verdict.rules_loss import LOSS_RULES
 from ptmetrics.verdict.rules_regression import REGRESSION_RULES
 from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
+from ptmetrics.verdict.several import TOO_FEW, judged_together
+from ptmetrics.verdict.sources import Source, names_of, run_or_scores
 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
@@ -38,7 +36,6 @@ RULES: tuple[Rule, ...] = (
     *CURVE_RULES,
 )
 """The rules that come with ptmetrics, in the order of the gates: `rules=[*pm.RULES, mine]`."""
-TOO_FEW = "too-few-samples"
 CODES: tuple[str, ...] = tuple(dict.fromkeys(code for rule in RULES for code in rule.codes))
 _INTERVALS = (
     "Intervals are two-sided 95 %, so each bound errs in 2.5 % of cases. They cover the sampling "
@@ -46,19 +43,8 @@ _INTERVALS = (
 )
 
 
-@runtime_checkable
-class HasScores(Protocol):
-    """Scores of one evaluation, such as `pm.Scores`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scores as plain numbers."""
-
-
-Source = str | os.PathLike[str] | RunLike | HasScores | Mapping[str, Any]
-
-
 def judge(
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     profile: str | Path | Profile | Thresholds = "balanced",
     positive: int | None = None,
@@ -70,8 +56,9 @@ def judge(
     """Hold a run or an evaluation against the thresholds of a profile.
 
     Args:
-        source: A run folder, a log of another tool, a run that was read back, scores of one
-            evaluation, or their `to_dict()`.
+        source: A run folder, a log of another tool, a monitor, a history, a run that was read
+            back; or scores of one evaluation or epoch, or their `to_dict()`. Several of these, such
+            as seeds or folds, are judged together: criteria hold of the mean over them.
         profile: "balanced", "recall-first", "precision-first", "regression", a TOML file with own
             thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
@@ -109,23 +96,48 @@ def judge(
     asked = [as_rule(item) for item in rules]
     known = {TOO_FEW, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
-    evidence = _evidence(source, positive, chosen)
+    against = None
     if baseline is not None:
         if CODE in known - codes:
             rule = f"the code {CODE!r} among those that count"
             cure = "Select it, or leave the baseline out."
             raise ConfigError("baseline", rule, "it left out", cure)
-        evidence = with_baseline(evidence, _evidence(baseline, positive, chosen))
-    findings, criteria, skipped = _apply(asked, evidence, codes, known - codes)
-    if select is not None:
-        skipped += _out_of_place(asked, evidence, codes)
+        against = _evidence(baseline, positive, chosen)
+
+    def judge_one(one: Source) -> Verdict:
+        evidence = _evidence(one, positive, chosen)
+        if against is not None:
+            evidence = with_baseline(evidence, against)
+        return _verdict(evidence, asked, chosen, codes, known - codes, only=select is not None)
+
+    if not isinstance(source, Sequence) or isinstance(source, str):
+        return judge_one(source)
+    if not source:
+        raise DataError("source", "runs, or scores", "an empty sequence", "Pass at least one run.")
+    verdicts = dict(zip(names_of(source), map(judge_one, source), strict=True))
+    return judged_together(verdicts)
+
+
+def _verdict(
+    evidence: Evidence,
+    rules: Sequence[Rule],
+    profile: Profile,
+    wanted: set[str],
+    unwanted: set[str],
+    *,
+    only: bool,
+) -> Verdict:
+    """What the rules say of one run; `only`: whether somebody selected codes."""
+    findings, criteria, skipped = _apply(rules, evidence, wanted, unwanted)
+    if only:
+        skipped += _out_of_place(rules, evidence, wanted)
     status = worst_status(findings, criteria)
     blocked = skipped or any(finding.severity == "undetermined" for finding in findings)
-    if select is not None and not criteria and status == "undetermined" and not blocked:
+    if only and not criteria and status == "undetermined" and not blocked:
         # Someone who selects rules without thresholds wants to know whether they found something.
         status = "ready"
-    notes = (*evidence.notes, *_task_notes(evidence, chosen), _INTERVALS, *_not_checked(skipped))
-    return Verdict(status, tuple(findings), tuple(criteria), chosen.name, notes)
+    notes = (*evidence.notes, *_task_notes(evidence, profile), _INTERVALS, *_not_checked(skipped))
+    return Verdict(status, tuple(findings), tuple(criteria), profile.name, notes)
 
 
 def _apply(
@@ -194,19 +206,10 @@ def _evidence(source: object, positive: int | None, profile: Profile) -> Evidenc
 
 def evidence_of(source: object, positive: int | None = None) -> Evidence:
     """What the rules will see of a source; arguments and errors as of `judge`."""
-    if isinstance(source, str | os.PathLike):
-        return evidence_of_run(read_run(source), positive)
-    if isinstance(source, Mapping) and "scores" in source:
-        return evidence_of_scores(source, positive)
-    if isinstance(source, RunLike):
-        return evidence_of_run(source, positive)
-    if isinstance(source, HasScores):
-        return evidence_of_scores(source.to_dict(), positive)
-    if isinstance(source, Mapping):
-        return evidence_of_scores(source, positive)  # names what is missing
-    rule = "a run or the scores of one evaluation"
-    cure = "Pass a run folder, scores, or the mapping of scores.to_dict()."
-    raise DataError("source", rule, type(source).__name__, cure)
+    found = run_or_scores(source)
+    if isinstance(found, Mapping):
+        return evidence_of_scores(found, positive)
+    return evidence_of_run(found, positive)
 
 
 def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:

@@ -13,7 +13,7 @@ from ptmetrics.record.events import EpochData
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.verdict.evidence import judged_row
 
-_CURE = (
+_WANTED = (
     "Pass metrics.compute() of a metric that keeps scores, monitor.end_epoch(), a monitor, or the "
     "folder of a run that such a metric counted."
 )
@@ -92,7 +92,7 @@ def _thresholds_of(source: object) -> HasThresholds:
     got = type(source).__name__
     if source is None or epoch is None:
         got = "an epoch without validation"
-    raise DataError("scores", "scores of a metric that keeps its curves", got, _CURE)
+    raise DataError("scores", "scores of a metric that keeps its curves", got, _WANTED)
 
 
 class RecordedThresholds:
@@ -107,12 +107,12 @@ class RecordedThresholds:
 
     def __init__(self, run: Run) -> None:
         if not run.epochs:
-            raise DataError("run", "a run with an epoch", "one without", _CURE)
+            raise DataError("run", "a run with an epoch", "one without", _WANTED)
         epoch = run.epochs[judged_row(run)[0]]
         kept = run.curves(epoch)
         if kept.rows is None:
             got = f"a record in which {kept.reason}"
-            raise DataError("run", "a record that keeps the curve of validation", got, _CURE)
+            raise DataError("run", "a record that keeps the curve of validation", got, _WANTED)
         self._rows = kept.rows
         self._names = epoch.get("class_names", [])
         self._n = _samples_of(epoch)

@@ -190,7 +190,7 @@ class RunRecorder:
             "environment": {**environment(), "device": device},
             "metrics": metrics,
         }
-        for key in ("seed", "arm", "val_fingerprint"):
+        for key in ("seed", "arm", "val_fingerprint", "step_flops"):
             header[key] = config.get(key)
         if self._ranks > 1:
             header["rank"] = self.rank

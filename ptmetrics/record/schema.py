@@ -522,6 +522,7 @@ FIELD_RULES: Mapping[str, FieldRule] = {
             "metrics": fields_of({}, {"task": a_text}),
             "arm": a_scalar,
             "val_fingerprint": a_scalar,
+            "step_flops": none_or(an_amount),
             "rank": a_count,
             "world_size": a_count,
             "logged": fields_of({"by": a_text, "notes": list_of(a_text)}),

@@ -52,7 +52,8 @@ def _comparison_lines(comparison: Comparison, first: str, second: str) -> Iterat
     equal = comparison.at_equal_time
     one = f"{first} {estimate_text(equal.first)}"
     other = f"{second} {estimate_text(equal.second)}"
-    yield f"After {equal.time_s:.1f} s of training each: {one}, {other}"
+    if not isnan(equal.time_s):
+        yield f"After {equal.time_s:.1f} s of training each: {one}, {other}"
     yield f"At the end: {first} − {second} = {difference_text(comparison.final_difference)}"
     yield from _criteria_lines(comparison.criteria)
     yield from _findings_lines(comparison.findings)

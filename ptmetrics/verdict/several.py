@@ -18,11 +18,11 @@ from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.stats import student_t_quantile
 
 TOO_FEW = "too-few-samples"
-_INTERVALS = (
+_OVER_RUNS = (
     "Intervals are two-sided 95 % and hold for the mean over runs: they cover other seeds, by "
     "Student's t over the runs, and the sampling of the validation data, but not a shift of it."
 )
-_LISTED = 3
+_NAMED = 3
 
 Verdicts = Mapping[str, Verdict]
 """Each run's name to the verdict on it alone."""
@@ -102,8 +102,8 @@ def _joint_findings(verdicts: Verdicts, criteria: tuple[Criterion, ...]) -> Iter
         if states.get(code, "failed") != "failed":
             continue
         worst = min(by_run.values(), key=lambda finding: SEVERITIES.index(finding.severity))
-        names = ", ".join(list(by_run)[:_LISTED])
-        if len(by_run) > _LISTED:
+        names = ", ".join(list(by_run)[:_NAMED])
+        if len(by_run) > _NAMED:
             names += ", …"
         message = f"In {len(by_run)} of {len(verdicts)} runs ({names}): {worst.message}"
         yield replace(worst, message=message, evidence={**worst.evidence, "runs": list(by_run)})
@@ -154,4 +154,4 @@ def _notes(verdicts: Verdicts, criteria: tuple[Criterion, ...]) -> Iterator[str]
                 f"{criterion.name}: mean {fmean(each):.4g} over {len(each)} runs, standard "
                 f"deviation {stdev(each):.2g}, from {min(each):.4g} to {max(each):.4g}."
             )
-    yield _INTERVALS
+    yield _OVER_RUNS

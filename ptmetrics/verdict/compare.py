@@ -11,12 +11,12 @@ from ptmetrics.record.printable import printable
 from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain, decide
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.paired import Difference
+from ptmetrics.verdict.picked import common_score
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.run_groups import (
     NEWCOMBE,
     EqualTime,
     cost_ratio,
-    default_metric,
     default_target,
     difference,
     equal_time,
@@ -174,7 +174,7 @@ def compare(
         metric = wanted.metric
     runs = runs_of("first", first)
     other_runs = runs_of("second", second)
-    name = metric or default_metric([*runs, *other_runs])
+    name = metric or common_score([*runs, *other_runs])
     group = tuple(trace(run, name) for run in runs)
     other = tuple(trace(run, name) for run in other_runs)
     notes = []

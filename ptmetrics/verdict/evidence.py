@@ -496,6 +496,9 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
+    picked: int | None = getattr(run, "picked", None)
+    if picked is not None:
+        return picked, "as asked for"
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     restored = _restored(run)
     if restored in rows:

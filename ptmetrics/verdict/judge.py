@@ -14,6 +14,7 @@ from ptmetrics.verdict.evidence import (
 )
 from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Skipped, Verdict, worst_status
 from ptmetrics.verdict.pages import make_finding
+from ptmetrics.verdict.picked import Epoch, evidence_of_split, picked
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
@@ -48,6 +49,8 @@ def judge(
     *,
     profile: str | Path | Profile | Thresholds = "balanced",
     positive: int | None = None,
+    epoch: Epoch | None = None,
+    split: str = "val",
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     baseline: Source | None = None,
@@ -63,6 +66,9 @@ def judge(
             thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
+        epoch: Epoch of a run that is judged, counted from 0, "best" or "last"; None for the one
+            whose weights the model has at the end, else the best by a checkpoint, else the last.
+        split: Split that is judged, such as "test": its last evaluation, without learning curves.
         select: Codes that count; None for all.
         ignore: Codes that do not count.
         baseline: What the source must not be worse than by more than a margin, such as the model in
@@ -75,8 +81,8 @@ def judge(
         and notes on what was judged and what could not be checked.
 
     Raises:
-        ConfigError: If the profile, a code or the positive class is unknown, or a baseline would
-            not be looked at.
+        ConfigError: If the profile, a code, the positive class, the epoch or the split is unknown,
+            or a baseline would not be looked at.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a
             confusion matrix.
         RecordError: If a run folder cannot be read.
@@ -105,7 +111,7 @@ def judge(
         against = _evidence(baseline, positive, chosen)
 
     def judge_one(one: Source) -> Verdict:
-        evidence = _evidence(one, positive, chosen)
+        evidence = _evidence(one, positive, chosen, epoch, split)
         if against is not None:
             evidence = with_baseline(evidence, against)
         return _verdict(evidence, asked, chosen, codes, known - codes, only=select is not None)
@@ -195,20 +201,35 @@ def _known_codes(name: str, codes: Iterable[str], known: set[str]) -> set[str]:
     return given
 
 
-def _evidence(source: object, positive: int | None, profile: Profile) -> Evidence:
+def _evidence(
+    source: object,
+    positive: int | None,
+    profile: Profile,
+    epoch: Epoch | None = None,
+    split: str = "val",
+) -> Evidence:
     """What the rules will see of a source, with the thresholds to decide by."""
-    evidence = replace(evidence_of(source, positive), thresholds=profile.thresholds)
+    evidence = evidence_of(source, positive, epoch=epoch, split=split)
+    evidence = replace(evidence, thresholds=profile.thresholds)
     if profile.name == "regression" and not evidence.task and not evidence.classifies:
         # Someone who names the profile says what a log with nothing but losses is about.
         return replace(evidence, task="regression")
     return evidence
 
 
-def evidence_of(source: object, positive: int | None = None) -> Evidence:
+def evidence_of(
+    source: object, positive: int | None = None, *, epoch: Epoch | None = None, split: str = "val"
+) -> Evidence:
     """What the rules will see of a source; arguments and errors as of `judge`."""
     found = run_or_scores(source)
     if isinstance(found, Mapping):
+        if epoch is not None or split != "val":
+            cure = "Pass the run that the scores are of."
+            raise ConfigError("epoch, split", "a run to choose from", "scores alone", cure)
         return evidence_of_scores(found, positive)
+    found = picked(found, epoch)
+    if split != "val":
+        return evidence_of_split(found, split, positive)
     return evidence_of_run(found, positive)
 
 

@@ -19,15 +19,12 @@ from ptmetrics.verdict.time_to_target import (
     Ratio,
     Target,
     Trace,
-    has_value,
     ratio_of,
 )
 
 RunGroup = tuple[Trace, ...]
 WELCH, NEWCOMBE = "welch over seeds", "newcombe, unpaired"
 NO_TIME = "not every run recorded the time of its training"
-COMPARED = ("accuracy", "r2", "f1/macro", "mean_iou", "auroc", "mae", "mse", "loss")
-"""Scores that a comparison may be about when none is named; the first that all runs have."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +67,6 @@ def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
             raise DataError(name, "a run, or a sequence of runs", type(each).__name__, cure)
         runs.append(run)
     return runs
-
-
-def default_metric(runs: Sequence[RunLike]) -> str:
-    """The score that a comparison is about when none is named: the first of `COMPARED` in all."""
-    for name in COMPARED:
-        metric = f"val/{name}"
-        if all(any(has_value(epoch, metric) for epoch in run.epochs) for run in runs):
-            return metric
-    return "val/accuracy"
 
 
 def default_target(first: RunGroup, second: RunGroup, metric: str, hold: int) -> tuple[Target, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, isnan, log, nan
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.verdict.evidence import RunLike
 from ptmetrics.verdict.finding import Z95, Bound, Criterion, Estimate, Plain, State, float_of
+from ptmetrics.verdict.picked import has_value
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.samples import Floats, ReadSamples, no_samples, sampled, samples_of
 from ptmetrics.verdict.stats import rank_sum_rank, welch
@@ -211,11 +212,6 @@ def trace(run: RunLike, metric: str) -> Trace:
         (last.get("counts") or {}).get("val_samples"),
         samples_of(run, last),
     )
-
-
-def has_value(epoch: Mapping[str, Any], metric: str) -> bool:
-    """Whether an epoch has a finite value of this score."""
-    return isfinite(epoch["scores"].get(metric, {}).get("value", nan))
 
 
 def _cumulative_cost(run: RunLike, axis: Axis) -> Floats:

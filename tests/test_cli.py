@@ -250,7 +250,7 @@ def test_a_named_epoch_is_shown_and_judged(
 def test_another_split_is_shown_and_judged_by_its_last_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
+    run = tmp_path
     journal = Journal(run)
     journal.append("header", {"metrics": {"task": "binary"}})
     journal.append("epoch", epoch(0, {}, matrix=[[480, 20], [20, 480]]))

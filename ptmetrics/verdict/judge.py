@@ -25,7 +25,7 @@ from ptmetrics.verdict.rules_regression import REGRESSION_RULES
 from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
 from ptmetrics.verdict.several import TOO_FEW, judged_together
-from ptmetrics.verdict.sources import Source, names_of, run_or_scores
+from ptmetrics.verdict.sources import Source, checked, names_of, run_or_scores
 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
@@ -226,7 +226,7 @@ def evidence_of(
         if epoch is not None or split != "val":
             cure = "Pass the run that the scores are of."
             raise ConfigError("epoch, split", "a run to choose from", "scores alone", cure)
-        return evidence_of_scores(found, positive)
+        return evidence_of_scores(checked(found), positive)
     found = picked(found, epoch)
     if split != "val":
         return evidence_of_split(found, split, positive)

@@ -60,10 +60,17 @@ PAGES: Mapping[str, Page] = {
         "another split than validation, such as training: what is judged is whole then.",
         "Mend the data or the call that the message names, and run again.",
     ),
+    "contradiction": Page(
+        "invalid",
+        "A line of the record is whole, by its checksum, and says what cannot be: a score outside "
+        "of its range or of its own interval, an accuracy that its confusion matrix does not give, "
+        "a count below 0. The place is named; the line was skipped.",
+        "Look at that line: somebody changed the record by hand, or a metric of your own gives such "
+        "values.",
+    ),
     "damaged-record": Page(
-        "warning or invalid",
-        "Lines of the journal could not be read and were skipped. Invalid where a whole line says "
-        "what cannot be, such as a score outside of its interval.",
+        "warning",
+        "Lines of the journal could not be read and were skipped.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
     ),
@@ -371,10 +378,9 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     Example:
         >>> import ptmetrics as pm
         >>> print(pm.explain("damaged-record"))
-        damaged-record (warning or invalid)
+        damaged-record (warning)
         <BLANKLINE>
-        Lines of the journal could not be read and were skipped. Invalid where a whole line says
-        what cannot be, such as a score outside of its interval.
+        Lines of the journal could not be read and were skipped.
         <BLANKLINE>
         What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
         is harmless.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.record.lines import Problem
 from ptmetrics.verdict.profile import Thresholds
 from tests.studies.rule_case import Case, Setting, against_baseline, judged_whole, judged_with
 from tests.studies.synthetic import (
@@ -106,6 +107,11 @@ def _torn_line(rng: Random, run: Recorded) -> None:
     run.problems.append("line 7")
 
 
+def _forged_line(rng: Random, run: Recorded) -> None:
+    reason = "epoch record whose scores['val/accuracy'].value is 95"
+    run.problems.append(Problem("journal-rank0.jsonl", 7, 900, reason, contradiction=True))
+
+
 _HEALTHY_RUN = (Setting("20 epochs, noise 30 % with memory 0.5", _noisy, 0.0),)
 
 VALIDITY = (
@@ -135,6 +141,11 @@ VALIDITY = (
         "metric-faults",
         _HEALTHY_RUN,
         (Setting("3 labels out of range in one epoch", _with(_bad_rows), 1.0),),
+    ),
+    Case(
+        "contradiction",
+        _HEALTHY_RUN,
+        (Setting("one accuracy above 1", _with(_forged_line), 1.0),),
     ),
     Case(
         "damaged-record",

@@ -21,6 +21,7 @@ from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
 from ptmetrics.verdict.rules_curve import CURVE_RULES
 from ptmetrics.verdict.rules_loss import LOSS_RULES
+from ptmetrics.verdict.rules_positions import POSITION_RULES
 from ptmetrics.verdict.rules_regression import REGRESSION_RULES
 from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
@@ -33,6 +34,7 @@ RULES: tuple[Rule, ...] = (
     *LOSS_RULES,
     *CLASS_RULES,
     *REGRESSION_RULES,
+    *POSITION_RULES,
     *BASELINE_RULES,
     *CURVE_RULES,
 )
@@ -62,8 +64,8 @@ def judge(
         source: A run folder, a log of another tool, a monitor, a history, a run that was read
             back; or scores of one evaluation or epoch, or their `to_dict()`. Several of these, such
             as seeds or folds, are judged together: criteria hold of the mean over them.
-        profile: "balanced", "recall-first", "precision-first", "regression", a TOML file with own
-            thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
+        profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
+            TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
         epoch: Epoch of a run that is judged, counted from 0, "best" or "last"; None for the one

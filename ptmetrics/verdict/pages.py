@@ -229,6 +229,21 @@ PAGES: Mapping[str, Page] = {
             "regression_support",
         ),
     ),
+    "low-overlap": Page(
+        "fail",
+        "The upper bound of the mean overlap of areas over classes, intersection over union or "
+        "Dice's, lies below what was asked for.",
+        "Look at the classes with the least overlap: small areas need a loss that weighs them, such "
+        "as Dice's, or larger pictures.",
+        ("mean_iou", "dice"),
+    ),
+    "high-perplexity": Page(
+        "fail",
+        "The lower bound of the perplexity lies above what was asked for.",
+        "Train longer, start from a model of the same language, or set a threshold that fits "
+        "vocabulary and text.",
+        ("perplexity",),
+    ),
     "worse-than-baseline": Page(
         "fail",
         "A score that the profile holds against a threshold is shown to be worse than that of "

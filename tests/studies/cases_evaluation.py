@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+import ptmetrics as pm
 from ptmetrics.record.lines import Problem
 from ptmetrics.verdict.profile import Thresholds
 from tests.studies.rule_case import Case, Setting, against_baseline, judged_whole, judged_with
@@ -322,4 +324,51 @@ NUMBERS = (
     ),
 )
 
-CASES = VALIDITY + BASELINE + QUALITY + NUMBERS
+
+def _pictures(wrong: float, words: str, bar: float) -> Setting:
+    """40 pictures of 100 pixels of two equally frequent classes; each has its own share of errors.
+
+    With a share e of errors in all, both overlaps are (1 − e) / (1 + e).
+    """
+
+    def make(rng: Random) -> Any:
+        flips = rng.random((40, 100)) < rng.beta(8 * wrong, 8 * (1 - wrong), size=(40, 1))
+        target = torch.arange(4000).reshape(40, 100) % 2
+        metrics = pm.MulticlassMetrics(2, inputs="labels")
+        metrics.update(target ^ torch.from_numpy(flips), target)
+        return metrics.compute()
+
+    return Setting(words, make, bar)
+
+
+def _texts(sure: float, words: str, bar: float) -> Setting:
+    """60 texts of 20 tokens; in each the right token has one probability, from Beta(sure, 2).
+
+    Then the perplexity is exp(1 / sure + 1 / (sure + 1)).
+    """
+
+    def make(rng: Random) -> Any:
+        right = torch.from_numpy(rng.beta(sure, 2, size=(60, 1))).expand(60, 20)
+        metrics = pm.MulticlassMetrics(2, inputs="probs")
+        metrics.update(torch.stack([right, 1 - right], 1), torch.zeros(60, 20, dtype=torch.long))
+        return metrics.compute()
+
+    return Setting(words, make, bar)
+
+
+POSITIONS = (
+    Case(
+        "low-overlap",
+        (_pictures(0.25, "overlap 0.6, just what is wanted", MOST),),
+        (_pictures(0.35, "overlap 0.48 for a wanted 0.6", 0.90),),
+        find=judged_with(Thresholds(mean_iou=0.6)),
+    ),
+    Case(
+        "high-perplexity",
+        (_texts(8, "perplexity 1.27, just what is wanted", MOST),),
+        (_texts(4, "perplexity 1.57 for a wanted 1.27", 0.90),),
+        find=judged_with(Thresholds(perplexity=float(np.exp(1 / 8 + 1 / 9)))),
+    ),
+)
+
+CASES = VALIDITY + BASELINE + QUALITY + NUMBERS + POSITIONS

@@ -189,6 +189,7 @@ def _finetune(arguments: Arguments) -> int:
 def _experiment(config: Path, arguments: Arguments) -> int:
     from ptmetrics.finetune.config import load_config
     from ptmetrics.finetune.experiment import outcome_of, run_experiment
+    from ptmetrics.record.printable import printable
     from ptmetrics.show.paint import paint_for
 
     stream = sys.stdout
@@ -197,7 +198,8 @@ def _experiment(config: Path, arguments: Arguments) -> int:
     paint = paint_for(stream)
 
     def say(text: str) -> None:
-        print(paint.join(text.split("\n")), file=stream, flush=True)
+        lines = [printable(line, paint.encoding) for line in text.split("\n")]
+        print("\n".join(lines), file=stream, flush=True)
 
     outcome = outcome_of(run_experiment(load_config(config), run=arguments.run, say=say))
     if arguments.json:

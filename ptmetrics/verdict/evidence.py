@@ -356,7 +356,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         cure = "Pass scores.to_dict() or a run folder."
         raise DataError("source", "a mapping with 'scores'", got, cure)
     for name, score in scores.items():
-        check_score(str(name), score)
+        check_is_score(str(name), score)
     if any(str(name).startswith(("val/", "train/")) for name in scores):
         val = _split(scores, "val/")
     else:
@@ -380,7 +380,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     )
 
 
-def check_score(name: str, score: Any) -> None:
+def check_is_score(name: str, score: Any) -> None:
     """Refuse what is no score.
 
     Raises:

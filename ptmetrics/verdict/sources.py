@@ -10,7 +10,7 @@ from ptmetrics.errors import DataError
 from ptmetrics.record.history import History
 from ptmetrics.record.reader import read_run
 from ptmetrics.record.schema import defect_of_scores
-from ptmetrics.verdict.evidence import RunLike, check_score, confusion_counts
+from ptmetrics.verdict.evidence import RunLike, check_is_score, confusion_counts
 
 
 @runtime_checkable
@@ -85,7 +85,7 @@ def checked(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(scores, dict):
         return payload  # for the evidence to refuse
     for name, score in scores.items():
-        check_score(name, score)
+        check_is_score(name, score)
         _fill_in(score, {"value": nan, "low": nan, "high": nan, "n": 0})
     matrix = confusion_counts(told.get("confusion"))
     if matrix is not None:

@@ -186,8 +186,8 @@ _RANGES = {
     "temperature": (0.25, 4.0),
     "balanced_accuracy/adjusted": (-1.0, 1.0),
 }
-_AVERAGED = ("macro", "micro", "weighted", "samples", "ovo", "variance_weighted")
-_VARIANTS = {*_AVERAGED, "adjusted", "linear", "quadratic", "l2", "std", "p50", "p90", "p95"}
+_MEANS_OVER = ("macro", "micro", "weighted", "samples", "ovo", "variance_weighted")
+_VARIANTS = {*_MEANS_OVER, "adjusted", "linear", "quadratic", "l2", "std", "p50", "p90", "p95"}
 """What may stand behind the name of a score and leaves its range as it is."""
 _ANYTHING = (-inf, inf)
 

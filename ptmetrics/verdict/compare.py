@@ -136,6 +136,10 @@ def compare(
         hold: Evaluations in a row that must meet the target; 1 counts the first crossing.
         profile: Where the thresholds come from, as for `judge`.
 
+    With one run an arm the ratio has the bounds of the evaluations' spacing alone. In comparisons
+    drawn from 60 real runs, the interval of 3 seeds an arm was so wide that its upper end is 3.0
+    times the lower (median), that of 5 seeds 2.2 times; both held the truth in 96 to 100 %.
+
     Raises:
         ConfigError: If the target cannot be read, `hold` is below 1, or the profile is unknown.
         DataError: If a source is no run, or a run lacks the score, or is too short for a default

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -18,7 +18,7 @@ from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import LOGGER, MAX_MESSAGE
 from ptmetrics.monitor.samples import table_rows
 from ptmetrics.record.atomic import sweep
-from ptmetrics.record.events import SamplesData
+from ptmetrics.record.events import HeaderData, SamplesData
 from ptmetrics.record.history import History
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.reader import Run, read_run
@@ -120,6 +120,7 @@ class RunRecorder:
             on_take(self.path)
         create(self.path, if_exists=if_exists)
         self._journal = Journal(self.path, resume=if_exists == "resume")
+        self.history.path = self.path
         try:
             sweep(self.path)
             sweep(self.path / CHECKPOINTS)
@@ -189,12 +190,13 @@ class RunRecorder:
             "environment": {**environment(), "device": device},
             "metrics": metrics,
         }
-        for key in ("seed", "arm", "val_fingerprint"):
+        for key in ("seed", "arm", "val_fingerprint", "step_flops"):
             header[key] = config.get(key)
         if self._ranks > 1:
             header["rank"] = self.rank
             header["world_size"] = self._ranks
         self.append("header", header)
+        self.history.header = cast(HeaderData, header)
         if self._ranks > 1:
             self._tell_share()
 

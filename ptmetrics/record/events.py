@@ -204,6 +204,7 @@ class HeaderData(TypedDict, total=False):
     seed: int | None
     arm: str | None
     val_fingerprint: str | None
+    step_flops: float | None
     rank: int
     world_size: int
     logged: LoggedData

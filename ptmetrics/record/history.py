@@ -5,9 +5,10 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, overload
+from pathlib import Path
+from typing import Any, cast, overload
 
-from ptmetrics.record.events import EpochData, EvaluationData
+from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"
@@ -22,6 +23,10 @@ class History(Mapping[str, list[float]]):
     in a row of its own in front of that of the epoch, once it is closed; `step` tells them apart.
     Times stand under "time/train_s" and so on, counts under
     "counts/train_samples". The length is the number of names.
+
+    Attributes:
+        path: Where the run is recorded; None for one that is in memory alone.
+        header: What a run in memory was started with.
 
     Example:
         >>> history = History()
@@ -39,11 +44,15 @@ class History(Mapping[str, list[float]]):
         self._epochs: list[int] = []
         self._rows: list[dict[str, float]] = []
         self._waiting: list[EvaluationData] = []  # of the epoch under way
+        self._last: EpochData | None = None
+        self.path: Path | None = None
+        self.header: HeaderData = {}
 
     @classmethod
     def of(cls, run: Run) -> "History":
         """Take the epochs of a run that count; those superseded are left out."""
         history = cls()
+        history.path = run.path
         evaluations = deque(run.evaluations)
         for epoch in run.epochs:
             while evaluations and evaluations[0]["epoch"] <= epoch["epoch"]:
@@ -61,6 +70,20 @@ class History(Mapping[str, list[float]]):
         """The training steps that were done by each row; NaN where that was not recorded."""
         return [row.get(_STEPS, math.nan) for row in self._rows]
 
+    def run(self) -> Run:
+        """The run behind the numbers, read back; of one in memory the values, the last epoch whole.
+
+        Raises:
+            RecordError: If its record cannot be read.
+        """
+        if self.path is not None:
+            return read_run(self.path)
+        rows = dict(zip(self._epochs, self._rows, strict=True))  # the last row of an epoch is its
+        epochs = [_epoch_of(number, row) for number, row in rows.items()]
+        if self._last is not None:
+            epochs[-1] = self._last
+        return Run(Path(), "", [self.header], epochs)
+
     def append(self, epoch: EpochData) -> None:
         """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
         while self._epochs and self._epochs[-1] >= epoch["epoch"]:
@@ -70,6 +93,7 @@ class History(Mapping[str, list[float]]):
             if evaluation["epoch"] == epoch["epoch"]:
                 self._add_evaluation(evaluation)
         self._waiting = []
+        self._last = epoch
         row = {name: score["value"] for name, score in epoch["scores"].items()}
         row.update(_numbers("time", epoch.get("time", {})))
         row.update(_numbers("counts", epoch.get("counts", {})))
@@ -175,3 +199,15 @@ def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
         elif value is not None:
             flat[f"{prefix}/{name}"] = value
     return flat
+
+
+def _epoch_of(number: int, row: Mapping[str, float]) -> EpochData:
+    """An epoch as a record has it, of its numbers alone."""
+    epoch: dict[str, Any] = {"epoch": number, "scores": {}, "time": {}, "counts": {}}
+    for name, value in row.items():
+        group, _, rest = name.partition("/")
+        if group not in {"time", "counts"}:
+            epoch["scores"][name] = {"value": value}
+        elif "/" not in rest:  # all but the quantiles of a step
+            epoch[group][rest] = value
+    return cast(EpochData, epoch)

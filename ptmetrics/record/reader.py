@@ -60,6 +60,7 @@ class Run:
         end: How the last attempt ended; None when it was cut off or still runs.
         problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
+        picked: Row of the epoch that somebody asks for in place of the judged one; else None.
         left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there
             are.
     """
@@ -77,6 +78,7 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     attempts: int = 1
     left_out: dict[str, int] = field(default_factory=dict)
+    picked: int | None = None
 
     @property
     def header(self) -> HeaderData:
@@ -332,7 +334,9 @@ class _Story:
             attempts=self._attempt,
             left_out=self._left_out,
             faults=list(self._faults.values()),
-            **self._kept,
+            notes=self._kept["notes"],
+            checkpoints=self._kept["checkpoints"],
+            problems=self._kept["problems"],
         )
 
 

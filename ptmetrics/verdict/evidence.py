@@ -383,7 +383,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         cure = "Pass scores.to_dict() or a run folder."
         raise DataError("source", "a mapping with 'scores'", got, cure)
     for name, score in scores.items():
-        _check_score(str(name), score)
+        check_is_score(str(name), score)
     if any(str(name).startswith(("val/", "train/")) for name in scores):
         val = _split(scores, "val/")
     else:
@@ -407,7 +407,12 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     )
 
 
-def _check_score(name: str, score: Any) -> None:
+def check_is_score(name: str, score: Any) -> None:
+    """Refuse what is no score.
+
+    Raises:
+        DataError: If it is no mapping, or its value or a bound is no number.
+    """
     rule = "a mapping with numbers under 'value', 'low', 'high', 'n'"
     cure = "Pass scores.to_dict() as it is."
     if not isinstance(score, Mapping):
@@ -429,12 +434,12 @@ def confusion_counts(matrix: Any) -> Counts | None:
     cure = "Pass counts with one row for each actual class and one column for each predicted class."
     try:
         cells = np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         rule = "rows of equal length, all numbers"
         raise DataError("confusion", rule, "ragged rows or text", cure) from None
     if cells.ndim != 2 or cells.shape[0] != cells.shape[1]:
         raise DataError("confusion", "a square matrix", f"shape {cells.shape}", cure)
-    bad = ~np.isfinite(cells) | (cells < 0) | (cells != np.floor(cells))
+    bad = ~(cells <= 2**62) | (cells < 0) | (cells != np.floor(cells))
     if bad.any():
         i, j = (int(axis) for axis in np.argwhere(bad)[0])
         got = f"{cells[i, j]:g} in row {i}, column {j}"
@@ -527,6 +532,9 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
+    picked: int | None = getattr(run, "picked", None)
+    if picked is not None:
+        return picked, "as asked for"
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     restored = _restored(run)
     if restored in rows:

@@ -1,12 +1,14 @@
 """What a verdict is made of: estimates, criteria, findings, and the worst of them all."""
 
 import difflib
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, isfinite, isnan, log, nan, sqrt
 from typing import Any, Literal, get_args
 
 from ptmetrics.errors import ConfigError
+from ptmetrics.record.printable import printable
 
 Severity = Literal["invalid", "fail", "undetermined", "warning", "info"]
 State = Literal["met", "failed", "undetermined"]
@@ -18,6 +20,8 @@ Z95 = 1.959963984540054
 Z80 = 0.8416212335729143  # power of four in five
 MOST_TIMES = 100  # the samples there are; nobody collects more
 ON_THE_THRESHOLD = "it lies on the threshold: no number of samples is likely to settle it"
+MOST_CODES = 160
+"""Characters of the findings' codes in a short text."""
 PAGE = "docs/rules.md"
 
 
@@ -178,7 +182,7 @@ class Finding(Plain):
         return {**super().to_dict(), "page": self.page}
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.code}: {self.message} {self.advice}".rstrip()
+        return printable(f"{self.severity}: {self.code}: {self.message} {self.advice}".rstrip())
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,7 @@ class Criterion(Measured):
             text += f", settled by about {self.needed_n} samples in all"
         if self.reason:
             text += f" ({self.reason})"
-        return text
+        return printable(text)
 
 
 @dataclass(frozen=True)
@@ -345,8 +349,8 @@ class Verdict(Plain):
     Example:
         >>> import ptmetrics as pm
         >>> verdict = pm.judge_confusion([[970, 30], [45, 955]])
-        >>> verdict.status
-        'ready'
+        >>> verdict.status, verdict.ready
+        ('ready', True)
         >>> [criterion.state for criterion in verdict.criteria]
         ['met', 'met', 'met', 'met', 'met']
         >>> sorted(verdict.to_dict())
@@ -359,12 +363,31 @@ class Verdict(Plain):
     profile: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the status is "ready": everything is settled and good."""
+        return self.status == "ready"
+
+    def __bool__(self) -> bool:
+        cure = "Ask verdict.ready, or compare verdict.status."
+        raise ConfigError("bool(verdict)", "a question", f"a verdict, {self.status!r}", cure)
+
+    def __repr__(self) -> str:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in self.findings))
+        if len(codes) > MOST_CODES:
+            codes = f"{codes[:MOST_CODES]}…"
+        text = f"Verdict({self.status!r}, profile={self.profile!r}, findings: {codes or 'none'})"
+        return printable(text)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         lines = [f"{self.status} (profile {self.profile})"]
         lines += [f"  {criterion}" for criterion in self.criteria]
         lines += [f"  {finding}" for finding in self.findings]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def worst_status(findings: Iterable[Finding], criteria: Iterable[Criterion]) -> Status:

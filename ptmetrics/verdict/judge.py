@@ -1,19 +1,14 @@
 """`judge`: is this fine-tune any good?"""
 
-import os
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, isfinite
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.evidence import (
     ERRORS,
     Evidence,
-    RunLike,
     evidence_of_run,
     evidence_of_scores,
 )
@@ -25,16 +20,21 @@ from ptmetrics.verdict.finding import (
     Verdict,
     worst_status,
 )
+from ptmetrics.verdict.open_criteria import TOO_FEW, UNMEASURED, open_criteria
 from ptmetrics.verdict.pages import make_finding
+from ptmetrics.verdict.picked import Epoch, evidence_of_split, picked
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
 from ptmetrics.verdict.rules_curve import CURVE_RULES
 from ptmetrics.verdict.rules_loss import LOSS_RULES
+from ptmetrics.verdict.rules_positions import POSITION_RULES
 from ptmetrics.verdict.rules_regression import REGRESSION_RULES
 from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
+from ptmetrics.verdict.several import judged_together
+from ptmetrics.verdict.sources import Source, checked, names_of, run_or_scores
 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
@@ -42,16 +42,11 @@ RULES: tuple[Rule, ...] = (
     *LOSS_RULES,
     *CLASS_RULES,
     *REGRESSION_RULES,
+    *POSITION_RULES,
     *BASELINE_RULES,
     *CURVE_RULES,
 )
 """The rules that come with ptmetrics, in the order of the gates: `rules=[*pm.RULES, mine]`."""
-TOO_FEW = "too-few-samples"
-UNMEASURED = "not-measured"
-WITHOUT_N = (
-    "The log does not tell how many samples stand behind its values: say how many were validated, "
-    "judge(…, n=1500) or --n 1500, or record the run with a Monitor."
-)
 CODES: tuple[str, ...] = tuple(
     dict.fromkeys([code for rule in RULES for code in rule.codes] + [UNMEASURED])
 )
@@ -61,22 +56,13 @@ _INTERVALS = (
 )
 
 
-@runtime_checkable
-class HasScores(Protocol):
-    """Scores of one evaluation, such as `pm.Scores`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scores as plain numbers."""
-
-
-Source = str | os.PathLike[str] | RunLike | HasScores | Mapping[str, Any]
-
-
 def judge(
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     profile: str | Path | Profile | Thresholds = "balanced",
     positive: int | None = None,
+    epoch: Epoch | None = None,
+    split: str = "val",
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     baseline: Source | None = None,
@@ -85,12 +71,16 @@ def judge(
     """Hold a run or an evaluation against the thresholds of a profile.
 
     Args:
-        source: A run folder, a log of another tool, a run that was read back, scores of one
-            evaluation, or their `to_dict()`.
-        profile: "balanced", "recall-first", "precision-first", "regression", a TOML file with own
-            thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
+        source: A run folder, a log of another tool, a monitor, a history, a run that was read
+            back; or scores of one evaluation or epoch, or their `to_dict()`. Several of these, such
+            as seeds or folds, are judged together: criteria hold of the mean over them.
+        profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
+            TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
+        epoch: Epoch of a run that is judged, counted from 0, "best" or "last"; None for the one
+            whose weights the model has at the end, else the best by a checkpoint, else the last.
+        split: Split that is judged, such as "test": its last evaluation, without learning curves.
         select: Codes that count; None for all.
         ignore: Codes that do not count.
         baseline: What the source must not be worse than by more than a margin, such as the model in
@@ -103,8 +93,8 @@ def judge(
         and notes on what was judged and what could not be checked.
 
     Raises:
-        ConfigError: If the profile, a code or the positive class is unknown, or a baseline would
-            not be looked at.
+        ConfigError: If the profile, a code, the positive class, the epoch or the split is unknown,
+            or a baseline would not be looked at.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a
             confusion matrix.
         RecordError: If a run folder cannot be read.
@@ -124,23 +114,48 @@ def judge(
     asked = [as_rule(item) for item in rules]
     known = {TOO_FEW, UNMEASURED, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
-    evidence = _evidence(source, positive, chosen)
+    against = None
     if baseline is not None:
         if CODE in known - codes:
             rule = f"the code {CODE!r} among those that count"
             cure = "Select it, or leave the baseline out."
             raise ConfigError("baseline", rule, "it left out", cure)
-        evidence = with_baseline(evidence, _evidence(baseline, positive, chosen))
-    findings, criteria, skipped = _apply(asked, evidence, codes, known - codes)
-    if select is not None:
-        skipped += _out_of_place(asked, evidence, codes)
+        against = _evidence(baseline, positive, chosen)
+
+    def judge_one(one: Source) -> Verdict:
+        evidence = _evidence(one, positive, chosen, epoch, split)
+        if against is not None:
+            evidence = with_baseline(evidence, against)
+        return _verdict(evidence, asked, chosen, codes, known - codes, only=select is not None)
+
+    if not isinstance(source, Sequence) or isinstance(source, str):
+        return judge_one(source)
+    if not source:
+        raise DataError("source", "runs, or scores", "an empty sequence", "Pass at least one run.")
+    verdicts = dict(zip(names_of(source), map(judge_one, source), strict=True))
+    return judged_together(verdicts)
+
+
+def _verdict(
+    evidence: Evidence,
+    rules: Sequence[Rule],
+    profile: Profile,
+    wanted: set[str],
+    unwanted: set[str],
+    *,
+    only: bool,
+) -> Verdict:
+    """What the rules say of one run; `only`: whether somebody selected codes."""
+    findings, criteria, skipped = _apply(rules, evidence, wanted, unwanted)
+    if only:
+        skipped += _out_of_place(rules, evidence, wanted)
     status = worst_status(findings, criteria)
     blocked = skipped or any(finding.severity == "undetermined" for finding in findings)
-    if select is not None and not criteria and status == "undetermined" and not blocked:
+    if only and not criteria and status == "undetermined" and not blocked:
         # Someone who selects rules without thresholds wants to know whether they found something.
         status = "ready"
-    notes = (*evidence.notes, *_task_notes(evidence, chosen), _INTERVALS, *_not_checked(skipped))
-    return Verdict(status, tuple(findings), tuple(criteria), chosen.name, notes)
+    notes = (*evidence.notes, *_task_notes(evidence, profile), _INTERVALS, *_not_checked(skipped))
+    return Verdict(status, tuple(findings), tuple(criteria), profile.name, notes)
 
 
 def _apply(
@@ -197,30 +212,36 @@ def _known_codes(name: str, codes: Iterable[str], known: set[str]) -> set[str]:
     return given
 
 
-def _evidence(source: object, positive: int | None, profile: Profile) -> Evidence:
+def _evidence(
+    source: object,
+    positive: int | None,
+    profile: Profile,
+    epoch: Epoch | None = None,
+    split: str = "val",
+) -> Evidence:
     """What the rules will see of a source, with the thresholds to decide by."""
-    evidence = replace(evidence_of(source, positive), thresholds=profile.thresholds)
+    evidence = evidence_of(source, positive, epoch=epoch, split=split)
+    evidence = replace(evidence, thresholds=profile.thresholds)
     if profile.name == "regression" and not evidence.task and not evidence.classifies:
         # Someone who names the profile says what a log with nothing but losses is about.
         return replace(evidence, task="regression")
     return evidence
 
 
-def evidence_of(source: object, positive: int | None = None) -> Evidence:
+def evidence_of(
+    source: object, positive: int | None = None, *, epoch: Epoch | None = None, split: str = "val"
+) -> Evidence:
     """What the rules will see of a source; arguments and errors as of `judge`."""
-    if isinstance(source, str | os.PathLike):
-        return evidence_of_run(read_run(source), positive)
-    if isinstance(source, Mapping) and "scores" in source:
-        return evidence_of_scores(source, positive)
-    if isinstance(source, RunLike):
-        return evidence_of_run(source, positive)
-    if isinstance(source, HasScores):
-        return evidence_of_scores(source.to_dict(), positive)
-    if isinstance(source, Mapping):
-        return evidence_of_scores(source, positive)  # names what is missing
-    rule = "a run or the scores of one evaluation"
-    cure = "Pass a run folder, scores, or the mapping of scores.to_dict()."
-    raise DataError("source", rule, type(source).__name__, cure)
+    found = run_or_scores(source)
+    if isinstance(found, Mapping):
+        if epoch is not None or split != "val":
+            cure = "Pass the run that the scores are of."
+            raise ConfigError("epoch, split", "a run to choose from", "scores alone", cure)
+        return evidence_of_scores(checked(found), positive)
+    found = picked(found, epoch)
+    if split != "val":
+        return evidence_of_split(found, split, positive)
+    return evidence_of_run(found, positive)
 
 
 def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
@@ -240,80 +261,6 @@ def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
         message = f"The rule {rule.name} stopped with {said} ({where}), so it was not checked."
         numbers = {"rule": rule.name, "error": said, "where": where}
         yield make_finding("rule-failed", "undetermined", message, numbers)
-
-
-def open_criteria(criteria: Iterable[Criterion], evidence: Evidence) -> Iterator[Finding]:
-    """What is to be done about criteria that are open: how many more samples of what, or what is missing."""
-    still_open = [item for item in criteria if item.state == "undetermined"]
-    near = [item for item in still_open if item.near]
-    if near:
-        yield _too_few(near, evidence)
-    rest = [item for item in still_open if item not in near]
-    if rest and any(isfinite(item.value) for item in evidence.val.values()):
-        reasons: dict[str, list[str]] = {}
-        for item in rest:
-            reasons.setdefault(item.reason or "its interval does not tell", []).append(item.name)
-        told = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
-        numbers = {"reasons": {item.name: item.reason for item in rest}}
-        advice = None
-        if evidence.values_without_n:
-            advice = WITHOUT_N
-        yield make_finding(UNMEASURED, "undetermined", f"Undecided: {told}.", numbers, advice)
-
-
-def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
-    """One finding for all criteria whose interval contains the threshold."""
-    numbers: dict[str, Any] = {"needed_n": {}, "more_rows": {}, "n": {}}
-    parts = []
-    most = 0
-    unit = ""
-    for item in criteria:
-        parts.append(f"{item.name} {item.value:.4g} [{item.low:.4g}, {item.high:.4g}]")
-        parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
-        numbers["n"][item.name] = item.n
-        if not item.needed_n:
-            continue
-        more = item.needed_n - item.n
-        rows = _rows_for(more, item, evidence)
-        numbers["needed_n"][item.name] = item.needed_n
-        numbers["more_rows"][item.name] = rows
-        if rows > most:
-            most = rows
-            unit = ""
-            if rows != more:
-                unit = f", {more:,} of them {_of_class(item.name)}"
-    message = f"Undecided: the interval contains its threshold: {'; '.join(parts)}."
-    if most:
-        advice = (
-            f"About {most:,} more rows{unit}, would settle it in four of five cases, if the values "
-            "are what they seem."
-        )
-        if not unit:
-            advice = advice.replace("rows,", "rows")
-    else:
-        advice = (
-            "The value lies on the threshold, so no number of samples is likely to settle it: ask "
-            "for less, or improve the model."
-        )
-    return make_finding(TOO_FEW, "undetermined", message, numbers, advice)
-
-
-def _rows_for(more: int, item: Criterion, evidence: Evidence) -> int:
-    """How many rows hold so many of what the score is a share of, as they do today."""
-    total = 0
-    if evidence.confusion is not None:
-        total = int(evidence.confusion.sum())
-    if not total or not item.n or total <= item.n or " of class " not in item.name:
-        return more
-    return ceil(more * total / item.n)
-
-
-def _of_class(name: str) -> str:
-    """What the share of a class is a share of."""
-    score, _, named = name.partition(" of class ")
-    if score == "precision":
-        return f"predicted as class {named}"
-    return f"of class {named}"
 
 
 def _task_notes(evidence: Evidence, profile: Profile) -> Iterator[str]:

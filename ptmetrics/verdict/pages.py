@@ -77,10 +77,17 @@ PAGES: Mapping[str, Page] = {
         "Judge the chosen epoch once on data that chose nothing: a test split, "
         "monitor.test(loader).",
     ),
+    "contradiction": Page(
+        "invalid",
+        "A line of the record is whole, by its checksum, and says what cannot be: a score outside "
+        "of its range or of its own interval, an accuracy that its confusion matrix does not give, "
+        "a count below 0. The place is named; the line was skipped.",
+        "Look at that line: somebody changed the record by hand, or a metric of your own gives such "
+        "values.",
+    ),
     "damaged-record": Page(
-        "warning or invalid",
-        "Lines of the journal could not be read and were skipped. Invalid where a whole line says "
-        "what cannot be, such as a score outside of its interval.",
+        "warning",
+        "Lines of the journal could not be read and were skipped.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
     ),
@@ -268,6 +275,21 @@ PAGES: Mapping[str, Page] = {
         "Look at that row: a wrong target, another unit, or an outlier. The mean absolute error and "
         "the percentiles of the error tell of the others.",
     ),
+    "low-overlap": Page(
+        "fail",
+        "The upper bound of the mean overlap of areas over classes, intersection over union or "
+        "Dice's, lies below what was asked for.",
+        "Look at the classes with the least overlap: small areas need a loss that weighs them, such "
+        "as Dice's, or larger pictures.",
+        ("mean_iou", "dice"),
+    ),
+    "high-perplexity": Page(
+        "fail",
+        "The lower bound of the perplexity lies above what was asked for.",
+        "Train longer, start from a model of the same language, or set a threshold that fits "
+        "vocabulary and text.",
+        ("perplexity",),
+    ),
     "worse-than-baseline": Page(
         "fail",
         "A score that the profile holds against a threshold is shown to be worse than that of "
@@ -435,10 +457,9 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     Example:
         >>> import ptmetrics as pm
         >>> print(pm.explain("damaged-record"))
-        damaged-record (warning or invalid)
+        damaged-record (warning)
         <BLANKLINE>
-        Lines of the journal could not be read and were skipped. Invalid where a whole line says
-        what cannot be, such as a score outside of its interval.
+        Lines of the journal could not be read and were skipped.
         <BLANKLINE>
         What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
         is harmless.

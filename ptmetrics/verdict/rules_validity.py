@@ -188,12 +188,12 @@ def metric_faults(evidence: Evidence) -> Iterator[RuleOutcome]:
         )
 
 
-@rule(codes="damaged-record")
+@rule(codes=("contradiction", "damaged-record"))
 def damaged_record(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Lines of the journal could not be read, or say what cannot be."""
     if evidence.contradictions:
         yield make_finding(
-            "damaged-record",
+            "contradiction",
             "invalid",
             f"The record contradicts itself: {evidence.contradictions[0]}.",
             {"count": evidence.problems, "contradictions": list(evidence.contradictions[:5])},

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmetrics.record.journal import Journal
+from ptmetrics.record.printable import printable
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.annotations import annotations
 from ptmetrics.show.opinion import verdict_text
-from ptmetrics.show.paint import Paint, Styled, paint_for, plain, printable
+from ptmetrics.show.paint import Paint, Styled, paint_for, plain
 from ptmetrics.show.run import run_text
 from ptmetrics.verdict.finding import Criterion, Finding, Verdict
 from ptmetrics.verdict.judge import judge

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+import ptmetrics as pm
 from ptmetrics.metrics.regression import RegressionMetrics
+from ptmetrics.record.lines import Problem
 from ptmetrics.verdict.profile import Thresholds
 from tests.studies.rule_case import Case, Setting, against_baseline, judged_whole, judged_with
 from tests.studies.synthetic import (
@@ -119,6 +121,11 @@ def _best_of(rng: Random) -> Recorded:
     return run
 
 
+def _forged_line(rng: Random, run: Recorded) -> None:
+    reason = "epoch record whose scores['val/accuracy'].value is 95"
+    run.problems.append(Problem("journal-rank0.jsonl", 7, 900, reason, contradiction=True))
+
+
 _HEALTHY_RUN = (Setting("20 epochs, noise 30 % with memory 0.5", _noisy, 0.0),)
 
 VALIDITY = (
@@ -159,6 +166,11 @@ VALIDITY = (
         _HEALTHY_RUN,
         (Setting("best of 20 epochs of 2,000 samples", _best_of, 1.0),),
         info=True,
+    ),
+    Case(
+        "contradiction",
+        _HEALTHY_RUN,
+        (Setting("one accuracy above 1", _with(_forged_line), 1.0),),
     ),
     Case(
         "damaged-record",
@@ -361,4 +373,51 @@ NUMBERS = (
     ),
 )
 
-CASES = VALIDITY + BASELINE + QUALITY + NUMBERS
+
+def _pictures(wrong: float, words: str, bar: float) -> Setting:
+    """40 pictures of 100 pixels of two equally frequent classes; each has its own share of errors.
+
+    With a share e of errors in all, both overlaps are (1 − e) / (1 + e).
+    """
+
+    def make(rng: Random) -> Any:
+        flips = rng.random((40, 100)) < rng.beta(8 * wrong, 8 * (1 - wrong), size=(40, 1))
+        target = torch.arange(4000).reshape(40, 100) % 2
+        metrics = pm.MulticlassMetrics(2, inputs="labels")
+        metrics.update(target ^ torch.from_numpy(flips), target)
+        return metrics.compute()
+
+    return Setting(words, make, bar)
+
+
+def _texts(sure: float, words: str, bar: float) -> Setting:
+    """60 texts of 20 tokens; in each the right token has one probability, from Beta(sure, 2).
+
+    Then the perplexity is exp(1 / sure + 1 / (sure + 1)).
+    """
+
+    def make(rng: Random) -> Any:
+        right = torch.from_numpy(rng.beta(sure, 2, size=(60, 1))).expand(60, 20)
+        metrics = pm.MulticlassMetrics(2, inputs="probs")
+        metrics.update(torch.stack([right, 1 - right], 1), torch.zeros(60, 20, dtype=torch.long))
+        return metrics.compute()
+
+    return Setting(words, make, bar)
+
+
+POSITIONS = (
+    Case(
+        "low-overlap",
+        (_pictures(0.25, "overlap 0.6, just what is wanted", MOST),),
+        (_pictures(0.35, "overlap 0.48 for a wanted 0.6", 0.90),),
+        find=judged_with(Thresholds(mean_iou=0.6)),
+    ),
+    Case(
+        "high-perplexity",
+        (_texts(8, "perplexity 1.27, just what is wanted", MOST),),
+        (_texts(4, "perplexity 1.57 for a wanted 1.27", 0.90),),
+        find=judged_with(Thresholds(perplexity=float(np.exp(1 / 8 + 1 / 9)))),
+    ),
+)
+
+CASES = VALIDITY + BASELINE + QUALITY + NUMBERS + POSITIONS

@@ -67,14 +67,14 @@ def test_a_payload_that_went_through_json_says_what_it_said_before() -> None:
 
 @pytest.mark.parametrize("broken", ["value", "low", "high"])
 def test_a_criterion_with_nan_is_never_met(broken: str) -> None:
-    made = payload(GOOD)
+    made = payload(GOOD, confusion=None, per_class={})
     made["scores"]["accuracy"][broken] = NAN
     verdict = judge(made)
     assert (states(verdict)["accuracy"], verdict.status) == ("undetermined", "undetermined")
 
 
 def test_bounds_without_samples_decide_nothing() -> None:
-    made = payload(GOOD)
+    made = payload(GOOD, confusion=None, per_class={})
     made["scores"]["accuracy"]["n"] = 0
     assert states(judge(made))["accuracy"] == "undetermined"
 

@@ -301,7 +301,7 @@ def sliced(
     }
     names = [f"camera {i}" for i in range(len(n))]
     slices = {
-        "by": "accuracy",
+        "by": name,
         "names": names,
         "filled": filled or len(n),
         "scores": {name: column},

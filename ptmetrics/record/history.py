@@ -44,6 +44,10 @@ class History(Mapping[str, list[float]]):
     def of(cls, run: Run) -> "History":
         """Take the epochs of a run that count; those superseded are left out."""
         history = cls()
+        if "logged" in run.header:
+            for epoch in run.epochs:
+                history._add(epoch["epoch"], _row_of(epoch))
+            return history
         evaluations = deque(run.evaluations)
         for epoch in run.epochs:
             while evaluations and evaluations[0]["epoch"] <= epoch["epoch"]:
@@ -70,10 +74,7 @@ class History(Mapping[str, list[float]]):
             if evaluation["epoch"] == epoch["epoch"]:
                 self._add_evaluation(evaluation)
         self._waiting = []
-        row = {name: score["value"] for name, score in epoch["scores"].items()}
-        row.update(_numbers("time", epoch.get("time", {})))
-        row.update(_numbers("counts", epoch.get("counts", {})))
-        self._add(epoch["epoch"], row)
+        self._add_or_merge(epoch["epoch"], _row_of(epoch))
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.
@@ -87,15 +88,18 @@ class History(Mapping[str, list[float]]):
         row = {name: score["value"] for name, score in evaluation["scores"].items()}
         row.update(_numbers("counts", evaluation.get("counts", {})))
         row[_STEPS] = evaluation["step"]
-        self._add(evaluation["epoch"], row)
+        self._add_or_merge(evaluation["epoch"], row)
 
-    def _add(self, epoch: int, row: dict[str, float]) -> None:
+    def _add_or_merge(self, epoch: int, row: dict[str, float]) -> None:
         """Add a row; what was measured at the same step is one row."""
         if self._epochs and self._epochs[-1] == epoch:
             before = self._rows[-1]
             if before.get(_STEPS) == row.get(_STEPS):
                 before.update(row)
                 return
+        self._add(epoch, row)
+
+    def _add(self, epoch: int, row: dict[str, float]) -> None:
         self._epochs.append(epoch)
         self._rows.append(row)
 
@@ -164,6 +168,14 @@ def read_history(path: str | os.PathLike[str]) -> History:
         0.75
     """
     return History.of(read_run(path))
+
+
+def _row_of(epoch: EpochData) -> dict[str, float]:
+    """All numbers of an epoch by their names."""
+    row = {name: score["value"] for name, score in epoch["scores"].items()}
+    row.update(_numbers("time", epoch.get("time", {})))
+    row.update(_numbers("counts", epoch.get("counts", {})))
+    return row
 
 
 def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:

@@ -113,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_judging(parser: argparse.ArgumentParser) -> None:
     text = "balanced, recall-first, precision-first, regression or a TOML file"
     parser.add_argument("--profile", default="balanced", help=text)
+    text = "validation samples, for the log of another tool that does not tell them"
+    parser.add_argument("--n", type=int, metavar="N", help=text)
     text = "index of the class whose precision and recall count"
     parser.add_argument("--positive", type=int, help=text)
     text = "only these codes, separated by commas"
@@ -305,7 +307,7 @@ def _baseline(name: str) -> Any:
 
 
 def _judge_options(arguments: Arguments) -> dict[str, Any]:
-    names = ("profile", "positive", "select", "ignore")
+    names = ("profile", "n", "positive", "select", "ignore")
     return {name: getattr(arguments, name) for name in names}
 
 

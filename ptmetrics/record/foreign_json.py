@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.foreign_names import SPLITS, clipped, listed, name_of
-from ptmetrics.record.foreign_table import Cell, Entry, Table, check_columns, number_of
+from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_name
+from ptmetrics.record.foreign_table import Entry, LogCell, Table, check_columns, number_or_none
 
 DEEPEST = 6  # objects within objects that are looked into
 _FORMATS = (
     "a trainer_state.json with 'log_history', lists of one number per epoch, or one object per row"
 )
-_CURE = "Pass Hugging Face's trainer_state.json, or json.dump(history.history) of Keras."
+_JSON_CURE = "Pass Hugging Face's trainer_state.json, or json.dump(history.history) of Keras."
 _TWO = "Write one file for each: a verdict is about one model."
 _CUT = "Copy the file again: it was cut off or edited."
 _LINE_TOOLS = (
@@ -52,7 +52,7 @@ def read_json(name: str, text: str) -> Table:
         places = (f"entry {number}" for number in range(1, len(rows) + 1))
         return _rows_table(name, "a JSON file of rows", list(zip(places, rows, strict=True)))
     if not isinstance(content, Mapping):
-        raise RecordError(name, _FORMATS, type(content).__name__, _CURE)
+        raise RecordError(name, _FORMATS, type(content).__name__, _JSON_CURE)
     return _columns_table(name, content)
 
 
@@ -72,7 +72,9 @@ def _lines_table(name: str, text: str) -> Table:
     return Table(name, tool, columns, entries, notes, evaluated=evaluated)
 
 
-def _parsed_lines(name: str, text: str, notes: list[str]) -> Iterator[tuple[int, dict[str, Cell]]]:
+def _parsed_lines(
+    name: str, text: str, notes: list[str]
+) -> Iterator[tuple[int, dict[str, LogCell]]]:
     """Each line that is not empty, with its number; the last one may be cut off."""
     lines = ((n, line) for n, line in enumerate(io.StringIO(text), 1) if not line.isspace())
     broken: tuple[int, str] | None = None
@@ -89,7 +91,7 @@ def _parsed_lines(name: str, text: str, notes: list[str]) -> Iterator[tuple[int,
         if not isinstance(row, Mapping):
             broken = number, type(row).__name__
         elif "train_runtime" not in row:
-            yield number, dict(_flat(row))
+            yield number, dict(_flattened(row))
     if broken is not None:
         notes.append(f"The last line ({broken[0]}) is cut off, and was left out.")
 
@@ -97,13 +99,13 @@ def _parsed_lines(name: str, text: str, notes: list[str]) -> Iterator[tuple[int,
 def _trainer_table(name: str, content: Object) -> Table:
     entries = content["log_history"]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise RecordError(f"{name}: log_history", "a list of objects", "something else", _CURE)
+        raise RecordError(f"{name}: log_history", "a list of objects", "something else", _JSON_CURE)
     placed = [(f"log_history[{number}]", entry) for number, entry in enumerate(entries)]
     table = _rows_table(name, "Hugging Face's Trainer", placed)
     best = content.get("best_model_checkpoint")
     if not isinstance(best, str):
         best = ""
-    step = _number(content.get("best_global_step"))
+    step = number_or_none(content.get("best_global_step"))
     of_path = re.search(r"checkpoint-(\d{1,15})/?$", best)
     if step is None and of_path:
         step = float(of_path[1])
@@ -113,16 +115,17 @@ def _trainer_table(name: str, content: Object) -> Table:
         table.columns,
         table.entries,
         of_trainer=True,
+        exact=True,
         best_path=best,
         best_step=step,
-        best_value=_number(content.get("best_metric")),
-        last_step=_number(content.get("global_step")),
+        best_value=number_or_none(content.get("best_metric")),
+        last_step=number_or_none(content.get("global_step")),
     )
 
 
 def _rows_table(name: str, tool: str, placed: list[tuple[str, Object]]) -> Table:
     """Rows that were read whole; the summary that the Trainer writes at its end is none."""
-    rows = [(place, dict(_flat(row))) for place, row in placed if "train_runtime" not in row]
+    rows = [(place, dict(_flattened(row))) for place, row in placed if "train_runtime" not in row]
     columns, evaluated = _columns_of_rows(row for _, row in rows)
     check_columns(name, columns)
 
@@ -150,11 +153,11 @@ def _columns_of_rows(rows: Iterable[Object]) -> tuple[list[str], frozenset[str]]
     return list(every), evaluated
 
 
-def _flat(row: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _flattened(row: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Objects within objects as "train/loss"; what holds no number is left to who reads it."""
     for key, value in row.items():
         if isinstance(value, Mapping) and depth < DEEPEST:
-            yield from _flat(value, f"{front}{key}/", depth + 1)
+            yield from _flattened(value, f"{front}{key}/", depth + 1)
         elif isinstance(value, list | Mapping):
             yield f"{front}{key}", ""
         else:
@@ -167,23 +170,36 @@ def _rows_in(name: str, content: Any) -> list[Object] | None:
         return list(content)
     if not isinstance(content, Mapping):
         return None
-    data = content.get("data")
+    rows = _rows_of_pandas(content)
+    if rows is not None:
+        return rows
+    held = {key: value for key, value in content.items() if _is_rows(value)}
+    if held:
+        return _rows_by_key(name, held)
+    if any(read_name(key).split and _is_cell(value) for key, value in content.items()):
+        return [content]  # one evaluation
+    return None
+
+
+def _rows_of_pandas(content: Object) -> list[Object] | None:
+    """Rows as `to_json(orient="split")` and `orient="index"` write them."""
     header = content.get("columns")
-    if isinstance(header, list) and isinstance(data, list):  # pandas: orient="split"
+    data = content.get("data")
+    if isinstance(header, list) and isinstance(data, list):
         names = list(map(str, header))
         return [dict(zip(names, row, strict=False)) for row in data if isinstance(row, list)]
-    if content and all(key.isdecimal() for key in content) and _is_rows(list(content.values())):
-        return list(content.values())  # pandas: orient="index"
-    held = {key: value for key, value in content.items() if _is_rows(value)}
-    if not held:
-        if any(name_of(key).split and _is_cell(value) for key, value in content.items()):
-            return [content]  # one evaluation
-        return None
-    splits = {key: name_of(f"{key}/loss").split for key in held}
-    if len(held) > 1 and not all(splits.values()):
-        raise RecordError(name, "one model", f"{len(held)}: {listed(held)}", _TWO)
+    if all(key.isdecimal() for key in content) and _is_rows(list(content.values())):
+        return list(content.values())
+    return None
+
+
+def _rows_by_key(name: str, held: Mapping[str, Any]) -> list[Object]:
+    """Rows that stand under one key, or under one for each split."""
     if len(held) == 1:
         return list(next(iter(held.values())))
+    splits = {key: read_name(f"{key}/loss").split for key in held}
+    if not all(splits.values()):
+        raise RecordError(name, "one model", f"{len(held)}: {listed(held)}", _TWO)
     return [{**row, "split": splits[key]} for key, rows in held.items() for row in rows]
 
 
@@ -209,10 +225,10 @@ def _columns_table(name: str, content: Object) -> Table:
         curves[path] = value
     columns = list(curves)
     check_columns(name, columns)
-    scores = [path for path in curves if name_of(path).score]
+    scores = [path for path in curves if read_name(path).score]
     if not scores:
         keys = listed(content) or "no key"
-        raise RecordError(name, _FORMATS, f"an object with {keys}", _CURE)
+        raise RecordError(name, _FORMATS, f"an object with {keys}", _JSON_CURE)
     lengths = {len(curves[path]) for path in scores}
     if len(lengths) > 1:
         got = ", ".join(f"{len(curves[path])} in {clipped(path)}" for path in scores[:10])
@@ -232,7 +248,7 @@ def _columns_table(name: str, content: Object) -> Table:
     tool = "a JSON file of columns"
     if all("/" not in path for path in scores) and "loss" in curves:
         tool = "Keras's History"
-    return Table(name, tool, fitting, entries, notes)
+    return Table(name, tool, fitting, entries, notes, exact=tool == "Keras's History")
 
 
 def _curves_in(content: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -242,28 +258,24 @@ def _curves_in(content: Object, front: str = "", depth: int = 0) -> Iterator[tup
         values = value
         if isinstance(value, Mapping) and value and all(each.isdecimal() for each in value):
             values = list(value.values())  # pandas: one number under the number of each row
-        if isinstance(values, list) and any(map(_is_cell, values)):
-            if all(each is None or _is_cell(each) for each in values):
-                yield path, values
-                continue
-        if isinstance(value, Mapping) and depth < DEEPEST:
+        if _is_curve(values):
+            yield path, values
+        elif isinstance(value, Mapping) and depth < DEEPEST:
             yield from _curves_in(value, f"{path}/", depth + 1)
         else:
             yield path, None
 
 
+def _is_curve(values: object) -> bool:
+    """Whether this is a list of numbers, None where nothing was logged."""
+    if not isinstance(values, list) or not any(map(_is_cell, values)):
+        return False
+    return all(value is None or _is_cell(value) for value in values)
+
+
 def _names_split(head: str) -> bool:
-    return head.lower() in SPLITS
+    return head.lower() in SPLIT_WORDS
 
 
 def _is_cell(value: object) -> bool:
-    return _number(value) is not None
-
-
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        return number_of(value)
-    except ValueError:
-        return None
+    return number_or_none(value) is not None

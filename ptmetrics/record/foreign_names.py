@@ -8,13 +8,13 @@ from typing import NamedTuple
 from ptmetrics.record.direction import direction
 
 SHOWN_NAMES = 10
-SPLITS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _GAP = r"[\s_/.:|()\[\]-]"  # what may stand between two words of a name
-_SPLIT = re.compile(rf"(?:^|(?<={_GAP}))({'|'.join(SPLITS)})(?=$|{_GAP})")
+_SPLIT = re.compile(rf"(?:^|(?<={_GAP}))({'|'.join(SPLIT_WORDS)})(?=$|{_GAP})")
 # trainLoss and lossVal: only beside a split, so that mAP stays one word.
 _CAMEL = (
     (re.compile(r"^(train|val|valid|test|eval|dev)(?=[A-Z])"), r"\1_"),
@@ -60,7 +60,7 @@ _ANYWHERE = """
     threshold thresholds count counts num world
 """
 _IN_FRONT = "n num number std stderr cumulative"
-_AT_END = """
+_NOT_AT_END = """
     step steps epoch low high lower upper std stderr sem sec hrs min max scale size weight decay
     remaining samples examples tokens seen bytes fps id idx
 """
@@ -71,7 +71,7 @@ _ALONE = """
 """
 _NO_SCORE = re.compile(
     rf"(?:.*_)?(?:{'|'.join(_ANYWHERE.split())})(?:_.*)?|(?:{'|'.join(_IN_FRONT.split())})(?:_.*)?"
-    rf"|(?:.*_)?(?:{'|'.join(_AT_END.split())})|{'|'.join(_ALONE.split())}"
+    rf"|(?:.*_)?(?:{'|'.join(_NOT_AT_END.split())})|{'|'.join(_ALONE.split())}"
     r"|(?:.*_)?(?:lr|pg)\d+|.*learning_rates?|.*(?:dropout|drop_path)_rate|.*(?:weight|update)_norm"
     r"|(?:.*_)?per_(?:second|sec|s)|.*_(?:min|max)"
 )
@@ -82,14 +82,23 @@ _ONLY_VALIDATION = re.compile(
     r"|(?:cosine|euclidean|manhattan|dot|max)[_-].*"
 )
 
-EPOCH = ("epoch", "epochs", "ep", "epoch_num", "epoch_number", "epoch_idx", "current_epoch")
-STEP = ("iter", "iteration", "iterations", "it", "global_step", "current_steps", "step", "steps")
-SPLIT = ("split", "phase", "mode", "stage", "subset", "partition", "set", "dataset")
-RUN = (
+EPOCH_NAMES = ("epoch", "epochs", "ep", "epoch_num", "epoch_number", "epoch_idx", "current_epoch")
+STEP_NAMES = (
+    "iter",
+    "iteration",
+    "iterations",
+    "it",
+    "global_step",
+    "current_steps",
+    "step",
+    "steps",
+)
+SPLIT_NAMES = ("split", "phase", "mode", "stage", "subset", "partition", "set", "dataset")
+RUN_NAMES = (
     *("model", "model_name", "arch", "architecture", "run", "run_id", "run_name", "experiment"),
     *("exp", "exp_name", "experiment_name", "trial", "trial_id", "fold", "seed"),
 )
-SAMPLES = ("samples", "num_samples", "n_samples", "n", "examples", "num_examples")
+SAMPLES_NAMES = ("samples", "num_samples", "n_samples", "n", "examples", "num_examples")
 
 
 class Name(NamedTuple):
@@ -107,7 +116,7 @@ class Name(NamedTuple):
 
 
 @dataclass
-class Columns:
+class LogColumns:
     """What the columns of a log are.
 
     Attributes:
@@ -131,16 +140,16 @@ class Columns:
     notes: list[str] = field(default_factory=list)
 
 
-def name_of(column: str) -> Name:
+def read_name(column: str) -> Name:
     """What a column's name tells.
 
     A name without an average keeps it open: "eval_f1" is "f1" of validation, since the log does
     not say whose mean it is.
 
     Example:
-        >>> name_of("Validation Loss"), name_of("lr-Adam")
+        >>> read_name("Validation Loss"), read_name("lr-Adam")
         (Name(split='val', sort='loss', score='loss'), Name(split=None, sort='lr_adam', score=''))
-        >>> name_of("acc_train").score
+        >>> read_name("acc_train").score
         'accuracy'
     """
     text = column.strip().lstrip("#").strip()
@@ -150,10 +159,10 @@ def name_of(column: str) -> Name:
     loader = _LOADER.fullmatch(text)
     if loader:
         text = f"{loader[2]}/{loader[1]}"
-    split, rest = _split_of(text)
+    split, rest = _parted(text)
     rest = _CONTAINER.sub("", rest)
     whole = _joined(rest)
-    if split == "" or not whole or whole in (*EPOCH, *STEP):
+    if split == "" or not whole or whole in (*EPOCH_NAMES, *STEP_NAMES):
         return Name(split, whole, "")
     rest = _PER.sub("", rest)
     sort = _joined(rest)
@@ -166,7 +175,7 @@ def _joined(text: str) -> str:
     return re.sub(rf"{_GAP}+", "_", text).strip("_")
 
 
-def _split_of(text: str) -> tuple[str | None, str]:
+def _parted(text: str) -> tuple[str | None, str]:
     """The split that a name tells, and what is left of the name.
 
     Of an evaluation of several sets it is the set: "eval_test_loss".
@@ -174,7 +183,7 @@ def _split_of(text: str) -> tuple[str | None, str]:
     words = _SPLIT.findall(text)
     if not words:
         return None, text
-    found = [SPLITS[word] for word in words]
+    found = [SPLIT_WORDS[word] for word in words]
     rest = _SPLIT.sub("", text).replace("()", "").replace("[]", "")
     rest = re.sub(rf"{_GAP}*([/.:|-]){_GAP}*|_{{2,}}", lambda gap: gap[1] or "_", rest)
     rest = rest.strip(" _/.:|-")
@@ -203,7 +212,7 @@ def _score_of(rest: str) -> str:
 
 def columns_of(
     names: Iterable[str], *, evaluated: Collection[str] = (), bare_is_train: bool = False
-) -> Columns:
+) -> LogColumns:
     """Tell what each column of a log is.
 
     Of several columns for one score the first counts, and one per epoch before one per step.
@@ -213,7 +222,7 @@ def columns_of(
         evaluated: Columns that are known to stand in rows of evaluations alone.
         bare_is_train: Whether the tool is known to leave out the split of training, and no other.
     """
-    told = {name: name_of(name) for name in names}
+    told = {name: read_name(name) for name in names}
     columns = _roles_of(told)
     taken = {columns.epoch, columns.step, columns.split, *columns.runs, *columns.samples.values()}
     held = {name: each for name, each in told.items() if each.score and name not in taken}
@@ -248,25 +257,31 @@ def _has_loss(held: Mapping[str, Name], split: str | None) -> bool:
     return any(each.score == "loss" and each.split == split for each in held.values())
 
 
-def _roles_of(told: Mapping[str, Name]) -> Columns:
+def _roles_of(told: Mapping[str, Name]) -> LogColumns:
     """The columns that say what a row is about."""
     sorts: dict[str, str] = {}
     samples: dict[str, str] = {}
     for name, each in told.items():
-        if each.split is None or (each.split == "train" and each.sort in (*EPOCH, *STEP)):
+        if each.split is None or (
+            each.split == "train" and each.sort in (*EPOCH_NAMES, *STEP_NAMES)
+        ):
             sorts.setdefault(each.sort, name)
-        elif each.split and each.sort in SAMPLES:
+        elif each.split and each.sort in SAMPLES_NAMES:
             samples.setdefault(each.split, name)
     epoch, step, split = (
         next((sorts[sort] for sort in wanted if sort in sorts), None)
-        for wanted in (EPOCH, STEP, SPLIT)
+        for wanted in (EPOCH_NAMES, STEP_NAMES, SPLIT_NAMES)
     )
-    runs = [sorts[sort] for sort in RUN if sort in sorts]
-    return Columns(epoch=epoch, step=step, split=split, runs=runs, samples=samples)
+    runs = [sorts[sort] for sort in RUN_NAMES if sort in sorts]
+    return LogColumns(epoch=epoch, step=step, split=split, runs=runs, samples=samples)
 
 
 def _splits_of_bare(
-    columns: Columns, held: Mapping[str, Name], evaluated: Collection[str], *, bare_is_train: bool
+    columns: LogColumns,
+    held: Mapping[str, Name],
+    evaluated: Collection[str],
+    *,
+    bare_is_train: bool,
 ) -> dict[str, str]:
     """The split of each score whose name tells none.
 
@@ -277,7 +292,7 @@ def _splits_of_bare(
     of = {name: each.score for name, each in held.items() if each.split is None}
     losses = {name for name, score in of.items() if is_loss(score) and name not in evaluated}
     other = next((split for split in ("val", "test") if split in {s for s, _ in named}), None)
-    steps = columns.step is not None and name_of(columns.step).sort == "steps"
+    steps = columns.step is not None and read_name(columns.step).sort == "steps"
     # The evaluators of sentence-transformers write files of their own, without a loss.
     evaluator = steps and columns.epoch is not None and not losses and not named
     splits: dict[str, str] = {}
@@ -296,7 +311,7 @@ def _splits_of_bare(
 
 
 def _note_splits(
-    columns: Columns, splits: Mapping[str, str], bare: list[str], named: Collection[object]
+    columns: LogColumns, splits: Mapping[str, str], bare: list[str], named: Collection[object]
 ) -> None:
     """Say of which scores the split was inferred."""
     for split in ("val", "test"):

@@ -13,23 +13,38 @@ from math import ceil, inf, isfinite, isnan, nan
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.events import CheckpointData, EpochData, EvaluationData, ScoreData
-from ptmetrics.record.foreign_names import SPLITS, Columns, clipped, columns_of, listed, rises
-from ptmetrics.record.foreign_sizes import samples_behind, wilson
-from ptmetrics.record.foreign_table import Cell, Entry, Table, digits_of, nothing_to_read, number_of
+from ptmetrics.record.foreign_names import (
+    SPLIT_WORDS,
+    LogColumns,
+    clipped,
+    columns_of,
+    listed,
+    rises,
+)
+from ptmetrics.record.foreign_sizes import samples_behind, wilson_interval
+from ptmetrics.record.foreign_table import (
+    Entry,
+    LogCell,
+    Table,
+    digits_of,
+    nothing_to_read,
+    number_of,
+    number_or_none,
+)
 from ptmetrics.record.schema import score_range
 
 METHOD = "logged"
 """The method of a score that was read from a log, and has no interval."""
 MAX_EPOCHS = 100_000
 ROUNDING = 1e-5  # a mean of ones in float32 may come out a little above 1
-MOST_SHARES = 5000
-_SHARES = frozenset({"accuracy", "error_rate", "exact_match"})
+KEPT_SHARES = 5000
+_SHARE_NAMES = frozenset({"accuracy", "error_rate", "exact_match"})
 
 
 def is_share(name: str) -> bool:
     """Whether a score is a number of samples out of all: "val/accuracy"."""
     _, _, score = name.partition("/")
-    return score in _SHARES or (score.startswith("top") and score.endswith("_accuracy"))
+    return score in _SHARE_NAMES or (score.startswith("top") and score.endswith("_accuracy"))
 
 
 class LoggedScores(Mapping[str, ScoreData]):
@@ -66,7 +81,7 @@ class LoggedScores(Mapping[str, ScoreData]):
         }
         n = self._sizes.get(name.partition("/")[0], 0)
         if n and is_share(name) and isfinite(value):
-            data["low"], data["high"] = wilson(min(value, 1.0), n)
+            data["low"], data["high"] = wilson_interval(min(value, 1.0), n)
             data["n"] = n
             data["method"] = "wilson"
         return data
@@ -115,7 +130,7 @@ class _Facts:
 
     numbers: Counter[str] = field(default_factory=Counter)  # how many each column holds
     above_one: Counter[str] = field(default_factory=Counter)
-    words: dict[str, tuple[str, Cell]] = field(default_factory=dict)  # the first, with its place
+    words: dict[str, tuple[str, LogCell]] = field(default_factory=dict)  # the first, with its place
     rows: int = 0
     empty: bool = False  # some score was left out of some row
     merged: bool = False  # an epoch has several rows
@@ -124,11 +139,13 @@ class _Facts:
     fractions: bool = False
     nan_rows: Counter[str] = field(default_factory=Counter)  # of a split, with nothing but NaN
     gaps: set[str] = field(default_factory=set)  # splits that such rows do not end
-    sizes: dict[str, set[float]] = field(default_factory=dict)  # samples that a split is said to have
+    sizes: dict[str, set[float]] = field(
+        default_factory=dict
+    )  # samples that a split is said to have
     other_splits: Counter[str] = field(default_factory=Counter)  # rows of splits that nobody knows
 
 
-def _survey(table: Table, columns: Columns) -> _Facts:
+def _survey(table: Table, columns: LogColumns) -> _Facts:
     """Look at all cells once.
 
     Raises:
@@ -156,7 +173,7 @@ def _survey(table: Table, columns: Columns) -> _Facts:
         for column, values in runs.items():
             values.add(str(entry.cells.get(column) or ""))
         for split, column in columns.samples.items():
-            facts.sizes.setdefault(split, set()).add(_number(entry.cells.get(column)) or nan)
+            facts.sizes.setdefault(split, set()).add(number_or_none(entry.cells.get(column)) or nan)
     for column, values in runs.items():
         if len(values - {""}) > 1:
             got = f"{len(values - {''})} in the column {clipped(column)}: {listed(sorted(values))}"
@@ -166,7 +183,7 @@ def _survey(table: Table, columns: Columns) -> _Facts:
 
 
 def _survey_scores(
-    entry: Entry, columns: Columns, scores: Mapping[str, str], facts: _Facts
+    entry: Entry, columns: LogColumns, scores: Mapping[str, str], facts: _Facts
 ) -> tuple[set[str], set[str]]:
     """The splits that the row has a number of, and those that it has a NaN of."""
     finite: set[str] = set()
@@ -197,18 +214,7 @@ def _survey_scores(
     return finite, missing
 
 
-def _number(cell: Cell) -> float | None:
-    """The number in a cell of which none is asked for."""
-    try:
-        value = number_of(cell)
-    except ValueError:
-        return None
-    if value is None or isnan(value):
-        return None
-    return value
-
-
-def _epoch_of(table: Table, columns: Columns, entry: Entry) -> float | None:
+def _epoch_of(table: Table, columns: LogColumns, entry: Entry) -> float | None:
     """The epoch that a row tells; None where it tells none."""
     if columns.epoch is None:
         return None
@@ -225,11 +231,11 @@ def _epoch_of(table: Table, columns: Columns, entry: Entry) -> float | None:
     return value
 
 
-def _split_of(entry: Entry, columns: Columns) -> str | None:
+def _split_of(entry: Entry, columns: LogColumns) -> str | None:
     """The split that a row names in a column of its own; None for none that is known."""
     if columns.split is None:
         return None
-    return SPLITS.get(str(entry.cells.get(columns.split) or "").strip().lower())
+    return SPLIT_WORDS.get(str(entry.cells.get(columns.split) or "").strip().lower())
 
 
 # Second pass: rows as numbers by our names
@@ -320,7 +326,7 @@ class _Reader:
     def _step_of(self, entry: Entry) -> float | None:
         if self._columns.step is None:
             return None
-        step = _number(entry.cells.get(self._columns.step))
+        step = number_or_none(entry.cells.get(self._columns.step))
         if step is None or not 0 <= step < 2**53:  # sentence-transformers: -1 at an epoch's end
             return None
         return step
@@ -351,9 +357,9 @@ class _Reader:
             self._leave_out_gaps(values, nan_names)
         return values
 
-    def _keep_share(self, name: str, value: float, cell: Cell, column: str) -> None:
+    def _keep_share(self, name: str, value: float, cell: LogCell, column: str) -> None:
         shares = self.shares.setdefault(name.partition("/")[0], set())
-        if len(shares) < MOST_SHARES:
+        if len(shares) < KEPT_SHARES:
             digits = digits_of(cell)
             if column in self._percent:
                 digits += 2
@@ -612,7 +618,7 @@ class _Merger:
         return row.step is not None and done.step is not None and done.step < row.step
 
 
-def read_table(table: Table, n: int | None = None) -> ForeignLog:
+def read_log(table: Table, n: int | None = None) -> ForeignLog:
     """Read the rows of a log.
 
     Args:
@@ -781,7 +787,7 @@ def _find_sizes(reader: _Reader, table: Table, log: ForeignLog, n: int | None) -
     for split, shares in reader.shares.items():
         if split in log.sizes or (split == "val" and n is not None):
             continue
-        found = samples_behind(shares, batch_means=not table.of_trainer)
+        found = samples_behind(shares, exact=table.exact)
         if found is not None:
             log.sizes[split] = found
             log.notes.append(
@@ -791,6 +797,3 @@ def _find_sizes(reader: _Reader, table: Table, log: ForeignLog, n: int | None) -
     if n is not None:
         log.sizes["val"] = n
         log.notes.append(f"n = {n} of val was given.")
-    if "val" in log.sizes:
-        for epoch in log.epochs:
-            epoch.setdefault("counts", {})["val_samples"] = log.sizes["val"]

@@ -5,33 +5,34 @@ a unit of its last digit, is n itself or fewer, so that an interval is rather to
 """
 
 from collections.abc import Iterable
-from math import isfinite, sqrt
+from math import gcd, isfinite, sqrt
 
 import numpy as np
 
 from ptmetrics.record.schema import Z_95
 
-LARGEST = 1_000_000
+LARGEST_N = 1_000_000
 NEAR_RESOLUTION = 0.1  # one random value in ten would fit
-BY_CHANCE = 0.05  # that so small an n fits all values by chance
+CHANCE = 0.05  # that so small an n fits all values by chance
 MOST_VALUES = 1000
-SINGLE = 2.0**-24  # the rounding of a share in single precision, however many digits are printed
-_BATCHES = (16, 32, 64, 128, 256, 512)
+SINGLE, DOUBLE = 2.0**-24, 1e-15  # the rounding of a share, however many digits are printed
+ALL_DIGITS = 14  # decimals of a double that was printed whole
+_BATCHES = (8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 256, 512)
 
 Share = tuple[float, int]
 """A share as it was logged, and the decimals it was printed with."""
 
 
-def samples_behind(shares: Iterable[Share], *, batch_means: bool = True) -> int | None:
+def samples_behind(shares: Iterable[Share], *, exact: bool = False) -> int | None:
     """The number of samples behind shares of the same data; None where it cannot be told.
 
     Args:
         shares: Each value with its decimals.
-        batch_means: Whether they may be means of the means of batches, the last of which is
-            smaller: then the least number of samples for which that could be so counts.
+        exact: Whether they are known to be no means of the means of batches, the last of which
+            may be smaller. Else a part of the number counts, which holds for such means too.
 
     Example:
-        >>> samples_behind([(0.866667, 6), (0.913333, 6), (0.94, 6)])
+        >>> samples_behind([(0.866667, 6), (0.913333, 6), (0.94, 6)], exact=True)
         150
         >>> samples_behind([(0.87, 2), (0.91, 2)]) is None
         True
@@ -43,7 +44,7 @@ def samples_behind(shares: Iterable[Share], *, batch_means: bool = True) -> int 
         return None
     ordered = sorted(told, key=_half_unit)[:MOST_VALUES]
     widths = np.array([min(1.0, 2 * _half_unit(share)) for share in ordered])
-    most = int(min(LARGEST, NEAR_RESOLUTION / widths[0]))
+    most = int(min(LARGEST_N, NEAR_RESOLUTION / widths[0]))
     numbers = np.arange(2, most + 1, dtype=np.float64)
     for share, width in zip(ordered, widths, strict=True):
         hits = numbers * share[0]
@@ -51,16 +52,21 @@ def samples_behind(shares: Iterable[Share], *, batch_means: bool = True) -> int 
         if not numbers.size:
             return None
     found = int(numbers[0])
-    if _chance(found, widths) > BY_CHANCE:
+    if _chance(found, widths) > CHANCE:
         return None
-    if batch_means:
-        return _least_of_batches(found)
-    return found
+    if exact:
+        return found
+    least = _least_of_batches(found)
+    return max(part for part in range(1, least + 1) if found % part == 0)
 
 
 def _half_unit(share: Share) -> float:
     """Half a unit of the last digit, or the rounding of the type."""
-    return max(0.5 * 10.0 ** -share[1], SINGLE)
+    value, digits = share
+    rounding = SINGLE
+    if digits >= ALL_DIGITS and float(np.float32(value)) != value:
+        rounding = DOUBLE
+    return max(0.5 * 10.0**-digits, rounding)
 
 
 def _chance(found: int, widths: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
@@ -73,20 +79,22 @@ def _chance(found: int, widths: "np.ndarray[tuple[int], np.dtype[np.float64]]") 
 
 
 def _least_of_batches(found: int) -> int:
-    """The least n whose mean of batch means is a share of as many; that number itself for none.
+    """The least n whose mean of batch means is a share of so many; that number itself for none.
 
-    A mean over m batches of b rows, of which the last has r, is a share of m·lcm(b, r).
+    A mean over m batches of b rows, of which the last has r, is a share of m·lcm(b, r). A round
+    number is a size that people choose: only one that is round as well is taken in its place.
     """
     least = found
     for batch in _BATCHES:
         for last in range(1, batch):
-            batches, rest = divmod(found, int(np.lcm(batch, last)))
-            if not rest and batches > 1:
-                least = min(least, (batches - 1) * batch + last)
+            batches, rest = divmod(found, batch * last // gcd(batch, last))
+            rows = (batches - 1) * batch + last
+            if not rest and batches > 1 and (found % 50 or rows % 10 == 0):
+                least = min(least, rows)
     return least
 
 
-def wilson(value: float, n: int) -> tuple[float, float]:
+def wilson_interval(value: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of n samples.
 
     Source: Wilson 1927.

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan
 from typing import NamedTuple
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import listed
 
 MAX_COLUMNS = 10_000
-Cell = str | float | bool | None
+LogCell = str | float | bool | None
 """A cell as the format has it: text of a CSV file, a JSON value; None where there is none."""
 _EMPTY = frozenset({"", "na", "n/a", "<na>", "none", "null", "-", "--", "no log"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     """
 
     place: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, LogCell]
     begins: bool = False
 
 
@@ -44,6 +44,7 @@ class Table:
         evaluated: Columns that stand in rows of evaluations alone.
         of_trainer: Whether Hugging Face's Trainer wrote it: epochs are positions, 1.0 is the end of
             the first, and what names no split is training's.
+        exact: Whether the tool weighs the last batch, which may be smaller, by its rows.
         best_path: The checkpoint that the tool holds for the best; empty where it tells none.
         best_step: The step of that checkpoint.
         best_value: The value that it was chosen by.
@@ -57,13 +58,14 @@ class Table:
     notes: list[str] = field(default_factory=list)
     evaluated: Set[str] = frozenset()
     of_trainer: bool = False
+    exact: bool = False
     best_path: str = ""
     best_step: float | None = None
     best_value: float | None = None
     last_step: float | None = None
 
 
-def number_of(cell: Cell) -> float | None:
+def number_of(cell: LogCell) -> float | None:
     """The number that a cell holds, None where it is empty.
 
     A percent sign divides by 100; a comma is a decimal comma, or parts thousands where there is a
@@ -94,6 +96,19 @@ def number_of(cell: Cell) -> float | None:
     return float(_with_a_point(text))
 
 
+def number_or_none(cell: object) -> float | None:
+    """The number in a cell that may hold anything; None for NaN and for what is none."""
+    if not isinstance(cell, str | int | float):
+        return None
+    try:
+        value = number_of(cell)
+    except ValueError:
+        return None
+    if value is None or isnan(value):
+        return None
+    return value
+
+
 def _float_of(number: float) -> float:
     """A whole number of JSON may lie beyond all floats."""
     try:
@@ -113,7 +128,7 @@ def _with_a_point(text: str) -> str:
     return text
 
 
-def digits_of(cell: Cell) -> int:
+def digits_of(cell: LogCell) -> int:
     """How many decimals a cell is printed with, of a share: "12.5%" and 0.125 have three."""
     text = str(cell).strip().lower()
     more = 0

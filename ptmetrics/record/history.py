@@ -46,7 +46,7 @@ class History(Mapping[str, list[float]]):
         history = cls()
         if "logged" in run.header:
             for epoch in run.epochs:
-                history._add(epoch["epoch"], _row_of(epoch))
+                history._add(epoch["epoch"], _numbers_of(epoch))
             return history
         evaluations = deque(run.evaluations)
         for epoch in run.epochs:
@@ -74,7 +74,7 @@ class History(Mapping[str, list[float]]):
             if evaluation["epoch"] == epoch["epoch"]:
                 self._add_evaluation(evaluation)
         self._waiting = []
-        self._add_or_merge(epoch["epoch"], _row_of(epoch))
+        self._add_or_merge(epoch["epoch"], _numbers_of(epoch))
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.
@@ -170,7 +170,7 @@ def read_history(path: str | os.PathLike[str]) -> History:
     return History.of(read_run(path))
 
 
-def _row_of(epoch: EpochData) -> dict[str, float]:
+def _numbers_of(epoch: EpochData) -> dict[str, float]:
     """All numbers of an epoch by their names."""
     row = {name: score["value"] for name, score in epoch["scores"].items()}
     row.update(_numbers("time", epoch.get("time", {})))

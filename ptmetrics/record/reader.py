@@ -25,7 +25,7 @@ from ptmetrics.record.events import (
 )
 from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_json import read_json
-from ptmetrics.record.foreign_rows import ForeignLog, read_table
+from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.foreign_table import Table
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals, path_of
@@ -377,7 +377,7 @@ def read_foreign(path: Path, *, n: int | None = None, limit: int = MAX_LOG_BYTES
         RecordError: If it is too large, is no text, or holds no log that can be read.
         OSError: If it cannot be read.
     """
-    return read_table(_table_of(path, limit), n)
+    return read_log(_table_of(path, limit), n)
 
 
 def _table_of(path: Path, limit: int) -> Table:

@@ -61,9 +61,10 @@ NO_HEADER = (
 )
 SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
 MOST_NOTES = 5
-LOGGED = (
-    "Read from a log of {by}: it holds values without their number of samples, so no criterion can "
-    "be met or failed; record the run with a Monitor for that. How the run ended is not known."
+LOGGED = "Read from a log of {by}. How the run ended is not known."
+WITHOUT_N = (
+    "The log holds values without their number of samples, so no criterion can be met or failed: "
+    "give it with n= or --n, or record the run with a Monitor."
 )
 
 
@@ -496,6 +497,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
+    # Another tool's log may hold several rows of one epoch: the last, or that of a step.
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     restored = _restored(run)
     if restored in rows:
@@ -507,7 +509,7 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     if own:
         return rows[own[-1]["epoch"]], "the best by the script itself"
     if best:
-        return rows[best[-1]["epoch"]], "the best by its own checkpoint"
+        return _checkpoint_row(run, best[-1], rows), "the best by its own checkpoint"
     why = "the last, as no best checkpoint is recorded"
     last = len(run.epochs) - 1
     validated = [
@@ -517,9 +519,20 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     ]
     finished = [row for row in validated if not run.epochs[row].get("unfinished")]
     for found in (finished, validated):
+        if found and found[-1] < last:
+            why = "as none after it was validated and no best checkpoint is recorded"
         if found:
             return found[-1], why
     return last, why
+
+
+def _checkpoint_row(run: RunLike, told: Mapping[str, Any], rows: Mapping[int, int]) -> int:
+    """The row of a checkpoint: that of its step, where its epoch has several."""
+    for row, epoch in enumerate(run.epochs):
+        step = (epoch.get("counts") or {}).get("train_steps_cumulative")
+        if epoch["epoch"] == told["epoch"] and step is not None and step == told.get("step"):
+            return row
+    return rows[told["epoch"]]
 
 
 def _restored(run: RunLike) -> int | None:
@@ -562,7 +575,7 @@ def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
 
 def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> Iterator[str]:
     total = len(run.epochs)
-    yield f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."
+    yield f"Judged {_in_words(run, row)}, {why}."
     chosen = why.startswith("the best") and total > 1
     if chosen and accuracy is not None and accuracy.bounded:
         error = (accuracy.high - accuracy.low) / (2 * Z95)
@@ -581,14 +594,30 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
         yield NO_HEADER
     logged = run.header.get("logged")
     if logged:
-        yield LOGGED.format(by=logged["by"])
-        yield from logged["notes"]
+        yield from _logged_notes(logged)
     elif run.end is None and getattr(run, "end_reason", None) is None:
         yield "The run has no end: it is still going, or was killed."
     elif run.end is None:
         yield "The run lacks its last line, but it was evaluated after its last epoch."
     elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         yield f"The run did not complete: {run.end.get('reason')}."
+
+
+def _in_words(run: RunLike, row: int) -> str:
+    """The epoch of a row; of several rows of an epoch, which of them."""
+    number = run.epochs[row]["epoch"]
+    words = f"epoch {number + 1} of {run.epochs[-1]['epoch'] + 1}"
+    if sum(epoch["epoch"] == number for epoch in run.epochs) > 1:
+        words += f" (evaluation {row + 1} of {len(run.epochs)})"
+    return words
+
+
+def _logged_notes(logged: Mapping[str, Any]) -> Iterator[str]:
+    """What was decided while the log of another tool was read."""
+    yield LOGGED.format(by=logged["by"])
+    if not logged.get("sizes", {}).get("val"):
+        yield WITHOUT_N
+    yield from logged["notes"]
 
 
 def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:

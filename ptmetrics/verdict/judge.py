@@ -61,6 +61,7 @@ def judge(
     source: Source,
     *,
     profile: str | Path | Profile | Thresholds = "balanced",
+    n: int | None = None,
     positive: int | None = None,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
@@ -74,6 +75,7 @@ def judge(
             evaluation, or their `to_dict()`.
         profile: "balanced", "recall-first", "precision-first", "regression", a TOML file with own
             thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
+        n: Validation samples, for the log of another tool that does not tell them.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
         select: Codes that count; None for all.
@@ -88,8 +90,8 @@ def judge(
         and notes on what was judged and what could not be checked.
 
     Raises:
-        ConfigError: If the profile, a code or the positive class is unknown, or a baseline would
-            not be looked at.
+        ConfigError: If the profile, a code or the positive class is unknown, a baseline would not
+            be looked at, or `n` is given for what tells its own.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a
             confusion matrix.
         RecordError: If a run folder cannot be read.
@@ -109,6 +111,8 @@ def judge(
     asked = [as_rule(item) for item in rules]
     known = {TOO_FEW, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
+    if n is not None:
+        source = _with_n(source, n)
     evidence = _evidence(source, positive, chosen)
     if baseline is not None:
         if CODE in known - codes:
@@ -181,6 +185,26 @@ def _known_codes(name: str, codes: Iterable[str], known: set[str]) -> set[str]:
         cure = f"{cure} @pm.rule(codes=(...))."
         raise ConfigError(name, "codes of findings", ", ".join(map(repr, unknown)), cure)
     return given
+
+
+def _with_n(source: Source, n: int) -> Source:
+    """The log of another tool, read with the number of its validation samples.
+
+    Raises:
+        ConfigError: If it is no such log, or no number of samples.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n < 2**53:
+        cure = "Pass the number of rows of the validation data."
+        raise ConfigError("n", "a whole number from 1", repr(n), cure)
+    path = source
+    if isinstance(source, RunLike):
+        path = getattr(source, "path", "")
+    if isinstance(path, str | os.PathLike):
+        run = read_run(path, n=n)
+        if run.header.get("logged"):
+            return run
+    cure = "Leave n out: what is recorded tells its own."
+    raise ConfigError("n", "None, except for the log of another tool", repr(n), cure)
 
 
 def _evidence(source: object, positive: int | None, profile: Profile) -> Evidence:

@@ -14,8 +14,7 @@ import ptmetrics as pm
 from ptmetrics.errors import RecordError
 from ptmetrics.record import foreign_rows
 from ptmetrics.record.foreign_csv import read_csv
-from ptmetrics.record.foreign_names import rises, score_name, score_names
-from ptmetrics.record.foreign_rows import ForeignLog, Row, merge_rows
+from ptmetrics.record.foreign_rows import ForeignLog, read_table
 from ptmetrics.record.reader import Run, read_foreign, read_run
 from ptmetrics.record.run_folder import find_runs
 
@@ -66,6 +65,10 @@ def written(folder: Path, content: object, name: str = "log.txt") -> Path:
 
 def run_of(folder: Path, content: object) -> Run:
     return read_run(written(folder, content))
+
+
+def csv_log(text: str) -> ForeignLog:
+    return read_table(read_csv("log", text))
 
 
 def told(run: Run) -> dict[str, Any]:
@@ -184,62 +187,6 @@ def test_a_foreign_file_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert read_run(path).path == path
 
 
-# Names
-
-
-@pytest.mark.parametrize(
-    ("column", "name"),
-    [
-        ("val_acc", "val/accuracy"),
-        ("val_accuracy", "val/accuracy"),
-        ("eval_accuracy", "val/accuracy"),
-        ("valid/acc", "val/accuracy"),
-        ("validation_sparse_categorical_accuracy", "val/accuracy"),
-        ("Val Loss", "val/loss"),
-        ("loss", "train/loss"),
-        ("train_loss_epoch", "train/loss"),
-        ("train_loss_step", "train/loss"),
-        ("eval_macro_f1", "val/f1/macro"),
-        ("val_precision_macro", "val/precision/macro"),
-        ("eval_f1", "val/f1"),
-        ("test_acc", "test/accuracy"),
-        ("val/f1/macro", "val/f1/macro"),
-        ("val_my_own_number", "val/my_own_number"),
-        ("epoch", None),
-        ("step", None),
-        ("lr-SGD/pg1", None),
-        ("eval_samples_per_second", None),
-        ("time/train_s", None),
-        ("", None),
-    ],
-)
-def test_columns_have_our_names(column: str, name: str | None) -> None:
-    assert score_name(column) == name
-
-
-@given(st.lists(st.text(max_size=20), unique=True))
-def test_no_two_columns_are_one_score_and_any_text_may_be_a_column(columns: list[str]) -> None:
-    names = score_names(columns)
-    assert set(names) <= set(columns)
-    assert len(set(names.values())) == len(names)
-
-
-def test_our_own_names_stay_as_they_are() -> None:
-    for name in (
-        "val/accuracy",
-        "train/loss",
-        "val/top5_accuracy",
-        "val/recall/weighted",
-        "val/auroc/macro",
-    ):
-        assert score_name(name) == name
-
-
-def test_losses_and_errors_fall_and_the_rest_rises() -> None:
-    assert not any(map(rises, ["val/loss", "val/mse", "train/my_loss", "val/max_error"]))
-    assert all(map(rises, ["val/accuracy", "val/f1/macro", "val/r2"]))
-
-
 # Laws of merging
 
 NUMBERS = st.floats(0, 100, width=32)
@@ -262,7 +209,7 @@ def test_epochs_rise_and_each_is_the_last_that_was_logged(pairs: list[tuple[int,
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
 def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
     lines = [f"{i},{train!r},{val!r}" for i, (train, val) in enumerate(values)]
-    log = read_csv("log", "\n".join(["epoch,loss,val_loss", *lines]))
+    log = csv_log("\n".join(["epoch,loss,val_loss", *lines]))
     back = [
         (e["scores"]["train/loss"]["value"], e["scores"]["val/loss"]["value"]) for e in log.epochs
     ]
@@ -272,7 +219,7 @@ def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_a_log_or_a_record_error(text: str) -> None:
     try:
-        log: ForeignLog | None = read_csv("log", text)
+        log: ForeignLog | None = csv_log(text)
     except RecordError:
         log = None
     assert log is None or log.epochs
@@ -446,4 +393,4 @@ def test_more_epochs_than_anybody_trains_are_refused(
 def test_more_columns_than_anybody_logs_are_refused() -> None:
     header = ",".join(map(str, range(10_001)))
     with pytest.raises(RecordError, match=r"expected at most 10000 columns, got 10001\. Export"):
-        read_csv("log", header)
+        csv_log(header)

@@ -11,24 +11,27 @@ from ptmetrics.record.foreign_names import EPOCH_NAMES, listed, read_name
 from ptmetrics.record.foreign_table import Entry, Table, check_columns
 
 _CSV_CURE = "Export the log again, with one header line and as many cells in every line."
+_ONE_EACH = "Where it is the log of two models, write one file for each."
 _TOOLS = (
-    ("Lightning's CSVLogger", {"epoch", "step"}),
     ("fastai's CSVLogger", {"epoch", "train_loss", "valid_loss", "time"}),
     ("timm's summary.csv", {"epoch", "train_loss", "eval_loss"}),
-    ("Ultralytics' results.csv", {"epoch", "train/box_loss"}),
     ("an evaluator of sentence-transformers", {"epoch", "steps"}),
+    ("Ultralytics' results.csv", {"epoch", "train/box_loss"}),
+    ("Lightning's CSVLogger", {"epoch", "step"}),
     ("Keras's CSVLogger", {"epoch", "loss"}),
 )
 """Who writes a file with such columns, the first that fits."""
-_SORTED = frozenset({"Lightning's CSVLogger", "Keras's CSVLogger"})
+_SORTED = ("Lightning's CSVLogger", "Keras's CSVLogger")
 """Those that sort their columns, by which they are told from anybody's file."""
+_EXACT = ("fastai's CSVLogger", "timm's summary.csv", "an evaluator of sentence-transformers")
+_OF_A_CHART = re.compile(r"(.+) - (.+)")  # Weights & Biases: "NAME OF THE RUN - val_loss"
 
 
 def read_csv(name: str, text: str) -> Table:
     """Read a log whose first line names its columns.
 
-    Cells are parted by commas, semicolons or tabs, whichever the first line holds most of. The
-    first line may stand again further down, where runs were appended.
+    Cells are parted by commas, semicolons or tabs, whichever the first line holds most of, else by
+    bars or blanks. The first line may stand again further down, where runs were appended.
 
     Args:
         name: The file, for messages.
@@ -39,11 +42,16 @@ def read_csv(name: str, text: str) -> Table:
     """
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
+    if "|" in first:
+        delimiter = "|"
+    elif delimiter not in first.strip():
+        delimiter = " "
     lines = _csv_lines(name, text, delimiter)
     _, header = next(lines, (1, []))
     _check_header(name, header)
-    told = set(header)
-    tool = next((tool for tool, columns in _TOOLS if columns <= told), "a CSV file")
+    columns = _without_run_name(name, header)
+    told = set(columns)
+    tool = next((tool for tool, wanted in _TOOLS if wanted <= told), "a CSV file")
     if tool in _SORTED and header[1:] != sorted(header[1:]):
         tool = "a CSV file"
 
@@ -56,30 +64,51 @@ def read_csv(name: str, text: str) -> Table:
                 begins = True
                 continue
             _check_no_header(name, number, cells, header)
-            yield Entry(f"line {number}", dict(zip(header, cells, strict=False)), begins)
+            yield Entry(f"line {number}", dict(zip(columns, cells, strict=False)), begins)
             begins = False
 
-    return Table(name, tool, header, entries, exact=tool != "a CSV file")
+    return Table(name, tool, columns, entries, exact=tool in _EXACT)
+
+
+def _without_run_name(name: str, header: list[str]) -> list[str]:
+    """The columns of a chart of Weights & Biases, without the run that stands in front of each.
+
+    Raises:
+        RecordError: If they are of several runs.
+    """
+    parted = [_OF_A_CHART.fullmatch(column) for column in header]
+    runs = {each[1] for each in parted if each}
+    if len(runs) > 1:
+        raise RecordError(name, "one run", f"{len(runs)}: {listed(sorted(runs))}", _ONE_EACH)
+    return [each[2] if each else column for each, column in zip(parted, header, strict=True)]
 
 
 def _csv_lines(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each line with its number, stripped; empty ones are left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
     width = 0
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
-            if stripped in ([], [""]):
+            if delimiter == "|":
+                stripped = stripped[1:-1]
+            if stripped in ([], [""]) or (delimiter == "|" and _is_ruler(stripped)):
                 continue
-            width = width or len(cells)
-            if len(cells) < width or any(stripped[width:]):
+            width = width or len(stripped)
+            if len(stripped) < width or any(stripped[width:]):
                 rule = f"{width} cells as in the first line"
                 place = f"{name}, line {reader.line_num}"
-                raise RecordError(place, rule, f"{len(cells)} cells", _CSV_CURE)
+                raise RecordError(place, rule, f"{len(stripped)} cells", _CSV_CURE)
             yield reader.line_num, stripped[:width]
     except csv.Error as error:
         place = f"{name}, line {reader.line_num}"
         raise RecordError(place, "a line of CSV", str(error), _CSV_CURE) from None
+
+
+def _is_ruler(cells: list[str]) -> bool:
+    """Whether it is the line below the head of a Markdown table."""
+    return all(re.fullmatch(r":?-+:?", cell) for cell in cells)
 
 
 def _check_header(name: str, header: list[str]) -> None:
@@ -95,8 +124,7 @@ def _check_header(name: str, header: list[str]) -> None:
         got = "an empty file"
     if got:
         rule = "a first line with different column names"
-        cure = "Where it is the log of two models, write one file for each."
-        raise RecordError(name, rule, got, cure)
+        raise RecordError(name, rule, got, f"{_CSV_CURE} {_ONE_EACH}")
 
 
 def _check_no_header(name: str, number: int, cells: list[str], header: list[str]) -> None:
@@ -107,6 +135,5 @@ def _check_no_header(name: str, number: int, cells: list[str], header: list[str]
     if place is not None and read_name(cells[place]).sort in EPOCH_NAMES:
         other = [cell for cell in cells if cell not in header]
         rule = "one log with one header"
-        cure = "It is the log of two runs with other columns: write one file for each."
         got = f"another header, with {listed(other)}"
-        raise RecordError(f"{name}, line {number}", rule, got, cure)
+        raise RecordError(f"{name}, line {number}", rule, got, _ONE_EACH)

@@ -248,7 +248,7 @@ def _columns_table(name: str, content: Object) -> Table:
     tool = "a JSON file of columns"
     if all("/" not in path for path in scores) and "loss" in curves:
         tool = "Keras's History"
-    return Table(name, tool, fitting, entries, notes, exact=tool == "Keras's History")
+    return Table(name, tool, fitting, entries, notes)
 
 
 def _curves_in(content: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

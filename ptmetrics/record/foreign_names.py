@@ -66,14 +66,14 @@ _NOT_AT_END = """
 """
 _ALONE = """
     index samples examples total tokens throughput speed alpha beta gamma epsilon temperature version
-    percentage progress comment comments note notes device hostname pid rank done rung correct saved
+    value percentage progress comment comments note notes device hostname pid rank done rung correct saved
     is_best total_flos hp_metric
 """
 _NO_SCORE = re.compile(
     rf"(?:.*_)?(?:{'|'.join(_ANYWHERE.split())})(?:_.*)?|(?:{'|'.join(_IN_FRONT.split())})(?:_.*)?"
     rf"|(?:.*_)?(?:{'|'.join(_NOT_AT_END.split())})|{'|'.join(_ALONE.split())}"
     r"|(?:.*_)?(?:lr|pg)\d+|.*learning_rates?|.*(?:dropout|drop_path)_rate|.*(?:weight|update)_norm"
-    r"|(?:.*_)?per_(?:second|sec|s)|.*_(?:min|max)"
+    r"|(?:.*_)?per_(?:second|sec|s)|.*_(?:min|max)|.*_vs_.*"
 )
 _IS_AVERAGE = re.compile(r"(?:.*_)?(?:f1|fbeta|precision|recall|jaccard|accuracy)_samples")
 _ONLY_VALIDATION = re.compile(
@@ -82,6 +82,7 @@ _ONLY_VALIDATION = re.compile(
     r"|(?:cosine|euclidean|manhattan|dot|max)[_-].*"
 )
 
+KEY_NAMES = ("metric", "tag", "key", "measure", "variable", "name")
 EPOCH_NAMES = ("epoch", "epochs", "ep", "epoch_num", "epoch_number", "epoch_idx", "current_epoch")
 STEP_NAMES = (
     "iter",
@@ -238,10 +239,10 @@ def columns_of(
             score = "loss"
         if split is not None:
             score = f"{split}/{score}"
-        if score in known:
-            twice.append(name)
-        elif split is None:
+        if split is None:  # of several columns the first with a number in a row counts
             columns.bare[name] = score
+        elif score in known:
+            twice.append(name)
         else:
             columns.scores[name] = score
         known.add(score)

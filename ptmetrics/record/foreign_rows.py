@@ -6,7 +6,7 @@ may stand several times. Training values between two validations are averaged.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import ceil, inf, isfinite, isnan, nan
@@ -30,6 +30,7 @@ from ptmetrics.record.foreign_table import (
     nothing_to_read,
     number_of,
     number_or_none,
+    tidied,
 )
 from ptmetrics.record.schema import score_range
 
@@ -189,8 +190,6 @@ def _survey_scores(
     finite: set[str] = set()
     missing: set[str] = set()
     row_split = _split_of(entry, columns)
-    if columns.bare and row_split is None:
-        facts.other_splits[str(entry.cells.get(columns.split or ""))] += 1
     for column, name in scores.items():
         cell = entry.cells.get(column)
         try:
@@ -207,6 +206,8 @@ def _survey_scores(
         split = name.partition("/")[0]
         if column in columns.bare:
             split = row_split or ""
+        if not split:
+            facts.other_splits[str(entry.cells.get(columns.split or ""))] += 1
         if isnan(value):
             missing.add(split)
         else:
@@ -296,8 +297,21 @@ class _Reader:
                 sizes[split] = int(min(told))
         return sizes
 
-    def rows(self) -> Iterator[Row]:
-        """All rows with a score in them."""
+    def rows(self) -> Iterable[Row]:
+        """All rows with a score in them.
+
+        Where a column tells splits or names of scores, those of one epoch may stand far apart; they
+        are brought together unless one stands twice, as when a run began again.
+        """
+        if self._columns.split is None and not self._table.in_blocks:
+            return self._rows_in_order()
+        rows = list(self._rows_in_order())
+        keys = {(row.epoch, row.step, name) for row in rows for name in row.values}
+        if len(keys) == sum(len(row.values) for row in rows):
+            rows.sort(key=lambda row: (row.epoch, row.step or 0))
+        return rows
+
+    def _rows_in_order(self) -> Iterator[Row]:
         number = 0
         count = -1
         for entry in self._table.entries():
@@ -341,9 +355,9 @@ class _Reader:
             if value is None:
                 continue
             if column in bare:
-                if row_split is None:
-                    continue
                 name = f"{row_split}/{name}"
+                if row_split is None or name in values:
+                    continue
             if column in self._percent:
                 value /= 100
             values[name] = value
@@ -440,9 +454,8 @@ class _Reader:
                 what = f"NaN in all of {split} was taken as not measured"
                 self.notes.append(f"{what}: {facts.nan_rows[split]} of {facts.rows} rows.")
         if facts.other_splits:
-            left = sum(facts.other_splits.values())
-            what = f"Rows of other splits than train, val and test were left out: {left}"
-            self.notes.append(f"{what} ({listed(facts.other_splits)}).")
+            what = "Rows of other splits than train, val and test were left out"
+            self.notes.append(f"{what}: {listed(facts.other_splits)}.")
 
 
 # Rows to validations
@@ -628,6 +641,7 @@ def read_log(table: Table, n: int | None = None) -> ForeignLog:
     Raises:
         RecordError: If no row holds a score, there are too many epochs, or a value cannot be.
     """
+    table = tidied(table)
     reader = _Reader(table)
     log = ForeignLog(table.tool, notes=reader.notes, sizes=reader.sizes())
     merger = _Merger(table, log.sizes)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isnan
 from typing import NamedTuple
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.foreign_names import listed
+from ptmetrics.record.foreign_names import KEY_NAMES, listed, read_name
 
 MAX_COLUMNS = 10_000
 LogCell = str | float | bool | None
@@ -44,6 +44,7 @@ class Table:
         evaluated: Columns that stand in rows of evaluations alone.
         of_trainer: Whether Hugging Face's Trainer wrote it: epochs are positions, 1.0 is the end of
             the first, and what names no split is training's.
+        in_blocks: Whether rows of one epoch may stand far apart, as one score after the other.
         exact: Whether the tool weighs the last batch, which may be smaller, by its rows.
         best_path: The checkpoint that the tool holds for the best; empty where it tells none.
         best_step: The step of that checkpoint.
@@ -58,6 +59,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     evaluated: Set[str] = frozenset()
     of_trainer: bool = False
+    in_blocks: bool = False
     exact: bool = False
     best_path: str = ""
     best_step: float | None = None
@@ -138,6 +140,34 @@ def digits_of(cell: LogCell) -> int:
     mantissa, _, exponent = text.partition("e")
     _, _, decimals = mantissa.replace(",", ".").partition(".")
     return len(decimals) - int(exponent or 0) + more
+
+
+def tidied(table: Table) -> Table:
+    """A log that holds one number a row, below "value", with its name beside it, as rows of numbers.
+
+    Example:
+        >>> rows = [Entry("line 2", {"step": "1", "tag": "val/loss", "value": "0.5"})]
+        >>> table = tidied(Table("log.csv", "a CSV file", ["step", "tag", "value"], lambda: iter(rows)))
+        >>> table.columns, next(table.entries()).cells
+        (['step', 'val/loss'], {'step': '1', 'val/loss': '0.5'})
+    """
+    sorts = {read_name(column).sort: column for column in table.columns}
+    value = sorts.get("value")
+    key = next((sorts[sort] for sort in KEY_NAMES if sort in sorts), None)
+    if value is None or key is None:
+        return table
+    others = [column for column in table.columns if column not in (key, value)]
+    named = dict.fromkeys(str(entry.cells.get(key) or "") for entry in table.entries())
+
+    def entries() -> Iterator[Entry]:
+        for entry in table.entries():
+            cells = {column: entry.cells.get(column) for column in others}
+            cells[str(entry.cells.get(key) or "")] = entry.cells.get(value)
+            yield entry._replace(cells=cells)
+
+    columns = others + [name for name in named if name not in others]
+    check_columns(table.name, columns)
+    return replace(table, columns=columns, entries=entries, in_blocks=True)
 
 
 def check_columns(name: str, columns: list[str]) -> None:

@@ -24,6 +24,7 @@ from ptmetrics.record.events import (
     NoteData,
 )
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_events import event_files, read_events
 from ptmetrics.record.foreign_json import read_json
 from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.foreign_table import Table
@@ -157,6 +158,8 @@ def _journals_at(path: Path) -> list[Path]:
             got = "nothing of the kind at that path"
             raise RecordError(str(path), "a run folder or a journal", got, cure)
         found = [journal for journal in journals(path) if journal.is_file()]
+        if not found and event_files(path):
+            found = [path]
     except OSError as error:
         got = error.strerror or str(error)
         raise RecordError(str(path), "a path that can be read", got, cure) from error
@@ -339,6 +342,8 @@ def is_foreign(path: Path) -> bool:
     """
     if path.name.startswith("journal-rank"):
         return False
+    if event_files(path):
+        return True
     with path.open("rb") as file:
         beginning = file.read(SEEN_BYTES)
     if not beginning.startswith(RECORD_START) and path.suffix != ".jsonl":
@@ -382,6 +387,8 @@ def read_foreign(path: Path, *, n: int | None = None, limit: int = MAX_LOG_BYTES
 
 def _table_of(path: Path, limit: int) -> Table:
     name = str(path)
+    if event_files(path):
+        return read_events(path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:

@@ -279,9 +279,9 @@ class _Reader:
         self._keep_numbers()
         scores = {**self._columns.scores, **self._columns.bare}
         self._percent = self._percentages(scores)
-        self._positions = table.of_trainer or self._facts.fractions
+        self.positions = table.of_trainer or self._facts.fractions
         self._first = 0
-        if not self._positions and self._facts.first_epoch == 1 == self._facts.least_epoch:
+        if not self.positions and self._facts.first_epoch == 1 == self._facts.least_epoch:
             self._first = 1
         validated = any(not name.startswith("train") for name in scores.values())
         self.by_step = self._columns.epoch is None and self._columns.step is not None and validated
@@ -325,7 +325,7 @@ class _Reader:
             untrained = False
             if told is not None:
                 number = self._epoch_from_0(told)
-                untrained = self._positions and told < 1e-6
+                untrained = self.positions and told < 1e-6
             elif self._columns.epoch is None and not self.by_step:
                 number = count
             row = Row(number, self._step_of(entry), values, entry.place, untrained)
@@ -333,7 +333,7 @@ class _Reader:
             yield row
 
     def _epoch_from_0(self, told: float) -> int:
-        if self._positions:  # 1.0 is the end of the first epoch
+        if self.positions:  # 1.0 is the end of the first epoch
             return max(ceil(told - 1e-6) - 1, 0)
         return int(told) - self._first
 
@@ -652,7 +652,8 @@ def read_log(table: Table, n: int | None = None) -> ForeignLog:
     merger.close_epoch()
     if not merger.done:
         raise nothing_to_read(table.name, table.columns)
-    _collapse(merger, log)
+    if not reader.positions:  # else parts of an epoch tell its evaluations apart
+        _collapse(merger, log)
     steps = not merger.steps_of_epochs
     log.epochs = _as_epochs(merger.done, by_step=reader.by_step, steps=steps)
     log.superseded = _as_epochs(merger.superseded, by_step=reader.by_step, steps=steps)

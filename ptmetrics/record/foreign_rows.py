@@ -251,6 +251,7 @@ class Row:
         step: Training steps that were done; None where that is not told.
         values: By our names; a value that was not logged is absent, NaN is a NaN that was logged.
         place: Where it stands, for messages.
+        begins: Whether the header stands again in front of it.
         untrained: Whether it was evaluated before training.
     """
 
@@ -258,6 +259,7 @@ class Row:
     step: float | None
     values: dict[str, float]
     place: str
+    begins: bool = False
     untrained: bool = False
 
     @property
@@ -328,7 +330,7 @@ class _Reader:
                 untrained = self.positions and told < 1e-6
             elif self._columns.epoch is None and not self.by_step:
                 number = count
-            row = Row(number, self._step_of(entry), values, entry.place, untrained)
+            row = Row(number, self._step_of(entry), values, entry.place, entry.begins)
             row.untrained = untrained and row.validated
             yield row
 
@@ -531,6 +533,7 @@ class _Merger:
         self._open: _Slot | None = None
         self._held: _Slot | None = None  # the one before it, of the same epoch
         self._start: tuple[int, float | None] | None = None  # of this run
+        self._last_step = 0.0
         self.done: list[_Done] = []
         self.superseded: list[_Done] = []
         self.untrained: list[Row] = []
@@ -553,7 +556,7 @@ class _Merger:
         if self._start is None:
             self._start = row.epoch, row.step
         if self._open is not None and row.epoch != self._open.epoch:
-            self._note_steps(row, self._open)
+            self.steps_of_epochs |= (row.step or inf) <= self._last_step
             self.close_epoch()
         if self._open is not None and self._open.again(row):
             self._keep_held()
@@ -562,6 +565,7 @@ class _Merger:
         if self._open is None:
             self._open = _Slot(row)
         self._open.add(row)
+        self._last_step = row.step or self._last_step
         if any(name.startswith("train/") for name in row.values):
             self.trained = row
         if row.validated:
@@ -593,15 +597,13 @@ class _Merger:
         kept = _Done(slot.epoch, slot.step, slot.validated, slot.first, slot.last, scores)
         self.done.append(kept)
 
-    def _note_steps(self, row: Row, before: _Slot) -> None:
-        if row.step is not None and before.step is not None and row.step < before.step:
-            self.steps_of_epochs = True
-
     @staticmethod
     def _goes_back(row: Row, before: _Slot) -> bool:
         if row.epoch != before.epoch:
             return row.epoch < before.epoch
-        return row.step is not None and before.step is not None and row.step < before.step
+        if row.step is None or before.step is None:
+            return row.begins
+        return row.step < before.step
 
     def _go_back(self, row: Row) -> None:
         self.close_epoch()
@@ -617,6 +619,7 @@ class _Merger:
         if not keep:
             self.earlier_runs.append(f"{again[0].first} to {again[-1].last}")
             self._start = None
+            self._last_step = 0.0
             self.untrained = []
             self.new_run = True
         elif again:

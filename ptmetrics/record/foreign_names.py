@@ -3,11 +3,13 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from ptmetrics.record.direction import direction
 
 SHOWN_NAMES = 10
+KEPT_NAMES = 4096  # of which it is known whether they rise
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluation", "dev"), "val"),
@@ -331,6 +333,7 @@ def is_loss(score: str) -> bool:
     return "loss" in re.split(rf"{_GAP}+", score)
 
 
+@lru_cache(KEPT_NAMES)
 def rises(name: str) -> bool:
     """Whether a higher value of this score is better; so for one that nobody knows."""
     known = direction(name)

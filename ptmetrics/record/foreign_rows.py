@@ -8,12 +8,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from math import ceil, inf, isfinite, isnan, nan
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.events import CheckpointData, EpochData, EvaluationData, ScoreData
 from ptmetrics.record.foreign_names import (
+    KEPT_NAMES,
     SPLIT_WORDS,
     LogColumns,
     clipped,
@@ -42,6 +44,7 @@ KEPT_SHARES = 5000
 _SHARE_NAMES = frozenset({"accuracy", "error_rate", "exact_match"})
 
 
+@lru_cache(KEPT_NAMES)
 def is_share(name: str) -> bool:
     """Whether a score is a number of samples out of all: "val/accuracy"."""
     _, _, score = name.partition("/")
@@ -86,6 +89,10 @@ class LoggedScores(Mapping[str, ScoreData]):
             data["n"] = n
             data["method"] = "wilson"
         return data
+
+    def plain(self) -> dict[str, float]:
+        """The values alone."""
+        return dict(zip(self._places, self._values, strict=True))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

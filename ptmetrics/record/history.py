@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, overload
 
 from ptmetrics.record.events import EpochData, EvaluationData
+from ptmetrics.record.foreign_rows import LoggedScores
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"
@@ -172,7 +173,11 @@ def read_history(path: str | os.PathLike[str]) -> History:
 
 def _numbers_of(epoch: EpochData) -> dict[str, float]:
     """All numbers of an epoch by their names."""
-    row = {name: score["value"] for name, score in epoch["scores"].items()}
+    scores = epoch["scores"]
+    if isinstance(scores, LoggedScores):
+        row = scores.plain()
+    else:
+        row = {name: score["value"] for name, score in scores.items()}
     row.update(_numbers("time", epoch.get("time", {})))
     row.update(_numbers("counts", epoch.get("counts", {})))
     return row

@@ -8,8 +8,10 @@ from typing import Any
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_name
+from ptmetrics.record.foreign_sizes import LARGEST_N
 from ptmetrics.record.foreign_table import Entry, LogCell, Table, check_columns, number_or_none
 
+SURE = 0.25  # samples: the next whole number is farther away
 DEEPEST = 6  # objects within objects that are looked into
 _FORMATS = (
     "a trainer_state.json with 'log_history', lists of one number per epoch, or one object per row"
@@ -116,11 +118,35 @@ def _trainer_table(name: str, content: Object) -> Table:
         table.entries,
         of_trainer=True,
         exact=True,
+        sizes=_sizes_by_speed(entries),
         best_path=best,
         best_step=step,
         best_value=number_or_none(content.get("best_metric")),
         last_step=number_or_none(content.get("global_step")),
     )
+
+
+def _sizes_by_speed(entries: list[Object]) -> dict[str, int]:
+    """Samples of an evaluation: its seconds, with 4 decimals, times samples a second, with 3.
+
+    They count where several evaluations tell the same whole number, and no other is as near.
+    """
+    found: set[int] = set()
+    told = 0
+    for entry in entries:
+        seconds = number_or_none(entry.get("eval_runtime"))
+        rate = number_or_none(entry.get("eval_samples_per_second"))
+        if seconds is None or rate is None or not 0 < seconds * rate < LARGEST_N:
+            continue
+        rounding = 0.5e-3 * seconds + 0.5e-4 * rate
+        n = round(seconds * rate)
+        if rounding > SURE or abs(seconds * rate - n) > rounding:
+            return {}
+        found.add(n)
+        told += 1
+    if len(found) == 1 and told > 1 and min(found):
+        return {"val": found.pop()}
+    return {}
 
 
 def _rows_table(name: str, tool: str, placed: list[tuple[str, Object]]) -> Table:

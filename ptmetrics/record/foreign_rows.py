@@ -298,8 +298,8 @@ class _Reader:
         self._note_what_is_missing()
 
     def sizes(self) -> dict[str, int]:
-        """How many samples each split has, where a column tells."""
-        sizes: dict[str, int] = {}
+        """How many samples each split has, where a column tells, or the tool beside."""
+        sizes = dict(self._table.sizes)
         for split, numbers in self._facts.sizes.items():
             told = {number for number in numbers if isfinite(number)}
             if len(told) == 1 and 1 <= min(told) < 2**53 and min(told) == int(min(told)):
@@ -808,7 +808,7 @@ def _is_value(logged: float, best: float | None) -> bool:
 def _find_sizes(reader: _Reader, table: Table, log: ForeignLog, n: int | None) -> None:
     """How many samples stand behind validation: given, told by a column, or by printed digits."""
     for split, size in log.sizes.items():
-        log.notes.append(f"A column tells how many samples {split} has: {size}.")
+        log.notes.append(f"The log tells how many samples {split} has: {size}.")
     for split, shares in reader.shares.items():
         if split in log.sizes or (split == "val" and n is not None):
             continue

@@ -46,6 +46,7 @@ class Table:
             the first, and what names no split is training's.
         in_blocks: Whether rows of one epoch may stand far apart, as one score after the other.
         exact: Whether the tool weighs the last batch, which may be smaller, by its rows.
+        sizes: How many samples a split has, where the tool tells it beside.
         best_path: The checkpoint that the tool holds for the best; empty where it tells none.
         best_step: The step of that checkpoint.
         best_value: The value that it was chosen by.
@@ -61,6 +62,7 @@ class Table:
     of_trainer: bool = False
     in_blocks: bool = False
     exact: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict)
     best_path: str = ""
     best_step: float | None = None
     best_value: float | None = None

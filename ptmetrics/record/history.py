@@ -154,8 +154,9 @@ class History(Mapping[str, list[float]]):
 def read_history(path: str | os.PathLike[str]) -> History:
     r"""Read the numbers per epoch of a run folder, a journal, or a log that another tool wrote.
 
-    Logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a
-    History of Keras as JSON.
+    Logs are CSV files and what is like them, JSON as columns, rows or lines, Hugging Face's
+    trainer_state.json, and event files of TensorBoard where that is installed. Several validations
+    of an epoch are a row each.
 
     Raises:
         RecordError: If nothing there can be read.

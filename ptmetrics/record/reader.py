@@ -128,9 +128,14 @@ def read_run(path: str | os.PathLike[str], *, n: int | None = None) -> Run:
     from all ranks. Bad lines are skipped and located. Time is linear in the size of the files.
     Memory holds one line, the epochs, and at most 10,000 of everything else.
 
-    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and
-    a History of Keras as JSON. They give the values of scores alone, and `header["logged"]` says
-    whose they are.
+    Other logs are CSV files and what is like them, JSON as columns, rows or lines, Hugging Face's
+    trainer_state.json, and event files of TensorBoard where that is installed. Each row of their
+    `epochs` is one validation, so that an epoch may stand several times. `header["logged"]` says
+    whose they are, and what was decided while reading.
+
+    Args:
+        path: The folder or file.
+        n: Samples of validation, for another tool's log that does not tell them.
 
     Raises:
         RecordError: If there is no journal, none of its lines can be read, or its schema is a later

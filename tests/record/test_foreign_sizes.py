@@ -142,3 +142,22 @@ def test_the_trainer_is_known_to_weigh_its_batches() -> None:
     ]
     text = json.dumps({"log_history": entries})
     assert read_log(read_json("log", text)).sizes == {"val": 400}
+
+
+@pytest.mark.parametrize("n", [1, 200, 872, 9815])
+def test_the_speed_of_the_trainer_tells_n(n: int) -> None:
+    def entries(counts: list[int]) -> list[dict[str, float]]:
+        told = []
+        for epoch, (count, seconds) in enumerate(
+            zip(counts, (1.23456, 1.30303, 1.19), strict=True)
+        ):
+            speed = {"eval_runtime": round(seconds, 4)}
+            speed["eval_samples_per_second"] = round(count / seconds, 3)
+            told.append({"epoch": epoch + 1, "step": epoch, "eval_accuracy": 0.5, **speed})
+        return told
+
+    def sizes(counts: list[int]) -> dict[str, int]:
+        return read_log(read_json("log", json.dumps({"log_history": entries(counts)}))).sizes
+
+    assert sizes([n, n, n]).get("val") in (n, None if n > 4000 else n)
+    assert sizes([n, n, n + 1]) == {}

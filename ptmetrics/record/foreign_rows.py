@@ -197,8 +197,11 @@ def _survey_scores(
     finite: set[str] = set()
     missing: set[str] = set()
     row_split = _split_of(entry, columns)
-    for column, name in scores.items():
-        cell = entry.cells.get(column)
+    facts.empty |= len(entry.cells) < len(scores)
+    for column, cell in entry.cells.items():  # fewer than all, where rows differ
+        name = scores.get(column)
+        if name is None:
+            continue
         try:
             value = number_of(cell)
         except ValueError:
@@ -359,9 +362,11 @@ class _Reader:
         nan_names: list[str] = []
         row_split = _split_of(entry, self._columns)
         bare = self._columns.bare
-        for column, name in (*self._columns.scores.items(), *bare.items()):
-            value = number_of(entry.cells.get(column))
-            if value is None:
+        scores = self._columns.scores
+        for column, cell in entry.cells.items():
+            name = scores.get(column) or bare.get(column)
+            value = number_of(cell) if name else None
+            if name is None or value is None:
                 continue
             if column in bare:
                 name = f"{row_split}/{name}"
@@ -375,7 +380,7 @@ class _Reader:
                 continue
             self._check_range(entry, name, value)
             if is_share(name):
-                self._keep_share(name, value, entry.cells.get(column), column)
+                self._keep_share(name, value, cell, column)
         if nan_names:
             self._leave_out_gaps(values, nan_names)
         return values
@@ -783,7 +788,7 @@ def _find_best(table: Table, log: ForeignLog) -> None:
             log.follows = next(iter(names), "")
     path = table.best_path
     if found is None:
-        where = path or f"value {value:g}"
+        where = clipped(path).strip("'") or f"value {value:g}"
         note = f"The best checkpoint ({where}) belongs to no evaluation of the log"
         log.notes.append(f"{note}: the last one is judged.")
         return

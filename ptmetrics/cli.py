@@ -146,6 +146,8 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epoch", type=_epoch_number, metavar="best|last|N", help=text)
     text = "split to judge, such as test: its last evaluation"
     parser.add_argument("--split", default="val", help=text)
+    text = "validation samples, for the log of another tool that does not tell them"
+    parser.add_argument("--n", type=int, metavar="N", help=text)
     text = "index of the class whose precision and recall count"
     parser.add_argument("--positive", type=int, help=text)
     text = "only these codes, separated by commas"
@@ -358,7 +360,7 @@ def _baseline(name: str) -> Any:
 
 
 def _judge_options(arguments: Arguments) -> dict[str, Any]:
-    names = ("profile", "positive", "epoch", "split", "select", "ignore")
+    names = ("profile", "n", "positive", "epoch", "split", "select", "ignore")
     return {name: getattr(arguments, name) for name in names}
 
 

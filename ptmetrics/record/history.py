@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
+from ptmetrics.record.foreign_rows import LoggedScores
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"
@@ -53,6 +54,11 @@ class History(Mapping[str, list[float]]):
         """Take the epochs of a run that count; those superseded are left out."""
         history = cls()
         history.path = run.path
+        if "logged" in run.header:
+            for epoch in run.epochs:
+                history._last = epoch
+                history._add(epoch["epoch"], _numbers_of(epoch))
+            return history
         evaluations = deque(run.evaluations)
         for epoch in run.epochs:
             while evaluations and evaluations[0]["epoch"] <= epoch["epoch"]:
@@ -94,10 +100,7 @@ class History(Mapping[str, list[float]]):
                 self._add_evaluation(evaluation)
         self._waiting = []
         self._last = epoch
-        row = {name: score["value"] for name, score in epoch["scores"].items()}
-        row.update(_numbers("time", epoch.get("time", {})))
-        row.update(_numbers("counts", epoch.get("counts", {})))
-        self._add(epoch["epoch"], row)
+        self._add_or_merge(epoch["epoch"], _numbers_of(epoch))
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.
@@ -111,15 +114,18 @@ class History(Mapping[str, list[float]]):
         row = {name: score["value"] for name, score in evaluation["scores"].items()}
         row.update(_numbers("counts", evaluation.get("counts", {})))
         row[_STEPS] = evaluation["step"]
-        self._add(evaluation["epoch"], row)
+        self._add_or_merge(evaluation["epoch"], row)
 
-    def _add(self, epoch: int, row: dict[str, float]) -> None:
+    def _add_or_merge(self, epoch: int, row: dict[str, float]) -> None:
         """Add a row; what was measured at the same step is one row."""
         if self._epochs and self._epochs[-1] == epoch:
             before = self._rows[-1]
             if before.get(_STEPS) == row.get(_STEPS):
                 before.update(row)
                 return
+        self._add(epoch, row)
+
+    def _add(self, epoch: int, row: dict[str, float]) -> None:
         self._epochs.append(epoch)
         self._rows.append(row)
 
@@ -173,8 +179,9 @@ class History(Mapping[str, list[float]]):
 def read_history(path: str | os.PathLike[str]) -> History:
     r"""Read the numbers per epoch of a run folder, a journal, or a log that another tool wrote.
 
-    Logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a
-    History of Keras as JSON.
+    Logs are CSV files and what is like them, JSON as columns, rows or lines, Hugging Face's
+    trainer_state.json, and event files of TensorBoard where that is installed. Several validations
+    of an epoch are a row each.
 
     Raises:
         RecordError: If nothing there can be read.
@@ -188,6 +195,18 @@ def read_history(path: str | os.PathLike[str]) -> History:
         0.75
     """
     return History.of(read_run(path))
+
+
+def _numbers_of(epoch: EpochData) -> dict[str, float]:
+    """All numbers of an epoch by their names."""
+    scores = epoch["scores"]
+    if isinstance(scores, LoggedScores):
+        row = scores.plain()
+    else:
+        row = {name: score["value"] for name, score in scores.items()}
+    row.update(_numbers("time", epoch.get("time", {})))
+    row.update(_numbers("counts", epoch.get("counts", {})))
+    return row
 
 
 def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:

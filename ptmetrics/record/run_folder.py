@@ -15,6 +15,7 @@ from ptmetrics import __version__
 from ptmetrics.errors import ConfigError, RecordError
 from ptmetrics.record.atomic import sync_folder, try_lock
 from ptmetrics.record.events import EnvironmentData
+from ptmetrics.record.foreign_events import event_files
 
 MAX_NAME = 120
 EARLIER = "earlier"
@@ -232,7 +233,7 @@ def find_runs(path: str | os.PathLike[str]) -> list[Path]:
     if not folder.is_dir():
         cure = "Check the path; a run folder holds journal-rank0.jsonl."
         raise RecordError(name, "a run folder", "nothing there", cure)
-    if journals(folder):
+    if journals(folder) or event_files(folder):
         return [folder]
     runs = sorted(_runs_below(folder))
     if not runs:

@@ -32,7 +32,7 @@ def run_scores_text(run: Run, paint: Paint = plain) -> str:
 
 def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
     yield [Styled(str(run.path), "strong")]
-    done = f"{len(run.epochs)} epochs"
+    done = f"{len({epoch['epoch'] for epoch in run.epochs})} epochs"
     if run.epochs:
         trained = run.epochs[-1].get("time", {}).get("train_cumulative_s")
         if trained is not None:

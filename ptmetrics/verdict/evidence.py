@@ -56,9 +56,10 @@ NO_HEADER = (
 )
 SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
 MOST_NOTES = 5
-LOGGED = (
-    "Read from a log of {by}: it holds values without their number of samples, so no criterion can "
-    "be met or failed; record the run with a Monitor for that. How the run ended is not known."
+LOGGED = "Read from a log of {by}. How the run ended is not known."
+WITHOUT_N = (
+    "The log holds values without their number of samples, so no criterion can be met or failed: "
+    "give it with n= or --n, or record the run with a Monitor."
 )
 
 
@@ -132,6 +133,15 @@ class LearningCurves:
         if self.samples:
             samples = self.samples[row]
         return sampled(self.epochs[row].get(name, {}), name, samples)
+
+    def named(self, row: int) -> str:
+        """The epoch of a row in words; of several validations of an epoch, at which step."""
+        number = self.numbers[row]
+        words = f"epoch {number + 1}"
+        steps = self.counts_of("train_steps_cumulative")
+        if self.numbers.count(number) > 1 and steps[row]:
+            words += f" (step {steps[row]})"
+        return words
 
     def rises(self, name: str) -> bool | None:
         """Whether more of the score is better, as it was recorded; None where it was not."""
@@ -535,6 +545,7 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     picked: int | None = getattr(run, "picked", None)
     if picked is not None:
         return picked, "as asked for"
+    # Another tool's log may hold several rows of one epoch: the last, or that of a step.
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     restored = _restored(run)
     if restored in rows:
@@ -546,7 +557,7 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     if own:
         return rows[own[-1]["epoch"]], "the best by the script itself"
     if best:
-        return rows[best[-1]["epoch"]], "the best by its own checkpoint"
+        return _checkpoint_row(run, best[-1], rows), "the best by its own checkpoint"
     why = "the last, as no best checkpoint is recorded"
     last = len(run.epochs) - 1
     validated = [
@@ -556,9 +567,20 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     ]
     finished = [row for row in validated if not run.epochs[row].get("unfinished")]
     for found in (finished, validated):
+        if found and found[-1] < last:
+            why = "as none after it was validated and no best checkpoint is recorded"
         if found:
             return found[-1], why
     return last, why
+
+
+def _checkpoint_row(run: RunLike, told: Mapping[str, Any], rows: Mapping[int, int]) -> int:
+    """The row of a checkpoint: that of its step, where its epoch has several."""
+    for row, epoch in enumerate(run.epochs):
+        step = (epoch.get("counts") or {}).get("train_steps_cumulative")
+        if epoch["epoch"] == told["epoch"] and step is not None and step == told.get("step"):
+            return row
+    return rows[told["epoch"]]
 
 
 def _restored(run: RunLike) -> int | None:
@@ -576,6 +598,9 @@ def _restored(run: RunLike) -> int | None:
 
 def _selected_by(run: RunLike) -> Iterator[str]:
     """Validation scores that a checkpoint or another tool calls its best by, the last one first."""
+    follows = str((run.header.get("logged") or {}).get("follows") or "")
+    if follows:
+        yield follows.removeprefix("val/")
     for told in reversed(run.checkpoints):
         name = str(told.get("score") or "")
         if told.get("why") == "best" and name.startswith("val/"):
@@ -624,7 +649,7 @@ def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
 
 
 def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
-    yield f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."
+    yield f"Judged {_in_words(run, row)}, {why}."
     yield from map(str, _of_split(run.epochs[row], "notes", "val") or ())
     for evaluation in getattr(run, "last_evaluations", ()):
         samples = (evaluation.get("counts") or {}).get(f"{evaluation['split']}_samples")
@@ -639,14 +664,30 @@ def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
         yield NO_HEADER
     logged = run.header.get("logged")
     if logged:
-        yield LOGGED.format(by=logged["by"])
-        yield from logged["notes"]
+        yield from _logged_notes(logged)
     elif run.end is None and getattr(run, "end_reason", None) is None:
         yield "The run has no end: it is still going, or was killed."
     elif run.end is None:
         yield "The run lacks its last line, but it was evaluated after its last epoch."
     elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         yield f"The run did not complete: {run.end.get('reason')}."
+
+
+def _in_words(run: RunLike, row: int) -> str:
+    """The epoch of a row; of several rows of an epoch, which of them."""
+    number = run.epochs[row]["epoch"]
+    words = f"epoch {number + 1} of {run.epochs[-1]['epoch'] + 1}"
+    if sum(epoch["epoch"] == number for epoch in run.epochs) > 1:
+        words += f" (evaluation {row + 1} of {len(run.epochs)})"
+    return words
+
+
+def _logged_notes(logged: Mapping[str, Any]) -> Iterator[str]:
+    """What was decided while the log of another tool was read."""
+    yield LOGGED.format(by=logged["by"])
+    if not logged.get("sizes", {}).get("val"):
+        yield WITHOUT_N
+    yield from logged["notes"]
 
 
 def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:

@@ -34,7 +34,7 @@ from ptmetrics.verdict.rules_regression import REGRESSION_RULES
 from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
 from ptmetrics.verdict.several import judged_together
-from ptmetrics.verdict.sources import Source, checked, names_of, run_or_scores
+from ptmetrics.verdict.sources import Source, checked, names_of, run_or_scores, with_n
 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
@@ -60,6 +60,7 @@ def judge(
     source: Source | Sequence[Source],
     *,
     profile: str | Path | Profile | Thresholds = "balanced",
+    n: int | None = None,
     positive: int | None = None,
     epoch: Epoch | None = None,
     split: str = "val",
@@ -75,7 +76,9 @@ def judge(
             back; or scores of one evaluation or epoch, or their `to_dict()`. Several of these, such
             as seeds or folds, are judged together: criteria hold of the mean over them.
         profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
-            TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
+            TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the
+            task to say.
+        n: Validation samples, for the log of another tool that does not tell them.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
         epoch: Epoch of a run that is judged, counted from 0, "best" or "last"; None for the one
@@ -94,7 +97,7 @@ def judge(
 
     Raises:
         ConfigError: If the profile, a code, the positive class, the epoch or the split is unknown,
-            or a baseline would not be looked at.
+            a baseline would not be looked at, or `n` is given for what tells its own.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a
             confusion matrix.
         RecordError: If a run folder cannot be read.
@@ -123,6 +126,8 @@ def judge(
         against = _evidence(baseline, positive, chosen)
 
     def judge_one(one: Source) -> Verdict:
+        if n is not None:
+            one = with_n(one, n)
         evidence = _evidence(one, positive, chosen, epoch, split)
         if against is not None:
             evidence = with_baseline(evidence, against)

@@ -109,7 +109,7 @@ def _rise_finding(evidence: Evidence, risen: RisenLoss) -> Finding:
     """A small rise is named for what it is; a checkpoint from before the rise is not touched."""
     curves = evidence.curves
     limits = evidence.thresholds
-    epoch = curves.numbers[risen.lowest] + 1
+    epoch = curves.named(risen.lowest)
     test = "too few epochs for a trend test"
     if risen.rise.tested:
         test = f"trend p {risen.rise.p:.2g}"
@@ -130,13 +130,13 @@ def _rise_finding(evidence: Evidence, risen: RisenLoss) -> Finding:
         test += words.format(**numbers["paired"])
     if risen.above <= limits.rise or curves.judged <= risen.lowest + 1:
         message = (
-            f"Validation {risen.name} has its minimum at epoch {epoch} and rises later, while "
+            f"Validation {risen.name} has its minimum at {epoch} and rises later, while "
             f"training {risen.name} falls ({test})."
         )
         advice = "The judged epoch is from before the rise; stopping there was right."
         return make_finding("overfitting", "info", message, numbers, advice)
     message = (
-        f"Validation {risen.name} is {percent(risen.above)} above its minimum at epoch {epoch} "
+        f"Validation {risen.name} is {percent(risen.above)} above its minimum at {epoch} "
         f"while training {risen.name} falls ({test})"
     )
     code, severity = _grade(risen, limits.rise_moderate, evidence)
@@ -188,9 +188,8 @@ def _advice(risen: RisenLoss, curves: LearningCurves, numbers: dict[str, Any]) -
             "one is not shown."
         )
     spared = (curves.judged - risen.lowest) / (curves.judged + 1)
-    epoch = curves.numbers[risen.lowest] + 1
     return (
-        f"Stopping at epoch {epoch} would have spared {percent(spared)} of the epochs"
+        f"Stopping at {curves.named(risen.lowest)} would have spared {percent(spared)} of the epochs"
         f"{_cost(risen, curves)}"
     )
 
@@ -207,7 +206,7 @@ def _restore(score: FollowedScore, lowest: int | None, numbers: dict[str, Any]) 
     gain = shown[row]
     numbers["restore"] = {"epoch": curves.numbers[row], "score": score.name, **gain.facts()}
     return (
-        f"Restore the checkpoint of epoch {curves.numbers[row] + 1}: its {score.name} is better by "
+        f"Restore the checkpoint of {curves.named(row)}: its {score.name} is better by "
         f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]."
     )
 

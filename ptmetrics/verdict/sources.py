@@ -6,7 +6,7 @@ from math import nan
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ptmetrics.errors import DataError
+from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.history import History
 from ptmetrics.record.reader import read_run
 from ptmetrics.record.schema import defect_of_scores
@@ -145,3 +145,23 @@ def _path_of(source: object) -> Path | None:
     if isinstance(path, str | os.PathLike):
         return Path(path).absolute()
     return None
+
+
+def with_n(source: Source, n: int) -> Source:
+    """The log of another tool, read with the number of its validation samples.
+
+    Raises:
+        ConfigError: If it is no such log, or no number of samples.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n < 2**53:
+        cure = "Pass the number of rows of the validation data."
+        raise ConfigError("n", "a whole number from 1", repr(n), cure)
+    path = source
+    if isinstance(source, RunLike):
+        path = getattr(source, "path", "")
+    if isinstance(path, str | os.PathLike):
+        run = read_run(path, n=n)
+        if run.header.get("logged"):
+            return run
+    cure = "Leave n out: what is recorded tells its own."
+    raise ConfigError("n", "None, except for the log of another tool", repr(n), cure)

@@ -220,10 +220,12 @@ def assert_read_and_judged(path: Path, library: str, capsys: pytest.CaptureFixtu
         assert len(history[name]) == 3
         assert all(map(math.isfinite, history[name])), name
     verdict = pm.judge(path)
-    assert verdict.status == "undetermined"  # a log holds no number of samples
+    # Keras's model is right in 61 % of 64 rows, which its digits tell; n of the others is not told.
+    status = {"keras": "not ready"}.get(library, "undetermined")
+    assert verdict.status == status
     assert any(TOOLS[library] in note for note in verdict.notes)
-    assert main(["check", str(path), "--json"]) == 3
-    assert json.loads(capsys.readouterr().out)["status"] == "undetermined"
+    assert main(["check", str(path), "--json"]) == {"not ready": 1, "undetermined": 3}[status]
+    assert json.loads(capsys.readouterr().out)["status"] == status
 
 
 @pytest.mark.parametrize(("library", "name"), KEPT)

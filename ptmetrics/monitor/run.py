@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -18,7 +18,7 @@ from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import LOGGER, MAX_MESSAGE
 from ptmetrics.monitor.samples import table_rows
 from ptmetrics.record.atomic import sweep
-from ptmetrics.record.events import HeaderData, SamplesData
+from ptmetrics.record.events import SamplesData
 from ptmetrics.record.history import History
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.reader import Run, read_run
@@ -182,7 +182,7 @@ class RunRecorder:
         if torch.cuda.is_available():
             device = torch.cuda.get_device_name()
         now = datetime.datetime.now(datetime.timezone.utc)
-        header: dict[str, Any] = {
+        header: Any = {
             "ptmetrics": __version__,
             "created": now.isoformat(timespec="seconds"),
             "name": self.name,
@@ -196,7 +196,7 @@ class RunRecorder:
             header["rank"] = self.rank
             header["world_size"] = self._ranks
         self.append("header", header)
-        self.history.header = cast(HeaderData, header)
+        self.history.header = header
         if self._ranks > 1:
             self._tell_share()
 

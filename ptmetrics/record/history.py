@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
 from ptmetrics.record.foreign_rows import LoggedScores
@@ -222,11 +222,12 @@ def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
 
 def _epoch_of(number: int, row: Mapping[str, float]) -> EpochData:
     """An epoch as a record has it, of its numbers alone."""
-    epoch: dict[str, Any] = {"epoch": number, "scores": {}, "time": {}, "counts": {}}
+    epoch: Any = {"epoch": number, "scores": {}, "time": {}, "counts": {}}
     for name, value in row.items():
         group, _, rest = name.partition("/")
         if group not in {"time", "counts"}:
             epoch["scores"][name] = {"value": value}
         elif "/" not in rest:  # all but the quantiles of a step
             epoch[group][rest] = value
-    return cast(EpochData, epoch)
+    data: EpochData = epoch
+    return data

@@ -258,7 +258,31 @@ def _score(score: Any) -> str | None:
     return _score_fields(score)
 
 
+@lru_cache(256)
+def _ranges_of(names: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Least and largest value of each of these scores; the epochs of a run have the same names."""
+    least, most = zip(*map(score_range, names), strict=True)
+    return least, most
+
+
+def _are_usual(scores: Any) -> bool:
+    """Whether scores are right beyond doubt, told by a few calls for all of them."""
+    try:
+        parts = [_score_parts(score) for score in scores.values()]
+        values, lows, highs, *_ = columns = tuple(zip(*parts, strict=True))
+        usual = {tuple(map(type, part)) for part in parts} <= _USUAL
+        if not usual or min(columns[4]) < 0 or max(columns[4]) > LARGEST_NUMBER:
+            return False
+        least, most = _ranges_of(tuple(scores))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    pairs = ((values, lows), (highs, values), (values, least), (most, values), (highs, lows))
+    return not any(True in map(lt, *pair) for pair in pairs)
+
+
 def _scores(scores: Any) -> str | None:
+    if _are_usual(scores):
+        return None
     if wrong := mapping_of(_score)(scores):
         return wrong
     for name, score in scores.items():

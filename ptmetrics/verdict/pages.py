@@ -461,8 +461,8 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
         <BLANKLINE>
         Lines of the journal could not be read and were skipped.
         <BLANKLINE>
-        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
-        is harmless.
+        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and is
+        harmless.
     """
     own = {name: page for item in rules for name, page in as_rule(item).pages.items()}
     if code in own and code not in PAGES:

@@ -11,7 +11,7 @@ from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_na
 from ptmetrics.record.foreign_sizes import LARGEST_N
 from ptmetrics.record.foreign_table import Entry, LogCell, Table, check_columns, number_or_none
 
-SURE = 0.25  # samples: the next whole number is farther away
+NEAREST = 0.25  # samples: the next whole number is farther away
 DEEPEST = 6  # objects within objects that are looked into
 _FORMATS = (
     "a trainer_state.json with 'log_history', lists of one number per epoch, or one object per row"
@@ -140,7 +140,7 @@ def _sizes_by_speed(entries: list[Object]) -> dict[str, int]:
             continue
         rounding = 0.5e-3 * seconds + 0.5e-4 * rate
         n = round(seconds * rate)
-        if rounding > SURE or abs(seconds * rate - n) > rounding:
+        if rounding > NEAREST or abs(seconds * rate - n) > rounding:
             return {}
         found.add(n)
         told += 1

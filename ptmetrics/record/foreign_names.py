@@ -48,7 +48,7 @@ _SCORES = {
     "mean_absolute_error": "mae",
     **dict.fromkeys(("r2_score", "r_squared"), "r2"),
 }
-_TOP_K = re.compile(
+_TOP_WORDS = re.compile(
     r"(?:(?:acc|accuracy|prec)[_/@-]?(?:top)?|top)[_@-]?(\d+)(?:[_-](?:acc|accuracy))?"
 )
 _AVERAGED = frozenset({"precision", "recall", "f1", "specificity"})
@@ -199,7 +199,7 @@ def _parted(text: str) -> tuple[str | None, str]:
 
 def _score_of(rest: str) -> str:
     name = _SCORES.get(rest, _SCORES.get(_joined(rest), rest))
-    top = _TOP_K.fullmatch(name)
+    top = _TOP_WORDS.fullmatch(name)
     if top and top[1] == "1":
         return "accuracy"
     if top:

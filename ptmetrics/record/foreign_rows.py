@@ -167,7 +167,7 @@ def _survey(table: Table, columns: LogColumns) -> _Facts:
     for entry in table.entries():
         facts.rows += 1
         before = epoch
-        epoch = _epoch_of(table, columns, entry)
+        epoch = _epoch_of_entry(table, columns, entry)
         if epoch is not None:
             facts.merged = facts.merged or epoch == before
             facts.fractions = facts.fractions or epoch != int(epoch)
@@ -225,7 +225,7 @@ def _survey_scores(
     return finite, missing
 
 
-def _epoch_of(table: Table, columns: LogColumns, entry: Entry) -> float | None:
+def _epoch_of_entry(table: Table, columns: LogColumns, entry: Entry) -> float | None:
     """The epoch that a row tells; None where it tells none."""
     if columns.epoch is None:
         return None
@@ -327,7 +327,7 @@ class _Reader:
         number = 0
         count = -1
         for entry in self._table.entries():
-            told = _epoch_of(self._table, self._columns, entry)
+            told = _epoch_of_entry(self._table, self._columns, entry)
             values = self._values(entry)
             if not values:
                 continue

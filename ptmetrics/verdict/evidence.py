@@ -153,10 +153,19 @@ class LearningCurves:
 
     def comparable(self, rows: Sequence[int]) -> list[int]:
         """Those of the rows that were validated on as many samples, of the same classes, as the judged one."""
+        return [row for row in rows if not self.differs(row)]
+
+    def differs(self, row: int) -> bool:
+        """Whether a row is known to have been validated on other samples than the judged one."""
         if not self.validations:
-            return list(rows)
-        judged = self.validations[self.judged]
-        return [row for row in rows if self.validations[row] in (judged, None) or judged is None]
+            return False
+        judged, other = self.validations[self.judged], self.validations[row]
+        if judged is None or other is None:
+            return False
+        told = min(len(judged), len(other))
+        if told > 1 and len(judged) != len(other):
+            return True
+        return judged[:told] != other[:told]
 
     def seen_of(self, split: str) -> list[Mapping[str, Any]]:
         """What of a split went by, one an epoch; empty mappings where it was not recorded."""

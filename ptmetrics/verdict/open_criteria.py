@@ -10,7 +10,7 @@ from ptmetrics.verdict.pages import make_finding
 
 TOO_FEW = "too-few-samples"
 UNMEASURED = "not-measured"
-WITHOUT_N = (
+SAY_HOW_MANY = (
     "The log does not tell how many samples stand behind its values: say how many were validated, "
     "judge(…, n=1500) or --n 1500, or record the run with a Monitor."
 )
@@ -31,7 +31,7 @@ def open_criteria(criteria: Iterable[Criterion], evidence: Evidence) -> Iterator
         numbers = {"reasons": {item.name: item.reason for item in rest}}
         advice = None
         if evidence.values_without_n:
-            advice = WITHOUT_N
+            advice = SAY_HOW_MANY
         yield make_finding(UNMEASURED, "undetermined", f"Undecided: {told}.", numbers, advice)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ptmetrics.advice import advise_threshold as advise_threshold
     from ptmetrics.counts.batch import Batch as Batch
     from ptmetrics.counts.cell import Cell as Cell
     from ptmetrics.errors import PtmetricsError as PtmetricsError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.score import Scores as Scores
     from ptmetrics.metrics.score_spec import ScoreSpec as ScoreSpec
     from ptmetrics.metrics.threshold import Advice as Advice
-    from ptmetrics.metrics.threshold import advise_threshold as advise_threshold
     from ptmetrics.monitor.callbacks import Callback as Callback
     from ptmetrics.monitor.callbacks import EarlyStopping as EarlyStopping
     from ptmetrics.monitor.checkpoint import Checkpoint as Checkpoint
@@ -79,7 +79,7 @@ _HOME = {
     "Scores": "metrics.score",
     "Verdict": "verdict.finding",
     "accuracy": "metrics.dropins",
-    "advise_threshold": "metrics.threshold",
+    "advise_threshold": "advice",
     "fairness_gaps": "metrics.gaps",
     "slice_gap": "metrics.gaps",
     "classification_report": "metrics.dropins",

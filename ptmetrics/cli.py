@@ -1,11 +1,12 @@
 """The command line: parse, call, print. Everything heavy is imported inside its command."""
 
 import argparse
+import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ USAGE, CANNOT_COMPARE, UNREADABLE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 4, 5,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    _open_streams()
     arguments = _parser().parse_args(argv)
     command: Callable[[Arguments], int] = arguments.command
     try:
@@ -37,15 +39,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed("interrupted; what was recorded so far can be read and judged", INTERRUPTED)
     except Exception as error:
-        traceback.print_exc()
-        said = f"{type(error).__name__}: {error}"
-        return _failed(f"this is an error in ptmetrics itself, please report it: {said}", INTERNAL)
+        return _failed(_internal(error), INTERNAL)
     return status
+
+
+def _open_streams() -> None:
+    """Make both streams such that no text can fail there, nor where one of them is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.StringIO())
+        elif getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _failed(why: object, status: int) -> int:
-    print(f"ptmetrics: {why}", file=sys.stderr)
+    from ptmetrics.record.printable import printable
+
+    print(f"ptmetrics: {printable(str(why))}", file=sys.stderr)
     return status
+
+
+def _internal(error: Exception) -> str:
+    """An error of ours in one line, with its place; `python -X dev` shows all of it."""
+    if sys.flags.dev_mode:
+        traceback.print_exc()
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}, line {last.lineno}"
+    return (
+        f"this is an error in ptmetrics itself ({type(error).__name__}: {error}; {where}). Please "
+        "report this line with the command to those who gave you ptmetrics; python -X dev -m "
+        "ptmetrics shows where it came from."
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_judging(check)
     text = "run or log that no RUN may be worse than by more than a margin"
     check.add_argument("--baseline", metavar="RUN", help=text)
+    text = "a level that must be shown as well, such as 'val/f1/macro>=0.8'"
+    check.add_argument("--target", help=text)
     text = "github: annotations of GitHub Actions"
     formats = ("text", "github", "json")
     check.add_argument("--format", choices=formats, default="text", help=text)
@@ -111,13 +138,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    text = "balanced, recall-first, precision-first, regression or a TOML file"
+    text = "balanced, recall-first, precision-first, regression, tokens, pixels or a TOML file"
     parser.add_argument("--profile", default="balanced", help=text)
+    text = (
+        "epoch to judge: best, last or a number from 1; default: the one that the model stands at"
+    )
+    parser.add_argument("--epoch", type=_epoch_number, metavar="best|last|N", help=text)
+    text = "split to judge, such as test: its last evaluation"
+    parser.add_argument("--split", default="val", help=text)
+    text = "validation samples, for the log of another tool that does not tell them"
+    parser.add_argument("--n", type=int, metavar="N", help=text)
     text = "index of the class whose precision and recall count"
     parser.add_argument("--positive", type=int, help=text)
     text = "only these codes, separated by commas"
     parser.add_argument("--select", type=_codes, metavar="CODES", help=text)
     parser.add_argument("--ignore", type=_codes, metavar="CODES", help="all but these codes")
+
+
+def _epoch_number(text: str) -> int | str:
+    """The number from 0 of an epoch that a person counts from 1; or a word."""
+    if text in {"best", "last"}:
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected best, last or a number from 1, got {text!r}")
+    return number - 1
 
 
 def _codes(text: str) -> list[str]:
@@ -143,6 +191,7 @@ def _finetune(arguments: Arguments) -> int:
 def _experiment(config: Path, arguments: Arguments) -> int:
     from ptmetrics.finetune.config import load_config
     from ptmetrics.finetune.experiment import outcome_of, run_experiment
+    from ptmetrics.record.printable import printable
     from ptmetrics.show.paint import paint_for
 
     stream = sys.stdout
@@ -150,8 +199,9 @@ def _experiment(config: Path, arguments: Arguments) -> int:
         stream = sys.stderr
     paint = paint_for(stream)
 
-    def say(line: str) -> None:
-        print(line, file=stream, flush=True)
+    def say(text: str) -> None:
+        lines = [printable(line, paint.encoding) for line in text.split("\n")]
+        print("\n".join(lines), file=stream, flush=True)
 
     outcome = outcome_of(run_experiment(load_config(config), run=arguments.run, say=say))
     if arguments.json:
@@ -169,19 +219,22 @@ def _report(arguments: Arguments) -> int:
     from ptmetrics.show.paint import paint_for
     from ptmetrics.show.run import run_text
     from ptmetrics.verdict.judge import judge
+    from ptmetrics.verdict.picked import evaluation_of, picked
 
     options = _judge_options(arguments)
-    runs = [read_run(path) for path in _found(arguments.runs)]
+    epoch = options.pop("epoch")
+    runs: list[Any] = [picked(read_run(path), epoch) for path in _found(arguments.runs)]
     verdicts = [judge(run, **options) for run in runs]
+    split = arguments.split
     if not arguments.json:
-        texts = [run_text(run, v, paint_for()) for run, v in zip(runs, verdicts, strict=True)]
-        print("\n\n".join(texts))
+        both = zip(runs, verdicts, strict=True)
+        print("\n\n".join(run_text(run, verdict, paint_for(), split) for run, verdict in both))
         return 0
     told = []
     for run, verdict in zip(runs, verdicts, strict=True):
-        last: Any = {}
+        judged: Mapping[str, Any] = {}
         if run.epochs:
-            last = run.epochs[-1]
+            judged = evaluation_of(run, split)
         keys = ("epoch", "scores", "per_class", "confusion", "class_names", "time")
         told.append(
             {
@@ -189,7 +242,7 @@ def _report(arguments: Arguments) -> int:
                 "epochs": len(run.epochs),
                 "end": run.end,
                 "evaluations": run.evaluations,
-                "judged": {key: last.get(key) for key in keys},
+                "judged": {key: judged.get(key) for key in keys},
                 "verdict": verdict.to_dict(),
             }
         )
@@ -206,6 +259,8 @@ def _check_runs(arguments: Arguments) -> int:
     options = _judge_options(arguments)
     if arguments.baseline is not None:
         options["baseline"] = _baseline(arguments.baseline)
+    if arguments.target is not None:
+        options["rules"] = _with_target(arguments.target)
     told = [_verdict_of(path, options) for path in _found(arguments.runs)]
     statuses = [one["verdict"].status if "verdict" in one else "unreadable" for one in told]
     worst = min(statuses, key=WORST_FIRST.index)
@@ -305,8 +360,22 @@ def _baseline(name: str) -> Any:
 
 
 def _judge_options(arguments: Arguments) -> dict[str, Any]:
-    names = ("profile", "positive", "select", "ignore")
+    names = ("profile", "n", "positive", "epoch", "split", "select", "ignore")
     return {name: getattr(arguments, name) for name in names}
+
+
+def _with_target(text: str) -> list[Any]:
+    """All rules, and one that holds a score against a level."""
+    from ptmetrics.verdict.judge import RULES
+    from ptmetrics.verdict.time_to_target import Target
+
+    target = Target.parse(text)
+
+    def reaches_target(evidence: Any) -> Any:
+        name = target.metric.removeprefix("val/")
+        return evidence.criterion(name, target.level, rule=target.rule)
+
+    return [*RULES, reaches_target]
 
 
 def _bench(arguments: Arguments) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 import ptmetrics.cli
 from ptmetrics.cli import EXIT, main
+from ptmetrics.record.journal import Journal
 from ptmetrics.show.annotations import annotations
 from ptmetrics.verdict.finding import Finding, Verdict
 from tests.recorded_runs import write_run
@@ -145,8 +146,9 @@ def test_an_error_inside_ptmetrics_exits_with_70_and_ctrl_c_with_130(
     fails(ZeroDivisionError("a slip"))
     assert main(["check", str(run)]) == 70
     shown = capsys.readouterr().err
-    assert "Traceback" in shown
-    assert "please report it: ZeroDivisionError: a slip" in shown.splitlines()[-1]
+    assert len(shown.splitlines()) == 1
+    assert "an error in ptmetrics itself (ZeroDivisionError: a slip; test_cli.py, line" in shown
+    assert "Please report this line" in shown
     fails(KeyboardInterrupt())
     assert main(["check", str(run)]) == 130
     assert "what was recorded so far can be read" in capsys.readouterr().err
@@ -162,13 +164,130 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(run: Path) -> None:
     assert done.returncode in {0, 141}
 
 
-def test_a_folder_above_the_runs_is_told_where_they_are(
+@pytest.mark.parametrize("command", ["check", "report"])
+def test_runs_below_a_folder_are_all_judged_and_the_worst_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    write_run(tmp_path / "pretrained" / "seed0")
+    write_run(tmp_path / "scratch" / "deeper" / "seed1", [0.5, 0.55])
+    wanted = {"check": 1, "report": 0}[command]
+    assert main([command, str(tmp_path)]) == wanted
+    shown = capsys.readouterr().out
+    assert "pretrained/seed0" in shown
+    assert "scratch/deeper/seed1" in shown
+
+
+def test_a_folder_without_a_run_is_wrong_usage(tmp_path: Path) -> None:
+    assert main(["check", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("words", [["check"], ["report"], ["check", "--explain", "high-error"]])
+def test_no_console_makes_a_command_fail(run: Path, words: list[str], encoding: str) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    if len(words) == 1:
+        words = [*words, str(run)]
+    done = subprocess.run(
+        [sys.executable, "-m", "ptmetrics", *words], env=env, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_makes_no_command_fail(run: Path, closed: str) -> None:
+    command = f"{sys.executable} -m ptmetrics check {run} {closed}"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
+
+
+def test_an_error_shows_no_control_characters_of_a_path(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "nowhere\x1b[2J\u202egnp"]) == 2
+    shown = capsys.readouterr().err
+    assert "nowhere" in shown
+    assert not set("\x1b\u202e") & set(shown)
+
+
+# Which epoch, which split, which level
+
+
+@pytest.fixture(scope="module")
+def four_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The second of them is the best."""
+    folder = tmp_path_factory.mktemp("four") / "run"
+    epochs = []
+    for number, accuracy in enumerate([0.7, 0.95, 0.8, 0.9]):
+        right = round(500 * accuracy)
+        wrong = 500 - right
+        epochs.append(epoch(number, {}, matrix=[[right, wrong], [wrong, right]]))
+    run = Recorded(epochs)
+    return written(folder, run)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"), [("best", "0.9500"), ("last", "0.9000"), ("3", "0.8000")]
+)
+def test_a_named_epoch_is_shown_and_judged(
+    chosen: str,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
+    four_epochs: Path,
+) -> None:
+    assert main(["report", "--epoch", chosen, str(four_epochs)]) == 0
+    text = capsys.readouterr().out
+    row = next(line for line in text.splitlines() if line.startswith("accuracy "))
+    assert row.split()[1] == shown
+    assert "as asked for" in text
+    assert main(["report", "--json", "--epoch", chosen, str(four_epochs)]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    value = told["judged"]["scores"]["val/accuracy"]["value"]
+    assert f"{value:.4f}" == shown
+    judged = {item["name"]: item["value"] for item in told["verdict"]["criteria"]}
+    assert judged["accuracy"] == value
+
+
+def test_another_split_is_shown_and_judged_by_its_last_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "arm" / "seed0").mkdir(parents=True)
-    (tmp_path / "arm" / "seed0" / "journal-rank0.jsonl").touch()
-    assert main(["check", str(tmp_path)]) == 2
-    assert f"Did you mean {tmp_path / 'arm'}?" in capsys.readouterr().err
+    run = tmp_path
+    journal = Journal(run)
+    journal.append("header", {"metrics": {"task": "binary"}})
+    journal.append("epoch", epoch(0, {}, matrix=[[480, 20], [20, 480]]))
+    told = epoch(0, {}, matrix=[[300, 200], [200, 300]])
+    for key in ("confusion", "per_class"):
+        told[key] = {"test": told[key]["val"]}
+    told["scores"] = {name.replace("val/", "test/"): s for name, s in told["scores"].items()}
+    journal.append("evaluation", {**told, "split": "test", "step": 10, "why": "test"})
+    journal.close()
+    assert main(["check", str(run)]) == 0
+    assert main(["check", str(run), "--split", "test"]) == 1
+    assert "Judged split test" in capsys.readouterr().out
+    assert main(["report", str(run), "--split", "test", "--json"]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)["runs"]
+    assert shown["judged"]["scores"]["test/accuracy"]["value"] == 0.6
+    assert main(["report", str(run), "--split", "test"]) == 0
+    assert "accuracy              0.6000" in capsys.readouterr().out
+    assert main(["check", str(run), "--split", "held-out"]) == 2
+    assert "a split that was evaluated (test, val)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chosen", ["0", "worst", "-1", "5"])
+def test_an_epoch_that_is_none_is_wrong_usage(
+    chosen: str, four_epochs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["check", "--epoch", chosen, str(four_epochs)])
+    except SystemExit as left:
+        status = left.code
+    assert status == 2
+    assert "epoch" in capsys.readouterr().err
+
+
+def test_a_level_that_is_asked_for_is_a_criterion(run: Path) -> None:
+    assert main(["check", str(run), "--target", "val/accuracy>=0.9"]) == 0
+    assert main(["check", str(run), "--target", "val/accuracy>=0.99"]) == 1
+    assert main(["check", str(run), "--target", "high"]) == 2
 
 
 # What is printed
@@ -228,7 +347,7 @@ def test_a_finding_is_explained_and_a_code_that_is_none_has_near_matches(
     assert main(["check", "--explain", "overfitting"]) == 0
     page = capsys.readouterr().out
     assert page.startswith("overfitting (fail, warning or info)\n")
-    for part in ("What to do: Where the loss rises", "rise_moderate   0.1", "precision-first"):
+    for part in ("What to do: Stop early by the score", "rise_moderate   0.1", "precision-first"):
         assert part in page
     assert main(["check", "--explain", "overfitting", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"code": "overfitting", "page": page[:-1]}

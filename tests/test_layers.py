@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "show": {"record", "verdict", "metrics"},
     "integrations": {"monitor", "metrics"},
     "matrix": {"metrics", "verdict"},
+    "advice": {"metrics", "record", "verdict"},
 }
 ROOMS["testing"] = set(ROOMS)
 ROOMS["finetune"] = set(ROOMS)

@@ -114,7 +114,9 @@ class TrainConfig:
     """How to train: `[train]` for the run groups, `[pretrain]` for the source task.
 
     Args:
-        epochs: Passes over the training set.
+        epochs: Passes over the training set, at least.
+        max_epochs: Where the target is not held by then, train on until it is, up to this many
+            passes; none: `epochs`.
         batch_size: Images per step.
         optimizer: "sgd" or "adamw".
         lr: Learning rate; the peak where there is a schedule.
@@ -132,6 +134,7 @@ class TrainConfig:
     """
 
     epochs: int = 10
+    max_epochs: int | None = None
     batch_size: int = 32
     optimizer: str = "adamw"
     lr: float = 1e-3
@@ -148,7 +151,7 @@ class TrainConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "patience", "validations_per_epoch"):
+        for key in ("epochs", "max_epochs", "batch_size", "patience", "validations_per_epoch"):
             check_at_least(1, key, getattr(self, key))
         for key in ("weight_decay", "freeze_epochs", "workers"):
             check_at_least(0, key, getattr(self, key))
@@ -159,6 +162,12 @@ class TrainConfig:
         check_one_of(("constant", "cosine", "onecycle"), "schedule", self.schedule)
         check_one_of(("none", "backbone"), "freeze", self.freeze)
         check_one_of(("auto", "cpu", "cuda"), "device", self.device)
+        if self.max_epochs is not None:
+            check_at_least(self.epochs, "max_epochs", self.max_epochs)
+            if self.schedule != "constant":
+                rule = 'schedule = "constant", as others need the number of steps'
+                cure = 'Remove max_epochs, or set schedule = "constant".'
+                raise ConfigError("max_epochs", rule, repr(self.schedule), cure)
         if self.amp and self.device == "cpu":
             cure = "Remove amp; it is for CUDA."
             raise ConfigError("amp", 'false on device = "cpu"', "true", cure)
@@ -285,7 +294,8 @@ def packaged_config(name: str) -> Path:
 # What every run group shares, so that their training times can be compared.
 _SHARED_KEYS = ("device", "workers", "amp", "validations_per_epoch")
 _GROUP_KEYS = [key.name for key in fields(TrainConfig) if key.name not in _SHARED_KEYS]
-_PRETRAIN_KEYS = [key for key in _GROUP_KEYS if key not in ("freeze", "freeze_epochs", "patience")]
+_NOT_OF_SOURCE = ("freeze", "freeze_epochs", "patience", "max_epochs")
+_PRETRAIN_KEYS = [key for key in _GROUP_KEYS if key not in _NOT_OF_SOURCE]
 
 
 def load_config(path: str | Path) -> Config:

@@ -19,7 +19,7 @@ from ptmetrics.finetune.config import Config, RunGroupConfig
 from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.models import build_model
 from ptmetrics.finetune.source_task import source_weights
-from ptmetrics.finetune.training import TrainingRun
+from ptmetrics.finetune.training import TrainingRun, step_flops
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
@@ -28,6 +28,7 @@ from ptmetrics.verdict.compare import Comparison, compare
 from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.time_to_target import Target
 
 Say = Callable[[str], None]
 
@@ -130,10 +131,14 @@ def _make_run(
         "arm": group.name,
         "seed": seed,
         "val_fingerprint": data.fingerprint,
+        "step_flops": step_flops(model, group.train, data),
         "experiment": config.to_dict(),
     }
     run = root / group.name / f"seed{seed}"
-    return TrainingRun(group, seed, model, data, run=run, header=header, device=device)
+    target = Target.parse(config.target)
+    return TrainingRun(
+        group, seed, model, data, run=run, header=header, device=device, target=target
+    )
 
 
 def _take_turns(runs: list[TrainingRun], say: Say) -> None:

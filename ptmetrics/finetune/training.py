@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 import ptmetrics as pm
 from ptmetrics.errors import ShapeError
@@ -17,6 +20,7 @@ from ptmetrics.finetune.config import RunGroupConfig, TrainConfig
 from ptmetrics.finetune.data import Data
 from ptmetrics.finetune.models import freeze_backbone
 from ptmetrics.finetune.pictures import ImageSet
+from ptmetrics.verdict.time_to_target import Target
 
 Batches = DataLoader[Any]  # of images and their labels
 
@@ -34,6 +38,8 @@ class TrainingRun:
         run: Folder of its record, which must not exist.
         header: Plain values for the record's header.
         device: Where to train.
+        target: Level at which training ends, once `epochs` are over and two evaluations in a row
+            have met it; None: no sooner than all epochs.
 
     Raises:
         ShapeError: If the model does not return one score for each class.
@@ -49,6 +55,7 @@ class TrainingRun:
         run: Path,
         header: dict[str, Any],
         device: torch.device,
+        target: Target | None = None,
     ) -> None:
         self.group = config.name
         self.run = run
@@ -63,8 +70,11 @@ class TrainingRun:
             self._val_loader = make_loader(data.val, config.train, shuffle=False)
         _check_output(self._model, data, device)
         self._batches = _endless(self._loader)
-        self._steps = len(self._loader) * config.train.epochs
-        self._intervals = config.train.epochs * config.train.validations_per_epoch
+        epochs = config.train.max_epochs or config.train.epochs
+        self._steps = len(self._loader) * epochs
+        self._intervals = epochs * config.train.validations_per_epoch
+        self._least = config.train.epochs * config.train.validations_per_epoch
+        self._target = target
         self._optimizer = make_optimizer(self._model, config.train)
         self._schedule = make_schedule(self._optimizer, config.train, self._steps)
         self._criterion = nn.CrossEntropyLoss(label_smoothing=config.train.label_smoothing)
@@ -91,10 +101,17 @@ class TrainingRun:
         if self.monitor.should_stop:
             self.done = True
             self.monitor.close("early stopping")
-        elif number + 1 == self._intervals:
+        elif number + 1 == self._intervals or (number + 1 >= self._least and self._holds_target()):
             self.done = True
             self.monitor.close("completed")
         return scores
+
+    def _holds_target(self) -> bool:
+        """Whether the last two evaluations have met the target."""
+        if self._target is None or self._target.metric not in self.monitor.history:
+            return False
+        last = self.monitor.history[self._target.metric][-2:]
+        return len(last) == 2 and bool(self._target.met_by(np.array(last)).all())
 
     def _train(self, batches: Iterable[tuple[Tensor, Tensor]], epoch: int) -> None:
         self._model.train()
@@ -203,3 +220,18 @@ def _check_output(model: nn.Module, data: Data, device: torch.device) -> None:
         got = f"shape {tuple(output.shape)}"
     cure = "Choose a classification model of torchvision, or check its head."
     raise ShapeError("model output", f"one score for each class, shape {expected}", got, cure)
+
+
+def step_flops(model: nn.Module, config: TrainConfig, data: Data) -> float | None:
+    """Floating point operations of one training step; None where they change in the run.
+
+    They are counted once, on a copy that holds no numbers.
+    """
+    if config.freeze_epochs:
+        return None
+    copied = deepcopy(model).to("meta")
+    freeze_backbone(copied, frozen=config.freezes(0))
+    shape = (config.batch_size, *data.val[0][0].shape)
+    with FlopCounterMode(display=False) as counter:
+        copied(torch.empty(shape, device="meta")).sum().backward()
+    return float(counter.get_total_flops())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from ptmetrics.metrics.binary import BINARY_SPECS, binary_fbeta_spec
 from ptmetrics.metrics.class_scores import ClassCounts
 from ptmetrics.metrics.estimate import Array, NamedScores
 from ptmetrics.metrics.intervals import Z
-from ptmetrics.metrics.score import Score, Scores
+from ptmetrics.metrics.score import Score
+from ptmetrics.metrics.score_curve import ThresholdTable
 from ptmetrics.metrics.score_spec import evaluate
 from ptmetrics.metrics.threshold_search import Choice, Cuts, Tuning
 
@@ -99,50 +100,29 @@ class Advice:
         return "\n".join(lines)
 
 
-def advise_threshold(
-    scores: Scores,
+@runtime_checkable
+class HasThresholds(Protocol):
+    """What tells the counts at every threshold, such as `Scores`."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether counts are sums of weights."""
+
+    def thresholds(self, label: str | int | None = None) -> ThresholdTable:
+        """Counts at every threshold."""
+
+
+def advise(
+    scores: HasThresholds,
     *,
-    recall_at_least: float | None = None,
-    precision_at_least: float | None = None,
-    cost: tuple[float, float] | None = None,
-    beta: float | None = None,
-    confidence: float = 0.95,
-    label: str | int | None = None,
+    recall_at_least: float | None,
+    precision_at_least: float | None,
+    cost: tuple[float, float] | None,
+    beta: float | None,
+    confidence: float,
+    label: str | int | None,
 ) -> Advice:
-    """The decision threshold for a promise on new data, or for the least cost or best F-beta.
-
-    A threshold that just meets a recall on validation data keeps it on new data in less than half
-    of all cases. The one advised here keeps it with the confidence asked for, whatever the
-    distribution; where the data are too few for that, the advice says how many positives are
-    missing.
-
-    Args:
-        scores: Of a metric that keeps its curves.
-        recall_at_least: Recall to keep: the highest threshold that is shown to do so.
-        precision_at_least: Precision to keep: the lowest threshold that is shown to do so. With
-            both, the highest threshold for the recall, if it keeps the precision too, at half of the
-            error each.
-        cost: Cost of a false alarm and of a miss.
-        beta: F-beta to make largest; recall counts `beta` times as much as precision.
-        confidence: One-sided confidence of a certificate.
-        label: Name or number of the label, or of the class against the rest, where there are
-            several.
-
-    Raises:
-        ConfigError: If not exactly one aim is named, or one is out of its range, or the metric kept
-            no scores.
-        DataError: If nothing was counted.
-
-    Example:
-        >>> import torch
-        >>> import ptmetrics as pm
-        >>> target = torch.arange(200) % 2
-        >>> metrics = pm.BinaryMetrics(inputs="probs", curves="exact")
-        >>> metrics.update(0.5 * target + 0.25, target)
-        >>> advice = pm.advise_threshold(metrics.compute(), recall_at_least=0.95)
-        >>> advice.threshold, advice.certified, advice.recall.value
-        (0.75, True, 1.0)
-    """
+    """Advice on what was counted; arguments and errors as of `advise_threshold`."""
     error = 1.0 - _share("confidence", confidence)
     tune = _tuning(recall_at_least, precision_at_least, cost, beta, error)
     table = scores.thresholds(label)

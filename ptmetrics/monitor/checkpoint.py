@@ -264,7 +264,10 @@ class Checkpoint(Callback):
                 content["optimizer"] = monitor.optimizer.state_dict()
         path = self._folder / name
         replace(path, lambda file: torch.save(content, file))
-        monitor.record("checkpoint", {"path": str(path), "epoch": epoch, "why": why})
+        told = {"path": str(path), "epoch": epoch, "why": why}
+        if self._best is not None and why != "last":
+            told["score"] = self._best.name
+        monitor.record("checkpoint", told)
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -75,6 +75,17 @@ class EpochScores(Mapping[str, Score]):
     def __len__(self) -> int:
         return sum(map(len, self.splits.values())) + len(self.losses)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All scores by their full names, and what else is known of validation, as plain values."""
+        record: Mapping[str, Any] = self.to_record()
+        plain: dict[str, Any] = {"scores": record["scores"], "class_names": record["class_names"]}
+        for key in ("per_class", "confusion", "per_slice", "faults", "notes"):
+            plain[key] = record.get(key, {}).get("val")
+        if "val" in self.splits:
+            plain["task"] = self.splits["val"].task
+            plain["n"] = self.splits["val"].n
+        return plain
+
     def to_record(self) -> EpochData:
         """The data of the journal's `epoch` line."""
         record: Any = {

@@ -172,6 +172,7 @@ class Monitor:
         self._clock = PhaseClock(clock)
         self._totals = RunTotals()
         self._said: set[str] = set()
+        self._scores: EpochScores | None = None
         self._evaluations = 0  # of the epoch under way
         self._begun_epoch = -1  # whose callbacks were told
         on_counted = None
@@ -231,6 +232,11 @@ class Monitor:
     def stopping_reason(self) -> str | None:
         """Why the run was asked to stop."""
         return self._status.stopping
+
+    @property
+    def scores(self) -> EpochScores | None:
+        """Those of the last epoch that was closed; None before."""
+        return self._scores
 
     @property
     def rank(self) -> int:
@@ -606,6 +612,7 @@ class Monitor:
             if self.faults.on_fault != "raise":  # the loop goes on with the next epoch all the same
                 self._start_epoch(number + 1)
             raise
+        self._scores = scores
         self._start_epoch(number + 1, scores)
         with self.faults.containing("progress"):
             self._progress.show_scores(scores)

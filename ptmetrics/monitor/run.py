@@ -120,6 +120,7 @@ class RunRecorder:
             on_take(self.path)
         create(self.path, if_exists=if_exists)
         self._journal = Journal(self.path, resume=if_exists == "resume")
+        self.history.path = self.path
         try:
             sweep(self.path)
             sweep(self.path / CHECKPOINTS)
@@ -181,7 +182,7 @@ class RunRecorder:
         if torch.cuda.is_available():
             device = torch.cuda.get_device_name()
         now = datetime.datetime.now(datetime.timezone.utc)
-        header: dict[str, Any] = {
+        header: Any = {
             "ptmetrics": __version__,
             "created": now.isoformat(timespec="seconds"),
             "name": self.name,
@@ -189,12 +190,13 @@ class RunRecorder:
             "environment": {**environment(), "device": device},
             "metrics": metrics,
         }
-        for key in ("seed", "arm", "val_fingerprint"):
+        for key in ("seed", "arm", "val_fingerprint", "step_flops"):
             header[key] = config.get(key)
         if self._ranks > 1:
             header["rank"] = self.rank
             header["world_size"] = self._ranks
         self.append("header", header)
+        self.history.header = header
         if self._ranks > 1:
             self._tell_share()
 
@@ -256,7 +258,12 @@ class RunRecorder:
         self.history.append(data)
         self.before = None
         if folder is not None:
-            judged = {scores.epoch, self._best_epoch, self._epoch_of_lowest_loss()}
+            judged = {scores.epoch, self._best_epoch, self._epoch_of_best("val/loss", rises=False)}
+            val = scores.splits["val"]
+            headline = val.get(val.headline)
+            if headline is not None:
+                rises = headline.higher_is_better is not False
+                judged.add(self._epoch_of_best(f"val/{val.headline}", rises=rises))
             with suppress(OSError):
                 drop_samples(folder, judged)
 
@@ -300,18 +307,18 @@ class RunRecorder:
         if checkpoint.get("why") == "best":
             self._best_epoch = checkpoint.get("epoch", self._best_epoch)
 
-    def _epoch_of_lowest_loss(self) -> int:
-        """The epoch that the rules hold the last one against; −1 if no loss was seen."""
-        lowest = -1
-        value = float("inf")
-        losses = self.history.get("val/loss", [])
+    def _epoch_of_best(self, name: str, *, rises: bool) -> int:
+        """The epoch that the rules may hold the last one against; −1 if the score was not seen."""
+        best = -1
+        highest = float("-inf")
+        sign = 1 if rises else -1
         # Of an epoch that was validated several times the last row is the epoch's own.
-        of_epoch = dict(zip(self.history.epoch, losses, strict=False))
-        for epoch, loss in of_epoch.items():
-            if loss < value:
-                lowest = epoch
-                value = loss
-        return lowest
+        of_epoch = dict(zip(self.history.epoch, self.history.get(name, []), strict=False))
+        for epoch, value in of_epoch.items():
+            if sign * value > highest:
+                best = epoch
+                highest = sign * value
+        return best
 
 
 def _written(folder: Path, epoch: int, samples: StoredSamples) -> SamplesData:

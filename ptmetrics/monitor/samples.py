@@ -25,7 +25,7 @@ from ptmetrics.record.samples import (
 
 DEFAULT_ROWS = 100_000
 """Samples for which there is room by default: 1.2 MB of classes, 1.6 MB of real values."""
-MOST_HEADS = 20
+KEPT_HEADS = 20
 """Classes or labels of which curves are kept."""
 _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 
@@ -73,7 +73,7 @@ def table_rows(scores: Scores) -> dict[str, Rows]:
 def _curve_rows(curve: ScoreCurve) -> Rows:
     heads = [(1, curve)]  # the positive class
     if curve.heads:
-        heads = [(head, curve.of_head(head)) for head in range(min(curve.heads, MOST_HEADS))]
+        heads = [(head, curve.of_head(head)) for head in range(min(curve.heads, KEPT_HEADS))]
     found = []
     for head, drawn in heads:
         table = thinned(drawn.table())

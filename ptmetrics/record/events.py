@@ -181,11 +181,20 @@ class EnvironmentData(TypedDict, total=False):
     device: str
 
 
-class LoggedData(TypedDict):
-    """Who wrote a log that is not ours, and what was decided while reading it, as sentences."""
-
+class _Logged(TypedDict):
     by: str
     notes: list[str]
+
+
+class LoggedData(_Logged, total=False):
+    """Who wrote a log that is not ours, and what was decided while reading it, as sentences.
+
+    `sizes` tells how many samples stand behind each split, where that is known, and `follows` the
+    score by which the tool chose its best checkpoint.
+    """
+
+    sizes: dict[str, int]
+    follows: str
 
 
 class HeaderData(TypedDict, total=False):
@@ -204,6 +213,7 @@ class HeaderData(TypedDict, total=False):
     seed: int | None
     arm: str | None
     val_fingerprint: str | None
+    step_flops: float | None
     rank: int
     world_size: int
     logged: LoggedData
@@ -238,12 +248,16 @@ class CheckpointData(_CheckpointPath, total=False):
     """A checkpoint that was written.
 
     `why` is "best", "last" or "top" (among the best), or "saved" for one of the script's own that
-    is not its best. `by` is "script" for those that the script itself wrote.
+    is not its best. `by` is "script" for those that the script itself wrote. `score` is what the
+    best is best by. `step` tells which of several validations of the epoch it belongs to, where
+    another tool logged the run.
     """
 
     epoch: int
+    step: int
     why: str
     by: str
+    score: str
 
 
 class _EndReason(TypedDict):

@@ -1,106 +1,307 @@
-"""JSON logs: the trainer state of Hugging Face, and the history that Keras's `fit` returns."""
+"""JSON logs: the trainer state of Hugging Face, histories as columns or rows, and JSON lines."""
 
+import io
 import json
-from collections.abc import Iterator, Mapping
-from math import ceil, inf, nan
-from typing import Any, TypeGuard
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.foreign_names import score_names
-from ptmetrics.record.foreign_rows import ForeignLog, Row, merge_rows
+from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_name
+from ptmetrics.record.foreign_sizes import LARGEST_N
+from ptmetrics.record.foreign_table import Entry, LogCell, Table, check_columns, number_or_none
 
-SHOWN_KEYS = 10
-_FORMATS = "a trainer_state.json with 'log_history', or lists of one number per epoch"
+NEAREST = 0.25  # samples: the next whole number is farther away
+DEEPEST = 6  # objects within objects that are looked into
+_FORMATS = (
+    "a trainer_state.json with 'log_history', lists of one number per epoch, or one object per row"
+)
 _JSON_CURE = "Pass Hugging Face's trainer_state.json, or json.dump(history.history) of Keras."
+_TWO = "Write one file for each: a verdict is about one model."
+_CUT = "Copy the file again: it was cut off or edited."
+_LINE_TOOLS = (
+    ("LLaMA-Factory", {"current_steps"}),
+    ("detectron2", {"iteration", "eta_seconds"}),
+    ("MMEngine", {"iter", "data_time"}),
+)
+Object = Mapping[str, Any]
 
 
-def read_json(name: str, text: str) -> ForeignLog:
-    """Read a log that is one JSON object.
+def read_json(name: str, text: str) -> Table:
+    """Read a log that is one JSON document, or one JSON object a line.
 
     Args:
         name: The file, for messages.
         text: Its content.
 
     Raises:
-        RecordError: If it is no JSON, or neither of the two formats.
+        RecordError: If it is no JSON, or none of the formats.
     """
     try:
-        content = json.loads(text)
+        content, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
+    except json.JSONDecodeError as error:
+        place = f"{name}, line {error.lineno}"
+        raise RecordError(place, "JSON", f"{error.msg}", _CUT) from None
     except (ValueError, RecursionError) as error:
-        cure = "Copy the file again: it was cut off or edited."
-        raise RecordError(name, "one JSON object", f"{error}", cure) from None
+        raise RecordError(name, "JSON that can be read", f"{error}", _CUT) from None
+    rest = re.compile(r"\s*").match(text, end)
+    if rest is None or rest.end() < len(text):
+        return _lines_table(name, text)
+    if isinstance(content, Mapping) and "log_history" in content:
+        return _trainer_table(name, content)
+    rows = _rows_in(name, content)
+    if rows is not None:
+        places = (f"entry {number}" for number in range(1, len(rows) + 1))
+        return _rows_table(name, "a JSON file of rows", list(zip(places, rows, strict=True)))
     if not isinstance(content, Mapping):
         raise RecordError(name, _FORMATS, type(content).__name__, _JSON_CURE)
-    if "log_history" not in content:
-        return _keras(name, content)
+    return _columns_table(name, content)
+
+
+# One object a row
+
+
+def _lines_table(name: str, text: str) -> Table:
+    notes: list[str] = []
+    columns, evaluated = _columns_of_rows(row for _, row in _parsed_lines(name, text, notes))
+    check_columns(name, columns)
+    tool = next((tool for tool, told in _LINE_TOOLS if told <= set(columns)), "JSON lines")
+
+    def entries() -> Iterator[Entry]:
+        for number, row in _parsed_lines(name, text, []):
+            yield Entry(f"line {number}", row)
+
+    return Table(name, tool, columns, entries, notes, evaluated=evaluated)
+
+
+def _parsed_lines(
+    name: str, text: str, notes: list[str]
+) -> Iterator[tuple[int, dict[str, LogCell]]]:
+    """Each line that is not empty, with its number; the last one may be cut off."""
+    lines = ((n, line) for n, line in enumerate(io.StringIO(text), 1) if not line.isspace())
+    broken: tuple[int, str] | None = None
+    for number, line in lines:
+        if broken is not None:
+            place = f"{name}, line {broken[0]}"
+            cure = "Remove that line, or write it again."
+            raise RecordError(place, "one JSON object a line", broken[1], cure)
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            broken = number, str(error)
+            continue
+        if not isinstance(row, Mapping):
+            broken = number, type(row).__name__
+        elif "train_runtime" not in row:
+            yield number, dict(_flattened(row))
+    if broken is not None:
+        notes.append(f"The last line ({broken[0]}) is cut off, and was left out.")
+
+
+def _trainer_table(name: str, content: Object) -> Table:
     entries = content["log_history"]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RecordError(f"{name}: log_history", "a list of objects", "something else", _JSON_CURE)
-    return merge_rows("Hugging Face's Trainer", name, _hugging_face(name, entries), [])
+    placed = [(f"log_history[{number}]", entry) for number, entry in enumerate(entries)]
+    table = _rows_table(name, "Hugging Face's Trainer", placed)
+    best = content.get("best_model_checkpoint")
+    if not isinstance(best, str):
+        best = ""
+    step = number_or_none(content.get("best_global_step"))
+    of_path = re.search(r"checkpoint-(\d{1,15})/?$", best)
+    if step is None and of_path:
+        step = float(of_path[1])
+    return Table(
+        name,
+        table.tool,
+        table.columns,
+        table.entries,
+        of_trainer=True,
+        exact=True,
+        sizes=_sizes_by_speed(entries),
+        best_path=best,
+        best_step=step,
+        best_value=number_or_none(content.get("best_metric")),
+        last_step=number_or_none(content.get("global_step")),
+    )
 
 
-def _hugging_face(name: str, entries: list[Mapping[str, Any]]) -> Iterator[Row]:
-    """Entries; their epoch is a fraction of the data seen, 1.0 at the end of the first epoch.
+def _sizes_by_speed(entries: list[Object]) -> dict[str, int]:
+    """Samples of an evaluation: its seconds, with 4 decimals, times samples a second, with 3.
 
-    The summary at the end, known by its run time, repeats the mean training loss of the whole run.
+    They count where several evaluations tell the same whole number, and no other is as near.
     """
-    for number, entry in enumerate(entries):
-        if "train_runtime" in entry:
+    found: set[int] = set()
+    told = 0
+    for entry in entries:
+        seconds = number_or_none(entry.get("eval_runtime"))
+        rate = number_or_none(entry.get("eval_samples_per_second"))
+        if seconds is None or rate is None or not 0 < seconds * rate < LARGEST_N:
             continue
-        place = f"{name}: log_history[{number}]"
-        epoch = _as_float(entry.get("epoch"))
-        if not 0 <= epoch < 2**53:
-            cure = "Use a trainer_state.json as the Trainer writes it."
-            got = repr(entry.get("epoch"))[:40]
-            raise RecordError(f"{place}: epoch", "a number from 0", got, cure)
-        names = score_names(key for key, value in entry.items() if _is_number(value))
-        values = {ours: _as_float(entry[key]) for key, ours in names.items()}
-        # An evaluation before training stands at epoch 0; that after the first epoch replaces it.
-        yield Row(max(ceil(epoch - 1e-6) - 1, 0), values, place)
+        rounding = 0.5e-3 * seconds + 0.5e-4 * rate
+        n = round(seconds * rate)
+        if rounding > NEAREST or abs(seconds * rate - n) > rounding:
+            return {}
+        found.add(n)
+        told += 1
+    if len(found) == 1 and told > 1 and min(found):
+        return {"val": found.pop()}
+    return {}
 
 
-def _keras(name: str, columns: Mapping[str, Any]) -> ForeignLog:
-    curves = {key: curve for key, curve in columns.items() if _is_curve(curve)}
-    names = score_names(curves)
-    if not names:
-        keys = ", ".join(repr(key[:40]) for key in list(columns)[:SHOWN_KEYS])
-        raise RecordError(name, _FORMATS, f"an object with {keys or 'no key'}", _JSON_CURE)
-    lengths = {len(curves[key]) for key in names}
+def _rows_table(name: str, tool: str, placed: list[tuple[str, Object]]) -> Table:
+    """Rows that were read whole; the summary that the Trainer writes at its end is none."""
+    rows = [(place, dict(_flattened(row))) for place, row in placed if "train_runtime" not in row]
+    columns, evaluated = _columns_of_rows(row for _, row in rows)
+    check_columns(name, columns)
+
+    def entries() -> Iterator[Entry]:
+        for place, row in rows:
+            yield Entry(place, row)
+
+    return Table(name, tool, columns, entries, evaluated=evaluated)
+
+
+def _columns_of_rows(rows: Iterable[Object]) -> tuple[list[str], frozenset[str]]:
+    """All columns, and those of evaluations alone: MMEngine counts "iter" in training's rows."""
+    with_iter: dict[str, None] = {}
+    without: dict[str, None] = {}
+    every: dict[str, None] = {}
+    for row in rows:
+        every.update(dict.fromkeys(row))
+        if "iter" in row:
+            with_iter.update(dict.fromkeys(row))
+        else:
+            without.update(dict.fromkeys(row))
+    evaluated: frozenset[str] = frozenset()
+    if with_iter:
+        evaluated = frozenset(column for column in without if column not in with_iter)
+    return list(every), evaluated
+
+
+def _flattened(row: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Objects within objects as "train/loss"; what holds no number is left to who reads it."""
+    for key, value in row.items():
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            yield from _flattened(value, f"{front}{key}/", depth + 1)
+        elif isinstance(value, list | Mapping):
+            yield f"{front}{key}", ""
+        else:
+            yield f"{front}{key}", value
+
+
+def _rows_in(name: str, content: Any) -> list[Object] | None:
+    """The rows of a document that holds rows, else None."""
+    if _is_rows(content):
+        return list(content)
+    if not isinstance(content, Mapping):
+        return None
+    rows = _rows_of_pandas(content)
+    if rows is not None:
+        return rows
+    held = {key: value for key, value in content.items() if _is_rows(value)}
+    if held:
+        return _rows_by_key(name, held)
+    if any(read_name(key).split and _is_cell(value) for key, value in content.items()):
+        return [content]  # one evaluation
+    return None
+
+
+def _rows_of_pandas(content: Object) -> list[Object] | None:
+    """Rows as `to_json(orient="split")` and `orient="index"` write them."""
+    header = content.get("columns")
+    data = content.get("data")
+    if isinstance(header, list) and isinstance(data, list):
+        names = list(map(str, header))
+        return [dict(zip(names, row, strict=False)) for row in data if isinstance(row, list)]
+    if all(key.isdecimal() for key in content) and _is_rows(list(content.values())):
+        return list(content.values())
+    return None
+
+
+def _rows_by_key(name: str, held: Mapping[str, Any]) -> list[Object]:
+    """Rows that stand under one key, or under one for each split."""
+    if len(held) == 1:
+        return list(next(iter(held.values())))
+    splits = {key: read_name(f"{key}/loss").split for key in held}
+    if not all(splits.values()):
+        raise RecordError(name, "one model", f"{len(held)}: {listed(held)}", _TWO)
+    return [{**row, "split": splits[key]} for key, rows in held.items() for row in rows]
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(r, Mapping) for r in value)
+
+
+# One list a column
+
+
+def _columns_table(name: str, content: Object) -> Table:
+    curves: dict[str, list[Any]] = {}
+    others: list[str] = []
+    heads: dict[str, str] = {}  # the rest of a name to the object that it stands in
+    for path, value in _curves_in(content):
+        if value is None:
+            others.append(path)
+            continue
+        head, _, tail = path.partition("/")
+        before = heads.setdefault(tail, head)
+        if tail and before != head and not (_names_split(before) and _names_split(head)):
+            raise RecordError(name, "one model", f"two: {listed([before, head])}", _TWO)
+        curves[path] = value
+    columns = list(curves)
+    check_columns(name, columns)
+    scores = [path for path in curves if read_name(path).score]
+    if not scores:
+        keys = listed(content) or "no key"
+        raise RecordError(name, _FORMATS, f"an object with {keys}", _JSON_CURE)
+    lengths = {len(curves[path]) for path in scores}
     if len(lengths) > 1:
-        listed = [f"{len(curves[key])} in {key[:40]!r}" for key in list(names)[:SHOWN_KEYS]]
+        got = ", ".join(f"{len(curves[path])} in {clipped(path)}" for path in scores[:10])
         cure = "Validate in every epoch, or write a CSV with a column 'epoch'."
-        raise RecordError(name, "lists of equal length", ", ".join(listed), cure)
-    rows = []
-    for epoch in range(lengths.pop()):
-        logged = {ours: curves[key][epoch] for key, ours in names.items()}
-        values = {ours: _as_float(value) for ours, value in logged.items() if value is not None}
-        rows.append(Row(epoch, values, f"{name}: epoch {epoch}"))
+        raise RecordError(name, "lists of equal length", got, cure)
+    length = lengths.pop()
+    fitting = [path for path in columns if len(curves[path]) == length]
+    others += [path for path in columns if path not in fitting]
     notes = []
-    others = [repr(key[:40]) for key in columns if key not in names]
     if others:
-        notes.append(f"Keys that are no scores were not read: {', '.join(others[:SHOWN_KEYS])}.")
-    return merge_rows("Keras's History", name, rows, notes)
+        notes.append(f"Keys that are no scores of every epoch were not read: {listed(others)}.")
+
+    def entries() -> Iterator[Entry]:
+        for row in range(length):
+            yield Entry(f"epoch {row}", {path: curves[path][row] for path in fitting})
+
+    tool = "a JSON file of columns"
+    if all("/" not in path for path in scores) and "loss" in curves:
+        tool = "Keras's History"
+    return Table(name, tool, fitting, entries, notes)
+
+
+def _curves_in(content: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Each list of numbers by its path; None for what is none."""
+    for key, value in content.items():
+        path = f"{front}{key}"
+        values = value
+        if isinstance(value, Mapping) and value and all(each.isdecimal() for each in value):
+            values = list(value.values())  # pandas: one number under the number of each row
+        if _is_curve(values):
+            yield path, values
+        elif isinstance(value, Mapping) and depth < DEEPEST:
+            yield from _curves_in(value, f"{path}/", depth + 1)
+        else:
+            yield path, None
 
 
 def _is_curve(values: object) -> bool:
     """Whether this is a list of numbers, None where nothing was logged."""
-    if not isinstance(values, list) or not any(map(_is_number, values)):
+    if not isinstance(values, list) or not any(map(_is_cell, values)):
         return False
-    return all(value is None or _is_number(value) for value in values)
+    return all(value is None or _is_cell(value) for value in values)
 
 
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _names_split(head: str) -> bool:
+    return head.lower() in SPLIT_WORDS
 
 
-def _as_float(value: object) -> float:
-    """The value as a float, infinite beyond its range; NaN for what is no number."""
-    if not _is_number(value):
-        return nan
-    try:
-        return float(value)
-    except OverflowError:
-        pass
-    if value < 0:
-        return -inf
-    return inf
+def _is_cell(value: object) -> bool:
+    return number_or_none(value) is not None

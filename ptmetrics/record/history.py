@@ -5,9 +5,11 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, overload
 
-from ptmetrics.record.events import EpochData, EvaluationData
+from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
+from ptmetrics.record.foreign_rows import LoggedScores
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"
@@ -22,6 +24,10 @@ class History(Mapping[str, list[float]]):
     in a row of its own in front of that of the epoch, once it is closed; `step` tells them apart.
     Times stand under "time/train_s" and so on, counts under
     "counts/train_samples". The length is the number of names.
+
+    Attributes:
+        path: Where the run is recorded; None for one that is in memory alone.
+        header: What a run in memory was started with.
 
     Example:
         >>> history = History()
@@ -39,11 +45,20 @@ class History(Mapping[str, list[float]]):
         self._epochs: list[int] = []
         self._rows: list[dict[str, float]] = []
         self._waiting: list[EvaluationData] = []  # of the epoch under way
+        self._last: EpochData | None = None
+        self.path: Path | None = None
+        self.header: HeaderData = {}
 
     @classmethod
     def of(cls, run: Run) -> "History":
         """Take the epochs of a run that count; those superseded are left out."""
         history = cls()
+        history.path = run.path
+        if "logged" in run.header:
+            for epoch in run.epochs:
+                history._last = epoch
+                history._add(epoch["epoch"], _numbers_of(epoch))
+            return history
         evaluations = deque(run.evaluations)
         for epoch in run.epochs:
             while evaluations and evaluations[0]["epoch"] <= epoch["epoch"]:
@@ -61,6 +76,20 @@ class History(Mapping[str, list[float]]):
         """The training steps that were done by each row; NaN where that was not recorded."""
         return [row.get(_STEPS, math.nan) for row in self._rows]
 
+    def run(self) -> Run:
+        """The run behind the numbers, read back; of one in memory the values, the last epoch whole.
+
+        Raises:
+            RecordError: If its record cannot be read.
+        """
+        if self.path is not None:
+            return read_run(self.path)
+        rows = dict(zip(self._epochs, self._rows, strict=True))  # the last row of an epoch is its
+        epochs = [_epoch_of(number, row) for number, row in rows.items()]
+        if self._last is not None:
+            epochs[-1] = self._last
+        return Run(Path(), "", [self.header], epochs)
+
     def append(self, epoch: EpochData) -> None:
         """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
         while self._epochs and self._epochs[-1] >= epoch["epoch"]:
@@ -70,10 +99,8 @@ class History(Mapping[str, list[float]]):
             if evaluation["epoch"] == epoch["epoch"]:
                 self._add_evaluation(evaluation)
         self._waiting = []
-        row = {name: score["value"] for name, score in epoch["scores"].items()}
-        row.update(_numbers("time", epoch.get("time", {})))
-        row.update(_numbers("counts", epoch.get("counts", {})))
-        self._add(epoch["epoch"], row)
+        self._last = epoch
+        self._add_or_merge(epoch["epoch"], _numbers_of(epoch))
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.
@@ -87,15 +114,18 @@ class History(Mapping[str, list[float]]):
         row = {name: score["value"] for name, score in evaluation["scores"].items()}
         row.update(_numbers("counts", evaluation.get("counts", {})))
         row[_STEPS] = evaluation["step"]
-        self._add(evaluation["epoch"], row)
+        self._add_or_merge(evaluation["epoch"], row)
 
-    def _add(self, epoch: int, row: dict[str, float]) -> None:
+    def _add_or_merge(self, epoch: int, row: dict[str, float]) -> None:
         """Add a row; what was measured at the same step is one row."""
         if self._epochs and self._epochs[-1] == epoch:
             before = self._rows[-1]
             if before.get(_STEPS) == row.get(_STEPS):
                 before.update(row)
                 return
+        self._add(epoch, row)
+
+    def _add(self, epoch: int, row: dict[str, float]) -> None:
         self._epochs.append(epoch)
         self._rows.append(row)
 
@@ -149,8 +179,9 @@ class History(Mapping[str, list[float]]):
 def read_history(path: str | os.PathLike[str]) -> History:
     r"""Read the numbers per epoch of a run folder, a journal, or a log that another tool wrote.
 
-    Logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and a
-    History of Keras as JSON.
+    Logs are CSV files and what is like them, JSON as columns, rows or lines, Hugging Face's
+    trainer_state.json, and event files of TensorBoard where that is installed. Several validations
+    of an epoch are a row each.
 
     Raises:
         RecordError: If nothing there can be read.
@@ -166,6 +197,18 @@ def read_history(path: str | os.PathLike[str]) -> History:
     return History.of(read_run(path))
 
 
+def _numbers_of(epoch: EpochData) -> dict[str, float]:
+    """All numbers of an epoch by their names."""
+    scores = epoch["scores"]
+    if isinstance(scores, LoggedScores):
+        row = scores.plain()
+    else:
+        row = {name: score["value"] for name, score in scores.items()}
+    row.update(_numbers("time", epoch.get("time", {})))
+    row.update(_numbers("counts", epoch.get("counts", {})))
+    return row
+
+
 def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
     """Flatten numbers; what was not measured (None) stays absent, and so reads as NaN."""
     flat: dict[str, float] = {}
@@ -175,3 +218,16 @@ def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
         elif value is not None:
             flat[f"{prefix}/{name}"] = value
     return flat
+
+
+def _epoch_of(number: int, row: Mapping[str, float]) -> EpochData:
+    """An epoch as a record has it, of its numbers alone."""
+    epoch: Any = {"epoch": number, "scores": {}, "time": {}, "counts": {}}
+    for name, value in row.items():
+        group, _, rest = name.partition("/")
+        if group not in {"time", "counts"}:
+            epoch["scores"][name] = {"value": value}
+        elif "/" not in rest:  # all but the quantiles of a step
+            epoch[group][rest] = value
+    data: EpochData = epoch
+    return data

@@ -5,6 +5,7 @@ Also what other tools logged: told from a journal by its content, read whole, wi
 
 import os
 from bisect import bisect_left
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from ptmetrics.record.events import (
     EvaluationData,
     FaultData,
     HeaderData,
+    LoggedData,
     NoteData,
 )
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_events import event_files, read_events
 from ptmetrics.record.foreign_json import read_json
-from ptmetrics.record.foreign_rows import ForeignLog
+from ptmetrics.record.foreign_rows import ForeignLog, read_log
+from ptmetrics.record.foreign_table import Table
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals, path_of
 from ptmetrics.record.samples import StoredSamples, read_file, read_samples
@@ -31,6 +35,8 @@ from ptmetrics.record.samples import StoredSamples, read_file, read_samples
 MAX_LOG_BYTES = 64 * 2**20
 MAX_KEPT = 10_000
 """Faults, notes, checkpoints and problems of which a run keeps the first; others are counted."""
+SEEN_BYTES = 2**16
+RECORD_START = b'{"v":'
 NOT_TOLD = "not told by the log"
 """The reason of an end that another tool's log does not tell."""
 LAST_ONES = frozenset({"after-training", "test"})
@@ -60,6 +66,7 @@ class Run:
         end: How the last attempt ended; None when it was cut off or still runs.
         problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
+        picked: Row of the epoch that somebody asks for in place of the judged one; else None.
         left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there
             are.
     """
@@ -77,6 +84,7 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     attempts: int = 1
     left_out: dict[str, int] = field(default_factory=dict)
+    picked: int | None = None
 
     @property
     def header(self) -> HeaderData:
@@ -131,16 +139,21 @@ class Run:
         return read_file(self.path, epoch, "reliability")
 
 
-def read_run(path: str | os.PathLike[str]) -> Run:
+def read_run(path: str | os.PathLike[str], *, n: int | None = None) -> Run:
     """Read a run folder, one journal file, or a log that another tool wrote.
 
     Epochs, checkpoints and the end are those of the first rank; faults, notes and problems come
     from all ranks. Bad lines are skipped and located. Time is linear in the size of the files.
     Memory holds one line, the epochs, and at most 10,000 of everything else.
 
-    Other logs are CSV files of Lightning, Keras or anybody, Hugging Face's trainer_state.json, and
-    a History of Keras as JSON. They give the values of scores alone, and `header["logged"]` says
-    whose they are.
+    Other logs are CSV files and what is like them, JSON as columns, rows or lines, Hugging Face's
+    trainer_state.json, and event files of TensorBoard where that is installed. Each row of their
+    `epochs` is one validation, so that an epoch may stand several times. `header["logged"]` says
+    whose they are, and what was decided while reading.
+
+    Args:
+        path: The folder or file.
+        n: Samples of validation, for another tool's log that does not tell them.
 
     Raises:
         RecordError: If there is no journal, none of its lines can be read, or its schema is a later
@@ -149,7 +162,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     first, *others = _journals_at(path_of("run", path))
     try:
         if is_foreign(first):
-            return _logged_run(first)
+            return _logged_run(first, n)
     except OSError as error:
         raise _unreadable(first, error) from error
     story = _Story()
@@ -168,6 +181,8 @@ def _journals_at(path: Path) -> list[Path]:
             got = "nothing of the kind at that path"
             raise RecordError(str(path), "a run folder or a journal", got, cure)
         found = [journal for journal in journals(path) if journal.is_file()]
+        if not found and event_files(path):
+            found = [path]
     except OSError as error:
         got = error.strerror or str(error)
         raise RecordError(str(path), "a path that can be read", got, cure) from error
@@ -332,7 +347,9 @@ class _Story:
             attempts=self._attempt,
             left_out=self._left_out,
             faults=list(self._faults.values()),
-            **self._kept,
+            notes=self._kept["notes"],
+            checkpoints=self._kept["checkpoints"],
+            problems=self._kept["problems"],
         )
 
 
@@ -342,37 +359,61 @@ class _Story:
 def is_foreign(path: Path) -> bool:
     """Whether a file is not one of our journals.
 
-    A journal is named so, or its first line begins as its records do; the rest is for the formats
-    to tell.
+    A journal is named so, or some line at its beginning starts as its records do; the rest is for
+    the formats to tell.
 
     Raises:
         OSError: If it cannot be opened.
     """
-    if path.suffix == ".jsonl":
+    if path.name.startswith("journal-rank"):
         return False
+    if event_files(path):
+        return True
     with path.open("rb") as file:
-        return not file.read(8).startswith(b'{"v":')
+        beginning = file.read(SEEN_BYTES)
+    if not beginning.startswith(RECORD_START) and path.suffix != ".jsonl":
+        return True
+    return not any(line.startswith(RECORD_START) for line in beginning.split(b"\n"))
 
 
-def _logged_run(path: Path) -> Run:
-    log = read_foreign(path)
-    header: HeaderData = {"name": path.name, "logged": {"by": log.tool, "notes": log.notes}}
+def _logged_run(path: Path, n: int | None) -> Run:
+    log = read_foreign(path, n=n)
+    logged: LoggedData = {"by": log.tool, "notes": log.notes, "sizes": log.sizes}
+    if log.follows:
+        logged["follows"] = log.follows
+    header: HeaderData = {"name": path.name, "logged": logged}
     end: EndData = {"reason": NOT_TOLD, "epochs": None, "stopping": None}
-    return Run(path, "", [header], epochs=log.epochs, superseded=log.superseded, end=end)
+    return Run(
+        path,
+        "",
+        [header],
+        epochs=log.epochs,
+        superseded=log.superseded,
+        evaluations=log.evaluations,
+        checkpoints=log.checkpoints,
+        end=end,
+    )
 
 
-def read_foreign(path: Path, *, limit: int = MAX_LOG_BYTES) -> ForeignLog:
-    """Read a log of Lightning, Hugging Face or Keras, or a CSV file with names like these.
+def read_foreign(path: Path, *, n: int | None = None, limit: int = MAX_LOG_BYTES) -> ForeignLog:
+    """Read a log that another tool wrote.
 
     Args:
-        path: The file.
+        path: The file; or a folder with event files of TensorBoard.
+        n: Samples of validation, where they are known.
         limit: Bytes that it may have.
 
     Raises:
-        RecordError: If it is too large, is no text in UTF-8, or holds no log that can be read.
+        RecordError: If it is too large, is no text, or holds no log that can be read.
         OSError: If it cannot be read.
     """
+    return read_log(_table_of(path, limit), n)
+
+
+def _table_of(path: Path, limit: int) -> Table:
     name = str(path)
+    if event_files(path):
+        return read_events(path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
@@ -380,8 +421,19 @@ def read_foreign(path: Path, *, limit: int = MAX_LOG_BYTES) -> ForeignLog:
             cure = "Thin it out: one line for each epoch is enough."
             raise RecordError(name, rule, "a larger file", cure)
         content = file.read(size)
+    text = _text_of(name, content)
+    if text.lstrip()[0] in "{[":
+        return read_json(name, text)
+    return read_csv(name, text)
+
+
+def _text_of(name: str, content: bytes) -> str:
+    """The text of a log, in UTF-8, or in UTF-16 as spreadsheets write it."""
+    encoding = "utf-8-sig"
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        encoding = "utf-16"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         cure = "Save it as UTF-8; a checkpoint or a picture is no log."
         raise RecordError(name, "text in UTF-8", f"byte {error.start} that is not", cure) from None
@@ -393,6 +445,4 @@ def read_foreign(path: Path, *, limit: int = MAX_LOG_BYTES) -> ForeignLog:
     if got:
         cure = "Pass the log of a run that has begun."
         raise RecordError(name, "a log with numbers in it", got, cure)
-    if text.lstrip()[0] in "{[":
-        return read_json(name, text)
-    return read_csv(name, text)
+    return text

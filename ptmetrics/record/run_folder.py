@@ -15,6 +15,7 @@ from ptmetrics import __version__
 from ptmetrics.errors import ConfigError, RecordError
 from ptmetrics.record.atomic import sync_folder, try_lock
 from ptmetrics.record.events import EnvironmentData
+from ptmetrics.record.foreign_events import event_files
 
 MAX_NAME = 120
 EARLIER = "earlier"
@@ -217,9 +218,10 @@ def find_run(name: str, path: str | os.PathLike[str]) -> Path:
 
 
 def find_runs(path: str | os.PathLike[str]) -> list[Path]:
-    """The run folder itself, or the runs right below it by name: the seeds of an experiment.
+    """The run folder itself, or the runs at any depth below it by name, such as arms and seeds.
 
-    A file stands for itself: a journal, or a log that another tool wrote.
+    What a run folder holds is its own: earlier runs in it are passed over. A file stands for
+    itself: a journal, or a log that another tool wrote.
 
     Raises:
         RecordError: If there is no folder, or no run in it.
@@ -231,17 +233,26 @@ def find_runs(path: str | os.PathLike[str]) -> list[Path]:
     if not folder.is_dir():
         cure = "Check the path; a run folder holds journal-rank0.jsonl."
         raise RecordError(name, "a run folder", "nothing there", cure)
-    if journals(folder):
+    if journals(folder) or event_files(folder):
         return [folder]
-    runs = sorted(below for below in folder.iterdir() if below.is_dir() and journals(below))
+    runs = sorted(_runs_below(folder))
     if not runs:
-        inner = sorted(path.parent.parent for path in folder.glob("*/*/journal-rank*.jsonl"))
-        inner += [folder / log for log in OTHER_LOGS if (folder / log).is_file()]
+        inner = [folder / log for log in OTHER_LOGS if (folder / log).is_file()]
         cure = "Pass the folder that Monitor(run=…) was given."
         if inner:
             cure = f"Did you mean {inner[0]}?"
         raise RecordError(name, "a folder with a journal", "none in it", cure)
     return runs
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    """Run folders at any depth; none inside of another, and none of those set aside."""
+    for place, inner, _ in os.walk(folder):
+        below = Path(place)
+        inner[:] = [name for name in inner if name != EARLIER]
+        if journals(below):
+            yield below
+            inner.clear()
 
 
 def environment() -> EnvironmentData:

@@ -169,16 +169,26 @@ def fields_of(
 
 _SHARES = (
     "accuracy balanced_accuracy exact_match precision recall specificity npv f1 fbeta jaccard auroc "
-    "average_precision hamming_loss ece rms_calibration_error"
+    "average_precision hamming_loss ece rms_calibration_error mean_iou iou dice selection_rate"
+)
+_SIGNED = "mcc kappa pearson spearman kendall over_confidence"
+_AMOUNTS = (
+    "mse rmse mae max_error median_absolute_error absolute_error support nll msle rmsle mape wmape "
+    "nrmse tp fp tn fn"
 )
 _RANGES = {
     **dict.fromkeys(_SHARES.split(), (0.0, 1.0)),
-    **dict.fromkeys(("mcc", "kappa", "pearson"), (-1.0, 1.0)),
+    **dict.fromkeys(_SIGNED.split(), (-1.0, 1.0)),
     **dict.fromkeys(("r2", "explained_variance"), (-inf, 1.0)),
-    **dict.fromkeys(("mse", "rmse", "mae", "max_error", "median_absolute_error"), (0.0, inf)),
-    **dict.fromkeys(("brier", "support"), (0.0, inf)),
+    **dict.fromkeys(_AMOUNTS.split(), (0.0, inf)),
+    **dict.fromkeys(("brier", "smape"), (0.0, 2.0)),
+    "perplexity": (1.0, inf),
+    "temperature": (0.25, 4.0),
+    "balanced_accuracy/adjusted": (-1.0, 1.0),
 }
-_AVERAGE_NAMES = frozenset({"macro", "micro", "weighted", "samples"})
+_MEANS_OVER = ("macro", "micro", "weighted", "samples", "ovo", "variance_weighted")
+_VARIANTS = {*_MEANS_OVER, "adjusted", "linear", "quadratic", "l2", "std", "p50", "p90", "p95"}
+"""What may stand behind the name of a score and leaves its range as it is."""
 _ANYTHING = (-inf, inf)
 
 
@@ -186,10 +196,12 @@ _ANYTHING = (-inf, inf)
 def score_range(name: str) -> tuple[float, float]:
     """Least and largest value of a score: "val/f1/macro" is a share from 0 to 1.
 
-    The last word decides, or the one before an average; a name that is not known may be any number.
+    The last word decides, or the one before a variant; a name that is not known may be any number.
     """
     *front, last = name.split("/")
-    if last in _AVERAGE_NAMES and front:
+    if front and f"{front[-1]}/{last}" in _RANGES:
+        return _RANGES[f"{front[-1]}/{last}"]
+    if last in _VARIANTS and front:
         last = front[-1]
     if re.fullmatch(r"top\d+_accuracy", last):
         return _RANGES["accuracy"]
@@ -246,7 +258,31 @@ def _score(score: Any) -> str | None:
     return _score_fields(score)
 
 
+@lru_cache(256)
+def _ranges_of(names: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Least and largest value of each of these scores; the epochs of a run have the same names."""
+    least, most = zip(*map(score_range, names), strict=True)
+    return least, most
+
+
+def _are_usual(scores: Any) -> bool:
+    """Whether scores are right beyond doubt, told by a few calls for all of them."""
+    try:
+        parts = [_score_parts(score) for score in scores.values()]
+        values, lows, highs, *_ = columns = tuple(zip(*parts, strict=True))
+        usual = {tuple(map(type, part)) for part in parts} <= _USUAL
+        if not usual or min(columns[4]) < 0 or max(columns[4]) > LARGEST_NUMBER:
+            return False
+        least, most = _ranges_of(tuple(scores))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    pairs = ((values, lows), (highs, values), (values, least), (most, values), (highs, lows))
+    return not any(True in map(lt, *pair) for pair in pairs)
+
+
 def _scores(scores: Any) -> str | None:
+    if _are_usual(scores):
+        return None
     if wrong := mapping_of(_score)(scores):
         return wrong
     for name, score in scores.items():
@@ -510,6 +546,30 @@ def _epoch(epoch: Any) -> str | None:
     return None
 
 
+_BY_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes")
+_scores_fields = fields_of({}, {"n": none_or(a_count), "task": none_or(a_text)})
+
+
+def defect_of_scores(told: Mapping[str, Any]) -> str | None:
+    """Why scores of one evaluation cannot be true, by the rules of an epoch; None where they can.
+
+    Args:
+        told: The mapping of `Scores.to_dict()`, all of it dictionaries, lists and single values.
+    """
+    if wrong := _scores_fields(told):
+        return wrong
+    scores = told["scores"]
+    if not any(name.startswith(("val/", "train/")) for name in scores):
+        scores = {f"val/{name}": score for name, score in scores.items()}
+    epoch = {"epoch": 0, "scores": scores}
+    epoch |= {key: {"val": told[key]} for key in _BY_SPLIT if told.get(key)}
+    if told.get("class_names"):
+        epoch["class_names"] = told["class_names"]
+    elif isinstance(told.get("confusion"), list):
+        epoch["class_names"] = ["" for _ in told["confusion"]]
+    return _epoch(epoch)
+
+
 FIELD_RULES: Mapping[str, FieldRule] = {
     "header": fields_of(
         {},
@@ -522,6 +582,7 @@ FIELD_RULES: Mapping[str, FieldRule] = {
             "metrics": fields_of({}, {"task": a_text}),
             "arm": a_scalar,
             "val_fingerprint": a_scalar,
+            "step_flops": none_or(an_amount),
             "rank": a_count,
             "world_size": a_count,
             "logged": fields_of({"by": a_text, "notes": list_of(a_text)}),
@@ -534,7 +595,9 @@ FIELD_RULES: Mapping[str, FieldRule] = {
         {"epoch": none_or(a_count), "step": none_or(a_count), "split": none_or(a_text)},
     ),
     "note": fields_of({"code": a_text, "message": a_text}),
-    "checkpoint": fields_of({"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text}),
+    "checkpoint": fields_of(
+        {"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text, "score": a_text}
+    ),
     "end": fields_of(
         {"reason": a_text},
         {"epochs": none_or(a_count), "stopping": none_or(a_text), "restored": a_count},

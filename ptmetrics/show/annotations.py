@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from ptmetrics.show.paint import Paint, plain, printable
+from ptmetrics.record.printable import printable
+from ptmetrics.show.paint import Paint, plain
 from ptmetrics.verdict.finding import Verdict
 
 LEVELS: Mapping[str, str] = {

@@ -1,10 +1,9 @@
 """Verdicts and comparisons as a person reads them: one line a criterion, then what was found."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from math import isinf, isnan
 
-from ptmetrics.show.paint import Line, Paint, Styled, plain
+from ptmetrics.show.paint import WIDTH, Line, Paint, Styled, plain, wrap
 from ptmetrics.verdict.compare import Comparison
 from ptmetrics.verdict.finding import PAGE, Criterion, Estimate, Finding, Verdict
 from ptmetrics.verdict.paired import Difference
@@ -21,7 +20,6 @@ STYLES = {
     "info": "dim",
 }
 """How a status of a verdict, or the severity of a finding, is painted."""
-WIDTH = 96
 
 
 def verdict_text(verdict: Verdict, paint: Paint = plain) -> str:
@@ -52,7 +50,8 @@ def _comparison_lines(comparison: Comparison, first: str, second: str) -> Iterat
     equal = comparison.at_equal_time
     one = f"{first} {estimate_text(equal.first)}"
     other = f"{second} {estimate_text(equal.second)}"
-    yield f"After {equal.time_s:.1f} s of training each: {one}, {other}"
+    if not isnan(equal.time_s):
+        yield f"After {equal.time_s:.1f} s of training each: {one}, {other}"
     yield f"At the end: {first} − {second} = {difference_text(comparison.final_difference)}"
     yield from _criteria_lines(comparison.criteria)
     yield from _findings_lines(comparison.findings)
@@ -70,7 +69,7 @@ def saving(ratio: Ratio) -> str:
     """The ratio as time saved, with how its interval was made."""
     if isnan(ratio.value):
         words = ratio.reason or ""
-        if ratio.censored == "second" and not isinf(ratio.high):
+        if ratio.censored == "second" and ratio.high < 1:
             words = f"at least {1 - ratio.high:.0%} less training time"
     elif ratio.value > 1:
         words = f"{ratio.value - 1:.0%} more training time"
@@ -116,12 +115,18 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
         if not isnan(criterion.low):
             interval = f"[{criterion.low:{digits}}, {_upper_end(criterion.high, digits)}]"
         numbers = f"{number:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
+        more = ""
         if criterion.needed_n:
-            numbers += f"  (settled by {criterion.needed_n:,} samples)"
+            more = f"  (settled by {criterion.needed_n:,} samples)"
         elif criterion.reason:
-            numbers += f"  ({criterion.reason})"
+            more = f"  ({criterion.reason})"
         state = Styled(f"{mark} {criterion.state:<12}", style)
-        yield ["  ", state, f" {criterion.name:<{width}}  {numbers}"]
+        text = f" {criterion.name:<{width}}  {numbers}"
+        if len(text) + len(state.text) + len(more) + 2 <= WIDTH:
+            yield ["  ", state, text, more]
+        else:
+            yield ["  ", state, text]
+            yield from wrap(more.strip(), " " * 19, indent=19)
 
 
 def _upper_end(value: float, digits: str) -> str:
@@ -134,12 +139,12 @@ def _findings_lines(findings: Sequence[Finding]) -> Iterator[Line]:
     for finding in findings:
         # Styles are set after wrapping: what cannot be seen must not count as width.
         head = f"  {finding.severity} {finding.code}"
-        first, *more = _wrapped(finding.message, f"{head}: ", indent=6)
+        first, *more = wrap(finding.message, f"{head}: ", indent=6)
         severity = Styled(finding.severity, STYLES[finding.severity])
         code = Styled(finding.code, "strong")
         yield ["  ", severity, " ", code, first.removeprefix(head)]
         yield from more
-        yield from _wrapped(finding.advice, "    → ", indent=6)
+        yield from wrap(finding.advice, "    → ", indent=6)
     if findings:
         anchors = ", ".join(dict.fromkeys(f"#{finding.code}" for finding in findings))
         yield from _notes_lines([f"More in {PAGE}: {anchors}"])
@@ -147,9 +152,5 @@ def _findings_lines(findings: Sequence[Finding]) -> Iterator[Line]:
 
 def _notes_lines(notes: Sequence[str]) -> Iterator[Line]:
     for note in notes:
-        for line in _wrapped(note, "  · ", indent=4):
+        for line in wrap(note, "  · ", indent=4):
             yield [Styled(line, "dim")]
-
-
-def _wrapped(text: str, head: str, *, indent: int) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * indent)

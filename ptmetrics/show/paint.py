@@ -5,13 +5,18 @@ What is shown is built as lines, and joined by `Paint.join`, the one border that
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
+from ptmetrics.record.printable import printable
+
 STYLE_CODES = {"good": "32", "bad": "31", "open": "33", "strong": "1", "dim": "2"}
-_PLAIN_SIGNS = str.maketrans("✓✗→│−×·…", "+x>|-x.~") | {ord("∞"): "inf"}
-"""For a console that lacks ours."""
+
+
+WIDTH = 96
+"""Columns that a text takes at most, so that it fits into a console of 100."""
 
 
 class Styled(NamedTuple):
@@ -24,33 +29,16 @@ class Styled(NamedTuple):
 Line = str | Sequence[str | Styled]
 
 
-def printable(text: str, encoding: str = "utf-8") -> str:
-    r"""The text as one line that any console can show and none obeys.
-
-    Every kind of white space becomes a space. Control characters, escape codes, bidi controls and
-    whatever else cannot be seen become "�", and what the encoding lacks a plain sign or "?".
-
-    Example:
-        >>> printable("cat\x1b[2J\ndog")
-        'cat�[2J dog'
-        >>> printable("✓ größe", "ascii")
-        '+ gr??e'
-    """
-    if not text.isprintable():
-        text = "".join(map(_printable_sign, text))
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.translate(_PLAIN_SIGNS).encode(encoding, "replace").decode(encoding)
-    return text
-
-
-def _printable_sign(sign: str) -> str:
-    if sign.isspace():
-        return " "
-    if sign.isprintable():
-        return sign
-    return "�"
+def wrap(text: str, head: str = "", *, indent: int = 4) -> list[str]:
+    """A text behind its head as lines that fit; those behind the first one are indented."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [head.rstrip()]
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,14 @@ class Paint:
 
     def _joined(self, line: Line) -> str:
         if isinstance(line, str):
-            return printable(line, self.encoding)
+            shown = printable(line, self.encoding)
+            if len(shown) > WIDTH:
+                spaces = len(shown) - len(shown.lstrip())
+                shown = "\n".join(wrap(shown, indent=spaces + 4))
+            return shown
+        whole = "".join(part.text if isinstance(part, Styled) else part for part in line)
+        if len(whole) > WIDTH:
+            return self._joined(whole)  # a style may not be cut in two
         shown = ""
         for part in line:
             if isinstance(part, Styled):

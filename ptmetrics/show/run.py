@@ -1,6 +1,7 @@
 """One recorded run as text: where it is, what it scored, what was wrong with it, and the verdict."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_lines
@@ -8,6 +9,7 @@ from ptmetrics.show.paint import Line, Paint, Styled, plain
 from ptmetrics.show.tables import confusion_lines, headline_lines, score_lines
 from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.picked import evaluation_of
 
 SHOWN_PROBLEMS = 5
 WORDS = {
@@ -18,9 +20,9 @@ WORDS = {
 """Why an evaluation was made, in words."""
 
 
-def run_text(run: Run, verdict: Verdict, paint: Paint = plain) -> str:
-    """Everything about a run on one page."""
-    return paint.join(_run_lines(run, verdict))
+def run_text(run: Run, verdict: Verdict, paint: Paint = plain, split: str = "val") -> str:
+    """Everything about a run on one page; the scores of the split that is judged first."""
+    return paint.join(_run_lines(run, verdict, split))
 
 
 def run_scores_text(run: Run, paint: Paint = plain) -> str:
@@ -28,9 +30,9 @@ def run_scores_text(run: Run, paint: Paint = plain) -> str:
     return paint.join(_scores_lines(run))
 
 
-def _run_lines(run: Run, verdict: Verdict) -> Iterator[Line]:
+def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
     yield [Styled(str(run.path), "strong")]
-    done = f"{len(run.epochs)} epochs"
+    done = f"{len({epoch['epoch'] for epoch in run.epochs})} epochs"
     if run.epochs:
         trained = run.epochs[-1].get("time", {}).get("train_cumulative_s")
         if trained is not None:
@@ -42,9 +44,9 @@ def _run_lines(run: Run, verdict: Verdict) -> Iterator[Line]:
         yield f"skipped in the record: {problem}"
     yield ""
     if run.epochs:
-        yield from _scores_lines(run)
+        yield from _scores_lines(run, split)
         yield ""
-        yield from _other_split_lines(run)
+        yield from _other_split_lines(run, split)
     yield from _evaluation_lines(run)
     yield from verdict_lines(verdict)
 
@@ -58,26 +60,29 @@ def _fault_lines(run: Run) -> Iterator[Line]:
         yield f"{len(more)} more kinds of fault, {sum(fault['count'] for fault in more)} ×"
 
 
-def _scores_lines(run: Run) -> Iterator[Line]:
+def _scores_lines(run: Run, split: str = "val") -> Iterator[Line]:
     row, why = judged_row(run)
-    epoch = run.epochs[row]
-    yield f"epoch {epoch['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}"
+    told: Any = evaluation_of(run, split)
+    if told is run.epochs[row]:
+        yield f"epoch {told['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}"
+    else:
+        yield f"split {split}, as evaluated in epoch {told['epoch'] + 1}"
     yield ""
-    yield from score_lines(epoch, "val")
+    yield from score_lines(told, split)
     # Other tools write no confusion matrix down, and for numbers there is none.
     numbers = run.header.get("metrics", {}).get("task") == "regression"
     if "logged" not in run.header and not numbers:
         yield ""
-        yield from confusion_lines(epoch, "val")
+        yield from confusion_lines(told, split)
 
 
-def _other_split_lines(run: Run) -> Iterator[Line]:
+def _other_split_lines(run: Run, shown: str) -> Iterator[Line]:
     """Headline scores of the other splits of that epoch, such as training and a test set."""
     row, _ = judged_row(run)
     epoch = run.epochs[row]
     splits = dict.fromkeys(name.partition("/")[0] for name in epoch["scores"])
     for split in splits:
-        if split != "val":
+        if split != shown:
             yield from headline_lines(epoch, split, title=split)
             yield ""
 

@@ -1,29 +1,60 @@
 """Score tables and confusion matrices of an epoch, from the record alone, as lines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
+from typing import Any
 
 from ptmetrics.record.events import EpochData, ScoreData
 from ptmetrics.record.foreign_rows import METHOD
-from ptmetrics.show.paint import Line, Styled
+from ptmetrics.show.paint import WIDTH, Line, Styled, wrap
 
-HEADLINES = (
+OF_CLASSES = (
     "accuracy",
     "top5_accuracy",
     "balanced_accuracy",
     "precision/macro",
     "recall/macro",
     "f1/macro",
-    "mean_iou",
-    "dice",
     "mcc",
-    "r2",
-    "mae",
-    "rmse",
-    "mse",
-    "median_absolute_error",
     "loss",
 )
+HEADLINES = {
+    "exact_match": (
+        "exact_match",
+        "hamming_loss",
+        "precision/macro",
+        "recall/macro",
+        "f1/macro",
+        "f1/micro",
+        "auroc/macro",
+        "average_precision/macro",
+        "loss",
+    ),
+    "average_precision": (
+        "accuracy",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "specificity",
+        "f1",
+        "auroc",
+        "average_precision",
+        "mcc",
+        "loss",
+    ),
+    "r2": ("r2", "mae", "rmse", "mse", "median_absolute_error", "bias", "loss"),
+}
+"""Scores that a person wants first, by the score that tells what the task is about."""
+OF_POSITIONS = (
+    "accuracy",
+    "mean_iou",
+    "dice",
+    "balanced_accuracy",
+    "f1/macro",
+    "perplexity",
+    "loss",
+)
+"""Where a sample holds several rows, as pixels of a picture or tokens of a text."""
 CLASS_COLUMNS = ("precision", "recall", "f1")
 MAX_SHOWN_CLASSES = 20  # more than this do not fit on a screen
 MAX_SLICES = 10
@@ -41,28 +72,56 @@ def score_lines(epoch: EpochData, split: str) -> Iterator[Line]:
 
 def headline_lines(epoch: EpochData, split: str, *, title: str = "") -> Iterator[Line]:
     """Headline scores with their intervals; of metrics that have none of these the first ones."""
-    yield f"{title:20}  value   95 % interval        n"
     scores = {
         name.removeprefix(f"{split}/"): score
         for name, score in epoch["scores"].items()
         if name.startswith(f"{split}/")
     }
-    shown = [name for name in HEADLINES if name in scores]
-    if not set(shown) - {"loss"}:
+    counts: Mapping[str, Any] = epoch.get("counts", {})
+    samples = counts.get(f"{split}_samples", 0)
+    shown = [name for name in _headlines(scores, samples) if name in scores]
+    if not set(shown) - {"loss"} or any(map(_logged, scores.values())):
         shown = list(scores)[:MAX_OTHER_SCORES]
+    width = max(map(len, [*shown, " " * 20]))
+    yield f"{title:{width}}  value   95 % interval        n"
     for name in shown:
-        yield [f"{name:20}  ", *score_cells(scores[name])]
+        yield from score_line(f"{name:{width}}  ", scores[name])
+    if len(shown) == MAX_OTHER_SCORES < len(scores):
+        yield f"{len(scores) - len(shown)} more: see the history"
 
 
-def score_cells(score: ScoreData) -> list[str | Styled]:
+def _headlines(scores: Mapping[str, ScoreData], samples: int) -> Sequence[str]:
+    """What a person wants to see first of these scores."""
+    for telling, names in HEADLINES.items():
+        if telling in scores:
+            return names
+    if "accuracy" in scores and scores["accuracy"].get("n", 0) > samples > 0:
+        return OF_POSITIONS
+    return OF_CLASSES
+
+
+def _logged(score: ScoreData) -> bool:
+    """Whether another tool wrote it down."""
+    return score.get("method") == METHOD
+
+
+def score_line(head: str, score: ScoreData) -> Iterator[Line]:
     """Value, interval and n; the reason where the value is undefined; of other logs the value."""
     value = Styled(f"{score['value']:.4f}", "strong")
-    if score.get("method") == METHOD:
-        return [value, "  no interval, the number of samples is not known"]
+    if abs(score["value"]) >= 1e5:
+        value = Styled(f"{score['value']:.4g}", "strong")
     if isnan(score["value"]):
-        return [f"  nan   {score['reason']}"]
-    interval = f"[{score['low']:.4f}, {score['high']:.4f}]"
-    return [value, f"  {interval:18} {score['n']:>5}"]
+        why = score.get("reason") or "the log does not tell why"
+        yield from wrap(why, f"{head}  nan   ", indent=len(head) + 8)
+    elif _logged(score) and isnan(score["low"]):
+        yield [head, value, "  no interval, the number of samples is not known"]
+    else:
+        interval = f"[{score['low']:.4f}, {score['high']:.4f}]"
+        if isnan(score["low"]):
+            interval = "none"
+        elif len(interval) > 24:
+            interval = f"[{score['low']:.4g}, {score['high']:.4g}]"
+        yield [head, value, f"  {interval:18} {score['n']:>5}"]
 
 
 def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
@@ -76,6 +135,8 @@ def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     for row, name in enumerate(names):
         cells = "".join(f"{column['value'][row]:>11.3f}" for column in shown)
         yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>8}"
+    if any(isnan(value) for column in shown for value in column["value"]):
+        yield "nan: nothing to count there, such as a class without a sample"
 
 
 def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:
@@ -86,7 +147,7 @@ def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     yield ""
     yield f"{'slice, worst first':20}  {slices['by']}"
     for row, name in enumerate(slices["names"][:MAX_SLICES]):
-        cells = "   nan"
+        cells = "   nan  nothing to count"
         if not isnan(column["value"][row]):
             interval = f"[{column['low'][row]:.4f}, {column['high'][row]:.4f}]"
             cells = f"{column['value'][row]:.4f}  {interval}"
@@ -103,11 +164,11 @@ def confusion_lines(epoch: EpochData, split: str) -> Iterator[Line]:
             why = ", there are too many classes"
         yield f"confusion matrix: not recorded{why}"
         return
-    if len(names) > MAX_SHOWN_CLASSES:
-        yield from confused_pairs(matrix, names)
-        return
     width = max(3, *(len(str(count)) for row in matrix for count in row))
     label = min(max(map(len, [*names, "actual"])), MAX_LABEL)
+    if len(names) > MAX_SHOWN_CLASSES or label + 2 + len(names) * (1 + width) > WIDTH:
+        yield from confused_pairs(matrix, names)
+        return
     yield f"{'actual':<{label}} │ predicted"
     if width >= max(map(len, names)):
         yield f"{'':<{label}} │" + "".join(f" {name:>{width}}" for name in names)

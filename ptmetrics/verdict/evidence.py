@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log, nan, sqrt
+from math import isfinite, nan, sqrt
 from numbers import Real
 from typing import Any, Optional, Protocol, runtime_checkable
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.verdict.finding import (
-    Z95,
     Bound,
     Criterion,
     Estimate,
@@ -51,19 +50,16 @@ CLASS_SCORES = frozenset(
         "mcc",
     }
 )
-OPTIMISM = (
-    "The epoch was chosen out of {total} on the data that judge it, so its accuracy may be too "
-    "good by up to about {most:.2g}, standard error × √(2 ln {total})."
-)
 NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
     "positive."
 )
 SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
 MOST_NOTES = 5
-LOGGED = (
-    "Read from a log of {by}: it holds values without their number of samples, so no criterion can "
-    "be met or failed; record the run with a Monitor for that. How the run ended is not known."
+LOGGED = "Read from a log of {by}. How the run ended is not known."
+WITHOUT_N = (
+    "The log holds values without their number of samples, so no criterion can be met or failed: "
+    "give it with n= or --n, or record the run with a Monitor."
 )
 
 
@@ -106,6 +102,9 @@ class LearningCurves:
         judged: Row of the epoch that is judged.
         seen: What of each split went by in each epoch, counted or not (`SeenData` of the record).
         counts: Samples and steps of each epoch.
+        samples: What reads the validation samples of each epoch.
+        validations: What was validated on in each epoch: its samples, and those of each class where
+            they were recorded; None where nothing tells.
     """
 
     epochs: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
@@ -113,6 +112,8 @@ class LearningCurves:
     judged: int = -1
     seen: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     counts: tuple[Mapping[str, Any], ...] = ()
+    samples: tuple[ReadSamples, ...] = ()
+    validations: tuple[tuple[int, ...] | None, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.epochs)
@@ -128,7 +129,43 @@ class LearningCurves:
 
     def at(self, name: str, row: int) -> Estimate:
         """The score in one row; an empty estimate where it was not recorded."""
-        return recorded_estimate(self.epochs[row].get(name, {}))
+        samples = no_samples
+        if self.samples:
+            samples = self.samples[row]
+        return sampled(self.epochs[row].get(name, {}), name, samples)
+
+    def named(self, row: int) -> str:
+        """The epoch of a row in words; of several validations of an epoch, at which step."""
+        number = self.numbers[row]
+        words = f"epoch {number + 1}"
+        steps = self.counts_of("train_steps_cumulative")
+        if self.numbers.count(number) > 1 and steps[row]:
+            words += f" (step {steps[row]})"
+        return words
+
+    def rises(self, name: str) -> bool | None:
+        """Whether more of the score is better, as it was recorded; None where it was not."""
+        for scores in self.epochs:
+            known = scores.get(name, {}).get("higher_is_better")
+            if known is not None:
+                return bool(known)
+        return None
+
+    def comparable(self, rows: Sequence[int]) -> list[int]:
+        """Those of the rows that were validated on as many samples, of the same classes, as the judged one."""
+        return [row for row in rows if not self.differs(row)]
+
+    def differs(self, row: int) -> bool:
+        """Whether a row is known to have been validated on other samples than the judged one."""
+        if not self.validations:
+            return False
+        judged, other = self.validations[self.judged], self.validations[row]
+        if judged is None or other is None:
+            return False
+        told = min(len(judged), len(other))
+        if told > 1 and len(judged) != len(other):
+            return True
+        return judged[:told] != other[:told]
 
     def seen_of(self, split: str) -> list[Mapping[str, Any]]:
         """What of a split went by, one an epoch; empty mappings where it was not recorded."""
@@ -211,11 +248,13 @@ class Evidence:
         problems: Lines of the journal that could not be read.
         contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
+        selected_by: Scores by which the run itself chose its best epoch, without their split.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
             not kept.
         samples: Reads the validation samples of what is judged.
         task: What is predicted, such as "multiclass" or "regression"; empty where not recorded.
+        chosen: Whether the judged epoch was chosen as the best on the data that judge it.
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
         baseline: A run that this one must not be worse than, where one was named.
@@ -253,9 +292,11 @@ class Evidence:
     problems: int = 0
     contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    selected_by: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
     task: str = ""
+    chosen: bool = False
     fingerprint: str | None = None
     val_samples: int | None = None
     baseline: Optional["Evidence"] = None
@@ -267,6 +308,11 @@ class Evidence:
         if self.task:
             return self.task == "regression"
         return not self.classifies and any(name in self.val for name in ("r2", *ERRORS))
+
+    @property
+    def values_without_n(self) -> bool:
+        """Whether validation scores came without their number of samples, as in logs of other tools."""
+        return any(isfinite(item.value) and not item.n for item in self.val.values())
 
     @property
     def classifies(self) -> bool:
@@ -356,7 +402,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         cure = "Pass scores.to_dict() or a run folder."
         raise DataError("source", "a mapping with 'scores'", got, cure)
     for name, score in scores.items():
-        _check_score(str(name), score)
+        check_is_score(str(name), score)
     if any(str(name).startswith(("val/", "train/")) for name in scores):
         val = _split(scores, "val/")
     else:
@@ -380,7 +426,12 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
     )
 
 
-def _check_score(name: str, score: Any) -> None:
+def check_is_score(name: str, score: Any) -> None:
+    """Refuse what is no score.
+
+    Raises:
+        DataError: If it is no mapping, or its value or a bound is no number.
+    """
     rule = "a mapping with numbers under 'value', 'low', 'high', 'n'"
     cure = "Pass scores.to_dict() as it is."
     if not isinstance(score, Mapping):
@@ -402,12 +453,12 @@ def confusion_counts(matrix: Any) -> Counts | None:
     cure = "Pass counts with one row for each actual class and one column for each predicted class."
     try:
         cells = np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         rule = "rows of equal length, all numbers"
         raise DataError("confusion", rule, "ragged rows or text", cure) from None
     if cells.ndim != 2 or cells.shape[0] != cells.shape[1]:
         raise DataError("confusion", "a square matrix", f"shape {cells.shape}", cure)
-    bad = ~np.isfinite(cells) | (cells < 0) | (cells != np.floor(cells))
+    bad = ~(cells <= 2**62) | (cells < 0) | (cells != np.floor(cells))
     if bad.any():
         i, j = (int(axis) for axis in np.argwhere(bad)[0])
         got = f"{cells[i, j]:g} in row {i}, column {j}"
@@ -469,6 +520,8 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         row,
         tuple([each.get("seen") or {} for each in run.epochs]),
         tuple([each.get("counts") or {} for each in run.epochs]),
+        tuple([samples_of(run, each) for each in run.epochs]),
+        tuple(map(_validated_on, run.epochs)),
     )
     return Evidence(
         val=val,
@@ -485,10 +538,12 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         evaluations=tuple(getattr(run, "evaluations", ())),
         problems=len(run.problems),
         contradictions=_contradictions(run),
-        notes=tuple(_run_notes(run, row, why, val.get("accuracy"))),
+        notes=tuple(_run_notes(run, row, why)),
+        selected_by=tuple(_selected_by(run)),
         loss_change=_loss_change(run, curves),
         samples=samples,
         task=task,
+        chosen=why.startswith("the best"),
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
     )
@@ -496,6 +551,10 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
 
 def judged_row(run: RunLike) -> tuple[int, str]:
     """The row in `run.epochs` that stands for the run, and why it does."""
+    picked: int | None = getattr(run, "picked", None)
+    if picked is not None:
+        return picked, "as asked for"
+    # Another tool's log may hold several rows of one epoch: the last, or that of a step.
     rows = {int(epoch["epoch"]): row for row, epoch in enumerate(run.epochs)}
     restored = _restored(run)
     if restored in rows:
@@ -507,7 +566,7 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     if own:
         return rows[own[-1]["epoch"]], "the best by the script itself"
     if best:
-        return rows[best[-1]["epoch"]], "the best by its own checkpoint"
+        return _checkpoint_row(run, best[-1], rows), "the best by its own checkpoint"
     why = "the last, as no best checkpoint is recorded"
     last = len(run.epochs) - 1
     validated = [
@@ -517,9 +576,20 @@ def judged_row(run: RunLike) -> tuple[int, str]:
     ]
     finished = [row for row in validated if not run.epochs[row].get("unfinished")]
     for found in (finished, validated):
+        if found and found[-1] < last:
+            why = "as none after it was validated and no best checkpoint is recorded"
         if found:
             return found[-1], why
     return last, why
+
+
+def _checkpoint_row(run: RunLike, told: Mapping[str, Any], rows: Mapping[int, int]) -> int:
+    """The row of a checkpoint: that of its step, where its epoch has several."""
+    for row, epoch in enumerate(run.epochs):
+        step = (epoch.get("counts") or {}).get("train_steps_cumulative")
+        if epoch["epoch"] == told["epoch"] and step is not None and step == told.get("step"):
+            return row
+    return rows[told["epoch"]]
 
 
 def _restored(run: RunLike) -> int | None:
@@ -533,6 +603,33 @@ def _restored(run: RunLike) -> int | None:
     if not isinstance(epoch, int):
         return None
     return epoch
+
+
+def _selected_by(run: RunLike) -> Iterator[str]:
+    """Validation scores that a checkpoint or another tool calls its best by, the last one first."""
+    follows = str((run.header.get("logged") or {}).get("follows") or "")
+    if follows:
+        yield follows.removeprefix("val/")
+    for told in reversed(run.checkpoints):
+        name = str(told.get("score") or "")
+        if told.get("why") == "best" and name.startswith("val/"):
+            yield name.removeprefix("val/")
+
+
+def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Samples of an epoch's validation, then those of each class where recorded; None where nothing tells."""
+    counts = epoch.get("counts") or {}
+    samples = counts.get("val_samples")
+    if not samples:
+        return None
+    classes: tuple[int, ...] = ()
+    confusion = _of_split(epoch, "confusion", "val")
+    recall = (_of_split(epoch, "per_class", "val") or {}).get("recall")
+    if confusion is not None:
+        classes = tuple(sum(row) for row in confusion)
+    elif recall is not None:
+        classes = tuple(recall["n"])
+    return (samples, *classes)
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
@@ -560,13 +657,8 @@ def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:
     return Estimate(mean, mean - half, mean + half, growth.size, "paired")
 
 
-def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> Iterator[str]:
-    total = len(run.epochs)
-    yield f"Judged epoch {run.epochs[row]['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}."
-    chosen = why.startswith("the best") and total > 1
-    if chosen and accuracy is not None and accuracy.bounded:
-        error = (accuracy.high - accuracy.low) / (2 * Z95)
-        yield OPTIMISM.format(total=total, most=error * sqrt(2 * log(total)))
+def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
+    yield f"Judged {_in_words(run, row)}, {why}."
     yield from map(str, _of_split(run.epochs[row], "notes", "val") or ())
     for evaluation in getattr(run, "last_evaluations", ()):
         samples = (evaluation.get("counts") or {}).get(f"{evaluation['split']}_samples")
@@ -581,14 +673,30 @@ def _run_notes(run: RunLike, row: int, why: str, accuracy: Estimate | None) -> I
         yield NO_HEADER
     logged = run.header.get("logged")
     if logged:
-        yield LOGGED.format(by=logged["by"])
-        yield from logged["notes"]
+        yield from _logged_notes(logged)
     elif run.end is None and getattr(run, "end_reason", None) is None:
         yield "The run has no end: it is still going, or was killed."
     elif run.end is None:
         yield "The run lacks its last line, but it was evaluated after its last epoch."
     elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         yield f"The run did not complete: {run.end.get('reason')}."
+
+
+def _in_words(run: RunLike, row: int) -> str:
+    """The epoch of a row; of several rows of an epoch, which of them."""
+    number = run.epochs[row]["epoch"]
+    words = f"epoch {number + 1} of {run.epochs[-1]['epoch'] + 1}"
+    if sum(epoch["epoch"] == number for epoch in run.epochs) > 1:
+        words += f" (evaluation {row + 1} of {len(run.epochs)})"
+    return words
+
+
+def _logged_notes(logged: Mapping[str, Any]) -> Iterator[str]:
+    """What was decided while the log of another tool was read."""
+    yield LOGGED.format(by=logged["by"])
+    if not logged.get("sizes", {}).get("val"):
+        yield WITHOUT_N
+    yield from logged["notes"]
 
 
 def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:

@@ -1,12 +1,14 @@
 """What a verdict is made of: estimates, criteria, findings, and the worst of them all."""
 
 import difflib
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil, inf, isfinite, isnan, log, nan
+from math import ceil, inf, isfinite, isnan, log, nan, sqrt
 from typing import Any, Literal, get_args
 
 from ptmetrics.errors import ConfigError
+from ptmetrics.record.printable import printable
 
 Severity = Literal["invalid", "fail", "undetermined", "warning", "info"]
 State = Literal["met", "failed", "undetermined"]
@@ -15,6 +17,11 @@ Status = Literal["ready", "not ready", "undetermined", "invalid"]
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Z95 = 1.959963984540054
+Z80 = 0.8416212335729143  # power of four in five
+MOST_TIMES = 100  # the samples there are; nobody collects more
+ON_THE_THRESHOLD = "it lies on the threshold: no number of samples is likely to settle it"
+MOST_CODES = 160
+"""Characters of the findings' codes in a short text."""
 PAGE = "docs/rules.md"
 
 
@@ -175,7 +182,7 @@ class Finding(Plain):
         return {**super().to_dict(), "page": self.page}
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.code}: {self.message} {self.advice}".rstrip()
+        return printable(f"{self.severity}: {self.code}: {self.message} {self.advice}".rstrip())
 
 
 @dataclass(frozen=True)
@@ -194,8 +201,8 @@ class Criterion(Measured):
         threshold: What the value is held against.
         rule: ">=" or "<=".
         state: "met", "failed" or "undetermined".
-        needed_n: Samples in all that would settle it if the value stayed as it is; None when it
-            is settled, or when no number of samples can settle it.
+        needed_n: Samples in all that would settle it in four of five cases if the truth is this
+            value; None when it is settled, or when no number that anybody collects is likely to.
         code: The finding's code when it fails.
         reason: Why it is undetermined beyond the width of its interval, else None.
     """
@@ -212,6 +219,11 @@ class Criterion(Measured):
     code: str = ""
     reason: str | None = None
 
+    @property
+    def near(self) -> bool:
+        """Whether it is open because its interval contains the threshold, and for no other reason."""
+        return self.state == "undetermined" and self.reason in (None, ON_THE_THRESHOLD)
+
     def facts(self, **more: Any) -> dict[str, Any]:
         """Value, interval, n and threshold as evidence, and what else belongs there."""
         return super().facts(threshold=self.threshold, **more)
@@ -226,7 +238,7 @@ class Criterion(Measured):
             text += f", settled by about {self.needed_n} samples in all"
         if self.reason:
             text += f" ({self.reason})"
-        return text
+        return printable(text)
 
 
 @dataclass(frozen=True)
@@ -256,7 +268,7 @@ def decide(
         >>> decide("accuracy", Estimate(0.9, 0.88, 0.92, 1000, "wilson"), 0.85).state
         'met'
         >>> str(decide("accuracy", Estimate(0.9, 0.82, 0.95, 80, "wilson"), 0.85))
-        'accuracy 0.9 [0.82, 0.95] n=80: >= 0.85 undetermined, settled by about 196 samples in all'
+        'accuracy 0.9 [0.82, 0.95] n=80: >= 0.85 undetermined, settled by about 363 samples in all'
     """
     value, low, high = estimate.triple
     slack = 1e-9 * max(1.0, abs(value))
@@ -277,29 +289,35 @@ def decide(
         state = "failed"
     else:
         needed = needed_samples(estimate, threshold)
+        if needed is None:
+            reason = ON_THE_THRESHOLD
     return Criterion(
         name, value, low, high, estimate.n, threshold, rule, state, needed, code, reason
     )
 
 
 def needed_samples(estimate: Estimate, threshold: float) -> int | None:
-    """How many samples in all would move the interval off the threshold, at the same value.
+    """How many samples in all would settle it in four of five cases, if the truth is this value.
 
-    Exact for Wilson's interval, whose bounds invert the score test: n = z²t(1−t)/(v−t)². Other
-    intervals shrink with 1/√n, those of errors and of R² on the logarithm. None where the value is
-    the threshold itself, or has no samples to scale from.
+    For a share that is n = (1.96 √(t(1−t)) + .84 √(p(1−p)))² / (p − t)². Other intervals shrink
+    with 1/√n, those of errors and of R² on the logarithm. None where the value lies on the
+    threshold, or so near that it would take more than 100 times the samples.
+
+    Source: sample size of a one-sample test of a proportion with power .8 (Fleiss 1981).
     """
     value, low, high, level = _on_its_scale(estimate, threshold)
     distance = abs(value - level)
     if not 0.0 < distance < inf or estimate.n == 0:
         return None
     if estimate.method == "wilson":
-        needed = Z95**2 * level * (1.0 - level) / distance**2
-    elif value > level:
-        needed = estimate.n * ((value - low) / distance) ** 2
+        spread = sqrt(max(value * (1.0 - value), 0.0))
+        needed = ((Z95 * sqrt(level * (1.0 - level)) + Z80 * spread) / distance) ** 2
     else:
-        needed = estimate.n * ((high - value) / distance) ** 2
-    if not needed < inf:
+        half = high - value
+        if value > level:
+            half = value - low
+        needed = estimate.n * (half * (1 + Z80 / Z95) / distance) ** 2
+    if not needed <= MOST_TIMES * estimate.n:
         return None
     return max(ceil(needed), estimate.n + 1)
 
@@ -331,8 +349,8 @@ class Verdict(Plain):
     Example:
         >>> import ptmetrics as pm
         >>> verdict = pm.judge_confusion([[970, 30], [45, 955]])
-        >>> verdict.status
-        'ready'
+        >>> verdict.status, verdict.ready
+        ('ready', True)
         >>> [criterion.state for criterion in verdict.criteria]
         ['met', 'met', 'met', 'met', 'met']
         >>> sorted(verdict.to_dict())
@@ -345,12 +363,31 @@ class Verdict(Plain):
     profile: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the status is "ready": everything is settled and good."""
+        return self.status == "ready"
+
+    def __bool__(self) -> bool:
+        cure = "Ask verdict.ready, or compare verdict.status."
+        raise ConfigError("bool(verdict)", "a question", f"a verdict, {self.status!r}", cure)
+
+    def __repr__(self) -> str:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in self.findings))
+        if len(codes) > MOST_CODES:
+            codes = f"{codes[:MOST_CODES]}…"
+        text = f"Verdict({self.status!r}, profile={self.profile!r}, findings: {codes or 'none'})"
+        return printable(text)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         lines = [f"{self.status} (profile {self.profile})"]
         lines += [f"  {criterion}" for criterion in self.criteria]
         lines += [f"  {finding}" for finding in self.findings]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def worst_status(findings: Iterable[Finding], criteria: Iterable[Criterion]) -> Status:

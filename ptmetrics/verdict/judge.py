@@ -1,32 +1,40 @@
 """`judge`: is this fine-tune any good?"""
 
-import os
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.evidence import (
     ERRORS,
     Evidence,
-    RunLike,
     evidence_of_run,
     evidence_of_scores,
 )
-from ptmetrics.verdict.finding import SEVERITIES, Criterion, Finding, Skipped, Verdict, worst_status
+from ptmetrics.verdict.finding import (
+    SEVERITIES,
+    Criterion,
+    Finding,
+    Skipped,
+    Verdict,
+    worst_status,
+)
+from ptmetrics.verdict.open_criteria import TOO_FEW, UNMEASURED, open_criteria
 from ptmetrics.verdict.pages import make_finding
+from ptmetrics.verdict.picked import Epoch, evidence_of_split, picked
 from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
 from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
 from ptmetrics.verdict.rules_curve import CURVE_RULES
 from ptmetrics.verdict.rules_loss import LOSS_RULES
+from ptmetrics.verdict.rules_positions import POSITION_RULES
 from ptmetrics.verdict.rules_regression import REGRESSION_RULES
 from ptmetrics.verdict.rules_seen import SEEN_RULES
 from ptmetrics.verdict.rules_validity import VALIDITY_RULES
+from ptmetrics.verdict.several import judged_together
+from ptmetrics.verdict.sources import Source, checked, names_of, run_or_scores, with_n
 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
@@ -34,34 +42,28 @@ RULES: tuple[Rule, ...] = (
     *LOSS_RULES,
     *CLASS_RULES,
     *REGRESSION_RULES,
+    *POSITION_RULES,
     *BASELINE_RULES,
     *CURVE_RULES,
 )
 """The rules that come with ptmetrics, in the order of the gates: `rules=[*pm.RULES, mine]`."""
-TOO_FEW = "too-few-samples"
-CODES: tuple[str, ...] = tuple(dict.fromkeys(code for rule in RULES for code in rule.codes))
+CODES: tuple[str, ...] = tuple(
+    dict.fromkeys([code for rule in RULES for code in rule.codes] + [UNMEASURED])
+)
 _INTERVALS = (
     "Intervals are two-sided 95 %, so each bound errs in 2.5 % of cases. They cover the sampling "
     "of the validation data, not other seeds and not a shift of the data."
 )
 
 
-@runtime_checkable
-class HasScores(Protocol):
-    """Scores of one evaluation, such as `pm.Scores`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scores as plain numbers."""
-
-
-Source = str | os.PathLike[str] | RunLike | HasScores | Mapping[str, Any]
-
-
 def judge(
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     profile: str | Path | Profile | Thresholds = "balanced",
+    n: int | None = None,
     positive: int | None = None,
+    epoch: Epoch | None = None,
+    split: str = "val",
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     baseline: Source | None = None,
@@ -70,12 +72,18 @@ def judge(
     """Hold a run or an evaluation against the thresholds of a profile.
 
     Args:
-        source: A run folder, a log of another tool, a run that was read back, scores of one
-            evaluation, or their `to_dict()`.
-        profile: "balanced", "recall-first", "precision-first", "regression", a TOML file with own
-            thresholds, or `Thresholds`. Which of its criteria apply is for the task to say.
+        source: A run folder, a log of another tool, a monitor, a history, a run that was read
+            back; or scores of one evaluation or epoch, or their `to_dict()`. Several of these, such
+            as seeds or folds, are judged together: criteria hold of the mean over them.
+        profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
+            TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the
+            task to say.
+        n: Validation samples, for the log of another tool that does not tell them.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
+        epoch: Epoch of a run that is judged, counted from 0, "best" or "last"; None for the one
+            whose weights the model has at the end, else the best by a checkpoint, else the last.
+        split: Split that is judged, such as "test": its last evaluation, without learning curves.
         select: Codes that count; None for all.
         ignore: Codes that do not count.
         baseline: What the source must not be worse than by more than a margin, such as the model in
@@ -88,8 +96,8 @@ def judge(
         and notes on what was judged and what could not be checked.
 
     Raises:
-        ConfigError: If the profile, a code or the positive class is unknown, or a baseline would
-            not be looked at.
+        ConfigError: If the profile, a code, the positive class, the epoch or the split is unknown,
+            a baseline would not be looked at, or `n` is given for what tells its own.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a
             confusion matrix.
         RecordError: If a run folder cannot be read.
@@ -103,29 +111,56 @@ def judge(
         ...     if evidence.score("accuracy").n < 1000:
         ...         yield pm.Finding("few", "warning", "Fewer than 1000 samples.")
         >>> [f.code for f in pm.judge({"scores": scores}, rules=[*pm.RULES, enough]).findings]
-        ['few']
+        ['few', 'not-measured']
     """
     chosen = profile_of(profile)
     asked = [as_rule(item) for item in rules]
-    known = {TOO_FEW, *(code for item in asked for code in item.codes)}
+    known = {TOO_FEW, UNMEASURED, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
-    evidence = _evidence(source, positive, chosen)
+    against = None
     if baseline is not None:
         if CODE in known - codes:
             rule = f"the code {CODE!r} among those that count"
             cure = "Select it, or leave the baseline out."
             raise ConfigError("baseline", rule, "it left out", cure)
-        evidence = with_baseline(evidence, _evidence(baseline, positive, chosen))
-    findings, criteria, skipped = _apply(asked, evidence, codes, known - codes)
-    if select is not None:
-        skipped += _out_of_place(asked, evidence, codes)
+        against = _evidence(baseline, positive, chosen)
+
+    def judge_one(one: Source) -> Verdict:
+        if n is not None:
+            one = with_n(one, n)
+        evidence = _evidence(one, positive, chosen, epoch, split)
+        if against is not None:
+            evidence = with_baseline(evidence, against)
+        return _verdict(evidence, asked, chosen, codes, known - codes, only=select is not None)
+
+    if not isinstance(source, Sequence) or isinstance(source, str):
+        return judge_one(source)
+    if not source:
+        raise DataError("source", "runs, or scores", "an empty sequence", "Pass at least one run.")
+    verdicts = dict(zip(names_of(source), map(judge_one, source), strict=True))
+    return judged_together(verdicts)
+
+
+def _verdict(
+    evidence: Evidence,
+    rules: Sequence[Rule],
+    profile: Profile,
+    wanted: set[str],
+    unwanted: set[str],
+    *,
+    only: bool,
+) -> Verdict:
+    """What the rules say of one run; `only`: whether somebody selected codes."""
+    findings, criteria, skipped = _apply(rules, evidence, wanted, unwanted)
+    if only:
+        skipped += _out_of_place(rules, evidence, wanted)
     status = worst_status(findings, criteria)
     blocked = skipped or any(finding.severity == "undetermined" for finding in findings)
-    if select is not None and not criteria and status == "undetermined" and not blocked:
+    if only and not criteria and status == "undetermined" and not blocked:
         # Someone who selects rules without thresholds wants to know whether they found something.
         status = "ready"
-    notes = (*evidence.notes, *_task_notes(evidence, chosen), _INTERVALS, *_not_checked(skipped))
-    return Verdict(status, tuple(findings), tuple(criteria), chosen.name, notes)
+    notes = (*evidence.notes, *_task_notes(evidence, profile), _INTERVALS, *_not_checked(skipped))
+    return Verdict(status, tuple(findings), tuple(criteria), profile.name, notes)
 
 
 def _apply(
@@ -151,8 +186,7 @@ def _apply(
             else:
                 found.append(outcome)
         findings += sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
-    if TOO_FEW in wanted:
-        findings += too_few_samples(criteria)
+    findings += [item for item in open_criteria(criteria, evidence) if item.code in wanted]
     return findings, criteria, skipped
 
 
@@ -183,30 +217,36 @@ def _known_codes(name: str, codes: Iterable[str], known: set[str]) -> set[str]:
     return given
 
 
-def _evidence(source: object, positive: int | None, profile: Profile) -> Evidence:
+def _evidence(
+    source: object,
+    positive: int | None,
+    profile: Profile,
+    epoch: Epoch | None = None,
+    split: str = "val",
+) -> Evidence:
     """What the rules will see of a source, with the thresholds to decide by."""
-    evidence = replace(evidence_of(source, positive), thresholds=profile.thresholds)
+    evidence = evidence_of(source, positive, epoch=epoch, split=split)
+    evidence = replace(evidence, thresholds=profile.thresholds)
     if profile.name == "regression" and not evidence.task and not evidence.classifies:
         # Someone who names the profile says what a log with nothing but losses is about.
         return replace(evidence, task="regression")
     return evidence
 
 
-def evidence_of(source: object, positive: int | None = None) -> Evidence:
+def evidence_of(
+    source: object, positive: int | None = None, *, epoch: Epoch | None = None, split: str = "val"
+) -> Evidence:
     """What the rules will see of a source; arguments and errors as of `judge`."""
-    if isinstance(source, str | os.PathLike):
-        return evidence_of_run(read_run(source), positive)
-    if isinstance(source, Mapping) and "scores" in source:
-        return evidence_of_scores(source, positive)
-    if isinstance(source, RunLike):
-        return evidence_of_run(source, positive)
-    if isinstance(source, HasScores):
-        return evidence_of_scores(source.to_dict(), positive)
-    if isinstance(source, Mapping):
-        return evidence_of_scores(source, positive)  # names what is missing
-    rule = "a run or the scores of one evaluation"
-    cure = "Pass a run folder, scores, or the mapping of scores.to_dict()."
-    raise DataError("source", rule, type(source).__name__, cure)
+    found = run_or_scores(source)
+    if isinstance(found, Mapping):
+        if epoch is not None or split != "val":
+            cure = "Pass the run that the scores are of."
+            raise ConfigError("epoch, split", "a run to choose from", "scores alone", cure)
+        return evidence_of_scores(checked(found), positive)
+    found = picked(found, epoch)
+    if split != "val":
+        return evidence_of_split(found, split, positive)
+    return evidence_of_run(found, positive)
 
 
 def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
@@ -226,19 +266,6 @@ def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
         message = f"The rule {rule.name} stopped with {said} ({where}), so it was not checked."
         numbers = {"rule": rule.name, "error": said, "where": where}
         yield make_finding("rule-failed", "undetermined", message, numbers)
-
-
-def too_few_samples(criteria: Iterable[Criterion]) -> list[Finding]:
-    """One finding for all criteria that are open, with the samples that would settle them."""
-    still_open = [criterion for criterion in criteria if criterion.state == "undetermined"]
-    needed = {item.name: item.needed_n for item in still_open if item.needed_n}
-    if not needed:
-        return []
-    more = max(item.needed_n - item.n for item in still_open if item.needed_n)
-    message = f"Undecided: the interval of {', '.join(needed)} contains its threshold."
-    numbers = {"needed_n": needed, "n": {item.name: item.n for item in still_open}}
-    advice = f"About {more} more samples would settle it, if the values stay as they are."
-    return [make_finding(TOO_FEW, "undetermined", message, numbers, advice)]
 
 
 def _task_notes(evidence: Evidence, profile: Profile) -> Iterator[str]:

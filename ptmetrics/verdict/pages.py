@@ -38,9 +38,11 @@ PAGES: Mapping[str, Page] = {
         "Validate at least once before the run ends; training scores say nothing about new data.",
     ),
     "non-finite": Page(
-        "invalid or warning",
-        "A loss is NaN or infinite although it had samples, or predictions that are judged were "
-        "NaN. Invalid where it stands at or before the judged epoch, else a warning.",
+        "invalid, undetermined or warning",
+        "A loss is NaN or infinite although it had samples, or predictions were NaN. Invalid where "
+        "it stands in what is judged or before it, undetermined where only some losses of the "
+        "validation that is judged were left out, else a warning: the model itself broke later, or "
+        "in training.",
         "Lower the learning rate, clip gradients, check inputs for NaN and half precision for "
         "overflow.",
     ),
@@ -60,10 +62,32 @@ PAGES: Mapping[str, Page] = {
         "another split than validation, such as training: what is judged is whole then.",
         "Mend the data or the call that the message names, and run again.",
     ),
+    "too-good": Page(
+        "warning",
+        "The first validation is perfect: accuracy, or R², of 1 on 100 samples or more. Some tasks "
+        "are so easy; more often the targets are in the inputs, or validation rows were trained "
+        "on.",
+        "Look for validation rows in the training data and for the target among the inputs before "
+        "you believe it.",
+    ),
+    "selected-on-val": Page(
+        "info",
+        "The judged epoch was chosen as the best of several on the data that judge it. The best of "
+        "T epochs that are alike lies about √(2 ln T) standard errors above them.",
+        "Judge the chosen epoch once on data that chose nothing: a test split, "
+        "monitor.test(loader).",
+    ),
+    "contradiction": Page(
+        "invalid",
+        "A line of the record is whole, by its checksum, and says what cannot be: a score outside "
+        "of its range or of its own interval, an accuracy that its confusion matrix does not give, "
+        "a count below 0. The place is named; the line was skipped.",
+        "Look at that line: somebody changed the record by hand, or a metric of your own gives such "
+        "values.",
+    ),
     "damaged-record": Page(
-        "warning or invalid",
-        "Lines of the journal could not be read and were skipped. Invalid where a whole line says "
-        "what cannot be, such as a score outside of its interval.",
+        "warning",
+        "Lines of the journal could not be read and were skipped.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
     ),
@@ -78,13 +102,20 @@ PAGES: Mapping[str, Page] = {
     ),
     "split-changed": Page(
         "warning or undetermined",
-        "The number of validation rows changes from epoch to epoch, or is more than the loader "
-        "holds, or one epoch holds several passes, of which the last one stands in the scores "
-        "though their sizes differ, or all of them were counted as one. Undetermined where they "
-        "were, and where such passes followed each other and nothing but the hooks told their "
-        "split: then which of them was validation is not known.",
+        "The rows of validation are more than the loader holds, or one epoch holds several passes, "
+        "of which the last one stands in the scores though their sizes differ, or all of them were "
+        "counted as one. Undetermined where they were, and where such passes followed each other "
+        "and nothing but the hooks told their split: then which of them was validation is not "
+        "known.",
         'Name what is no validation: with monitor.split("train_eval"):, with monitor.pause():, '
         "or monitor.test(loader).",
+    ),
+    "validation-changed": Page(
+        "warning",
+        "In other epochs another number of rows was validated than in the judged one, or another "
+        "number of rows of some class. Curves are then not compared with those epochs.",
+        "Validate on the same data in every epoch: no shuffled subset, no limit of batches that "
+        "changes, no drop_last with shuffling.",
     ),
     "loss-disagrees": Page(
         "warning or info",
@@ -157,6 +188,13 @@ PAGES: Mapping[str, Page] = {
             "balance_far",
         ),
     ),
+    "collapsed": Page(
+        "fail",
+        "Every prediction is the same class, though the targets are not. One finding in place of "
+        "one for each class that was never predicted.",
+        "Look at the loss: a learning rate that is too high, labels that do not belong to their "
+        "inputs, or one class that is nearly all of the training data do this.",
+    ),
     "weak-class": Page(
         "fail",
         "A class is shown not to be learned: an exact binomial test of its recall, corrected "
@@ -181,14 +219,22 @@ PAGES: Mapping[str, Page] = {
     ),
     "too-few-samples": Page(
         "undetermined or warning",
-        "An interval contains its threshold, so the criterion is undetermined, with the samples "
-        "that would settle it; or classes have too few samples to be judged (a warning).",
+        "An interval contains its threshold, so the criterion is undetermined, with the rows that "
+        "would settle it in four of five cases if the truth is the value that was measured; or "
+        "classes have too few samples to be judged (a warning). For the recall of a class the "
+        "samples of that class count, and as many rows as hold them.",
         "Validate on as many more samples as the finding says; where it names classes, on samples of "
         "these classes.",
         (
             "class_support",
             "class_recall",
         ),
+    ),
+    "not-measured": Page(
+        "undetermined",
+        "A criterion of the profile cannot be decided: its score was not recorded, is undefined, or "
+        "came without the number of samples behind it. The finding names each with its reason.",
+        "Record what is missing, or judge by a profile that does not ask for it.",
     ),
     "regression-no-skill": Page(
         "fail or undetermined",
@@ -222,6 +268,28 @@ PAGES: Mapping[str, Page] = {
             "regression_support",
         ),
     ),
+    "one-row": Page(
+        "warning",
+        "A single row carries half of the squared error or more, so that mean squared error and R² "
+        "tell of that row and not of the model.",
+        "Look at that row: a wrong target, another unit, or an outlier. The mean absolute error and "
+        "the percentiles of the error tell of the others.",
+    ),
+    "low-overlap": Page(
+        "fail",
+        "The upper bound of the mean overlap of areas over classes, intersection over union or "
+        "Dice's, lies below what was asked for.",
+        "Look at the classes with the least overlap: small areas need a loss that weighs them, such "
+        "as Dice's, or larger pictures.",
+        ("mean_iou", "dice"),
+    ),
+    "high-perplexity": Page(
+        "fail",
+        "The lower bound of the perplexity lies above what was asked for.",
+        "Train longer, start from a model of the same language, or set a threshold that fits "
+        "vocabulary and text.",
+        ("perplexity",),
+    ),
     "worse-than-baseline": Page(
         "fail",
         "A score that the profile holds against a threshold is shown to be worse than that of "
@@ -236,13 +304,16 @@ PAGES: Mapping[str, Page] = {
     ),
     "overfitting": Page(
         "fail, warning or info",
-        "The validation loss has turned and rises beyond its noise by a tenth or more while the "
-        "training loss falls (evidence `sign: loss`), or validation accuracy is shown to lie "
-        "far below training accuracy (`sign: gap`). A warning where accuracy has held; for "
-        "information where the judged checkpoint is from before the rise. Where the losses of "
-        "the samples were kept, the rise must be one of the samples at large and not of a few.",
-        "Where the loss rises, restore the checkpoint of its minimum and stop early next time; where "
-        "there is a gap, augment, regularise, freeze more layers, or get more training data.",
+        "The validation loss has turned and lies, at the judged epoch, a tenth or more above its "
+        "minimum beyond its noise, while the training loss falls and the followed score got worse "
+        "(evidence `sign: loss`); the score is the one that selection follows, else accuracy or R², "
+        "else any other with a direction. Or validation accuracy is shown to lie far below training "
+        "accuracy, and that gap widens or the validation loss rises (`sign: gap`). A warning where "
+        "no score was recorded that tells whether the model got worse; for information where the "
+        "judged checkpoint is from before the rise. Where the losses of the samples were kept, the "
+        "rise must be one of the samples at large and not of a few.",
+        "Stop early by the score that matters; augment, regularise, freeze more layers, or get more "
+        "training data. A checkpoint is named only where its score is shown to be better.",
         (
             "rise",
             "rise_moderate",
@@ -253,11 +324,24 @@ PAGES: Mapping[str, Page] = {
             "train_gap_fail",
         ),
     ),
+    "generalization-gap": Page(
+        "warning",
+        "Validation accuracy, or R², is shown to lie far below that of training, but the gap does "
+        "not widen since validation stopped improving and the validation loss does not rise. Of a "
+        "log that does not tell its number of samples, a gap of `train_gap_fail`. The training "
+        "score is that of the split `train_eval` where there is one.",
+        "Look for wrong validation labels, validation data of another kind, samples of training "
+        "data that are alike, and augmentation that only one side has.",
+        (
+            "train_gap",
+            "train_gap_fail",
+        ),
+    ),
     "val-loss-rising": Page(
         "warning or info",
-        "The same rise of the validation loss, too small to be called overfitting; larger rises "
-        "count as found.",
-        "Restore the checkpoint of the lowest validation loss, and stop early next time.",
+        "The same rise of the validation loss, too small to be called overfitting, or, where "
+        "numbers are predicted, of any size while the followed score has held.",
+        "Watch the score that matters; it tells whether the model got worse.",
         (
             "rise",
             "rise_moderate",
@@ -267,8 +351,8 @@ PAGES: Mapping[str, Page] = {
     ),
     "over-confident": Page(
         "warning",
-        "The validation loss rises by a tenth or more but the accuracy does not fall: the model "
-        "gets too sure of itself, not worse.",
+        "The validation loss rises by a tenth or more but the followed score has held or got "
+        "better: the model gets too sure of itself, not worse. In place of overfitting.",
         "Scale the logits by a temperature fitted on validation data, or smooth the labels.",
         (
             "rise_moderate",
@@ -278,7 +362,9 @@ PAGES: Mapping[str, Page] = {
     "underfitting": Page(
         "warning",
         "Training accuracy itself stays below what is wanted, validation accuracy is close to it "
-        "and not shown to be enough, and the training loss no longer falls.",
+        "and not shown to be enough, and the training loss no longer falls. Evidence `cause` tells "
+        "the three kinds apart: it has hardly left its start, it rose above it, or it is flat well "
+        "below it.",
         "Unfreeze more layers, use a larger model, or change the learning rate.",
         (
             "accuracy",
@@ -371,13 +457,12 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     Example:
         >>> import ptmetrics as pm
         >>> print(pm.explain("damaged-record"))
-        damaged-record (warning or invalid)
+        damaged-record (warning)
         <BLANKLINE>
-        Lines of the journal could not be read and were skipped. Invalid where a whole line says
-        what cannot be, such as a score outside of its interval.
+        Lines of the journal could not be read and were skipped.
         <BLANKLINE>
-        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and
-        is harmless.
+        What to do: Epochs may be missing; a line cut off at the end comes from a killed process and is
+        harmless.
     """
     own = {name: page for item in rules for name, page in as_rule(item).pages.items()}
     if code in own and code not in PAGES:

@@ -64,6 +64,10 @@ class Thresholds(Plain):
             and `rmse`.
         mse: Largest mean squared error.
         rmse: Largest root mean squared error.
+        mean_iou: Wanted mean over classes of the overlap of areas, intersection over union.
+        dice: Wanted mean over classes of Dice's overlap.
+        perplexity: Largest perplexity. What can be reached depends on vocabulary and text: set your
+            own.
         regression_support: With fewer samples no R² or error is decided: their intervals are too
             narrow then.
         ratio_gap: Relative disagreement of time ratio and sample ratio that is flagged.
@@ -107,6 +111,9 @@ class Thresholds(Plain):
     mae: float | None = None
     mse: float | None = None
     rmse: float | None = None
+    mean_iou: float | None = None
+    dice: float | None = None
+    perplexity: float | None = None
     regression_support: int = 30
     ratio_gap: float = 0.25
 
@@ -138,6 +145,19 @@ _PRECISION_FIRST = Thresholds(
     baseline="balanced accuracy",
     slice_score=0.30,
 )
+# Rows of one picture or text are alike: what counts single rows as independent is left out, and
+# classes that fill most of the rows say little by accuracy.
+_PIXELS = Thresholds(
+    accuracy=None,
+    precision=None,
+    recall=None,
+    balance=None,
+    baseline="balanced accuracy",
+    class_recall=0.0,
+    class_support=0,
+    mean_iou=0.50,
+)
+_TOKENS = replace(_PIXELS, baseline="accuracy", mean_iou=None, perplexity=50.0)
 PROFILES = {
     "balanced": Profile("balanced", Thresholds()),
     # The same numbers: the task decides which apply. The name settles it for a log that does not
@@ -145,9 +165,11 @@ PROFILES = {
     "regression": Profile("regression", Thresholds()),
     "recall-first": Profile("recall-first", _RECALL_FIRST),
     "precision-first": Profile("precision-first", _PRECISION_FIRST),
+    "tokens": Profile("tokens", _TOKENS),
+    "pixels": Profile("pixels", _PIXELS),
 }
-_IN_UNITS = {"mae", "mse", "rmse"}
-_OPTIONAL = {"accuracy", "precision", "recall", "balance", "r2", *_IN_UNITS}
+_IN_UNITS = {"mae", "mse", "rmse", "perplexity"}
+_OPTIONAL = {"accuracy", "precision", "recall", "balance", "r2", "mean_iou", "dice", *_IN_UNITS}
 _ABOVE_ONE = {
     "imbalance",
     "rise_noise",
@@ -233,4 +255,6 @@ def _threshold_value(key: str, value: Any) -> Any:
     example = getattr(Thresholds(), key)
     if key in _IN_UNITS:
         example = 2.5
+    elif example is None:
+        example = 0.5
     raise ConfigError(key, rule, repr(value), f"Write for example: {key} = {example!r}")

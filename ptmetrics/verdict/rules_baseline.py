@@ -125,6 +125,9 @@ def judged_scores(
         if getattr(limits, name) is not None:
             label, mine = evidence.headline(name)
             yield label, mine, baseline.headline(name)[1]
+    for name in ("mean_iou", "dice"):
+        if getattr(limits, name) is not None:
+            yield name, evidence.score(name), baseline.score(name)
 
 
 BASELINE_RULES: tuple[Rule, ...] = (worse_than_baseline,)

@@ -30,6 +30,13 @@ from ptmetrics.verdict.stats import (
     mid_p_better,
 )
 
+LEAST_COLLAPSED = 10  # rows
+IN_VALIDATION_ONLY = (
+    "Look for model.train() or model.eval() that was forgotten: statistics of BatchNorm that have "
+    "not settled, or of other data, do this. Then look at the preprocessing of validation data."
+)
+
+
 # Does the model beat the class that is most frequent anyway?
 
 
@@ -281,6 +288,42 @@ def _macro_gap_error(confusion: Counts) -> float:
 # Each class, and each slice that the user told apart.
 
 
+@rule(codes="collapsed", needs="classes")
+def collapsed(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Every prediction is the same class, though the targets are not."""
+    confusion = evidence.confusion
+    if confusion is None:
+        yield Skipped("no confusion matrix")
+        return
+    answer = the_one_answer(confusion)
+    if answer is None:
+        return
+    n = int(confusion.sum())
+    share = float(confusion[answer].sum() / n)
+    message = (
+        f"All {n} predictions are class {evidence.class_name(answer)}, which {percent(share)} of the "
+        "targets are."
+    )
+    trained = evidence.train.get("accuracy", Estimate())
+    numbers = {"class": answer, "n": n, "share": share}
+    advice = None
+    if trained.value > evidence.score("accuracy").high:
+        message += f" In training the accuracy is {percent(trained.value)}."
+        numbers["train_accuracy"] = trained.value
+        advice = IN_VALIDATION_ONLY
+    yield make_finding("collapsed", "fail", message, numbers, advice)
+
+
+def the_one_answer(confusion: Counts) -> int | None:
+    """The class that all rows are predicted as, where their targets are several; else None."""
+    answers = np.flatnonzero(confusion.sum(0))
+    if len(answers) != 1 or np.count_nonzero(confusion.sum(1)) < 2:
+        return None
+    if confusion.sum() < LEAST_COLLAPSED:
+        return None
+    return int(answers[0])
+
+
 @rule(codes=("weak-class", "too-few-samples"), needs="classes")
 def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A class is shown not to be learned (exact test, Holm over classes), or too thin to say."""
@@ -289,6 +332,8 @@ def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     if counted is None:
         yield Skipped("no recall of each class")
         return
+    if evidence.confusion is not None and the_one_answer(evidence.confusion) is not None:
+        return  # which is said once, and not of each class
     hits, support = counted
     wanted = limits.class_recall
     below = [binomial_lower(x, n, wanted) for x, n in zip(hits, support, strict=True)]
@@ -391,6 +436,7 @@ CLASS_RULES: tuple[Rule, ...] = (
     low_precision,
     low_recall,
     precision_recall_gap,
+    collapsed,
     weak_class,
     weak_slice,
 )

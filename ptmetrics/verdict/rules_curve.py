@@ -1,246 +1,285 @@
-"""Gate 4: what the learning curves say: overfitting, over-confidence, underfitting, divergence."""
+"""Gate 4: what the learning curves say: overfitting, over-confidence, gaps, underfitting, divergence."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import nan
+from math import exp, isfinite, nan
 from typing import Any
 
 import numpy as np
 
 from ptmetrics.verdict.evidence import NOT_KNOWN, Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, percent
-from ptmetrics.verdict.pages import make_finding
-from ptmetrics.verdict.profile import Thresholds
+from ptmetrics.verdict.followed import LEAST_TREND, Change, FollowedScore, followed_score
+from ptmetrics.verdict.loss_rise import Rise, loss_rise
+from ptmetrics.verdict.pages import PAGES, make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 from ptmetrics.verdict.samples import Floats
-from ptmetrics.verdict.stats import (
-    hybrid_difference,
-    jitter,
-    rising_p,
-    running_median,
-    smoothed,
-    theil_sen,
-)
+from ptmetrics.verdict.stats import hybrid_difference, rising_p, smoothed, theil_sen
 
 NO_CURVES = "a lone evaluation has no learning curves"
 NO_GAP = "training and validation {} with their intervals are needed"
 NO_TREND = "the training loss of 2 epochs is needed"
-LONG, VERY_LONG = 10, 30  # epochs
-FEW_NOISE = 3.0  # times the jitter, which so few epochs tell badly
+NO_LOSSES = "training and validation loss of 3 epochs are needed"
+NOT_ABOVE_0 = "the validation loss is not above 0 throughout, so a relative rise has no meaning"
+LOSSES = ("loss", "nll")  # the second is the metric's own, where no loss was recorded
+NEVER_LEFT = 0.1  # of the start: so little of the training loss is gone
+TRENDS = 5  # times as sure as of the loss: what a trend of the score says sinks the verdict
+ROSE = 1.05  # times the start
+GAP_CAUSES = (
+    "Look for wrong validation labels, validation data of another kind, samples of training data "
+    "that are alike, and augmentation that only one side has."
+)
 
 
 # The validation loss rises.
 
 
 @dataclass(frozen=True)
-class Rise:
-    """A rise of the validation loss after its minimum.
+class RisenLoss:
+    """A rise of the validation loss, as it stands at the judged epoch.
 
     Args:
-        best: Row of the minimum.
-        size: Rise over the minimum, relative to it.
-        p: Mann–Kendall p-value of the rise since the minimum.
-        noise: Jitter from epoch to epoch, relative to the minimum.
-        tested: False where the run is too short for a trend test and the size alone speaks.
+        name: "loss", or "nll" where no loss was recorded.
+        rise: The rise of the curve.
+        lowest: Row of the lowest value.
+        above: How far the judged epoch lies above that, relative to it.
+        score: The followed score; None where there is none.
+        change: What became of the score since the lowest value.
     """
 
-    best: int
-    size: float
-    p: float
-    noise: float
-    tested: bool = True
+    name: str
+    rise: Rise
+    lowest: int
+    above: float
+    score: FollowedScore | None
+    change: Change
+
+    @property
+    def size(self) -> float:
+        """What is held against the thresholds: the judged epoch may stand on a spike."""
+        return min(self.above, self.rise.size)
 
 
-def loss_rise(
-    val: Floats, train: Floats, limits: Thresholds, change: Estimate = NOT_KNOWN
-) -> Rise | None:
-    """Find a rise of the validation loss while the training loss falls; None when there is none.
-
-    From 10 epochs on: at least 3 epochs after the smoothed minimum, a rise above 2 % and above
-    twice the jitter, a Mann–Kendall trend since the minimum, and a training loss lower than then.
-    From 30 epochs on the second half must rise too: it is fixed beforehand, whereas the minimum is
-    chosen by looking, and correlated noise around a minimum looks like a trend.
-    Below 10 epochs: four epochs after the minimum with an exact trend, or twice a severe rise at
-    the end.
-
-    Where the losses of the samples were kept, the rise must be one of the samples at large as well,
-    and not of a few by chance. Below 10 epochs, too few for a trend, that decides: with it, twice a
-    rise of half `rise_moderate` and of three times the jitter is enough.
-
-    Args:
-        val: Validation loss, one value per epoch, finite.
-        train: Training loss at the same epochs.
-        limits: Named thresholds.
-        change: What the mean loss grew by from its minimum to the end, sample by sample, with a
-            one-sided 95 % bound as `low`; without bounds where the samples were not kept.
-
-    Source: Prechelt 1998 for the generalisation loss; the combination is this project's, its false
-        alarms and power are measured by `make bench-rules`.
-    """
-    if val.size < 3 or not val.min() > 0:
-        return None  # a relative rise over zero or less has no meaning
-    if change.bounded and not change.low > 0:
+def risen_loss(evidence: Evidence) -> RisenLoss | str | None:
+    """The rise; None where there is none, and a reason where it cannot be looked for."""
+    curves = evidence.curves
+    if not curves:
+        return NO_CURVES
+    for name in LOSSES:
+        rows = curves.comparable(curves.rows(f"train/{name}", f"val/{name}"))
+        if len(rows) >= 3:
+            break
+    else:
+        return NO_LOSSES
+    limits = evidence.thresholds
+    val = curves.values(f"val/{name}", rows)
+    if val.min() <= 0:
+        return NOT_ABOVE_0
+    lowest = rows[int(np.argmin(val))]
+    score = followed_score(evidence)
+    change: Change = "not known"
+    if score is not None:
+        change = score.since(lowest, limits.trend_p / TRENDS, limits.margin)
+    worse = change == "worse" or score_gap(evidence).value > limits.train_gap_fail
+    train = curves.values(f"train/{name}", rows)
+    grown = evidence.loss_change
+    if name != "loss":
+        grown = NOT_KNOWN
+    rise = loss_rise(val, train, limits, grown, worse=worse)
+    if rise is None:
         return None
-    if val.size >= LONG:
-        return _long_rise(val, train, limits)
-    return _short_rise(val, train, limits, shown=change.bounded)
-
-
-def _long_rise(val: Floats, train: Floats, limits: Thresholds) -> Rise | None:
-    smooth = running_median(val)
-    best = int(np.argmin(smooth))
-    after = val.size - 1 - best
-    if after < 3:
-        return None
-    window = min(max(after // 2 + 1, 2), 5)
-    size = float(np.median(val[-window:])) / smooth[best] - 1.0
-    noise = jitter(val) / smooth[best]
-    p = rising_p(val[best:])
-    if size <= max(limits.rise, limits.rise_noise * noise) or p >= limits.trend_p:
-        return None
-    if val.size >= VERY_LONG and rising_p(val[val.size // 2 :]) >= limits.trend_p:
-        return None
-    if not np.median(train[-window:]) < running_median(train)[best]:
-        return None
-    return Rise(best, float(size), p, noise)
-
-
-def _short_rise(val: Floats, train: Floats, limits: Thresholds, *, shown: bool) -> Rise | None:
-    best = int(np.argmin(val))
-    rises = val[best + 1 :] / val[best] - 1.0
-    if rises.size < 2 or not train[-1] < train[best]:
-        return None
-    # The minimum was chosen by looking, so the trend is tested on what came after it.
-    p = rising_p(val[best + 1 :])
-    half = limits.rise_moderate / 2
-    tested = bool(rises.size >= 4 and p < limits.trend_p and rises[-1] > half)
-    severe = rises[-1] >= limits.rise_severe and rises[-2] >= limits.rise_moderate
-    noise = jitter(val) / float(val[best])
-    clear = shown and rises[-2:].min() > max(half, FEW_NOISE * noise)
-    if not (tested or severe or clear):
-        return None
-    return Rise(best, float(rises[-1]), p, noise, tested)
+    at_judged = curves.at(f"val/{name}", curves.judged).value
+    above = 0.0
+    if isfinite(at_judged) and curves.judged >= rows[rise.best]:
+        above = at_judged / float(val.min()) - 1.0
+    return RisenLoss(name, rise, lowest, above, score, change)
 
 
 @rule(codes=("overfitting", "val-loss-rising", "over-confident"))
 def loss_overfits(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The validation loss rises while the training loss falls."""
-    limits = evidence.thresholds
+    risen = risen_loss(evidence)
+    if isinstance(risen, str):
+        yield Skipped(risen)
+    elif risen is not None:
+        yield _rise_finding(evidence, risen)
+
+
+def _rise_finding(evidence: Evidence, risen: RisenLoss) -> Finding:
+    """A small rise is named for what it is; a checkpoint from before the rise is not touched."""
     curves = evidence.curves
-    if not curves:
-        yield Skipped(NO_CURVES)
-        return
-    rows = curves.rows("train/loss", "val/loss")
-    if len(rows) < 3:
-        yield Skipped("training and validation loss of 3 epochs are needed")
-        return
-    val = curves.values("val/loss", rows)
-    if val.min() <= 0:
-        yield Skipped(
-            "the validation loss is not above 0 throughout, so a relative rise has no meaning"
-        )
-        return
-    rise = loss_rise(val, curves.values("train/loss", rows), limits, evidence.loss_change)
-    if rise is None:
-        return
-    best = rows[rise.best]
-    held = accuracy_held(curves, best, limits)
+    limits = evidence.thresholds
+    epoch = curves.named(risen.lowest)
+    test = "too few epochs for a trend test"
+    if risen.rise.tested:
+        test = f"trend p {risen.rise.p:.2g}"
     numbers: dict[str, Any] = {
         "sign": "loss",
-        "rise": rise.size,
+        "loss": risen.name,
+        "rise": risen.above,
         "threshold": limits.rise_moderate,
-        "p": rise.p,
-        "jitter": rise.noise,
-        "best_epoch": curves.numbers[best],
+        "p": risen.rise.p,
+        "jitter": risen.rise.noise,
+        "best_epoch": curves.numbers[risen.lowest],
         "epochs": len(curves.epochs),
     }
-    change = evidence.loss_change
-    if change.bounded:
-        numbers["paired"] = {"value": change.value, "low": change.low, "n": change.n}
-    yield _rise_finding(curves, rise, best, held, numbers)
-    if held and rise.size >= limits.rise_moderate:
-        message = (
-            "The loss rises but the accuracy does not fall: the model gets too sure of itself, "
-            "not worse."
-        )
-        yield make_finding("over-confident", "warning", message, numbers)
-
-
-def _rise_finding(
-    curves: LearningCurves, rise: Rise, best: int, held: bool | None, numbers: dict[str, Any]
-) -> Finding:
-    """A small rise is named for what it is; a checkpoint from before the rise is not touched."""
-    epoch = curves.numbers[best] + 1
-    test = "too few epochs for a trend test"
-    if rise.tested:
-        test = f"trend p {rise.p:.2g}"
-    if "paired" in numbers:
+    paired = evidence.loss_change
+    if paired.bounded and risen.name == "loss":
+        numbers["paired"] = {"value": paired.value, "low": paired.low, "n": paired.n}
         words = "; on the same {n} samples it grew by {value:.3g}, at least {low:.3g}"
         test += words.format(**numbers["paired"])
-    message = (
-        f"Validation loss is {percent(rise.size)} above its minimum at epoch {epoch} "
-        f"while training loss falls ({test})."
-    )
-    code = "overfitting"
-    severity: Severity = "fail"
-    advice = f"Restore the checkpoint of epoch {epoch}, and stop early next time."
-    if held:
-        severity = "warning"
-    if rise.size < numbers["threshold"]:
-        code = "val-loss-rising"
-        severity = "warning"
-    if curves.judged <= best + 1:
-        severity = "info"
+    if risen.above <= limits.rise or curves.judged <= risen.lowest + 1:
+        message = (
+            f"Validation {risen.name} has its minimum at {epoch} and rises later, while "
+            f"training {risen.name} falls ({test})."
+        )
         advice = "The judged epoch is from before the rise; stopping there was right."
-    return make_finding(code, severity, message, numbers, advice)
+        return make_finding("overfitting", "info", message, numbers, advice)
+    message = (
+        f"Validation {risen.name} is {percent(risen.above)} above its minimum at {epoch} "
+        f"while training {risen.name} falls ({test})"
+    )
+    code, severity = _grade(risen, limits.rise_moderate, evidence)
+    told = _what_the_score_did(risen, curves, numbers)
+    advised = _advice(risen, curves, numbers)
+    if code == "over-confident":
+        advised = f"{PAGES[code].advice} {advised}".rstrip()
+    return make_finding(code, severity, f"{message}{told}", numbers, advised or None)
 
 
-def accuracy_held(curves: LearningCurves, best: int, limits: Thresholds) -> bool | None:
-    """Whether validation accuracy is still what it was at the row `best`; None if not recorded.
+def _grade(risen: RisenLoss, moderate: float, evidence: Evidence) -> tuple[str, Severity]:
+    fine = risen.change in ("held", "better")
+    if risen.size < moderate or (fine and evidence.regression):
+        return "val-loss-rising", "warning"
+    if risen.change == "worse":
+        return "overfitting", "fail"
+    if risen.change == "not known":
+        return "overfitting", "warning"
+    return "over-confident", "warning"
 
-    It fell when the difference is shown by its interval, or by a falling trend since then. The
-    interval takes the two epochs as independent, though they saw the same samples, so it errs
-    towards "held".
-    """
-    rows = [row for row in curves.rows("val/accuracy") if row >= best]
-    if not rows or rows[0] != best:
-        return None
-    before = curves.at("val/accuracy", best)
-    now = curves.at("val/accuracy", rows[-1])
-    fell_by, _ = hybrid_difference(before.triple, now.triple)
-    if fell_by > 0:  # False where an interval is missing
-        return False
-    trend = rising_p(-curves.values("val/accuracy", rows))
-    return not (now.value < before.value and trend < limits.trend_p)
+
+def _what_the_score_did(risen: RisenLoss, curves: LearningCurves, numbers: dict[str, Any]) -> str:
+    """The followed score then and now, as the end of a sentence."""
+    if risen.score is None or risen.change == "not known":
+        return "; whether the model got worse was not recorded."
+    name = risen.score.name
+    then, now = (risen.score.value(row) for row in (risen.lowest, curves.judged))
+    numbers |= {"score": name, "then": then, "now": now, "change": risen.change}
+    words = {
+        "worse": f"; {name} got worse, from {then:.4g} to {now:.4g}.",
+        "held": f". {name} has held ({then:.4g}, now {now:.4g}): the loss tells how sure the model is.",
+        "better": f". {name} got better, from {then:.4g} to {now:.4g}: the model is surer, not worse.",
+    }
+    return words[risen.change]
+
+
+def _advice(risen: RisenLoss, curves: LearningCurves, numbers: dict[str, Any]) -> str:
+    """To go back only where the score there is shown to be better; else what earlier would have cost."""
+    if risen.score is None:
+        return "Record a validation score: by the loss alone nobody can say which epoch is best."
+    restore = _restore(risen.score, risen.lowest, numbers)
+    if restore:
+        return restore
+    if risen.score.best() >= curves.judged:
+        return ""
+    if risen.change == "worse":
+        return (
+            "Stop early next time, by the score that matters; which epoch is better than the judged "
+            "one is not shown."
+        )
+    spared = (curves.judged - risen.lowest) / (curves.judged + 1)
+    return (
+        f"Stopping at {curves.named(risen.lowest)} would have spared {percent(spared)} of the epochs"
+        f"{_cost(risen, curves)}"
+    )
+
+
+def _restore(score: FollowedScore, lowest: int | None, numbers: dict[str, Any]) -> str:
+    """The epoch to go back to, of the best score or the lowest loss; empty where none is shown better."""
+    curves = score.curves
+    rows = {score.best(), score.best() if lowest is None else lowest}
+    gains = {row: score.gain(row, curves.judged) for row in rows if row < curves.judged}
+    shown = {row: gain for row, gain in gains.items() if gain.low > 0}
+    if not shown:
+        return ""
+    row = max(shown, key=lambda each: shown[each].value)
+    gain = shown[row]
+    numbers["restore"] = {"epoch": curves.numbers[row], "score": score.name, **gain.facts()}
+    return (
+        f"Restore the checkpoint of {curves.named(row)}: its {score.name} is better by "
+        f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]."
+    )
+
+
+def _cost(risen: RisenLoss, curves: LearningCurves) -> str:
+    score = risen.score
+    if score is None or risen.change == "better":
+        return ", at the cost of what the score gained since."
+    return f"; {score.name} was no worse there."
 
 
 # Training against validation.
 
 
-@rule(codes="overfitting")
-def gap_overfits(evidence: Evidence) -> Iterator[RuleOutcome]:
-    """Validation accuracy, or R² where numbers are predicted, lies far below that of training."""
+@rule(codes=("overfitting", "generalization-gap"))
+def generalization_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Validation accuracy, or R² where numbers are predicted, lies far below that of training.
+
+    That is overfitting where it widens or the validation loss rises; else it has other causes too.
+    """
     limits = evidence.thresholds
     name = evidence.fitted
     gap = score_gap(evidence)
+    size = gap.low
+    tolerated = limits.train_gap
     if not gap.bounded:
-        yield _no_gap(evidence)
+        size = gap.value  # of a log: how many samples stand behind it is not known
+        tolerated = limits.train_gap_fail
+    if not size > tolerated:
+        if not gap.bounded:
+            yield _no_gap(evidence)
         return
-    if gap.low <= limits.train_gap:
+    split = _training_split(evidence)
+    widened, since = _widening(evidence, split)
+    rising = risen_loss(evidence)
+    numbers = gap.facts(threshold=limits.train_gap, sign="gap", split=split, widened=widened)
+    head = f"Validation {name} is {_points(gap)} below training {name}"
+    lags = ""
+    if split == "train":
+        lags = f" A training {name} taken during the epoch lags, so the true gap is rather larger."
+    why = ""
+    if widened > limits.train_gap / 2:
+        why = (
+            f"and widened by {100 * widened:.1f} points since epoch {since}, from which on "
+            f"validation {name} no longer improved"
+        )
+    elif isinstance(rising, RisenLoss) and rising.above > limits.rise:
+        why = "and the validation loss rises"
+    if why:
+        severity: Severity = "warning"
+        if gap.bounded and size > limits.train_gap_fail:
+            severity = "fail"
+        advice = _against_a_gap(evidence, numbers)
+        yield make_finding("overfitting", severity, f"{head}, {why}.{lags}", numbers, advice)
         return
-    severity: Severity = "warning"
-    threshold = limits.train_gap
-    if gap.low > limits.train_gap_fail:
-        severity = "fail"
-        threshold = limits.train_gap_fail
-    message = (
-        f"Validation {name} is {gap.in_points()} below training {name} (n={gap.n}), "
-        f"tolerated are {100 * threshold:.1f}. "
-        f"A training {name} taken during the epoch lags, so the true gap is rather larger."
-    )
-    numbers = gap.facts(threshold=threshold, sign="gap")
-    advice = "Augment, regularise, freeze more layers, or get more training data."
-    yield make_finding("overfitting", severity, message, numbers, advice)
+    message = f"{head}; it does not widen and the validation loss does not rise.{lags}"
+    if len(evidence.curves.epochs) < 2:
+        message = f"{head}; whether it widens one epoch cannot tell.{lags}"
+    yield make_finding("generalization-gap", "warning", message, numbers, GAP_CAUSES)
+
+
+def _points(gap: Estimate) -> str:
+    if gap.bounded:
+        return f"{gap.in_points()} (n={gap.n})"
+    return f"{100 * gap.value:.1f} points (of an unknown number of samples)"
+
+
+def _against_a_gap(evidence: Evidence, numbers: dict[str, Any]) -> str:
+    score = followed_score(evidence)
+    restore = ""
+    if score is not None:
+        restore = _restore(score, None, numbers)
+    return f"{restore} Augment, regularise, freeze more layers, or get more training data.".lstrip()
 
 
 def _no_gap(evidence: Evidence) -> Skipped:
@@ -249,15 +288,59 @@ def _no_gap(evidence: Evidence) -> Skipped:
     return Skipped(NO_GAP.format(evidence.fitted))
 
 
+def _training_split(evidence: Evidence) -> str:
+    """The split "train_eval", training data evaluated as validation data are, where that was recorded."""
+    curves = evidence.curves
+    name = f"train_eval/{evidence.fitted}"
+    if curves and isfinite(curves.at(name, curves.judged).value):
+        return "train_eval"
+    return "train"
+
+
 def score_gap(evidence: Evidence) -> Estimate:
     """Training minus validation accuracy, or R², of the judged epoch, by Newcombe's interval.
 
     Its n is that of validation.
     """
     train = evidence.train.get(evidence.fitted, Estimate())
+    if _training_split(evidence) == "train_eval":
+        train = evidence.curves.at(f"train_eval/{evidence.fitted}", evidence.curves.judged)
     val = evidence.score(evidence.fitted)
     low, high = hybrid_difference(train.triple, val.triple)
     return Estimate(train.value - val.value, low, high, val.n, "newcombe")
+
+
+def _widening(evidence: Evidence, split: str) -> tuple[float, int]:
+    """What the gap grew by since validation no longer improved, and the number of that epoch.
+
+    It is the first epoch whose validation score is within an interval of what the last third has.
+    From four epochs on the gap must have a trend since then.
+    """
+    curves = evidence.curves
+    val_name, train_name = f"val/{evidence.fitted}", f"{split}/{evidence.fitted}"
+    rows = [
+        row for row in curves.comparable(curves.rows(val_name, train_name)) if row <= curves.judged
+    ]
+    if len(rows) < 2 or rows[-1] != curves.judged:
+        return 0.0, 0
+    val = curves.values(val_name, rows)
+    train = curves.values(train_name, rows)
+    judged = evidence.score(evidence.fitted)
+    slack = evidence.thresholds.margin
+    if judged.bounded:
+        slack = (judged.high - judged.low) / 2
+    level = float(np.median(val[-max(3, val.size // 3) :])) - slack
+    # That epoch's score was chosen for being high, so the gap is followed from the next one on.
+    first = min(int(np.argmax(val >= level)) + 1, val.size - 1)
+    gap = (train - val)[first:]
+    grown = float(gap[-1] - gap[0])
+    if gap.size >= LEAST_TREND:
+        grown = theil_sen(gap) * (gap.size - 1)
+        if rising_p(gap) >= evidence.thresholds.trend_p:
+            grown = 0.0
+    elif grown <= evidence.thresholds.train_gap:  # which so few epochs must show
+        grown = 0.0
+    return grown, curves.numbers[rows[first]] + 1
 
 
 @rule(codes=("underfitting", "undertrained"))
@@ -281,30 +364,62 @@ def underfits(evidence: Evidence) -> Iterator[RuleOutcome]:
     met = evidence.score(name).low >= wanted
     if met or train.high >= wanted or gap.high >= limits.train_gap:
         return
-    loss = evidence.curves.values("train/loss", evidence.curves.rows("train/loss"))
+    loss = _training_loss(evidence.curves)
     if loss.size < 2:
         yield Skipped(NO_TREND)
         return
     slope = relative_slope(loss)
     head = f"Training {name} is only {percent(train.value)} (n={train.n}), wanted {percent(wanted)}"
     numbers = train.facts(threshold=wanted, slope=slope, slope_threshold=-limits.slope)
+    start, last = float(loss[0]), float(np.median(loss[-3:]))
     # Three epochs cannot show a trend, so there a falling loss is taken at its word.
-    if slope < -limits.slope and (loss.size < 4 or rising_p(-loss) < limits.trend_p):
+    falls = slope < -limits.slope and (loss.size < 4 or rising_p(-loss) < limits.trend_p)
+    left = start > 0 and 1 - min(last, float(loss[-1])) / start >= NEVER_LEFT
+    if falls and left:
         message = f"{head}, and the training loss still falls by {percent(-slope)} per epoch."
-        yield make_finding("undertrained", "warning", message, numbers)
-    else:
-        message = f"{head}, and it no longer improves."
-        yield make_finding("underfitting", "warning", message, numbers)
+        yield make_finding("undertrained", "warning", message, numbers | {"cause": "time"})
+        return
+    cause, words, advice = _why_it_does_not_fit(start, last, left=left)
+    numbers |= {"cause": cause, "start": start, "end": last}
+    yield make_finding("underfitting", "warning", f"{head}, and {words}.", numbers, advice)
+
+
+def _training_loss(curves: LearningCurves) -> Floats:
+    for name in LOSSES:
+        rows = curves.rows(f"train/{name}")
+        if len(rows) >= 2:
+            return curves.values(f"train/{name}", rows)
+    return np.zeros(0)
+
+
+def _why_it_does_not_fit(start: float, last: float, *, left: bool) -> tuple[str, str, str]:
+    """Cause, words and cure of a training loss that no longer falls enough."""
+    moved = f"{start:.4g} at the start, {last:.4g} at the end"
+    if last > ROSE * start > 0:
+        words = f"the training loss rose above its start ({moved})"
+        return "diverged", words, "Lower the learning rate, warm it up, clip gradients."
+    if not left:
+        words = f"the training loss has hardly left its start ({moved})"
+        cure = (
+            "Raise the learning rate, and check that the layers are not frozen, that the optimizer "
+            "has their parameters and that labels belong to their inputs."
+        )
+        return "not learning", words, cure
+    words = f"the training loss no longer falls, well below its start ({moved})"
+    return "capacity", words, "Unfreeze more layers, use a larger model, or better inputs."
 
 
 def relative_slope(loss: Floats) -> float:
     """Change of the loss per epoch over its last third (at least 3 epochs), relative to its level.
 
-    NaN for fewer than two epochs.
+    Of a loss above 0 by its logarithm, so that a fall is less than 1. NaN for fewer than two
+    epochs.
     """
     tail = loss[-max(3, loss.size // 3) :]
     if tail.size < 2 or not np.median(tail):
         return nan
+    if tail.min() > 0:
+        return exp(theil_sen(np.log(tail))) - 1.0
     return theil_sen(tail) / abs(float(np.median(tail)))
 
 
@@ -347,4 +462,4 @@ def diverged(evidence: Evidence) -> Iterator[RuleOutcome]:
     yield make_finding("diverged", severity, message, numbers)
 
 
-CURVE_RULES: tuple[Rule, ...] = (diverged, loss_overfits, gap_overfits, underfits)
+CURVE_RULES: tuple[Rule, ...] = (diverged, loss_overfits, generalization_gap, underfits)

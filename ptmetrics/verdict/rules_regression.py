@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import sqrt
+
+import numpy as np
 
 from ptmetrics.verdict.evidence import ERRORS, Evidence
-from ptmetrics.verdict.finding import Bound, Criterion, decide
+from ptmetrics.verdict.finding import Bound, Criterion, decide, percent
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
+LEAST_ROWS = 10
+SHARE_OF_ONE = 0.5  # of the squared error
 ZERO_R2 = 1e-7  # root of the rounding of float64: an R² of no more is one of 0
 
 
@@ -15,7 +20,7 @@ ZERO_R2 = 1e-7  # root of the rounding of float64: an R² of no more is one of 0
 def regression_no_skill(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The model is not shown to beat always predicting the mean of the targets, whose R² is 0."""
     criterion = _held_against(evidence, "r2", 0.0, code="regression-no-skill")
-    if criterion.reason is None and criterion.low <= ZERO_R2 and criterion.state != "failed":
+    if (criterion.near or criterion.state == "met") and criterion.low <= ZERO_R2:
         # To touch is enough for a threshold, not for a gain; of the mean both bounds are 0.
         criterion = replace(criterion, state="undetermined")
         if criterion.high <= ZERO_R2:
@@ -27,7 +32,7 @@ def regression_no_skill(evidence: Evidence) -> Iterator[RuleOutcome]:
     )
     if criterion.state == "failed":
         yield make_finding(criterion.code, "fail", message, criterion.facts())
-    elif criterion.state == "undetermined" and criterion.reason is None:
+    elif criterion.near:
         yield make_finding(criterion.code, "undetermined", message, criterion.facts())
 
 
@@ -58,16 +63,48 @@ def high_error(evidence: Evidence) -> Iterator[RuleOutcome]:
             yield make_finding("high-error", "fail", message, criterion.facts(score=name))
 
 
+@rule(codes="one-row", needs="numbers")
+def one_row(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """A single row carries half of the squared error: the error tells of it, not of the model."""
+    mse = evidence.score("mse")
+    if not mse.value > 0 or mse.n < LEAST_ROWS:
+        return
+    worst, place = _worst_row(evidence)
+    share = worst**2 / (mse.value * mse.n)
+    if not SHARE_OF_ONE <= share <= 1 + 1e-6:
+        return
+    named = "One row"
+    if place is not None:
+        named = f"Row {place} of the validation data"
+    message = (
+        f"{named} carries {percent(share)} of the squared error of {mse.n} rows: its error is "
+        f"{worst:.4g}, the root mean square of the others "
+        f"{sqrt(max(mse.value * mse.n - worst**2, 0.0) / (mse.n - 1)):.4g}."
+    )
+    yield make_finding(
+        "one-row", "warning", message, {"row": place, "error": worst, "share": share}
+    )
+
+
+def _worst_row(evidence: Evidence) -> tuple[float, int | None]:
+    """The largest error, and which row has it where the samples were kept."""
+    rows = evidence.samples().rows
+    if rows is not None and "error" in (rows.dtype.names or ()):
+        place = int(np.argmax(np.abs(rows["error"])))
+        return float(abs(rows["error"][place])), place
+    return evidence.score("max_error").value, None
+
+
 def _held_against(
     evidence: Evidence, name: str, threshold: float, *, bound: Bound = ">=", code: str
 ) -> Criterion:
     """The criterion; open below so many samples, as these intervals rest on moments, not counts."""
     criterion = decide(name, evidence.score(name), threshold, rule=bound, code=code)
     least = evidence.thresholds.regression_support
-    if 0 < criterion.n < least and criterion.reason is None:
+    if 0 < criterion.n < least and (criterion.near or criterion.state != "undetermined"):
         reason = f"under {least} samples its interval cannot be relied on"
         return replace(criterion, state="undetermined", needed_n=None, reason=reason)
     return criterion
 
 
-REGRESSION_RULES: tuple[Rule, ...] = (regression_no_skill, low_r2, high_error)
+REGRESSION_RULES: tuple[Rule, ...] = (regression_no_skill, low_r2, high_error, one_row)

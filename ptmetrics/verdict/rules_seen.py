@@ -100,10 +100,9 @@ def _seen_numbers(evidence: Evidence, split: str, row: int) -> dict[str, Any]:
 
 @rule(codes="split-changed")
 def split_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
-    """The rows of validation change, are more than the loader holds, or come from unlike passes."""
+    """The rows of validation are more than the loader holds, or come from unlike passes."""
     yield from _several_passes(evidence)
     yield from _more_than_the_loader(evidence)
-    yield from _other_sizes(evidence)
 
 
 def _several_passes(evidence: Evidence) -> Iterator[Finding]:
@@ -160,20 +159,31 @@ def _more_than_the_loader(evidence: Evidence) -> Iterator[Finding]:
     yield make_finding("split-changed", "warning", message, numbers)
 
 
-def _other_sizes(evidence: Evidence) -> Iterator[Finding]:
+@rule(codes="validation-changed")
+def validation_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Another number of rows was validated in other epochs, or other classes."""
     curves = evidence.curves
-    sizes = curves.counts_of(f"{JUDGED}_samples")
-    epochs = Counter(filter(None, sizes))
-    if len(epochs) < 2:
+    if not curves or not any(curves.validations):
         return
-    listed = [f"{size} rows in {_epochs(count)}" for size, count in epochs.most_common(_MOST_SIZES)]
-    more = ""
-    if len(epochs) > _MOST_SIZES:
-        more = f" and {len(epochs) - _MOST_SIZES} other numbers"
-    judged = sizes[curves.judged]
-    message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged}."
-    numbers = {"split": JUDGED, "rows": dict(epochs.most_common(_MOST_SIZES)), "judged": judged}
-    yield make_finding("split-changed", "warning", message, numbers)
+    judged = curves.validations[curves.judged]
+    other = [row for row in range(len(curves.validations)) if curves.differs(row)]
+    if judged is None or not other:
+        return
+    sizes = Counter(held[0] for held in curves.validations if held is not None)
+    whole = len(curves.validations)
+    message = (
+        f"{JUDGED}: the classes of the {judged[0]} rows differ in {_epochs(len(other))} from those "
+        "that are judged."
+    )
+    if len(sizes) > 1:
+        listed = [f"{size} rows in {_epochs(n)}" for size, n in sizes.most_common(_MOST_SIZES)]
+        more = ""
+        if len(sizes) > _MOST_SIZES:
+            more = f" and {len(sizes) - _MOST_SIZES} other numbers"
+        message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged[0]}."
+    message += f" Curves are compared over {whole - len(other)} of {whole} epochs."
+    numbers = {"split": JUDGED, "rows": dict(sizes.most_common(_MOST_SIZES)), "judged": judged[0]}
+    yield make_finding("validation-changed", "warning", message, numbers)
 
 
 def _epochs(count: int) -> str:
@@ -182,4 +192,4 @@ def _epochs(count: int) -> str:
     return f"{count} epochs"
 
 
-SEEN_RULES: tuple[Rule, ...] = (not_counted, split_changed)
+SEEN_RULES: tuple[Rule, ...] = (not_counted, split_changed, validation_changed)

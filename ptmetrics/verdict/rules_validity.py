@@ -1,14 +1,21 @@
 """Gate 1: can the numbers be trusted at all?"""
 
 from collections.abc import Iterator
-from math import inf, isfinite
+from math import inf, isfinite, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.record.foreign_rows import METHOD
 from ptmetrics.verdict.evidence import Counts, Evidence
-from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, recorded_estimate
+from ptmetrics.verdict.finding import (
+    Z95,
+    Estimate,
+    Finding,
+    Severity,
+    Skipped,
+    recorded_estimate,
+)
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
@@ -17,8 +24,11 @@ ORDINARY_CLASSES = 20  # each of which validation data of single rows are to hol
 VOCABULARY = 1000  # more classes than that are words
 EXPECTED = 10  # samples of a class whose absence is no chance
 BY_CHANCE = "Nothing needs to be done where they are rare or do not occur; scores leave them out."
+PERFECT = 0.9999999  # accuracy or R², at the first validation
+LEAST_PERFECT = 100  # samples
 _LISTED = 5
 _NAN = ("nan-score", "prediction-not-finite")
+_NAN_LOSS = "non-finite-loss"
 
 
 @rule(codes="not-validated")
@@ -36,10 +46,7 @@ def not_validated(evidence: Evidence) -> Iterator[RuleOutcome]:
 @rule(codes="non-finite")
 def non_finite(evidence: Evidence) -> Iterator[RuleOutcome]:
     """A loss is NaN or infinite although it had samples, or predictions were NaN."""
-    nan_rows = [fault.words for fault in evidence.faults if fault.kind in _NAN and fault.judged]
-    if nan_rows:
-        message = f"Predictions that are judged hold NaN ({nan_rows[0]})."
-        yield make_finding("non-finite", "invalid", message, {"faults": nan_rows})
+    yield from _bad_values(evidence)
     lost = sorted(name for name, item in evidence.val.items() if _lost(name, item))
     if lost:
         message = f"{', '.join(lost)} on validation data is not finite."
@@ -52,6 +59,28 @@ def non_finite(evidence: Evidence) -> Iterator[RuleOutcome]:
         if names and not (lost and row == judged):
             yield _not_finite_in(evidence, row, names)
             return
+
+
+def _bad_values(evidence: Evidence) -> Iterator[Finding]:
+    """Predictions and losses that were NaN or infinite, and so refused."""
+    bad = [fault for fault in evidence.faults if fault.kind in (*_NAN, _NAN_LOSS)]
+    if not bad:
+        return
+    judged = [fault for fault in bad if fault.judged]
+    rows = [fault.words for fault in judged if fault.kind in _NAN]
+    severity: Severity = "warning"
+    if rows:
+        severity = "invalid"
+        message = f"Predictions that are judged hold NaN ({rows[0]})."
+    elif judged:
+        severity = "invalid"
+        if isfinite(evidence.score("loss").value):
+            severity = "undetermined"  # some of them
+        message = f"Losses of the validation that is judged are not finite ({judged[0].words})."
+    else:
+        message = f"Predictions or losses turned NaN or infinite elsewhere ({bad[0].words})."
+    words = [fault.words for fault in bad]
+    yield make_finding("non-finite", severity, message, {"faults": words[:_LISTED]})
 
 
 def _not_finite_in(evidence: Evidence, row: int, names: list[str]) -> Finding:
@@ -159,12 +188,12 @@ def metric_faults(evidence: Evidence) -> Iterator[RuleOutcome]:
         )
 
 
-@rule(codes="damaged-record")
+@rule(codes=("contradiction", "damaged-record"))
 def damaged_record(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Lines of the journal could not be read, or say what cannot be."""
     if evidence.contradictions:
         yield make_finding(
-            "damaged-record",
+            "contradiction",
             "invalid",
             f"The record contradicts itself: {evidence.contradictions[0]}.",
             {"count": evidence.problems, "contradictions": list(evidence.contradictions[:5])},
@@ -178,10 +207,49 @@ def damaged_record(evidence: Evidence) -> Iterator[RuleOutcome]:
         )
 
 
+@rule(codes="too-good")
+def too_good(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Perfect from the first validation on: such data are rare, and leaked ones are not."""
+    curves = evidence.curves
+    name = evidence.fitted
+    rows = curves.rows(f"val/{name}")
+    score = evidence.score(name)
+    where = "The validation"
+    if rows:
+        score = curves.at(f"val/{name}", rows[0])
+        where = f"The first validation, of epoch {curves.numbers[rows[0]] + 1},"
+    if not score.value >= PERFECT or score.n < LEAST_PERFECT:
+        return
+    message = f"{where} is perfect: {name} {score.value:.4g} of {score.n} samples."
+    yield make_finding("too-good", "warning", message, score.facts(threshold=PERFECT, score=name))
+
+
+@rule(codes="selected-on-val")
+def selected_on_val(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """The judged epoch is the best of several, on the very data that judge it."""
+    curves = evidence.curves
+    name = evidence.fitted
+    score = evidence.score(name)
+    total = len(curves.rows(f"val/{name}"))
+    if not evidence.chosen or total < 2 or not score.bounded:
+        return
+    error = (score.high - score.low) / (2 * Z95)
+    most = error * sqrt(2 * log(total))
+    message = (
+        f"The judged epoch is the best of {total} on the data that judge it, so its {name} may be too "
+        f"good by up to about {most:.2g}, standard error × √(2 ln {total})."
+    )
+    yield make_finding(
+        "selected-on-val", "info", message, score.facts(score=name, epochs=total, optimism=most)
+    )
+
+
 VALIDITY_RULES: tuple[Rule, ...] = (
     not_validated,
     non_finite,
     missing_class,
     metric_faults,
+    too_good,
+    selected_on_val,
     damaged_record,
 )

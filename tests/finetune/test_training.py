@@ -9,8 +9,15 @@ from torch import nn
 
 from ptmetrics.finetune.config import DataConfig, ModelConfig, RunGroupConfig, TrainConfig
 from ptmetrics.finetune.data import Data, load_data
-from ptmetrics.finetune.training import TrainingRun, make_loader, make_optimizer, make_schedule
+from ptmetrics.finetune.training import (
+    TrainingRun,
+    make_loader,
+    make_optimizer,
+    make_schedule,
+    step_flops,
+)
 from ptmetrics.record.reader import read_run
+from ptmetrics.verdict.time_to_target import Target
 
 CPU = torch.device("cpu")
 
@@ -30,9 +37,40 @@ class SmallNet(nn.Module):
         return self.fc(self.body(images.flatten(1)).relu())
 
 
-def make_run(data: Data, run: Path, model: nn.Module, train: TrainConfig) -> TrainingRun:
+def make_run(
+    data: Data, run: Path, model: nn.Module, train: TrainConfig, target: Target | None = None
+) -> TrainingRun:
     group = RunGroupConfig("group", ModelConfig(weights="source-task"), train)
-    return TrainingRun(group, 0, model, data, run=run, header={}, device=CPU)
+    return TrainingRun(group, 0, model, data, run=run, header={}, device=CPU, target=target)
+
+
+@pytest.mark.parametrize(
+    ("level", "evaluations"), [("val/accuracy>=0", 4), ("val/accuracy>=2", 10)]
+)
+def test_a_run_goes_on_until_it_holds_the_target_or_its_budget_is_spent(
+    data: Data, tmp_path: Path, level: str, evaluations: int
+) -> None:
+    config = TrainConfig(epochs=2, max_epochs=5, validations_per_epoch=2, batch_size=16)
+    run = make_run(data, tmp_path / "run", SmallNet(), config, Target.parse(level))
+    while not run.done:
+        run.advance()
+    read = read_run(tmp_path / "run")
+    assert len(read.epochs) == evaluations
+    assert read.end_reason == "completed"
+    steps = [epoch["counts"]["train_steps_cumulative"] for epoch in read.epochs]
+    assert steps == [len(run._loader) * (n + 1) // 2 for n in range(evaluations)]
+
+
+def test_the_flops_of_a_step_are_counted_once_without_touching_the_model(data: Data) -> None:
+    model = SmallNet()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = TrainConfig(batch_size=16)
+    forward = 2 * 16 * (3 * 64 * 8 + 8 * 10)
+    # Backward: the gradient of each weight, and that of the inputs of all but the first layer.
+    assert step_flops(model, config, data) == 2 * forward + 2 * 16 * 8 * 10
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+    assert step_flops(model, TrainConfig(freeze_epochs=1), data) is None
 
 
 def test_optimizers_are_those_of_the_configuration() -> None:

@@ -65,15 +65,25 @@ def test_the_rows_are_those_of_the_recorded_confusion_matrix_in_the_order_of_val
     assert counted["loss"].astype(np.float64).mean() == pytest.approx(loss, rel=1e-6)
 
 
-def test_files_of_the_lowest_loss_and_the_last_epoch_stay(tmp_path: Path) -> None:
+def files_of(*epochs: int) -> list[str]:
+    return sorted(f"samples-{number}.npy" for number in set(epochs))
+
+
+def best_accuracy(run: Path) -> int:
+    accuracy = pm.read_history(run)["val/accuracy"]
+    return accuracy.index(max(accuracy))
+
+
+def test_files_of_the_lowest_loss_the_best_score_and_the_last_epoch_stay(tmp_path: Path) -> None:
     seen = []
     with quiet(run=tmp_path / "run") as monitor:
         for number, loss in enumerate(LOSSES):
             epoch(monitor, loss, seed=10 * number)
             seen.append(files(tmp_path / "run"))
-    assert seen[0] == ["samples-0.npy"]
-    assert seen[1] == ["samples-1.npy"]
-    assert seen[4] == ["samples-1.npy", "samples-4.npy"]
+    best = best_accuracy(tmp_path / "run")
+    assert best == 0
+    assert seen[0] == files_of(0)
+    assert seen[4] == files_of(1, best, 4)
     run = read_run(tmp_path / "run")
     assert rows(run, 1)["target"][:8].tolist() == batch(10)[1].tolist()
     assert rows(run, 4)["target"][8:].tolist() == batch(41)[1].tolist()
@@ -261,13 +271,13 @@ def test_an_epoch_written_again_has_its_own_rows(tmp_path: Path) -> None:
         state = first.state_dict()
         epoch(first, 0.2, seed=10)
         epoch(first, 0.3, seed=20)
-    assert files(tmp_path / "run") == ["samples-1.npy", "samples-2.npy"]
+    assert files(tmp_path / "run") == files_of(1, 2, best_accuracy(tmp_path / "run"))
     with quiet(run=tmp_path / "run", resume=True) as second:
         second.load_state_dict(state)
         epoch(second, 0.4, seed=30)
     run = read_run(tmp_path / "run")
     assert rows(run, 1)["target"][:8].tolist() == batch(30)[1].tolist()
-    assert files(tmp_path / "run") == ["samples-1.npy"]
+    assert files(tmp_path / "run") == files_of(1, best_accuracy(tmp_path / "run"))
 
 
 @pytest.mark.fault(41)

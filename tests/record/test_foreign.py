@@ -14,8 +14,7 @@ import ptmetrics as pm
 from ptmetrics.errors import RecordError
 from ptmetrics.record import foreign_rows
 from ptmetrics.record.foreign_csv import read_csv
-from ptmetrics.record.foreign_names import rises, score_name, score_names
-from ptmetrics.record.foreign_rows import ForeignLog, Row, merge_rows
+from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.reader import Run, read_foreign, read_run
 from ptmetrics.record.run_folder import find_runs
 
@@ -68,24 +67,36 @@ def run_of(folder: Path, content: object) -> Run:
     return read_run(written(folder, content))
 
 
+def csv_log(text: str) -> ForeignLog:
+    return read_log(read_csv("log", text))
+
+
 def told(run: Run) -> dict[str, Any]:
-    return dict(run.header["logged"])
+    return {"by": run.header["logged"]["by"], "notes": run.header["logged"]["notes"]}
+
+
+def scores_of(content: Any) -> dict[str, list[float]]:
+    """All scores of a run or its path, without the counts that tell its steps."""
+    history = pm.read_history(content) if isinstance(content, Path) else pm.History.of(content)
+    return {name: history[name] for name in history if not name.startswith("counts/")}
 
 
 # What each tool writes
 
 
 def test_lightnings_rows_of_an_epoch_are_one_and_its_epoch_mean_counts(tmp_path: Path) -> None:
-    history = pm.read_history(written(tmp_path, LIGHTNING))
-    assert dict(history) == {
+    path = written(tmp_path, LIGHTNING)
+    assert scores_of(path) == {
         "val/accuracy": [0.5, 0.625],
         "val/loss": [0.8, 0.7],
         "train/loss": [0.82, 0.61],
     }
-    logged_by = told(read_run(written(tmp_path, LIGHTNING)))
+    assert pm.read_history(path).step == [99, 199]
+    logged_by = told(read_run(path))
     assert logged_by["by"] == "Lightning's CSVLogger"
-    assert logged_by["notes"] == [
-        "Columns that are no scores, or a second spelling of one, were not read: 'lr-Adam', 'train_loss_step'."
+    assert logged_by["notes"][:2] == [
+        "Columns that are no scores were not read: 'lr-Adam'.",
+        "Second spellings of a score were not read: 'train_loss_step'.",
     ]
 
 
@@ -94,16 +105,14 @@ def test_training_losses_of_steps_are_averaged_over_the_epoch_and_that_is_said(
 ) -> None:
     text = "epoch,step,train_loss,val_loss\n0,9,1.0,\n0,19,0.5,\n0,19,,0.9\n0,19,,0.8\n"
     run = run_of(tmp_path, text)
-    assert pm.History.of(run)[0] == {"train/loss": 0.75, "val/loss": 0.8}
-    assert told(run)["notes"] == [
-        "Training values that were logged several times in an epoch are averaged."
-    ]
+    assert scores_of(run) == {"train/loss": [0.75], "val/loss": [0.8]}
+    assert told(run)["notes"] == ["Training values that were logged several times are averaged."]
 
 
 def test_keras_csv_is_read_epoch_by_epoch(tmp_path: Path) -> None:
     run = run_of(tmp_path, KERAS)
     history = pm.History.of(run)
-    assert told(run) == {"by": "Keras's CSVLogger", "notes": []}
+    assert told(run)["by"] == "Keras's CSVLogger"
     assert history["train/accuracy"] == [0.5, 0.75, 0.875]
     assert history["val/loss"] == [0.95, 0.65, 0.75]
     assert history.epoch == [0, 1, 2]
@@ -123,15 +132,19 @@ def test_trainer_state_is_read_by_the_epoch_that_an_entry_ends(tmp_path: Path) -
     assert told(run)["by"] == "Hugging Face's Trainer"
     assert history["train/loss"] == [0.75, 0.5]
     assert history["val/accuracy"] == [0.75, 0.875]
-    assert set(history) == {"train/loss", "val/loss", "val/accuracy", "val/f1"}
+    assert set(scores_of(run)) == {"train/loss", "val/loss", "val/accuracy", "val/f1"}
 
 
-def test_an_evaluation_before_training_gives_way_to_the_one_after_the_first_epoch(
+def test_an_evaluation_before_training_stands_apart(
     tmp_path: Path,
 ) -> None:
     first = {"epoch": 0, "eval_loss": 5.0, "step": 0}
     state = TRAINER | {"log_history": [first, *TRAINER["log_history"]]}
-    assert pm.History.of(run_of(tmp_path, state))["val/loss"] == [0.6, 0.5]
+    run = run_of(tmp_path, state)
+    assert pm.History.of(run)["val/loss"] == [0.6, 0.5]
+    (before,) = run.evaluations
+    assert (before["why"], before["scores"]["val/loss"]["value"]) == ("before-training", 5.0)
+    assert "An evaluation before training stands apart, and is no epoch." in told(run)["notes"]
 
 
 def test_a_keras_history_is_read_and_null_is_what_was_not_logged(tmp_path: Path) -> None:
@@ -139,18 +152,18 @@ def test_a_keras_history_is_read_and_null_is_what_was_not_logged(tmp_path: Path)
     history = pm.History.of(run)
     assert history["val/accuracy"] == [0.4, 0.7]
     assert math.isnan(history[0, "train/f1/macro"])
-    assert told(run) == {
-        "by": "Keras's History",
-        "notes": ["Keys that are no scores were not read: 'lr', 'name'."],
-    }
+    assert told(run)["by"] == "Keras's History"
+    assert told(run)["notes"][:2] == [
+        "Keys that are no scores of every epoch were not read: 'name'.",
+        "Columns that are no scores were not read: 'lr'.",
+    ]
 
 
 def test_a_plain_csv_has_our_names_and_needs_no_epoch(tmp_path: Path) -> None:
     run = run_of(
         tmp_path, "val/accuracy,val/f1/macro,train/loss,comment\n0.5,0.25,1.5,slow\n0.75,0.5,1.0,\n"
     )
-    history = pm.History.of(run)
-    assert dict(history) == {
+    assert scores_of(run) == {
         "val/accuracy": [0.5, 0.75],
         "val/f1/macro": [0.25, 0.5],
         "train/loss": [1.5, 1.0],
@@ -184,85 +197,15 @@ def test_a_foreign_file_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert read_run(path).path == path
 
 
-# Names
-
-
-@pytest.mark.parametrize(
-    ("column", "name"),
-    [
-        ("val_acc", "val/accuracy"),
-        ("val_accuracy", "val/accuracy"),
-        ("eval_accuracy", "val/accuracy"),
-        ("valid/acc", "val/accuracy"),
-        ("validation_sparse_categorical_accuracy", "val/accuracy"),
-        ("Val Loss", "val/loss"),
-        ("loss", "train/loss"),
-        ("train_loss_epoch", "train/loss"),
-        ("train_loss_step", "train/loss"),
-        ("eval_macro_f1", "val/f1/macro"),
-        ("val_precision_macro", "val/precision/macro"),
-        ("eval_f1", "val/f1"),
-        ("test_acc", "test/accuracy"),
-        ("val/f1/macro", "val/f1/macro"),
-        ("val_my_own_number", "val/my_own_number"),
-        ("epoch", None),
-        ("step", None),
-        ("lr-SGD/pg1", None),
-        ("eval_samples_per_second", None),
-        ("time/train_s", None),
-        ("", None),
-    ],
-)
-def test_columns_have_our_names(column: str, name: str | None) -> None:
-    assert score_name(column) == name
-
-
-@given(st.lists(st.text(max_size=20), unique=True))
-def test_no_two_columns_are_one_score_and_any_text_may_be_a_column(columns: list[str]) -> None:
-    names = score_names(columns)
-    assert set(names) <= set(columns)
-    assert len(set(names.values())) == len(names)
-
-
-def test_our_own_names_stay_as_they_are() -> None:
-    for name in (
-        "val/accuracy",
-        "train/loss",
-        "val/top5_accuracy",
-        "val/recall/weighted",
-        "val/auroc/macro",
-    ):
-        assert score_name(name) == name
-
-
-def test_losses_and_errors_fall_and_the_rest_rises() -> None:
-    assert not any(map(rises, ["val/loss", "val/mse", "train/my_loss", "val/max_error"]))
-    assert all(map(rises, ["val/accuracy", "val/f1/macro", "val/r2"]))
-
-
 # Laws of merging
 
 NUMBERS = st.floats(0, 100, width=32)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), NUMBERS), min_size=1, max_size=40))
-def test_epochs_rise_and_each_is_the_last_that_was_logged(pairs: list[tuple[int, float]]) -> None:
-    log = merge_rows(
-        "a test", "log", [Row(number, {"val/loss": value}, "here") for number, value in pairs], []
-    )
-    numbers = [epoch["epoch"] for epoch in log.epochs]
-    assert numbers == sorted(set(numbers))
-    assert numbers[-1] == pairs[-1][0]
-    last = dict(pairs)
-    assert [epoch["scores"]["val/loss"]["value"] for epoch in log.epochs] == [
-        last[n] for n in numbers
-    ]
-
-
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
 def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
     lines = [f"{i},{train!r},{val!r}" for i, (train, val) in enumerate(values)]
-    log = read_csv("log", "\n".join(["epoch,loss,val_loss", *lines]))
+    log = csv_log("\n".join(["epoch,loss,val_loss", *lines]))
     back = [
         (e["scores"]["train/loss"]["value"], e["scores"]["val/loss"]["value"]) for e in log.epochs
     ]
@@ -272,7 +215,7 @@ def test_what_was_written_comes_back(values: list[tuple[float, float]]) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_a_log_or_a_record_error(text: str) -> None:
     try:
-        log: ForeignLog | None = read_csv("log", text)
+        log: ForeignLog | None = csv_log(text)
     except RecordError:
         log = None
     assert log is None or log.epochs
@@ -281,6 +224,9 @@ def test_any_text_is_a_log_or_a_record_error(text: str) -> None:
 def test_a_log_that_starts_again_supersedes_what_came_before(tmp_path: Path) -> None:
     run = run_of(tmp_path, "epoch,loss\n0,3.0\n1,2.0\n2,1.0\n1,1.5\n")
     assert pm.History.of(run)["train/loss"] == [3.0, 1.5]
+    assert told(run)["notes"] == [
+        "The run was resumed, and what stands later counts: at epoch 2, for line 3 to line 4."
+    ]
     assert [epoch["epoch"] for epoch in run.superseded] == [1, 2]
 
 
@@ -295,7 +241,7 @@ def test_epochs_that_count_from_1_are_told_so(tmp_path: Path) -> None:
 def test_a_log_whose_first_line_is_epoch_1_but_goes_back_to_0_counts_from_0(tmp_path: Path) -> None:
     run = run_of(tmp_path, "epoch,loss\n1,3.0\n0,2.0\n1,1.0\n")
     assert pm.History.of(run).epoch == [0, 1]
-    assert told(run)["notes"] == []
+    assert "taken to count from 1" not in "".join(told(run)["notes"])
     assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n3,2.0\n")).epoch == [2, 3]
     assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n1,2.0\n")).epoch == [1]
 
@@ -304,8 +250,8 @@ def test_an_epoch_of_the_trainer_that_is_rounded_up_is_no_epoch_more(tmp_path: P
     epochs = [1.0000001, 1.99, 2.0000003, 2.01]
     entries = [{"epoch": epoch, "eval_loss": epoch} for epoch in epochs]
     history = pm.read_history(written(tmp_path, {"log_history": entries}))
-    assert history.epoch == [0, 1, 2]
-    assert history["val/loss"] == [1.0000001, 2.0000003, 2.01]
+    assert history.epoch == [0, 1, 1, 2]
+    assert history["val/loss"] == epochs
 
 
 def test_a_wide_and_long_log_takes_some_bytes_a_number(tmp_path: Path) -> None:
@@ -329,8 +275,10 @@ def test_a_wide_and_long_log_takes_some_bytes_a_number(tmp_path: Path) -> None:
 
 
 def test_numbers_out_of_range_are_refused_with_their_range(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match=r"val/mcc: expected a number from -1 to 1, got 1\.5\."):
-        run_of(tmp_path, "val_mcc\n1.5\n")
+    with pytest.raises(RecordError, match=r"val/mcc: expected a number from -1 to 1, got -1\.5\."):
+        run_of(tmp_path, "val_mcc\n-1.5\n")
+    with pytest.raises(RecordError, match=r"line 3: val/accuracy: expected a share .* got 1\.2\."):
+        run_of(tmp_path, "val_acc\n0.5\n1.2\n")
     assert run_of(tmp_path, "val_acc\n1.000001\n").epochs
 
 
@@ -349,10 +297,10 @@ def test_nan_marks_gaps_only_where_lines_are_merged_and_no_cell_is_empty(tmp_pat
     assert math.isnan(pm.read_history(written(tmp_path, torn))[0, "train/loss"])
 
 
-def test_scores_without_an_epoch_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_a_row_without_an_epoch_belongs_to_the_one_before_it(tmp_path: Path) -> None:
     run = run_of(tmp_path, "epoch,step,val_loss\n0,1,0.5\n,2,0.1\n1,3,0.4\n")
-    assert pm.History.of(run)["val/loss"] == [0.5, 0.4]
-    assert told(run)["notes"] == ["Lines without an epoch were left out: 1."]
+    assert pm.History.of(run)["val/loss"] == [0.5, 0.1, 0.4]
+    assert pm.History.of(run).epoch == [0, 0, 1]
 
 
 # What is wrong with a log: rule, fact, cure
@@ -365,29 +313,27 @@ def test_scores_without_an_epoch_are_left_out_and_counted(tmp_path: Path) -> Non
         ("epoch,loss\n0,1\0", "log.txt", "a log with numbers in it", "NUL bytes", "has begun"),
         ("epoch,loss\n0,1,2\n", "line 2", "2 cells as in the first line", "3 cells", "Export the log again"),
         ("epoch,loss\n0,1\n1", "line 3", "2 cells as in the first line", "1 cells", "Export the log again"),
-        ("loss,loss\n1,2\n", "log.txt", "different column names", "'loss' more than once", "Export"),
-        ("step,val_loss\n1,2\n", "log.txt", "a column 'epoch'", "'step', 'val_loss'", "Log the epoch too"),
+        ("loss,loss\n1,2\n", "log.txt", "different column names", "'loss' more than once", "two models"),
         ("epoch,lr\n0,0.1\n", "log.txt", "at least one column of scores", "'epoch', 'lr'", "val_accuracy"),
         ("epoch,loss\n", "log.txt", "at least one column of scores", "no line below", "val_accuracy"),
         ("epoch,loss\n0,\n", "log.txt", "with a number in it", "'epoch', 'loss'", "val_accuracy"),
-        ("epoch,loss\n0,1\n1,bad\n", "line 3: 'loss'", "a number", "'bad'", "decimal point"),
-        ("epoch,loss\n0.5,1\n", "line 2: epoch", "a whole number from 0", "'0.5'", "such as 0"),
-        ("epoch,loss\n-1,1\n", "line 2: epoch", "a whole number from 0", "'-1'", "such as 0"),
-        ("epoch,loss\ninf,1\n", "line 2: epoch", "a whole number from 0", "'inf'", "such as 0"),
-        ("epoch,loss\n,1\n", "log.txt", "at least one epoch with a number", "none", "Log at least one"),
-        ("val_acc\n92.5\n", "line 2: val/accuracy", "a share from 0 to 1", "92.5", "Divide percentages"),
+        ("epoch,loss\n0,1\n1,bad\n", "line 3: 'loss'", "a number", "'bad'", "leave a cell without one empty"),
+        ("epoch,loss\n-1,1\n", "line 2: epoch", "a number from 0", "'-1'", "such as 0"),
+        ("epoch,loss\ninf,1\n", "line 2: epoch", "a number from 0", "'inf'", "such as 0"),
+        ("val_acc\n0.5\n0.6\n92.5\n", "line 4: val/accuracy", "a share from 0 to 1", "92.5", "all its values alike"),
+        ("val_acc\n50.0\n192.5\n", "line 3: val/accuracy", "a share from 0 to 1", "1.925", "all its values alike"),
         ('epoch,loss\n0,"' + "1" * 200_000, "line 2", "a line of CSV", "field larger", "Export"),
-        ("just some words\nand more\n", "log.txt", "at least one column of scores", "'just some words'", "loss"),
-        ('{"loss": [1', "log.txt", "one JSON object", "Expecting", "cut off or edited"),
-        ("[" * 100_000, "log.txt", "one JSON object", "", "cut off or edited"),
+        ("just some words\nand more now\n", "log.txt", "one column of scores", "'just', 'some'", "loss"),
+        ('{"loss": [1', "log.txt, line 1", "JSON", "Expecting", "cut off or edited"),
+        ("[" * 100_000, "log.txt", "JSON that can be read", "", "cut off or edited"),
         ("[1, 2]", "log.txt", "trainer_state.json", "list", "json.dump(history.history)"),
         ({"a": 1}, "log.txt", "lists of one number per epoch", "an object with 'a'", "json.dump"),
         ({}, "log.txt", "lists of one number per epoch", "an object with no key", "json.dump"),
         ({"loss": [1, 2], "val_loss": [1]}, "log.txt", "equal length", "2 in 'loss', 1 in 'val_loss'", "CSV"),
         ({"log_history": 3}, "log_history", "a list of objects", "something else", "trainer_state.json"),
-        ({"log_history": []}, "log.txt", "at least one epoch with a number", "none", "Log at least"),
-        ({"log_history": [{"loss": 1}]}, "log_history[0]: epoch", "a number from 0", "None", "Trainer writes"),
-        ({"accuracy": [0.5, 50.0]}, "epoch 1: train/accuracy", "a share from 0 to 1", "50", "Divide"),
+        ({"log_history": []}, "log.txt", "at least one column of scores", "no line below", "Name columns"),
+        ({"log_history": [{"loss": 1, "epoch": -1}]}, "log_history[0]: epoch", "a number from 0", "-1", "such as 0"),
+        ({"accuracy": [0.5, 50.0]}, "epoch 1: train/accuracy", "a share from 0 to 1", "50", "alike"),
     ],
 )  # fmt: skip
 def test_a_bad_log_is_refused_with_place_rule_fact_and_cure(
@@ -435,15 +381,17 @@ def test_more_epochs_than_anybody_trains_are_refused(
     period: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(foreign_rows, "MAX_EPOCHS", 100)
-    rows = [Row(i % period, {"val/loss": 1.0}, "here") for i in range(202)]
-    assert merge_rows("a test", "log", rows[:100], []).epochs
+    lines = ["epoch,val_loss", *(f"{i % period},1" for i in range(202))]
+    assert csv_log("\n".join(lines[:100])).epochs
     with pytest.raises(
         RecordError, match=r"log: expected at most 100 epochs, got more\. Thin the log out"
     ):
-        merge_rows("a test", "log", rows, [])
+        csv_log("\n".join(lines))
 
 
 def test_more_columns_than_anybody_logs_are_refused() -> None:
     header = ",".join(map(str, range(10_001)))
-    with pytest.raises(RecordError, match=r"expected at most 10000 columns, got 10001\. Export"):
-        read_csv("log", header)
+    with pytest.raises(
+        RecordError, match=r"expected at most 10000 columns, got 10001\. Export the scores alone"
+    ):
+        csv_log(header)

@@ -307,10 +307,23 @@ def test_a_folder_without_runs_is_refused_with_what_may_be_meant(tmp_path: Path)
     (tmp_path / "metrics.csv").touch()
     with pytest.raises(RecordError, match=r"Did you mean .*metrics\.csv\?"):
         find_runs(tmp_path)
-    (tmp_path / "runs" / "arm" / "seed").mkdir(parents=True)
-    journal_of(tmp_path / "runs" / "arm" / "seed")
-    with pytest.raises(RecordError, match=r"Did you mean .*runs/arm\?"):
-        find_runs(tmp_path / "runs")
+
+
+def test_runs_are_found_at_any_depth_but_not_inside_of_one_nor_those_set_aside(
+    tmp_path: Path,
+) -> None:
+    wanted = [tmp_path / "plain", tmp_path / "resnet" / "a" / "seed1", tmp_path / "z" / "b"]
+    passed_over = [
+        tmp_path / "plain" / "earlier" / "1",
+        tmp_path / "plain" / "inner",
+        tmp_path / "z" / "earlier" / "1",
+        tmp_path / "earlier" / "2",
+    ]
+    for folder in (*wanted, *passed_over):
+        folder.mkdir(parents=True)
+        journal_of(folder)
+    assert find_runs(tmp_path) == wanted
+    assert find_runs(tmp_path / "earlier") == [tmp_path / "earlier" / "2"]
 
 
 def test_the_environment_is_a_fixed_list_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

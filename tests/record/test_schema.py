@@ -3,7 +3,9 @@
 import copy
 import json
 import math
+import pkgutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from record_makers import journal_of, line
 
 import ptmetrics as pm
+import ptmetrics.metrics
+from ptmetrics.metrics.score_spec import ScoreSpec
 from ptmetrics.record.codec import Record
 from ptmetrics.record.lines import Problem
 from ptmetrics.record.reader import read_run
@@ -263,6 +267,30 @@ def test_classes_of_a_further_output_are_its_own() -> None:
 )
 def test_the_last_word_tells_the_range_of_a_score(name: str, least: float, most: float) -> None:
     assert score_range(name) == (least, most)
+
+
+def score_specs() -> dict[str, ScoreSpec]:
+    """Every entry of a score table of the package."""
+    found: dict[str, ScoreSpec] = {}
+
+    def take(value: Any, depth: int = 0) -> None:
+        if isinstance(value, ScoreSpec):
+            found[value.name] = value
+        elif isinstance(value, list | tuple) and depth < 3:
+            for item in value:
+                take(item, depth + 1)
+
+    for module in pkgutil.iter_modules(ptmetrics.metrics.__path__):
+        for value in vars(import_module(f"ptmetrics.metrics.{module.name}")).values():
+            take(value)
+    return found
+
+
+def test_the_range_of_each_own_score_is_known_to_the_reader() -> None:
+    specs = score_specs()
+    assert len(specs) > 40
+    for name, spec in specs.items():
+        assert score_range(f"val/{name}") == spec.range, name
 
 
 def numbers_in(value: Any) -> Iterator[tuple[Any, Any]]:

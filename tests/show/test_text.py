@@ -9,7 +9,7 @@ import pytest
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_text
 from ptmetrics.show.paint import colour, plain
-from ptmetrics.show.tables import clip, confused_pairs, confusion_lines, score_cells, score_lines
+from ptmetrics.show.tables import clip, confused_pairs, confusion_lines, score_line, score_lines
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Criterion, Verdict
 from ptmetrics.verdict.judge import judge
@@ -55,7 +55,8 @@ def test_a_matrix_that_is_missing_is_not_said_to_be_too_large() -> None:
 
 def test_an_undefined_score_says_why() -> None:
     score: Any = {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0, "reason": "none"}
-    assert plain.join([score_cells(score)]).split() == ["nan", "none"]
+    (line,) = score_line("f1  ", score)
+    assert plain.join([line]).split() == ["f1", "nan", "none"]
 
 
 def test_a_long_name_is_cut() -> None:
@@ -176,5 +177,5 @@ def test_slices_stand_below_the_classes_worst_first_and_an_empty_one_last() -> N
     assert list(score_lines(epoch, "val"))[-3:] == [
         "slice, worst first    accuracy",
         "south                 0.5000  [0.4000, 0.6000]      90",
-        "unused                   nan                         0",
+        "unused                   nan  nothing to count       0",
     ]

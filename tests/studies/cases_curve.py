@@ -53,24 +53,30 @@ def _kept(setting: Setting) -> Setting:
     )
 
 
-def _gap(train: float, val: float, n: int, words: str, bar: float) -> Setting:
+def _gap(train: float, val: float, n: int, words: str, bar: float, late: float = 0.0) -> Setting:
+    """12 epochs; training gains the last `late` of its accuracy after validation has stopped."""
+
     def make(rng: Random) -> Recorded:
-        return run_of(
-            {
-                "train/accuracy": shares(rng.binomial(5000, train), 5000),
-                "val/accuracy": shares(rng.binomial(n, val), n),
-            }
-        )
+        t = np.arange(12)
+        learned = 1 - np.exp(-t / 1.0)
+        later = np.clip((t - 5) / 6, 0, 1)
+        trained = (train - late) * (0.6 + 0.4 * learned) + late * later
+        validated = val * (0.6 + 0.4 * learned)
+        columns = {
+            "train/accuracy": shares(rng.binomial(5000, trained), 5000),
+            "val/accuracy": shares(rng.binomial(n, validated), n),
+        }
+        return run_of(columns)
 
     return Setting(f"{words}, {n} validation samples", make, bar)
 
 
-def _sure(rise: float, fall: float) -> Callable[[Random], Recorded]:
-    """50 epochs whose loss rises while the accuracy of 2,000 samples falls by so much, or holds."""
+def _sure(rise: float, fall: float, n: int = 2000) -> Callable[[Random], Recorded]:
+    """50 epochs whose loss rises while the accuracy of n samples falls by so much, or holds."""
 
     def make(rng: Random) -> Recorded:
         truth = 0.93 - fall * np.clip((np.arange(50) - 20) / 29, 0, None)
-        accuracy = {"val/accuracy": shares(rng.binomial(2000, truth), 2000)}
+        accuracy = {"val/accuracy": shares(rng.binomial(n, truth), n)}
         return loss_run(rising_loss(rng, 50, 0.05, rise), training_loss(50), accuracy)
 
     return make
@@ -108,9 +114,15 @@ CASES = (
             *(_quiet(*kind) for kind in NOISY),
             *(_kept(_quiet(*kind)) for kind in NOISY[1:3]),
             _gap(0.93, 0.88, 500, "gap of just the 5 points tolerated", MOST),
+            _gap(0.99, 0.84, 500, "gap of 15 points from the first epochs on", MOST),
+            Setting("loss rises by 30 %, accuracy of 500 holds", _sure(0.3, 0.0, 500), MOST),
         ),
         (
-            _gap(0.99, 0.85, 500, "gap of 14 points", 0.95),
+            _gap(0.99, 0.84, 500, "gap of 15 points, 8 of them late", 0.80, late=0.08),
+            _gap(0.99, 0.84, 500, "gap of 15 points, 12 of them late", 0.90, late=0.12),
+            Setting(
+                "loss rises by 30 %, accuracy of 500 falls by 5 points", _sure(0.3, 0.05, 500), 0.90
+            ),
             _rise(8, 0.03, 0.3, 0.70),
             _rise(5, 0.03, 0.6, 0.95),
             _kept(_rise(8, 0.03, 0.2, 0.60)),
@@ -133,6 +145,14 @@ CASES = (
             Setting("loss rises by 30 %, accuracy falls by 8 points", _sure(0.3, 0.08), MOST),
         ),
         (Setting("loss rises by 30 %, accuracy holds", _sure(0.3, 0.0), 0.85),),
+    ),
+    Case(
+        "generalization-gap",
+        (
+            _gap(0.93, 0.88, 500, "gap of just the 5 points tolerated", MOST),
+            _gap(0.99, 0.84, 500, "gap of 15 points, 12 of them late", MOST, late=0.12),
+        ),
+        (_gap(0.99, 0.84, 500, "gap of 15 points from the first epochs on", 0.90),),
     ),
     Case(
         "underfitting",

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+import ptmetrics as pm
+from ptmetrics.metrics.regression import RegressionMetrics
+from ptmetrics.record.lines import Problem
 from ptmetrics.verdict.profile import Thresholds
 from tests.studies.rule_case import Case, Setting, against_baseline, judged_whole, judged_with
 from tests.studies.synthetic import (
@@ -38,6 +42,10 @@ def _rare(prevalence: float, recall: float, precision: float) -> list[list[float
 
 def _two_class(rng: Random, cells: npt.ArrayLike, n: int) -> dict[str, Any]:
     return evaluation(rng, cells, n) | {"task": "binary"}
+
+
+def _without_n(rng: Random) -> dict[str, Any]:
+    return {"scores": {"accuracy": {"value": 0.9 + 0.05 * rng.random()}}}
 
 
 def _apart(precision: float, recall: float, n: int, bar: float) -> Setting:
@@ -106,6 +114,18 @@ def _torn_line(rng: Random, run: Recorded) -> None:
     run.problems.append("line 7")
 
 
+def _best_of(rng: Random) -> Recorded:
+    accuracy = {"val/accuracy": shares(rng.binomial(2000, 0.9, 20), 2000)}
+    run = loss_run(healthy_loss(rng, 20, 0.03), training_loss(20), accuracy)
+    run.checkpoints.append({"path": "best.pt", "epoch": 12, "why": "best"})
+    return run
+
+
+def _forged_line(rng: Random, run: Recorded) -> None:
+    reason = "epoch record whose scores['val/accuracy'].value is 95"
+    run.problems.append(Problem("journal-rank0.jsonl", 7, 900, reason, contradiction=True))
+
+
 _HEALTHY_RUN = (Setting("20 epochs, noise 30 % with memory 0.5", _noisy, 0.0),)
 
 VALIDITY = (
@@ -135,6 +155,22 @@ VALIDITY = (
         "metric-faults",
         _HEALTHY_RUN,
         (Setting("3 labels out of range in one epoch", _with(_bad_rows), 1.0),),
+    ),
+    Case(
+        "too-good",
+        (_drawn("10 classes, recall 99 %", symmetric(10, 0.99), 1000, MOST),),
+        (_drawn("10 classes, without an error", symmetric(10, 1.0), 1000, 1.0),),
+    ),
+    Case(
+        "selected-on-val",
+        _HEALTHY_RUN,
+        (Setting("best of 20 epochs of 2,000 samples", _best_of, 1.0),),
+        info=True,
+    ),
+    Case(
+        "contradiction",
+        _HEALTHY_RUN,
+        (Setting("one accuracy above 1", _with(_forged_line), 1.0),),
     ),
     Case(
         "damaged-record",
@@ -208,6 +244,11 @@ QUALITY = (
         (_apart(0.90, 0.70, 1000, 0.95),),
     ),
     Case(
+        "collapsed",
+        (_drawn("one class in 200 is never predicted", [[0.95, 0.045], [0.005, 0.0]], 200, MOST),),
+        (_drawn("10 classes, all called the first", np.eye(10)[[0] * 10], 300, 1.0),),
+    ),
+    Case(
         "weak-class",
         (
             _drawn(
@@ -231,9 +272,25 @@ QUALITY = (
         (_drawn("10 classes, accuracy 87 %", symmetric(10, 0.87), 100, 0.95),),
         find=judged_whole,
     ),
+    Case(
+        "not-measured",
+        (_drawn("10 classes, accuracy 93 %", symmetric(10, 0.93), 3000, MOST),),
+        (Setting("accuracy of an unknown number of samples", _without_n, 1.0),),
+        find=judged_whole,
+    ),
 )
 
 NORMAL, HEAVY = "", ", heavy tails"
+
+
+def _one_far(rng: Random) -> Scores:
+    preds = rng.normal(size=300)
+    target = preds + rng.normal(size=300)
+    target[17] += 30
+    metrics = RegressionMetrics()
+    metrics.update(torch.from_numpy(preds), torch.from_numpy(target))
+    found: Scores = metrics.compute().to_dict()
+    return found
 
 
 def _explained(r2: float, n: int, bar: float, tails: str = NORMAL) -> Setting:
@@ -301,6 +358,11 @@ NUMBERS = (
         find=judged_with(Thresholds(rmse=1.0)),
     ),
     Case(
+        "one-row",
+        (_error(1.0, 30, "error 1", MOST), _error(1.0, 300, "error 1", MOST, HEAVY)),
+        (Setting("one error of 30 among 300 of 1", _one_far, 1.0),),
+    ),
+    Case(
         "worse-than-baseline",
         (
             _pair(0.92, 0.93, 2000, "1 point worse, just tolerated", MOST),
@@ -311,4 +373,51 @@ NUMBERS = (
     ),
 )
 
-CASES = VALIDITY + BASELINE + QUALITY + NUMBERS
+
+def _pictures(wrong: float, words: str, bar: float) -> Setting:
+    """40 pictures of 100 pixels of two equally frequent classes; each has its own share of errors.
+
+    With a share e of errors in all, both overlaps are (1 − e) / (1 + e).
+    """
+
+    def make(rng: Random) -> Any:
+        flips = rng.random((40, 100)) < rng.beta(8 * wrong, 8 * (1 - wrong), size=(40, 1))
+        target = torch.arange(4000).reshape(40, 100) % 2
+        metrics = pm.MulticlassMetrics(2, inputs="labels")
+        metrics.update(target ^ torch.from_numpy(flips), target)
+        return metrics.compute()
+
+    return Setting(words, make, bar)
+
+
+def _texts(sure: float, words: str, bar: float) -> Setting:
+    """60 texts of 20 tokens; in each the right token has one probability, from Beta(sure, 2).
+
+    Then the perplexity is exp(1 / sure + 1 / (sure + 1)).
+    """
+
+    def make(rng: Random) -> Any:
+        right = torch.from_numpy(rng.beta(sure, 2, size=(60, 1))).expand(60, 20)
+        metrics = pm.MulticlassMetrics(2, inputs="probs")
+        metrics.update(torch.stack([right, 1 - right], 1), torch.zeros(60, 20, dtype=torch.long))
+        return metrics.compute()
+
+    return Setting(words, make, bar)
+
+
+POSITIONS = (
+    Case(
+        "low-overlap",
+        (_pictures(0.25, "overlap 0.6, just what is wanted", MOST),),
+        (_pictures(0.35, "overlap 0.48 for a wanted 0.6", 0.90),),
+        find=judged_with(Thresholds(mean_iou=0.6)),
+    ),
+    Case(
+        "high-perplexity",
+        (_texts(8, "perplexity 1.27, just what is wanted", MOST),),
+        (_texts(4, "perplexity 1.57 for a wanted 1.27", 0.90),),
+        find=judged_with(Thresholds(perplexity=float(np.exp(1 / 8 + 1 / 9)))),
+    ),
+)
+
+CASES = VALIDITY + BASELINE + QUALITY + NUMBERS + POSITIONS

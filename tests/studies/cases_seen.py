@@ -219,6 +219,16 @@ CASES = (
         ),
     ),
     Case(
+        "validation-changed",
+        (
+            WHOLE,
+            Setting(
+                "two passes of 2,000 rows an epoch", _seen(passes=2, pass_rows=[ROWS, ROWS]), 0.0
+            ),
+        ),
+        (Setting("450 rows in the last epoch, 2,000 before", _other_rows, 1.0),),
+    ),
+    Case(
         "split-changed",
         (
             WHOLE,
@@ -232,7 +242,6 @@ CASES = (
             ),
         ),
         (
-            Setting("450 rows in the last epoch, 2,000 before", _other_rows, 1.0),
             Setting(
                 "a pass over 900 rows of training, then one over 200",
                 _seen(passes=2, pass_rows=[900, 200], answered_rows=1100, counted_rows=1100),

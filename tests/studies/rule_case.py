@@ -65,6 +65,7 @@ class Case:
         planted: Where it should speak.
         find: Where its findings come from.
         also: Codes that count as a detection besides its own.
+        info: Whether it only informs, which for others is no alarm.
     """
 
     code: str
@@ -72,13 +73,19 @@ class Case:
     planted: tuple[Setting, ...]
     find: Find = judged
     also: tuple[str, ...] = ()
+    info: bool = False
 
     def raised(self, source: Any) -> Finding | None:
         """The first finding that counts, or None; one that only informs is no alarm."""
         codes = (self.code, *self.also)
         found = self.find(codes, source)
         return next(
-            (item for item in found if item.code in codes and item.severity != "info"), None
+            (
+                item
+                for item in found
+                if item.code in codes and (self.info or item.severity != "info")
+            ),
+            None,
         )
 
     def example(self) -> Finding:

@@ -20,7 +20,7 @@ from ptmetrics.bench.machine import processor
 from ptmetrics.verdict.finding import plain
 from ptmetrics.verdict.pages import PAGES
 from ptmetrics.verdict.profile import PROFILES, Thresholds
-from tests.studies import cases_compare, cases_curve, cases_evaluation, cases_seen
+from tests.studies import advice, cases_compare, cases_curve, cases_evaluation, cases_seen
 from tests.studies.rule_case import Case, Rate, rate
 
 CASES: tuple[Case, ...] = (
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows = [{**asdict(item), "passed": item.passed} for item in (*rates, *ratios)]
         print(json.dumps({"runs": runs, "measured_with": stamp(), "rates": rows}))
     elif args.page:
-        print(page(CASES, rates, ratios), end="")
+        print(page(CASES, rates, ratios, advice.lines()), end="")
     else:
         print("\n".join(_lines(rates, ratios, runs)))
     return int(not all(item.passed for item in (*rates, *ratios)))
@@ -119,7 +119,9 @@ def _line(item: Rate, kind: str) -> str:
     return f"  {kind:<13}{100 * item.value:>6.1f} {interval:<15} {bar:<7} {item.words}{mark}"
 
 
-def page(cases: Sequence[Case], rates: Sequence[Rate], ratios: Sequence[Rate]) -> str:
+def page(
+    cases: Sequence[Case], rates: Sequence[Rate], ratios: Sequence[Rate], told: Iterable[str]
+) -> str:
     """The whole of `docs/rules.md`."""
     links = ", ".join(f"[{case.code}](#{case.code})" for case in cases)
     runs = min(rate.runs for rate in rates)
@@ -128,6 +130,7 @@ def page(cases: Sequence[Case], rates: Sequence[Rate], ratios: Sequence[Rate]) -
     for case in cases:
         lines += entry(case)
         lines += _rates(rate for rate in rates if rate.code == case.code)
+    lines += [*told, ""]
     lines.append("## Coverage of the time ratio\n")
     lines.append("The 95 % interval of `compare`, three seeds in each arm that spread by 15 %.\n")
     rows = [(rate.words, _percent(rate), str(rate.runs)) for rate in ratios]

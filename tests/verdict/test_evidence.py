@@ -67,14 +67,14 @@ def test_a_payload_that_went_through_json_says_what_it_said_before() -> None:
 
 @pytest.mark.parametrize("broken", ["value", "low", "high"])
 def test_a_criterion_with_nan_is_never_met(broken: str) -> None:
-    made = payload(GOOD)
+    made = payload(GOOD, confusion=None, per_class={})
     made["scores"]["accuracy"][broken] = NAN
     verdict = judge(made)
     assert (states(verdict)["accuracy"], verdict.status) == ("undetermined", "undetermined")
 
 
 def test_bounds_without_samples_decide_nothing() -> None:
-    made = payload(GOOD)
+    made = payload(GOOD, confusion=None, per_class={})
     made["scores"]["accuracy"]["n"] = 0
     assert states(judge(made))["accuracy"] == "undetermined"
 
@@ -168,7 +168,9 @@ def test_the_best_checkpoint_is_judged_and_its_optimism_is_said() -> None:
     verdict = judge(Recorded(run, checkpoints=[{"path": "b", "epoch": 6, "why": "best"}]))
     assert verdict.status == "ready"
     assert verdict.notes[0] == "Judged epoch 7 of 10, the best by its own checkpoint."
-    assert "too good by up to about 0.0082" in verdict.notes[1]
+    (finding,) = verdict.findings
+    assert (finding.code, finding.severity) == ("selected-on-val", "info")
+    assert "too good by up to about 0.0082" in finding.message
     last = judge(Recorded(run, checkpoints=[{"path": "b", "epoch": 6, "why": "last"}]))
     assert last.status == "not ready"
     assert last.notes[0] == "Judged epoch 10 of 10, the last, as no best checkpoint is recorded."

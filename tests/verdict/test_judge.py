@@ -160,7 +160,7 @@ def test_the_samples_that_are_missing_can_be_ignored_but_stay_missing() -> None:
     needed, n = finding.evidence["needed_n"], finding.evidence["n"]
     missing = [needed[name] - n[name] for name in needed]
     assert min(missing) < max(missing)
-    assert finding.advice.startswith(f"About {max(missing)} more samples")
+    assert finding.advice.startswith(f"About {max(missing):,} more rows would settle it")
     verdict = judge(payload(matrix), ignore=["too-few-samples"])
     assert (verdict.status, codes(verdict)) == ("undetermined", set())
 

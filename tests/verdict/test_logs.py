@@ -14,7 +14,7 @@ from judged_sources import codes, states
 
 import ptmetrics as pm
 from ptmetrics.cli import main
-from ptmetrics.errors import DataError, RecordError
+from ptmetrics.errors import RecordError
 from ptmetrics.verdict.judge import judge
 
 EPOCHS = np.arange(30)
@@ -81,7 +81,10 @@ FORMATS = [lightning, keras_csv, keras_history, trainer_state, plain_csv]
 def test_a_healthy_log_is_undetermined_and_says_why(write, tmp_path: Path) -> None:
     verdict = judge(write(tmp_path / "log", HEALTHY))
     assert verdict.status == "undetermined"
-    assert not codes(verdict)
+    assert codes(verdict) == {"not-measured"}
+    (finding,) = verdict.findings
+    assert "the number of samples is not known" in finding.message
+    assert "judge(…, n=1500)" in finding.advice
     accuracy = next(c for c in verdict.criteria if c.name == "accuracy")
     assert accuracy.value == pytest.approx(ACCURACY[-1])
     assert accuracy.reason == "the value has no interval: the number of samples is not known"
@@ -89,14 +92,21 @@ def test_a_healthy_log_is_undetermined_and_says_why(write, tmp_path: Path) -> No
     notes = "\n".join(verdict.notes)
     assert "Judged epoch 30 of 30" in notes
     assert "values without their number of samples" in notes
-    assert "Not checked: missing-class, no-skill, accuracy-paradox (no confusion matrix)." in notes
+    assert (
+        "Not checked: missing-class, no-skill, accuracy-paradox, collapsed (no confusion matrix)."
+        in notes
+    )
     assert "training and validation accuracy with their intervals are needed" in notes
     assert "The run has no end" not in notes
 
 
 @pytest.mark.parametrize("write", FORMATS)
-def test_overfitting_is_seen_in_every_format(write, tmp_path: Path) -> None:
-    assert "overfitting" in codes(judge(write(tmp_path / "log", OVERFIT)))
+def test_a_rising_loss_beside_a_rising_accuracy_is_seen_in_every_format(
+    write, tmp_path: Path
+) -> None:
+    found = {f.code: f for f in judge(write(tmp_path / "log", OVERFIT)).findings}
+    assert "overfitting" not in found
+    assert "accuracy got better" in found["over-confident"].message
 
 
 def test_an_overfit_log_whose_accuracy_falls_is_not_ready(tmp_path: Path) -> None:
@@ -150,10 +160,9 @@ def test_nothing_at_all_gets_no_verdict(tmp_path: Path) -> None:
 
 def test_no_log_is_compared_by_times_that_it_does_not_hold(tmp_path: Path) -> None:
     path = keras_csv(tmp_path / "log.csv", HEALTHY)
-    with pytest.raises(
-        DataError, match="expected the training time of every epoch, got epochs without it"
-    ):
-        pm.compare(path, path, target="val/accuracy>=0.8")
+    comparison = pm.compare(path, path, target="val/accuracy>=0.8")
+    assert math.isnan(comparison.time_ratio.value)
+    assert comparison.time_ratio.reason == "not every run recorded the time of its training"
 
 
 def test_check_of_the_curves_alone_can_pass(tmp_path: Path) -> None:
@@ -211,10 +220,12 @@ def assert_read_and_judged(path: Path, library: str, capsys: pytest.CaptureFixtu
         assert len(history[name]) == 3
         assert all(map(math.isfinite, history[name])), name
     verdict = pm.judge(path)
-    assert verdict.status == "undetermined"  # a log holds no number of samples
+    # Keras's model is right in 61 % of 64 rows, which its digits tell; n of the others is not told.
+    status = {"keras": "not ready"}.get(library, "undetermined")
+    assert verdict.status == status
     assert any(TOOLS[library] in note for note in verdict.notes)
-    assert main(["check", str(path), "--json"]) == 3
-    assert json.loads(capsys.readouterr().out)["status"] == "undetermined"
+    assert main(["check", str(path), "--json"]) == {"not ready": 1, "undetermined": 3}[status]
+    assert json.loads(capsys.readouterr().out)["status"] == status
 
 
 @pytest.mark.parametrize(("library", "name"), KEPT)

@@ -42,7 +42,7 @@ def test_a_page_on_the_terminal_has_a_value_for_each_profile() -> None:
     assert max(map(len, lines)) <= 100
     assert lines[-3].split("  ")[0] == "threshold"
     assert all(name in lines[-3] for name in PROFILES)
-    assert re.fullmatch(r"accuracy +0\.85 +off +off", lines[-2])
+    assert re.fullmatch(r"accuracy +0\.85 +off +off +off +off", lines[-2])
 
 
 def test_the_document_is_written_from_the_pages() -> None:

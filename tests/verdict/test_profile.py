@@ -54,7 +54,7 @@ def test_a_profile_is_itself() -> None:
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
-    known = "balanced, regression, recall-first, precision-first"
+    known = "balanced, regression, recall-first, precision-first, tokens, pixels"
     message = rf"profile: expected one of {known}, or a \.toml file, got 'balenced'\. Name"
     with pytest.raises(ConfigError, match=message):
         profile_of("balenced")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged_sources import GOOD, Recorded, codes, epoch, payload, score, states
+from judged_sources import GOOD, Recorded, codes, epoch, payload, score, share, states
 
 import ptmetrics as pm
 from ptmetrics.verdict.judge import judge
@@ -70,7 +70,7 @@ def test_the_missions_matrix_is_open_and_says_what_decides() -> None:
     assert states(verdict)["recall of class '1'"] == "met"
     decisive = next(finding for finding in verdict.findings if finding.code == "too-few-samples")
     assert "accuracy" in decisive.message
-    assert decisive.evidence["needed_n"]["accuracy"] == pytest.approx(784, abs=2)
+    assert decisive.evidence["needed_n"]["accuracy"] == pytest.approx(1531, abs=2)
 
 
 def test_the_first_class_can_be_the_positive_one() -> None:
@@ -89,8 +89,43 @@ def test_a_good_matrix_is_ready_with_every_criterion_met() -> None:
 def test_the_majority_vote_is_never_ready() -> None:
     verdict = judge(payload([[900, 0], [100, 0]]))
     assert verdict.status == "not ready"
-    assert {"no-skill", "accuracy-paradox", "weak-class"} <= codes(verdict)
+    assert {"no-skill", "accuracy-paradox", "collapsed"} <= codes(verdict)
+    assert "weak-class" not in codes(verdict)  # the one finding says it
     assert {f.severity for f in verdict.findings if f.code == "no-skill"} == {"fail"}
+
+
+@pytest.mark.parametrize("classes", [2, 8])
+def test_predictions_of_one_class_are_told_once_and_by_name(classes: int) -> None:
+    matrix = np.zeros((classes, classes), dtype=int)
+    matrix[:, 1] = 40
+    made = payload(matrix.tolist(), class_names=[f"c{k}" for k in range(classes)])
+    (finding,) = (f for f in judge(made).findings if f.code == "collapsed")
+    assert f"All {40 * classes} predictions are class 'c1'" in finding.message
+    assert "weak-class" not in codes(judge(made))
+    matrix[0, :2] = 1, 39  # one row is another class
+    assert "collapsed" not in codes(judge(payload(matrix.tolist())))
+
+
+def test_one_class_alone_is_no_collapse() -> None:
+    assert "collapsed" not in codes(judge(payload([[0, 0], [0, 40]])))
+
+
+def test_a_collapse_that_training_does_not_have_points_to_the_mode() -> None:
+    data = epoch(0, {"train/accuracy": share(990, 1000)}, matrix=[[0, 500], [0, 500]])
+    (finding,) = (f for f in judge(Recorded([data])).findings if f.code == "collapsed")
+    assert "model.eval()" in finding.advice
+    assert "In training the accuracy is 99.0 %" in finding.message
+
+
+def test_the_samples_of_a_rare_class_are_counted_in_rows_of_today() -> None:
+    verdict = judge(payload([[4985, 5], [0, 10]]), positive=1, profile="recall-first")
+    (finding,) = (f for f in verdict.findings if f.severity == "undetermined")
+    recall, precision = "recall of class '1'", "precision of class '1'"
+    needed, rows = finding.evidence["needed_n"], finding.evidence["more_rows"]
+    assert rows[recall] == 500 * (needed[recall] - 10)  # one row in 500 is a positive
+    assert rows[precision] == -(-5000 * (needed[precision] - 15) // 15)
+    more = needed[precision] - 15
+    assert f"{rows[precision]:,} more rows, {more} of them predicted as class '1'" in finding.advice
 
 
 def test_a_paradox_without_imbalance_is_none() -> None:
@@ -266,7 +301,7 @@ def sliced(
     }
     names = [f"camera {i}" for i in range(len(n))]
     slices = {
-        "by": "accuracy",
+        "by": name,
         "names": names,
         "filled": filled or len(n),
         "scores": {name: column},

@@ -334,9 +334,9 @@ def test_one_evaluation_is_held_against_its_loss_too() -> None:
     metrics.update(logits, target)
     scores = metrics.compute().to_dict()["scores"]
     named = {f"val/{name}": score for name, score in scores.items()}
-    own = scores["nll"]["value"]
-    for value, cause in ((own, None), (own / 8, "share")):
-        payload = {"scores": named | {"val/loss": scores["nll"] | {"value": value}}}
+    for share, cause in ((1, None), (1 / 8, "share")):
+        parts = {key: scores["nll"][key] * share for key in ("value", "low", "high")}
+        payload = {"scores": named | {"val/loss": scores["nll"] | parts}}
         finding = next((f for f in judge(payload).findings if f.code == "loss-disagrees"), None)
         assert (finding and finding.evidence["cause"]) == cause
 

@@ -150,9 +150,12 @@ def sized(*rows: int) -> Recorded:
 
 
 def test_a_validation_whose_rows_change_is_told_with_all_numbers() -> None:
-    finding = found(sized(812, 812, 190), "split-changed")
+    finding = found(sized(812, 812, 190), "validation-changed")
     assert finding.severity == "warning"
-    assert finding.message == "val: 812 rows in 2 epochs, 190 rows in 1 epoch; judged are 190."
+    assert finding.message == (
+        "val: 812 rows in 2 epochs, 190 rows in 1 epoch; judged are 190. "
+        "Curves are compared over 1 of 3 epochs."
+    )
     assert codes(judge(sized(812, 812, 812))) == set()
     assert codes(judge(sized(812, 0, 812))) == set()  # validated every other epoch
 
@@ -160,7 +163,7 @@ def test_a_validation_whose_rows_change_is_told_with_all_numbers() -> None:
 def test_many_sizes_are_counted() -> None:
     assert (
         "and 6 other numbers; judged are 109."
-        in found(sized(*range(100, 110)), "split-changed").message
+        in found(sized(*range(100, 110)), "validation-changed").message
     )
 
 

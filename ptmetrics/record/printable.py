@@ -1,0 +1,33 @@
+"""Text of a record, or of a user, as any console can show it and none obeys it."""
+
+_PLAIN_SIGNS = str.maketrans("✓✗→│−×·…", "+x>|-x.~") | {ord("∞"): "inf"}
+"""For a console that lacks ours."""
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    r"""The text as one line that any console can show and none obeys.
+
+    Every kind of white space becomes a space. Control characters, escape codes, bidi controls and
+    whatever else cannot be seen become "�", and what the encoding lacks a plain sign or "?".
+
+    Example:
+        >>> printable("cat\x1b[2J\ndog")
+        'cat�[2J dog'
+        >>> printable("✓ größe", "ascii")
+        '+ gr??e'
+    """
+    if not text.isprintable():
+        text = "".join(map(_printable_sign, text))
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_PLAIN_SIGNS).encode(encoding, "replace").decode(encoding)
+    return text
+
+
+def _printable_sign(sign: str) -> str:
+    if sign.isspace():
+        return " "
+    if sign.isprintable():
+        return sign
+    return "�"

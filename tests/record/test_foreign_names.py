@@ -1,0 +1,287 @@
+"""What a column of another tool's log is: names × splits × places of the split × formats."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ptmetrics as pm
+from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_json import read_json
+from ptmetrics.record.foreign_names import columns_of, read_name, rises
+from ptmetrics.record.foreign_rows import ForeignLog, read_log
+
+SPLITS = {
+    "train": ("train", "Train", "training", "Training", "TRAIN"),
+    "val": ("val", "valid", "Validation", "eval", "dev", "VAL"),
+    "test": ("test", "Test", "testing"),
+}
+SCORES = {
+    "loss": ("loss", "Loss", "avg_loss"),
+    "accuracy": ("acc", "Accuracy", "acc1", "top1", "binary_accuracy", "Prec@1", "acc@1"),
+    "top5_accuracy": ("acc5", "top5", "top-5", "top_k_categorical_accuracy"),
+    "f1/macro": ("f1_macro", "macro_f1", "f1/macro", "macro_f1_score"),
+    "recall/weighted": ("recall_weighted", "weighted_recall"),
+    "auroc": ("auc", "AUROC", "roc_auc"),
+    "mcc": ("mcc", "matthews_correlation"),
+    "wer": ("wer", "WER"),
+    "my_own": ("my_own", "My Own"),
+}
+PLACES: tuple[Callable[[str, str], str], ...] = (
+    lambda split, score: f"{split}_{score}",
+    lambda split, score: f"{split}/{score}",
+    lambda split, score: f"{split} {score}",
+    lambda split, score: f"{split}.{score}",
+    lambda split, score: f"{score}_{split}",
+    lambda split, score: f"{score}/{split}",
+    lambda split, score: f"{score} ({split})",
+    lambda split, score: f"metrics/{split}/{score}",
+    lambda split, score: f" {split}_{score} ",
+)
+NO_SCORES = """
+    lr, learning_rate, lr-Adam/pg1, x/lr0, train_lr, grad_norm, grad_norm_mean, time, epoch_time, runtime,
+    eval_runtime, eval_samples_per_second, steps_per_second, batch_size, seconds, val_time, gpu_mem_gb,
+    memory, total_flos, num_tokens, n_parameters, eta_seconds, data_time, val_acc_ci_low, val_acc_ci_high,
+    val_acc_std, val_loss_min, val_loss_max, weight_decay, momentum, loss_scale, Unnamed: 0, percentage,
+    best_val_acc, val_acc_best, cosine_accuracy_threshold, patience, elapsed_time, num_correct, hp_metric,
+    train_val_gap, iteration, global_step, seed, timestamp, evaluation_loss_vs_iterations
+"""
+
+
+@st.composite
+def names(draw: st.DrawFn) -> tuple[str, str]:
+    """A column's name, and the score that it holds."""
+    split = draw(st.sampled_from(sorted(SPLITS)))
+    score = draw(st.sampled_from(sorted(SCORES)))
+    place = draw(st.sampled_from(PLACES))
+    written = place(
+        draw(st.sampled_from(SPLITS[split])),
+        draw(st.sampled_from(SCORES[score])),
+    )
+    return written, f"{split}/{score}"
+
+
+@given(names())
+def test_a_split_may_stand_in_front_behind_or_within_and_a_score_have_any_of_its_names(
+    named: tuple[str, str],
+) -> None:
+    column, score = named
+    told = read_name(column)
+    assert f"{told.split}/{told.score}" == score
+
+
+def csv_log(columns: dict[str, list[float]]) -> ForeignLog:
+    lines = [",".join(f'"{name}"' for name in columns)]
+    lines += [",".join(map(repr, row)) for row in zip(*columns.values(), strict=True)]
+    return read_log(read_csv("log", "\n".join(lines)))
+
+
+def semicolon_log(columns: dict[str, list[float]]) -> ForeignLog:
+    lines = [";".join(columns)]
+    rows = zip(*columns.values(), strict=True)
+    lines += [";".join(f"{value}".replace(".", ",") for value in row) for row in rows]
+    return read_log(read_csv("log", "\n".join(lines)))
+
+
+def tab_log(columns: dict[str, list[float]]) -> ForeignLog:
+    lines = ["\t".join(columns)]
+    lines += ["\t".join(map(repr, row)) for row in zip(*columns.values(), strict=True)]
+    return read_log(read_csv("log", "\r\n".join(lines)))
+
+
+def columns_log(columns: dict[str, list[float]]) -> ForeignLog:
+    return read_log(read_json("log", json.dumps(columns)))
+
+
+def objects(columns: dict[str, list[float]]) -> list[dict[str, float]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def rows_log(columns: dict[str, list[float]]) -> ForeignLog:
+    return read_log(read_json("log", json.dumps(objects(columns))))
+
+
+def lines_log(columns: dict[str, list[float]]) -> ForeignLog:
+    return read_log(read_json("log", "\n".join(map(json.dumps, objects(columns)))))
+
+
+def tidy_log(columns: dict[str, list[float]]) -> ForeignLog:
+    """One number a row, all of one score before the next."""
+    lines = ["epoch,metric,value"]
+    for name, values in columns.items():
+        if name != "epoch":
+            lines += [
+                f'{e:g},"{name}",{v!r}' for e, v in zip(columns["epoch"], values, strict=True)
+            ]
+    return read_log(read_csv("log", "\n".join(lines)))
+
+
+FORMATS = (csv_log, semicolon_log, tab_log, columns_log, rows_log, lines_log, tidy_log)
+
+
+@given(
+    st.lists(names(), min_size=1, max_size=6, unique_by=lambda named: named[1]),
+    st.integers(2, 6),
+    st.integers(0, 1),
+    st.sampled_from(FORMATS),
+    st.data(),
+)
+def test_what_was_written_is_read_in_every_format(
+    named: list[tuple[str, str]],
+    epochs: int,
+    first: int,
+    read: Callable[[dict[str, list[float]]], ForeignLog],
+    data: st.DataObject,
+) -> None:
+    values = st.lists(st.integers(1, 999), min_size=epochs, max_size=epochs)
+    columns = {"epoch": [float(first + epoch) for epoch in range(epochs)]}
+    for column, _ in named:
+        columns[column] = [number / 1000 for number in data.draw(values)]
+    log = read(columns)
+    assert [epoch["epoch"] for epoch in log.epochs] == list(range(epochs))
+    for column, score in named:
+        got = [epoch["scores"][score]["value"] for epoch in log.epochs]
+        assert got == columns[column], (column, score)
+    assert {name for epoch in log.epochs for name in epoch["scores"]} == {s for _, s in named}
+
+
+@pytest.mark.parametrize("column", [name.strip() for name in NO_SCORES.split(",")])
+def test_what_is_no_score_is_none_and_is_said(column: str) -> None:
+    assert read_name(column).score == ""
+    lines = [f"epoch,val_loss,{column}", "0,0.5,0.25", "1,0.4,0.25"]
+    log = read_log(read_csv("log", "\n".join(lines)))
+    assert set(log.epochs[-1]["scores"]) == {"val/loss"}
+    steps = {"iteration", "global_step", "seed"}
+    assert column in steps or any(repr(column) in note for note in log.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("metrics/mAP50-95(B)", "map50-95(b)"),
+        ("train_loss_epoch", "loss"),
+        ("train_loss_step", "loss"),
+        ("eval_f1", "f1"),
+        ("val_mean_iou", "mean_iou"),
+        ("val_jaccard_index", "jaccard_index"),
+        ("acc_norm", "acc_norm"),
+        ("f1_samples", "f1_samples"),
+        ("macro avg/f1-score", "f1/macro"),
+        ("trainLoss", "loss"),
+        ("accVal", "accuracy"),
+        ("val_loss/dataloader_idx_1", "dataloader_idx_1/loss"),
+        ("", ""),
+        ("/", ""),
+        ("val", ""),
+    ],
+)
+def test_names_that_are_easily_mistaken(column: str, name: str) -> None:
+    assert read_name(column).score == name
+
+
+@pytest.mark.parametrize(
+    ("column", "split"),
+    [
+        ("eval_test_loss", "test"),
+        ("eval_train_loss", "train_eval"),
+        ("train_eval_loss", "train_eval"),
+        ("eval_clean_wer", "val"),
+        ("train/train_loss", "train"),
+    ],
+)
+def test_of_an_evaluation_of_several_sets_the_set_counts(column: str, split: str) -> None:
+    assert read_name(column).split == split
+
+
+def test_our_own_names_stay_as_they_are() -> None:
+    for name in (
+        "val/accuracy",
+        "train/loss",
+        "val/top5_accuracy",
+        "val/recall/weighted",
+        "val/auroc/macro",
+    ):
+        told = read_name(name)
+        assert f"{told.split}/{told.score}" == name
+
+
+@pytest.mark.parametrize(
+    ("header", "scores"),
+    [
+        # Keras: the twin of validation stands beside it.
+        ("epoch,accuracy,loss,val_accuracy,val_loss", {"accuracy": "train", "loss": "train"}),
+        # fastai, a model card, Ultralytics: training's are named.
+        ("epoch,train_loss,valid_loss,accuracy,time", {"accuracy": "val"}),
+        ("Training Loss,Epoch,Step,Validation Loss,F1", {"f1": "val"}),
+        ("epoch,train/box_loss,metrics/recall(B),val/box_loss", {"recall(b)": "val"}),
+        # sentence-transformers: a file of evaluations.
+        ("epoch,steps,cosine_pearson,accuracy", {"cosine_pearson": "val", "accuracy": "val"}),
+        # detectron2: only validation has an average precision.
+        ("iteration,total_loss,fast_rcnn/cls_accuracy,bbox/AP50",
+         {"bbox/ap50": "val", "fast_rcnn/cls_accuracy": "train", "loss": "train"}),
+        ("epoch,loss,bleu", {"bleu": "val", "loss": "train"}),
+        ("epoch,train_loss,test_loss,accuracy", {"accuracy": "test"}),
+        # Nothing tells: what is not known to be validation's is training's.
+        ("epoch,loss,accuracy", {"accuracy": "train"}),
+        ("epoch,train_loss,accuracy", {"accuracy": "train"}),
+    ],
+)  # fmt: skip
+def test_a_score_without_a_split_is_vals_only_where_it_can_be_nothing_else(
+    header: str, scores: dict[str, str]
+) -> None:
+    told = columns_of(header.split(","))
+    for score, split in scores.items():
+        assert f"{split}/{score}" in told.scores.values(), told
+
+
+def test_where_the_split_was_inferred_it_is_said() -> None:
+    told = columns_of(["epoch", "train_loss", "valid_loss", "accuracy", "error_rate"])
+    assert told.notes == [
+        "Taken as val's, though their names tell no split: 'accuracy', 'error_rate'."
+    ]
+    told = columns_of(["epoch", "loss", "accuracy"])
+    assert told.notes == [
+        "Taken as train's, as nothing tells a split: 'accuracy'. Name what was validated val_…."
+    ]
+
+
+@given(st.lists(st.text(max_size=20), unique=True))
+def test_no_two_columns_are_one_score_and_any_text_may_be_a_column(columns: list[str]) -> None:
+    told = columns_of(columns)
+    assert set(told.scores) <= set(columns)
+    assert len(set(told.scores.values())) == len(told.scores)
+
+
+def test_losses_and_errors_fall_and_the_rest_rises() -> None:
+    falling = ["val/loss", "val/mse", "train/my_loss", "val/max_error", "train/loss_box_reg"]
+    assert not any(map(rises, falling))
+    assert all(map(rises, ["val/accuracy", "val/f1/macro", "val/r2", "val/my_own"]))
+
+
+@pytest.mark.parametrize("column", ["split", "phase", "Mode", "subset"])
+@pytest.mark.parametrize("order", ["by epoch", "by split"])
+def test_a_column_of_splits_never_mixes_them(tmp_path: Path, column: str, order: str) -> None:
+    rows = [(epoch, split) for epoch in range(4) for split in ("train", "valid", "test")]
+    if order == "by split":
+        rows.sort(key=lambda row: ["train", "valid", "test"].index(row[1]))
+    shift = {"train": 0.0, "valid": 0.25, "test": 0.5}
+    lines = [f"{e},{split},{4 - e + shift[split]}" for e, split in rows]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join([f"epoch,{column},loss", *lines]))
+    history = pm.read_history(path)
+    assert history["train/loss"] == [4, 3, 2, 1]
+    assert history["val/loss"] == [4.25, 3.25, 2.25, 1.25]
+    assert history["test/loss"] == [4.5, 3.5, 2.5, 1.5]
+
+
+def test_rows_of_a_split_that_nobody_knows_are_left_out_with_its_name() -> None:
+    text = "epoch,split,loss\n0,train,1\n0,calib,7\n0,val,2\n"
+    log = read_log(read_csv("log", text))
+    assert {name: s["value"] for name, s in log.epochs[0]["scores"].items()} == {
+        "train/loss": 1,
+        "val/loss": 2,
+    }
+    assert any("'calib'" in note for note in log.notes)

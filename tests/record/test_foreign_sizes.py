@@ -1,0 +1,163 @@
+"""n from the printed digits of shares: never more than the truth, and often enough something."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_json import read_json
+from ptmetrics.record.foreign_rows import ForeignLog, read_log
+from ptmetrics.record.foreign_sizes import samples_behind, wilson_interval
+
+Printed = list[tuple[float, int]]
+
+
+def printed(values: list[float], digits: int | None) -> Printed:
+    """Values as a log holds them, with their decimals."""
+    if digits is None:
+        return [(value, len(repr(value).partition(".")[2])) for value in values]
+    return [(float(f"{value:.{digits}f}"), digits) for value in values]
+
+
+def accuracies(n: int, epochs: int = 10, batch: int | None = None, seed: int = 0) -> list[float]:
+    """Accuracies of a model that learns; as means of batch means where a batch is given."""
+    rng = np.random.default_rng([n, batch or 0, seed])
+    values = []
+    for share in np.linspace(0.5, 0.9, epochs):
+        hits = rng.random(n) < share
+        parts = [hits]
+        if batch:
+            parts = np.split(hits, range(batch, n, batch))
+        values.append(float(np.mean([part.mean() for part in parts])))
+    return values
+
+
+@given(st.integers(2, 3000), st.sampled_from([2, 3, 4, 5, 6, 8, None]), st.booleans(), st.data())
+def test_what_is_found_is_n_or_a_part_of_it(
+    n: int, digits: int | None, exact: bool, data: st.DataObject
+) -> None:
+    hits = data.draw(st.lists(st.integers(0, n), min_size=1, max_size=12))
+    found = samples_behind(printed([hit / n for hit in hits], digits), exact=exact)
+    assert found is None or found <= n
+
+
+@given(st.integers(20, 3000), st.sampled_from([4, 6, None]), st.integers(0, 9))
+def test_a_real_run_gives_n_or_a_divisor(n: int, digits: int | None, seed: int) -> None:
+    found = samples_behind(printed(accuracies(n, seed=seed), digits))
+    assert found is None or n % found == 0
+
+
+@pytest.mark.parametrize("n", [60, 150, 330, 750, 999])
+@pytest.mark.parametrize("digits", [4, 6])
+def test_enough_digits_tell_n_itself(n: int, digits: int) -> None:
+    values = accuracies(n)
+    assert samples_behind(printed(values, digits), exact=True) == n
+    single = [float(np.float32(value)) for value in values]
+    assert samples_behind(printed(single, None), exact=True) == n
+
+
+def test_too_few_digits_tell_nothing() -> None:
+    assert samples_behind(printed(accuracies(1500), 4)) is None  # near the resolution
+    assert samples_behind(printed(accuracies(150), 2)) is None
+    assert samples_behind([(0.8580, 4)], exact=True) is None  # any number fits a lone value
+    assert samples_behind([]) is None
+    assert samples_behind([(1.0, 6), (0.0, 6), (float("nan"), 0)]) is None
+
+
+@pytest.mark.parametrize("batch", [8, 10, 16, 20, 32, 50, 64, 100, 128])
+@pytest.mark.parametrize("digits", [4, 6, None])
+def test_means_of_batch_means_never_make_more_samples_than_there_are(
+    batch: int, digits: int | None
+) -> None:
+    for n in range(batch + 10, 1500, 70):
+        found = samples_behind(printed(accuracies(n // 10 * 10, batch=batch), digits))
+        assert found is None or found <= n, (n, found)
+
+
+def test_noise_that_is_no_share_is_not_taken_for_one() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        for digits in (3, 4, 5, 6):
+            values = rng.uniform(0.5, 0.95, 10).tolist()
+            assert samples_behind(printed(values, digits)) is None
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    assert wilson_interval(0.9, 100) == pytest.approx((0.8256343384950865, 0.9447708162925276))
+    assert wilson_interval(1.0, 50)[1] == 1.0
+    assert wilson_interval(0.0, 50)[0] == 0.0
+
+
+# In a log
+
+
+def log_of(values: list[float], digits: int = 4) -> ForeignLog:
+    lines = [f"{i},{1 / (i + 1)},{v:.{digits}f}" for i, v in enumerate(values)]
+    return read_log(read_csv("log", "\n".join(["epoch,val_loss,val_acc", *lines])))
+
+
+def test_a_share_has_an_interval_and_what_is_none_has_not() -> None:
+    log = log_of(accuracies(999))
+    assert log.sizes == {"val": 999}
+    scores = log.epochs[-1]["scores"]
+    accuracy = scores["val/accuracy"]
+    assert (accuracy["n"], accuracy["method"]) == (999, "wilson")
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+    assert scores["val/loss"]["n"] == 0
+    assert any("n = 999 of val was inferred from the printed digits" in note for note in log.notes)
+
+
+def test_a_given_n_counts_before_the_digits() -> None:
+    lines = [f"{i},{v:.4f}" for i, v in enumerate(accuracies(999))]
+    table = read_csv("log", "\n".join(["epoch,val_acc", *lines]))
+    log = read_log(table, n=1500)
+    assert log.sizes == {"val": 1500}
+    assert log.epochs[-1]["scores"]["val/accuracy"]["n"] == 1500
+    assert any("n = 1500 of val was given" in note for note in log.notes)
+
+
+def test_a_column_tells_n() -> None:
+    text = "epoch,val_acc,val_samples\n0,0.5,640\n1,0.6,640\n"
+    log = read_log(read_csv("log", text))
+    assert log.sizes == {"val": 640}
+    assert log.epochs[-1]["scores"]["val/accuracy"]["n"] == 640
+    changing = read_log(read_csv("log", text.replace("0.6,640", "0.6,1280")))
+    assert changing.sizes == {}
+
+
+def test_percentages_have_two_digits_more() -> None:
+    lines = [f"{i},{100 * v:.2f}" for i, v in enumerate(accuracies(150))]
+    log = read_log(read_csv("log", "\n".join(["epoch,val_acc", *lines])))
+    assert log.sizes["val"] in (30, 150)
+    assert any("percentages" in note for note in log.notes)
+
+
+def test_the_trainer_is_known_to_weigh_its_batches() -> None:
+    entries = [
+        {"epoch": i + 1, "step": 10 * i + 10, "eval_accuracy": v}
+        for i, v in enumerate(accuracies(400))
+    ]
+    text = json.dumps({"log_history": entries})
+    assert read_log(read_json("log", text)).sizes == {"val": 400}
+
+
+@pytest.mark.parametrize("n", [1, 200, 872, 9815])
+def test_the_speed_of_the_trainer_tells_n(n: int) -> None:
+    def entries(counts: list[int]) -> list[dict[str, float]]:
+        told = []
+        for epoch, (count, seconds) in enumerate(
+            zip(counts, (1.23456, 1.30303, 1.19), strict=True)
+        ):
+            speed = {"eval_runtime": round(seconds, 4)}
+            speed["eval_samples_per_second"] = round(count / seconds, 3)
+            told.append({"epoch": epoch + 1, "step": epoch, "eval_accuracy": 0.5, **speed})
+        return told
+
+    def sizes(counts: list[int]) -> dict[str, int]:
+        return read_log(read_json("log", json.dumps({"log_history": entries(counts)}))).sizes
+
+    assert sizes([n, n, n]).get("val") in (n, None if n > 4000 else n)
+    assert sizes([n, n, n + 1]) == {}

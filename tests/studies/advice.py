@@ -1,0 +1,160 @@
+"""Is advice good advice? Real runs on handwriting, whose truth a large test set tells; printed, and in `docs/rules.md`.
+
+python -m tests.studies.advice [--runs N]
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+import ptmetrics as pm
+from ptmetrics.metrics.intervals import wilson
+from ptmetrics.verdict.finding import Estimate, decide, needed_samples
+
+RUNS = 60
+EPOCHS = 40
+VALIDATED = 400
+POINT = 0.01  # of accuracy on some 1,000 test rows: better, or worse
+WORTH = 0.02
+NOISES = (0.0, 0.2, 0.4)  # shares of the training labels that are wrong
+SIZES = (60, 150, 300)
+SHARES = ((0.90, 0.85), (0.80, 0.85), (0.95, 0.90), (0.60, 0.50), (0.30, 0.20))
+DRAWN = 1000
+
+
+@dataclass(frozen=True)
+class Advised:
+    """One run, and what going back would have been worth.
+
+    Args:
+        noise: Share of the training labels that are wrong.
+        codes: Codes of the verdict's findings.
+        given: Whether it is advised to restore an epoch.
+        gain: Test accuracy of the epoch that is advised, or else of the one with the best
+            validation accuracy, less that of the last.
+    """
+
+    noise: float
+    codes: frozenset[str]
+    given: bool
+    gain: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, judge, and print the two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    args = parser.parse_args(argv)
+    print("\n".join(lines(args.runs)))
+    return 0
+
+
+def lines(runs: int = RUNS) -> Iterator[str]:
+    """The section of the page."""
+    yield "## Is the advice good?\n"
+    yield (
+        f"{runs} runs of a small network on scikit-learn's handwritten digits, {EPOCHS} epochs each, of "
+        f"{', '.join(map(str, SIZES))} training rows of whose labels "
+        f"{', '.join(f'{100 * noise:.0f} %' for noise in NOISES)} are wrong; {VALIDATED} rows validate, and "
+        "the true accuracy is that of all rows that are left. The last epoch is judged.\n"
+    )
+    found = [advised(seed) for seed in range(runs)]
+    yield "| wrong labels | runs | overfitting | over-confident | restore advised | better by a point | equal | worse |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for noise in NOISES:
+        some = [run for run in found if run.noise == noise]
+        given = [run.gain for run in some if run.given]
+        yield (
+            f"| {100 * noise:.0f} % | {len(some)} | {_count(some, 'overfitting')} | "
+            f"{_count(some, 'over-confident')} | {len(given)} | {sum(g >= POINT for g in given)} | "
+            f"{sum(abs(g) < POINT for g in given)} | {sum(g <= -POINT for g in given)} |"
+        )
+    worth = [run for run in found if run.gain >= WORTH]
+    yield (
+        f"\nWhere going back to the best epoch is truly worth {100 * WORTH:.0f} points or more "
+        f"({len(worth)} runs), it was advised in {sum(run.given for run in worth)}.\n"
+    )
+    yield "How often as many samples as a verdict asks for settle it, if the truth is what was measured:\n"
+    yield "| value | threshold | samples asked for, of 100 | settled |"
+    yield "|---|---|---|---|"
+    for value, threshold in SHARES:
+        asked, settled = settles(value, threshold)
+        yield f"| {value} | {threshold} | {asked} | {100 * settled:.1f} % of {DRAWN} |"
+
+
+def _count(runs: Sequence[Advised], code: str) -> int:
+    return sum(code in run.codes for run in runs)
+
+
+def advised(seed: int) -> Advised:
+    """Train once, and hold the advice against the truth."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    noise = NOISES[seed % len(NOISES)]
+    size = SIZES[seed // len(NOISES) % len(SIZES)]
+    digits = load_digits()
+    order = rng.permutation(len(digits.target))
+    x = torch.tensor(digits.data[order] / 16, dtype=torch.float32)
+    y = torch.tensor(digits.target[order])
+    train = slice(0, size)
+    val = slice(size, size + VALIDATED)
+    labels = y[train].clone()
+    wrong = torch.tensor(rng.random(size) < noise)
+    labels[wrong] = torch.tensor(rng.integers(0, 10, int(wrong.sum())))
+    model = nn.Sequential(
+        nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    criterion = nn.CrossEntropyLoss()
+    truth = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        monitor = pm.Monitor(pm.MulticlassMetrics(10), run=run, progress=False)
+        for _ in range(EPOCHS):
+            for rows in torch.split(torch.randperm(size), 16):
+                preds = model(x[train][rows])
+                loss = criterion(preds, labels[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                monitor.update(preds.detach(), labels[rows], loss=loss.detach(), split="train")
+            with torch.no_grad():
+                preds = model(x[val])
+                monitor.update(preds, y[val], loss=criterion(preds, y[val]), split="val")
+                rest = slice(size + VALIDATED, None)
+                truth.append(float((model(x[rest]).argmax(1) == y[rest]).float().mean()))
+            monitor.end_epoch()
+        monitor.close()
+        verdict = pm.judge(run)
+        accuracy = pm.read_history(run)["val/accuracy"]
+    restore = [f.evidence["restore"]["epoch"] for f in verdict.findings if "restore" in f.evidence]
+    epoch = restore[0] if restore else int(np.argmax(accuracy))
+    codes = frozenset(finding.code for finding in verdict.findings)
+    return Advised(noise, codes, bool(restore), truth[epoch] - truth[-1])
+
+
+def settles(value: float, threshold: float) -> tuple[int, float]:
+    """Samples asked for after 100, and how often so many settle it."""
+    asked = needed_samples(_share(round(100 * value), 100), threshold)
+    assert asked is not None
+    hits = np.random.default_rng(7).binomial(asked, value, DRAWN)
+    states = [decide("x", _share(int(count), asked), threshold).state for count in hits]
+    right = "met" if value > threshold else "failed"
+    return asked, sum(state == right for state in states) / DRAWN
+
+
+def _share(hits: int, n: int) -> Estimate:
+    low, high = wilson(np.array(hits / n), np.array(float(n)))
+    return Estimate(hits / n, float(low), float(high), n, "wilson")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -405,7 +405,8 @@ def test_intervals_by_groups_know_that_copies_of_a_row_are_one() -> None:
         assert got.method == "jackknife-groups"
         # Each row is a group once: there its interval by rows may be the wider one.
         assert score.low - 1e-9 <= got.low <= got.high <= score.high + 1e-9, name
-        assert [got.low, got.high] == pytest.approx([score.low, score.high], abs=0.03), name
+        if not name.endswith("macro"):  # of a rare label rows tell more doubt than buckets
+            assert [got.low, got.high] == pytest.approx([score.low, score.high], abs=0.03), name
     plain = MultilabelMetrics(3, curves=False)
     for _ in range(copies):
         plain.update(batch.preds, batch.target)

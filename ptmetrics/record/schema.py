@@ -169,7 +169,8 @@ def fields_of(
 
 _SHARES = (
     "accuracy balanced_accuracy exact_match precision recall specificity npv f1 fbeta jaccard auroc "
-    "average_precision hamming_loss ece rms_calibration_error mean_iou iou dice selection_rate"
+    "average_precision hamming_loss ece rms_ce mce rms_calibration_error mean_iou iou dice "
+    "selection_rate"
 )
 _SIGNED = "mcc kappa pearson spearman kendall over_confidence"
 _AMOUNTS = (
@@ -188,6 +189,7 @@ _RANGES = {
 }
 _MEANS_OVER = ("macro", "micro", "weighted", "samples", "ovo", "variance_weighted")
 _VARIANTS = {*_MEANS_OVER, "adjusted", "linear", "quadratic", "l2", "std", "p50", "p90", "p95"}
+_VARIANTS |= {"image", "classwise", "range"}
 """What may stand behind the name of a score and leaves its range as it is."""
 _ANYTHING = (-inf, inf)
 
@@ -201,11 +203,9 @@ def score_range(name: str) -> tuple[float, float]:
     *front, last = name.split("/")
     if front and f"{front[-1]}/{last}" in _RANGES:
         return _RANGES[f"{front[-1]}/{last}"]
-    if last in _VARIANTS and front:
-        last = front[-1]
-    if re.fullmatch(r"top\d+_accuracy", last):
-        return _RANGES["accuracy"]
-    return _RANGES.get(last, _ANYTHING)
+    while front and (last in _VARIANTS or last.isdigit()):
+        last = front.pop()
+    return _RANGES.get(re.sub(r"^top\d+_", "", last), _ANYTHING)
 
 
 def _apart(value: float, told: float) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import isfinite, nan, sqrt
 from numbers import Real
 from typing import Any, Optional, Protocol, runtime_checkable
@@ -153,19 +154,21 @@ class LearningCurves:
 
     def comparable(self, rows: Sequence[int]) -> list[int]:
         """Those of the rows that were validated on as many samples, of the same classes, as the judged one."""
-        return [row for row in rows if not self.differs(row)]
+        return [row for row in rows if row not in self.elsewhere]
 
-    def differs(self, row: int) -> bool:
-        """Whether a row is known to have been validated on other samples than the judged one."""
-        if not self.validations:
-            return False
-        judged, other = self.validations[self.judged], self.validations[row]
-        if judged is None or other is None:
-            return False
-        told = min(len(judged), len(other))
-        if told > 1 and len(judged) != len(other):
-            return True
-        return judged[:told] != other[:told]
+    @cached_property
+    def elsewhere(self) -> frozenset[int]:
+        """Rows that are known to have been validated on other samples than the judged one."""
+        if not self.validations or self.validations[self.judged] is None:
+            return frozenset()
+        judged = self.validations[self.judged] or ()
+        found = []
+        for row, other in enumerate(self.validations):
+            if other is not None and other != judged:
+                told = min(len(judged), len(other))
+                if other[:told] != judged[:told] or told > 1:
+                    found.append(row)
+        return frozenset(found)
 
     def seen_of(self, split: str) -> list[Mapping[str, Any]]:
         """What of a split went by, one an epoch; empty mappings where it was not recorded."""
@@ -626,7 +629,7 @@ def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
     confusion = _of_split(epoch, "confusion", "val")
     recall = (_of_split(epoch, "per_class", "val") or {}).get("recall")
     if confusion is not None:
-        classes = tuple(sum(row) for row in confusion)
+        classes = tuple(map(sum, confusion))
     elif recall is not None:
         classes = tuple(recall["n"])
     return (samples, *classes)

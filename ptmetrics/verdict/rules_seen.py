@@ -166,7 +166,7 @@ def validation_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
     if not curves or not any(curves.validations):
         return
     judged = curves.validations[curves.judged]
-    other = [row for row in range(len(curves.validations)) if curves.differs(row)]
+    other = curves.elsewhere
     if judged is None or not other:
         return
     sizes = Counter(held[0] for held in curves.validations if held is not None)

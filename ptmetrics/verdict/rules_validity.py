@@ -1,7 +1,8 @@
 """Gate 1: can the numbers be trusted at all?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf, isfinite, log, sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ PERFECT = 0.9999999  # accuracy or R², at the first validation
 LEAST_PERFECT = 100  # samples
 _LISTED = 5
 _NAN = ("nan-score", "prediction-not-finite")
+_LOSSES = ("loss", "nll")
 _NAN_LOSS = "non-finite-loss"
 
 
@@ -54,8 +56,8 @@ def non_finite(evidence: Evidence) -> Iterator[RuleOutcome]:
     # The first such epoch is the cause, those after it the consequence.
     judged = evidence.curves.judged
     for row, scores in enumerate(evidence.curves.epochs):
-        losses = filter(_is_loss, scores)
-        names = sorted(name for name in losses if _lost(name, recorded_estimate(scores[name])))
+        odd = [name for name in scores if name.endswith(_LOSSES) and _is_odd(scores[name])]
+        names = sorted(name for name in odd if _lost(name, recorded_estimate(scores[name])))
         if names and not (lost and row == judged):
             yield _not_finite_in(evidence, row, names)
             return
@@ -93,8 +95,9 @@ def _not_finite_in(evidence: Evidence, row: int, names: list[str]) -> Finding:
     return make_finding("non-finite", severity, message, numbers)
 
 
-def _is_loss(name: str) -> bool:
-    return name.endswith(("loss", "nll"))
+def _is_odd(score: Mapping[str, Any]) -> bool:
+    value = score.get("value")
+    return value is None or not isfinite(value)
 
 
 def _lost(name: str, item: Estimate) -> bool:
@@ -103,7 +106,9 @@ def _lost(name: str, item: Estimate) -> bool:
     What another tool wrote down was measured on samples, though their number is not known.
     """
     measured = item.n > 0 or item.method == METHOD
-    return abs(item.value) == inf or (_is_loss(name) and measured and not isfinite(item.value))
+    return abs(item.value) == inf or (
+        name.endswith(_LOSSES) and measured and not isfinite(item.value)
+    )
 
 
 @rule(codes="missing-class", needs="classes")

@@ -136,9 +136,8 @@ def compare(
         hold: Evaluations in a row that must meet the target; 1 counts the first crossing.
         profile: Where the thresholds come from, as for `judge`.
 
-    With one run an arm the ratio has the bounds of the evaluations' spacing alone. In comparisons
-    drawn from 60 real runs, the interval of 3 seeds an arm was so wide that its upper end is 3.0
-    times the lower (median), that of 5 seeds 2.2 times; both held the truth in 96 to 100 %.
+    With one run an arm the ratio has the bounds of the evaluations' spacing alone, which tell
+    nothing of other seeds. What 3 and 5 seeds an arm can show stands in `docs/rules.md`.
 
     Raises:
         ConfigError: If the target cannot be read, `hold` is below 1, or the profile is unknown.

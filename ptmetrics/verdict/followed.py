@@ -95,14 +95,13 @@ class FollowedScore:
         elif gain.low > 0 or rises:
             found = "better"
         if found == "held" and not gain.bounded:
-            found = _by_its_steps(values)
+            found = _by_its_steps(values, most)
         return found
 
 
-def _by_its_steps(values: Floats) -> Change:
-    """Few epochs of a log: a change is taken at its word where it is larger than all others."""
-    steps = np.abs(np.diff(values))
-    if values.size >= LEAST_TREND or steps.sum() == 0:
+def _by_its_steps(values: Floats, most: float) -> Change:
+    """Few epochs of a log: a change that is more than tolerated is taken at its word."""
+    if values.size >= LEAST_TREND or abs(values[-1] - values[0]) <= most:
         return "held"
     if values[-1] < values[0]:
         return "worse"

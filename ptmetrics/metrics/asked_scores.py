@@ -165,6 +165,7 @@ ACCURACY_EACH = class_spec(
     "accuracy", ONE_AGAINST_REST, "Share of right decisions for or against the class.", NO_SAMPLES
 )
 _SPECIFICITY = MicroRatio(SPECIFICITY)
+_NPV = MicroRatio(NPV)
 ASKED_SPECS = (
     weighted_kappa_spec("kappa/linear", 1, "disagreement is the distance of the classes"),
     weighted_kappa_spec("kappa/quadratic", 2, "disagreement is the squared distance"),
@@ -192,6 +193,20 @@ ASKED_SPECS = (
         by_targets=True,
     ),
     mean_spec("npv/macro", NPV, "Mean of the classes' negative predictive value."),
+    ScoreSpec(
+        "npv/micro",
+        _NPV.value,
+        "delta",
+        doc="True negatives over rows not predicted so, all classes together.",
+        undefined=NO_CLASS,
+        gradient=_NPV.gradient,
+    ),
+    mean_spec(
+        "npv/weighted",
+        NPV,
+        "Mean of the classes' negative predictive value by their share of the targets.",
+        by_targets=True,
+    ),
     NPV_EACH,
     ACCURACY_EACH,
     MCC_EACH,

@@ -29,7 +29,13 @@ from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
-from ptmetrics.metrics.asked_scores import ACCURACY_EACH, COUNTS_EACH, NPV_EACH
+from ptmetrics.metrics.asked_scores import (
+    ACCURACY_EACH,
+    COUNTS_EACH,
+    NPV,
+    NPV_EACH,
+    ONE_AGAINST_REST,
+)
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     F1_EACH,
@@ -37,6 +43,7 @@ from ptmetrics.metrics.class_scores import (
     NO_SAMPLES,
     PRECISION,
     RECALL,
+    SPECIFICITY,
     SPECIFICITY_EACH,
     SUPPORT,
     ClassCounts,
@@ -228,7 +235,7 @@ def mean_of_labels_interval(
     _, square = ratio(view.squares)
     p = part / whole
     n = whole**2 / square
-    if ratio.part[0] != 1:
+    if ratio.part[0] != 1 and not ratio.part[3]:
         n = fbeta_size(ratio, view)
     n = n / view.design_effect(ratio)[..., None]
     empty = (part == 0) & (whole == 0)
@@ -281,14 +288,14 @@ def six_sums_of(name: str) -> Callable[[LabelCounts], Array]:
     return lambda view: np.moveaxis(view.row_scores[..., place], -1, 0)
 
 
-def averaged_specs(
+def means_of_labels(
     name: str,
     ratio: Ratio,
     doc: str,
     undefined: str,
     through: Callable[[Array], Array] | None = None,
 ) -> tuple[ScoreSpec, ...]:
-    """The four averages of a ratio.
+    """The three averages of a ratio over labels.
 
     Args:
         name: Of the score.
@@ -322,6 +329,17 @@ def averaged_specs(
         interval=weighted_mean_of_labels_interval,
         doc=f"{doc}: mean over the labels by their share of the targets.",
     )
+    return macro, micro, weighted
+
+
+def averaged_specs(
+    name: str,
+    ratio: Ratio,
+    doc: str,
+    undefined: str,
+    through: Callable[[Array], Array] | None = None,
+) -> tuple[ScoreSpec, ...]:
+    """The same, and the mean over the rows."""
     samples = ScoreSpec(
         f"{name}/samples",
         six_sums_of(name),
@@ -331,7 +349,7 @@ def averaged_specs(
         source=KORN_GRAUBARD,
         method="wilson-effective",
     )
-    return macro, micro, weighted, samples
+    return *means_of_labels(name, ratio, doc, undefined, through), samples
 
 
 PRECISION_DOC = "Hits over predictions"
@@ -372,6 +390,11 @@ LABEL_SCORES = ScoreTable(
     "Multilabel classification",
 )
 LABELS_ASKED = (
+    *means_of_labels(
+        "specificity", SPECIFICITY, "Share of no that is not taken for yes", NEVER_EITHER
+    ),
+    *means_of_labels("npv", NPV, "Share of no among what is not predicted yes", NEVER_EITHER),
+    *means_of_labels("accuracy", ONE_AGAINST_REST, "Share of right labels", NO_SAMPLES),
     SPECIFICITY_EACH,
     NPV_EACH,
     ACCURACY_EACH,

@@ -75,6 +75,10 @@ def test_scores_that_are_asked_for_are_those_of_scikit_learn(
     assert all(map(same, got.per_class["npv"], npv))
     assert all(map(same, got.per_class["accuracy"], accuracy))
     assert same(got["npv/macro"], np.nanmean(npv))
+    left = (tn + fn)[there].sum()
+    assert same(got["npv/micro"], tn[there].sum() / left if left else 0.0)
+    targets = tp + fn
+    assert same(got["npv/weighted"], np.nansum(npv * targets) / targets.sum())
 
 
 def test_yes_or_no_has_the_four_counts_by_name() -> None:
@@ -189,6 +193,32 @@ def test_labels_have_a_matrix_each_and_scores_of_their_own() -> None:
             score = got.per_class[name][label]
             assert same(score, value)
             assert score.low <= score.value <= score.high
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_means_over_labels_of_specificity_npv_and_accuracy(weighted: bool) -> None:
+    rng = np.random.default_rng(1)
+    y = (rng.random((300, 4)) < [0.02, 0.3, 0.5, 0.9]).astype(int)
+    p = np.where(rng.random((300, 4)) < 0.8, y, 1 - y)
+    w = rng.uniform(0.5, 2, 300) if weighted else np.ones(300)
+    kinds = ("specificity", "npv", "accuracy")
+    names = [f"{kind}/{mean}" for kind in kinds for mean in ("macro", "micro", "weighted")]
+    metrics = MultilabelMetrics(4, inputs="labels", scores=names)
+    metrics.update(torch.tensor(p), torch.tensor(y), torch.tensor(w) if weighted else None)
+    got = metrics.compute()
+    tn, fp, fn, tp = sk.multilabel_confusion_matrix(y, p, sample_weight=w).reshape(-1, 4).T
+    parts = {"specificity": (tn, tn + fp), "npv": (tn, tn + fn), "accuracy": (tn + tp, w.sum())}
+    for kind, (part, whole) in parts.items():
+        each = part / whole
+        means = {
+            "macro": each.mean(),
+            "micro": part.sum() / np.broadcast_to(whole, 4).sum(),
+            "weighted": np.average(each, weights=tp + fn),
+        }
+        for mean, value in means.items():
+            score = got[f"{kind}/{mean}"]
+            assert same(score, value), score
+            assert 0 < score.low < score.value < score.high < 1
 
 
 @pytest.mark.parametrize("curves", [True, "exact"])

@@ -162,6 +162,7 @@ def labels_of(rows: int, correlation: float, g: torch.Generator) -> tuple[torch.
     return 2 * (noise + 2 * target - 1), target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_about_95_of_100_intervals_over_labels_hold_the_truth(correlation: float) -> None:
     g = torch.Generator().manual_seed(0)

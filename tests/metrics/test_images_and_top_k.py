@@ -184,6 +184,7 @@ def test_labels_that_are_averaged_over_are_part_of_what_is_counted() -> None:
     plain.merge_state([pm.MulticlassMetrics(3, labels=[0, 2])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [8, 30, 200])
 def test_intervals_over_images_hold_the_truth(images: int) -> None:
     draw = np.random.default_rng(images)

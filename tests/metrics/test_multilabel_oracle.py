@@ -257,6 +257,7 @@ def test_directions_and_methods_are_named() -> None:
     assert got.to_dict()["confusion"] is None  # a record has that of classes
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["logits", "probs"]),
     st.sampled_from([3, 66]),

@@ -192,6 +192,7 @@ def check_interrupts(way: str, error: BaseException, folder: Path, numbers: Iter
         assert not read.problems, where
 
 
+@pytest.mark.slow
 @pytest.mark.fault(33)
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("way", WAYS_IN)

@@ -119,6 +119,7 @@ def test_a_hooked_batch_stays_within_its_budget_of_new_bytes(phase: str) -> None
     assert number <= BUDGETS[phase].new_bytes, number
 
 
+@pytest.mark.slow
 @phases
 def test_memory_of_python_is_flat_from_batch_to_batch(phase: str) -> None:
     run = loop(phase, hooked=True)
@@ -135,6 +136,7 @@ def test_memory_of_python_is_flat_from_batch_to_batch(phase: str) -> None:
     assert grown <= KEPT_BYTES[phase], grown
 
 
+@pytest.mark.slow
 @phases
 def test_no_tensor_is_kept_from_batch_to_batch(phase: str) -> None:
     run = loop(phase, hooked=True)

@@ -254,6 +254,7 @@ def test_an_epoch_of_the_trainer_that_is_rounded_up_is_no_epoch_more(tmp_path: P
     assert history["val/loss"] == epochs
 
 
+@pytest.mark.slow
 def test_a_wide_and_long_log_takes_some_bytes_a_number(tmp_path: Path) -> None:
     names = ",".join(f"val_x{i}" for i in range(300))
     lines = [",".join(["0.5"] * 300)] * 300

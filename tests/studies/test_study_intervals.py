@@ -86,6 +86,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_a_small_grid_holds_the_bar() -> None:
     """150 samples a cell know a coverage of 0.95 to ±0.035: the whole grid is in docs/intervals.md."""
     coverage = {}

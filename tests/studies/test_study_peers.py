@@ -33,6 +33,7 @@ def test_of_a_recipe():
     assert mean_pinball_loss([0.0, 1.0], [0.5, 0.5]) == 0.25
 
 
+@pytest.mark.slow
 def test_of_errors():
     with pytest.raises(ValueError):
         accuracy_score([1, 0], [1])

@@ -71,13 +71,14 @@ class ScoreBins:
         return cls(count, weight, square, tied, exact)
 
     @classmethod
-    def of_stored(cls, stored: Tensor) -> tuple[ScoreBins, Tensor]:
-        """One row for each value of the stored scores, so that nothing is inexact; and the values."""
-        return cls.of_sorted(*unpack_scores(stored))
-
-    @classmethod
     def of_sorted(cls, score: Tensor, target: Tensor, real: Tensor) -> tuple[ScoreBins, Tensor]:
-        """The same of sorted scores of shape (…, places), their targets 0 and 1, and whether they are taken."""
+        """One row for each value, so that nothing is inexact; and the values.
+
+        Args:
+            score: Sorted scores, float64 of shape (…, places).
+            target: Their targets 0 and 1, int64.
+            real: Which places are taken, bool.
+        """
         first = torch.cat((real[..., :1], score[..., 1:] != score[..., :-1]), -1).long()
         row = first.cumsum(-1) - first[..., :1]
         count = torch.zeros_like(row).repeat_interleave(2, -1)

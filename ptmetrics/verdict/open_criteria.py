@@ -55,15 +55,13 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
             most = rows
             unit = ""
             if rows != more:
-                unit = f", {more:,} of them {_of_class(item.name)}"
+                unit = f", {more:,} of them {_of_class(item.name)},"
     message = f"Undecided: the interval contains its threshold: {'; '.join(parts)}."
     if most:
         advice = (
-            f"About {most:,} more rows{unit}, would settle it in four of five cases, if the values "
-            "are what they seem."
+            f"About {most:,} more rows{unit} would settle it in four of five cases, if the values are "
+            "what they seem."
         )
-        if not unit:
-            advice = advice.replace("rows,", "rows")
     else:
         advice = (
             "The value lies on the threshold, so no number of samples is likely to settle it: ask "

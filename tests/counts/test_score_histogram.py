@@ -242,7 +242,7 @@ def test_the_identity_of_the_stored_scores_is_an_empty_buffer() -> None:
 def test_bins_of_stored_scores_have_one_row_a_value() -> None:
     score, target = torch.tensor([2.0, -1.0, 2.0, 0.0, -0.0]), torch.tensor([1, 0, 0, 1, 0])
     packed = torch.cat((pack_scores(score, target), torch.tensor([torch.inf]).double()))
-    bins, values = ScoreBins.of_stored(packed)
+    bins, values = ScoreBins.of_sorted(*unpack_scores(packed))
     assert bins.count[:3].tolist() == [[1, 0], [1, 1], [1, 1]]
     assert bins.count[3:].sum() == 0
     assert values[:3].tolist() == [-1.0, 0.0, 2.0]

@@ -145,19 +145,26 @@ def _take_turns(runs: list[TrainingRun], say: Say) -> None:
     columns: dict[str, list[TrainingRun]] = {}
     for run in runs:
         columns.setdefault(run.group, []).append(run)
-    head = "".join(f"{name:<28}" for name in columns)
-    say(f"\nvalidation accuracy of each seed\nevaluation  {head}")
+    head = "".join(f"{name:<24}" for name in columns)
+    say(f"\nvalidation accuracy, lowest – highest of the seeds\nevaluation  {head}")
     latest = dict.fromkeys(runs, float("nan"))
     turn = 0
+    told = max(run.evaluations_a_pass for run in runs)
     while not all(run.done for run in runs):
         turn += 1
         for run in runs:
             if not run.done:
                 latest[run] = float(run.advance()["val/accuracy"])
+        # One line for each pass over the data, and one for the last evaluation.
+        if turn % told and not all(run.done for run in runs):
+            continue
         line = f"{turn:>10}  "
         for column in columns.values():
-            cell = "  ".join(f"{latest[run]:.3f}" for run in column)
-            line += f"{cell:<28}"
+            reached = [latest[run] for run in column]
+            cell = f"{min(reached):.3f} – {max(reached):.3f}"
+            if len(column) == 1:
+                cell = f"{reached[0]:.3f}"
+            line += f"{cell:<24}"
         say(line.rstrip())
 
 

@@ -6,7 +6,7 @@ import copy
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -30,7 +30,7 @@ from ptmetrics.counts.subgroups import (
 )
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
-from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumn
+from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumns
 from ptmetrics.metrics.groups import OVER_SAMPLES, as_much_wider, by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
@@ -323,26 +323,20 @@ class Metrics:
 
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
-        with self._lock:
-            return self._compute()
+        return compute_together([self])[0]
 
-    def _compute(self) -> Scores:
-        self._count_waiting()
-        accumulator = self._accumulator
-        with exact_arithmetic(accumulator.device):
-            state = accumulator.state
-            arrays = host.to_host(self.summarize(state))
-            counts = host.whole_counts(arrays, self.absent)
-            with np.errstate(all="ignore"):
-                estimates = self._estimates(counts)
-                notes: list[str] = []
-                per_slice: dict[str, dict[str, Score]] = {}
-                if self._subgroups.slices:
-                    per_slice = self._slice_scores(arrays)
-                without: dict[str, Array] = {}
-                if accumulator.grouped:
-                    estimates, notes, without = self._with_group_intervals(arrays, estimates)
-                details = self.details(state, counts)
+    def _scores_of(self, arrays: Mapping[str, Array]) -> Scores:
+        """All scores of what was read from the device."""
+        counts = host.whole_counts(arrays, self.absent)
+        estimates = self._estimates(counts)
+        notes: list[str] = []
+        per_slice: dict[str, NamedScores] = {}
+        if self._subgroups.slices:
+            per_slice = self._slice_scores(arrays)
+        without: dict[str, Array] = {}
+        if self._accumulator.grouped:
+            estimates, notes, without = self._with_group_intervals(arrays, estimates)
+        details = self.details(self._accumulator.state, counts)
         faults: FaultReport = {}
         if arrays["fault_count"].any():
             faults = self._fault_report(arrays)
@@ -350,17 +344,17 @@ class Metrics:
             notes.extend(faults.pop(kind)["message"] for kind in told)
         details["notes"] = [*details.get("notes", ()), *notes]
         named: dict[str, Estimate] = {}
-        per_class: dict[str, ScoreColumn] = {}
+        per_class: dict[str, Estimate] = {}
         for (name, each), estimate in estimates.items():
             if each:
-                per_class[name] = ScoreColumn(estimate)
+                per_class[name] = estimate
             else:
                 named[name] = estimate
         return Scores(
             NamedScores(named),
             task=self.task or type(self).__qualname__,
             n=int(counts["rows"]),
-            per_class=per_class,
+            per_class=ScoreColumns(per_class),
             class_names=self.class_names,
             faults=faults,
             per_slice=per_slice,
@@ -645,24 +639,19 @@ class Metrics:
             estimates[name, False] = _stacked(some)
         return estimates
 
-    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Score]]:
+    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, NamedScores]:
         """Slices by name, the worst by its headline score first; those where it is undefined last."""
         names = self._subgroups.slices
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
-        columns = {name: ScoreColumn(e) for (name, each), e in estimates.items() if not each}
-        lead = list(columns[self._headline(list(columns))])
-
-        def badness(place: int) -> tuple[bool, float]:
-            value = lead[place].value
-            if lead[place].higher_is_better is False:
-                value = -value
-            return math.isnan(value), value
-
-        return {
-            names[i]: {name: column[i] for name, column in columns.items()}
-            for i in sorted(range(len(names)), key=badness)
-        }
+        columns = {name: e for (name, each), e in estimates.items() if not each}
+        lead = columns[self._headline(list(columns))]
+        badness = lead.value
+        if lead.higher_is_better is False:
+            badness = -badness
+        order = np.argsort(badness, kind="stable")  # NaN is last
+        ordered = {name: e.part(order) for name, e in columns.items()}
+        return {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
 
     def _with_group_intervals(
         self, arrays: Mapping[str, Array], estimates: dict[Key, Estimate]
@@ -761,6 +750,20 @@ class Metrics:
             rule = f"counts of at most {MOST_BYTES >> 20} MiB"
             cure = "Tell fewer parts apart, or fewer classes."
             raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
+
+
+def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
+    """Scores of several metrics, which stay as they are, with one device-to-host copy for all."""
+    with ExitStack() as held:
+        for metric in metrics:
+            held.enter_context(metric._lock)
+            metric._count_waiting()
+        for device in {metric._accumulator.device for metric in metrics}:
+            held.enter_context(exact_arithmetic(device))
+        held.enter_context(np.errstate(all="ignore"))
+        states = [metric.summarize(metric._accumulator.state) for metric in metrics]
+        read = zip(metrics, host.to_host(states), strict=True)
+        return [metric._scores_of(arrays) for metric, arrays in read]
 
 
 _NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
 from ptmetrics.metrics.score import Score, reason_of
 
+Made = TypeVar("Made")
 Array: TypeAlias = Any
 """A NumPy array of float64 or int64: NumPy's own types call most results of it Any."""
 
@@ -65,39 +66,61 @@ class Estimate:
 UNDEFINED = Estimate(np.nan, np.nan, np.nan, 0, "none", "it was not computed")
 
 
-class NamedScores(Mapping[str, Score]):
+def score_of(e: Estimate, place: Any = ()) -> Score:
+    """The `Score` of an estimate, or of one entry of it."""
+    shape = np.shape(e.value)
+    return Score(
+        float(np.asarray(e.value)[place]),
+        low=float(np.asarray(e.low)[place]),
+        high=float(np.asarray(e.high)[place]),
+        n=int(np.broadcast_to(e.n, shape)[place]),
+        method=e.method,
+        reason=e.reason,
+        error_bound=float(np.broadcast_to(e.error_bound, shape)[place]),
+        higher_is_better=e.higher_is_better,
+    )
+
+
+class _Named(Mapping[str, Made]):
+    """What is made of estimates by name when it is asked for."""
+
+    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
+        self.estimates = estimates
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+
+class NamedScores(_Named[Score]):
     """Scores by name; each `Score` is made when it is asked for.
 
     Args:
-        estimates: Scalar estimates by name.
+        estimates: Scalar estimates by name, or those of all slices.
+        place: The slice.
+
+    Attributes:
+        estimates: As given.
     """
 
-    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
-        self._estimates = dict(estimates)
+    def __init__(self, estimates: Mapping[str, Estimate], place: Any = ()) -> None:
+        super().__init__(estimates)
+        self._place = place
 
     def __getitem__(self, name: str) -> Score:
-        e = self._estimates[name]
-        return Score(
-            float(e.value),
-            low=float(e.low),
-            high=float(e.high),
-            n=int(e.n),
-            method=e.method,
-            reason=e.reason,
-            error_bound=float(e.error_bound),
-            higher_is_better=e.higher_is_better,
-        )
+        return score_of(self.estimates[name], self._place)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._estimates)
-
-    def __len__(self) -> int:
-        return len(self._estimates)
+    @property
+    def columns(self) -> ScoreColumns:
+        """Those of all slices."""
+        return ScoreColumns(self.estimates)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values of all, as they stand in a record."""
         plain: dict[str, dict[str, Any]] = {}
-        for name, e in self._estimates.items():
+        for name, e in self.estimates.items():
             value, low, high = float(e.value), float(e.low), float(e.high)
             n = int(e.n)
             reason = None
@@ -117,7 +140,7 @@ class NamedScores(Mapping[str, Score]):
 
 
 class ScoreColumn(Sequence[Score]):
-    """One score a class, label, output or slice; each `Score` is made when it is asked for.
+    """One score a class, label or output; each `Score` is made when it is asked for.
 
     Args:
         estimate: Of shape (C,).
@@ -138,7 +161,7 @@ class ScoreColumn(Sequence[Score]):
     def __getitem__(self, index: int | slice) -> Score | tuple[Score, ...]:
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
-        return NamedScores({"": self._estimate.part(index)})[""]
+        return score_of(self._estimate, index)
 
     def __iter__(self) -> Iterator[Score]:
         return (self[i] for i in range(len(self)))
@@ -149,14 +172,29 @@ class ScoreColumn(Sequence[Score]):
     def __hash__(self) -> int:
         return hash(tuple(self))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain columns, as they stand in a record."""
-        e = self._estimate
-        n = np.broadcast_to(e.n, e.value.shape)
-        return {
-            "value": e.value.tolist(),
-            "low": e.low.tolist(),
-            "high": e.high.tolist(),
-            "n": n.tolist(),
-            "method": e.method,
-        }
+
+class ScoreColumns(_Named[Sequence[Score]]):
+    """Scores of each class by name, or those of each slice.
+
+    Args:
+        estimates: Estimates of shape (C,) by name.
+
+    Attributes:
+        estimates: As given.
+    """
+
+    def __getitem__(self, name: str) -> Sequence[Score]:
+        return ScoreColumn(self.estimates[name])
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain columns of all, as they stand in a record."""
+        plain: dict[str, dict[str, Any]] = {}
+        for name, e in self.estimates.items():
+            plain[name] = {
+                "value": e.value.tolist(),
+                "low": e.low.tolist(),
+                "high": e.high.tolist(),
+                "n": np.broadcast_to(e.n, e.value.shape).tolist(),
+                "method": e.method,
+            }
+        return plain

@@ -104,7 +104,8 @@ class EpochScores(Mapping[str, Score]):
         for split, scores in self.splits.items():
             if split in losses:
                 record["scores"][f"{split}/loss"] = losses.pop(split).to_dict()
-            _add_split(record, split, scores.to_dict())
+            plain = scores.plain(MAX_LISTED_CLASSES, MAX_RECORDED_CLASSES)
+            _add_split(record, split, plain)
         for split, loss in losses.items():  # of a model whose outputs all have names
             record["scores"][f"{split}/loss"] = loss.to_dict()
         data: EpochData = record
@@ -135,7 +136,7 @@ def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> Non
         record["per_class"][split] = plain["per_class"]
         if not record["class_names"]:
             record["class_names"] = names
-    if plain["confusion"] is not None and len(names) <= MAX_RECORDED_CLASSES:
+    if plain["confusion"] is not None:
         record["confusion"][split] = plain["confusion"]
     if plain["per_slice"]:
         record.setdefault("per_slice", {})[split] = _worst_slices(plain["per_slice"])

@@ -43,7 +43,13 @@ from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
-from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
+from ptmetrics.monitor.split import (
+    OneOrMore,
+    SplitCounts,
+    SplitScores,
+    compute_splits,
+    metrics_by_output,
+)
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
 _OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
@@ -656,15 +662,13 @@ class Monitor:
         splits: dict[str, Scores] = {}
         losses: dict[str, Score] = {}
         samples = None
-        for name, counts in seen.items():
-            with self.faults.containing(f"compute {name}"):
-                computed = counts.compute()
-                if counts.batches:
-                    for output, scores in computed.scores.items():
-                        splits[f"{name}/{output}".rstrip("/")] = scores
-                if computed.loss is not None:
-                    losses[name] = computed.loss
-                samples = computed.samples or samples
+        for name, computed in self._computed(seen).items():
+            if seen[name].batches:
+                for output, scores in computed.scores.items():
+                    splits[f"{name}/{output}".rstrip("/")] = scores
+            if computed.loss is not None:
+                losses[name] = computed.loss
+            samples = computed.samples or samples
         steps = {name: counts.batches for name, counts in seen.items()}
         if "train" in seen:
             steps["train"] = seen["train"].steps
@@ -672,6 +676,17 @@ class Monitor:
         time_of_phases = self._totals.time(self._clock)
         went_by = self._recorder.went_by()
         return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
+
+    def _computed(self, seen: Mapping[str, SplitCounts]) -> dict[str, SplitScores]:
+        """All splits at once; where that fails each by itself, so that it costs that one only."""
+        try:
+            return compute_splits(seen)
+        except Exception:
+            found: dict[str, SplitScores] = {}
+            for name, counts in seen.items():
+                with self.faults.containing(f"compute {name}"):
+                    found.update(compute_splits({name: counts}))
+            return found
 
     def _tell_other_model(self) -> None:
         rows = 0
@@ -740,7 +755,7 @@ class Monitor:
             )
             return
         with self.faults.containing(f"compute {split}"):
-            computed = counts.compute()
+            computed = compute_splits({split: counts})[split]
             splits = {
                 f"{split}/{output}".rstrip("/"): scores
                 for output, scores in computed.scores.items()

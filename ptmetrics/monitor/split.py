@@ -1,7 +1,7 @@
 """What is counted for one split of one epoch: its metrics, its loss, samples, batches and steps."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptmetrics.counts.checks import countable
 from ptmetrics.errors import ConfigError, DtypeError, StateError
-from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.base import Metrics, compute_together
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
@@ -170,22 +170,44 @@ class SplitCounts:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
         return bool(self._looks) and all(map(bool, self._looks))
 
+    @staticmethod
+    def settle_looks(splits: Iterable["SplitCounts"]) -> None:
+        """Read what was looked at on the device of all splits in one copy."""
+        looking = [counts for counts in splits if counts._looks and not counts._looks[0].is_cpu]
+        if looking:
+            home = looking[0]._looks[0].device
+            looks = [torch.stack(counts._looks).all().to(home) for counts in looking]
+            for counts, look in zip(looking, torch.stack(looks).cpu(), strict=True):
+                counts._looks = [look]
+
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
         return self._of_output("target", target, self._main_output)
 
-    def compute(self) -> SplitScores:
-        """Scores, mean loss and samples; changes nothing."""
+    def counted(self) -> list[Metrics]:
+        """Its metrics, and the mean of its loss if there is one."""
+        found = [metric for metrics in self.metrics.values() for metric in metrics]
+        if self.loss.seen:
+            found.append(self.loss.mean())
+        return found
+
+    def scored(self, computed: Iterator[Scores]) -> SplitScores:
+        """Scores, mean loss and samples; changes nothing.
+
+        Args:
+            computed: The scores of what is `counted`.
+        """
         scores = {}
         for name, metrics in self.metrics.items():
-            scores[name] = _joined_scores([metric.compute() for metric in metrics])
+            scores[name] = _joined_scores([next(computed) for _ in metrics])
+        main = scores[self._main_output]
         loss = None
         if self.loss.seen:
-            loss, faults = self.loss.compute()
-            scores[self._main_output].faults.update(faults)
+            of_loss = next(computed)
+            loss = of_loss["loss"]
+            main.faults.update(of_loss.faults)
         samples = None
         if self._stored is not None:
-            main = scores[self._main_output]
             samples = kept_samples(self._stored, main)
         return SplitScores(scores, loss, samples)
 
@@ -383,6 +405,17 @@ def _joined_scores(each: list[Scores]) -> Scores:
         per_slice=sliced.per_slice,
         headline=sliced.headline,
     )
+
+
+def compute_splits(splits: Mapping[str, SplitCounts]) -> dict[str, SplitScores]:
+    """Scores, losses and samples of all splits: one copy to the host, another of samples, a third of looks."""
+    counted = [metric for counts in splits.values() for metric in counts.counted()]
+    if {type(metric).compute for metric in counted} <= {Metrics.compute}:
+        computed = iter(compute_together(counted))
+    else:  # one has a way of its own
+        computed = iter([metric.compute() for metric in counted])
+    SplitCounts.settle_looks(splits.values())
+    return {name: counts.scored(computed) for name, counts in splits.items()}
 
 
 def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:

@@ -9,7 +9,6 @@ from torch import Tensor
 from ptmetrics.counts.checks import countable
 from ptmetrics.errors import DtypeError, ShapeError
 from ptmetrics.metrics.loss import MeanLoss
-from ptmetrics.metrics.score import FaultReport, Score
 from ptmetrics.monitor.extract import CriterionCall
 
 MOST_WAITING = 64  # tensors that are counted together
@@ -196,11 +195,10 @@ class SplitLoss:
         """Count the loss of one batch, as `held` takes it."""
         self.add(self.held(loss, target, CriterionCall(None, target, reduction)))
 
-    def compute(self) -> tuple[Score, FaultReport]:
-        """The mean, and what was left out of it."""
+    def mean(self) -> MeanLoss:
+        """The metric that holds them all."""
         self._count_waiting()
-        scores = self._mean.compute()
-        return scores["loss"], scores.faults
+        return self._mean
 
     def reset(self) -> None:
         """Start again."""

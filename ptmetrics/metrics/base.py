@@ -30,7 +30,7 @@ from ptmetrics.counts.subgroups import (
 )
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
-from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumns
+from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumns, add_parts
 from ptmetrics.metrics.groups import OVER_SAMPLES, as_much_wider, by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
@@ -325,10 +325,10 @@ class Metrics:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         return compute_together([self])[0]
 
-    def _scores_of(self, arrays: Mapping[str, Array]) -> Scores:
-        """All scores of what was read from the device."""
-        counts = host.whole_counts(arrays, self.absent)
-        estimates = self._estimates(counts)
+    def _scores_of(
+        self, arrays: Mapping[str, Array], counts: Counts, estimates: dict[Key, Estimate]
+    ) -> Scores:
+        """What goes with the scores of all rows: slices, groups, details, faults and notes."""
         notes: list[str] = []
         per_slice: dict[str, NamedScores] = {}
         if self._subgroups.slices:
@@ -391,6 +391,7 @@ class Metrics:
     def fresh(self: Self) -> Self:
         """A metric of the same configuration and device that has counted nothing."""
         other = copy.copy(self)
+        other._score_tables = self._score_tables  # the same: those of both are computed together
         other._accumulator = self._accumulator.fresh()
         other._buffer = SmallBatchBuffer()
         other._samples = None
@@ -619,25 +620,49 @@ class Metrics:
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _estimates(
-        self, counts: Counts, *, intervals: bool = True, parts: int | None = None
+        self, counts: Counts, *, intervals: bool = True, parts: int
     ) -> dict[Key, Estimate]:
-        """All scores, of all rows or of each of some parts of them, which stand in a leading dimension."""
+        """All scores of each of some parts of the rows, which stand in a leading dimension."""
         estimates: dict[Key, Estimate] = {}
         for table in self._score_tables:
             view = table.view(self, counts)
             if view is not None:
                 estimates.update(evaluate(table.specs, view, intervals=intervals))
-        if type(self).scores is Metrics.scores:
-            return estimates
-        if parts is None:
-            for name, score in self.scores(counts).items():
-                estimates[name, False] = _estimate_of(score, counts.n)
-            return estimates
-        each = [self.scores(counts.of_part(part)) for part in range(parts)]
-        for name in each[0]:
-            some = [_estimate_of(scores[name], counts.n[i]) for i, scores in enumerate(each)]
-            estimates[name, False] = _stacked(some)
+        if type(self).scores is not Metrics.scores:
+            each = [self._own_estimates(counts.of_part(part)) for part in range(parts)]
+            for key in each[0]:
+                estimates[key] = _stacked([some[key] for some in each])
         return estimates
+
+    def _estimates_of_each(self, counts: Counts, each: Sequence[Counts]) -> list[dict[Key, Estimate]]:
+        """All scores of all rows, for several metrics of this configuration.
+
+        Args:
+            counts: Those of all of them, in a leading dimension.
+            each: Those of each.
+        """
+        found: list[dict[Key, Estimate]] = [{} for _ in each]
+        for table in self._score_tables:
+            if table.stacks and len(each) > 1:
+                view = table.view(self, counts)
+                if view is not None:
+                    add_parts(found, evaluate(table.specs, view))
+                continue
+            for mine, own in zip(found, each, strict=True):
+                view = table.view(self, own)
+                if view is not None:
+                    mine.update(evaluate(table.specs, view))
+        if type(self).scores is not Metrics.scores:
+            for mine, own in zip(found, each, strict=True):
+                mine.update(self._own_estimates(own))
+        return found
+
+    def _own_estimates(self, counts: Counts) -> dict[Key, Estimate]:
+        """Those that no table holds."""
+        return {
+            (name, False): _estimate_of(score, counts.n)
+            for name, score in self.scores(counts).items()
+        }
 
     def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, NamedScores]:
         """Slices by name, the worst by its headline score first; those where it is undefined last."""
@@ -762,8 +787,22 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
             held.enter_context(exact_arithmetic(device))
         held.enter_context(np.errstate(all="ignore"))
         states = [metric.summarize(metric._accumulator.state) for metric in metrics]
-        read = zip(metrics, host.to_host(states), strict=True)
-        return [metric._scores_of(arrays) for metric, arrays in read]
+        read = host.to_host(states)
+        alike: dict[Any, list[int]] = {}  # metrics of one configuration, which `fresh` made
+        for place, metric in enumerate(metrics):
+            key = (id(metric._score_tables), tuple(read[place]))
+            alike.setdefault(key, []).append(place)
+        scores: dict[int, Scores] = {}
+        for places in alike.values():
+            first = metrics[places[0]]
+            arrays = host.stacked([read[place] for place in places])
+            whole = host.whole_counts(arrays, first.absent)
+            each = [whole.of_part(part) for part in range(len(places))]
+            estimates = first._estimates_of_each(whole, each)
+            for part, place in enumerate(places):
+                mine = {name: array[part] for name, array in arrays.items()}
+                scores[place] = metrics[place]._scores_of(mine, each[part], estimates[part])
+        return [scores[place] for place in range(len(metrics))]
 
 
 _NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))

@@ -66,6 +66,16 @@ class Estimate:
 UNDEFINED = Estimate(np.nan, np.nan, np.nan, 0, "none", "it was not computed")
 
 
+def add_parts(found: Sequence[dict[Any, Estimate]], estimates: Mapping[Any, Estimate]) -> None:
+    """Give each of several metrics its own part of estimates, those in its place of the leading dimension."""
+    for key, e in estimates.items():
+        n = np.broadcast_to(e.n, e.value.shape)
+        bound = np.broadcast_to(e.error_bound, e.value.shape)
+        said = (e.method, e.reason, e.higher_is_better)
+        for i, mine in enumerate(found):
+            mine[key] = Estimate(e.value[i], e.low[i], e.high[i], n[i], *said, bound[i])
+
+
 def score_of(e: Estimate, place: Any = ()) -> Score:
     """The `Score` of an estimate, or of one entry of it."""
     shape = np.shape(e.value)

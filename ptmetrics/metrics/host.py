@@ -91,14 +91,14 @@ class CountSums:
 
 
 def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
-    """Read all tensors of some states, in one copy from the device where they are on one.
+    """Read all tensors of some states, in one copy from the device; on the CPU they are the tensors' own memory.
 
     Args:
         states: Tensors of 64 bits by name.
     """
     tensors = [tensor for state in states for tensor in state.values()]
     if {tensor.is_cpu for tensor in tensors} == {True}:
-        arrays = iter([tensor.numpy().copy() for tensor in tensors])
+        arrays = iter([tensor.numpy() for tensor in tensors])
     else:
         home = tensors[0].device
         bits = [tensor.reshape(-1).view(torch.int64).to(home) for tensor in tensors]
@@ -106,6 +106,11 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
         both = zip(tensors, parts, strict=True)
         arrays = iter([part.view(t.dtype).reshape(t.shape).numpy() for t, part in both])
     return [{name: next(arrays) for name in state} for state in states]
+
+
+def stacked(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Copies of what several metrics of one configuration hold, in a leading dimension."""
+    return {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}
 
 
 def whole_counts(arrays: Mapping[str, Array], absent: float) -> Counts:

@@ -149,11 +149,13 @@ class ScoreTable:
             not apply.
         specs: The scores, in the order of a report.
         title: What the printed documentation calls it.
+        stacks: Whether view and formulas take the counts of several splits in a leading dimension.
     """
 
     view: Callable[[Any, Any], Any]
     specs: tuple[ScoreSpec, ...]
     title: str = ""
+    stacks: bool = False
 
 
 def as_tables(given: Sequence[Any]) -> tuple[ScoreTable, ...]:

@@ -113,6 +113,7 @@ CALIBRATION_SCORES = ScoreTable(
     reliability,
     (ECE, RMS_CALIBRATION_ERROR),
     "Calibration",
+    stacks=True,
 )
 TEMPERATURE_SCORES = ScoreTable(
     lambda metrics, counts: counts if "tempered" in counts else None, (TEMPERATURE,), "Temperature"

@@ -325,21 +325,19 @@ class Metrics:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         return compute_together([self])[0]
 
-    def _scores_of(
-        self, arrays: Mapping[str, Array], counts: Counts, estimates: dict[Key, Estimate]
-    ) -> Scores:
+    def _scores_of(self, counts: Counts, estimates: dict[Key, Estimate]) -> Scores:
         """What goes with the scores of all rows: slices, groups, details, faults and notes."""
         notes: list[str] = []
         per_slice: dict[str, NamedScores] = {}
         if self._subgroups.slices:
-            per_slice = self._slice_scores(arrays)
+            per_slice = self._slice_scores(counts)
         without: dict[str, Array] = {}
         if self._accumulator.grouped:
-            estimates, notes, without = self._with_group_intervals(arrays, estimates)
+            estimates, notes, without = self._with_group_intervals(counts, estimates)
         details = self.details(self._accumulator.state, counts)
         faults: FaultReport = {}
-        if arrays["fault_count"].any():
-            faults = self._fault_report(arrays)
+        if counts["fault_count"].any():
+            faults = self._fault_report(counts)
             told = [kind for kind in faults if kind in self.note_kinds]
             notes.extend(faults.pop(kind)["message"] for kind in told)
         details["notes"] = [*details.get("notes", ()), *notes]
@@ -634,7 +632,9 @@ class Metrics:
                 estimates[key] = _stacked([some[key] for some in each])
         return estimates
 
-    def _estimates_of_each(self, counts: Counts, each: Sequence[Counts]) -> list[dict[Key, Estimate]]:
+    def _estimates_of_each(
+        self, counts: Counts, each: Sequence[Counts]
+    ) -> list[dict[Key, Estimate]]:
         """All scores of all rows, for several metrics of this configuration.
 
         Args:
@@ -795,13 +795,12 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         scores: dict[int, Scores] = {}
         for places in alike.values():
             first = metrics[places[0]]
-            arrays = host.stacked([read[place] for place in places])
-            whole = host.whole_counts(arrays, first.absent)
-            each = [whole.of_part(part) for part in range(len(places))]
-            estimates = first._estimates_of_each(whole, each)
-            for part, place in enumerate(places):
-                mine = {name: array[part] for name, array in arrays.items()}
-                scores[place] = metrics[place]._scores_of(mine, each[part], estimates[part])
+            counts = host.together([read[place] for place in places], first.absent)
+            each = [counts.of_part(part) for part in range(len(places))]
+            for place, own, estimates in zip(
+                places, each, first._estimates_of_each(counts, each), strict=True
+            ):
+                scores[place] = metrics[place]._scores_of(own, estimates)
         return [scores[place] for place in range(len(metrics))]
 
 

@@ -94,8 +94,9 @@ def score_of(e: Estimate, place: Any = ()) -> Score:
 class _Named(Mapping[str, Made]):
     """What is made of estimates by name when it is asked for."""
 
-    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
+    def __init__(self, estimates: Mapping[str, Estimate], place: Any = ()) -> None:
         self.estimates = estimates
+        self._place = place
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
@@ -114,10 +115,6 @@ class NamedScores(_Named[Score]):
     Attributes:
         estimates: As given.
     """
-
-    def __init__(self, estimates: Mapping[str, Estimate], place: Any = ()) -> None:
-        super().__init__(estimates)
-        self._place = place
 
     def __getitem__(self, name: str) -> Score:
         return score_of(self.estimates[name], self._place)

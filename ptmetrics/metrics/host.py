@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -102,24 +103,19 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
     else:
         home = tensors[0].device
         bits = [tensor.reshape(-1).view(torch.int64).to(home) for tensor in tensors]
-        parts = torch.cat(bits).cpu().split([tensor.numel() for tensor in tensors])
+        sizes = [tensor.numel() for tensor in tensors]
+        parts = torch.split(torch.cat(bits).cpu(), sizes)
         both = zip(tensors, parts, strict=True)
         arrays = iter([part.view(t.dtype).reshape(t.shape).numpy() for t, part in both])
     return [{name: next(arrays) for name in state} for state in states]
 
 
-def stacked(each: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """Copies of what several metrics of one configuration hold, in a leading dimension."""
-    return {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}
-
-
-def whole_counts(arrays: Mapping[str, Array], absent: float) -> Counts:
-    """The sums of all rows."""
-    whole = dict(arrays)
-    for name in arrays:
-        if name.startswith(("slice.", "group.")):
-            del whole[name]
-    return Counts(whole, absent)
+    counts = Counts({}, absent)
+    for name in each[0]:
+        counts[name] = np.stack(list(map(itemgetter(name), each)))
+    return counts
 
 
 def counts_of_parts(kind: str, arrays: Mapping[str, Array], absent: float) -> Counts:

@@ -323,7 +323,9 @@ class Scores(Mapping[str, Score]):
         """Plain values, ready for JSON, of all but the curve."""
         return self.plain()
 
-    def plain(self, most_classes: float = math.inf, most_in_matrix: float = math.inf) -> dict[str, Any]:
+    def plain(
+        self, most_classes: float = math.inf, most_in_matrix: float = math.inf
+    ) -> dict[str, Any]:
         """The same, without what is of each class where there are more of them, or the matrix."""
         confusion = None
         matrix = self.confusion
@@ -367,7 +369,7 @@ class Scores(Mapping[str, Score]):
 
 def _plain(named: Mapping[str, Any], to_dict: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """All at once from their arrays where those are kept, else one by one."""
-    from_arrays = getattr(named, "to_dict", None)
+    from_arrays: Callable[[], dict[str, Any]] | None = getattr(named, "to_dict", None)
     if from_arrays is not None:
         return from_arrays()
     return {name: to_dict(each) for name, each in named.items()}

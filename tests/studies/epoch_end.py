@@ -107,7 +107,7 @@ def line(
     return f"| {name} | {1e3 * rest:.2f} | {1e3 * disk:.2f} | {times} | {functions} |"
 
 
-def timed_fsync(handle: int) -> None:
+def timed_fsync(handle: Any) -> None:
     """`os.fsync`, its seconds noted."""
     start = time.perf_counter()
     FSYNC(handle)

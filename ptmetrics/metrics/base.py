@@ -45,6 +45,8 @@ MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
 MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
 SLICES_BY_ROWS = "Intervals of slices take rows for independent."
 Key = tuple[str, bool]  # name of a score, and whether there is one a class
+Estimates = dict[Key, Estimate]
+NOTHING: Mapping[Any, Any] = {}
 Self = TypeVar("Self", bound="Metrics")
 
 
@@ -325,8 +327,9 @@ class Metrics:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         return compute_together([self])[0]
 
-    def _scores_of(self, counts: Counts, estimates: dict[Key, Estimate]) -> Scores:
-        """What goes with the scores of all rows: slices, groups, details, faults and notes."""
+    def _scores_of(self, counts: Counts, known: Mapping[int, Estimates]) -> Scores:
+        """All scores of what was read; `known` has those of tables that are evaluated."""
+        estimates = self._estimates(counts, known=known)
         notes: list[str] = []
         per_slice: dict[str, NamedScores] = {}
         if self._subgroups.slices:
@@ -618,51 +621,33 @@ class Metrics:
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _estimates(
-        self, counts: Counts, *, intervals: bool = True, parts: int
-    ) -> dict[Key, Estimate]:
-        """All scores of each of some parts of the rows, which stand in a leading dimension."""
-        estimates: dict[Key, Estimate] = {}
+        self,
+        counts: Counts,
+        *,
+        intervals: bool = True,
+        parts: int | None = None,
+        known: Mapping[int, Estimates] = NOTHING,
+    ) -> Estimates:
+        """All scores, of all rows or of each of some parts of them, which stand in a leading dimension."""
+        estimates: Estimates = {}
         for table in self._score_tables:
+            if id(table) in known:
+                estimates.update(known[id(table)])
+                continue
             view = table.view(self, counts)
             if view is not None:
                 estimates.update(evaluate(table.specs, view, intervals=intervals))
-        if type(self).scores is not Metrics.scores:
-            each = [self._own_estimates(counts.of_part(part)) for part in range(parts)]
-            for key in each[0]:
-                estimates[key] = _stacked([some[key] for some in each])
+        if type(self).scores is Metrics.scores:
+            return estimates
+        if parts is None:
+            for name, score in self.scores(counts).items():
+                estimates[name, False] = _estimate_of(score, counts.n)
+            return estimates
+        each = [self.scores(counts.of_part(part)) for part in range(parts)]
+        for name in each[0]:
+            some = [_estimate_of(scores[name], counts.n[i]) for i, scores in enumerate(each)]
+            estimates[name, False] = _stacked(some)
         return estimates
-
-    def _estimates_of_each(
-        self, counts: Counts, each: Sequence[Counts]
-    ) -> list[dict[Key, Estimate]]:
-        """All scores of all rows, for several metrics of this configuration.
-
-        Args:
-            counts: Those of all of them, in a leading dimension.
-            each: Those of each.
-        """
-        found: list[dict[Key, Estimate]] = [{} for _ in each]
-        for table in self._score_tables:
-            if table.stacks and len(each) > 1:
-                view = table.view(self, counts)
-                if view is not None:
-                    add_parts(found, evaluate(table.specs, view))
-                continue
-            for mine, own in zip(found, each, strict=True):
-                view = table.view(self, own)
-                if view is not None:
-                    mine.update(evaluate(table.specs, view))
-        if type(self).scores is not Metrics.scores:
-            for mine, own in zip(found, each, strict=True):
-                mine.update(self._own_estimates(own))
-        return found
-
-    def _own_estimates(self, counts: Counts) -> dict[Key, Estimate]:
-        """Those that no table holds."""
-        return {
-            (name, False): _estimate_of(score, counts.n)
-            for name, score in self.scores(counts).items()
-        }
 
     def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, NamedScores]:
         """Slices by name, the worst by its headline score first; those where it is undefined last."""
@@ -679,8 +664,8 @@ class Metrics:
         return {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
 
     def _with_group_intervals(
-        self, arrays: Mapping[str, Array], estimates: dict[Key, Estimate]
-    ) -> tuple[dict[Key, Estimate], list[str], dict[str, Array]]:
+        self, arrays: Mapping[str, Array], estimates: Estimates
+    ) -> tuple[Estimates, list[str], dict[str, Array]]:
         """Intervals by groups where all rows have one, what is to be said of them, and scores without buckets."""
         filled = host.counts_of_parts("group", arrays, self.absent).n > 0
         alone = host.rows_of_none("group", arrays)
@@ -790,17 +775,20 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         read = host.to_host(states)
         alike: dict[Any, list[int]] = {}  # metrics of one configuration, which `fresh` made
         for place, metric in enumerate(metrics):
-            key = (id(metric._score_tables), tuple(read[place]))
+            key = (id(metric._score_tables), *read[place])
             alike.setdefault(key, []).append(place)
         scores: dict[int, Scores] = {}
         for places in alike.values():
             first = metrics[places[0]]
             counts = host.together([read[place] for place in places], first.absent)
-            each = [counts.of_part(part) for part in range(len(places))]
-            for place, own, estimates in zip(
-                places, each, first._estimates_of_each(counts, each), strict=True
-            ):
-                scores[place] = metrics[place]._scores_of(own, estimates)
+            known: list[dict[int, Estimates]] = [{} for _ in places]
+            for table in first._score_tables:
+                if table.stacks and len(places) > 1:
+                    view = table.view(first, counts)
+                    if view is not None:
+                        add_parts(known, id(table), evaluate(table.specs, view))
+            for part, place in enumerate(places):
+                scores[place] = metrics[place]._scores_of(counts.of_part(part), known[part])
         return [scores[place] for place in range(len(metrics))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -66,14 +66,17 @@ class Estimate:
 UNDEFINED = Estimate(np.nan, np.nan, np.nan, 0, "none", "it was not computed")
 
 
-def add_parts(found: Sequence[dict[Any, Estimate]], estimates: Mapping[Any, Estimate]) -> None:
-    """Give each of several metrics its own part of estimates, those in its place of the leading dimension."""
-    for key, e in estimates.items():
-        n = np.broadcast_to(e.n, e.value.shape)
-        bound = np.broadcast_to(e.error_bound, e.value.shape)
-        said = (e.method, e.reason, e.higher_is_better)
-        for i, mine in enumerate(found):
-            mine[key] = Estimate(e.value[i], e.low[i], e.high[i], n[i], *said, bound[i])
+def add_parts(
+    found: Sequence[dict[Any, dict[Any, Estimate]]], key: Any, estimates: Mapping[Any, Estimate]
+) -> None:
+    """Give each of several metrics its place in the leading dimension of estimates, under a key."""
+    for i, mine in enumerate(found):
+        mine[key] = {}
+        for name, e in estimates.items():
+            n = np.broadcast_to(e.n, e.value.shape)[i]
+            bound = np.broadcast_to(e.error_bound, e.value.shape)[i]
+            part = replace(e, value=e.value[i], low=e.low[i], high=e.high[i])
+            mine[key][name] = replace(part, n=n, error_bound=bound)
 
 
 def score_of(e: Estimate, place: Any = ()) -> Score:
@@ -97,6 +100,7 @@ class _Named(Mapping[str, Made]):
     def __init__(self, estimates: Mapping[str, Estimate], place: Any = ()) -> None:
         self.estimates = estimates
         self._place = place
+        self._made: dict[str, Made] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
@@ -146,52 +150,18 @@ class NamedScores(_Named[Score]):
         return plain
 
 
-class ScoreColumn(Sequence[Score]):
-    """One score a class, label or output; each `Score` is made when it is asked for.
-
-    Args:
-        estimate: Of shape (C,).
-    """
-
-    def __init__(self, estimate: Estimate) -> None:
-        self._estimate = estimate
-
-    def __len__(self) -> int:
-        return len(self._estimate.value)
-
-    @overload
-    def __getitem__(self, index: int) -> Score: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Score, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Score | tuple[Score, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        return score_of(self._estimate, index)
-
-    def __iter__(self) -> Iterator[Score]:
-        return (self[i] for i in range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-
 class ScoreColumns(_Named[Sequence[Score]]):
     """Scores of each class by name, or those of each slice.
 
     Args:
         estimates: Estimates of shape (C,) by name.
-
-    Attributes:
-        estimates: As given.
     """
 
     def __getitem__(self, name: str) -> Sequence[Score]:
-        return ScoreColumn(self.estimates[name])
+        if name not in self._made:
+            e = self.estimates[name]
+            self._made[name] = [score_of(e, place) for place in range(len(e.value))]
+        return self._made[name]
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain columns of all, as they stand in a record."""

@@ -1,7 +1,7 @@
 """What is counted for one split of one epoch: its metrics, its loss, samples, batches and steps."""
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeAlias
 
@@ -169,16 +169,6 @@ class SplitCounts:
     def like_probabilities(self) -> bool:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
         return bool(self._looks) and all(map(bool, self._looks))
-
-    @staticmethod
-    def settle_looks(splits: Iterable["SplitCounts"]) -> None:
-        """Read what was looked at on the device of all splits in one copy."""
-        looking = [counts for counts in splits if counts._looks and not counts._looks[0].is_cpu]
-        if looking:
-            home = looking[0]._looks[0].device
-            looks = [torch.stack(counts._looks).all().to(home) for counts in looking]
-            for counts, look in zip(looking, torch.stack(looks).cpu(), strict=True):
-                counts._looks = [look]
 
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
@@ -414,7 +404,11 @@ def compute_splits(splits: Mapping[str, SplitCounts]) -> dict[str, SplitScores]:
         computed = iter(compute_together(counted))
     else:  # one has a way of its own
         computed = iter([metric.compute() for metric in counted])
-    SplitCounts.settle_looks(splits.values())
+    looks = [look for counts in splits.values() for look in counts._looks]
+    if looks:
+        seen = iter(torch.stack([look.to(looks[0].device) for look in looks]).cpu())
+        for counts in splits.values():
+            counts._looks = [next(seen) for _ in counts._looks]
     return {name: counts.scored(computed) for name, counts in splits.items()}
 
 

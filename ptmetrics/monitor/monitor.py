@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, PtmetricsError, StateError
-from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
@@ -44,9 +43,9 @@ from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import (
+    Computed,
     OneOrMore,
     SplitCounts,
-    SplitScores,
     compute_splits,
     metrics_by_output,
 )
@@ -659,34 +658,22 @@ class Monitor:
         }
         if not seen and not any(line.said for line in self._recorder.seen.values()):
             self.faults.warn(NOTHING_SEEN)
-        splits: dict[str, Scores] = {}
-        losses: dict[str, Score] = {}
-        samples = None
-        for name, computed in self._computed(seen).items():
-            if seen[name].batches:
-                for output, scores in computed.scores.items():
-                    splits[f"{name}/{output}".rstrip("/")] = scores
-            if computed.loss is not None:
-                losses[name] = computed.loss
-            samples = computed.samples or samples
+        found = Computed()
+        try:
+            compute_splits(seen, found)
+        except Exception:  # each by itself, so that it costs one split only
+            found = Computed()
+            for name, counts in seen.items():
+                with self.faults.containing(f"compute {name}"):
+                    compute_splits({name: counts}, found)
         steps = {name: counts.batches for name, counts in seen.items()}
         if "train" in seen:
             steps["train"] = seen["train"].steps
         counted = self._totals.counts({name: seen[name].samples for name in seen}, steps)
         time_of_phases = self._totals.time(self._clock)
         went_by = self._recorder.went_by()
-        return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
-
-    def _computed(self, seen: Mapping[str, SplitCounts]) -> dict[str, SplitScores]:
-        """All splits at once; where that fails each by itself, so that it costs that one only."""
-        try:
-            return compute_splits(seen)
-        except Exception:
-            found: dict[str, SplitScores] = {}
-            for name, counts in seen.items():
-                with self.faults.containing(f"compute {name}"):
-                    found.update(compute_splits({name: counts}))
-            return found
+        splits, losses = found.splits, found.losses
+        return EpochScores(number, splits, losses, time_of_phases, counted, found.samples, went_by)
 
     def _tell_other_model(self) -> None:
         rows = 0
@@ -755,17 +742,11 @@ class Monitor:
             )
             return
         with self.faults.containing(f"compute {split}"):
-            computed = compute_splits({split: counts})[split]
-            splits = {
-                f"{split}/{output}".rstrip("/"): scores
-                for output, scores in computed.scores.items()
-            }
-            losses = {}
-            if computed.loss is not None:
-                losses[split] = computed.loss
+            found = Computed()
+            compute_splits({split: counts}, found)
             steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
-            scores = EpochScores(self.epoch, splits, losses, {}, counted)
+            scores = EpochScores(self.epoch, found.splits, found.losses, {}, counted)
             self._run.record_evaluation(
                 {**scores.to_record(), "split": split, "step": steps, "why": why}
             )

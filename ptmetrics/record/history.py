@@ -46,7 +46,6 @@ class History(Mapping[str, list[float]]):
         self._rows: list[dict[str, float]] = []
         self._waiting: list[EvaluationData] = []  # of the epoch under way
         self._last: EpochData | None = None
-        self._bests: dict[str, tuple[int, int, float]] = {}  # rows looked at, epoch and value
         self.path: Path | None = None
         self.header: HeaderData = {}
 
@@ -96,7 +95,6 @@ class History(Mapping[str, list[float]]):
         while self._epochs and self._epochs[-1] >= epoch["epoch"]:
             self._epochs.pop()
             self._rows.pop()
-            self._bests.clear()
         for evaluation in self._waiting:
             if evaluation["epoch"] == epoch["epoch"]:
                 self._add_evaluation(evaluation)
@@ -106,16 +104,11 @@ class History(Mapping[str, list[float]]):
 
     def epoch_of_best(self, name: str, *, rises: bool) -> int:
         """The epoch whose own row, its last one, has the best value; −1 if the score was not seen."""
-        seen, best, highest = self._bests.get(name, (0, -1, -math.inf))
-        for place in range(seen, len(self._rows)):
-            value = self._rows[place].get(name, math.nan)
-            if not rises:
-                value = -value
-            if value > highest and self._epochs[place] not in self._epochs[place + 1 : place + 2]:
-                best = self._epochs[place]
-                highest = value
-        self._bests[name] = (len(self._rows), best, highest)
-        return best
+        rows = dict(zip(self._epochs, self._rows, strict=True))
+        values = {epoch: row.get(name, math.nan) for epoch, row in rows.items()}
+        known = {epoch: value for epoch, value in values.items() if not math.isnan(value)}
+        best = max if rises else min
+        return best(known, key=known.__getitem__, default=-1)
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.

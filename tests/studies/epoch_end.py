@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -35,9 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args(argv).rounds
-    os.fsync = timed_fsync
     defaults: Any = Journal.__init__.__kwdefaults__
-    defaults["fsync"] = timed_fsync
+    with patch.object(os, "fsync", timed_fsync), patch.dict(defaults, fsync=timed_fsync):
+        print_table(rounds)
+    return 0
+
+
+def print_table(rounds: int) -> None:
+    """All cases."""
     print(f"| {torch.get_num_threads()} threads | ms | disk, ms | fsyncs | functions |")
     print("|---|---|---|---|---|", flush=True)
     for name, metrics, batch in computed_cases():
@@ -48,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             with epochs(classes, callbacks="," in kind) as (monitor, one_epoch):
                 name = f"end_epoch(), {classes} classes, {kind}"
                 print(line(name, monitor.end_epoch, rounds, one_epoch), flush=True)
-    return 0
 
 
 def computed_cases() -> Iterator[tuple[str, pm.Metrics, tuple[torch.Tensor, torch.Tensor]]]:

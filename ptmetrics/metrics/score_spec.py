@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -217,74 +217,60 @@ def evaluate(
     return found
 
 
-def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
-    ratios: dict[Any, tuple[Array, Array, Array, bool]] = {}
+def _proportions(
+    specs: Sequence[ScoreSpec], view: Any
+) -> Iterator[tuple[list[Any], Array, Array, Array]]:
+    """Ratios of sums, those of one shape stacked: formula and `absent`, p, n, where nothing is known of a 0."""
     by_shape: dict[tuple[int, ...], list[Any]] = {}
-    for spec in specs:
-        formula = spec.formula
-        if formula not in ratios:  # several scores share one
-            part, whole = formula(view.sums)
-            _, n = formula(view.counts)
-            zero = getattr(formula, "zero_division", False)
-            ratios[formula] = (part[0], whole, np.asarray(n), zero)
-            by_shape.setdefault(np.shape(part[0]), []).append(formula)
-    ends: dict[Any, tuple[Array, Array, Array]] = {}
+    for key in {(spec.formula, spec.absent): None for spec in specs}:  # some share one
+        part, whole = key[0](view.sums)
+        zero = np.full(np.shape(part[0]), getattr(key[0], "zero_division", False))
+        by_shape.setdefault(zero.shape, []).append((key, part[0], *whole, zero))
     for some in by_shape.values():
-        parts, wholes, _, zeros = zip(*map(ratios.__getitem__, some), strict=True)
-        part = np.stack(parts)
-        whole, square = np.stack(wholes, 1)
+        keys, *columns = zip(*some, strict=True)
+        part, whole, square, zero = map(np.stack, columns)
+        empty = (part == 0) & (whole == 0) & zero
         # Sums of weights in another order may differ in the last digit.
-        p = np.clip(part / whole, 0, 1)
+        p = np.where(empty, 0.0, np.clip(part / whole, 0, 1))
+        yield list(keys), p, whole**2 / square, empty
+
+
+def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
+    ends: dict[Any, Numbers] = {}
+    for keys, p, n, empty in _proportions(specs, view):
         low, high = p, p
         if intervals:
-            low, high = wilson(p, whole**2 / square)
-        empty = (part == 0) & (whole == 0) & np.reshape(zeros, (-1, *[1] * (part.ndim - 1)))
-        if empty.any():  # 0, and nothing is known
-            p, low = np.where(empty, 0.0, p), np.where(empty, 0.0, low)
-            high = np.where(empty, float(intervals), high)
-        for row, formula in enumerate(some):
-            ends[formula] = (p[row], low[row], high[row])
+            low, high = wilson(p, n)
+            low, high = np.where(empty, 0.0, low), np.where(empty, 1.0, high)
+        for row, key in enumerate(keys):
+            ends[key] = (p[row], low[row], high[row], np.asarray(key[0](view.counts)[1]))
     found = []
     for spec in specs:
-        value, low, high = ends[spec.formula]
-        through = spec.through
-        if through is not None:  # it may fall
-            value, low, high = through(np.stack((value, low, high)))
+        value, low, high, n = ends[spec.formula, spec.absent]
+        if spec.through is not None:  # it may fall
+            value, low, high = spec.through(np.stack((value, low, high)))
             low, high = np.fmin(low, high), np.fmax(low, high)
-        found.append((value, low, high, ratios[spec.formula][2]))
+        found.append((value, low, high, n))
     return found
 
 
 def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
-    shares = []
-    sizes = []
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, spec in enumerate(specs):
-        part, whole = spec.formula(view.sums)
-        p = np.clip(part[0] / whole[0], 0, 1)
-        n = whole[0] ** 2 / whole[1]
-        if getattr(spec.formula, "zero_division", False):
-            empty = (part[0] == 0) & (whole[0] == 0)
-            p = np.where(empty, 0.0, p)
-            n = np.where(empty, NOTHING_KNOWN, n)
-        if spec.absent and not math.isnan(view.absent):
-            n = np.where(np.isnan(p), 0.0, n)  # a constant has no doubt
-            p = np.where(np.isnan(p), view.absent, p)
-        shares.append(p)
-        sizes.append(n)
-        by_shape.setdefault(p.shape, []).append(place)
-    found: dict[int, Numbers] = {}
-    for some in by_shape.values():
-        p = np.stack(list(map(shares.__getitem__, some)))
+    ends: dict[Any, Numbers] = {}
+    for keys, p, n, empty in _proportions(specs, view):
+        n = np.where(empty, NOTHING_KNOWN, n)
+        for row, (_, absent) in enumerate(keys):
+            if absent and not math.isnan(view.absent):
+                undefined = np.isnan(p[row])
+                n[row][undefined] = 0.0  # a constant has no doubt
+                p[row][undefined] = view.absent
         if intervals:
-            ends = mover(p, np.stack(list(map(sizes.__getitem__, some))))
+            value, low, high = mover(p, n)
         else:
             defined = ~np.isnan(p)
-            values = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
-            ends = (values, values, values)
-        for row, place in enumerate(some):
-            found[place] = (ends[0][row], ends[1][row], ends[2][row], view.n)
-    return list(map(found.__getitem__, range(len(specs))))
+            value = low = high = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
+        for row, key in enumerate(keys):
+            ends[key] = (value[row], low[row], high[row], view.n)
+    return [ends[spec.formula, spec.absent] for spec in specs]
 
 
 def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:

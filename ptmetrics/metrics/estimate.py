@@ -70,13 +70,16 @@ def add_parts(
     found: Sequence[dict[Any, dict[Any, Estimate]]], key: Any, estimates: Mapping[Any, Estimate]
 ) -> None:
     """Give each of several metrics its place in the leading dimension of estimates, under a key."""
-    for i, mine in enumerate(found):
+    for mine in found:
         mine[key] = {}
-        for name, e in estimates.items():
-            n = np.broadcast_to(e.n, e.value.shape)[i]
-            bound = np.broadcast_to(e.error_bound, e.value.shape)[i]
-            part = replace(e, value=e.value[i], low=e.low[i], high=e.high[i])
-            mine[key][name] = replace(part, n=n, error_bound=bound)
+    for name, e in estimates.items():
+        n = np.broadcast_to(e.n, e.value.shape)
+        said = (e.method, e.reason, e.higher_is_better)
+        for i, mine in enumerate(found):
+            bound = e.error_bound
+            if np.ndim(bound):
+                bound = bound[i]
+            mine[key][name] = Estimate(e.value[i], e.low[i], e.high[i], n[i], *said, bound)
 
 
 def score_of(e: Estimate, place: Any = ()) -> Score:

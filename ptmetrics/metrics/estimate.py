@@ -76,7 +76,7 @@ def add_parts(
         n = np.broadcast_to(e.n, e.value.shape)
         said = (e.method, e.reason, e.higher_is_better)
         for i, mine in enumerate(found):
-            bound = e.error_bound
+            bound: Any = e.error_bound
             if np.ndim(bound):
                 bound = bound[i]
             mine[key][name] = Estimate(e.value[i], e.low[i], e.high[i], n[i], *said, bound)
@@ -166,15 +166,15 @@ class ScoreColumns(_Named[Sequence[Score]]):
             self._made[name] = [score_of(e, place) for place in range(len(e.value))]
         return self._made[name]
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain columns of all, as they stand in a record."""
+    def to_dict(self, most: int | None = None) -> dict[str, dict[str, Any]]:
+        """Plain columns of all, as they stand in a record; so many entries of each at most."""
         plain: dict[str, dict[str, Any]] = {}
         for name, e in self.estimates.items():
             plain[name] = {
-                "value": e.value.tolist(),
-                "low": e.low.tolist(),
-                "high": e.high.tolist(),
-                "n": np.broadcast_to(e.n, e.value.shape).tolist(),
+                "value": e.value[:most].tolist(),
+                "low": e.low[:most].tolist(),
+                "high": e.high[:most].tolist(),
+                "n": np.broadcast_to(e.n, e.value.shape)[:most].tolist(),
                 "method": e.method,
             }
         return plain

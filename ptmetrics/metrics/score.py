@@ -324,9 +324,12 @@ class Scores(Mapping[str, Score]):
         return self.plain()
 
     def plain(
-        self, most_classes: float = math.inf, most_in_matrix: float = math.inf
+        self,
+        most_classes: float = math.inf,
+        most_in_matrix: float = math.inf,
+        most_slices: int | None = None,
     ) -> dict[str, Any]:
-        """The same, without what is of each class where there are more of them, or the matrix."""
+        """The same, of the worst slices, without what is of each class where there are more, or the matrix."""
         confusion = None
         matrix = self.confusion
         if matrix is not None and matrix.ndim == 2 and len(matrix) <= most_in_matrix:
@@ -344,19 +347,19 @@ class Scores(Mapping[str, Score]):
             "faults": self.faults,
             "notes": list(self.notes),
             "confused": [pair._asdict() for pair in self.confused],
-            "per_slice": self._slices_to_dict(),
+            "per_slice": self._slices_to_dict(most_slices),
         }
 
-    def _slices_to_dict(self) -> dict[str, Any]:
+    def _slices_to_dict(self, most: int | None) -> dict[str, Any]:
         """Plain columns, the worst slice first; empty without slices."""
         if not self.per_slice:
             return {}
         columns = next(iter(self.per_slice.values())).columns
         return {
             "by": self.headline,
-            "names": list(self.per_slice),
+            "names": list(self.per_slice)[:most],
             "filled": int((columns.estimates[self.headline].n > 0).sum()),
-            "scores": columns.to_dict(),
+            "scores": columns.to_dict(most),
         }
 
     def __str__(self) -> str:

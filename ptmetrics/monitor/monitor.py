@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, PtmetricsError, StateError
+from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
 from ptmetrics.monitor.epoch import EpochScores
@@ -43,7 +44,6 @@ from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import (
-    Computed,
     OneOrMore,
     SplitCounts,
     compute_splits,
@@ -658,22 +658,22 @@ class Monitor:
         }
         if not seen and not any(line.said for line in self._recorder.seen.values()):
             self.faults.warn(NOTHING_SEEN)
-        found = Computed()
+        splits: dict[str, Scores] = {}
+        losses: dict[str, Score] = {}
+        samples = None
         try:
-            compute_splits(seen, found)
+            samples = compute_splits(seen, splits, losses)
         except Exception:  # each by itself, so that it costs one split only
-            found = Computed()
             for name, counts in seen.items():
                 with self.faults.containing(f"compute {name}"):
-                    compute_splits({name: counts}, found)
+                    samples = compute_splits({name: counts}, splits, losses) or samples
         steps = {name: counts.batches for name, counts in seen.items()}
         if "train" in seen:
             steps["train"] = seen["train"].steps
         counted = self._totals.counts({name: seen[name].samples for name in seen}, steps)
         time_of_phases = self._totals.time(self._clock)
         went_by = self._recorder.went_by()
-        splits, losses = found.splits, found.losses
-        return EpochScores(number, splits, losses, time_of_phases, counted, found.samples, went_by)
+        return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
 
     def _tell_other_model(self) -> None:
         rows = 0
@@ -742,11 +742,12 @@ class Monitor:
             )
             return
         with self.faults.containing(f"compute {split}"):
-            found = Computed()
-            compute_splits({split: counts}, found)
+            splits: dict[str, Scores] = {}
+            losses: dict[str, Score] = {}
+            compute_splits({split: counts}, splits, losses)
             steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
-            scores = EpochScores(self.epoch, found.splits, found.losses, {}, counted)
+            scores = EpochScores(self.epoch, splits, losses, {}, counted)
             self._run.record_evaluation(
                 {**scores.to_record(), "split": split, "step": steps, "why": why}
             )

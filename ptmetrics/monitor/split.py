@@ -3,7 +3,6 @@
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -24,21 +23,6 @@ LOOKED_AT = 2  # batches of an epoch whose scores are looked at
 OneOrMore: TypeAlias = Metrics | Sequence[Metrics]
 ByOutput: TypeAlias = Mapping[str, Sequence[Metrics]]
 """The metrics of each output of the model, by the name that stands in front of their scores."""
-
-
-@dataclass
-class Computed:
-    """What became of the counts of some splits.
-
-    Attributes:
-        splits: Scores by the name of the split and, behind a "/", of the output.
-        losses: Mean losses by the name of the split, where one was seen.
-        samples: What became of each sample; None where they were not to be kept.
-    """
-
-    splits: dict[str, Scores] = field(default_factory=dict)
-    losses: dict[str, Score] = field(default_factory=dict)
-    samples: StoredSamples | None = None
 
 
 class SplitCounts:
@@ -186,28 +170,37 @@ class SplitCounts:
             found.append(self.loss.mean())
         return found
 
-    def put(self, name: str, computed: Iterator[Scores], into: Computed) -> None:
-        """Put scores, mean loss and samples in their places; all of them or none.
+    def put(
+        self,
+        name: str,
+        computed: Iterator[Scores],
+        splits: dict[str, Scores],
+        losses: dict[str, Score],
+    ) -> StoredSamples | None:
+        """Put scores and mean loss in their places, all of them or none; what became of each sample.
 
         Args:
             name: Name of the split.
             computed: The scores of what is `counted`.
-            into: Where to.
+            splits: Scores by the name of the split and, behind a "/", of the output.
+            losses: Mean losses by the name of the split.
         """
         outputs = {}
         if self.batches:
             for output, metrics in self.metrics.items():
                 outputs[output] = _joined_scores([next(computed) for _ in metrics])
         main = outputs.get(self._main_output)
+        samples = None
         if main is not None and self._stored is not None:
-            into.samples = kept_samples(self._stored, main)
+            samples = kept_samples(self._stored, main)
         if self.loss.seen:
             of_loss = next(computed)
-            into.losses[name] = of_loss["loss"]
+            losses[name] = of_loss["loss"]
             if main is not None:
                 main.faults.update(of_loss.faults)
         for output, scores in outputs.items():
-            into.splits[f"{name}/{output}".rstrip("/")] = scores
+            splits[f"{name}/{output}".rstrip("/")] = scores
+        return samples
 
     def reset(self) -> None:
         """Start again."""
@@ -406,19 +399,26 @@ def _joined_scores(each: list[Scores]) -> Scores:
     )
 
 
-def compute_splits(splits: Mapping[str, SplitCounts], into: Computed) -> None:
-    """Scores, losses and samples of all splits: one copy to the host, another of samples, a third of looks."""
-    counted = [metric for counts in splits.values() for metric in counts.counted()]
+def compute_splits(
+    seen: Mapping[str, SplitCounts], splits: dict[str, Scores], losses: dict[str, Score]
+) -> StoredSamples | None:
+    """Put scores and losses of what was seen in their places; the samples of validation.
+
+    One copy to the host for all, another one of samples, a third one of looks.
+    """
+    counted = [metric for counts in seen.values() for metric in counts.counted()]
     if {type(metric).compute for metric in counted} <= {Metrics.compute}:
         computed = iter(compute_together(counted))
     else:  # one has a way of its own
         computed = iter([metric.compute() for metric in counted])
-    looks = [look for counts in splits.values() for look in counts.looks]
+    looks = [look for counts in seen.values() for look in counts.looks]
     if looks:
-        seen = iter(torch.stack([look.to(looks[0].device) for look in looks]).cpu())
-    for name, counts in splits.items():
-        counts.looks = [next(seen) for _ in counts.looks]
-        counts.put(name, computed, into)
+        looked = iter(torch.stack([look.to(looks[0].device) for look in looks]).cpu())
+    samples = None
+    for name, counts in seen.items():
+        counts.looks = [next(looked) for _ in counts.looks]
+        samples = counts.put(name, computed, splits, losses) or samples
+    return samples
 
 
 def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:

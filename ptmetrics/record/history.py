@@ -104,9 +104,10 @@ class History(Mapping[str, list[float]]):
 
     def epoch_of_best(self, name: str, *, rises: bool) -> int:
         """The epoch whose own row, its last one, has the best value; −1 if the score was not seen."""
-        rows = dict(zip(self._epochs, self._rows, strict=True))
-        values = {epoch: row.get(name, math.nan) for epoch, row in rows.items()}
-        known = {epoch: value for epoch, value in values.items() if not math.isnan(value)}
+        values = {
+            e: row.get(name, math.nan) for e, row in zip(self._epochs, self._rows, strict=True)
+        }
+        known = {e: value for e, value in values.items() if not math.isnan(value)}
         best = max if rises else min
         return best(known, key=known.__getitem__, default=-1)
 

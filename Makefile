@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow check examples format faults bench bench-metrics bench-growth bench-rules \
-  bench-intervals bench-peers pages gpu gpu-tests gpu-bench clean
+  bench-intervals bench-epoch bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -85,6 +85,9 @@ faults: $(VENV)/.dev
 
 bench-intervals: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.intervals
+
+bench-epoch: $(VENV)/.dev
+	$(BIN)/python -m tests.studies.epoch_end
 
 bench-peers: $(VENV)/.bench
 	$(BIN)/python -m tests.studies.peer_suites "$(CHECKOUTS)"

@@ -46,7 +46,7 @@ MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are we
 SLICES_BY_ROWS = "Intervals of slices take rows for independent."
 Key = tuple[str, bool]  # name of a score, and whether there is one a class
 Estimates = dict[Key, Estimate]
-NOTHING: Mapping[Any, Any] = {}
+NONE_KNOWN: Mapping[Any, Any] = {}
 Self = TypeVar("Self", bound="Metrics")
 
 
@@ -626,7 +626,7 @@ class Metrics:
         *,
         intervals: bool = True,
         parts: int | None = None,
-        known: Mapping[int, Estimates] = NOTHING,
+        known: Mapping[int, Estimates] = NONE_KNOWN,
     ) -> Estimates:
         """All scores, of all rows or of each of some parts of them, which stand in a leading dimension."""
         estimates: Estimates = {}

@@ -17,7 +17,7 @@ from ptmetrics.metrics.intervals import Z, wilson
 
 Gradient = Callable[[Any], tuple[Array, Array, Array, Array]]
 ADDED = Z * Z / 2  # samples
-ROWS_AT_ONCE = 128
+MATRIX_ROWS_AT_ONCE = 128
 ROUNDING_ERROR = 1e-14  # a standard error that rounding alone makes
 
 
@@ -92,8 +92,8 @@ def _product(matrix: Array, vectors: Array) -> Array:
     """
     columns = np.moveaxis(vectors, 0, -1)
     found = np.empty(columns.shape)
-    for start in range(0, matrix.shape[-1], ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, matrix.shape[-1], MATRIX_ROWS_AT_ONCE):
+        rows = slice(start, start + MATRIX_ROWS_AT_ONCE)
         found[..., rows, :] = matrix[..., rows, :].astype(np.float64) @ columns
     return np.moveaxis(found, -1, 0)
 

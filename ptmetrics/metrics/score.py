@@ -14,7 +14,6 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ptmetrics.metrics.estimate import NamedScores
     from ptmetrics.metrics.score_curve import (
         PrecisionRecallCurve,
         RocCurve,
@@ -202,7 +201,7 @@ class Scores(Mapping[str, Score]):
         notes: Sequence[str] = (),
         curve: ScoreCurve | None = None,
         confused: Sequence[ConfusedPair] = (),
-        per_slice: Mapping[str, NamedScores] | None = None,
+        per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
         reliability: Callable[[], Any] | None = None,
         without_buckets: Mapping[str, Any] | None = None,
@@ -218,7 +217,7 @@ class Scores(Mapping[str, Score]):
         self.notes = tuple(notes)
         self._curve = curve
         self.confused = tuple(confused)
-        self.per_slice: Mapping[str, NamedScores] = per_slice or {}
+        self.per_slice: Mapping[str, Mapping[str, Score]] = per_slice or {}
         self.headline = headline
         self._reliability = reliability
         self.without_buckets: Mapping[str, Any] = without_buckets or {}
@@ -354,7 +353,8 @@ class Scores(Mapping[str, Score]):
         """Plain columns, the worst slice first; empty without slices."""
         if not self.per_slice:
             return {}
-        columns = next(iter(self.per_slice.values())).columns
+        first: Any = next(iter(self.per_slice.values()))
+        columns = first.columns
         return {
             "by": self.headline,
             "names": list(self.per_slice)[:most],

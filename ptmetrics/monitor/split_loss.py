@@ -13,7 +13,7 @@ from ptmetrics.monitor.extract import CriterionCall
 
 MOST_WAITING = 64  # tensors that are counted together
 MOST_NUMBERS = 1024  # numbers, likewise
-MEAN = MeanLoss()  # those of all splits are made of it, and so computed together
+EMPTY_MEAN = MeanLoss()  # those of all splits are made of it, and so computed together
 IGNORED_BY_TORCH = -100  # unless a criterion is told otherwise
 
 
@@ -87,7 +87,7 @@ class SplitLoss:
 
     def __init__(self, ignore_index: int | None = None) -> None:
         self.ignore_index = ignore_index
-        self._mean = MEAN.fresh()
+        self._mean = EMPTY_MEAN.fresh()
         self._device = self._mean.device  # of the last loss
         self._waiting: list[HeldLoss] = []
         self._place: torch.device | None = None  # of those that wait; None for numbers

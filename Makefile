@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow check examples format faults bench bench-metrics bench-growth bench-rules \
-  bench-intervals bench-demo bench-peers pages gpu gpu-tests gpu-bench clean
+  bench-intervals bench-demo bench-epoch bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -89,6 +89,9 @@ bench-intervals: $(VENV)/.dev
 
 bench-demo: $(VENV)/.demo
 	$(BIN)/python -m tests.studies.demo
+
+bench-epoch: $(VENV)/.dev
+	$(BIN)/python -m tests.studies.epoch_end
 
 bench-peers: $(VENV)/.bench
 	$(BIN)/python -m tests.studies.peer_suites "$(CHECKOUTS)"

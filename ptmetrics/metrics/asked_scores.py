@@ -80,6 +80,7 @@ def weighted_kappa_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool)
     matrix, squares = view.matrix, view.squares_matrix
     assert matrix is not None  # kept where the score is asked for
     assert squares is not None
+    matrix, squares = np.float64(matrix), np.float64(squares)
     value = np.clip(spec.formula(matrix), *spec.range)
     if not intervals:
         return spec.estimate(value, value, value, n).filled(view.absent)

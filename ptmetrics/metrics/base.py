@@ -6,7 +6,7 @@ import copy
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -30,7 +30,7 @@ from ptmetrics.counts.subgroups import (
 )
 from ptmetrics.errors import ConfigError, ShapeError, StateError
 from ptmetrics.metrics import host
-from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumn
+from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumns, add_parts
 from ptmetrics.metrics.groups import OVER_SAMPLES, as_much_wider, by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
@@ -45,6 +45,8 @@ MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
 MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
 SLICES_BY_ROWS = "Intervals of slices take rows for independent."
 Key = tuple[str, bool]  # name of a score, and whether there is one a class
+Estimates = dict[Key, Estimate]
+NONE_KNOWN: Mapping[Any, Any] = {}
 Self = TypeVar("Self", bound="Metrics")
 
 
@@ -323,44 +325,37 @@ class Metrics:
 
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
-        with self._lock:
-            return self._compute()
+        return compute_together([self])[0]
 
-    def _compute(self) -> Scores:
-        self._count_waiting()
-        accumulator = self._accumulator
-        with exact_arithmetic(accumulator.device):
-            state = accumulator.state
-            arrays = host.to_host(self.summarize(state))
-            counts = host.whole_counts(arrays, self.absent)
-            with np.errstate(all="ignore"):
-                estimates = self._estimates(counts)
-                notes: list[str] = []
-                per_slice: dict[str, dict[str, Score]] = {}
-                if self._subgroups.slices:
-                    per_slice = self._slice_scores(arrays)
-                without: dict[str, Array] = {}
-                if accumulator.grouped:
-                    estimates, notes, without = self._with_group_intervals(arrays, estimates)
-                details = self.details(state, counts)
+    def _scores_of(self, counts: Counts, known: Mapping[int, Estimates]) -> Scores:
+        """All scores of what was read; `known` has those of tables that are evaluated."""
+        estimates = self._estimates(counts, known=known)
+        notes: list[str] = []
+        per_slice: dict[str, NamedScores] = {}
+        if self._subgroups.slices:
+            per_slice = self._slice_scores(counts)
+        without: dict[str, Array] = {}
+        if self._accumulator.grouped:
+            estimates, notes, without = self._with_group_intervals(counts, estimates)
+        details = self.details(self._accumulator.state, counts)
         faults: FaultReport = {}
-        if arrays["fault_count"].any():
-            faults = self._fault_report(arrays)
+        if counts["fault_count"].any():
+            faults = self._fault_report(counts)
             told = [kind for kind in faults if kind in self.note_kinds]
             notes.extend(faults.pop(kind)["message"] for kind in told)
         details["notes"] = [*details.get("notes", ()), *notes]
         named: dict[str, Estimate] = {}
-        per_class: dict[str, ScoreColumn] = {}
+        per_class: dict[str, Estimate] = {}
         for (name, each), estimate in estimates.items():
             if each:
-                per_class[name] = ScoreColumn(estimate)
+                per_class[name] = estimate
             else:
                 named[name] = estimate
         return Scores(
             NamedScores(named),
             task=self.task or type(self).__qualname__,
             n=int(counts["rows"]),
-            per_class=per_class,
+            per_class=ScoreColumns(per_class),
             class_names=self.class_names,
             faults=faults,
             per_slice=per_slice,
@@ -397,6 +392,7 @@ class Metrics:
     def fresh(self: Self) -> Self:
         """A metric of the same configuration and device that has counted nothing."""
         other = copy.copy(self)
+        other._score_tables = self._score_tables  # the same: those of both are computed together
         other._accumulator = self._accumulator.fresh()
         other._buffer = SmallBatchBuffer()
         other._samples = None
@@ -625,11 +621,19 @@ class Metrics:
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
     def _estimates(
-        self, counts: Counts, *, intervals: bool = True, parts: int | None = None
-    ) -> dict[Key, Estimate]:
+        self,
+        counts: Counts,
+        *,
+        intervals: bool = True,
+        parts: int | None = None,
+        known: Mapping[int, Estimates] = NONE_KNOWN,
+    ) -> Estimates:
         """All scores, of all rows or of each of some parts of them, which stand in a leading dimension."""
-        estimates: dict[Key, Estimate] = {}
+        estimates: Estimates = {}
         for table in self._score_tables:
+            if id(table) in known:
+                estimates.update(known[id(table)])
+                continue
             view = table.view(self, counts)
             if view is not None:
                 estimates.update(evaluate(table.specs, view, intervals=intervals))
@@ -645,28 +649,23 @@ class Metrics:
             estimates[name, False] = _stacked(some)
         return estimates
 
-    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Score]]:
+    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, NamedScores]:
         """Slices by name, the worst by its headline score first; those where it is undefined last."""
         names = self._subgroups.slices
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
-        columns = {name: ScoreColumn(e) for (name, each), e in estimates.items() if not each}
-        lead = list(columns[self._headline(list(columns))])
-
-        def badness(place: int) -> tuple[bool, float]:
-            value = lead[place].value
-            if lead[place].higher_is_better is False:
-                value = -value
-            return math.isnan(value), value
-
-        return {
-            names[i]: {name: column[i] for name, column in columns.items()}
-            for i in sorted(range(len(names)), key=badness)
-        }
+        columns = {name: e for (name, each), e in estimates.items() if not each}
+        lead = columns[self._headline(list(columns))]
+        badness = lead.value
+        if lead.higher_is_better is False:
+            badness = -badness
+        order = np.argsort(badness, kind="stable")  # NaN is last
+        ordered = {name: e.part(order) for name, e in columns.items()}
+        return {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
 
     def _with_group_intervals(
-        self, arrays: Mapping[str, Array], estimates: dict[Key, Estimate]
-    ) -> tuple[dict[Key, Estimate], list[str], dict[str, Array]]:
+        self, arrays: Mapping[str, Array], estimates: Estimates
+    ) -> tuple[Estimates, list[str], dict[str, Array]]:
         """Intervals by groups where all rows have one, what is to be said of them, and scores without buckets."""
         filled = host.counts_of_parts("group", arrays, self.absent).n > 0
         alone = host.rows_of_none("group", arrays)
@@ -761,6 +760,36 @@ class Metrics:
             rule = f"counts of at most {MOST_BYTES >> 20} MiB"
             cure = "Tell fewer parts apart, or fewer classes."
             raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
+
+
+def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
+    """Scores of several metrics, which stay as they are, with one device-to-host copy for all."""
+    with ExitStack() as held:
+        for metric in metrics:
+            held.enter_context(metric._lock)
+            metric._count_waiting()
+        for device in {metric._accumulator.device for metric in metrics}:
+            held.enter_context(exact_arithmetic(device))
+        held.enter_context(np.errstate(all="ignore"))
+        states = [metric.summarize(metric._accumulator.state) for metric in metrics]
+        read = host.to_host(states)
+        alike: dict[Any, list[int]] = {}  # metrics of one configuration, which `fresh` made
+        for place, metric in enumerate(metrics):
+            key = (id(metric._score_tables), *read[place])
+            alike.setdefault(key, []).append(place)
+        scores: dict[int, Scores] = {}
+        for places in alike.values():
+            first = metrics[places[0]]
+            counts = host.together([read[place] for place in places], first.absent)
+            known: list[dict[int, Estimates]] = [{} for _ in places]
+            for table in first._score_tables:
+                if table.stacks and len(places) > 1:
+                    view = table.view(first, counts)
+                    if view is not None:
+                        add_parts(known, id(table), evaluate(table.specs, view))
+            for part, place in enumerate(places):
+                scores[place] = metrics[place]._scores_of(counts.of_part(part), known[part])
+        return [scores[place] for place in range(len(metrics))]
 
 
 _NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))

@@ -64,10 +64,10 @@ class Reliability:
 
     @classmethod
     def of_cells(cls, counts: Counts) -> Reliability:
-        """From the cells "calibration", of shape (bins, 2), and "confidence", of shape (bins,)."""
-        wrong, right = counts.weight("calibration").T
-        wrong_square, right_square = counts.square("calibration").T
-        n = counts["calibration"].sum()
+        """From the cells "calibration", of shape (…, bins, 2), and "confidence", of shape (…, bins)."""
+        wrong, right = np.moveaxis(counts.weight("calibration"), -1, 0)
+        wrong_square, right_square = np.moveaxis(counts.square("calibration"), -1, 0)
+        n = counts["calibration"].sum((-2, -1))
         return cls(n, right, wrong, right_square, wrong_square, counts["confidence"])
 
     @cached_property
@@ -192,9 +192,9 @@ def squared_gap(bins: Reliability) -> tuple[Array, Array]:
     gap = (bins.sure - bins.right) / weight
     noise = hit * (1 - hit) / (n - 1)
     known = n > 1
-    share = np.where(known, weight / weight.sum(), 0.0)
-    square = np.where(known, share * (gap**2 - noise), 0.0).sum()
-    variance = np.where(known, share**2 * (4 * gap**2 * noise + 2 * noise**2), 0.0).sum()
+    share = np.where(known, weight / weight.sum(-1, keepdims=True), 0.0)
+    square = np.where(known, share * (gap**2 - noise), 0.0).sum(-1)
+    variance = np.where(known, share**2 * (4 * gap**2 * noise + 2 * noise**2), 0.0).sum(-1)
     return square, Z * np.sqrt(variance)
 
 
@@ -204,12 +204,14 @@ def rms_calibration_error(r: Reliability) -> BoundedEnds:
     Falls, [0, 1], NaN for no samples; 0 where chance explains the whole gap. Normal interval of the
     square.
     """
-    total = r.weight.sum()
-    middle = np.nan_to_num((r.weight.cumsum() - r.weight / 2) / total)
+    total = r.weight.sum(-1)
+    middle = np.nan_to_num((r.weight.cumsum(-1) - r.weight / 2) / total[..., None])
     into = np.clip((middle * MASS_BINS).astype(np.int64), 0, MASS_BINS - 1)
+    bins = (*total.shape, MASS_BINS)
+    into += np.arange(0, math.prod(bins), MASS_BINS).reshape(*total.shape, 1)
     mass = []
     for part in (r.right, r.wrong, r.right_square, r.wrong_square, r.sure):
-        mass.append(np.bincount(into, part, MASS_BINS))
+        mass.append(np.bincount(into.ravel(), part.ravel(), math.prod(bins)).reshape(bins))
     square, half = squared_gap(Reliability(r.n, *mass))
     ends = np.sqrt(np.clip([square, square - half, square + half], 0, 1))
     value, low, high = np.where(total > 0, ends, np.nan)

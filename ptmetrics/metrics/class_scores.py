@@ -116,7 +116,8 @@ class ClassCounts:
         squares: Σw² of the classes.
         counts: Numbers of rows of the classes, int64.
         absent: Value of an undefined score of a class.
-        squares_matrix: Σw² a cell, shape (…, C, C); None where the matrix is not kept.
+        squares_matrix: Σw² a cell, shape (…, C, C), int64 where there are no weights; None where the
+            matrix is not kept.
         matrix: Σw a cell, likewise.
     """
 
@@ -140,11 +141,13 @@ class ClassCounts:
     @classmethod
     def of_cell(cls, counts: Counts, name: str) -> ClassCounts:
         """From a cell of shape (…, C, C)."""
-        weight = counts.weight(name)
-        square = weight
+        count = counts[name]
         if f"{name}.square" in counts:
-            square = counts.square(name)
-        return cls.of_matrices(counts[name], weight, square, counts.absent)
+            weight, square = counts.weight(name), counts.square(name)
+            return cls.of_matrices(count, weight, square, counts.absent)
+        numbers = ClassSums.of_matrix(count, counts.absent)
+        weights = numbers.over(1.0)
+        return cls(weights, weights, numbers, counts.absent, count, count)
 
     @classmethod
     def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:

@@ -17,6 +17,7 @@ from ptmetrics.metrics.intervals import Z, wilson
 
 Gradient = Callable[[Any], tuple[Array, Array, Array, Array]]
 ADDED = Z * Z / 2  # samples
+MATRIX_ROWS_AT_ONCE = 128
 ROUNDING_ERROR = 1e-14  # a standard error that rounding alone makes
 
 
@@ -72,7 +73,7 @@ def delta_intervals(
         added = (
             place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
         )
-        product = np.moveaxis(view.squares_matrix @ np.moveaxis(columns.apart, 0, -1), -1, 0)
+        product = _product(view.squares_matrix, columns.apart)
         cross = (rows.apart * (product + added)).sum(-1)
         cross = cross - (place.right * rows.apart * columns.apart).sum(-1)
         spread = np.clip(rows.spread + columns.spread + 2 * cross, 0, None)
@@ -82,6 +83,19 @@ def delta_intervals(
     values = np.clip(values, least, most)
     low, high = worth_ends(values, near, variance, least, most, place.real)
     return values, low, high
+
+
+def _product(matrix: Array, vectors: Array) -> Array:
+    """A matrix of counts times vectors of shape (K, …, C).
+
+    Some rows at a time become float64: a copy of a large matrix would take longer than the product.
+    """
+    columns = np.moveaxis(vectors, 0, -1)
+    found = np.empty(columns.shape)
+    for start in range(0, matrix.shape[-1], MATRIX_ROWS_AT_ONCE):
+        rows = slice(start, start + MATRIX_ROWS_AT_ONCE)
+        found[..., rows, :] = matrix[..., rows, :].astype(np.float64) @ columns
+    return np.moveaxis(found, -1, 0)
 
 
 def worth_ends(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from ptmetrics.metrics.score import Score, reason_of
 
+Made = TypeVar("Made")
 Array: TypeAlias = Any
 """A NumPy array of float64 or int64: NumPy's own types call most results of it Any."""
 
@@ -65,39 +66,75 @@ class Estimate:
 UNDEFINED = Estimate(np.nan, np.nan, np.nan, 0, "none", "it was not computed")
 
 
-class NamedScores(Mapping[str, Score]):
+def add_parts(
+    found: Sequence[dict[Any, dict[Any, Estimate]]], key: Any, estimates: Mapping[Any, Estimate]
+) -> None:
+    """Give each of several metrics its place in the leading dimension of estimates, under a key."""
+    for mine in found:
+        mine[key] = {}
+    for name, e in estimates.items():
+        n = np.broadcast_to(e.n, e.value.shape)
+        said = (e.method, e.reason, e.higher_is_better)
+        for i, mine in enumerate(found):
+            bound: Any = e.error_bound
+            if np.ndim(bound):
+                bound = bound[i]
+            mine[key][name] = Estimate(e.value[i], e.low[i], e.high[i], n[i], *said, bound)
+
+
+def score_of(e: Estimate, place: Any = ()) -> Score:
+    """The `Score` of an estimate, or of one entry of it."""
+    shape = np.shape(e.value)
+    return Score(
+        float(np.asarray(e.value)[place]),
+        low=float(np.asarray(e.low)[place]),
+        high=float(np.asarray(e.high)[place]),
+        n=int(np.broadcast_to(e.n, shape)[place]),
+        method=e.method,
+        reason=e.reason,
+        error_bound=float(np.broadcast_to(e.error_bound, shape)[place]),
+        higher_is_better=e.higher_is_better,
+    )
+
+
+class _Named(Mapping[str, Made]):
+    """What is made of estimates by name when it is asked for."""
+
+    def __init__(self, estimates: Mapping[str, Estimate], place: Any = ()) -> None:
+        self.estimates = estimates
+        self._place = place
+        self._made: dict[str, Made] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+
+class NamedScores(_Named[Score]):
     """Scores by name; each `Score` is made when it is asked for.
 
     Args:
-        estimates: Scalar estimates by name.
+        estimates: Scalar estimates by name, or those of all slices.
+        place: The slice.
+
+    Attributes:
+        estimates: As given.
     """
 
-    def __init__(self, estimates: Mapping[str, Estimate]) -> None:
-        self._estimates = dict(estimates)
-
     def __getitem__(self, name: str) -> Score:
-        e = self._estimates[name]
-        return Score(
-            float(e.value),
-            low=float(e.low),
-            high=float(e.high),
-            n=int(e.n),
-            method=e.method,
-            reason=e.reason,
-            error_bound=float(e.error_bound),
-            higher_is_better=e.higher_is_better,
-        )
+        return score_of(self.estimates[name], self._place)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._estimates)
-
-    def __len__(self) -> int:
-        return len(self._estimates)
+    @property
+    def columns(self) -> ScoreColumns:
+        """Those of all slices."""
+        return ScoreColumns(self.estimates)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values of all, as they stand in a record."""
         plain: dict[str, dict[str, Any]] = {}
-        for name, e in self._estimates.items():
+        for name, e in self.estimates.items():
             value, low, high = float(e.value), float(e.low), float(e.high)
             n = int(e.n)
             reason = None
@@ -116,47 +153,28 @@ class NamedScores(Mapping[str, Score]):
         return plain
 
 
-class ScoreColumn(Sequence[Score]):
-    """One score a class, label, output or slice; each `Score` is made when it is asked for.
+class ScoreColumns(_Named[Sequence[Score]]):
+    """Scores of each class by name, or those of each slice.
 
     Args:
-        estimate: Of shape (C,).
+        estimates: Estimates of shape (C,) by name.
     """
 
-    def __init__(self, estimate: Estimate) -> None:
-        self._estimate = estimate
+    def __getitem__(self, name: str) -> Sequence[Score]:
+        if name not in self._made:
+            e = self.estimates[name]
+            self._made[name] = [score_of(e, place) for place in range(len(e.value))]
+        return self._made[name]
 
-    def __len__(self) -> int:
-        return len(self._estimate.value)
-
-    @overload
-    def __getitem__(self, index: int) -> Score: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Score, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Score | tuple[Score, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        return NamedScores({"": self._estimate.part(index)})[""]
-
-    def __iter__(self) -> Iterator[Score]:
-        return (self[i] for i in range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain columns, as they stand in a record."""
-        e = self._estimate
-        n = np.broadcast_to(e.n, e.value.shape)
-        return {
-            "value": e.value.tolist(),
-            "low": e.low.tolist(),
-            "high": e.high.tolist(),
-            "n": n.tolist(),
-            "method": e.method,
-        }
+    def to_dict(self, most: int | None = None) -> dict[str, dict[str, Any]]:
+        """Plain columns of all, as they stand in a record; so many entries of each at most."""
+        plain: dict[str, dict[str, Any]] = {}
+        for name, e in self.estimates.items():
+            plain[name] = {
+                "value": e.value[:most].tolist(),
+                "low": e.low[:most].tolist(),
+                "high": e.high[:most].tolist(),
+                "n": np.broadcast_to(e.n, e.value.shape)[:most].tolist(),
+                "method": e.method,
+            }
+        return plain

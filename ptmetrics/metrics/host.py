@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -90,34 +91,31 @@ class CountSums:
         return np.stack((counts.weight(name), counts.square(name)))
 
 
-def to_host(state: State) -> dict[str, Array]:
-    """Read all tensors in one copy from the device.
+def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
+    """Read all tensors of some states, in one copy from the device; on the CPU they are the tensors' own memory.
 
     Args:
-        state: Tensors of 64 bits by name.
+        states: Tensors of 64 bits by name.
     """
-    first = next(iter(state.values()))
-    arrays: dict[str, Array] = {}
-    if first.is_cpu:
-        for name, tensor in state.items():
-            arrays[name] = tensor.numpy().copy()
-        return arrays
-    flat = torch.cat([tensor.reshape(-1).view(torch.int64) for tensor in state.values()]).cpu()
-    start = 0
-    for name, tensor in state.items():
-        some = flat[start : start + tensor.numel()]
-        start += tensor.numel()
-        arrays[name] = some.view(tensor.dtype).reshape(tensor.shape).numpy()
-    return arrays
+    tensors = [tensor for state in states for tensor in state.values()]
+    if {tensor.is_cpu for tensor in tensors} == {True}:
+        arrays = iter([tensor.numpy() for tensor in tensors])
+    else:
+        home = tensors[0].device
+        bits = [tensor.reshape(-1).view(torch.int64).to(home) for tensor in tensors]
+        sizes = [tensor.numel() for tensor in tensors]
+        parts = torch.split(torch.cat(bits).cpu(), sizes)
+        both = zip(tensors, parts, strict=True)
+        arrays = iter([part.view(t.dtype).reshape(t.shape).numpy() for t, part in both])
+    return [{name: next(arrays) for name in state} for state in states]
 
 
-def whole_counts(arrays: Mapping[str, Array], absent: float) -> Counts:
-    """The sums of all rows."""
-    whole = dict(arrays)
-    for name in arrays:
-        if name.startswith(("slice.", "group.")):
-            del whole[name]
-    return Counts(whole, absent)
+def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
+    """Copies of what several metrics of one configuration hold, in a leading dimension."""
+    counts = Counts({}, absent)
+    for name in each[0]:
+        counts[name] = np.stack(list(map(itemgetter(name), each)))
+    return counts
 
 
 def counts_of_parts(kind: str, arrays: Mapping[str, Array], absent: float) -> Counts:

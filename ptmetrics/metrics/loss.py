@@ -21,9 +21,8 @@ NON_FINITE_LOSS = "non-finite-loss"
 
 
 def _mean_loss(spec: ScoreSpec, counts: Counts, intervals: bool) -> Estimate:
-    value, low, high = mean_interval(counts["loss"])
-    samples = np.asarray(counts["loss"][1]).astype(np.int64)
-    return spec.estimate(value, low, high, samples)
+    sums = np.moveaxis(counts["loss"], -1, 0)
+    return spec.estimate(*mean_interval(sums), sums[1].astype(np.int64))
 
 
 LOSS = ScoreSpec(
@@ -64,7 +63,7 @@ class MeanLoss(Metrics):
     fault_kinds: Mapping[str, str] = {
         NON_FINITE_LOSS: "loss that is NaN or infinite, left out of the mean"
     }
-    score_tables = (ScoreTable(lambda metrics, counts: counts, (LOSS,), "Loss"),)
+    score_tables = (ScoreTable(lambda metrics, counts: counts, (LOSS,), "Loss", stacks=True),)
 
     def __init__(self, *, device: torch.device | str = "cpu") -> None:
         super().__init__(device=device)

@@ -101,17 +101,19 @@ def hit_counts(metrics: Any, counts: Counts) -> ClassCounts:
 
 
 CONFUSION_SCORES = ScoreTable(
-    class_counts, (*CONFUSION_SPECS, *CLASS_SPECS), "Single-label classification"
+    class_counts, (*CONFUSION_SPECS, *CLASS_SPECS), "Single-label classification", stacks=True
 )
 LOSS_SCORES = ScoreTable(
     lambda metrics, counts: counts if "losses" in counts else None,
     (NLL, PERPLEXITY, BRIER, OVER_CONFIDENCE),
     "Losses of probabilities",
+    stacks=True,
 )
 CALIBRATION_SCORES = ScoreTable(
     reliability,
     (ECE, RMS_CALIBRATION_ERROR),
     "Calibration",
+    stacks=True,
 )
 TEMPERATURE_SCORES = ScoreTable(
     lambda metrics, counts: counts if "tempered" in counts else None, (TEMPERATURE,), "Temperature"
@@ -362,7 +364,8 @@ class MulticlassMetrics(Metrics):
         if top_k:
             others = [ScoreTable(lambda metrics, counts: counts, top_k), *others]
         if self._pairs is None:
-            return (replace(confusion, specs=tuple(specs)), *others)
+            stacks = not self._own_scores  # those of a user may look at the first dimension
+            return (replace(confusion, specs=tuple(specs), stacks=stacks), *others)
         accuracies = tuple(spec for spec in specs if spec.formula is all_hits)
         means = tuple(spec for spec in specs if spec.formula is not all_hits)
         hits = ScoreTable(hit_counts, accuracies, confusion.title)

@@ -209,7 +209,7 @@ class Scores(Mapping[str, Score]):
         self._scores = scores
         self.task = task
         self.n = n
-        self.per_class = dict(per_class or {})
+        self.per_class: Mapping[str, Sequence[Score]] = per_class or {}
         self.confusion = confusion
         self._weighted_confusion = weighted_confusion
         self.class_names = tuple(class_names)
@@ -217,10 +217,7 @@ class Scores(Mapping[str, Score]):
         self.notes = tuple(notes)
         self._curve = curve
         self.confused = tuple(confused)
-        self.per_slice: dict[str, dict[str, Score]] = {}
-        if per_slice is not None:
-            for name, each in per_slice.items():
-                self.per_slice[name] = dict(each)
+        self.per_slice: Mapping[str, Mapping[str, Score]] = per_slice or {}
         self.headline = headline
         self._reliability = reliability
         self.without_buckets: Mapping[str, Any] = without_buckets or {}
@@ -323,51 +320,46 @@ class Scores(Mapping[str, Score]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, of all but the curve."""
+        return self.plain()
+
+    def plain(
+        self,
+        most_classes: float = math.inf,
+        most_in_matrix: float = math.inf,
+        most_slices: int | None = None,
+    ) -> dict[str, Any]:
+        """The same, of the worst slices, without what is of each class where there are more, or the matrix."""
         confusion = None
-        if self.confusion is not None and self.confusion.ndim == 2:
-            confusion = self.confusion.tolist()
+        matrix = self.confusion
+        if matrix is not None and matrix.ndim == 2 and len(matrix) <= most_in_matrix:
+            confusion = matrix.tolist()
         per_class: dict[str, Any] = {}
-        for name, column in self.per_class.items():
-            columns_of = getattr(column, "to_dict", None)
-            if columns_of is not None:
-                per_class[name] = columns_of()
-                continue
-            per_class[name] = {f: [getattr(s, f) for s in column] for f in SLICE_FIELDS}
-            per_class[name]["method"] = column[0].method if column else "none"
-        to_dict = getattr(self._scores, "to_dict", None)
-        if to_dict is not None:
-            scores = to_dict()
-        else:
-            scores = {name: score.to_dict() for name, score in self._scores.items()}
+        if len(self.class_names) <= most_classes:
+            per_class = _plain(self.per_class, _plain_column)
         return {
             "task": self.task,
             "n": self.n,
-            "scores": scores,
+            "scores": _plain(self._scores, Score.to_dict),
             "per_class": per_class,
             "confusion": confusion,
             "class_names": list(self.class_names),
             "faults": self.faults,
             "notes": list(self.notes),
             "confused": [pair._asdict() for pair in self.confused],
-            "per_slice": self._slices_to_dict(),
+            "per_slice": self._slices_to_dict(most_slices),
         }
 
-    def _slices_to_dict(self) -> dict[str, Any]:
+    def _slices_to_dict(self, most: int | None) -> dict[str, Any]:
         """Plain columns, the worst slice first; empty without slices."""
         if not self.per_slice:
             return {}
-        rows = list(self.per_slice.values())
-        columns: dict[str, Any] = {}
-        for name in rows[0]:
-            scores = [row[name] for row in rows]
-            column: dict[str, Any] = {f: [getattr(s, f) for s in scores] for f in SLICE_FIELDS}
-            column["method"] = scores[0].method
-            columns[name] = column
+        first: Any = next(iter(self.per_slice.values()))
+        columns = first.columns
         return {
             "by": self.headline,
-            "names": list(self.per_slice),
-            "filled": sum(row[self.headline].n > 0 for row in rows),
-            "scores": columns,
+            "names": list(self.per_slice)[:most],
+            "filled": int((columns.estimates[self.headline].n > 0).sum()),
+            "scores": columns.to_dict(most),
         }
 
     def __str__(self) -> str:
@@ -376,6 +368,20 @@ class Scores(Mapping[str, Score]):
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={score:.4f}" for name, score in self.items())
         return f"Scores({self.task}, n={self.n}, {shown})"
+
+
+def _plain(named: Mapping[str, Any], to_dict: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """All at once from their arrays where those are kept, else one by one."""
+    from_arrays: Callable[[], dict[str, Any]] | None = getattr(named, "to_dict", None)
+    if from_arrays is not None:
+        return from_arrays()
+    return {name: to_dict(each) for name, each in named.items()}
+
+
+def _plain_column(column: Sequence[Score]) -> dict[str, Any]:
+    plain: dict[str, Any] = {f: [getattr(s, f) for s in column] for f in SLICE_FIELDS}
+    plain["method"] = column[0].method if column else "none"
+    return plain
 
 
 def scores_text(scores: Scores) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,10 +80,13 @@ class ScoreSpec:
     absent: bool = False
     method: str = ""
     scale: str = ""
+    key: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_score(self.name, self.higher_is_better, self.range)
         check_interval(self.interval)
+        same = (self.interval, self.formula, self.gradient, *self.range, self.through)
+        object.__setattr__(self, "key", (*same, self.absent, self.each))
         if isinstance(self.interval, str) and not self.method:
             object.__setattr__(self, "method", self.interval)
 
@@ -149,11 +152,13 @@ class ScoreTable:
             not apply.
         specs: The scores, in the order of a report.
         title: What the printed documentation calls it.
+        stacks: Whether view and formulas take the counts of several splits in a leading dimension.
     """
 
     view: Callable[[Any, Any], Any]
     specs: tuple[ScoreSpec, ...]
     title: str = ""
+    stacks: bool = False
 
 
 def as_tables(given: Sequence[Any]) -> tuple[ScoreTable, ...]:
@@ -196,162 +201,132 @@ def evaluate(
         Name and `each` of a score to its estimate, in the order of the specs.
     """
     found: dict[tuple[str, bool], Estimate] = {}
-    by_method: dict[str, list[ScoreSpec]] = {}
+    by_method: dict[str, dict[Any, ScoreSpec]] = {}  # what several scores share is computed once
     for spec in specs:
         if isinstance(spec.interval, str):
-            by_method.setdefault(spec.interval, []).append(spec)
+            by_method.setdefault(spec.interval, {})[spec.key] = spec
             found[spec.name, spec.each] = UNDEFINED  # keeps its place
         else:
             found[spec.name, spec.each] = spec.interval(spec, view, intervals)
-    fill = bool(by_method) and not math.isnan(view.absent)
+    numbers: dict[Any, Numbers] = {}
     for method, some in by_method.items():
-        for spec, numbers in zip(some, INTERVALS[method](some, view, intervals), strict=True):
-            value, low, high, n = numbers
+        numbers.update(INTERVALS[method](list(some.values()), view, intervals))
+    fill = bool(numbers) and not math.isnan(view.absent)
+    for spec in specs:
+        if isinstance(spec.interval, str):
             said = (spec.method, spec.undefined, spec.higher_is_better)
-            estimate = Estimate(value, low, high, n, *said)
-            if fill and spec.absent and method != "mover":
+            estimate = Estimate(*numbers[spec.key], *said)
+            if fill and spec.absent and spec.interval != "mover":
                 estimate = estimate.filled(view.absent)
             found[spec.name, spec.each] = estimate
     return found
 
 
-def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
-    ratios: dict[Any, tuple[Array, Array, Array, bool]] = {}
+def _proportions(
+    specs: Sequence[ScoreSpec], view: Any
+) -> Iterator[tuple[list[ScoreSpec], Array, Array, Array]]:
+    """Ratios of sums, those of one shape stacked: p, n, and where it is a 0 of which nothing is known."""
     by_shape: dict[tuple[int, ...], list[Any]] = {}
     for spec in specs:
-        formula = spec.formula
-        if formula not in ratios:  # several scores share one
-            part, whole = formula(view.sums)
-            _, n = formula(view.counts)
-            zero = getattr(formula, "zero_division", False)
-            ratios[formula] = (part[0], whole, np.asarray(n), zero)
-            by_shape.setdefault(np.shape(part[0]), []).append(formula)
-    ends: dict[Any, tuple[Array, Array, Array]] = {}
-    for some in by_shape.values():
-        parts, wholes, _, zeros = zip(*map(ratios.__getitem__, some), strict=True)
-        part = np.stack(parts)
-        whole, square = np.stack(wholes, 1)
+        part, whole = spec.formula(view.sums)
+        zero = np.full(np.shape(part[0]), getattr(spec.formula, "zero_division", False))
+        by_shape.setdefault(zero.shape, []).append((spec, part[0], *whole, zero))
+    for rows in by_shape.values():
+        some, *columns = zip(*rows, strict=True)
+        part, whole, square, zero = map(np.stack, columns)
+        empty = (part == 0) & (whole == 0) & zero
         # Sums of weights in another order may differ in the last digit.
-        p = np.clip(part / whole, 0, 1)
+        p = np.where(empty, 0.0, np.clip(part / whole, 0, 1))
+        yield list(some), p, whole**2 / square, empty
+
+
+def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
+    found = {}
+    for some, p, n, empty in _proportions(specs, view):
         low, high = p, p
         if intervals:
-            low, high = wilson(p, whole**2 / square)
-        empty = (part == 0) & (whole == 0) & np.reshape(zeros, (-1, *[1] * (part.ndim - 1)))
-        if empty.any():  # 0, and nothing is known
-            p, low = np.where(empty, 0.0, p), np.where(empty, 0.0, low)
-            high = np.where(empty, float(intervals), high)
-        for row, formula in enumerate(some):
-            ends[formula] = (p[row], low[row], high[row])
-    found = []
-    for spec in specs:
-        value, low, high = ends[spec.formula]
-        through = spec.through
-        if through is not None:  # it may fall
-            value, low, high = through(np.stack((value, low, high)))
-            low, high = np.fmin(low, high), np.fmax(low, high)
-        found.append((value, low, high, ratios[spec.formula][2]))
+            low, high = wilson(p, n)
+            low, high = np.where(empty, 0.0, low), np.where(empty, 1.0, high)
+        for spec, *ends in zip(some, p, low, high, strict=True):
+            if spec.through is not None:
+                value, *ends = spec.through(np.stack(ends))
+                ends = [value, np.fmin(*ends), np.fmax(*ends)]  # it may fall
+            found[spec.key] = (*ends, np.asarray(spec.formula(view.counts)[1]))
     return found
 
 
-def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
-    shares = []
-    sizes = []
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, spec in enumerate(specs):
-        part, whole = spec.formula(view.sums)
-        p = np.clip(part[0] / whole[0], 0, 1)
-        n = whole[0] ** 2 / whole[1]
-        if getattr(spec.formula, "zero_division", False):
-            empty = (part[0] == 0) & (whole[0] == 0)
-            p = np.where(empty, 0.0, p)
-            n = np.where(empty, NOTHING_KNOWN, n)
-        if spec.absent and not math.isnan(view.absent):
-            n = np.where(np.isnan(p), 0.0, n)  # a constant has no doubt
-            p = np.where(np.isnan(p), view.absent, p)
-        shares.append(p)
-        sizes.append(n)
-        by_shape.setdefault(p.shape, []).append(place)
-    found: dict[int, Numbers] = {}
-    for some in by_shape.values():
-        p = np.stack(list(map(shares.__getitem__, some)))
+def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
+    found = {}
+    for some, p, n, empty in _proportions(specs, view):
+        n = np.where(empty, NOTHING_KNOWN, n)
+        for row, spec in enumerate(some):
+            if spec.absent and not math.isnan(view.absent):
+                undefined = np.isnan(p[row])
+                n[row][undefined] = 0.0  # a constant has no doubt
+                p[row][undefined] = view.absent
         if intervals:
-            ends = mover(p, np.stack(list(map(sizes.__getitem__, some))))
+            ends = mover(p, n)
         else:
             defined = ~np.isnan(p)
-            values = np.where(defined, p, 0.0).sum(-1) / defined.sum(-1)
-            ends = (values, values, values)
-        for row, place in enumerate(some):
-            found[place] = (ends[0][row], ends[1][row], ends[2][row], view.n)
-    return list(map(found.__getitem__, range(len(specs))))
+            ends = (np.where(defined, p, 0.0).sum(-1) / defined.sum(-1),) * 3
+        for spec, *numbers in zip(some, *ends, strict=True):
+            found[spec.key] = (*numbers, view.n)
+    return found
 
 
-def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
+def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
     n = view.n
     view = view.in_mean_weights
     if not intervals:
-        found = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
-        return [(value, value, value, n) for value in found]
-    sums = view.weights
-    lacking = ((sums.actual == 0) | (sums.predicted == 0) | (sums.others == 0)).any()
-    keys = []
-    places: dict[Any, int] = {}  # some scores share a formula
-    for spec in specs:
-        key = (spec.formula, spec.gradient, spec.range)
-        keys.append(key)
-        places.setdefault(key, len(places))
-    formulas, gradients, bounds = zip(*places, strict=True)
+        values = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
+        return {spec.key: (x, x, x, n) for spec, x in zip(specs, values, strict=True)}
+    formulas = [spec.formula for spec in specs]
+    gradients = [spec.gradient for spec in specs]
+    bounds = [spec.range for spec in specs]
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
-    some: list[int] = []
-    means: list[Any] = []
-    for place, formula in enumerate(formulas):
-        if hasattr(formula, "shares"):  # all classes weigh the same, and one may be rare
-            some.append(place)
-            means.append(formula)
-    if means:
+    # All classes weigh the same in these, and one may be rare.
+    some = [place for place, formula in enumerate(formulas) if hasattr(formula, "shares")]
+    if some:
+        means = [formulas[place] for place in some]
         _, low, high = mover(*means[0].shares(means, view))
         lows[some] = np.fmin(lows[some], low)
         highs[some] = np.fmax(highs[some], high)
-    found = []
-    for key in keys:
-        place = places[key]
-        high = highs[place]
-        if lacking and getattr(key[0], "doubtful", False):
-            high = np.minimum(high + key[0].doubt(view.weights), key[2][1])
-        found.append((values[place], lows[place], high, n))
-    return found
+    sums = view.weights
+    lacking = ((sums.actual == 0) | (sums.predicted == 0) | (sums.others == 0)).any()
+    for place, formula in enumerate(formulas):
+        if lacking and getattr(formula, "doubtful", False):
+            highs[place] = np.minimum(highs[place] + formula.doubt(sums), bounds[place][1])
+    ends = zip(specs, values, lows, highs, strict=True)
+    return {spec.key: (value, low, high, n) for spec, value, low, high in ends}
 
 
-def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
+def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
     sums = np.stack([spec.formula(view) for spec in specs], 1)
-    ranges = np.empty((len(specs), 2))
-    for place, spec in enumerate(specs):
-        # What goes through a function is a mean of numbers of 0 or more, such as losses.
-        ranges[place] = (0.0, math.inf) if spec.through is not None else spec.range
+    # What goes through a function is a mean of numbers of 0 or more, such as losses.
+    ranges = np.array([spec.range if spec.through is None else (0, math.inf) for spec in specs])
     least, most = ranges.T.reshape(2, -1, *[1] * (sums.ndim - 2))
-    found = []
-    ends = zip(specs, *mean_interval(sums, least, most), strict=True)
-    for place, (spec, value, low, high) in enumerate(ends):
+    found = {}
+    for spec, n, *ends in zip(specs, sums[0], *mean_interval(sums, least, most), strict=True):
         if spec.through is not None:
-            value, low, high = spec.through(np.stack((value, low, high)))
-        n = sums[0, place].astype(np.int64)
-        low, high = np.maximum(low, spec.range[0]), np.minimum(high, spec.range[1])
-        found.append((value, low, high, n))
+            ends = spec.through(np.stack(ends))
+        low, high = np.maximum(ends[1], spec.range[0]), np.minimum(ends[2], spec.range[1])
+        found[spec.key] = (ends[0], low, high, n.astype(np.int64))
     return found
 
 
-def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> list[Numbers]:
-    found = []
+def _none(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
+    found = {}
     for spec in specs:
         value = np.asarray(spec.formula(view.weights), dtype=np.float64)
         nothing = np.full_like(value, np.nan)
         n = np.asarray(view.n)
         if spec.each:
             n = n[..., None]
-        found.append((value, nothing, nothing, np.broadcast_to(n, value.shape)))
+        found[spec.key] = (value, nothing, nothing, np.broadcast_to(n, value.shape))
     return found
 
 
-INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], list[Numbers]]] = {
+INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], dict[Any, Numbers]]] = {
     "wilson": _wilson,
     "mover": _mover,
     "delta": _delta,

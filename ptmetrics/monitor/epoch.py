@@ -104,7 +104,8 @@ class EpochScores(Mapping[str, Score]):
         for split, scores in self.splits.items():
             if split in losses:
                 record["scores"][f"{split}/loss"] = losses.pop(split).to_dict()
-            _add_split(record, split, scores.to_dict())
+            most = (MAX_LISTED_CLASSES, MAX_RECORDED_CLASSES, MAX_RECORDED_SLICES)
+            _add_split(record, split, scores.plain(*most))
         for split, loss in losses.items():  # of a model whose outputs all have names
             record["scores"][f"{split}/loss"] = loss.to_dict()
         data: EpochData = record
@@ -135,21 +136,9 @@ def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> Non
         record["per_class"][split] = plain["per_class"]
         if not record["class_names"]:
             record["class_names"] = names
-    if plain["confusion"] is not None and len(names) <= MAX_RECORDED_CLASSES:
+    if plain["confusion"] is not None:
         record["confusion"][split] = plain["confusion"]
     if plain["per_slice"]:
-        record.setdefault("per_slice", {})[split] = _worst_slices(plain["per_slice"])
+        record.setdefault("per_slice", {})[split] = plain["per_slice"]
     if plain["notes"]:
         record.setdefault("notes", {})[split] = plain["notes"]
-
-
-def _worst_slices(slices: dict[str, Any]) -> Any:
-    """The first slices, which are the worst; `filled` goes on to tell how many there were."""
-    if len(slices["names"]) <= MAX_RECORDED_SLICES:
-        return slices
-    columns = {}
-    for name, column in slices["scores"].items():
-        columns[name] = {"method": column["method"]}
-        for field_name in ("value", "low", "high", "n"):
-            columns[name][field_name] = column[field_name][:MAX_RECORDED_SLICES]
-    return {**slices, "names": slices["names"][:MAX_RECORDED_SLICES], "scores": columns}

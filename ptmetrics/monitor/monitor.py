@@ -44,7 +44,12 @@ from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
-from ptmetrics.monitor.split import OneOrMore, SplitCounts, metrics_by_output
+from ptmetrics.monitor.split import (
+    OneOrMore,
+    SplitCounts,
+    compute_splits,
+    metrics_by_output,
+)
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
 _OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
@@ -658,15 +663,12 @@ class Monitor:
         splits: dict[str, Scores] = {}
         losses: dict[str, Score] = {}
         samples = None
-        for name, counts in seen.items():
-            with self.faults.containing(f"compute {name}"):
-                computed = counts.compute()
-                if counts.batches:
-                    for output, scores in computed.scores.items():
-                        splits[f"{name}/{output}".rstrip("/")] = scores
-                if computed.loss is not None:
-                    losses[name] = computed.loss
-                samples = computed.samples or samples
+        try:
+            samples = compute_splits(seen, splits, losses)
+        except Exception:  # each by itself, so that it costs one split only
+            for name, counts in seen.items():
+                with self.faults.containing(f"compute {name}"):
+                    samples = compute_splits({name: counts}, splits, losses) or samples
         steps = {name: counts.batches for name, counts in seen.items()}
         if "train" in seen:
             steps["train"] = seen["train"].steps
@@ -742,14 +744,9 @@ class Monitor:
             )
             return
         with self.faults.containing(f"compute {split}"):
-            computed = counts.compute()
-            splits = {
-                f"{split}/{output}".rstrip("/"): scores
-                for output, scores in computed.scores.items()
-            }
-            losses = {}
-            if computed.loss is not None:
-                losses[split] = computed.loss
+            splits: dict[str, Scores] = {}
+            losses: dict[str, Score] = {}
+            compute_splits({split: counts}, splits, losses)
             steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
             scores = EpochScores(self.epoch, splits, losses, {}, counted)

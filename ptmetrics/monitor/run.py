@@ -258,12 +258,13 @@ class RunRecorder:
         self.history.append(data)
         self.before = None
         if folder is not None:
-            judged = {scores.epoch, self._best_epoch, self._epoch_of_best("val/loss", rises=False)}
+            judged = {scores.epoch, self._best_epoch}
+            judged.add(self.history.epoch_of_best("val/loss", rises=False))
             val = scores.splits["val"]
             headline = val.get(val.headline)
             if headline is not None:
                 rises = headline.higher_is_better is not False
-                judged.add(self._epoch_of_best(f"val/{val.headline}", rises=rises))
+                judged.add(self.history.epoch_of_best(f"val/{val.headline}", rises=rises))
             with suppress(OSError):
                 drop_samples(folder, judged)
 
@@ -306,19 +307,6 @@ class RunRecorder:
     def _note_best(self, checkpoint: Mapping[str, Any]) -> None:
         if checkpoint.get("why") == "best":
             self._best_epoch = checkpoint.get("epoch", self._best_epoch)
-
-    def _epoch_of_best(self, name: str, *, rises: bool) -> int:
-        """The epoch that the rules may hold the last one against; −1 if the score was not seen."""
-        best = -1
-        highest = float("-inf")
-        sign = 1 if rises else -1
-        # Of an epoch that was validated several times the last row is the epoch's own.
-        of_epoch = dict(zip(self.history.epoch, self.history.get(name, []), strict=False))
-        for epoch, value in of_epoch.items():
-            if sign * value > highest:
-                best = epoch
-                highest = sign * value
-        return best
 
 
 def _written(folder: Path, epoch: int, samples: StoredSamples) -> SamplesData:

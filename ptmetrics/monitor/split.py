@@ -1,16 +1,16 @@
 """What is counted for one split of one epoch: its metrics, its loss, samples, batches and steps."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ptmetrics.counts.checks import countable
 from ptmetrics.errors import ConfigError, DtypeError, StateError
-from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.base import Metrics, compute_together
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
@@ -23,20 +23,6 @@ LOOKED_AT = 2  # batches of an epoch whose scores are looked at
 OneOrMore: TypeAlias = Metrics | Sequence[Metrics]
 ByOutput: TypeAlias = Mapping[str, Sequence[Metrics]]
 """The metrics of each output of the model, by the name that stands in front of their scores."""
-
-
-class SplitScores(NamedTuple):
-    """What became of a split's counts.
-
-    Attributes:
-        scores: Scores by the name of the output, "" for the main one.
-        loss: Mean loss; None where none was seen.
-        samples: What became of each sample; None where they were not to be kept.
-    """
-
-    scores: dict[str, Scores]
-    loss: Score | None
-    samples: StoredSamples | None
 
 
 class SplitCounts:
@@ -57,6 +43,7 @@ class SplitCounts:
         train_batches: Batches of training when its last one was counted.
         in_a_row: Whether there were several batches without training between them.
         trained_steps: Training steps of the epoch before its last validation.
+        looks: At scores: whether they are probabilities.
     """
 
     def __init__(self, metrics: ByOutput, room: int = 0) -> None:
@@ -85,7 +72,7 @@ class SplitCounts:
         # Targets of the batch that was counted last, whose loss may come later; they are not kept.
         self._last_target: weakref.ref[Tensor] | None = None
         self._last_shape = torch.Size([0])
-        self._looks: list[Tensor] = []  # at scores: whether they are probabilities
+        self.looks: list[Tensor] = []
 
     def add(
         self,
@@ -116,7 +103,7 @@ class SplitCounts:
         if loss is not None:
             self.loss.check(loss, rows)
         if self.batches < LOOKED_AT and self.inputs == "logits":
-            self._looks.append(_like_probabilities(preds))
+            self.looks.append(_like_probabilities(preds))
         problem = None
         if by_criterion and isinstance(preds, Tensor) and preds.ndim > 2:
             problem = self._update_by_criterion(preds, target, beside)
@@ -168,26 +155,52 @@ class SplitCounts:
     @property
     def like_probabilities(self) -> bool:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
-        return bool(self._looks) and all(map(bool, self._looks))
+        return bool(self.looks) and all(map(bool, self.looks))
 
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
         return self._of_output("target", target, self._main_output)
 
-    def compute(self) -> SplitScores:
-        """Scores, mean loss and samples; changes nothing."""
-        scores = {}
-        for name, metrics in self.metrics.items():
-            scores[name] = _joined_scores([metric.compute() for metric in metrics])
-        loss = None
+    def counted(self) -> list[Metrics]:
+        """Its metrics, and the mean of its loss, of those that have counted something."""
+        found: list[Metrics] = []
+        if self.batches:
+            found.extend(metric for metrics in self.metrics.values() for metric in metrics)
         if self.loss.seen:
-            loss, faults = self.loss.compute()
-            scores[self._main_output].faults.update(faults)
+            found.append(self.loss.mean())
+        return found
+
+    def put(
+        self,
+        name: str,
+        computed: Iterator[Scores],
+        splits: dict[str, Scores],
+        losses: dict[str, Score],
+    ) -> StoredSamples | None:
+        """Put scores and mean loss in their places, all of them or none; what became of each sample.
+
+        Args:
+            name: Name of the split.
+            computed: The scores of what is `counted`.
+            splits: Scores by the name of the split and, behind a "/", of the output.
+            losses: Mean losses by the name of the split.
+        """
+        outputs = {}
+        if self.batches:
+            for output, metrics in self.metrics.items():
+                outputs[output] = _joined_scores([next(computed) for _ in metrics])
+        main = outputs.get(self._main_output)
         samples = None
-        if self._stored is not None:
-            main = scores[self._main_output]
+        if main is not None and self._stored is not None:
             samples = kept_samples(self._stored, main)
-        return SplitScores(scores, loss, samples)
+        if self.loss.seen:
+            of_loss = next(computed)
+            losses[name] = of_loss["loss"]
+            if main is not None:
+                main.faults.update(of_loss.faults)
+        for output, scores in outputs.items():
+            splits[f"{name}/{output}".rstrip("/")] = scores
+        return samples
 
     def reset(self) -> None:
         """Start again."""
@@ -202,7 +215,7 @@ class SplitCounts:
         self.steps = 0
         self.in_a_row = False
         self._last_target = None
-        self._looks = []
+        self.looks = []
 
     def state_dict(self) -> dict[str, Any]:
         """Counts of a half-done epoch."""
@@ -349,13 +362,14 @@ def _joined_scores(each: list[Scores]) -> Scores:
     """The scores of several metrics of one output; classes are those of the first that has any."""
     if len(each) == 1:
         return each[0]
-    names = next((scores.class_names for scores in each if scores.class_names), ())
-    drawn = next((scores for scores in each if scores._curve is not None), each[0])
-    sliced = next((scores for scores in each if scores.per_slice), each[0])
-    confused = each[0]
-    for scores in reversed(each):
-        if scores.confusion is not None and scores.confusion.ndim == 2:  # labels have one each
-            confused = scores
+
+    def first(has: Callable[[Scores], object]) -> Scores:
+        return next(filter(has, each), each[0])
+
+    names = first(lambda scores: scores.class_names).class_names
+    sliced = first(lambda scores: scores.per_slice)
+    # Labels have a matrix each.
+    confused = first(lambda scores: scores.confusion is not None and scores.confusion.ndim == 2)
     values: dict[str, Score] = {}
     per_class: dict[str, Sequence[Score]] = {}
     faults: FaultReport = {}
@@ -376,13 +390,35 @@ def _joined_scores(each: list[Scores]) -> Scores:
         class_names=names,
         faults=faults,
         notes=notes,
-        curve=drawn._curve,
-        reliability=next((s._reliability for s in each if s._reliability is not None), None),
+        curve=first(lambda scores: scores._curve is not None)._curve,
+        reliability=first(lambda scores: scores._reliability is not None)._reliability,
         without_buckets=each[0].without_buckets,
         confused=confused.confused,
         per_slice=sliced.per_slice,
         headline=sliced.headline,
     )
+
+
+def compute_splits(
+    seen: Mapping[str, SplitCounts], splits: dict[str, Scores], losses: dict[str, Score]
+) -> StoredSamples | None:
+    """Put scores and losses of what was seen in their places; the samples of validation.
+
+    One copy to the host for all, another one of samples, a third one of looks.
+    """
+    counted = [metric for counts in seen.values() for metric in counts.counted()]
+    if {type(metric).compute for metric in counted} <= {Metrics.compute}:
+        computed = iter(compute_together(counted))
+    else:  # one has a way of its own
+        computed = iter([metric.compute() for metric in counted])
+    looks = [look for counts in seen.values() for look in counts.looks]
+    if looks:
+        looked = iter(torch.stack([look.to(looks[0].device) for look in looks]).cpu())
+    samples = None
+    for name, counts in seen.items():
+        counts.looks = [next(looked) for _ in counts.looks]
+        samples = counts.put(name, computed, splits, losses) or samples
+    return samples
 
 
 def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:

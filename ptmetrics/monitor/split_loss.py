@@ -9,11 +9,11 @@ from torch import Tensor
 from ptmetrics.counts.checks import countable
 from ptmetrics.errors import DtypeError, ShapeError
 from ptmetrics.metrics.loss import MeanLoss
-from ptmetrics.metrics.score import FaultReport, Score
 from ptmetrics.monitor.extract import CriterionCall
 
 MOST_WAITING = 64  # tensors that are counted together
 MOST_NUMBERS = 1024  # numbers, likewise
+EMPTY_MEAN = MeanLoss()  # those of all splits are made of it, and so computed together
 IGNORED_BY_TORCH = -100  # unless a criterion is told otherwise
 
 
@@ -87,7 +87,7 @@ class SplitLoss:
 
     def __init__(self, ignore_index: int | None = None) -> None:
         self.ignore_index = ignore_index
-        self._mean = MeanLoss()
+        self._mean = EMPTY_MEAN.fresh()
         self._device = self._mean.device  # of the last loss
         self._waiting: list[HeldLoss] = []
         self._place: torch.device | None = None  # of those that wait; None for numbers
@@ -196,11 +196,10 @@ class SplitLoss:
         """Count the loss of one batch, as `held` takes it."""
         self.add(self.held(loss, target, CriterionCall(None, target, reduction)))
 
-    def compute(self) -> tuple[Score, FaultReport]:
-        """The mean, and what was left out of it."""
+    def mean(self) -> MeanLoss:
+        """The metric that holds them all."""
         self._count_waiting()
-        scores = self._mean.compute()
-        return scores["loss"], scores.faults
+        return self._mean
 
     def reset(self) -> None:
         """Start again."""

@@ -17,6 +17,8 @@ from ptmetrics.errors import DtypeError
 SCHEMA = 1
 MAX_DEPTH = 64
 SMALL_INT = 2**62
+COLUMN = 32  # numbers: a list of as many or more is looked at as a whole,
+LARGEST_SUM = 2.0**1000  # and none of them is as large
 MAX_INT_BITS = 4096  # Python itself refuses to parse an int of more than 4300 digits
 
 Path = tuple[str | int, ...]
@@ -201,6 +203,12 @@ def _tagged(record: Mapping[str, Any]) -> dict[str, Any]:
                 or (kind is float and math.isfinite(item))
                 or (kind is int and -SMALL_INT < item < SMALL_INT)
                 or (kind is str and item[:1] != "$")
+                or (
+                    kind is list
+                    and len(item) >= COLUMN
+                    and set(map(type, item)) in ({float}, {int})
+                    and sum(map(abs, item)) < LARGEST_SUM
+                )
             )
             if as_it_is:
                 value = item

@@ -102,6 +102,15 @@ class History(Mapping[str, list[float]]):
         self._last = epoch
         self._add_or_merge(epoch["epoch"], _numbers_of(epoch))
 
+    def epoch_of_best(self, name: str, *, rises: bool) -> int:
+        """The epoch whose own row, its last one, has the best value; −1 if the score was not seen."""
+        values = {
+            e: row.get(name, math.nan) for e, row in zip(self._epochs, self._rows, strict=True)
+        }
+        known = {e: value for e, value in values.items() if not math.isnan(value)}
+        best = max if rises else min
+        return best(known, key=known.__getitem__, default=-1)
+
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.
 

@@ -155,7 +155,7 @@ def test_what_one_split_cannot_compute_the_others_do(monkeypatch: pytest.MonkeyP
     with quiet(on_fault="contain") as monitor:
         count(monitor)
         monitor.update(PREDS, Y, split="train")
-        monkeypatch.setattr(monitor._recorder.splits["val"], "compute", bug)
+        monkeypatch.setattr(monitor._recorder.splits["val"], "put", bug)
         scores = monitor.end_epoch()
         assert list(scores.splits) == ["train"]
         assert [fault.where for fault in monitor.faults.all()] == ["compute val"]

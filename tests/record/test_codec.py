@@ -10,6 +10,7 @@ from record_makers import sealed
 
 from ptmetrics.errors import DtypeError
 from ptmetrics.record.codec import (
+    COLUMN,
     MAX_DEPTH,
     SCHEMA,
     LineError,
@@ -90,6 +91,25 @@ def test_floats_that_json_lacks_are_tagged_and_genuine_dollars_doubled() -> None
 def test_names_and_words_that_look_like_a_tag_stay_what_they_are(data: dict[str, Any]) -> None:
     record = SMALL._replace(data=data)
     assert repr(decode(encode(record)[:-1])) == repr(record)
+
+
+@pytest.mark.parametrize(
+    "odd", [1, True, None, "$nan", NAN, math.inf, -math.inf, 1e308, -(2**62), 2**1100, [NAN], 0.5]
+)
+@pytest.mark.parametrize("usual", [0.25, 3, 1e308])
+def test_a_long_column_is_written_as_a_short_one_is(usual: float, odd: Any) -> None:
+    for size in (3, COLUMN, 3 * COLUMN):
+        column = [usual] * size
+        column[size // 2] = odd
+        record = SMALL._replace(data={"x": column, "y": tuple(column)})
+        assert repr(decode(encode(record)[:-1]).data["x"]) == repr(column)
+        assert json.loads(encode(record))["data"]["x"][0] == usual
+
+
+@pytest.mark.parametrize("size", [1, COLUMN])
+def test_a_number_that_nobody_could_read_back_is_refused_in_any_column(size: int) -> None:
+    with pytest.raises(DtypeError, match="int of up to 4096 bits"):
+        encode(SMALL._replace(data={"x": [10**5000] * size}))
 
 
 @pytest.mark.fault(39)

@@ -40,6 +40,7 @@ from ptmetrics.monitor.hooks import (
 )
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
 from ptmetrics.monitor.passes import acts_otherwise_in_training
+from ptmetrics.monitor.pictures import check_keep_inputs
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
@@ -93,6 +94,9 @@ class Monitor:
         keep_samples: Validation samples of which the run folder keeps class or error, target and
             loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
             up to three epochs; 0 keeps none.
+        keep_inputs: So many of these samples, those with the highest loss, are kept as small
+            pictures too, at most 32 × 32 pixels of 8 bits, where the model is given pictures of
+            one or three channels; 0 keeps none, as what the model is given may be private.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -146,10 +150,12 @@ class Monitor:
         progress: bool | None = None,
         config: Mapping[str, Any] | None = None,
         keep_samples: int = DEFAULT_ROWS,
+        keep_inputs: int = 0,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
         check_keep_samples(keep_samples)
+        check_keep_inputs(keep_inputs)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
@@ -167,6 +173,7 @@ class Monitor:
         self.path = self._run.path
         self.history = self._run.history
         self._keep_samples = keep_samples
+        self._keep_inputs = keep_inputs
         if run is None:
             self._keep_samples = 0
         self._clock = PhaseClock(clock)
@@ -529,6 +536,7 @@ class Monitor:
         sample_weight: Tensor | Mapping[str, Tensor] | None = None,
         slices: Tensor | None = None,
         group: Tensor | None = None,
+        inputs: Tensor | None = None,
     ) -> None:
         """Count one batch; for training, call it after `optimizer.step()`.
 
@@ -542,6 +550,7 @@ class Monitor:
                 is.
             slices: The slice of each row, as the metric takes it.
             group: The group of each row, likewise.
+            inputs: What the model was given, for `keep_inputs`.
 
         Raises:
             ConfigError: If no split can have that name.
@@ -556,6 +565,7 @@ class Monitor:
             sample_weight=sample_weight,
             slices=slices,
             group=group,
+            inputs=inputs,
         )
 
     @contained("update")
@@ -694,10 +704,9 @@ class Monitor:
         self._clock.start_epoch()
 
     def _new_split(self, name: str) -> SplitCounts:
-        room = 0
         if name == "val":
-            room = self._keep_samples
-        return SplitCounts(self._metrics, room)
+            return SplitCounts(self._metrics, self._keep_samples, self._keep_inputs)
+        return SplitCounts(self._metrics)
 
     def _say(self, code: str, message: str) -> None:
         """Tell something of the loop, on the console and in the record, once for each `code`.

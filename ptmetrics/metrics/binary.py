@@ -431,7 +431,9 @@ class BinaryMetrics(Metrics):
             if self.losses:
                 counts["losses"] = losses
         if self.keeps_samples:
-            kept = raw if self.inputs != "labels" else None
+            kept = None
+            if self.inputs != "labels":
+                kept = raw.unsqueeze(0)
             counts["samples"] = sample_columns(batch, reader.decide(raw), loss, kept)
         return counts
 

@@ -71,7 +71,7 @@ from ptmetrics.metrics.curves import (
 )
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
-from ptmetrics.metrics.samples import CLASS_FIELDS
+from ptmetrics.metrics.samples import CLASS_FIELDS, MARGIN, MOST_MARGINS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
 from ptmetrics.metrics.score_curve import ScoreCurve
@@ -413,21 +413,35 @@ class MulticlassMetrics(Metrics):
             loss = self._count_losses(rows, counts)
         if self._tempered:
             counts["tempered"] = self._reader.nll_of_temperatures(batch, rows)
+        margin = None
         if self._curve is not None:
-            counts.update(self._count_curve(self._curve, batch, rows))
+            margin = self._reader.margins(batch.preds)
+            counts.update(self._count_curve(self._curve, batch, rows, margin))
         if self.keeps_samples:
-            bits = None
+            further = []
             if self._ks and rows.columns is not None:
-                bits = rows.columns.rank.int().view(torch.float32)
+                further.append(rows.columns.rank.int().view(torch.float32).unsqueeze(0))
+            if margin is not None and self._keeps_margins:
+                further.append(margin.T.float())
+            bits = None
+            if further:
+                bits = torch.cat(further)
             counts["samples"] = sample_columns(batch, rows.label, loss, bits)
         return counts
 
     @property
     def sample_fields(self) -> tuple[str, ...]:
-        """Those of classes, and the rank of the target where top-k accuracies are wanted."""
-        if not self._ks:
-            return CLASS_FIELDS
-        return (*CLASS_FIELDS, "rank")
+        """Those of classes; the rank of the target beside top-k accuracies, each class's margin beside curves."""
+        fields = list(CLASS_FIELDS)
+        if self._ks:
+            fields.append("rank")
+        if self._keeps_margins:
+            fields.extend(f"{MARGIN}{label}" for label in range(self.num_classes))
+        return tuple(fields)
+
+    @property
+    def _keeps_margins(self) -> bool:
+        return self._curve is not None and self.num_classes <= MOST_MARGINS
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one class, one prediction and, at most, one loss and confidence."""
@@ -561,8 +575,9 @@ class MulticlassMetrics(Metrics):
         counts["confidence"] = At(place, sure, within=rows.likely is None)
         return losses[:, 0]
 
-    def _count_curve(self, kept: KeptScores, batch: Batch, rows: ClassRows) -> dict[str, Counted]:
-        margin = self._reader.margins(batch.preds)
+    def _count_curve(
+        self, kept: KeptScores, batch: Batch, rows: ClassRows, margin: Tensor
+    ) -> dict[str, Counted]:
         there = rows.likely  # rows that peak at an infinity have no margins
         if batch.counted is not None:
             there = batch.counted if there is None else there & batch.counted

@@ -92,8 +92,9 @@ class Monitor:
         progress: Show bars for epochs and batches; None shows them on a terminal only.
         config: Plain values of yours that belong into the record's header.
         keep_samples: Validation samples of which the run folder keeps class or error, target and
-            loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
-            up to three epochs; 0 keeps none.
+            loss, for paired comparisons: 12 to 20 bytes each on the device, and as much on disk for
+            up to three epochs; beside curves of up to 32 classes 4 more a class, by which their
+            areas are compared; 0 keeps none.
         keep_inputs: So many of these samples, those with the highest loss, are kept as small
             pictures too, at most 32 × 32 pixels of 8 bits, where the model is given pictures of
             one or three channels; 0 keeps none, as what the model is given may be private.

@@ -22,6 +22,7 @@ from ptmetrics.record.samples import (
     RELIABILITY_ROW,
     Rows,
     StoredSamples,
+    stem_of,
 )
 
 DEFAULT_ROWS = 100_000
@@ -111,7 +112,7 @@ def rows_of_columns(columns: Tensor, fields: tuple[str, ...] = ()) -> Rows:
     size = columns.dtype.itemsize
     described = list(kind.descr)
     for name in fields[len(described) :]:
-        described.append((name, f"{FURTHER[name][:2]}{size}"))
+        described.append((name, f"{FURTHER[stem_of(name)][:2]}{size}"))
     host = np.ascontiguousarray(columns.cpu().numpy().T)
     return host.view(np.dtype(described)).reshape(-1)
 

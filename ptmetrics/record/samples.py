@@ -35,6 +35,7 @@ FURTHER = {
     "score": "<f4",  # of a yes, in the unit of the predictions
     "rank": "<i4",  # classes whose score is higher than the target's
     "weight": "<f4",  # 0 where the row does not count
+    "margin_": "<f4",  # of each class, by its number: what its curve ranks the rows by
 }
 """Fields that rows may have behind those, and their types."""
 CURVE_FIELDS = ("threshold", "probability", "tp", "fp", "tn", "fn")
@@ -123,6 +124,11 @@ class StoredSamples:
             cure = "Monitor(keep_samples=...) keeps them where each sample is one row."
             raise DataError("samples", "samples that were kept", f"none: {self.reason}", cure)
         return self.rows
+
+
+def stem_of(field: str) -> str:
+    """The name of a field in `FURTHER`: that without the number of a class."""
+    return field.rstrip("0123456789")
 
 
 def picture_row(shape: tuple[int, ...]) -> np.dtype[Any]:
@@ -280,4 +286,4 @@ def _are_further(fields: list[tuple[str, str]]) -> bool:
     names = [name for name, _ in fields]
     if len(set(names)) != len(names):
         return False
-    return all(kind in (FURTHER.get(name), "<f8") for name, kind in fields)
+    return all(kind in (FURTHER.get(stem_of(name)), "<f8") for name, kind in fields)

@@ -227,12 +227,10 @@ def _moves_of(run: Sampled, rows: Rows) -> Moves:
         found = _smooth(lambda m: m[0], [row_losses(rows, run.value)], weight)
     elif not is_of_classes(rows):
         found = _of_errors(name, rows["error"], rows["target"], weight)
-    elif name in _RANKINGS and "score" in (rows.dtype.names or ()):
-        positive = rows["target"] == 1
-        value, each = _RANKINGS[name](rows["score"].astype(np.float64), positive, weight)
-        found = Moves(value, each)
+    elif name.partition("/")[0] in _RANKINGS:
+        value, each = _of_curves(run, rows, weight)
         _same_as_recorded(run, value, _SAME_CURVE)
-        return found
+        return Moves(value, each)
     else:
         found = _of_classes(run, rows, weight)
     if name != "loss":
@@ -354,6 +352,44 @@ def _moves_of_precision(
 
 
 _RANKINGS = {"auroc": _moves_of_auroc, "average_precision": _moves_of_precision}
+
+
+def _of_curves(run: Sampled, rows: Rows, weight: Floats) -> tuple[float, Floats]:
+    """The area under a curve and its moves: of yes or no, of a class, or averaged over classes."""
+    name, _, average = run.score.partition("/")
+    area = _RANKINGS[name]
+    fields = [field for field in rows.dtype.names or () if field.startswith("margin_")]
+    if not average:
+        own = ("score", f"margin_{run.label}")
+        fields = [field for field in rows.dtype.names or () if field in own]
+    if not fields or average not in ("", "macro", "micro", "weighted"):
+        raise CannotPairError(f"there is no paired test for {run.score}")
+    target = rows["target"]
+    heads = np.array([int(field.partition("_")[2] or 1) for field in fields])
+    scores = np.array([rows[field] for field in fields], dtype=np.float64)
+    positive = target == heads[:, None]
+    if np.isnan(scores).any():
+        raise CannotPairError("some of its scores are NaN")
+    if not average:
+        return area(scores[0], positive[0], weight)
+    if average == "micro":  # a row moves the curve by all of its scores
+        repeated = np.tile(weight, len(heads))
+        value, each = area(scores.reshape(-1), positive.reshape(-1), repeated)
+        return value, each.reshape(positive.shape).sum(0)
+    there = positive.any(1)
+    if name == "auroc":
+        there = there & ~positive.all(1)
+    if not there.any():
+        raise CannotPairError("its targets are all of one class")
+    found = [area(*one, weight) for one in zip(scores[there], positive[there], strict=True)]
+    values = np.array([value for value, _ in found])
+    moves = np.array([each for _, each in found])
+    if average == "macro":
+        return float(values.mean()), moves.mean(0)
+    mine = weight * positive[there]  # a row moves the weight of its own class, too
+    share = mine.sum(1) / mine.sum()
+    value = float(share @ values)
+    return value, share @ moves + (values - value) @ mine / mine.sum()
 
 
 def _same_as_recorded(run: Sampled, value: float, tolerance: float = _SAME) -> None:

@@ -6,7 +6,7 @@ Errors are prediction − target. Formulas take arrays whose last dimension is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -42,6 +42,7 @@ from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import LEAST_FREEDOM, Z, far_ends, student
 from ptmetrics.metrics.rank_correlation import (
     KENDALL,
+    KENDALL_C,
     SPEARMAN,
     exact_correlations,
     rank_correlations,
@@ -67,6 +68,7 @@ CELLS = {
     "nrmse/range": ("target_ends",),
     "spearman": ("grid",),
     "kendall": ("grid",),
+    "kendall/c": ("grid",),
 }
 """The cells of scores that are asked for."""
 MOST_PAIRS = 1 << 28
@@ -146,6 +148,20 @@ class ErrorMoments:
         """Of a mean whose Σw²(x − mean)² is `spread`; NaN for one row."""
         return _standard_error(spread, self.weight, self.effective)
 
+    def moved(self, sums: Array, cloud: int, by: Mapping[tuple[int, int], Any]) -> Array:
+        """Standard error of a score that a row moves by a polynomial of its two numbers.
+
+        Args:
+            sums: `central` or `about_zero`.
+            cloud: ERROR or PREDICTION, which stands beside the target.
+            by: Factors of xⁱ yʲ by (i, j).
+        """
+        spread: Any = 0.0
+        for (i, j), factor in by.items():
+            for (k, m), other in by.items():
+                spread = spread + factor * other * sums[..., 1, cloud, i + k, j + m]
+        return self.standard_error(spread)
+
 
 @dataclass(frozen=True)
 class ErrorMagnitudes:
@@ -183,11 +199,8 @@ class ErrorMagnitudes:
 def mse(r: ErrorMoments) -> Ends:
     """Mean squared error, with Student's interval of its logarithm."""
     value = r.about_zero[..., 0, ERROR, 2, 0] / r.weight
-    fourth = r.about_zero[..., 1, ERROR, 4, 0]
-    second = r.about_zero[..., 1, ERROR, 2, 0]
-    none = r.about_zero[..., 1, ERROR, 0, 0]
-    spread = fourth - 2 * value * second + value**2 * none
-    return value, *far_ends(value, r.standard_error(spread), r.effective)
+    error = r.moved(r.about_zero, ERROR, {(2, 0): 1.0, (0, 0): -value})
+    return value, *far_ends(value, error, r.effective)
 
 
 def rmse(r: ErrorMoments) -> Ends:
@@ -229,15 +242,10 @@ def nrmse(r: ErrorMoments) -> Ends:
     """RMSE / |mean of the targets|, by the delta method on the logarithm."""
     square = r.about_zero[..., 0, ERROR, 2, 0] / r.weight
     mean = r.mean[..., 2]
-    sums = r.about_zero[..., 1, ERROR, :, :]  # of w²: errors about 0, targets about their mean
-    # With A the mean of e² and B that of t, ln(√A/B) moves with row i by (eᵢ²/A − 1)/2 −
-    # (tᵢ − B)/B.
-    fourth = sums[..., 4, 0] / square**2 - 2 * sums[..., 2, 0] / square + sums[..., 0, 0]
-    mixed = sums[..., 2, 1] / square - sums[..., 0, 1]
-    spread = fourth / 4 - mixed / mean + sums[..., 0, 2] / mean**2
     value = np.where(mean == 0, np.nan, np.sqrt(square) / np.abs(mean))
-    error = np.where(square > 0, r.standard_error(spread) * value, 0.0)
-    return value, *far_ends(value, error, r.effective)
+    moved = {(2, 0): 0.5 / square, (0, 1): -1 / mean, (0, 0): -0.5}  # of the logarithm
+    error = r.moved(r.about_zero, ERROR, moved)
+    return value, *far_ends(value, np.where(square > 0, error * value, 0.0), r.effective)
 
 
 def nrmse_std(r: ErrorMoments) -> Ends:
@@ -246,23 +254,26 @@ def nrmse_std(r: ErrorMoments) -> Ends:
     return np.sqrt(1 - value), np.sqrt(1 - high), np.sqrt(1 - low)
 
 
-def nrmse_l2(r: ErrorMoments) -> Ends:
-    """RMSE / √Σ target²."""
-    return _rmse_over(r, np.sqrt(r.weight * (r.variance(ERROR, 0, 2) + r.mean[..., 2] ** 2)))
-
-
-def nrmse_range(r: ErrorMoments) -> Ends:
-    """RMSE / (largest target − least)."""
-    return _rmse_over(r, r.cells["target_ends"].sum(-1))
-
-
-def _rmse_over(r: ErrorMoments, size: Array) -> Ends:
-    value, low, high = rmse(r) / np.where(size > 0, size, np.nan)
+def rmse_over(r: ErrorMoments, size: Callable[[ErrorMoments], Array]) -> Ends:
+    """RMSE over a number of the targets, which is taken for known."""
+    by = size(r)
+    value, low, high = rmse(r) / np.where(by > 0, by, np.nan)
     return value, low, high
 
 
+def length(r: ErrorMoments) -> Array:
+    """√Σ target²."""
+    return np.sqrt(r.weight * (r.variance(ERROR, 0, 2) + r.mean[..., 2] ** 2))
+
+
+def target_range(r: ErrorMoments) -> Array:
+    """Largest target − least."""
+    found: Array = r.cells["target_ends"].sum(-1)
+    return found
+
+
 def rank_correlation(r: ErrorMoments, which: int) -> tuple[Array, ...]:
-    """Spearman's or Kendall's, on Fisher's z, and the bound of its error, by which the interval is widened.
+    """Spearman's or one of Kendall's, on Fisher's z, and the bound of its error, by which the interval is widened.
 
     The variance is that of the delta method, and never below that of jointly normal values.
     """
@@ -270,8 +281,11 @@ def rank_correlation(r: ErrorMoments, which: int) -> tuple[Array, ...]:
     value = np.clip(value, -1, 1)
     n = r.effective
     inner = np.clip(value, 1 / n - 1, 1 - 1 / n)
-    normal = np.where(which == KENDALL, 0.437, 1 + inner**2 / 2)
-    left = n - 3 - which
+    normal = 1 + inner**2 / 2
+    left = n - 3
+    if which != SPEARMAN:
+        normal = np.full_like(inner, 0.437)
+        left = n - 4
     variance = np.maximum(moved / (1 - inner**2) ** 2, normal) / np.where(left > 0, left, np.nan)
     half = student(np.clip(n - 2, 1, None)) * np.sqrt(variance)
     low = np.minimum(np.tanh(np.arctanh(inner) - half), value) - bound
@@ -282,8 +296,7 @@ def rank_correlation(r: ErrorMoments, which: int) -> tuple[Array, ...]:
 def bias(r: ErrorMoments) -> Ends:
     """Mean error, with Student's interval."""
     value = r.mean[..., 0]
-    error = r.standard_error(r.central[..., 1, ERROR, 2, 0])
-    half = student(np.clip(r.effective - 1, 1, None)) * error
+    half = student(np.clip(r.effective - 1, 1, None)) * r.moved(r.central, ERROR, {(1, 0): 1.0})
     return value, value - half, value + half
 
 
@@ -315,19 +328,42 @@ def pearson(r: ErrorMoments) -> Ends:
     t2 = r.variance(PREDICTION, 0, 2)
     value = np.clip(r.variance(PREDICTION, 1, 1) / np.sqrt(p2 * t2), -1, 1)
     value = np.where(r.flat(p2, 1) | r.flat(t2, 2), np.nan, value)
-    sums = r.central[..., 1, PREDICTION, :, :]
     # With u and v standardised, r moves with row i by uᵢvᵢ − r(uᵢ² + vᵢ²)/2.
-    mixed = sums[..., 2, 2] * (1 + value**2 / 2) / (p2 * t2)
-    skew = value * (sums[..., 3, 1] / p2 + sums[..., 1, 3] / t2) / np.sqrt(p2 * t2)
-    tails = (value / 2) ** 2 * (sums[..., 4, 0] / p2**2 + sums[..., 0, 4] / t2**2)
-    left = np.where(r.effective > 3, r.effective - 3, np.nan)
-    apart = np.where(
-        np.abs(value) < 1 - 1e-7, 1 - value**2, np.inf
-    )  # nearer to 1 it is all rounding
-    measured = (mixed - skew + tails) / (r.weight * apart) ** 2
+    moved = {(1, 1): 1 / np.sqrt(p2 * t2), (2, 0): -value / 2 / p2, (0, 2): -value / 2 / t2}
+    return _on_fishers_z(r, value, moved, 1.0)
+
+
+def concordance(r: ErrorMoments) -> Ends:
+    """Lin's concordance: 2 · covariance / (both variances + bias²), with an interval on Fisher's z."""
+    p2 = r.variance(PREDICTION, 2, 0)
+    t2 = r.variance(PREDICTION, 0, 2)
+    away = r.mean[..., 1] - r.mean[..., 2]
+    whole = p2 + t2 + away**2
+    both = 2 * r.variance(PREDICTION, 1, 1)
+    value = np.clip(both / np.where(r.flat(t2, 2), np.nan, whole), -1, 1)
+    of_square = -value / whole
+    moved = {
+        (1, 1): 2 / whole,
+        (2, 0): of_square,
+        (0, 2): of_square,
+        (1, 0): 2 * away * of_square,
+        (0, 1): -2 * away * of_square,
+        (0, 0): of_square * away**2,
+    }
+    least = (value / np.where(value == 0, 1.0, pearson(r)[0])) ** 2
+    return _on_fishers_z(r, value, moved, least)
+
+
+def _on_fishers_z(r: ErrorMoments, value: Array, moved: Mapping[Any, Any], least: Any) -> Ends:
+    """Ends of a correlation that rows move so, with a variance of z of `least` / (n − 3) at least."""
+    n = r.effective
+    left = np.where(n > 3, n - 3, np.nan)
+    off = 1 - value**2
+    apart = np.where(np.abs(value) < 1 - 1e-7, off, np.inf)  # nearer to 1 it is all rounding
+    measured = (r.moved(r.central, PREDICTION, moved) / apart) ** 2 * (n - 1) / left
     carried = np.minimum(carrying(r.central, PREDICTION, 1, 0), carrying(r.central, ERROR, 0, 1))
     reach = student(np.clip(carried - 1, LEAST_FREEDOM, None))
-    half = reach * np.sqrt(np.maximum(measured * r.effective / left, 1 / left))
+    half = reach * np.sqrt(np.maximum(measured, least / left))
     centre = np.arctanh(value)
     return value, np.tanh(centre - half), np.tanh(centre + half)
 
@@ -396,14 +432,10 @@ def _explained(r: ErrorMoments, sums: Array) -> Ends:
     target = r.variance(ERROR, 0, 2)
     ratio = sums[..., 0, ERROR, 2, 0] / r.weight / target
     ratio = np.where(r.flat(target, 2), np.nan, ratio)
-    # With A and B the means of e² and (t − mean)², ln(A/B) moves with row i by eᵢ²/A − (tᵢ −
-    # mean)²/B.
-    fourth = sums[..., 1, ERROR, 4, 0]
-    both = sums[..., 1, ERROR, 2, 2]
-    other = sums[..., 1, ERROR, 0, 4]
-    spread = np.clip(fourth - 2 * ratio * both + ratio**2 * other, 0, None) / target**2
+    # With A and B the means of e² and (t − mean)², A/B moves with row i by (eᵢ² − A/B (tᵢ −
+    # mean)²)/B.
     n = r.effective
-    error = np.sqrt(spread * n / (n - 1)) / r.weight / ratio
+    error = r.moved(sums, ERROR, {(2, 0): 1.0, (0, 2): -ratio}) / target / ratio
     carried = np.minimum(carrying(sums, ERROR, 1, 0), carrying(sums, ERROR, 0, 1))
     half = np.where(n > 2, student(np.clip(carried - 2, LEAST_FREEDOM, None)) * error, np.nan)
     far = np.where(ratio == 0, 0.0, ratio * np.exp(half))
@@ -555,6 +587,9 @@ MAX_ERROR = replace(
 MAGNITUDE_SPECS = (MAX_ERROR, *quantile_specs(QUANTILES))
 
 
+ADJUSTED = explained_spec(
+    "r2/adjusted", adjusted_r2, "1 − (1 − R²)(n − 1) / (n − features − 1), see `num_features`."
+)
 OPTIONAL_SPECS: tuple[ScoreSpec, ...] = (
     error_spec(
         "mape",
@@ -600,13 +635,19 @@ OPTIONAL_SPECS: tuple[ScoreSpec, ...] = (
     ),
     error_spec(
         "nrmse/l2",
-        nrmse_l2,
+        partial(rmse_over, size=length),
         "RMSE / √Σ target². The interval is that of the RMSE.",
         method="student-log",
         undefined="all targets are 0",
     ),
-    explained_spec(
-        "r2/adjusted", adjusted_r2, "1 − (1 − R²)(n − 1) / (n − features − 1), see `num_features`."
+    ADJUSTED,
+    replace(
+        PEARSON,
+        name="concordance",
+        formula=concordance,
+        doc="Lin's concordance of predictions and targets: 2 · covariance / (both variances + bias²).",
+        undefined=FLAT_TARGET,
+        source="Lin, Biometrics 1989",
     ),
 )
 WEIGHTED_SPECS = tuple(
@@ -616,13 +657,13 @@ WEIGHTED_SPECS = tuple(
         doc=f"Mean over the outputs by the variance of their targets. {spec.doc}",
         method="mean-of-ends",
     )
-    for spec in MOMENT_SPECS
-    if spec.name in ("r2", "explained_variance")
+    for spec in (*MOMENT_SPECS, ADJUSTED)
+    if spec.name.startswith(("r2", "explained_variance"))
 )
 WHOLE_SPECS: tuple[ScoreSpec, ...] = (
     error_spec(
         "nrmse/range",
-        nrmse_range,
+        partial(rmse_over, size=target_range),
         "RMSE / (largest target − least), of all rows alone. The interval is that of the RMSE.",
         method="student-log",
         undefined=FLAT_TARGET,
@@ -638,6 +679,12 @@ WHOLE_SPECS: tuple[ScoreSpec, ...] = (
         KENDALL,
         "Kendall's rank correlation τ-b, good to its `error_bound`.",
         "Brown and Benedetti, JASA 1977; Fieller et al., Biometrika 1957, for the least variance",
+    ),
+    rank_spec(
+        "kendall/c",
+        KENDALL_C,
+        "Kendall's rank correlation τ-c, for grades of different number, good to its `error_bound`.",
+        "Stuart, Biometrika 1953; Brown and Benedetti, JASA 1977",
     ),
 )
 

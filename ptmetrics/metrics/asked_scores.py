@@ -164,6 +164,12 @@ NPV_EACH = class_spec(
 ACCURACY_EACH = class_spec(
     "accuracy", ONE_AGAINST_REST, "Share of right decisions for or against the class.", NO_SAMPLES
 )
+SELECTION_EACH = class_spec(
+    "selection_rate",
+    Ratio((0, 0, 1, 0), (0, 1, 0, 1), zero_division=False),
+    "Share of the rows that are predicted so; neither more nor less is better.",
+    NO_SAMPLES,
+)
 _SPECIFICITY = MicroRatio(SPECIFICITY)
 _NPV = MicroRatio(NPV)
 ASKED_SPECS = (
@@ -209,6 +215,7 @@ ASKED_SPECS = (
     ),
     NPV_EACH,
     ACCURACY_EACH,
+    SELECTION_EACH,
     MCC_EACH,
     *COUNTS_EACH,
 )

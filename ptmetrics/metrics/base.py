@@ -337,8 +337,9 @@ class Metrics:
                 estimates = self._estimates(counts)
                 notes: list[str] = []
                 per_slice: dict[str, dict[str, Score]] = {}
+                per_slice_class: dict[str, dict[str, ScoreColumn]] = {}
                 if self._subgroups.slices:
-                    per_slice = self._slice_scores(arrays)
+                    per_slice, per_slice_class = self._slice_scores(arrays)
                 without: dict[str, Array] = {}
                 if accumulator.grouped:
                     estimates, notes, without = self._with_group_intervals(arrays, estimates)
@@ -364,6 +365,7 @@ class Metrics:
             class_names=self.class_names,
             faults=faults,
             per_slice=per_slice,
+            per_slice_class=per_slice_class,
             headline=self._headline(list(named)),
             without_buckets=without,
             **details,
@@ -645,8 +647,13 @@ class Metrics:
             estimates[name, False] = _stacked(some)
         return estimates
 
-    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Score]]:
-        """Slices by name, the worst by its headline score first; those where it is undefined last."""
+    def _slice_scores(
+        self, arrays: Mapping[str, Array]
+    ) -> tuple[dict[str, dict[str, Score]], dict[str, dict[str, ScoreColumn]]]:
+        """Slices by name, the worst by its headline score first; those where it is undefined last.
+
+        Of each its scores, and its scores of each class.
+        """
         names = self._subgroups.slices
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
@@ -659,10 +666,12 @@ class Metrics:
                 value = -value
             return math.isnan(value), value
 
-        return {
-            names[i]: {name: column[i] for name, column in columns.items()}
-            for i in sorted(range(len(names)), key=badness)
-        }
+        order = sorted(range(len(names)), key=badness)
+        of_classes = [(name, estimate) for (name, each), estimate in estimates.items() if each]
+        return (
+            {names[i]: {name: column[i] for name, column in columns.items()} for i in order},
+            {names[i]: {name: ScoreColumn(e.of_part(i)) for name, e in of_classes} for i in order},
+        )
 
     def _with_group_intervals(
         self, arrays: Mapping[str, Array], estimates: dict[Key, Estimate]

@@ -35,6 +35,7 @@ from ptmetrics.metrics.asked_scores import (
     NPV,
     NPV_EACH,
     ONE_AGAINST_REST,
+    SELECTION_EACH,
 )
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
@@ -398,6 +399,7 @@ LABELS_ASKED = (
     SPECIFICITY_EACH,
     NPV_EACH,
     ACCURACY_EACH,
+    SELECTION_EACH,
     MCC_EACH,
     replace(
         MCC_EACH,

@@ -168,6 +168,7 @@ class Scores(Mapping[str, Score]):
             empty.
         per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty
             without slices.
+        per_slice_class: Name of a slice to the same as `per_class`, of its rows.
         headline: Name of the score that orders the slices.
         without_buckets: Where rows come in groups, or samples hold several: each score by name
             without each of some buckets of them, of shape (buckets,), or (buckets, classes) for
@@ -205,6 +206,7 @@ class Scores(Mapping[str, Score]):
         headline: str = "",
         reliability: Callable[[], Any] | None = None,
         without_buckets: Mapping[str, Any] | None = None,
+        per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] | None = None,
     ) -> None:
         self._scores = scores
         self.task = task
@@ -221,6 +223,7 @@ class Scores(Mapping[str, Score]):
         if per_slice is not None:
             for name, each in per_slice.items():
                 self.per_slice[name] = dict(each)
+        self.per_slice_class = per_slice_class or {}
         self.headline = headline
         self._reliability = reliability
         self.without_buckets: Mapping[str, Any] = without_buckets or {}

@@ -398,6 +398,7 @@ def _joined_scores(each: list[Scores]) -> Scores:
         without_buckets=each[0].without_buckets,
         confused=confused.confused,
         per_slice=sliced.per_slice,
+        per_slice_class=sliced.per_slice_class,
         headline=sliced.headline,
     )
 

@@ -65,10 +65,12 @@ from ptmetrics.metrics.class_scores import (
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,
     OVO,
+    OVO_WEIGHTED,
     kept_scores,
     notes_of,
     point_specs,
 )
+from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
 from ptmetrics.metrics.samples import CLASS_FIELDS, MARGIN, MOST_MARGINS
@@ -121,9 +123,21 @@ CURVE_SCORES = ScoreTable(
     CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
+
+
+def pairs_of_classes(metrics: Any, counts: Counts) -> Array | None:
+    """Summaries of each class against each, of those that averages are over."""
+    pairs: Array | None = counts.get(ONE_VS_REST + ONE_VS_ONE)
+    if pairs is None or metrics._among is None:
+        return pairs
+    classes = metrics.num_classes
+    square = pairs.reshape(-1, classes, classes)[:, list(metrics._among)][:, :, list(metrics._among)]
+    return square.reshape(len(square), -1)
+
+
 PAIR_SCORES = ScoreTable(
-    lambda metrics, counts: counts.get(ONE_VS_REST + ONE_VS_ONE),
-    (OVO,),
+    pairs_of_classes,
+    (OVO, OVO_WEIGHTED),
     "Curves of each class against each other",
 )
 
@@ -170,7 +184,7 @@ class MulticlassMetrics(Metrics):
             certified error bounds, and to draw their curves: True or "fp16" for up to 1,024
             classes, 2 MiB a class up to 64, 126 KiB above, and several times the time of an update;
             "fine" for 126 MiB a class and 64 times less doubt; "exact" for the scores themselves
-            beside "fp16", 8 · C bytes a row, and `auroc/ovo` up to 100 classes; 4 GiB at most. A
+            beside "fp16", 8 · C bytes a row, and `auroc/ovo` up to 32 classes; 4 GiB at most. A
             class ranks the rows by its probability, softmax(logits), not by its logit.
         capacity: Number of rows whose scores "exact" keeps.
         at: Points of the curve of each class to report, as for `BinaryMetrics`: of each class, and

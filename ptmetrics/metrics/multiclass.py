@@ -131,7 +131,9 @@ def pairs_of_classes(metrics: Any, counts: Counts) -> Array | None:
     if pairs is None or metrics._among is None:
         return pairs
     classes = metrics.num_classes
-    square = pairs.reshape(-1, classes, classes)[:, list(metrics._among)][:, :, list(metrics._among)]
+    square = pairs.reshape(-1, classes, classes)[:, list(metrics._among)][
+        :, :, list(metrics._among)
+    ]
     return square.reshape(len(square), -1)
 
 

@@ -1,6 +1,6 @@
-"""Spearman's and Kendall's correlations (τ-b and τ-c): from a grid of pairs within a certified bound, or exact from the pairs.
+"""Rank correlations, Spearman's, Kendall's τ-b and τ-c: from a grid of pairs within a bound, or exact from the pairs.
 
-Both are S / √(X · Y), with S a sum over rows of weights that each count as a share of all, X and Y
+The first two are S / √(X · Y), with S a sum over rows of weights that each count as a share of all, X and Y
 one less the ties. S, X and Y are homogeneous in the weights, of degree 3 for Spearman's and 2 for
 Kendall's, so that one rule gives the value, its bound and its variance from the derivatives of S.
 """

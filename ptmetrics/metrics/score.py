@@ -274,11 +274,14 @@ class Scores(Mapping[str, Score]):
         """False and true positive rate at every threshold.
 
         Args:
-            label: Name or number of a label, or of a class against the rest.
+            label: Name or number of a label, or of a class against the rest; "macro" for the mean
+                over all of them, which has no thresholds.
 
         Raises:
             ConfigError: If the metric kept no scores, or there is no such label.
         """
+        if label == "macro" and label not in self.class_names:
+            return self._drawn_of_all().macro_roc()
         return self._drawn(label).roc()
 
     def pr_curve(self, label: str | int | None = None) -> PrecisionRecallCurve:

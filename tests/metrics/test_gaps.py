@@ -90,9 +90,7 @@ def test_gaps_of_classes_and_labels_are_the_worst_of_any_against_the_rest(task: 
 
 def test_a_class_that_a_slice_lacks_is_left_out_of_the_gaps_of_recall() -> None:
     target = torch.tensor([0, 1, 2, 0, 1, 1])
-    metrics = pm.MulticlassMetrics(
-        3, inputs="labels", slices=["a", "b"], scores=["selection_rate"]
-    )
+    metrics = pm.MulticlassMetrics(3, inputs="labels", slices=["a", "b"], scores=["selection_rate"])
     metrics.update(target, target, slices=torch.tensor([0, 0, 0, 1, 1, 1]))
     scores = metrics.compute()
     assert scores.per_slice_class["a"]["recall"][2].value == 1

@@ -355,13 +355,13 @@ class MeanRatio:
         part, whole = self.ratio(sums)
         defined = whole > 0
         there = ~np.isnan(part)
-        counted = np.ones_like(part)
-        if self.among is not None:
-            counted = counted * _mask_of(self.among, sums)
         absent = sums.absent
+        counted = np.ones_like(part)
         if math.isnan(absent):
             absent = 0.0
             counted = counted * there
+        if self.among is not None:
+            counted = counted * _mask_of(self.among, sums)
         weight = counted
         if self.by_targets:
             weight = sums.actual * counted
@@ -409,12 +409,7 @@ class EqualMean(MeanRatio):
         share = np.clip(part / whole, 0, 1)
         n = whole**2 / square
         for place, mean in enumerate(means):
-            if mean.ratio.part[0] == 2:  # F1, in fewer steps
-                weights, squares = view.weights, view.squares
-                union = weights.actual + weights.predicted - weights.hits
-                unit = (squares.actual + squares.predicted - squares.hits) / union
-                n[place] = 2 * union / unit / (2 - share[place]) ** 2
-            elif mean.ratio.part[0] != 1:
+            if mean.ratio.part[0] != 1:
                 n[place] = fbeta_size(mean.ratio, view)
         there = view.weights.actual + view.weights.predicted > 0
         known = there & (whole > 0)  # of an empty one `doubt` tells
@@ -486,56 +481,48 @@ def all_hits(sums: ClassSums) -> tuple[Array, Array]:
 
 def mcc(sums: ClassSums) -> Array:
     """Matthews correlation coefficient; NaN where a side holds one class."""
-    covariance, actual, predicted = _covariances(sums)
-    spread = actual * predicted
-    return np.where(spread > 0, covariance, np.nan) / np.sqrt(spread)
+    return mcc_and_slopes(sums)[0]
 
 
 def mcc_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
-    covariance, spread_actual, spread_predicted = _covariances(sums)
-    spread_actual = spread_actual[..., None]
-    spread_predicted = spread_predicted[..., None]
+    # In counts and not in shares, which would round the digits of a rare class away.
+    actual, predicted = sums.actual, sums.predicted
+    total = actual.sum(-1, keepdims=True)
+    guessed = predicted.sum(-1, keepdims=True)
+    right = sums.hits.sum(-1, keepdims=True)
+    covariance = total * right - (actual * predicted).sum(-1, keepdims=True)
+    spread_actual = total**2 - (actual**2).sum(-1, keepdims=True)
+    spread_predicted = guessed**2 - (predicted**2).sum(-1, keepdims=True)
     spread = spread_actual * spread_predicted
     root = np.sqrt(spread)
-    value = np.where(spread > 0, covariance[..., None], np.nan) / root
-    total = sums.actual.sum(-1, keepdims=True)
-    right = sums.hits.sum(-1, keepdims=True)
-    by_actual = (right - sums.predicted) / root - value * (total - sums.actual) / spread_actual
-    guessed = sums.predicted.sum(-1, keepdims=True)
-    by_predicted = -sums.actual / root - value * (guessed - sums.predicted) / spread_predicted
+    value = np.where(spread > 0, covariance, np.nan) / root
+    by_actual = (right - predicted) / root - value * (total - actual) / spread_actual
+    by_predicted = -actual / root - value * (guessed - predicted) / spread_predicted
     by_hits = np.broadcast_to(total / root, by_actual.shape)
     return value[..., 0], by_hits, by_actual, by_predicted
 
 
-def _covariances(sums: ClassSums) -> tuple[Array, Array, Array]:
-    # In counts and not in shares, which would round the digits of a rare class away.
-    actual, predicted = sums.actual, sums.predicted
-    covariance = actual.sum(-1) * sums.hits.sum(-1) - (actual * predicted).sum(-1)
-    of_actual = actual.sum(-1) ** 2 - (actual**2).sum(-1)
-    return covariance, of_actual, predicted.sum(-1) ** 2 - (predicted**2).sum(-1)
-
-
 def kappa(sums: ClassSums) -> Array:
     """Cohen's kappa."""
-    total = sums.actual.sum(-1)
-    right = sums.hits.sum(-1) / total
-    chance = (sums.actual / total[..., None] * (sums.predicted / total[..., None])).sum(-1)
-    return (right - chance) / (1 - chance)
+    return kappa_and_slopes(sums)[0]
 
 
 def kappa_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
     """It and its derivatives by hits, actual and predicted."""
     total = sums.actual.sum(-1, keepdims=True)
     right = sums.hits.sum(-1, keepdims=True) / total
-    chance = (sums.actual * sums.predicted).sum(-1, keepdims=True) / total**2
+    actual = sums.actual / total
+    predicted = sums.predicted / total
+    chance = (actual * predicted).sum(-1, keepdims=True)
     by_right = 1 / (1 - chance)
     by_chance = (right - 1) / (1 - chance) ** 2
     by_total = -by_right * right / total - 2 * by_chance * chance / total
-    by_actual = by_chance * sums.predicted / total**2 + by_total
-    by_predicted = by_chance * sums.actual / total**2
+    by_actual = by_chance * predicted / total + by_total
+    by_predicted = by_chance * actual / total
     by_hits = np.broadcast_to(by_right / total, by_actual.shape)
-    return kappa(sums), by_hits, by_actual, by_predicted
+    value = (right - chance) / (1 - chance)
+    return value[..., 0], by_hits, by_actual, by_predicted
 
 
 def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
@@ -558,6 +545,12 @@ def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) ->
     return ScoreSpec(
         name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient, method=method
     )
+
+
+def mover_spec(name: str, ratio: Ratio, doc: str) -> ScoreSpec:
+    """A mean over the classes whose rows are others, so that their intervals add up."""
+    absent = ratio.zero_division
+    return ScoreSpec(name, ratio, "mover", doc=doc, undefined=NO_CLASS, absent=absent)
 
 
 def accuracy_spec(name: str, doc: str) -> ScoreSpec:
@@ -624,21 +617,12 @@ GORODKIN = "Gorodkin, Comput. Biol. Chem. 2004 (R_K)"
 LAM = "Lam et al., arXiv 2309.14621: given the union, J is a binomial proportion"
 CONFUSION_SPECS = (
     accuracy_spec("accuracy", "Share of right predictions."),
-    ScoreSpec(
+    mover_spec(
         "balanced_accuracy",
         RECALL_OF_TARGETS,
-        "mover",
-        doc="Mean recall of the classes that occur in the targets.",
-        undefined=NO_CLASS,
+        "Mean recall of the classes that occur in the targets.",
     ),
-    ScoreSpec(
-        "precision/macro",
-        PRECISION,
-        "mover",
-        doc="Mean of the classes' precision.",
-        undefined=NO_CLASS,
-        absent=True,
-    ),
+    mover_spec("precision/macro", PRECISION, "Mean of the classes' precision."),
     accuracy_spec("precision/micro", "Hits over predictions of all classes: the accuracy."),
     mean_spec(
         "precision/weighted",
@@ -646,14 +630,7 @@ CONFUSION_SPECS = (
         "Mean of the classes' precision by their share of the targets.",
         by_targets=True,
     ),
-    ScoreSpec(
-        "recall/macro",
-        RECALL,
-        "mover",
-        doc="Mean of the classes' recall.",
-        undefined=NO_CLASS,
-        absent=True,
-    ),
+    mover_spec("recall/macro", RECALL, "Mean of the classes' recall."),
     accuracy_spec("recall/micro", "Hits over targets of all classes: the accuracy."),
     accuracy_spec("recall/weighted", "Mean of the classes' recall by their share: the accuracy."),
     mean_spec("f1/macro", fbeta_ratio(1), "Mean of the classes' F1."),

@@ -184,7 +184,7 @@ class ScoreCurve:
         nothing = torch.zeros(1, dtype=torch.float64)
         if not known:
             return RocCurve(nothing * torch.nan, nothing * torch.nan, nothing * torch.nan)
-        fpr = torch.cat([curve.fpr for curve in known]).unique()
+        fpr = torch.from_numpy(np.unique(torch.cat([curve.fpr for curve in known]).numpy()))
         tpr = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in known], 0)
         fpr = torch.cat((nothing, fpr))
         tpr = torch.cat((nothing, torch.from_numpy(tpr)))

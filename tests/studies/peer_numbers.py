@@ -154,16 +154,16 @@ def groups_of(call: Call) -> pm.Scores:
     preds, target = (as_tensor(call.batches[0][name]) for name in ("preds", "target"))
     options: dict[str, Any] = {"slices": len(known), "absent": 0.0, "inputs": kind}
     options["ignore_index"] = call.get("ignore_index")
-    named = {"scores": ["selection_rate"]}
+    named = ["selection_rate"]
     metrics: pm.Metrics
     if preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
         options["inputs"] = "logits"
         metrics = pm.MulticlassMetrics(
-            preds.shape[1], class_dim=1, losses=False, **named, **options
+            preds.shape[1], class_dim=1, losses=False, scores=named, **options
         )
     elif call.get("is_multilabel", False):
-        named["scores"].append("specificity")
-        metrics = pm.MultilabelMetrics(preds.shape[1], class_dim=1, **named, **options)
+        named.append("specificity")
+        metrics = pm.MultilabelMetrics(preds.shape[1], class_dim=1, scores=named, **options)
     else:
         metrics = pm.BinaryMetrics(**options)
     for batch in call.batches:

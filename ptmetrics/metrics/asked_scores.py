@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptmetrics.class_formulas import SPECIFICITY, ClassSums, Ratio
 from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     NEITHER,
     NO_CLASS,
     NO_SAMPLES,
     ONE_CLASS,
-    SPECIFICITY,
     ClassCounts,
-    ClassSums,
     MicroRatio,
-    Ratio,
     class_spec,
     mean_spec,
 )

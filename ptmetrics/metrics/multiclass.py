@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptmetrics.class_formulas import ClassSums
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
@@ -56,7 +57,6 @@ from ptmetrics.metrics.class_scores import (
     RECALL_EACH,
     SUPPORT,
     ClassCounts,
-    ClassSums,
     all_hits,
     averages_among,
     class_counts,

@@ -12,6 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptmetrics.class_formulas import (
+    JACCARD,
+    PRECISION,
+    RECALL,
+    SPECIFICITY,
+    ClassSums,
+    Ratio,
+    fbeta_ratio,
+    mcc_and_slopes,
+)
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.keys import FloatKeys
@@ -40,23 +50,15 @@ from ptmetrics.metrics.asked_scores import (
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     F1_EACH,
-    JACCARD,
     NO_SAMPLES,
-    PRECISION,
-    RECALL,
-    SPECIFICITY,
     SPECIFICITY_EACH,
     SUPPORT,
     ClassCounts,
-    ClassSums,
     MicroRatio,
-    Ratio,
     class_spec,
     f1_of_jaccard,
-    fbeta_ratio,
     fbeta_size,
     fbeta_specs,
-    mcc_and_slopes,
 )
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,20 +13,8 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.samples import MAX_REASON, SampleBuffer
 from ptmetrics.record.samples import MAX_PICTURES, MAX_SIDE, PICTURE_CHANNELS, Rows, picture_row
 
-MAX_WAITING = 1 << 15  # rows whose losses are not known yet; the metric holds back fewer
+MAX_WAITING = 1 << 14  # rows whose losses are not known yet; the metric holds back fewer
 NO_PICTURES = "its inputs are no pictures of shape (N, 1 or 3, height, width)"
-
-
-class Waiting(NamedTuple):
-    """Pictures of a batch that the metric has taken, and may not have counted yet.
-
-    Attributes:
-        first: The place of its first sample.
-        pictures: Of shape (samples, channels, height, width), uint8.
-    """
-
-    first: int
-    pictures: Tensor
 
 
 class PictureBuffer:
@@ -47,10 +35,10 @@ class PictureBuffer:
 
     def reset(self) -> None:
         """Forget all pictures."""
-        self._seen = 0
+        self._first = 0  # place of the first sample that waits
         self._reason: str | None = None
-        self._waiting: list[Waiting] = []
-        self._kept: tuple[Tensor, Tensor, Tensor] | None = None  # pictures, losses, places
+        self._waiting: list[Tensor] = []  # of the batches that come next
+        self._kept: tuple[Tensor, ...] | None = None  # pictures, losses, places
 
     def refuse(self, reason: str) -> None:
         """Give out none, and say why."""
@@ -96,41 +84,39 @@ class PictureBuffer:
             self.refuse(NO_PICTURES)
             return
         size = small_size(inputs)
-        if self._waiting:
-            size = tuple(self._waiting[0].pictures.shape[1:])
-        elif self._kept is not None:
-            size = tuple(self._kept[0].shape[1:])
+        before = self._waiting[:1]
+        if self._kept is not None:
+            before = [self._kept[0]]
+        if before:
+            size = tuple(before[0].shape[1:])
         if size[0] != inputs.shape[1]:
             self.refuse("its inputs have one channel here and three there")
             return
-        self._waiting.append(Waiting(self._seen, small_pictures(inputs, size[1:])))
-        self._seen += rows
+        self._waiting.append(small_pictures(inputs, size[1:]))
         self._settle()
 
     def _settle(self) -> None:
         """Merge the batches whose losses are known into the slots."""
         columns, _ = self._stored.columns()
         while columns is not None and self._waiting:
-            first, pictures = self._waiting[0]
-            last = first + len(pictures)
+            pictures = self._waiting[0]
+            last = self._first + len(pictures)
             if last > columns.shape[1]:
                 break
+            badness = badness_of(columns[:, self._first : last]).to(pictures.device)
+            found: tuple[Tensor, ...] = (
+                pictures,
+                badness,
+                torch.arange(self._first, last, device=pictures.device),
+            )
+            if self._kept is not None:
+                found = tuple(map(torch.cat, zip(self._kept, found, strict=True)))
+            best = found[1].argsort(descending=True, stable=True)[: self._slots]
+            self._kept = tuple(each[best] for each in found)
+            self._first = last
             del self._waiting[0]
-            badness = badness_of(columns[:, first:last])
-            places = torch.arange(first, last, device=pictures.device)
-            self._merge(pictures, badness.to(pictures.device), places)
-        if sum(len(each.pictures) for each in self._waiting) > MAX_WAITING:
+        if sum(map(len, self._waiting)) > MAX_WAITING:
             self.refuse("its samples are counted too late")
-
-    def _merge(self, pictures: Tensor, badness: Tensor, places: Tensor) -> None:
-        if self._kept is not None:
-            device = pictures.device
-            before, before_badness, before_places = self._kept
-            pictures = torch.cat((before.to(device), pictures))
-            badness = torch.cat((before_badness.to(device), badness))
-            places = torch.cat((before_places.to(device), places))
-        best = badness.argsort(descending=True, stable=True)[: self._slots]
-        self._kept = pictures[best], badness[best], places[best]
 
 
 def is_pictures(inputs: Any) -> bool:
@@ -154,14 +140,11 @@ def small_pictures(inputs: Tensor, size: Sequence[int]) -> Tensor:
     Bytes stay what they are, and numbers from 0 to 1 are shares of 255; of any other picture, as of
     one that was normalised, the least value is black and the largest white.
     """
-    inputs = inputs.detach()
     height, width = size
+    finite = inputs.detach().float().nan_to_num(0, 0, 0)
+    small = torch.nn.functional.adaptive_avg_pool2d(finite, (height, width))
     if inputs.dtype == torch.uint8:
-        small = torch.nn.functional.adaptive_avg_pool2d(inputs.float(), (height, width))
         return small.round().to(torch.uint8)
-    small = torch.nn.functional.adaptive_avg_pool2d(
-        inputs.float().nan_to_num(0, 0, 0), (height, width)
-    )
     low = small.amin((1, 2, 3))
     high = small.amax((1, 2, 3))
     shares = (low >= 0) & (high <= 1)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -170,10 +170,11 @@ class ErrorMagnitudes:
 
     def first_bin(self, weight: Array, *, above: bool = False) -> Array:
         """First bin whose cumulative weight reaches `weight`, of shape (D,), or passes it."""
-        pairs = zip(self.cumulative, weight, strict=True)
+        side: Literal["left", "right"] = "left"
         if above:
-            return np.array([c.searchsorted(w, "right") for c, w in pairs])
-        return np.array([c.searchsorted(w) for c, w in pairs])
+            side = "right"
+        pairs = zip(self.cumulative, weight, strict=True)
+        return np.array([c.searchsorted(w, side) for c, w in pairs])
 
 
 def mse(r: ErrorMoments) -> Ends:

@@ -189,7 +189,7 @@ _RANGES = {
 }
 _MEANS_OVER = ("macro", "micro", "weighted", "samples", "ovo", "variance_weighted")
 _VARIANTS = {*_MEANS_OVER, "adjusted", "linear", "quadratic", "l2", "std", "p50", "p90", "p95"}
-_VARIANTS |= {"image", "classwise", "range", "c"}
+_VARIANTS |= {"image", "generalized", "classwise", "range", "c"}
 """What may stand behind the name of a score and leaves its range as it is."""
 _ANYTHING = (-inf, inf)
 

@@ -154,9 +154,9 @@ def overlap_scores(
     mean = (each.nan_to_num() * there).sum(1) / there.sum(1)
     together = (parts * among).sum(1) / (wholes * among).sum(1)
     # A class without targets weighs as the rarest one that has some.
-    rarity = torch.where(sizes[0] * among > 0, sizes[0], torch.inf)
-    least = rarity.amin(1, keepdim=True)
-    worth = (least / torch.where(rarity < torch.inf, rarity, least)).square()
-    worth = torch.where(least < torch.inf, worth, 1.0) * there[:, :, :1]
+    missing = sizes[0] * among == 0
+    least = sizes[0].masked_fill(missing, torch.inf).amin(1, keepdim=True)
+    rarity = (least / sizes[0].maximum(least)).nan_to_num(1.0)  # without targets at all, the same
+    worth = rarity.square() * there[:, :, :1]
     generalized = (parts[:, :, :1] * worth).sum(1) / (size * worth).sum(1)
     return torch.cat((mean, together, generalized, each.flatten(1)), 1)

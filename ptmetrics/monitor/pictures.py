@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.modes import outside_inference
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.samples import MAX_REASON, SampleBuffer
 from ptmetrics.record.samples import MAX_PICTURES, MAX_SIDE, PICTURE_CHANNELS, Rows, picture_row
@@ -78,7 +77,6 @@ class PictureBuffer:
         rows["picture"] = pictures[known]
         return rows, None
 
-    @outside_inference
     def _take(self, inputs: Any, rows: int) -> None:
         if not is_pictures(inputs) or inputs.shape[0] != rows:
             self.refuse(NO_PICTURES)

@@ -14,6 +14,7 @@ IMAGE_SCORES = (
     "iou/image",
     "dice/image/micro",
     "iou/image/micro",
+    "dice/image/generalized",
 )
 Triple = tuple[int, int, float]
 
@@ -25,6 +26,18 @@ def overlap(rows: Sequence[Triple], classes: Sequence[int]) -> tuple[float, floa
     if not size:
         return math.nan, math.nan
     return 2 * hits / size, hits / (size - hits)
+
+
+def generalized_dice(rows: Sequence[Triple], classes: Sequence[int]) -> float:
+    """Each class by one over its squared size; one without targets as the rarest that has some."""
+    sizes = {c: math.fsum(w for y, _, w in rows if y == c) for c in classes}
+    least = min((size for size in sizes.values() if size > 0), default=1.0)
+    hits, both = 0.0, 0.0
+    for c in classes:
+        worth = 1 / (sizes[c] or least) ** 2
+        hits += worth * math.fsum(2 * w for y, p, w in rows if y == p == c)
+        both += worth * math.fsum(w * ((y == c) + (p == c)) for y, p, w in rows)
+    return hits / both if both else math.nan
 
 
 def defined_mean(values: Sequence[float]) -> float:
@@ -45,6 +58,7 @@ def scores_of_image(rows: Sequence[Triple], among: Sequence[int]) -> dict[str, f
         scores[name] = defined_mean(each)
         scores[f"{name}/micro"] = overlap(rows, among)[place]
         scores |= {f"{name}:{c}": value for c, value in zip(among, each, strict=True)}
+    scores["dice/image/generalized"] = generalized_dice(rows, among)
     return scores
 
 

@@ -72,6 +72,25 @@ def test_recipes_of_real_values_are_those_of_scikit_learn_and_torch(recipes: Any
         assert mean_of(recipes["tweedie"](power), p, t) == pytest.approx(tweedie)
 
 
+def test_d2_is_that_of_scikit_learn(recipes: Any) -> None:
+    p, t = REAL_TARGET + REAL / 3, REAL_TARGET
+    absolute = sk.d2_absolute_error_score(t, p)
+    assert mean_of(recipes["d2_absolute_error"](t), p, t) == pytest.approx(absolute)
+
+    def pinball(p: Tensor, t: Tensor) -> Tensor:
+        return torch.maximum(0.9 * (t - p), -0.1 * (t - p))
+
+    made = recipes["d2"]("d2_pinball", pinball, t, t.quantile(0.9))
+    assert mean_of(made, p, t) == pytest.approx(sk.d2_pinball_score(t, p, alpha=0.9))
+    p, t = POSITIVE, POSITIVE_TARGET
+
+    def poisson(p: Tensor, t: Tensor) -> Tensor:
+        return 2 * (torch.xlogy(t, t / p) - t + p)
+
+    made = recipes["d2"]("d2_tweedie", poisson, t, t.mean())
+    assert mean_of(made, p, t) == pytest.approx(sk.d2_tweedie_score(t, p, power=1))
+
+
 def test_recipes_of_quantiles_are_those_of_their_definitions(recipes: Any) -> None:
     t = REAL_TARGET
     for place, q in enumerate((0.1, 0.9)):

@@ -62,7 +62,7 @@ def image_cells(classes: int) -> list[Cell]:
     """Means of what `hit_scores` returns, and of what `overlap_scores` does where there are classes."""
     cells = [Cell(HITS, (2,), torch.float64, merge="mean")]
     if classes:
-        cells.append(Cell(OVERLAPS, (4 + 2 * classes,), torch.float64, merge="mean"))
+        cells.append(Cell(OVERLAPS, (5 + 2 * classes,), torch.float64, merge="mean"))
     return cells
 
 
@@ -118,6 +118,8 @@ def overlap_scores(
 ) -> Tensor:
     """Dice and intersection over union of each image, in turn: the mean over its classes, all together, and each.
 
+    Before each stands the generalized Dice, whose classes weigh as one over their squared size.
+
     A class that is in neither the targets nor the predictions of an image has none there, and the
     image's mean is over the others.
 
@@ -129,7 +131,7 @@ def overlap_scores(
         weight: Float64 of shape (images, rows of each).
 
     Returns:
-        Float64 of shape (images, 4 + 2 · C), NaN where there is no number.
+        Float64 of shape (images, 5 + 2 · C), NaN where there is no number.
     """
     images = len(weight)
     first = torch.arange(0, images * classes, classes, device=weight.device).unsqueeze(1)
@@ -151,4 +153,10 @@ def overlap_scores(
     there = (wholes > 0) * among
     mean = (each.nan_to_num() * there).sum(1) / there.sum(1)
     together = (parts * among).sum(1) / (wholes * among).sum(1)
-    return torch.cat((mean, together, each.flatten(1)), 1)
+    # A class without targets weighs as the rarest one that has some.
+    missing = sizes[0] * among == 0
+    least = sizes[0].masked_fill(missing, torch.inf).amin(1, keepdim=True)
+    rarity = (least / sizes[0].maximum(least)).nan_to_num(1.0)  # without targets at all, the same
+    worth = rarity.square() * there[:, :, :1]
+    generalized = (parts[:, :, :1] * worth).sum(1) / (size * worth).sum(1)
+    return torch.cat((mean, together, generalized, each.flatten(1)), 1)

@@ -364,12 +364,12 @@ def sample_columns(
         label: Predicted class, bool or integer of shape (rows,).
         loss: Negative log-likelihood of shape (rows,), NaN where there is none; None for none at
             all.
-        further: One number more, of shape (rows,); None for none.
+        further: More numbers a row, of shape (numbers, rows); None for none.
 
     Returns:
-        Int32 of shape (3, rows), or (4, rows): the predicted class, −1 where the row is ignored or
+        Int32 of shape (3 + numbers, rows): the predicted class, −1 where the row is ignored or
         refused; the target as it was given; the bits of the loss in float32, and of the further
-        number.
+        numbers.
     """
     predicted = label.int()
     if batch.counted is not None:
@@ -381,7 +381,7 @@ def sample_columns(
         if batch.counted is not None:
             bits = torch.where(batch.counted, bits, torch.nan)
     target = batch.target.clamp(INT32.min, INT32.max).int()
-    columns = [predicted, target, bits.view(torch.int32)]
+    columns = torch.stack((predicted, target, bits.view(torch.int32)))
     if further is not None:
-        columns.append(further.float().view(torch.int32))
-    return torch.stack(columns)
+        columns = torch.cat((columns, further.float().view(torch.int32)))
+    return columns

@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptmetrics.class_formulas import SPECIFICITY, ClassSums, Ratio
 from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     NEITHER,
     NO_CLASS,
     NO_SAMPLES,
     ONE_CLASS,
-    SPECIFICITY,
     ClassCounts,
-    ClassSums,
     MicroRatio,
-    Ratio,
     class_spec,
     mean_spec,
 )
@@ -165,6 +163,12 @@ NPV_EACH = class_spec(
 ACCURACY_EACH = class_spec(
     "accuracy", ONE_AGAINST_REST, "Share of right decisions for or against the class.", NO_SAMPLES
 )
+SELECTION_EACH = class_spec(
+    "selection_rate",
+    Ratio((0, 0, 1, 0), (0, 1, 0, 1), zero_division=False),
+    "Share of the rows that are predicted so; neither more nor less is better.",
+    NO_SAMPLES,
+)
 _SPECIFICITY = MicroRatio(SPECIFICITY)
 _NPV = MicroRatio(NPV)
 ASKED_SPECS = (
@@ -210,6 +214,7 @@ ASKED_SPECS = (
     ),
     NPV_EACH,
     ACCURACY_EACH,
+    SELECTION_EACH,
     MCC_EACH,
     *COUNTS_EACH,
 )

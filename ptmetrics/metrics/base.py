@@ -332,8 +332,9 @@ class Metrics:
         estimates = self._estimates(counts, known=known)
         notes: list[str] = []
         per_slice: dict[str, NamedScores] = {}
+        per_slice_class: dict[str, ScoreColumns] = {}
         if self._subgroups.slices:
-            per_slice = self._slice_scores(counts)
+            per_slice, per_slice_class = self._slice_scores(counts)
         without: dict[str, Array] = {}
         if self._accumulator.grouped:
             estimates, notes, without = self._with_group_intervals(counts, estimates)
@@ -359,6 +360,7 @@ class Metrics:
             class_names=self.class_names,
             faults=faults,
             per_slice=per_slice,
+            per_slice_class=per_slice_class,
             headline=self._headline(list(named)),
             without_buckets=without,
             **details,
@@ -649,19 +651,29 @@ class Metrics:
             estimates[name, False] = _stacked(some)
         return estimates
 
-    def _slice_scores(self, arrays: Mapping[str, Array]) -> dict[str, NamedScores]:
-        """Slices by name, the worst by its headline score first; those where it is undefined last."""
+    def _slice_scores(
+        self, arrays: Mapping[str, Array]
+    ) -> tuple[dict[str, NamedScores], dict[str, ScoreColumns]]:
+        """Slices by name, the worst by its headline score first; those where it is undefined last.
+
+        Of each its scores, and its scores of each class.
+        """
         names = self._subgroups.slices
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
         columns = {name: e for (name, each), e in estimates.items() if not each}
+        of_classes = {name: e for (name, each), e in estimates.items() if each}
         lead = columns[self._headline(list(columns))]
         badness = lead.value
         if lead.higher_is_better is False:
             badness = -badness
         order = np.argsort(badness, kind="stable")  # NaN is last
         ordered = {name: e.part(order) for name, e in columns.items()}
-        return {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
+        scores = {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
+        classes = {}
+        for i in order:
+            classes[names[i]] = ScoreColumns({name: e.of_part(i) for name, e in of_classes.items()})
+        return scores, classes
 
     def _with_group_intervals(
         self, arrays: Mapping[str, Array], estimates: Estimates

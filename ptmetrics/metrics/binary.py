@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptmetrics.class_formulas import JACCARD, PRECISION, RECALL, ClassSums, Ratio
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.binary import BINARY_FAULT_KINDS, BinaryReader, binary_losses
 from ptmetrics.counts.cell import Cell, State
@@ -27,17 +28,12 @@ from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     CONFUSION_SPECS,
     F1_EACH,
-    JACCARD,
     NO_CLASS,
     NO_SAMPLES,
-    PRECISION,
     PRECISION_EACH,
-    RECALL,
     RECALL_EACH,
     SUPPORT,
     ClassCounts,
-    ClassSums,
-    Ratio,
     f1_of_jaccard,
     fbeta_interval,
     fbeta_specs,
@@ -431,7 +427,9 @@ class BinaryMetrics(Metrics):
             if self.losses:
                 counts["losses"] = losses
         if self.keeps_samples:
-            kept = raw if self.inputs != "labels" else None
+            kept = None
+            if self.inputs != "labels":
+                kept = raw.unsqueeze(0)
             counts["samples"] = sample_columns(batch, reader.decide(raw), loss, kept)
         return counts
 

@@ -13,6 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from ptmetrics.class_formulas import (
+    JACCARD,
+    PRECISION,
+    RECALL,
+    RECALL_OF_TARGETS,
+    SPECIFICITY,
+    ClassSums,
+    MeanRatio,
+    Ratio,
+    fbeta_ratio,
+    kappa,
+    kappa_and_slopes,
+    mask_of,
+    mcc,
+    mcc_and_slopes,
+)
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.intervals import wilson
@@ -22,89 +38,6 @@ NO_SAMPLES = "no samples were counted"
 NEITHER = "the class is neither in the targets nor in the predictions"
 NO_CLASS = "no class is defined"
 ONE_CLASS = "targets or predictions hold one class only"
-
-
-@dataclass(frozen=True)
-class ClassSums:
-    """Sums over the rows of each class, arrays of shape (…, C).
-
-    Attributes:
-        hits: Rows of the class that were predicted so.
-        actual: Rows of the class.
-        predicted: Rows predicted so.
-        others: Rows of other classes.
-        absent: Value of an undefined ratio in a mean over classes; NaN leaves the class out.
-    """
-
-    hits: Array
-    actual: Array
-    predicted: Array
-    others: Array
-    absent: float = math.nan
-
-    @classmethod
-    def of_margins(
-        cls, hits: Array, actual: Array, predicted: Array, absent: float = math.nan
-    ) -> ClassSums:
-        """Each row has one class."""
-        # For the largest class the others are added up and not subtracted from the whole, so that
-        # none is 0 exactly;
-        # of any other class, at least half of the rows are others, and no digits cancel.
-        largest = np.arange(actual.shape[-1]) == actual.argmax(-1)[..., None]
-        rest = np.where(largest, 0, actual).sum(-1, keepdims=True)
-        others = np.where(largest, rest, actual.sum(-1, keepdims=True) - actual)
-        return cls(hits, actual, predicted, others, absent)
-
-    @classmethod
-    def of_matrix(cls, matrix: Array, absent: float = math.nan) -> ClassSums:
-        """From matrices of shape (…, C, C), rows actual."""
-        hits = np.diagonal(matrix, axis1=-2, axis2=-1)
-        return cls.of_margins(hits, matrix.sum(-1), matrix.sum(-2), absent)
-
-    @property
-    def either(self) -> Array:
-        """Rows that are of the class or predicted so."""
-        return self.actual + self.predicted - self.hits
-
-    @property
-    def true_negatives(self) -> Array:
-        """Rows of other classes that were not predicted as the class."""
-        return self.others - self.predicted + self.hits
-
-    @property
-    def matrices(self) -> Array:
-        """Of each class against the rest, rows actual, of shape (…, C, 2, 2)."""
-        false = self.predicted - self.hits
-        cells = (self.true_negatives, false, self.actual - self.hits, self.hits)
-        return np.stack(cells, -1).reshape(*self.hits.shape, 2, 2)
-
-    def changed(self, name: str, value: Array) -> ClassSums:
-        """With other numbers in the place of `name`."""
-        sums = {"hits": self.hits, "actual": self.actual, "predicted": self.predicted, name: value}
-        hits, actual, predicted = np.broadcast_arrays(*sums.values())
-        return ClassSums.of_margins(hits, actual, predicted, self.absent)
-
-    def moved(self, hits: Array, actual: Array, predicted: Array) -> ClassSums:
-        """With something added to each."""
-        return ClassSums.of_margins(
-            self.hits + hits, self.actual + actual, self.predicted + predicted, self.absent
-        )
-
-    def over(self, unit: Array) -> ClassSums:
-        """In another unit of weights."""
-        numbers = (self.hits, self.actual, self.predicted, self.others)
-        hits, actual, predicted, others = (number / unit for number in numbers)
-        return ClassSums(hits, actual, predicted, others, self.absent)
-
-    def stacked(self, other: ClassSums) -> ClassSums:
-        """Both in a leading dimension of 2."""
-        return ClassSums(
-            np.stack((self.hits, other.hits)),
-            np.stack((self.actual, other.actual)),
-            np.stack((self.predicted, other.predicted)),
-            np.stack((self.others, other.others)),
-            self.absent,
-        )
 
 
 @dataclass(frozen=True)
@@ -210,55 +143,6 @@ def class_counts(metrics: Any, counts: Counts, front: str = "") -> ClassCounts |
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A score of each class that is one sum over another: a formula that knows its gradient.
-
-    A class that is neither in the targets nor in the predictions has none. Of another one, such as
-    the precision of a class that was never predicted, nothing over nothing is 0: nothing was found.
-
-    Attributes:
-        part: Weights of (hits, actual, predicted, others) in the numerator.
-        whole: Weights in the denominator.
-        zero_division: Whether nothing over nothing is 0 for a class that is there; else NaN.
-    """
-
-    part: tuple[float, float, float, float]
-    whole: tuple[float, float, float, float]
-    zero_division: bool = True
-
-    def __call__(self, sums: ClassSums) -> tuple[Array, Array]:
-        """Numerator, which is NaN for a class that is not there, and denominator; exact for counts."""
-        numbers = (sums.hits, sums.actual, sums.predicted, sums.others)
-        found = []
-        for weights in (self.part, self.whole):
-            total: Array = 0
-            for weight, number in zip(weights, numbers, strict=True):
-                if weight:
-                    total = total + weight * number
-            found.append(total)
-        part, whole = found
-        if self.zero_division:
-            part = np.where(sums.actual + sums.predicted > 0, part, np.nan)
-        return part, whole
-
-    def gradient(self, ratio: Array, scale: Array) -> tuple[Array, Array, Array]:
-        """Derivatives of Σ scale · whole · ratio by hits, actual and predicted.
-
-        Args:
-            ratio: The ratio, shape (…, C).
-            scale: Factors, each through the denominator, shape (…, C).
-        """
-        slopes = []
-        for part, whole in zip(self.part, self.whole, strict=True):
-            slopes.append(scale * (part - ratio * whole))
-        hits, actual, predicted, others = slopes
-        if self.part[3] or self.whole[3]:
-            others = np.where(np.isnan(others), 0.0, others)
-            actual = actual + others.sum(-1, keepdims=True) - others
-        return hits, actual, predicted
-
-
-@dataclass(frozen=True)
 class RatioAmong:
     """A ratio of some classes, as a formula.
 
@@ -313,83 +197,10 @@ class MicroRatio:
         """The quotient, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
         value = self.value(sums)
         whole = self(sums)[1][..., None]
-        chosen = _mask_of(self.among, sums) * ~np.isnan(self.ratio(sums)[0])
+        chosen = mask_of(self.among, sums) * ~np.isnan(self.ratio(sums)[0])
         scale = np.where(whole > 0, chosen / whole, 0.0)
         ratio = np.where(chosen > 0, value[..., None], 0.0)
         return value, *self.ratio.gradient(ratio, scale)
-
-
-def _mask_of(among: tuple[int, ...] | None, sums: ClassSums) -> Array:
-    """1 for the classes that count in an average, shape (C,)."""
-    classes = sums.actual.shape[-1]
-    if among is None:
-        return np.ones(classes)
-    return np.isin(np.arange(classes), among) * 1.0
-
-
-@dataclass(frozen=True)
-class MeanRatio:
-    """Mean over the classes of a ratio: a formula that knows its gradient.
-
-    Classes that are not there are left out, or count as `absent`.
-
-    Attributes:
-        ratio: The ratio.
-        by_targets: Whether classes weigh as their share of the targets; else all weigh the same.
-        among: Which classes are averaged over; None for all.
-    """
-
-    ratio: Ratio
-    by_targets: bool = False
-    among: tuple[int, ...] | None = None
-    doubtful: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Where targets and predictions both stand in the denominator, it is never empty.
-        both = self.ratio.whole[1] and self.ratio.whole[2]
-        object.__setattr__(self, "doubtful", not both)
-
-    def __call__(self, sums: ClassSums) -> Array:
-        """The mean, shape (…)."""
-        return self.gradient(sums)[0]
-
-    def gradient(self, sums: ClassSums) -> tuple[Array, Array, Array, Array]:
-        """The mean, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
-        part, whole = self.ratio(sums)
-        defined = whole > 0
-        there = ~np.isnan(part)
-        counted = np.ones_like(part)
-        if self.among is not None:
-            counted = counted * _mask_of(self.among, sums)
-        absent = sums.absent
-        if math.isnan(absent):
-            absent = 0.0
-            counted = counted * there
-        weight = counted
-        if self.by_targets:
-            weight = sums.actual * counted
-            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
-        share = np.where(there, 0.0, absent)
-        share = np.where(defined & there, part / whole, share)
-        total = weight.sum(-1, keepdims=True)
-        mean = (share * weight).sum(-1, keepdims=True) / total
-        scale = np.where(defined & there, weight / total, 0.0) / whole
-        hits, actual, predicted = self.ratio.gradient(share, scale)
-        if self.by_targets:
-            actual = np.nan_to_num(actual) + counted * (share - mean) / total
-        return mean[..., 0], hits, actual, predicted
-
-    def doubt(self, sums: ClassSums) -> Array:
-        """What the mean would gain if classes whose denominator is empty were at 1: nothing is known of them."""
-        part, whole = self.ratio(sums)
-        counted = ~np.isnan(part) * 1.0
-        if self.among is not None:
-            counted = counted * _mask_of(self.among, sums)
-        weight = counted
-        if self.by_targets:
-            weight = sums.actual * counted
-            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
-        return np.nan_to_num(np.where(whole == 0, weight, 0.0).sum(-1) / weight.sum(-1))
 
 
 class EqualMean(MeanRatio):
@@ -412,12 +223,7 @@ class EqualMean(MeanRatio):
         share = np.clip(part / whole, 0, 1)
         n = whole**2 / square
         for place, mean in enumerate(means):
-            if mean.ratio.part[0] == 2:  # F1, in fewer steps
-                weights, squares = view.weights, view.squares
-                union = weights.actual + weights.predicted - weights.hits
-                unit = (squares.actual + squares.predicted - squares.hits) / union
-                n[place] = 2 * union / unit / (2 - share[place]) ** 2
-            elif mean.ratio.part[0] != 1:
+            if mean.ratio.part[0] != 1:
                 n[place] = fbeta_size(mean.ratio, view)
         there = view.weights.actual + view.weights.predicted > 0
         known = there & (whole > 0)  # of an empty one `doubt` tells
@@ -425,21 +231,8 @@ class EqualMean(MeanRatio):
         share = np.where(known, share, np.where(there, 0.0, view.absent))
         for place, mean in enumerate(means):
             if mean.among is not None:
-                share[place, ..., _mask_of(mean.among, view.weights) == 0] = np.nan
+                share[place, ..., mask_of(mean.among, view.weights) == 0] = np.nan
         return share, n
-
-
-PRECISION = Ratio((1, 0, 0, 0), (0, 0, 1, 0))
-RECALL = Ratio((1, 0, 0, 0), (0, 1, 0, 0))
-RECALL_OF_TARGETS = Ratio((1, 0, 0, 0), (0, 1, 0, 0), zero_division=False)
-JACCARD = Ratio((1, 0, 0, 0), (-1, 1, 1, 0))
-SPECIFICITY = Ratio((1, 0, -1, 1), (0, 0, 0, 1))
-
-
-def fbeta_ratio(beta: float) -> Ratio:
-    """F-beta: recall `beta` times as important as precision."""
-    square = beta * beta
-    return Ratio((1 + square, 0, 0, 0), (0, square, 1, 0))
 
 
 def fbeta_size(ratio: Ratio, view: Any) -> Array:
@@ -487,60 +280,6 @@ def all_hits(sums: ClassSums) -> tuple[Array, Array]:
     return sums.hits.sum(-1), sums.actual.sum(-1)
 
 
-def mcc(sums: ClassSums) -> Array:
-    """Matthews correlation coefficient; NaN where a side holds one class."""
-    covariance, actual, predicted = _covariances(sums)
-    spread = actual * predicted
-    return np.where(spread > 0, covariance, np.nan) / np.sqrt(spread)
-
-
-def mcc_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
-    """It and its derivatives by hits, actual and predicted."""
-    covariance, spread_actual, spread_predicted = _covariances(sums)
-    spread_actual = spread_actual[..., None]
-    spread_predicted = spread_predicted[..., None]
-    spread = spread_actual * spread_predicted
-    root = np.sqrt(spread)
-    value = np.where(spread > 0, covariance[..., None], np.nan) / root
-    total = sums.actual.sum(-1, keepdims=True)
-    right = sums.hits.sum(-1, keepdims=True)
-    by_actual = (right - sums.predicted) / root - value * (total - sums.actual) / spread_actual
-    guessed = sums.predicted.sum(-1, keepdims=True)
-    by_predicted = -sums.actual / root - value * (guessed - sums.predicted) / spread_predicted
-    by_hits = np.broadcast_to(total / root, by_actual.shape)
-    return value[..., 0], by_hits, by_actual, by_predicted
-
-
-def _covariances(sums: ClassSums) -> tuple[Array, Array, Array]:
-    # In counts and not in shares, which would round the digits of a rare class away.
-    actual, predicted = sums.actual, sums.predicted
-    covariance = actual.sum(-1) * sums.hits.sum(-1) - (actual * predicted).sum(-1)
-    of_actual = actual.sum(-1) ** 2 - (actual**2).sum(-1)
-    return covariance, of_actual, predicted.sum(-1) ** 2 - (predicted**2).sum(-1)
-
-
-def kappa(sums: ClassSums) -> Array:
-    """Cohen's kappa."""
-    total = sums.actual.sum(-1)
-    right = sums.hits.sum(-1) / total
-    chance = (sums.actual / total[..., None] * (sums.predicted / total[..., None])).sum(-1)
-    return (right - chance) / (1 - chance)
-
-
-def kappa_and_slopes(sums: ClassSums) -> tuple[Array, Array, Array, Array]:
-    """It and its derivatives by hits, actual and predicted."""
-    total = sums.actual.sum(-1, keepdims=True)
-    right = sums.hits.sum(-1, keepdims=True) / total
-    chance = (sums.actual * sums.predicted).sum(-1, keepdims=True) / total**2
-    by_right = 1 / (1 - chance)
-    by_chance = (right - 1) / (1 - chance) ** 2
-    by_total = -by_right * right / total - 2 * by_chance * chance / total
-    by_actual = by_chance * sums.predicted / total**2 + by_total
-    by_predicted = by_chance * sums.actual / total**2
-    by_hits = np.broadcast_to(by_right / total, by_actual.shape)
-    return kappa(sums), by_hits, by_actual, by_predicted
-
-
 def support(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> Estimate:
     """Weight of the targets of each class; a count, with no interval."""
     return Estimate.exact(view.weights.actual, view.counts.actual, spec.undefined)
@@ -561,6 +300,12 @@ def mean_spec(name: str, ratio: Ratio, doc: str, *, by_targets: bool = False) ->
     return ScoreSpec(
         name, mean, "delta", doc=doc, undefined=NO_CLASS, gradient=mean.gradient, method=method
     )
+
+
+def mover_spec(name: str, ratio: Ratio, doc: str) -> ScoreSpec:
+    """A mean over the classes whose rows are others, so that their intervals add up."""
+    absent = ratio.zero_division
+    return ScoreSpec(name, ratio, "mover", doc=doc, undefined=NO_CLASS, absent=absent)
 
 
 def accuracy_spec(name: str, doc: str) -> ScoreSpec:
@@ -627,21 +372,12 @@ GORODKIN = "Gorodkin, Comput. Biol. Chem. 2004 (R_K)"
 LAM = "Lam et al., arXiv 2309.14621: given the union, J is a binomial proportion"
 CONFUSION_SPECS = (
     accuracy_spec("accuracy", "Share of right predictions."),
-    ScoreSpec(
+    mover_spec(
         "balanced_accuracy",
         RECALL_OF_TARGETS,
-        "mover",
-        doc="Mean recall of the classes that occur in the targets.",
-        undefined=NO_CLASS,
+        "Mean recall of the classes that occur in the targets.",
     ),
-    ScoreSpec(
-        "precision/macro",
-        PRECISION,
-        "mover",
-        doc="Mean of the classes' precision.",
-        undefined=NO_CLASS,
-        absent=True,
-    ),
+    mover_spec("precision/macro", PRECISION, "Mean of the classes' precision."),
     accuracy_spec("precision/micro", "Hits over predictions of all classes: the accuracy."),
     mean_spec(
         "precision/weighted",
@@ -649,14 +385,7 @@ CONFUSION_SPECS = (
         "Mean of the classes' precision by their share of the targets.",
         by_targets=True,
     ),
-    ScoreSpec(
-        "recall/macro",
-        RECALL,
-        "mover",
-        doc="Mean of the classes' recall.",
-        undefined=NO_CLASS,
-        absent=True,
-    ),
+    mover_spec("recall/macro", RECALL, "Mean of the classes' recall."),
     accuracy_spec("recall/micro", "Hits over targets of all classes: the accuracy."),
     accuracy_spec("recall/weighted", "Mean of the classes' recall by their share: the accuracy."),
     mean_spec("f1/macro", fbeta_ratio(1), "Mean of the classes' F1."),

@@ -309,6 +309,14 @@ OVO = ScoreSpec(
     source="Hand and Till, Machine Learning 2001",
     method="mean-of-ends",
 )
+OVO_WEIGHTED = replace(
+    OVO,
+    name="auroc/ovo/weighted",
+    interval=lambda spec, pairs, intervals: mean_over_heads(
+        auroc_estimate(pairs), pairs[0], NOT_ALL_KEPT
+    ),
+    doc="The same mean, each pair by the rows of its two classes.",
+)
 
 
 def notes_of(summary: Array, keys: CurveKeys) -> list[str]:

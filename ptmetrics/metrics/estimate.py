@@ -57,9 +57,13 @@ class Estimate:
 
     def part(self, index: Any) -> Estimate:
         """Some entries of the last dimension."""
-        value, low, high = (x[..., index] for x in (self.value, self.low, self.high))
-        n = np.broadcast_to(self.n, self.value.shape)[..., index]
-        bound = np.broadcast_to(self.error_bound, self.value.shape)[..., index]
+        return self.of_part((..., index))
+
+    def of_part(self, index: Any) -> Estimate:
+        """Some entries of the first dimension."""
+        shape = self.value.shape
+        numbers = (self.value, self.low, self.high, self.n, self.error_bound)
+        value, low, high, n, bound = (np.broadcast_to(x, shape)[index] for x in numbers)
         return replace(self, value=value, low=low, high=high, n=n, error_bound=bound)
 
 

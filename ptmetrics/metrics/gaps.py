@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -109,16 +109,18 @@ def slice_gap(scores: Scores, name: str) -> Gap:
 
 
 def fairness_gaps(scores: Scores) -> dict[str, Score]:
-    """Gaps of a yes-or-no metric by the names that Fairlearn's users know.
+    """Gaps between slices by the names that Fairlearn's users know.
 
     Demographic parity is that of the `selection_rate`, equal opportunity that of the `recall`;
-    equalized odds take the worse of recall and false positive rate.
+    equalized odds take the worse of recall and false positive rate. Of classes and labels each is
+    held against the rest, and the worst gap of any is told.
 
     Args:
-        scores: Of a `BinaryMetrics` with slices.
+        scores: Of a `BinaryMetrics` with slices, or of classes or labels with
+            `scores=["selection_rate", "specificity"]` as well.
 
     Raises:
-        ConfigError: If there are no slices, or they are not of a yes-or-no metric.
+        ConfigError: If there are no slices, or they lack a score.
 
     Example:
         >>> import torch
@@ -131,28 +133,49 @@ def fairness_gaps(scores: Scores) -> dict[str, Score]:
 
     Source: Hardt, Price and Srebro, NeurIPS 2016.
     """
-    slices = scores.per_slice
-    parity = gap_between(slices, "selection_rate")
-    opportunity = gap_between(slices, "recall")
-    recall = gap_between(slices, "recall", families=2)
-    false_positives = gap_between(slices, "specificity", of_one=True, families=2)
-    return {
-        "demographic_parity_difference": parity.difference,
-        "demographic_parity_ratio": parity.ratio,
-        "equal_opportunity_difference": opportunity.difference,
-        "equal_opportunity_ratio": opportunity.ratio,
-        "equalized_odds_difference": _worse(recall.difference, false_positives.difference, max),
-        "equalized_odds_ratio": _worse(recall.ratio, false_positives.ratio, min),
+    each: list[SlicedScores] = [scores.per_slice]
+    if scores.task != "binary" and scores.per_slice_class:
+        each = by_class(scores.per_slice_class)
+    number = len(each)
+    gaps: dict[str, list[list[Gap]]] = {
+        "demographic_parity": [],
+        "equal_opportunity": [],
+        "equalized_odds": [],
     }
+    for one in each:
+        gaps["demographic_parity"].append([gap_between(one, "selection_rate", families=number)])
+        gaps["equal_opportunity"].append([gap_between(one, "recall", families=number)])
+        hit = gap_between(one, "recall", families=2 * number)
+        false = gap_between(one, "specificity", of_one=True, families=2 * number)
+        gaps["equalized_odds"].append([hit, false])
+    found: dict[str, Score] = {}
+    for name, some in gaps.items():
+        found[f"{name}_difference"] = _worst([[gap.difference for gap in one] for one in some], max)
+        found[f"{name}_ratio"] = _worst([[gap.ratio for gap in one] for one in some], min)
+    return found
 
 
-def _worse(first: Score, second: Score, worst: Callable[[float, float], float]) -> Score:
-    if math.isnan(first) or math.isnan(second):
-        return Score(math.nan, reason=first.reason or second.reason)
-    n = min(first.n, second.n)
-    low = worst(first.low, second.low)
-    high = worst(first.high, second.high)
-    return Score(worst(first.value, second.value), low=low, high=high, n=n, method=SIMULTANEOUS)
+def by_class(slices: Mapping[str, Mapping[str, Sequence[Score]]]) -> list[SlicedScores]:
+    """Scores by slice of each class or label."""
+    number = max(len(column) for each in slices.values() for column in each.values())
+    return [
+        {key: {name: column[i] for name, column in each.items()} for key, each in slices.items()}
+        for i in range(number)
+    ]
+
+
+def _worst(classes: list[list[Score]], worst: Callable[[list[float]], float]) -> Score:
+    """The worst of the classes that lack no gap."""
+    known = [gap for gaps in classes if not any(map(math.isnan, gaps)) for gap in gaps]
+    if not known:
+        return next(gap for gap in classes[0] if math.isnan(gap))
+    return Score(
+        worst([gap.value for gap in known]),
+        low=worst([gap.low for gap in known]),
+        high=worst([gap.high for gap in known]),
+        n=min(gap.n for gap in known),
+        method=SIMULTANEOUS,
+    )
 
 
 def _at_quantile(value: Array, low: Array, high: Array, z: float) -> tuple[Array, Array]:

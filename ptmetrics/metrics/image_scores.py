@@ -75,7 +75,7 @@ def overlap_specs(place: int, name: str, what: str) -> tuple[ScoreSpec, ScoreSpe
     )
     each = replace(
         mean,
-        formula=six_sums(OVERLAPS, slice(4 + place, None, 2), -2),
+        formula=six_sums(OVERLAPS, slice(5 + place, None, 2), -2),
         doc=f"{doc} that has the class on either side.",
         each=True,
     )
@@ -85,12 +85,21 @@ def overlap_specs(place: int, name: str, what: str) -> tuple[ScoreSpec, ScoreSpe
 OVERLAP_SPECS = (
     *overlap_specs(0, "dice", "Dice coefficient"),
     *overlap_specs(1, "iou", "intersection over union"),
+    replace(
+        _ACCURACY,
+        name="dice/image/generalized",
+        formula=six_sums(OVERLAPS, 4),
+        doc="Mean over the images of the Dice coefficient of all classes together, each of which "
+        "weighs as one over the square of its size in the image.",
+        undefined=NO_OVERLAP,
+        source="Sudre et al., DLMIA 2017",
+    ),
 )
 OVERLAP_NAMES = frozenset(spec.name for spec in OVERLAP_SPECS)
 IMAGE_SCORES = ScoreTable(lambda metrics, counts: counts, (*HIT_SPECS, *OVERLAP_SPECS))
 OF_POSITIVE = tuple(
     replace(spec, doc=f"{spec.doc.partition(',')[0]} that has a yes on either side.")
-    for spec in OVERLAP_SPECS[::3]
+    for spec in OVERLAP_SPECS[:-1:3]
 )
 POSITIVE_SCORES = replace(IMAGE_SCORES, specs=(*HIT_SPECS, *OF_POSITIVE))
 IMAGE_NAMES = frozenset(spec.name for spec in IMAGE_SCORES.specs)

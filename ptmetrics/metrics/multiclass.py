@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptmetrics.class_formulas import ClassSums
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
@@ -56,7 +57,6 @@ from ptmetrics.metrics.class_scores import (
     RECALL_EACH,
     SUPPORT,
     ClassCounts,
-    ClassSums,
     all_hits,
     averages_among,
     class_counts,
@@ -65,13 +65,15 @@ from ptmetrics.metrics.class_scores import (
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,
     OVO,
+    OVO_WEIGHTED,
     kept_scores,
     notes_of,
     point_specs,
 )
+from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
-from ptmetrics.metrics.samples import CLASS_FIELDS
+from ptmetrics.metrics.samples import CLASS_FIELDS, MARGIN, MOST_MARGINS
 from ptmetrics.metrics.score import ConfusedPair
 from ptmetrics.metrics.score_bins import ONE_VS_ONE, SUMMARY, KeptScores
 from ptmetrics.metrics.score_curve import ScoreCurve
@@ -123,9 +125,23 @@ CURVE_SCORES = ScoreTable(
     CURVE_SPECS_OF_HEADS,
     "Curves of each class against the rest",
 )
+
+
+def pairs_of_classes(metrics: Any, counts: Counts) -> Array | None:
+    """Summaries of each class against each, of those that averages are over."""
+    pairs: Array | None = counts.get(ONE_VS_REST + ONE_VS_ONE)
+    if pairs is None or metrics._among is None:
+        return pairs
+    classes = metrics.num_classes
+    square = pairs.reshape(-1, classes, classes)[:, list(metrics._among)][
+        :, :, list(metrics._among)
+    ]
+    return square.reshape(len(square), -1)
+
+
 PAIR_SCORES = ScoreTable(
-    lambda metrics, counts: counts.get(ONE_VS_REST + ONE_VS_ONE),
-    (OVO,),
+    pairs_of_classes,
+    (OVO, OVO_WEIGHTED),
     "Curves of each class against each other",
 )
 
@@ -172,7 +188,7 @@ class MulticlassMetrics(Metrics):
             certified error bounds, and to draw their curves: True or "fp16" for up to 1,024
             classes, 2 MiB a class up to 64, 126 KiB above, and several times the time of an update;
             "fine" for 126 MiB a class and 64 times less doubt; "exact" for the scores themselves
-            beside "fp16", 8 · C bytes a row, and `auroc/ovo` up to 100 classes; 4 GiB at most. A
+            beside "fp16", 8 · C bytes a row, and `auroc/ovo` up to 32 classes; 4 GiB at most. A
             class ranks the rows by its probability, softmax(logits), not by its logit.
         capacity: Number of rows whose scores "exact" keeps.
         at: Points of the curve of each class to report, as for `BinaryMetrics`: of each class, and
@@ -416,21 +432,35 @@ class MulticlassMetrics(Metrics):
             loss = self._count_losses(rows, counts)
         if self._tempered:
             counts["tempered"] = self._reader.nll_of_temperatures(batch, rows)
+        margin = None
         if self._curve is not None:
-            counts.update(self._count_curve(self._curve, batch, rows))
+            margin = self._reader.margins(batch.preds)
+            counts.update(self._count_curve(self._curve, batch, rows, margin))
         if self.keeps_samples:
-            bits = None
+            further = []
             if self._ks and rows.columns is not None:
-                bits = rows.columns.rank.int().view(torch.float32)
+                further.append(rows.columns.rank.int().view(torch.float32).unsqueeze(0))
+            if margin is not None and self._keeps_margins:
+                further.append(margin.T.float())
+            bits = None
+            if further:
+                bits = torch.cat(further)
             counts["samples"] = sample_columns(batch, rows.label, loss, bits)
         return counts
 
     @property
     def sample_fields(self) -> tuple[str, ...]:
-        """Those of classes, and the rank of the target where top-k accuracies are wanted."""
-        if not self._ks:
-            return CLASS_FIELDS
-        return (*CLASS_FIELDS, "rank")
+        """Those of classes; the rank of the target beside top-k accuracies, each class's margin beside curves."""
+        fields = list(CLASS_FIELDS)
+        if self._ks:
+            fields.append("rank")
+        if self._keeps_margins:
+            fields.extend(f"{MARGIN}{label}" for label in range(self.num_classes))
+        return tuple(fields)
+
+    @property
+    def _keeps_margins(self) -> bool:
+        return self._curve is not None and self.num_classes <= MOST_MARGINS
 
     def stored_relations(self, sums: StoredSums) -> Iterator[tuple[str, Tensor]]:
         """Each row has one class, one prediction and, at most, one loss and confidence."""
@@ -564,8 +594,9 @@ class MulticlassMetrics(Metrics):
         counts["confidence"] = At(place, sure, within=rows.likely is None)
         return losses[:, 0]
 
-    def _count_curve(self, kept: KeptScores, batch: Batch, rows: ClassRows) -> dict[str, Counted]:
-        margin = self._reader.margins(batch.preds)
+    def _count_curve(
+        self, kept: KeptScores, batch: Batch, rows: ClassRows, margin: Tensor
+    ) -> dict[str, Counted]:
         there = rows.likely  # rows that peak at an infinity have no margins
         if batch.counted is not None:
             there = batch.counted if there is None else there & batch.counted

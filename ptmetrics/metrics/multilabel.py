@@ -12,6 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptmetrics.class_formulas import (
+    JACCARD,
+    PRECISION,
+    RECALL,
+    SPECIFICITY,
+    ClassSums,
+    Ratio,
+    fbeta_ratio,
+    mcc_and_slopes,
+)
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.keys import FloatKeys
@@ -35,27 +45,20 @@ from ptmetrics.metrics.asked_scores import (
     NPV,
     NPV_EACH,
     ONE_AGAINST_REST,
+    SELECTION_EACH,
 )
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.class_scores import (
     F1_EACH,
-    JACCARD,
     NO_SAMPLES,
-    PRECISION,
-    RECALL,
-    SPECIFICITY,
     SPECIFICITY_EACH,
     SUPPORT,
     ClassCounts,
-    ClassSums,
     MicroRatio,
-    Ratio,
     class_spec,
     f1_of_jaccard,
-    fbeta_ratio,
     fbeta_size,
     fbeta_specs,
-    mcc_and_slopes,
 )
 from ptmetrics.metrics.curves import (
     CURVE_SPECS_OF_HEADS,
@@ -253,13 +256,6 @@ def mean_of_labels_interval(
     return spec.estimate(*mover(p, n, share, spec.through), view.n)
 
 
-def weighted_mean_of_labels_interval(
-    spec: ScoreSpec, view: LabelCounts, intervals: bool
-) -> Estimate:
-    """The same, each label by its share of the targets."""
-    return mean_of_labels_interval(spec, view, intervals, by_targets=True)
-
-
 def mcc_interval(spec: ScoreSpec, view: LabelCounts, intervals: bool) -> Estimate:
     """MCC of all labels of all rows as one table, with the squares of the weights times the design effect."""
     count, weight, square = (
@@ -292,7 +288,7 @@ def means_of_labels(
     name: str,
     ratio: Ratio,
     doc: str,
-    undefined: str,
+    undefined: str = NEVER_EITHER,
     through: Callable[[Array], Array] | None = None,
 ) -> tuple[ScoreSpec, ...]:
     """The three averages of a ratio over labels.
@@ -326,19 +322,13 @@ def means_of_labels(
     weighted = replace(
         macro,
         name=f"{name}/weighted",
-        interval=weighted_mean_of_labels_interval,
+        interval=partial(mean_of_labels_interval, by_targets=True),
         doc=f"{doc}: mean over the labels by their share of the targets.",
     )
     return macro, micro, weighted
 
 
-def averaged_specs(
-    name: str,
-    ratio: Ratio,
-    doc: str,
-    undefined: str,
-    through: Callable[[Array], Array] | None = None,
-) -> tuple[ScoreSpec, ...]:
+def averaged_specs(name: str, ratio: Ratio, doc: str, **more: Any) -> tuple[ScoreSpec, ...]:
     """The same, and the mean over the rows."""
     samples = ScoreSpec(
         f"{name}/samples",
@@ -349,7 +339,7 @@ def averaged_specs(
         source=KORN_GRAUBARD,
         method="wilson-effective",
     )
-    return *means_of_labels(name, ratio, doc, undefined, through), samples
+    return *means_of_labels(name, ratio, doc, **more), samples
 
 
 PRECISION_DOC = "Hits over predictions"
@@ -377,10 +367,10 @@ LABEL_SCORES = ScoreTable(
             source=KORN_GRAUBARD,
             method="wilson-clustered",
         ),
-        *averaged_specs("precision", PRECISION, PRECISION_DOC, NEVER_EITHER),
-        *averaged_specs("recall", RECALL, RECALL_DOC, NEVER_EITHER),
-        *averaged_specs("f1", JACCARD, F1_DOC, NEVER_EITHER, f1_of_jaccard),
-        *averaged_specs("jaccard", JACCARD, JACCARD_DOC, NEVER_EITHER),
+        *averaged_specs("precision", PRECISION, PRECISION_DOC),
+        *averaged_specs("recall", RECALL, RECALL_DOC),
+        *averaged_specs("f1", JACCARD, F1_DOC, through=f1_of_jaccard),
+        *averaged_specs("jaccard", JACCARD, JACCARD_DOC),
         class_spec("precision", PRECISION, f"{PRECISION_DOC}.", NEVER_EITHER),
         class_spec("recall", RECALL, f"{RECALL_DOC}.", NEVER_EITHER),
         replace(F1_EACH, doc=f"{F1_DOC}.", undefined=NEVER_EITHER),
@@ -390,14 +380,13 @@ LABEL_SCORES = ScoreTable(
     "Multilabel classification",
 )
 LABELS_ASKED = (
-    *means_of_labels(
-        "specificity", SPECIFICITY, "Share of no that is not taken for yes", NEVER_EITHER
-    ),
-    *means_of_labels("npv", NPV, "Share of no among what is not predicted yes", NEVER_EITHER),
+    *means_of_labels("specificity", SPECIFICITY, "Share of no that is not taken for yes"),
+    *means_of_labels("npv", NPV, "Share of no among what is not predicted yes"),
     *means_of_labels("accuracy", ONE_AGAINST_REST, "Share of right labels", NO_SAMPLES),
     SPECIFICITY_EACH,
     NPV_EACH,
     ACCURACY_EACH,
+    SELECTION_EACH,
     MCC_EACH,
     replace(
         MCC_EACH,
@@ -560,7 +549,7 @@ class MultilabelMetrics(Metrics):
         if self.beta is not None:
             ratio = fbeta_ratio(self.beta)
             doc = f"F-beta, recall {self.beta:g} times as important as precision"
-            specs.extend(averaged_specs("fbeta", ratio, doc, NEVER_EITHER))
+            specs.extend(averaged_specs("fbeta", ratio, doc))
             specs.append(replace(fbeta_specs(self.beta)[-1], doc=f"{doc}.", undefined=NEVER_EITHER))
         return (replace(labels, specs=tuple(specs)), drawn)
 

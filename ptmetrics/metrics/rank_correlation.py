@@ -1,6 +1,6 @@
-"""Spearman's and Kendall's correlations: from a grid of pairs within a certified bound, or exact from the pairs.
+"""Rank correlations, Spearman's, Kendall's τ-b and τ-c: from a grid of pairs within a bound, or exact from the pairs.
 
-Both are S / √(X · Y), with S a sum over rows of weights that each count as a share of all, X and Y
+The first two are S / √(X · Y), with S a sum over rows of weights that each count as a share of all, X and Y
 one less the ties. S, X and Y are homogeneous in the weights, of degree 3 for Spearman's and 2 for
 Kendall's, so that one rule gives the value, its bound and its variance from the derivatives of S.
 """
@@ -12,10 +12,11 @@ from ptmetrics.counts.checks import in_memory
 
 SPEARMAN = 0
 KENDALL = 1
+KENDALL_C = 2
 
 
 def rank_correlations(grid: Tensor, ends: Tensor, alone: Tensor) -> Tensor:
-    """Value, bound of its error, and variance of what one row moves, of both: shape (2, 3).
+    """Value, bound of its error, and variance of what one row moves, of all three: shape (3, 3).
 
     Args:
         grid: Weights of the cells, numbers of shape (rows, columns).
@@ -48,7 +49,19 @@ def rank_correlations(grid: Tensor, ends: Tensor, alone: Tensor) -> Tensor:
     unknown = unknown - ((loose_rows | loose_columns) * share**2).sum()
     agree = 2 * _before_less_after(_before_less_after(share, 0), 1)
     spearman = _figures(3, share, moved, slack, sides, alone)
-    return torch.stack((spearman, _figures(2, share, agree, unknown, sides, alone)))
+    kendall = _figures(2, share, agree, unknown, sides, alone)
+    # τ-c divides S by (m − 1)/m, with m values on the side that has fewer. A loose row holds two
+    # values at least, and perhaps as many as it has rows.
+    held = [(part > 0).sum() for part, _ in sides]
+    apart = [(loose & (part > 0)).sum() for part, loose in sides]
+    values = torch.minimum(held[0] + apart[0], held[1] + apart[1]).double()
+    most = values / (values - 1)
+    least = torch.where(apart[0] + apart[1] > 0, 1.0, most)
+    middle = (most + least) / 2
+    value, bound, variance = _figures(2, share, agree, unknown, (), alone)
+    bound = bound * most + value.abs() * (most - least) / 2
+    kendall_c = torch.stack((value * middle, bound, variance * middle**2))
+    return torch.stack((spearman, kendall, kendall_c))
 
 
 def _before_less_after(x: Tensor, dim: int) -> Tensor:
@@ -64,9 +77,9 @@ def _figures(
     sides: tuple[tuple[Tensor, Tensor], ...],
     alone: Tensor,
 ) -> Tensor:
-    """Value, bound and variance from the derivatives of S, its slack, and both margins."""
+    """Value, bound and variance from the derivatives of S, its slack, and both margins; of S alone without them."""
     size = least = most = alone / alone  # NaN where nothing was counted
-    scaled = torch.zeros_like(share)
+    scaled = torch.full_like(share, 2.0 - len(sides))  # of S itself, whatever the ties are, 2
     for part, loose in sides:
         block = torch.where(loose, alone, part) ** (degree - 1)  # rows that are loose are not tied
         untied = 1 - (part * block).sum()
@@ -85,19 +98,23 @@ def _figures(
 
 
 def exact_correlations(pairs: Tensor) -> Tensor:
-    """Both, from the pairs themselves, shape (rows, 2)."""
+    """All three, from the pairs themselves, shape (rows, 2)."""
     ranks = []
+    fewest = len(pairs)
     middles = []
     untied = pairs.new_ones(())
     for values in pairs.T:
         _, rank, number = values.unique(return_inverse=True, return_counts=True)
         ranks.append(rank)
+        fewest = min(fewest, len(number))
         middles.append((number.cumsum(0) - number.double() / 2)[rank])
         untied = untied * (len(pairs) ** 2 - number.square().sum()).double()
     x, y = ranks
     more = _discordant(x, y.max() - y) - _discordant(x, y)
     spearman = torch.corrcoef(torch.stack(middles))[0, 1]
-    return torch.stack((spearman, 2 * more / untied.sqrt()))
+    share = 2 * more.double() / len(pairs) ** 2
+    kendall_c = share / (1 - 1 / pairs.new_tensor(fewest))
+    return torch.stack((spearman, 2 * more / untied.sqrt(), kendall_c))
 
 
 def _discordant(x: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,10 @@ CLASS_FIELDS = ("predicted", "target", "loss")
 POINT_FIELDS = ("error", "target")
 """Columns of real values, float64."""
 WEIGHT = "weight"
+MARGIN = "margin_"
+"""What the names of further columns begin with, one a class, by which its curve ranks the rows."""
+MOST_MARGINS = 32
+"""Classes of which there are such columns, at most."""
 DAMAGED_SAMPLES = "The file is damaged: use another checkpoint."
 
 

@@ -168,6 +168,7 @@ class Scores(Mapping[str, Score]):
             empty.
         per_slice: Name of a slice to its scores, the worst by the score `headline` first; empty
             without slices.
+        per_slice_class: Name of a slice to the same as `per_class`, of its rows.
         headline: Name of the score that orders the slices.
         without_buckets: Where rows come in groups, or samples hold several: each score by name
             without each of some buckets of them, of shape (buckets,), or (buckets, classes) for
@@ -205,6 +206,7 @@ class Scores(Mapping[str, Score]):
         headline: str = "",
         reliability: Callable[[], Any] | None = None,
         without_buckets: Mapping[str, Any] | None = None,
+        per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] | None = None,
     ) -> None:
         self._scores = scores
         self.task = task
@@ -218,6 +220,7 @@ class Scores(Mapping[str, Score]):
         self._curve = curve
         self.confused = tuple(confused)
         self.per_slice: Mapping[str, Mapping[str, Score]] = per_slice or {}
+        self.per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] = per_slice_class or {}
         self.headline = headline
         self._reliability = reliability
         self.without_buckets: Mapping[str, Any] = without_buckets or {}
@@ -268,11 +271,14 @@ class Scores(Mapping[str, Score]):
         """False and true positive rate at every threshold.
 
         Args:
-            label: Name or number of a label, or of a class against the rest.
+            label: Name or number of a label, or of a class against the rest; "macro" for the mean
+                over all of them, which has no thresholds.
 
         Raises:
             ConfigError: If the metric kept no scores, or there is no such label.
         """
+        if label == "macro" and label not in self.class_names:
+            return self._drawn_of_all().macro_roc()
         return self._drawn(label).roc()
 
     def pr_curve(self, label: str | int | None = None) -> PrecisionRecallCurve:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -171,6 +172,23 @@ class ScoreCurve:
         fpr = torch.cat((nothing / negatives[:1].sum(), (t.fp / negatives).flip(0)))
         tpr = torch.cat((nothing / positives[:1].sum(), (t.tp / positives).flip(0)))
         return RocCurve(fpr, tpr, torch.cat((nothing + torch.inf, t.threshold.flip(0))))
+
+    def macro_roc(self) -> RocCurve:
+        """Mean of all curves' true positive rates at every false positive rate; without thresholds.
+
+        Between its points each curve is a straight line. A curve without targets of both kinds is
+        left out.
+        """
+        curves = [self.of_head(place).roc() for place in range(self.heads)]
+        known = [curve for curve in curves if not (curve.fpr + curve.tpr).isnan().any()]
+        nothing = torch.zeros(1, dtype=torch.float64)
+        if not known:
+            return RocCurve(nothing * torch.nan, nothing * torch.nan, nothing * torch.nan)
+        fpr = torch.from_numpy(np.unique(torch.cat([curve.fpr for curve in known]).numpy()))
+        tpr = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in known], 0)
+        fpr = torch.cat((nothing, fpr))
+        tpr = torch.cat((nothing, torch.from_numpy(tpr)))
+        return RocCurve(fpr, tpr, torch.full_like(fpr, torch.nan))
 
     def precision_recall(self) -> PrecisionRecallCurve:
         """Points as `sklearn.metrics.precision_recall_curve`; recall is NaN without positives."""

@@ -7,16 +7,8 @@ from functools import cache, partial
 
 import numpy as np
 
-from ptmetrics.metrics.class_scores import (
-    CLASS_SPECS,
-    CONFUSION_SPECS,
-    NO_SAMPLES,
-    PRECISION,
-    RECALL,
-    ClassSums,
-    Ratio,
-    class_counts,
-)
+from ptmetrics.class_formulas import PRECISION, RECALL, ClassSums, Ratio
+from ptmetrics.metrics.class_scores import CLASS_SPECS, CONFUSION_SPECS, NO_SAMPLES, class_counts
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ptmetrics.metrics.class_scores import ClassCounts, ClassSums, mcc, mcc_and_slopes
+from ptmetrics.class_formulas import ClassSums, mcc, mcc_and_slopes
+from ptmetrics.metrics.class_scores import ClassCounts
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.intervals import FEW, widened, wilson

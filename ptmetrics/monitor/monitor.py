@@ -41,6 +41,7 @@ from ptmetrics.monitor.hooks import (
 )
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader
 from ptmetrics.monitor.passes import acts_otherwise_in_training
+from ptmetrics.monitor.pictures import check_keep_inputs
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
@@ -98,8 +99,12 @@ class Monitor:
             does on a terminal and in a notebook only, "plain" leaves out bars and colour.
         config: Plain values of yours that belong into the record's header.
         keep_samples: Validation samples of which the run folder keeps class or error, target and
-            loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
-            up to three epochs; 0 keeps none.
+            loss, for paired comparisons: 12 to 20 bytes each on the device, and as much on disk for
+            up to three epochs; beside curves of up to 32 classes 4 more a class, by which their
+            areas are compared; 0 keeps none.
+        keep_inputs: So many of these samples, those with the highest loss, are kept as small
+            pictures too, at most 32 × 32 pixels of 8 bits, where the model is given pictures of
+            one or three channels; 0 keeps none, as what the model is given may be private.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -153,10 +158,12 @@ class Monitor:
         progress: Show = None,
         config: Mapping[str, Any] | None = None,
         keep_samples: int = DEFAULT_ROWS,
+        keep_inputs: int = 0,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
         check_keep_samples(keep_samples)
+        check_keep_inputs(keep_inputs)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
@@ -174,6 +181,7 @@ class Monitor:
         self.path = self._run.path
         self.history = self._run.history
         self._keep_samples = keep_samples
+        self._keep_inputs = keep_inputs
         if run is None:
             self._keep_samples = 0
         self._clock = PhaseClock(clock)
@@ -536,6 +544,7 @@ class Monitor:
         sample_weight: Tensor | Mapping[str, Tensor] | None = None,
         slices: Tensor | None = None,
         group: Tensor | None = None,
+        inputs: Tensor | None = None,
     ) -> None:
         """Count one batch; for training, call it after `optimizer.step()`.
 
@@ -549,6 +558,7 @@ class Monitor:
                 is.
             slices: The slice of each row, as the metric takes it.
             group: The group of each row, likewise.
+            inputs: What the model was given, for `keep_inputs`.
 
         Raises:
             ConfigError: If no split can have that name.
@@ -563,6 +573,7 @@ class Monitor:
             sample_weight=sample_weight,
             slices=slices,
             group=group,
+            inputs=inputs,
         )
 
     @contained("update")
@@ -698,10 +709,9 @@ class Monitor:
         self._clock.start_epoch()
 
     def _new_split(self, name: str) -> SplitCounts:
-        room = 0
         if name == "val":
-            room = self._keep_samples
-        return SplitCounts(self._metrics, room)
+            return SplitCounts(self._metrics, self._keep_samples, self._keep_inputs)
+        return SplitCounts(self._metrics)
 
     def _say(self, code: str, message: str) -> None:
         """Tell something of the loop, on the console and in the record, once for each `code`.

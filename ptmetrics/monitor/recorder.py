@@ -772,7 +772,7 @@ class BatchRecorder:
         self.faults.step = counts.batches
         self.faults.split = name
         self._hooked = name
-        counts.add(preds, target, by_criterion=by_criterion, **beside)
+        counts.add(preds, target, by_criterion=by_criterion, inputs=given, **beside)
         self._status.half_done = True
         if self._told.counted is not None:
             self._told.counted(name, counts.batches - 1)

@@ -324,9 +324,13 @@ def _other_files(folder: Path, scores: EpochScores) -> dict[str, SamplesData]:
     files: dict[str, Any] = {}
     if scores.samples is not None and scores.samples.moves is not None:
         files["moves"] = scores.samples.moves
+    told: dict[str, SamplesData] = {}
+    if scores.samples is not None and scores.samples.inputs is not None:
+        files["inputs"] = scores.samples.inputs
+    elif scores.samples is not None and scores.samples.no_inputs is not None:
+        told["inputs"] = {"reason": scores.samples.no_inputs}
     if "val" in scores.splits:
         files.update(table_rows(scores.splits["val"]))
-    told: dict[str, SamplesData] = {}
     for stem, rows in files.items():
         try:
             told[stem] = write_samples(folder, scores.epoch, rows, stem)

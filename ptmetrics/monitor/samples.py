@@ -10,6 +10,7 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import Scores
 from ptmetrics.metrics.score_curve import ScoreCurve, thinned
+from ptmetrics.monitor.pictures import PictureBuffer
 from ptmetrics.record.samples import (
     CLASS_ROW,
     CURVE_FIELDS,
@@ -21,6 +22,7 @@ from ptmetrics.record.samples import (
     RELIABILITY_ROW,
     Rows,
     StoredSamples,
+    stem_of,
 )
 
 DEFAULT_ROWS = 100_000
@@ -30,15 +32,21 @@ KEPT_HEADS = 20
 _ROW_TYPES = {torch.int32: CLASS_ROW, torch.float64: POINT_ROW}
 
 
-def kept_samples(stored: SampleBuffer, scores: Scores) -> StoredSamples:
+def kept_samples(
+    stored: SampleBuffer, scores: Scores, pictures: PictureBuffer | None = None
+) -> StoredSamples:
     """The rows on the host, one copy, or why there are none; what scores are without some of them."""
     columns, reason = stored.columns()
+    rows = None
     moves = None
+    inputs, no_inputs = None, None
     if scores.without_buckets:
         moves = _moves(scores)
-    if columns is None:
-        return StoredSamples(reason=reason, moves=moves)
-    return StoredSamples(rows_of_columns(columns, stored.fields), moves=moves)
+    if columns is not None:
+        rows = rows_of_columns(columns, stored.fields)
+    if pictures is not None:
+        inputs, no_inputs = pictures.rows()
+    return StoredSamples(rows, reason, moves, inputs=inputs, no_inputs=no_inputs)
 
 
 def _moves(scores: Scores) -> Rows | None:
@@ -104,7 +112,7 @@ def rows_of_columns(columns: Tensor, fields: tuple[str, ...] = ()) -> Rows:
     size = columns.dtype.itemsize
     described = list(kind.descr)
     for name in fields[len(described) :]:
-        described.append((name, f"{FURTHER[name][:2]}{size}"))
+        described.append((name, f"{FURTHER[stem_of(name)][:2]}{size}"))
     host = np.ascontiguousarray(columns.cpu().numpy().T)
     return host.view(np.dtype(described)).reshape(-1)
 

@@ -13,6 +13,7 @@ from ptmetrics.errors import ConfigError, DtypeError, StateError
 from ptmetrics.metrics.base import Metrics, compute_together
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
+from ptmetrics.monitor.pictures import PictureBuffer
 from ptmetrics.monitor.samples import kept_samples, look_at_targets
 from ptmetrics.monitor.split_loss import SplitLoss
 from ptmetrics.record.samples import StoredSamples
@@ -31,6 +32,7 @@ class SplitCounts:
     Args:
         metrics: Metrics of each output to copy the configuration of; they are not touched.
         room: Samples whose rows are kept as well; 0 keeps none.
+        pictures: Small pictures of inputs that are kept beside them.
 
     Attributes:
         metrics: Metrics of each output that count here.
@@ -41,12 +43,13 @@ class SplitCounts:
         steps: Steps of the optimizer.
         trained_before: What was trained before its last batch, by the recorder's count.
         train_batches: Batches of training when its last one was counted.
+        pictures: The small pictures of inputs; None where none are kept.
         in_a_row: Whether there were several batches without training between them.
         trained_steps: Training steps of the epoch before its last validation.
         looks: At scores: whether they are probabilities.
     """
 
-    def __init__(self, metrics: ByOutput, room: int = 0) -> None:
+    def __init__(self, metrics: ByOutput, room: int = 0, pictures: int = 0) -> None:
         self.metrics = {name: [metric.fresh() for metric in metrics[name]] for name in metrics}
         self._main_output = next(iter(self.metrics))
         if "" in self.metrics:
@@ -62,6 +65,9 @@ class SplitCounts:
         self._stored: SampleBuffer | None = None
         if room:
             self._stored = self._main.store_samples(room)
+        self.pictures: PictureBuffer | None = None
+        if self._stored is not None and pictures:
+            self.pictures = PictureBuffer(pictures, self._stored)
         self.samples = 0
         self.batches = 0
         self.steps = 0
@@ -82,6 +88,7 @@ class SplitCounts:
         reduction: str = "mean",
         *,
         by_criterion: bool = False,
+        inputs: Any = None,
         **beside: Any,
     ) -> None:
         """Count one batch where its predictions are: a model may move.
@@ -95,6 +102,7 @@ class SplitCounts:
             reduction: By torch's word: "sum" for a sum.
             by_criterion: Whether a criterion of torch was called with it, for which classes always
                 stand in dimension 1.
+            inputs: What the model was given, or a weak reference to it, for pictures.
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
         rows = target
@@ -115,8 +123,11 @@ class SplitCounts:
         self._last_shape = rows.shape
         if loss is not None:
             self.loss.update(loss, rows, reduction)
-        self.samples += rows.shape[0] if rows.ndim else 1
+        samples = rows.shape[0] if rows.ndim else 1
+        self.samples += samples
         self.batches += 1
+        if self.pictures is not None:
+            self.pictures.add(inputs, samples)
         if self._stored is not None:
             look_at_targets(self._stored, rows)
         if problem is not None:
@@ -192,7 +203,7 @@ class SplitCounts:
         main = outputs.get(self._main_output)
         samples = None
         if main is not None and self._stored is not None:
-            samples = kept_samples(self._stored, main)
+            samples = kept_samples(self._stored, main, self.pictures)
         if self.loss.seen:
             of_loss = next(computed)
             losses[name] = of_loss["loss"]
@@ -210,6 +221,8 @@ class SplitCounts:
         self.loss.reset()
         if self._stored is not None:
             self._stored.reset()
+        if self.pictures is not None:
+            self.pictures.reset()
         self.samples = 0
         self.batches = 0
         self.steps = 0
@@ -246,6 +259,10 @@ class SplitCounts:
         self.steps = _whole_number("steps", state["counts"])
         if self._stored is not None:
             self._stored.load_state_dict(state.get("samples"), self.samples)
+        if self.pictures is not None:
+            self.pictures.reset()
+            if self.samples:
+                self.pictures.refuse("a part of them came before the run was resumed")
 
     def _update_alone(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
         if isinstance(preds, Tensor) and preds.device != self._device:
@@ -395,6 +412,7 @@ def _joined_scores(each: list[Scores]) -> Scores:
         without_buckets=each[0].without_buckets,
         confused=confused.confused,
         per_slice=sliced.per_slice,
+        per_slice_class=sliced.per_slice_class,
         headline=sliced.headline,
     )
 

@@ -27,7 +27,9 @@ OTHER_LOGS = ("metrics.csv", "trainer_state.json")  # as Lightning and Hugging F
 _SIGNS = frozenset("._- +=@")
 _WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN|CONOUT|(COM|LPT)[0-9¹²³])", re.IGNORECASE)
 _JOURNAL = re.compile(r"journal-rank(\d+)\.jsonl")
-_OWN_FILE = re.compile(r"journal-rank\d+\.jsonl|(?:samples|moves|curves|reliability)-\d+\.npy")
+_OWN_FILE = re.compile(
+    r"journal-rank\d+\.jsonl|(?:samples|moves|curves|reliability|inputs)-\d+\.npy"
+)
 
 
 def create(path: str | os.PathLike[str], *, if_exists: str = "keep") -> Path:

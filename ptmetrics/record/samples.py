@@ -2,11 +2,13 @@
 
 `numpy.load(folder / "samples-12.npy")` gives what became of each validation sample of epoch 12,
 with the fields of `CLASS_ROW` or `POINT_ROW` and those of `FURTHER`; "moves" what every score is
-without each of some buckets of samples; "curves" and "reliability" what plots are drawn from. The
+without each of some buckets of samples; "curves" and "reliability" what plots are drawn from;
+"inputs" small pictures of the samples with the highest loss, where they were asked for. The
 epoch's line in the journal holds the checksum of each file, so that a torn, stale or foreign one is
 told from it.
 """
 
+import dataclasses
 import io
 import os
 import re
@@ -33,6 +35,7 @@ FURTHER = {
     "score": "<f4",  # of a yes, in the unit of the predictions
     "rank": "<i4",  # classes whose score is higher than the target's
     "weight": "<f4",  # 0 where the row does not count
+    "margin_": "<f4",  # of each class, by its number: what its curve ranks the rows by
 }
 """Fields that rows may have behind those, and their types."""
 CURVE_FIELDS = ("threshold", "probability", "tp", "fp", "tn", "fn")
@@ -42,10 +45,15 @@ RELIABILITY_ROW = np.dtype(
     [("weight", "<f8"), ("confidence", "<f8"), ("accuracy", "<f8")],
 )
 """One row a bin of equal width: its samples, their mean confidence and the share that is right."""
-STEMS = ("samples", "moves", "curves", "reliability")
+STEMS = ("samples", "moves", "curves", "reliability", "inputs")
+PICTURE_CHANNELS = (1, 3)
+MAX_SIDE = 32
+"""Height and width of a picture, at most."""
+MAX_PICTURES = 256
 MAX_MOVES = 512
 """Scores of which the moves are kept."""
 MAX_ROWS = 10_000_000
+_MOST_ROWS = {"inputs": MAX_PICTURES}
 _HEADER = 60_000  # more than the header of such a file ever takes
 _MAX_BYTES = _HEADER + MAX_ROWS * (CLASS_ROW.itemsize + 12)
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -65,12 +73,19 @@ class StoredSamples:
             every score without each of some buckets of samples, one row a bucket and one field a
             score; else None.
         beta: That of the F-beta, where it is known.
+        inputs: Small pictures of the samples with the highest loss, the highest first, where
+            `Monitor(keep_inputs=…)` asked for them: rows of `place`, the sample's place in the
+            order of validation, and `picture`, 8 bits a channel, of shape (channels, height,
+            width); else None.
+        no_inputs: Why there are none, as the end of a sentence; else None.
     """
 
     rows: Rows | None = None
     reason: str | None = None
     moves: Rows | None = None
     beta: float | None = None
+    inputs: Rows | None = None
+    no_inputs: str | None = None
 
     def worst(self, most: int = 20) -> tuple[npt.NDArray[np.int64], Rows]:
         """Samples with the highest loss, the highest first; where numbers are predicted, with the largest error.
@@ -109,6 +124,16 @@ class StoredSamples:
             cure = "Monitor(keep_samples=...) keeps them where each sample is one row."
             raise DataError("samples", "samples that were kept", f"none: {self.reason}", cure)
         return self.rows
+
+
+def stem_of(field: str) -> str:
+    """The name of a field in `FURTHER`: that without the number of a class."""
+    return field.rstrip("0123456789")
+
+
+def picture_row(shape: tuple[int, ...]) -> np.dtype[Any]:
+    """What a row of pictures of (channels, height, width) is."""
+    return np.dtype([("place", "<i8"), ("picture", "|u1", shape)])
 
 
 def is_of_classes(rows: Rows) -> bool:
@@ -153,9 +178,15 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
     if "moves" in epoch.get("files", {}):
         moves = read_file(folder, epoch, "moves").rows
     if "reason" in told:
-        return StoredSamples(reason=told["reason"], moves=moves)
-    found = _read(samples_path(folder, epoch["epoch"]), "samples", told)
-    return StoredSamples(found.rows, found.reason, moves)
+        found = StoredSamples(reason=told["reason"])
+    else:
+        found = _read(samples_path(folder, epoch["epoch"]), "samples", told)
+    inputs = read_file(folder, epoch, "inputs")
+    if found.rows is not None and inputs.rows is not None:
+        places = inputs.rows["place"]
+        if not ((places >= 0) & (places < len(found.rows))).all():
+            inputs = StoredSamples(reason="its pictures are of no sample of the epoch")
+    return dataclasses.replace(found, moves=moves, inputs=inputs.rows, no_inputs=inputs.reason)
 
 
 def read_file(folder: Path, epoch: EpochData, stem: str) -> StoredSamples:
@@ -163,6 +194,8 @@ def read_file(folder: Path, epoch: EpochData, stem: str) -> StoredSamples:
     told = epoch.get("files", {}).get(stem)
     if told is None:
         return StoredSamples(reason="none of it were kept")
+    if "reason" in told:
+        return StoredSamples(reason=told["reason"])
     return _read(samples_path(folder, epoch["epoch"], stem), stem, told)
 
 
@@ -215,7 +248,10 @@ def _parsed_rows(data: bytes, stem: str) -> Rows:
         raise _RefusedError("is of a later format")
     if not _may_be(dtype, stem) or len(shape) != 1:
         raise _RefusedError("holds something else than rows of samples")
-    if shape[0] > MAX_ROWS or len(data) != file.tell() + shape[0] * dtype.itemsize:
+    if (
+        shape[0] > _MOST_ROWS.get(stem, MAX_ROWS)
+        or len(data) != file.tell() + shape[0] * dtype.itemsize
+    ):
         raise _RefusedError(f"does not hold the {shape[0]} rows that it promises")
     return np.frombuffer(data, dtype, offset=file.tell())
 
@@ -226,6 +262,8 @@ def _may_be(dtype: np.dtype[Any], stem: str) -> bool:
         return dtype == CURVE_ROW
     if stem == "reliability":
         return dtype == RELIABILITY_ROW
+    if stem == "inputs":
+        return _are_pictures(dtype)
     fields = [(name, dtype[name].str) for name in dtype.names or ()]
     if stem == "moves":
         return 0 < len(fields) <= MAX_MOVES and {kind for _, kind in fields} == {"<f8"}
@@ -235,8 +273,17 @@ def _may_be(dtype: np.dtype[Any], stem: str) -> bool:
     return whole and fields == first.descr + further and _are_further(further)
 
 
+def _are_pictures(dtype: np.dtype[Any]) -> bool:
+    if dtype.names != ("place", "picture"):
+        return False
+    shape = dtype["picture"].shape
+    if len(shape) != 3 or shape[0] not in PICTURE_CHANNELS:
+        return False
+    return dtype == picture_row(shape) and all(1 <= side <= MAX_SIDE for side in shape[1:])
+
+
 def _are_further(fields: list[tuple[str, str]]) -> bool:
     names = [name for name, _ in fields]
     if len(set(names)) != len(names):
         return False
-    return all(kind in (FURTHER.get(name), "<f8") for name, kind in fields)
+    return all(kind in (FURTHER.get(stem_of(name)), "<f8") for name, kind in fields)

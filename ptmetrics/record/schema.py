@@ -172,7 +172,7 @@ _SHARES = (
     "average_precision hamming_loss ece rms_ce mce rms_calibration_error mean_iou iou dice "
     "selection_rate"
 )
-_SIGNED = "mcc kappa pearson spearman kendall over_confidence"
+_SIGNED = "mcc kappa pearson spearman kendall concordance over_confidence"
 _AMOUNTS = (
     "mse rmse mae max_error median_absolute_error absolute_error support nll msle rmsle mape wmape "
     "nrmse tp fp tn fn"
@@ -189,7 +189,7 @@ _RANGES = {
 }
 _MEANS_OVER = ("macro", "micro", "weighted", "samples", "ovo", "variance_weighted")
 _VARIANTS = {*_MEANS_OVER, "adjusted", "linear", "quadratic", "l2", "std", "p50", "p90", "p95"}
-_VARIANTS |= {"image", "classwise", "range"}
+_VARIANTS |= {"image", "generalized", "classwise", "range", "c"}
 """What may stand behind the name of a score and leaves its range as it is."""
 _ANYTHING = (-inf, inf)
 

@@ -9,6 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.class_formulas import (
+    JACCARD,
+    PRECISION,
+    RECALL,
+    SPECIFICITY,
+    ClassSums,
+    MeanRatio,
+    Ratio,
+    fbeta_ratio,
+    kappa_and_slopes,
+    mcc_and_slopes,
+)
 from ptmetrics.record.samples import Rows, is_of_classes
 from ptmetrics.verdict.finding import Z95, Estimate
 from ptmetrics.verdict.samples import (
@@ -227,12 +239,10 @@ def _moves_of(run: Sampled, rows: Rows) -> Moves:
         found = _smooth(lambda m: m[0], [row_losses(rows, run.value)], weight)
     elif not is_of_classes(rows):
         found = _of_errors(name, rows["error"], rows["target"], weight)
-    elif name in _RANKINGS and "score" in (rows.dtype.names or ()):
-        positive = rows["target"] == 1
-        value, each = _RANKINGS[name](rows["score"].astype(np.float64), positive, weight)
-        found = Moves(value, each)
+    elif name.partition("/")[0] in _RANKINGS:
+        value, each = _of_curves(run, rows, weight)
         _same_as_recorded(run, value, _SAME_CURVE)
-        return found
+        return Moves(value, each)
     else:
         found = _of_classes(run, rows, weight)
     if name != "loss":
@@ -257,7 +267,7 @@ def _of_classes(run: Sampled, rows: Rows, weight: Floats) -> Moves:
     score = score_formula(name, label, run.samples().beta)
     if score is None:
         raise CannotPairError(f"there is no paired test for {run.score}")
-    margins = Margins.counted(target, predicted, max(2, classes), weight)
+    margins = margins_of(target, predicted, max(2, classes), weight)
     gradient = score(margins)
     # As in Bonett and Price: one row more on which only this one is right.
     unit = float(weight @ weight / weight.sum())
@@ -356,49 +366,51 @@ def _moves_of_precision(
 _RANKINGS = {"auroc": _moves_of_auroc, "average_precision": _moves_of_precision}
 
 
+def _of_curves(run: Sampled, rows: Rows, weight: Floats) -> tuple[float, Floats]:
+    """The area under a curve and its moves: of yes or no, of a class, or averaged over classes."""
+    name, _, average = run.score.partition("/")
+    area = _RANKINGS[name]
+    fields = [field for field in rows.dtype.names or () if field.startswith("margin_")]
+    if not average:
+        own = ("score", f"margin_{run.label}")
+        fields = [field for field in rows.dtype.names or () if field in own]
+    if not fields or average not in ("", "macro", "micro", "weighted"):
+        raise CannotPairError(f"there is no paired test for {run.score}")
+    target = rows["target"]
+    heads = np.array([int(field.partition("_")[2] or 1) for field in fields])
+    scores = np.array([rows[field] for field in fields], dtype=np.float64)
+    positive = target == heads[:, None]
+    if np.isnan(scores).any():
+        raise CannotPairError("some of its scores are NaN")
+    if not average:
+        return area(scores[0], positive[0], weight)
+    if average == "micro":  # a row moves the curve by all of its scores
+        repeated = np.tile(weight, len(heads))
+        value, each = area(scores.reshape(-1), positive.reshape(-1), repeated)
+        return value, each.reshape(positive.shape).sum(0)
+    there = positive.any(1)
+    if name == "auroc":
+        there = there & ~positive.all(1)
+    if not there.any():
+        raise CannotPairError("its targets are all of one class")
+    found = [area(*one, weight) for one in zip(scores[there], positive[there], strict=True)]
+    values = np.array([value for value, _ in found])
+    moves = np.array([each for _, each in found])
+    if average == "macro":
+        return float(values.mean()), moves.mean(0)
+    mine = weight * positive[there]  # a row moves the weight of its own class, too
+    share = mine.sum(1) / mine.sum()
+    value = float(share @ values)
+    return value, share @ moves + (values - value) @ mine / mine.sum()
+
+
 def _same_as_recorded(run: Sampled, value: float, tolerance: float = _SAME) -> None:
     close = tolerance * max(1.0, abs(run.value)) + run.error_bound
     if isnan(value) or not abs(value - run.value) <= close:
         raise CannotPairError(f"the kept samples do not give the recorded {run.score}")
 
 
-# Influence functions: how much each sample moves a score of the confusion matrix. The same scores
-# as in `metrics/`, which needs torch; a law holds the two together.
-
-
-@dataclass(frozen=True)
-class Margins:
-    """Counts of each class, float64 of shape (classes,).
-
-    Args:
-        hits: Right predictions.
-        actual: Targets.
-        predicted: Predictions.
-    """
-
-    hits: Floats
-    actual: Floats
-    predicted: Floats
-
-    @classmethod
-    def counted(
-        cls, target: Ints, predicted: Ints, classes: int, weight: Floats | None = None
-    ) -> "Margins":
-        """Count rows, each one class from 0 to `classes` − 1; Σw where there are weights."""
-        if weight is None:
-            weight = np.ones(target.size)
-
-        def count(column: Ints, weight: Floats) -> Floats:
-            return np.asarray(np.bincount(column, weight, minlength=classes), dtype=np.float64)
-
-        hit = target == predicted
-        actual, guessed = count(target, weight), count(predicted, weight)
-        return cls(count(target[hit], weight[hit]), actual, guessed)
-
-    @property
-    def total(self) -> float:
-        """All rows."""
-        return float(self.actual.sum())
+# Influence functions: how much each sample moves a score of the confusion matrix.
 
 
 @dataclass(frozen=True)
@@ -410,169 +422,97 @@ class Gradient:
         hits: Change for a hit of each class, over that of its actual and predicted class.
         actual: Change for a row of each class.
         predicted: Change for a prediction of each class.
-        row: Change for any row.
     """
 
     value: float
     hits: Floats
     actual: Floats
     predicted: Floats
-    row: float = 0.0
 
     def at(self, target: Ints, predicted: Ints) -> Floats:
         """The change for each of these rows; its mean over the rows that were counted is 0."""
         hit = np.where(target == predicted, self.hits[target], 0.0)
-        return np.asarray(hit + self.actual[target] + self.predicted[predicted] + self.row)
+        return np.asarray(hit + self.actual[target] + self.predicted[predicted])
 
-    def discordant(self, m: Margins) -> float:
+    def discordant(self, m: ClassSums) -> float:
         """Mean square of what a row changes as it turns from right to wrong, as classes are drawn."""
-        share = m.actual / m.total
-        guess = m.predicted / m.total
+        total = m.actual.sum()
+        share = m.actual / total
+        guess = m.predicted / total
         gap = self.hits + self.predicted  # a wrong row has another predicted class, so drawn
         first = float(guess @ self.predicted)
         second = float(guess @ self.predicted**2)
         return float(share @ (gap**2 - 2 * gap * first + second))
 
 
-ScoreFormula = Callable[[Margins], Gradient]
-Coefficients = tuple[float, float, float, float]  # of hits, actual, predicted and all rows
-# A class score is part over whole, both linear in the margins.
-Parts = tuple[Coefficients, Coefficients]
-_PARTS: Mapping[str, Parts] = {
-    "precision": ((1, 0, 0, 0), (0, 0, 1, 0)),
-    "recall": ((1, 0, 0, 0), (0, 1, 0, 0)),
-    "f1": ((2, 0, 0, 0), (0, 1, 1, 0)),
-    "jaccard": ((1, 0, 0, 0), (-1, 1, 1, 0)),
-    "specificity": ((1, -1, -1, 1), (0, -1, 0, 1)),
+ScoreFormula = Callable[[ClassSums], Gradient]
+_RATIOS: Mapping[str, Ratio] = {
+    "precision": PRECISION,
+    "recall": RECALL,
+    "f1": fbeta_ratio(1),
+    "jaccard": JACCARD,
+    "specificity": SPECIFICITY,
 }
-_MACRO = {
-    "recall/macro": "recall",
-    "precision/macro": "precision",
-    "f1/macro": "f1",
-    "specificity/macro": "specificity",
-    "jaccard/macro": "jaccard",
-    "mean_iou": "jaccard",
-    "dice": "f1",
+_MEANS = {f"{name}/macro": MeanRatio(ratio) for name, ratio in _RATIOS.items()}
+for _name in ("precision", "f1", "jaccard"):
+    _MEANS[f"{_name}/weighted"] = MeanRatio(_RATIOS[_name], by_targets=True)
+_MEANS["mean_iou"] = _MEANS["jaccard/macro"]
+_MEANS["dice"] = _MEANS["f1/macro"]
+_OTHERS: Mapping[str, Callable[[ClassSums], tuple[Any, ...]]] = {
+    "balanced_accuracy": lambda m: MeanRatio(
+        RECALL, among=tuple(np.flatnonzero(m.actual).tolist())
+    ).gradient(m),
+    "mcc": mcc_and_slopes,
+    "kappa": kappa_and_slopes,
 }
-_WEIGHTED = {"precision/weighted": "precision", "f1/weighted": "f1", "jaccard/weighted": "jaccard"}
-PAIRED_SCORES = (*_MACRO, *_WEIGHTED, "balanced_accuracy", "mcc", "kappa")
+PAIRED_SCORES = (*_MEANS, *_OTHERS)
+
+
+def margins_of(
+    target: Ints, predicted: Ints, classes: int, weight: Floats | None = None
+) -> ClassSums:
+    """Count rows, each one class from 0 to `classes` − 1; Σw where there are weights."""
+    if weight is None:
+        weight = np.ones(target.size)
+    hit = target == predicted
+    columns = ((target[hit], weight[hit]), (target, weight), (predicted, weight))
+    hits, actual, guessed = (np.bincount(column, w, minlength=classes) for column, w in columns)
+    return ClassSums.of_margins(hits, actual, guessed)
 
 
 def score_formula(
     name: str, label: int | None = None, beta: float | None = None
 ) -> ScoreFormula | None:
     """The score of this name, or that of one class; None where there is no such formula."""
+    slopes = _slopes_of(name, label, beta)
+    if slopes is None:
+        return None
+
+    def formula(sums: ClassSums) -> Gradient:
+        with np.errstate(all="ignore"):
+            value, *moved = slopes(sums)
+        hits, actual, predicted = map(np.nan_to_num, moved)
+        return Gradient(float(value), hits, actual, predicted)
+
+    return formula
+
+
+def _slopes_of(
+    name: str, label: int | None, beta: float | None
+) -> Callable[[ClassSums], tuple[Any, ...]] | None:
     if beta is not None and name.startswith("fbeta"):
-        return _fbeta_formula(name, label, beta)
+        ratio: Ratio | None = fbeta_ratio(beta)
+        if label is None and name == "fbeta":  # of a yes-or-no metric
+            label = 1
+    else:
+        ratio = _RATIOS.get(name)
+        if label is None and name in _MEANS:
+            return _MEANS[name].gradient
+        if label is None:
+            return _OTHERS.get(name)
+    if ratio is None:
+        return None
+    among = None
     if label is not None:
-        if name not in _PARTS:
-            return None
-        return lambda m: _class_mean(m, _PARTS[name], np.eye(1, len(m.actual), label)[0])
-    if name in _MACRO:
-        return lambda m: _class_mean(m, _PARTS[_MACRO[name]], np.ones_like(m.actual))
-    if name in _WEIGHTED:
-        return lambda m: _weighted_mean(m, _PARTS[_WEIGHTED[name]])
-    return _OTHERS.get(name)
-
-
-def _balanced_accuracy(m: Margins) -> Gradient:
-    """Mean recall over the classes of the targets."""
-    return _class_mean(m, _PARTS["recall"], np.sign(m.actual))
-
-
-def _fbeta_formula(name: str, label: int | None, beta: float) -> ScoreFormula:
-    square = beta * beta
-    parts = ((1 + square, 0, 0, 0), (0, square, 1, 0))
-    if name == "fbeta/weighted":
-        return lambda m: _weighted_mean(m, parts)
-    if label is None and name == "fbeta":  # of a yes-or-no metric
-        label = 1
-    if label is None:
-        return lambda m: _class_mean(m, parts, np.ones_like(m.actual))
-    return lambda m: _class_mean(m, parts, np.eye(1, len(m.actual), label)[0])
-
-
-def _combined(m: Margins, by: Coefficients) -> Floats:
-    """A linear combination of the margins, one number a class."""
-    return by[0] * m.hits + by[1] * m.actual + by[2] * m.predicted + by[3] * m.total
-
-
-def _class_ratio(part: Floats, whole: Floats) -> Floats:
-    """A quotient for each class; 0 where the whole is."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
-def _undefined(m: Margins) -> Gradient:
-    nothing = np.zeros_like(m.hits)
-    return Gradient(nan, nothing, nothing, nothing)
-
-
-def _class_mean(m: Margins, parts: Parts, weight: Floats) -> Gradient:
-    """Mean over the classes on either side, with fixed weights; 0 where there is nothing to divide by."""
-    part, whole = parts
-    below = _combined(m, whole)
-    each = _class_ratio(_combined(m, part), below)
-    weight = np.where(m.actual + m.predicted > 0, weight, 0.0)
-    if not weight.sum() > 0:
-        return _undefined(m)
-    weight = weight / weight.sum()
-    unit = _class_ratio(weight, below)
-    slopes = [unit * (p - each * w) for p, w in zip(part, whole, strict=True)]
-    row = float(slopes[3].sum())
-    return Gradient(float(weight @ each), slopes[0], slopes[1], slopes[2], row)
-
-
-def _weighted_mean(m: Margins, parts: Parts) -> Gradient:
-    """Mean with the classes' own frequencies as weights, which a row changes as well."""
-    part, whole = parts
-    below = _combined(m, whole)
-    total = m.actual.sum()
-    mean = _class_mean(m, parts, m.actual)
-    each = _class_ratio(_combined(m, part), below)
-    share = (each - mean.value) / total
-    return Gradient(mean.value, mean.hits, mean.actual + share, mean.predicted, mean.row)
-
-
-def kappa_gradient(m: Margins) -> Gradient:
-    """Cohen's kappa, 1 − (1 − agreement) / (1 − chance)."""
-    n = m.total
-    right = m.hits.sum() / n
-    chance = float(m.actual @ m.predicted) / n**2
-    rest = 1.0 - chance
-    if not rest > 0:
-        return _undefined(m)
-    by_chance = -(1.0 - right) / rest**2
-    return Gradient(
-        float((right - chance) / rest),
-        np.full_like(m.hits, 1 / n / rest),
-        by_chance * m.predicted / n**2,
-        by_chance * m.actual / n**2,
-        float(-right / n / rest - 2 * by_chance * chance / n),
-    )
-
-
-def mcc_gradient(m: Margins) -> Gradient:
-    """Matthews correlation coefficient of many classes."""
-    n = m.total
-    hits = float(m.hits.sum())
-    covariance = n * hits - float(m.actual @ m.predicted)
-    spread_a = n**2 - float(m.actual @ m.actual)
-    spread_p = n**2 - float(m.predicted @ m.predicted)
-    if not spread_a * spread_p > 0:
-        return _undefined(m)
-    root = float(np.sqrt(spread_a * spread_p))
-    value = covariance / root
-    return Gradient(
-        value,
-        np.full_like(m.hits, n / root),
-        -m.predicted / root + value * m.actual / spread_a,
-        -m.actual / root + value * m.predicted / spread_p,
-        hits / root - value * n * (1 / spread_a + 1 / spread_p),
-    )
-
-
-_OTHERS: Mapping[str, ScoreFormula] = {
-    "balanced_accuracy": _balanced_accuracy,
-    "mcc": mcc_gradient,
-    "kappa": kappa_gradient,
-}
+        among = (label,)
+    return MeanRatio(ratio, by_targets=name == "fbeta/weighted", among=among).gradient

@@ -8,14 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptmetrics.metrics.class_scores import (
-    CLASS_SPECS,
-    CONFUSION_SPECS,
-    ClassCounts,
-    ClassSums,
-    MeanRatio,
-    fbeta_specs,
-)
+from ptmetrics.class_formulas import ClassSums, MeanRatio
+from ptmetrics.metrics.class_scores import CLASS_SPECS, CONFUSION_SPECS, ClassCounts, fbeta_specs
 from ptmetrics.metrics.delta import differences
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.multiclass import MulticlassMetrics

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registry import LAW
 
-from ptmetrics.metrics.class_scores import CONFUSION_SPECS, ClassCounts, ClassSums
+from ptmetrics.class_formulas import ClassSums
+from ptmetrics.metrics.class_scores import CONFUSION_SPECS, ClassCounts
 from ptmetrics.metrics.delta import delta_intervals
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson

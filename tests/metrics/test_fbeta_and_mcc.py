@@ -14,8 +14,9 @@ from registry import LAW
 from sklearn import metrics as sk
 
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, functional
+from ptmetrics.class_formulas import ClassSums, mcc_and_slopes
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.metrics.class_scores import ClassCounts, ClassSums, fbeta_specs, mcc_and_slopes
+from ptmetrics.metrics.class_scores import ClassCounts, fbeta_specs
 from ptmetrics.metrics.score_spec import evaluate
 from ptmetrics.metrics.two_classes import MCC_EACH
 

@@ -95,6 +95,8 @@ def test_a_class_and_a_label_have_points_averages_and_curves() -> None:
         if curves == "exact":
             truth = roc_auc_score(target, p, multi_class="ovo")
             assert one["auroc/ovo"].value == pytest.approx(truth, abs=1e-12)
+            weighted = roc_auc_score(target, p, multi_class="ovo", average="weighted")
+            assert one["auroc/ovo/weighted"].value == pytest.approx(weighted, abs=1e-12)
         for label in (None, "bird", 3):
             with pytest.raises(ConfigError, match="label: expected"):
                 one.roc_curve(label)
@@ -140,3 +142,22 @@ def test_intervals_of_points_cover_the_truth(rows: int) -> None:
             covered[name] += got[name].low <= truth[name].value <= got[name].high
     assert all(number >= 0.88 * 150 for number in covered.values()), covered
     assert not math.isnan(truth["eer"].value)
+
+
+def test_pairs_of_classes_are_of_those_that_averages_are_over() -> None:
+    g = torch.Generator().manual_seed(3)
+    target = torch.randint(0, 4, (200,), generator=g)
+    logits = torch.randn(200, 4, generator=g) + torch.nn.functional.one_hot(target, 4)
+    metrics = MulticlassMetrics(4, curves="exact", labels=[0, 2, 3])
+    metrics.update(logits, target)
+    scores = metrics.compute()
+    margins = logits.softmax(1).double().logit()
+    areas, rows = [], []
+    for one in (0, 2, 3):
+        for other in {0, 2, 3} - {one}:
+            both = (target == one) | (target == other)
+            areas.append(roc_auc_score(target[both] == one, margins[both, one]))
+            rows.append(int(both.sum()))
+    assert scores["auroc/ovo"].value == pytest.approx(sum(areas) / 6, abs=1e-9)
+    weighted = sum(a * n for a, n in zip(areas, rows, strict=True)) / sum(rows)
+    assert scores["auroc/ovo/weighted"].value == pytest.approx(weighted, abs=1e-9)

@@ -59,6 +59,54 @@ def test_the_gaps_are_those_of_the_definition() -> None:
     assert found.lowest == NAMES[int(np.argmin(recall))]
 
 
+@pytest.mark.parametrize("task", ["classes", "labels"])
+def test_gaps_of_classes_and_labels_are_the_worst_of_any_against_the_rest(task: str) -> None:
+    g = torch.Generator().manual_seed(1)
+    part = torch.randint(0, 3, (900,), generator=g)
+    names = ["selection_rate", "specificity"]
+    preds, target = (torch.rand(2, 900, 4, generator=g) < 0.5).long()
+    metrics: pm.Metrics = pm.MultilabelMetrics(4, inputs="labels", scores=names, slices=NAMES)
+    if task == "classes":
+        preds, target = torch.randint(0, 4, (2, 900), generator=g)
+        metrics = pm.MulticlassMetrics(4, inputs="labels", scores=names[:1], slices=NAMES)
+    metrics.update(preds, target, slices=part)
+    got = pm.fairness_gaps(metrics.compute())
+    if task == "classes":
+        preds, target = (torch.nn.functional.one_hot(x, 4) for x in (preds, target))
+    alone = []
+    for place in range(4):
+        one = pm.BinaryMetrics(inputs="labels", slices=NAMES)
+        one.update(preds[:, place], target[:, place], slices=part)
+        alone.append(pm.fairness_gaps(one.compute()))
+    for name, score in got.items():
+        worst = max if name.endswith("difference") else min
+        assert score.value == pytest.approx(worst(each[name].value for each in alone)), name
+        assert score.low <= score.value <= score.high
+        widest = max(each[name].high - each[name].low for each in alone)
+        assert score.method == "mover-sidak"
+        assert score.high > worst(each[name].value for each in alone)
+        assert score.high - score.low < 3 * widest
+
+
+def test_a_class_that_a_slice_lacks_is_left_out_of_the_gaps_of_recall() -> None:
+    target = torch.tensor([0, 1, 2, 0, 1, 1])
+    metrics = pm.MulticlassMetrics(3, inputs="labels", slices=["a", "b"], scores=["selection_rate"])
+    metrics.update(target, target, slices=torch.tensor([0, 0, 0, 1, 1, 1]))
+    scores = metrics.compute()
+    assert scores.per_slice_class["a"]["recall"][2].value == 1
+    assert math.isnan(scores.per_slice_class["b"]["recall"][2])
+    gaps = pm.fairness_gaps(scores)
+    assert gaps["equal_opportunity_difference"].value == 0
+    assert gaps["demographic_parity_difference"].value == pytest.approx(1 / 3)
+
+
+def test_gaps_of_classes_need_their_selection_rate() -> None:
+    metrics = pm.MulticlassMetrics(3, inputs="labels", slices=2)
+    metrics.update(torch.arange(3), torch.arange(3), slices=torch.tensor([0, 1, 1]))
+    with pytest.raises(pm.PtmetricsError, match="name: expected a score of the slices, got 'sel"):
+        pm.fairness_gaps(metrics.compute())
+
+
 def of_shares(hits: np.ndarray, n: int) -> dict[str, dict[str, Score]]:
     low, high = wilson(hits / n, np.full(len(hits), float(n)))
     return {

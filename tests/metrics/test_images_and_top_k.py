@@ -13,7 +13,7 @@ from oracles import same
 from sklearn import metrics as sk
 from torch import Tensor
 from torchmetrics.functional import classification as tm
-from torchmetrics.functional.segmentation import mean_iou
+from torchmetrics.functional.segmentation import generalized_dice_score, mean_iou
 from torchmetrics.segmentation import DiceScore
 
 import ptmetrics as pm
@@ -68,6 +68,17 @@ def test_overlaps_of_images_are_those_of_torchmetrics(background: bool) -> None:
     assert same(got["iou/image"], one.nanmean(), 1e-6)
     right = tm.multiclass_accuracy(preds, target, 5, average="micro", multidim_average="samplewise")
     assert same(got["accuracy/image"], right.mean(), 1e-6)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_the_generalized_dice_is_that_of_torchmetrics_where_each_image_has_each_class(
+    background: bool,
+) -> None:
+    g = torch.Generator().manual_seed(2)
+    preds, target = torch.randint(0, 5, (2, 6, 16, 16), generator=g)
+    got = scores_of(preds, target, num_classes=5, labels=list(range(5))[not background :])
+    peer = generalized_dice_score(preds, target, 5, background, input_format="index")
+    assert same(got["dice/image/generalized"], peer.mean(), 1e-6)
 
 
 def test_by_hand() -> None:

@@ -5,13 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ptmetrics.metrics.class_scores import (
-    CLASS_SPECS,
-    CONFUSION_SPECS,
-    ClassCounts,
-    ClassSums,
-    fbeta_specs,
-)
+from ptmetrics.class_formulas import ClassSums
+from ptmetrics.metrics.class_scores import CLASS_SPECS, CONFUSION_SPECS, ClassCounts, fbeta_specs
 from ptmetrics.metrics.score_spec import evaluate
 
 SPECS = (*CONFUSION_SPECS, *CLASS_SPECS, *fbeta_specs(2.0))

@@ -75,8 +75,14 @@ def test_means_over_the_outputs_are_weighted_as_in_scikit_learn() -> None:
     target[:, 1] *= 9
     weights = (0.2, 0.5, 2.0)
     weighted = ["r2/variance_weighted", "explained_variance/variance_weighted"]
+    adjusted = "r2/adjusted/variance_weighted"
     got = scores_of(
-        preds, target, num_outputs=3, scores=["mape", *weighted], output_weights=weights
+        preds,
+        target,
+        num_outputs=3,
+        scores=["mape", *weighted, adjusted],
+        output_weights=weights,
+        num_features=2,
     )
     y, p = target.numpy(), preds.numpy()
     w = np.array(weights) / sum(weights)
@@ -89,6 +95,7 @@ def test_means_over_the_outputs_are_weighted_as_in_scikit_learn() -> None:
         "explained_variance/variance_weighted": sk.explained_variance_score(
             y, p, multioutput="variance_weighted"
         ),
+        adjusted: float(peers.r2_score(preds, target, adjusted=2, multioutput="variance_weighted")),
     }
     for name, value in expected.items():
         near = got[name].error_bound + 1e-9 * abs(value)
@@ -99,6 +106,41 @@ def test_means_over_the_outputs_are_weighted_as_in_scikit_learn() -> None:
         num_outputs=2, scores=weighted,
     )  # fmt: skip
     assert constant["r2/variance_weighted"].value == constant.per_class["r2"][1].value
+
+
+@given(st.integers(4, 40), st.integers(0, 2**32), st.sampled_from([0.0, 1e6, -0.3]))
+@LAW
+def test_concordance_is_that_of_its_definition(rows: int, seed: int, away: float) -> None:
+    preds, target = (x[:, 0] for x in positive(rows, seed))
+    preds = preds + away
+    weight = torch.randint(1, 4, (rows,), generator=torch.Generator().manual_seed(seed)).double()
+    p, t = (x.repeat_interleave(weight.long()).numpy() for x in (preds, target))
+    covariance = np.cov(p, t, ddof=0)
+    whole = covariance[0, 0] + covariance[1, 1] + (p.mean() - t.mean()) ** 2
+    got = scores_of(preds, target, weight, scores=["concordance"])["concordance"]
+    assert got.value == pytest.approx(2 * covariance[0, 1] / whole, rel=1e-9, abs=1e-12)
+    assert got.low <= got.value <= got.high
+
+
+@given(st.integers(5, 40), st.integers(0, 2**32))
+@LAW
+def test_concordance_moves_with_a_row_as_its_interval_says(rows: int, seed: int) -> None:
+    """The jackknife's variance is near that of the delta method, whose slopes are by hand."""
+    preds, target = (x[:, 0].repeat(40) for x in positive(rows, seed))
+    preds = 0.5 + preds * (1 + 0.2 * torch.linspace(-1, 1, len(preds), dtype=torch.float64))
+    metrics = pm.RegressionMetrics(scores=["concordance"], groups=True)
+    metrics.update(preds, target, group=torch.arange(len(preds)))
+    grouped = metrics.compute()["concordance"]
+    plain = scores_of(preds, target, scores=["concordance"])["concordance"]
+    assert grouped.method == "jackknife-groups"
+    ratio = (grouped.high - grouped.low) / (plain.high - plain.low)
+    assert 0.6 < ratio < 1.5
+
+
+def test_constant_targets_have_no_concordance() -> None:
+    got = scores_of(torch.rand(9), torch.ones(9), scores=["concordance"])["concordance"]
+    assert math.isnan(got.value)
+    assert got.reason == "the targets hold fewer than two values"
 
 
 def test_a_weight_is_as_many_rows_and_parts_are_scored_as_by_a_metric_of_their_own() -> None:
@@ -146,7 +188,7 @@ def test_intervals_cover_what_they_say() -> None:
         target = 0.5 + torch.rand(rows, outputs, generator=g, dtype=torch.float64)
         return target + 0.2 * torch.randn(rows, outputs, generator=g), target
 
-    names = ("mape", "smape", "wmape", "nrmse", "nrmse/std", "msle")
+    names = ("mape", "smape", "wmape", "nrmse", "nrmse/std", "msle", "concordance")
     everything = scores_of(*pairs(400_000, 9), scores=names)
     metrics = pm.RegressionMetrics(num_outputs=200, scores=names)
     preds, target = pairs(100, 3, 200)

@@ -137,3 +137,31 @@ def test_kept_scores_of_classes_give_scikit_learns_curve_of_each(classes: int, i
         assert curve.fpr.tolist() == pytest.approx(fpr.tolist())
         assert curve.tpr.tolist() == pytest.approx(tpr.tolist())
         assert curve.thresholds[1:].tolist() == pytest.approx(thresholds[1:].tolist(), abs=1e-9)
+
+
+def test_the_macro_curve_is_that_of_scikit_learns_example() -> None:
+    g = torch.Generator().manual_seed(4)
+    target = torch.randint(0, 3, (300,), generator=g)  # the last class has no targets
+    logits = torch.randn(300, 4, generator=g) + torch.nn.functional.one_hot(target, 4)
+    metrics = MulticlassMetrics(4, curves="exact")
+    metrics.update(logits, target)
+    scores = metrics.compute()
+    got = scores.roc_curve("macro")
+    margins = logits.double().softmax(1).logit()
+    mean = np.zeros(len(got.fpr) - 1)
+    for label in range(3):
+        fpr, tpr, _ = roc_curve(target == label, margins[:, label], drop_intermediate=False)
+        mean += np.interp(got.fpr[1:], fpr, tpr) / 3
+    assert got.tpr[1:].numpy() == pytest.approx(mean, abs=1e-9)
+    assert (got.fpr[0], got.tpr[0]) == (0, 0)
+    assert (got.fpr[-1], got.tpr[-1]) == (1, 1)
+    area = float(torch.trapezoid(got.tpr, got.fpr))
+    assert area == pytest.approx(scores["auroc/macro"].value, abs=0.01)
+
+
+def test_a_class_that_is_called_macro_has_a_curve_of_its_own() -> None:
+    metrics = MulticlassMetrics(2, curves=True, class_names=["macro", "other"])
+    metrics.update(torch.randn(9, 2), torch.arange(9) % 2)
+    assert not metrics.compute().roc_curve("macro").thresholds.isnan().any()
+    empty = MulticlassMetrics(2, curves=True).compute().roc_curve("macro")
+    assert empty.tpr.isnan().all()

@@ -44,8 +44,8 @@ OPERATIONS = {
     "multilabel-logits-images": (134, 195),
     "regression-images": (160, 205),
     "multiclass-logits-asked-images": (335, 460),
-    "multiclass-labels-asked-images": (167, 226),
-    "binary-masks-images": (217, 290),
+    "multiclass-labels-asked-images": (172, 229),
+    "binary-masks-images": (220, 291),
     "multiclass-soft": (150, 195),
 }
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

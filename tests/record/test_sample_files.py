@@ -121,6 +121,49 @@ def test_a_foreign_file_is_refused_and_nothing_in_it_is_run(
 
 
 @pytest.mark.fault(44)
+def pictures(shape: tuple[int, ...], places: Any = (0, 2)) -> Any:
+    rows = np.zeros(len(places), [("place", "<i8"), ("picture", "|u1", shape)])
+    rows["place"] = places
+    return rows
+
+
+def with_inputs(folder: Path, rows: Any) -> Any:
+    """What is read of an epoch of `ROWS` whose line vouches for a file of pictures."""
+    line = line_of(write_samples(folder, 3, ROWS))
+    line["files"] = {"inputs": write_samples(folder, 3, rows, "inputs")}
+    return read_samples(folder, line)
+
+
+def test_pictures_are_read_back(tmp_path: Path) -> None:
+    rows = pictures((3, 32, 7))
+    found = with_inputs(tmp_path, rows)
+    assert found.inputs.tobytes() == rows.tobytes()
+    assert found.no_inputs is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (pictures((3, 33, 7)), "something else"),
+        (pictures((3, 0, 7)), "something else"),
+        (pictures((2, 7, 7)), "something else"),
+        (pictures((3, 7)), "something else"),
+        (np.zeros(2, [("place", "<i8"), ("picture", "<f4", (1, 2, 2))]), "something else"),
+        (np.zeros(2, [("place", "<i8")]), "something else"),
+        (pictures((1, 2, 2), range(257)), "does not hold the 257 rows"),
+        (pictures((1, 2, 2), (0, 3)), "of no sample"),
+        (pictures((1, 2, 2), (-1, 0)), "of no sample"),
+    ],
+)
+def test_pictures_of_hostile_sizes_or_places_are_refused(
+    tmp_path: Path, rows: Any, words: str
+) -> None:
+    found = with_inputs(tmp_path, rows)
+    assert found.inputs is None
+    assert words in found.no_inputs
+    assert found.rows is not None
+
+
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     said = write_samples(tmp_path, 3, ROWS)
     path = samples_path(tmp_path, 3)

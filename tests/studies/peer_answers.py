@@ -7,8 +7,11 @@ score that ptmetrics does not have makes the case "not offered".
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 import ptmetrics as pm
 from tests.studies import peer_dialects
@@ -58,8 +61,9 @@ from tests.studies.peer_numbers import (
     of_errors,
     of_outputs,
     relative_squared_of,
+    selection_rate_of,
 )
-from tests.studies.peer_pictures import dice_of, exact_match_of, mean_iou_of
+from tests.studies.peer_pictures import dice_of, exact_match_of, generalized_dice_of, mean_iou_of
 from tests.studies.peer_rankings import (
     fall_out_of,
     of_hits,
@@ -77,6 +81,7 @@ from tests.studies.peer_recipes import (
     cosine,
     criteria_of,
     crps,
+    d2_of,
     distance,
     fractional,
     hinge_of,
@@ -85,14 +90,19 @@ from tests.studies.peer_recipes import (
     log_cosh_of,
     log_distance,
     mean_of,
+    median_relative_of,
     normalized_entropy_of,
     of_distributions,
     of_recipe,
     of_rows,
     pinball_of,
+    pinball_rows,
     power_mean_of,
+    quantile_of,
     relative,
+    relative_of,
     tweedie_of,
+    tweedie_rows,
     wave_hedges,
     weighted_calibration_of,
 )
@@ -271,7 +281,7 @@ TABLE: dict[str, Row] = {
     **by_task(CURVES, "bcl", "binned_average_precision", of_curve("average_precision")),
     **by_task(CURVES, "bcl", "logauc", missing("logauc")),
     **all_missing(CURVES, "mean_average_precision"),
-    **all_missing(GROUPS, "selection_rate"),
+    "selection_rate": Row(GROUPS, selection_rate_of),
     **all_missing(CALIBRATION, "multilabel_log_loss"),
     **by_task(FIXED, "bcl", "eer", eer_of),
     **by_task(FIXED, "bcl", "recall_at_fixed_precision", of_point("precision", "recall")),
@@ -332,11 +342,13 @@ TABLE: dict[str, Row] = {
     "canberra_metric": Row(REGRESSION, of_rows(canberra, summed=True)),
     "manhattan_distance": Row(REGRESSION, of_rows(distance, summed=True)),
     "wave_hedges_distance": Row(REGRESSION, of_rows(wave_hedges, summed=True)),
-    **all_missing(
-        REGRESSION, "concordance_corrcoef", "critical_success_index", "d2_tweedie_score",
-        "d2_pinball_score", "d2_absolute_error_score", "median_relative_absolute_error",
-        "geometric_mean_relative_absolute_error",
-    ),
+    "concordance_corrcoef": Row(REGRESSION, of_columns("concordance")),
+    "d2_absolute_error_score": Row(REGRESSION, d2_of(pinball_rows, quantile_of)),
+    "d2_pinball_score": Row(REGRESSION, d2_of(pinball_rows, quantile_of)),
+    "d2_tweedie_score": Row(REGRESSION, d2_of(tweedie_rows, lambda call, targets: targets.mean())),
+    "median_relative_absolute_error": Row(REGRESSION, median_relative_of),
+    "geometric_mean_relative_absolute_error": Row(REGRESSION, relative_of(torch.log, math.exp)),
+    **all_missing(REGRESSION, "critical_success_index"),
     "log_cosh_error": Row(MEANS, log_cosh_of),
     "tweedie_deviance_score": Row(MEANS, tweedie_of),
     "mean_poisson_deviance": Row(MEANS, tweedie_of),
@@ -366,7 +378,7 @@ TABLE: dict[str, Row] = {
     "ignite_ndcg": Row(RANKING, of_lists("ndcg")),
     "dice_score": Row(SEGMENTATION, dice_of),
     "mean_iou": Row(SEGMENTATION, mean_iou_of),
-    **all_missing(SEGMENTATION, "generalized_dice_score"),
+    "generalized_dice_score": Row(SEGMENTATION, generalized_dice_of),
     "mean_metric": Row(AGGREGATION, mean_of),
     "mean": Row(AGGREGATION, mean_of),
     **all_missing(

@@ -250,10 +250,13 @@ def at_thresholds(call: Call, table: Any, thresholds: Tensor) -> list[Tensor]:
 
 def roc_of(call: Call) -> Any:
     """False and true positive rates and thresholds; torchmetrics' begin at 1, scikit-learn's at infinity."""
-    if call.get("average", "none") != "none":
+    thresholds = given_thresholds(call)
+    average = call.get("average", "none")
+    if average == "macro" and thresholds is None:
+        return macro_roc_of(call)
+    if average != "none":
         raise NotOfferedError("averaged curves")
     curves = []
-    thresholds = given_thresholds(call)
     for table in tables_of(call):
         if thresholds is not None:
             tp, fp, tn, fn = at_thresholds(call, table, thresholds)
@@ -270,6 +273,16 @@ def roc_of(call: Call) -> Any:
                 rates = [rate[corner] for rate in rates]
         curves.append([torch.nan_to_num(rates[0]), torch.nan_to_num(rates[1]), rates[2]])
     return by_column(call, curves)
+
+
+def macro_roc_of(call: Call) -> Any:
+    """The mean curve at the points of all classes, as often as they come, beside all their thresholds."""
+    scores = curve_scores(call)
+    mean = scores.roc_curve("macro")
+    curves = [scores.roc_curve(place) for place in range(len(scores.per_class["auroc"]))]
+    fpr = torch.cat([curve.fpr for curve in curves]).sort().values
+    thresholds = torch.cat([curve.thresholds for curve in curves]).clamp(max=1.0)
+    return [fpr, np.interp(fpr, mean.fpr, mean.tpr), thresholds.sort(descending=True).values]
 
 
 def det_curve_of(call: Call) -> Any:

@@ -109,12 +109,13 @@ def nrmse_of(call: Call) -> Any:
 
 
 def kendall_of(call: Call) -> Any:
-    """Kendall's τ-b."""
-    if call.get("variant", "b") != "b":
-        raise NotOfferedError("kendall of another variant than b")
+    """Kendall's τ-b or τ-c."""
+    names = {"b": "kendall", "c": "kendall/c"}
+    if call.get("variant", "b") not in names:
+        raise NotOfferedError("kendall of another variant than b and c")
     if call.get("t_test", False):
         raise NotOfferedError("p value of kendall")
-    return of_columns("kendall", capacity=10_000)(call)
+    return of_columns(names[call.get("variant", "b")], capacity=10_000)(call)
 
 
 def bias_of(call: Call) -> Any:
@@ -153,12 +154,16 @@ def groups_of(call: Call) -> pm.Scores:
     preds, target = (as_tensor(call.batches[0][name]) for name in ("preds", "target"))
     options: dict[str, Any] = {"slices": len(known), "absent": 0.0, "inputs": kind}
     options["ignore_index"] = call.get("ignore_index")
+    named = ["selection_rate"]
     metrics: pm.Metrics
     if preds.ndim == target.ndim + 1 and preds.shape[1] > 1:
         options["inputs"] = "logits"
-        metrics = pm.MulticlassMetrics(preds.shape[1], class_dim=1, losses=False, **options)
+        metrics = pm.MulticlassMetrics(
+            preds.shape[1], class_dim=1, losses=False, scores=named, **options
+        )
     elif call.get("is_multilabel", False):
-        metrics = pm.MultilabelMetrics(preds.shape[1], class_dim=1, **options)
+        named.append("specificity")
+        metrics = pm.MultilabelMetrics(preds.shape[1], class_dim=1, scores=named, **options)
     else:
         metrics = pm.BinaryMetrics(**options)
     for batch in call.batches:
@@ -168,6 +173,17 @@ def groups_of(call: Call) -> pm.Scores:
         ids = torch.searchsorted(known, as_tensor(batch["groups"]).flatten())
         metrics.update(preds, target, slices=ids)
     return metrics.compute()
+
+
+def selection_rate_of(call: Call) -> Any:
+    """The share of the rows that each class or label is predicted for; of yes or no, no first."""
+    for batch in call.batches:
+        batch.setdefault("groups", torch.zeros(len(as_tensor(batch["preds"])), dtype=torch.long))
+    scores = groups_of(call)
+    if "selection_rate" in scores:
+        yes = scores["selection_rate"].value
+        return np.array([1 - yes, yes])
+    return np.array([each.value for each in scores.per_class["selection_rate"]])
 
 
 def accuracy_gap_of(call: Call) -> Any:
@@ -180,8 +196,6 @@ def accuracy_gap_of(call: Call) -> Any:
 def gaps_of(call: Call, *wanted: str) -> Any:
     """Gaps between groups by the names of `pm.fairness_gaps`."""
     scores = groups_of(call)
-    if scores.task != "binary":
-        raise NotOfferedError("gaps of each class or label")
     found = pm.fairness_gaps(scores)
     return np.array([found[name].value for name in wanted])
 

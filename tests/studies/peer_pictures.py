@@ -93,6 +93,29 @@ def dice_of(call: Call) -> Any:
     return np.nanmean(values, 0) if call.whole else values
 
 
+def generalized_dice_of(call: Call) -> Any:
+    """Of each picture's counts of each class, which weigh by the size of the class; their mean for the class."""
+    power = {"square": 2.0, "simple": 1.0, "linear": 0.0}[call.get("weight_type", "square")]
+    pictures = pictures_of(call)
+    whole = call.whole and power == 2 and not call.get("per_class", False)
+    if whole and pictures[0][0].ndim == 1:
+        return of_pictures(call, pictures, "dice/image/generalized")
+    parts, wholes, sizes = [], [], []
+    for picture in pictures:
+        tp, fp, fn = (of_pictures(call, [picture], f"each:{name}") for name in ("tp", "fp", "fn"))
+        parts.append(2 * tp)
+        wholes.append(2 * tp + fp + fn)
+        sizes.append(tp + fn)
+    size = np.array(sizes)
+    worth = np.where(size > 0, size, np.min(size, 0, initial=np.inf, where=size > 0)) ** -power
+    part, both = np.array(parts) * worth, np.array(wholes) * worth
+    call.recipe = True
+    values = part / both
+    if not call.get("per_class", False):
+        values = part.sum(1) / both.sum(1)
+    return values.mean(0) if call.whole else values
+
+
 def mean_iou_of(call: Call) -> Any:
     """The mean over pictures of IoU, of each class or their mean; the function gives those of each picture."""
     for batch in call.batches:

@@ -58,20 +58,20 @@ def log_cosh(preds: Tensor, target: Tensor) -> Tensor:
 
 def tweedie_of(call: Call) -> Any:
     """Tweedie deviance of any power."""
-    power = float(call.get("power", 0.0))
+    return mean_over(call, flat(rows_of(call)), tweedie_rows(call))
 
-    def deviance(preds: Tensor, target: Tensor) -> Tensor:
-        if power == 0:
-            return (preds - target) ** 2
-        if power == 1:
-            return 2 * (torch.xlogy(target, target / preds) - target + preds)
-        if power == 2:
-            return 2 * (target / preds - 1 - (target / preds).log())
-        a, b = 1 - power, 2 - power
-        gain = target.clamp(min=0) ** b / (a * b)
-        return 2 * (gain - target * preds**a / a + preds**b / b)
 
-    return mean_over(call, flat(rows_of(call)), deviance)
+def deviance(power: float, preds: Tensor, target: Tensor) -> Tensor:
+    """Tweedie deviance of each row."""
+    if power == 0:
+        return (preds - target) ** 2
+    if power == 1:
+        return 2 * (torch.xlogy(target, target / preds) - target + preds)
+    if power == 2:
+        return 2 * (target / preds - 1 - (target / preds).log())
+    a, b = 1 - power, 2 - power
+    gain = target.clamp(min=0) ** b / (a * b)
+    return 2 * (gain - target * preds**a / a + preds**b / b)
 
 
 def log_cosh_of(call: Call) -> Any:
@@ -150,6 +150,80 @@ def pinball_of(call: Call) -> Any:
     if isinstance(multioutput, str):
         return values if multioutput == "raw_values" else np.mean(values)
     return np.average(values, weights=multioutput)
+
+
+def saved(function: RowFunction, known: float) -> RowFunction:
+    """One less each loss over a known one."""
+    return lambda preds, target: 1 - function(preds, target) / known
+
+
+def d2_of(loss: Callable[[Call], RowFunction], guess: Callable[[Call, Tensor], Tensor]) -> Reader:
+    """D²: the mean of one less each loss over the mean loss of a guess, as docs/recipes.md does."""
+
+    def read(call: Call) -> Any:
+        rows = rows_of(call)
+        wide = rows[0][1].ndim > 1
+        values = []
+        for place in range(rows[0][1].shape[1] if wide else 1):
+            column = rows
+            if wide:
+                column = [(preds[:, place], target[:, place], w) for preds, target, w in rows]
+            targets = torch.cat([target.double() for _, target, _ in column])
+            function = loss(call)
+            weights = column[0][2]
+            if weights is not None:
+                targets = targets.repeat_interleave(weights.long())
+            known = function(guess(call, targets).expand_as(targets), targets).mean()
+            values.append(mean_over(call, column, saved(function, float(known))))
+        multioutput = call.get("multioutput", "uniform_average")
+        if isinstance(multioutput, str):
+            return values if multioutput == "raw_values" and wide else np.mean(values)
+        return np.average(values, weights=multioutput)
+
+    return read
+
+
+def pinball_rows(call: Call) -> RowFunction:
+    """Of one quantile."""
+    q = float(call.get("alpha", 0.5))
+    return lambda p, t: torch.maximum(q * (t - p), (q - 1) * (t - p))
+
+
+def quantile_of(call: Call, targets: Tensor) -> Tensor:
+    """The same quantile of the targets."""
+    return targets.quantile(float(call.get("alpha", 0.5)))
+
+
+def relative_of(function: Callable[[Tensor], Tensor], finish: Callable[[float], float]) -> Reader:
+    """Of errors over those of the mean of all targets, which is known beforehand."""
+
+    def read(call: Call) -> Any:
+        batches = flat(rows_of(call))
+        mean = torch.cat([target.double() for _, target, _ in batches]).mean()
+
+        def ratio(preds: Tensor, target: Tensor) -> Tensor:
+            return function((target - preds).abs() / (target - mean).abs())
+
+        return finish(mean_over(call, batches, ratio))
+
+    return read
+
+
+def median_relative_of(call: Call) -> Any:
+    """The median of the same ratios: that of errors of a prediction that is off by them."""
+    batches = flat(rows_of(call))
+    mean = torch.cat([target.double() for _, target, _ in batches]).mean()
+    metrics = pm.RegressionMetrics()
+    for preds, target, _ in batches:
+        ratio = (target.double() - preds) / (target - mean)
+        metrics.update(ratio, torch.zeros_like(ratio))
+    call.recipe = True
+    return score(call, metrics.compute(), "median_absolute_error")
+
+
+def tweedie_rows(call: Call) -> RowFunction:
+    """Tweedie deviance of any power."""
+    return lambda preds, target: deviance(float(call.get("power", 0.0)), preds, target)
 
 
 def hinge_rows(call: Call) -> list[Batch]:

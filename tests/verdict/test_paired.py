@@ -18,6 +18,7 @@ from judged_sources import accuracies
 from kept_runs import Keeping, class_rows, keeping, point_rows, two_models
 
 import ptmetrics as pm
+from ptmetrics.class_formulas import ClassSums
 from ptmetrics.cli import main
 from ptmetrics.record.samples import Rows, StoredSamples
 from ptmetrics.show.opinion import comparison_text
@@ -26,8 +27,8 @@ from ptmetrics.verdict.evidence import evidence_of_run
 from ptmetrics.verdict.paired import (
     PAIRED_SCORES,
     Difference,
-    Margins,
     ScoreFormula,
+    margins_of,
     paired_difference,
     score_formula,
 )
@@ -68,7 +69,7 @@ def recorded(classes: int, target: np.ndarray, predicted: np.ndarray) -> pm.Scor
 @given(rows())
 def test_values_are_those_of_the_metrics(drawn: tuple[int, np.ndarray, np.ndarray]) -> None:
     classes, target, predicted = drawn
-    margins, scores = Margins.counted(target, predicted, classes), recorded(*drawn)
+    margins, scores = margins_of(target, predicted, classes), recorded(*drawn)
     expected = {(name, None): scores[name] for name in PAIRED_SCORES}
     for name in PER_CLASS:
         expected |= {(name, label): scores.per_class[name][label] for label in range(classes)}
@@ -83,7 +84,7 @@ def test_gradients_are_those_of_the_values_and_have_mean_0(
     drawn: tuple[int, np.ndarray, np.ndarray],
 ) -> None:
     classes, target, predicted = drawn
-    margins = Margins.counted(target, predicted, classes)
+    margins = margins_of(target, predicted, classes)
     named = [(name, None) for name in PAIRED_SCORES] + [(name, 1) for name in PER_CLASS]
     for name, label in named:
         score = formula(name, label)
@@ -98,9 +99,9 @@ def test_gradients_are_those_of_the_values_and_have_mean_0(
             assert influence[i] == pytest.approx(slope, abs=1e-5), name
 
 
-def moved(m: Margins, target: int, predicted: int, step: float) -> Margins:
+def moved(m: ClassSums, target: int, predicted: int, step: float) -> ClassSums:
     row, column = (np.eye(1, len(m.actual), k)[0] * step for k in (target, predicted))
-    return Margins(m.hits + row * (target == predicted), m.actual + row, m.predicted + column)
+    return m.moved(row * (target == predicted), row, column)
 
 
 def test_an_unknown_class_score_is_none() -> None:
@@ -193,7 +194,7 @@ def test_the_error_of_other_scores_is_that_of_the_bootstrap(name: str) -> None:
     told = of(first, second, f"val/{name}")
 
     def value(rows: Rows) -> float:
-        return formula(name)(Margins.counted(rows["target"], rows["predicted"], 3)).value
+        return formula(name)(margins_of(rows["target"], rows["predicted"], 3)).value
 
     draws = [rng.integers(0, 1500, 1500) for _ in range(400)]
     spread = np.std([value(first[i]) - value(second[i]) for i in draws])
@@ -206,9 +207,7 @@ def quickly(first: Rows, second: Rows) -> Difference:
     classes = int(first["target"].max()) + 1
     sides = []
     for rows in (first, second):
-        value = formula("f1/macro")(
-            Margins.counted(rows["target"], rows["predicted"], classes)
-        ).value
+        value = formula("f1/macro")(margins_of(rows["target"], rows["predicted"], classes)).value
         sides.append(Sampled(value, score="f1/macro", samples=partial(StoredSamples, rows)))
     told = paired_difference(*sides)
     assert isinstance(told, Difference)

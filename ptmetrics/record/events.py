@@ -141,7 +141,7 @@ class EpochData(_EpochNumber, total=False):
     A confusion matrix (rows = actual class) is absent for too many classes.
     """
 
-    per_class: dict[str, dict[str, PerClassData]]
+    per_class: Mapping[str, Mapping[str, PerClassData]]
     per_slice: dict[str, PerSliceData]
     confusion: dict[str, list[list[int]]]
     class_names: list[str]

@@ -188,9 +188,15 @@ class LearningCurves:
             return [0] * len(self.epochs)
         return [each.get(name) or 0 for each in self.counts]
 
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        return {}
+
     def _column(self, name: str) -> Floats:
-        values = [scores.get(name, {}).get("value", nan) for scores in self.epochs]
-        return np.array(values, dtype=np.float64)
+        if name not in self._columns:
+            values = [scores.get(name, {}).get("value", nan) for scores in self.epochs]
+            self._columns[name] = np.array(values, dtype=np.float64)
+        return self._columns[name]
 
 
 @dataclass(frozen=True)
@@ -625,14 +631,11 @@ def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
     samples = counts.get("val_samples")
     if not samples:
         return None
-    classes: tuple[int, ...] = ()
     confusion = _of_split(epoch, "confusion", "val")
-    recall = (_of_split(epoch, "per_class", "val") or {}).get("recall")
     if confusion is not None:
-        classes = tuple(map(sum, confusion))
-    elif recall is not None:
-        classes = tuple(recall["n"])
-    return (samples, *classes)
+        return (samples, *map(sum, confusion))
+    recall = (_of_split(epoch, "per_class", "val") or {}).get("recall", {"n": ()})
+    return (samples, *recall["n"])
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:

@@ -6,11 +6,12 @@ may stand several times. Training values between two validations are averaged.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from math import ceil, inf, isfinite, isnan, nan
+from typing import overload
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.events import CheckpointData, EpochData, EvaluationData, ScoreData
@@ -120,8 +121,8 @@ class ForeignLog:
     """
 
     tool: str
-    epochs: list[EpochData] = field(default_factory=list)
-    superseded: list[EpochData] = field(default_factory=list)
+    epochs: Sequence[EpochData] = ()
+    superseded: Sequence[EpochData] = ()
     evaluations: list[EvaluationData] = field(default_factory=list)
     checkpoints: list[CheckpointData] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -521,10 +522,12 @@ class _Slot:
         return any(times > 1 for times in self._times.values())
 
     def means(self) -> dict[str, float]:
+        if not self._times:
+            return self.values
         return {name: value / self._times.get(name, 1) for name, value in self.values.items()}
 
 
-@dataclass
+@dataclass(slots=True)
 class _Done:
     """A validation, or an epoch without one, as it is kept."""
 
@@ -534,6 +537,33 @@ class _Done:
     first: str
     last: str
     scores: LoggedScores
+
+
+class LoggedEpochs(Sequence[EpochData]):
+    """The epochs of a log, each made when it is asked for: a long log has many more than are looked at."""
+
+    def __init__(self, done: list[_Done], *, by_step: bool, steps: bool) -> None:
+        self._done = done
+        self._by_step = by_step
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    @overload
+    def __getitem__(self, row: int) -> EpochData: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[EpochData]: ...
+    def __getitem__(self, row: int | slice) -> EpochData | list[EpochData]:
+        if isinstance(row, slice):
+            return [self[place] for place in range(*row.indices(len(self)))]
+        done = self._done[row]
+        epoch: EpochData = {"epoch": done.epoch, "scores": done.scores}
+        if self._by_step:
+            epoch["epoch"] = range(len(self))[row]
+        if self._steps and done.step is not None:
+            epoch["counts"] = {"train_steps_cumulative": int(done.step)}
+        return epoch
 
 
 class _Merger:
@@ -670,8 +700,8 @@ def read_log(table: Table, n: int | None = None) -> ForeignLog:
     if not reader.positions:  # else parts of an epoch tell its evaluations apart
         _collapse(merger, log)
     steps = not merger.steps_of_epochs
-    log.epochs = _as_epochs(merger.done, by_step=reader.by_step, steps=steps)
-    log.superseded = _as_epochs(merger.superseded, by_step=reader.by_step, steps=steps)
+    log.epochs = LoggedEpochs(merger.done, by_step=reader.by_step, steps=steps)
+    log.superseded = LoggedEpochs(merger.superseded, by_step=reader.by_step, steps=steps)
     _note_runs(merger, log)
     _note_untrained(merger, log)
     _note_training_after(merger, table, log)
@@ -697,18 +727,6 @@ def _collapse(merger: _Merger, log: ForeignLog) -> None:
     merger.superseded += again
     where = ", ".join(str(group[0].epoch + 1) for group in several[:5])
     log.notes.append(f"Epochs that stand again are read where they stand last: {where}.")
-
-
-def _as_epochs(done: list[_Done], *, by_step: bool, steps: bool) -> list[EpochData]:
-    epochs: list[EpochData] = []
-    for number, each in enumerate(done):
-        epoch: EpochData = {"epoch": each.epoch, "scores": each.scores}
-        if by_step:
-            epoch["epoch"] = number
-        if steps and each.step is not None:
-            epoch["counts"] = {"train_steps_cumulative": int(each.step)}
-        epochs.append(epoch)
-    return epochs
 
 
 def _note_runs(merger: _Merger, log: ForeignLog) -> None:

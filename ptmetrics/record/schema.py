@@ -475,6 +475,7 @@ _seen = fields_of(
         "loader_rows": none_or(a_count),
         "batch_rows": a_number,
         "like_probabilities": a_flag,
+        "batch_norm": a_flag,
         "criterion": none_or(
             fields_of(
                 {},

@@ -253,7 +253,7 @@ def test_bare_thresholds_are_a_profile() -> None:
 
 
 def test_all_that_an_open_verdict_needs_is_told_with_its_unit() -> None:
-    verdict = judge(payload([[4980, 4], [2, 14]]), positive=1)
+    verdict = judge(payload([[4980, 1], [1, 14]]), positive=1)
     (finding,) = [item for item in verdict.findings if item.code == "too-few-samples"]
     rows = finding.evidence["more_rows"]
     assert len(rows) > 1

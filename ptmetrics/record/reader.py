@@ -24,9 +24,9 @@ from ptmetrics.record.events import (
     NoteData,
 )
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_events import event_files, read_events
 from ptmetrics.record.foreign_json import read_json
-from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.foreign_table import Table
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals, path_of

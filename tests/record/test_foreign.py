@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import ptmetrics as pm
 from ptmetrics.errors import RecordError
-from ptmetrics.record import foreign_rows
+from ptmetrics.record import foreign_epochs
 from ptmetrics.record.foreign_csv import read_csv
-from ptmetrics.record.foreign_rows import ForeignLog, read_log
+from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.reader import Run, read_foreign, read_run
 from ptmetrics.record.run_folder import find_runs
 
@@ -426,7 +426,7 @@ def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
 def test_more_epochs_than_anybody_trains_are_refused(
     period: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreign_rows, "MAX_EPOCHS", 100)
+    monkeypatch.setattr(foreign_epochs, "MAX_EPOCHS", 100)
     lines = ["epoch,val_loss", *(f"{i % period},1" for i in range(202))]
     assert csv_log("\n".join(lines[:100])).epochs
     with pytest.raises(

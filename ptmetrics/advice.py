@@ -11,7 +11,7 @@ from ptmetrics.metrics.score_curve import ThresholdTable
 from ptmetrics.metrics.threshold import Advice, HasThresholds, advise
 from ptmetrics.record.events import EpochData
 from ptmetrics.record.reader import Run, read_run
-from ptmetrics.verdict.evidence import judged_row
+from ptmetrics.verdict.gathering import judged_row
 
 _WANTED = (
     "Pass metrics.compute() of a metric that keeps scores, monitor.end_epoch(), a monitor, or the "

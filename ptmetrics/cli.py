@@ -1,12 +1,14 @@
 """The command line: parse, call, print. Everything heavy is imported inside its command."""
 
 import argparse
+import gc
 import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _failed(_internal(error), INTERNAL)
     return status
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pauses Python's search for cycles: records have none, and it would walk through them often."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 def _open_streams() -> None:
@@ -214,6 +228,7 @@ def _experiment(config: Path, arguments: Arguments) -> int:
 # Records
 
 
+@_without_collector()
 def _report(arguments: Arguments) -> int:
     from ptmetrics.record.reader import read_run
     from ptmetrics.show.paint import paint_for
@@ -250,6 +265,7 @@ def _report(arguments: Arguments) -> int:
     return 0
 
 
+@_without_collector()
 def _check_runs(arguments: Arguments) -> int:
     if arguments.explain is not None:
         return _explain(arguments)
@@ -317,6 +333,7 @@ def _explain(arguments: Arguments) -> int:
     return 0
 
 
+@_without_collector()
 def _compare(arguments: Arguments) -> int:
     from ptmetrics.show.opinion import comparison_text
     from ptmetrics.show.paint import paint_for

@@ -26,8 +26,8 @@ from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
 from ptmetrics.show.run import run_scores_text
 from ptmetrics.verdict.compare import Comparison, compare
-from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.gathering import judged_row
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.time_to_target import Target
 

@@ -40,7 +40,7 @@ from ptmetrics.monitor.hooks import (
     why_unseen,
 )
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader
-from ptmetrics.monitor.passes import acts_otherwise_in_training
+from ptmetrics.monitor.passes import acts_otherwise_in_training, holds_batch_norm
 from ptmetrics.monitor.pictures import check_keep_inputs
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
@@ -345,6 +345,7 @@ class Monitor:
         recorder.criterion_seen = criterion is not None
         recorder.blind = why_unseen(criteria)
         recorder.mode_matters = acts_otherwise_in_training(model)
+        recorder.batch_norm = holds_batch_norm(model)
         if self._clock.device is None:
             self._clock.device = device_spans(model, self._device_event)
         self._attachment = attachment

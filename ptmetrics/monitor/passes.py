@@ -170,6 +170,11 @@ def _are_given(batch: Any, inputs: list[Tensor]) -> bool:
     return any(part.shape in shapes for part in tensors_in(batch))
 
 
+def holds_batch_norm(model: nn.Module) -> bool:
+    """Whether a model has layers that take the mean of the batch in training, and a kept one else."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 def acts_otherwise_in_training(model: nn.Module) -> bool:
     """Whether a model has dropout or batch statistics, so that its mode matters."""
     for module in model.modules():

@@ -91,6 +91,7 @@ class BatchRecorder:
         criterion_seen: Whether a criterion is watched: then its pairs count.
         blind: Why no call of the criterion may be seen.
         mode_matters: Whether the model acts otherwise in training.
+        batch_norm: Whether the model holds BatchNorm; None without a model.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         steps: Training steps since an epoch was closed.
         other_model: What the criterion was called for in the epoch, and not for the model.
@@ -117,6 +118,7 @@ class BatchRecorder:
         self.criterion_seen = False
         self.blind = BLIND
         self.mode_matters = True
+        self.batch_norm: bool | None = None
         self.every = 0
         self.steps = 0
         self.other_model = OtherModel()
@@ -477,7 +479,11 @@ class BatchRecorder:
 
     def went_by(self) -> dict[str, dict[str, Any]]:
         """What went by of each split: the record's `seen`."""
-        return {name: seen.to_record(self.split(name)) for name, seen in self.seen.items()}
+        told = {name: seen.to_record(self.split(name)) for name, seen in self.seen.items()}
+        if self.batch_norm is not None:
+            for record in told.values():
+                record["batch_norm"] = self.batch_norm
+        return told
 
     def start_epoch(self) -> None:
         """Count from nothing; a split that cannot be reset is made anew."""

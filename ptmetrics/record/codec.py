@@ -28,6 +28,11 @@ _FLOATS = {"$nan": math.nan, "$inf": math.inf, "$-inf": -math.inf}
 _CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
 _BEFORE = (b':"', b',"', b'["')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NO_BRACES = bytes(set(range(256)) - set(b"{}"))
+LATE = "per_class"
+"""What most of an epoch's line tells, and few look at: it may be left for later."""
+_BEFORE_LATE = b',"per_class":'
+_BEHIND_LATE = b',"confusion":'
 _CRC_KEY = b',"crc":"'
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
 
@@ -88,12 +93,31 @@ def decode(line: bytes) -> Record:
         LineError: If the line is torn, altered, or not a record.
         NewerSchemaError: If it is a whole record of a later schema.
     """
+    return record_in(body_of(line))
+
+
+def body_of(line: bytes) -> bytes:
+    """What a line tells, without the checksum that fits it.
+
+    Raises:
+        LineError: If the line is torn or altered.
+    """
     start, length, crc = _trailer(line)
     body = line[:start] + b"}"
     if len(body) != length:
         raise LineError(f"torn: {len(body)} bytes of a record of {length}")
     if zlib.crc32(body) != crc:
         raise LineError("altered: its checksum does not fit")
+    return body
+
+
+def record_in(body: bytes) -> Record:
+    """The record in what a line tells.
+
+    Raises:
+        LineError: If it is no record.
+        NewerSchemaError: If it is one of a later schema.
+    """
     plain = _plain(body)
     decoder = _WITH_FLOATS
     if plain is None:
@@ -111,6 +135,23 @@ def decode(line: bytes) -> Record:
         if got not in allowed:
             raise LineError(f"no record: its {name!r} is {got.__name__}")
     return Record._make(envelope[name] for name in _ENVELOPE)
+
+
+def without_late(body: bytes) -> bytes | None:
+    """What a line tells, with null in the place of `LATE`; None where it is not plain which bytes that is.
+
+    A quote inside of a string has a backslash in front, so that the words found here are keys.
+    """
+    start = body.find(_BEFORE_LATE) + len(_BEFORE_LATE)
+    end = body.find(_BEHIND_LATE, start)
+    if start < len(_BEFORE_LATE) or end < 0 or body[start : start + 1] != b"{":
+        return None
+    inside = body[start + 1 : end - 1].translate(None, _NO_BRACES)
+    for _ in range(3):
+        inside = inside.replace(b"{}", b"")
+    if inside or body[end - 1 : end] != b"}":  # more than one value
+        return None
+    return b"%bnull%b" % (body[:start], body[end:])
 
 
 def record_start(line: bytes) -> int:

@@ -109,7 +109,8 @@ class SeenData(TypedDict, total=False):
     scores, with the rows of each, at most 8, in `pass_rows`. `loader_rows` is the length that the
     loader itself tells, `batch_rows` the mean number of targets that a loss stands for.
     `like_probabilities` says that all scores that were looked at lie in [0, 1], and those of
-    classes add up to 1, although logits were announced. `message` is the line that the console was
+    classes add up to 1, although logits were announced; `batch_norm` that the model holds layers of
+    BatchNorm, and is absent where no model was attached. `message` is the line that the console was
     told, empty where it was told nothing.
     """
 
@@ -124,6 +125,7 @@ class SeenData(TypedDict, total=False):
     loader_rows: int | None
     batch_rows: float
     like_probabilities: bool
+    batch_norm: bool
     criterion: CriterionData
     inputs: str
     message: str
@@ -141,7 +143,7 @@ class EpochData(_EpochNumber, total=False):
     A confusion matrix (rows = actual class) is absent for too many classes.
     """
 
-    per_class: dict[str, dict[str, PerClassData]]
+    per_class: Mapping[str, Mapping[str, PerClassData]]
     per_slice: dict[str, PerSliceData]
     confusion: dict[str, list[list[int]]]
     class_names: list[str]

@@ -1,14 +1,13 @@
 """CSV files, or what is like them: the first line names the columns."""
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import EPOCH_NAMES, listed, read_name
-from ptmetrics.record.foreign_table import Entry, Table, check_columns
+from ptmetrics.record.foreign_table import Entry, Table, check_columns, lines_of
 
 _CSV_CURE = "Export the log again, with one header line and as many cells in every line."
 _ONE_EACH = "Where it is the log of two models, write one file for each."
@@ -85,8 +84,7 @@ def _without_run_name(name: str, header: list[str]) -> list[str]:
 
 def _csv_lines(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each line with its number, stripped; empty ones are left out."""
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
+    reader = csv.reader(lines_of(text), delimiter=delimiter, skipinitialspace=delimiter == " ")
     width = 0
     try:
         for cells in reader:

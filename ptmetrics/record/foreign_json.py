@@ -1,6 +1,5 @@
 """JSON logs: the trainer state of Hugging Face, histories as columns or rows, and JSON lines."""
 
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +8,14 @@ from typing import Any
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_name
 from ptmetrics.record.foreign_sizes import LARGEST_N
-from ptmetrics.record.foreign_table import Entry, LogCell, Table, check_columns, number_or_none
+from ptmetrics.record.foreign_table import (
+    Entry,
+    LogCell,
+    Table,
+    check_columns,
+    lines_of,
+    number_or_none,
+)
 
 NEAREST = 0.25  # samples: the next whole number is farther away
 DEEPEST = 6  # objects within objects that are looked into
@@ -51,8 +57,7 @@ def read_json(name: str, text: str) -> Table:
         return _trainer_table(name, content)
     rows = _rows_in(name, content)
     if rows is not None:
-        places = (f"entry {number}" for number in range(1, len(rows) + 1))
-        return _rows_table(name, "a JSON file of rows", list(zip(places, rows, strict=True)))
+        return _rows_table(name, "a JSON file of rows", rows, "entry {}", first=1)
     if not isinstance(content, Mapping):
         raise RecordError(name, _FORMATS, type(content).__name__, _JSON_CURE)
     return _columns_table(name, content)
@@ -78,9 +83,10 @@ def _parsed_lines(
     name: str, text: str, notes: list[str]
 ) -> Iterator[tuple[int, dict[str, LogCell]]]:
     """Each line that is not empty, with its number; the last one may be cut off."""
-    lines = ((n, line) for n, line in enumerate(io.StringIO(text), 1) if not line.isspace())
     broken: tuple[int, str] | None = None
-    for number, line in lines:
+    for number, line in enumerate(lines_of(text), 1):
+        if line.isspace():
+            continue
         if broken is not None:
             place = f"{name}, line {broken[0]}"
             cure = "Remove that line, or write it again."
@@ -102,8 +108,7 @@ def _trainer_table(name: str, content: Object) -> Table:
     entries = content["log_history"]
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise RecordError(f"{name}: log_history", "a list of objects", "something else", _JSON_CURE)
-    placed = [(f"log_history[{number}]", entry) for number, entry in enumerate(entries)]
-    table = _rows_table(name, "Hugging Face's Trainer", placed)
+    table = _rows_table(name, "Hugging Face's Trainer", entries, "log_history[{}]", first=0)
     best = content.get("best_model_checkpoint")
     if not isinstance(best, str):
         best = ""
@@ -149,16 +154,16 @@ def _sizes_by_speed(entries: list[Object]) -> dict[str, int]:
     return {}
 
 
-def _rows_table(name: str, tool: str, placed: list[tuple[str, Object]]) -> Table:
+def _rows_table(name: str, tool: str, rows: list[Object], place: str, *, first: int) -> Table:
     """Rows that were read whole; the summary that the Trainer writes at its end is none."""
-    rows = [(place, dict(_flattened(row))) for place, row in placed if "train_runtime" not in row]
-    columns, evaluated = _columns_of_rows(row for _, row in rows)
-    check_columns(name, columns)
 
     def entries() -> Iterator[Entry]:
-        for place, row in rows:
-            yield Entry(place, row)
+        for number, row in enumerate(rows, first):
+            if "train_runtime" not in row:
+                yield Entry(place.format(number), dict(_flattened(row)))
 
+    columns, evaluated = _columns_of_rows(entry.cells for entry in entries())
+    check_columns(name, columns)
     return Table(name, tool, columns, entries, evaluated=evaluated)
 
 
@@ -182,12 +187,13 @@ def _columns_of_rows(rows: Iterable[Object]) -> tuple[list[str], frozenset[str]]
 def _flattened(row: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Objects within objects as "train/loss"; what holds no number is left to who reads it."""
     for key, value in row.items():
+        path = front + key  # with nothing in front the key itself, which is no new string
         if isinstance(value, Mapping) and depth < DEEPEST:
-            yield from _flattened(value, f"{front}{key}/", depth + 1)
+            yield from _flattened(value, f"{path}/", depth + 1)
         elif isinstance(value, list | Mapping):
-            yield f"{front}{key}", ""
+            yield path, ""
         else:
-            yield f"{front}{key}", value
+            yield path, value
 
 
 def _rows_in(name: str, content: Any) -> list[Object] | None:

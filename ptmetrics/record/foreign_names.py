@@ -291,8 +291,10 @@ def _splits_of_bare(
     It is training's where its twin of validation stands beside it, or where the loss of training
     goes without a split as well; validation's where only that can be.
     """
-    named = {(each.split, each.score) for each in held.values() if each.split}
     of = {name: each.score for name, each in held.items() if each.split is None}
+    if not of:
+        return {}
+    named = {(each.split, each.score) for each in held.values() if each.split}
     losses = {name for name, score in of.items() if is_loss(score) and name not in evaluated}
     other = next((split for split in ("val", "test") if split in {s for s, _ in named}), None)
     steps = columns.step is not None and read_name(columns.step).sort == "steps"

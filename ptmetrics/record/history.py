@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
-from ptmetrics.record.foreign_rows import LoggedScores
+from ptmetrics.record.foreign_epochs import LoggedScores
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"

@@ -1,13 +1,25 @@
 """The lines of one journal file, streamed: whole records in order, and every damage with its place."""
 
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 from ptmetrics.errors import RecordError
-from ptmetrics.record.codec import SCHEMA, LineError, NewerSchemaError, Record, decode, record_start
+from ptmetrics.record.codec import (
+    LATE,
+    SCHEMA,
+    LineError,
+    NewerSchemaError,
+    Record,
+    body_of,
+    record_in,
+    record_start,
+    without_late,
+)
 from ptmetrics.record.schema import defect
 
 MAX_LINE_BYTES = 64 * 2**20
+LATE_FROM = 2**20
+"""Bytes of a journal of which everything is decoded at once; of later epochs what many look at."""
 COPY_WINDOW = 1024
 """Lines that the journal writes again after a failed fsync are known as copies this far."""
 
@@ -37,6 +49,45 @@ class _Line(NamedTuple):
     number: int
     offset: int
     content: bytes | None  # None when it is longer than the limit
+
+
+class LatePart(Mapping[str, Any]):
+    """A mapping in a line of the journal that is decoded and checked when it is first looked at.
+
+    Args:
+        place: The file and the line.
+        body: What the line tells.
+    """
+
+    def __init__(self, place: str, body: bytes) -> None:
+        self._place = place
+        self._body = body
+        self._part: Mapping[str, Any] | None = None
+
+    def _looked_at(self) -> Mapping[str, Any]:
+        if self._part is None:
+            try:
+                record = record_in(self._body)
+                wrong = defect(record)
+            except LineError as error:
+                wrong = str(error)
+            if wrong is not None:
+                cure = (
+                    "The line was changed after it was written: copy the run again from its origin."
+                )
+                raise RecordError(self._place, "a record that can be", wrong, cure)
+            self._part = record.data[LATE]
+            self._body = b""
+        return self._part
+
+    def __getitem__(self, key: str) -> Any:
+        return self._looked_at()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._looked_at())
+
+    def __len__(self) -> int:
+        return len(self._looked_at())
 
 
 def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[Record | Problem]:
@@ -86,19 +137,26 @@ class _Order:
         self._stamps: dict[int, int] = {}
 
     def admit(self, line: _Line) -> Iterator[Record | Problem]:
+        place = f"{self._name}, line {line.number}"
+        wrong = None
         try:
-            start, record = _last_record(line.content)
+            start, body = _last_body(line.content)
+            record = None
+            if line.offset >= LATE_FROM:
+                record = _with_late_part(body, place)
+            if record is None:
+                record = record_in(body)
+                wrong = defect(record)
         except LineError as error:
             yield self._damage(line, str(error))
             return
         except NewerSchemaError as error:
-            place = f"{self._name}, line {line.number}"
             cure = "Install a newer ptmetrics to read this run; nothing was changed."
             rule = f"schema version {SCHEMA} or older"
             raise RecordError(place, rule, f"version {error}", cure) from None
         if start:
             yield self._damage(line, f"torn: {start} bytes that end without a newline")
-        if wrong := defect(record):
+        if wrong:
             yield self._damage(line, wrong, contradiction=True)
             return
         yield from self._in_order(record, line)
@@ -128,8 +186,8 @@ class _Order:
         return Problem(self._name, line.number, line.offset, reason, contradiction)
 
 
-def _last_record(content: bytes | None) -> tuple[int, Record]:
-    """Decode the record at the end of a line; how many bytes of another one stand in front of it.
+def _last_body(content: bytes | None) -> tuple[int, bytes]:
+    """What the record at the end of a line tells; how many bytes of another one stand in front of it.
 
     A write that lost its newline leaves two records in one line; the length in the second one
     saves that.
@@ -137,9 +195,24 @@ def _last_record(content: bytes | None) -> tuple[int, Record]:
     if content is None:
         raise LineError("longer than the limit for one line")
     try:
-        return 0, decode(content)
+        return 0, body_of(content)
     except LineError:
         start = record_start(content)
         if start <= 0:
             raise
-        return start, decode(content[start:])
+        return start, body_of(content[start:])
+
+
+def _with_late_part(body: bytes, place: str) -> Record | None:
+    """An epoch without its heavy part; None where all of it is to be looked at."""
+    shorter = without_late(body)
+    if shorter is None:
+        return None
+    try:
+        record = record_in(shorter)
+    except LineError:
+        return None
+    if record.kind != "epoch" or record.data.pop(LATE, body) is not None or defect(record):
+        return None
+    record.data[LATE] = LatePart(place, body)
+    return record

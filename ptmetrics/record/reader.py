@@ -6,7 +6,7 @@ Also what other tools logged: told from a journal by its content, read whole, wi
 import os
 from bisect import bisect_left
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from ptmetrics.record.events import (
     NoteData,
 )
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_events import event_files, read_events
 from ptmetrics.record.foreign_json import read_json
-from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.foreign_table import Table
 from ptmetrics.record.lines import Problem, scan
 from ptmetrics.record.run_folder import journals, path_of
@@ -74,8 +74,8 @@ class Run:
     path: Path
     run_id: str
     headers: list[HeaderData] = field(default_factory=list)
-    epochs: list[EpochData] = field(default_factory=list)
-    superseded: list[EpochData] = field(default_factory=list)
+    epochs: Sequence[EpochData] = ()
+    superseded: Sequence[EpochData] = ()
     evaluations: list[EvaluationData] = field(default_factory=list)
     faults: list[FaultData] = field(default_factory=list)
     notes: list[NoteData] = field(default_factory=list)
@@ -420,8 +420,7 @@ def _table_of(path: Path, limit: int) -> Table:
             rule = f"a log of at most {limit // 2**20} MiB"
             cure = "Thin it out: one line for each epoch is enough."
             raise RecordError(name, rule, "a larger file", cure)
-        content = file.read(size)
-    text = _text_of(name, content)
+        text = _text_of(name, file.read(size))
     if text.lstrip()[0] in "{[":
         return read_json(name, text)
     return read_csv(name, text)

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import inf, isclose
-from operator import itemgetter, lt
+from operator import itemgetter, le, lt
 from typing import Any
 
 from ptmetrics.record.codec import Record
@@ -245,17 +245,8 @@ _score_fields = fields_of(
 _score_parts = itemgetter(
     "value", "low", "high", "error_bound", "n", "method", "reason", "higher_is_better"
 )
-_USUAL = {(float, float, float, float, int, str, kind, bool) for kind in (str, type(None))}
-
-
-def _score(score: Any) -> str | None:
-    try:
-        parts = _score_parts(score)
-    except (KeyError, TypeError):
-        return _score_fields(score)
-    if tuple(map(type, parts)) in _USUAL and 0 <= score["n"] <= LARGEST_NUMBER:
-        return None  # nearly always, and quicker than one by one
-    return _score_fields(score)
+_USUAL: tuple[set[type], ...] = ({float}, {int}, {str}, {str, type(None)}, {bool})
+"""Types of numbers, n, method, reason and direction."""
 
 
 @lru_cache(256)
@@ -268,22 +259,23 @@ def _ranges_of(names: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[float, 
 def _are_usual(scores: Any) -> bool:
     """Whether scores are right beyond doubt, told by a few calls for all of them."""
     try:
-        parts = [_score_parts(score) for score in scores.values()]
-        values, lows, highs, *_ = columns = tuple(zip(*parts, strict=True))
-        usual = {tuple(map(type, part)) for part in parts} <= _USUAL
-        if not usual or min(columns[4]) < 0 or max(columns[4]) > LARGEST_NUMBER:
-            return False
+        columns = tuple(zip(*map(_score_parts, scores.values()), strict=True))
+        values, lows, highs, bounds, counts, *words = columns
         least, most = _ranges_of(tuple(scores))
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
+    numbers = {*map(type, values), *map(type, lows), *map(type, highs), *map(type, bounds)}
+    kinds = (numbers, {*map(type, counts)}, *({*map(type, column)} for column in words))
+    if not all(map(le, kinds, _USUAL)) or min(counts) < 0 or max(counts) > LARGEST_NUMBER:
+        return False
     pairs = ((values, lows), (highs, values), (values, least), (most, values), (highs, lows))
-    return not any(True in map(lt, *pair) for pair in pairs)
+    return not any(any(map(lt, *pair)) for pair in pairs)
 
 
 def _scores(scores: Any) -> str | None:
     if _are_usual(scores):
         return None
-    if wrong := mapping_of(_score)(scores):
+    if wrong := mapping_of(_score_fields)(scores):
         return wrong
     for name, score in scores.items():
         if wrong := _outside(name, score["value"], score["low"], score["high"]):
@@ -344,7 +336,7 @@ def _columns(columns: Any, length: int | None) -> str | None:
 def _outside_in(name: str, column: Column) -> str | None:
     values, lows, highs = column["value"], column["low"], column["high"]
     least, most = score_range(name)
-    inside = not (True in map(lt, values, lows) or True in map(lt, highs, values))
+    inside = not (any(map(lt, values, lows)) or any(map(lt, highs, values)))
     if inside and (least, most) != _ANYTHING:
         inside = not [value for value in values if value < least or value > most]
     if inside:
@@ -483,6 +475,7 @@ _seen = fields_of(
         "loader_rows": none_or(a_count),
         "batch_rows": a_number,
         "like_probabilities": a_flag,
+        "batch_norm": a_flag,
         "criterion": none_or(
             fields_of(
                 {},

@@ -100,6 +100,9 @@ def difference_text(final: Difference) -> str:
 
 
 def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
+    absent = [criterion.name for criterion in criteria if criterion.not_recorded]
+    if len(absent) > 1:
+        criteria = [criterion for criterion in criteria if not criterion.not_recorded]
     width = max((len(criterion.name) for criterion in criteria), default=0)
     for criterion in criteria:
         mark, style = MARKS[criterion.state]
@@ -127,6 +130,8 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
         else:
             yield ["  ", state, text]
             yield from wrap(more.strip(), " " * 19, indent=19)
+    if len(absent) > 1:
+        yield from wrap(f"not recorded: {', '.join(absent)}", "  ? undetermined ", indent=19)
 
 
 def _upper_end(value: float, digits: str) -> str:

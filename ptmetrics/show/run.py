@@ -7,8 +7,8 @@ from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, Styled, plain
 from ptmetrics.show.tables import confusion_lines, headline_lines, score_lines
-from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.gathering import judged_row
 from ptmetrics.verdict.picked import evaluation_of
 
 SHOWN_PROBLEMS = 5

@@ -5,7 +5,7 @@ from math import isnan
 from typing import Any
 
 from ptmetrics.record.events import EpochData, ScoreData
-from ptmetrics.record.foreign_rows import METHOD
+from ptmetrics.record.foreign_epochs import METHOD
 from ptmetrics.show.paint import WIDTH, Line, Styled, wrap
 
 OF_CLASSES = (

@@ -224,6 +224,11 @@ class Criterion(Measured):
         """Whether it is open because its interval contains the threshold, and for no other reason."""
         return self.state == "undetermined" and self.reason in (None, ON_THE_THRESHOLD)
 
+    @property
+    def not_recorded(self) -> bool:
+        """Whether it is open because its score was not recorded."""
+        return (self.reason or "").endswith(" was not recorded")
+
     def facts(self, **more: Any) -> dict[str, Any]:
         """Value, interval, n and threshold as evidence, and what else belongs there."""
         return super().facts(threshold=self.threshold, **more)

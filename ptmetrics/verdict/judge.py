@@ -6,12 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.verdict.evidence import (
-    ERRORS,
-    Evidence,
-    evidence_of_run,
-    evidence_of_scores,
-)
+from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import (
     SEVERITIES,
     Criterion,
@@ -20,6 +15,7 @@ from ptmetrics.verdict.finding import (
     Verdict,
     worst_status,
 )
+from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores
 from ptmetrics.verdict.open_criteria import TOO_FEW, UNMEASURED, open_criteria
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.picked import Epoch, evidence_of_split, picked

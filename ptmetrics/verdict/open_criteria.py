@@ -6,6 +6,7 @@ from typing import Any
 
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Finding
+from ptmetrics.verdict.followed import LIKE_A_LOSS
 from ptmetrics.verdict.pages import make_finding
 
 TOO_FEW = "too-few-samples"
@@ -23,14 +24,27 @@ def open_criteria(criteria: Iterable[Criterion], evidence: Evidence) -> Iterator
     if near:
         yield _too_few(near, evidence)
     rest = [item for item in still_open if item not in near]
-    if rest and any(isfinite(item.value) for item in evidence.val.values()):
+    recorded = [name for name, item in evidence.val.items() if isfinite(item.value)]
+    if rest and recorded:
         reasons: dict[str, list[str]] = {}
         for item in rest:
-            reasons.setdefault(item.reason or "its interval does not tell", []).append(item.name)
+            reason = item.reason or "its interval does not tell"
+            if item.not_recorded:
+                reason = "not recorded"
+            reasons.setdefault(reason, []).append(item.name)
         told = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
         numbers = {"reasons": {item.name: item.reason for item in rest}}
         advice = None
-        if evidence.values_without_n:
+        if list(reasons) == ["not recorded"]:
+            first = next((name for name in recorded if name not in LIKE_A_LOSS), recorded[0])
+            sign = ">="
+            if evidence.curves.rises(f"val/{first}") is False:
+                sign = "<="
+            advice = (
+                f"Hold what was recorded against a level of yours, such as check --target "
+                f"'val/{first}{sign}…', or choose another --profile."
+            )
+        elif evidence.values_without_n:
             advice = SAY_HOW_MANY
         yield make_finding(UNMEASURED, "undetermined", f"Undecided: {told}.", numbers, advice)
 
@@ -39,8 +53,7 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     """One finding for all criteria whose interval contains the threshold."""
     numbers: dict[str, Any] = {"needed_n": {}, "more_rows": {}, "n": {}}
     parts = []
-    most = 0
-    unit = ""
+    needs: list[tuple[int, str, str]] = []  # rows, which of them count, of which criterion
     for item in criteria:
         parts.append(f"{item.name} {item.value:.4g} [{item.low:.4g}, {item.high:.4g}]")
         parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
@@ -51,17 +64,23 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
         rows = _rows_for(more, item, evidence)
         numbers["needed_n"][item.name] = item.needed_n
         numbers["more_rows"][item.name] = rows
-        if rows > most:
-            most = rows
-            unit = ""
-            if rows != more:
-                unit = f", {more:,} of them {_of_class(item.name)},"
+        of_them = ""
+        if rows != more:
+            of_them = f", {more:,} of them {_of_class(item.name)}"
+        needs.append((rows, of_them, item.name))
     message = f"Undecided: the interval contains its threshold: {'; '.join(parts)}."
-    if most:
+    if needs:
+        needs.sort(key=lambda need: -need[0])
+        most, of_them, _ = needs[0]
+        if of_them:
+            of_them += ","
         advice = (
-            f"About {most:,} more rows{unit} would settle it in four of five cases, if the values are "
-            "what they seem."
+            f"About {most:,} more rows{of_them} would settle it in four of five cases, if the values "
+            "are what they seem."
         )
+        if len(needs) > 1:
+            each = "; ".join(f"{name}: {rows:,}{of}" for rows, of, name in needs)
+            advice += f" For each alone: {each}."
     else:
         advice = (
             "The value lies on the threshold, so no number of samples is likely to settle it: ask "

@@ -7,13 +7,8 @@ from typing import Any
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.reader import Run
-from ptmetrics.verdict.evidence import (
-    Evidence,
-    RunLike,
-    evidence_of_run,
-    evidence_of_scores,
-    judged_row,
-)
+from ptmetrics.verdict.evidence import Evidence, RunLike
+from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores, judged_row
 
 COMPARED = ("accuracy", "r2", "f1/macro", "mean_iou", "auroc", "mae", "mse", "loss")
 """Scores by which epochs or runs are compared where none is named; the first that they have."""

@@ -31,10 +31,11 @@ from ptmetrics.verdict.stats import (
 )
 
 LEAST_COLLAPSED = 10  # rows
-IN_VALIDATION_ONLY = (
+LOOK_AT_MODE = (
     "Look for model.train() or model.eval() that was forgotten: statistics of BatchNorm that have "
-    "not settled, or of other data, do this. Then look at the preprocessing of validation data."
+    "not settled, or of other data, do this."
 )
+LOOK_AT_INPUTS = "Look at the preprocessing of validation data: is it as in training?"
 
 
 # Does the model beat the class that is most frequent anyway?
@@ -306,11 +307,17 @@ def collapsed(evidence: Evidence) -> Iterator[RuleOutcome]:
     )
     trained = evidence.train.get("accuracy", Estimate())
     numbers = {"class": answer, "n": n, "share": share}
+    batch_norm = evidence.curves.seen_in_judged("val").get("batch_norm")
     advice = None
     if trained.value > evidence.score("accuracy").high:
         message += f" In training the accuracy is {percent(trained.value)}."
         numbers["train_accuracy"] = trained.value
-        advice = IN_VALIDATION_ONLY
+        advice = LOOK_AT_INPUTS
+        if batch_norm is None:
+            advice = f"{LOOK_AT_MODE} {LOOK_AT_INPUTS}"
+    if batch_norm:
+        message += " The model holds BatchNorm."
+        advice = f"{LOOK_AT_MODE} {LOOK_AT_INPUTS}"
     yield make_finding("collapsed", "fail", message, numbers, advice)
 
 

@@ -241,7 +241,6 @@ def generalization_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
         return
     split = _training_split(evidence)
     widened, since = _widening(evidence, split)
-    rising = risen_loss(evidence)
     numbers = gap.facts(threshold=limits.train_gap, sign="gap", split=split, widened=widened)
     head = f"Validation {name} is {_points(gap)} below training {name}"
     lags = ""
@@ -253,7 +252,7 @@ def generalization_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
             f"and widened by {100 * widened:.1f} points since epoch {since}, from which on "
             f"validation {name} no longer improved"
         )
-    elif isinstance(rising, RisenLoss) and rising.above > limits.rise:
+    elif _loss_has_risen(evidence):
         why = "and the validation loss rises"
     if why:
         severity: Severity = "warning"
@@ -266,6 +265,11 @@ def generalization_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
     if len(evidence.curves.epochs) < 2:
         message = f"{head}; whether it widens one epoch cannot tell.{lags}"
     yield make_finding("generalization-gap", "warning", message, numbers, GAP_CAUSES)
+
+
+def _loss_has_risen(evidence: Evidence) -> bool:
+    risen = risen_loss(evidence)
+    return isinstance(risen, RisenLoss) and risen.above > evidence.thresholds.rise
 
 
 def _points(gap: Estimate) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.record.foreign_rows import METHOD
+from ptmetrics.record.foreign_epochs import METHOD
 from ptmetrics.verdict.evidence import Counts, Evidence
 from ptmetrics.verdict.finding import (
     Z95,

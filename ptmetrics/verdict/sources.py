@@ -10,7 +10,8 @@ from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.history import History
 from ptmetrics.record.reader import read_run
 from ptmetrics.record.schema import defect_of_scores
-from ptmetrics.verdict.evidence import RunLike, check_is_score, confusion_counts
+from ptmetrics.verdict.evidence import RunLike
+from ptmetrics.verdict.gathering import check_is_score, confusion_counts
 
 
 @runtime_checkable

@@ -925,3 +925,20 @@ def test_a_model_in_training_mode_is_told_where_the_mode_matters(
     else:
         assert scores["val/accuracy"].n == VAL_ROWS
         assert one.is_quiet(scores)
+
+
+@pytest.mark.parametrize(
+    ("layer", "holds"), [(nn.BatchNorm1d(CLASSES), True), (nn.LayerNorm(CLASSES), False)]
+)
+def test_whether_the_model_holds_batch_norm_is_recorded(
+    loop: Make, layer: nn.Module, holds: bool
+) -> None:
+    one = loop(model=nn.Sequential(nn.Linear(FEATURES, CLASSES), layer))
+    one.train()
+    one.model.eval()
+    one.validate()
+    seen = one.end().seen
+    assert {split: told["batch_norm"] for split, told in seen.items()} == {
+        "train": holds,
+        "val": holds,
+    }

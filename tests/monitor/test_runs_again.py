@@ -18,7 +18,7 @@ from ptmetrics.errors import ConfigError, PtmetricsError, RecordError
 from ptmetrics.monitor.callbacks import BestScore
 from ptmetrics.monitor.run import rank_and_world_size
 from ptmetrics.record.reader import read_run
-from ptmetrics.verdict.evidence import judged_row
+from ptmetrics.verdict.gathering import judged_row
 
 Y = torch.arange(60) % CLASSES
 

@@ -26,6 +26,7 @@ SEEN = {
     "loader_rows": None,
     "batch_rows": 12.2,
     "like_probabilities": False,
+    "batch_norm": False,
     "criterion": {
         "name": "NLLLoss",
         "reduction": "mean",

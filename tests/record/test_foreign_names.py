@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import ptmetrics as pm
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_json import read_json
 from ptmetrics.record.foreign_names import columns_of, read_name, rises
-from ptmetrics.record.foreign_rows import ForeignLog, read_log
 
 SPLITS = {
     "train": ("train", "Train", "training", "Training", "TRAIN"),

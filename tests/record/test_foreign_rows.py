@@ -14,8 +14,8 @@ import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError, RecordError
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_json import read_json
-from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.foreign_table import digits_of, number_of
 from ptmetrics.record.reader import read_run
 

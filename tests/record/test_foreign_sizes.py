@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmetrics.record.foreign_csv import read_csv
+from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_json import read_json
-from ptmetrics.record.foreign_rows import ForeignLog, read_log
 from ptmetrics.record.foreign_sizes import samples_behind, wilson_interval
 
 Printed = list[tuple[float, int]]

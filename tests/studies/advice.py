@@ -5,7 +5,7 @@ python -m tests.studies.advice [--runs N]
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import nn
 import ptmetrics as pm
 from ptmetrics.metrics.intervals import wilson
 from ptmetrics.verdict.finding import Estimate, decide, needed_samples
+from ptmetrics.verdict.profile import Thresholds
 
 RUNS = 60
 EPOCHS = 40
@@ -25,8 +26,26 @@ POINT = 0.01  # of accuracy on some 1,000 test rows: better, or worse
 WORTH = 0.02
 NOISES = (0.0, 0.2, 0.4)  # shares of the training labels that are wrong
 SIZES = (60, 150, 300)
+NEVER_SO = (
+    *("no-skill", "accuracy-paradox", "collapsed", "missing-class", "non-finite", "too-good"),
+    *("validation-changed", "contradiction", "loss-disagrees", "not-validated", "underfitting"),
+)
+"""Codes of what none of these runs has."""
 SHARES = ((0.90, 0.85), (0.80, 0.85), (0.95, 0.90), (0.60, 0.50), (0.30, 0.20))
 DRAWN = 1000
+
+
+ACCURACY, PRECISION, RECALL = "accuracy < 0.85", "precision/macro < 0.8", "recall/macro < 0.8"
+WEAK = "some class with recall < 0.5"
+RISES = "the loss is more than 10 % above its minimum"
+TOLD_BY = {
+    ACCURACY: frozenset({"low-accuracy"}),
+    PRECISION: frozenset({"low-precision"}),
+    RECALL: frozenset({"low-recall"}),
+    WEAK: frozenset({"weak-class"}),
+    RISES: frozenset({"overfitting", "over-confident", "val-loss-rising"}),
+}
+"""What can be told of a run, with the codes that say it."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +58,14 @@ class Advised:
         given: Whether it is advised to restore an epoch.
         gain: Test accuracy of the epoch that is advised, or else of the one with the best
             validation accuracy, less that of the last.
+        truth: Whether what a row of `TOLD_BY` says is so, by all rows that are left.
     """
 
     noise: float
     codes: frozenset[str]
     given: bool
     gain: float
+    truth: Mapping[str, bool]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,12 +102,35 @@ def lines(runs: int = RUNS) -> Iterator[str]:
         f"\nWhere going back to the best epoch is truly worth {100 * WORTH:.0f} points or more "
         f"({len(worth)} runs), it was advised in {sum(run.given for run in worth)}.\n"
     )
+    yield from _told_lines(found)
     yield "How often as many samples as a verdict asks for settle it, if the truth is what was measured:\n"
     yield "| value | threshold | samples asked for, of 100 | settled |"
     yield "|---|---|---|---|"
     for value, threshold in SHARES:
         asked, settled = settles(value, threshold)
         yield f"| {value} | {threshold} | {asked} | {100 * settled:.1f} % of {DRAWN} |"
+
+
+def _told_lines(found: Sequence[Advised]) -> Iterator[str]:
+    """False alarms and power of each rule that these runs can tell of."""
+    yield (
+        "What the rules say of the last epoch, and what is so by all rows that are left. A value near "
+        "its threshold may be told neither way.\n"
+    )
+    yield "| finding | what it says | so in | told | not so in | false alarms |"
+    yield "|---|---|---|---|---|---|"
+    for words, codes in TOLD_BY.items():
+        so = [run for run in found if run.truth[words]]
+        others = [run for run in found if not run.truth[words]]
+        told, alarms = (sum(bool(run.codes & codes) for run in runs) for runs in (so, others))
+        names = ", ".join(f"`{code}`" for code in sorted(codes))
+        yield f"| {names} | {words} | {len(so)} | {told} | {len(others)} | {alarms} |"
+    spoke = {code: _count(found, code) for code in NEVER_SO}
+    heard = ", ".join(f"{code} in {count}" for code, count in spoke.items() if count) or "none"
+    yield (
+        f"\nFalse alarms among the {len(found)} runs of rules of which nothing was so "
+        f"({', '.join(NEVER_SO)}): {heard}.\n"
+    )
 
 
 def _count(runs: Sequence[Advised], code: str) -> int:
@@ -115,6 +159,7 @@ def advised(seed: int) -> Advised:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
     truth = []
+    losses = []
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         monitor = pm.Monitor(pm.MulticlassMetrics(10), run=run, progress=False)
@@ -130,7 +175,9 @@ def advised(seed: int) -> Advised:
                 preds = model(x[val])
                 monitor.update(preds, y[val], loss=criterion(preds, y[val]), split="val")
                 rest = slice(size + VALIDATED, None)
-                truth.append(float((model(x[rest]).argmax(1) == y[rest]).float().mean()))
+                preds = model(x[rest])
+                truth.append(float((preds.argmax(1) == y[rest]).float().mean()))
+                losses.append(float(criterion(preds, y[rest])))
             monitor.end_epoch()
         monitor.close()
         verdict = pm.judge(run)
@@ -138,7 +185,28 @@ def advised(seed: int) -> Advised:
     restore = [f.evidence["restore"]["epoch"] for f in verdict.findings if "restore" in f.evidence]
     epoch = restore[0] if restore else int(np.argmax(accuracy))
     codes = frozenset(finding.code for finding in verdict.findings)
-    return Advised(noise, codes, bool(restore), truth[epoch] - truth[-1])
+    so = _what_is_so(preds, y[rest], losses)
+    return Advised(noise, codes, bool(restore), truth[epoch] - truth[-1], so)
+
+
+def _what_is_so(
+    preds: torch.Tensor, target: torch.Tensor, losses: Sequence[float]
+) -> dict[str, bool]:
+    """What the last epoch is like, by plain counts of many rows."""
+    limits = Thresholds()
+    cells = torch.bincount(target * 10 + preds.argmax(1), minlength=100).reshape(10, 10).double()
+    recall = cells.diag() / cells.sum(1)
+    precision = cells.diag() / cells.sum(0)
+    assert limits.accuracy is not None
+    assert limits.precision is not None
+    assert limits.recall is not None
+    return {
+        ACCURACY: bool(cells.diag().sum() / cells.sum() < limits.accuracy),
+        PRECISION: bool(precision.nanmean() < limits.precision),
+        RECALL: bool(recall.mean() < limits.recall),
+        WEAK: bool(recall.min() < limits.class_recall),
+        RISES: losses[-1] > (1 + limits.rise_moderate) * min(losses),
+    }
 
 
 def settles(value: float, threshold: float) -> tuple[int, float]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from judged_sources import GOOD, NAN, codes, payload, score, states
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.show.opinion import verdict_text
 from ptmetrics.verdict.finding import (
     Verdict,
 )
@@ -248,3 +250,33 @@ def test_bare_thresholds_are_a_profile() -> None:
         payload([[85, 15], [10, 90]]), profile=Thresholds(accuracy=0.8, precision=0.7, balance=0.2)
     )
     assert (verdict.status, verdict.profile) == ("ready", "custom")
+
+
+def test_all_that_an_open_verdict_needs_is_told_with_its_unit() -> None:
+    verdict = judge(payload([[4980, 1], [1, 14]]), positive=1)
+    (finding,) = [item for item in verdict.findings if item.code == "too-few-samples"]
+    rows = finding.evidence["more_rows"]
+    assert len(rows) > 1
+    most = max(rows.values())
+    assert finding.advice.startswith(f"About {most:,} more rows")
+    for name, count in rows.items():
+        assert f"{name}: {count:,}" in finding.advice
+    assert "of them of class '1'" in finding.advice
+    assert "of them predicted as class '1'" in finding.advice
+
+
+def test_scores_that_were_not_recorded_are_one_line_and_the_others_are_named(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,val_loss,val_wer\n0,2.0,0.5\n1,1.5,0.4\n2,1.2,0.3\n", "utf-8")
+    verdict = judge(path)
+    lines = [line for line in verdict_text(verdict).splitlines() if "? undetermined" in line]
+    assert lines == [
+        "  ? undetermined not recorded: accuracy, precision/macro, recall/macro, |precision - recall|"
+    ]
+    (finding,) = [item for item in verdict.findings if item.code == "not-measured"]
+    assert "--target 'val/wer<=…'" in finding.advice
+    path.write_text("epoch,val_loss,val_acc\n0,2.0,0.5\n1,1.5,0.6\n2,1.2,0.7\n", "utf-8")
+    (finding,) = [item for item in judge(path).findings if item.code == "not-measured"]
+    assert "say how many were validated" in finding.advice

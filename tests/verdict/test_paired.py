@@ -23,7 +23,7 @@ from ptmetrics.cli import main
 from ptmetrics.record.samples import Rows, StoredSamples
 from ptmetrics.show.opinion import comparison_text
 from ptmetrics.verdict.compare import Comparison, compare
-from ptmetrics.verdict.evidence import evidence_of_run
+from ptmetrics.verdict.gathering import evidence_of_run
 from ptmetrics.verdict.paired import (
     PAIRED_SCORES,
     Difference,

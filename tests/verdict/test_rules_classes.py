@@ -110,11 +110,30 @@ def test_one_class_alone_is_no_collapse() -> None:
     assert "collapsed" not in codes(judge(payload([[0, 0], [0, 40]])))
 
 
-def test_a_collapse_that_training_does_not_have_points_to_the_mode() -> None:
-    data = epoch(0, {"train/accuracy": share(990, 1000)}, matrix=[[0, 500], [0, 500]])
+@pytest.mark.parametrize(
+    ("batch_norm", "trained", "wanted"),
+    [
+        (True, 990, ["model.eval()", "preprocessing of validation"]),
+        (True, 500, ["model.eval()", "preprocessing of validation"]),
+        (None, 990, ["model.eval()", "preprocessing of validation"]),
+        (False, 990, ["preprocessing of validation"]),
+        (False, 500, ["learning rate"]),
+        (None, 500, ["learning rate"]),
+    ],
+)
+def test_the_mode_is_suspected_where_there_is_batch_norm_or_nothing_else_explains_a_collapse(
+    batch_norm: bool | None, trained: int, wanted: list[str]
+) -> None:
+    seen = {"val": {"batch_norm": batch_norm}}
+    if batch_norm is None:
+        seen = {"val": {}}
+    scores = {"train/accuracy": share(trained, 1000)}
+    data = epoch(0, scores, matrix=[[0, 500], [0, 500]], seen=seen)
     (finding,) = (f for f in judge(Recorded([data])).findings if f.code == "collapsed")
-    assert "model.eval()" in finding.advice
-    assert "In training the accuracy is 99.0 %" in finding.message
+    words = ("model.eval()", "preprocessing of validation", "learning rate")
+    assert [word for word in words if word in finding.advice] == wanted
+    assert ("In training the accuracy is 99.0 %" in finding.message) == (trained == 990)
+    assert ("holds BatchNorm" in finding.message) == (batch_norm is True)
 
 
 def test_the_samples_of_a_rare_class_are_counted_in_rows_of_today() -> None:

@@ -9,7 +9,7 @@ from kept_runs import Keeping, class_rows
 
 import ptmetrics as pm
 from ptmetrics.record.samples import StoredSamples
-from ptmetrics.verdict.evidence import evidence_of_run
+from ptmetrics.verdict.gathering import evidence_of_run
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.rules_curve import loss_rise

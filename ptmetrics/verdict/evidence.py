@@ -55,6 +55,9 @@ NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
     "positive."
 )
+IN_TRAINING_MODE = "training-mode"
+"""Kind of the fault that a validation in training mode is; it has a finding of its own."""
+_TOLD_OF_MODE = "expected a model in evaluation mode"
 SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
 MOST_NOTES = 5
 LOGGED = "Read from a log of {by}. How the run ended is not known."
@@ -251,6 +254,7 @@ class Evidence:
         problems: Lines of the journal that could not be read.
         contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
+        recorded: Notes in the record, in their order; `noted(code)` gives those of one code.
         selected_by: Scores by which the run itself chose its best epoch, without their split.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
@@ -295,6 +299,7 @@ class Evidence:
     problems: int = 0
     contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: tuple[Mapping[str, Any], ...] = ()
     selected_by: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
@@ -344,6 +349,10 @@ class Evidence:
     def score(self, name: str) -> Estimate:
         """A validation score, or an estimate whose reason says that it was not recorded."""
         return self.val.get(name, Estimate(reason=f"{name} was not recorded"))
+
+    def noted(self, code: str) -> list[Mapping[str, Any]]:
+        """Notes of this code, as a loop or a callback recorded them: `monitor.record("note", …)`."""
+        return [note for note in self.recorded if note.get("code") == code]
 
     def criterion(
         self, name: str, threshold: float, *, rule: Bound = ">=", code: str = ""
@@ -542,6 +551,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         problems=len(run.problems),
         contradictions=_contradictions(run),
         notes=tuple(_run_notes(run, row, why)),
+        recorded=tuple(getattr(run, "notes", ())),
         selected_by=tuple(_selected_by(run)),
         loss_change=_loss_change(run, curves),
         samples=samples,
@@ -707,7 +717,10 @@ def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
         words = f"{fault['where']}: {fault['message']}"
         if fault["count"] > 1:
             words = f"{words.rstrip('.')} ({fault['count']} times)"
-        yield Fault("contained", words, split=_split_of_fault(fault))
+        kind = "contained"
+        if fault["where"] == "validation" and fault["message"].startswith(_TOLD_OF_MODE):
+            kind = IN_TRAINING_MODE
+        yield Fault(kind, words, split=_split_of_fault(fault))
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():
             judged = row == judged_row and split == "val"

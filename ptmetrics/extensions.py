@@ -10,8 +10,8 @@ from typing import Any
 Named = tuple[tuple[str, str], ...]
 """Modules, and the name in each of what it offers: a tuple."""
 
-EXTENDING_RULES: Named = ()
-EXTENDING_CALLBACKS: Named = ()
+EXTENDING_RULES: Named = (("ptmetrics.leakage.rules_hygiene", "HYGIENE_RULES"),)
+EXTENDING_CALLBACKS: Named = (("ptmetrics.leakage.hygiene", "DEFAULT_CALLBACKS"),)
 
 
 def offered(named: Named) -> list[Any]:

@@ -88,7 +88,7 @@ CASES = (
     Case(
         "frozen-not-frozen",
         (FROZEN,),
-        (_setting(scripts.FrozenTooLate, "frozen behind a step, gradients left at 0", 1.0),),
+        (_setting(scripts.FrozenStatisticsFollow, "BatchNorm frozen, but in training mode", 1.0),),
         info=True,
     ),
     Case(

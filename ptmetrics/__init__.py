@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ptmetrics.errors import PtmetricsError as PtmetricsError
     from ptmetrics.integrations.torchmetrics import from_torchmetrics as from_torchmetrics
     from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
+    from ptmetrics.leakage.hygiene import LoopHygiene as LoopHygiene
     from ptmetrics.matrix import judge_confusion as judge_confusion
     from ptmetrics.metrics import functional as functional
     from ptmetrics.metrics.base import Metrics as Metrics
@@ -65,6 +66,7 @@ _HOME = {
     "Evidence": "verdict.evidence",
     "Finding": "verdict.finding",
     "History": "record.history",
+    "LoopHygiene": "leakage.hygiene",
     "Mean": "metrics.mean",
     "Metrics": "metrics.base",
     "Monitor": "monitor.monitor",
@@ -109,6 +111,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "History",
+    "LoopHygiene",
     "Mean",
     "Metrics",
     "Monitor",

@@ -20,12 +20,13 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "class_formulas": set(),
+    "extensions": set(),
     "counts": set(),
     "distributed": {"counts"},
     "metrics": {"class_formulas", "counts", "distributed"},
     "record": set(),
-    "verdict": {"class_formulas", "record"},
-    "monitor": {"counts", "metrics", "distributed", "record", "verdict", "show"},
+    "verdict": {"class_formulas", "record", "extensions"},
+    "monitor": {"counts", "metrics", "distributed", "record", "verdict", "show", "extensions"},
     "leakage": {"monitor", "verdict", "record"},
     "show": {"record", "verdict", "metrics"},
     "integrations": {"monitor", "metrics"},
@@ -37,7 +38,7 @@ ROOMS["finetune"] = set(ROOMS)
 ROOMS["bench"] = set(ROOMS)
 ROOMS["cli"] = set(ROOMS)
 ROOMS["__main__"] = {"cli"}
-NO_TORCH = {"errors", "class_formulas", "record", "verdict", "show"}
+NO_TORCH = {"errors", "extensions", "class_formulas", "record", "verdict", "show"}
 TORCHVISION = {"finetune"}
 # Room, the methods inside which it may, and what it may import there: results draw themselves.
 LAZY = {"metrics": (("_repr_html_", "plot_"), "show")}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, PtmetricsError, StateError
+from ptmetrics.extensions import EXTENDING_CALLBACKS, offered
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
@@ -105,6 +106,8 @@ class Monitor:
         keep_inputs: So many of these samples, those with the highest loss, are kept as small
             pictures too, at most 32 × 32 pixels of 8 bits, where the model is given pictures of
             one or three channels; 0 keeps none, as what the model is given may be private.
+        hygiene: Watch for faults of the loop itself, such as a validation in training mode
+            (docs/hygiene.md), as a callback `LoopHygiene()` does; False leaves that out.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -159,6 +162,7 @@ class Monitor:
         config: Mapping[str, Any] | None = None,
         keep_samples: int = DEFAULT_ROWS,
         keep_inputs: int = 0,
+        hygiene: bool = True,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
@@ -172,7 +176,10 @@ class Monitor:
         self._device_event = device_event
         self._attachment: Attachment | None = None
         self.faults = FaultLog(on_fault, lambda fault: self._run.append("fault", fault.to_dict()))
-        self._callbacks = CallbackList(callbacks, self.faults)
+        watchers: list[type[Callback]] = []
+        if hygiene:
+            watchers = offered(EXTENDING_CALLBACKS)
+        self._callbacks = CallbackList(callbacks, self.faults, watchers)
         if resume:
             if_exists = "resume"
         self._process = os.getpid()
@@ -196,8 +203,16 @@ class Monitor:
         began = None
         if self._callbacks.each_epoch:
             began = self._epoch_begins
+        answered = None
+        if self._callbacks.each_answer:
+            answered = self._answered
         told = Told(
-            self._say, self._close_epoch_by_steps, self._close_validation, on_counted, began
+            self._say,
+            self._close_epoch_by_steps,
+            self._close_validation,
+            on_counted,
+            began,
+            answered,
         )
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, told
@@ -772,6 +787,10 @@ class Monitor:
         with self._recorder.pause():
             self._callbacks.batch_end(self, split, batch)
 
+    def _answered(self, split: str, number: int, given: Any, output: Any) -> None:
+        with self._recorder.pause():
+            self._callbacks.answer(self, split, number, given, output)
+
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
         self._status.stopping = reason
@@ -811,6 +830,9 @@ class Monitor:
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
         self._run.append(kind, data)
+        if kind == "note" and not self.records:
+            note: Any = {"code": "", "message": "", **data}
+            self.history.notes.append(note)
 
     @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:

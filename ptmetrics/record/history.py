@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
+from ptmetrics.record.events import EpochData, EvaluationData, HeaderData, NoteData
 from ptmetrics.record.foreign_epochs import LoggedScores
 from ptmetrics.record.reader import Run, read_run
 
@@ -28,6 +28,7 @@ class History(Mapping[str, list[float]]):
     Attributes:
         path: Where the run is recorded; None for one that is in memory alone.
         header: What a run in memory was started with.
+        notes: What a script or callback has noted of a run in memory.
 
     Example:
         >>> history = History()
@@ -48,6 +49,7 @@ class History(Mapping[str, list[float]]):
         self._last: EpochData | None = None
         self.path: Path | None = None
         self.header: HeaderData = {}
+        self.notes: list[NoteData] = []
 
     @classmethod
     def of(cls, run: Run) -> "History":
@@ -88,7 +90,7 @@ class History(Mapping[str, list[float]]):
         epochs = [_epoch_of(number, row) for number, row in rows.items()]
         if self._last is not None:
             epochs[-1] = self._last
-        return Run(Path(), "", [self.header], epochs)
+        return Run(Path(), "", [self.header], epochs, notes=self.notes)
 
     def append(self, epoch: EpochData) -> None:
         """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
@@ -176,8 +178,9 @@ class History(Mapping[str, list[float]]):
         return self._rows[row]
 
     def _check_name(self, name: str) -> None:
-        if name in self:
-            return
+        for row in self._rows:
+            if name in row:
+                return
         near = difflib.get_close_matches(name, self, n=3, cutoff=0.4)
         cure = "list(history) shows the names."
         if near:

@@ -40,6 +40,8 @@ CLASS_SCORES = frozenset(
         "mcc",
     }
 )
+IN_TRAINING_MODE = "training-mode"
+"""Kind of the fault that a validation in training mode is; it has a finding of its own."""
 
 
 @runtime_checkable
@@ -235,6 +237,7 @@ class Evidence:
         problems: Lines of the journal that could not be read.
         contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
+        recorded: Notes in the record, in their order; `noted(code)` gives those of one code.
         selected_by: Scores by which the run itself chose its best epoch, without their split.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
@@ -279,6 +282,7 @@ class Evidence:
     problems: int = 0
     contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: tuple[Mapping[str, Any], ...] = ()
     selected_by: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
@@ -328,6 +332,10 @@ class Evidence:
     def score(self, name: str) -> Estimate:
         """A validation score, or an estimate whose reason says that it was not recorded."""
         return self.val.get(name, Estimate(reason=f"{name} was not recorded"))
+
+    def noted(self, code: str) -> list[Mapping[str, Any]]:
+        """Notes of this code, as a loop or a callback recorded them: `monitor.record("note", …)`."""
+        return [note for note in self.recorded if note.get("code") == code]
 
     def criterion(
         self, name: str, threshold: float, *, rule: Bound = ">=", code: str = ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.verdict.evidence import (
+    IN_TRAINING_MODE,
     Counts,
     Evidence,
     Fault,
@@ -31,6 +32,7 @@ NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
     "positive."
 )
+_TOLD_OF_MODE = "expected a model in evaluation mode"
 SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
 MOST_NOTES = 5
 LOGGED = "Read from a log of {by}. How the run ended is not known."
@@ -199,6 +201,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         problems=len(run.problems),
         contradictions=_contradictions(run),
         notes=tuple(_run_notes(run, row, why)),
+        recorded=tuple(getattr(run, "notes", ())),
         selected_by=tuple(_selected_by(run)),
         loss_change=_loss_change(run, curves),
         samples=samples,
@@ -361,7 +364,10 @@ def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
         words = f"{fault['where']}: {fault['message']}"
         if fault["count"] > 1:
             words = f"{words.rstrip('.')} ({fault['count']} times)"
-        yield Fault("contained", words, split=_split_of_fault(fault))
+        kind = "contained"
+        if fault["where"] == "validation" and fault["message"].startswith(_TOLD_OF_MODE):
+            kind = IN_TRAINING_MODE
+        yield Fault(kind, words, split=_split_of_fault(fault))
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():
             judged = row == judged_row and split == "val"

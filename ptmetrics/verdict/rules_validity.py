@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.record.foreign_epochs import METHOD
-from ptmetrics.verdict.evidence import Counts, Evidence
+from ptmetrics.verdict.evidence import IN_TRAINING_MODE, Counts, Evidence
 from ptmetrics.verdict.finding import (
     Z95,
     Estimate,
@@ -179,8 +179,9 @@ def named_classes(evidence: Evidence, classes: list[int]) -> str:
 @rule(codes="metric-faults")
 def metric_faults(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Values were refused or a metric failed, so the numbers stand on less than all the data."""
-    if evidence.faults:
-        faults = sorted(evidence.faults, key=lambda fault: fault.elsewhere)
+    told = [fault for fault in evidence.faults if fault.kind != IN_TRAINING_MODE]
+    if told:
+        faults = sorted(told, key=lambda fault: fault.elsewhere)
         listed = [fault.words for fault in faults]
         severity: Severity = "undetermined"
         if faults[0].elsewhere:  # all are: what validation tells is whole

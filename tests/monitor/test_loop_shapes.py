@@ -17,8 +17,10 @@ from loops import quiet
 from torch import Tensor, nn
 
 import ptmetrics as pm
+from ptmetrics.leakage.rules_hygiene import HYGIENE_RULES
 
 F = nn.functional
+HYGIENE = [code for rule in HYGIENE_RULES for code in rule.codes]
 FEATURES, CLASSES, AUX = 6, 3, 2
 TRAIN_SIZES, VAL_SIZES = (6, 6, 6, 3), (5, 5, 2)
 IGNORED = -100
@@ -327,6 +329,7 @@ def test_a_loop_of_any_shape_is_counted_as_it_is_or_says_what_is_missing(
         shape = Shape(task, loop, place, way, monitor)
         scores = shape.run()
         monitor.close()
+    assert pm.judge(monitor, select=HYGIENE).findings == ()
     said = list(caplog.messages)
     assert [fault.message for fault in monitor.faults.all()] == []
     if way == "hooks" and place == "function untold":

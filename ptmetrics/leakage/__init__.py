@@ -1,0 +1,1 @@
+"""Faults of data and loop that make every number look better, or worse, than it is: on the public face alone."""

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
 from ptmetrics.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ptmetrics.metrics.score_curve import (
         PrecisionRecallCurve,
         RocCurve,

@@ -1,0 +1,138 @@
+"""How results become HTML: one set of templates for the report and the notebook, one border for text."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from math import isinf, isnan
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from ptmetrics.record.printable import printable
+from ptmetrics.show.opinion import STYLES, estimate_text, ratio_text, saving
+from ptmetrics.show.opinion import MARKS
+from ptmetrics.verdict.finding import plain
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_TEXT = 2000
+MOST_NAME = 60
+MOST_EVIDENCE = 400
+MEANINGS = {
+    "ready": "Everything that was asked for is shown, and nothing that was found speaks against it.",
+    "not ready": "At least one thing that was asked for is not so, or something found must be "
+    "mended first.",
+    "undetermined": "Nothing failed, but at least one thing cannot be told from these data.",
+    "invalid": "The numbers cannot be trusted, so they say nothing about the model.",
+}
+"""What a status means, in a sentence."""
+
+
+def shown(value: Any) -> Any:
+    """The one border that every value passes on its way into a page; what follows escapes it.
+
+    Numbers as a person reads them; of text what can be seen, and not without end.
+    """
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return number(value)
+    return cut(str(value), MOST_TEXT)
+
+
+def number(value: float) -> str:
+    """Four digits after the point; of what is tiny or huge four in all."""
+    if isnan(value):
+        return "–"
+    if isinf(value):
+        return "∞".rjust(1 + (value < 0), "−")
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4f}"
+    return f"{value:.4g}"
+
+
+def cut(text: str, size: int = MOST_NAME) -> str:
+    """A text of at most so many signs that can be seen."""
+    if len(text) > size:
+        text = f"{text[: size - 1]}…"
+    return printable(text)
+
+
+def _clipped(value: Any) -> Any:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return cut(value)
+    return value
+
+
+def _short(value: Any) -> str:
+    """Evidence or configuration of any shape as one line."""
+    if isinstance(value, str):
+        return cut(value, MOST_EVIDENCE)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return cut(json.dumps(plain(value), ensure_ascii=False), MOST_EVIDENCE)
+
+
+def _style(word: str) -> str:
+    """The class of a status, of a severity or of the state of a criterion."""
+    if word in MARKS:
+        return MARKS[word][1]
+    return STYLES.get(word, "")
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that fits it."""
+    if value < 90:
+        return f"{value:.1f} s"
+    if value < 5400:
+        return f"{value / 60:.1f} min"
+    return f"{value / 3600:.1f} h"
+
+
+@cache
+def environment() -> Environment:
+    """The templates, with what they may call."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        clipped=_clipped,
+        estimate=estimate_text,
+        meaning=MEANINGS.__getitem__,
+        ratio=ratio_text,
+        saving=saving,
+        seconds=seconds,
+        short=_short,
+        style=_style,
+    )
+    return made
+
+
+def part(template: str, name: str, *arguments: Any) -> Markup:
+    """What a macro of a template makes of its arguments."""
+    module: Any = environment().get_template(template).module
+    made: Markup = getattr(module, name)(*arguments)
+    return made
+
+
+def for_notebook(name: str, *arguments: Any) -> str:
+    """A part of the report as a notebook shows it, with its style."""
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return f'<style>{style}</style><div class="ptm">{part("parts.html", name, *arguments)}</div>'
+
+
+def scores_html(scores: Mapping[str, Any], caption: str) -> str:
+    """A table of scores for a notebook."""
+    rows = {name: score.to_dict() for name, score in scores.items()}
+    return for_notebook("scores", rows, caption)

@@ -15,16 +15,17 @@ from ptmetrics.errors import DependencyError
 from ptmetrics.record.printable import printable
 
 Axes = Any  # matplotlib.axes.Axes, which is imported only where something is drawn
-Numbers = Sequence[float] | npt.NDArray[np.float64]
-RIGHT, WRONG = (0.16, 0.44, 0.86), (0.82, 0.27, 0.23)
+Heights = Sequence[float] | npt.NDArray[np.float64]
+HIT_COLOUR, MISS_COLOUR = (0.16, 0.44, 0.86), (0.82, 0.27, 0.23)
 MOST_WRITTEN = 20  # classes whose counts can be read as numbers
 MOST_NAMED = 40  # classes whose names fit beside a matrix
 MOST_CELLS = 250  # a side; more would be smaller than a pixel
 MOST_SIGNS = 14
+WHOLE = ("epoch", "evaluation", "training steps")  # what is counted has no halves
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One line of a chart, with the interval of each point where it has one.
 
     Args:
@@ -39,10 +40,10 @@ class Line:
     """
 
     label: str
-    x: Numbers
-    y: Numbers
-    low: Numbers | None = None
-    high: Numbers | None = None
+    x: Heights
+    y: Heights
+    low: Heights | None = None
+    high: Heights | None = None
     colour: str = "C0"
     style: str = "-"
     group: str | None = None
@@ -64,7 +65,7 @@ def axes_of(ax: Axes | None) -> Axes:
     return pyplot.figure(layout="constrained").add_subplot()
 
 
-def name_of(text: str, size: int = MOST_SIGNS) -> str:
+def shortened(text: str, size: int = MOST_SIGNS) -> str:
     """A name as it fits beside an axis, and such that nothing obeys it."""
     text = printable(text)
     if len(text) > size:
@@ -74,7 +75,7 @@ def name_of(text: str, size: int = MOST_SIGNS) -> str:
 
 def draw_lines(
     ax: Axes,
-    lines: Sequence[Line],
+    lines: Sequence[Curve],
     x_name: str,
     y_name: str,
     *,
@@ -96,17 +97,20 @@ def draw_lines(
         marker = None
         if len(line.x) == 1:
             marker = "o"
-        label = name_of(line.label, 40) or None
+        label = shortened(line.label, 40) or None
         ax.plot(line.x, line.y, ls=line.style, marker=marker, label=label, lw=1.6, **look)
         if line.low is not None and np.isfinite(line.low).any():
             ax.fill_between(line.x, line.low, line.high, alpha=0.15, lw=0, **look)
     grey = {"lw": 1, "ls": ":", "color": "0.5"}
     if marked is not None:
         ax.axvline(marked[0], **grey)
+        left, right = ax.get_xlim()
+        side = 1 if marked[0] < (left + right) / 2 else -1  # where there is room
         ax.annotate(
             marked[1],
             (marked[0], 1),
-            (3, -3),
+            (3 * side, -3),
+            ha=("right", "left")[side > 0],
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             va="top",
@@ -116,12 +120,11 @@ def draw_lines(
     if level is not None:
         ax.axhline(level[0], **grey)
         ax.annotate(
-            name_of(level[1], 40),
-            (1, level[0]),
-            (-3, 2),
+            shortened(level[1], 40),
+            (0, level[0]),
+            (3, 2),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            ha="right",
             fontsize="small",
             parse_math=False,
         )
@@ -131,6 +134,8 @@ def draw_lines(
 def _framed(ax: Axes, x_name: str, y_name: str) -> Axes:
     ax.set_xlabel(x_name, parse_math=False)
     ax.set_ylabel(y_name, parse_math=False)
+    if x_name in WHOLE:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     ax.spines[["top", "right"]].set_visible(False)
     shown = ax.get_legend_handles_labels()[1]
     if len(shown) > 1:
@@ -155,7 +160,7 @@ def draw_confusion(ax: Axes, matrix: npt.ArrayLike, names: Sequence[str]) -> Axe
     right = _strongest(np.where(diagonal, share, 0), block)
     wrong = _strongest(np.where(diagonal, 0, share), block)
     picture = np.empty((*right.shape, 4))
-    picture[..., :3] = np.where((wrong > right)[..., None], WRONG, RIGHT)
+    picture[..., :3] = np.where((wrong > right)[..., None], MISS_COLOUR, HIT_COLOUR)
     picture[..., 3] = 0.85 * np.sqrt(np.maximum(right, wrong))
     ax.imshow(picture, interpolation="none", extent=(-0.5, classes - 0.5, classes - 0.5, -0.5))
     if classes <= MOST_WRITTEN:
@@ -164,7 +169,7 @@ def draw_confusion(ax: Axes, matrix: npt.ArrayLike, names: Sequence[str]) -> Axe
             text = f"{counts[actual, predicted]:.6g}"
             ax.text(predicted, actual, text, ha="center", va="center", fontsize=size)
     if classes <= MOST_NAMED:
-        shown = [name_of(name) for name in names]
+        shown = [shortened(name) for name in names]
         size = min(10.0, 200 / classes)
         turned = 0
         if max(map(len, shown)) * classes > 60:
@@ -187,14 +192,14 @@ def _strongest(share: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.flo
     return strongest
 
 
-def draw_roc(ax: Axes, lines: Sequence[Line]) -> Axes:
+def draw_roc(ax: Axes, lines: Sequence[Curve]) -> Axes:
     """ROC curves above the diagonal of a guess."""
     ax.plot([0, 1], [0, 1], lw=1, ls=":", color="0.5")
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return draw_lines(ax, lines, "false positive rate", "true positive rate")
 
 
-def draw_precision_recall(ax: Axes, lines: Sequence[Line]) -> Axes:
+def draw_precision_recall(ax: Axes, lines: Sequence[Curve]) -> Axes:
     """Precision against recall."""
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return draw_lines(ax, lines, "recall", "precision")
@@ -212,7 +217,9 @@ def draw_calibration(ax: Axes, bins: Any) -> Axes:
     size = 12 + 150 * bins["weight"] / max(bins["weight"].max(initial=0), 1e-300)
     ax.plot([0, 1], [0, 1], lw=1, ls=":", color="0.5")
     ax.plot(bins["confidence"], bins["accuracy"], lw=1.2, color="C0")
-    ax.scatter(bins["confidence"], bins["accuracy"], s=size, color="C0", alpha=0.6, lw=0)
+    ax.scatter(
+        bins["confidence"], bins["accuracy"], s=size, color="C0", alpha=0.6, lw=0, clip_on=False
+    )
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return _framed(ax, "mean confidence", "share that is right")
 
@@ -243,9 +250,31 @@ def draw_comparison(ax: Axes, comparison: Any, names: Sequence[str]) -> Axes:
         for number, run in enumerate(arm):
             label = "" if number else names[place]
             colour = f"C{place}"
-            lines.append(Line(label, run["time_s"], run["value"], run["low"], run["high"], colour))
+            lines.append(Curve(label, run["time_s"], run["value"], run["low"], run["high"], colour))
     told = (float(level), f"target {level}")
     return draw_lines(ax, lines, "seconds of training", target.rstrip("<>"), level=told)
+
+
+def draw_history(ax: Axes, history: Any, names: Sequence[str] = ()) -> Axes:
+    """Scores over a run, one line each.
+
+    Args:
+        ax: Where to draw.
+        history: The numbers of the run.
+        names: Full names of scores; none for the loss of all splits, or the first score.
+    """
+    if not names:
+        scores = [name for name in history if name.partition("/")[0] not in {"time", "counts"}]
+        names = [name for name in scores if name.endswith("/loss")] or scores[:1]
+    x_name = "epoch"
+    x = [epoch + 1 for epoch in history.epoch]
+    if len(set(x)) < len(x):  # validated several times an epoch
+        x_name = "training steps"
+        x = history.step
+    lines: list[Curve] = []
+    for name in names:
+        lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}"))
+    return draw_lines(ax, lines, x_name, ", ".join(names))
 
 
 def finite(value: Any) -> float:

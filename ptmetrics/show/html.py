@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from ptmetrics.record.printable import printable
-from ptmetrics.show.opinion import STYLES, estimate_text, ratio_text, saving
-from ptmetrics.show.opinion import MARKS
+from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
+from ptmetrics.show.tables import headlines
 from ptmetrics.verdict.finding import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -43,11 +43,11 @@ def shown(value: Any) -> Any:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return number(value)
+        return digits(value)
     return cut(str(value), MOST_TEXT)
 
 
-def number(value: float) -> str:
+def digits(value: float) -> str:
     """Four digits after the point; of what is tiny or huge four in all."""
     if isnan(value):
         return "–"
@@ -71,7 +71,7 @@ def _clipped(value: Any) -> Any:
     return value
 
 
-def _short(value: Any) -> str:
+def _in_a_line(value: Any) -> str:
     """Evidence or configuration of any shape as one line."""
     if isinstance(value, str):
         return cut(value, MOST_EVIDENCE)
@@ -97,7 +97,7 @@ def seconds(value: float) -> str:
 
 
 @cache
-def environment() -> Environment:
+def page_environment() -> Environment:
     """The templates, with what they may call."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -113,7 +113,7 @@ def environment() -> Environment:
         ratio=ratio_text,
         saving=saving,
         seconds=seconds,
-        short=_short,
+        short=_in_a_line,
         style=_style,
     )
     return made
@@ -121,7 +121,7 @@ def environment() -> Environment:
 
 def part(template: str, name: str, *arguments: Any) -> Markup:
     """What a macro of a template makes of its arguments."""
-    module: Any = environment().get_template(template).module
+    module: Any = page_environment().get_template(template).module
     made: Markup = getattr(module, name)(*arguments)
     return made
 
@@ -132,7 +132,24 @@ def for_notebook(name: str, *arguments: Any) -> str:
     return f'<style>{style}</style><div class="ptm">{part("parts.html", name, *arguments)}</div>'
 
 
-def scores_html(scores: Mapping[str, Any], caption: str) -> str:
-    """A table of scores for a notebook."""
-    rows = {name: score.to_dict() for name, score in scores.items()}
-    return for_notebook("scores", rows, caption)
+def scores_html(told: Mapping[str, Any], caption: str) -> str:
+    """The scores of one evaluation for a notebook: those wanted first, all, and of each class.
+
+    Args:
+        told: What `to_dict` of scores gives.
+        caption: What they are of.
+    """
+    named = {f"val/{name}": score for name, score in told["scores"].items()}
+    rows = headlines({"scores": named, "counts": {"val_samples": told["n"]}}, "val")
+    columns = told["per_class"]
+    names = told["class_names"]
+    return for_notebook("evaluation", caption, rows, told["scores"], names, columns)
+
+
+def epoch_html(epoch: Mapping[str, Any], caption: str) -> str:
+    """The scores of one epoch for a notebook: those of each split that are wanted first, and all."""
+    rows = {}
+    for split in dict.fromkeys(name.partition("/")[0] for name in epoch["scores"]):
+        for name, score in headlines(epoch, split).items():
+            rows[f"{split}/{name}"] = score
+    return for_notebook("evaluation", caption, rows, epoch["scores"])

@@ -7,10 +7,11 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import nan
+from itertools import islice
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,27 @@ from ptmetrics.record.atomic import replace
 from ptmetrics.record.run_folder import find_runs
 from ptmetrics.record.samples import is_of_classes
 from ptmetrics.show import charts
-from ptmetrics.show.charts import Line
-from ptmetrics.show.html import TEMPLATES, cut, environment, number, part, seconds
+from ptmetrics.show.charts import Curve
+from ptmetrics.show.html import TEMPLATES, cut, digits, page_environment, part, seconds
 from ptmetrics.show.tables import headlines, most_confused
-from ptmetrics.verdict.compare import Comparison, compare
+from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict, percent
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.picked import Epoch, evaluation_of, picked
 from ptmetrics.verdict.sources import OneRun, run_behind
 
-MOST_HEADS = 8  # curves of more classes hide one another
+MOST_CURVES = 10  # curves of more classes hide one another
 MOST_SAMPLES = 30
 MOST_THRESHOLDS = 40
-MOST_POINTS = 400  # of an interval along a run; lines keep all that can be seen
-PHASES = {
+MOST_SETTINGS = 200
+MOST_TOLD = 20
+MARGINS = {"left": 0.14, "right": 0.985, "bottom": 0.15, "top": 0.91}
+SQUARE = (4.4, 4.3)
+TALL = {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.86}
+BAR_MARGINS = {"left": 0.02, "right": 0.98, "bottom": 0.35, "top": 0.78}
+"""Where the axes of a chart lie in it, and of one that is a bar alone."""
+PHASE_WORDS = {
     "data_wait_s": "waiting for data",
     "train_s": "forward and backward",
     "val_s": "validation",
@@ -146,7 +153,7 @@ def report_html(
     told["script"] = Markup(script)
     told["script_hash"] = f"sha256-{digest}"
     told["style"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    return environment().get_template("report.html").render(version=__version__, **told)
+    return page_environment().get_template("report.html").render(version=__version__, **told)
 
 
 @dataclass
@@ -203,7 +210,7 @@ class RunPage:
         """What was done, in a line."""
         epochs = len({epoch["epoch"] for epoch in self.run.epochs})
         words = [f"{epochs} epochs"]
-        if self.trained_s == self.trained_s:
+        if not isnan(self.trained_s):
             words.append(f"{seconds(self.trained_s)} of training")
         words.append(f"ended: {self.run.end_reason or 'cut off, or still running'}")
         return " · ".join(words)
@@ -250,7 +257,7 @@ class Course:
                 self.x_name = "evaluation"
                 self.x = list(range(1, len(rows) + 1))
 
-    def line(self, name: str, label: str, **look: Any) -> Line | None:
+    def line(self, name: str, label: str, **look: Any) -> Curve | None:
         """A score over the run; None where it was never a number."""
         scores = [row["scores"].get(name) or {} for row in self.rows]
         kept = [place for place, score in enumerate(scores) if score]
@@ -260,7 +267,7 @@ class Course:
         )
         if not np.isfinite(value).any():
             return None
-        return Line(label, [self.x[place] for place in kept], value, low, high, **look)
+        return Curve(label, [self.x[place] for place in kept], value, low, high, **look)
 
     def place_of(self, told: Mapping[str, Any]) -> float:
         """Where an evaluation stands; NaN where it is none of these."""
@@ -278,7 +285,7 @@ def _steps(epoch: Mapping[str, Any]) -> int:
 # The sections of a run: each is told by what it returns, and left out where that is nothing.
 
 
-def _curves(page: RunPage) -> dict[str, Any]:
+def _curves_section(page: RunPage) -> dict[str, Any]:
     drawn = []
     for score in dict.fromkeys((page.lead, "loss")):
         lines = [
@@ -291,7 +298,7 @@ def _curves(page: RunPage) -> dict[str, Any]:
             label = f"{score} over the run, of {' and '.join(line.label for line in shown)}"
             label += f"; at the judged epoch {page.epoch} it is {_value_of(page, score)}"
             mark = None
-            if marked == marked:
+            if not isnan(marked):
                 mark = (marked, "judged")
             draw = partial(
                 charts.draw_lines, lines=shown, x_name=page.course.x_name, y_name=score, marked=mark
@@ -304,10 +311,10 @@ def _curves(page: RunPage) -> dict[str, Any]:
 
 def _value_of(page: RunPage, score: str) -> str:
     told = page.told["scores"].get(f"{page.split}/{score}") or {}
-    return number(charts.finite(told.get("value")))
+    return digits(charts.finite(told.get("value")))
 
 
-def _scores(page: RunPage) -> dict[str, Any]:
+def _scores_section(page: RunPage) -> dict[str, Any]:
     if not page.told["scores"]:
         return {}
     return {
@@ -319,7 +326,7 @@ def _scores(page: RunPage) -> dict[str, Any]:
     }
 
 
-def _classes(page: RunPage) -> dict[str, Any]:
+def _classes_section(page: RunPage) -> dict[str, Any]:
     content: dict[str, Any] = {}
     matrix = (page.told.get("confusion") or {}).get(page.split)
     if not matrix:
@@ -332,19 +339,19 @@ def _classes(page: RunPage) -> dict[str, Any]:
             count, actual, predicted = pairs[0]
             label += f"; most confused: {names[actual]} taken for {names[predicted]}, {count} times"
         content["confusion_chart"] = _figure(
-            partial(charts.draw_confusion, matrix=matrix, names=names), label, (4.8, 4.6)
+            partial(charts.draw_confusion, matrix=matrix, names=names), label, (4.8, 4.6), None
         )
         content["pairs"] = [(count, names[one], names[other]) for count, one, other in pairs]
     columns = (page.told.get("per_class") or {}).get(page.split)
-    if columns and page.class_names:
-        content["columns"] = {name: column for name, column in columns.items() if name != "support"}
+    if content or (columns and page.class_names):
+        content["columns"] = columns or {}
         content["class_names"] = page.class_names
     return content
 
 
 def _matrix_of_samples(page: RunPage) -> Any:
     """Counts of actual and predicted class of the samples that were kept, of many classes."""
-    rows = _samples_of(page)
+    rows = _kept_rows(page)
     classes = len(page.class_names)
     if rows is None or not is_of_classes(rows) or not classes:
         return None
@@ -355,87 +362,120 @@ def _matrix_of_samples(page: RunPage) -> Any:
     return np.bincount(places, minlength=classes * classes).reshape(classes, classes)
 
 
-def _samples_of(page: RunPage) -> Any:
+def _kept_rows(page: RunPage) -> Any:
     if page.split != "val" or "epoch" not in page.told:
         return None
     return page.run.kept(page.told).rows
 
 
-def _thresholds(page: RunPage) -> dict[str, Any]:
+def _thresholds_section(page: RunPage) -> dict[str, Any]:
     rows = None
     if page.split == "val" and "epoch" in page.told:
         rows = page.run.curves(page.told).rows
     if rows is None or not len(rows):
         return {}
-    heads = sorted(set(rows["head"].tolist()))
+    heads = sorted(set(rows["head"].tolist()), key=_auroc_of(page))
+    names = dict(enumerate(page.class_names))
     roc = []
     precision_recall = []
-    for place, head in enumerate(heads[:MOST_HEADS]):
-        name = ""
+    for place, head in enumerate(heads[:MOST_CURVES]):
+        label = ""
         if len(heads) > 1:
-            name = str(dict(enumerate(page.class_names)).get(head, head))
+            label = str(names.get(head, head))
         of_head = rows[rows["head"] == head]
-        roc.append(_roc_line(of_head, name, f"C{place}"))
-        precision_recall.append(_precision_recall_line(of_head, name, f"C{place}"))
-    told = f", of the first {MOST_HEADS} of {len(heads)}" if len(heads) > MOST_HEADS else ""
-    content: dict[str, Any] = {
-        "threshold_charts": [
-            _figure(partial(charts.draw_roc, lines=roc), f"ROC curve{told}", (4.4, 4.2)),
-            _figure(
-                partial(charts.draw_precision_recall, lines=precision_recall),
-                f"Precision against recall{told}",
-                (4.4, 4.2),
-            ),
-        ]
-    }
+        roc.append(_roc_line(of_head, label, f"C{place}"))
+        precision_recall.append(_precision_recall_line(of_head, label, f"C{place}"))
+    content: dict[str, Any] = {}
+    told = ""
+    if len(heads) > MOST_CURVES:
+        told = f" of the {MOST_CURVES} of {len(heads)} with the least area below it"
     if len(heads) == 1:
-        content.update(_advice(rows, page))
+        rows = np.sort(rows, order="threshold")
+        choices = _choices(rows, page)
+        content = _threshold_table(rows, choices)
+        for place, (aim, choice) in enumerate(choices.items(), 1):
+            if choice.row is not None:
+                one = rows[choice.row : choice.row + 1]
+                roc.append(_roc_line(one, aim, f"C{place}"))
+                precision_recall.append(_precision_recall_line(one, aim, f"C{place}"))
+    content["threshold_charts"] = [
+        _figure(partial(charts.draw_roc, lines=roc), f"ROC curve{told}", SQUARE, TALL),
+        _figure(
+            partial(charts.draw_precision_recall, lines=precision_recall),
+            f"Precision against recall{told}",
+            SQUARE,
+            TALL,
+        ),
+    ]
     return content
 
 
-def _share(part: Any, whole: Any) -> Any:
+def _auroc_of(page: RunPage) -> Callable[[int], float]:
+    """What orders heads: the worst first, where that is recorded."""
+    columns = (page.told.get("per_class") or {}).get(page.split) or {}
+    areas = dict(enumerate(columns.get("auroc", {}).get("value", ())))
+    return lambda head: areas.get(head, 1.0)
+
+
+def _rate(part: Any, whole: Any) -> Any:
     return np.where(whole > 0, part / np.maximum(whole, 1e-300), nan)
 
 
-def _roc_line(rows: Any, name: str, colour: str) -> Line:
+def _roc_line(rows: Any, name: str, colour: str) -> Curve:
     """From no call at all to all called; as `Run.curves` tells what its rows are."""
-    x = np.append(_share(rows["fp"], rows["fp"] + rows["tn"]), 0.0)
-    y = np.append(_share(rows["tp"], rows["tp"] + rows["fn"]), 0.0)
-    return Line(name, x, y, colour=colour)
+    x = _rate(rows["fp"], rows["fp"] + rows["tn"])
+    y = _rate(rows["tp"], rows["tp"] + rows["fn"])
+    if len(rows) > 1:
+        x = np.append(x, 0.0)
+        y = np.append(y, 0.0)
+    return Curve(name, x, y, colour=colour)
 
 
-def _precision_recall_line(rows: Any, name: str, colour: str) -> Line:
-    x = np.append(_share(rows["tp"], rows["tp"] + rows["fn"]), 0.0)
-    y = np.append(_share(rows["tp"], rows["tp"] + rows["fp"]), 1.0)
-    return Line(name, x, y, colour=colour)
+def _precision_recall_line(rows: Any, name: str, colour: str) -> Curve:
+    x = _rate(rows["tp"], rows["tp"] + rows["fn"])
+    y = _rate(rows["tp"], rows["tp"] + rows["fp"])
+    if len(rows) > 1:
+        x = np.append(x, 0.0)
+        y = np.append(y, 1.0)
+    return Curve(name, x, y, colour=colour)
 
 
-def _advice(rows: Any, page: RunPage) -> dict[str, Any]:
-    """Thresholds that are advised, and a table around them."""
-    rows = np.sort(rows, order="threshold")
+def _choices(rows: Any, page: RunPage) -> dict[str, search.Choice]:
+    """What is advised, by its aim."""
     cuts = search.Cuts.of(rows["threshold"], rows["tp"], rows["fp"])
-    aims = {"for the best F1": search.best_fbeta(cuts, 1.0)}
+    choices = {"best F1": search.best_fbeta(cuts, 1.0)}
     whole = float(sum(rows[0][name] for name in ("tp", "fp", "tn", "fn")))
     if whole == (page.told.get("counts") or {}).get("val_samples"):  # no sum of weights
-        aims["for a recall of 95 %"] = search.recall_at_least(cuts, 0.95, 0.05)
+        choices["recall of 95 %"] = search.recall_at_least(cuts, 0.95, 0.05)
+    for aim, choice in list(choices.items()):
+        if choice.row == len(rows):  # nothing is called positive
+            del choices[aim]
+    return choices
+
+
+def _threshold_table(rows: Any, choices: Mapping[str, search.Choice]) -> dict[str, Any]:
+    """Thresholds that are advised, and a table around them."""
     advice = {}
     chosen = []
-    for aim, choice in aims.items():
-        words = choice.reason
+    for aim, choice in choices.items():
+        advice[aim] = choice.reason
         if choice.row is not None:
-            words = f"{cuts.threshold[choice.row]:.6g}: {words}"
+            row = rows[choice.row]
+            advice[aim] = (
+                f"threshold {row['threshold']:.6g} (probability {row['probability']:.4f}): "
+                f"{choice.reason}"
+            )
             chosen.append(choice.row)
-        advice[aim] = words
     spread = np.linspace(0, len(rows) - 1, min(MOST_THRESHOLDS, len(rows))).astype(int)
     table = []
-    for place in sorted({*spread.tolist(), *(row for row in chosen if row < len(rows))}):
+    for place in sorted({*spread.tolist(), *chosen}):
         row = rows[place]
         table.append(
             {
                 "threshold": float(row["threshold"]),
                 "probability": float(row["probability"]),
-                "precision": float(_share(row["tp"], row["tp"] + row["fp"])),
-                "recall": float(_share(row["tp"], row["tp"] + row["fn"])),
+                "precision": float(_rate(row["tp"], row["tp"] + row["fp"])),
+                "recall": float(_rate(row["tp"], row["tp"] + row["fn"])),
                 **{name: f"{row[name]:,.6g}" for name in ("tp", "fp", "tn", "fn")},
                 "chosen": place in chosen,
             }
@@ -443,7 +483,7 @@ def _advice(rows: Any, page: RunPage) -> dict[str, Any]:
     return {"advice": advice, "thresholds": table}
 
 
-def _calibration(page: RunPage) -> dict[str, Any]:
+def _calibration_section(page: RunPage) -> dict[str, Any]:
     if page.split != "val" or "epoch" not in page.told:
         return {}
     bins = page.run.reliability(page.told).rows
@@ -452,14 +492,16 @@ def _calibration(page: RunPage) -> dict[str, Any]:
     label = "Share that is right against the mean confidence, in bins of equal width"
     ece = page.told["scores"].get("val/ece")
     if ece:
-        label += f"; the expected calibration error is {number(charts.finite(ece['value']))}"
+        label += f"; the expected calibration error is {digits(charts.finite(ece['value']))}"
     return {
-        "calibration_chart": _figure(partial(charts.draw_calibration, bins=bins), label, (4.4, 4.2))
+        "calibration_chart": _figure(
+            partial(charts.draw_calibration, bins=bins), label, SQUARE, TALL
+        )
     }
 
 
-def _samples(page: RunPage) -> dict[str, Any]:
-    rows = _samples_of(page)
+def _samples_section(page: RunPage) -> dict[str, Any]:
+    rows = _kept_rows(page)
     if rows is None or not len(rows):
         return {}
     kept = page.run.kept(page.told)
@@ -484,10 +526,10 @@ def _samples(page: RunPage) -> dict[str, Any]:
     return {"samples": table, "samples_told": told}
 
 
-def _time(page: RunPage) -> dict[str, Any]:
+def _time_section(page: RunPage) -> dict[str, Any]:
     times = [epoch.get("time") or {} for epoch in page.run.epochs]
     parts = {
-        words: sum(time.get(name) or 0.0 for time in times) for name, words in PHASES.items()
+        words: sum(time.get(name) or 0.0 for time in times) for name, words in PHASE_WORDS.items()
     }
     parts = {words: spent for words, spent in parts.items() if spent > 0}
     whole = sum(parts.values())
@@ -500,30 +542,46 @@ def _time(page: RunPage) -> dict[str, Any]:
     if step:
         told["a step, median"] = f"{step['p50']:.4g} ms"
         told["a step, 95 %"] = f"{step['p95']:.4g} ms"
-    return {"time_chart": _figure(draw, label, (7.2, 1.5), wide=True), "time": told}
+    return {"time_chart": _figure(draw, label, (4.8, 1.2), BAR_MARGINS), "time": told}
 
 
-def _environment(page: RunPage) -> dict[str, Any]:
+def _environment_section(page: RunPage) -> dict[str, Any]:
     header = page.run.header
     facts: dict[str, Any] = {"run": str(page.run.path), **header.get("environment", {})}
-    for name in ("created", "seed", "arm", "val_fingerprint", "metrics", "config"):
+    for name in ("created", "seed", "arm", "val_fingerprint"):
         if header.get(name) is not None:
             facts[name] = header[name]
-    told = [f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults]
+    settings = _flattened({name: header.get(name) or {} for name in ("metrics", "config")})
+    told = [
+        f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults
+    ]
     told += [str(problem) for problem in page.run.problems]
     told += [note["message"] for note in page.run.notes]
-    return {"environment": facts, "told": told[:20]}
+    return {
+        "environment": facts,
+        "settings": dict(islice(settings, MOST_SETTINGS)),
+        "told": told[:MOST_TOLD],
+    }
+
+
+def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings within settings, by their names in a row."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 SECTIONS = (
-    ("curves", "Learning curves", _curves),
-    ("scores", "Scores", _scores),
-    ("classes", "Classes", _classes),
-    ("thresholds", "Thresholds", _thresholds),
-    ("calibration", "Calibration", _calibration),
-    ("samples", "Samples to look at", _samples),
-    ("time", "Where the time went", _time),
-    ("environment", "Environment", _environment),
+    ("curves", "Learning curves", _curves_section),
+    ("scores", "Scores", _scores_section),
+    ("classes", "Classes", _classes_section),
+    ("thresholds", "Thresholds", _thresholds_section),
+    ("calibration", "Calibration", _calibration_section),
+    ("samples", "Samples to look at", _samples_section),
+    ("time", "Where the time went", _time_section),
+    ("environment", "Environment", _environment_section),
 )
 
 
@@ -568,7 +626,7 @@ def _compared(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
     names = list(arms)
     label = f"Score of {names[0]} and {names[1]} against the time of training"
     draw = partial(charts.draw_comparison, comparison=comparison, names=names)
-    chart = _figure(draw, label, (7.2, 3.6), wide=True)
+    chart = _figure(draw, label)
     return {"comparison": comparison, "comparison_chart": chart, "arms": names}
 
 
@@ -606,23 +664,36 @@ def _drawing() -> Any:
     )
 
 
-def _figure(draw: Any, label: str, size: tuple[float, float] = (4.8, 3.1), *, wide: bool = False) -> Markup:
-    """A chart with its caption, which is what a screen reader tells of it."""
+def _figure(
+    draw: Callable[[Any], Any],
+    label: str,
+    size: tuple[float, float] = (4.8, 3.1),
+    margins: Mapping[str, float] | None = MARGINS,
+) -> Markup:
+    """A chart with its caption, which a screen reader tells in its place.
+
+    Args:
+        draw: Draws into the axes that it is given.
+        label: What can be seen.
+        size: In inches.
+        margins: As shares of the size; None to find them, which takes as long as to draw.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(size, layout="constrained")
+    figure = Figure(size, layout=None if margins else "constrained")
+    if margins:
+        figure.subplots_adjust(**margins)
     draw(figure.add_subplot())
+    canvas: Any = FigureCanvasSVG(figure)
     file = io.StringIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of signs that the font lacks: the reader's has them
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        canvas.print_svg(file, metadata={"Date": None})
     label = cut(label, 300)
-    body = Markup(_themed(file.getvalue()))
-    opening = Markup('<svg role="img" aria-label="{}"').format(label)
-    kind = Markup(' class="wide"') if wide else ""
-    return Markup("<figure{}>{}{}<figcaption aria-hidden=true>{}</figcaption></figure>").format(
-        kind, opening, body, label
-    )
+    chart = Markup('<figure><svg role="img" aria-label="{}"').format(label)
+    chart += Markup(_themed(file.getvalue()))
+    return chart + Markup('<figcaption aria-hidden="true">{}</figcaption></figure>').format(label)
 
 
 def _themed(svg: str) -> str:

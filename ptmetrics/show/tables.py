@@ -208,7 +208,9 @@ def most_confused(matrix: npt.ArrayLike) -> list[tuple[int, int, int]]:
     counts = np.array(matrix)
     np.fill_diagonal(counts, 0)
     actual, predicted = counts.nonzero()
-    cells = zip(counts[actual, predicted].tolist(), actual.tolist(), predicted.tolist(), strict=True)
+    cells = zip(
+        counts[actual, predicted].tolist(), actual.tolist(), predicted.tolist(), strict=True
+    )
     return heapq.nlargest(MAX_PAIRS, cells)
 
 

@@ -87,6 +87,9 @@ class Comparison(Plain):
         'second'
         >>> f"{comparison.final_difference.value:.2f}"
         '0.25'
+        >>> from matplotlib.figure import Figure
+        >>> comparison.plot(Figure().add_subplot()).get_xlabel()
+        'seconds of training'
     """
 
     time_ratio: Ratio
@@ -100,6 +103,28 @@ class Comparison(Plain):
     curve: tuple[dict[str, Any], ...]
     same_validation: bool | None
     progress: tuple[tuple[dict[str, list[float]], ...], ...] = ()
+
+    def plot(self, ax: Any = None, names: Sequence[str] = ("first", "second")) -> Any:
+        """Draw the score of both arms against the time of their training, and the target.
+
+        Args:
+            ax: Axes of matplotlib to draw in; None for new ones.
+            names: What the arms are called.
+
+        Returns:
+            The axes.
+
+        Raises:
+            DependencyError: If matplotlib is not installed.
+        """
+        from ptmetrics.show import charts
+
+        return charts.draw_comparison(charts.axes_of(ax), self, names)
+
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import for_notebook
+
+        return for_notebook("comparison", self, ("first", "second"))
 
     def __str__(self) -> str:
         equal = self.at_equal_time

@@ -103,31 +103,9 @@ def draw_lines(
             ax.fill_between(line.x, line.low, line.high, alpha=0.15, lw=0, **look)
     grey = {"lw": 1, "ls": ":", "color": "0.5"}
     if marked is not None:
-        ax.axvline(marked[0], **grey)
-        left, right = ax.get_xlim()
-        side = 1 if marked[0] < (left + right) / 2 else -1  # where there is room
-        ax.annotate(
-            marked[1],
-            (marked[0], 1),
-            (3 * side, -3),
-            ha=("right", "left")[side > 0],
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            va="top",
-            fontsize="small",
-            parse_math=False,
-        )
+        ax.axvline(marked[0], label=shortened(marked[1], 40), **grey)
     if level is not None:
-        ax.axhline(level[0], **grey)
-        ax.annotate(
-            shortened(level[1], 40),
-            (0, level[0]),
-            (3, 2),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            fontsize="small",
-            parse_math=False,
-        )
+        ax.axhline(level[0], label=shortened(level[1], 40), **grey)
     return _framed(ax, x_name, y_name)
 
 
@@ -161,7 +139,8 @@ def draw_confusion(ax: Axes, matrix: npt.ArrayLike, names: Sequence[str]) -> Axe
     wrong = _strongest(np.where(diagonal, 0, share), block)
     picture = np.empty((*right.shape, 4))
     picture[..., :3] = np.where((wrong > right)[..., None], MISS_COLOUR, HIT_COLOUR)
-    picture[..., 3] = 0.85 * np.sqrt(np.maximum(right, wrong))
+    strength = np.maximum(right, wrong)
+    picture[..., 3] = np.where(strength > 0, 0.2 + 0.65 * np.sqrt(strength), 0)
     ax.imshow(picture, interpolation="none", extent=(-0.5, classes - 0.5, classes - 0.5, -0.5))
     if classes <= MOST_WRITTEN:
         size = min(10.0, 90 / classes)

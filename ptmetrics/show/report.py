@@ -315,7 +315,7 @@ def _curves_section(page: RunPage) -> dict[str, Any]:
             label += f"; at the judged epoch {page.epoch} it is {_value_of(page, score)}"
             mark = None
             if not isnan(marked):
-                mark = (marked, "judged")
+                mark = (marked, f"judged, {page.course.x_name} {marked:g}")
             draw = partial(
                 charts.draw_lines, lines=shown, x_name=page.course.x_name, y_name=score, marked=mark
             )

@@ -226,6 +226,8 @@ class RunPage:
         """What was done, in a line."""
         epochs = len({epoch["epoch"] for epoch in self.run.epochs})
         words = [f"{epochs} epochs"]
+        if epochs == 1:
+            words = ["1 epoch"]
         if not isnan(self.trained_s):
             words.append(f"{seconds(self.trained_s)} of training")
         words.append(f"ended: {self.run.end_reason or 'cut off, or still running'}")

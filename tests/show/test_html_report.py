@@ -9,25 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from recorded_runs import write_run
+from recorded_runs import HOSTILE, binary_run, multiclass_run, write_run
 
 import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.journal import Journal
 
-HOSTILE = (
-    "<img src=x onerror=alert(1)>",
-    "</script><script>alert(1)</script>",
-    '=HYPERLINK("http://example.org")',
-    "\u202egnp.exe\u202c",
-    "x" * 10_000,
-    r"$\frac{",
-    "{{ 7 * 7 }}",
-    "\x1b[2J",
-    "日本",
-    '"><svg onload=alert(1)>',
-)
 VOID = {"meta", "input", "img", "br", "link"}
 
 
@@ -72,31 +60,6 @@ def page_of(runs, **options) -> Page:
     file = Path(folder).parent / "report.html"
     assert pm.report(runs, file, **options) == file
     return Page(file.read_text(encoding="utf-8"))
-
-
-def multiclass_run(path: Path, names=tuple("abcdefghij"), epochs: int = 3, **options) -> Path:
-    """A small run whose model gets better."""
-    torch.manual_seed(0)
-    classes = len(names)
-    metrics = pm.MulticlassMetrics(classes, class_names=list(names))
-    with pm.Monitor(metrics, path, **options) as monitor:
-        for epoch in range(epochs):
-            for split in ("train", "val"):
-                target = torch.arange(30 * classes) % classes
-                preds = torch.randn(30 * classes, classes)
-                preds[torch.arange(len(target)), target] += epoch + 1
-                monitor.update(preds, target, loss=2.0 - epoch / 2, split=split)
-            monitor.end_epoch()
-    return path
-
-
-def binary_run(path: Path) -> Path:
-    torch.manual_seed(0)
-    with pm.Monitor(pm.BinaryMetrics(class_names=["well", "ill"]), path) as monitor:
-        target = torch.randint(0, 2, (600,))
-        monitor.update(torch.randn(600) + 2 * target, target, split="val")
-        monitor.end_epoch()
-    return path
 
 
 def test_the_verdict_stands_first_with_evidence_and_advice(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Nothing here imports pyplot unless axes must be made, so that a report needs no 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, isfinite, nan
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ MOST_WRITTEN = 20  # classes whose counts can be read as numbers
 MOST_NAMED = 40  # classes whose names fit beside a matrix
 MOST_CELLS = 250  # a side; more would be smaller than a pixel
 MOST_SIGNS = 14
-WHOLE = ("epoch", "evaluation", "training steps")  # what is counted has no halves
+WHOLE = ("epoch", "evaluation")  # what is counted has no halves
 
 
 @dataclass(frozen=True)
@@ -245,19 +245,15 @@ def draw_history(ax: Axes, history: Any, names: Sequence[str] = ()) -> Axes:
     if not names:
         scores = [name for name in history if name.partition("/")[0] not in {"time", "counts"}]
         names = [name for name in scores if name.endswith("/loss")] or scores[:1]
-    x_name = "epoch"
-    x = [epoch + 1 for epoch in history.epoch]
-    if len(set(x)) < len(x):  # validated several times an epoch
-        x_name = "training steps"
-        x = history.step
+    x_name, x = axis_of(history.epoch)
     lines: list[Curve] = []
     for name in names:
         lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}"))
     return draw_lines(ax, lines, x_name, ", ".join(names))
 
 
-def finite(value: Any) -> float:
-    """The number, or NaN where it is none."""
-    if isinstance(value, int | float) and isfinite(value):
-        return float(value)
-    return nan
+def axis_of(epochs: Sequence[int]) -> tuple[str, list[int]]:
+    """What stands below curves of a run, and where: epochs, or evaluations where these are more."""
+    if len(set(epochs)) == len(epochs):
+        return "epoch", [epoch + 1 for epoch in epochs]
+    return "evaluation", list(range(1, len(epochs) + 1))

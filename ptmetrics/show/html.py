@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping
 from functools import cache
-from math import isinf, isnan
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from ptmetrics.metrics.score import number
 from ptmetrics.record.printable import printable
 from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
 from ptmetrics.show.tables import headlines
@@ -43,19 +43,8 @@ def shown(value: Any) -> Any:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return digits(value)
+        return number(value).replace("nan", "–").replace("inf", "∞")
     return cut(str(value), MOST_TEXT)
-
-
-def digits(value: float) -> str:
-    """Four digits after the point; of what is tiny or huge four in all."""
-    if isnan(value):
-        return "–"
-    if isinf(value):
-        return "∞".rjust(1 + (value < 0), "−")
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4f}"
-    return f"{value:.4g}"
 
 
 def cut(text: str, size: int = MOST_NAME) -> str:

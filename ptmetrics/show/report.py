@@ -10,10 +10,9 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,17 @@ from markupsafe import Markup
 from ptmetrics import __version__
 from ptmetrics.errors import DataError, DependencyError
 from ptmetrics.metrics import threshold_search as search
+from ptmetrics.metrics.score import number
 from ptmetrics.record.atomic import replace
 from ptmetrics.record.run_folder import find_runs
-from ptmetrics.record.samples import is_of_classes
+from ptmetrics.record.samples import NOT_STORED, StoredSamples, is_of_classes
 from ptmetrics.show import charts
 from ptmetrics.show.charts import Curve
-from ptmetrics.show.html import TEMPLATES, cut, digits, page_environment, part, seconds
+from ptmetrics.show.html import TEMPLATES, cut, page_environment, part, seconds
 from ptmetrics.show.tables import headlines, most_confused
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.evidence import judged_row
-from ptmetrics.verdict.finding import Verdict, percent
+from ptmetrics.verdict.finding import Verdict, float_of, percent
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.picked import Epoch, evaluation_of, picked
 from ptmetrics.verdict.sources import OneRun, run_behind
@@ -172,7 +172,6 @@ def report_html(
     return page_environment().get_template("report.html").render(version=__version__, **told)
 
 
-@dataclass
 class RunPage:
     """What a page says about one run.
 
@@ -184,120 +183,83 @@ class RunPage:
         several: Whether there are other runs on the page.
     """
 
-    place: int
-    run: Any
-    verdict: Verdict
-    split: str
-    several: bool
-    name: str = ""
-    sections: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.name = self.run.path.name or "run"
-        self.arm: str | None = self.run.header.get("arm")
-        if self.arm and self.several:
+    def __init__(self, place: int, run: Any, verdict: Verdict, split: str, several: bool) -> None:
+        self.place = place
+        self.run = run
+        self.verdict = verdict
+        self.split = split
+        self.sections: list[dict[str, Any]] = []
+        self._suffix = f"-{place}" if several else ""
+        self.name = run.path.name or "run"
+        self.arm: str | None = run.header.get("arm")
+        if self.arm and several:
             self.name = f"{self.arm} {self.name}"
-        self.told: Mapping[str, Any] = {"scores": {}}
-        self.why = ""
-        if self.run.epochs:
-            row, self.why = judged_row(self.run)
-            self.told = evaluation_of(self.run, self.split)
-            if self.told is self.run.epochs[row]:
-                self.why = f"epoch {self.epoch} of {self.run.epochs[-1]['epoch'] + 1}, {self.why}"
-            else:
-                self.why = f"as evaluated in epoch {self.epoch}"
-        self.headlines = headlines(self.told, self.split)
+        self.told: Mapping[str, Any] = {"epoch": -1, "scores": {}}
+        last: Mapping[str, Any] = self.told
+        why = "there is none"
+        if run.epochs:
+            _, why = judged_row(run)
+            self.told = evaluation_of(run, split)
+            last = run.epochs[-1]
+        self.epoch = self.told["epoch"] + 1
+        self.why = f"epoch {self.epoch} of {last['epoch'] + 1}, {why}"
+        if "why" in self.told:
+            self.why = f"as evaluated in epoch {self.epoch}"
+        self.trained_s = float_of((last.get("time") or {}).get("train_cumulative_s"))
+        self.headlines = headlines(self.told, split)
+        self.lead = next((name for name in self.headlines if name != "loss"), "loss")
         self.class_names: Sequence[str] = self.told.get("class_names", ())
-        self.course = Course(self.run)
-
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch that is shown, from 1."""
-        return int(self.told.get("epoch", -1)) + 1
-
-    @property
-    def trained_s(self) -> float:
-        """Seconds of training in all; NaN where they are not recorded."""
-        last: Mapping[str, Any] = self.run.epochs[-1] if self.run.epochs else {}
-        return charts.finite((last.get("time") or {}).get("train_cumulative_s"))
+        several_times = [told for told in run.evaluations if told["why"] == "several"]
+        self._rows = sorted([*several_times, *run.epochs], key=lambda row: row["epoch"])
+        self.x_name, self._x = charts.axis_of([row["epoch"] for row in self._rows])
 
     @property
     def done(self) -> str:
         """What was done, in a line."""
         epochs = len({epoch["epoch"] for epoch in self.run.epochs})
-        words = [f"{epochs} epochs"]
-        if epochs == 1:
-            words = ["1 epoch"]
+        words = ["1 epoch" if epochs == 1 else f"{epochs} epochs"]
         if not isnan(self.trained_s):
             words.append(f"{seconds(self.trained_s)} of training")
         words.append(f"ended: {self.run.end_reason or 'cut off, or still running'}")
         return " · ".join(words)
 
-    @property
-    def lead(self) -> str:
-        """The score that curves are drawn of: the first of the headlines."""
-        return next((name for name in self.headlines if name != "loss"), "loss")
+    def of_split(self, what: str) -> Any:
+        """What was recorded of the split beside its scores, such as "confusion"; None without."""
+        return (self.told.get(what) or {}).get(self.split)
+
+    def kept(self, what: str) -> StoredSamples:
+        """What a file holds of the evaluation: "kept", "curves" or "reliability" of the run."""
+        if self.split != "val" or not self.run.epochs:
+            return NOT_STORED
+        found: StoredSamples = getattr(self.run, what)(self.told)
+        return found
+
+    def line(self, name: str, label: str, **look: Any) -> list[Curve]:
+        """A score over the run; none where it was never a number."""
+        scores = [(x, row["scores"].get(name)) for x, row in zip(self._x, self._rows, strict=True)]
+        known = [(x, score) for x, score in scores if score]
+        columns = [
+            np.array([float_of(score.get(key)) for _, score in known])
+            for key in ("value", "low", "high")
+        ]
+        if not np.isfinite(columns[0]).any():
+            return []
+        return [Curve(label, [x for x, _ in known], *columns, **look)]
+
+    def judged_at(self) -> tuple[float, str] | None:
+        """Where the evaluation that is shown stands on the axis of the curves, in words too."""
+        for x, row in zip(self._x, self._rows, strict=True):
+            if row is self.told:
+                return x, f"judged, {self.x_name} {x:g}"
+        return None
 
     def fill(self) -> None:
         """Make the sections, those that there is something to show in."""
         for name, title, content_of in SECTIONS:
             content = content_of(self)
             if content:
-                self.sections.append(
-                    {
-                        "id": f"{name}-{self.place}" if self.several else name,
-                        "title": title,
-                        "body": part("sections.html", name, content),
-                    }
-                )
-
-
-class Course:
-    """The evaluations of a run in their order, and where they stand on an axis.
-
-    Args:
-        run: What was read back.
-    """
-
-    def __init__(self, run: Any) -> None:
-        rows = [(epoch["epoch"], _steps(epoch), 1, epoch) for epoch in run.epochs]
-        for told in run.evaluations:
-            if told["why"] == "several":
-                rows.append((told["epoch"], told["step"], 0, told))
-        rows.sort(key=lambda row: row[:3])
-        self.rows = [row[3] for row in rows]
-        self.x_name = "epoch"
-        self.x: list[float] = [row[0] + 1 for row in rows]
-        if len(set(self.x)) < len(rows):  # validated several times an epoch
-            self.x_name = "training steps"
-            self.x = [row[1] for row in rows]
-            if 0 in self.x[1:]:
-                self.x_name = "evaluation"
-                self.x = list(range(1, len(rows) + 1))
-
-    def line(self, name: str, label: str, **look: Any) -> Curve | None:
-        """A score over the run; None where it was never a number."""
-        scores = [row["scores"].get(name) or {} for row in self.rows]
-        kept = [place for place, score in enumerate(scores) if score]
-        value, low, high = (
-            np.array([charts.finite(scores[place].get(key)) for place in kept])
-            for key in ("value", "low", "high")
-        )
-        if not np.isfinite(value).any():
-            return None
-        return Curve(label, [self.x[place] for place in kept], value, low, high, **look)
-
-    def place_of(self, told: Mapping[str, Any]) -> float:
-        """Where an evaluation stands; NaN where it is none of these."""
-        for x, row in zip(self.x, self.rows, strict=True):
-            if row is told:
-                return x
-        return nan
-
-
-def _steps(epoch: Mapping[str, Any]) -> int:
-    counts: Mapping[str, int] = epoch.get("counts") or {}
-    return counts.get("train_steps_cumulative") or 0
+                body = part("sections.html", name, {**content, "class_names": self.class_names})
+                self.sections.append({"id": f"{name}{self._suffix}", "title": title, "body": body})
 
 
 # The sections of a run: each is told by what it returns, and left out where that is nothing.
@@ -306,30 +268,23 @@ def _steps(epoch: Mapping[str, Any]) -> int:
 def _curves_section(page: RunPage) -> dict[str, Any]:
     drawn = []
     for score in dict.fromkeys((page.lead, "loss")):
-        lines = [
-            page.course.line(f"{page.split}/{score}", page.split),
-            page.course.line(f"train/{score}", "train", colour="C1", style="--"),
-        ]
-        shown = [line for line in lines if line is not None]
-        marked = page.course.place_of(page.told)
-        if shown:
-            label = f"{score} over the run, of {' and '.join(line.label for line in shown)}"
-            label += f"; at the judged epoch {page.epoch} it is {_value_of(page, score)}"
-            mark = None
-            if not isnan(marked):
-                mark = (marked, f"judged, {page.course.x_name} {marked:g}")
+        lines = page.line(f"{page.split}/{score}", page.split)
+        lines += page.line(f"train/{score}", "train", colour="C1", style="--")
+        if lines:
+            label = f"{score} over the run, of {' and '.join(line.label for line in lines)}"
+            if score in page.headlines:
+                label += f"; where it is judged it is {number(page.headlines[score]['value'])}"
             draw = partial(
-                charts.draw_lines, lines=shown, x_name=page.course.x_name, y_name=score, marked=mark
+                charts.draw_lines,
+                lines=lines,
+                x_name=page.x_name,
+                y_name=score,
+                marked=page.judged_at(),
             )
             drawn.append(_figure(draw, label))
     if not drawn:
         return {}
     return {"curve_charts": drawn}
-
-
-def _value_of(page: RunPage, score: str) -> str:
-    told = page.told["scores"].get(f"{page.split}/{score}") or {}
-    return digits(charts.finite(told.get("value")))
 
 
 def _scores_section(page: RunPage) -> dict[str, Any]:
@@ -340,82 +295,72 @@ def _scores_section(page: RunPage) -> dict[str, Any]:
         "split": page.split,
         "why": page.why,
         "others": dict(page.told["scores"]),
-        "slices": (page.told.get("per_slice") or {}).get(page.split),
+        "slices": page.of_split("per_slice"),
     }
 
 
 def _classes_section(page: RunPage) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    matrix = (page.told.get("confusion") or {}).get(page.split)
-    if not matrix:
-        matrix = _matrix_of_samples(page)
-    if matrix is not None and len(matrix):
-        names = list(page.class_names) or list(map(str, range(len(matrix))))
+    matrix = page.of_split("confusion") or _matrix_of_samples(page)
+    if matrix:
+        names = page.class_names
         pairs = most_confused(matrix)
         label = f"Confusion matrix of {len(matrix)} classes, rows actual"
         if pairs:
             count, actual, predicted = pairs[0]
             label += f"; most confused: {names[actual]} taken for {names[predicted]}, {count} times"
-        content["confusion_chart"] = _figure(
-            partial(charts.draw_confusion, matrix=matrix, names=names), label, (4.8, 4.6), None
-        )
-        content["pairs"] = [(count, names[one], names[other]) for count, one, other in pairs]
-    columns = (page.told.get("per_class") or {}).get(page.split)
-    if content or (columns and page.class_names):
-        content["columns"] = columns or {}
-        content["class_names"] = page.class_names
+        draw = partial(charts.draw_confusion, matrix=matrix, names=names)
+        content["confusion_chart"] = _figure(draw, label, (4.8, 4.6), None)
+        content["pairs"] = pairs
+    columns = page.of_split("per_class")
+    if columns and page.class_names:
+        content["columns"] = columns
     return content
 
 
-def _matrix_of_samples(page: RunPage) -> Any:
+def _matrix_of_samples(page: RunPage) -> list[list[int]] | None:
     """Counts of actual and predicted class of the samples that were kept, of many classes."""
-    rows = _kept_rows(page)
+    rows = page.kept("kept").rows
     classes = len(page.class_names)
-    if rows is None or not is_of_classes(rows) or not classes:
+    if rows is None or not classes or not is_of_classes(rows):
         return None
-    target = rows["target"]
-    predicted = rows["predicted"]
-    real = (predicted >= 0) & (predicted < classes) & (target >= 0) & (target < classes)
-    places = target[real].astype(np.int64) * classes + predicted[real]
-    return np.bincount(places, minlength=classes * classes).reshape(classes, classes)
-
-
-def _kept_rows(page: RunPage) -> Any:
-    if page.split != "val" or "epoch" not in page.told:
-        return None
-    return page.run.kept(page.told).rows
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    pairs = np.stack([rows["target"], rows["predicted"]])
+    real = ((pairs >= 0) & (pairs < classes)).all(0)
+    np.add.at(matrix, tuple(pairs[:, real]), 1)
+    counts: list[list[int]] = matrix.tolist()
+    return counts
 
 
 def _thresholds_section(page: RunPage) -> dict[str, Any]:
-    rows = None
-    if page.split == "val" and "epoch" in page.told:
-        rows = page.run.curves(page.told).rows
+    rows = page.kept("curves").rows
     if rows is None or not len(rows):
         return {}
-    heads = sorted(set(rows["head"].tolist()), key=_auroc_of(page))
+    areas = dict(enumerate((page.of_split("per_class") or {}).get("auroc", {}).get("value", ())))
+    heads = sorted(set(rows["head"].tolist()), key=lambda head: areas.get(head, 1.0))
     names = dict(enumerate(page.class_names))
-    roc = []
-    precision_recall = []
-    for place, head in enumerate(heads[:MOST_CURVES]):
-        label = ""
-        if len(heads) > 1:
-            label = str(names.get(head, head))
-        of_head = rows[rows["head"] == head]
-        roc.append(_roc_line(of_head, label, f"C{place}"))
-        precision_recall.append(_precision_recall_line(of_head, label, f"C{place}"))
     content: dict[str, Any] = {}
+    drawn = {}
     told = ""
     if len(heads) > MOST_CURVES:
         told = f" of the {MOST_CURVES} of {len(heads)} with the least area below it"
+    for head in heads[:MOST_CURVES]:
+        drawn[str(names.get(head, head))] = rows[rows["head"] == head]
     if len(heads) == 1:
         rows = np.sort(rows, order="threshold")
         choices = _choices(rows, page)
-        content = _threshold_table(rows, choices)
-        for place, (aim, choice) in enumerate(choices.items(), 1):
+        drawn = {"": rows}
+        for aim, choice in choices.items():
             if choice.row is not None:
-                one = rows[choice.row : choice.row + 1]
-                roc.append(_roc_line(one, aim, f"C{place}"))
-                precision_recall.append(_precision_recall_line(one, aim, f"C{place}"))
+                drawn[aim] = rows[choice.row : choice.row + 1]
+        content = _threshold_table(rows, choices)
+    roc = []
+    precision_recall = []
+    for place, (name, of_head) in enumerate(drawn.items()):
+        rates = _rates(of_head)
+        look = {"colour": f"C{place}"}
+        roc.append(Curve(name, rates["false positive rate"], rates["recall"], **look))
+        precision_recall.append(Curve(name, rates["recall"], rates["precision"], **look))
     content["threshold_charts"] = [
         _figure(partial(charts.draw_roc, lines=roc), f"ROC curve{told}", SQUARE, TALL),
         _figure(
@@ -428,138 +373,92 @@ def _thresholds_section(page: RunPage) -> dict[str, Any]:
     return content
 
 
-def _auroc_of(page: RunPage) -> Callable[[int], float]:
-    """What orders heads: the worst first, where that is recorded."""
-    columns = (page.told.get("per_class") or {}).get(page.split) or {}
-    areas = dict(enumerate(columns.get("auroc", {}).get("value", ())))
-    return lambda head: areas.get(head, 1.0)
-
-
-def _rate(part: Any, whole: Any) -> Any:
-    return np.where(whole > 0, part / np.maximum(whole, 1e-300), nan)
-
-
-def _roc_line(rows: Any, name: str, colour: str) -> Curve:
-    """From no call at all to all called; as `Run.curves` tells what its rows are."""
-    x = _rate(rows["fp"], rows["fp"] + rows["tn"])
-    y = _rate(rows["tp"], rows["tp"] + rows["fn"])
-    if len(rows) > 1:
-        x = np.append(x, 0.0)
-        y = np.append(y, 0.0)
-    return Curve(name, x, y, colour=colour)
-
-
-def _precision_recall_line(rows: Any, name: str, colour: str) -> Curve:
-    x = _rate(rows["tp"], rows["tp"] + rows["fn"])
-    y = _rate(rows["tp"], rows["tp"] + rows["fp"])
-    if len(rows) > 1:
-        x = np.append(x, 0.0)
-        y = np.append(y, 1.0)
-    return Curve(name, x, y, colour=colour)
+def _rates(rows: Any) -> dict[str, Any]:
+    """Shares at each threshold, as `Run.curves` tells what its rows are; NaN where undefined."""
+    with np.errstate(invalid="ignore"):
+        return {
+            "precision": rows["tp"] / (rows["tp"] + rows["fp"]),
+            "recall": rows["tp"] / (rows["tp"] + rows["fn"]),
+            "false positive rate": rows["fp"] / (rows["fp"] + rows["tn"]),
+        }
 
 
 def _choices(rows: Any, page: RunPage) -> dict[str, search.Choice]:
     """What is advised, by its aim."""
     cuts = search.Cuts.of(rows["threshold"], rows["tp"], rows["fp"])
     choices = {"best F1": search.best_fbeta(cuts, 1.0)}
-    whole = float(sum(rows[0][name] for name in ("tp", "fp", "tn", "fn")))
-    if whole == (page.told.get("counts") or {}).get("val_samples"):  # no sum of weights
+    counted = sum(rows[0][name] for name in ("tp", "fp", "tn", "fn"))
+    if counted == (page.told.get("counts") or {}).get("val_samples"):  # no sum of weights
         choices["recall of 95 %"] = search.recall_at_least(cuts, 0.95, 0.05)
-    for aim, choice in list(choices.items()):
-        if choice.row == len(rows):  # nothing is called positive
-            del choices[aim]
-    return choices
+    # Where it is best to call nothing positive, there is no threshold to show.
+    return {aim: choice for aim, choice in choices.items() if choice.row != len(rows)}
 
 
 def _threshold_table(rows: Any, choices: Mapping[str, search.Choice]) -> dict[str, Any]:
     """Thresholds that are advised, and a table around them."""
     advice = {}
-    chosen = []
+    spread = np.linspace(0, len(rows) - 1, min(MOST_THRESHOLDS, len(rows)))
+    shown = set(spread.astype(int).tolist())
     for aim, choice in choices.items():
         advice[aim] = choice.reason
         if choice.row is not None:
+            shown.add(choice.row)
             row = rows[choice.row]
-            advice[aim] = (
-                f"threshold {row['threshold']:.6g} (probability {row['probability']:.4f}): "
-                f"{choice.reason}"
-            )
-            chosen.append(choice.row)
-    spread = np.linspace(0, len(rows) - 1, min(MOST_THRESHOLDS, len(rows))).astype(int)
-    table = []
-    for place in sorted({*spread.tolist(), *chosen}):
-        row = rows[place]
-        table.append(
-            {
-                "threshold": float(row["threshold"]),
-                "probability": float(row["probability"]),
-                "precision": float(_rate(row["tp"], row["tp"] + row["fp"])),
-                "recall": float(_rate(row["tp"], row["tp"] + row["fn"])),
-                **{name: f"{row[name]:,.6g}" for name in ("tp", "fp", "tn", "fn")},
-                "chosen": place in chosen,
-            }
-        )
-    return {"advice": advice, "thresholds": table}
-
-
-def _calibration_section(page: RunPage) -> dict[str, Any]:
-    if page.split != "val" or "epoch" not in page.told:
-        return {}
-    bins = page.run.reliability(page.told).rows
-    if bins is None or not (bins["weight"] > 0).any():
-        return {}
-    label = "Share that is right against the mean confidence, in bins of equal width"
-    ece = page.told["scores"].get("val/ece")
-    if ece:
-        label += f"; the expected calibration error is {digits(charts.finite(ece['value']))}"
+            where = f"threshold {row['threshold']:.6g} (probability {row['probability']:.4f})"
+            advice[aim] = f"{where}: {choice.reason}"
+    columns = {"threshold": rows["threshold"], "probability": rows["probability"], **_rates(rows)}
     return {
-        "calibration_chart": _figure(
-            partial(charts.draw_calibration, bins=bins), label, SQUARE, TALL
-        )
+        "advice": advice,
+        "columns": {name: column.tolist() for name, column in columns.items()},
+        "shown": sorted(shown),
+        "chosen": [choice.row for choice in choices.values()],
     }
 
 
-def _samples_section(page: RunPage) -> dict[str, Any]:
-    rows = _kept_rows(page)
-    if rows is None or not len(rows):
+def _calibration_section(page: RunPage) -> dict[str, Any]:
+    bins = page.kept("reliability").rows
+    if bins is None or not bins["weight"].any():
         return {}
-    kept = page.run.kept(page.told)
-    names = dict(enumerate(page.class_names))
-    told = f"{len(rows):,} samples were kept."
+    label = "Share that is right against the mean confidence, in bins of equal width"
+    error = page.told["scores"].get("val/ece")
+    if error:
+        label += f"; the expected calibration error is {number(error['value'])}"
+    draw = partial(charts.draw_calibration, bins=bins)
+    return {"calibration_chart": _figure(draw, label, SQUARE, TALL)}
+
+
+def _samples_section(page: RunPage) -> dict[str, Any]:
+    kept = page.kept("kept")
+    if kept.rows is None or not len(kept.rows):
+        return {}
+    told = f"{len(kept.rows):,} samples were kept."
     places, worst = kept.worst(MOST_SAMPLES)
-    if is_of_classes(rows):
+    if is_of_classes(kept.rows):
         wrong_places, wrong = kept.misclassified()
-        share = percent(len(wrong) / len(rows))
+        share = percent(len(wrong) / len(kept.rows))
         told += f" {len(wrong):,} of them, {share}, were misclassified."
         if not len(worst):  # no losses are known
             places, worst = wrong_places[:MOST_SAMPLES], wrong[:MOST_SAMPLES]
-    table = []
-    for place, row in zip(places.tolist(), worst, strict=True):
-        cells: dict[str, Any] = {"place": str(place)}
-        for name in worst.dtype.names:
-            value = row[name].item()
-            if name in ("target", "predicted") and isinstance(value, int):
-                value = names.get(value, str(value))
-            cells[name] = value
-        table.append(cells)
-    return {"samples": table, "samples_told": told}
+    rows = list(zip(places.tolist(), worst.tolist(), strict=True))
+    return {"samples": rows, "fields": worst.dtype.names, "samples_told": told}
 
 
 def _time_section(page: RunPage) -> dict[str, Any]:
     times = [epoch.get("time") or {} for epoch in page.run.epochs]
-    parts = {
-        words: sum(time.get(name) or 0.0 for time in times) for name, words in PHASE_WORDS.items()
-    }
-    parts = {words: spent for words, spent in parts.items() if spent > 0}
-    whole = sum(parts.values())
-    if not whole:
+    parts = {}
+    for name, words in PHASE_WORDS.items():
+        spent = sum(time.get(name) or 0.0 for time in times)
+        if spent > 0:
+            parts[words] = spent
+    if not parts:
         return {}
+    whole = sum(parts.values())
     told = {words: f"{seconds(spent)}, {percent(spent / whole)}" for words, spent in parts.items()}
     label = "Where the time went: " + ", ".join(f"{words} {told[words]}" for words in parts)
     draw = partial(charts.draw_shares, parts=parts, unit="seconds")
     step = (page.told.get("time") or {}).get("step_ms")
     if step:
-        told["a step, median"] = f"{step['p50']:.4g} ms"
-        told["a step, 95 %"] = f"{step['p95']:.4g} ms"
+        told["a step"] = f"{step['p50']:.4g} ms in the median, {step['p95']:.4g} ms at 95 %"
     return {"time_chart": _figure(draw, label, (4.8, 1.2), BAR_MARGINS), "time": told}
 
 
@@ -625,18 +524,15 @@ def _title(pages: Sequence[RunPage]) -> str:
 def _overview(pages: Sequence[RunPage]) -> Iterator[Markup]:
     """Each score of all runs in one chart, of validation."""
     for score in dict.fromkeys((pages[0].lead, "loss")):
+        name = f"{pages[0].split}/{score}"
         lines = []
         for page in pages:
-            look = {"colour": f"C{(page.place - 1) % 10}", "group": f"run-{page.place}"}
-            line = page.course.line(f"{page.split}/{score}", "", **look)
-            if line is not None:
-                lines.append(line)
+            colour = f"C{(page.place - 1) % 10}"
+            lines += page.line(name, "", colour=colour, group=f"run-{page.place}")
         if lines:
-            label = f"{score} of {pages[0].split}, one line a run"
-            draw = partial(
-                charts.draw_lines, lines=lines, x_name=pages[0].course.x_name, y_name=score
-            )
-            yield _figure(draw, label)
+            x_name = pages[0].x_name
+            draw = partial(charts.draw_lines, lines=lines, x_name=x_name, y_name=score)
+            yield _figure(draw, f"{score} of {pages[0].split}, one line a run")
 
 
 def _compared(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
@@ -652,9 +548,8 @@ def _compared(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
     except DataError as error:
         return {"no_comparison": f"The two cannot be compared. {error}"}
     names = list(arms)
-    label = f"Score of {names[0]} and {names[1]} against the time of training"
     draw = partial(charts.draw_comparison, comparison=comparison, names=names)
-    chart = _figure(draw, label)
+    chart = _figure(draw, f"Score of {names[0]} and {names[1]} against the time of training")
     return {"comparison": comparison, "comparison_chart": chart, "arms": names}
 
 

@@ -47,26 +47,22 @@ def shown(value: Any) -> Any:
     return cut(str(value), MOST_TEXT)
 
 
-def cut(text: str, size: int = MOST_NAME) -> str:
-    """A text of at most so many signs that can be seen."""
+def cut(text: Any, size: int = MOST_NAME) -> Any:
+    """A text of at most so many signs that can be seen; what is none stays as it is."""
+    if not isinstance(text, str):
+        return text
     if len(text) > size:
         text = f"{text[: size - 1]}…"
     return printable(text)
 
 
-def _clipped(value: Any) -> Any:
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return cut(value)
-    return value
-
-
 def _in_a_line(value: Any) -> str:
     """Evidence or configuration of any shape as one line."""
-    if isinstance(value, str):
-        return cut(value, MOST_EVIDENCE)
     if isinstance(value, float):
         return f"{value:.6g}"
-    return cut(json.dumps(plain(value), ensure_ascii=False), MOST_EVIDENCE)
+    if not isinstance(value, str):
+        value = json.dumps(plain(value), ensure_ascii=False)
+    return str(cut(value, MOST_EVIDENCE))
 
 
 def _style(word: str) -> str:
@@ -96,7 +92,7 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        clipped=_clipped,
+        clipped=cut,
         estimate=estimate_text,
         meaning=MEANINGS.__getitem__,
         ratio=ratio_text,

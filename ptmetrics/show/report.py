@@ -10,7 +10,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from math import isnan
 from pathlib import Path
@@ -35,7 +34,8 @@ from ptmetrics.verdict.evidence import judged_row
 from ptmetrics.verdict.finding import Verdict, float_of, percent
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.picked import Epoch, evaluation_of, picked
-from ptmetrics.verdict.sources import OneRun, run_behind
+from ptmetrics.verdict.run_groups import runs_of
+from ptmetrics.verdict.sources import OneRun
 
 MOST_CURVES = 10  # curves of more classes hide one another
 MOST_FULL = 4
@@ -43,11 +43,12 @@ MOST_SAMPLES = 30
 MOST_THRESHOLDS = 40
 MOST_SETTINGS = 200
 MOST_TOLD = 20
-MARGINS = {"left": 0.14, "right": 0.985, "bottom": 0.15, "top": 0.91}
-SQUARE = (4.4, 4.3)
-TALL = {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.86}
-BAR_MARGINS = {"left": 0.02, "right": 0.98, "bottom": 0.35, "top": 0.78}
-"""Where the axes of a chart lie in it, and of one that is a bar alone."""
+Frame = tuple[float, float, Mapping[str, float]]
+"""Width and height in inches, and where the axes lie; nowhere to find that, which takes long."""
+WIDE: Frame = (4.8, 3.1, {"left": 0.14, "right": 0.985, "bottom": 0.15, "top": 0.91})
+SQUARE: Frame = (4.4, 4.3, {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.86})
+MATRIX: Frame = (4.8, 4.6, {})
+BAR: Frame = (4.8, 1.2, {"left": 0.02, "right": 0.98, "bottom": 0.35, "top": 0.78})
 PHASE_WORDS = {
     "data_wait_s": "waiting for data",
     "train_s": "forward and backward",
@@ -106,10 +107,11 @@ def report(
     given: Sequence[Any] = [runs]
     if isinstance(runs, Sequence) and not isinstance(runs, str):
         given = runs
+    sources: list[Any] = []
+    for each in given:
+        sources += find_runs(each) if isinstance(each, str | os.PathLike) else [each]
     with _without_collector():
-        found = [picked(run, epoch) for each in given for run in _runs_behind(each)]
-    if not found:
-        raise DataError("runs", "a run, or a sequence of runs", "none", "Name a run folder.")
+        found = [picked(run, epoch) for run in runs_of("runs", sources)]
     verdicts = [judge(run, split=split, **judging) for run in found]
     page = report_html(found, verdicts, split=split, target=target)
     goal = Path(path)
@@ -127,16 +129,6 @@ def _without_collector() -> Iterator[None]:
     finally:
         if active:
             gc.enable()
-
-
-def _runs_behind(source: Any) -> list[Any]:
-    if isinstance(source, str | os.PathLike):
-        return [run_behind(path) for path in find_runs(source)]
-    run = run_behind(source)
-    if run is None:
-        cure = "Pass run folders, logs, monitors or histories."
-        raise DataError("runs", "a run, or a sequence of runs", type(source).__name__, cure)
-    return [run]
 
 
 def report_html(
@@ -238,13 +230,11 @@ class RunPage:
         """A score over the run; none where it was never a number."""
         scores = [(x, row["scores"].get(name)) for x, row in zip(self._x, self._rows, strict=True)]
         known = [(x, score) for x, score in scores if score]
-        columns = [
-            np.array([float_of(score.get(key)) for _, score in known])
-            for key in ("value", "low", "high")
-        ]
-        if not np.isfinite(columns[0]).any():
+        for key in ("value", "low", "high"):
+            look[key] = np.array([float_of(score.get(key)) for _, score in known])
+        if not np.isfinite(look["value"]).any():
             return []
-        return [Curve(label, [x for x, _ in known], *columns, **look)]
+        return [Curve(label, [x for x, _ in known], look.pop("value"), **look)]
 
     def judged_at(self) -> tuple[float, str] | None:
         """Where the evaluation that is shown stands on the axis of the curves, in words too."""
@@ -274,14 +264,8 @@ def _curves_section(page: RunPage) -> dict[str, Any]:
             label = f"{score} over the run, of {' and '.join(line.label for line in lines)}"
             if score in page.headlines:
                 label += f"; where it is judged it is {number(page.headlines[score]['value'])}"
-            draw = partial(
-                charts.draw_lines,
-                lines=lines,
-                x_name=page.x_name,
-                y_name=score,
-                marked=page.judged_at(),
-            )
-            drawn.append(_figure(draw, label))
+            what = {"lines": lines, "x_name": page.x_name, "marked": page.judged_at()}
+            drawn.append(_figure(WIDE, label, charts.draw_lines, y_name=score, **what))
     if not drawn:
         return {}
     return {"curve_charts": drawn}
@@ -309,8 +293,9 @@ def _classes_section(page: RunPage) -> dict[str, Any]:
         if pairs:
             count, actual, predicted = pairs[0]
             label += f"; most confused: {names[actual]} taken for {names[predicted]}, {count} times"
-        draw = partial(charts.draw_confusion, matrix=matrix, names=names)
-        content["confusion_chart"] = _figure(draw, label, (4.8, 4.6), None)
+        content["confusion_chart"] = _figure(
+            MATRIX, label, charts.draw_confusion, matrix=matrix, names=names
+        )
         content["pairs"] = pairs
     columns = page.of_split("per_class")
     if columns and page.class_names:
@@ -358,17 +343,14 @@ def _thresholds_section(page: RunPage) -> dict[str, Any]:
     precision_recall = []
     for place, (name, of_head) in enumerate(drawn.items()):
         rates = _rates(of_head)
-        look = {"colour": f"C{place}"}
-        roc.append(Curve(name, rates["false positive rate"], rates["recall"], **look))
-        precision_recall.append(Curve(name, rates["recall"], rates["precision"], **look))
+        recall = rates["recall"]
+        colour = f"C{place}"
+        roc.append(Curve(name, rates["false positive rate"], recall, colour=colour))
+        precision_recall.append(Curve(name, recall, rates["precision"], colour=colour))
+    label = f"Precision against recall{told}"
     content["threshold_charts"] = [
-        _figure(partial(charts.draw_roc, lines=roc), f"ROC curve{told}", SQUARE, TALL),
-        _figure(
-            partial(charts.draw_precision_recall, lines=precision_recall),
-            f"Precision against recall{told}",
-            SQUARE,
-            TALL,
-        ),
+        _figure(SQUARE, f"ROC curve{told}", charts.draw_roc, lines=roc),
+        _figure(SQUARE, label, charts.draw_precision_recall, lines=precision_recall),
     ]
     return content
 
@@ -423,8 +405,7 @@ def _calibration_section(page: RunPage) -> dict[str, Any]:
     error = page.told["scores"].get("val/ece")
     if error:
         label += f"; the expected calibration error is {number(error['value'])}"
-    draw = partial(charts.draw_calibration, bins=bins)
-    return {"calibration_chart": _figure(draw, label, SQUARE, TALL)}
+    return {"calibration_chart": _figure(SQUARE, label, charts.draw_calibration, bins=bins)}
 
 
 def _samples_section(page: RunPage) -> dict[str, Any]:
@@ -455,11 +436,11 @@ def _time_section(page: RunPage) -> dict[str, Any]:
     whole = sum(parts.values())
     told = {words: f"{seconds(spent)}, {percent(spent / whole)}" for words, spent in parts.items()}
     label = "Where the time went: " + ", ".join(f"{words} {told[words]}" for words in parts)
-    draw = partial(charts.draw_shares, parts=parts, unit="seconds")
     step = (page.told.get("time") or {}).get("step_ms")
     if step:
         told["a step"] = f"{step['p50']:.4g} ms in the median, {step['p95']:.4g} ms at 95 %"
-    return {"time_chart": _figure(draw, label, (4.8, 1.2), BAR_MARGINS), "time": told}
+    chart = _figure(BAR, label, charts.draw_shares, parts=parts, unit="seconds")
+    return {"time_chart": chart, "time": told}
 
 
 def _environment_section(page: RunPage) -> dict[str, Any]:
@@ -468,7 +449,7 @@ def _environment_section(page: RunPage) -> dict[str, Any]:
     for name in ("created", "seed", "arm", "val_fingerprint"):
         if header.get(name) is not None:
             facts[name] = header[name]
-    settings = _flattened({name: header.get(name) or {} for name in ("metrics", "config")})
+    settings = _settings_in({name: header.get(name) or {} for name in ("metrics", "config")})
     told = [
         f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults
     ]
@@ -481,11 +462,11 @@ def _environment_section(page: RunPage) -> dict[str, Any]:
     }
 
 
-def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _settings_in(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Settings within settings, by their names in a row."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{name}.")
+            yield from _settings_in(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -530,9 +511,9 @@ def _overview(pages: Sequence[RunPage]) -> Iterator[Markup]:
             colour = f"C{(page.place - 1) % 10}"
             lines += page.line(name, "", colour=colour, group=f"run-{page.place}")
         if lines:
-            x_name = pages[0].x_name
-            draw = partial(charts.draw_lines, lines=lines, x_name=x_name, y_name=score)
-            yield _figure(draw, f"{score} of {pages[0].split}, one line a run")
+            what = {"lines": lines, "x_name": pages[0].x_name, "y_name": score}
+            label = f"{score} of {pages[0].split}, one line a run"
+            yield _figure(WIDE, label, charts.draw_lines, **what)
 
 
 def _compared(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
@@ -548,8 +529,8 @@ def _compared(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
     except DataError as error:
         return {"no_comparison": f"The two cannot be compared. {error}"}
     names = list(arms)
-    draw = partial(charts.draw_comparison, comparison=comparison, names=names)
-    chart = _figure(draw, f"Score of {names[0]} and {names[1]} against the time of training")
+    label = f"Score of {names[0]} and {names[1]} against the time of training"
+    chart = _figure(WIDE, label, charts.draw_comparison, comparison=comparison, names=names)
     return {"comparison": comparison, "comparison_chart": chart, "arms": names}
 
 
@@ -587,27 +568,25 @@ def _drawing() -> Any:
     )
 
 
-def _figure(
-    draw: Callable[[Any], Any],
-    label: str,
-    size: tuple[float, float] = (4.8, 3.1),
-    margins: Mapping[str, float] | None = MARGINS,
-) -> Markup:
+def _figure(frame: Frame, label: str, draw: Callable[..., Any], **what: Any) -> Markup:
     """A chart with its caption, which a screen reader tells in its place.
 
     Args:
-        draw: Draws into the axes that it is given.
+        frame: How large it is.
         label: What can be seen.
-        size: In inches.
-        margins: As shares of the size; None to find them, which takes as long as to draw.
+        draw: Draws into the axes that it is given.
+        **what: What it is to draw.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(size, layout=None if margins else "constrained")
+    width, height, margins = frame
+    figure = Figure((width, height))
     if margins:
         figure.subplots_adjust(**margins)
-    draw(figure.add_subplot())
+    else:
+        figure.set_layout_engine("constrained")
+    draw(figure.add_subplot(), **what)
     canvas: Any = FigureCanvasSVG(figure)
     file = io.StringIO()
     with warnings.catch_warnings():

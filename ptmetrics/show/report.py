@@ -111,9 +111,9 @@ def report(
     for each in given:
         sources += find_runs(each) if isinstance(each, str | os.PathLike) else [each]
     with _without_collector():
-        found = [picked(run, epoch) for run in runs_of("runs", sources)]
-    verdicts = [judge(run, split=split, **judging) for run in found]
-    page = report_html(found, verdicts, split=split, target=target)
+        found: list[Any] = [picked(run, epoch) for run in runs_of("runs", sources)]
+        verdicts = [judge(run, split=split, **judging) for run in found]
+        page = report_html(found, verdicts, split=split, target=target)
     goal = Path(path)
     replace(goal, lambda file: file.write(page.encode()))
     return goal
@@ -121,7 +121,7 @@ def report(
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Records are millions of objects without a cycle: to look for one takes a third of the time."""
+    """Records are millions of objects without a cycle: to look for one takes a third of the time, or half."""
     active = gc.isenabled()
     gc.disable()
     try:

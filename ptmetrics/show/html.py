@@ -20,7 +20,7 @@ MOST_TEXT = 2000
 MOST_NAME = 60
 MOST_EVIDENCE = 400
 MEANINGS = {
-    "ready": "Everything that was asked for is shown, and nothing that was found speaks against it.",
+    "ready": "Everything that was asked for is shown, and nothing that was found stands in the way.",
     "not ready": "At least one thing that was asked for is not so, or something found must be "
     "mended first.",
     "undetermined": "Nothing failed, but at least one thing cannot be told from these data.",

@@ -1,6 +1,7 @@
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from record_makers import sealed
 
 from ptmetrics.errors import DtypeError
+from ptmetrics.record import codec
 from ptmetrics.record.codec import (
     MAX_DEPTH,
     SCHEMA,
@@ -41,6 +43,24 @@ RECORDS = st.builds(
 )
 SMALL = Record(3, "ab", 1, "note", 5, 1.5, {"crc": "1-00000000", "x": [math.nan, "$", -0.0]})
 NAN = math.nan
+
+
+@pytest.fixture(scope="module", autouse=True, params=["json", "orjson"])
+def parser(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of it holds with orjson as without."""
+    if request.param == "orjson":
+        pytest.importorskip("orjson")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "quick_loads", None)
+        yield
+
+
+def test_long_integers_are_left_to_the_parser_that_keeps_them() -> None:
+    for number in (2**63, -(2**63) - 1, 2**64, 10**18, 10**400):
+        record = SMALL._replace(data={"x": [number], "y": {"z": number}})
+        assert repr(decode(encode(record)[:-1])) == repr(record)
 
 
 def envelope(**changes: Any) -> bytes:

@@ -29,11 +29,12 @@ Path = tuple[str | int, ...]
 """Keys and places that lead to a value from the record."""
 _TAGS = {"nan": "$nan", "inf": "$inf", "-inf": "$-inf"}
 _FLOATS = {"$nan": math.nan, "$inf": math.inf, "$-inf": -math.inf}
+_UNTAGGED = frozenset({float, int, bool, type(None)})
 _CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
 _BEFORE = (b':"', b',"', b'["')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CRC_KEY = b',"crc":"'
-_LONG_INTEGER = re.compile(rb"[:,\[]\s*-?\d{19}")
+_EPOCH = re.compile(rb'[^{]*\{[^{]*"kind":"epoch",')
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
 
 
@@ -163,11 +164,12 @@ def _may_be_deep(body: bytes) -> bool:
 
 
 def _quickly_parsed(body: bytes) -> dict[str, Any] | None:
-    """What orjson makes of a line; None where it is missing, or may read it otherwise than `json`.
+    """What orjson makes of an epoch's line; None where it is missing, or `json` must read it.
 
-    It takes UTF-8, which a record never holds, and reads long integers as floats.
+    It would take UTF-8, which a record never holds, and read integers of more than 64 bits as
+    floats: an epoch has none, other lines may.
     """
-    if quick_loads is None or not body.isascii() or _LONG_INTEGER.search(body):
+    if quick_loads is None or not _EPOCH.match(body) or not body.isascii():
         return None
     try:
         value = quick_loads(body)
@@ -273,6 +275,8 @@ def _untag(value: Any, depth: int = 0) -> None:
     """Put floats where their tags stand, in place; most of a line is numbers, which stay."""
     if depth > MAX_DEPTH:
         raise LineError("nested too deep")
+    if type(value) is list and _UNTAGGED.issuperset(map(type, value)):
+        return
     pairs: Iterable[tuple[Any, Any]] = enumerate(value)
     if type(value) is dict:
         pairs = value.items()

@@ -57,10 +57,20 @@ def parser(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def test_long_integers_are_left_to_the_parser_that_keeps_them() -> None:
-    for number in (2**63, -(2**63) - 1, 2**64, 10**18, 10**400):
-        record = SMALL._replace(data={"x": [number], "y": {"z": number}})
-        assert repr(decode(encode(record)[:-1])) == repr(record)
+def test_a_line_of_an_epoch_reads_back_as_it_was_written() -> None:
+    numbers = [NAN, math.inf, -0.0, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, 2**63 - 1, -(2**63)]
+    data = {"scores": {"val/$loss": {"value": NAN, "reason": "$$"}}, "x": [numbers, "\ud800", None]}
+    record = SMALL._replace(kind="epoch", data=data)
+    assert repr(decode(encode(record)[:-1])) == repr(record)
+
+
+def test_a_bad_line_of_an_epoch_is_refused() -> None:
+    for data in (nested(MAX_DEPTH + 2), {"x": "$oops"}):
+        with pytest.raises(LineError):
+            decode(envelope(kind="epoch", data={"x": data}))
+    for raw in (b'{"v":1,"kind":"epoch","data":{"x":NaN}}', b'{"v":1,"kind":"epoch","x":"\xff"}'):
+        with pytest.raises(LineError, match=r"NaN|not JSON"):
+            decode(sealed(raw))
 
 
 def envelope(**changes: Any) -> bytes:

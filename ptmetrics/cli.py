@@ -1,19 +1,18 @@
 """The command line: parse, call, print. Everything heavy is imported inside its command."""
 
 import argparse
-import gc
 import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ptmetrics import __version__
 from ptmetrics.errors import ConfigError, DataError, PtmetricsError, RecordError
+from ptmetrics.record.collector import without_collector
 
 Arguments = argparse.Namespace
 EXIT = {"ready": 0, "not ready": 1, "undetermined": 3, "invalid": 4, "unreadable": 5}
@@ -43,18 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _failed(_internal(error), INTERNAL)
     return status
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Pauses Python's search for cycles: records have none, and it would walk through them often."""
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.enable()
 
 
 def _open_streams() -> None:
@@ -111,8 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     finetune.add_argument("--run", help="folder for the runs (default: from the configuration)")
 
     report = add("report", _report, "scores, confusion matrix and verdict of recorded runs")
-    report.add_argument("runs", metavar="RUN", nargs="+")
-    _add_judging(report)
+    _add_report(report)
 
     text = "training time to a target, and quality, of two runs or arms with several seeds"
     compare = add("compare", _compare, text)
@@ -149,6 +135,15 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     bench.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
     return parser
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+")
+    text = "write one HTML file with charts, such as report.html, instead of text"
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=text)
+    text = "level that two arms of runs must reach in FILE, such as 'val/accuracy>=0.9'"
+    parser.add_argument("--target", help=text)
+    _add_judging(parser)
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
@@ -228,7 +223,7 @@ def _experiment(config: Path, arguments: Arguments) -> int:
 # Records
 
 
-@_without_collector()
+@without_collector()
 def _report(arguments: Arguments) -> int:
     from ptmetrics.record.reader import read_run
     from ptmetrics.show.paint import paint_for
@@ -237,6 +232,8 @@ def _report(arguments: Arguments) -> int:
     from ptmetrics.verdict.picked import evaluation_of, picked
 
     options = _judge_options(arguments)
+    if arguments.out is not None:
+        return _report_file(arguments, options)
     epoch = options.pop("epoch")
     runs: list[Any] = [picked(read_run(path), epoch) for path in _found(arguments.runs)]
     verdicts = [judge(run, **options) for run in runs]
@@ -265,7 +262,24 @@ def _report(arguments: Arguments) -> int:
     return 0
 
 
-@_without_collector()
+@without_collector()
+def _report_file(arguments: Arguments, options: dict[str, Any]) -> int:
+    from ptmetrics.show.report import report
+
+    try:
+        path = report(_found(arguments.runs), arguments.out, target=arguments.target, **options)
+    except OSError as error:
+        cure = "Name a file in a folder that is there."
+        got = error.strerror or str(error)
+        raise ConfigError(str(arguments.out), "a file that can be written", got, cure) from None
+    if arguments.json:
+        _print_json({"report": str(path)})
+    else:
+        print(f"Report: {path}")
+    return 0
+
+
+@without_collector()
 def _check_runs(arguments: Arguments) -> int:
     if arguments.explain is not None:
         return _explain(arguments)
@@ -333,7 +347,7 @@ def _explain(arguments: Arguments) -> int:
     return 0
 
 
-@_without_collector()
+@without_collector()
 def _compare(arguments: Arguments) -> int:
     from ptmetrics.show.opinion import comparison_text
     from ptmetrics.show.paint import paint_for

@@ -6,7 +6,7 @@ from typing import Any
 
 from ptmetrics.show.paint import Line, Styled
 
-Score = Mapping[str, Any]
+Shown = Mapping[str, Any]
 """A score as the record holds it."""
 SHOWN_LOSSES = ("train/loss", "val/loss")
 _NUMBER = 12  # characters of a column without an interval
@@ -37,7 +37,7 @@ class EpochTable:
         self._shown: list[str] = []
         self._best: dict[str, float] = {}
 
-    def lines(self, epoch: int, scores: Mapping[str, Score], seconds: float) -> Iterator[Line]:
+    def lines(self, epoch: int, scores: Mapping[str, Shown], seconds: float) -> Iterator[Line]:
         """One line, and the head of the table before the first or where other scores came up.
 
         Args:
@@ -64,7 +64,7 @@ class EpochTable:
             return max(_INTERVAL, len(name) + 2)
         return _NUMBER
 
-    def _cell(self, name: str, score: Score | None) -> Iterator[str | Styled]:
+    def _cell(self, name: str, score: Shown | None) -> Iterator[str | Styled]:
         """The value, behind it its interval and a star, as wide as the column."""
         text = "–"
         improved = False
@@ -81,7 +81,7 @@ class EpochTable:
         else:
             yield shown
 
-    def _improves(self, name: str, score: Score) -> bool:
+    def _improves(self, name: str, score: Shown) -> bool:
         """Whether the value is the best so far, in the direction that the record tells."""
         rises = score.get("higher_is_better")
         if rises is None:

@@ -181,6 +181,11 @@ def test_the_experiment_records_every_run_group_and_seed_and_is_judged(done: Don
         str(done.root),
     ):
         assert part in text
+    assert text.endswith(f"Report: {done.root / 'report.html'}")
+    page = (done.root / "report.html").read_text(encoding="utf-8")
+    assert "What pretrained bought over scratch" in page
+    assert "val/accuracy&gt;=0.2" in page
+    assert json.loads(done.out)["report"] == str(done.root / "report.html")
 
 
 @pytest.mark.slow

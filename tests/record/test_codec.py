@@ -1,6 +1,7 @@
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from record_makers import sealed
 
 from ptmetrics.errors import DtypeError
+from ptmetrics.record import codec
 from ptmetrics.record.codec import (
     COLUMN,
     MAX_DEPTH,
@@ -42,6 +44,34 @@ RECORDS = st.builds(
 )
 SMALL = Record(3, "ab", 1, "note", 5, 1.5, {"crc": "1-00000000", "x": [math.nan, "$", -0.0]})
 NAN = math.nan
+
+
+@pytest.fixture(scope="module", autouse=True, params=["json", "orjson"])
+def parser(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of it holds with orjson as without."""
+    if request.param == "orjson":
+        pytest.importorskip("orjson")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "quick_loads", None)
+        yield
+
+
+def test_a_line_of_an_epoch_reads_back_as_it_was_written() -> None:
+    numbers = [NAN, math.inf, -0.0, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, 2**63 - 1, -(2**63)]
+    data = {"scores": {"val/$loss": {"value": NAN, "reason": "$$"}}, "x": [numbers, "\ud800", None]}
+    record = SMALL._replace(kind="epoch", data=data)
+    assert repr(decode(encode(record)[:-1])) == repr(record)
+
+
+def test_a_bad_line_of_an_epoch_is_refused() -> None:
+    for data in (nested(MAX_DEPTH + 2), {"x": "$oops"}):
+        with pytest.raises(LineError):
+            decode(envelope(kind="epoch", data={"x": data}))
+    for raw in (b'{"v":1,"kind":"epoch","data":{"x":NaN}}', b'{"v":1,"kind":"epoch","x":"\xff"}'):
+        with pytest.raises(LineError, match=r"NaN|not JSON"):
+            decode(sealed(raw))
 
 
 def envelope(**changes: Any) -> bytes:

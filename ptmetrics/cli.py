@@ -4,7 +4,9 @@ import argparse
 import io
 import json
 import os
+import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -123,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
+    _add_looking(add)
+
     text = "what it costs, side by side with the peers that are installed"
     bench = add("bench", _bench, text)
     text = "cuda: the part for a GPU"
@@ -135,6 +139,17 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     bench.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
     return parser
+
+
+def _add_looking(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "a run that goes on, live: its last epochs, its pace, its verdict when it ends"
+    watch = add("watch", _watch, text)
+    watch.add_argument("run", metavar="RUN")
+    watch.add_argument("--once", action="store_true", help="print how it stands now and exit")
+
+    text = "all runs below a folder: status, best score, epochs, time"
+    listing = add("list", _list, text)
+    listing.add_argument("folder", metavar="DIR", nargs="?", default=".", type=Path)
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
@@ -251,6 +266,8 @@ def _report(arguments: Arguments) -> int:
 
 
 def _check_runs(arguments: Arguments) -> int:
+    from ptmetrics.record.reader import read_run
+
     if arguments.explain is not None:
         return _explain(arguments)
     if not arguments.runs:
@@ -258,7 +275,7 @@ def _check_runs(arguments: Arguments) -> int:
         raise ConfigError("RUN", "at least one run", "none", cure)
     options = _judge_options(arguments)
     if arguments.baseline is not None:
-        options["baseline"] = _baseline(arguments.baseline)
+        options["baseline"] = read_run(_one("baseline", arguments.baseline))
     if arguments.target is not None:
         options["rules"] = _with_target(arguments.target)
     told = [_verdict_of(path, options) for path in _found(arguments.runs)]
@@ -338,7 +355,45 @@ def _compare(arguments: Arguments) -> int:
     return 0
 
 
-def _found(names: Sequence[str]) -> list[Path]:
+def _watch(arguments: Arguments) -> int:
+    from ptmetrics.show.paint import paint_for
+    from ptmetrics.show.watching import draw, told, view_lines, watch
+
+    def say(text: str) -> None:
+        print(text, end="", flush=True)
+
+    views = watch(_one("run", arguments.run))
+    paint = paint_for()
+    if arguments.json:
+        _print_json(next(views).state.to_dict())
+    elif arguments.once:
+        say(paint.join(view_lines(next(views), _terminal_lines())) + "\n")
+    elif sys.stdout.isatty():
+        draw(views, say, paint, _terminal_lines)
+    else:
+        for line in told(views):
+            say(paint.join([line]) + "\n")
+    return 0
+
+
+def _terminal_lines() -> int:
+    return shutil.get_terminal_size().lines
+
+
+def _list(arguments: Arguments) -> int:
+    from ptmetrics.show.listing import listing_text
+    from ptmetrics.show.paint import paint_for
+    from ptmetrics.show.run_state import state_at
+
+    states = [state_at(path, time.time()) for path in _found([arguments.folder])]
+    if arguments.json:
+        _print_json({"runs": [state.to_dict() for state in states]})
+    else:
+        print(listing_text(states, arguments.folder, paint_for()))
+    return 0
+
+
+def _found(names: Sequence[str | Path]) -> list[Path]:
     """The runs that a person names; a path without a run is wrong usage, not a damaged record."""
     from ptmetrics.record.run_folder import find_runs
 
@@ -348,15 +403,14 @@ def _found(names: Sequence[str]) -> list[Path]:
         raise ConfigError(*error.args) from None
 
 
-def _baseline(name: str) -> Any:
-    from ptmetrics.record.reader import read_run
+def _one(name: str, path: str) -> Path:
+    """The one run that a person names."""
     from ptmetrics.record.run_folder import find_run
 
     try:
-        path = find_run("baseline", name)
+        return find_run(name, path)
     except RecordError as error:
         raise ConfigError(*error.args) from None
-    return read_run(path)
 
 
 def _judge_options(arguments: Arguments) -> dict[str, Any]:

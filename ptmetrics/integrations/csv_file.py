@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ptmetrics.integrations.tracker import Tracker, place_of
 from ptmetrics.monitor.callbacks import MonitoredRun
@@ -39,7 +40,7 @@ class CSVLogger(Tracker):
         super().__init__(scores)
         self._path = path
         self._columns: list[str] = []
-        self._rows: list[dict[str, float]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def start(self, monitor: MonitoredRun) -> None:
         """Read what the file holds of a run that is resumed."""

@@ -351,6 +351,8 @@ class Monitor:
         numbers = range(status.epochs, count)
         try:
             self._begin_epochs()
+            told = {"code": "planned", "message": f"{count} epochs are planned.", "epochs": count}
+            self._run.append("note", told)
             if status.stopping is not None:
                 numbers = range(0)
                 self._say("stopped", f"the run had stopped: {status.stopping}")

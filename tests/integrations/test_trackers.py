@@ -36,6 +36,12 @@ def needs(library: str) -> Any:
     )
 
 
+def fail(*trackers: Tracker, error: BaseException) -> None:
+    with pm.Monitor(pm.BinaryMetrics(), callbacks=trackers) as monitor:
+        monitor.update(torch.tensor([0.3]), torch.tensor([1]), split="val")
+        raise error
+
+
 def train(
     *trackers: Tracker,
     run: Path | None = None,
@@ -161,12 +167,11 @@ def test_what_a_tracker_does_on_failure_is_counted_and_told_once_and_never_reach
     assert len(broken.told) == {"start": 1}.get(raises, 5)
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_run_that_fails_is_told_as_failed(error: type[BaseException]) -> None:
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
+def test_a_run_that_fails_is_told_as_failed(error: BaseException) -> None:
     keep = Keep()
-    with pytest.raises(error), pm.Monitor(pm.BinaryMetrics(), callbacks=[keep]) as monitor:
-        monitor.update(torch.tensor([0.3]), torch.tensor([1]), split="val")
-        raise error
+    with pytest.raises(type(error)):
+        fail(keep, error=error)
     assert keep.told[-1] == ("finish", True)
 
 
@@ -200,7 +205,9 @@ def test_a_library_that_is_missing_is_said_with_the_pip_line_when_its_tracker_is
     module, name, imported = TRACKERS[library]
     monkeypatch.setitem(sys.modules, imported, None)
     build = getattr(importlib.import_module(f"ptmetrics.integrations.{module}"), name)
-    with pytest.raises(DependencyError, match=rf"{library}: expected an installed {library}, got") as e:
+    with pytest.raises(
+        DependencyError, match=rf"{library}: expected an installed {library}, got"
+    ) as e:
         build("project") if library == "trackio" else build()
     assert str(e.value).endswith(f"Run pip install {library}.")
 
@@ -441,11 +448,8 @@ def test_mlflow_goes_on_in_the_run_that_is_active(mlflow: Any) -> None:
 def test_a_run_that_failed_is_failed_in_mlflow(mlflow: Any) -> None:
     from ptmetrics.integrations.mlflow import MLFlowLogger
 
-    with pytest.raises(ValueError, match="mine"), pm.Monitor(
-        pm.BinaryMetrics(), callbacks=[MLFlowLogger()]
-    ) as monitor:
-        monitor.update(torch.tensor([0.3]), torch.tensor([1]), split="val")
-        raise ValueError("mine")
+    with pytest.raises(ValueError, match="mine"):
+        fail(MLFlowLogger(), error=ValueError("mine"))
     assert [run.info.status for run in mlflow.search_runs(output_format="list")] == ["FAILED"]
 
 
@@ -523,8 +527,6 @@ def test_wandb_goes_on_in_the_run_that_is_there(tmp_path: Path) -> None:
 def test_trackio_has_the_scores_in_its_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import trackio.utils
-
     from ptmetrics.integrations.trackio import TrackioLogger
 
     monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path)

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"counts", "distributed"},
     "record": set(),
     "verdict": {"record"},
-    "monitor": {"counts", "metrics", "distributed", "record"},
+    "monitor": {"counts", "metrics", "distributed", "record", "verdict", "show"},
     "leakage": {"monitor", "verdict", "record"},
     "show": {"record", "verdict", "metrics"},
     "integrations": {"monitor", "metrics"},

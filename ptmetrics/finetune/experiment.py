@@ -6,13 +6,14 @@ are read back from the records.
 
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.finetune.config import Config, RunGroupConfig
@@ -145,20 +146,36 @@ def _take_turns(runs: list[TrainingRun], say: Say) -> None:
     columns: dict[str, list[TrainingRun]] = {}
     for run in runs:
         columns.setdefault(run.group, []).append(run)
-    head = "".join(f"{name:<28}" for name in columns)
-    say(f"\nvalidation accuracy of each seed\nevaluation  {head}")
+    head = "".join(f"{name:<24}" for name in columns)
+    say(f"\nvalidation accuracy, lowest – highest of the seeds\nevaluation  {head}")
     latest = dict.fromkeys(runs, float("nan"))
     turn = 0
-    while not all(run.done for run in runs):
-        turn += 1
-        for run in runs:
-            if not run.done:
-                latest[run] = float(run.advance()["val/accuracy"])
-        line = f"{turn:>10}  "
-        for column in columns.values():
-            cell = "  ".join(f"{latest[run]:.3f}" for run in column)
-            line += f"{cell:<28}"
-        say(line.rstrip())
+    told = max(run.evaluations_a_pass for run in runs)
+    with tqdm(total=len(runs), unit="run", leave=False, disable=None) as bar:
+        while not all(run.done for run in runs):
+            turn += 1
+            bar.set_description(f"evaluation {turn}")
+            for run in runs:
+                if not run.done:
+                    latest[run] = float(run.advance()["val/accuracy"])
+                    bar.update(run.done)
+            # One line for each pass over the data, and one for the last evaluation.
+            if turn % told == 0 or all(run.done for run in runs):
+                with tqdm.external_write_mode():
+                    say(_line_of_turn(turn, columns.values(), latest))
+
+
+def _line_of_turn(
+    turn: int, columns: Iterable[list[TrainingRun]], latest: Mapping[TrainingRun, float]
+) -> str:
+    line = f"{turn:>10}  "
+    for column in columns:
+        reached = [latest[run] for run in column]
+        cell = f"{min(reached):.3f} – {max(reached):.3f}"
+        if len(column) == 1:
+            cell = f"{reached[0]:.3f}"
+        line += f"{cell:<24}"
+    return line.rstrip()
 
 
 @dataclass(frozen=True)

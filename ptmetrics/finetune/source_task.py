@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from ptmetrics.errors import ConfigError, StateError
 from ptmetrics.finetune.config import Config, ModelConfig, TrainConfig, digest
@@ -178,7 +179,7 @@ def _fit(
         start = time.perf_counter()
         total = torch.zeros((), device=device)
         network.train()
-        for images, labels in loader:
+        for images, labels in tqdm(loader, f"  epoch {epoch + 1}", leave=False, disable=None):
             optimizer.zero_grad(set_to_none=True)
             with mixed_precision(train, device):
                 loss = criterion(network(images.to(device)), labels.to(device))

@@ -60,6 +60,7 @@ class TrainingRun:
         self.group = config.name
         self.run = run
         self.done = False
+        self.evaluations_a_pass = config.train.validations_per_epoch
         self._seed = seed
         self._config = config.train
         self._device = device
@@ -69,6 +70,7 @@ class TrainingRun:
             self._loader = make_loader(data.train, config.train, shuffle=True)
             self._val_loader = make_loader(data.val, config.train, shuffle=False)
         _check_output(self._model, data, device)
+        _warm_up(self._model, config.train, data, device)
         self._batches = _endless(self._loader)
         epochs = config.train.max_epochs or config.train.epochs
         self._steps = len(self._loader) * epochs
@@ -220,6 +222,18 @@ def _check_output(model: nn.Module, data: Data, device: torch.device) -> None:
         got = f"shape {tuple(output.shape)}"
     cure = "Choose a classification model of torchvision, or check its head."
     raise ShapeError("model output", f"one score for each class, shape {expected}", got, cure)
+
+
+def _warm_up(model: nn.Module, config: TrainConfig, data: Data, device: torch.device) -> None:
+    """Take a training step on a copy, whose one-time costs would count for the first arm alone.
+
+    Kernels are chosen and memory is taken at the first step of a process; that is no training.
+    """
+    copied = deepcopy(model).train()
+    images = torch.stack([data.val[0][0]] * config.batch_size).to(device)
+    own = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=own), mixed_precision(config, device):
+        copied(images).sum().backward()
 
 
 def step_flops(model: nn.Module, config: TrainConfig, data: Data) -> float | None:

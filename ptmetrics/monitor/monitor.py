@@ -19,6 +19,7 @@ from ptmetrics.errors import ConfigError, PtmetricsError, StateError
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
+from ptmetrics.monitor.console import NO_VERDICT, Console, Show
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
 from ptmetrics.monitor.faults import (
@@ -38,7 +39,7 @@ from ptmetrics.monitor.hooks import (
     take_over,
     why_unseen,
 )
-from ptmetrics.monitor.loaders import BatchT, MonitoredLoader, Progress
+from ptmetrics.monitor.loaders import BatchT, MonitoredLoader
 from ptmetrics.monitor.passes import acts_otherwise_in_training
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
@@ -88,7 +89,8 @@ class Monitor:
             record, unless `load_state_dict` tells them.
         resume: Older spelling of `if_exists="resume"`.
         on_fault: "contain" counts and records what goes wrong in here; "raise" lets it through.
-        progress: Show bars for epochs and batches; None shows them on a terminal only.
+        progress: Show bars for epochs and batches, a line an epoch and in the end the verdict; None
+            does on a terminal and in a notebook only, "plain" leaves out bars and colour.
         config: Plain values of yours that belong into the record's header.
         keep_samples: Validation samples of which the run folder keeps class or error, target and
             loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
@@ -145,7 +147,7 @@ class Monitor:
         if_exists: IfExists = "keep",
         resume: bool = False,
         on_fault: OnFault = "contain",
-        progress: bool | None = None,
+        progress: Show = None,
         config: Mapping[str, Any] | None = None,
         keep_samples: int = DEFAULT_ROWS,
         clock: NowNs = time.perf_counter_ns,
@@ -190,7 +192,7 @@ class Monitor:
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, told
         )
-        self._progress = Progress(progress, self._run.name, self.faults)
+        self._console = Console(progress, self._run.name, self.faults, self._run.rank)
         self._lifecycle = RunLifecycle(self._status, self._begin, self._left, self._end)
         self._unattended = False
         if self._run.before is not None:
@@ -356,7 +358,7 @@ class Monitor:
             if status.stopping is not None:
                 numbers = range(0)
                 self._say("stopped", f"the run had stopped: {status.stopping}")
-            bar = self._progress.begin_epochs(numbers)
+            bar = self._console.begin_epochs(numbers)
         except PtmetricsError:  # a refusal
             raise
         except faults.kept_in as error:
@@ -370,7 +372,7 @@ class Monitor:
                     if status.epochs <= number:
                         self.end_epoch()
                     if bar is not None:
-                        self._progress.advance(bar)
+                        self._console.advance(bar)
                 if status.stopping is not None:
                     break
         except BaseException as error:
@@ -380,7 +382,7 @@ class Monitor:
         finally:
             if bar is not None:
                 with suppress(*faults.kept_in):
-                    self._progress.end(bar)
+                    self._console.end(bar)
         with suppress(*faults.kept_in):
             self._end_epochs(None)
 
@@ -412,7 +414,7 @@ class Monitor:
     def train(self, loader: Iterable[BatchT]) -> MonitoredLoader[BatchT]:
         """The batches of a training loader, monitored."""
         self._lifecycle.begin()
-        return MonitoredLoader(loader, "train", self._recorder, self._progress)
+        return MonitoredLoader(loader, "train", self._recorder, self._console)
 
     @contained("loader", _the_loader)
     def validate(self, loader: Iterable[BatchT], split: str = "val") -> MonitoredLoader[BatchT]:
@@ -439,7 +441,7 @@ class Monitor:
     def _monitored(self, loader: Iterable[BatchT], split: str) -> MonitoredLoader[BatchT]:
         self._lifecycle.begin()
         check_split(split)
-        return MonitoredLoader(loader, split, self._recorder, self._progress)
+        return MonitoredLoader(loader, split, self._recorder, self._console)
 
     @contained("split", raises=True)
     def split(self, name: str) -> Block:
@@ -620,7 +622,7 @@ class Monitor:
         self._scores = scores
         self._start_epoch(number + 1, scores)
         with self.faults.containing("progress"):
-            self._progress.show_scores(scores)
+            self._console.epoch(scores)
         if recorded:  # what a callback does can no longer lose the epoch
             with self._recorder.pause():
                 if self._callbacks.each_validation:
@@ -909,10 +911,13 @@ class Monitor:
             if attended:
                 stack.callback(self._callbacks.run_end, self)
                 stack.callback(self._callbacks.train_end, self)
-            if not reason.startswith(("error", "interrupted")):
+            if not reason.startswith(NO_VERDICT):
                 self._close_half_epoch()
         self._recorder.closed = True
         _OPEN_MONITORS.discard(self)
+        if attended and not reason.startswith(NO_VERDICT):
+            with self.faults.containing("progress"):
+                self._console.verdict(self, self.path)
 
     def _close_half_epoch(self) -> None:
         """Write what was counted since the last `end_epoch()` as an epoch, and say so."""

@@ -163,3 +163,35 @@ def test_a_run_that_no_longer_improves_stops_early_and_says_so(data: Data, tmp_p
     other = make_run(data, tmp_path / "other", SmallNet(), replace(config, epochs=1))
     other.advance()
     assert read_run(tmp_path / "other").end["reason"] == "completed"  # type: ignore[index]
+
+
+class CountingNet(SmallNet):
+    """Knows how often it was called in training mode, copies included."""
+
+    def __init__(self, calls: list[bool]) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(10)
+        self.calls = calls
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "CountingNet":
+        copied = CountingNet(self.calls)
+        copied.load_state_dict(self.state_dict())
+        return copied
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.calls.append(torch.is_grad_enabled())
+        return self.norm(super().forward(images))
+
+
+def test_one_time_costs_of_the_first_step_are_paid_before_the_clock_runs(
+    data: Data, tmp_path: Path
+) -> None:
+    calls: list[bool] = []
+    model = CountingNet(calls)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    make_run(data, tmp_path / "run", model, TrainConfig(epochs=2, batch_size=16))
+    assert calls == [True], "one step with gradients before the first of the run"
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.grad is None for parameter in model.parameters())

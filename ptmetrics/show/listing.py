@@ -11,8 +11,7 @@ from ptmetrics.show.run_state import RunState, duration
 from ptmetrics.show.tables import clip
 
 HEAD = ("run", "status", "best", "", "epochs", "time")
-LONGEST = (WIDTH, 16, 20, 24, 9, 11)  # characters of each column
-LEAST_NAME = 8
+LONGEST = (WIDTH, 14, 20, 23, 9, 11)  # characters of each column; the name gets the rest
 STATUS_STYLES = {
     "completed": "good",
     "early stopping": "good",
@@ -39,8 +38,7 @@ def _lines(states: Sequence[RunState], folder: Path) -> Iterator[Line]:
     for column, most in enumerate(LONGEST):
         longest = max(len(row[column]) for row in [HEAD, *rows])
         widths.append(min(longest, most))
-    room = WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)
-    widths[0] = max(LEAST_NAME, min(widths[0], room))
+    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
     yield _line(HEAD, widths, "dim")
     for state, row in zip(states, rows, strict=True):
         yield _line(row, widths, STATUS_STYLES.get(state.status, "bad"))

@@ -4,9 +4,7 @@ import argparse
 import io
 import json
 import os
-import shutil
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -356,28 +354,21 @@ def _compare(arguments: Arguments) -> int:
 
 
 def _watch(arguments: Arguments) -> int:
+    from ptmetrics.show.listing import follow
     from ptmetrics.show.paint import paint_for
-    from ptmetrics.show.watching import draw, told, view_lines, watch
+    from ptmetrics.show.run_state import watch
 
     def say(text: str) -> None:
         print(text, end="", flush=True)
 
     views = watch(_one("run", arguments.run))
-    paint = paint_for()
     if arguments.json:
-        _print_json(next(views).state.to_dict())
+        _print_json(next(views)[1].to_dict())
     elif arguments.once:
-        say(paint.join(view_lines(next(views), _terminal_lines())) + "\n")
-    elif sys.stdout.isatty():
-        draw(views, say, paint, _terminal_lines)
+        follow([next(views)], say, paint_for(), live=False)
     else:
-        for line in told(views):
-            say(paint.join([line]) + "\n")
+        follow(views, say, paint_for(), live=sys.stdout.isatty())
     return 0
-
-
-def _terminal_lines() -> int:
-    return shutil.get_terminal_size().lines
 
 
 def _list(arguments: Arguments) -> int:
@@ -385,7 +376,7 @@ def _list(arguments: Arguments) -> int:
     from ptmetrics.show.paint import paint_for
     from ptmetrics.show.run_state import state_at
 
-    states = [state_at(path, time.time()) for path in _found([arguments.folder])]
+    states = list(map(state_at, _found([arguments.folder])))
     if arguments.json:
         _print_json({"runs": [state.to_dict() for state in states]})
     else:

@@ -8,12 +8,12 @@ import torch
 
 from ptmetrics.integrations.tracker import LONGEST_NAME, Tracker, library, place_of
 from ptmetrics.metrics.score import Scores
-from ptmetrics.metrics.score_curve import ThresholdTable
 from ptmetrics.monitor.callbacks import MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.record.printable import printable
 
 THRESHOLDS = 127  # as TensorBoard's own
+LEAST_COUNT = 1e-7
 MOST_CURVES = 20  # classes or labels
 
 
@@ -82,28 +82,30 @@ class TensorBoardLogger(Tracker):
         self._writer.flush()
 
     def _add_curves(self, split: str, scores: Scores, step: int) -> None:
+        """The counts at even thresholds: those of the first row of the table that reaches each."""
         curve = scores._curve
         if curve is None:
             return
-        if not curve.heads:
-            self._add_curve(printable(f"{split}/pr_curve"), scores.thresholds(), step)
-        for head in range(min(curve.heads, MOST_CURVES)):
-            tag = printable(f"{split}/pr_curve/{scores.class_names[head]}")[:LONGEST_NAME]
-            self._add_curve(tag, scores.thresholds(head), step)
-
-    def _add_curve(self, tag: str, table: ThresholdTable, step: int) -> None:
-        """The counts at even thresholds: those of the first row of the table that reaches each."""
-        grid = torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64)
-        row = torch.searchsorted(table.probability, grid)
-        nothing = torch.zeros(1, dtype=torch.float64)  # above the last row all is negative
-        tp = torch.cat((table.tp, nothing))[row]
-        fp = torch.cat((table.fp, nothing))[row]
-        positives = (table.tp + table.fn)[:1].sum()
-        negatives = (table.fp + table.tn)[:1].sum()
-        precision = tp / (tp + fp).clamp(min=1e-7)  # 0 where undefined, as TensorBoard has it
-        recall = tp / positives.clamp(min=1e-7)
-        counts = (tp, fp, negatives - fp, positives - tp)
-        self._writer.add_pr_curve_raw(tag, *counts, precision, recall, step, THRESHOLDS)
+        heads: list[int | None] = [*range(min(curve.heads, MOST_CURVES))] or [None]
+        for head in heads:
+            tag = f"{split}/pr_curve"
+            if head is not None:
+                tag += f"/{scores.class_names[head]}"
+            table = scores.thresholds(head)
+            grid = torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64)
+            rows = torch.searchsorted(table.probability, grid)
+            counts = torch.stack((table.tp, table.fp, table.tn, table.fn))
+            both = counts[:2] + counts[2:].flip(0)  # the same in each row
+            all_positive, all_negative = both[:, :1].sum(1, keepdim=True)
+            none = 0 * all_positive  # above the last row all is predicted negative
+            beyond = torch.stack((none, none, all_negative, all_positive))
+            tp, fp, tn, fn = torch.cat((counts, beyond), 1)[:, rows]
+            precision = tp / (tp + fp).clamp(
+                min=LEAST_COUNT
+            )  # 0 where undefined, as TensorBoard has it
+            recall = tp / (tp + fn).clamp(min=LEAST_COUNT)
+            tag = printable(tag)[:LONGEST_NAME]
+            self._writer.add_pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, step, THRESHOLDS)
 
     def finish(self, *, failed: bool) -> None:
         """Close the event file."""

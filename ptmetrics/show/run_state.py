@@ -1,7 +1,10 @@
 """How a run stands, from its record alone: whether it goes on, its best score, its pace."""
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from math import inf, isnan, nan
+from datetime import timedelta
+from math import nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,10 +18,13 @@ from ptmetrics.verdict.finding import Estimate, Plain
 from ptmetrics.verdict.followed import followed_score
 
 PACED_BY = 5  # the last epochs
-LEAST_SILENCE_S = 60.0
+SILENCE_S = 60.0
 """A run that has written nothing for so long, and for three epochs, is stalled."""
-UNPACED_SILENCE_S = 600.0
-"""The same before the first epoch is done."""
+FIRST_SILENCE_S = 600.0
+"""The same while no epoch is done."""
+POLL_S = 1.0
+READING_SHARE = 0.1  # of the time: a record that is long to read is looked at less often
+GOES_ON = frozenset({"not begun", "running", "stalled"})
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,15 @@ class RunState(Plain):
 
     Attributes:
         path: The run folder, or the file.
-        status: "running", "stalled", "not begun", "unreadable", or how it ended.
+        status: "not begun", "running", "stalled", "unreadable", or how it ended.
         why: Why it cannot be read.
         epochs: Epochs that are closed.
-        planned: Epochs that it is to have; None where it does not tell.
+        planned: Epochs that it is to have; None where nothing tells.
         score: Full name of the validation score that selection follows, else of the headline.
         best: Its best value.
         best_epoch: The number of its epoch, from 0.
         time_s: What the run took so far.
         epoch_s: What one of the last epochs took.
-        left_s: What the epochs to come will take.
         silent_s: How long ago its record grew.
     """
 
@@ -50,105 +55,116 @@ class RunState(Plain):
     best_epoch: int | None = None
     time_s: float = nan
     epoch_s: float = nan
-    left_s: float = nan
     silent_s: float = nan
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether more may come."""
-        return self.status in {"running", "stalled", "not begun"}
 
-    def silent_for(self, silent_s: float) -> "RunState":
-        """The same run when its record has not grown for so long."""
-        status = self.status
-        if status in {"running", "stalled"}:
-            patience_s = UNPACED_SILENCE_S
-            if not isnan(self.epoch_s):
-                patience_s = max(LEAST_SILENCE_S, 3 * self.epoch_s)
-            status = "running"
-            if silent_s > patience_s:
-                status = "stalled"
-        left_s = nan
-        if status == "running" and self.planned is not None:
-            left_s = max(0.0, (self.planned - self.epochs) * self.epoch_s - silent_s)
-        return replace(self, status=status, silent_s=silent_s, left_s=left_s)
+def watch(
+    path: Path,
+    *,
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[Run | None, RunState]]:
+    """A run, None while its record is empty, and how it stands, each second until it has ended.
 
-
-def record_files(path: Path) -> dict[Path, tuple[int, float]]:
-    """The files of a run's record, each with its size and the time of its last change.
-
-    Raises:
-        RecordError: If they cannot be looked at.
-    """
-    found = {}
-    try:
-        files = [path]
-        if path.is_dir():
-            files = journals(path)
-        for file in files:
-            told = file.stat()
-            found[file] = (told.st_size, told.st_mtime)
-    except OSError as error:
-        got = error.strerror or str(error)
-        cure = "Check the path and its permissions."
-        raise RecordError(str(path), "a record that can be read", got, cure) from error
-    return found
-
-
-def state_at(path: Path, now: float) -> RunState:
-    """How the run at a path stands, whatever is wrong with it.
+    It is read again when its record has grown.
 
     Args:
-        path: Its folder or file.
+        path: The run folder or journal.
         now: Unix seconds.
+        sleep: Waits so many seconds.
+
+    Raises:
+        RecordError: If the record cannot be read.
     """
+    seen: list[tuple[int, float]] | None = None
+    run: Run | None = None
+    state = RunState(str(path), "not begun")
+    pause = POLL_S
+    while True:
+        files = _sizes_and_times(path)
+        if files != seen:
+            began = now()
+            if not files or any(size for size, _ in files):
+                run = read_run(path)
+                state = _state_of(path, run)
+            pause = max(POLL_S, (now() - began) / READING_SHARE)
+            seen = files
+        silent_s = max(0.0, now() - max((changed for _, changed in files), default=now()))
+        patience_s = max(SILENCE_S, 3 * state.epoch_s)
+        if not state.epochs:
+            patience_s = FIRST_SILENCE_S
+        status = state.status
+        if status == "running" and silent_s > patience_s:
+            status = "stalled"
+        yield run, replace(state, status=status, silent_s=silent_s)
+        if status not in GOES_ON:
+            return
+        sleep(pause)
+
+
+def state_at(path: Path, now: Callable[[], float] = time.time) -> RunState:
+    """How the run at a path stands now, whatever is wrong with it."""
     try:
-        files = record_files(path)
-        run = None
-        if any(size for size, _ in files.values()):
-            run = read_run(path)
+        _, state = next(watch(path, now=now))
     except RecordError as error:
         return RunState(str(path), "unreadable", f"expected {error.expected}, got {error.got}")
-    return state_of(path, run).silent_for(silence(files, now))
-
-
-def silence(files: dict[Path, tuple[int, float]], now: float) -> float:
-    """How long ago the last of the files changed; their disk may have a clock of its own."""
-    return max(0.0, now - max((changed for _, changed in files.values()), default=now))
-
-
-def state_of(path: Path, run: Run | None) -> RunState:
-    """How a run stands that was read just when its record had grown; None for an empty record."""
-    if run is None:
-        return RunState(str(path), "not begun")
-    seconds = [epoch_seconds(epoch) for epoch in run.epochs[-PACED_BY:]]
-    done = 0
-    time_s = nan
-    if run.epochs:
-        done = run.epochs[-1]["epoch"] + 1
-        time_s = run.epochs[-1].get("time", {}).get("wall_cumulative_s", nan)
-    score, best, best_epoch = _best(run)
-    return RunState(
-        path=str(path),
-        status=run.end_reason or "running",
-        epochs=done,
-        planned=_planned(run),
-        score=score,
-        best=best,
-        best_epoch=best_epoch,
-        time_s=time_s,
-        epoch_s=median([s for s in seconds if not isnan(s)] or [nan]),
-    )
+    return state
 
 
 def epoch_seconds(epoch: EpochData) -> float:
     """What an epoch took; NaN where it was not recorded."""
-    time: Any = epoch.get("time", {})
-    return float(sum(time.get(phase, nan) for phase in ("train_s", "val_s", "other_s")))
+    phases: Any = epoch.get("time", {})
+    return float(sum(phases.get(phase, nan) for phase in ("train_s", "val_s", "other_s")))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds.
+
+    Example:
+        >>> duration(7.25), duration(4000)
+        ('0:00:07', '1:06:40')
+    """
+    if not 0 <= seconds < 1e9:
+        return "–"
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _sizes_and_times(path: Path) -> list[tuple[int, float]]:
+    """Of each file of the record its size, and when it was changed last."""
+    try:
+        files = [path]
+        if path.is_dir():
+            files = journals(path)
+        told = [file.stat() for file in files]
+    except OSError as error:
+        cure = "Check the path and its permissions."
+        rule = "a record that can be read"
+        raise RecordError(str(path), rule, error.strerror or str(error), cure) from error
+    return [(each.st_size, each.st_mtime) for each in told]
+
+
+def _state_of(path: Path, run: Run) -> RunState:
+    state = RunState(str(path), run.end_reason or "running", planned=_planned(run))
+    if not run.epochs:
+        return state
+    last = run.epochs[-1]
+    state = replace(
+        state,
+        epochs=last["epoch"] + 1,
+        time_s=last.get("time", {}).get("wall_cumulative_s", nan),
+        epoch_s=median(map(epoch_seconds, run.epochs[-PACED_BY:])),
+    )
+    followed = followed_score(evidence_of_run(run), losses=True)
+    if followed is None:
+        return state
+    row = followed.best()
+    name = f"val/{followed.name}"
+    best = followed.curves.at(name, row)
+    return replace(state, score=name, best=best, best_epoch=followed.curves.numbers[row])
 
 
 def _planned(run: Run) -> int | None:
-    """As the loop told, else as the user's configuration has it."""
+    """As the loop told last, else as the user's configuration has it."""
     told: Any = run.header.get("config", {}).get("epochs")
     for note in run.notes:
         if note["code"] == "planned":
@@ -156,31 +172,3 @@ def _planned(run: Run) -> int | None:
     if type(told) is not int:
         return None
     return told
-
-
-def _best(run: Run) -> tuple[str, Estimate, int | None]:
-    """The score that selection follows: its name, its best value and the epoch of that."""
-    followed = followed_score(evidence_of_run(run), losses=True)
-    if followed is None:
-        return "", Estimate(), None
-    row = followed.best()
-    name = f"val/{followed.name}"
-    return name, followed.curves.at(name, row), followed.curves.numbers[row]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them, in at most 11 characters.
-
-    Example:
-        >>> duration(7.25), duration(200), duration(4000), duration(1e6)
-        ('7.2 s', '3 min 20 s', '1 h 6 min', '11 d 13 h')
-    """
-    if isnan(seconds) or seconds == inf:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
-        if whole >= size:
-            return f"{whole // size} {name} {whole % size // part} {part_name}"
-    return f"{whole // 60} min {whole % 60} s"

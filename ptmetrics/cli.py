@@ -139,17 +139,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_looking(add: Callable[..., argparse.ArgumentParser]) -> None:
-    text = "a run that goes on, live: its last epochs, its pace, its verdict when it ends"
-    watch = add("watch", _watch, text)
-    watch.add_argument("run", metavar="RUN")
-    watch.add_argument("--once", action="store_true", help="print how it stands now and exit")
-
-    text = "all runs below a folder: status, best score, epochs, time"
-    listing = add("list", _list, text)
-    listing.add_argument("folder", metavar="DIR", nargs="?", default=".", type=Path)
-
-
 def _add_judging(parser: argparse.ArgumentParser) -> None:
     text = "balanced, recall-first, precision-first, regression, tokens, pixels or a TOML file"
     parser.add_argument("--profile", default="balanced", help=text)
@@ -183,6 +172,17 @@ def _epoch_number(text: str) -> int | str:
 
 def _codes(text: str) -> list[str]:
     return [code.strip() for code in text.split(",") if code.strip()]
+
+
+def _add_looking(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "a run that goes on, live: its last epochs, its pace, its verdict when it ends"
+    watch = add("watch", _watch, text)
+    watch.add_argument("run", metavar="RUN")
+    watch.add_argument("--once", action="store_true", help="print how it stands now and exit")
+
+    text = "all runs below a folder: status, best score, epochs, time"
+    listing = add("list", _list, text)
+    listing.add_argument("folder", metavar="DIR", nargs="?", default=".", type=Path)
 
 
 # Training

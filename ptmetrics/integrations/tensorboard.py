@@ -77,7 +77,9 @@ class TensorBoardLogger(Tracker):
                 if self._pr_curves:
                     self._add_curves(split, each, step)
                 if self._confusion and each.confusion is not None and each.confusion.ndim == 2:
-                    axes = each.plot_confusion(self._make_figure().add_subplot())
+                    axes = each.plot_confusion(
+                        self._make_figure(layout="constrained").add_subplot()
+                    )
                     self._writer.add_figure(f"{split}/confusion", axes.figure, step)
         self._writer.flush()
 

@@ -324,6 +324,7 @@ def test_curves_of_tensorboard_are_counts_by_definition(tmp_path: Path) -> None:
     torch.manual_seed(0)
     target = torch.arange(400) % 3
     logits = torch.randn(400, 3) + torch.nn.functional.one_hot(target, 3)
+    logits[:9, 1] = 0.0  # of two classes on a threshold, 0.5
     names = ["cat", "dog", "<img>"]
     for metrics, preds, truth, tags in (
         (pm.BinaryMetrics(curves="exact", capacity=400), logits[:, 1], target == 1, {"": None}),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ptmetrics.monitor.monitor import Monitor as Monitor
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
+    from ptmetrics.show.report import report as report
     from ptmetrics.verdict.compare import Comparison as Comparison
     from ptmetrics.verdict.compare import compare as compare
     from ptmetrics.verdict.evidence import Evidence as Evidence
@@ -100,6 +101,7 @@ _HOME = {
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
     "read_history": "record.history",
+    "report": "show.report",
     "rule": "verdict.rule",
     "to_torchmetrics": "integrations.torchmetrics",
 }
@@ -148,6 +150,7 @@ __all__ = [
     "judge",
     "judge_confusion",
     "read_history",
+    "report",
     "rule",
     "slice_gap",
     "to_torchmetrics",

@@ -97,8 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     finetune.add_argument("--run", help="folder for the runs (default: from the configuration)")
 
     report = add("report", _report, "scores, confusion matrix and verdict of recorded runs")
-    report.add_argument("runs", metavar="RUN", nargs="+")
-    _add_judging(report)
+    _add_report(report)
 
     text = "training time to a target, and quality, of two runs or arms with several seeds"
     compare = add("compare", _compare, text)
@@ -137,6 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     bench.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
     return parser
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+")
+    text = "write one HTML file with charts, such as report.html, instead of text"
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help=text)
+    text = "level that two arms of runs must reach in FILE, such as 'val/accuracy>=0.9'"
+    parser.add_argument("--target", help=text)
+    _add_judging(parser)
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
@@ -235,6 +243,8 @@ def _report(arguments: Arguments) -> int:
     from ptmetrics.verdict.picked import evaluation_of, picked
 
     options = _judge_options(arguments)
+    if arguments.out is not None:
+        return _report_file(arguments, options)
     epoch = options.pop("epoch")
     runs: list[Any] = [picked(read_run(path), epoch) for path in _found(arguments.runs)]
     verdicts = [judge(run, **options) for run in runs]
@@ -260,6 +270,22 @@ def _report(arguments: Arguments) -> int:
             }
         )
     _print_json({"runs": told})
+    return 0
+
+
+def _report_file(arguments: Arguments, options: dict[str, Any]) -> int:
+    from ptmetrics.show.report import report
+
+    try:
+        path = report(_found(arguments.runs), arguments.out, target=arguments.target, **options)
+    except OSError as error:
+        cure = "Name a file in a folder that is there."
+        got = error.strerror or str(error)
+        raise ConfigError(str(arguments.out), "a file that can be written", got, cure) from None
+    if arguments.json:
+        _print_json({"report": str(path)})
+    else:
+        print(f"Report: {path}")
     return 0
 
 

@@ -7,6 +7,20 @@ import torch
 
 import ptmetrics as pm
 
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    '=HYPERLINK("http://example.org")',
+    "\u202egnp.exe\u202c",
+    "x" * 10_000,
+    r"$\frac{",
+    "{{ 7 * 7 }}",
+    "\x1b[2J",
+    "日本",
+    '"><svg onload=alert(1)>',
+)
+"""Names that a page, a terminal or a spreadsheet might obey."""
+
 
 def write_run(
     path: Path,
@@ -38,4 +52,30 @@ def write_run(
         monitor.update(preds, target, loss=1.1 - accuracy, split="val")
         monitor.end_epoch()
     monitor.close()
+    return path
+
+
+def multiclass_run(path: Path, names=tuple("abcdefghij"), epochs: int = 3, **options) -> Path:
+    """A small run whose model gets better."""
+    torch.manual_seed(0)
+    classes = len(names)
+    metrics = pm.MulticlassMetrics(classes, class_names=list(names))
+    with pm.Monitor(metrics, path, **options) as monitor:
+        for epoch in range(epochs):
+            for split in ("train", "val"):
+                target = torch.arange(30 * classes) % classes
+                preds = torch.randn(30 * classes, classes)
+                preds[torch.arange(len(target)), target] += epoch + 1
+                monitor.update(preds, target, loss=2.0 - epoch / 2, split=split)
+            monitor.end_epoch()
+    return path
+
+
+def binary_run(path: Path) -> Path:
+    """One evaluation of two classes, with its scores kept."""
+    torch.manual_seed(0)
+    with pm.Monitor(pm.BinaryMetrics(class_names=["well", "ill"]), path) as monitor:
+        target = torch.randint(0, 2, (600,))
+        monitor.update(torch.randn(600) + 2 * target, target, split="val")
+        monitor.end_epoch()
     return path

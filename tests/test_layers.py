@@ -38,8 +38,9 @@ ROOMS["cli"] = set(ROOMS)
 ROOMS["__main__"] = {"cli"}
 NO_TORCH = {"errors", "record", "verdict", "show"}
 TORCHVISION = {"finetune"}
-# Room, the methods inside which it may, and what it may import there: results draw themselves.
-LAZY = {"metrics": (("_repr_html_", "plot_"), "show")}
+# Rooms whose results draw themselves: inside these methods they may import `show`.
+LAZY = {"metrics", "record", "verdict"}
+DRAWS = ("_repr_html_", "plot")
 
 # What still breaks a rule, as room → room or room → library; to be emptied, and never to grow.
 KNOWN_OFFENCES: set[str] = set()
@@ -148,14 +149,17 @@ def offences(source: str, room: str) -> Iterator[str]:
             goal = rest[0]
             if goal in ROOMS[room] | {room, "errors", "__version__"}:
                 continue
-            methods, lazy_goal = LAZY.get(room, ((), ""))
-            lazy = any(name.startswith(methods) for name in item.functions) if methods else False
-            if not (lazy and goal == lazy_goal):
+            if not (goal == "show" and is_drawn(item, room)):
                 yield f"{room} → {goal}, line {item.line}"
         elif (head == "torch" and room in NO_TORCH) or (
             head == "torchvision" and room not in TORCHVISION
         ):
             yield f"{room} → {head}, line {item.line}"
+
+
+def is_drawn(item: Imported, room: str) -> bool:
+    """Whether a result imports it to draw itself."""
+    return room in LAZY and any(name.startswith(DRAWS) for name in item.functions)
 
 
 def room_of(path: Path) -> str:
@@ -217,8 +221,9 @@ def test_what_a_room_may_import_is_no_offence(case: str) -> None:
 
 def test_results_alone_draw_themselves_with_what_is_to_their_right() -> None:
     draws = "class Scores:\n    def {}(self):\n        from ptmetrics.show.plots import curve\n"
-    for method in ("_repr_html_", "plot_curve"):
-        assert list(offences(draws.format(method), "metrics")) == []
+    for method in ("_repr_html_", "plot_curve", "plot"):
+        for room in sorted(LAZY):
+            assert list(offences(draws.format(method), room)) == []
         assert list(offences(draws.format(method), "counts")) == ["counts → show, line 3"]
     assert list(offences(draws.format("summary"), "metrics")) == ["metrics → show, line 3"]
     assert list(offences("from ptmetrics.show.plots import curve", "metrics"))
@@ -249,6 +254,8 @@ def import_graph() -> dict[str, set[str]]:
     for module, path in modules.items():
         goals = set()
         for item in imports_of(path.read_text(encoding="utf-8")):
+            if is_drawn(item, room_of(path)):
+                continue
             parent = item.name.rpartition(".")[0]
             goals |= {name for name in (item.name, parent) if name in modules}
         graph[module] = goals - {module}

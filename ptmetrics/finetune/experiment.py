@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ptmetrics.errors import ConfigError
+from ptmetrics.errors import ConfigError, DependencyError
 from ptmetrics.finetune.config import Config, RunGroupConfig
 from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.models import build_model
@@ -24,6 +24,7 @@ from ptmetrics.finetune.training import TrainingRun, step_flops
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
+from ptmetrics.show.report import report
 from ptmetrics.show.run import run_scores_text
 from ptmetrics.verdict.compare import Comparison, compare
 from ptmetrics.verdict.evidence import judged_row
@@ -187,12 +188,14 @@ class ExperimentOutcome:
         run_groups: Name of a run group to its runs, one a seed.
         comparison: First run group against second; None with one.
         verdict: On the first seed of the first run group: the model that would be used.
+        report: The file for a browser; None where matplotlib is missing.
     """
 
     root: Path
     run_groups: dict[str, list[Run]]
     comparison: Comparison | None
     verdict: Verdict
+    report: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -203,6 +206,7 @@ class ExperimentOutcome:
             time_ratio = comparison["time_ratio"]
         return {
             "run": str(self.root),
+            "report": str(self.report) if self.report else None,
             "time_ratio": time_ratio,
             "verdict": self.verdict.to_dict(),
             "comparison": comparison,
@@ -228,6 +232,8 @@ class ExperimentOutcome:
         title = paint(f"Is it good enough? {names[0]}, {first.path.name}", "strong")
         parts.append(f"{title}\n{verdict_text(self.verdict, paint)}")
         parts.append(f"Records: {self.root}   (ptmetrics report {first.path})")
+        if self.report is not None:
+            parts.append(f"Report: {self.report}")
         return "\n\n".join(parts)
 
 
@@ -243,9 +249,22 @@ def outcome_of(finished: Finished) -> ExperimentOutcome:
     comparison = None
     if others:
         comparison = compare(first, others[0], target=config.target)
+    verdict = judge(first[0], profile=config.profile)
     return ExperimentOutcome(
-        finished.root, groups, comparison, judge(first[0], profile=config.profile)
+        finished.root, groups, comparison, verdict, _report_of(finished, groups)
     )
+
+
+def _report_of(finished: Finished, groups: dict[str, list[Run]]) -> Path | None:
+    """The report of all runs beside their folders."""
+    config = finished.config
+    runs = [run for group in groups.values() for run in group]
+    try:
+        return report(
+            runs, finished.root / "report.html", target=config.target, profile=config.profile
+        )
+    except DependencyError:
+        return None
 
 
 def _judged_epoch(run: Run) -> dict[str, Any]:

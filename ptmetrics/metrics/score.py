@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
 from ptmetrics.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ptmetrics.metrics.score_curve import (
         PrecisionRecallCurve,
         RocCurve,
@@ -27,6 +27,7 @@ HEADERS = ("precision", "recall", "f1-score", "support")
 REPORT_COLUMNS = ("precision", "recall", "f1")
 MOST_LINES = 4096  # of classes: a longer table is no report
 MOST_SLICES = 20
+MOST_DRAWN = 10  # curves in one chart
 SLICE_FIELDS = ("value", "low", "high", "n")
 
 
@@ -369,6 +370,130 @@ class Scores(Mapping[str, Score]):
             "filled": sum(row[self.headline].n > 0 for row in rows),
             "scores": columns,
         }
+
+    def plot_confusion(self, ax: Any = None) -> Any:
+        """Draw the confusion matrix, rows actual.
+
+        Args:
+            ax: Axes of matplotlib to draw in; None for new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ConfigError: If there is no one matrix of all classes.
+            DependencyError: If matplotlib is not installed.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> from matplotlib.figure import Figure
+            >>> metrics = pm.MulticlassMetrics(2, inputs="labels")
+            >>> metrics.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
+            >>> metrics.compute().plot_confusion(Figure().add_subplot()).get_xlabel()
+            'predicted'
+        """
+        from ptmetrics.show import charts
+
+        if self.confusion is None or self.confusion.ndim != 2:
+            cure = "Look at scores.per_class, or scores.confused."
+            raise ConfigError("confusion", "one matrix of all classes", "none", cure)
+        return charts.draw_confusion(charts.axes_of(ax), self.confusion.numpy(), self.class_names)
+
+    def plot_roc(self, ax: Any = None, label: str | int | None = None) -> Any:
+        """Draw the ROC curve; of several labels or classes those of the first ten, or of one.
+
+        Args:
+            ax: Axes of matplotlib to draw in; None for new ones.
+            label: Name or number of a label, or of a class against the rest.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ConfigError: If the metric kept no scores, or there is no such label.
+            DependencyError: If matplotlib is not installed.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> from matplotlib.figure import Figure
+            >>> metrics = pm.BinaryMetrics(inputs="probs")
+            >>> metrics.update(torch.tensor([0.2, 0.9, 0.6]), torch.tensor([0, 1, 0]))
+            >>> metrics.compute().plot_roc(Figure().add_subplot()).get_ylabel()
+            'true positive rate'
+        """
+        from ptmetrics.show import charts
+
+        lines: list[charts.Curve] = []
+        for name, place in self._heads(label):
+            fpr, tpr, _ = self.roc_curve(place)
+            colour = f"C{len(lines)}"
+            lines.append(charts.Curve(name, fpr.numpy(), tpr.numpy(), colour=colour))
+        return charts.draw_roc(charts.axes_of(ax), lines)
+
+    def plot_precision_recall(self, ax: Any = None, label: str | int | None = None) -> Any:
+        """Draw precision against recall; arguments and errors as of `plot_roc`.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> from matplotlib.figure import Figure
+            >>> metrics = pm.BinaryMetrics(inputs="probs")
+            >>> metrics.update(torch.tensor([0.2, 0.9, 0.6]), torch.tensor([0, 1, 0]))
+            >>> metrics.compute().plot_precision_recall(Figure().add_subplot()).get_xlabel()
+            'recall'
+        """
+        from ptmetrics.show import charts
+
+        lines: list[charts.Curve] = []
+        for name, place in self._heads(label):
+            precision, recall, _ = self.pr_curve(place)
+            colour = f"C{len(lines)}"
+            lines.append(charts.Curve(name, recall.numpy(), precision.numpy(), colour=colour))
+        return charts.draw_precision_recall(charts.axes_of(ax), lines)
+
+    def plot_calibration(self, ax: Any = None) -> Any:
+        """Draw the share that is right against the mean confidence, in 15 bins of equal width.
+
+        Args:
+            ax: Axes of matplotlib to draw in; None for new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ConfigError: If no confidences are kept.
+            DependencyError: If matplotlib is not installed.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> from matplotlib.figure import Figure
+            >>> metrics = pm.BinaryMetrics(inputs="probs")
+            >>> metrics.update(torch.tensor([0.2, 0.9, 0.6]), torch.tensor([0, 1, 0]))
+            >>> metrics.compute().plot_calibration(Figure().add_subplot()).get_xlabel()
+            'mean confidence'
+        """
+        from ptmetrics.show import charts
+
+        bins = self.reliability
+        if bins is None:
+            cure = 'Build the metric from "logits" or "probs".'
+            raise ConfigError("calibration", "a metric that keeps confidences", "none kept", cure)
+        return charts.draw_calibration(charts.axes_of(ax), bins)
+
+    def _heads(self, label: str | int | None) -> list[tuple[str, str | int | None]]:
+        """Name and place of each curve that is drawn."""
+        heads = self._drawn_of_all().heads
+        if label is not None or not heads:
+            return [("", label)]
+        return [(self.class_names[place], place) for place in range(min(heads, MOST_DRAWN))]
+
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import scores_html
+
+        return scores_html(self.to_dict(), f"{self.n:,} samples")
 
     def __str__(self) -> str:
         return scores_text(self)

@@ -110,6 +110,11 @@ class EpochScores(Mapping[str, Score]):
         data: EpochData = record
         return data
 
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import epoch_html
+
+        return epoch_html(self.to_record(), f"Epoch {self.epoch + 1}")
+
     def __str__(self) -> str:
         names = [name for name in self if name.partition("/")[2] in SHOWN_IN_LINE]
         for split, scores in self.splits.items():

@@ -243,6 +243,13 @@ class Monitor:
         """Those of the last epoch that was closed; None before."""
         return self._scores
 
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import epoch_html, for_notebook
+
+        if self._scores is None:
+            return for_notebook("notes", ["No epoch was closed yet."])
+        return epoch_html(self._scores.to_record(), f"Epoch {self._scores.epoch + 1} of {self}")
+
     @property
     def rank(self) -> int:
         """Number of this process among those that train together; 0 alone."""

@@ -90,6 +90,32 @@ class History(Mapping[str, list[float]]):
             epochs[-1] = self._last
         return Run(Path(), "", [self.header], epochs)
 
+    def plot(self, *names: str, ax: Any = None) -> Any:
+        """Draw scores over the run.
+
+        Args:
+            *names: Full names of scores; none for the loss of all splits, or what else there is
+                first.
+            ax: Axes of matplotlib to draw in; None for new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            KeyError: If there is no score of such a name.
+            DependencyError: If matplotlib is not installed.
+
+        Example:
+            >>> from matplotlib.figure import Figure
+            >>> history = History()
+            >>> history.append({"epoch": 0, "scores": {"val/accuracy": {"value": 0.5}}})
+            >>> history.plot("val/accuracy", ax=Figure().add_subplot()).get_ylabel()
+            'val/accuracy'
+        """
+        from ptmetrics.show import charts
+
+        return charts.draw_history(charts.axes_of(ax), self, names)
+
     def append(self, epoch: EpochData) -> None:
         """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
         while self._epochs and self._epochs[-1] >= epoch["epoch"]:

@@ -1,8 +1,12 @@
 """Score tables and confusion matrices of an epoch, from the record alone, as lines."""
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ptmetrics.record.events import EpochData, ScoreData
 from ptmetrics.record.foreign_rows import METHOD
@@ -71,7 +75,19 @@ def score_lines(epoch: EpochData, split: str) -> Iterator[Line]:
 
 
 def headline_lines(epoch: EpochData, split: str, *, title: str = "") -> Iterator[Line]:
-    """Headline scores with their intervals; of metrics that have none of these the first ones."""
+    """Headline scores with their intervals, one a line."""
+    shown = headlines(epoch, split)
+    width = max(map(len, [*shown, " " * 20]))
+    yield f"{title:{width}}  value   95 % interval        n"
+    for name, score in shown.items():
+        yield from score_line(f"{name:{width}}  ", score)
+    more = sum(name.startswith(f"{split}/") for name in epoch["scores"]) - len(shown)
+    if len(shown) == MAX_OTHER_SCORES and more:
+        yield f"{more} more: see the history"
+
+
+def headlines(epoch: Mapping[str, Any], split: str) -> dict[str, ScoreData]:
+    """The scores of a split that a person wants first; of metrics that have none of these the first ones."""
     scores = {
         name.removeprefix(f"{split}/"): score
         for name, score in epoch["scores"].items()
@@ -79,18 +95,13 @@ def headline_lines(epoch: EpochData, split: str, *, title: str = "") -> Iterator
     }
     counts: Mapping[str, Any] = epoch.get("counts", {})
     samples = counts.get(f"{split}_samples", 0)
-    shown = [name for name in _headlines(scores, samples) if name in scores]
+    shown = [name for name in _wanted(scores, samples) if name in scores]
     if not set(shown) - {"loss"} or any(map(_logged, scores.values())):
         shown = list(scores)[:MAX_OTHER_SCORES]
-    width = max(map(len, [*shown, " " * 20]))
-    yield f"{title:{width}}  value   95 % interval        n"
-    for name in shown:
-        yield from score_line(f"{name:{width}}  ", scores[name])
-    if len(shown) == MAX_OTHER_SCORES < len(scores):
-        yield f"{len(scores) - len(shown)} more: see the history"
+    return {name: scores[name] for name in shown}
 
 
-def _headlines(scores: Mapping[str, ScoreData], samples: int) -> Sequence[str]:
+def _wanted(scores: Mapping[str, ScoreData], samples: int) -> Sequence[str]:
     """What a person wants to see first of these scores."""
     for telling, names in HEADLINES.items():
         if telling in scores:
@@ -187,14 +198,20 @@ def confusion_lines(epoch: EpochData, split: str) -> Iterator[Line]:
 
 def confused_pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Iterator[Line]:
     """The largest cells off the diagonal, in words."""
-    cells = []
-    for actual, row in enumerate(matrix):
-        for predicted, count in enumerate(row):
-            if count and actual != predicted:
-                cells.append((count, actual, predicted))
     yield "most confused"
-    for count, actual, predicted in sorted(cells, reverse=True)[:MAX_PAIRS]:
+    for count, actual, predicted in most_confused(matrix):
         yield f"  {count:>6} × {clip(names[actual])} taken for {clip(names[predicted])}"
+
+
+def most_confused(matrix: npt.ArrayLike) -> list[tuple[int, int, int]]:
+    """The largest cells off the diagonal, largest first: count, actual and predicted class."""
+    counts = np.array(matrix)
+    np.fill_diagonal(counts, 0)
+    actual, predicted = counts.nonzero()
+    cells = zip(
+        counts[actual, predicted].tolist(), actual.tolist(), predicted.tolist(), strict=True
+    )
+    return heapq.nlargest(MAX_PAIRS, cells)
 
 
 def clip(name: str, size: int = MAX_LABEL) -> str:

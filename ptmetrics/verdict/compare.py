@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isnan
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.record.printable import printable
@@ -27,7 +29,7 @@ from ptmetrics.verdict.run_groups import (
     unresolved,
 )
 from ptmetrics.verdict.sources import OneRun
-from ptmetrics.verdict.time_to_target import Ratio, Target, speedup, trace
+from ptmetrics.verdict.time_to_target import Ratio, Target, Trace, speedup, trace
 
 COMPARISON_CODES = (
     "different-validation",
@@ -61,6 +63,8 @@ class Comparison(Plain):
         curve: The time ratio at 50 to 100 % of the target.
         same_validation: Whether all runs saw the same validation data; None where that is not
             known.
+        progress: The runs of the first and of the second arm: the score with its interval at each
+            evaluation, and the seconds of training until then ("time_s").
 
     Example:
         >>> import tempfile, torch
@@ -83,6 +87,9 @@ class Comparison(Plain):
         'second'
         >>> f"{comparison.final_difference.value:.2f}"
         '0.25'
+        >>> from matplotlib.figure import Figure
+        >>> comparison.plot(Figure().add_subplot()).get_xlabel()
+        'seconds of training'
     """
 
     time_ratio: Ratio
@@ -95,6 +102,29 @@ class Comparison(Plain):
     notes: tuple[str, ...]
     curve: tuple[dict[str, Any], ...]
     same_validation: bool | None
+    progress: tuple[tuple[dict[str, list[float]], ...], ...] = ()
+
+    def plot(self, ax: Any = None, names: Sequence[str] = ("first", "second")) -> Any:
+        """Draw the score of both arms against the time of their training, and the target.
+
+        Args:
+            ax: Axes of matplotlib to draw in; None for new ones.
+            names: What the arms are called.
+
+        Returns:
+            The axes.
+
+        Raises:
+            DependencyError: If matplotlib is not installed.
+        """
+        from ptmetrics.show import charts
+
+        return charts.draw_comparison(charts.axes_of(ax), self, names)
+
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import for_notebook
+
+        return for_notebook("comparison", self, ("first", "second"))
 
     def __str__(self) -> str:
         equal = self.at_equal_time
@@ -213,7 +243,17 @@ def compare(
         notes=tuple(notes),
         curve=tuple(ratio_curve(group, other, wanted, hold)),
         same_validation=same,
+        progress=(tuple(map(_progress, group)), tuple(map(_progress, other))),
     )
+
+
+def _progress(run: Trace) -> dict[str, list[float]]:
+    """Score and seconds of training at each evaluation; NaN where the time is not known."""
+    times = run.costs.get("time", np.full(len(run.scores), nan))
+    progress = {"time_s": times.tolist()}
+    for name in ("value", "low", "high"):
+        progress[name] = [getattr(score, name) for score in run.scores]
+    return progress
 
 
 def _not_worse(final: Estimate, limits: Thresholds, *, higher_is_better: bool) -> Criterion:

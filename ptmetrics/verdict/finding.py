@@ -1,7 +1,6 @@
 """What a verdict is made of: estimates, criteria, findings, and the worst of them all."""
 
 import difflib
-import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, isfinite, isnan, log, nan, sqrt
@@ -380,7 +379,9 @@ class Verdict(Plain):
         return printable(text)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        from ptmetrics.show.html import for_notebook
+
+        return for_notebook("verdict", self)
 
     def __str__(self) -> str:
         lines = [f"{self.status} (profile {self.profile})"]

@@ -1,0 +1,140 @@
+"""How results become HTML: one set of templates for the report and the notebook, one border for text."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from ptmetrics.metrics.score import number
+from ptmetrics.record.printable import printable
+from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
+from ptmetrics.show.tables import headlines
+from ptmetrics.verdict.finding import plain
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_TEXT = 2000
+MOST_NAME = 60
+MOST_EVIDENCE = 400
+MEANINGS = {
+    "ready": "Everything that was asked for is shown, and nothing that was found stands in the way.",
+    "not ready": "At least one thing that was asked for is not so, or something found must be "
+    "mended first.",
+    "undetermined": "Nothing failed, but at least one thing cannot be told from these data.",
+    "invalid": "The numbers cannot be trusted, so they say nothing about the model.",
+}
+"""What a status means, in a sentence."""
+
+
+def shown(value: Any) -> Any:
+    """The one border that every value passes on its way into a page; what follows escapes it.
+
+    Numbers as a person reads them; of text what can be seen, and not without end.
+    """
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return number(value).replace("nan", "–").replace("inf", "∞")
+    return cut(str(value), MOST_TEXT)
+
+
+def cut(text: Any, size: int = MOST_NAME) -> Any:
+    """A text of at most so many signs that can be seen; what is none stays as it is."""
+    if not isinstance(text, str):
+        return text
+    if len(text) > size:
+        text = f"{text[: size - 1]}…"
+    return printable(text)
+
+
+def _in_a_line(value: Any) -> str:
+    """Evidence or configuration of any shape as one line."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, str):
+        value = json.dumps(plain(value), ensure_ascii=False)
+    return str(cut(value, MOST_EVIDENCE))
+
+
+def _style(word: str) -> str:
+    """The class of a status, of a severity or of the state of a criterion."""
+    if word in MARKS:
+        return MARKS[word][1]
+    return STYLES.get(word, "")
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that fits it."""
+    if value < 90:
+        return f"{value:.1f} s"
+    if value < 5400:
+        return f"{value / 60:.1f} min"
+    return f"{value / 3600:.1f} h"
+
+
+@cache
+def page_environment() -> Environment:
+    """The templates, with what they may call."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        clipped=cut,
+        estimate=estimate_text,
+        meaning=MEANINGS.__getitem__,
+        ratio=ratio_text,
+        saving=saving,
+        seconds=seconds,
+        short=_in_a_line,
+        style=_style,
+    )
+    return made
+
+
+def part(template: str, name: str, *arguments: Any) -> Markup:
+    """What a macro of a template makes of its arguments."""
+    module: Any = page_environment().get_template(template).module
+    made: Markup = getattr(module, name)(*arguments)
+    return made
+
+
+def for_notebook(name: str, *arguments: Any) -> str:
+    """A part of the report as a notebook shows it, with its style."""
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return f'<style>{style}</style><div class="ptm">{part("parts.html", name, *arguments)}</div>'
+
+
+def scores_html(told: Mapping[str, Any], caption: str) -> str:
+    """The scores of one evaluation for a notebook: those wanted first, all, and of each class.
+
+    Args:
+        told: What `to_dict` of scores gives.
+        caption: What they are of.
+    """
+    named = {f"val/{name}": score for name, score in told["scores"].items()}
+    rows = headlines({"scores": named, "counts": {"val_samples": told["n"]}}, "val")
+    columns = told["per_class"]
+    names = told["class_names"]
+    return for_notebook("evaluation", caption, rows, told["scores"], names, columns)
+
+
+def epoch_html(epoch: Mapping[str, Any], caption: str) -> str:
+    """The scores of one epoch for a notebook: those of each split that are wanted first, and all."""
+    rows = {}
+    for split in dict.fromkeys(name.partition("/")[0] for name in epoch["scores"]):
+        for name, score in headlines(epoch, split).items():
+            rows[f"{split}/{name}"] = score
+    return for_notebook("evaluation", caption, rows, epoch["scores"])

@@ -10,11 +10,11 @@ from ptmetrics.integrations.tracker import LONGEST_NAME, Tracker, library, place
 from ptmetrics.metrics.score import Scores
 from ptmetrics.monitor.callbacks import MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
+from ptmetrics.monitor.samples import KEPT_HEADS
 from ptmetrics.record.printable import printable
 
 THRESHOLDS = 127  # as TensorBoard's own
 LEAST_COUNT = 1e-7
-MOST_CURVES = 20  # classes or labels
 
 
 class TensorBoardLogger(Tracker):
@@ -88,7 +88,7 @@ class TensorBoardLogger(Tracker):
         curve = scores._curve
         if curve is None:
             return
-        heads: list[int | None] = [*range(min(curve.heads, MOST_CURVES))] or [None]
+        heads: list[int | None] = [*range(min(curve.heads, KEPT_HEADS))] or [None]
         for head in heads:
             tag = f"{split}/pr_curve"
             if head is not None:

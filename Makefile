@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test slow check examples format faults bench bench-metrics bench-growth bench-rules \
+.PHONY: help demo test slow trackers check examples format faults bench bench-metrics bench-growth bench-rules \
   bench-intervals bench-demo bench-epoch bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
@@ -11,6 +11,7 @@ help:
 	@echo "make demo    fine-tune against from-scratch on real handwriting, offline, with a verdict"
 	@echo "make test    the test suite"
 	@echo "make slow    the tests that take longest; CI runs them too"
+	@echo "make trackers  tests against MLflow, W&B, trackio and TensorBoard, in an environment of their own"
 	@echo "make check   lint, types and layers"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"
@@ -45,6 +46,20 @@ test: $(VENV)/.dev
 
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Beside .venv, whose packages it sees: what the trackers bring along changes nothing there.
+TRACKERS := .venv-trackers
+
+$(TRACKERS)/.done: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m venv $(TRACKERS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check '.[trackers]'
+	@touch $@
+
+trackers: $(TRACKERS)/.done
+	$(TRACKERS)/bin/python -m pytest -rs tests/integrations/test_trackers.py \
+	  tests/test_doctests.py -k "trackers or integrations"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -106,4 +121,4 @@ gpu-bench:
 	PYTHONPATH=$(CURDIR) $(PYTHON) examples/gpu_benchmark.py --quick
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(TRACKERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from ptmetrics.counts.batch import Batch as Batch
     from ptmetrics.counts.cell import Cell as Cell
     from ptmetrics.errors import PtmetricsError as PtmetricsError
+    from ptmetrics.integrations.csv_file import CSVLogger as CSVLogger
+    from ptmetrics.integrations.mlflow import MLFlowLogger as MLFlowLogger
+    from ptmetrics.integrations.tensorboard import TensorBoardLogger as TensorBoardLogger
     from ptmetrics.integrations.torchmetrics import from_torchmetrics as from_torchmetrics
     from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
+    from ptmetrics.integrations.trackio import TrackioLogger as TrackioLogger
+    from ptmetrics.integrations.wandb import WandbLogger as WandbLogger
     from ptmetrics.leakage.hygiene import LoopHygiene as LoopHygiene
     from ptmetrics.matrix import judge_confusion as judge_confusion
     from ptmetrics.metrics import functional as functional
@@ -57,6 +62,7 @@ _HOME = {
     "Advice": "metrics.threshold",
     "AverageMeter": "metrics.dropins",
     "Batch": "counts.batch",
+    "CSVLogger": "integrations.csv_file",
     "BinaryMetrics": "metrics.binary",
     "Callback": "monitor.callbacks",
     "Cell": "counts.cell",
@@ -68,6 +74,7 @@ _HOME = {
     "Finding": "verdict.finding",
     "History": "record.history",
     "LoopHygiene": "leakage.hygiene",
+    "MLFlowLogger": "integrations.mlflow",
     "Mean": "metrics.mean",
     "Metrics": "metrics.base",
     "Monitor": "monitor.monitor",
@@ -80,7 +87,10 @@ _HOME = {
     "Score": "metrics.score",
     "ScoreSpec": "metrics.score_spec",
     "Scores": "metrics.score",
+    "TensorBoardLogger": "integrations.tensorboard",
+    "TrackioLogger": "integrations.trackio",
     "Verdict": "verdict.finding",
+    "WandbLogger": "integrations.wandb",
     "accuracy": "metrics.dropins",
     "advise_threshold": "advice",
     "fairness_gaps": "metrics.gaps",
@@ -104,6 +114,7 @@ __all__ = [
     "AverageMeter",
     "Batch",
     "BinaryMetrics",
+    "CSVLogger",
     "Callback",
     "Cell",
     "Checkpoint",
@@ -114,6 +125,7 @@ __all__ = [
     "Finding",
     "History",
     "LoopHygiene",
+    "MLFlowLogger",
     "Mean",
     "Metrics",
     "Monitor",
@@ -125,7 +137,10 @@ __all__ = [
     "Score",
     "ScoreSpec",
     "Scores",
+    "TensorBoardLogger",
+    "TrackioLogger",
     "Verdict",
+    "WandbLogger",
     "__version__",
     "accuracy",
     "advise_threshold",

@@ -123,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
+    _add_looking(add)
+
     text = "what it costs, side by side with the peers that are installed"
     bench = add("bench", _bench, text)
     text = "cuda: the part for a GPU"
@@ -179,6 +181,17 @@ def _epoch_number(text: str) -> int | str:
 
 def _codes(text: str) -> list[str]:
     return [code.strip() for code in text.split(",") if code.strip()]
+
+
+def _add_looking(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "a run that goes on, live: its last epochs, its pace, its verdict when it ends"
+    watch = add("watch", _watch, text)
+    watch.add_argument("run", metavar="RUN")
+    watch.add_argument("--once", action="store_true", help="print how it stands now and exit")
+
+    text = "all runs below a folder: status, best score, epochs, time"
+    listing = add("list", _list, text)
+    listing.add_argument("folder", metavar="DIR", nargs="?", default=".", type=Path)
 
 
 # Training
@@ -281,6 +294,8 @@ def _report_file(arguments: Arguments, options: dict[str, Any]) -> int:
 
 @without_collector()
 def _check_runs(arguments: Arguments) -> int:
+    from ptmetrics.record.reader import read_run
+
     if arguments.explain is not None:
         return _explain(arguments)
     if not arguments.runs:
@@ -288,7 +303,7 @@ def _check_runs(arguments: Arguments) -> int:
         raise ConfigError("RUN", "at least one run", "none", cure)
     options = _judge_options(arguments)
     if arguments.baseline is not None:
-        options["baseline"] = _baseline(arguments.baseline)
+        options["baseline"] = read_run(_one("baseline", arguments.baseline))
     if arguments.target is not None:
         options["rules"] = _with_target(arguments.target)
     told = [_verdict_of(path, options) for path in _found(arguments.runs)]
@@ -369,7 +384,38 @@ def _compare(arguments: Arguments) -> int:
     return 0
 
 
-def _found(names: Sequence[str]) -> list[Path]:
+def _watch(arguments: Arguments) -> int:
+    from ptmetrics.show.listing import follow
+    from ptmetrics.show.paint import paint_for
+    from ptmetrics.show.run_state import watch
+
+    def say(text: str) -> None:
+        print(text, end="", flush=True)
+
+    views = watch(_one("run", arguments.run))
+    if arguments.json:
+        _print_json(next(views)[1].to_dict())
+    elif arguments.once:
+        follow([next(views)], say, paint_for(), live=False)
+    else:
+        follow(views, say, paint_for(), live=sys.stdout.isatty())
+    return 0
+
+
+def _list(arguments: Arguments) -> int:
+    from ptmetrics.show.listing import listing_text
+    from ptmetrics.show.paint import paint_for
+    from ptmetrics.show.run_state import state_at
+
+    states = list(map(state_at, _found([arguments.folder])))
+    if arguments.json:
+        _print_json({"runs": [state.to_dict() for state in states]})
+    else:
+        print(listing_text(states, arguments.folder, paint_for()))
+    return 0
+
+
+def _found(names: Sequence[str | Path]) -> list[Path]:
     """The runs that a person names; a path without a run is wrong usage, not a damaged record."""
     from ptmetrics.record.run_folder import find_runs
 
@@ -379,15 +425,14 @@ def _found(names: Sequence[str]) -> list[Path]:
         raise ConfigError(*error.args) from None
 
 
-def _baseline(name: str) -> Any:
-    from ptmetrics.record.reader import read_run
+def _one(name: str, path: str) -> Path:
+    """The one run that a person names."""
     from ptmetrics.record.run_folder import find_run
 
     try:
-        path = find_run("baseline", name)
+        return find_run(name, path)
     except RecordError as error:
         raise ConfigError(*error.args) from None
-    return read_run(path)
 
 
 def _judge_options(arguments: Arguments) -> dict[str, Any]:

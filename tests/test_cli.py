@@ -19,6 +19,7 @@ from tests.recorded_runs import write_run
 from tests.verdict.judged_sources import Recorded, epoch, written
 
 LIGHT = ["--help", "report RUN", "compare RUN RUN", "check RUN", "check --explain overfitting"]
+LIGHT += ["watch RUN", "list RUN"]
 STATUSES = ["unreadable", "invalid", "not ready", "undetermined", "ready"]  # the worst first
 
 

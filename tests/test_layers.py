@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "monitor": {"counts", "metrics", "distributed", "record", "verdict", "show", "extensions"},
     "leakage": {"monitor", "verdict", "record"},
     "show": {"record", "verdict", "metrics"},
-    "integrations": {"monitor", "metrics"},
+    "integrations": {"monitor", "metrics", "record"},
     "matrix": {"metrics", "verdict"},
     "advice": {"metrics", "record", "verdict"},
 }

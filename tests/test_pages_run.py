@@ -9,7 +9,7 @@ import pytest
 from ptmetrics.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/metrics.md")
+PAGES = ("README.md", "docs/metrics.md", "docs/trackers.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -27,8 +27,10 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_code_of_a_page_runs_from_top_to_bottom(
     page: str, readme_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "torchmetrics" in "".join(blocks(page, "python")):
-        pytest.importorskip("torchmetrics")
+    needed = {"torchmetrics": "torchmetrics", "TensorBoardLogger": "tensorboard"}
+    for name, library in needed.items():
+        if name in "".join(blocks(page, "python")):
+            pytest.importorskip(library)
     monkeypatch.chdir(readme_folder)
     names: dict[str, object] = {"__name__": "page"}
     code = blocks(page, "python")

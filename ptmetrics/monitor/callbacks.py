@@ -81,6 +81,16 @@ class MonitoredRun(Protocol):
         """Whether this process writes the record."""
         ...
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The user's own values in the record's header."""
+        ...
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why the run ended, as its record tells; None before."""
+        ...
+
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch."""
 

@@ -117,6 +117,8 @@ class Monitor:
         path: The run folder.
         history: The epochs so far.
         faults: What went wrong.
+        config: What was passed so.
+        end_reason: Why the run ended, as its record tells; None before.
 
     Raises:
         RecordError: If the run folder is written by another process, cannot be written, or holds a
@@ -172,7 +174,8 @@ class Monitor:
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
         self._metrics = metrics_by_output(metrics)
-        self._config = dict(config or {})
+        self.config = dict(config or {})
+        self.end_reason: str | None = None
         self._device_event = device_event
         self._attachment: Attachment | None = None
         self.faults = FaultLog(on_fault, lambda fault: self._run.append("fault", fault.to_dict()))
@@ -386,6 +389,8 @@ class Monitor:
         numbers = range(status.epochs, count)
         try:
             self._begin_epochs()
+            told = {"code": "planned", "message": f"{count} epochs are planned.", "epochs": count}
+            self._run.append("note", told)
             if status.stopping is not None:
                 numbers = range(0)
                 self._say("stopped", f"the run had stopped: {status.stopping}")
@@ -782,6 +787,7 @@ class Monitor:
             compute_splits({split: counts}, splits, losses)
             steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
+            counted["train_steps_cumulative"] = steps
             scores = EpochScores(self.epoch, splits, losses, {}, counted)
             self._run.record_evaluation(
                 {**scores.to_record(), "split": split, "step": steps, "why": why}
@@ -910,7 +916,7 @@ class Monitor:
     def _begin(self) -> None:
         self._callbacks.run_begin(self)
         with self.faults.containing("record", refuse=(PtmetricsError,)):
-            self._run.begin(self._described(), self._config)
+            self._run.begin(self._described(), self.config)
         self._run.expect_end()
 
     def _described(self) -> dict[str, Any]:
@@ -930,6 +936,7 @@ class Monitor:
             self._callbacks.train_end(self)
 
     def _end(self, reason: str) -> None:
+        self.end_reason = reason
         with self.faults.containing("close"):
             self._recorder.finish()
         attended = self._lifecycle.begun and not self._unattended

@@ -235,9 +235,11 @@ def find_runs(path: str | os.PathLike[str]) -> list[Path]:
     if not folder.is_dir():
         cure = "Check the path; a run folder holds journal-rank0.jsonl."
         raise RecordError(name, "a run folder", "nothing there", cure)
-    if journals(folder) or event_files(folder):
+    if journals(folder):
         return [folder]
-    runs = sorted(_runs_below(folder))
+    runs = sorted(_runs_below(folder))  # which may hold event files of their own
+    if not runs and event_files(folder):
+        return [folder]
     if not runs:
         inner = [folder / log for log in OTHER_LOGS if (folder / log).is_file()]
         cure = "Pass the folder that Monitor(run=…) was given."

@@ -28,7 +28,7 @@ class EpochTable:
         >>> score = {"value": 0.6, "low": 0.5, "high": 0.7, "n": 400, "higher_is_better": True}
         >>> print(plain.join(table.lines(0, {"val/accuracy": score}, 1.5)))
         epoch  val/accuracy                  seconds   * best so far
-            0  0.6000 [0.5000, 0.7000] *         1.5
+            1  0.6000 [0.5000, 0.7000] *         1.5
     """
 
     def __init__(self, lead: str) -> None:
@@ -41,7 +41,7 @@ class EpochTable:
         """One line, and the head of the table before the first or where other scores came up.
 
         Args:
-            epoch: Its number.
+            epoch: Its number, from 0; people count from 1.
             scores: By full name; those of other names are passed over.
             seconds: What it took.
         """
@@ -49,7 +49,7 @@ class EpochTable:
         if set(shown) - set(self._shown):
             self._shown = shown
             yield self._head()
-        line: list[str | Styled] = [f"{epoch:>5}  "]
+        line: list[str | Styled] = [f"{epoch + 1:>5}  "]
         for name in self._shown:
             line.extend(self._cell(name, scores.get(name)))
         line.append(f"{seconds:>7.1f}")

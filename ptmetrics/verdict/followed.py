@@ -108,14 +108,16 @@ def _by_its_steps(values: Floats, most: float) -> Change:
     return "better"
 
 
-def followed_score(evidence: Evidence) -> FollowedScore | None:
+def followed_score(evidence: Evidence, *, losses: bool = False) -> FollowedScore | None:
     """The score that selection follows, else the task's headline, else any that has a direction.
 
-    What says the same as the loss does not count.
+    Args:
+        evidence: Of the run.
+        losses: Whether what says the same as the loss counts too.
     """
     curves = evidence.curves
     for name in _candidates(evidence):
-        sign = _sign(evidence, name)
+        sign = _sign(evidence, name, losses=losses)
         if sign and curves.rows(f"val/{name}"):
             return FollowedScore(name, sign, curves)
     return None
@@ -127,9 +129,9 @@ def _candidates(evidence: Evidence) -> Iterator[str]:
     yield from evidence.val
 
 
-def _sign(evidence: Evidence, name: str) -> float:
-    """1.0 or −1.0; 0.0 for a score that is like a loss or has no direction."""
-    if name.split("/")[-1].lower() in LIKE_A_LOSS:
+def _sign(evidence: Evidence, name: str, *, losses: bool) -> float:
+    """1.0 or −1.0; 0.0 for a score that has no direction, or is like a loss and may not be."""
+    if not losses and name.split("/")[-1].lower() in LIKE_A_LOSS:
         return 0.0
     known = evidence.curves.rises(f"val/{name}")
     if known is None:

@@ -107,7 +107,7 @@ def test_each_epoch_is_a_line_and_the_verdict_comes_last(
     assert shown.out == ""
     lines = shown.err.splitlines()
     assert lines[0].split()[:4] == ["epoch", "train/loss", "val/loss", "val/accuracy"]
-    assert [line.split()[0] for line in lines[1:4]] == ["0", "1", "2"]
+    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     assert any(line.startswith("Verdict: ") for line in lines[4:])
     assert " ".join(shown.err.split()).endswith(f"All of it: ptmetrics report {tmp_path / 'run'}")
     assert "\x1b" not in shown.err
@@ -127,7 +127,7 @@ def test_a_run_that_failed_ends_without_a_verdict(
     with pytest.raises(RuntimeError, match="own"):
         trained(tmp_path, "plain", fail=True)
     shown = capsys.readouterr().err
-    assert shown.splitlines()[1].split()[0] == "0"
+    assert shown.splitlines()[1].split()[0] == "1"
     assert "Verdict" not in shown
 
 

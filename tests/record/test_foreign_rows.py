@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError, RecordError
+from ptmetrics.record import foreign_events
 from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_json import read_json
@@ -412,6 +413,7 @@ def test_event_files_need_tensorboard_and_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, foreign_events._ACCUMULATOR, None)  # where it was imported
     (tmp_path / "events.out.tfevents.1.host").write_bytes(b"")
     for path in (tmp_path, tmp_path / "events.out.tfevents.1.host"):
         with pytest.raises(RecordError, match=r"the package tensorboard.*pip install tensorboard"):

@@ -128,6 +128,14 @@ class Callback:
     def on_epoch_begin(self, monitor: MonitoredRun) -> None:
         """Before the first batch of an epoch, whose number is `monitor.epoch`."""
 
+    def on_batch_begin(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
+        """Before a batch is answered: what the loader yields.
+
+        Where no loader is monitored, `inputs` are the arguments that the model is called with; a
+        loop that hands its predictions over shows none. Its time is neither training's nor
+        validation's.
+        """
+
     def on_batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
         """After batch number `batch` of `split` was counted; its numbers are on the device."""
 
@@ -166,6 +174,7 @@ class CallbackList:
         faults: Where exceptions are noted; its lock is released while a callback runs.
 
     Attributes:
+        each_begin: Those that want to see each batch before it is answered.
         each_batch: Those that want to know of each batch.
         each_epoch: Those that want to know of the beginning of each epoch.
         each_validation: Those that want to know of each validation.
@@ -182,6 +191,9 @@ class CallbackList:
         self._callbacks = tuple(callbacks)
         self._faults = faults
         self._behind_epoch = sorted(callbacks, key=lambda callback: callback.after_others)
+        self.each_begin = [
+            c for c in callbacks if type(c).on_batch_begin is not Callback.on_batch_begin
+        ]
         self.each_batch = [
             c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
@@ -200,6 +212,12 @@ class CallbackList:
                 self._faults.released(),
             ):
                 callback.on_run_begin(monitor)
+
+    def batch_begin(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
+        """Before a batch is answered."""
+        for callback in self.each_begin:
+            with self._faults.containing(_where(callback)), self._faults.released():
+                callback.on_batch_begin(monitor, split, inputs)
 
     def batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
         """After a batch was counted."""

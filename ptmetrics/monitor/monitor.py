@@ -181,8 +181,11 @@ class Monitor:
         began = None
         if self._callbacks.each_epoch:
             began = self._epoch_begins
+        served = None
+        if self._callbacks.each_begin:
+            served = self._batch_begins
         told = Told(
-            self._say, self._close_epoch_by_steps, self._close_validation, on_counted, began
+            self._say, self._close_epoch_by_steps, self._close_validation, on_counted, began, served
         )
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, told
@@ -758,6 +761,10 @@ class Monitor:
                 with self._recorder.pause():
                     self._callbacks.validation_end(self, split, scores)
 
+    def _batch_begins(self, split: str, inputs: Any) -> None:
+        with self._recorder.pause():
+            self._callbacks.batch_begin(self, split, inputs)
+
     def _batch_counted(self, split: str, batch: int) -> None:
         with self._recorder.pause():
             self._callbacks.batch_end(self, split, batch)
@@ -799,8 +806,12 @@ class Monitor:
 
     @contained("record")
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
+        """Add a line of yours to the record: `record("note", {"code": …, "message": …})`.
+
+        A kind of your own is for a rule of yours to read: `evidence.recorded(kind)`.
+        """
         self._run.append(kind, data)
+        self.history.note(kind, data)
 
     @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:

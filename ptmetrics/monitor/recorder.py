@@ -64,6 +64,8 @@ class Told(NamedTuple):
         close_validation: A split is validated again: keep what it was before, and count anew.
         counted: Given split and number of each batch that was counted; None for nobody.
         began: The first batch of an epoch comes; None for nobody.
+        served: Given the split and what the loader yields, or else what the model is given; None
+            for nobody.
     """
 
     say: Callable[[str, str], None]
@@ -71,6 +73,7 @@ class Told(NamedTuple):
     close_validation: Callable[[str], None]
     counted: Callable[[str, int], None] | None
     began: Callable[[], None] | None = None
+    served: Callable[[str, Any], None] | None = None
 
 
 class BatchRecorder:
@@ -197,6 +200,8 @@ class BatchRecorder:
             loader.exhausted = True
         else:
             loader.waiting.append(batch)
+            if self._told.served is not None:
+                self._serve(self._told.served, split, batch)
 
     @contained("loader")
     def leave_loader(self, loader: LoaderPass) -> None:
@@ -260,6 +265,13 @@ class BatchRecorder:
         if clock.phase != split:
             clock.enter(split)
         clock.lap(split, waited=clock.waiting)
+        if self._told.served is not None:
+            self._serve(self._told.served, split, args or kwargs)
+
+    def _serve(self, tell: Callable[[str, Any], None], split: str, inputs: Any) -> None:
+        """Show a batch before it is answered; the time that takes belongs to no split."""
+        tell(split, inputs)
+        self.clock.lap("other")
 
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:

@@ -261,6 +261,8 @@ class Evidence:
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
         baseline: A run that this one must not be worse than, where one was named.
+        lines: Lines that callbacks recorded, by their kind.
+        split: The split that is judged.
         thresholds: The numbers of the profile to decide by.
 
     Example:
@@ -303,6 +305,8 @@ class Evidence:
     fingerprint: str | None = None
     val_samples: int | None = None
     baseline: Optional["Evidence"] = None
+    lines: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    split: str = "val"
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
@@ -344,6 +348,10 @@ class Evidence:
     def score(self, name: str) -> Estimate:
         """A validation score, or an estimate whose reason says that it was not recorded."""
         return self.val.get(name, Estimate(reason=f"{name} was not recorded"))
+
+    def recorded(self, kind: str) -> Sequence[Mapping[str, Any]]:
+        """What `monitor.record(kind, data)` added to the run's record, the first one first."""
+        return self.lines.get(kind, ())
 
     def criterion(
         self, name: str, threshold: float, *, rule: Bound = ">=", code: str = ""
@@ -549,6 +557,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         chosen=why.startswith("the best"),
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
+        lines=getattr(run, "lines", {}),
     )
 
 

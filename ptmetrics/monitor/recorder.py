@@ -259,14 +259,17 @@ class BatchRecorder:
             split = "train" if model.training else "val"
             if split in self._loader_splits:
                 return
+        self._begin_phase(split)
+        if self._told.served is not None:
+            self._serve(self._told.served, split, args or kwargs)
+
+    def _begin_phase(self, split: str) -> None:
         clock = self.clock
         if clock.phase is None:  # before an epoch's first call the user does other things
             clock.lap("other")
         if clock.phase != split:
             clock.enter(split)
         clock.lap(split, waited=clock.waiting)
-        if self._told.served is not None:
-            self._serve(self._told.served, split, args or kwargs)
 
     def _serve(self, tell: Callable[[str, Any], None], split: str, inputs: Any) -> None:
         """Show a batch before it is answered; the time that takes belongs to no split."""

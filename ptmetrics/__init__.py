@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ptmetrics.errors import PtmetricsError as PtmetricsError
     from ptmetrics.integrations.torchmetrics import from_torchmetrics as from_torchmetrics
     from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
+    from ptmetrics.leakage.audit import Audit as Audit
+    from ptmetrics.leakage.audit import audit as audit
+    from ptmetrics.leakage.callback import LeakageCheck as LeakageCheck
     from ptmetrics.matrix import judge_confusion as judge_confusion
     from ptmetrics.metrics import functional as functional
     from ptmetrics.metrics.base import Metrics as Metrics
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Advice": "metrics.threshold",
+    "Audit": "leakage.audit",
     "AverageMeter": "metrics.dropins",
     "Batch": "counts.batch",
     "BinaryMetrics": "metrics.binary",
@@ -65,6 +69,7 @@ _HOME = {
     "Evidence": "verdict.evidence",
     "Finding": "verdict.finding",
     "History": "record.history",
+    "LeakageCheck": "leakage.callback",
     "Mean": "metrics.mean",
     "Metrics": "metrics.base",
     "Monitor": "monitor.monitor",
@@ -80,6 +85,7 @@ _HOME = {
     "Verdict": "verdict.finding",
     "accuracy": "metrics.dropins",
     "advise_threshold": "advice",
+    "audit": "leakage.audit",
     "fairness_gaps": "metrics.gaps",
     "slice_gap": "metrics.gaps",
     "classification_report": "metrics.dropins",
@@ -97,6 +103,7 @@ _HOME = {
 __all__ = [
     "RULES",
     "Advice",
+    "Audit",
     "AverageMeter",
     "Batch",
     "BinaryMetrics",
@@ -109,6 +116,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "History",
+    "LeakageCheck",
     "Mean",
     "Metrics",
     "Monitor",
@@ -124,6 +132,7 @@ __all__ = [
     "__version__",
     "accuracy",
     "advise_threshold",
+    "audit",
     "classification_report",
     "compare",
     "explain",

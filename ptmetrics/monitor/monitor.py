@@ -806,12 +806,10 @@ class Monitor:
 
     @contained("record")
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Add a line of yours to the record: `record("note", {"code": …, "message": …})`.
-
-        A kind of your own is for a rule of yours to read: `evidence.recorded(kind)`.
-        """
+        """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
         self._run.append(kind, data)
-        self.history.note(kind, data)
+        if kind == "note" and not self.records:
+            self.history.notes.append({"code": "", "message": "", **data})
 
     @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-from ptmetrics.record.events import EpochData, EvaluationData, HeaderData
+from ptmetrics.record.events import EpochData, EvaluationData, HeaderData, NoteData
 from ptmetrics.record.foreign_rows import LoggedScores
 from ptmetrics.record.reader import Run, read_run
 
@@ -28,7 +28,7 @@ class History(Mapping[str, list[float]]):
     Attributes:
         path: Where the run is recorded; None for one that is in memory alone.
         header: What a run in memory was started with.
-        lines: What was recorded of a run in memory by `monitor.record`, by its kind.
+        notes: What a script or callback has noted of a run in memory.
 
     Example:
         >>> history = History()
@@ -49,7 +49,7 @@ class History(Mapping[str, list[float]]):
         self._last: EpochData | None = None
         self.path: Path | None = None
         self.header: HeaderData = {}
-        self.lines: dict[str, list[Any]] = {}
+        self.notes: list[NoteData] = []
 
     @classmethod
     def of(cls, run: Run) -> "History":
@@ -90,7 +90,7 @@ class History(Mapping[str, list[float]]):
         epochs = [_epoch_of(number, row) for number, row in rows.items()]
         if self._last is not None:
             epochs[-1] = self._last
-        return Run(Path(), "", [self.header], epochs, lines=self.lines)
+        return Run(Path(), "", [self.header], epochs, notes=self.notes)
 
     def append(self, epoch: EpochData) -> None:
         """Add an epoch; the same or later ones are superseded, as when a run was resumed."""
@@ -103,11 +103,6 @@ class History(Mapping[str, list[float]]):
         self._waiting = []
         self._last = epoch
         self._add_or_merge(epoch["epoch"], _numbers_of(epoch))
-
-    def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Keep a line of the user's, where no file does."""
-        if self.path is None:
-            self.lines.setdefault(kind, []).append(data)
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.

@@ -66,9 +66,8 @@ class Run:
         end: How the last attempt ended; None when it was cut off or still runs.
         problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
-        lines: Lines of other kinds, as callbacks record them, by their kind.
         picked: Row of the epoch that somebody asks for in place of the judged one; else None.
-        left_out: How many faults, notes, checkpoints, problems and lines beyond the first 10,000 there
+        left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there
             are.
     """
 
@@ -85,7 +84,6 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     attempts: int = 1
     left_out: dict[str, int] = field(default_factory=dict)
-    lines: dict[str, list[Any]] = field(default_factory=dict)
     picked: int | None = None
 
     @property
@@ -226,7 +224,6 @@ class _Story:
             "notes": [],
             "checkpoints": [],
             "problems": [],
-            "lines": [],
         }
         self._left_out: dict[str, int] = {}
 
@@ -276,8 +273,6 @@ class _Story:
                 self._keep("checkpoints", record.data)
             case "note":
                 self._keep("notes", record.data)
-            case kind:
-                self._keep("lines", (kind, record.data))
 
     def _add_epoch(self, record: Record) -> None:
         number = record.data["epoch"]
@@ -341,9 +336,6 @@ class _Story:
                 got = f"none ({self._kept['problems'][0]})"
             cure = "Start the run again: it stopped before its first record, or this is no journal."
             raise RecordError(str(journal), "at least one whole record", got, cure)
-        lines: dict[str, list[Any]] = {}
-        for kind, data in self._kept["lines"]:
-            lines.setdefault(kind, []).append(data)
         return Run(
             path=journal.parent,
             run_id=self._run_id,
@@ -354,7 +346,6 @@ class _Story:
             end=self._end,
             attempts=self._attempt,
             left_out=self._left_out,
-            lines=lines,
             faults=list(self._faults.values()),
             notes=self._kept["notes"],
             checkpoints=self._kept["checkpoints"],

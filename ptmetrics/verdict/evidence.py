@@ -251,6 +251,7 @@ class Evidence:
         problems: Lines of the journal that could not be read.
         contradictions: Those of them that are whole and say what cannot be.
         notes: What was judged.
+        recorded: Notes in the record, in their order; `noted(code)` gives those of one code.
         selected_by: Scores by which the run itself chose its best epoch, without their split.
         loss_change: What the validation loss grew by from its minimum to the end of the run, sample
             by sample, with a one-sided 95 % bound as `low`; without bounds where the samples were
@@ -261,7 +262,6 @@ class Evidence:
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
         baseline: A run that this one must not be worse than, where one was named.
-        lines: Lines that callbacks recorded, by their kind.
         split: The split that is judged.
         thresholds: The numbers of the profile to decide by.
 
@@ -297,6 +297,7 @@ class Evidence:
     problems: int = 0
     contradictions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: tuple[Mapping[str, Any], ...] = ()
     selected_by: tuple[str, ...] = ()
     loss_change: Estimate = NOT_KNOWN
     samples: ReadSamples = no_samples
@@ -305,7 +306,6 @@ class Evidence:
     fingerprint: str | None = None
     val_samples: int | None = None
     baseline: Optional["Evidence"] = None
-    lines: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     split: str = "val"
     thresholds: Thresholds = field(default_factory=Thresholds)
 
@@ -349,9 +349,9 @@ class Evidence:
         """A validation score, or an estimate whose reason says that it was not recorded."""
         return self.val.get(name, Estimate(reason=f"{name} was not recorded"))
 
-    def recorded(self, kind: str) -> Sequence[Mapping[str, Any]]:
-        """What `monitor.record(kind, data)` added to the run's record, the first one first."""
-        return self.lines.get(kind, ())
+    def noted(self, code: str) -> list[Mapping[str, Any]]:
+        """Notes of this code, as a loop or a callback recorded them: `monitor.record("note", …)`."""
+        return [note for note in self.recorded if note.get("code") == code]
 
     def criterion(
         self, name: str, threshold: float, *, rule: Bound = ">=", code: str = ""
@@ -550,6 +550,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         problems=len(run.problems),
         contradictions=_contradictions(run),
         notes=tuple(_run_notes(run, row, why)),
+        recorded=tuple(getattr(run, "notes", ())),
         selected_by=tuple(_selected_by(run)),
         loss_change=_loss_change(run, curves),
         samples=samples,
@@ -557,7 +558,6 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         chosen=why.startswith("the best"),
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
-        lines=getattr(run, "lines", {}),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.extensions import EXTENDING_RULES, offered
 from ptmetrics.verdict.evidence import (
     ERRORS,
     Evidence,
@@ -39,6 +40,7 @@ from ptmetrics.verdict.sources import Source, checked, names_of, run_or_scores, 
 RULES: tuple[Rule, ...] = (
     *VALIDITY_RULES,
     *SEEN_RULES,
+    *offered(EXTENDING_RULES),
     *LOSS_RULES,
     *CLASS_RULES,
     *REGRESSION_RULES,

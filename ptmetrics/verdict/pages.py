@@ -3,32 +3,15 @@
 import difflib
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ptmetrics.errors import ConfigError
+from ptmetrics.extensions import EXTENDING_RULES, offered
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.profile import PROFILES, Thresholds
-from ptmetrics.verdict.rule import RuleFunction, as_rule
+from ptmetrics.verdict.rule import Page, RuleFunction, as_rule
 
 PAGE_WIDTH = 96
-
-
-@dataclass(frozen=True)
-class Page:
-    """The explanation of a code.
-
-    Args:
-        severity: How grave the finding is, in words where that depends.
-        meaning: What it says, and what it rests on.
-        advice: What to do about it.
-        thresholds: Names in `Thresholds` that it is decided by.
-    """
-
-    severity: str
-    meaning: str
-    advice: str
-    thresholds: tuple[str, ...] = ()
 
 
 PAGES: Mapping[str, Page] = {
@@ -444,6 +427,14 @@ def make_finding(
     return Finding(code, severity, message, evidence, advice)
 
 
+def known_pages(rules: Iterable[RuleFunction] = ()) -> dict[str, Page | str]:
+    """Pages by their code: the package's own, those of what extends it, and those of these rules."""
+    found: dict[str, Page | str] = {}
+    for item in (*rules, *offered(EXTENDING_RULES)):
+        found.update(as_rule(item).pages)
+    return {**found, **PAGES}
+
+
 def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     """What a finding means, how grave it is, what to do, and the thresholds that decide it.
 
@@ -464,17 +455,16 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
         What to do: Epochs may be missing; a line cut off at the end comes from a killed process and is
         harmless.
     """
-    own = {name: page for item in rules for name, page in as_rule(item).pages.items()}
-    if code in own and code not in PAGES:
-        return f"{code}\n\n{own[code]}"
-    if code not in PAGES:
-        known = {*own, *PAGES}
+    known = known_pages(rules)
+    if code not in known:
         near = difflib.get_close_matches(code, known, n=3, cutoff=0.5)
         cure = f"The codes are {', '.join(sorted(known))}."
         if near:
             cure = f"Near: {', '.join(near)}."
         raise ConfigError("code", "the code of a finding", repr(code), cure)
-    page = PAGES[code]
+    page = known[code]
+    if isinstance(page, str):
+        return f"{code}\n\n{page}"
     parts = [
         f"{code} ({page.severity})",
         textwrap.fill(page.meaning, PAGE_WIDTH),

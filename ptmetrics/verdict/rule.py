@@ -22,6 +22,23 @@ _CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
+class Page:
+    """The explanation of a code.
+
+    Args:
+        severity: How grave the finding is, in words where that depends.
+        meaning: What it says, and what it rests on.
+        advice: What to do about it.
+        thresholds: Names in `Thresholds` that it is decided by.
+    """
+
+    severity: str
+    meaning: str
+    advice: str
+    thresholds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rule:
     """A rule with its codes and pages; made by `pm.rule`, called like the function in it.
 
@@ -36,7 +53,7 @@ class Rule:
     check: RuleFunction
     codes: tuple[str, ...] = ()
     needs: Need = ""
-    pages: Mapping[str, str] = field(default_factory=dict, compare=False)
+    pages: Mapping[str, Page | str] = field(default_factory=dict, compare=False)
 
     def __call__(self, evidence: Evidence) -> Iterable[RuleOutcome]:
         """What the rule has to say of the evidence."""
@@ -59,7 +76,10 @@ class Rule:
 
 
 def rule(
-    *, codes: str | Iterable[str], needs: Need = "", page: str | Mapping[str, str] | None = None
+    *,
+    codes: str | Iterable[str],
+    needs: Need = "",
+    page: Page | str | Mapping[str, Page | str] | None = None,
 ) -> Callable[[RuleFunction], Rule]:
     """Make a function a rule with codes, which `select=`, `ignore=` and `pm.explain` then know.
 
@@ -70,8 +90,8 @@ def rule(
         codes: Every code that the rule may raise, in kebab-case.
         needs: "classes" or "numbers" for a rule about what is predicted, "baseline" for one that
             holds the run against another; it is not asked elsewhere.
-        page: What the findings mean and what to do, a text or one for each code; None for the
-            function's docstring.
+        page: What the findings mean and what to do, a text or a `Page`, or one for each code; None
+            for the function's docstring.
 
     Raises:
         ConfigError: If a code is not in kebab-case, or there is none.
@@ -106,7 +126,7 @@ def rule(
         text = page
         if text is None:
             text = getdoc(check) or ""
-        if isinstance(text, str):
+        if not isinstance(text, Mapping):
             return Rule(check, named, needs, dict.fromkeys(named, text))
         return Rule(check, named, needs, dict(text))
 

@@ -398,12 +398,12 @@ def test_a_batch_is_shown_before_it_is_answered_and_its_time_is_nobodys(way: str
 
 def test_what_a_callback_records_reaches_a_rule_from_file_and_memory(tmp_path: Path) -> None:
     def rule(evidence: pm.Evidence) -> Any:
-        for line in evidence.recorded("mine"):
+        for line in evidence.noted("mine"):
             yield pm.Finding("mine", "warning", f"{evidence.split} {line['value']}", line)
 
     class Mine(pm.Callback):
         def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
-            monitor.record("mine", {"value": scores.epoch})
+            monitor.record("note", {"code": "mine", "message": "m", "value": scores.epoch})
 
     for run in (None, tmp_path / "run"):
         with quiet(Mine(), run=run) as monitor:

@@ -19,12 +19,13 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 # What each room may import besides itself and `errors`.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "extensions": set(),
     "counts": set(),
     "distributed": {"counts"},
     "metrics": {"counts", "distributed"},
     "record": set(),
-    "verdict": {"record"},
-    "monitor": {"counts", "metrics", "distributed", "record"},
+    "verdict": {"record", "extensions"},
+    "monitor": {"counts", "metrics", "distributed", "record", "extensions"},
     "leakage": {"monitor", "verdict", "record"},
     "show": {"record", "verdict", "metrics"},
     "integrations": {"monitor", "metrics"},
@@ -36,7 +37,7 @@ ROOMS["finetune"] = set(ROOMS)
 ROOMS["bench"] = set(ROOMS)
 ROOMS["cli"] = set(ROOMS)
 ROOMS["__main__"] = {"cli"}
-NO_TORCH = {"errors", "record", "verdict", "show"}
+NO_TORCH = {"errors", "extensions", "record", "verdict", "show"}
 TORCHVISION = {"finetune"}
 # Room, the methods inside which it may, and what it may import there: results draw themselves.
 LAZY = {"metrics": (("_repr_html_", "plot_"), "show")}

@@ -168,7 +168,7 @@ class LeakageCheck(Callback):
             unseen = {"exact": why, "near": why}
             self._tell(monitor, Audit(0, rows, split=split, not_checked=unseen))
             return
-        targets = val.labels
+        targets: Any = val.labels
         if scores.samples is not None and scores.samples.rows is not None and split == "val":
             targets = scores.samples.rows["target"]
         places = "of the training set"
@@ -189,7 +189,7 @@ class LeakageCheck(Callback):
             why = ""
             if len(seen) < AS_BEFORE * len(again):
                 why = _AUGMENTED
-        for split, audit in self._unsaid.items():
+        for audit in self._unsaid.values():
             if why:
                 audit = replace(audit, not_checked={"exact": why, "near": why})
             self._tell(monitor, audit)

@@ -5,6 +5,7 @@ import tempfile
 import unicodedata
 import weakref
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn import functional
 Hashes = npt.NDArray[np.int64]  # of shape (rows, 2)
 Indices = npt.NDArray[np.int64]
 SEED = 20240229
-MOST_PAIRS = 1_000_000
+MOST_TWINS = 1_000_000
 """Above so many pairs each row is told with one of its twins alone."""
 PART_ROWS = 2**25
 """So many rows are joined at once, which takes a gibibyte; more are joined part by part."""
@@ -54,7 +55,7 @@ def hash_rows(batch: Tensor) -> Tensor:
     words = _words(batch.detach().reshape(rows, -1))
     factors = _factors(words.shape[1], batch.device)
     at_once = max(1, _WORDS_AT_ONCE // words.shape[1])
-    sums = [_sums(part.to(torch.int64), factors) for part in words.split(at_once)]
+    sums = [_word_sums(part.to(torch.int64), factors) for part in torch.split(words, at_once)]
     return torch.cat(sums) + salt
 
 
@@ -69,7 +70,7 @@ def _words(rows: Tensor) -> Tensor:
     return octets.view(torch.int32)
 
 
-def _sums(words: Tensor, factors: Tensor) -> Tensor:
+def _word_sums(words: Tensor, factors: Tensor) -> Tensor:
     if words.is_cuda:  # which multiplies no matrices of integers
         return torch.stack([(words * each).sum(1) for each in factors], 1)
     return torch.stack([torch.mv(words, each) for each in factors], 1)
@@ -94,10 +95,10 @@ def hash_texts(texts: list[str]) -> Tensor:
 
 
 def normalised(text: str) -> str:
-    """The text in one spelling: compatible characters, no capitals, single spaces.
+    r"""The text in one spelling: compatible characters, no capitals, single spaces.
 
     Example:
-        >>> normalised("  The  ﬁrst\\nCat ")
+        >>> normalised("  The  ﬁrst\nCat ")
         'the first cat'
     """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -132,18 +133,18 @@ def equal_pairs(first: Hashes, second: Hashes) -> Indices:
     found = []
     for part in range(parts):
         rows = [np.flatnonzero((one[:, 0] & (parts - 1)) == part) for one in (first, second)]
-        pairs = _joined(first[rows[0]], second[rows[1]])
+        pairs = _twins_of(first[rows[0]], second[rows[1]])
         found.append(np.stack([rows[0][pairs[:, 0]], rows[1][pairs[:, 1]]], 1))
     pairs = np.concatenate(found)
     return pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
 
 
-def _joined(first: Hashes, second: Hashes) -> Indices:
+def _twins_of(first: Hashes, second: Hashes) -> Indices:
     order = np.argsort(first[:, 0], kind="stable")
     halves = first[order, 0]
     begin = np.searchsorted(halves, second[:, 0], "left")
     number = np.searchsorted(halves, second[:, 0], "right") - begin
-    if number.sum() > MOST_PAIRS:
+    if number.sum() > MOST_TWINS:
         number = np.minimum(number, 1)
     row = np.repeat(np.arange(len(second)), number)
     step = np.arange(len(row)) - np.repeat(number.cumsum() - number, number)
@@ -169,7 +170,7 @@ def repeated(hashes: Hashes) -> Indices:
     return pairs[np.argsort(pairs[:, 1])]
 
 
-class Rows:
+class RowStore:
     """Rows of numbers that come batch by batch: in memory or, above a size, in a file.
 
     Args:
@@ -177,7 +178,7 @@ class Rows:
 
     Example:
         >>> import torch
-        >>> rows = Rows()
+        >>> rows = RowStore()
         >>> rows.add(torch.tensor([[1, 2]]))
         >>> rows.add(torch.tensor([[3, 4]]))
         >>> rows.array().tolist()
@@ -188,7 +189,7 @@ class Rows:
         self._most_bytes = most_bytes
         self._waiting: list[Tensor] = []
         self._bytes = 0
-        self._file: Any = None
+        self._file: Path | None = None
         self._first = np.zeros((0, 2), dtype=np.int64)  # tells the form of what is in the file
 
     def add(self, rows: Tensor) -> None:
@@ -201,10 +202,12 @@ class Rows:
     def _spill(self) -> None:
         rows = self._on_host()
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="ptmetrics-")
-            weakref.finalize(self, self._file.close)
+            folder = tempfile.TemporaryDirectory(prefix="ptmetrics-")
+            weakref.finalize(self, folder.cleanup)
+            self._file = Path(folder.name) / "rows"
             self._first = rows[:1].copy()
-        self._file.write(rows.tobytes())
+        with self._file.open("ab") as file:
+            file.write(rows.tobytes())
         self._waiting = []
         self._bytes = 0
 
@@ -214,8 +217,7 @@ class Rows:
             return self._on_host()
         if self._waiting:
             self._spill()
-        self._file.flush()
-        number = self._file.tell() // self._first.nbytes
+        number = self._file.stat().st_size // self._first.nbytes
         shape = (number, self._first.shape[1])
         return np.memmap(self._file, self._first.dtype, "r", shape=shape)
 

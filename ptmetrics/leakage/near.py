@@ -13,7 +13,7 @@ from torch.nn import functional
 from ptmetrics.leakage.hashes import Indices
 from ptmetrics.leakage.samples import SIDE, Fingerprints
 
-Floats = npt.NDArray[np.float64]
+Distances = npt.NDArray[np.float64]
 NEIGHBOURS = 50
 CANDIDATES = 100
 """Nearest rows that are looked at again with rotations taken out; half of them are kept."""
@@ -28,8 +28,8 @@ HIGHEST_CENTRE = 1.0
 LEAST_FOR_NULL = 100  # rows from which their own middle half tells the null
 INDEXED = 200_000  # rows of training from which an index of faiss is used, where it is installed
 _BASE_ROWS, _QUERIES = 16_384, 256
-_LOOKED_AT = 128
-_TINY = 1e-12
+_REFINED = 128
+_LEAST_LENGTH = 1e-12
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _unit(rows: Tensor) -> Tensor:
     rows = rows - rows.mean(1, keepdim=True)
     length = rows.norm(dim=1, keepdim=True)
     blank = length < 1e-5 * (1 + length.max())
-    return torch.where(blank, 0.0, rows / length.clamp_min(_TINY))
+    return torch.where(blank, 0.0, rows / length.clamp_min(_LEAST_LENGTH))
 
 
 def _standardised(base: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +117,7 @@ def nearest(queries: Tensor, base: Tensor, number: int) -> Tensor:
         return _by_index(queries, base, number)
     squares = base.square().sum(1)
     found = []
-    for part in queries.split(_QUERIES):
+    for part in torch.split(queries, _QUERIES):
         best = torch.empty(len(part), 0)
         place = torch.empty(len(part), 0, dtype=torch.int64)
         for first in range(0, len(base), _BASE_ROWS):
@@ -150,14 +150,14 @@ def _by_index(queries: Tensor, base: Tensor, number: int) -> Tensor:
 
 def _looked_at(
     queries: Tensor, base: Tensor, found: Tensor, pictures: bool
-) -> tuple[Floats, Indices]:
+) -> tuple[Distances, Indices]:
     """Exact distances to the rows that were found, the nearest first, and which rows those are.
 
     Between pictures the part that a small rotation of the query explains is taken out.
     """
     distances = []
     places = []
-    for part, at in zip(queries.split(_LOOKED_AT), found.split(_LOOKED_AT), strict=True):
+    for part, at in zip(torch.split(queries, _REFINED), torch.split(found, _REFINED), strict=True):
         away = base[at] - part.unsqueeze(1)
         if pictures:
             turned = _rotation(part)
@@ -186,13 +186,13 @@ def _rotation(thumbnails: Tensor) -> Tensor:
 # From distances to rows that are named.
 
 
-def ties(distance: Floats) -> float:
+def ties(distance: Distances) -> float:
     """Share of equal distances among the ten nearest of each row."""
     first = distance[:, :11]
     return float(np.mean(np.diff(first, axis=1) <= 1e-6 * first[:, 1:])) if len(first) else 0.0
 
 
-def spacing_p(distance: Floats) -> Floats:
+def spacing_p(distance: Distances) -> Distances:
     """How likely the one or two nearest of the rows lie so much closer than the others.
 
     Where points lie with locally equal density, of whatever dimension m, the numbers
@@ -211,7 +211,7 @@ def spacing_p(distance: Floats) -> Floats:
 
     Source: Rényi spacings; Facco et al. 2017 use the first of them (TwoNN).
     """
-    logs = np.log(np.maximum(distance, _TINY))
+    logs = np.log(np.maximum(distance, _LEAST_LENGTH))
     spacings = np.diff(logs, axis=1) * np.arange(1, distance.shape[1])
     p = np.ones(len(distance))
     for first in (1, 2):
@@ -225,7 +225,7 @@ def spacing_p(distance: Floats) -> Floats:
     return np.asarray(1 - (1 - p) ** 2)
 
 
-def calibrated(p: Floats) -> Floats:
+def calibrated(p: Distances) -> Distances:
     """The values held against the null that the middle half of them tells.
 
     Its centre and spread are those of their z-values; centres above 1 and spreads below 1 are not
@@ -242,7 +242,7 @@ def calibrated(p: Floats) -> Floats:
     return np.asarray(torch.special.ndtr(scaled).numpy())
 
 
-def false_share_below(p: Floats, share: float) -> npt.NDArray[np.bool_]:
+def false_share_below(p: Distances, share: float) -> npt.NDArray[np.bool_]:
     """Which rows are named, so that in expectation at most this share of them is none.
 
     Example:

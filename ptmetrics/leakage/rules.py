@@ -15,14 +15,14 @@ NOTE = "leakage-audit"
 SCORES = ("accuracy", "balanced_accuracy", "f1/macro", "auroc", "r2", "rmse", "mae", "loss")
 """Scores that are told with and without the rows that training has seen."""
 _INVALID = "warning or invalid"
-_WORDS = {
+_CLAIMS = {
     "leakage-id": "are known to training by their id, file or group",
     "leakage-exact": "are equal to a training sample",
     "leakage-near": "are near duplicates of a training sample",
     "val-duplicates": "are equal to an earlier row",
     "label-conflict": "are equal to a sample with another label",
 }
-_PARTS = {
+_PARTS_OF = {
     "leakage-id": ("ids", "groups"),
     "leakage-exact": ("exact",),
     "leakage-near": ("near",),
@@ -38,7 +38,7 @@ _LEAVE_OUT = (
     "Take these samples out of the training set and train again; or leave them out of validation, "
     "and quote the score without them."
 )
-PAGES: Mapping[str, Page] = {
+LEAKAGE_PAGES: Mapping[str, Page] = {
     "leakage-id": Page(
         _INVALID,
         "Samples of validation stand in the training set by their id, file or row, or belong to a "
@@ -92,7 +92,7 @@ def _latest(evidence: pm.Evidence) -> Mapping[str, Any] | None:
 
 @pm.rule(
     codes=("leakage-id", "leakage-exact", "leakage-near"),
-    page={code: page for code, page in PAGES.items() if code.startswith("leakage")},
+    page={code: page for code, page in LEAKAGE_PAGES.items() if code.startswith("leakage")},
 )
 def leakage(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
     """Rows of validation that training has seen."""
@@ -101,7 +101,7 @@ def leakage(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
         return
     gains = _gains(evidence, note)
     for code in ("leakage-id", "leakage-exact", "leakage-near"):
-        for name in _PARTS[code]:
+        for name in _PARTS_OF[code]:
             part = note["parts"].get(name) or {}
             if "why" in part:
                 yield evidence.not_checked(f"{code}: NOT CHECKED, {part['why']}")
@@ -123,8 +123,8 @@ def _leak(
     if code == "leakage-near":
         shown = low
     severity: Severity = "warning"
-    message = f"{rows} of {of} rows of {note['split']} {_WORDS[code]}"
-    message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_named(part)}."
+    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}"
+    message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}."
     numbers: dict[str, Any] = {
         "rows": rows,
         "of": of,
@@ -138,14 +138,14 @@ def _leak(
         numbers["without"] = {name: gain.to_dict() for name, gain in gains.items()}
         if evidence.fitted in gains:
             message += f" {_compared(evidence.fitted, gains[evidence.fitted])}"
-        if any(name in gains and _gained(gains[name], limits.leaked_gain) for name in _shares()):
+        if any(name in gains and _gained(gains[name], limits.leaked_gain) for name in _in_points()):
             severity = "invalid"
     if shown > limits.leaked_share:
         severity = "invalid"
-    return pm.Finding(code, severity, message, numbers, PAGES[code].advice)
+    return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 
 
-def _shares() -> Sequence[str]:
+def _in_points() -> Sequence[str]:
     """Scores in which a gain can be told in points."""
     return ("accuracy", "r2")
 
@@ -161,7 +161,7 @@ def _compared(name: str, gain: Without) -> str:
     return f"{text} it gains {gain.difference.in_points()} by them."
 
 
-def _named(part: Mapping[str, Any]) -> str:
+def _pairs_named(part: Mapping[str, Any]) -> str:
     more = ""
     if part["rows"] > len(part["named"]):
         more = "; …"
@@ -182,21 +182,21 @@ def _gains(evidence: pm.Evidence, note: Mapping[str, Any]) -> Mapping[str, Witho
     return found or why
 
 
-@pm.rule(codes="val-duplicates", page=PAGES["val-duplicates"])
+@pm.rule(codes="val-duplicates", page=LEAKAGE_PAGES["val-duplicates"])
 def val_duplicates(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
     """Rows of validation that are equal to earlier ones."""
     for note, part in _of_part(evidence, "duplicates"):
         severity: Severity = "info"
         if part["rows"] > evidence.thresholds.leaked_share * part["of"]:
             severity = "warning"
-        yield _plain("val-duplicates", severity, note, part)
+        yield _finding("val-duplicates", severity, note, part)
 
 
-@pm.rule(codes="label-conflict", page=PAGES["label-conflict"])
+@pm.rule(codes="label-conflict", page=LEAKAGE_PAGES["label-conflict"])
 def label_conflict(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
     """Equal samples with different labels."""
     for note, part in _of_part(evidence, "conflicts"):
-        yield _plain("label-conflict", "warning", note, part)
+        yield _finding("label-conflict", "warning", note, part)
 
 
 def _of_part(
@@ -209,13 +209,13 @@ def _of_part(
             yield note, part
 
 
-def _plain(
+def _finding(
     code: str, severity: Severity, note: Mapping[str, Any], part: Mapping[str, Any]
 ) -> pm.Finding:
     rows, of = part["rows"], part["of"]
-    message = f"{rows} of {of} rows of {note['split']} {_WORDS[code]}: {_named(part)}."
+    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}."
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
-    return pm.Finding(code, severity, message, numbers, PAGES[code].advice)
+    return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 
 
 LEAKAGE_RULES: tuple[Rule, ...] = (leakage, val_duplicates, label_conflict)

@@ -14,19 +14,19 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.leakage.hashes import Rows, hash_rows, hash_texts, normalised
+from ptmetrics.leakage.hashes import RowStore, hash_rows, hash_texts, normalised
 
 Kind = Literal["pictures", "numbers", "text"]
 Features = Callable[[Any], Tensor]
-INPUTS = ("image", "img", "pixel_values", "x", "input", "inputs", "features", "text", "sentence",
+INPUT_KEYS = ("image", "img", "pixel_values", "x", "input", "inputs", "features", "text", "sentence",
           "input_ids", "data")  # fmt: skip
-LABELS = ("label", "labels", "target", "targets", "y", "class")
-MOST_NUMBERS = 2048
+TARGET_KEYS = ("label", "labels", "target", "targets", "y", "class")
+MOST_COLUMNS = 2048
 """Rows of more numbers are searched for near twins by features alone."""
 SIDE = 8  # of a thumbnail
-PIECE = 5  # characters of a text
+PIECE_LENGTH = 5  # characters of a text
 PERMUTATIONS = 128
-_BATCH = 256
+_READ_AT_ONCE = 256
 _MOST_LABEL = 64  # numbers in a label
 _READING_ERRORS = (OSError, SyntaxError, ValueError)  # of a damaged file
 
@@ -41,9 +41,9 @@ def parts_of(item: Any) -> tuple[Any, Any]:
         ('a picture', 3)
     """
     if isinstance(item, Mapping):
-        label = next((item[key] for key in LABELS if key in item), None)
-        known = [key for key in INPUTS if key in item]
-        others = [key for key in item if key not in LABELS]
+        label = next((item[key] for key in TARGET_KEYS if key in item), None)
+        known = [key for key in INPUT_KEYS if key in item]
+        others = [key for key in item if key not in TARGET_KEYS]
         return next((item[key] for key in (*known, *others)), None), label
     if isinstance(item, tuple) or (isinstance(item, list) and not _is_row(item)):
         label = None
@@ -101,8 +101,8 @@ class Fingerprints:
         self.labels: list[Any] = []
         self.refused: dict[int, str] = {}
         self._of_batch = features
-        self._hashes = Rows()
-        self._features = Rows()
+        self._hashes = RowStore()
+        self._features = RowStore()
 
     @property
     def own_features(self) -> bool:
@@ -188,11 +188,11 @@ class Fingerprints:
             self.why_not = "datasketch is not installed; run pip install 'ptmetrics[text]'"
         elif self.kind == "text":
             self._features.add(text_features(batch))
-        elif batch[0:1].numel() <= MOST_NUMBERS:
+        elif batch[0:1].numel() <= MOST_COLUMNS:
             self._features.add(batch.detach().float().reshape(len(batch), -1))
         else:
             self.near = False
-            self.why_not = f"rows of more than {MOST_NUMBERS} numbers; pass features="
+            self.why_not = f"rows of more than {MOST_COLUMNS} numbers; pass features="
 
     def refuse(self, why: str) -> None:
         """The next sample cannot be read; it keeps its number and equals no other."""
@@ -234,7 +234,9 @@ def text_features(texts: list[str]) -> Tensor:
     rows = []
     for text in texts:
         data = normalised(text).encode(errors="surrogatepass")
-        pieces = {data[at : at + PIECE] for at in range(max(1, len(data) - PIECE + 1))}
+        pieces = {
+            data[at : at + PIECE_LENGTH] for at in range(max(1, len(data) - PIECE_LENGTH + 1))
+        }
         sketch = MinHash(num_perm=PERMUTATIONS, hashfunc=zlib.crc32)
         sketch.update_batch(pieces)
         rows.append(sketch.hashvalues)
@@ -328,7 +330,7 @@ class Reader:
             self.ids.append(self._id_of(item))
         if self._group_of is not None:
             self.groups.append(self._group_of(item))
-        if len(self._batch) == _BATCH:
+        if len(self._batch) == _READ_AT_ONCE:
             self._flush()
         return None
 

@@ -809,7 +809,8 @@ class Monitor:
         """Add a line of yours to the record: `record("note", {"code": …, "message": …})`."""
         self._run.append(kind, data)
         if kind == "note" and not self.records:
-            self.history.notes.append({"code": "", "message": "", **data})
+            note: Any = {"code": "", "message": "", **data}
+            self.history.notes.append(note)
 
     @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:

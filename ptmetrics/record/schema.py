@@ -567,7 +567,7 @@ _leakage = fields_of(
 _note_fields = fields_of({"code": a_text, "message": a_text})
 
 
-def _note(note: Any) -> str | None:
+def _note_data(note: Any) -> str | None:
     if wrong := _note_fields(note):
         return wrong
     if note["code"] != "leakage-audit":
@@ -631,7 +631,7 @@ FIELD_RULES: Mapping[str, FieldRule] = {
         {"where": a_text, "message": a_text, "count": a_count},
         {"epoch": none_or(a_count), "step": none_or(a_count), "split": none_or(a_text)},
     ),
-    "note": _note,
+    "note": _note_data,
     "checkpoint": fields_of(
         {"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text, "score": a_text}
     ),

@@ -98,13 +98,13 @@ def clopper_pearson(k: int, n: int) -> tuple[float, float]:
     low = 0.0
     high = 1.0
     if k > 0:
-        low = _where(lambda p: binomial_upper(k, n, p) < 0.025)
+        low = _up_to(lambda p: binomial_upper(k, n, p) < 0.025)
     if k < n:
-        high = _where(lambda p: binomial_lower(k, n, p) > 0.025)
+        high = _up_to(lambda p: binomial_lower(k, n, p) > 0.025)
     return low, high
 
 
-def _where(holds: Callable[[float], bool]) -> float:
+def _up_to(holds: Callable[[float], bool]) -> float:
     """The probability up to which something holds, by halving."""
     low = 0.0
     high = 1.0

@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError
-from ptmetrics.leakage.rules import PAGES
+from ptmetrics.leakage.rules import LEAKAGE_PAGES
 from ptmetrics.record.journal import Journal
 from ptmetrics.verdict.judge import evidence_of
 
-CODES = set(PAGES)
+CODES = set(LEAKAGE_PAGES)
 TRAIN, VAL, CLASSES, FEATURES = 400, 200, 4, 16
 
 

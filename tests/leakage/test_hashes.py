@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ptmetrics.leakage import hashes
 from ptmetrics.leakage.hashes import (
-    Rows,
+    RowStore,
     equal_pairs,
     hash_rows,
     hash_texts,
@@ -117,14 +117,14 @@ def test_equal_pairs_are_those_of_two_loops(first: list[int], second: list[int],
 
 
 def test_of_too_many_pairs_each_row_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashes, "MOST_PAIRS", 100)
+    monkeypatch.setattr(hashes, "MOST_TWINS", 100)
     same = np.ones((50, 2), dtype=np.int64)
     assert equal_pairs(same, same).tolist() == [[0, row] for row in range(50)]
 
 
 @given(st.lists(st.integers(0, 4), max_size=8), st.sampled_from([0, 50, 2**30]))
 def test_rows_in_a_file_are_those_in_memory(sizes: list[int], most: int) -> None:
-    rows = Rows(most_bytes=most)
+    rows = RowStore(most_bytes=most)
     batches = [some(size, (3,), torch.float32, seed) for seed, size in enumerate(sizes)]
     for batch in batches:
         rows.add(batch)

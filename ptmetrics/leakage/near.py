@@ -226,18 +226,19 @@ def spacing_p(distance: Distances) -> Distances:
 
 
 def calibrated(p: Distances) -> Distances:
-    """The values held against the null that the middle half of them tells.
+    """The values held against the null that their own middle tells.
 
-    Its centre and spread are those of their z-values; centres above 1 and spreads below 1 are not
-    believed. Of few rows, and where most have a twin, the values stay as they are.
+    Its centre is the median of their z-values, its spread that of the quarter above, where no twin
+    lies; centres above 1 and spreads below 1 are not believed. Of few rows, and where most have a
+    twin, the values stay as they are.
 
-    Source: Efron, Journal of the American Statistical Association 2004.
+    Source: Efron's empirical null, Journal of the American Statistical Association 2004.
     """
     z = torch.special.ndtri(torch.from_numpy(np.clip(p, 1e-300, 1 - 1e-16)))
     if len(z) < LEAST_FOR_NULL or z.median() < MOSTLY_TWINS:
         return p
-    low, centre, high = torch.quantile(z, torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-    spread = max(1.0, (high - low) / 1.349)
+    centre, high = torch.quantile(z, torch.tensor([0.5, 0.75]).double()).tolist()
+    spread = max(1.0, (high - centre) / 0.6745)
     scaled = (z - min(centre, HIGHEST_CENTRE)) / spread
     return np.asarray(torch.special.ndtr(scaled).numpy())
 

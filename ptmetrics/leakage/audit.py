@@ -74,6 +74,7 @@ class Audit:
         places: What the rows of training count.
         seconds: What it cost.
         thumbnails: Where they were asked for, pictures of the first pairs, as PNG.
+        files: Set to the files of its rows, where they are known.
     """
 
     train_rows: int
@@ -92,6 +93,7 @@ class Audit:
     places: str = "of the training set"
     seconds: float = 0.0
     thumbnails: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @property
     def leaked(self) -> list[int]:
@@ -158,14 +160,27 @@ class Audit:
         return shown
 
     def _words_of(self, part: str, pair: Sequence[Any]) -> str:
-        if part == "conflicts":
-            return f"{pair[0]} {pair[1]} and {self.split} {pair[2]}"
+        first = "train"
         if part == "duplicates":
-            return f"{self.split} {pair[0]} and {pair[1]}"
-        return f"train {pair[0]} = {self.split} {pair[1]}"
+            first = self.split
+        if part == "conflicts":
+            first, *pair = pair
+        sign = "="
+        if part == "near":
+            sign = "≈"
+        return f"{self._row(first, pair[0])} {sign} {self._row(self.split, pair[1])}"
+
+    def _row(self, name: str, row: int) -> str:
+        if name in self.files:
+            return f"{name} {row} ({self.files[name][row]})"
+        return f"{name} {row}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but labels and thumbnails, as JSON takes it."""
+        pairs = [*self.ids, *self.groups, *self.exact, *self.near]
+        files = self.files
+        if len(files) < 2:
+            pairs = []
         return {
             "train_rows": self.train_rows,
             "val_rows": self.val_rows,
@@ -175,6 +190,10 @@ class Audit:
             "refused": {name: dict(rows) for name, rows in self.refused.items()},
             "near_of": self.near_of,
             "seconds": self.seconds,
+            "files": {
+                "train": {row: files["train"][row] for row, _ in pairs},
+                self.split: {row: files[self.split][row] for _, row in pairs},
+            },
             "cannot_find": CANNOT_FIND,
         }
 
@@ -282,6 +301,7 @@ def audit(
     """
     began = time.perf_counter()
     kept = []
+    files: dict[str, list[str]] = {}
     of_sets: dict[str, list[list[Hashable]]] = {"ids": [], "groups": []}
     for place, (name, data) in enumerate((("train", train), (split, val))):
         reader = Reader(
@@ -292,7 +312,10 @@ def audit(
         )
         reader.read(_with_bar(items_of(data, name), name, length_of(data), progress))
         kept.append(reader.kept)
-        of_sets["ids"].append(_given(ids, place, reader.ids) or ids_of_set(data) or [])
+        own = ids_of_set(data) or []
+        if own and isinstance(own[0], str):
+            files[name] = list(map(str, own))
+        of_sets["ids"].append(_given(ids, place, reader.ids) or own)
         of_sets["groups"].append(_given(groups, place, reader.groups))
     for part, (first, second) in of_sets.items():
         _check_lengths(part, kept, (first, second))
@@ -312,6 +335,7 @@ def audit(
         split=split,
         seconds=time.perf_counter() - began,
         thumbnails=pictures,
+        files=files,
         **found,
     )
 

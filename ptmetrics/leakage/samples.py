@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Subset
@@ -28,7 +29,7 @@ PIECE_LENGTH = 5  # characters of a text
 PERMUTATIONS = 128
 _READ_AT_ONCE = 256
 _MOST_LABEL = 64  # numbers in a label
-_READING_ERRORS = (OSError, SyntaxError, ValueError)  # of a damaged file
+_READING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of a file
 
 
 def parts_of(item: Any) -> tuple[Any, Any]:

@@ -106,8 +106,7 @@ def test_texts_are_compared_normalised_and_repeats_within_validation_told() -> N
     assert found.exact == [(0, 0)]
     assert found.duplicates == [(1, 2)]
     assert found.conflicts == [("train", 0, 0), ("val", 1, 2)]
-    assert "val 1 and 2" in found.summary()
-    assert "val 1 and val 2" in found.summary()
+    assert found.summary().count("val 1 = val 2") == 2
 
 
 @given(st.integers(0, 60), st.integers(1, 60))

@@ -224,7 +224,7 @@ def test_repeats_and_conflicts_within_validation_are_findings(tmp_path: Path) ->
     assert set(found) == {"val-duplicates", "label-conflict"}
     assert found["val-duplicates"].severity == "warning"
     assert found["label-conflict"].evidence["rows"] == 1
-    assert "val 0 and val 50" in found["label-conflict"].message
+    assert "val 0 = val 50" in found["label-conflict"].message
 
 
 def test_one_leaked_row_of_many_is_a_warning(tmp_path: Path) -> None:

@@ -123,8 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
-    text = "samples of a validation set that stand in the training set, equal or nearly so"
-    _add_sets(add("audit", _audit, text))
+    _add_sets(add("audit", _audit, "samples of validation that stand in training, or nearly so"))
 
     text = "what it costs, side by side with the peers that are installed"
     bench = add("bench", _bench, text)

@@ -16,7 +16,7 @@ from ptmetrics.leakage.samples import TARGET_KEYS
 PICTURES = frozenset(
     (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 )
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 
 
 class PictureFiles:
@@ -61,7 +61,7 @@ class TableFile:
     def __init__(self, path: Path, label: str | None = None) -> None:
         self._path = path
         self._label = label
-        readers: dict[str, Callable[[Path], Iterator[Row]]] = {
+        readers: dict[str, Callable[[Path], Iterator[TableRow]]] = {
             ".csv": _csv_rows,
             ".tsv": _csv_rows,
             ".jsonl": _json_rows,
@@ -74,7 +74,7 @@ class TableFile:
             raise DataError(str(path), rule, repr(path.suffix), cure)
         self._read = readers[path.suffix.lower()]
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[TableRow]:
         for row in self._read(self._path):
             if self._label is None:
                 yield row
@@ -83,14 +83,14 @@ class TableFile:
                 yield {**others, "label": _column(row, self._label, self._path)}
 
 
-def _column(row: Row, name: str, path: Path) -> Any:
+def _column(row: TableRow, name: str, path: Path) -> Any:
     if name not in row:
         cure = "Name one that it has."
         raise DataError(str(path), f"a column {name!r}", ", ".join(map(str, row)), cure)
     return row[name]
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path) -> Iterator[TableRow]:
     delimiter = ","
     if path.suffix.lower() == ".tsv":
         delimiter = "\t"
@@ -104,7 +104,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             yield row
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[TableRow]:
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -128,7 +128,7 @@ def _opened(path: Path) -> Any:
         raise DataError(str(path), "a file that can be read", got, "Check the path.") from error
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path) -> Iterator[TableRow]:
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -154,7 +154,9 @@ def set_of(path: Path, label: str | None = None) -> PictureFiles | TableFile:
     return TableFile(path, label)
 
 
-def row_sample(train: TableFile, val: TableFile, unused: Collection[str]) -> Callable[[Row], Any]:
+def row_sample(
+    train: TableFile, val: TableFile, unused: Collection[str]
+) -> Callable[[TableRow], Any]:
     """What is compared of the rows of two tables: numbers where all are, else their text.
 
     Args:
@@ -175,7 +177,7 @@ def row_sample(train: TableFile, val: TableFile, unused: Collection[str]) -> Cal
         _is_number(row[name]) for table in (train, val) for row in table for name in names
     )
 
-    def sample(row: Row) -> Any:
+    def sample(row: TableRow) -> Any:
         if numeric:
             return np.array([float(row[name] or "nan") for name in names])
         if len(names) == 1:

@@ -18,8 +18,8 @@ def offered(named: Named) -> list[Any]:
     """All that these modules offer.
 
     Example:
-        >>> [rule.name for rule in offered(EXTENDING_RULES)][0]
-        'leakage-id'
+        >>> offered((("ptmetrics.verdict.rules_seen", "SEEN_RULES"),))[0].name
+        'not-counted'
     """
     found: list[Any] = []
     for module, name in named:

@@ -139,6 +139,21 @@ class Callback:
     def on_batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
         """After batch number `batch` of `split` was counted; its numbers are on the device."""
 
+    def on_answer(
+        self, monitor: MonitoredRun, split: str, number: int, given: Any, output: Any
+    ) -> None:
+        """After a call of the attached model, of the first 8 of a split in each pass alone.
+
+        Nothing in it may wait for the device, change a tensor or keep one that it was shown.
+
+        Args:
+            monitor: The run.
+            split: What the answer counts as, as far as is known yet.
+            number: Of the call, from 0.
+            given: Positional and named arguments of the call.
+            output: What the model returned.
+        """
+
     def on_validation_end(self, monitor: MonitoredRun, split: str, scores: EpochScores) -> None:
         """After a validation is recorded, of `split` or another one that is not "train".
 
@@ -172,9 +187,12 @@ class CallbackList:
     Args:
         callbacks: The callbacks, in the order of their calls.
         faults: Where exceptions are noted; its lock is released while a callback runs.
+        watchers: Kinds of callbacks that nobody has asked for. Each stands behind the others,
+            unless there is one of its kind, and has no part in what is stored.
 
     Attributes:
         each_begin: Those that want to see each batch before it is answered.
+        each_answer: Those that want to know of the model's answers.
         each_batch: Those that want to know of each batch.
         each_epoch: Those that want to know of the beginning of each epoch.
         each_validation: Those that want to know of each validation.
@@ -183,12 +201,20 @@ class CallbackList:
         ConfigError: If one is not a `Callback`.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], faults: FaultLog) -> None:
+    def __init__(
+        self,
+        callbacks: Sequence[Callback],
+        faults: FaultLog,
+        watchers: Sequence[type[Callback]] = (),
+    ) -> None:
         wrong = [type(c).__name__ for c in callbacks if not isinstance(c, Callback)]
         if wrong:
             cure = "Derive your class from pm.Callback."
             raise ConfigError("callbacks", "pm.Callback objects", ", ".join(wrong), cure)
-        self._callbacks = tuple(callbacks)
+        self._stored = tuple(callbacks)
+        kinds = set(map(type, callbacks))
+        callbacks = (*callbacks, *(watcher() for watcher in watchers if watcher not in kinds))
+        self._callbacks = callbacks
         self._faults = faults
         self._behind_epoch = sorted(callbacks, key=lambda callback: callback.after_others)
         self.each_begin = [
@@ -197,6 +223,7 @@ class CallbackList:
         self.each_batch = [
             c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
+        self.each_answer = [c for c in callbacks if type(c).on_answer is not Callback.on_answer]
         self.each_epoch = [
             c for c in callbacks if type(c).on_epoch_begin is not Callback.on_epoch_begin
         ]
@@ -224,6 +251,14 @@ class CallbackList:
         for callback in self.each_batch:
             with self._faults.containing(_where(callback)), self._faults.released():
                 callback.on_batch_end(monitor, split, batch)
+
+    def answer(
+        self, monitor: MonitoredRun, split: str, number: int, given: Any, output: Any
+    ) -> None:
+        """After a call of the model."""
+        for callback in self.each_answer:
+            with self._faults.containing(_where(callback)), self._faults.released():
+                callback.on_answer(monitor, split, number, given, output)
 
     def epoch_begin(self, monitor: MonitoredRun) -> None:
         """Before the first batch of an epoch."""
@@ -288,7 +323,7 @@ class CallbackList:
 
     def state_dict(self) -> list[dict[str, Any]]:
         """One state for each callback, in order."""
-        return [callback.state_dict() for callback in self._callbacks]
+        return [callback.state_dict() for callback in self._stored]
 
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
         """Take up what `state_dict` gave.
@@ -296,11 +331,11 @@ class CallbackList:
         Raises:
             StateError: If the number of callbacks differs.
         """
-        if len(states) != len(self._callbacks):
+        if len(states) != len(self._stored):
             rule = f"{len(states)} callbacks"
             cure = "Pass the same callbacks in the same order as in the stored run."
-            raise StateError("callbacks", rule, str(len(self._callbacks)), cure)
-        for callback, state in zip(self._callbacks, states, strict=True):
+            raise StateError("callbacks", rule, str(len(self._stored)), cure)
+        for callback, state in zip(self._stored, states, strict=True):
             callback.load_state_dict(state)
 
 

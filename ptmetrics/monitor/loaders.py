@@ -111,11 +111,15 @@ def size_of(loader: Any) -> LoaderSize | None:
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
         return None
     plain = type(loader.batch_sampler) is BatchSampler and loader.collate_fn is default_collate
-    if not plain or loader.drop_last or not loader.batch_size:
+    if not plain or not loader.batch_size:
         return None
     sampler: Any = loader.sampler
     try:
-        return LoaderSize(len(sampler), len(loader), loader.batch_size)
+        rows = len(sampler)
+        dropped = 0
+        if loader.drop_last:
+            dropped = rows % loader.batch_size
+        return LoaderSize(rows - dropped, len(loader), loader.batch_size, dropped)
     except (TypeError, NotImplementedError):
         return None
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, PtmetricsError, StateError
+from ptmetrics.extensions import EXTENDING_CALLBACKS, offered
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
 from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
@@ -93,6 +94,8 @@ class Monitor:
         keep_samples: Validation samples of which the run folder keeps class or error, target and
             loss, for paired comparisons: 12 to 16 bytes each on the device, and as much on disk for
             up to three epochs; 0 keeps none.
+        hygiene: Watch for faults of the loop itself, such as a validation in training mode
+            (docs/hygiene.md), as a callback `LoopHygiene()` does; False leaves that out.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -146,6 +149,7 @@ class Monitor:
         progress: bool | None = None,
         config: Mapping[str, Any] | None = None,
         keep_samples: int = DEFAULT_ROWS,
+        hygiene: bool = True,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
@@ -158,7 +162,10 @@ class Monitor:
         self._device_event = device_event
         self._attachment: Attachment | None = None
         self.faults = FaultLog(on_fault, lambda fault: self._run.append("fault", fault.to_dict()))
-        self._callbacks = CallbackList(callbacks, self.faults)
+        watchers: list[type[Callback]] = []
+        if hygiene:
+            watchers = offered(EXTENDING_CALLBACKS)
+        self._callbacks = CallbackList(callbacks, self.faults, watchers)
         if resume:
             if_exists = "resume"
         self._process = os.getpid()
@@ -184,8 +191,17 @@ class Monitor:
         served = None
         if self._callbacks.each_begin:
             served = self._batch_begins
+        answered = None
+        if self._callbacks.each_answer:
+            answered = self._answered
         told = Told(
-            self._say, self._close_epoch_by_steps, self._close_validation, on_counted, began, served
+            self._say,
+            self._close_epoch_by_steps,
+            self._close_validation,
+            on_counted,
+            began,
+            served,
+            answered,
         )
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, told
@@ -768,6 +784,10 @@ class Monitor:
     def _batch_counted(self, split: str, batch: int) -> None:
         with self._recorder.pause():
             self._callbacks.batch_end(self, split, batch)
+
+    def _answered(self, split: str, number: int, given: Any, output: Any) -> None:
+        with self._recorder.pause():
+            self._callbacks.answer(self, split, number, given, output)
 
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""

@@ -52,6 +52,8 @@ from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
+TOLD_ANSWERS = 8
+"""Answers of a pass that callbacks are told of."""
 SAME_LOSS = 1e-3  # two losses that are the same, relative to 1 and themselves
 
 
@@ -66,6 +68,8 @@ class Told(NamedTuple):
         began: The first batch of an epoch comes; None for nobody.
         served: Given the split and what the loader yields, or else what the model is given; None
             for nobody.
+        answered: Given split, number, arguments and answer of the first calls of the model in a
+            pass; None for nobody.
     """
 
     say: Callable[[str, str], None]
@@ -74,6 +78,7 @@ class Told(NamedTuple):
     counted: Callable[[str, int], None] | None
     began: Callable[[], None] | None = None
     served: Callable[[str, Any], None] | None = None
+    answered: Callable[[str, int, Any, Any], None] | None = None
 
 
 class BatchRecorder:
@@ -131,6 +136,7 @@ class BatchRecorder:
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._last: LastCounted | None = None  # what was counted last since a step
         self._held: tuple[str, HeldLoss] | None = None  # of a split
+        self._answers: dict[str, int] = {}  # that were told of the pass under way
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
         self._repeating = False  # inside of a further call of that closure
@@ -168,8 +174,10 @@ class BatchRecorder:
         self._loader_splits.add(split)
         counts = self.split(split)
         nested = self._loader.outer is not None and self._loader.outer.split == split
-        if split != "train" and counts.batches and not nested:
-            self._told.close_validation(split)
+        if split != "train" and not nested:
+            self._answers.pop(split, None)
+            if counts.batches:
+                self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
         self._seen(split).begin_pass(size)
@@ -283,14 +291,11 @@ class BatchRecorder:
             self._recomputed = self._recomputed or backward_task() != -1
             return
         loader = self._loader
-        name = self._named
+        name: str | None = self._named or getattr(loader, "split", None)
         if name is None:
-            if loader is not None:
-                name = loader.split
-            else:
-                name = "train" if model.training else "val"
-                if name in self._loader_splits:
-                    return
+            name = "train" if model.training else "val"
+            if name in self._loader_splits:
+                return
         group = self._group
         if group is None or group.split != name:
             group = self._open_group(name)
@@ -299,6 +304,10 @@ class BatchRecorder:
             preds = self._predictions(output)
         answer = Answer(output, preds, args, kwargs)
         group.answers.append(answer)
+        number = self._answers.get(name, 0)
+        if self._told.answered is not None and number < TOLD_ANSWERS:
+            self._answers[name] = number + 1
+            self._told.answered(name, number, (args, kwargs), output)
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
@@ -503,6 +512,7 @@ class BatchRecorder:
         if self.other_model.heard:
             self.other_model = OtherModel()
         self._left_early = False
+        self._answers = {}
         for name, counts in closed.items():
             counts.reset()
             self.splits[name] = counts
@@ -561,6 +571,8 @@ class BatchRecorder:
             if self.every and self.steps >= self.every:
                 self._told.close_epoch()
             self._trained += 1
+        elif name in self.splits and self.splits[name].trained_before != self._trained:
+            self._answers.pop(name, None)  # a validation of its own, behind further training
         group = Group(name, self.seen.get(name) or self._seen(name))
         self._group = group
         return group
@@ -929,8 +941,9 @@ class BatchRecorder:
         counted = [n for n in self.seen if n in self.splits and self.splits[n].batches]
         if not self.criterion_seen or not counted:
             return
-        if any(self.seen[n].criterion_calls or self.splits[n].loss.seen for n in self.seen):
-            return
+        for name, seen in self.seen.items():
+            if seen.criterion_calls or self.splits[name].loss.seen:
+                return
         batches = sum(self.splits[n].batches for n in counted)
         self._told.say(
             "criterion-unseen",

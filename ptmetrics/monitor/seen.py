@@ -72,11 +72,13 @@ class LoaderSize(NamedTuple):
         rows: Samples.
         batches: Batches of them.
         batch_rows: Samples of a full batch.
+        dropped: Samples of the rest that is no full batch, where such a batch is left out.
     """
 
     rows: int
     batches: int
     batch_rows: int
+    dropped: int = 0
 
 
 class Seen:
@@ -122,7 +124,7 @@ class Seen:
         one answer to each batch, or answers of more rows than a batch has, let one suppose.
         """
         loader = self.loader
-        if loader is None or self.passes != 1 or self.answers <= loader.batches:
+        if loader is None or loader.dropped or self.passes != 1 or self.answers <= loader.batches:
             return None
         if self.answered_rows > self.answers * loader.batch_rows:
             return None
@@ -184,9 +186,13 @@ class Seen:
             "message": self.said,
             "optimizer_steps": counts.steps,
         }
+        if self.loader is not None and self.loader.dropped:
+            record["dropped_rows"] = self.loader.dropped
         if self.loader is not None and self.loader_rows is not None:
             record["loader_rows"] = self.loader_rows
-        passes = self.separate_passes()
+        passes = []
+        if len(self.places) > 1:
+            passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
             record["pass_rows"] = [rows for _, rows in passes[:MAX_PASSES]]
@@ -209,7 +215,9 @@ class Seen:
             split: The split that they were counted for.
             train: What went by in training: a pass of as many rows is over its data.
         """
-        passes = self.separate_passes()
+        passes = []
+        if len(self.places) > 1:
+            passes = self.separate_passes()
         if not passes:
             return ""
         parts = []

@@ -107,10 +107,10 @@ class SeenData(TypedDict, total=False):
     `answers` are calls of the model with `answered_rows` rows, of which nothing counted
     `unpaired_rows`. `passes` are passes over the split, of which only the last stands in the
     scores, with the rows of each, at most 8, in `pass_rows`. `loader_rows` is the length that the
-    loader itself tells, `batch_rows` the mean number of targets that a loss stands for.
-    `like_probabilities` says that all scores that were looked at lie in [0, 1], and those of
-    classes add up to 1, although logits were announced. `message` is the line that the console was
-    told, empty where it was told nothing.
+    loader itself tells, `dropped_rows` what it leaves out as no full batch, `batch_rows` the mean
+    number of targets that a loss stands for. `like_probabilities` says that all scores that were
+    looked at lie in [0, 1], and those of classes add up to 1, although logits were announced.
+    `message` is the line that the console was told, empty where it was told nothing.
     """
 
     answers: int
@@ -122,6 +122,7 @@ class SeenData(TypedDict, total=False):
     passes: int
     pass_rows: list[int]
     loader_rows: int | None
+    dropped_rows: int
     batch_rows: float
     like_probabilities: bool
     criterion: CriterionData

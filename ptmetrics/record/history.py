@@ -169,8 +169,9 @@ class History(Mapping[str, list[float]]):
         return self._rows[row]
 
     def _check_name(self, name: str) -> None:
-        if name in self:
-            return
+        for row in self._rows:
+            if name in row:
+                return
         near = difflib.get_close_matches(name, self, n=3, cutoff=0.4)
         cure = "list(history) shows the names."
         if near:

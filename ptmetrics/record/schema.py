@@ -476,6 +476,7 @@ _seen = fields_of(
                 "losses",
                 "passes",
                 "optimizer_steps",
+                "dropped_rows",
             ),
             a_count,
         ),

@@ -55,6 +55,9 @@ NO_HEADER = (
     "The run's first record is missing: its task is taken from its scores, and no class is "
     "positive."
 )
+IN_TRAINING_MODE = "training-mode"
+"""Kind of the fault that a validation in training mode is; it has a finding of its own."""
+_TOLD_OF_MODE = "expected a model in evaluation mode"
 SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
 MOST_NOTES = 5
 LOGGED = "Read from a log of {by}. How the run ended is not known."
@@ -716,7 +719,10 @@ def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
         words = f"{fault['where']}: {fault['message']}"
         if fault["count"] > 1:
             words = f"{words.rstrip('.')} ({fault['count']} times)"
-        yield Fault("contained", words, split=_split_of_fault(fault))
+        kind = "contained"
+        if fault["where"] == "validation" and fault["message"].startswith(_TOLD_OF_MODE):
+            kind = IN_TRAINING_MODE
+        yield Fault(kind, words, split=_split_of_fault(fault))
     for row, epoch in enumerate(run.epochs):
         for split, kinds in (epoch.get("faults") or {}).items():
             judged = row == judged_row and split == "val"

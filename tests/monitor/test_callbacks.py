@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from loops import CLASSES, Keep, Net, fit, quiet
+from loops import CLASSES, WAYS, Keep, Net, fit, quiet
 from torch import nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError
 from ptmetrics.monitor.callbacks import BestScore
+from ptmetrics.monitor.recorder import TOLD_ANSWERS
 
 Y = torch.arange(100) % CLASSES
 
@@ -115,6 +116,52 @@ def test_each_validation_is_told_and_one_by_step_with_its_own_scores() -> None:
         assert seen == [("val", 1, False), ("val", 2, True), ("hard", 3, True)]
         monitor.update(x, y, split="test")
     assert seen[3:] == [("test", 3, False)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_first_answers_of_each_pass_are_shown_with_what_they_were_given(way: str) -> None:
+    class Shown(pm.Callback):
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, int]] = []
+
+        def on_answer(
+            self, monitor: pm.Monitor, split: str, number: int, given: Any, output: Any
+        ) -> None:
+            (inputs,), named = given
+            assert (len(inputs), named) == (len(output), {})
+            assert output.requires_grad is (split == "train")
+            assert monitor.model is not None
+            self.seen.append((split, number))
+
+    shown = Shown()
+    with quiet(shown) as monitor:
+        fit(way, monitor, rows=90)  # 12 batches of training, 4 of validation
+    epoch = [("train", number) for number in range(TOLD_ANSWERS)]
+    epoch += [("val", number) for number in range(4)]
+    assert shown.seen == epoch * 2
+
+
+def test_each_validation_in_an_epoch_has_its_own_first_answers() -> None:
+    class Shown(pm.Callback):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def on_answer(
+            self, monitor: pm.Monitor, split: str, number: int, given: Any, output: Any
+        ) -> None:
+            self.seen.append(number)
+
+    shown = Shown()
+    model, criterion = Net().eval(), nn.CrossEntropyLoss()
+    with quiet(shown) as monitor:
+        monitor.attach(model, criterion=criterion)
+        for _ in range(2):
+            for x in monitor.validate([torch.randn(4, 6)] * 3):
+                criterion(model(x), torch.zeros(4).long())
+        with monitor.pause():
+            model(torch.randn(4, 6))
+        monitor.end_epoch()
+    assert shown.seen == [0, 1, 2] * 2
 
 
 def test_an_epoch_that_is_closed_by_steps_begins_with_its_first_batch() -> None:

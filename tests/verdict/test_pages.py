@@ -4,14 +4,16 @@ import ast
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import ptmetrics
 from ptmetrics.verdict.compare import COMPARISON_CODES
 from ptmetrics.verdict.finding import SEVERITIES
 from ptmetrics.verdict.judge import CODES
-from ptmetrics.verdict.pages import PAGES, explain
+from ptmetrics.verdict.pages import explain, known_pages
 from ptmetrics.verdict.profile import PROFILES, Thresholds
 
+PAGES: Any = known_pages()
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rules.md"
 
 

@@ -1,16 +1,19 @@
 """Rules of one's own: plain functions, rules with codes, and rules that fail."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from judged_sources import GOOD, codes, losses, payload, score, states
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.finding import SEVERITIES
 from ptmetrics.verdict.judge import CODES
+from ptmetrics.verdict.rule import Page
 
 
 def slow(evidence: pm.Evidence) -> Iterator[Any]:
@@ -206,6 +209,29 @@ def test_a_rule_is_explained_by_its_docstring_or_its_page() -> None:
     assert pm.explain("a", rules=[pm.rule(codes="a", page="Text.")(slow)]) == "a\n\nText."
     with pytest.raises(ConfigError, match=r"code: .*, got 'low-margn'\. Near: low-margin"):
         pm.explain("low-margn", rules=RULES)
+
+
+def test_a_page_in_parts_is_laid_out_as_those_that_come_along() -> None:
+    page = Page("warning", "It was slow.", "Use a GPU.", ("accuracy",))
+    text = pm.explain("slow-run", rules=[pm.rule(codes="slow-run", page=page)(slow)])
+    assert text.startswith("slow-run (warning)\n\nIt was slow.\n\nWhat to do: Use a GPU.\n\n")
+    assert text.splitlines()[-1].split() == ["accuracy", "0.85", *["off"] * 4]
+
+
+def test_a_rule_is_given_the_notes_of_a_script(tmp_path: Path) -> None:
+    def lens(evidence: pm.Evidence) -> Iterator[Any]:
+        for note in evidence.noted("lens"):
+            yield pm.Finding("lens", "warning", note["message"], {"size": note["size"]})
+
+    for run in (None, tmp_path / "run"):
+        with pm.Monitor(pm.MulticlassMetrics(2), run=run, progress=False) as monitor:
+            monitor.update(torch.eye(2), torch.tensor([0, 1]), split="val")
+            monitor.record("note", {"code": "other", "message": "No."})
+            monitor.record("note", {"code": "lens", "message": "Another lens.", "size": 35})
+            monitor.end_epoch()
+        for source in (monitor, monitor.history, run or monitor):
+            (found,) = pm.judge(source, rules=[lens]).findings[:1]
+            assert (found.message, found.evidence) == ("Another lens.", {"size": 35})
 
 
 def test_the_rules_that_come_along_are_explained_by_their_pages_and_called_like_functions() -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +19,22 @@ import torch
 import ptmetrics as pm
 from ptmetrics.bench.machine import processor
 from ptmetrics.verdict.finding import plain
-from ptmetrics.verdict.pages import PAGES
+from ptmetrics.verdict.pages import known_pages
 from ptmetrics.verdict.profile import PROFILES, Thresholds
-from tests.studies import advice, cases_compare, cases_curve, cases_evaluation, cases_seen
+from tests.studies import (
+    advice,
+    cases_compare,
+    cases_curve,
+    cases_evaluation,
+    cases_leakage,
+    cases_seen,
+)
 from tests.studies.rule_case import Case, Rate, rate
 
 CASES: tuple[Case, ...] = (
     *cases_evaluation.CASES,
     *cases_seen.CASES,
+    *cases_leakage.CASES,
     *cases_curve.CASES,
     *cases_compare.CASES,
 )
@@ -147,7 +156,7 @@ def page(
 
 def entry(case: Case) -> Iterator[str]:
     """Everything about a code but its rates."""
-    text = PAGES[case.code]
+    text: Any = known_pages()[case.code]
     finding = case.example()
     yield f"## {case.code}\n"
     yield f"{text.meaning}\n"

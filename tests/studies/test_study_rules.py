@@ -4,17 +4,19 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ptmetrics
 from ptmetrics.verdict.finding import Finding
 from ptmetrics.verdict.judge import CODES
-from ptmetrics.verdict.pages import PAGES
+from ptmetrics.verdict.pages import known_pages
 from ptmetrics.verdict.profile import Thresholds
 from tests.studies import cases_compare, rules
 from tests.studies.rule_case import Case, Setting, rate
 
+PAGES: Any = known_pages()
 PACKAGE = Path(ptmetrics.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "rules.md"
 each_case = pytest.mark.parametrize("case", rules.CASES, ids=lambda case: case.code)

@@ -1,7 +1,6 @@
 """Near duplicates: each step against its definition, then what is planted in real handwriting."""
 
 import numpy as np
-import planted
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +10,7 @@ from scipy import stats
 import ptmetrics as pm
 from ptmetrics.leakage import near, samples
 from ptmetrics.leakage.near import calibrated, false_share_below, nearest, spacing_p, ties
+from tests.studies import planted
 
 
 def quiet(*args: object, **options: object) -> pm.Audit:

@@ -29,6 +29,13 @@ def _noise(pictures: Tensor, seed: int) -> Tensor:
     return pictures + 0.05 * pictures.std() * drawn
 
 
+def turned(pictures: Tensor, degrees: float) -> Tensor:
+    """Pictures rotated around their middle."""
+    bilinear = transforms.InterpolationMode.BILINEAR
+    rotated: Tensor = transforms.rotate(pictures, degrees, interpolation=bilinear)
+    return rotated
+
+
 def _jpeg(pictures: Tensor, seed: int) -> Tensor:
     made = []
     for picture in pictures[:, 0]:
@@ -42,9 +49,7 @@ COPIES: dict[str, Callable[[Tensor, int], Tensor]] = {
     "noise of 5 %": _noise,
     "brightness × 0.7": lambda pictures, seed: 0.7 * pictures,
     "JPEG, quality 30": _jpeg,
-    "rotation by 3 degrees": lambda pictures, seed: transforms.rotate(
-        pictures, 3.0, interpolation=transforms.InterpolationMode.BILINEAR
-    ),
+    "rotation by 3 degrees": lambda pictures, seed: turned(pictures, 3.0),
 }
 
 

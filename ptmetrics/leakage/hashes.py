@@ -25,7 +25,7 @@ _WORDS_AT_ONCE = 2**21
 
 
 def hash_rows(batch: Tensor) -> Tensor:
-    """Two 64-bit sums for each row of a batch, on its device; no wait for it.
+    """Two 64-bit sums for each row of a batch, on its device; no wait for it once a shape was seen.
 
     A row is read as 32-bit words w; each sum is Σ wᵢ aᵢ modulo 2⁶⁴, with fixed random odd aᵢ, plus
     a constant of shape and type. Integers add up to the same in any order. Two rows that differ
@@ -47,7 +47,7 @@ def hash_rows(batch: Tensor) -> Tensor:
     Source: Lemire and Kaser, Strongly universal string hashing is fast, 2014.
     """
     rows = batch.shape[0]
-    salt = _salt(tuple(batch.shape[1:]), str(batch.dtype)).to(batch.device)
+    salt = _salt(tuple(batch.shape[1:]), str(batch.dtype), batch.device)
     if not batch[0:1].numel():
         return salt.expand(rows, 2)
     if batch.is_floating_point():
@@ -84,8 +84,8 @@ def _factors(words: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(256)
-def _salt(shape: tuple[int, ...], dtype: str) -> Tensor:
-    return torch.from_numpy(_digest(f"{dtype} {shape}".encode()))
+def _salt(shape: tuple[int, ...], dtype: str, device: torch.device) -> Tensor:
+    return torch.from_numpy(_digest(f"{dtype} {shape}".encode())).to(device)
 
 
 def hash_texts(texts: list[str]) -> Tensor:

@@ -11,8 +11,12 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError
+from ptmetrics.leakage import hashes
+from ptmetrics.leakage.callback import _add_batch
 from ptmetrics.leakage.rules import LEAKAGE_PAGES
+from ptmetrics.leakage.samples import Fingerprints
 from ptmetrics.record.journal import Journal
+from ptmetrics.testing import Guard, fake_cuda
 from ptmetrics.verdict.judge import evidence_of
 
 CODES = set(LEAKAGE_PAGES)
@@ -291,3 +295,19 @@ def test_a_forged_note_is_a_contradiction_and_no_crash(
     codes = {finding.code for finding in pm.judge(tmp_path / "run").findings}
     assert "rule-failed" not in codes
     assert codes & {"contradiction", "damaged-record"}
+
+
+def test_hashing_on_a_device_waits_for_nothing_once_a_shape_was_seen() -> None:
+    def batch(rows: int) -> Any:
+        return torch.zeros(rows, 3, 16, 16, device="cuda"), torch.zeros(rows, device="cuda")
+
+    kept = Fingerprints("val")
+    with fake_cuda():
+        _add_batch(kept, batch(8))
+        with Guard() as guard:
+            _add_batch(kept, batch(8))
+            _add_batch(kept, batch(3))
+    for cache in (hashes._factors, hashes._salt):
+        cache.cache_clear()
+    assert kept.rows == 19
+    assert len(guard.names) > 0

@@ -6,7 +6,7 @@ python -m tests.studies.leakage [--runs N] [--splits N] [--page]
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from tests.studies import planted
 from tests.studies.rules import stamp
 
 RUNS, SPLITS = 10, 100
-UNFOUND = {
+UNFOUND: dict[str, Callable[[Tensor], Tensor]] = {
     "mirrored": lambda pictures: pictures.flip(-1),
     "shifted by 3 of 32 pixels": lambda pictures: pictures.roll(3, -1),
     "the middle 24 of 32 pixels": lambda pictures: torch.nn.functional.interpolate(
@@ -47,7 +47,8 @@ training has seen. This page says how often they find them and how often they er
 
 A row is near another where its nearest one or two rows of training lie closer than the 50 nearest let expect:
 spacings of the logarithms of distances are exponential whatever the dimension, their ratio follows an F distribution,
-the middle of all rows tells the null (Efron), and Benjamini and Hochberg's rule names rows of which one in 20 is expected to be none.
+the middle of all rows tells the null (Efron), and Benjamini and Hochberg's rule names rows of which one in 20 is
+expected to be none.
 Nothing is named where many distances are equal, as among integers of few columns.
 
 {CANNOT_FIND}

@@ -3,13 +3,16 @@
 import base64
 import html
 import io
+import random
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -25,6 +28,7 @@ from ptmetrics.leakage.samples import (
     as_channels,
     as_sample,
     ids_of_set,
+    is_augmented,
     items_of,
     length_of,
     parts_of,
@@ -246,6 +250,18 @@ def crc_of(labels: Any) -> str | None:
     return checksum(values)
 
 
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """What an augmentation draws in here leaves the random numbers of torch and Python as they were."""
+    before = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(before)
+
+
+@_random_state_kept()
 def audit(
     train: Any,
     val: Any,
@@ -301,6 +317,7 @@ def audit(
     """
     began = time.perf_counter()
     kept = []
+    augmented = []
     files: dict[str, list[str]] = {}
     of_sets: dict[str, list[list[Hashable]]] = {"ids": [], "groups": []}
     for place, (name, data) in enumerate((("train", train), (split, val))):
@@ -312,6 +329,8 @@ def audit(
         )
         reader.read(_with_bar(items_of(data, name), name, length_of(data), progress))
         kept.append(reader.kept)
+        if is_augmented(data, reader.kept, sample):
+            augmented.append(name)
         own = ids_of_set(data) or []
         if own and isinstance(own[0], str):
             files[name] = list(map(str, own))
@@ -320,6 +339,10 @@ def audit(
     for part, (first, second) in of_sets.items():
         _check_lengths(part, kept, (first, second))
     found = compared(*kept, most_near=most_near)
+    for part in ("exact", "near"):
+        if augmented and not found[part]:
+            why = f"augmented: {' and '.join(augmented)} changes each time it is read"
+            found["not_checked"].setdefault(part, why)
     pictures = {}
     if thumbnails and kept[0].kind == "pictures":
         for of_train, of_val in [*found["exact"][:SHOWN], *found["near"][:SHOWN]]:

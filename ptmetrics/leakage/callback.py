@@ -11,7 +11,7 @@ from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.leakage.audit import Audit, compared
 from ptmetrics.leakage.hashes import equal_pairs
 from ptmetrics.leakage.rules import NOTE
-from ptmetrics.leakage.samples import Fingerprints, Reader, items_of, parts_of
+from ptmetrics.leakage.samples import Fingerprints, Reader, is_augmented, items_of, parts_of
 from ptmetrics.monitor.callbacks import Callback, MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import say
@@ -148,6 +148,8 @@ class LeakageCheck(Callback):
             return self._kept.get("train")
         kept = Fingerprints("train", near=self._near)
         Reader(kept).read(items_of(self._train_view, "train_view"))
+        if is_augmented(self._train_view, kept):
+            self._why["train"] = "augmented: train_view changes each time it is read"
         return kept
 
     def _compare(self, monitor: MonitoredRun, split: str, scores: EpochScores) -> None:

@@ -28,6 +28,7 @@ SIDE = 8  # of a thumbnail
 PIECE_LENGTH = 5  # characters of a text
 PERMUTATIONS = 128
 _READ_AT_ONCE = 256
+_READ_AGAIN = 16  # samples by which an augmented set is known
 _MOST_LABEL = 64  # numbers in a label
 _READING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of a file
 
@@ -409,6 +410,19 @@ def items_of(data: Any, name: str) -> Iterator[Any]:
         except _READING_ERRORS as error:
             item = error
         yield item
+
+
+def is_augmented(data: Any, kept: Fingerprints, sample: Callable[[Any], Any] | None = None) -> bool:
+    """Whether samples of a set are other ones when they are read again; False for a stream."""
+    if isinstance(data, DataLoader):
+        data = data.dataset
+    if length_of(data) is None or not hasattr(data, "__getitem__"):
+        return False
+    read = kept.read()
+    rows = read[:: max(1, len(read) // _READ_AGAIN)].tolist()
+    again = Fingerprints(kept.name, near=False)
+    Reader(again, sample=sample).read(data[row] for row in rows)
+    return not np.array_equal(again.hashes(), kept.hashes()[rows])
 
 
 def length_of(data: Any) -> int | None:

@@ -212,3 +212,32 @@ def test_a_set_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"train: expected samples that can be read, got none of 1"):
         quiet(Files([tmp_path / "a.png"]), Files([tmp_path / "a.png"]))
+
+
+class Noisy(Dataset[Any]):
+    """A training set with an augmentation that leaves half of its rows as they are."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        if torch.rand(()) < 0.5:
+            return self.rows[index]
+        return self.rows[index].flip(0)
+
+
+def test_an_augmented_set_is_not_checked_and_never_called_clean() -> None:
+    train, val = rows(TRAIN, 6, seed=1), rows(VAL, 6, seed=2)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    found = quiet(Noisy(train), val)
+    assert torch.equal(state, torch.get_rng_state())
+    assert found.not_checked["exact"].startswith("augmented: train changes")
+    assert "exact      NOT CHECKED (augmented" in found.summary()
+    assert "nothing found" not in found.headline()
+    train[:20] = val[:20]
+    assert "exact" not in quiet(Noisy(train), val).not_checked  # what was found is there
+    assert quiet(train, Noisy(val)).leaked

@@ -187,6 +187,13 @@ def test_a_view_without_augmentation_is_checked(tmp_path: Path) -> None:
     assert leaks(tmp_path / "run")["leakage-exact"].evidence["rows"] == len(rows)
 
 
+def test_a_view_that_is_augmented_itself_is_no_view(tmp_path: Path) -> None:
+    train, val, _ = leaky(0.05)
+    fit(train, val, pm.LeakageCheck(train_view=Augmented(train)), tmp_path / "run", epochs=1)
+    assert leaks(tmp_path / "run") == {}
+    assert "NOT CHECKED, augmented: train_view changes" in notes(tmp_path / "run")
+
+
 def test_one_epoch_does_not_show_whether_training_is_augmented(tmp_path: Path) -> None:
     train, val = blobs()
     fit(train, val, pm.LeakageCheck(), tmp_path / "clean", epochs=1)

@@ -153,16 +153,19 @@ def _looked_at(
 ) -> tuple[Distances, Indices]:
     """Exact distances to the rows that were found, the nearest first, and which rows those are.
 
-    Between pictures the part that a small rotation of the query explains is taken out.
+    Between pictures the part that a small rotation explains is taken out: its direction is the mean
+    of those of both.
     """
+    turned_base = base
+    if pictures:
+        turned_base = _rotation(base)
     distances = []
     places = []
     for part, at in zip(torch.split(queries, _REFINED), torch.split(found, _REFINED), strict=True):
         away = base[at] - part.unsqueeze(1)
         if pictures:
-            turned = _rotation(part)
-            share = torch.einsum("nkd,nd->nk", away, turned)
-            away = away - share.unsqueeze(2) * turned.unsqueeze(1)
+            turned = functional.normalize(turned_base[at] + _rotation(part).unsqueeze(1), dim=2)
+            away = away - (away * turned).sum(2, keepdim=True) * turned
         distance, order = away.norm(dim=2).sort(1)
         distances.append(distance.double().numpy())
         places.append(at.gather(1, order).numpy())

@@ -99,10 +99,10 @@ def false_flags(splits: int) -> Iterator[Sequence[str]]:
             searched[kind] = searched.get(kind, 0) + found.near_of
             refused[kind] = refused.get(kind, 0) + ("near" in found.not_checked)
     for kind, rows in searched.items():
-        share = "–"
+        named = "–"
         if rows:
-            share = _share(flagged[kind], rows)
-        yield kind, share, f"{refused[kind]} of {splits}"
+            named = f"{flagged[kind]} of {rows:,}, {100 * flagged[kind] / rows:.3f} %"
+        yield kind, named, f"{refused[kind]} of {splits}"
 
 
 def exactly(rows: int = 50_000, others: int = 10_000) -> Iterator[Sequence[str]]:

@@ -28,7 +28,7 @@ HIGHEST_CENTRE = 1.0
 LEAST_FOR_NULL = 100  # rows from which their own middle half tells the null
 INDEXED = 200_000  # rows of training from which an index of faiss is used, where it is installed
 _BASE_ROWS, _QUERIES = 16_384, 256
-_REFINED = 128
+_REFINED = 16
 _LEAST_LENGTH = 1e-12
 
 

@@ -79,6 +79,14 @@ class Audit:
         seconds: What it cost.
         thumbnails: Where they were asked for, pictures of the first pairs, as PNG.
         files: Set to the files of its rows, where they are known.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> found = pm.audit(["one text", "another"], ["One  TEXT", "a third"], near=False)
+        >>> found.exact
+        [(0, 0)]
+        >>> print(found.headline())
+        val, 2 rows: 1 equal to a training sample; near NOT CHECKED (not asked for)
     """
 
     train_rows: int

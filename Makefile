@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow trackers check examples format faults bench bench-metrics bench-growth bench-rules \
-  bench-intervals bench-demo bench-epoch bench-peers pages gpu gpu-tests gpu-bench clean
+  bench-intervals bench-demo bench-epoch bench-leakage bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-metrics  the part on metrics alone, printed"
 	@echo "make bench-growth   the part on growth: docs/growth.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
+	@echo "make bench-leakage  how often an audit finds planted copies and errs, as in docs/leakage.md; minutes"
 	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
 	@echo "make gpu     tests and benchmark on this machine's GPU, with PYTHON as it is: minutes"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
@@ -92,6 +93,9 @@ bench-growth: $(VENV)/.bench
 
 bench-rules: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.rules
+
+bench-leakage: $(VENV)/.dev
+	$(BIN)/python -m tests.studies.leakage
 
 pages: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.pages

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ptmetrics.integrations.torchmetrics import to_torchmetrics as to_torchmetrics
     from ptmetrics.integrations.trackio import TrackioLogger as TrackioLogger
     from ptmetrics.integrations.wandb import WandbLogger as WandbLogger
+    from ptmetrics.leakage.audit import Audit as Audit
+    from ptmetrics.leakage.audit import audit as audit
+    from ptmetrics.leakage.callback import LeakageCheck as LeakageCheck
     from ptmetrics.leakage.hygiene import LoopHygiene as LoopHygiene
     from ptmetrics.matrix import judge_confusion as judge_confusion
     from ptmetrics.metrics import functional as functional
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Advice": "metrics.threshold",
+    "Audit": "leakage.audit",
     "AverageMeter": "metrics.dropins",
     "Batch": "counts.batch",
     "CSVLogger": "integrations.csv_file",
@@ -73,6 +77,7 @@ _HOME = {
     "Evidence": "verdict.evidence",
     "Finding": "verdict.finding",
     "History": "record.history",
+    "LeakageCheck": "leakage.callback",
     "LoopHygiene": "leakage.hygiene",
     "MLFlowLogger": "integrations.mlflow",
     "Mean": "metrics.mean",
@@ -93,6 +98,7 @@ _HOME = {
     "WandbLogger": "integrations.wandb",
     "accuracy": "metrics.dropins",
     "advise_threshold": "advice",
+    "audit": "leakage.audit",
     "fairness_gaps": "metrics.gaps",
     "slice_gap": "metrics.gaps",
     "classification_report": "metrics.dropins",
@@ -111,6 +117,7 @@ _HOME = {
 __all__ = [
     "RULES",
     "Advice",
+    "Audit",
     "AverageMeter",
     "Batch",
     "BinaryMetrics",
@@ -124,6 +131,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "History",
+    "LeakageCheck",
     "LoopHygiene",
     "MLFlowLogger",
     "Mean",
@@ -144,6 +152,7 @@ __all__ = [
     "__version__",
     "accuracy",
     "advise_threshold",
+    "audit",
     "classification_report",
     "compare",
     "explain",

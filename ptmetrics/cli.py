@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
+    _add_sets(add("audit", _audit, "samples of validation that stand in training, or nearly so"))
     _add_looking(add)
 
     text = "what it costs, side by side with the peers that are installed"
@@ -164,6 +165,18 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     text = "only these codes, separated by commas"
     parser.add_argument("--select", type=_codes, metavar="CODES", help=text)
     parser.add_argument("--ignore", type=_codes, metavar="CODES", help="all but these codes")
+
+
+def _add_sets(parser: argparse.ArgumentParser) -> None:
+    text = "folder of pictures, or a file that ends in .csv, .tsv, .jsonl or .parquet"
+    parser.add_argument("train", metavar="TRAIN", type=Path, help=text)
+    parser.add_argument("val", metavar="VAL", type=Path, help="the same, held against it")
+    parser.add_argument("--label", metavar="COLUMN", help="column of the label")
+    parser.add_argument("--ids", metavar="COLUMN", help="column that tells samples apart")
+    text = "column that tells what belongs together, such as a patient"
+    parser.add_argument("--groups", metavar="COLUMN", help=text)
+    text = "equal samples alone"
+    parser.add_argument("--no-near", action="store_true", help=text)
 
 
 def _epoch_number(text: str) -> int | str:
@@ -452,6 +465,30 @@ def _with_target(text: str) -> list[Any]:
         return evidence.criterion(name, target.level, rule=target.rule)
 
     return [*RULES, reaches_target]
+
+
+def _audit(arguments: Arguments) -> int:
+    from ptmetrics.leakage.audit import audit
+    from ptmetrics.leakage.files import TableFile, row_sample, set_of
+
+    train = set_of(arguments.train, arguments.label)
+    val = set_of(arguments.val, arguments.label)
+    sample = None
+    if isinstance(train, TableFile) and isinstance(val, TableFile):
+        sample = row_sample(train, val, (arguments.ids, arguments.groups))
+    found = audit(
+        train,
+        val,
+        sample=sample,
+        ids=arguments.ids,
+        groups=arguments.groups,
+        near=not arguments.no_near,
+    )
+    if arguments.json:
+        _print_json(found.to_dict())
+    else:
+        print(found.summary())
+    return 0
 
 
 def _bench(arguments: Arguments) -> int:

@@ -10,7 +10,10 @@ from typing import Any
 Named = tuple[tuple[str, str], ...]
 """Modules, and the name in each of what it offers: a tuple."""
 
-EXTENDING_RULES: Named = (("ptmetrics.leakage.rules_hygiene", "HYGIENE_RULES"),)
+EXTENDING_RULES: Named = (
+    ("ptmetrics.leakage.rules_hygiene", "HYGIENE_RULES"),
+    ("ptmetrics.leakage.rules", "LEAKAGE_RULES"),
+)
 EXTENDING_CALLBACKS: Named = (("ptmetrics.leakage.hygiene", "DEFAULT_CALLBACKS"),)
 
 

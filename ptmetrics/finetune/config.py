@@ -221,6 +221,7 @@ class Config:
         profile: What the verdict asks for: "balanced", "recall-first", "precision-first" or a TOML
             file.
         run: Folder of the records.
+        audit: Whether validation images are looked for in training first: equal and near ones.
     """
 
     task: DataConfig
@@ -233,6 +234,7 @@ class Config:
     target: str = "val/accuracy>=0.9"
     profile: str = "balanced"
     run: str = "runs/finetune"
+    audit: bool = True
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.run_groups]
@@ -338,7 +340,8 @@ def _read_config(table: Mapping[str, Any], default_run: str) -> Config:
     check_known_keys(pretrain_table, _PRETRAIN_KEYS, "pretrain")
     shared = {key: train_table[key] for key in _SHARED_KEYS if key in train_table}
     options = {}
-    for key, hint in (("seeds", tuple[int, ...]), ("target", str), ("profile", str)):
+    hints = {"seeds": tuple[int, ...], "target": str, "profile": str, "audit": bool}
+    for key, hint in hints.items():
         if key in table:
             options[key] = typed(hint, table[key], key)
     return Config(

@@ -30,6 +30,7 @@ class Data:
         train: Gives (float32 of shape (3, size, size), label); augmented where configured.
         val: The same, never augmented.
         class_names: Name of each label.
+        train_view: The training images as validation is seen, for an audit.
         fingerprint: SHA-256, in hex, of the validation images and labels, whatever their order and
             view: of their pixels where torchvision or ptmetrics holds them in memory, of relative
             path and size in folders, else of data set and labels.
@@ -37,6 +38,7 @@ class Data:
 
     train: ImageSet
     val: ImageSet
+    train_view: ImageSet
     class_names: tuple[str, ...]
     fingerprint: str
 
@@ -68,11 +70,13 @@ def load_data(config: DataConfig, seed: int = 0) -> Data:
     val_at = take(val.labels, val_at, config.val_limit, seed)
     train_set = ImageSet(train, train_at, make_view(config, in_memory=train.in_memory, train=True))
     val_set = ImageSet(val, val_at, make_view(config, in_memory=val.in_memory, train=False))
+    view = make_view(config, in_memory=train.in_memory, train=False)
+    train_view = ImageSet(train, train_at, view)
     _check_classes(config, train_set, class_names)
     if not val_at:
         raise DataError(config.name, "at least one validation image", "none", "Raise val_fraction.")
     items = [f"{val.labels[index]}:".encode() + val.content(index) for index in val_at]
-    return Data(train_set, val_set, class_names, fingerprint_of(items))
+    return Data(train_set, val_set, train_view, class_names, fingerprint_of(items))
 
 
 def fingerprint_of(items: Iterable[bytes]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DependencyError
 from ptmetrics.finetune.config import Config, RunGroupConfig
 from ptmetrics.finetune.data import Data, load_data
@@ -67,9 +68,13 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
     device = _chosen_device(config.train.device)
     data = load_data(config.task)
     say(_opening(config, data, device))
+    audit = None
+    if config.audit:
+        audit = pm.audit(data.train_view, data.val)
+        say(f"leakage: {audit.headline()}; took {audit.seconds:.1f} s")
     with ExitStack() as stack:
         runs = [
-            _make_run(config, group, seed, data, root=root, device=device, say=say)
+            _make_run(config, group, seed, data, audit, root=root, device=device, say=say)
             for group in config.run_groups
             for seed in config.seeds
         ]
@@ -118,6 +123,7 @@ def _make_run(
     group: RunGroupConfig,
     seed: int,
     data: Data,
+    audit: pm.Audit | None,
     *,
     root: Path,
     device: torch.device,
@@ -138,8 +144,19 @@ def _make_run(
     }
     run = root / group.name / f"seed{seed}"
     target = Target.parse(config.target)
+    callbacks: list[pm.Callback] = []
+    if audit is not None:
+        callbacks.append(pm.LeakageCheck(audit))
     return TrainingRun(
-        group, seed, model, data, run=run, header=header, device=device, target=target
+        group,
+        seed,
+        model,
+        data,
+        run=run,
+        header=header,
+        device=device,
+        target=target,
+        callbacks=callbacks,
     )
 
 

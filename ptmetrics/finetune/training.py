@@ -1,6 +1,6 @@
 """Training one model of a run group with one seed, watched by a monitor, in turns with others."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from itertools import islice
@@ -40,6 +40,7 @@ class TrainingRun:
         device: Where to train.
         target: Level at which training ends, once `epochs` are over and two evaluations in a row
             have met it; None: no sooner than all epochs.
+        callbacks: Further callbacks of its monitor.
 
     Raises:
         ShapeError: If the model does not return one score for each class.
@@ -56,6 +57,7 @@ class TrainingRun:
         header: dict[str, Any],
         device: torch.device,
         target: Target | None = None,
+        callbacks: Sequence[pm.Callback] = (),
     ) -> None:
         self.group = config.name
         self.run = run
@@ -83,11 +85,11 @@ class TrainingRun:
         metrics = pm.MulticlassMetrics(
             data.num_classes, class_names=data.class_names, device=device
         )
-        callbacks: list[pm.Callback] = [pm.Checkpoint("val/accuracy", last=False)]
+        all_callbacks = [pm.Checkpoint("val/accuracy", last=False), *callbacks]
         if config.train.patience is not None:
-            callbacks.append(pm.EarlyStopping("val/accuracy", config.train.patience))
+            all_callbacks.append(pm.EarlyStopping("val/accuracy", config.train.patience))
         self.monitor = pm.Monitor(
-            metrics, run, callbacks, on_fault="raise", progress=False, config=header
+            metrics, run, all_callbacks, on_fault="raise", progress=False, config=header
         )
         self.monitor.attach(self._model, criterion=self._criterion, optimizer=self._optimizer)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ptmetrics as pm
-from ptmetrics.leakage.rules_hygiene import NOTE
+from ptmetrics.leakage.rules_hygiene import LOOP_NOTE
 from ptmetrics.monitor.callbacks import MonitoredRun
 from ptmetrics.monitor.extract import tensors_in
 from ptmetrics.monitor.faults import say
@@ -25,7 +25,7 @@ MOST_RATIO, MOST_SHIFT = 1.8, 0.9  # of the spread of validation rows to that of
 WELL_MIXED, NEARLY = 50, 0.8  # as many rows, and which share of them, show another order
 COMMON_BY_CHANCE = 10  # rows that are common by chance, so that none is no chance
 IN_PLACE = 0.05  # share of rows at their places by which an order was kept
-_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_FAULT_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ODD = -7046029254386353131  # 2^64 / golden ratio, as int64
 
 
@@ -135,7 +135,7 @@ class LoopHygiene(pm.Callback):
                 self._compared = True
                 facts += input_facts(looks["train"], val)
         for fact in {fact.message: fact for fact in facts}.values():
-            monitor.record("note", {"code": NOTE, "epoch": epoch, **fact._asdict()})
+            monitor.record("note", {"code": LOOP_NOTE, "epoch": epoch, **fact._asdict()})
             if fact.severity != "info" and fact.finding not in self._told:
                 self._told.add(fact.finding)
                 say("%s: %s", fact.finding, fact.message)
@@ -427,7 +427,7 @@ def step_of(size: int, most: int) -> int:
 def words_of(values: Tensor) -> Tensor:
     """The bits of values as whole numbers, in the same memory."""
     if values.is_floating_point():
-        return values.view(_WORDS[values.element_size()])
+        return values.view(_FAULT_WORDS[values.element_size()])
     return values
 
 

@@ -9,7 +9,7 @@ import ptmetrics as pm
 from ptmetrics.verdict.evidence import IN_TRAINING_MODE, Counts
 from ptmetrics.verdict.rule import Page, Rule
 
-NOTE = "hygiene"
+LOOP_NOTE = "hygiene"
 """Code of the notes that `LoopHygiene` records."""
 LEAST_EXPECTED = 10  # samples of a class whose absence is no chance
 _FIRST_ONES = 5
@@ -98,7 +98,7 @@ WATCHED: dict[str, Page] = {
 def loop_hygiene(evidence: pm.Evidence) -> Iterator[pm.Finding]:
     """What the callback has noted: of each fault the last epoch, with the number of them."""
     noted: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
-    for note in evidence.noted(NOTE):
+    for note in evidence.noted(LOOP_NOTE):
         noted.setdefault((note["finding"], note["sign"]), {})[note["epoch"]] = note
     total = len(evidence.curves.epochs)
     for (code, _), of_epochs in noted.items():

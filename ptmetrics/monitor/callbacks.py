@@ -138,6 +138,14 @@ class Callback:
     def on_epoch_begin(self, monitor: MonitoredRun) -> None:
         """Before the first batch of an epoch, whose number is `monitor.epoch`."""
 
+    def on_batch_begin(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
+        """Before a batch is answered: what the loader yields.
+
+        Where no loader is monitored, `inputs` are the arguments that the model is called with; a
+        loop that hands its predictions over shows none. Its time is neither training's nor
+        validation's.
+        """
+
     def on_batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
         """After batch number `batch` of `split` was counted; its numbers are on the device."""
 
@@ -193,6 +201,7 @@ class CallbackList:
             unless there is one of its kind, and has no part in what is stored.
 
     Attributes:
+        each_begin: Those that want to see each batch before it is answered.
         each_answer: Those that want to know of the model's answers.
         each_batch: Those that want to know of each batch.
         each_epoch: Those that want to know of the beginning of each epoch.
@@ -218,6 +227,9 @@ class CallbackList:
         self._callbacks = callbacks
         self._faults = faults
         self._behind_epoch = sorted(callbacks, key=lambda callback: callback.after_others)
+        self.each_begin = [
+            c for c in callbacks if type(c).on_batch_begin is not Callback.on_batch_begin
+        ]
         self.each_batch = [
             c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end
         ]
@@ -237,6 +249,12 @@ class CallbackList:
                 self._faults.released(),
             ):
                 callback.on_run_begin(monitor)
+
+    def batch_begin(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
+        """Before a batch is answered."""
+        for callback in self.each_begin:
+            with self._faults.containing(_where(callback)), self._faults.released():
+                callback.on_batch_begin(monitor, split, inputs)
 
     def batch_end(self, monitor: MonitoredRun, split: str, batch: int) -> None:
         """After a batch was counted."""

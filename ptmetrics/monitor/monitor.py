@@ -200,25 +200,8 @@ class Monitor:
         self._scores: EpochScores | None = None
         self._evaluations = 0  # of the epoch under way
         self._begun_epoch = -1  # whose callbacks were told
-        on_counted = None
-        if self._callbacks.each_batch:
-            on_counted = self._batch_counted
-        began = None
-        if self._callbacks.each_epoch:
-            began = self._epoch_begins
-        answered = None
-        if self._callbacks.each_answer:
-            answered = self._answered
-        told = Told(
-            self._say,
-            self._close_epoch_by_steps,
-            self._close_validation,
-            on_counted,
-            began,
-            answered,
-        )
         self._recorder = BatchRecorder(
-            self._new_split, self._clock, self.faults, self._status, told
+            self._new_split, self._clock, self.faults, self._status, self._told()
         )
         self._console = Console(progress, self._run.name, self.faults, self._run.rank)
         self._lifecycle = RunLifecycle(self._status, self._begin, self._left, self._end)
@@ -227,6 +210,30 @@ class Monitor:
             self._go_on(self._status.epochs)
         if self._run.writes:
             _OPEN_MONITORS.add(self)
+
+    def _told(self) -> Told:
+        """Whom the recorder tells; those that no callback asks for are not."""
+        on_counted = None
+        if self._callbacks.each_batch:
+            on_counted = self._batch_counted
+        began = None
+        if self._callbacks.each_epoch:
+            began = self._epoch_begins
+        served = None
+        if self._callbacks.each_begin:
+            served = self._batch_begins
+        answered = None
+        if self._callbacks.each_answer:
+            answered = self._answered
+        return Told(
+            self._say,
+            self._close_epoch_by_steps,
+            self._close_validation,
+            on_counted,
+            began,
+            served,
+            answered,
+        )
 
     def _go_on(self, number: int) -> None:
         """Take up what the record tells of the epochs before this one.
@@ -795,6 +802,10 @@ class Monitor:
             if not self._unattended:
                 with self._recorder.pause():
                     self._callbacks.validation_end(self, split, scores)
+
+    def _batch_begins(self, split: str, inputs: Any) -> None:
+        with self._recorder.pause():
+            self._callbacks.batch_begin(self, split, inputs)
 
     def _batch_counted(self, split: str, batch: int) -> None:
         with self._recorder.pause():

@@ -66,6 +66,8 @@ class Told(NamedTuple):
         close_validation: A split is validated again: keep what it was before, and count anew.
         counted: Given split and number of each batch that was counted; None for nobody.
         began: The first batch of an epoch comes; None for nobody.
+        served: Given the split and what the loader yields, or else what the model is given; None
+            for nobody.
         answered: Given split, number, arguments and answer of the first calls of the model in a
             pass; None for nobody.
     """
@@ -75,6 +77,7 @@ class Told(NamedTuple):
     close_validation: Callable[[str], None]
     counted: Callable[[str, int], None] | None
     began: Callable[[], None] | None = None
+    served: Callable[[str, Any], None] | None = None
     answered: Callable[[str, int, Any, Any], None] | None = None
 
 
@@ -207,6 +210,8 @@ class BatchRecorder:
             loader.exhausted = True
         else:
             loader.waiting.append(batch)
+            if self._told.served is not None:
+                self._serve(self._told.served, split, batch)
 
     @contained("loader")
     def leave_loader(self, loader: LoaderPass) -> None:
@@ -264,12 +269,22 @@ class BatchRecorder:
             split = "train" if model.training else "val"
             if split in self._loader_splits:
                 return
+        self._begin_phase(split)
+        if self._told.served is not None:
+            self._serve(self._told.served, split, args or kwargs)
+
+    def _begin_phase(self, split: str) -> None:
         clock = self.clock
         if clock.phase is None:  # before an epoch's first call the user does other things
             clock.lap("other")
         if clock.phase != split:
             clock.enter(split)
         clock.lap(split, waited=clock.waiting)
+
+    def _serve(self, tell: Callable[[str, Any], None], split: str, inputs: Any) -> None:
+        """Show a batch before it is answered; the time that takes belongs to no split."""
+        tell(split, inputs)
+        self.clock.lap("other")
 
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:

@@ -540,6 +540,43 @@ def _epoch(epoch: Any) -> str | None:
     return None
 
 
+_leakage_part = fields_of(
+    {},
+    {
+        "why": a_text,
+        "rows": a_count,
+        "of": a_count,
+        "pairs": list_of(list_of(a_count)),
+        "named": list_of(a_text),
+    },
+)
+_leakage = fields_of(
+    {
+        "split": a_text,
+        "parts": mapping_of(_leakage_part),
+        "leaked": list_of(a_count),
+        "targets": none_or(a_text),
+    }
+)
+_note_fields = fields_of({"code": a_text, "message": a_text})
+
+
+def _note_data(note: Any) -> str | None:
+    if wrong := _note_fields(note):
+        return wrong
+    if note["code"] != "leakage-audit":
+        return None
+    if wrong := _leakage(note):
+        return wrong
+    for name, part in note["parts"].items():
+        rows = part.get("rows", 0)
+        if "why" not in part and not {"of", "pairs", "named"} <= set(part):
+            return f".parts[{_named(name)}] tells neither what was found nor why nothing was"
+        if rows > part.get("of", 0):
+            return f".parts[{_named(name)}].rows is {rows} of {part.get('of', 0)}"
+    return None
+
+
 _BY_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes")
 _scores_fields = fields_of({}, {"n": none_or(a_count), "task": none_or(a_text)})
 
@@ -588,7 +625,7 @@ FIELD_RULES: Mapping[str, FieldRule] = {
         {"where": a_text, "message": a_text, "count": a_count},
         {"epoch": none_or(a_count), "step": none_or(a_count), "split": none_or(a_text)},
     ),
-    "note": fields_of({"code": a_text, "message": a_text}),
+    "note": _note_data,
     "checkpoint": fields_of(
         {"path": a_text}, {"epoch": a_count, "why": a_text, "by": a_text, "score": a_text}
     ),

@@ -142,7 +142,7 @@ def report_html(
             told["overview"] = list(_overview(pages))
             names = dict.fromkeys(name for page in pages for name in page.headlines)
             told["headlines"] = list(names)[:3]
-            told.update(_compared(pages, target))
+            told.update(_comparison_of(pages, target))
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     told["script"] = Markup(script)
@@ -503,7 +503,7 @@ def _overview(pages: Sequence[RunPage]) -> Iterator[Markup]:
             yield _figure(WIDE, label, charts.draw_lines, **what)
 
 
-def _compared(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
+def _comparison_of(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
     """Two arms held against each other; each is one run, or the runs that name it."""
     arms: dict[str, list[Any]] = {}
     for page in pages:

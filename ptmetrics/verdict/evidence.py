@@ -248,6 +248,7 @@ class Evidence:
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
         baseline: A run that this one must not be worse than, where one was named.
+        split: The split that is judged.
         thresholds: The numbers of the profile to decide by.
 
     Example:
@@ -291,6 +292,7 @@ class Evidence:
     fingerprint: str | None = None
     val_samples: int | None = None
     baseline: Optional["Evidence"] = None
+    split: str = "val"
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property

@@ -22,18 +22,21 @@ from ptmetrics.class_formulas import (
     mcc_and_slopes,
 )
 from ptmetrics.record.samples import Rows, is_of_classes
-from ptmetrics.verdict.finding import Z95, Estimate
+from ptmetrics.verdict.finding import Z95, Estimate, Plain
 from ptmetrics.verdict.samples import (
     CannotPairError,
     Floats,
     Sampled,
     aligned,
+    checksum,
     row_losses,
     rows_of,
+    rows_that_count,
     weights_of,
 )
 from ptmetrics.verdict.stats import (
     bonett_price,
+    clopper_pearson,
     mid_p_better,
     student_t_quantile,
     student_t_upper,
@@ -127,6 +130,59 @@ def paired_difference(
         return _difference(moves[:seeds], moves[seeds:], min(run.n for run in runs))
     except CannotPairError as why:
         return str(why)
+
+
+@dataclass(frozen=True)
+class Without(Plain):
+    """A score, and what it is without some of its samples.
+
+    Args:
+        value: Of all samples.
+        clean: Without them.
+        difference: The first less the second, paired.
+    """
+
+    value: float
+    clean: Estimate
+    difference: Difference
+
+
+def without_rows(score: Estimate, left_out: Sequence[int], targets: str | None) -> Without:
+    """A score with and without some of its samples, by how far each sample moves both.
+
+    Args:
+        score: As recorded.
+        left_out: Rows in the order of validation, from 0.
+        targets: Checksum of the targets in the order in which these rows were counted.
+
+    Raises:
+        CannotPairError: If the samples were not kept, came in another order, or are too few.
+    """
+    if not isinstance(score, Sampled):
+        raise CannotPairError("no samples of it were kept")
+    rows = rows_of(score.samples(), "run")
+    if checksum(rows["target"]) != targets:
+        raise CannotPairError("the validation that is judged came in another order, or is another")
+    if left_out and not 0 <= min(left_out) <= max(left_out) < len(rows):
+        raise CannotPairError("the rows are those of another set")
+    left = np.ones(len(rows), dtype=bool)
+    left[list(left_out)] = False
+    counts = rows_that_count(rows)
+    rows = rows[counts]
+    left = left[counts]
+    number = int(left.sum())
+    if number < 2:
+        raise CannotPairError("fewer than two samples are left")
+    everything = _moves_of(score, rows)
+    clean = _moves_of(score, rows, np.where(left, weights_of(rows), 0.0))
+    nothing = Moves(0.0, np.zeros_like(clean.each), method=clean.method)
+    alone = _difference([clean], [nothing], number)
+    bounds = alone.low, alone.high
+    right = _right_rows(score.score, score.label, rows)
+    if right is not None and len(right) == len(left) and not np.ptp(weights_of(rows)):
+        bounds = clopper_pearson(int(right[left].sum()), number)
+    value = Estimate(clean.value, *bounds, number, clean.method)
+    return Without(everything.value, value, _difference([everything], [clean], score.n))
 
 
 def _aligned_rows(runs: Sequence[Sampled]) -> list[Rows]:
@@ -231,22 +287,24 @@ def _right_rows(name: str, label: int | None, rows: Rows) -> npt.NDArray[np.bool
     return None
 
 
-def _moves_of(run: Sampled, rows: Rows) -> Moves:
-    """How far each row moves a score."""
+def _moves_of(run: Sampled, rows: Rows, other: Floats | None = None) -> Moves:
+    """How far each row moves a score; with other weights that of those, which is not recorded."""
     name = run.score
     weight = weights_of(rows)
+    if other is not None:
+        weight = other
+    tolerance = _SAME
     if name in ("loss", "nll"):
         found = _smooth(lambda m: m[0], [row_losses(rows, run.value)], weight)
     elif not is_of_classes(rows):
         found = _of_errors(name, rows["error"], rows["target"], weight)
-    elif name.partition("/")[0] in _RANKINGS:
-        value, each = _of_curves(run, rows, weight)
-        _same_as_recorded(run, value, _SAME_CURVE)
-        return Moves(value, each)
+    elif name.partition("/")[0] in _RANKINGS and _keeps_scores(rows):
+        found = Moves(*_of_curves(run, rows, weight))
+        tolerance = _SAME_CURVE
     else:
         found = _of_classes(run, rows, weight)
-    if name != "loss":
-        _same_as_recorded(run, found.value)
+    if name != "loss" and other is None:
+        _same_as_recorded(run, found.value, tolerance)
     return found
 
 
@@ -364,6 +422,10 @@ def _moves_of_precision(
 
 
 _RANKINGS = {"auroc": _moves_of_auroc, "average_precision": _moves_of_precision}
+
+
+def _keeps_scores(rows: Rows) -> bool:
+    return any(field.startswith(("score", "margin_")) for field in rows.dtype.names or ())
 
 
 def _of_curves(run: Sampled, rows: Rows, weight: Floats) -> tuple[float, Floats]:

@@ -120,6 +120,8 @@ def evidence_of_split(run: RunLike, split: str, positive: int | None) -> Evidenc
     done = f"Judged split {split}, as evaluated in epoch {told['epoch'] + 1}."
     return replace(
         evidence,
+        split=split,
+        recorded=whole.recorded,
         problems=whole.problems,
         contradictions=whole.contradictions,
         notes=(done, *evidence.notes),

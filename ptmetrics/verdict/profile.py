@@ -70,6 +70,8 @@ class Thresholds(Plain):
             own.
         regression_support: With fewer samples no R² or error is decided: their intervals are too
             narrow then.
+        leaked_share: Share of validation rows that training may have seen.
+        leaked_gain: What a score may gain by them, shown by the lower bound of its paired interval.
         ratio_gap: Relative disagreement of time ratio and sample ratio that is flagged.
 
     Source: accuracy, precision, recall and speedup are the project's stated aims; the rest are its
@@ -115,6 +117,8 @@ class Thresholds(Plain):
     dice: float | None = None
     perplexity: float | None = None
     regression_support: int = 30
+    leaked_share: float = 0.01
+    leaked_gain: float = 0.005
     ratio_gap: float = 0.25
 
 

@@ -1,5 +1,6 @@
 """The samples of evaluations, held against each other: are they the same, which of them count."""
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -111,15 +112,24 @@ def aligned(first: Rows, second: Rows) -> tuple[Rows, Rows]:
                 "their samples came in another order, so validate without shuffling"
             )
         raise CannotPairError("their samples have other targets")
-    counts = _that_count(first)
-    if not _alike(counts, _that_count(second)):
+    counts = rows_that_count(first)
+    if not _alike(counts, rows_that_count(second)):
         raise CannotPairError("some samples were refused in one of them only")
     if not counts.any():
         raise CannotPairError("no sample counts")
     return first[counts], second[counts]
 
 
-def _that_count(rows: Rows) -> npt.NDArray[np.bool_]:
+def checksum(targets: npt.NDArray[Any]) -> str:
+    """Tells targets in their order from others: CRC-32 of 32-bit classes, or of 64-bit numbers."""
+    stored = "<f8"
+    if targets.dtype.kind != "f":
+        stored = "<i4"
+    return f"{zlib.crc32(targets.astype(stored).tobytes()):08x}"
+
+
+def rows_that_count(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which rows were neither refused nor ignored, and have a weight."""
     counts = rows["predicted"] >= 0 if is_of_classes(rows) else ~np.isnan(rows["error"])
     return np.asarray(counts & (weights_of(rows) > 0))
 

@@ -1,6 +1,6 @@
 """Statistics on few numbers, in plain Python and NumPy: distributions, tests, intervals, trends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import comb, erfc, exp, factorial, inf, isnan, lgamma, log, log1p, nan, pi, sqrt
 from statistics import fmean, variance
@@ -84,6 +84,37 @@ def binomial_mass(k: int, n: int, p: float) -> float:
         return 0.0
     ways = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
     return exp(ways + k * log(p) + (n - k) * log1p(-p))
+
+
+def clopper_pearson(k: int, n: int) -> tuple[float, float]:
+    """Exact 95 % interval of a share, k of n; [0, 1] of nothing.
+
+    Example:
+        >>> [round(bound, 4) for bound in clopper_pearson(5, 100)]
+        [0.0164, 0.1128]
+
+    Source: Clopper and Pearson, Biometrika 1934.
+    """
+    low = 0.0
+    high = 1.0
+    if k > 0:
+        low = _up_to(lambda p: binomial_upper(k, n, p) < 0.025)
+    if k < n:
+        high = _up_to(lambda p: binomial_lower(k, n, p) > 0.025)
+    return low, high
+
+
+def _up_to(holds: Callable[[float], bool]) -> float:
+    """The probability up to which something holds, by halving."""
+    low = 0.0
+    high = 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def student_t_upper(t: float, degrees: float) -> float:

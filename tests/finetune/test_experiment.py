@@ -248,3 +248,13 @@ def test_a_folder_is_only_taken_when_it_is_new(tmp_path: Path, config_file: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="expected a folder that is new or empty, got a file"):
         run_experiment(load_config(config_file), run=str(tmp_path / "file"))
+
+
+def test_the_sets_are_audited_before_training_and_it_is_said_what_that_cost(done: Done) -> None:
+    (line,) = [line for line in done.progress.splitlines() if line.startswith("leakage: ")]
+    assert line.startswith("leakage: val, 60 rows: ")
+    assert line.endswith(" s")
+    run = read_run(done.root / "pretrained" / "seed0")
+    (note,) = [note for note in run.notes if note["code"] == "leakage-audit"]
+    assert note["train_rows"] == 40
+    assert note["message"] in line

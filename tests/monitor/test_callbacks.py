@@ -410,3 +410,53 @@ def test_a_large_matrix_stays_out_of_the_record() -> None:
         record = monitor.end_epoch().to_record()
     assert record["confusion"] == {}
     assert len(record["per_class"]["val"]["recall"]["value"]) == 200
+
+
+@pytest.mark.parametrize("way", ["loader", "hooks", "update"])
+def test_a_batch_is_shown_before_it_is_answered_and_its_time_is_nobodys(way: str) -> None:
+    seen: list[Any] = []
+    now = [0]
+
+    class Look(pm.Callback):
+        def on_batch_begin(self, monitor: pm.Monitor, split: str, inputs: Any) -> None:
+            now[0] += 5_000_000_000
+            seen.append((split, inputs))
+            monitor.model(inputs[0])  # what is asked in here is not the loop's
+
+    model = Net()
+    batch = torch.randn(8, 6), torch.arange(8) % CLASSES
+    with quiet(Look(), clock=lambda: now[0]) as monitor, monitor.attach(model.eval()):
+        if way == "loader":
+            for x, _ in monitor.validate([batch]):
+                model(x)
+        elif way == "hooks":
+            model(batch[0])
+        else:
+            monitor.update(torch.randn(8, CLASSES), batch[1])
+        scores = monitor.end_epoch()
+    wanted = {"loader": [("val", batch)], "hooks": [("val", (batch[0],))], "update": []}[way]
+    assert [(split, tuple(map(id, each))) for split, each in seen] == [
+        (split, tuple(map(id, each))) for split, each in wanted
+    ]
+    assert scores.time.get("val_s", 0.0) == 0.0
+    if way == "loader":
+        assert scores["val/accuracy"].n == 8
+
+
+def test_what_a_callback_records_reaches_a_rule_from_file_and_memory(tmp_path: Path) -> None:
+    def rule(evidence: pm.Evidence) -> Any:
+        for line in evidence.noted("mine"):
+            yield pm.Finding("mine", "warning", f"{evidence.split} {line['value']}", line)
+
+    class Mine(pm.Callback):
+        def on_epoch_end(self, monitor: pm.Monitor, scores: pm.EpochScores) -> None:
+            monitor.record("note", {"code": "mine", "message": "m", "value": scores.epoch})
+
+    for run in (None, tmp_path / "run"):
+        with quiet(Mine(), run=run) as monitor:
+            play(monitor, [0.5, 0.25])
+            monitor.update(nn.functional.one_hot(Y, CLASSES).float(), Y, split="test")
+        found = pm.judge(monitor, rules=[rule]).findings
+        assert [finding.message for finding in found] == ["val 0", "val 1"]
+    on_test = pm.judge(tmp_path / "run", rules=[rule], split="test").findings
+    assert [finding.message for finding in on_test] == ["test 0", "test 1"]

@@ -27,6 +27,7 @@ from tests.studies import (
     cases_curve,
     cases_evaluation,
     cases_hygiene,
+    cases_leakage,
     cases_seen,
 )
 from tests.studies.rule_case import Case, Rate, rate
@@ -35,6 +36,7 @@ CASES: tuple[Case, ...] = (
     *cases_evaluation.CASES,
     *cases_seen.CASES,
     *cases_hygiene.CASES,
+    *cases_leakage.CASES,
     *cases_curve.CASES,
     *cases_compare.CASES,
 )

@@ -29,6 +29,7 @@ class Recorded:
         end: The run's last record.
         faults: Errors that were contained.
         problems: Lines that could not be read.
+        notes: What callbacks have noted.
     """
 
     epochs: list[dict[str, Any]]
@@ -37,6 +38,7 @@ class Recorded:
     end: dict[str, Any] | None = field(default_factory=lambda: {"reason": "completed"})
     faults: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Any] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def noise(rng: Random, epochs: int, size: float, memory: float = 0.0) -> Curve:

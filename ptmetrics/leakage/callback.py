@@ -1,0 +1,233 @@
+"""`LeakageCheck`: the audit of a run from the inside, on what its loaders serve."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.leakage.audit import Audit, compared
+from ptmetrics.leakage.hashes import equal_pairs
+from ptmetrics.leakage.rules import AUDIT_NOTE
+from ptmetrics.leakage.samples import Fingerprints, Reader, is_augmented, items_of, parts_of
+from ptmetrics.monitor.callbacks import Callback, MonitoredRun
+from ptmetrics.monitor.epoch import EpochScores
+from ptmetrics.monitor.faults import say
+
+AS_BEFORE = 0.95
+"""Share of the second epoch's first rows that the first must have had, if nothing is augmented."""
+_LOOKED_AT = 512  # of those rows
+_AUGMENTED = "augmented: training serves other rows in its second epoch; pass train_view="
+_ONE_EPOCH = (
+    "one epoch does not show whether training is augmented: pass train_view= or train two epochs"
+)
+_NO_INPUTS = "the loop shows no inputs: wrap its loaders or attach its model"
+
+
+class LeakageCheck(Callback):
+    """Looks for rows of validation in training, in the first epoch, and notes what it finds.
+
+    Equal rows are told by hashes of what the loaders serve, or of the inputs of the model where no
+    loader is monitored; near duplicates as by `audit`. A training set that is augmented shows other
+    rows in its second epoch: then nothing is claimed, unless it is given without augmentation.
+
+    Args:
+        audit: What `pm.audit` found before: it is put into the record, and nothing is looked for.
+        train_view: The training set without augmentation, as the validation set is seen.
+        near: Whether to look for near duplicates as well.
+        splits: Those that are held against training.
+
+    Attributes:
+        found: Split to its audit, once it is known.
+        seconds: What it took from the run.
+
+    Raises:
+        ConfigError: If both `audit` and `train_view` are given.
+
+    Example:
+        >>> import torch
+        >>> import ptmetrics as pm
+        >>> _ = torch.manual_seed(0)
+        >>> x, y = torch.randn(60, 8), torch.arange(60) % 2
+        >>> train, val = (x[:40], y[:40]), (x[30:], y[30:])
+        >>> check = pm.LeakageCheck()
+        >>> monitor = pm.Monitor(pm.MulticlassMetrics(2), callbacks=[check])
+        >>> model = torch.nn.Linear(8, 2)
+        >>> with monitor.attach(model):
+        ...     for epoch in monitor.epochs(2):
+        ...         for inputs, target in monitor.train([train]):
+        ...             _ = model.train()(inputs)
+        ...         for inputs, target in monitor.validate([val]):
+        ...             _ = model.eval()(inputs)
+        >>> check.found["val"].exact[:2]
+        [(30, 0), (31, 1)]
+    """
+
+    def __init__(
+        self,
+        audit: Audit | None = None,
+        *,
+        train_view: Any = None,
+        near: bool = True,
+        splits: tuple[str, ...] = ("val", "test"),
+    ) -> None:
+        if audit is not None and train_view is not None:
+            cure = "Pass one of them."
+            raise ConfigError("audit, train_view", "one of them", "both", cure)
+        self.found: dict[str, Audit] = {}
+        self.seconds = 0.0
+        self._audit = audit
+        self._train_view = train_view
+        self._near = near
+        self._splits = splits
+        self._kept: dict[str, Fingerprints] = {}
+        self._first_epoch: int | None = None
+        self._closed = False  # the first epoch is over
+        self._train: Fingerprints | None = None
+        self._again = Fingerprints("train", near=False)  # the second epoch's first rows
+        self._unsaid: dict[str, Audit] = {}  # audits that stand on unaugmented training
+        self._why: dict[str, str] = {}  # split to why its rows cannot be compared
+
+    def on_epoch_begin(self, monitor: MonitoredRun) -> None:
+        """The first epoch that is seen is looked at."""
+        if self._first_epoch is None:
+            self._first_epoch = monitor.epoch
+
+    def on_batch_begin(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
+        """Hash what is served."""
+        if self._audit is not None or (monitor.rank and not monitor.records):
+            return
+        began = time.perf_counter()
+        if not self._closed:
+            self._add(monitor, split, inputs)
+        elif split == "train" and self._unsaid:
+            self._look_again(monitor, inputs)
+        self.seconds += time.perf_counter() - began
+
+    def _add(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
+        wanted = split in self._splits
+        if split == "train" and self._train_view is None:
+            wanted = monitor.epoch == self._first_epoch
+        if not wanted or split in self._why:
+            return
+        kept = self._kept.setdefault(split, Fingerprints(split, near=self._near))
+        try:
+            _add_batch(kept, inputs)
+        except DataError as error:
+            self._why[split] = str(error)
+
+    def _look_again(self, monitor: MonitoredRun, inputs: Any) -> None:
+        """Whether the second epoch serves the rows of the first."""
+        _add_batch(self._again, inputs)
+        if self._again.rows >= _LOOKED_AT:
+            self._tell_unsaid(monitor)
+
+    def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:
+        """Behind the first epoch: compare."""
+        if self._audit is not None:
+            self._tell(monitor, self._audit)
+            self._audit = None
+            self._closed = True
+        if self._unsaid and self._again.rows:
+            self._tell_unsaid(monitor)
+        if self._closed or not (set(self._splits) & {name.split("/")[0] for name in scores}):
+            return
+        self._closed = True
+        began = time.perf_counter()
+        self._train = self._read_training()
+        for split in self._splits:
+            if f"{split}_samples" in scores.counts:
+                self._compare(monitor, split, scores)
+        self._kept = {}
+        self.seconds += time.perf_counter() - began
+
+    def _read_training(self) -> Fingerprints | None:
+        if self._train_view is None:
+            return self._kept.get("train")
+        kept = Fingerprints("train", near=self._near)
+        Reader(kept).read(items_of(self._train_view, "train_view"))
+        if is_augmented(self._train_view, kept):
+            self._why["train"] = "augmented: train_view changes each time it is read"
+        return kept
+
+    def _compare(self, monitor: MonitoredRun, split: str, scores: EpochScores) -> None:
+        rows = scores.counts[f"{split}_samples"]
+        train = self._train
+        val = self._kept.get(split)
+        why = self._why.get("train") or self._why.get(split) or ""
+        if train is None or val is None or val.rows < rows:
+            why = why or _NO_INPUTS
+        found: dict[str, Any] = {}
+        if train is not None and val is not None and not why:
+            val = val.last(rows)
+            try:
+                found = compared(train, val)
+            except DataError as error:
+                why = str(error)
+        if why or train is None or val is None:
+            unseen = {"exact": why, "near": why}
+            self._tell(monitor, Audit(0, rows, split=split, not_checked=unseen))
+            return
+        targets: Any = val.labels
+        if scores.samples is not None and scores.samples.rows is not None and split == "val":
+            targets = scores.samples.rows["target"]
+        places = "of the training set"
+        if self._train_view is None:
+            places = "of training, as served in its first epoch"
+        audit = Audit(train.rows, rows, labels=targets, split=split, places=places, **found)
+        if self._train_view is not None or audit.leaked:
+            self._tell(monitor, audit)
+        else:
+            self._unsaid[split] = audit
+
+    def _tell_unsaid(self, monitor: MonitoredRun) -> None:
+        """What was found stands, if training is not augmented."""
+        why = _ONE_EPOCH
+        if self._again.rows and self._train is not None:
+            again = self._again.hashes()
+            seen = np.unique(equal_pairs(self._train.hashes(), again)[:, 1])
+            why = ""
+            if len(seen) < AS_BEFORE * len(again):
+                why = _AUGMENTED
+        for audit in self._unsaid.values():
+            if why:
+                audit = replace(audit, not_checked={"exact": why, "near": why})
+            self._tell(monitor, audit)
+        self._unsaid = {}
+        self._train = None
+
+    def _tell(self, monitor: MonitoredRun, audit: Audit) -> None:
+        self.found[audit.split] = audit
+        line = audit.headline()
+        note = audit.to_record()
+        if not audit.seconds:
+            note["seconds"] = self.seconds
+        monitor.record("note", {"code": AUDIT_NOTE, "message": line, **note})
+        if audit.leaked or audit.not_checked:
+            say(f"leakage: {line}")
+
+    def on_run_end(self, monitor: MonitoredRun) -> None:
+        """A run of one epoch does not show whether it is augmented."""
+        if self._unsaid:
+            self._tell_unsaid(monitor)
+
+
+def _add_batch(kept: Fingerprints, inputs: Any) -> None:
+    """Add what a loader yields, or the arguments of a call of the model.
+
+    Raises:
+        DataError: If it holds neither a tensor nor texts, or rows unlike those before.
+    """
+    value, label = parts_of(inputs)
+    if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+        value = list(value)
+    elif not isinstance(value, Tensor) or not value.ndim:
+        rule = "a tensor or texts as the batch's inputs"
+        cure = "Pass train_view=, or call pm.audit before training."
+        raise DataError(kept.name, rule, type(value).__name__, cure)
+    labels = None
+    if isinstance(label, Tensor) and label.shape == (len(value),) and not label.is_cuda:
+        labels = label.tolist()
+    kept.add(value, labels)

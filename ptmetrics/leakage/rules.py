@@ -1,0 +1,221 @@
+"""Gate 1, continued: rows of validation that training has seen, as `LeakageCheck` has noted them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ptmetrics as pm
+from ptmetrics.verdict.finding import Severity, percent
+from ptmetrics.verdict.paired import Without, without_rows
+from ptmetrics.verdict.rule import Page, Rule, RuleOutcome
+from ptmetrics.verdict.samples import CannotPairError
+from ptmetrics.verdict.stats import clopper_pearson
+
+AUDIT_NOTE = "leakage-audit"
+"""Code of the notes that `LeakageCheck` records."""
+SCORES = ("accuracy", "balanced_accuracy", "f1/macro", "auroc", "r2", "rmse", "mae", "loss")
+"""Scores that are told with and without the rows that training has seen."""
+_INVALID = "warning or invalid"
+_CLAIMS = {
+    "leakage-id": "are known to training by their id, file or group",
+    "leakage-exact": "are equal to a training sample",
+    "leakage-near": "are near duplicates of a training sample",
+    "val-duplicates": "are equal to an earlier row",
+    "label-conflict": "are equal to a sample with another label",
+}
+_PARTS_OF = {
+    "leakage-id": ("ids", "groups"),
+    "leakage-exact": ("exact",),
+    "leakage-near": ("near",),
+    "val-duplicates": ("duplicates",),
+    "label-conflict": ("conflicts",),
+}
+_SEEN = (
+    "Invalid where more than `leaked_share` of the validation rows are such, or where a score is "
+    "shown to be better with the rows that training has seen than without them by more than "
+    "`leaked_gain`; else a warning. The message tells the score without them."
+)
+_LEAVE_OUT = (
+    "Take these samples out of the training set and train again; or leave them out of validation, "
+    "and quote the score without them."
+)
+LEAKAGE_PAGES: Mapping[str, Page] = {
+    "leakage-id": Page(
+        _INVALID,
+        "Samples of validation stand in the training set by their id, file or row, or belong to a "
+        f"group, such as a patient, that has samples in training. {_SEEN}",
+        "Split by group, so that all samples of a patient, video or user stand on one side; with "
+        "attach(group=…) intervals go by group.",
+        ("leaked_share", "leaked_gain"),
+    ),
+    "leakage-exact": Page(
+        _INVALID,
+        "Samples of validation are equal, bit for bit as the model sees them without augmentation, "
+        f"to samples of training. {_SEEN}",
+        _LEAVE_OUT,
+        ("leaked_share", "leaked_gain"),
+    ),
+    "leakage-near": Page(
+        _INVALID,
+        "Samples of validation lie far closer to a sample of training than their other neighbours "
+        "let expect, as copies do that were scaled, stored again, made brighter or turned a "
+        "little. At most one in 20 of those named is expected to be none. Invalid where the 95 % "
+        "interval of their share lies above `leaked_share`, or where a score is shown to be better "
+        "with all rows that training has seen than without them by more than `leaked_gain`; else a "
+        "warning. docs/leakage.md tells what is found, how often, and what cannot be.",
+        "Look at the pairs that are named. If they are the same sample, take it out of one of the "
+        "sets; if they are not, leave the finding out: ignore=['leakage-near'].",
+        ("leaked_share", "leaked_gain"),
+    ),
+    "val-duplicates": Page(
+        "warning or info",
+        "Rows of validation are equal to earlier ones. They count several times, and intervals are "
+        "narrower than they should be. A warning where they are more than `leaked_share`.",
+        "Keep one of each, or pass a group of each sample, so that intervals go by group.",
+        ("leaked_share",),
+    ),
+    "label-conflict": Page(
+        "warning",
+        "Equal samples have different labels, within validation or in training and validation: at "
+        "least one of them is wrong, so that no model can be right on both.",
+        "Look at the pairs that are named and mend their labels.",
+    ),
+}
+
+
+def _latest(evidence: pm.Evidence) -> Mapping[str, Any] | None:
+    """The last note about the split that is judged; None where nobody looked."""
+    notes = [note for note in evidence.noted(AUDIT_NOTE) if note.get("split") == evidence.split]
+    if not notes:
+        return None
+    return notes[-1]
+
+
+@pm.rule(
+    codes=("leakage-id", "leakage-exact", "leakage-near"),
+    page={code: page for code, page in LEAKAGE_PAGES.items() if code.startswith("leakage")},
+)
+def leakage(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
+    """Rows of validation that training has seen."""
+    note = _latest(evidence)
+    if note is None:
+        return
+    gains = _gains(evidence, note)
+    for code in ("leakage-id", "leakage-exact", "leakage-near"):
+        for name in _PARTS_OF[code]:
+            part = note["parts"].get(name) or {}
+            if "why" in part:
+                yield evidence.not_checked(f"{code}: NOT CHECKED, {part['why']}")
+            elif part.get("rows"):
+                yield _leak(evidence, note, code, part, gains)
+
+
+def _leak(
+    evidence: pm.Evidence,
+    note: Mapping[str, Any],
+    code: str,
+    part: Mapping[str, Any],
+    gains: Mapping[str, Without] | str,
+) -> pm.Finding:
+    limits = evidence.thresholds
+    rows, of = part["rows"], part["of"]
+    low, high = clopper_pearson(rows, of)
+    shown = rows / of
+    if code == "leakage-near":
+        shown = low
+    severity: Severity = "warning"
+    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}"
+    message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}."
+    numbers: dict[str, Any] = {
+        "rows": rows,
+        "of": of,
+        "low": low,
+        "high": high,
+        "pairs": part["pairs"],
+    }
+    if isinstance(gains, str):
+        message += f" The scores without them are not known: {gains}."
+    else:
+        numbers["without"] = {name: gain.to_dict() for name, gain in gains.items()}
+        if evidence.fitted in gains:
+            message += f" {_compared(evidence.fitted, gains[evidence.fitted])}"
+        if any(name in gains and _gained(gains[name], limits.leaked_gain) for name in _in_points()):
+            severity = "invalid"
+    if shown > limits.leaked_share:
+        severity = "invalid"
+    return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
+
+
+def _in_points() -> Sequence[str]:
+    """Scores in which a gain can be told in points."""
+    return ("accuracy", "r2")
+
+
+def _gained(gain: Without, least: float) -> bool:
+    return gain.difference.low > least
+
+
+def _compared(name: str, gain: Without) -> str:
+    clean = gain.clean
+    text = f"Without all rows that training has seen, {name} is {clean.value:.4f}"
+    text += f" [{clean.low:.4f}, {clean.high:.4f}] of {clean.n}, in place of {gain.value:.4f}:"
+    return f"{text} it gains {gain.difference.in_points()} by them."
+
+
+def _pairs_named(part: Mapping[str, Any]) -> str:
+    more = ""
+    if part["rows"] > len(part["named"]):
+        more = "; …"
+    return "; ".join(map(str, part["named"])) + more
+
+
+def _gains(evidence: pm.Evidence, note: Mapping[str, Any]) -> Mapping[str, Without] | str:
+    """Scores with and without the rows that training has seen; or why they are not known."""
+    found = {}
+    why = "they were not measured"
+    for name in SCORES:
+        if name not in evidence.val:
+            continue
+        try:
+            found[name] = without_rows(evidence.val[name], note["leaked"], note["targets"])
+        except CannotPairError as error:
+            why = str(error)
+    return found or why
+
+
+@pm.rule(codes="val-duplicates", page=LEAKAGE_PAGES["val-duplicates"])
+def val_duplicates(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
+    """Rows of validation that are equal to earlier ones."""
+    for note, part in _of_part(evidence, "duplicates"):
+        severity: Severity = "info"
+        if part["rows"] > evidence.thresholds.leaked_share * part["of"]:
+            severity = "warning"
+        yield _finding("val-duplicates", severity, note, part)
+
+
+@pm.rule(codes="label-conflict", page=LEAKAGE_PAGES["label-conflict"])
+def label_conflict(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
+    """Equal samples with different labels."""
+    for note, part in _of_part(evidence, "conflicts"):
+        yield _finding("label-conflict", "warning", note, part)
+
+
+def _of_part(
+    evidence: pm.Evidence, name: str
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    note = _latest(evidence)
+    if note is not None:
+        part = note["parts"].get(name) or {}
+        if part.get("rows"):
+            yield note, part
+
+
+def _finding(
+    code: str, severity: Severity, note: Mapping[str, Any], part: Mapping[str, Any]
+) -> pm.Finding:
+    rows, of = part["rows"], part["of"]
+    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}."
+    numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
+    return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
+
+
+LEAKAGE_RULES: tuple[Rule, ...] = (leakage, val_duplicates, label_conflict)

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ptmetrics as pm
+from ptmetrics.record.events import AUDIT_NOTE
 from ptmetrics.verdict.finding import Severity, percent
 from ptmetrics.verdict.paired import Without, without_rows
 from ptmetrics.verdict.rule import Page, Rule, RuleOutcome
 from ptmetrics.verdict.samples import CannotPairError
 from ptmetrics.verdict.stats import clopper_pearson
 
-AUDIT_NOTE = "leakage-audit"
-"""Code of the notes that `LeakageCheck` records."""
 SCORES = ("accuracy", "balanced_accuracy", "f1/macro", "auroc", "r2", "rmse", "mae", "loss")
 """Scores that are told with and without the rows that training has seen."""
 _INVALID = "warning or invalid"

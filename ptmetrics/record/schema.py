@@ -13,6 +13,7 @@ from operator import itemgetter, le, lt
 from typing import Any
 
 from ptmetrics.record.codec import Record
+from ptmetrics.record.events import AUDIT_NOTE
 
 LARGEST_NUMBER = 2**62
 """No whole number in a record is larger, so that sums of two fit into 64 bits."""
@@ -564,7 +565,7 @@ _note_fields = fields_of({"code": a_text, "message": a_text})
 def _note_data(note: Any) -> str | None:
     if wrong := _note_fields(note):
         return wrong
-    if note["code"] != "leakage-audit":
+    if note["code"] != AUDIT_NOTE:
         return None
     if wrong := _leakage(note):
         return wrong

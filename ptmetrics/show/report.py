@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isnan
@@ -563,6 +564,9 @@ def _told_in_full(pages: Sequence[RunPage]) -> Sequence[RunPage]:
 def _title(pages: Sequence[RunPage]) -> str:
     if len(pages) == 1:
         return pages[0].name
+    arms = Counter(page.arm for page in pages)
+    if len(arms) < len(pages) and None not in arms:
+        return " and ".join(f"{number} runs of {arm}" for arm, number in arms.items())
     return f"{len(pages)} runs: {', '.join(page.name for page in pages)}"
 
 

@@ -426,7 +426,9 @@ def _samples_section(page: RunPage) -> dict[str, Any]:
         if not len(worst):  # no losses are known
             places, worst = wrong_places[:MOST_SAMPLES], wrong[:MOST_SAMPLES]
     rows = list(zip(places.tolist(), worst.tolist(), strict=True))
-    gallery = [_in_gallery(page.told_of(kept.rows[row["place"]]), row) for row in _pictures(kept)]
+    gallery = []
+    for row in _pictures(kept)[:MOST_PICTURES]:
+        gallery.append(_in_gallery(page.told_of(kept.rows[row["place"]]), row))
     return {
         "samples": rows,
         "fields": worst.dtype.names,
@@ -436,10 +438,10 @@ def _samples_section(page: RunPage) -> dict[str, Any]:
 
 
 def _pictures(kept: StoredSamples) -> Any:
-    """Rows of the pictures that are shown; none where none were kept."""
-    if kept.rows is None or kept.inputs is None:
+    """Rows of pictures; none where none were kept."""
+    if kept.inputs is None:
         return ()
-    return kept.inputs[:MOST_PICTURES]
+    return kept.inputs
 
 
 def _in_gallery(told: Mapping[str, Any], row: Any) -> dict[str, Any]:

@@ -557,7 +557,14 @@ _leakage = fields_of(
         "parts": mapping_of(_leakage_part),
         "leaked": list_of(a_count),
         "targets": none_or(a_text),
-    }
+    },
+    {
+        "train_rows": a_count,
+        "val_rows": a_count,
+        "places": a_text,
+        "refused": mapping_of(a_count),
+        "cannot_find": a_text,
+    },
 )
 _note_fields = fields_of({"code": a_text, "message": a_text})
 

@@ -19,6 +19,7 @@ from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.journal import Journal
 from ptmetrics.show.run import run_text
+from ptmetrics.verdict.samples import checksum
 
 VOID = {"meta", "input", "img", "br", "link"}
 
@@ -347,6 +348,37 @@ def test_rows_that_came_in_another_order_are_not_told_of(tmp_path: Path) -> None
     assert "training has seen 1 of them" in page.text
     assert "actual" not in page.text.rpartition("Leaked rows")[2].partition("Where the time")[0]
     assert len(page.all("script")) == 1
+
+
+def test_pictures_of_numbers_tell_their_errors(tmp_path: Path) -> None:
+    with pm.Monitor(pm.RegressionMetrics(), tmp_path / "run", keep_inputs=2) as monitor:
+        target = torch.arange(4.0)
+        preds = target + torch.tensor([0.0, 3.0, -0.5, 0.25])
+        monitor.update(preds, target, split="val", inputs=torch.rand(4, 1, 5, 6))
+        monitor.end_epoch()
+    told = [image["alt"] for image in page_of(tmp_path / "run").all("img")]
+    assert told == [
+        "sample 1: actual 1.0000, error 3.0000",
+        "sample 2: actual 2.0000, error -0.5000",
+    ]
+
+
+def test_a_note_that_names_more_than_it_has_is_shown(tmp_path: Path) -> None:
+    folder = multiclass_run(tmp_path / "run")
+    run = pm.read_history(folder).run()
+    targets = checksum(run.kept(run.epochs[-1]).rows["target"])
+    part = {"rows": 2, "of": 300, "pairs": [[], [5, 10_000]], "named": ["one", "other", "third"]}
+    note = {"code": "leakage-audit", "message": "found", "split": "val", "leaked": [2]}
+    with Journal(folder, resume=True) as journal:
+        for refused in (["not counts"], {"train": 7}):
+            parts = {"exact": part, "unknown": part}
+            told = {**note, "parts": parts, "targets": targets, "refused": refused}
+            journal.append("note", told)
+    text = page_of(folder).text
+    assert "one exact" in text
+    assert "third exact" in text
+    assert "7 rows of train could not be read." in text
+    assert "refused" in text, "the first note is told to be no such note"
 
 
 def test_an_audit_shows_itself_in_a_notebook() -> None:

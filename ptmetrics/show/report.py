@@ -59,6 +59,8 @@ PHASE_WORDS = {
     "other_s": "other",
 }
 """Where the time of an epoch goes, by its name in the record."""
+TOLD_ELSEWHERE = (AUDIT_NOTE, "hygiene", "planned")
+"""Codes of notes that a section, findings or the heading tell of."""
 SAMPLE_WORDS = {"target": "actual", "predicted": "predicted", "error": "error", "loss": "loss"}
 """Fields of a sample that is shown by its picture, in words."""
 COLOURS = ("ink", "muted", "line", "paper", *(f"c{place}" for place in range(10)))
@@ -517,14 +519,11 @@ def _environment_section(page: RunPage) -> dict[str, Any]:
         f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults
     ]
     told += [str(problem) for problem in page.run.problems]
-    found = "\n".join(finding.message for finding in page.verdict.findings)
-    for note in page.run.notes:
-        if note["code"] != AUDIT_NOTE and note["message"] not in found:
-            told.append(note["message"])
+    told += [note["message"] for note in page.run.notes if note["code"] not in TOLD_ELSEWHERE]
     return {
         "environment": facts,
         "settings": dict(islice(settings, MOST_SETTINGS)),
-        "told": list(dict.fromkeys(told))[:MOST_TOLD],
+        "told": told[:MOST_TOLD],
     }
 
 

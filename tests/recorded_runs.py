@@ -79,3 +79,22 @@ def binary_run(path: Path) -> Path:
         monitor.update(torch.randn(600) + 2 * target, target, split="val")
         monitor.end_epoch()
     return path
+
+
+def pictures_run(path: Path) -> Path:
+    """A run on small pictures of three classes that keeps some; 6 of its rows stand in training."""
+    torch.manual_seed(0)
+    val = (torch.rand(90, 3, 12, 16), torch.arange(90) % 3)
+    train = (torch.rand(60, 3, 12, 16), torch.arange(60) % 3)
+    train[0][:6] = val[0][84:]
+    train[1][0] += 1
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(576, 3))
+    criterion = torch.nn.CrossEntropyLoss()
+    metrics = pm.MulticlassMetrics(3, class_names=["cat", HOSTILE[0], "dog"])
+    monitor = pm.Monitor(metrics, path, keep_inputs=90, callbacks=[pm.LeakageCheck(near=False)])
+    with monitor.attach(model, criterion=criterion):
+        for _ in monitor.epochs(2):
+            for split, served in ((monitor.train, train), (monitor.validate, val)):
+                for inputs, target in split([served]):
+                    criterion(model.train(split == monitor.train)(inputs), target)
+    return path

@@ -1,8 +1,5 @@
 """`audit`: which samples of a validation set stand in the training set, before anything is trained."""
 
-import base64
-import html
-import io
 import random
 import sys
 import time
@@ -13,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -33,6 +29,7 @@ from ptmetrics.leakage.samples import (
     length_of,
     parts_of,
 )
+from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.printable import printable
 from ptmetrics.verdict.finding import percent
 from ptmetrics.verdict.samples import checksum
@@ -43,14 +40,6 @@ Ids = str | Callable[[Any], Hashable] | tuple[Sequence[Hashable], Sequence[Hasha
 _SHOWN_SIDE = 64  # pixels of a thumbnail in a notebook
 SHOWN = 5
 """Pairs that are named in a record and in a summary."""
-_WORDS = {
-    "ids": "the same sample by its id or file",
-    "groups": "of a group, such as a patient, that is in both",
-    "exact": "equal to a training sample",
-    "near": "near duplicates of a training sample",
-    "duplicates": "equal to an earlier sample of validation",
-    "conflicts": "pairs of equal samples with other labels",
-}
 CANNOT_FIND = (
     "Not searched for: shifts, mirrored pictures, strong crops; targets that are hidden in the "
     "inputs; statistics fitted on all data; what a pre-trained model has seen."
@@ -77,7 +66,8 @@ class Audit:
         split: What the validation set is called in a record.
         places: What the rows of training count.
         seconds: What it cost.
-        thumbnails: Where they were asked for, pictures of the first pairs, as PNG.
+        thumbnails: Where they were asked for, both pictures of the first pairs, by their rows of
+            validation: 8 bits a channel, of shape (3, height, width).
         files: Set to the files of its rows, where they are known.
 
     Example:
@@ -104,7 +94,7 @@ class Audit:
     split: str = "val"
     places: str = "of the training set"
     seconds: float = 0.0
-    thumbnails: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    thumbnails: Mapping[int, Any] = field(default_factory=dict, repr=False)
     files: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @property
@@ -126,16 +116,16 @@ class Audit:
     def headline(self) -> str:
         """What was found, in one line."""
         told = []
-        for part in _WORDS:
+        for part in AUDIT_PARTS:
             if part in self.not_checked and part in ("exact", "near"):
                 told.append(f"{part} NOT CHECKED ({self.not_checked[part]})")
             elif self.rows(part):
-                told.append(f"{self.rows(part)} {_WORDS[part]}")
+                told.append(f"{self.rows(part)} {AUDIT_PARTS[part]}")
         return f"{self.split}, {self.val_rows} rows: {'; '.join(told) or 'nothing found'}"
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.train_rows:,} training rows, {self.val_rows:,} of {self.split}"
-        for part, words in _WORDS.items():
+        for part, words in AUDIT_PARTS.items():
             if part in self.not_checked:
                 yield f"  {part:<10} NOT CHECKED ({self.not_checked[part]})"
                 continue
@@ -196,7 +186,7 @@ class Audit:
         return {
             "train_rows": self.train_rows,
             "val_rows": self.val_rows,
-            **{part: [list(pair) for pair in getattr(self, part)] for part in _WORDS},
+            **{part: [list(pair) for pair in getattr(self, part)] for part in AUDIT_PARTS},
             "leaked": self.leaked,
             "not_checked": dict(self.not_checked),
             "refused": {name: dict(rows) for name, rows in self.refused.items()},
@@ -212,7 +202,7 @@ class Audit:
     def to_record(self) -> dict[str, Any]:
         """The line of a run's record: numbers, five pairs of each kind, rows that training has seen."""
         parts: dict[str, Any] = {}
-        for part in _WORDS:
+        for part in AUDIT_PARTS:
             if part in self.not_checked:
                 parts[part] = {"why": self.not_checked[part]}
                 continue
@@ -231,6 +221,7 @@ class Audit:
             "parts": parts,
             "leaked": self.leaked,
             "targets": crc_of(self.labels),
+            "cannot_find": CANNOT_FIND,
             "refused": {name: len(rows) for name, rows in self.refused.items()},
             "seconds": self.seconds,
         }
@@ -239,12 +230,9 @@ class Audit:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        pictures = "".join(
-            f'<figure style="display:inline-block">{images}<figcaption>{html.escape(words)}'
-            "</figcaption></figure>"
-            for words, images in self.thumbnails.items()
-        )
-        return f"<pre>{html.escape(self.summary())}</pre>{pictures}"
+        from ptmetrics.show.html import audit_html
+
+        return audit_html(self.to_record(), self.thumbnails, self.labels)
 
 
 def crc_of(labels: Any) -> str | None:
@@ -356,11 +344,9 @@ def audit(
             found["not_checked"].setdefault(part, why)
     pictures = {}
     if thumbnails and kept[0].kind == "pictures":
-        pairs = [*found["exact"][:SHOWN], *found["near"][:SHOWN]]
-        pictures = {
-            f"train {row}, {split} {other}": _png(train, row, sample) + _png(val, other, sample)
-            for row, other in pairs
-        }
+        for of_train, of_val in [*found["exact"][:SHOWN], *found["near"][:SHOWN]]:
+            both = (_picture(train, of_train, sample), _picture(val, of_val, sample))
+            pictures[of_val] = both
     return Audit(
         train_rows=kept[0].rows,
         val_rows=kept[1].rows,
@@ -456,23 +442,21 @@ def _check_lengths(part: str, kept: Sequence[Fingerprints], given: Sequence[Any]
             raise ConfigError(part, rule, str(len(ids)), cure)
 
 
-def _png(data: Any, row: int, sample: Callable[[Any], Any] | None) -> str:
-    """A picture of a set as it is shown in a notebook, its values stretched from black to white."""
+def _picture(data: Any, row: int, sample: Callable[[Any], Any] | None) -> Any:
+    """A picture of a set as it is shown in a notebook, its values stretched from black to white; None of others."""
     if isinstance(data, DataLoader):
         data = data.dataset
     if length_of(data) is None:
-        return ""
+        return None
     value = as_sample((sample or _input_of)(data[row]))
     if not isinstance(value, Tensor):
-        return ""
+        return None
     pixels = as_channels(value.unsqueeze(0))[0, :3].float()
     pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-12)
     pixels = functional.interpolate(pixels.unsqueeze(0), size=(_SHOWN_SIDE, _SHOWN_SIDE))[0]
     if len(pixels) != 3:
         pixels = pixels[:1].expand(3, -1, -1)
-    file = io.BytesIO()
-    Image.fromarray((255 * pixels).byte().permute(1, 2, 0).numpy()).save(file, "PNG")
-    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return (255 * pixels).byte().numpy()
 
 
 def _input_of(item: Any) -> Any:

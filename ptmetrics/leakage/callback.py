@@ -10,11 +10,11 @@ from torch import Tensor
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.leakage.audit import Audit, compared
 from ptmetrics.leakage.hashes import equal_pairs
-from ptmetrics.leakage.rules import AUDIT_NOTE
 from ptmetrics.leakage.samples import Fingerprints, Reader, is_augmented, items_of, parts_of
 from ptmetrics.monitor.callbacks import Callback, MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import say
+from ptmetrics.record.events import AUDIT_NOTE
 
 AS_BEFORE = 0.95
 """Share of the second epoch's first rows that the first must have had, if nothing is augmented."""

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ptmetrics as pm
+from ptmetrics.record.events import AUDIT_NOTE
 from ptmetrics.verdict.finding import Severity, percent
 from ptmetrics.verdict.paired import Without, without_rows
 from ptmetrics.verdict.rule import Page, Rule, RuleOutcome
 from ptmetrics.verdict.samples import CannotPairError
 from ptmetrics.verdict.stats import clopper_pearson
 
-AUDIT_NOTE = "leakage-audit"
-"""Code of the notes that `LeakageCheck` records."""
 SCORES = ("accuracy", "balanced_accuracy", "f1/macro", "auroc", "r2", "rmse", "mae", "loss")
 """Scores that are told with and without the rows that training has seen."""
 _INVALID = "warning or invalid"
@@ -124,7 +123,7 @@ def _leak(
         shown = low
     severity: Severity = "warning"
     message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}"
-    message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}."
+    message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}"
     numbers: dict[str, Any] = {
         "rows": rows,
         "of": of,
@@ -162,7 +161,7 @@ def _compared(name: str, gain: Without) -> str:
 
 
 def _pairs_named(part: Mapping[str, Any]) -> str:
-    more = ""
+    more = "."
     if part["rows"] > len(part["named"]):
         more = "; …"
     return "; ".join(map(str, part["named"])) + more
@@ -213,7 +212,7 @@ def _finding(
     code: str, severity: Severity, note: Mapping[str, Any], part: Mapping[str, Any]
 ) -> pm.Finding:
     rows, of = part["rows"], part["of"]
-    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}."
+    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 

@@ -236,6 +236,19 @@ class FaultData(_Fault, total=False):
     split: str | None
 
 
+AUDIT_NOTE = "leakage-audit"
+"""Code of the notes that tell of rows of validation that training has seen."""
+AUDIT_PARTS = {
+    "ids": "the same sample by its id or file",
+    "groups": "of a group, such as a patient, that is in both",
+    "exact": "equal to a training sample",
+    "near": "near duplicates of a training sample",
+    "duplicates": "equal to an earlier sample of validation",
+    "conflicts": "pairs of equal samples with other labels",
+}
+"""What such a note tells of, in words."""
+
+
 class NoteData(TypedDict):
     """Something worth knowing that is no fault; further keys depend on the code."""
 

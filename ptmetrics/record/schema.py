@@ -13,6 +13,7 @@ from operator import itemgetter, le, lt
 from typing import Any
 
 from ptmetrics.record.codec import Record
+from ptmetrics.record.events import AUDIT_NOTE
 
 LARGEST_NUMBER = 2**62
 """No whole number in a record is larger, so that sums of two fit into 64 bits."""
@@ -556,7 +557,14 @@ _leakage = fields_of(
         "parts": mapping_of(_leakage_part),
         "leaked": list_of(a_count),
         "targets": none_or(a_text),
-    }
+    },
+    {
+        "train_rows": a_count,
+        "val_rows": a_count,
+        "places": a_text,
+        "refused": mapping_of(a_count),
+        "cannot_find": a_text,
+    },
 )
 _note_fields = fields_of({"code": a_text, "message": a_text})
 
@@ -564,7 +572,7 @@ _note_fields = fields_of({"code": a_text, "message": a_text})
 def _note_data(note: Any) -> str | None:
     if wrong := _note_fields(note):
         return wrong
-    if note["code"] != "leakage-audit":
+    if note["code"] != AUDIT_NOTE:
         return None
     if wrong := _leakage(note):
         return wrong

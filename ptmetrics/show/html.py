@@ -1,19 +1,23 @@
 """How results become HTML: one set of templates for the report and the notebook, one border for text."""
 
+import base64
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from ptmetrics.metrics.score import number
+from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.printable import printable
 from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
 from ptmetrics.show.tables import headlines
-from ptmetrics.verdict.finding import plain
+from ptmetrics.verdict.finding import percent, plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_TEXT = 2000
@@ -72,6 +76,23 @@ def _style(word: str) -> str:
     return STYLES.get(word, "")
 
 
+def picture(pixels: Any, words: str) -> Markup:
+    """A small picture of shape (1 or 3, height, width), 8 bits a channel, as data of the page.
+
+    Args:
+        pixels: What is seen.
+        words: What it is, for those who do not see it.
+    """
+    from PIL import Image
+
+    three = np.repeat(pixels, 3 // len(pixels), axis=0)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(three.transpose(1, 2, 0))).save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    tag = Markup('<img class="picture" alt="{}" src="data:image/png;base64,{}">')
+    return tag.format(cut(words, 300), data)
+
+
 def seconds(value: float) -> str:
     """A time in the unit that fits it."""
     if value < 90:
@@ -91,10 +112,12 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["audit_parts"] = AUDIT_PARTS
     made.filters.update(
         clipped=cut,
         estimate=estimate_text,
         meaning=MEANINGS.__getitem__,
+        percent=percent,
         ratio=ratio_text,
         saving=saving,
         seconds=seconds,
@@ -138,3 +161,22 @@ def epoch_html(epoch: Mapping[str, Any], caption: str) -> str:
         for name, score in headlines(epoch, split).items():
             rows[f"{split}/{name}"] = score
     return for_notebook("evaluation", caption, rows, epoch["scores"])
+
+
+def audit_html(
+    told: Mapping[str, Any], pictures: Mapping[int, Sequence[Any]], labels: Sequence[Any]
+) -> str:
+    """An audit for a notebook.
+
+    Args:
+        told: What `to_record` of an audit gives.
+        pictures: Those of some pairs, first that of training, by their rows of validation.
+        labels: Those of the validation rows.
+    """
+    pairs = {}
+    for row, both in pictures.items():
+        words = (f"training, twin of validation row {row}", f"validation row {row}")
+        seen = [picture(*one) for one in zip(both, words, strict=True) if one[0] is not None]
+        pairs[row] = Markup("").join(seen)
+    known = {row: f"label {label}" for row, label in enumerate(labels) if label is not None}
+    return for_notebook("audit", told, pairs, known)

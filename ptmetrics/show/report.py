@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isnan
@@ -22,23 +23,26 @@ from ptmetrics.metrics import threshold_search as search
 from ptmetrics.metrics.score import number
 from ptmetrics.record.atomic import replace
 from ptmetrics.record.collector import without_collector
+from ptmetrics.record.events import AUDIT_NOTE
 from ptmetrics.record.run_folder import find_runs
 from ptmetrics.record.samples import NOT_STORED, StoredSamples, is_of_classes
 from ptmetrics.show import charts
 from ptmetrics.show.charts import Curve
-from ptmetrics.show.html import TEMPLATES, cut, page_environment, part, seconds
-from ptmetrics.show.tables import headlines, most_confused
+from ptmetrics.show.html import TEMPLATES, cut, page_environment, part, picture, seconds, shown
+from ptmetrics.show.tables import headlines, last_audits, most_confused
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Verdict, float_of, percent
 from ptmetrics.verdict.gathering import judged_row
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.picked import Epoch, evaluation_of, picked
 from ptmetrics.verdict.run_groups import runs_of
+from ptmetrics.verdict.samples import checksum
 from ptmetrics.verdict.sources import OneRun
 
 MOST_CURVES = 10  # curves of more classes hide one another
 MOST_FULL = 4
 MOST_SAMPLES = 30
+MOST_PICTURES = 48
 MOST_THRESHOLDS = 40
 MOST_SETTINGS = 200
 MOST_TOLD = 20
@@ -55,6 +59,10 @@ PHASE_WORDS = {
     "other_s": "other",
 }
 """Where the time of an epoch goes, by its name in the record."""
+TOLD_ELSEWHERE = (AUDIT_NOTE, "hygiene", "planned")
+"""Codes of notes that a section, findings or the heading tell of."""
+SAMPLE_WORDS = {"target": "actual", "predicted": "predicted", "error": "error", "loss": "loss"}
+"""Fields of a sample that is shown by its picture, in words."""
 COLOURS = ("ink", "muted", "line", "paper", *(f"c{place}" for place in range(10)))
 """What the style sheet calls the colours of a chart; number i is drawn as #0101ii."""
 DRAWN_AS = {name: f"#0101{place:02x}" for place, name in enumerate(COLOURS)}
@@ -212,6 +220,18 @@ class RunPage:
             return NOT_STORED
         found: StoredSamples = getattr(self.run, what)(self.told)
         return found
+
+    def told_of(self, row: Any) -> dict[str, Any]:
+        """What became of a sample: what it is, what was predicted, and how far off that is."""
+        told = {}
+        names = dict(enumerate(self.class_names))
+        for field, words in SAMPLE_WORDS.items():
+            if field in row.dtype.names:
+                value = row[field].item()
+                if isinstance(value, int):
+                    value = cut(names.get(value, str(value)))
+                told[words] = shown(value)
+        return told
 
     def line(self, name: str, label: str, **look: Any) -> list[Curve]:
         """A score over the run; none where it was never a number."""
@@ -408,7 +428,65 @@ def _samples_section(page: RunPage) -> dict[str, Any]:
         if not len(worst):  # no losses are known
             places, worst = wrong_places[:MOST_SAMPLES], wrong[:MOST_SAMPLES]
     rows = list(zip(places.tolist(), worst.tolist(), strict=True))
-    return {"samples": rows, "fields": worst.dtype.names, "samples_told": told}
+    gallery = []
+    for row in _pictures(kept)[:MOST_PICTURES]:
+        gallery.append(_in_gallery(page.told_of(kept.rows[row["place"]]), row))
+    return {
+        "samples": rows,
+        "fields": worst.dtype.names,
+        "samples_told": told,
+        "gallery": gallery,
+    }
+
+
+def _pictures(kept: StoredSamples) -> Any:
+    """Rows of pictures; none where none were kept."""
+    if kept.inputs is None:
+        return ()
+    return kept.inputs
+
+
+def _in_gallery(told: Mapping[str, Any], row: Any) -> dict[str, Any]:
+    """A picture, with what became of its sample in words and in short."""
+    lines = [f"{words} {value}" for words, value in told.items()]
+    wrong = False
+    tag = picture(row["picture"], f"sample {row['place']}: {_in_line(told)}")
+    if "predicted" in told:
+        wrong = told["actual"] != told["predicted"]
+        lines[:2] = [f"{told['actual']} → {told['predicted']}"]
+    return {"picture": tag, "lines": lines, "wrong": wrong}
+
+
+def _leaks_section(page: RunPage) -> dict[str, Any]:
+    if not page.run.epochs or "logged" in page.run.header:
+        return {}
+    return {"audits": [_audited(page, note) for note in last_audits(page.run)]}
+
+
+def _audited(page: RunPage, note: Mapping[str, Any]) -> Sequence[Any]:
+    """A note on leaked rows, with what the record tells of the rows that it names."""
+    if note["split"] != page.split:
+        return [note]
+    gains: Mapping[str, Any] = {}
+    for finding in page.verdict.findings:
+        if finding.code.startswith("leakage-"):
+            gains = finding.evidence.get("without", gains)
+    kept = page.kept("kept")
+    if kept.rows is None or checksum(kept.rows["target"]) != note["targets"]:
+        return [note, {}, {}, gains]  # they came in another order
+    pairs = [pair for found in note["parts"].values() for pair in found.get("pairs", ())]
+    places = {pair[-1] for pair in pairs if pair and pair[-1] < len(kept.rows)}
+    rows = {place: _in_line(page.told_of(kept.rows[place])) for place in places}
+    pictures = {}
+    for row in _pictures(kept):
+        place = int(row["place"])
+        if place in rows:
+            pictures[place] = picture(row["picture"], f"sample {place}: {rows[place]}")
+    return [note, pictures, rows, gains]
+
+
+def _in_line(told: Mapping[str, Any]) -> str:
+    return ", ".join(f"{words} {value}" for words, value in told.items())
 
 
 def _time_section(page: RunPage) -> dict[str, Any]:
@@ -441,7 +519,7 @@ def _environment_section(page: RunPage) -> dict[str, Any]:
         f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults
     ]
     told += [str(problem) for problem in page.run.problems]
-    told += [note["message"] for note in page.run.notes]
+    told += [note["message"] for note in page.run.notes if note["code"] not in TOLD_ELSEWHERE]
     return {
         "environment": facts,
         "settings": dict(islice(settings, MOST_SETTINGS)),
@@ -465,6 +543,7 @@ SECTIONS = (
     ("thresholds", "Thresholds", _thresholds_section),
     ("calibration", "Calibration", _calibration_section),
     ("samples", "Samples to look at", _samples_section),
+    ("leaks", "Leaked rows", _leaks_section),
     ("time", "Where the time went", _time_section),
     ("environment", "Environment", _environment_section),
 )
@@ -486,6 +565,9 @@ def _told_in_full(pages: Sequence[RunPage]) -> Sequence[RunPage]:
 def _title(pages: Sequence[RunPage]) -> str:
     if len(pages) == 1:
         return pages[0].name
+    arms = Counter(page.arm for page in pages)
+    if len(arms) < len(pages) and None not in arms:
+        return " and ".join(f"{number} runs of {arm}" for arm, number in arms.items())
     return f"{len(pages)} runs: {', '.join(page.name for page in pages)}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, Styled, plain
-from ptmetrics.show.tables import confusion_lines, headline_lines, score_lines
+from ptmetrics.show.tables import confusion_lines, headline_lines, last_audits, score_lines
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.gathering import judged_row
 from ptmetrics.verdict.picked import evaluation_of
@@ -40,6 +40,8 @@ def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
     yield done
     yield f"ended: {run.end_reason or 'no last line, it was cut off or still runs'}"
     yield from _fault_lines(run)
+    for note in last_audits(run):
+        yield f"leaked rows: {note['message']}"
     for problem in run.problems[:SHOWN_PROBLEMS]:
         yield f"skipped in the record: {problem}"
     yield ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptmetrics.record.events import EpochData, ScoreData
+from ptmetrics.record.events import AUDIT_NOTE, EpochData, ScoreData
 from ptmetrics.record.foreign_epochs import METHOD
 from ptmetrics.show.paint import WIDTH, Line, Styled, wrap
 
@@ -219,3 +219,9 @@ def clip(name: str, size: int = MAX_LABEL) -> str:
     if len(name) > size:
         name = name[: size - 1] + "…"
     return name
+
+
+def last_audits(run: Any) -> list[Any]:
+    """The last note on leaked rows of each split."""
+    notes = [note for note in run.notes if note["code"] == AUDIT_NOTE]
+    return list({note["split"]: note for note in notes}.values())

@@ -285,7 +285,7 @@ def test_the_users_random_numbers_and_weights_are_untouched() -> None:
     "change",
     [
         {"leaked": [-1]}, {"leaked": "all"}, {"parts": {"exact": {"rows": 5, "of": 2}}},
-        {"parts": {"exact": {"rows": 1}}}, {"parts": 3}, {"targets": 7}, {"split": None},
+        {"parts": {"exact": {"rows": 1}}}, {"parts": 3}, {"targets": 7}, {"split": None}, {"refused": [1]},
     ],
 )  # fmt: skip
 def test_a_forged_note_is_a_contradiction_and_no_crash(

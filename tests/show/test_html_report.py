@@ -2,19 +2,24 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from recorded_runs import HOSTILE, binary_run, multiclass_run, write_run
+from PIL import Image
+from recorded_runs import HOSTILE, binary_run, multiclass_run, pictures_run, write_run
 
 import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.journal import Journal
+from ptmetrics.show.run import run_text
+from ptmetrics.verdict.samples import checksum
 
 VOID = {"meta", "input", "img", "br", "link"}
 
@@ -284,3 +289,106 @@ def test_results_show_themselves_in_a_notebook(tmp_path: Path) -> None:
     for result in (monitor, scores, scores.splits["val"]):
         assert "accuracy 1.0000 [0.9630, 1.0000] 100" in shown(result).text
     assert HOSTILE[0] in shown(scores.splits["val"]).text
+
+
+def test_samples_are_shown_by_their_pictures(tmp_path: Path) -> None:
+    folder = pictures_run(tmp_path / "run")
+    run = pm.read_history(folder).run()
+    kept = run.kept(run.epochs[-1])
+    page = page_of(folder)
+    assert not page.unbalanced
+    gallery = page.all("img")[:48]
+    for row, shown_one in zip(kept.inputs, gallery, strict=False):
+        place = row["place"]
+        sample = kept.rows[place]
+        names = ["cat", HOSTILE[0], "dog"]
+        words = f"sample {place}: actual {names[sample['target']]}, predicted "
+        words += f"{names[sample['predicted']]}, loss {sample['loss']:.4f}"
+        assert shown_one["alt"] == words
+        data = base64.b64decode(shown_one["src"].removeprefix("data:image/png;base64,"))
+        pixels = np.asarray(Image.open(io.BytesIO(data)))
+        assert (pixels == row["picture"].transpose(1, 2, 0)).all()
+    assert len(page.all("img")) == 48 + 5 + 1, "and of the pairs that are named"
+    assert (tmp_path / "report.html").stat().st_size < 2**20
+
+
+def test_leaked_rows_are_told_with_their_scores(tmp_path: Path) -> None:
+    folder = pictures_run(tmp_path / "run")
+    page = page_of(folder)
+    text = page.text
+    assert "60 rows of training, as served in its first epoch, against 90 rows of val" in text
+    assert "training has seen 6 of them" in text
+    assert "near near duplicates of a training sample NOT CHECKED not asked for" in text
+    assert "exact equal to a training sample 6 6.7 %" in text
+    kept = pm.read_history(folder).run()
+    rows = kept.kept(kept.epochs[-1]).rows
+    clean = rows[:84]
+    right = (clean["predicted"] == clean["target"]).mean()
+    whole = (rows["predicted"] == rows["target"]).mean()
+    assert f"accuracy {whole:.4f} {right:.4f} [" in text
+    assert "train 0 = val 84 conflicts actual cat, predicted" in text
+    assert "Not searched for: shifts" in text
+    told = " ".join(run_text(kept, pm.judge(folder)).split())
+    assert "leaked rows: val, 90 rows: 6 equal to a training sample; near NOT CHECKED" in told
+
+
+def test_that_nobody_looked_for_leaked_rows_is_said(tmp_path: Path) -> None:
+    text = page_of(multiclass_run(tmp_path / "run")).text
+    assert "NOT CHECKED Nobody looked for rows of validation in training" in text
+
+
+def test_rows_that_came_in_another_order_are_not_told_of(tmp_path: Path) -> None:
+    folder = multiclass_run(tmp_path / "run")
+    part = {"rows": 1, "of": 300, "pairs": [[0, 2]], "named": [HOSTILE[1]]}
+    note = {"code": "leakage-audit", "message": "found", "split": "val", "leaked": [2]}
+    with Journal(folder, resume=True) as journal:
+        journal.append("note", {**note, "parts": {"exact": part}, "targets": "00000000"})
+    page = page_of(folder)
+    assert HOSTILE[1] in page.text
+    assert "training has seen 1 of them" in page.text
+    assert "actual" not in page.text.rpartition("Leaked rows")[2].partition("Where the time")[0]
+    assert len(page.all("script")) == 1
+
+
+def test_pictures_of_numbers_tell_their_errors(tmp_path: Path) -> None:
+    with pm.Monitor(pm.RegressionMetrics(), tmp_path / "run", keep_inputs=2) as monitor:
+        target = torch.arange(4.0)
+        preds = target + torch.tensor([0.0, 3.0, -0.5, 0.25])
+        monitor.update(preds, target, split="val", inputs=torch.rand(4, 1, 5, 6))
+        monitor.end_epoch()
+    told = [image["alt"] for image in page_of(tmp_path / "run").all("img")]
+    assert told == [
+        "sample 1: actual 1.0000, error 3.0000",
+        "sample 2: actual 2.0000, error -0.5000",
+    ]
+
+
+def test_a_note_that_names_more_than_it_has_is_shown(tmp_path: Path) -> None:
+    folder = multiclass_run(tmp_path / "run")
+    run = pm.read_history(folder).run()
+    targets = checksum(run.kept(run.epochs[-1]).rows["target"])
+    part = {"rows": 2, "of": 300, "pairs": [[], [5, 10_000]], "named": ["one", "other", "third"]}
+    note = {"code": "leakage-audit", "message": "found", "split": "val", "leaked": [2]}
+    with Journal(folder, resume=True) as journal:
+        for refused in (["not counts"], {"train": 7}):
+            parts = {"exact": part, "unknown": part}
+            told = {**note, "parts": parts, "targets": targets, "refused": refused}
+            journal.append("note", told)
+    text = page_of(folder).text
+    assert "one exact" in text
+    assert "third exact" in text
+    assert "7 rows of train could not be read." in text
+    assert "refused" in text, "the first note is told to be no such note"
+
+
+def test_an_audit_shows_itself_in_a_notebook() -> None:
+    pictures = torch.rand(40, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    train = torch.utils.data.TensorDataset(pictures[:30], torch.arange(30) % 2)
+    val = torch.utils.data.TensorDataset(pictures[28:], torch.arange(12) % 2)
+    page = shown(pm.audit(train, val, near=False, thumbnails=True, progress=False))
+    assert "30 rows of the training set, against 12 rows of val" in page.text
+    assert "train 28 = val 0 exact label 0" in page.text
+    assert "near near duplicates of a training sample NOT CHECKED not asked for" in page.text
+    pairs = [image["alt"] for image in page.all("img")]
+    assert pairs[:2] == ["training, twin of validation row 0", "validation row 0"]
+    assert len(pairs) == 4

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_runs import HOSTILE, binary_run, multiclass_run, write_run
+from recorded_runs import HOSTILE, binary_run, multiclass_run, pictures_run, write_run
 
 import ptmetrics as pm
 
@@ -35,7 +35,7 @@ const done = arguments[0];
 axe.run(document, {resultTypes: ["violations"]}).then(
   (found) => done(found.violations.map((each) => [each.impact, each.id, each.nodes[0].html])));
 """
-KINDS = ("binary", "classes", "arms", "hostile", "many")
+KINDS = ("binary", "classes", "arms", "hostile", "many", "pictures")
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,6 +70,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             write_run(folder / "scratch", (0.5, 0.7, 0.8, 0.91), step_s=2.0),
         ],
         "hostile": multiclass_run(folder / "hostile", HOSTILE),
+        "pictures": pictures_run(folder / "pictures"),
         "many": multiclass_run(folder / "many", [f"class {i}" for i in range(200)], epochs=2),
     }
     return {kind: pm.report(run, folder / f"{kind}.html") for kind, run in runs.items()}

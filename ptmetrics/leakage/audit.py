@@ -344,9 +344,11 @@ def audit(
             found["not_checked"].setdefault(part, why)
     pictures = {}
     if thumbnails and kept[0].kind == "pictures":
-        for of_train, of_val in [*found["exact"][:SHOWN], *found["near"][:SHOWN]]:
-            both = (_picture(train, of_train, sample), _picture(val, of_val, sample))
-            pictures[of_val] = both
+        pairs = [*found["exact"][:SHOWN], *found["near"][:SHOWN]]
+        pictures = {
+            of_val: (_picture(train, of_train, sample), _picture(val, of_val, sample))
+            for of_train, of_val in pairs
+        }
     return Audit(
         train_rows=kept[0].rows,
         val_rows=kept[1].rows,

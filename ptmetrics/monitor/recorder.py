@@ -43,7 +43,7 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass, OtherModel
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, LoaderSize, Seen
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, TOLD_ANSWERS, LoaderSize, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -52,8 +52,6 @@ from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
-TOLD_ANSWERS = 8
-"""Answers of a pass that callbacks are told of."""
 SAME_LOSS = 1e-3  # two losses that are the same, relative to 1 and themselves
 
 
@@ -138,7 +136,6 @@ class BatchRecorder:
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._last: LastCounted | None = None  # what was counted last since a step
         self._held: tuple[str, HeldLoss] | None = None  # of a split
-        self._answers: dict[str, int] = {}  # that were told of the pass under way
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
         self._repeating = False  # inside of a further call of that closure
@@ -177,7 +174,7 @@ class BatchRecorder:
         counts = self.split(split)
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and not nested:
-            self._answers.pop(split, None)
+            self._seen(split).untold = TOLD_ANSWERS
             if counts.batches:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
@@ -269,17 +266,20 @@ class BatchRecorder:
             split = "train" if model.training else "val"
             if split in self._loader_splits:
                 return
-        self._begin_phase(split)
+        clock = self.clock
+        if clock.phase != split:
+            self._begin_phase(split)
+        clock.lap(split, waited=clock.waiting)
         if self._told.served is not None:
             self._serve(self._told.served, split, args or kwargs)
 
     def _begin_phase(self, split: str) -> None:
-        clock = self.clock
-        if clock.phase is None:  # before an epoch's first call the user does other things
-            clock.lap("other")
-        if clock.phase != split:
-            clock.enter(split)
-        clock.lap(split, waited=clock.waiting)
+        if self.clock.phase is None:  # before an epoch's first call the user does other things
+            self.clock.lap("other")
+        self.clock.enter(split)
+        counts = self.splits.get(split)
+        if split != "train" and counts and counts.trained_before != self._trained:
+            self._seen(split).untold = TOLD_ANSWERS  # a validation behind further training
 
     def _serve(self, tell: Callable[[str, Any], None], split: str, inputs: Any) -> None:
         """Show a batch before it is answered; the time that takes belongs to no split."""
@@ -306,10 +306,11 @@ class BatchRecorder:
             preds = self._predictions(output)
         answer = Answer(output, preds, args, kwargs)
         group.answers.append(answer)
-        number = self._answers.get(name, 0)
-        if self._told.answered is not None and number < TOLD_ANSWERS:
-            self._answers[name] = number + 1
-            self._told.answered(name, number, (args, kwargs), output)
+        if group.seen.untold:
+            group.seen.untold -= 1
+            if self._told.answered is not None:
+                number = TOLD_ANSWERS - group.seen.untold - 1
+                self._told.answered(name, number, (args, kwargs), output)
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
@@ -518,7 +519,6 @@ class BatchRecorder:
         if self.other_model.heard:
             self.other_model = OtherModel()
         self._left_early = False
-        self._answers = {}
         for name, counts in closed.items():
             counts.reset()
             self.splits[name] = counts
@@ -577,8 +577,6 @@ class BatchRecorder:
             if self.every and self.steps >= self.every:
                 self._told.close_epoch()
             self._trained += 1
-        elif name in self.splits and self.splits[name].trained_before != self._trained:
-            self._answers.pop(name, None)  # a validation of its own, behind further training
         group = Group(name, self.seen.get(name) or self._seen(name))
         self._group = group
         return group
@@ -800,6 +798,9 @@ class BatchRecorder:
         counts = self.splits.get(name) or self.split(name)
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
+            untold = group.seen.untold
+            group.seen = self._seen(name)  # of this validation, where another one was closed
+            group.seen.untold = untold
         if by_criterion and answer is not None and counts.of_classes and answer.places:
             preds, target = in_rows(answer, preds, target)
         self.faults.step = counts.batches

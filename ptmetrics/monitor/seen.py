@@ -11,6 +11,8 @@ import torch
 from ptmetrics.monitor.split import SplitCounts
 
 MAX_PASSES = 8  # told one by one
+TOLD_ANSWERS = 8
+"""Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
 PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
@@ -95,6 +97,7 @@ class Seen:
         said: The line that the console was told.
         passes: Passes over a monitored loader.
         loader: What the loader of the only pass yields; None where that is not known.
+        untold: Answers of the pass under way that callbacks are told of yet.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -110,6 +113,7 @@ class Seen:
         self.said = ""
         self.passes = 0
         self.loader: LoaderSize | None = None
+        self.untold = TOLD_ANSWERS
 
     def begin_pass(self, loader: LoaderSize | None) -> None:
         """A pass over a monitored loader begins."""

@@ -43,7 +43,7 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass, OtherModel
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, TOLD_ANSWERS, LoaderSize, Seen
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, TOLD_ANSWERS, LoaderSize, Made, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -112,13 +112,12 @@ class BatchRecorder:
         status: RunStatus,
         told: Told,
     ) -> None:
-        self._new_split = new_split
         self._status = status
         self._told = told
         self.clock = clock
         self.faults = faults
-        self.splits: dict[str, SplitCounts] = {}
-        self.seen: dict[str, Seen] = {}
+        self.splits = Made(new_split)
+        self.seen = Made(lambda name: Seen(self.blind))
         self.extractors = BatchExtractors()
         self.optimizer_seen = False
         self.criterion_seen = False
@@ -145,12 +144,6 @@ class BatchRecorder:
         self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
 
-    def split(self, name: str) -> SplitCounts:
-        """The counts of a split, made on first use."""
-        if name not in self.splits:
-            self.splits[name] = self._new_split(name)
-        return self.splits[name]
-
     # Way a: the loader is monitored, the model answers for each batch.
 
     @contained("loader")
@@ -171,15 +164,15 @@ class BatchRecorder:
         self._group = None
         self._loader = LoaderPass(split, self._loader, group)
         self._loader_splits.add(split)
-        counts = self.split(split)
+        counts = self.splits[split]
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and not nested:
-            self._seen(split).untold = TOLD_ANSWERS
+            self.seen[split].untold = TOLD_ANSWERS
             if counts.batches:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
-        self._seen(split).begin_pass(size)
+        self.seen[split].begin_pass(size)
         return self._loader
 
     @contained("loader")
@@ -279,7 +272,7 @@ class BatchRecorder:
         self.clock.enter(split)
         counts = self.splits.get(split)
         if split != "train" and counts and counts.trained_before != self._trained:
-            self._seen(split).untold = TOLD_ANSWERS  # a validation behind further training
+            self.seen[split].untold = TOLD_ANSWERS  # a validation behind further training
 
     def _serve(self, tell: Callable[[str, Any], None], split: str, inputs: Any) -> None:
         """Show a batch before it is answered; the time that takes belongs to no split."""
@@ -449,7 +442,7 @@ class BatchRecorder:
             self.clock.lap(name)
         else:
             self._loader.waiting.clear()
-        counts = self.splits.get(name) or self.split(name)
+        counts = self.splits[name]
         if name != "train":
             self._before_update(name, counts)
         self.faults.step = counts.batches
@@ -471,7 +464,7 @@ class BatchRecorder:
             self._group.losses.clear()  # the loop knows better than what a criterion returned
             self._close_group()
         self._held = None
-        self.split(name).add_loss(loss, reduction)
+        self.splits[name].add_loss(loss, reduction)
 
     # The end of an epoch, and what stands between.
 
@@ -504,7 +497,7 @@ class BatchRecorder:
 
     def went_by(self) -> dict[str, dict[str, Any]]:
         """What went by of each split: the record's `seen`."""
-        told = {name: seen.to_record(self.split(name)) for name, seen in self.seen.items()}
+        told = {name: seen.to_record(self.splits[name]) for name, seen in self.seen.items()}
         if self.batch_norm is not None:
             for record in told.values():
                 record["batch_norm"] = self.batch_norm
@@ -513,8 +506,8 @@ class BatchRecorder:
     def start_epoch(self) -> None:
         """Count from nothing; a split that cannot be reset is made anew."""
         closed = self.splits
-        self.splits = {}
-        self.seen = {}
+        self.splits = Made(closed.make)
+        self.seen = Made(self.seen.make)
         self.steps = 0
         if self.other_model.heard:
             self.other_model = OtherModel()
@@ -559,9 +552,8 @@ class BatchRecorder:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put stored counts in the place of those of now."""
-        splits = {}
+        splits = Made(self.splits.make)
         for name, counts in state.items():
-            splits[name] = self._new_split(name)
             splits[name].load_state_dict(counts)
         self.splits = splits
         if "train" in splits:
@@ -577,7 +569,7 @@ class BatchRecorder:
             if self.every and self.steps >= self.every:
                 self._told.close_epoch()
             self._trained += 1
-        group = Group(name, self.seen.get(name) or self._seen(name))
+        group = Group(name, self.seen[name])
         self._group = group
         return group
 
@@ -613,7 +605,7 @@ class BatchRecorder:
             answer.batch, passed_over = loader.answered((args, kwargs))
             self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
-                self._seen(loader.split).cause = PULLED_AHEAD
+                self.seen[loader.split].cause = PULLED_AHEAD
         if model.training and loader.split == "val" and self.mode_matters:
             self.faults.warn(TRAINING_MODE)
 
@@ -644,7 +636,7 @@ class BatchRecorder:
         if held is not None:
             self._held = None
             split, loss = held
-            counts = self.splits.get(split) or self.split(split)
+            counts = self.splits[split]
             counts.loss.add(loss)
 
     def _settle(self, group: Group) -> None:
@@ -693,7 +685,7 @@ class BatchRecorder:
         candidate: object = None,
     ) -> None:
         """One more loss of the group's rows, as it is now."""
-        counts = self.splits.get(group.split) or self.split(group.split)
+        counts = self.splits[group.split]
         target = call.target
         if type(target) is not Tensor or loss.ndim:
             target = counts.loss_target(loss, target)
@@ -738,7 +730,7 @@ class BatchRecorder:
         answer.used = True
         loss = extractors.loss_of(output)
         if group.split not in self._shifts:
-            ignored = self.split(group.split).loss.ignore_index
+            ignored = self.splits[group.split].loss.ignore_index
             look = losses_of_shifts(
                 preds, target, loss, IGNORED_BY_TORCH if ignored is None else ignored
             )
@@ -795,11 +787,11 @@ class BatchRecorder:
             beside = self._ids(group, preds)
         if isinstance(target, Tensor):
             self._last = LastCounted(name, weakref.ref(target), given, _version(target))
-        counts = self.splits.get(name) or self.split(name)
+        counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
             untold = group.seen.untold
-            group.seen = self._seen(name)  # of this validation, where another one was closed
+            group.seen = self.seen[name]  # of this validation, where another one was closed
             group.seen.untold = untold
         if by_criterion and answer is not None and counts.of_classes and answer.places:
             preds, target = in_rows(answer, preds, target)
@@ -854,7 +846,7 @@ class BatchRecorder:
         """Batches that the attached model never answered, as far as can be told."""
         if loader.split not in ("train", "val"):
             return  # it may be that of another model, such as an average of the weights
-        if loader.with_criterion or self._seen(loader.split).cause == PULLED_AHEAD:
+        if loader.with_criterion or self.seen[loader.split].cause == PULLED_AHEAD:
             return  # the criterion's calls count; or it is said that nobody can tell
         for _ in range(batches):
             self.faults.warn(NO_FORWARD)
@@ -868,11 +860,6 @@ class BatchRecorder:
         if self._loader is not None and self._loader.split not in ("train", "val"):
             return self._open_group(self._loader.split)
         return None
-
-    def _seen(self, name: str) -> Seen:
-        if name not in self.seen:
-            self.seen[name] = Seen(self.blind)
-        return self.seen[name]
 
     def _predictions(self, output: Any) -> Any:
         """The predictions in an answer; None where there are none, which is told if they count."""
@@ -907,7 +894,7 @@ class BatchRecorder:
     def _step_done(self) -> None:
         self._trained += 1
         self.steps += 1
-        self.split("train").steps += 1
+        self.splits["train"].steps += 1
         self.clock.step_done()
 
     # What is told.

@@ -1,10 +1,11 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -19,6 +20,7 @@ PULLED_AHEAD = (
     "what pulls them"
 )
 
+Value = TypeVar("Value")
 KEPT_FRAMES = 3
 FRAMES_OF_OURS = 5  # this, who counts rows, the event, its boundary, the stand-in of the call
 _HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
@@ -81,6 +83,22 @@ class LoaderSize(NamedTuple):
     batches: int
     batch_rows: int
     dropped: int = 0
+
+
+class Made(dict[str, Value]):
+    """By the name of a split, what is made of it on first use.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[str], Value]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, name: str) -> Value:
+        self[name] = self.make(name)
+        return self[name]
 
 
 class Seen:

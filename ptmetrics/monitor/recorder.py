@@ -137,7 +137,6 @@ class BatchRecorder:
         self._held: tuple[str, HeldLoss] | None = None  # of a split
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
-        self._repeating = False  # inside of a further call of that closure
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
         self._paused = False
@@ -242,7 +241,7 @@ class BatchRecorder:
     @contained("model hook")
     def on_forward_begin(self, model: nn.Module, args: Any = (), kwargs: Any = None) -> None:
         """The model is called."""
-        if self._paused or self._repeating or backward_task() != -1:
+        if self._paused or backward_task() != -1:
             return
         if self._told.began is not None:
             self._told.began()
@@ -282,7 +281,7 @@ class BatchRecorder:
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """The model has answered."""
-        if self._paused or self._repeating or backward_task() != -1:
+        if self._paused or backward_task() != -1:
             self._recomputed = self._recomputed or backward_task() != -1
             return
         loader = self._loader
@@ -300,10 +299,7 @@ class BatchRecorder:
         answer = Answer(output, preds, args, kwargs)
         group.answers.append(answer)
         if group.seen.untold:
-            group.seen.untold -= 1
-            if self._told.answered is not None:
-                number = TOLD_ANSWERS - group.seen.untold - 1
-                self._told.answered(name, number, (args, kwargs), output)
+            self._tell_answer(group, (args, kwargs), output)
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
@@ -311,12 +307,18 @@ class BatchRecorder:
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
+    def _tell_answer(self, group: Group, given: Any, output: Any) -> None:
+        number = TOLD_ANSWERS - group.seen.untold
+        group.seen.untold -= 1
+        if self._told.answered is not None:
+            self._told.answered(group.split, number, given, output)
+
     @contained("criterion hook")
     def on_criterion(
         self, criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
     ) -> None:
         """The loss was computed: what it was given counts, if it is what the model has answered."""
-        if self._paused or self._repeating or backward_task() != -1:
+        if self._paused or backward_task() != -1:
             return
         group = self._group
         if group is None or not group.answers:
@@ -362,7 +364,7 @@ class BatchRecorder:
 
     def _after_call(self, group: Group, criterion: Any) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
-        if group.calls == 1 and group.seen.criterion is not criterion:
+        if group.calls == 1:
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
@@ -674,6 +676,7 @@ class BatchRecorder:
             self._last = last
         self._held = None
         if loss is not None:
+            loss.node = None
             self._held = group.split, loss
 
     def _add_loss(
@@ -691,7 +694,8 @@ class BatchRecorder:
             target = counts.loss_target(loss, target)
         held = counts.loss.held(loss, target, call)
         held.node = loss.grad_fn
-        held.candidate = candidate
+        if candidate is not None:
+            held.candidate = candidate
         if answer is not None:
             held.answer = id(answer)
         if group.losses:
@@ -883,11 +887,12 @@ class BatchRecorder:
     def _counted_closure(self, closure: Callable[..., Any]) -> Callable[..., Any]:
         def evaluate(*args: Any, **kwargs: Any) -> Any:
             self._evaluation += 1
-            self._repeating = self._evaluation > 1
+            before = self._paused
+            self._paused = before or self._evaluation > 1
             try:
                 return closure(*args, **kwargs)
             finally:
-                self._repeating = False
+                self._paused = before
 
         return evaluate
 

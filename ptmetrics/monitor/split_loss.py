@@ -166,8 +166,6 @@ class SplitLoss:
             self._count_waiting()
             self._place = place
         waiting = self._waiting
-        if held.node is not None:
-            held.node = None  # or its graph would wait as well
         waiting.append(held)
         self.seen += 1
         self.targets += held.targets

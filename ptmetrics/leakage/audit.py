@@ -126,8 +126,8 @@ class Audit:
     def headline(self) -> str:
         """What was found, in one line."""
         told = []
-        for part in ("ids", "groups", "exact", "near", "duplicates", "conflicts"):
-            if part in self.not_checked:
+        for part in _WORDS:
+            if part in self.not_checked and part in ("exact", "near"):
                 told.append(f"{part} NOT CHECKED ({self.not_checked[part]})")
             elif self.rows(part):
                 told.append(f"{self.rows(part)} {_WORDS[part]}")
@@ -347,15 +347,20 @@ def audit(
     for part, (first, second) in of_sets.items():
         _check_lengths(part, kept, (first, second))
     found = compared(*kept, most_near=most_near)
+    for part, (first, second) in of_sets.items():
+        if first and second:
+            del found["not_checked"][part]
     for part in ("exact", "near"):
         if augmented and not found[part]:
             why = f"augmented: {' and '.join(augmented)} changes each time it is read"
             found["not_checked"].setdefault(part, why)
     pictures = {}
     if thumbnails and kept[0].kind == "pictures":
-        for of_train, of_val in [*found["exact"][:SHOWN], *found["near"][:SHOWN]]:
-            images = _png(train, of_train, sample) + _png(val, of_val, sample)
-            pictures[f"train {of_train}, {split} {of_val}"] = images
+        pairs = [*found["exact"][:SHOWN], *found["near"][:SHOWN]]
+        pictures = {
+            f"train {row}, {split} {other}": _png(train, row, sample) + _png(val, other, sample)
+            for row, other in pairs
+        }
     return Audit(
         train_rows=kept[0].rows,
         val_rows=kept[1].rows,
@@ -383,7 +388,7 @@ def compared(train: Fingerprints, val: Fingerprints, *, most_near: int = 20_000)
         raise DataError(val.name, rule, val.form or str(val.kind), cure)
     exact = equal_pairs(train.hashes(), val.hashes())
     duplicates = repeated(val.hashes())
-    not_checked = {}
+    not_checked = {"ids": "none are known", "groups": "none are known"}
     twins = NearTwins()
     why = train.why_not or val.why_not
     if train.near and val.near:

@@ -193,7 +193,7 @@ class LeakageCheck(Callback):
                 why = _AUGMENTED
         for audit in self._unsaid.values():
             if why:
-                audit = replace(audit, not_checked={"exact": why, "near": why})
+                audit = replace(audit, not_checked={**audit.not_checked, "exact": why, "near": why})
             self._tell(monitor, audit)
         self._unsaid = {}
         self._train = None

@@ -105,7 +105,7 @@ class LoopHygiene(pm.Callback):
                     self._weights = WatchedWeights(model, monitor.optimizer)
                     self._facts += statistics_facts(model)
             if split == "val" or not self._compared:
-                inputs = next(tensors_in(given, 3), None)
+                inputs = next(iter(tensors_in(given, 3)), None)
                 if inputs is not None and inputs.ndim > 1 and is_plain(inputs):
                     look = look_at(inputs, moments=not self._compared)
                     self._looks.setdefault(split, []).append(look)

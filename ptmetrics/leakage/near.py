@@ -51,7 +51,7 @@ def near_twins(train: Fingerprints, val: Fingerprints, known: Indices, *, most: 
     """Rows of validation that are near duplicates of training, but for those that are `known`.
 
     Of more than `most` rows a random sample is searched. Pictures are compared by thumbnails whose
-    mean is 0 and whose length is 1, texts likewise, rows of numbers by columns whose spread is 1.
+    mean is 0 and whose length is 1, texts likewise, rows of numbers by columns in units of their own.
     """
     base = torch.from_numpy(np.asarray(train.features()))
     queries = torch.from_numpy(np.asarray(val.features()))
@@ -87,17 +87,28 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _standardised(base: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns with mean 0 and spread 1 over the first set; missing numbers lie in the middle."""
+    """Columns in units of their own over the first set; missing numbers lie in the middle."""
     columns = []
     for column, asked in zip(base.T, queries.T, strict=True):
-        known = column[torch.isfinite(column)].double()
+        known = column[torch.isfinite(column)].double().numpy()
         if not len(known):
             continue
-        mean = known.mean()
-        spread = known.std(correction=0)
-        if spread > 1e-6 * (1 + mean.abs()):
-            both = (torch.cat([column, asked]) - mean) / spread
-            columns.append(torch.nan_to_num(both, 0.0, 0.0, 0.0).float())
+        both = torch.cat([column, asked]).double()
+        low, middle, high = np.percentile(known, (25, 50, 75))
+        if (
+            high > low
+        ):  # far ends count as by a logarithm, or a few rows would be all of the distance
+            both = torch.asinh((both - middle) / (high - low))
+            known = np.arcsinh((known - middle) / (high - low))
+        mean = float(known.mean())
+        spread = float(known.std())
+        if spread <= 1e-6 * (1 + abs(mean)):
+            continue
+        unit = float(np.ptp(known))
+        if high > low:
+            unit = max(spread, unit / 4)
+        # Of a column that mostly holds one value the range is the unit: a rare value is no outlier.
+        columns.append(torch.nan_to_num((both - mean) / unit, 0.0, 0.0, 0.0).float())
     if not columns:
         return base[:, :1] * 0, queries[:, :1] * 0
     scaled = torch.stack(columns, 1)

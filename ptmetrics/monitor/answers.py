@@ -59,7 +59,7 @@ class Answer:
     def __init__(self, output: Any, preds: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         given = args[0] if args else None
         if type(given) is not Tensor:
-            given = next(tensors_in((args, kwargs)), None)
+            given = next(iter(tensors_in((args, kwargs))), None)
         self.output = output
         self.preds = preds
         shape: Sequence[int] = ()

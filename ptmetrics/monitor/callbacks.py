@@ -548,7 +548,7 @@ class EarlyStopping(Callback):
         ...     if monitor.should_stop:
         ...         break
         >>> monitor.stopping_reason
-        'no better val/loss than 0.4000 of epoch 1 for 2 epochs'
+        'no better val/loss than 0.4000 of epoch 2 for 2 epochs'
     """
 
     def __init__(
@@ -663,6 +663,6 @@ class EarlyStopping(Callback):
 
     def _stop_if_due(self, monitor: MonitoredRun) -> None:
         if self._waited >= self.patience:
-            best = f"{self.best_value:.4f} of epoch {self.best_epoch}"
+            best = f"{self.best_value:.4f} of epoch {self.best_epoch + 1}"
             self._reason = f"no better {self.score} than {best} for {self._waited} epochs"
             monitor.stop(self._reason)

@@ -1,7 +1,7 @@
 """Where things stand: predictions in what a model returns, targets in a batch or in a call."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -178,11 +178,12 @@ def losses_of_shifts(preds: Any, target: Any, loss: Any, ignored: int) -> Tensor
     return torch.stack(found)
 
 
-def tensors_in(found: Any, depth: int = 2) -> Iterator[Tensor]:
+def tensors_in(found: Any, depth: int = 2) -> list[Tensor]:
     """The tensors in the lists, tuples, dictionaries and plain objects of a structure."""
     if isinstance(found, Tensor):
-        yield found
-    elif depth:
+        return [found]
+    tensors: list[Tensor] = []
+    if depth:
         if isinstance(found, Mapping):
             parts = list(found.values())
         elif isinstance(found, list | tuple):
@@ -190,7 +191,8 @@ def tensors_in(found: Any, depth: int = 2) -> Iterator[Tensor]:
         else:
             parts = list(getattr(found, "__dict__", {}).values())
         for part in parts[:64]:
-            yield from tensors_in(part, depth - 1)
+            tensors.extend(tensors_in(part, depth - 1))
+    return tensors
 
 
 class CriterionCall(NamedTuple):

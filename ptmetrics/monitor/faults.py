@@ -246,7 +246,8 @@ class FaultLog:
                 where = key[0]
             fault = Fault(where, message, 0, self.epoch, self.step, self.split)
             self._faults[key] = fault
-            _attempt(LOGGER.warning, "%s: %s; training goes on", where, fault.message)
+            told = fault.message.rstrip(".")
+            _attempt(LOGGER.warning, "%s: %s; training goes on", where, told)
         fault.count += 1
         if fault.split != self.split:  # of several splits: of none in particular
             fault.split = None

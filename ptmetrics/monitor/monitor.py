@@ -278,6 +278,9 @@ class Monitor:
         """Those of the last epoch that was closed; None before."""
         return self._scores
 
+    def __repr__(self) -> str:
+        return f"Monitor({self._run.name!r}, {self._status.epochs} epochs)"
+
     def _repr_html_(self) -> str:
         from ptmetrics.show.html import epoch_html, for_notebook
 

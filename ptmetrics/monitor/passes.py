@@ -55,7 +55,7 @@ class LoaderPass:
         """
         if not self.waiting:
             return False
-        inputs = list(tensors_in(given))
+        inputs = tensors_in(given)
         ahead = self.ahead
         self.ahead = True  # from here on only what is given tells
         if any(_is_given(batch, inputs) for batch in self.waiting):
@@ -74,7 +74,7 @@ class LoaderPass:
         """
         waiting = self.waiting
         self.ahead = True
-        inputs = list(tensors_in(given))
+        inputs = tensors_in(given)
         for number, batch in enumerate(waiting):
             if _is_given(batch, inputs):
                 for _ in range(number + 1):

@@ -120,7 +120,7 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
         numbers = f"{number:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
         more = ""
         if criterion.needed_n:
-            more = f"  (settled by {criterion.needed_n:,} samples)"
+            more = f"  (settled at n = {criterion.needed_n:,})"
         elif criterion.reason:
             more = f"  ({criterion.reason})"
         state = Styled(f"{mark} {criterion.state:<12}", style)

@@ -350,4 +350,7 @@ def _comparison_notes(ratio: Ratio, final: Difference, same: bool | None) -> Ite
             "The final difference takes the arms as independent, which is too wide: "
             f"{final.unpaired}."
         )
-    yield ("The time of pre-training itself is not counted: the first arm was given its result.")
+    yield (
+        "The time of pre-training itself is not counted: an arm that begins with pre-trained weights "
+        "is given them."
+    )

@@ -369,8 +369,8 @@ def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "too-few-samples",
             "warning",
-            f"{len(thin)} classes have under {limits.class_support} samples and cannot be judged: "
-            f"{named_classes(evidence, thin)}.",
+            f"{len(thin)} of the classes that have under {limits.class_support} samples cannot be "
+            f"judged: {named_classes(evidence, thin)}.",
             {
                 "classes": thin,
                 "n": [support[k] for k in thin],

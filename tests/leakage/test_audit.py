@@ -88,7 +88,7 @@ def test_what_was_planted_is_found_in_any_form_of_set(form: str, shape: tuple[in
 def test_clean_sets_share_nothing() -> None:
     found = quiet(rows(TRAIN, 4, seed=1), rows(VAL, 4, seed=2))
     assert not found.leaked
-    assert not found.not_checked
+    assert found.not_checked == dict.fromkeys(["ids", "groups"], "none are known")
     assert "0 equal to a training sample" in found.summary()
     assert CANNOT_FIND in found.summary()
 
@@ -124,6 +124,8 @@ def test_files_rows_of_one_set_and_ids_tell_shared_samples(tmp_path: Path) -> No
     base = TensorDataset(rows(20, 4, seed=1))
     found = quiet(Subset(base, [0, 1, 2, 3]), Subset(Subset(base, [9, 3, 2]), [0, 1]))
     assert found.ids == [(3, 1)]
+    assert "ids" not in found.not_checked
+    assert "groups     NOT CHECKED (none are known)" in found.summary()
     items = [{"id": f"p{i}", "x": row} for i, row in enumerate(rows(20, 4, seed=2))]
     assert quiet(items[:9], items[7:], ids="id").ids == [(7, 0), (8, 1)]
     assert quiet(items[:9], items[7:], ids=lambda item: item["id"]).ids == [(7, 0), (8, 1)]

@@ -1,11 +1,14 @@
 """Near duplicates: each step against its definition, then what is planted in real handwriting."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.datasets import load_digits
+from torch.utils.data import TensorDataset
 
 import ptmetrics as pm
 from ptmetrics.leakage import near, samples
@@ -195,3 +198,39 @@ def test_few_rows_of_training_and_long_rows_are_not_searched() -> None:
     assert "fewer than 13 rows" in quiet(rows(12, 4), rows(5, 4, seed=1)).not_checked["near"]
     long = quiet(rows(20, 3000), rows(5, 3000, seed=1))
     assert "pass features=" in long.not_checked["near"]
+
+
+def _columns(kind: str, seed: int) -> npt.NDArray[np.float64]:
+    """Rows of numbers as they stand in tables, 1,500 of them."""
+    random = np.random.default_rng(seed)
+    if kind == "digits":
+        return random.permutation(load_digits().data / 16)[:1500]
+    if kind == "rare indicators":
+        rare = (random.random((1500, 30)) < 0.01).astype(np.float64)
+        return np.concatenate([random.normal(size=(1500, 10)), rare], 1)
+    return np.concatenate(
+        [random.normal(size=(1500, 6)), np.exp(2 * random.normal(size=(1500, 6)))], 1
+    )
+
+
+@pytest.mark.parametrize("kind", ["digits", "rare indicators", "lognormal amounts"])
+def test_columns_of_few_values_or_far_ends_make_no_near_duplicates(kind: str) -> None:
+    """A column that mostly holds one value was once worth 90 % of the distance of some rows."""
+    flagged = 0
+    for seed in range(5):
+        table = torch.from_numpy(_columns(kind, seed)).float()
+        labels = torch.zeros(len(table))
+        train = TensorDataset(table[:1000], labels[:1000])
+        flagged += len(quiet(train, TensorDataset(table[1000:], labels[1000:])).near)
+    assert flagged <= 5, "of 2,500 rows"
+
+
+@pytest.mark.parametrize("kind", ["digits", "rare indicators", "lognormal amounts"])
+def test_copies_with_a_little_noise_are_found_in_such_columns(kind: str) -> None:
+    table = torch.from_numpy(_columns(kind, 1)).float()
+    noise = 0.005 * torch.randn(25, table.shape[1], generator=torch.Generator().manual_seed(0))
+    copied = torch.cat([table[1000:], table[:25] + noise])
+    labels = torch.zeros(2000)
+    train = TensorDataset(table[:1000], labels[:1000])
+    found = quiet(train, TensorDataset(copied, labels[: len(copied)])).near
+    assert sum(of_train == of_val - 500 for of_train, of_val in found) >= 23

@@ -109,7 +109,7 @@ def test_what_would_settle_an_open_criterion_is_said() -> None:
     open_ = Criterion("recall", 0.9, 0.8, 1.0, 50, 0.85, ">=", "undetermined", needed_n=1234)
     reasoned = Criterion("mcc", 0.9, 0.8, math.inf, 50, 0.85, ">=", "undetermined", reason="why")
     lines = verdict_text(Verdict("undetermined", (), (open_, reasoned), "mine")).splitlines()
-    assert lines[1].endswith("0.85  (settled by 1,234 samples)")
+    assert lines[1].endswith("0.85  (settled at n = 1,234)")
     assert lines[2].split()[3:6] == ["0.900", "[0.800,", "∞]"]
     assert lines[2].endswith("(why)")
 

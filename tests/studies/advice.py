@@ -37,7 +37,7 @@ DRAWN = 1000
 
 ACCURACY, PRECISION, RECALL = "accuracy < 0.85", "precision/macro < 0.8", "recall/macro < 0.8"
 WEAK = "some class with recall < 0.5"
-RISES = "the loss is more than 10 % above its minimum"
+RISES = "the loss is more than 2 % above its minimum"
 TOLD_BY = {
     ACCURACY: frozenset({"low-accuracy"}),
     PRECISION: frozenset({"low-precision"}),
@@ -205,7 +205,7 @@ def _what_is_so(
         PRECISION: bool(precision.nanmean() < limits.precision),
         RECALL: bool(recall.mean() < limits.recall),
         WEAK: bool(recall.min() < limits.class_recall),
-        RISES: losses[-1] > (1 + limits.rise_moderate) * min(losses),
+        RISES: losses[-1] > (1 + limits.rise) * min(losses),
     }
 
 

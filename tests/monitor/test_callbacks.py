@@ -215,7 +215,7 @@ def test_the_direction_comes_from_the_score(name: str, best: int) -> None:
         assert play(monitor, [0.5, 0.4, 0.1, 0.2, 0.3, 0.05]) == [0, 1, 2, 3, 4]
         assert stopping.best_epoch == best
         assert name in str(monitor.stopping_reason)
-        assert "epoch 2" in str(monitor.stopping_reason)
+        assert "epoch 3" in str(monitor.stopping_reason)
         assert "2 epochs" in str(monitor.stopping_reason)
 
 

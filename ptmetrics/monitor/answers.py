@@ -8,7 +8,7 @@ graph; else only where there is no choice: one call, and predictions as large as
 import weakref
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,6 +54,7 @@ class Answer:
     places = 0
     rows = 1
     used = False
+    with_graph = False
 
     def __init__(self, output: Any, preds: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         given = args[0] if args else None
@@ -61,17 +62,15 @@ class Answer:
             given = next(iter(tensors_in((args, kwargs))), None)
         self.output = output
         self.preds = preds
-        self.with_graph = False
         shape: Sequence[int] = ()
         if given is not None:
             self.given = weakref.ref(given)
-        if isinstance(preds, Tensor):
-            shape = preds.shape
-            if len(shape) > 2 and shape[0]:
-                self.places = preds.numel() // shape[0]
-            self.with_graph = preds.requires_grad
-        if not shape and given is not None:
             shape = given.shape
+        if isinstance(preds, Tensor):
+            self.with_graph = preds.requires_grad
+            shape = preds.shape or shape
+            if preds.ndim > 2 and shape[0]:
+                self.places = preds.numel() // shape[0]
         if shape:
             self.rows = shape[0]
 
@@ -130,15 +129,12 @@ class Answer:
         return -1
 
 
-class Candidate:
+class Candidate(NamedTuple):
     """A criterion's call that may count when its group is closed."""
 
-    __slots__ = ("answers", "call", "tie")
-
-    def __init__(self, tie: int, call: CriterionCall, answers: list[Answer]) -> None:
-        self.tie = tie
-        self.call = call
-        self.answers = answers
+    tie: int
+    call: CriterionCall
+    answers: list[Answer]
 
 
 class Group:

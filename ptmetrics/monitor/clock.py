@@ -5,7 +5,7 @@ What is read of an epoch stays until `start_epoch` says that it was recorded.
 
 import statistics
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ class PhaseClock:
         self._mark = now()
         self._step_mark = 0.0  # training time at the end of the last step
         self._started = False
-        self.seconds: dict[str, float] = {}
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.data_wait_s = 0.0
         self.went_back = 0
         self.phase: str | None = None
@@ -65,7 +65,7 @@ class PhaseClock:
         if seconds < 0:
             self.went_back += 1
             return
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        self.seconds[phase] += seconds
         if waited and phase == "train":
             self.data_wait_s += seconds
 
@@ -88,7 +88,7 @@ class PhaseClock:
 
     def step_done(self) -> None:
         """A training step ends with the last mark."""
-        total = self.seconds.get("train", 0.0)
+        total = self.seconds["train"]
         self.steps.add(total - self._step_mark)
         self._step_mark = total
 
@@ -110,7 +110,7 @@ class PhaseClock:
 
     def start_epoch(self) -> None:
         """The epoch is recorded: forget its times."""
-        self.seconds = {}
+        self.seconds = defaultdict(float)
         self.data_wait_s = 0.0
         self.went_back = 0
         self._step_mark = 0.0

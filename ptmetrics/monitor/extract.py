@@ -52,11 +52,6 @@ class BatchExtractors:
     shift: bool = False
     several: bool = False
 
-    @property
-    def ids(self) -> bool:
-        """Whether slices or groups are looked for."""
-        return self.slices is not None or self.group is not None
-
     def target_of(self, preds: Any, batch: Any) -> Any:
         """The targets in a loader's batch, on the device of the predictions."""
         if self.target is not None:

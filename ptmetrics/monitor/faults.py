@@ -306,17 +306,17 @@ def contained(
 
     def decorate(method: Method) -> Method:
         @wraps(method)
-        def guarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-            faults: FaultLog = self.faults
+        def guarded(*args: Any, **kwargs: Any) -> Any:  # the object is the first of them
+            faults: FaultLog = args[0].faults
             with faults.lock:
                 if faults.busy:
                     if raises:
                         raise _interrupting(where)
-                    faults.postponed.append(partial(guarded, self, *args, **kwargs))
-                    return otherwise and otherwise((self, *args, *kwargs.values()))
+                    faults.postponed.append(partial(guarded, *args, **kwargs))
+                    return otherwise and otherwise((*args, *kwargs.values()))
                 try:
                     faults.busy = True
-                    return method(self, *args, **kwargs)
+                    return method(*args, **kwargs)
                 except Refusal as refusal:
                     raise refusal.error from refusal.error.__cause__
                 except Exception as error:
@@ -329,7 +329,7 @@ def contained(
                     faults.busy = False
                     if faults.postponed:
                         faults.run_postponed()
-                return otherwise and otherwise((self, *args, *kwargs.values()))
+                return otherwise and otherwise((*args, *kwargs.values()))
 
         same: Method = _typed(guarded)
         return same

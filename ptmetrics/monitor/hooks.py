@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.fx import Proxy
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from ptmetrics.errors import ConfigError, HookError
 from ptmetrics.monitor.faults import FaultLog, contained, say
@@ -76,7 +77,7 @@ class Listener:
     @contained("hook", _true)
     def counts(self, values: Any) -> bool:
         """Whether values that come in or out of a call are those of a step of the loop."""
-        return not self.real or _hold_values(values)
+        return not is_compiling() and (not self.real or _hold_values(values))
 
 
 def _hold_values(values: Any) -> bool:
@@ -203,7 +204,7 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
         else:
             call = partial(own, self)
         # A compiler reads this too, up to here: what is compiled tells nobody.
-        listeners = () if torch.compiler.is_compiling() else stand_in.listeners
+        listeners = () if is_dynamo_compiling() else stand_in.listeners
         told = []
         for reference in listeners:
             listener = reference()
@@ -237,7 +238,7 @@ def _call_of_function(stand_in: StandIn) -> Callable[..., Any]:
 
     @wraps(target)
     def function(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if is_dynamo_compiling():
             return target(*args, **kwargs)
         thread = threading.get_ident()
         caller = sys._getframe(1).f_globals.get("__name__") or ""
@@ -337,7 +338,10 @@ class Attachment:
                 )
                 self.listeners.append(steps)
                 before, after = _hooks_of_steps(steps)
-                self._handles.append(optimizer.register_step_pre_hook(before))
+                kind = type(optimizer)
+                # Those of torch call their closure once: then there is nothing to tell before it.
+                if kind is LBFGS or not kind.__module__.startswith("torch.optim."):
+                    self._handles.append(optimizer.register_step_pre_hook(before))
                 self._handles.append(optimizer.register_step_post_hook(after))
         except BaseException:
             self.detach()

@@ -35,22 +35,18 @@ class LoaderPass:
         by_batch: Whether answers count beside their batches, as no criterion is called.
     """
 
-    __slots__ = (
-        "ahead", "begun", "by_batch", "exhausted", "group", "lingers", "outer", "split", "waiting",
-         "with_criterion",
-    )  # fmt: skip
+    begun = False
+    ahead = False
+    exhausted = False
+    lingers = False
+    with_criterion = False
+    by_batch = False
 
     def __init__(self, split: str, outer: "LoaderPass | None", group: Group | None) -> None:
         self.split = split
         self.outer = outer
         self.group = group
         self.waiting: deque[Any] = deque(maxlen=KEPT_BATCHES)
-        self.begun = False
-        self.ahead = False
-        self.exhausted = False
-        self.lingers = False
-        self.with_criterion = False
-        self.by_batch = False
 
     def expects(self, model: nn.Module, given: Any) -> bool:
         """Whether a call of the model belongs to a pass that lingers.
@@ -77,10 +73,6 @@ class LoaderPass:
             The batch, `NO_BATCH` where none can be told, and how many older ones were passed over.
         """
         waiting = self.waiting
-        if not waiting:
-            return NO_BATCH, 0
-        if len(waiting) == 1 and not self.ahead:
-            return waiting.popleft(), 0
         self.ahead = True
         inputs = tensors_in(given)
         for number, batch in enumerate(waiting):

@@ -43,7 +43,7 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass, OtherModel
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, LoaderSize, Seen
+from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, TOLD_ANSWERS, LoaderSize, Made, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -52,8 +52,6 @@ from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
-TOLD_ANSWERS = 8
-"""Answers of a pass that callbacks are told of."""
 SAME_LOSS = 1e-3  # two losses that are the same, relative to 1 and themselves
 
 
@@ -114,13 +112,12 @@ class BatchRecorder:
         status: RunStatus,
         told: Told,
     ) -> None:
-        self._new_split = new_split
         self._status = status
         self._told = told
         self.clock = clock
         self.faults = faults
-        self.splits: dict[str, SplitCounts] = {}
-        self.seen: dict[str, Seen] = {}
+        self.splits = Made(new_split)
+        self.seen = Made(lambda name: Seen(self.blind))
         self.extractors = BatchExtractors()
         self.optimizer_seen = False
         self.criterion_seen = False
@@ -138,21 +135,13 @@ class BatchRecorder:
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._last: LastCounted | None = None  # what was counted last since a step
         self._held: tuple[str, HeldLoss] | None = None  # of a split
-        self._answers: dict[str, int] = {}  # that were told of the pass under way
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
-        self._repeating = False  # inside of a further call of that closure
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
         self._paused = False
         self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
-
-    def split(self, name: str) -> SplitCounts:
-        """The counts of a split, made on first use."""
-        if name not in self.splits:
-            self.splits[name] = self._new_split(name)
-        return self.splits[name]
 
     # Way a: the loader is monitored, the model answers for each batch.
 
@@ -174,15 +163,15 @@ class BatchRecorder:
         self._group = None
         self._loader = LoaderPass(split, self._loader, group)
         self._loader_splits.add(split)
-        counts = self.split(split)
+        counts = self.splits[split]
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and not nested:
-            self._answers.pop(split, None)
+            self.seen[split].untold = TOLD_ANSWERS
             if counts.batches:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
-        self._seen(split).begin_pass(size)
+        self.seen[split].begin_pass(size)
         return self._loader
 
     @contained("loader")
@@ -252,7 +241,7 @@ class BatchRecorder:
     @contained("model hook")
     def on_forward_begin(self, model: nn.Module, args: Any = (), kwargs: Any = None) -> None:
         """The model is called."""
-        if self._paused or self._repeating or backward_task() != -1:
+        if self._paused or backward_task() != -1:
             return
         if self._told.began is not None:
             self._told.began()
@@ -269,17 +258,20 @@ class BatchRecorder:
             split = "train" if model.training else "val"
             if split in self._loader_splits:
                 return
-        self._begin_phase(split)
+        clock = self.clock
+        if clock.phase != split:
+            self._begin_phase(split)
+        clock.lap(split, waited=clock.waiting)
         if self._told.served is not None:
             self._serve(self._told.served, split, args or kwargs)
 
     def _begin_phase(self, split: str) -> None:
-        clock = self.clock
-        if clock.phase is None:  # before an epoch's first call the user does other things
-            clock.lap("other")
-        if clock.phase != split:
-            clock.enter(split)
-        clock.lap(split, waited=clock.waiting)
+        if self.clock.phase is None:  # before an epoch's first call the user does other things
+            self.clock.lap("other")
+        self.clock.enter(split)
+        counts = self.splits.get(split)
+        if split != "train" and counts and counts.trained_before != self._trained:
+            self.seen[split].untold = TOLD_ANSWERS  # a validation behind further training
 
     def _serve(self, tell: Callable[[str, Any], None], split: str, inputs: Any) -> None:
         """Show a batch before it is answered; the time that takes belongs to no split."""
@@ -289,7 +281,7 @@ class BatchRecorder:
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """The model has answered."""
-        if self._paused or self._repeating or backward_task() != -1:
+        if self._paused or backward_task() != -1:
             self._recomputed = self._recomputed or backward_task() != -1
             return
         loader = self._loader
@@ -306,10 +298,8 @@ class BatchRecorder:
             preds = self._predictions(output)
         answer = Answer(output, preds, args, kwargs)
         group.answers.append(answer)
-        number = self._answers.get(name, 0)
-        if self._told.answered is not None and number < TOLD_ANSWERS:
-            self._answers[name] = number + 1
-            self._told.answered(name, number, (args, kwargs), output)
+        if group.seen.untold:
+            self._tell_answer(group, (args, kwargs), output)
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
@@ -317,12 +307,18 @@ class BatchRecorder:
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
+    def _tell_answer(self, group: Group, given: Any, output: Any) -> None:
+        number = TOLD_ANSWERS - group.seen.untold
+        group.seen.untold -= 1
+        if self._told.answered is not None:
+            self._told.answered(group.split, number, given, output)
+
     @contained("criterion hook")
     def on_criterion(
         self, criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
     ) -> None:
         """The loss was computed: what it was given counts, if it is what the model has answered."""
-        if self._paused or self._repeating or backward_task() != -1:
+        if self._paused or backward_task() != -1:
             return
         group = self._group
         if group is None or not group.answers:
@@ -368,7 +364,7 @@ class BatchRecorder:
 
     def _after_call(self, group: Group, criterion: Any) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
-        if group.calls == 1 and group.seen.criterion is not criterion:
+        if group.calls == 1:
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
@@ -448,7 +444,7 @@ class BatchRecorder:
             self.clock.lap(name)
         else:
             self._loader.waiting.clear()
-        counts = self.splits.get(name) or self.split(name)
+        counts = self.splits[name]
         if name != "train":
             self._before_update(name, counts)
         self.faults.step = counts.batches
@@ -470,7 +466,7 @@ class BatchRecorder:
             self._group.losses.clear()  # the loop knows better than what a criterion returned
             self._close_group()
         self._held = None
-        self.split(name).add_loss(loss, reduction)
+        self.splits[name].add_loss(loss, reduction)
 
     # The end of an epoch, and what stands between.
 
@@ -503,7 +499,7 @@ class BatchRecorder:
 
     def went_by(self) -> dict[str, dict[str, Any]]:
         """What went by of each split: the record's `seen`."""
-        told = {name: seen.to_record(self.split(name)) for name, seen in self.seen.items()}
+        told = {name: seen.to_record(self.splits[name]) for name, seen in self.seen.items()}
         if self.batch_norm is not None:
             for record in told.values():
                 record["batch_norm"] = self.batch_norm
@@ -512,13 +508,12 @@ class BatchRecorder:
     def start_epoch(self) -> None:
         """Count from nothing; a split that cannot be reset is made anew."""
         closed = self.splits
-        self.splits = {}
-        self.seen = {}
+        self.splits = Made(closed.make)
+        self.seen = Made(self.seen.make)
         self.steps = 0
         if self.other_model.heard:
             self.other_model = OtherModel()
         self._left_early = False
-        self._answers = {}
         for name, counts in closed.items():
             counts.reset()
             self.splits[name] = counts
@@ -559,9 +554,8 @@ class BatchRecorder:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put stored counts in the place of those of now."""
-        splits = {}
+        splits = Made(self.splits.make)
         for name, counts in state.items():
-            splits[name] = self._new_split(name)
             splits[name].load_state_dict(counts)
         self.splits = splits
         if "train" in splits:
@@ -577,9 +571,7 @@ class BatchRecorder:
             if self.every and self.steps >= self.every:
                 self._told.close_epoch()
             self._trained += 1
-        elif name in self.splits and self.splits[name].trained_before != self._trained:
-            self._answers.pop(name, None)  # a validation of its own, behind further training
-        group = Group(name, self.seen.get(name) or self._seen(name))
+        group = Group(name, self.seen[name])
         self._group = group
         return group
 
@@ -615,7 +607,7 @@ class BatchRecorder:
             answer.batch, passed_over = loader.answered((args, kwargs))
             self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
-                self._seen(loader.split).cause = PULLED_AHEAD
+                self.seen[loader.split].cause = PULLED_AHEAD
         if model.training and loader.split == "val" and self.mode_matters:
             self.faults.warn(TRAINING_MODE)
 
@@ -646,7 +638,7 @@ class BatchRecorder:
         if held is not None:
             self._held = None
             split, loss = held
-            counts = self.splits.get(split) or self.split(split)
+            counts = self.splits[split]
             counts.loss.add(loss)
 
     def _settle(self, group: Group) -> None:
@@ -684,6 +676,7 @@ class BatchRecorder:
             self._last = last
         self._held = None
         if loss is not None:
+            loss.node = None
             self._held = group.split, loss
 
     def _add_loss(
@@ -695,13 +688,14 @@ class BatchRecorder:
         candidate: object = None,
     ) -> None:
         """One more loss of the group's rows, as it is now."""
-        counts = self.splits.get(group.split) or self.split(group.split)
+        counts = self.splits[group.split]
         target = call.target
         if type(target) is not Tensor or loss.ndim:
             target = counts.loss_target(loss, target)
         held = counts.loss.held(loss, target, call)
         held.node = loss.grad_fn
-        held.candidate = candidate
+        if candidate is not None:
+            held.candidate = candidate
         if answer is not None:
             held.answer = id(answer)
         if group.losses:
@@ -740,7 +734,7 @@ class BatchRecorder:
         answer.used = True
         loss = extractors.loss_of(output)
         if group.split not in self._shifts:
-            ignored = self.split(group.split).loss.ignore_index
+            ignored = self.splits[group.split].loss.ignore_index
             look = losses_of_shifts(
                 preds, target, loss, IGNORED_BY_TORCH if ignored is None else ignored
             )
@@ -797,9 +791,12 @@ class BatchRecorder:
             beside = self._ids(group, preds)
         if isinstance(target, Tensor):
             self._last = LastCounted(name, weakref.ref(target), given, _version(target))
-        counts = self.splits.get(name) or self.split(name)
+        counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
+            untold = group.seen.untold
+            group.seen = self.seen[name]  # of this validation, where another one was closed
+            group.seen.untold = untold
         if by_criterion and answer is not None and counts.of_classes and answer.places:
             preds, target = in_rows(answer, preds, target)
         self.faults.step = counts.batches
@@ -853,7 +850,7 @@ class BatchRecorder:
         """Batches that the attached model never answered, as far as can be told."""
         if loader.split not in ("train", "val"):
             return  # it may be that of another model, such as an average of the weights
-        if loader.with_criterion or self._seen(loader.split).cause == PULLED_AHEAD:
+        if loader.with_criterion or self.seen[loader.split].cause == PULLED_AHEAD:
             return  # the criterion's calls count; or it is said that nobody can tell
         for _ in range(batches):
             self.faults.warn(NO_FORWARD)
@@ -867,11 +864,6 @@ class BatchRecorder:
         if self._loader is not None and self._loader.split not in ("train", "val"):
             return self._open_group(self._loader.split)
         return None
-
-    def _seen(self, name: str) -> Seen:
-        if name not in self.seen:
-            self.seen[name] = Seen(self.blind)
-        return self.seen[name]
 
     def _predictions(self, output: Any) -> Any:
         """The predictions in an answer; None where there are none, which is told if they count."""
@@ -895,18 +887,19 @@ class BatchRecorder:
     def _counted_closure(self, closure: Callable[..., Any]) -> Callable[..., Any]:
         def evaluate(*args: Any, **kwargs: Any) -> Any:
             self._evaluation += 1
-            self._repeating = self._evaluation > 1
+            before = self._paused
+            self._paused = before or self._evaluation > 1
             try:
                 return closure(*args, **kwargs)
             finally:
-                self._repeating = False
+                self._paused = before
 
         return evaluate
 
     def _step_done(self) -> None:
         self._trained += 1
         self.steps += 1
-        self.split("train").steps += 1
+        self.splits["train"].steps += 1
         self.clock.step_done()
 
     # What is told.

@@ -1,22 +1,26 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from ptmetrics.monitor.split import SplitCounts
 
 MAX_PASSES = 8  # told one by one
+TOLD_ANSWERS = 8
+"""Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
 PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
     "what pulls them"
 )
 
+Value = TypeVar("Value")
 KEPT_FRAMES = 3
 FRAMES_OF_OURS = 5  # this, who counts rows, the event, its boundary, the stand-in of the call
 _HOMES = (str(Path(__file__).parent.parent), str(Path(torch.__file__).parent))
@@ -81,6 +85,22 @@ class LoaderSize(NamedTuple):
     dropped: int = 0
 
 
+class Made(dict[str, Value]):
+    """By the name of a split, what is made of it on first use.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[str], Value]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, name: str) -> Value:
+        self[name] = self.make(name)
+        return self[name]
+
+
 class Seen:
     """Numbers of one split in one epoch.
 
@@ -95,6 +115,7 @@ class Seen:
         said: The line that the console was told.
         passes: Passes over a monitored loader.
         loader: What the loader of the only pass yields; None where that is not known.
+        untold: Answers of the pass under way that callbacks are told of yet.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -110,6 +131,7 @@ class Seen:
         self.said = ""
         self.passes = 0
         self.loader: LoaderSize | None = None
+        self.untold = TOLD_ANSWERS
 
     def begin_pass(self, loader: LoaderSize | None) -> None:
         """A pass over a monitored loader begins."""

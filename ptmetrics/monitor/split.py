@@ -106,7 +106,7 @@ class SplitCounts:
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
         rows = target
-        if isinstance(target, Mapping) and not self._alone:
+        if not self._alone and isinstance(target, Mapping):
             rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)
@@ -120,10 +120,10 @@ class SplitCounts:
         else:
             problem = self._update_each(preds, target, beside)
         self._last_target = weakref.ref(rows)
-        self._last_shape = rows.shape
+        self._last_shape = shape = rows.shape
         if loss is not None:
             self.loss.update(loss, rows, reduction)
-        samples = rows.shape[0] if rows.ndim else 1
+        samples = shape[0] if shape else 1
         self.samples += samples
         self.batches += 1
         if self.pictures is not None:

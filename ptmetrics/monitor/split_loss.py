@@ -1,7 +1,7 @@
 """The mean of the losses of a split, each weighted as the criterion itself weighs its targets."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,10 +122,9 @@ class SplitLoss:
         """
         of_host = type(loss) is Tensor and loss.is_cpu and not loss.ndim
         number = of_host and call.reduction != "sum"
-        if number:
-            value = cast(Tensor, loss)
-            device = None
-        else:
+        value: Any = loss
+        device = None
+        if not number:
             value, target = self._copied(loss, target)
             device = value.device
         of = (target.shape, target.dtype, device, call.reduction, call.ignore_index)
@@ -166,8 +165,6 @@ class SplitLoss:
             self._count_waiting()
             self._place = place
         waiting = self._waiting
-        if held.node is not None:
-            held.node = None  # or its graph would wait as well
         waiting.append(held)
         self.seen += 1
         self.targets += held.targets

@@ -164,6 +164,30 @@ def test_each_validation_in_an_epoch_has_its_own_first_answers() -> None:
     assert shown.seen == [0, 1, 2] * 2
 
 
+def test_a_validation_behind_further_training_has_all_of_its_answers() -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Shown(pm.Callback):
+        def on_answer(
+            self, monitor: pm.Monitor, split: str, number: int, given: Any, output: Any
+        ) -> None:
+            seen.append((split, number))
+
+    model, criterion = Net(), nn.CrossEntropyLoss()
+    with quiet(Shown()) as monitor:
+        monitor.attach(model, criterion=criterion)
+        for _ in range(2):
+            for training, batches in ((True, 2), (False, 3)):
+                model.train(training)
+                for _ in range(batches):
+                    criterion(model(torch.randn(4, 6)), torch.zeros(4).long())
+        told = monitor.end_epoch()
+    went_by = told.to_record()["seen"]["val"]
+    assert (went_by["answers"], went_by["counted_rows"]) == (3, 12)
+    val = [("val", number) for number in range(3)]
+    assert seen == [("train", 0), ("train", 1), *val, ("train", 2), ("train", 3), *val]
+
+
 def test_an_epoch_that_is_closed_by_steps_begins_with_its_first_batch() -> None:
     seen: list[int] = []
 

@@ -30,8 +30,8 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "train": Budget(operations=7, calls=64, new_bytes=46_000),
-    "val": Budget(operations=7, calls=64, new_bytes=46_000),
+    "train": Budget(operations=7, calls=48, new_bytes=46_000),
+    "val": Budget(operations=7, calls=48, new_bytes=46_000),
 }
 # Of Python, each batch: a training step leaves its duration, 32 bytes, for the epoch's quantiles.
 # The rest is room for the interpreter's own caches; one small object kept a batch would be above it.

@@ -120,7 +120,7 @@ def test_update_of_each_task_with_each_kind_of_loss_waits_for_nothing(
         for sample_weight in (None, weight):
             truth = torch.zeros(shape, dtype=target, device="cuda")
             monitor.update(scores, truth, loss=given, split="val", sample_weight=sample_weight)
-    assert monitor._recorder.split("val").batches == 2
+    assert monitor._recorder.splits["val"].batches == 2
 
 
 def test_the_end_of_an_epoch_is_where_it_waits() -> None:

@@ -9,7 +9,9 @@ from itertools import pairwise, permutations
 from pathlib import Path
 
 import pytest
+import torch
 
+import ptmetrics as pm
 import ptmetrics.cli
 from ptmetrics.cli import EXIT, main
 from ptmetrics.record.journal import Journal
@@ -387,3 +389,18 @@ def test_no_text_of_a_record_starts_a_command_of_its_own() -> None:
         "docs/rules.md#weak-class"
     )
     assert last == "::notice title=ptmetrics (runs/a%3Ab%2Cc)::Verdict: ready"
+
+
+def test_a_run_that_never_validated_is_shown_with_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monitor = pm.Monitor(pm.MulticlassMetrics(2), run=tmp_path / "run")
+    monitor.update(torch.eye(2), torch.tensor([0, 1]), loss=0.5, split="train")
+    monitor.end_epoch()
+    monitor.close()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "accuracy              1.0000" in shown
+    assert "not-validated" in shown
+    assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "report.html")]) == 0
+    assert "not-validated" in (tmp_path / "report.html").read_text(encoding="utf-8")

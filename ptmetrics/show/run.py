@@ -65,6 +65,9 @@ def _fault_lines(run: Run) -> Iterator[Line]:
 def _scores_lines(run: Run, split: str = "val") -> Iterator[Line]:
     row, why = judged_row(run)
     told: Any = evaluation_of(run, split)
+    recorded = [name.partition("/")[0] for name in told["scores"]]
+    if recorded and split not in recorded:  # it never validated
+        split = recorded[0]
     if told is run.epochs[row]:
         yield f"epoch {told['epoch'] + 1} of {run.epochs[-1]['epoch'] + 1}, {why}"
     else:

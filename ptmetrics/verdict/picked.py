@@ -83,6 +83,8 @@ def has_value(epoch: Mapping[str, Any], metric: str) -> bool:
 def evaluation_of(run: RunLike, split: str) -> Mapping[str, Any]:
     """The last evaluation of a split: one of its own, else that of the judged epoch.
 
+    Of a run that never validated, "val" is the judged epoch too, with the scores that it has.
+
     Raises:
         ConfigError: If the split was never evaluated.
     """
@@ -93,7 +95,7 @@ def evaluation_of(run: RunLike, split: str) -> Mapping[str, Any]:
         return last
     for epoch in run.epochs:
         splits |= dict.fromkeys(name.partition("/")[0] for name in epoch["scores"])
-    if split not in splits:
+    if split not in splits and (split != "val" or not splits):
         rule = f"a split that was evaluated ({', '.join(splits) or 'none was'})"
         raise ConfigError("split", rule, repr(split), "Name one of these.")
     return run.epochs[judged_row(run)[0]]

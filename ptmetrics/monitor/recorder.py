@@ -43,7 +43,14 @@ from ptmetrics.monitor.faults import (
 )
 from ptmetrics.monitor.passes import LoaderPass, OtherModel
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, PULLED_AHEAD, TOLD_ANSWERS, LoaderSize, Made, Seen
+from ptmetrics.monitor.seen import (
+    BLIND,
+    PULLED_AHEAD,
+    TOLD_ANSWERS,
+    LoaderSize,
+    MadeWhenAsked,
+    Seen,
+)
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 
@@ -116,8 +123,8 @@ class BatchRecorder:
         self._told = told
         self.clock = clock
         self.faults = faults
-        self.splits = Made(new_split)
-        self.seen = Made(lambda name: Seen(self.blind))
+        self.splits = MadeWhenAsked(new_split)
+        self.seen = MadeWhenAsked(lambda name: Seen(self.blind))
         self.extractors = BatchExtractors()
         self.optimizer_seen = False
         self.criterion_seen = False
@@ -508,8 +515,8 @@ class BatchRecorder:
     def start_epoch(self) -> None:
         """Count from nothing; a split that cannot be reset is made anew."""
         closed = self.splits
-        self.splits = Made(closed.make)
-        self.seen = Made(self.seen.make)
+        self.splits = MadeWhenAsked(closed.make)
+        self.seen = MadeWhenAsked(self.seen.make)
         self.steps = 0
         if self.other_model.heard:
             self.other_model = OtherModel()
@@ -554,7 +561,7 @@ class BatchRecorder:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put stored counts in the place of those of now."""
-        splits = Made(self.splits.make)
+        splits = MadeWhenAsked(self.splits.make)
         for name, counts in state.items():
             splits[name].load_state_dict(counts)
         self.splits = splits

@@ -85,7 +85,7 @@ class LoaderSize(NamedTuple):
     dropped: int = 0
 
 
-class Made(dict[str, Value]):
+class MadeWhenAsked(dict[str, Value]):
     """By the name of a split, what is made of it on first use.
 
     Args:

@@ -37,6 +37,10 @@ _LEAVE_OUT = (
     "Take these samples out of the training set and train again; or leave them out of validation, "
     "and quote the score without them."
 )
+_AS_SERVED = (
+    "Rows of training are numbered as its first epoch served them: where that is shuffled, "
+    "pm.audit(train, val) tells their places in the set."
+)
 LEAKAGE_PAGES: Mapping[str, Page] = {
     "leakage-id": Page(
         _INVALID,
@@ -124,6 +128,8 @@ def _leak(
     severity: Severity = "warning"
     message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}"
     message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}"
+    if "served" in str(note.get("places")):
+        message += f" {_AS_SERVED}"
     numbers: dict[str, Any] = {
         "rows": rows,
         "of": of,

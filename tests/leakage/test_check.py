@@ -117,6 +117,7 @@ def test_five_percent_exact_copies_make_a_run_invalid_with_pairs_and_a_clean_sco
     assert finding.evidence["rows"] == len(rows)
     assert finding.evidence["pairs"] == [list(pair) for pair in audit.exact[:5]]
     assert f"train {audit.exact[0][0]} = val {audit.exact[0][1]}" in finding.message
+    assert "as its first epoch served them" not in finding.message
     # The clean score is that of the other rows, by the samples themselves.
     samples = evidence_of(tmp_path / "run").samples().rows
     others = np.setdiff1d(np.arange(VAL), rows)
@@ -160,6 +161,7 @@ def test_the_callback_finds_copies_from_inside_the_run(way: str, kind: str, tmp_
     assert finding.evidence["rows"] == pytest.approx(len(rows), abs=1)
     assert ("without" in finding.evidence) == (way != "memory")
     assert check.found["val"].places.startswith("of training, as served")
+    assert "numbered as its first epoch served them" in finding.message
     assert check.seconds > 0
 
 

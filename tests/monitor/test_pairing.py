@@ -4,6 +4,7 @@ Each kind is a loop with a fault, or with something that is easily counted wrong
 without it, on which nothing is said.
 """
 
+import gc
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -893,6 +894,7 @@ def test_a_wrapped_model_is_watched_by_its_wrapper(loop: Make, wrapper: str) -> 
     if wrapper == "DataParallel":
         model = nn.DataParallel(model)
     elif wrapper == "compiled":
+        gc.collect()  # a monitor of another test that is thrown away meanwhile changes the class
         model = torch.compile(model, backend="eager")
     one = loop(model=model)
     one.train()

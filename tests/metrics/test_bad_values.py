@@ -160,6 +160,7 @@ def odd(kind: str) -> Callable[[Batch], dict[str, Any]]:
 BAD = [too_short, no_tensor, nothing, weight_of_another_shape, ids_of_floats, *map(odd, ODD)]
 
 
+@pytest.mark.slow
 @every_case
 @given(order=st.lists(st.tuples(st.integers(-1, len(BAD) - 1), st.sampled_from([4, 4, 9]))))
 @LAW

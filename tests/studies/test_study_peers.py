@@ -40,6 +40,7 @@ def test_of_errors():
 """
 
 
+@pytest.mark.slow
 def test_each_outcome_of_a_suite_is_counted(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "test_theirs.py").write_text(SUITE)

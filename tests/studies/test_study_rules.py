@@ -53,6 +53,7 @@ def test_every_case_has_thresholds_that_exist_and_both_kinds_of_setting(case: Ca
     assert case.planted
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_everything_and_prints_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -40,7 +40,7 @@ training has seen. This page says how often they find them and how often they er
 | `ids`, `groups` | ids, files and rows of a `Subset` that stand in both sets; groups, such as patients, that do |
 | `exact` | hashes of 128 bits over all bits of a sample, seen without augmentation; texts normalised first |
 | `near`, pictures | thumbnails of 8 × 8 pixels whose mean is 0 and whose length is 1, small rotations taken out |
-| `near`, rows of numbers | columns of spread 1; none of more than 2,048 columns |
+| `near`, rows of numbers | columns in units of their own: the middle half, or the range; 2,048 at most |
 | `near`, texts | MinHash of pieces of 5 characters (`pip install 'ptmetrics[text]'`) |
 | `near`, with `features=` | rows of numbers that a function of yours makes of a batch, such as a pooled layer |
 | `duplicates`, `conflicts` | equal rows within validation; equal samples with other labels |

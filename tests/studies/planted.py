@@ -101,6 +101,15 @@ def clean(seed: int) -> Iterator[tuple[str, Sets]]:
         "integers 0 to 9, 20 columns",
         (integer(10, TRAIN, 20).float(), integer(10, VAL, 20).float()),
     )
+    rows = digits(seed, 8)
+    yield "digits as 64 columns", (rows[0][:, 0].flatten(1), rows[1][:, 0].flatten(1))
+    rare = [torch.rand(number, 30, generator=drawn) < 0.01 for number in (TRAIN, VAL)]
+    mixed = [torch.cat([normal(len(each), 10), each.float()], 1) for each in rare]
+    yield "10 Gaussian columns and 30 indicators of 1 %", (mixed[0], mixed[1])
+    amounts = [
+        torch.cat([normal(number, 6), (2 * normal(number, 6)).exp()], 1) for number in (TRAIN, VAL)
+    ]
+    yield "6 Gaussian and 6 lognormal columns", (amounts[0], amounts[1])
     yield "text", (sentences(2 * seed, 400), sentences(2 * seed + 1, 150))
 
 

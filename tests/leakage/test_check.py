@@ -166,12 +166,15 @@ def test_the_callback_finds_copies_from_inside_the_run(way: str, kind: str, tmp_
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_clean_run_has_no_finding_and_was_checked(way: str, tmp_path: Path) -> None:
+def test_a_clean_run_has_no_finding_and_was_checked(
+    way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     options: dict[str, Any] = {"run": tmp_path / "run", **WAYS[way]}
     train, val = blobs()
     monitor = fit(train, val, pm.LeakageCheck(), **options)
     assert leaks(monitor) == {}
     assert "NOT CHECKED" not in notes(monitor)
+    assert "leakage" not in caplog.text, "nothing is said where nothing was found"
 
 
 def test_an_augmented_training_set_is_not_checked_and_says_so(tmp_path: Path) -> None:

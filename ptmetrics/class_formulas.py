@@ -193,10 +193,7 @@ class MeanRatio:
             counted = counted * there
         if self.among is not None:
             counted = counted * mask_of(self.among, sums)
-        weight = counted
-        if self.by_targets:
-            weight = sums.actual * counted
-            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
+        weight = self._weight(counted, sums)
         share = np.where(there, 0.0, absent)
         share = np.where(defined & there, part / whole, share)
         total = weight.sum(-1, keepdims=True)
@@ -207,16 +204,20 @@ class MeanRatio:
             actual = np.nan_to_num(actual) + counted * (share - mean) / total
         return mean[..., 0], hits, actual, predicted
 
+    def _weight(self, counted: Array, sums: ClassSums) -> Array:
+        """What each class weighs, those that count alike, or by their targets where any has some."""
+        if not self.by_targets:
+            return counted
+        weight = sums.actual * counted
+        return np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
+
     def doubt(self, sums: ClassSums) -> Array:
         """What the mean would gain if classes whose denominator is empty were at 1: nothing is known of them."""
         part, whole = self.ratio(sums)
         counted = ~np.isnan(part) * 1.0
         if self.among is not None:
             counted = counted * mask_of(self.among, sums)
-        weight = counted
-        if self.by_targets:
-            weight = sums.actual * counted
-            weight = np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
+        weight = self._weight(counted, sums)
         return np.nan_to_num(np.where(whole == 0, weight, 0.0).sum(-1) / weight.sum(-1))
 
 

@@ -84,9 +84,13 @@ class ClassSums:
 
     def over(self, unit: Array) -> ClassSums:
         """In another unit of weights."""
-        numbers = (self.hits, self.actual, self.predicted, self.others)
-        hits, actual, predicted, others = (number / unit for number in numbers)
-        return ClassSums(hits, actual, predicted, others, self.absent)
+        return ClassSums(
+            self.hits / unit,
+            self.actual / unit,
+            self.predicted / unit,
+            self.others / unit,
+            self.absent,
+        )
 
     def stacked(self, other: ClassSums) -> ClassSums:
         """Both in a leading dimension of 2."""
@@ -155,6 +159,12 @@ def mask_of(among: tuple[int, ...] | None, sums: ClassSums) -> Array:
     return np.isin(np.arange(classes), among) * 1.0
 
 
+def _by_targets(counted: Array, sums: ClassSums) -> Array:
+    """What each class weighs by its targets; all that count alike where none has any."""
+    weight = sums.actual * counted
+    return np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
+
+
 @dataclass(frozen=True)
 class MeanRatio:
     """Mean over the classes of a ratio: a formula that knows its gradient.
@@ -193,7 +203,9 @@ class MeanRatio:
             counted = counted * there
         if self.among is not None:
             counted = counted * mask_of(self.among, sums)
-        weight = self._weight(counted, sums)
+        weight = counted
+        if self.by_targets:
+            weight = _by_targets(counted, sums)
         share = np.where(there, 0.0, absent)
         share = np.where(defined & there, part / whole, share)
         total = weight.sum(-1, keepdims=True)
@@ -204,20 +216,15 @@ class MeanRatio:
             actual = np.nan_to_num(actual) + counted * (share - mean) / total
         return mean[..., 0], hits, actual, predicted
 
-    def _weight(self, counted: Array, sums: ClassSums) -> Array:
-        """What each class weighs, those that count alike, or by their targets where any has some."""
-        if not self.by_targets:
-            return counted
-        weight = sums.actual * counted
-        return np.where(weight.sum(-1, keepdims=True) > 0, weight, counted)
-
     def doubt(self, sums: ClassSums) -> Array:
         """What the mean would gain if classes whose denominator is empty were at 1: nothing is known of them."""
         part, whole = self.ratio(sums)
         counted = ~np.isnan(part) * 1.0
         if self.among is not None:
             counted = counted * mask_of(self.among, sums)
-        weight = self._weight(counted, sums)
+        weight = counted
+        if self.by_targets:
+            weight = _by_targets(counted, sums)
         return np.nan_to_num(np.where(whole == 0, weight, 0.0).sum(-1) / weight.sum(-1))
 
 

@@ -38,9 +38,10 @@ HALF = 1 << 32
 
 Part = tuple[Cell, Tensor]
 Places = Mapping[str, Sequence[Accumulator]]
+NO_NUMBERS: Mapping[str, Sequence[int]] = {}
 Flags = dict[str, list[list[bool]]]
 """By place, whether each of its metrics has seen weights, and groups."""
-_UPDATES = Cell("updates")
+_NUMBERS = Cell("numbers")
 
 
 class Merged(NamedTuple):
@@ -48,10 +49,12 @@ class Merged(NamedTuple):
 
     Attributes:
         places: What all ranks counted, by place.
+        numbers: The sums of the caller's numbers, by place.
         facts: The caller's numbers of each rank.
     """
 
     places: dict[str, list[Accumulator]]
+    numbers: dict[str, list[int]]
     facts: list[list[int]]
 
 
@@ -61,8 +64,9 @@ def sync(
     *,
     name: str = "metrics",
     about: str = "",
+    numbers: Mapping[str, Sequence[int]] = NO_NUMBERS,
     facts: Sequence[int] = (),
-    timeout: float = TIMEOUT_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> Merged:
     """Merge what all ranks counted; what they hold stays as it is.
 
@@ -73,8 +77,9 @@ def sync(
         like: What is counted at each place, for those that this rank has not.
         name: Who syncs: its syncs are numbered.
         about: What is merged, which is the same on all ranks.
+        numbers: Further whole numbers to add up, as many at each place.
         facts: Up to 8 whole numbers to tell the other ranks.
-        timeout: Seconds to wait for them.
+        timeout_s: How long to wait for them.
 
     Raises:
         RanksError: If a rank did not come, or counts something else; on each rank that came.
@@ -89,18 +94,23 @@ def sync(
     world = world_of_now()
     if world is None:
         copies = {place: [_copy(one) for one in each] for place, each in own.items()}
-        return Merged(copies, [list(facts)])
-    world.meet(name, timeout)
+        return Merged(copies, {place: list(each) for place, each in numbers.items()}, [list(facts)])
+    world.meet(name, timeout_s)
     try:
-        return _merged(world, own, like, about, facts)
+        return _merged(world, own, like, about, numbers, facts)
     except RanksError:
         raise
     except Exception as error:  # of torch, when a rank stops in the middle
-        raise world.lost(name, timeout, error) from error
+        raise world.lost(name, timeout_s, error) from error
 
 
 def _merged(
-    world: World, own: Places, like: Sequence[Accumulator], about: str, facts: Sequence[int]
+    world: World,
+    own: Places,
+    like: Sequence[Accumulator],
+    about: str,
+    numbers: Mapping[str, Sequence[int]],
+    facts: Sequence[int],
 ) -> Merged:
     mine = [each for counts in own.values() for each in counts]
     home = _home(mine or like)
@@ -108,10 +118,12 @@ def _merged(
     for place, counts in own.items():
         flags[place] = [[each.weighted, each.grouped] for each in counts]
     metrics = [[each.digest, each.config_text] for each in like]
+    each_number = max(map(len, numbers.values()), default=0)
     text = json.dumps([about, metrics, flags], sort_keys=True)
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
     wide = _is_wide([part for each in mine for part in _parts_of(each)], world.size)
     header = [PROTOCOL, digest, len(text.encode()), int(home.type == "cuda"), int(wide)]
+    header.append(each_number)
     told = world.exchange([*header, *facts, *[0] * (FACTS - len(facts))])
     if {row[0] for row in told} != {PROTOCOL}:
         got = ", ".join(f"{row[0]} on rank {rank}" for rank, row in enumerate(told))
@@ -128,28 +140,36 @@ def _merged(
         brought = own.get(place) or [each.fresh() for each in like]
         pairs = zip(brought, flags[place], strict=True)
         ready[place] = [_with_room(each, *flag) for each, flag in pairs]
-    places = _reduced(world, ready, home, wide=wide)
-    return Merged(places, [row[len(header) :][: len(facts)] for row in told])
+    each_number = max(row[5] for row in told)
+    sums = {place: list(numbers.get(place) or [0] * each_number) for place in ready}
+    facts_of_all = [row[len(header) :][: len(facts)] for row in told]
+    places = _reduced(world, ready, sums, home, wide=wide)
+    return Merged(places, sums, facts_of_all)
 
 
 def _reduced(
-    world: World, counts: Places, home: torch.device, *, wide: bool
+    world: World, counts: Places, sums: dict[str, list[int]], home: torch.device, *, wide: bool
 ) -> dict[str, list[Accumulator]]:
-    """The data: one reduce of everything."""
+    """The data: one reduce of everything; `sums` are added up in place."""
     each = [one for brought in counts.values() for one in brought]
     parts = [part for one in each for part in _parts_of(one)]
     parts = [(cell, tensor.to(home)) for cell, tensor in parts]
-    for one in each:
-        parts.append((_UPDATES, torch.tensor(one.updates, device=home)))
+    further = [one.updates for one in each]
+    for numbers in sums.values():
+        further.extend(numbers)
+    parts.append((_NUMBERS, torch.tensor(further, device=home)))
     packed = pack(parts, world.rank, world.size, wide=wide)
     world.add_up(packed)
-    merged = iter(unpack(packed, parts, world.size, wide=wide))
-    states = [{name: next(merged) for name in _names_of(one)} for one in each]
+    *tensors, added = unpack(packed, parts, world.size, wide=wide)
+    merged = iter(tensors)
+    totals = iter(added.tolist())
     found = []
-    for one, state in zip(each, states, strict=True):
+    for one in each:
         whole = one.fresh()
-        whole.adopt(state, int(next(merged)))
+        whole.adopt({name: next(merged) for name in _names_of(one)}, next(totals))
         found.append(whole)
+    for numbers in sums.values():
+        numbers[:] = [next(totals) for _ in numbers]
     ready = iter(found)
     return {place: [next(ready) for _ in brought] for place, brought in counts.items()}
 
@@ -362,13 +382,13 @@ class World:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self._store = dist.distributed_c10d._get_default_store()
-        self._timeout = TIMEOUT_S
+        self._timeout_s = TIMEOUT_S
         self._control: Any = None
         self._data: Any = None  # on the accelerator
         self._numbers = Counter[str]()  # of the syncs, by name
         self._absent: dict[str, tuple[int, list[int]]] = {}  # from the last one, and its number
 
-    def meet(self, name: str, timeout: float) -> None:
+    def meet(self, name: str, timeout_s: float) -> None:
         """Wait until all ranks have come, or agree with those that did on who has not.
 
         Who did not come is waited for again only once it has shown that it was late.
@@ -378,10 +398,10 @@ class World:
         """
         name = f"ptmetrics/{name}"  # others keep keys in the store as well
         self._numbers[name] += 1
-        self._timeout = timeout
+        self._timeout_s = timeout_s
         number = self._numbers[name]
         try:
-            outcome = self._outcome(name, number, timeout)
+            outcome = self._outcome(name, number, timeout_s)
         except RuntimeError as error:
             cure = "The process that holds it, that of rank 0 or the launcher, has ended."
             got = f"none: {str(error).partition(chr(10))[0]}"
@@ -391,11 +411,11 @@ class World:
             return
         missing = [int(rank) for rank in outcome.split(",")]
         self._absent[name] = number, missing
-        listed = f"none from rank {outcome.replace(',', ', ')} in {timeout:g} s"
+        listed = f"none from rank {outcome.replace(',', ', ')} in {timeout_s:g} s"
         cure = "Let every rank call it, or opt out with Monitor(sync=False)."
         raise RanksError("ranks", f"a sync with all {self.size} ranks", listed, cure)
 
-    def _outcome(self, name: str, number: int, timeout: float) -> str:
+    def _outcome(self, name: str, number: int, timeout_s: float) -> str:
         store = self._store
         place = f"{name}/{number}/outcome"
         before, absent = self._absent.get(name, (0, []))
@@ -405,7 +425,7 @@ class World:
             return _text(store.compare_set(place, "", "met"))
         if waits:
             try:
-                store.wait([place], timedelta(seconds=timeout))
+                store.wait([place], timedelta(seconds=timeout_s))
             except RuntimeError:  # the time is up
                 waits = False
         if not waits and not store.check([place]):
@@ -420,12 +440,12 @@ class World:
             return 0
         return int(self._store.get(key))
 
-    def lost(self, name: str, timeout: float, error: Exception) -> RanksError:
+    def lost(self, name: str, timeout_s: float, error: Exception) -> RanksError:
         """Something failed in the middle of a sync: who is not there any more?"""
         self._control = None
         self._data = None
         try:
-            self.meet(f"{name}/lost", timeout)
+            self.meet(f"{name}/lost", timeout_s)
         except RanksError as missing:
             return missing
         got = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -457,7 +477,7 @@ class World:
         dist.all_reduce(packed, group=group)
 
     def _new_group(self, **options: Any) -> Any:
-        return dist.new_group(timeout=timedelta(seconds=self._timeout), **options)
+        return dist.new_group(timeout=timedelta(seconds=self._timeout_s), **options)
 
 
 _WORLDS: list[World] = []  # that of now, if there is one

@@ -392,7 +392,7 @@ class Metrics:
             self._accumulator.merge([added])
         return self
 
-    def sync(self: Self, *, timeout: float = distributed.TIMEOUT_S) -> Self:
+    def sync(self: Self, *, timeout_s: float = distributed.TIMEOUT_S) -> Self:
         """A copy that holds what all ranks of `torch.distributed` counted; this one stays as it is.
 
         Every rank has to call it. Whole numbers are exact however the data was shared out, and the
@@ -400,7 +400,7 @@ class Metrics:
         of its own counts. To add up several metrics at once: `sync_together`.
 
         Args:
-            timeout: Seconds to wait for the other ranks.
+            timeout_s: How long to wait for the other ranks, in seconds.
 
         Raises:
             RanksError: If a rank did not come in time, which it names, or counts something else.
@@ -413,7 +413,7 @@ class Metrics:
             >>> metrics.sync().compute()["accuracy"].value
             1.0
         """
-        return sync_together([self], timeout=timeout)[0]
+        return sync_together([self], timeout_s=timeout_s)[0]
 
     def fresh(self: Self) -> Self:
         """A metric of the same configuration and device that has counted nothing."""
@@ -838,23 +838,25 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         return [scores[place] for place in range(len(metrics))]
 
 
-def sync_together(metrics: Sequence[Self], *, timeout: float = distributed.TIMEOUT_S) -> list[Self]:
+def sync_together(
+    metrics: Sequence[Self], *, timeout_s: float = distributed.TIMEOUT_S
+) -> list[Self]:
     """Copies of several metrics that hold what all ranks counted: one header and one reduce for all.
 
     Args:
         metrics: The same ones in the same order on every rank.
-        timeout: Seconds to wait for the other ranks.
+        timeout_s: How long to wait for the other ranks, in seconds.
 
     Raises:
         RanksError: As `Metrics.sync` does.
     """
-    return merged_over_ranks({"": metrics}, metrics, timeout=timeout)[0][""]
+    return merged_over_ranks({"": metrics}, metrics, timeout_s=timeout_s)[0][""]
 
 
 def merged_over_ranks(
     places: Mapping[str, Sequence[Self]], like: Sequence[Self], **options: Any
-) -> tuple[dict[str, list[Self]], list[list[int]]]:
-    """Copies that hold what all ranks counted, by place, and the facts of each rank.
+) -> tuple[dict[str, list[Self]], distributed.Merged]:
+    """Copies that hold what all ranks counted, by place, and what else they told.
 
     Args:
         places: Metrics of this rank by place, such as a split; another rank may have other places.
@@ -872,15 +874,15 @@ def merged_over_ranks(
                 held.enter_context(metric._lock)
                 metric._count_waiting()
                 own[place].append(metric._of_all_ranks())
-        merged, facts = distributed.sync(own, [one._accumulator for one in like], **options)
+        merged = distributed.sync(own, [one._accumulator for one in like], **options)
         copies: dict[str, list[Self]] = {}
-        for place, counts in merged.items():
+        for place, counts in merged.places.items():
             copies[place] = []
             for metric, accumulator in zip(like, counts, strict=True):
                 copy_of_all = metric.fresh()
                 copy_of_all._accumulator = accumulator
                 copies[place].append(copy_of_all)
-    return copies, facts
+    return copies, merged
 
 
 _NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))

@@ -118,9 +118,9 @@ def all_kinds(rank: int, ranks: int) -> dict[str, Any]:
     feed(metrics, rows_of(rank, ranks), torch.bfloat16 if rank == 1 else torch.float32)
     before = {name: repr(metric.state_dict()) for name, metric in metrics.items()}
     with counted_collectives() as called:
-        merged = sync_together(list(metrics.values()), timeout=20)
+        merged = sync_together(list(metrics.values()), timeout_s=20)
         first = list(called)
-        again = sync_together(list(metrics.values()), timeout=20)
+        again = sync_together(list(metrics.values()), timeout_s=20)
     same = {name: repr(metric.state_dict()) for name, metric in metrics.items()} == before
     return {
         "scores": {name: plain(one) for name, one in zip(metrics, merged, strict=True)},
@@ -169,7 +169,7 @@ def alike(rank: int) -> list[list[str]]:
         for metric in metrics:
             metric.update(*data())
         with counted_collectives() as called:
-            sync_together(metrics, timeout=20)
+            sync_together(metrics, timeout_s=20)
         found.append(called)
     return found
 
@@ -179,9 +179,9 @@ def in_turn(rank: int) -> list[tuple[float, int, int]]:
     found = []
     for step in range(3):
         metrics.update(torch.eye(2)[[rank, rank]], torch.tensor([step % 2, 1]))
-        merged = metrics.sync(timeout=20)
+        merged = metrics.sync(timeout_s=20)
         merged.update(torch.eye(2), torch.tensor([0, 1]))  # a copy: nobody else sees it
-        merged = metrics.sync(timeout=20)
+        merged = metrics.sync(timeout_s=20)
         found.append((merged.compute()["accuracy"].value, merged.updates, metrics.updates))
     return found
 
@@ -218,11 +218,11 @@ def unlike(rank: int) -> list[str]:
     both = [first, second]
     swapped = [second, first] if rank else both
     fewer = [first] if rank == 2 else both
-    found = [said(lambda: sync_together(both, timeout=20))[0]]
-    found.append(said(lambda: sync_together(swapped, timeout=20))[0])
-    found.append(said(lambda: sync_together(fewer, timeout=20))[0])
-    found.append(said(lambda: pm.MulticlassMetrics(3 + rank).sync(timeout=20))[0])
-    found.append(said(lambda: first.sync(timeout=20))[0])
+    found = [said(lambda: sync_together(both, timeout_s=20))[0]]
+    found.append(said(lambda: sync_together(swapped, timeout_s=20))[0])
+    found.append(said(lambda: sync_together(fewer, timeout_s=20))[0])
+    found.append(said(lambda: pm.MulticlassMetrics(3 + rank).sync(timeout_s=20))[0])
+    found.append(said(lambda: first.sync(timeout_s=20))[0])
     return found
 
 
@@ -247,18 +247,18 @@ def on_rank_0_only(rank: int) -> list[Any]:
     store = dist.distributed_c10d._get_default_store()
     found: list[Any] = []
     if rank == 0:
-        found.append(said(lambda: metrics.sync(timeout=0.5)))
+        found.append(said(lambda: metrics.sync(timeout_s=0.5)))
         store.set("given up", "")
         store.wait(["late"])  # as training does that goes on together
     else:
         store.wait(["given up"])
-        found.append(said(lambda: metrics.sync(timeout=20)))
+        found.append(said(lambda: metrics.sync(timeout_s=20)))
         store.set("late", "")
-    both = metrics.sync(timeout=20)
+    both = metrics.sync(timeout_s=20)
     found.append(both.compute().n)
     if rank == 0:
-        found.append(said(lambda: metrics.sync(timeout=0.5)))
-        found.append(said(lambda: metrics.sync(timeout=20)))
+        found.append(said(lambda: metrics.sync(timeout_s=0.5)))
+        found.append(said(lambda: metrics.sync(timeout_s=20)))
         store.set("done", "")
     store.wait(["done"])
     return found
@@ -284,13 +284,13 @@ def test_a_rank_that_does_not_come_is_named_in_time_and_may_come_again(tmp_path:
 def killed(rank: int, when: str) -> list[Any]:
     metrics = pm.MulticlassMetrics(2)
     metrics.update(torch.eye(2), torch.tensor([0, 1]))
-    found: list[Any] = [metrics.sync(timeout=10).compute().n]
+    found: list[Any] = [metrics.sync(timeout_s=10).compute().n]
     if rank == 1:
         if when == "in the middle":
             distributed.World.exchange = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-            metrics.sync(timeout=10)
+            metrics.sync(timeout_s=10)
         os.kill(os.getpid(), signal.SIGKILL)
-    found.append(said(lambda: metrics.sync(timeout=1)))
+    found.append(said(lambda: metrics.sync(timeout_s=1)))
     found.append(metrics.compute().n)
     return found
 

@@ -158,6 +158,16 @@ def _own_order(own: Iterable[str], merged: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*own, *merged]))
 
 
-def _numbers_of(counts: SplitCounts, seen: Any) -> RankNumbers:
+def _numbers_of(counts: SplitCounts, seen: Seen) -> RankNumbers:
     loss = counts.loss
-    return RankNumbers(counts.samples, counts.batches, loss.seen, loss.targets, unknown=1)
+    unknown = seen.expected is None or (counts.batches > 0 and not seen.passes)
+    return RankNumbers(
+        counts.samples,
+        counts.batches,
+        loss.seen,
+        loss.targets,
+        seen.padding_left_out,
+        seen.padding_rows,
+        seen.expected or 0,
+        int(unknown),
+    )

@@ -1,19 +1,17 @@
 """A monitor on each of several ranks: one run, with the numbers of one process."""
 
-import os
-import signal
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from ranks import Failed, run_ranks
+from ranks import run_ranks
 from test_sync import counted_collectives
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 import ptmetrics as pm
@@ -40,7 +38,7 @@ def batch(hits: int, rows: int = 10) -> tuple[Tensor, Tensor]:
     return torch.eye(CLASSES)[answered], target
 
 
-def first_rank_folder(run: Path) -> list[str]:
+def journals_of(run: Path) -> list[str]:
     return sorted(path.name for path in run.iterdir() if path.is_file() and "journal" in path.name)
 
 
@@ -78,9 +76,6 @@ def epochs(rank: int, run: Path) -> dict[str, Any]:
         "best": stopping.best_epoch,
         "collectives": collectives,
         "faults": len(monitor.faults),
-        "extra": [name for name in monitor.history.names() if name.startswith("extra/acc")]
-        if hasattr(monitor.history, "names")
-        else [],
     }
 
 
@@ -105,5 +100,88 @@ def test_all_ranks_have_the_scores_of_all_and_stop_together(tmp_path: Path) -> N
     assert told.epochs[0]["seen"]["val"]["rows"] == 20
     assert (told.header["rank"], told.header["world_size"]) == (0, 3)
     assert not [note for note in told.notes if note["code"] == "one-rank"]
-    assert first_rank_folder(run) == [f"journal-rank{rank}.jsonl" for rank in range(3)]
+    assert journals_of(run) == [f"journal-rank{rank}.jsonl" for rank in range(3)]
     assert torch.load(run / "checkpoints" / "best.pt", weights_only=True)["epoch"] == 1
+
+
+# Padding of samplers.
+
+
+def validated(
+    rank: int, ranks: int, rows: int, size: int, way: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    """One validation of a fixed model over a sampler that pads, in one of the ways in."""
+    torch.manual_seed(0)
+    model = nn.Linear(FEATURES, CLASSES)
+    criterion: Any = nn.CrossEntropyLoss()
+    if way == "functional":
+        criterion = functional.cross_entropy
+    elif way == "own loss":
+        criterion = OwnLoss()
+    data = samples(rows)
+    sampler = None
+    if ranks > 1:
+        sampler = DistributedSampler(data, ranks, rank, shuffle=False, **options)
+    monitor = quiet()
+    if way != "update":
+        monitor.attach(model, criterion=criterion)
+    loader: Any = DataLoader(data, batch_size=size, sampler=sampler)
+    if way != "hooks":
+        loader = monitor.validate(loader)
+    model.eval()
+    with torch.no_grad():
+        for x, y in loader:
+            preds = model(x)
+            if way == "update":
+                loss = functional.cross_entropy(preds, y, reduction="none")
+                monitor.update(preds, y, loss=loss, split="val")
+            elif way == "functional":
+                functional.cross_entropy(preds, y)
+            else:
+                criterion(preds, y)
+    scores = monitor.end_epoch()
+    result = {
+        "confusion": scores.splits["val"].confusion.tolist(),
+        "loss": scores["val/loss"].value,
+        "notes": list(scores.splits["val"].notes),
+        "faults": [repr(fault) for fault in monitor.faults.all()],
+        "seen": scores.to_record()["seen"]["val"],
+    }
+    monitor.close()
+    return result
+
+
+class OwnLoss(nn.Module):
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(preds, target)
+
+
+def padded(rank: int, ways: list[str]) -> list[dict[str, Any]]:
+    found = [validated(rank, 2, 5, 2, way, {}) for way in ways]
+    found.append(validated(rank, 2, 9, 1, "module", {}))  # the last batch is nothing but padding
+    found.append(validated(rank, 2, 5, 2, "module", {"drop_last": True}))
+    return found
+
+
+@pytest.mark.fault(9)
+def test_the_padding_of_a_sampler_is_left_out_exactly(tmp_path: Path) -> None:
+    ways = ["module", "functional", "update", "own loss", "hooks"]
+    first, second = run_ranks(padded, 2, tmp_path, ways)
+    whole = validated(0, 1, 5, 5, "module", {})
+    line = "5 of 5 rows were counted on 2 ranks, 1 duplicate of the sampler's padding ignored."
+    for found in (first, second):
+        for way, each in zip(ways[:4], found, strict=False):
+            assert each["faults"] == []
+            assert each["confusion"] == whole["confusion"], way
+            assert each["notes"] == [line]
+            assert each["seen"]["padding_left_out"] == 1
+            if way != "own loss":  # the mean of its last batch cannot be taken apart
+                assert each["loss"] == pytest.approx(whole["loss"], rel=1e-6), way
+        hooks = found[4]
+        assert sum(map(sum, hooks["confusion"])) == 6
+        single, dropped = found[5:]
+        assert single["confusion"] == validated(0, 1, 9, 9, "module", {})["confusion"]
+        assert single["loss"] == pytest.approx(
+            validated(0, 1, 9, 9, "module", {})["loss"], rel=1e-6
+        )
+        assert dropped["notes"] == ["4 of 5 rows were counted on 2 ranks."]

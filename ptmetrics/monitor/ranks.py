@@ -125,7 +125,7 @@ class RankSync:
         for split, counts in own.items():
             with faults.containing(f"compute {split}"):
                 places[split] = counts.all_metrics()
-                numbers[split] = astuple(_numbers_of(counts, seen[split]))
+                numbers[split] = astuple(_rank_numbers(counts, seen[split]))
         copies, merged = merged_over_ranks(
             places,
             self._like,
@@ -158,7 +158,7 @@ def _own_order(own: Iterable[str], merged: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*own, *merged]))
 
 
-def _numbers_of(counts: SplitCounts, seen: Seen) -> RankNumbers:
+def _rank_numbers(counts: SplitCounts, seen: Seen) -> RankNumbers:
     loss = counts.loss
     unknown = seen.expected is None or (counts.batches > 0 and not seen.passes)
     return RankNumbers(

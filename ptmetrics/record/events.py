@@ -115,7 +115,8 @@ class SeenData(TypedDict, total=False):
 
     All this is of the rank that records. Where `ranks` were merged, `rows` were counted on all of
     them, of `expected_rows` that there are; `padding_left_out` of what a sampler repeats so that
-    all ranks have as many rows were left out, and `padding_rows` were counted.
+    all ranks have as many rows were left out, and `padding_rows` were counted. `copies` is how many
+    ranks validated the same rows, where they did.
     """
 
     answers: int
@@ -133,6 +134,7 @@ class SeenData(TypedDict, total=False):
     expected_rows: int
     padding_left_out: int
     padding_rows: int
+    copies: int
     batch_rows: float
     like_probabilities: bool
     batch_norm: bool

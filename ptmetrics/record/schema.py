@@ -475,6 +475,7 @@ _seen = fields_of(
                 "expected_rows",
                 "padding_left_out",
                 "padding_rows",
+                "copies",
             ),
             a_count,
         ),

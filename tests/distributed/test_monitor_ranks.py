@@ -183,6 +183,9 @@ def test_the_padding_of_a_sampler_is_left_out_exactly(tmp_path: Path) -> None:
                 assert each["loss"] == pytest.approx(whole["loss"], rel=1e-6), way
         hooks = found[4]
         assert sum(map(sum, hooks["confusion"])) == 6
+        assert hooks["seen"]["padding_rows"] == 1
+        told = "6 of 5 rows were counted on 2 ranks, 1 of them padding of the sampler."
+        assert hooks["notes"] == [told]
         single, dropped = found[5:]
         assert single["confusion"] == validated(0, 1, 9, 9, "module", {})["confusion"]
         assert single["loss"] == pytest.approx(

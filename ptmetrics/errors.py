@@ -59,5 +59,9 @@ class FaultError(PtmetricsError, RuntimeError):
     """A fault inside a metric that `on_fault="raise"` turned into an exception."""
 
 
+class RanksError(PtmetricsError, RuntimeError):
+    """Ranks that count together did not come together, or do not count the same."""
+
+
 class DependencyError(PtmetricsError, RuntimeError):
     """An optional library is not installed."""

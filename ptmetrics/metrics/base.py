@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptmetrics import distributed
 from ptmetrics.counts import checks
-from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.modes import capturing, exact_arithmetic
@@ -391,6 +392,29 @@ class Metrics:
             self._accumulator.merge([added])
         return self
 
+    def sync(self: Self, *, timeout_s: float = distributed.TIMEOUT_S) -> Self:
+        """A copy that holds what all ranks of `torch.distributed` counted; this one stays as it is.
+
+        Every rank has to call it. Whole numbers are exact however the data was shared out, and the
+        copy is the same on all ranks, those without data too. A process that is alone gets a copy
+        of its own counts. To add up several metrics at once: `sync_together`.
+
+        Args:
+            timeout_s: How long to wait for the other ranks, in seconds.
+
+        Raises:
+            RanksError: If a rank did not come in time, which it names, or counts something else.
+
+        Example:
+            >>> import torch
+            >>> import ptmetrics as pm
+            >>> metrics = pm.MulticlassMetrics(2)
+            >>> metrics.update(torch.eye(2), torch.tensor([0, 1]))
+            >>> metrics.sync().compute()["accuracy"].value
+            1.0
+        """
+        return sync_together([self], timeout_s=timeout_s)[0]
+
     def fresh(self: Self) -> Self:
         """A metric of the same configuration and device that has counted nothing."""
         other = copy.copy(self)
@@ -527,6 +551,16 @@ class Metrics:
         if "score_tables" not in state:
             self.score_tables = self.tables()
         self._score_tables = self._all_tables()
+
+    def _of_all_ranks(self) -> Accumulator:
+        """What goes to the other ranks: without buckets that only pair the samples of this one."""
+        accumulator = self._accumulator
+        if not self._only_paired or not accumulator.grouped:
+            return accumulator
+        whole = accumulator.fresh()
+        state = {n: t for n, t in accumulator.state.items() if not n.startswith(OF_GROUPS)}
+        whole.adopt(state, accumulator.updates)
+        return whole
 
     def _all_tables(self) -> tuple[ScoreTable, ...]:
         tables = [*self.score_tables]
@@ -802,6 +836,53 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
             for part, place in enumerate(places):
                 scores[place] = metrics[place]._scores_of(counts.of_part(part), known[part])
         return [scores[place] for place in range(len(metrics))]
+
+
+def sync_together(
+    metrics: Sequence[Self], *, timeout_s: float = distributed.TIMEOUT_S
+) -> list[Self]:
+    """Copies of several metrics that hold what all ranks counted: one header and one reduce for all.
+
+    Args:
+        metrics: The same ones in the same order on every rank.
+        timeout_s: How long to wait for the other ranks, in seconds.
+
+    Raises:
+        RanksError: As `Metrics.sync` does.
+    """
+    return merged_over_ranks({"": metrics}, metrics, timeout_s=timeout_s)[0][""]
+
+
+def merged_over_ranks(
+    places: Mapping[str, Sequence[Self]], like: Sequence[Self], **options: Any
+) -> tuple[dict[str, list[Self]], distributed.Merged]:
+    """Copies that hold what all ranks counted, by place, and what else they told.
+
+    Args:
+        places: Metrics of this rank by place, such as a split; another rank may have other places.
+        like: What counts at each place.
+        options: For `distributed.sync`.
+
+    Raises:
+        RanksError: As `Metrics.sync` does.
+    """
+    with ExitStack() as held:
+        own: dict[str, list[Accumulator]] = {}
+        for place, metrics in places.items():
+            own[place] = []
+            for metric in metrics:
+                held.enter_context(metric._lock)
+                metric._count_waiting()
+                own[place].append(metric._of_all_ranks())
+        merged = distributed.sync(own, [one._accumulator for one in like], **options)
+        copies: dict[str, list[Self]] = {}
+        for place, counts in merged.places.items():
+            copies[place] = []
+            for metric, accumulator in zip(like, counts, strict=True):
+                copy_of_all = metric.fresh()
+                copy_of_all._accumulator = accumulator
+                copies[place].append(copy_of_all)
+    return copies, merged
 
 
 _NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))

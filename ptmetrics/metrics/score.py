@@ -217,7 +217,7 @@ class Scores(Mapping[str, Score]):
         self._weighted_confusion = weighted_confusion
         self.class_names = tuple(class_names)
         self.faults: FaultReport = faults or {}
-        self.notes = tuple(notes)
+        self.notes: tuple[str, ...] = tuple(notes)
         self._curve = curve
         self.confused = tuple(confused)
         self.per_slice: Mapping[str, Mapping[str, Score]] = per_slice or {}

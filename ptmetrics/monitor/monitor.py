@@ -15,7 +15,8 @@ from weakref import WeakSet
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptmetrics.errors import ConfigError, PtmetricsError, StateError
+from ptmetrics.distributed import TIMEOUT_S
+from ptmetrics.errors import ConfigError, PtmetricsError, RanksError, StateError
 from ptmetrics.extensions import EXTENDING_CALLBACKS, offered
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
@@ -43,6 +44,7 @@ from ptmetrics.monitor.hooks import (
 from ptmetrics.monitor.loaders import BatchT, MonitoredLoader
 from ptmetrics.monitor.passes import acts_otherwise_in_training, holds_batch_norm
 from ptmetrics.monitor.pictures import check_keep_inputs
+from ptmetrics.monitor.ranks import RankSync
 from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
@@ -88,7 +90,7 @@ class Monitor:
             MulticlassMetrics(10), "depth": RegressionMetrics()}`, and predictions and targets are
             dicts with the same keys.
         run: Folder for the record; None keeps the history in memory only. Where several ranks
-            train together, rank 0 alone writes into it, and tells that it saw its own share.
+            train together, rank 0 records the run, and each other one its faults beside it.
         callbacks: `Callback` objects, called in this order.
         if_exists: What becomes of a run that the folder holds. "keep" moves it to `earlier/1`,
             `earlier/2` and so on in the folder, and says so; "error" refuses; "overwrite" removes
@@ -108,6 +110,10 @@ class Monitor:
             one or three channels; 0 keeps none, as what the model is given may be private.
         hygiene: Watch for faults of the loop itself, such as a validation in training mode
             (docs/hygiene.md), as a callback `LoopHygiene()` does; False leaves that out.
+        sync: Merge what all ranks of `torch.distributed` counted, at the end of each epoch; False
+            leaves each rank with its own share.
+        sync_timeout_s: How long to wait there for a rank that does not come; then it is named, and
+            the others go on with their shares.
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -165,6 +171,8 @@ class Monitor:
         keep_samples: int = DEFAULT_ROWS,
         keep_inputs: int = 0,
         hygiene: bool = True,
+        sync: bool = True,
+        sync_timeout_s: float = TIMEOUT_S,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
@@ -174,6 +182,7 @@ class Monitor:
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
         self._metrics = metrics_by_output(metrics)
+        self._ranks = RankSync(sync, sync_timeout_s, self._metrics)
         self.config = dict(config or {})
         self.end_reason: str | None = None
         self._device_event = device_event
@@ -707,24 +716,55 @@ class Monitor:
             for name, counts in self._recorder.splits.items()
             if counts.batches or counts.loss.seen
         }
-        if not seen and not any(line.said for line in self._recorder.seen.values()):
+        whole = self._of_all_ranks(seen, "epoch", f"epoch {number + 1}")
+        if not whole and not any(line.said for line in self._recorder.seen.values()):
             self.faults.warn(NOTHING_SEEN)
         splits: dict[str, Scores] = {}
         losses: dict[str, Score] = {}
         samples = None
         try:
-            samples = compute_splits(seen, splits, losses)
+            samples = compute_splits(whole, splits, losses)
         except Exception:  # each by itself, so that it costs one split only
-            for name, counts in seen.items():
+            for name, counts in whole.items():
                 with self.faults.containing(f"compute {name}"):
                     samples = compute_splits({name: counts}, splits, losses) or samples
-        steps = {name: counts.batches for name, counts in seen.items()}
-        if "train" in seen:
-            steps["train"] = seen["train"].steps
-        counted = self._totals.counts({name: seen[name].samples for name in seen}, steps)
+        steps = {name: counts.batches for name, counts in whole.items()}
+        if "train" in whole:
+            steps["train"] = whole["train"].steps
+        counted = self._totals.counts({name: whole[name].samples for name in whole}, steps)
         time_of_phases = self._totals.time(self._clock)
         went_by = self._recorder.went_by()
+        if whole is not seen:
+            self._ranks.tell(splits, went_by)
         return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
+
+    def _of_all_ranks(
+        self, own: dict[str, SplitCounts], name: str, about: str
+    ) -> dict[str, SplitCounts]:
+        """What all ranks counted; what this one did, itself, where there is no other or one is missing."""
+        ranks = self._ranks
+        if not ranks.due:
+            if self._run.ranks > 1:
+                self._run.tell_share()
+            return own
+        recorder = self._recorder
+        try:
+            merged = ranks.merge(
+                own, recorder.splits, recorder.seen, name, about, self._run.number, self.faults
+            )
+        except RanksError as error:
+            if self.faults.on_fault == "raise":
+                raise
+            self.faults.note("sync", error)
+            self._run.tell_share()
+            return own
+        with self.faults.containing("record"):
+            self._run.join(ranks.run)
+        for rank, number in enumerate(ranks.faults):
+            if number and rank != self.rank:
+                line = f"{number} faults were contained on rank {rank} by {about}"
+                self._say(f"rank-faults {rank}", f"{line}; its journal and its log list them.")
+        return merged
 
     def _tell_other_model(self) -> None:
         rows = 0
@@ -794,7 +834,13 @@ class Monitor:
         with self.faults.containing(f"compute {split}"):
             splits: dict[str, Scores] = {}
             losses: dict[str, Score] = {}
-            compute_splits({split: counts}, splits, losses)
+            about = f"evaluation {self._evaluations} of {split} in epoch {self.epoch + 1}"
+            own = {split: counts}
+            whole = self._of_all_ranks(own, f"evaluation {split}", about)
+            compute_splits(whole, splits, losses)
+            if whole is not own:
+                self._ranks.tell(splits, {})
+                counts = whole[split]
             steps = self._totals.steps + counts.trained_steps
             counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
             counted["train_steps_cumulative"] = steps
@@ -951,6 +997,8 @@ class Monitor:
 
     def _end(self, reason: str) -> None:
         self.end_reason = reason
+        if self._unattended or reason not in ("completed", "early stopping"):
+            self._ranks.wanted = False  # the others may have gone
         with self.faults.containing("close"):
             self._recorder.finish()
         attended = self._lifecycle.begun and not self._unattended

@@ -4,6 +4,7 @@ import datetime
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ptmetrics.monitor.samples import table_rows
 from ptmetrics.record.atomic import sweep
 from ptmetrics.record.events import SamplesData
 from ptmetrics.record.history import History
-from ptmetrics.record.journal import Journal
+from ptmetrics.record.journal import KEPT_LINES, Journal
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder_of, journals
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
@@ -28,6 +29,9 @@ from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
 HALF_DONE = "not closed"  # the process ended by itself, in the middle of an epoch
 MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
 MAX_SHOWN = 60
+RUN_BYTES = 8  # of a run's id
+KINDS_BESIDE = frozenset({"header", "note", "fault"})
+"""What a rank that does not record the run writes into a journal of its own, beside its end."""
 
 
 @dataclass
@@ -76,8 +80,9 @@ def is_epoch(value: object) -> bool:
 class RunRecorder:
     """Writes the journal of a run, or nothing at all when there is no run folder.
 
-    Where several ranks train together, rank 0 records and the others write nothing, unless their
-    folder is their own: a part of its path names the rank, as in `runs/mine/rank1`.
+    Where several ranks train together, rank 0 records. Each of the others writes faults and notes
+    into a journal beside it once they have met, unless its folder is its own: a part of its path
+    names the rank, as in `runs/mine/rank1`.
 
     Args:
         run: The run folder; None for no record.
@@ -87,6 +92,7 @@ class RunRecorder:
     Attributes:
         path: The run folder.
         rank: Number of this process among those that train together.
+        ranks: How many there are.
         history: The epochs so far, with those that the folder held already.
         before: The run that is resumed, until its first new epoch; None for a new one.
         status: Kept by the monitor; the last line is made of it.
@@ -100,7 +106,7 @@ class RunRecorder:
         self, run: str | Path | None, *, if_exists: str, on_take: Callable[[Path], None]
     ) -> None:
         self.path: Path | None = None
-        self.rank, self._ranks = rank_and_world_size()
+        self.rank, self.ranks = rank_and_world_size()
         self.history = History()
         self.status = RunStatus()
         self.before: Run | None = None
@@ -108,11 +114,16 @@ class RunRecorder:
         self._best_epoch = -1  # of the last checkpoint that was the best: it is judged
         self._ends = False  # whether there is to be a last line
         self._error_before = _identity(process_error())
+        self._share_told = False
+        self._resumes = if_exists == "resume"
+        self._beside: Journal | None = None  # of a rank that does not record the run
+        self._waiting: deque[tuple[str, Mapping[str, Any]]] | None = None  # until it is open
         if run is None:
             return
         self.path = folder_of(run)
         if self.rank and not _names_rank(self.path, self.rank):
-            LOGGER.info("rank %d of %d: rank 0 records the run", self.rank, self._ranks)
+            self._waiting = deque(maxlen=KEPT_LINES)
+            LOGGER.info("rank %d of %d: rank 0 records the run", self.rank, self.ranks)
             if if_exists == "resume" and self.path.is_dir() and journals(self.path):
                 self._take_up(self.path)
             return
@@ -173,6 +184,11 @@ class RunRecorder:
         """Add a line; a disk that fails is told once and never raises."""
         if self._journal is not None:
             self._journal.append(kind, data)
+        elif kind in KINDS_BESIDE:
+            if self._beside is not None:
+                self._beside.append(kind, data)
+            elif self._waiting is not None:
+                self._waiting.append((kind, data))
         if kind == "checkpoint":
             self._note_best(data)
 
@@ -192,23 +208,51 @@ class RunRecorder:
         }
         for key in ("seed", "arm", "val_fingerprint", "step_flops"):
             header[key] = config.get(key)
-        if self._ranks > 1:
+        if self.ranks > 1:
             header["rank"] = self.rank
-            header["world_size"] = self._ranks
+            header["world_size"] = self.ranks
         self.append("header", header)
         self.history.header = header
-        if self._ranks > 1:
-            self._tell_share()
 
-    def _tell_share(self) -> None:
+    def tell_share(self) -> None:
+        """Say, once, that what is recorded is the share of one rank."""
+        if self._share_told:
+            return
+        self._share_told = True
         message = (
-            f"Rank {self.rank} of {self._ranks} recorded what it saw itself: the share of the data "
+            f"Rank {self.rank} of {self.ranks} recorded what it saw itself: the share of the data "
             "of one rank. Validate all data on rank 0 for numbers of the whole, and let one rank "
             "decide for all when to stop."
         )
         self.append("note", {"code": "one-rank", "message": message})
         if self._journal is not None:
             LOGGER.warning("%s", message)
+
+    @property
+    def number(self) -> int:
+        """The run that this process records, as a number of 64 bits; 0 for none."""
+        if self._journal is None or len(self._journal.run_id) != 2 * RUN_BYTES:
+            return 0
+        return int.from_bytes(bytes.fromhex(self._journal.run_id), "big", signed=True)
+
+    def join(self, number: int) -> None:
+        """Open a journal of this rank beside that of rank 0, once it is known; write what waited.
+
+        Args:
+            number: The run that rank 0 records.
+
+        Raises:
+            RecordError: If it cannot be opened.
+        """
+        if self._waiting is None or self.path is None or not number:
+            return
+        waiting = self._waiting
+        self._waiting = None
+        if journals(self.path):  # else the folder is one of another machine
+            run_id = number.to_bytes(RUN_BYTES, "big", signed=True).hex()
+            self._beside = Journal(self.path, rank=self.rank, run_id=run_id, resume=self._resumes)
+            for kind, data in waiting:
+                self._beside.append(kind, data)
 
     def expect_end(self) -> None:
         """From here on there will be a last line, whether somebody closes the run or not."""
@@ -290,7 +334,8 @@ class RunRecorder:
 
     def end(self, reason: str) -> None:
         """Write the last line and let go of the file."""
-        if self._journal is None:
+        journal = self._journal or self._beside
+        if journal is None:
             return
         if self._ends:
             self._ends = False
@@ -301,8 +346,8 @@ class RunRecorder:
             }
             if self.status.restored is not None:
                 end["restored"] = self.status.restored
-            self._journal.append("end", end)
-        self._journal.close()
+            journal.append("end", end)
+        journal.close()
 
     def _note_best(self, checkpoint: Mapping[str, Any]) -> None:
         if checkpoint.get("why") == "best":

@@ -1,5 +1,6 @@
 """What is counted for one split of one epoch: its metrics, its loss, samples, batches and steps."""
 
+import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -180,6 +181,34 @@ class SplitCounts:
         if self.loss.seen:
             found.append(self.loss.mean())
         return found
+
+    def all_metrics(self) -> list[Metrics]:
+        """Its metrics and the mean of its loss, with all batches counted."""
+        found: list[Metrics] = [metric for each in self.metrics.values() for metric in each]
+        found.append(self.loss.mean())
+        for metric in found:
+            metric.shared_state()  # batches may wait
+        return found
+
+    def of_all_ranks(self, merged: Sequence[Metrics], numbers: Any) -> "SplitCounts":
+        """The same of all ranks; this one stays as it is.
+
+        Args:
+            merged: What `all_metrics` became.
+            numbers: Samples, batches, losses and targets of all ranks.
+        """
+        other = copy.copy(self)
+        *metrics, loss = merged
+        each = iter(metrics)
+        other.metrics = {name: [next(each) for _ in own] for name, own in self.metrics.items()}
+        other.loss = self.loss.of_all_ranks(loss, numbers.losses, numbers.targets)
+        other.samples = numbers.samples
+        other.batches = numbers.batches
+        if self._stored is not None and numbers.samples != self.samples:
+            other._stored = SampleBuffer(0)
+            other._stored.refuse("several ranks validated, and each saw a part of the samples")
+            other.pictures = None
+        return other
 
     def put(
         self,

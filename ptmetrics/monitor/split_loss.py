@@ -1,6 +1,7 @@
 """The mean of the losses of a split, each weighted as the criterion itself weighs its targets."""
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -197,6 +198,14 @@ class SplitLoss:
         """The metric that holds them all."""
         self._count_waiting()
         return self._mean
+
+    def of_all_ranks(self, mean: Any, seen: int, targets: int) -> "SplitLoss":
+        """The same of all ranks, with the mean over all of them; this one stays as it is."""
+        other = copy(self)
+        other._mean = mean
+        other.seen = seen
+        other.targets = targets
+        return other
 
     def reset(self) -> None:
         """Start again."""

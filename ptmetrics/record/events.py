@@ -112,6 +112,10 @@ class SeenData(TypedDict, total=False):
     looked at lie in [0, 1], and those of classes add up to 1, although logits were announced;
     `batch_norm` that the model holds layers of BatchNorm, and is absent where no model was
     attached. `message` is the line that the console was told, empty where it was told nothing.
+
+    All this is of the rank that records. Where `ranks` were merged, `rows` were counted on all of
+    them, of `expected_rows` that there are; `padding_left_out` of what a sampler repeats so that
+    all ranks have as many rows were left out, and `padding_rows` were counted.
     """
 
     answers: int
@@ -124,6 +128,11 @@ class SeenData(TypedDict, total=False):
     pass_rows: list[int]
     loader_rows: int | None
     dropped_rows: int
+    ranks: int
+    rows: int
+    expected_rows: int
+    padding_left_out: int
+    padding_rows: int
     batch_rows: float
     like_probabilities: bool
     batch_norm: bool

@@ -1,0 +1,497 @@
+"""What all ranks of `torch.distributed` counted, as one: they meet, tell what they bring, and add it up.
+
+A sync is a meeting in the store of the default process group, where a rank that does not come is
+named when the time is up; then two collectives of process groups of our own: a header of fixed
+size, and one reduce of all counts of all metrics. Only where the headers show that ranks bring
+unlike things is there one more, of texts.
+
+Nothing collective happens before the first sync.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.cell import Cell
+from ptmetrics.errors import RanksError
+
+PROTOCOL = 1
+TIMEOUT_S = 60.0
+"""How long a rank waits for the others, by default."""
+FACTS = 8
+"""Whole numbers in a header that are the caller's."""
+MOST_SLOT_BYTES = 1 << 30  # of what has a place of its own for each rank
+MOST_TOLD = 400  # letters of what a rank counts, in an error
+EXACT = 1 << 53
+"""Whole numbers below it float64 tells from their neighbours."""
+HALF = 1 << 32
+
+Part = tuple[Cell, Tensor]
+Places = Mapping[str, Sequence[Accumulator]]
+NO_NUMBERS: Mapping[str, Sequence[int]] = {}
+Flags = dict[str, list[list[bool]]]
+"""By place, whether each of its metrics has seen weights, and groups."""
+_NUMBERS = Cell("numbers")
+
+
+class Merged(NamedTuple):
+    """What a sync gives; the same on all ranks.
+
+    Attributes:
+        places: What all ranks counted, by place.
+        numbers: The sums of the caller's numbers, by place.
+        facts: The caller's numbers of each rank.
+    """
+
+    places: dict[str, list[Accumulator]]
+    numbers: dict[str, list[int]]
+    facts: list[list[int]]
+
+
+def sync(
+    own: Places,
+    like: Sequence[Accumulator],
+    *,
+    name: str = "metrics",
+    about: str = "",
+    numbers: Mapping[str, Sequence[int]] = NO_NUMBERS,
+    facts: Sequence[int] = (),
+    timeout_s: float = TIMEOUT_S,
+) -> Merged:
+    """Merge what all ranks counted; what they hold stays as it is.
+
+    All of them have to call it, with counts of the same configuration.
+
+    Args:
+        own: Counts of this rank by place, such as a split; another rank may have other places.
+        like: What is counted at each place, for those that this rank has not.
+        name: Who syncs: its syncs are numbered.
+        about: What is merged, which is the same on all ranks.
+        numbers: Further whole numbers to add up, as many at each place.
+        facts: Up to 8 whole numbers to tell the other ranks.
+        timeout_s: How long to wait for them.
+
+    Raises:
+        RanksError: If a rank did not come, or counts something else; on each rank that came.
+
+    Example:
+        >>> from ptmetrics.counts.subgroups import Subgroups
+        >>> none = Subgroups.checked((), False)
+        >>> rows = Accumulator([Cell("rows")], {}, none, (), torch.device("cpu"))
+        >>> sync({"val": [rows]}, [rows], facts=[7]).facts  # of a process that is alone
+        [[7]]
+    """
+    world = world_of_now()
+    if world is None:
+        copies = {place: [_copy(one) for one in each] for place, each in own.items()}
+        return Merged(copies, {place: list(each) for place, each in numbers.items()}, [list(facts)])
+    world.meet(name, timeout_s)
+    try:
+        return _merged(world, own, like, about, numbers, facts)
+    except RanksError:
+        raise
+    except Exception as error:  # of torch, when a rank stops in the middle
+        raise world.lost(name, timeout_s, error) from error
+
+
+def _merged(
+    world: World,
+    own: Places,
+    like: Sequence[Accumulator],
+    about: str,
+    numbers: Mapping[str, Sequence[int]],
+    facts: Sequence[int],
+) -> Merged:
+    mine = [each for counts in own.values() for each in counts]
+    home = _home(mine or like)
+    flags: Flags = {}
+    for place, counts in own.items():
+        flags[place] = [[each.weighted, each.grouped] for each in counts]
+    metrics = [[each.digest, each.config_text] for each in like]
+    each_number = max(map(len, numbers.values()), default=0)
+    text = json.dumps([about, metrics, flags], sort_keys=True)
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    wide = _is_wide([part for each in mine for part in _parts_of(each)], world.size)
+    header = [PROTOCOL, digest, len(text.encode()), int(home.type == "cuda"), int(wide)]
+    header.append(each_number)
+    told = world.exchange([*header, *facts, *[0] * (FACTS - len(facts))])
+    if {row[0] for row in told} != {PROTOCOL}:
+        got = ", ".join(f"{row[0]} on rank {rank}" for rank, row in enumerate(told))
+        cure = "Install the same version of ptmetrics for all ranks."
+        raise RanksError("ranks", "one protocol of ptmetrics", got, cure)
+    if len({row[1] for row in told}) > 1:
+        texts = world.texts(text, max(row[2] for row in told))
+        flags = agreed_flags([json.loads(each) for each in texts])
+    if not all(row[3] for row in told):
+        home = torch.device("cpu")
+    wide = any(row[4] for row in told)
+    ready: dict[str, list[Accumulator]] = {}
+    for place in sorted(flags):
+        brought = own.get(place) or [each.fresh() for each in like]
+        pairs = zip(brought, flags[place], strict=True)
+        ready[place] = [_with_room(each, *flag) for each, flag in pairs]
+    each_number = max(row[5] for row in told)
+    sums = {place: list(numbers.get(place) or [0] * each_number) for place in ready}
+    facts_of_all = [row[len(header) :][: len(facts)] for row in told]
+    places = _reduced(world, ready, sums, home, wide=wide)
+    return Merged(places, sums, facts_of_all)
+
+
+def _reduced(
+    world: World, counts: Places, sums: dict[str, list[int]], home: torch.device, *, wide: bool
+) -> dict[str, list[Accumulator]]:
+    """The data: one reduce of everything; `sums` are added up in place."""
+    each = [one for brought in counts.values() for one in brought]
+    parts = [part for one in each for part in _parts_of(one)]
+    parts = [(cell, tensor.to(home)) for cell, tensor in parts]
+    further = [one.updates for one in each]
+    for numbers in sums.values():
+        further.extend(numbers)
+    parts.append((_NUMBERS, torch.tensor(further, device=home)))
+    packed = pack(parts, world.rank, world.size, wide=wide)
+    world.add_up(packed)
+    *tensors, added = unpack(packed, parts, world.size, wide=wide)
+    merged = iter(tensors)
+    totals = iter(added.tolist())
+    found = []
+    for one in each:
+        whole = one.fresh()
+        whole.adopt({name: next(merged) for name in _names_of(one)}, next(totals))
+        found.append(whole)
+    for numbers in sums.values():
+        numbers[:] = [next(totals) for _ in numbers]
+    ready = iter(found)
+    return {place: [next(ready) for _ in brought] for place, brought in counts.items()}
+
+
+def agreed_flags(told: Sequence[Any]) -> Flags:
+    """The places of all ranks, and what any of them has room for, of their descriptions.
+
+    Raises:
+        RanksError: If they count different things.
+    """
+    about, metrics, _ = told[0]
+    flags: Flags = {}
+    for rank, (its_about, its_metrics, its_flags) in enumerate(told):
+        if its_about != about:
+            got = f"{about or 'nothing'} on rank 0 and {its_about or 'nothing'} on rank {rank}"
+            cure = "Let all ranks call it equally often."
+            raise RanksError("ranks", "a sync of the same on all ranks", got, cure)
+        if its_metrics != metrics:
+            here, there = _differing(metrics, its_metrics)
+            got = f"on rank 0 {here}, on rank {rank} {there}"
+            cure = "Build them with the same arguments, in the same order, on all ranks."
+            raise RanksError("metrics", "the same metrics on all ranks", got, cure)
+        for place, each in its_flags.items():
+            known = flags.setdefault(place, each)
+            flags[place] = [
+                [one or other for one, other in zip(*pair, strict=True)]
+                for pair in zip(known, each, strict=True)
+            ]
+    return flags
+
+
+def _differing(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
+    """What two lists of metrics hold, from where they differ on."""
+    first = 0
+    while one[first : first + 1] == other[first : first + 1]:
+        first += 1
+    here, there = (
+        "; ".join(f"{config} ({digest})" for digest, config in each[first:])[:MOST_TOLD]
+        for each in (one, other)
+    )
+    return here or "none further", there or "none further"
+
+
+# From counts to one vector, and back.
+
+
+def pack(parts: Sequence[Part], rank: int, ranks: int, *, wide: bool = True) -> Tensor:
+    """One float64 vector, such that the sum of those of all ranks holds what they counted.
+
+    Sums are added up: whole numbers exactly, as two halves where they may be large. What merges
+    in another way stands in a slot of its rank, beside zeros for the others.
+
+    Args:
+        parts: Cells and their tensors, on one device.
+        rank: Whose they are.
+        ranks: How many there are.
+        wide: Whether counts may be 2⁵³ or more in all, on any rank.
+
+    Raises:
+        RanksError: If there are too many ranks for what needs slots.
+
+    Example:
+        >>> top = Cell("top", (), torch.float64, "max")
+        >>> parts = [(Cell("rows"), torch.tensor(3)), (top, torch.tensor(0.5).double())]
+        >>> pack(parts, 1, 2, wide=False).tolist()
+        [3.0, 0.0, 0.5]
+    """
+    flat = {kind: torch.cat(tensors) for kind, tensors in _by_kind(parts).items()}
+    counts = flat["counts"].double()
+    if wide:
+        counts = _halves(flat["counts"])
+    own = torch.cat((_halves(flat["whole slots"]), flat["slots"]))
+    if 8 * ranks * len(own) > MOST_SLOT_BYTES:
+        rule = f"at most {MOST_SLOT_BYTES >> 20} MiB of what {ranks} ranks keep in an order"
+        got = f"{8 * ranks * len(own) >> 20} MiB"
+        raise RanksError("metrics", rule, got, "Pass a smaller capacity.")
+    slots = own.new_zeros(ranks, len(own))
+    slots[rank] = own
+    return torch.cat((counts, _halves(flat["modulo"]), flat["sums"], slots.reshape(-1)))
+
+
+def unpack(packed: Tensor, parts: Sequence[Part], ranks: int, *, wide: bool = True) -> list[Tensor]:
+    """What all ranks counted, of the sum of their vectors; slots are merged in the order of the ranks.
+
+    Args:
+        packed: The sum.
+        parts: As they were packed on any rank: their cells and shapes.
+        ranks: How many there are.
+        wide: As it was packed.
+    """
+    sizes = {kind: sum(map(len, tensors)) for kind, tensors in _by_kind(parts).items()}
+    lengths = [sizes["counts"] * (1 + wide), 2 * sizes["modulo"], sizes["sums"]]
+    counts, modulo, sums, slots = torch.split(packed, [*lengths, len(packed) - sum(lengths)])
+    lanes = [slots] * 0
+    if slots.numel():
+        lanes = list(slots.view(ranks, -1))
+    own = 2 * sizes["whole slots"]
+    flat = {
+        "counts": [_whole(counts) if wide else counts.round().long()],
+        "modulo": [_whole(modulo)],
+        "sums": [sums],
+        "whole slots": [_whole(lane[:own]) for lane in lanes],
+        "slots": [lane[own:] for lane in lanes],
+    }
+    at = Counter[str]()
+    merged = []
+    for cell, tensor in parts:
+        kind = _kind_of(cell, tensor)
+        place = slice(at[kind], at[kind] + tensor.numel())
+        at[kind] = place.stop
+        first, *others = [lane[place].view(tensor.shape) for lane in flat[kind]]
+        whole = first.clone()
+        for other in others:
+            cell.merge_(whole, other)
+        merged.append(whole)
+    return merged
+
+
+def _by_kind(parts: Sequence[Part]) -> dict[str, list[Tensor]]:
+    """Flat tensors by how they travel, an empty one first."""
+    device = parts[0][1].device
+    found: dict[str, list[Tensor]] = {}
+    for kind in ("counts", "modulo", "whole slots"):
+        found[kind] = [torch.zeros(0, dtype=torch.int64, device=device)]
+    for kind in ("sums", "slots"):
+        found[kind] = [torch.zeros(0, dtype=torch.float64, device=device)]
+    for cell, tensor in parts:
+        found[_kind_of(cell, tensor)].append(tensor.reshape(-1))
+    return found
+
+
+def _kind_of(cell: Cell, tensor: Tensor) -> str:
+    real = tensor.is_floating_point()
+    if cell.merge != "sum":
+        return "slots" if real else "whole slots"
+    if real:
+        return "sums"
+    return "modulo" if cell.wraps else "counts"
+
+
+def _halves(whole: Tensor) -> Tensor:
+    """The upper and the lower 32 bits of int64, each exact as float64, and so are their sums."""
+    return torch.cat((whole >> 32, whole & (HALF - 1))).double()
+
+
+def _whole(halves: Tensor) -> Tensor:
+    upper, lower = halves.long().chunk(2) if halves.numel() else (halves.long(), halves.long())
+    return upper * HALF + lower  # modulo 2⁶⁴, as int64 is
+
+
+def _is_wide(parts: Sequence[Part], ranks: int) -> bool:
+    """Whether a count is so large that the sum over the ranks may not be exact in float64."""
+    if not parts:
+        return False
+    home = parts[0][1].device
+    counts = [t.reshape(-1).to(home) for cell, t in parts if _kind_of(cell, t) == "counts"]
+    largest = torch.cat(counts).abs().max() if counts else torch.zeros(())
+    return bool(largest >= EXACT // ranks)
+
+
+def _names_of(counts: Accumulator) -> list[str]:
+    return [name for name in counts.layout if name in counts.state]
+
+
+def _parts_of(counts: Accumulator) -> list[Part]:
+    return [(counts.layout[name], counts.state[name]) for name in _names_of(counts)]
+
+
+def _home(counts: Sequence[Accumulator]) -> torch.device:
+    """Where to pack: on the accelerator, if there is one."""
+    devices = [each.device for each in counts]
+    return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
+
+
+def _with_room(counts: Accumulator, weighted: bool, grouped: bool) -> Accumulator:
+    """Itself, or a copy with room for the weights and groups of other ranks."""
+    if (counts.weighted, counts.grouped) == (weighted, grouped):
+        return counts
+    other = _copy(counts)
+    if weighted:
+        other.weigh()
+    if grouped:
+        other.make_room_for_groups()
+    return other
+
+
+def _copy(counts: Accumulator) -> Accumulator:
+    other = counts.fresh()
+    other.merge([counts])
+    return other
+
+
+# The ranks.
+
+
+class World:
+    """The default process group as we use it: a store to meet in, and groups of our own.
+
+    Args:
+        group: The default process group.
+
+    Attributes:
+        group: As given.
+        rank: Number of this process.
+        size: Number of all.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self.group = group
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+        self._store = dist.distributed_c10d._get_default_store()
+        self._timeout_s = TIMEOUT_S
+        self._control: Any = None
+        self._data: Any = None  # on the accelerator
+        self._numbers = Counter[str]()  # of the syncs, by name
+        self._absent: dict[str, tuple[int, list[int]]] = {}  # from the last one, and its number
+
+    def meet(self, name: str, timeout_s: float) -> None:
+        """Wait until all ranks have come, or agree with those that did on who has not.
+
+        Who did not come is waited for again only once it has shown that it was late.
+
+        Raises:
+            RanksError: If one did not come in time; it names them.
+        """
+        name = f"ptmetrics/{name}"  # others keep keys in the store as well
+        self._numbers[name] += 1
+        self._timeout_s = timeout_s
+        number = self._numbers[name]
+        try:
+            outcome = self._outcome(name, number, timeout_s)
+        except RuntimeError as error:
+            cure = "The process that holds it, that of rank 0 or the launcher, has ended."
+            got = f"none: {str(error).partition(chr(10))[0]}"
+            raise RanksError("ranks", "an answer of the store", got, cure) from error
+        if outcome == "met":
+            self._absent.pop(name, None)
+            return
+        missing = [int(rank) for rank in outcome.split(",")]
+        self._absent[name] = number, missing
+        listed = f"none from rank {outcome.replace(',', ', ')} in {timeout_s:g} s"
+        cure = "Let every rank call it, or opt out with Monitor(sync=False)."
+        raise RanksError("ranks", f"a sync with all {self.size} ranks", listed, cure)
+
+    def _outcome(self, name: str, number: int, timeout_s: float) -> str:
+        store = self._store
+        place = f"{name}/{number}/outcome"
+        before, absent = self._absent.get(name, (0, []))
+        waits = not any(self._last(name, rank) < before for rank in absent)
+        store.set(f"{name}/rank{self.rank}", str(number))
+        if store.add(f"{name}/{number}/come", 1) == self.size:
+            return _text(store.compare_set(place, "", "met"))
+        if waits:
+            try:
+                store.wait([place], timedelta(seconds=timeout_s))
+            except RuntimeError:  # the time is up
+                waits = False
+        if not waits and not store.check([place]):
+            missing = [r for r in range(self.size) if self._last(name, r) < number]
+            store.compare_set(place, "", ",".join(map(str, missing)) or "met")
+        return _text(store.get(place))
+
+    def _last(self, name: str, rank: int) -> int:
+        """The number of the last sync that a rank has come to."""
+        key = f"{name}/rank{rank}"
+        if not self._store.check([key]):
+            return 0
+        return int(self._store.get(key))
+
+    def lost(self, name: str, timeout_s: float, error: Exception) -> RanksError:
+        """Something failed in the middle of a sync: who is not there any more?"""
+        self._control = None
+        self._data = None
+        try:
+            self.meet(f"{name}/lost", timeout_s)
+        except RanksError as missing:
+            return missing
+        got = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return RanksError("ranks", "a sync that all ranks finish", got, "See the log of each rank.")
+
+    def exchange(self, numbers: Sequence[int]) -> list[list[int]]:
+        """The header: as many numbers of each rank."""
+        return self._gathered(torch.tensor(numbers)).tolist()
+
+    def texts(self, text: str, size: int) -> list[str]:
+        """A text of each rank, of so many bytes at most."""
+        own = torch.tensor(list(text.encode().ljust(size)), dtype=torch.uint8)
+        return [bytes(row).decode() for row in self._gathered(own).tolist()]
+
+    def _gathered(self, own: Tensor) -> Tensor:
+        if self._control is None:
+            self._control = self._new_group(backend="gloo")
+        each = own.new_empty(self.size, len(own))
+        dist.all_gather(list(each.unbind()), own, group=self._control)
+        return each
+
+    def add_up(self, packed: Tensor) -> None:
+        """The data: the sum over all ranks, in place, and the same to the last bit on each."""
+        group = self._control
+        if packed.device.type != "cpu":
+            if self._data is None:
+                self._data = self._new_group()
+            group = self._data
+        dist.all_reduce(packed, group=group)
+
+    def _new_group(self, **options: Any) -> Any:
+        return dist.new_group(timeout=timedelta(seconds=self._timeout_s), **options)
+
+
+_WORLDS: list[World] = []  # that of now, if there is one
+
+
+def world_of_now() -> World | None:
+    """The ranks that train together; None where this process is alone."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    group = dist.group.WORLD
+    if not _WORLDS or _WORLDS[0].group is not group:
+        _WORLDS[:] = [World(group)]
+    return _WORLDS[0]
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()

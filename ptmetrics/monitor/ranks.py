@@ -1,0 +1,163 @@
+"""The ranks of a run: what all of them counted is merged where an epoch or an evaluation ends."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from ptmetrics.distributed import TIMEOUT_S, world_of_now
+from ptmetrics.errors import ConfigError
+from ptmetrics.metrics.base import Metrics, merged_over_ranks
+from ptmetrics.metrics.score import Scores
+from ptmetrics.monitor.faults import FaultLog
+from ptmetrics.monitor.seen import Seen
+from ptmetrics.monitor.split import ByOutput, SplitCounts
+from ptmetrics.monitor.split_loss import EMPTY_MEAN
+
+
+@dataclass
+class RankNumbers:
+    """Whole numbers of one split, of one rank or of all.
+
+    Attributes:
+        samples: Rows counted.
+        batches: Batches counted.
+        losses: Losses counted.
+        targets: Targets that they stand for.
+        left_out: Rows of padding that were left out.
+        padding: Rows of padding that were counted.
+        expected: Rows that there are without padding, as the loaders tell.
+        unknown: Ranks whose loaders do not tell.
+    """
+
+    samples: int = 0
+    batches: int = 0
+    losses: int = 0
+    targets: int = 0
+    left_out: int = 0
+    padding: int = 0
+    expected: int = 0
+    unknown: int = 0
+
+    def to_record(self, ranks: int) -> dict[str, int]:
+        """What stands beside the share of one rank in the record's `seen`."""
+        record = {"ranks": ranks, "rows": self.samples}
+        if not self.unknown:
+            record["expected_rows"] = self.expected
+        if self.left_out:
+            record["padding_left_out"] = self.left_out
+        if self.padding:
+            record["padding_rows"] = self.padding
+        return record
+
+    def told(self, ranks: int) -> str:
+        """The line beside the scores."""
+        line = f"{self.samples} rows of {ranks} ranks were counted"
+        if not self.unknown:
+            line = f"{self.samples} of {self.expected} rows were counted on {ranks} ranks"
+        if self.left_out:
+            duplicates = "1 duplicate" if self.left_out == 1 else f"{self.left_out} duplicates"
+            line = f"{line}, {duplicates} of the sampler's padding ignored"
+        return f"{line}."
+
+
+class RankSync:
+    """Merges splits over the ranks; alone it has nothing to do.
+
+    Args:
+        wanted: False to leave each rank with its share.
+        timeout_s: How long to wait for the other ranks.
+        metrics: Metrics of each output, as they count in each split.
+
+    Attributes:
+        ranks: How many ranks the last merge was of.
+        numbers: Of all ranks, by split, from the last merge.
+        run: The run that rank 0 records, as a number; 0 for none.
+        faults: Contained faults of each rank, from the last merge.
+
+    Raises:
+        ConfigError: If an argument cannot work.
+    """
+
+    def __init__(self, wanted: bool, timeout_s: float, metrics: ByOutput) -> None:
+        if not isinstance(timeout_s, int | float) or not timeout_s > 0:
+            cure = f"Pass seconds, or leave it out for {TIMEOUT_S:g}."
+            raise ConfigError("sync_timeout_s", "seconds above 0", repr(timeout_s), cure)
+        self.wanted = wanted
+        self._timeout_s = timeout_s
+        self._like: list[Metrics] = [one for each in metrics.values() for one in each]
+        self._like.append(EMPTY_MEAN)
+        self.ranks = 1
+        self.numbers: dict[str, RankNumbers] = {}
+        self.run = 0
+        self.faults: list[int] = []
+
+    @property
+    def due(self) -> bool:
+        """Whether there are other ranks to merge with."""
+        return self.wanted and world_of_now() is not None
+
+    def merge(
+        self,
+        own: Mapping[str, SplitCounts],
+        splits: Mapping[str, SplitCounts],
+        seen: Mapping[str, Seen],
+        name: str,
+        about: str,
+        run: int,
+        faults: FaultLog,
+    ) -> dict[str, SplitCounts]:
+        """What all ranks counted, by split; those of this rank stay as they are.
+
+        Args:
+            own: What to merge; another rank may have other splits.
+            splits: All splits of this rank, which are made when asked for.
+            seen: What went by of them, likewise.
+            name: What ends: its merges are numbered.
+            about: Which of them.
+            run: The run that this rank records, as a number.
+            faults: Of this rank; a split that cannot be read is one, and counts nothing.
+
+        Raises:
+            RanksError: If a rank did not come, or counts something else.
+        """
+        places: dict[str, list[Metrics]] = {}
+        numbers: dict[str, tuple[int, ...]] = {}
+        for split, counts in own.items():
+            with faults.containing(f"compute {split}"):
+                places[split] = counts.all_metrics()
+                numbers[split] = astuple(_numbers_of(counts, seen[split]))
+        copies, merged = merged_over_ranks(
+            places,
+            self._like,
+            name=name,
+            about=about,
+            numbers=numbers,
+            facts=[len(faults), run],
+            timeout_s=self._timeout_s,
+        )
+        self.ranks = len(merged.facts)
+        self.faults = [row[0] for row in merged.facts]
+        self.run = merged.facts[0][1]
+        self.numbers = {split: RankNumbers(*each) for split, each in merged.numbers.items()}
+        found: dict[str, SplitCounts] = {}
+        for split in _own_order(own, copies):
+            found[split] = splits[split].of_all_ranks(copies[split], self.numbers[split])
+        return found
+
+    def tell(self, splits: Mapping[str, Scores], went_by: dict[str, dict[str, Any]]) -> None:
+        """Put the numbers of all ranks beside the scores, and into what the record tells of a split."""
+        for split, numbers in self.numbers.items():
+            went_by.setdefault(split, {}).update(numbers.to_record(self.ranks))
+            for name, scores in splits.items():
+                if name.partition("/")[0] == split:
+                    scores.notes = (*scores.notes, numbers.told(self.ranks))
+
+
+def _own_order(own: Iterable[str], merged: Iterable[str]) -> list[str]:
+    """The splits of this rank first, in its order."""
+    return list(dict.fromkeys([*own, *merged]))
+
+
+def _numbers_of(counts: SplitCounts, seen: Any) -> RankNumbers:
+    loss = counts.loss
+    return RankNumbers(counts.samples, counts.batches, loss.seen, loss.targets, unknown=1)

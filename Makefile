@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test slow trackers check examples format faults bench bench-metrics bench-growth bench-rules \
+.PHONY: help demo test slow trackers check examples format faults soak bench bench-metrics bench-growth bench-rules \
   bench-intervals bench-demo bench-epoch bench-leakage bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
@@ -21,6 +21,7 @@ help:
 	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
 	@echo "make gpu     tests and benchmark on this machine's GPU, with PYTHON as it is: minutes"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
+	@echo "make soak    ten minutes of killed ranks, full disks and errors, against an independent count (SOAK=--minutes 1)"
 	@echo "make bench-intervals  how often the 95 % intervals hold the truth, by simulation; minutes"
 	@echo "make bench-demo   the demo with 20 other sets of seeds: does its headline hold; half an hour"
 	@echo "make bench-peers CHECKOUTS=folder  other libraries' own suites with ptmetrics in the place of their metrics"
@@ -101,7 +102,12 @@ pages: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.pages
 
 faults: $(VENV)/.dev
-	$(BIN)/python -m pytest tests --faults-table
+	$(BIN)/python -m pytest tests -n 2 --faults-table
+
+SOAK ?= --minutes 10 --ranks 3
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.studies.soak $(SOAK)
 
 bench-intervals: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.intervals

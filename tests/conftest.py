@@ -1,8 +1,8 @@
 """One thread: the suite shares its cores, and sums depend on how many. And `--faults-table`."""
 
-from collections import Counter
 from collections.abc import Iterator
 
+import fault_rows
 import pytest
 import torch
 from hypothesis import settings
@@ -38,15 +38,14 @@ def pytest_terminal_summary(
 ) -> None:
     if not config.getoption("--faults-table"):
         return
-    terminalreporter.section("table of faults")
-    told = Counter(
-        (value, report.nodeid.split("::")[-1].split("[")[0], outcome)
-        for outcome in ("passed", "failed", "skipped", "error", "xfailed")
+    told = [
+        fault_rows.Told(row, report.nodeid, outcome)
+        for outcome in ("passed", "failed", "skipped", "error", "xfailed", "xpassed")
         for report in terminalreporter.stats.get(outcome, [])
-        for name, value in report.user_properties
+        if isinstance(report, pytest.TestReport)  # a file that is skipped has one of another kind
+        for name, row in report.user_properties
         if name == "fault"
-    )
-    for (row, test, outcome), cases in sorted(told.items()):
-        terminalreporter.line(
-            f"{row:>3}  {outcome:<7}  {test}" + (f" ({cases} cases)" if cases > 1 else "")
-        )
+    ]
+    terminalreporter.section("table of faults")
+    for line in fault_rows.table(told):
+        terminalreporter.write_line(line)

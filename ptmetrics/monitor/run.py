@@ -125,7 +125,8 @@ class RunRecorder:
             self._waiting = deque(maxlen=KEPT_LINES)
             LOGGER.info("rank %d of %d: rank 0 records the run", self.rank, self.ranks)
             if if_exists == "resume" and self.path.is_dir() and journals(self.path):
-                self._take_up(self.path)
+                with suppress(RecordError):  # rank 0 may have made it just now, or tells of it
+                    self._take_up(self.path)
             return
         if if_exists != "error":
             on_take(self.path)

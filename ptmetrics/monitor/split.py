@@ -380,8 +380,8 @@ def _like_probabilities(preds: Any) -> Tensor:
     values = preds.detach().float()
     alike = ((values >= 0) & (values <= 1)).all()
     if values.ndim > 1 and values.shape[1] > 1:
-        first = (values.sum(1) - 1).abs().amax() < SUM_TO_ONE
-        last = (values.sum(-1) - 1).abs().amax() < SUM_TO_ONE
+        first = ((values.sum(1) - 1).abs() < SUM_TO_ONE).all()
+        last = ((values.sum(-1) - 1).abs() < SUM_TO_ONE).all()
         alike = alike & (first | last)
     return alike
 

@@ -137,13 +137,12 @@ class _Order:
         self._stamps: dict[int, int] = {}
 
     def admit(self, line: _Line) -> Iterator[Record | Problem]:
-        place = f"{self._name}, line {line.number}"
         wrong = None
         try:
             start, body = _last_body(line.content)
             record = None
             if line.offset >= LATE_FROM:
-                record = _with_late_part(body, place)
+                record = _with_late_part(body, self._place(line))
             if record is None:
                 record = record_in(body)
                 wrong = defect(record)
@@ -153,7 +152,7 @@ class _Order:
         except NewerSchemaError as error:
             cure = "Install a newer ptmetrics to read this run; nothing was changed."
             rule = f"schema version {SCHEMA} or older"
-            raise RecordError(place, rule, f"version {error}", cure) from None
+            raise RecordError(self._place(line), rule, f"version {error}", cure) from None
         if start:
             yield self._damage(line, f"torn: {start} bytes that end without a newline")
         if wrong:
@@ -177,6 +176,9 @@ class _Order:
             yield record
         elif self._stamps.get(record.seq) != record.mono_ns:
             yield self._problem(line, f"number {record.seq} again, from a second writer")
+
+    def _place(self, line: _Line) -> str:
+        return f"{self._name}, line {line.number}"
 
     def _damage(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
         self._damaged += 1

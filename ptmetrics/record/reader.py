@@ -66,6 +66,7 @@ class Run:
         end: How the last attempt ended; None when it was cut off or still runs.
         problems: Lines that were skipped in the journals of all ranks, with their place.
         attempts: The number of the last attempt; 1 for a run that was never resumed.
+        written_by: The attempt that wrote each of the epochs that count.
         picked: Row of the epoch that somebody asks for in place of the judged one; else None.
         left_out: How many faults, notes, checkpoints and problems beyond the first 10,000 there
             are.
@@ -83,6 +84,7 @@ class Run:
     end: EndData | None = None
     problems: list[Problem] = field(default_factory=list)
     attempts: int = 1
+    written_by: Sequence[int] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     picked: int | None = None
 
@@ -215,6 +217,7 @@ class _Story:
         self._end: Any = None
         self._headers: list[Any] = []
         self._epochs: list[Any] = []
+        self._written_by: list[int] = []
         self._superseded: list[Any] = []
         self._evaluations: list[tuple[int, Any]] = []  # with their attempts
         self._faults: dict[tuple[str, str], Any] = {}
@@ -281,6 +284,7 @@ class _Story:
             self._superseded += self._epochs[keep:]
             self._forget_checkpoints(number, record.attempt)
         self._epochs[keep:] = [record.data]
+        self._written_by[keep:] = [record.attempt]
 
     def _forget_checkpoints(self, number: int, attempt: int) -> None:
         """Those of superseded epochs; a script may tell of one before its epoch is closed."""
@@ -345,6 +349,7 @@ class _Story:
             evaluations=[data for _, data in self._evaluations],
             end=self._end,
             attempts=self._attempt,
+            written_by=self._written_by,
             left_out=self._left_out,
             faults=list(self._faults.values()),
             notes=self._kept["notes"],

@@ -332,6 +332,7 @@ def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
         if note["code"].partition(" ")[0] in SHOWN_NOTES:
             told.append(note["message"])
     yield from dict.fromkeys(told[:MOST_NOTES])
+    yield from _attempts_note(run, getattr(run, "written_by", ()))
     if not run.header:
         yield NO_HEADER
     logged = run.header.get("logged")
@@ -343,6 +344,19 @@ def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
         yield "The run lacks its last line, but it was evaluated after its last epoch."
     elif run.end.get("reason") not in {"completed", "early stopping", "not closed"}:
         yield f"The run did not complete: {run.end.get('reason')}."
+
+
+def _attempts_note(run: RunLike, written_by: Sequence[int]) -> Iterator[str]:
+    """Which attempt recorded which epochs, of a run that was resumed."""
+    spans: dict[int, list[int]] = {}
+    for attempt, epoch in zip(written_by, run.epochs, strict=False):
+        spans.setdefault(attempt, []).append(epoch["epoch"] + 1)
+    if max(spans, default=1) > 1:
+        told = [
+            f"epochs {numbers[0]} to {numbers[-1]} by attempt {attempt}"
+            for attempt, numbers in spans.items()
+        ]
+        yield f"The run was resumed; the record has {', '.join(told[-MOST_NOTES:])}."
 
 
 def _in_words(run: RunLike, row: int) -> str:

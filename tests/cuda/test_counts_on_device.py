@@ -61,6 +61,7 @@ def test_scores_and_faults_are_those_of_the_cpu(case: MetricCase) -> None:
     assert_same_scores(counted(case, *batches), case.counted(batches))
 
 
+@pytest.mark.fault(28)
 @every_case
 def test_no_update_waits(case: MetricCase) -> None:
     plain, weighted, small = [batch.to(DEVICE) for batch in batches_of(case)]
@@ -82,6 +83,7 @@ def test_two_runs_give_the_same_integers(case: MetricCase) -> None:
     assert_same_counts(counted(case, *batches), counted(case, *batches))
 
 
+@pytest.mark.fault(30)
 @every_case
 def test_deterministic_mode_allows_updates_and_scores_and_gives_the_same_bits(
     case: MetricCase,
@@ -124,6 +126,7 @@ def test_states_merge_move_and_are_stored_across_devices(case: MetricCase) -> No
     assert_same_counts(back, expected)
 
 
+@pytest.mark.fault(35)
 @every_case
 @needs_gpu
 def test_memory_is_flat_over_two_hundred_updates(case: MetricCase) -> None:

@@ -132,6 +132,7 @@ def batch(rows: int) -> tuple[Tensor, Tensor]:
 
 
 # Compilers warn of what they could do better.
+@pytest.mark.fault(31)
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_model_is_watched_and_counted() -> None:
     model, criterion = torch.compile(net()), nn.CrossEntropyLoss()

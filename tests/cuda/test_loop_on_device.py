@@ -212,6 +212,7 @@ def assert_counted_once(left: Fit) -> None:
             assert found == pytest.approx(score.value, rel=1e-12, nan_ok=True), name
 
 
+@pytest.mark.fault(34)
 @ways
 def test_training_is_bit_equal_with_and_without_us(way: str, tmp_path: Any) -> None:
     with deterministic():
@@ -222,12 +223,14 @@ def test_training_is_bit_equal_with_and_without_us(way: str, tmp_path: Any) -> N
     assert_counted_once(left)
 
 
+@pytest.mark.fault(28)
 @ways
 def test_a_watched_loop_waits_for_nothing_and_counts_every_row(way: str) -> None:
     with watch() as monitor:
         assert_counted_once(fit(monitor, way, epochs=3))
 
 
+@pytest.mark.fault(28)
 @needs_gpu
 @ways
 def test_the_very_first_step_of_a_run_waits_for_nothing(way: str) -> None:
@@ -271,6 +274,7 @@ def test_mixed_precision_is_counted_and_trains_as_without_us(
     assert_counted_once(left)
 
 
+@pytest.mark.fault(35)
 @needs_gpu
 @ways
 def test_memory_is_flat_from_epoch_to_epoch(way: str) -> None:
@@ -288,6 +292,7 @@ def test_memory_is_flat_from_epoch_to_epoch(way: str) -> None:
     assert held[5] - held[2] <= 3 * 21 * 512
 
 
+@pytest.mark.fault(47)
 @needs_gpu
 def test_the_devices_clock_tells_the_time_of_training() -> None:
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """Tensors that cannot be counted are refused by name before anything changes; good batches before and after count."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -208,3 +209,26 @@ def test_all_weights_beyond_it_leave_no_score_and_a_reason() -> None:
     score = metrics.compute()["size"]
     assert score.n == 0
     assert score.reason == "nothing was counted"
+
+
+@pytest.mark.fault(17)
+@pytest.mark.fault(19)
+@every_case
+def test_a_row_of_nan_is_counted_with_its_first_update_and_changes_no_score(case: MetricCase) -> None:
+    good = case.batch(12, 3, False)
+    if not good.preds.is_floating_point():
+        return  # labels cannot be NaN
+    bad = replace(good, preds=torch.full_like(good.preds, math.nan))
+    known = case.counted([good, good]).compute()
+    metrics = case.counted([good, bad, good])
+    got = metrics.compute()
+    before = {name: fault["count"] for name, fault in known.faults.items()}
+    told = {name: f for name, f in got.faults.items() if f["count"] > before.get(name, 0)}
+    new = [name for name in told if name not in before]
+    assert told, "nothing is said of it"
+    assert all(told[name]["first_step"] == 1 for name in new)
+    assert "update" in str(got)
+    for name, score in known.items():
+        bound = 1e-12 + score.error_bound
+        assert got[name].value == pytest.approx(score.value, rel=1e-9, abs=bound, nan_ok=True), name
+        assert got[name].n == score.n, name

@@ -92,6 +92,7 @@ def arguments(case: MetricCase, weighted: bool) -> Callable[[int, int], dict[str
 
 
 @pytest.mark.fault(3)
+@pytest.mark.fault(24)
 @pytest.mark.fault(27)
 @pytest.mark.fault(35)
 @every_case

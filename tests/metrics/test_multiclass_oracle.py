@@ -186,3 +186,24 @@ def test_no_rounding_of_weights_lifts_a_perfect_score_above_one(
             assert score.low < score.value <= score.high <= 1.0, (
                 f"{name}: {score.value!r}, {score.high!r}"
             )
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_a_row_of_equal_scores_goes_to_the_lowest_class_and_is_counted(
+    inputs: str, value: float
+) -> None:
+    metrics = MulticlassMetrics(4, inputs=inputs, topk=(2,), curves=True)
+    preds = torch.full((4, 4), value)
+    if inputs == "probs":
+        preds = torch.full((4, 4), 0.25)
+    metrics.update(preds, torch.arange(4))
+    got = metrics.compute()
+    assert got.confusion is not None
+    assert got.confusion[:, 0].tolist() == [1, 1, 1, 1]
+    assert (got["accuracy"].value, got["accuracy"].n) == (0.25, 4)
+    assert got["top2_accuracy"].value == 0.5
+    assert same(got["nll"], math.log(4))
+    assert [score.value for score in got.per_class["auroc"]] == [0.5] * 4
+    assert not got.faults

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor
+from loops import quiet
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+import ptmetrics as pm
 from ptmetrics.monitor.split import SplitLoss
 
 
@@ -41,3 +43,30 @@ def test_what_is_ignored_is_looked_for_in_every_batch() -> None:
     counts.update(torch.ones(4), torch.zeros(2, 2, dtype=torch.int64))
     counts.update(torch.full((4,), 3.0), torch.tensor([0, -100, -100, 0]))
     assert float(counts.mean().compute()["loss"]) == pytest.approx((4 * 1.0 + 2 * 3.0) / 6)
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("way", ["hooks", "loaders", "update"])
+def test_the_loss_of_tokens_is_the_same_at_any_batch_size(way: str) -> None:
+    """Sentences of unequal lengths, padded: the criterion's mean of a batch is over its tokens."""
+    g = torch.Generator().manual_seed(0)
+    lengths = [3, 9, 1, 7, 7, 2, 8, 5]
+    logits = torch.randn(8, 6, 9, generator=g, dtype=torch.float64)
+    target = torch.randint(0, 6, (8, 9), generator=g)
+    for row, length in enumerate(lengths):
+        target[row, length:] = -100
+    truth = float(nn.functional.cross_entropy(logits, target))
+    for batch_size in range(1, 9):
+        model, criterion = nn.Identity().eval(), nn.CrossEntropyLoss()
+        metrics = pm.MulticlassMetrics(6, ignore_index=-100)
+        batches = list(zip(logits.split(batch_size), target.split(batch_size), strict=True))
+        with quiet(metrics=metrics) as monitor:
+            monitor.attach(model, **({} if way == "update" else {"criterion": criterion}))
+            for x, y in monitor.validate(batches) if way == "loaders" else batches:
+                loss = criterion(model(x), y)
+                if way == "update":
+                    monitor.update(x, y, loss=loss)
+            scores = monitor.end_epoch()
+        assert scores["val/loss"].value == pytest.approx(truth, rel=1e-12), batch_size
+        assert scores["val/nll"].value == pytest.approx(truth, rel=1e-12), batch_size
+        assert scores["val/loss"].n == scores["val/accuracy"].n == sum(lengths), batch_size

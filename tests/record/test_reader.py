@@ -75,6 +75,7 @@ def test_an_epoch_written_again_supersedes_the_earlier_one_and_all_behind_it(
         (4, 1),
     ]
     assert run.attempts == 2
+    assert run.written_by == [1, 1, 2, 2]
 
 
 @pytest.mark.fault(41)

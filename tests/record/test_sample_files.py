@@ -120,7 +120,6 @@ def test_a_foreign_file_is_refused_and_nothing_in_it_is_run(
     assert not (tmp_path / "bomb").exists()
 
 
-@pytest.mark.fault(44)
 def pictures(shape: tuple[int, ...], places: Any = (0, 2)) -> Any:
     rows = np.zeros(len(places), [("place", "<i8"), ("picture", "|u1", shape)])
     rows["place"] = places

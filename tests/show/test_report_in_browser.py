@@ -188,6 +188,7 @@ def test_it_prints(browser: Any, files: dict[str, Path]) -> None:
     (SCREENSHOTS / "report-classes.pdf").write_bytes(printed)
 
 
+@pytest.mark.fault(45)
 def test_the_policy_stops_any_other_script(browser: Any, files: dict[str, Path]) -> None:
     opened(browser, files["hostile"])
     browser.execute_script(

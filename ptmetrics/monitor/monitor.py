@@ -52,6 +52,7 @@ from ptmetrics.monitor.split import (
     compute_splits,
     metrics_by_output,
 )
+from ptmetrics.verdict.profile import ProfileLike, profile_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
 _OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
@@ -108,6 +109,8 @@ class Monitor:
             one or three channels; 0 keeps none, as what the model is given may be private.
         hygiene: Watch for faults of the loop itself, such as a validation in training mode
             (docs/hygiene.md), as a callback `LoopHygiene()` does; False leaves that out.
+        profile: What the run is judged by where nobody names another: "recall-first", "pixels", a
+            TOML file or `Thresholds`, as for `judge`. None for "balanced".
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -165,11 +168,15 @@ class Monitor:
         keep_samples: int = DEFAULT_ROWS,
         keep_inputs: int = 0,
         hygiene: bool = True,
+        profile: ProfileLike | None = None,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
         check_keep_samples(keep_samples)
         check_keep_inputs(keep_inputs)
+        self._profile = None
+        if profile is not None:
+            self._profile = profile_of(profile)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
@@ -930,7 +937,7 @@ class Monitor:
     def _begin(self) -> None:
         self._callbacks.run_begin(self)
         with self.faults.containing("record", refuse=(PtmetricsError,)):
-            self._run.begin(self._described(), self.config)
+            self._run.begin(self._described(), self.config, self._profile)
         self._run.expect_end()
 
     def _described(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ptmetrics.verdict.finding import (
     Verdict,
     worst_status,
 )
+from ptmetrics.verdict.followed import passed_over
 from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores
 from ptmetrics.verdict.open_criteria import TOO_FEW, UNMEASURED, open_criteria
 from ptmetrics.verdict.pages import make_finding
@@ -275,8 +276,9 @@ def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
 
 
 def _task_notes(evidence: Evidence) -> Iterator[str]:
-    """Which criteria of the profile apply, where that may surprise."""
+    """Which epoch and which criteria of the profile are judged, where that may surprise."""
     limits = evidence.thresholds
+    yield from passed_over(evidence)
     if evidence.regression:
         yield (
             "Numbers are predicted, not classes: R² and errors are judged, not accuracy, precision "

@@ -8,7 +8,7 @@ import numpy as np
 
 from ptmetrics.record.direction import direction
 from ptmetrics.verdict.evidence import Evidence, LearningCurves
-from ptmetrics.verdict.finding import Estimate, float_of
+from ptmetrics.verdict.finding import Estimate
 from ptmetrics.verdict.picked import COMPARED
 from ptmetrics.verdict.run_groups import difference
 from ptmetrics.verdict.samples import Floats
@@ -141,8 +141,10 @@ def passed_over(evidence: Evidence) -> Iterator[str]:
     values = score.value(score.best()), score.value(judged)
     why = ""
     for note in evidence.noted("min-delta"):
-        delta = float_of(note.get("min_delta"))
-        if note.get("score") == f"val/{score.name}" and abs(values[0] - values[1]) <= delta:
+        delta = note.get("min_delta")
+        if note.get("score") != f"val/{score.name}" or not isinstance(delta, int | float):
+            continue
+        if abs(values[0] - values[1]) <= delta:
             why = f", which is less than min_delta={delta:g}"
     where = evidence.curves.named(score.best())
     yield (f"val/{score.name} is better in {where}, {values[0]:.4f} against {values[1]:.4f}{why}.")

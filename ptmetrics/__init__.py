@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from ptmetrics.verdict.judge import RULES as RULES
     from ptmetrics.verdict.judge import judge as judge
     from ptmetrics.verdict.pages import explain as explain
+    from ptmetrics.verdict.profile import Profile as Profile
+    from ptmetrics.verdict.profile import Thresholds as Thresholds
     from ptmetrics.verdict.rule import rule as rule
 
 _HOME = {
@@ -85,6 +87,7 @@ _HOME = {
     "Monitor": "monitor.monitor",
     "MulticlassMetrics": "metrics.multiclass",
     "MultilabelMetrics": "metrics.multilabel",
+    "Profile": "verdict.profile",
     "PtmetricsError": "errors",
     "RULES": "verdict.judge",
     "RankingMetrics": "metrics.ranking",
@@ -93,6 +96,7 @@ _HOME = {
     "ScoreSpec": "metrics.score_spec",
     "Scores": "metrics.score",
     "TensorBoardLogger": "integrations.tensorboard",
+    "Thresholds": "verdict.profile",
     "TrackioLogger": "integrations.trackio",
     "Verdict": "verdict.finding",
     "WandbLogger": "integrations.wandb",
@@ -139,6 +143,7 @@ __all__ = [
     "Monitor",
     "MulticlassMetrics",
     "MultilabelMetrics",
+    "Profile",
     "PtmetricsError",
     "RankingMetrics",
     "RegressionMetrics",
@@ -146,6 +151,7 @@ __all__ = [
     "ScoreSpec",
     "Scores",
     "TensorBoardLogger",
+    "Thresholds",
     "TrackioLogger",
     "Verdict",
     "WandbLogger",

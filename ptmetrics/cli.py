@@ -150,8 +150,11 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    text = "balanced, recall-first, precision-first, regression, tokens, pixels or a TOML file"
-    parser.add_argument("--profile", default="balanced", help=text)
+    text = (
+        "balanced, recall-first, precision-first, regression, tokens, pixels or a TOML file; "
+        "default: that of the run, Monitor(profile=…), else balanced"
+    )
+    parser.add_argument("--profile", help=text)
     text = (
         "epoch to judge: best, last or a number from 1; default: the one that the model stands at"
     )

@@ -89,7 +89,13 @@ class TrainingRun:
         if config.train.patience is not None:
             all_callbacks.append(pm.EarlyStopping("val/accuracy", config.train.patience))
         self.monitor = pm.Monitor(
-            metrics, run, all_callbacks, on_fault="raise", progress=False, config=header
+            metrics,
+            run,
+            all_callbacks,
+            on_fault="raise",
+            progress=False,
+            config=header,
+            profile=config.profile,
         )
         self.monitor.attach(self._model, criterion=self._criterion, optimizer=self._optimizer)
 

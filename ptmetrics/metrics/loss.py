@@ -21,8 +21,11 @@ NON_FINITE_LOSS = "non-finite-loss"
 
 
 def _mean_loss(spec: ScoreSpec, counts: Counts, intervals: bool) -> Estimate:
-    sums = np.moveaxis(counts["loss"], -1, 0)
-    return spec.estimate(*mean_interval(sums), sums[1].astype(np.int64))
+    sums, below_zero = np.moveaxis(counts["loss"], (-2, -1), (1, 0))
+    mean, low, high = mean_interval(sums)
+    # Where none was below 0, the criterion is taken for one that cannot be, as most are.
+    low = np.where(below_zero[3] == 0, np.maximum(low, 0), low)
+    return spec.estimate(mean, low, high, sums[1].astype(np.int64))
 
 
 LOSS = ScoreSpec(
@@ -69,8 +72,8 @@ class MeanLoss(Metrics):
         super().__init__(device=device)
 
     def cells(self) -> list[Cell]:
-        """Six sums over the values."""
-        return [Cell("loss", (), torch.float64, merge="mean")]
+        """Six sums over the values, and the same of their parts below 0."""
+        return [Cell("loss", (2,), torch.float64, merge="mean")]
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what is no loss of shape () or (values,)."""
@@ -89,4 +92,4 @@ class MeanLoss(Metrics):
         loss = batch.preds.double()
         batch.ignore(batch.target <= 0)
         batch.refuse(NON_FINITE_LOSS, loss.isfinite().logical_not())
-        return {"loss": loss}
+        return {"loss": torch.stack([loss, loss.clamp(max=0)], 1)}

@@ -156,12 +156,14 @@ class Group:
         candidates: Calls that may count.
         losses: Losses of its rows.
         stepped: Whether the optimizer stepped since the first answer.
+        waits: Whether what the loop does next tells if it is of training or of validation.
     """
 
     calls = 0
     counted = False
     repeats = False
     stepped = False
+    waits = False
 
     def __init__(self, split: str, seen: Seen) -> None:
         self.split = split

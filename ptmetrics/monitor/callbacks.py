@@ -628,6 +628,11 @@ class EarlyStopping(Callback):
             return
         model.load_state_dict(self._weights)
         monitor.restored(self.best_epoch)
+        if self._best.min_delta:
+            delta = self._best.min_delta
+            message = f"{self.score} counts as better from {delta:g} on."
+            told = {"code": "min-delta", "message": message, "score": self.score}
+            monitor.record("note", {**told, "min_delta": delta})
 
     def takes_back(self, reason: str) -> bool:
         """Whether it asked to stop for this reason, and has patience left now."""

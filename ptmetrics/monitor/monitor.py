@@ -54,6 +54,7 @@ from ptmetrics.monitor.split import (
     compute_splits,
     metrics_by_output,
 )
+from ptmetrics.verdict.profile import ProfileLike, profile_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
 _OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
@@ -114,6 +115,8 @@ class Monitor:
             leaves each rank with its own share.
         sync_timeout_s: How long to wait there for a rank that does not come; then it is named, and
             the others go on with their shares.
+        profile: What the run is judged by where nobody names another: "recall-first", "pixels", a
+            TOML file or `Thresholds`, as for `judge`. None for "balanced".
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -173,11 +176,15 @@ class Monitor:
         hygiene: bool = True,
         sync: bool = True,
         sync_timeout_s: float = TIMEOUT_S,
+        profile: ProfileLike | None = None,
         clock: NowNs = time.perf_counter_ns,
         device_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
         check_keep_samples(keep_samples)
         check_keep_inputs(keep_inputs)
+        self._profile = None
+        if profile is not None:
+            self._profile = profile_of(profile)
         self.metrics = metrics
         self.model: nn.Module | None = None
         self.optimizer: Optimizer | None = None
@@ -976,7 +983,7 @@ class Monitor:
     def _begin(self) -> None:
         self._callbacks.run_begin(self)
         with self.faults.containing("record", refuse=(PtmetricsError,)):
-            self._run.begin(self._described(), self.config)
+            self._run.begin(self._described(), self.config, self._profile)
         self._run.expect_end()
 
     def _described(self) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from ptmetrics.monitor.answers import (
     KEPT_ANSWERS,
     LOOSE,
     NO_BATCH,
+    RELATED,
     Answer,
+    Candidate,
     Group,
     in_rows,
     same_rows,
@@ -150,6 +152,10 @@ class BatchRecorder:
         self._paused = False
         self._recomputed = False
         self._without_grad = 0  # training batches whose loss no gradient can reach
+        self._learned = False  # whether a loss of training had a gradient
+        self._evaluated = False  # whether there was a validation that says it is one
+        self._without_eval = False  # whether one is under way that does not
+        self._trained_on: LastCounted | None = None  # the last batch of training
 
     # Way a: the loader is monitored, the model answers for each batch.
 
@@ -258,7 +264,7 @@ class BatchRecorder:
         if self._told.began is not None:
             self._told.began()
         if self._group is not None:
-            self._next_answer(self._group)
+            self._next_answer(self._group, model)
         loader = self._loader
         if loader is not None and loader.lingers and not loader.expects(model, (args, kwargs)):
             self._end_lingering()
@@ -267,7 +273,7 @@ class BatchRecorder:
         self._hooked = None
         split = self._named
         if split is None:
-            split = "train" if model.training else "val"
+            split = self._split_by_mode(model)
             if split in self._loader_splits:
                 return
         clock = self.clock
@@ -276,6 +282,20 @@ class BatchRecorder:
         clock.lap(split, waited=clock.waiting)
         if self._told.served is not None:
             self._serve(self._told.served, split, args or kwargs)
+
+    def _split_by_mode(self, model: nn.Module) -> str:
+        """What the model answers for, by its mode and by what went before."""
+        if model.training:
+            if self._without_eval and not torch.is_grad_enabled():
+                return "val"
+            return "train"
+        if self._without_eval:  # that was another pass, as over the training data
+            self._without_eval = False
+            self._close_group()
+            self._moved_on()
+            self._told.close_validation("val")
+        self._evaluated = True
+        return "val"
 
     def _begin_phase(self, split: str) -> None:
         if self.clock.phase is None:  # before an epoch's first call the user does other things
@@ -299,7 +319,7 @@ class BatchRecorder:
         loader = self._loader
         name: str | None = self._named or getattr(loader, "split", None)
         if name is None:
-            name = "train" if model.training else "val"
+            name = self._split_by_mode(model)
             if name in self._loader_splits:
                 return
         group = self._group
@@ -349,13 +369,15 @@ class BatchRecorder:
                 return
             answer.used = True
             answer.criterion = criterion, not kwargs
+        learns = group.split != "train" or torch.is_grad_enabled()
+        if not learns and self._waits(group, criterion, call, loss):
+            return
         group.calls += 1
         try:
             if not group.counted:
                 self._count(group, call.preds, call.target, answer, by_criterion=True)
         finally:
-            if isinstance(loss, Tensor):
-                self._add_loss(group, loss, call, answer)
+            self._add_loss(group, loss, call, answer)
             if answer is not None:
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
@@ -369,11 +391,50 @@ class BatchRecorder:
                 last = group.answers[-1]
                 self.other_model.called(call, last.numbered(), last.rows)
             return
+        if group.split == "train" and not torch.is_grad_enabled():
+            group.waits = self._may_validate(group, call)
+        self._consider_found(group, criterion, found, loss)
+
+    def _consider_found(self, group: Group, criterion: Any, found: Candidate, loss: Any) -> None:
         group.calls += 1
         group.candidates.append(found)
-        if isinstance(loss, Tensor):
-            self._add_loss(group, loss, call, found.answers[-1], found)
+        self._add_loss(group, loss, found.call, found.answers[-1], found)
         self._after_call(group, criterion)
+
+    def _waits(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> bool:
+        """Whether a sure pair without gradients counts only when the loop goes on."""
+        if not self._may_validate(group, call):
+            return False
+        group.waits = True
+        self._consider_found(group, criterion, Candidate(RELATED, call, group.answers[-1:]), loss)
+        return True
+
+    def _may_validate(self, group: Group, call: CriterionCall) -> bool:
+        """Whether a loss without gradients may be one of a validation in training mode.
+
+        What the loop does next tells: what training follows at once is none. Nor is anything where
+        the script has validated in evaluation mode, or has only trained without gradients.
+        """
+        if group.counted or group.with_graph:
+            return False
+        if self._loader or self._named or self._evaluated or self._recomputed or not self._learned:
+            return False
+        return self._trained_on is None or not self._trained_on.same_target(call.target)
+
+    def _is_validation(self, group: Group) -> None:
+        """A group that waited is of a validation in training mode."""
+        group.waits = False
+        group.split = "val"
+        group.seen = self.seen["val"]
+        self._trained -= 1
+        self._without_eval = True
+        answer = group.answers[-1]
+        given = None
+        if answer.given is not None:
+            given = answer.given()
+        if group.seen.untold:
+            self._tell_answer(group, given, answer.output)
+        self._tell_mode()
 
     def _after_call(self, group: Group, criterion: Any) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
@@ -383,8 +444,11 @@ class BatchRecorder:
             self._loader.with_criterion = True
             return
         self.clock.lap(group.split)
-        if group.split == "train" and group.calls == 1:
-            if not torch.is_grad_enabled():  # for a teacher's answer, while the model's has one
+        if group.split == "train" and group.calls == 1 and not group.waits:
+            if torch.is_grad_enabled():
+                self._trained_on = self._last
+                self._learned = True
+            else:  # for a teacher's answer, while the model's has one
                 self._without_grad += not group.with_graph
             if not self.optimizer_seen:
                 self._step_done()
@@ -523,6 +587,8 @@ class BatchRecorder:
     def finish(self) -> None:
         """Nothing of the loop comes any more."""
         self._end_lingering()
+        if self._group is not None and self._group.waits:
+            self._is_validation(self._group)
         self._close_group()
         self._moved_on()
 
@@ -597,15 +663,19 @@ class BatchRecorder:
         if self._group is not None:
             self._close_group()
         if name == "train":
-            if self.every and self.steps >= self.every:
+            learns = torch.is_grad_enabled() or self._evaluated or not self._learned
+            if self.every and self.steps >= self.every and learns:
                 self._told.close_epoch()
             self._trained += 1
+            self._without_eval = False
         group = Group(name, self.seen[name])
         self._group = group
         return group
 
-    def _next_answer(self, group: Group) -> None:
+    def _next_answer(self, group: Group, model: nn.Module) -> None:
         """The model is called again: a group is closed, unless its answers wait for a criterion."""
+        if group.waits and model.training and not torch.is_grad_enabled():
+            self._is_validation(group)
         if group.calls or group.counted or group.stepped:
             unseen = not (group.calls or group.counted)
             self._close_group()
@@ -674,6 +744,10 @@ class BatchRecorder:
 
     def _settle(self, group: Group) -> None:
         """Count what there is no choice about."""
+        if group.waits:  # training goes on
+            self._without_grad += 1
+            if not self.optimizer_seen:
+                self._step_done()
         best = group.best_candidates()
         if best:
             found = best[0]
@@ -713,12 +787,14 @@ class BatchRecorder:
     def _add_loss(
         self,
         group: Group,
-        loss: Tensor,
+        loss: Any,
         call: CriterionCall,
         answer: Answer | None,
         candidate: object = None,
     ) -> None:
-        """One more loss of the group's rows, as it is now."""
+        """One more loss of the group's rows, as it is now, where there is one."""
+        if not isinstance(loss, Tensor):
+            return
         if answer is not None and answer.padding:
             loss, call = _loss_without_padding(loss, call, answer)
             if not len(call.target):
@@ -774,12 +850,14 @@ class BatchRecorder:
                 preds, target, loss, IGNORED_BY_TORCH if ignored is None else ignored
             )
             self._shifts[group.split] = look
-        preds, target = extractors.as_labelled(preds, target)
+        call = CriterionCall(*extractors.as_labelled(preds, target))
+        learns = group.split != "train" or torch.is_grad_enabled()
+        if not learns and self._waits(group, None, call, loss):
+            return
         try:
-            self._count(group, preds, target, answer, by_criterion=True)
+            self._count(group, call.preds, call.target, answer, by_criterion=True)
         finally:
-            if isinstance(loss, Tensor):
-                self._add_loss(group, loss, CriterionCall(preds, target), answer)
+            self._add_loss(group, loss, call, answer)
             answer.let_go()
             group.calls += 1
             self._after_call(group, None)
@@ -948,6 +1026,14 @@ class BatchRecorder:
             seen.said = line
             if not counted or name != "train":
                 self._told.say(f"not-counted {name}{so_far}", line)
+
+    def _tell_mode(self) -> None:
+        if self.mode_matters:
+            self._without_grad += 1
+            return
+        line = "val: the model answered without gradients in training mode"
+        cure = "Call model.eval() before it and model.train() behind it."
+        self._told.say("val-in-train-mode", f"{line}, which is counted as validation. {cure}")
 
     def _tell_shift(self) -> None:
         """Where the model's own loss is that of targets shifted by one, and ours is not, or not so."""

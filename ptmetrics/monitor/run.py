@@ -25,6 +25,7 @@ from ptmetrics.record.journal import KEPT_LINES, Journal
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import CHECKPOINTS, create, environment, folder_of, journals
 from ptmetrics.record.samples import StoredSamples, drop_samples, write_samples
+from ptmetrics.verdict.profile import Profile
 
 HALF_DONE = "not closed"  # the process ended by itself, in the middle of an epoch
 MAX_EPOCH = 2**31  # more than any run has; a stored number above it is damage
@@ -193,7 +194,9 @@ class RunRecorder:
         if kind == "checkpoint":
             self._note_best(data)
 
-    def begin(self, metrics: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def begin(
+        self, metrics: Mapping[str, Any], config: Mapping[str, Any], profile: Profile | None = None
+    ) -> None:
         """Write the header."""
         device = "cpu"
         if torch.cuda.is_available():
@@ -209,6 +212,8 @@ class RunRecorder:
         }
         for key in ("seed", "arm", "val_fingerprint", "step_flops"):
             header[key] = config.get(key)
+        if profile is not None:
+            header["profile"] = profile.to_record()
         if self.ranks > 1:
             header["rank"] = self.rank
             header["world_size"] = self.ranks

@@ -215,7 +215,7 @@ class HeaderData(TypedDict, total=False):
     """What an attempt was started with; `created` is an ISO 8601 time, `config` the user's own mapping.
 
     `logged` stands only where the run was read from another tool's log, `rank` and `world_size` only
-    where several ranks trained together.
+    where several ranks trained together, `profile` only where the run was given one to be judged by.
     """
 
     ptmetrics: str
@@ -230,6 +230,7 @@ class HeaderData(TypedDict, total=False):
     step_flops: float | None
     rank: int
     world_size: int
+    profile: dict[str, Any]
     logged: LoggedData
 
 

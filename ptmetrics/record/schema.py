@@ -630,6 +630,7 @@ FIELD_RULES: Mapping[str, FieldRule] = {
             "step_flops": none_or(an_amount),
             "rank": a_count,
             "world_size": a_count,
+            "profile": fields_of({"name": a_text}, {"thresholds": mapping_of(a_scalar)}),
             "logged": fields_of({"by": a_text, "notes": list_of(a_text)}),
         },
     ),

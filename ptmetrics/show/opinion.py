@@ -42,9 +42,14 @@ def comparison_text(comparison: Comparison, first: str, second: str, paint: Pain
 
 
 def _comparison_lines(comparison: Comparison, first: str, second: str) -> Iterator[Line]:
-    ratio = Styled(ratio_text(comparison.time_ratio), "strong")
-    yield [f"Training time to {comparison.target}, {first} / {second}: ", ratio]
-    yield f"  {saving(comparison.time_ratio)}"
+    ratio = ratio_text(comparison.time_ratio)
+    time = f"Training time to {comparison.target}, {first} / {second}: "
+    if comparison.invalid is None:
+        yield [time, Styled(ratio, "strong")]
+        yield f"  {saving(comparison.time_ratio)}"
+    else:
+        yield [Styled("INVALID", STYLES["invalid"]), f": {comparison.invalid.message}"]
+        yield f"{time}{ratio}"
     for axis, same in comparison.ratios.items():
         yield f"  the same in {axis}: {ratio_text(same)}"
     equal = comparison.at_equal_time

@@ -14,7 +14,7 @@ from ptmetrics.record.events import EpochData
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import journals
 from ptmetrics.verdict.finding import Estimate, Plain
-from ptmetrics.verdict.followed import followed_score
+from ptmetrics.verdict.followed import best_row, followed_score
 from ptmetrics.verdict.gathering import evidence_of_run
 
 PACED_BY = 5  # the last epochs
@@ -38,8 +38,9 @@ class RunState(Plain):
         epochs: Epochs that are closed.
         planned: Epochs that it is to have; None where nothing tells.
         score: Full name of the validation score that selection follows, else of the headline.
-        best: Its best value.
-        best_epoch: The number of its epoch, from 0.
+        best: Its value in the best epoch.
+        best_epoch: The number of that, from 0: what the run chose and the verdict judges, else
+            where the score is best.
         time_s: What the run took so far.
         epoch_s: What one of the last epochs took.
         silent_s: How long ago its record grew.
@@ -154,10 +155,11 @@ def _state_of(path: Path, run: Run) -> RunState:
         time_s=last.get("time", {}).get("wall_cumulative_s", nan),
         epoch_s=median(map(epoch_seconds, run.epochs[-PACED_BY:])),
     )
-    followed = followed_score(evidence_of_run(run), losses=True)
+    evidence = evidence_of_run(run)
+    followed = followed_score(evidence, losses=True)
     if followed is None:
         return state
-    row = followed.best()
+    row = best_row(evidence, followed)
     name = f"val/{followed.name}"
     best = followed.curves.at(name, row)
     return replace(state, score=name, best=best, best_epoch=followed.curves.numbers[row])

@@ -104,6 +104,11 @@ class Comparison(Plain):
     same_validation: bool | None
     progress: tuple[tuple[dict[str, list[float]], ...], ...] = ()
 
+    @property
+    def invalid(self) -> Finding | None:
+        """What makes all of it invalid, such as other validation data; None where nothing does."""
+        return next((item for item in self.findings if item.severity == "invalid"), None)
+
     def plot(self, ax: Any = None, names: Sequence[str] = ("first", "second")) -> Any:
         """Draw the score of both arms against the time of their training, and the target.
 
@@ -131,7 +136,10 @@ class Comparison(Plain):
         final = f"  at the end, first less second: {self.final_difference}"
         if not isnan(self.final_difference.p):
             final += f", p {self.final_difference.p:.2g}"
-        lines = [f"Training time to {self.target}, first over second: {self.time_ratio}"]
+        lines = []
+        if self.invalid is not None:
+            lines.append(f"INVALID: {self.invalid.message}")
+        lines.append(f"Training time to {self.target}, first over second: {self.time_ratio}")
         lines += [f"  in {axis}: {ratio}" for axis, ratio in self.ratios.items()]
         if not isnan(equal.time_s):
             lines.append(
@@ -324,7 +332,9 @@ def _disagreeing(
 
 def _comparison_notes(ratio: Ratio, final: Difference, same: bool | None) -> Iterator[str]:
     """What limits a comparison, in words."""
-    if ratio.censored == "second" and 0 < ratio.high < inf:
+    if same is False:
+        yield "Numbers of time and score are each arm's own: no conclusion follows from them."
+    elif ratio.censored == "second" and 0 < ratio.high < inf:
         bound = "not shown to be less"
         if ratio.high < 1:
             bound = f"at least {100 * (1 - ratio.high):.0f} % less"

@@ -250,6 +250,7 @@ class Evidence:
         baseline: A run that this one must not be worse than, where one was named.
         split: The split that is judged.
         thresholds: The numbers of the profile to decide by.
+        profile: Its name.
 
     Example:
         >>> import ptmetrics as pm
@@ -294,6 +295,7 @@ class Evidence:
     baseline: Optional["Evidence"] = None
     split: str = "val"
     thresholds: Thresholds = field(default_factory=Thresholds)
+    profile: str = "balanced"
 
     @property
     def regression(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from ptmetrics.record.direction import direction
 from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate
+from ptmetrics.verdict.picked import COMPARED
 from ptmetrics.verdict.run_groups import difference
 from ptmetrics.verdict.samples import Floats
 from ptmetrics.verdict.stats import rising_p, theil_sen
@@ -109,7 +110,7 @@ def _by_its_steps(values: Floats, most: float) -> Change:
 
 
 def followed_score(evidence: Evidence, *, losses: bool = False) -> FollowedScore | None:
-    """The score that selection follows, else the task's headline, else any that has a direction.
+    """The score that selection follows, else the task's headline, else one that has a direction.
 
     Args:
         evidence: Of the run.
@@ -123,9 +124,36 @@ def followed_score(evidence: Evidence, *, losses: bool = False) -> FollowedScore
     return None
 
 
+def best_row(evidence: Evidence, score: FollowedScore) -> int:
+    """The row of the best epoch: the judged one where the run chose it, else where the score is best."""
+    judged = evidence.curves.judged
+    if evidence.chosen and judged in score.rows():
+        return judged
+    return score.best()
+
+
+def passed_over(evidence: Evidence) -> Iterator[str]:
+    """The epoch whose score is better than that of the one that the run chose, in words."""
+    score = followed_score(evidence, losses=True)
+    if score is None or best_row(evidence, score) == score.best():
+        return
+    judged = evidence.curves.judged
+    values = score.value(score.best()), score.value(judged)
+    why = ""
+    for note in evidence.noted("min-delta"):
+        delta = note.get("min_delta")
+        if note.get("score") != f"val/{score.name}" or not isinstance(delta, int | float):
+            continue
+        if abs(values[0] - values[1]) <= delta:
+            why = f", which is less than min_delta={delta:g}"
+    where = evidence.curves.named(score.best())
+    yield (f"val/{score.name} is better in {where}, {values[0]:.4f} against {values[1]:.4f}{why}.")
+
+
 def _candidates(evidence: Evidence) -> Iterator[str]:
     yield from evidence.selected_by
     yield {"regression": "r2", "multilabel": "f1/micro"}.get(evidence.task, evidence.fitted)
+    yield from COMPARED
     yield from evidence.val
 
 

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.extensions import EXTENDING_RULES, offered
@@ -16,11 +17,12 @@ from ptmetrics.verdict.finding import (
     Verdict,
     worst_status,
 )
+from ptmetrics.verdict.followed import passed_over
 from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores
 from ptmetrics.verdict.open_criteria import TOO_FEW, UNMEASURED, open_criteria
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.picked import Epoch, evidence_of_split, picked
-from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
+from ptmetrics.verdict.profile import Profile, ProfileLike, profile_of, profile_of_run
 from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
@@ -57,7 +59,7 @@ _INTERVALS = (
 def judge(
     source: Source | Sequence[Source],
     *,
-    profile: str | Path | Profile | Thresholds = "balanced",
+    profile: ProfileLike | None = None,
     n: int | None = None,
     positive: int | None = None,
     epoch: Epoch | None = None,
@@ -75,7 +77,7 @@ def judge(
             as seeds or folds, are judged together: criteria hold of the mean over them.
         profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
             TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the
-            task to say.
+            task to say. None for that of the run, `Monitor(profile=…)`, else "balanced".
         n: Validation samples, for the log of another tool that does not tell them.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
@@ -111,7 +113,9 @@ def judge(
         >>> [f.code for f in pm.judge({"scores": scores}, rules=[*pm.RULES, enough]).findings]
         ['few', 'not-measured']
     """
-    chosen = profile_of(profile)
+    chosen = None
+    if profile is not None:
+        chosen = profile_of(profile)
     asked = [as_rule(item) for item in rules]
     known = {TOO_FEW, UNMEASURED, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
@@ -129,7 +133,7 @@ def judge(
         evidence = _evidence(one, positive, chosen, epoch, split)
         if against is not None:
             evidence = with_baseline(evidence, against)
-        return _verdict(evidence, asked, chosen, codes, known - codes, only=select is not None)
+        return _verdict(evidence, asked, codes, known - codes, only=select is not None)
 
     if not isinstance(source, Sequence) or isinstance(source, str):
         return judge_one(source)
@@ -142,7 +146,6 @@ def judge(
 def _verdict(
     evidence: Evidence,
     rules: Sequence[Rule],
-    profile: Profile,
     wanted: set[str],
     unwanted: set[str],
     *,
@@ -157,8 +160,8 @@ def _verdict(
     if only and not criteria and status == "undetermined" and not blocked:
         # Someone who selects rules without thresholds wants to know whether they found something.
         status = "ready"
-    notes = (*evidence.notes, *_task_notes(evidence, profile), _INTERVALS, *_not_checked(skipped))
-    return Verdict(status, tuple(findings), tuple(criteria), profile.name, notes)
+    notes = (*evidence.notes, *_task_notes(evidence), _INTERVALS, *_not_checked(skipped))
+    return Verdict(status, tuple(findings), tuple(criteria), evidence.profile, notes)
 
 
 def _apply(
@@ -218,13 +221,19 @@ def _known_codes(name: str, codes: Iterable[str], known: set[str]) -> set[str]:
 def _evidence(
     source: object,
     positive: int | None,
-    profile: Profile,
+    profile: Profile | None,
     epoch: Epoch | None = None,
     split: str = "val",
 ) -> Evidence:
     """What the rules will see of a source, with the thresholds to decide by."""
-    evidence = evidence_of(source, positive, epoch=epoch, split=split)
-    evidence = replace(evidence, thresholds=profile.thresholds)
+    found = run_or_scores(source)
+    evidence = evidence_of(found, positive, epoch=epoch, split=split)
+    if profile is None:
+        header: Mapping[str, Any] = {}
+        if not isinstance(found, Mapping):
+            header = found.header
+        profile = profile_of_run(header)
+    evidence = replace(evidence, thresholds=profile.thresholds, profile=profile.name)
     if profile.name == "regression" and not evidence.task and not evidence.classifies:
         # Someone who names the profile says what a log with nothing but losses is about.
         return replace(evidence, task="regression")
@@ -266,15 +275,18 @@ def _ask(rule: Rule, evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding("rule-failed", "undetermined", message, numbers)
 
 
-def _task_notes(evidence: Evidence, profile: Profile) -> Iterator[str]:
-    """Which criteria of the profile apply, where that may surprise."""
-    limits = profile.thresholds
+def _task_notes(evidence: Evidence) -> Iterator[str]:
+    """Which epoch and which criteria of the profile are judged, where that may surprise."""
+    limits = evidence.thresholds
+    yield from passed_over(evidence)
     if evidence.regression:
         yield (
             "Numbers are predicted, not classes: R² and errors are judged, not accuracy, precision "
             "and recall."
         )
-    elif profile.name == "regression" or any(getattr(limits, name) is not None for name in ERRORS):
+    elif evidence.profile == "regression" or any(
+        getattr(limits, name) is not None for name in ERRORS
+    ):
         yield (
             "Classes are predicted, not numbers: accuracy, precision and recall are judged, not R² "
             "and errors."

@@ -18,7 +18,9 @@ PAGES: Mapping[str, Page] = {
     "not-validated": Page(
         "invalid",
         "No score was measured on validation data.",
-        "Validate at least once before the run ends; training scores say nothing about new data.",
+        "Validate at least once before the run ends; training scores say nothing about new data. "
+        "Where the script does validate, say so: model.eval() before the validation loop, by which "
+        "hooks tell it from training, or for x, y in monitor.validate(loader): ….",
     ),
     "non-finite": Page(
         "invalid, undetermined or warning",

@@ -58,20 +58,15 @@ def _validated(run: Run) -> list[int]:
 
 
 def _best_row(run: Run) -> int:
-    """That of its best checkpoint, else of the best score, by the first of `COMPARED`."""
-    row, why = judged_row(run)
-    if why.startswith("the best"):
-        return row
-    for name in COMPARED:
-        scores = {
-            row: run.epochs[row]["scores"][f"val/{name}"]
-            for row in _validated(run)
-            if has_value(run.epochs[row], f"val/{name}")
-        }
-        if scores:
-            sign = 1 if next(iter(scores.values())).get("higher_is_better", True) else -1
-            return max(scores, key=lambda row: sign * scores[row]["value"])
-    return row
+    """That of its best checkpoint, else of the best score."""
+    from ptmetrics.verdict.followed import best_row, followed_score
+
+    _validated(run)
+    evidence = evidence_of_run(run)
+    score = followed_score(evidence, losses=True)
+    if score is None:
+        return evidence.curves.judged
+    return best_row(evidence, score)
 
 
 def has_value(epoch: Mapping[str, Any], metric: str) -> bool:

@@ -1,7 +1,8 @@
 """Every threshold of every rule by its name, and the profiles that set them."""
 
 import sys
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import import_module
 from math import inf
 from pathlib import Path
@@ -74,6 +75,12 @@ class Thresholds(Plain):
         leaked_gain: What a score may gain by them, shown by the lower bound of its paired interval.
         ratio_gap: Relative disagreement of time ratio and sample ratio that is flagged.
 
+    Example:
+        >>> import ptmetrics as pm
+        >>> strict = pm.Thresholds(accuracy=0.99)
+        >>> pm.judge_confusion([[970, 30], [45, 955]], profile=strict).status
+        'not ready'
+
     Source: accuracy, precision, recall and speedup are the project's stated aims; the rest are its
         proposals.
     """
@@ -129,10 +136,28 @@ class Profile:
     Args:
         name: As it stands in the verdict.
         thresholds: The numbers.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> mine = pm.Profile("mine", pm.Thresholds(accuracy=0.99))
+        >>> print(repr(pm.judge_confusion([[970, 30], [45, 955]], profile=mine))[:37])
+        Verdict('not ready', profile='mine',
     """
 
     name: str
     thresholds: Thresholds
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for a run's header: of a profile that comes with ptmetrics the name alone."""
+        if PROFILES.get(self.name) == self:
+            return {"name": self.name}
+        name = self.name
+        if name in PROFILES:
+            name = "custom"
+        usual = asdict(Thresholds())
+        own = asdict(self.thresholds)
+        changed = {key: value for key, value in own.items() if value != usual[key]}
+        return {"name": name, "thresholds": changed}
 
 
 # Missing a case costs most, and cases are rare: accuracy says little; half of the alarms may be
@@ -206,6 +231,27 @@ def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
         cure = "Name one of them, or pass a TOML file with your own thresholds."
         raise ConfigError("profile", rule, repr(str(profile)), cure)
     return PROFILES[str(profile)]
+
+
+ProfileLike = str | Path | Profile | Thresholds
+"""The name of a profile, a TOML file, a profile or its numbers."""
+
+
+def profile_of_run(header: Mapping[str, Any]) -> Profile:
+    """The profile that a run was given, as its header tells; "balanced" where it was given none.
+
+    Raises:
+        ConfigError: If a threshold in it cannot be.
+    """
+    told = header.get("profile") or {"name": "balanced"}
+    if told["name"] in PROFILES:
+        return PROFILES[told["name"]]
+    known = {item.name for item in fields(Thresholds)}
+    changes = {}
+    for key, value in (told.get("thresholds") or {}).items():
+        if key in known:
+            changes[key] = _threshold_value(key, value is not None and value)
+    return Profile(told["name"], Thresholds(**changes))
 
 
 def read_profile(path: Path) -> Profile:

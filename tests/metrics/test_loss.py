@@ -25,7 +25,7 @@ def counted(*losses: tuple[Tensor, float]) -> MeanLoss:
 
 
 def sums(metrics: MeanLoss) -> list[float]:
-    numbers: list[float] = metrics.state_dict()["cells"]["loss"].tolist()
+    numbers: list[float] = metrics.state_dict()["cells"]["loss"][:, 0].tolist()
     return numbers
 
 
@@ -103,3 +103,23 @@ def test_a_loss_with_two_dimensions_is_refused_with_its_cure() -> None:
     rule = r"loss: expected shape \(\) or \(N,\), got \(2, 3\)\. Pass loss\.flatten\(\)"
     with pytest.raises(ShapeError, match=rule):
         counted((torch.zeros(2, 3), 2.0))
+
+
+@pytest.mark.parametrize("shift", [0.0, -2.0])
+def test_the_interval_of_a_loss_that_was_never_below_0_is_not_either(shift: float) -> None:
+    loss = MeanLoss()
+    samples = torch.tensor([8.0])
+    values = [value + shift for value in (0.0, 0.1, 0.0, 3.0)]
+    for value in values[:2]:
+        loss.update(torch.tensor(value), samples, samples)
+    other = MeanLoss()
+    for value in values[2:]:
+        other.update(torch.tensor(value), samples, samples)
+    loss.merge_state([other])
+    score = loss.compute()["loss"]
+    half = 3.182446 * np.std(values, ddof=1) / 2  # Student's t at 3 degrees of freedom
+    assert score.high == pytest.approx(np.mean(values) + half, rel=1e-5)
+    low = np.mean(values) - half
+    if shift == 0:
+        low = 0.0
+    assert score.low == pytest.approx(low, rel=1e-5)

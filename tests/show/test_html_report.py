@@ -18,6 +18,7 @@ import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.journal import Journal
+from ptmetrics.record.reader import read_run
 from ptmetrics.show.run import run_text
 from ptmetrics.verdict.samples import checksum
 
@@ -278,6 +279,19 @@ def shown(result) -> Page:
     assert not page.unbalanced
     assert "script" not in {tag for tag, _ in page.elements}
     return page
+
+
+def test_arms_that_cannot_be_compared_have_that_for_their_headline(tmp_path: Path) -> None:
+    first = read_run(write_run(tmp_path / "tuned"))
+    second = read_run(write_run(tmp_path / "scratch", (0.5, 0.7, 0.8, 0.91), step_s=2.0))
+    for run, name in ((first, "a"), (second, "b")):
+        run.header["val_fingerprint"] = name
+    file = pm.report([first, second], tmp_path / "report.html", target="val/accuracy>=0.9")
+    page = Page(file.read_text(encoding="utf-8"))
+    assert "tuned and scratch cannot be compared" in page.text
+    assert "bought" not in page.text
+    assert "less training time" not in page.text
+    assert "less training time" not in shown(pm.compare(first, second)).text
 
 
 def test_results_show_themselves_in_a_notebook(tmp_path: Path) -> None:

@@ -187,6 +187,50 @@ def test_the_best_is_by_the_score_that_selection_follows(tmp_path: Path) -> None
     assert state.best.value == pytest.approx(0.1)
 
 
+def stopped_run(folder: Path, min_delta: float) -> pm.Monitor:
+    """Epochs 2 to 4 are a little better each; the weights of what counted as best are put back."""
+    stopping = pm.EarlyStopping("val/accuracy", 2, min_delta, restore_best=True)
+    best = pm.Checkpoint("val/accuracy", last=False)
+    monitor = pm.Monitor(
+        pm.BinaryMetrics(inputs="labels"), folder, [stopping, best], progress=False
+    )
+    target = torch.arange(400) % 2
+    model = torch.nn.Linear(2, 2)
+    with monitor.attach(model):
+        for wrong in (200, 100, 98, 96):
+            preds = torch.where(torch.arange(400) < wrong, 1 - target, target)
+            monitor.update(preds, target, split="val")
+            monitor.end_epoch()
+    monitor.close()
+    return monitor
+
+
+def test_the_best_epoch_is_the_one_that_the_verdict_judges(tmp_path: Path) -> None:
+    stopped_run(tmp_path / "run", min_delta=0.02)
+    state = state_at(tmp_path / "run")
+    assert (state.best_epoch, state.best.value) == (1, 0.75)
+    notes = pm.judge(tmp_path / "run").notes
+    assert notes[0] == "Judged epoch 2 of 4, the best, whose weights the model has at the end."
+    assert (
+        "val/accuracy is better in epoch 4, 0.7600 against 0.7500, which is less than min_delta=0.02."
+    ) in notes
+    stopped_run(tmp_path / "other", min_delta=0.0)
+    assert state_at(tmp_path / "other").best_epoch == 3
+    assert not any("is better in epoch" in note for note in pm.judge(tmp_path / "other").notes)
+
+
+def test_a_script_may_hold_another_epoch_for_its_best(tmp_path: Path) -> None:
+    run = Growing(tmp_path / "run", [])
+    header(run)
+    for number, accuracy in enumerate((0.6, 0.9, 0.8)):
+        run.add("epoch", epoch_data(number, accuracy))
+    run.add("checkpoint", {"path": "x", "epoch": 2, "why": "best", "by": "script"})
+    ends(run)
+    assert state_at(tmp_path / "run").best_epoch == 2
+    told = "val/accuracy is better in epoch 2, 0.9000 against 0.8000."
+    assert told in pm.judge(tmp_path / "run").notes
+
+
 def test_a_loss_is_the_best_score_where_there_is_no_other(tmp_path: Path) -> None:
     run = Growing(tmp_path / "run", [])
     header(run)

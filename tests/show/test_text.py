@@ -150,6 +150,24 @@ def test_a_comparison_says_what_is_saved_and_where_both_stood(tmp_path: Path) ->
     assert "pre-training itself is not counted" in text
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_runs_that_cannot_be_compared_are_told_so_first_and_nothing_is_saved(
+    tmp_path: Path, reached: bool
+) -> None:
+    late = 0.5 + 0.45 * reached
+    fast = read_run(write_run(tmp_path / "fast", [0.95] * 8))
+    slow = read_run(write_run(tmp_path / "slow", [0.5] * 4 + [late] * 4))
+    for run, name in ((fast, "a"), (slow, "b")):
+        run.header["val_fingerprint"] = name
+    comparison = compare(fast, slow, target="val/accuracy>=0.9")
+    for text in (comparison_text(comparison, "fast", "slow"), str(comparison)):
+        first, second = text.splitlines()[:2]
+        assert first.startswith("INVALID: The runs were validated on different data")
+        assert second.startswith("Training time to val/accuracy>=0.9")
+        assert "less training time" not in text
+        assert "% less" not in text
+
+
 def test_a_scratch_arm_that_never_arrives_gives_a_bound_and_no_number(tmp_path: Path) -> None:
     fast = write_run(tmp_path / "fast", [0.5, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95, 0.95])
     slow = write_run(tmp_path / "slow", [0.5] * 8)

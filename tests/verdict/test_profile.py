@@ -5,11 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from judged_sources import payload
 
+import ptmetrics as pm
+from ptmetrics.cli import main
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.judge import judge
-from ptmetrics.verdict.profile import PROFILES, Profile, Thresholds, profile_of
+from ptmetrics.verdict.profile import PROFILES, Profile, Thresholds, profile_of, profile_of_run
 
 
 def write(folder: Path, text: str) -> Path:
@@ -115,3 +118,79 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="profile: expected TOML, got "):
         profile_of(path)
+
+
+# The profile that a run was given.
+
+
+def run_of(folder: Path | None, profile: object, **options: object) -> pm.Monitor:
+    options = {"progress": False} | options
+    monitor = pm.Monitor(pm.BinaryMetrics(inputs="labels"), folder, profile=profile, **options)  # type: ignore[arg-type]
+    target = torch.arange(400) % 2
+    preds = target.clone()
+    preds[:60] = 1  # of 200 negatives 30 are taken for positives
+    monitor.update(preds, target, split="val")
+    monitor.end_epoch()
+    monitor.close()
+    return monitor
+
+
+OWN = Profile("mine", Thresholds(accuracy=None, recall=0.97, mae=2.0))
+GIVEN = [
+    ("recall-first", PROFILES["recall-first"]),
+    (OWN, OWN),
+    (OWN.thresholds, Profile("custom", OWN.thresholds)),
+    (Profile("balanced", Thresholds(recall=0.3)), Profile("custom", Thresholds(recall=0.3))),
+    (None, PROFILES["balanced"]),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), GIVEN)
+def test_a_run_is_judged_by_the_profile_that_it_was_given(
+    given: object, expected: Profile, tmp_path: Path
+) -> None:
+    by_monitor = judge(run_of(None, given))
+    run_of(tmp_path / "run", given)
+    by_record = judge(tmp_path / "run")
+    asked = judge(tmp_path / "run", profile=expected)
+    assert by_monitor.profile == by_record.profile == asked.profile == expected.name
+    assert by_monitor.criteria == by_record.criteria == asked.criteria
+
+
+def test_a_file_with_thresholds_is_read_as_the_run_begins(tmp_path: Path) -> None:
+    path = write(tmp_path, "accuracy = 0.99\nrecall = false\n")
+    run_of(tmp_path / "run", path)
+    path.unlink()
+    verdict = judge(tmp_path / "run")
+    assert verdict.profile == "strict"
+    assert {item.name: item.threshold for item in verdict.criteria}["accuracy"] == 0.99
+
+
+def test_who_asks_for_another_profile_gets_it(tmp_path: Path) -> None:
+    run_of(tmp_path / "run", "recall-first")
+    assert judge(tmp_path / "run", profile="balanced").profile == "balanced"
+
+
+def test_the_console_and_the_command_line_take_the_profile_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of(tmp_path / "run", "precision-first", progress="plain")
+    assert "(profile precision-first)" in capsys.readouterr().err
+    main(["check", str(tmp_path / "run")])
+    assert "(profile precision-first)" in capsys.readouterr().out
+    main(["check", str(tmp_path / "run"), "--profile", "balanced"])
+    assert "(profile balanced)" in capsys.readouterr().out
+
+
+def test_a_profile_that_cannot_be_is_refused_as_the_run_begins() -> None:
+    with pytest.raises(ConfigError, match="profile: expected one of balanced"):
+        run_of(None, "balenced")
+
+
+def test_a_forged_profile_does_not_change_what_a_name_stands_for(tmp_path: Path) -> None:
+    forged = {"profile": {"name": "balanced", "thresholds": {"accuracy": 0.0}}}
+    assert profile_of_run(forged) == PROFILES["balanced"]
+    with pytest.raises(ConfigError, match="accuracy: expected a share from 0 to 1"):
+        profile_of_run({"profile": {"name": "mine", "thresholds": {"accuracy": -3}}})
+    later = {"profile": {"name": "mine", "thresholds": {"unheard_of": 1.0, "recall": 0.5}}}
+    assert profile_of_run(later) == Profile("mine", Thresholds(recall=0.5))

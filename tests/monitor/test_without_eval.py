@@ -1,0 +1,250 @@
+"""A validation by hooks alone whose script forgot `model.eval()`: what tells it from training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import ptmetrics as pm
+
+CLASSES, FEATURES, BATCH = 3, 4, 8
+TRAIN_ROWS, VAL_ROWS = 32, 20
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def rows(count: int, seed: int) -> Batches:
+    drawn = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, FEATURES, generator=drawn)
+    y = torch.randint(0, CLASSES, (count,), generator=drawn)
+    return list(zip(x.split(BATCH), y.split(BATCH), strict=True))
+
+
+class Script:
+    """A loop that never calls `model.eval()`; a subclass is another one.
+
+    Args:
+        dropout: Whether the model's mode matters.
+        optimizer: Whether the monitor is given the optimizer.
+    """
+
+    validates = torch.no_grad
+
+    def __init__(self, *, dropout: bool = True, optimizer: bool = True) -> None:
+        torch.manual_seed(0)
+        self.model: Any = nn.Sequential(nn.Linear(FEATURES, CLASSES))
+        if dropout:
+            self.model.append(nn.Dropout(0.1))
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.monitor = pm.Monitor(pm.MulticlassMetrics(CLASSES), progress=False)
+        self.attachment = self.monitor.attach(
+            self.model, criterion=self.criterion, optimizer=self.optimizer if optimizer else None
+        )
+        self.train_data = rows(TRAIN_ROWS, 1)
+        self.val_data = rows(VAL_ROWS, 2)
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        self.criterion(self.model(x), y).backward()
+        self.optimizer.step()
+
+    def train(self) -> None:
+        for x, y in self.train_data:
+            self.learn(x, y)
+
+    def validate(self) -> None:
+        with self.validates():
+            for x, y in self.val_data:
+                self.criterion(self.model(x), y)
+
+    def epoch(self) -> pm.EpochScores:
+        self.train()
+        self.validate()
+        return self.monitor.end_epoch()
+
+    def counted(self, epochs: int = 2) -> list[tuple[int, int]]:
+        """Rows of training and validation in each epoch."""
+        found = []
+        for _ in range(epochs):
+            counts = self.epoch().counts
+            found.append((counts.get("train_samples", 0), counts.get("val_samples", 0)))
+        self.monitor.close()
+        return found
+
+
+class InInferenceMode(Script):
+    validates = torch.inference_mode
+
+
+class OneBatch(Script):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.val_data = [(x := torch.randn(VAL_ROWS, FEATURES), x[:, :CLASSES].argmax(1))]
+
+
+class OneLoop(Script):
+    """Training and validation in the same lines, told apart by `set_grad_enabled`."""
+
+    def train(self) -> None:
+        self.phase(True)
+
+    def validate(self) -> None:
+        self.phase(False)
+
+    def phase(self, train: bool) -> None:
+        for x, y in self.train_data if train else self.val_data:
+            with torch.set_grad_enabled(train):
+                loss = self.criterion(self.model(x), y)
+            if train:
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [Script, InInferenceMode, OneBatch, OneLoop])
+@pytest.mark.parametrize("optimizer", [True, False])
+def test_what_comes_without_gradients_behind_training_is_validation(
+    kind: Callable[..., Script], optimizer: bool
+) -> None:
+    script = kind(optimizer=optimizer)
+    assert script.counted() == [(TRAIN_ROWS, VAL_ROWS)] * 2
+    scores = script.monitor.scores
+    assert scores is not None
+    assert (scores["train/loss"].n, scores["val/loss"].n) == (TRAIN_ROWS, VAL_ROWS)
+    assert scores.counts["train_steps"] == len(script.train_data)
+    assert script.monitor.history.epoch == [0, 1]
+    found = {finding.code: finding for finding in pm.judge(script.monitor).findings}
+    assert found["eval-in-train-mode"].severity == "undetermined"
+    assert "model.eval()" in found["eval-in-train-mode"].advice
+    assert "not-validated" not in found
+
+
+def test_scores_are_those_of_the_validation_rows() -> None:
+    script = Script(dropout=False)
+    script.train()
+    script.validate()
+    with torch.no_grad(), script.monitor.pause():
+        hits = [(script.model(x).argmax(1) == y).sum() for x, y in script.val_data]
+    assert script.monitor.end_epoch()["val/accuracy"].value == sum(hits).item() / VAL_ROWS
+
+
+def test_where_the_mode_does_not_matter_it_is_validation_and_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script = Script(dropout=False)
+    assert script.counted() == [(TRAIN_ROWS, VAL_ROWS)] * 2
+    assert script.monitor.faults.all() == []
+    assert "eval-in-train-mode" not in {f.code for f in pm.judge(script.monitor).findings}
+    assert len([line for line in caplog.messages if "counted as validation" in line]) == 1
+
+
+def test_a_validation_every_few_steps_is_several() -> None:
+    class Often(Script):
+        def train(self) -> None:
+            for number, (x, y) in enumerate(self.train_data):
+                self.learn(x, y)
+                if number % 2:
+                    self.validate()
+
+        def epoch(self) -> pm.EpochScores:
+            self.train()
+            return self.monitor.end_epoch()
+
+    script = Often()
+    assert script.counted(1) == [(TRAIN_ROWS, VAL_ROWS)]
+    assert script.monitor.history.epoch == [0, 0]
+
+
+# What is no validation.
+
+
+class ModelAgain(Script):
+    """The training batch is scored again behind its step."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        with torch.no_grad():
+            self.criterion(self.model(x), y)
+
+
+class HardOnes(Script):
+    """The hardest rows are looked for without gradients, and learned."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        with torch.no_grad():
+            hard = (self.model(x).softmax(1).gather(1, y[:, None])[:, 0]).argsort()[:4]
+            self.criterion(self.model(x), y)
+        super().learn(x[hard], y[hard])
+
+
+class Pseudo(Script):
+    """Labels are made of the model's own answers."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        with torch.no_grad():
+            self.model(x).argmax(1)
+        super().learn(x, y)
+
+
+class Checkpointed(Script):
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        x.requires_grad_(True)
+        self.criterion(checkpoint(self.model, x, use_reentrant=True), y).backward()
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [ModelAgain, HardOnes, Pseudo, Checkpointed])
+def test_what_is_learned_from_is_no_validation(kind: Callable[..., Script]) -> None:
+    class Evaluates(kind):  # type: ignore[misc, valid-type]
+        def validate(self) -> None:
+            self.model.eval()
+            super().validate()
+            self.model.train()
+
+    script = Evaluates()
+    for trained, validated in script.counted():
+        assert trained >= TRAIN_ROWS / 2
+        assert validated == VAL_ROWS
+    assert script.monitor.history.epoch == [0, 1]
+
+
+def test_a_pass_over_training_data_beside_a_validation_in_eval_mode_does_not_join_it() -> None:
+    class Both(Script):
+        def validate(self) -> None:
+            with torch.no_grad():
+                for x, y in self.train_data:
+                    self.criterion(self.model(x), y)
+            self.model.eval()
+            super().validate()
+            self.model.train()
+
+    validated = [val for _, val in Both().counted()]
+    assert validated == [VAL_ROWS] * 2
+
+
+def test_training_without_any_gradient_stays_training() -> None:
+    class Forward(Script):
+        def learn(self, x: Tensor, y: Tensor) -> None:
+            with torch.no_grad():
+                self.criterion(self.model(x), y)
+
+        def validate(self) -> None:
+            pass
+
+    assert Forward().counted() == [(TRAIN_ROWS, 0)] * 2
+
+
+def test_without_a_sign_the_verdict_says_what_to_do_first() -> None:
+    class WithGradients(Script):
+        validates = torch.enable_grad
+
+    script = WithGradients()
+    assert script.counted() == [(TRAIN_ROWS + VAL_ROWS, 0)] * 2
+    first = pm.judge(script.monitor).findings[0]
+    assert first.code == "not-validated"
+    assert "model.eval()" in first.advice
+    assert "monitor.validate(loader)" in first.advice

@@ -1,6 +1,7 @@
 """Near duplicates: rows that lie far closer to a row of training than their other neighbours let expect."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,7 +29,11 @@ HIGHEST_CENTRE = 1.0
 LEAST_FOR_NULL = 100  # rows from which their own middle half tells the null
 INDEXED = 200_000  # rows of training from which an index of faiss is used, where it is installed
 _BASE_ROWS, _QUERIES = 16_384, 256
-_REFINED = 16
+_REFINED = 64
+MOVES = 3
+"""Small moves of a picture that make no other one: to the side, up or down, and a rotation."""
+_SIGNS = torch.tensor([-1.0] * MOVES + [1.0] * (MOVES * MOVES))
+_RIDGE = 1e-4
 _LEAST_LENGTH = 1e-12
 
 
@@ -162,39 +167,83 @@ def _by_index(queries: Tensor, base: Tensor, number: int) -> Tensor:
 def _looked_at(
     queries: Tensor, base: Tensor, found: Tensor, pictures: bool
 ) -> tuple[Distances, Indices]:
-    """Exact distances to the rows that were found, the nearest first, and which rows those are.
+    """Distances to the rows that were found, the nearest first, and which rows those are.
 
-    Between pictures the part that a small rotation explains is taken out: its direction is the mean
-    of those of both.
+    Between pictures what a small rotation or shift explains is taken out.
     """
-    turned_base = base
+    own_base = own_queries = torch.zeros(len(base), 0)
     if pictures:
-        turned_base = _rotation(base)
+        own_base, own_queries = _forms_of(base), _forms_of(queries)
     distances = []
     places = []
-    for part, at in zip(torch.split(queries, _REFINED), torch.split(found, _REFINED), strict=True):
-        away = base[at] - part.unsqueeze(1)
+    for first in range(0, len(queries), _REFINED):
+        rows = slice(first, first + _REFINED)
+        part, at = queries[rows], found[rows]
+        others = base[at]
+        squares = (others - part.unsqueeze(1)).square().sum(2)
         if pictures:
-            turned = functional.normalize(turned_base[at] + _rotation(part).unsqueeze(1), dim=2)
-            away = away - (away * turned).sum(2, keepdim=True) * turned
-        distance, order = away.norm(dim=2).sort(1)
+            of_pairs = own_base[at] + own_queries[rows].unsqueeze(1) * _SIGNS
+            of_pairs += others @ _crossed(part)
+            squares = squares - _explained(*of_pairs.split((MOVES, MOVES * MOVES), 2))
+        distance, order = squares.clamp_min(0).sqrt().sort(1)
         distances.append(distance.double().numpy())
         places.append(at.gather(1, order).numpy())
     return np.concatenate(distances), np.concatenate(places)
 
 
-def _rotation(thumbnails: Tensor) -> Tensor:
-    """The direction, of length 1, in which thumbnails change as they are turned.
+# How much of the difference of two thumbnails small moves explain. Each move is a matrix L, along
+# which a thumbnail changes; two of them, x and y, change along L (x + y). Of x - y that explains
+# c' G^-1 c, where c = (x - y)' L (x + y) for each move, and G = (x + y)' L' L (x + y) for each two:
+# sums of a number of x, one of y, and a product of both. They are summed over the colours.
+# Source: the tangent distance of Simard, LeCun and Denker, 1993.
 
-    Source: the tangent distance of Simard, LeCun and Denker, 1993.
-    """
-    pictures = thumbnails.reshape(len(thumbnails), -1, SIDE, SIDE)
-    wider = functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
-    along_x = wider[:, :, 1:-1, 2:] - wider[:, :, 1:-1, :-2]
-    along_y = wider[:, :, 2:, 1:-1] - wider[:, :, :-2, 1:-1]
+
+def _explained(along: Tensor, gram: Tensor) -> Tensor:
+    """What moves explain of squared distances, from c of shape (…, moves) and G of (…, moves²)."""
+    gram = gram.unflatten(-1, (MOVES, MOVES))
+    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1).reshape(*gram.shape[:-2], 1, 1)
+    gram = gram + (_RIDGE * trace + _LEAST_LENGTH) * torch.eye(MOVES)
+    return (along * torch.linalg.solve(gram, along)).sum(-1)
+
+
+def _forms_of(thumbnails: Tensor) -> Tensor:
+    """x' F x for each of the forms, of shape (thumbnails, forms)."""
+    made = []
+    for part in torch.split(thumbnails, _QUERIES):
+        colours = part.reshape(len(part), -1, 1, SIDE * SIDE)
+        made.append((_times(part, _forms()) * colours).sum((1, 3)))
+    return torch.cat(made)
+
+
+def _crossed(thumbnails: Tensor) -> Tensor:
+    """What an x is multiplied by for the products of x and each y, of shape (y, numbers, forms)."""
+    both = _forms().mT + _forms() * _SIGNS.reshape(-1, 1, 1)
+    return _times(thumbnails, both).transpose(2, 3).flatten(1, 2)
+
+
+def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
+    """x' F for each colour of each thumbnail and each form, of shape (…, colours, forms, pixels)."""
+    colours = thumbnails.reshape(len(thumbnails), -1, SIDE * SIDE)
+    return (colours @ forms.transpose(0, 1).flatten(1)).unflatten(2, (len(forms), -1))
+
+
+@lru_cache(1)
+def _forms() -> Tensor:
+    """The matrices L of all moves, then L' L of each two, of shape (forms, 64, 64)."""
+    pixels = torch.eye(SIDE * SIDE).reshape(-1, SIDE, SIDE)
+    along_x = _slope(pixels)
+    along_y = _slope(pixels.mT).mT
     place = torch.arange(SIDE) - (SIDE - 1) / 2
-    turned = place * along_y - place.unsqueeze(1) * along_x
-    return functional.normalize(turned.flatten(1), dim=1)
+    turned = (place * along_y - place.unsqueeze(1) * along_x) / SIDE
+    moves = torch.stack([along_x, along_y, turned]).flatten(2).mT
+    return torch.cat([moves, (moves.mT.unsqueeze(1) @ moves).flatten(0, 1)])
+
+
+def _slope(pictures: Tensor) -> Tensor:
+    """The derivative from left to right, by the two pixels on each side."""
+    wider = functional.pad(pictures, (2, 2), mode="replicate")
+    near = wider[..., 3:-1] - wider[..., 1:-3]
+    return (8 * near - wider[..., 4:] + wider[..., :-4]) / 12
 
 
 # From distances to rows that are named.

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,7 @@ def replace(path: str | os.PathLike[str], writer: Callable[[BinaryIO], object]) 
         b'new'
     """
     target = Path(path)
-    temporary = target.with_name(f"{_LITTER}{secrets.token_hex(8)}")
+    temporary = target.with_name(f"{_LITTER}{os.urandom(8).hex()}")
     # Not mkstemp: its mode 0600 would stay on the final file, and a run folder is often shared.
     handle = os.open(temporary, _REPLACE_FLAGS, 0o666)
     try_lock(handle)  # it says that the writer lives

@@ -10,16 +10,10 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from importlib import import_module
 from itertools import product
 from typing import Any, NamedTuple, NoReturn
 
 from ptmetrics.errors import DtypeError
-
-quick_loads: Any = None
-with suppress(ImportError):  # everything works without it, at a third of the speed
-    quick_loads = import_module("orjson").loads
 
 SCHEMA = 1
 MAX_DEPTH = 64
@@ -37,12 +31,11 @@ _CONSTANTS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
 _BEFORE = (b':"', b',"', b'["')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NO_BRACES = bytes(set(range(256)) - set(b"{}"))
-LATE = "per_class"
-"""What most of an epoch's line tells, and few look at: it may be left for later."""
-_BEFORE_LATE = b',"per_class":'
-_BEHIND_LATE = b',"confusion":'
+LATE = ("scores", "per_class")
+"""What most of an epoch's line tells, and few look at all of: it may be left for later."""
+_LATE = (b',"scores":{', b'},"per_class":{', b'},"confusion":')
+_NULLS = b',"scores":null,"per_class":null,"confusion":'
 _CRC_KEY = b',"crc":"'
-_EPOCH = re.compile(rb'[^{]*\{[^{]*"kind":"epoch",')
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
 
 
@@ -128,9 +121,7 @@ def record_in(body: bytes) -> Record:
         LineError: If it is no record.
         NewerSchemaError: If it is one of a later schema.
     """
-    envelope = _quickly_parsed(body)
-    if envelope is None:
-        envelope = _slowly_parsed(body)
+    envelope = _envelope_in(body)
     version = envelope.get("v")
     if type(version) is not int or version < 1:
         raise LineError(f"no record: its schema version is {version!r}")
@@ -145,21 +136,39 @@ def record_in(body: bytes) -> Record:
     return Record._make(fields)
 
 
-def without_late(body: bytes) -> bytes | None:
-    """What a line tells, with null in the place of `LATE`; None where it is not plain which bytes that is.
+def without_late(body: bytes) -> tuple[bytes, dict[str, bytes]] | None:
+    """What a line tells, with null in the place of `LATE`, and the text of each of its scores.
 
-    A quote inside of a string has a backslash in front, so that the words found here are keys.
+    None where it is not plain which bytes that is. A quote inside of a string has a backslash in
+    front, so that the words found here are keys.
     """
-    start = body.find(_BEFORE_LATE) + len(_BEFORE_LATE)
-    end = body.find(_BEHIND_LATE, start)
-    if start < len(_BEFORE_LATE) or end < 0 or body[start : start + 1] != b"{":
+    start = body.find(_LATE[0])
+    middle = body.find(_LATE[1], start)
+    end = body.find(_LATE[2], middle)
+    if min(start, middle, end) < 0 or not body.isascii():
         return None
-    inside = body[start + 1 : end - 1].translate(None, _NO_BRACES)
+    braces = body[middle + len(_LATE[1]) : end].translate(None, _NO_BRACES)
     for _ in range(3):
-        inside = inside.replace(b"{}", b"")
-    if inside or body[end - 1 : end] != b"}":  # more than one value
+        braces = braces.replace(b"{}", b"")
+    scores = body[start + len(_LATE[0]) : middle]
+    parts = [part.partition(b'":{') for part in (b"}," + scores[:-1]).split(b'},"')[1:]]
+    named = {name.decode(): part for name, _, part in parts}
+    one_each = scores.count(b"{") == scores.count(b"}") == len(parts)
+    if braces or not one_each or b"\\" in scores or '"' in "".join(named):
         return None
-    return b"%bnull%b" % (body[:start], body[end:])
+    return b"%b%b%b" % (body[:start], _NULLS, body[end + len(_LATE[2]) :]), named
+
+
+def scores_in(text: bytes) -> dict[str, Any]:
+    """The scores that such a part of a line tells of.
+
+    Raises:
+        LineError: If it is no JSON.
+    """
+    scores = _parsed(text, _STRICT)
+    if b"$" in text:
+        _untag(scores)
+    return scores
 
 
 def record_start(line: bytes) -> int:
@@ -214,25 +223,7 @@ def _may_be_deep(body: bytes) -> bool:
     return True
 
 
-def _quickly_parsed(body: bytes) -> dict[str, Any] | None:
-    """What orjson makes of an epoch's line; None where it is missing, or `json` must read it.
-
-    It would take UTF-8, which a record never holds, and read integers of more than 64 bits as
-    floats: an epoch has none, other lines may.
-    """
-    if quick_loads is None or not _EPOCH.match(body) or not body.isascii():
-        return None
-    try:
-        value = quick_loads(body)
-    except ValueError:
-        return None
-    if not isinstance(value, dict) or value.get("v") != SCHEMA:
-        return None
-    _untag(value)
-    return value
-
-
-def _slowly_parsed(body: bytes) -> dict[str, Any]:
+def _envelope_in(body: bytes) -> dict[str, Any]:
     plain = _plain(body)
     decoder = _WITH_FLOATS
     if plain is None:

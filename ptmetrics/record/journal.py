@@ -7,7 +7,6 @@ disk that is full or fails raises nothing into the user's loop.
 import errno
 import logging
 import os
-import secrets
 import stat
 import threading
 import time
@@ -98,7 +97,7 @@ class Journal:
         try:
             last = self._last_record(resume=resume)
             if last is None:
-                self.run_id = run_id or secrets.token_hex(8)
+                self.run_id = run_id or os.urandom(8).hex()
                 self.attempt = 1
                 self._seq = 0
             else:

@@ -1,6 +1,6 @@
 """The lines of one journal file, streamed: whole records in order, and every damage with its place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from ptmetrics.errors import RecordError
@@ -13,9 +13,10 @@ from ptmetrics.record.codec import (
     body_of,
     record_in,
     record_start,
+    scores_in,
     without_late,
 )
-from ptmetrics.record.schema import defect
+from ptmetrics.record.schema import defect, defect_of_recorded
 
 MAX_LINE_BYTES = 64 * 2**20
 LATE_FROM = 2**20
@@ -72,11 +73,8 @@ class LatePart(Mapping[str, Any]):
             except LineError as error:
                 wrong = str(error)
             if wrong is not None:
-                cure = (
-                    "The line was changed after it was written: copy the run again from its origin."
-                )
-                raise RecordError(self._place, "a record that can be", wrong, cure)
-            self._part = record.data[LATE]
+                raise _cannot_be(self._place, wrong)
+            self._part = record.data["per_class"]
             self._body = b""
         return self._part
 
@@ -88,6 +86,53 @@ class LatePart(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._looked_at())
+
+
+class LateScores(Mapping[str, Any]):
+    """Scores in a line of the journal, each decoded and checked when it is first looked at.
+
+    Args:
+        place: The file and the line.
+        parts: What the line tells of each.
+    """
+
+    def __init__(self, place: str, parts: dict[str, bytes]) -> None:
+        self._place = place
+        self._parts = parts
+        self._scores: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._scores:
+            self._scores.update(self._read({name: self._parts[name]}))
+        return self._scores[name]
+
+    def items(self) -> ItemsView[str, Any]:
+        """All of them: decoded together that is quicker."""
+        if len(self._scores) < len(self._parts):
+            self._scores = self._read(self._parts)
+        return self._scores.items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def _read(self, parts: Mapping[str, bytes]) -> dict[str, Any]:
+        each = [b'"%b":{%b}' % (name.encode(), part) for name, part in parts.items()]
+        try:
+            scores = scores_in(b"{%b}" % b",".join(each))
+            wrong = defect_of_recorded(scores)
+        except LineError as error:
+            wrong = f": {error}"
+        if wrong is not None:
+            raise _cannot_be(self._place, f"epoch record whose scores{wrong}")
+        return scores
+
+
+def _cannot_be(place: str, wrong: str) -> RecordError:
+    cure = "The line was changed after it was written: copy the run again from its origin."
+    return RecordError(place, "a record that can be", wrong, cure)
 
 
 def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[Record | Problem]:
@@ -206,15 +251,19 @@ def _last_body(content: bytes | None) -> tuple[int, bytes]:
 
 
 def _with_late_part(body: bytes, place: str) -> Record | None:
-    """An epoch without its heavy part; None where all of it is to be looked at."""
-    shorter = without_late(body)
-    if shorter is None:
+    """An epoch without its heavy parts; None where all of it is to be looked at."""
+    parts = without_late(body)
+    if parts is None:
         return None
+    shorter, scores = parts
     try:
         record = record_in(shorter)
-    except LineError:
+        if record.kind != "epoch" or any(record.data.pop(key, body) is not None for key in LATE):
+            return None
+        record.data["scores"] = LateScores(place, scores)
+        if defect(record):
+            return None
+    except (LineError, RecordError):
         return None
-    if record.kind != "epoch" or record.data.pop(LATE, body) is not None or defect(record):
-        return None
-    record.data[LATE] = LatePart(place, body)
+    record.data["per_class"] = LatePart(place, body)
     return record

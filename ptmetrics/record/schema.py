@@ -273,8 +273,11 @@ def _are_usual(scores: Any) -> bool:
     return not any(any(map(lt, *pair)) for pair in pairs)
 
 
-def _scores(scores: Any) -> str | None:
-    if _are_usual(scores):
+def defect_of_recorded(scores: Any) -> str | None:
+    """What is wrong with the scores of an epoch, beginning with a name; None when they are right."""
+    if isinstance(scores, Mapping) and type(scores) is not dict:
+        return None  # those that are left for later
+    if type(scores) is dict and len(scores) > 1 and _are_usual(scores):
         return None
     if wrong := mapping_of(_score_fields)(scores):
         return wrong
@@ -502,7 +505,7 @@ _seen = fields_of(
 
 _file = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text})
 _epoch_fields = fields_of(
-    {"epoch": a_count, "scores": _scores},
+    {"epoch": a_count, "scores": defect_of_recorded},
     {
         "per_class": mapping_of(a_mapping),
         "per_slice": mapping_of(_slices),

@@ -1,7 +1,6 @@
 import json
 import math
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from record_makers import sealed
 
 from ptmetrics.errors import DtypeError
-from ptmetrics.record import codec
 from ptmetrics.record.codec import (
     COLUMN,
     MAX_DEPTH,
@@ -44,18 +42,6 @@ RECORDS = st.builds(
 )
 SMALL = Record(3, "ab", 1, "note", 5, 1.5, {"crc": "1-00000000", "x": [math.nan, "$", -0.0]})
 NAN = math.nan
-
-
-@pytest.fixture(scope="module", autouse=True, params=["json", "orjson"])
-def parser(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All of it holds with orjson as without."""
-    if request.param == "orjson":
-        pytest.importorskip("orjson")
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "quick_loads", None)
-        yield
 
 
 def test_a_line_of_an_epoch_reads_back_as_it_was_written() -> None:

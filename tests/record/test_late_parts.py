@@ -1,18 +1,20 @@
 """Of a long run only what is looked at is decoded whole, and what it says is checked then."""
 
 import pickle
+import re
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
 import pytest
-from record_makers import journal_of, line, note
+from record_makers import journal_of, line, note, sealed
 from test_schema import good, support
 
 import ptmetrics as pm
 from ptmetrics.errors import RecordError
 from ptmetrics.record import lines as lines_module
 from ptmetrics.record.codec import LATE, body_of, record_in, without_late
-from ptmetrics.record.lines import LATE_FROM, LatePart
+from ptmetrics.record.lines import LATE_FROM, LateScores
 from ptmetrics.record.reader import read_run
 
 
@@ -29,23 +31,41 @@ def numbered(number: int, **changes: Any) -> dict[str, Any]:
 
 def long_run(folder: Path, *epochs: dict[str, Any]) -> Path:
     """A journal whose first line is so long that those behind it may be left for later."""
-    first = line(0, "note", note("x" * LATE_FROM))
-    journal_of(folder, first, *(line(seq, "epoch", data) for seq, data in enumerate(epochs, 1)))
+    return run_of(folder, *(line(seq, "epoch", data) for seq, data in enumerate(epochs, 1)))
+
+
+def run_of(folder: Path, *lines: bytes) -> Path:
+    journal_of(folder, line(0, "note", note("x" * LATE_FROM)), *lines)
     return folder
 
 
+def whole(epoch: Any) -> str:
+    """The epoch with all that was left for later."""
+    told = {key: epoch[key] for key in sorted(epoch)}
+    return str(told | {key: dict(epoch[key]) for key in LATE if key in epoch})
+
+
 def test_a_part_that_is_left_for_later_reads_as_if_it_had_been_read_at_once(tmp_path: Path) -> None:
-    wanted = [numbered(0), numbered(1, per_class={}), numbered(2, per_class={"val": {}})]
+    odd = good()["scores"]["val/accuracy"] | {"value": nan, "high": inf, "reason": "$:, "}
+    scores = {"": odd, "val/loss": {**odd, "reason": "\u20ac", "method": "$nan"}}
+    wanted = [
+        numbered(0),
+        numbered(1, per_class={}),
+        numbered(2, per_class={"val": {}}),
+        numbered(3, scores={}, confusion={}),
+        numbered(4, scores={"": odd, "a,b:c/": odd}, confusion={}),
+        numbered(5, scores=scores, confusion={}),
+        numbered(6, scores={"a": {**odd, "reason": '"},"b":{'}}, confusion={}),
+        numbered(7, scores={"a": {**odd, "reason": "}"}, "b": {**odd, "later": {}}}, confusion={}),
+    ]
     run = read_run(long_run(tmp_path, *wanted))
     assert run.problems == []
-    assert all(isinstance(epoch["per_class"], LatePart) for epoch in run.epochs)
+    late = [isinstance(epoch["scores"], LateScores) for epoch in run.epochs]
+    assert late == [True] * 5 + [False] * 3
     for epoch, told in zip(run.epochs, wanted, strict=True):
-        assert {key: str(value) for key, value in epoch.items() if key != LATE} == {
-            key: str(value) for key, value in told.items() if key != LATE
-        }
-        assert str(dict(epoch["per_class"])) == str(told["per_class"])
-        assert list(epoch["per_class"]) == list(told["per_class"])
-        assert str(dict(pickle.loads(pickle.dumps(epoch["per_class"])))) == str(told["per_class"])
+        assert whole(epoch) == whole(told)
+        assert {key: len(epoch[key]) for key in LATE} == {key: len(told[key]) for key in LATE}
+        assert whole(pickle.loads(pickle.dumps(epoch))) == whole(told)
 
 
 def test_it_is_decoded_once_and_only_when_it_is_looked_at(
@@ -53,17 +73,79 @@ def test_it_is_decoded_once_and_only_when_it_is_looked_at(
 ) -> None:
     decoded = []
 
-    def counted(body: bytes) -> Any:
-        decoded.append(len(body))
-        return record_in(body)
+    def counted(read: Any) -> Any:
+        def reading(body: bytes) -> Any:
+            decoded.append(len(body))
+            return read(body)
 
-    monkeypatch.setattr(lines_module, "record_in", counted)
+        return reading
+
+    for name in ("record_in", "scores_in"):
+        monkeypatch.setattr(lines_module, name, counted(getattr(lines_module, name)))
     run = read_run(long_run(tmp_path, *map(numbered, range(20))))
-    assert len(decoded) == 21
-    assert run.epochs[7]["per_class"]["val"]["support"]["n"] == [50, 50]
-    assert run.epochs[7]["per_class"]["val"]["recall"]["n"] == [50, 50]
-    assert len(decoded) == 22
-    assert decoded[21] > decoded[20]
+    known = len(decoded)
+    assert known == 1 + 20 + 20  # lines, and of each the accuracy that is held against its matrix
+    assert list(run.epochs[7]["scores"]) == list(good()["scores"])
+    assert run.epochs[7]["scores"].get("val/unknown") is None
+    for _ in range(2):
+        assert run.epochs[7]["scores"]["val/mae"] == good()["scores"]["val/mae"]
+    assert len(decoded) == known + 1
+    for _ in range(2):
+        assert run.epochs[7]["per_class"]["val"]["support"]["n"] == [50, 50]
+    assert len(decoded) == known + 2
+    assert decoded[-1] > max(decoded[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"value": 7.0}, "'val/mcc'].value is 7, outside its interval"),
+        ({"value": 7.0, "high": 8.0}, "'val/mcc'].value is 7, but such a score goes from -1 to 1"),
+        ({"n": "many"}, "'val/mcc'].n is 'many', not a whole number"),
+    ],
+)
+def test_a_score_that_cannot_be_is_refused_when_it_is_looked_at(
+    tmp_path: Path, value: dict[str, Any], told: str
+) -> None:
+    right = {**good()["scores"]["val/accuracy"], "low": -1.0}
+    scores = {**good()["scores"], "val/mcc": right}
+    forged = {**scores, "val/mcc": {**right, **value}}
+    run = read_run(long_run(tmp_path, numbered(0, scores=scores), numbered(1, scores=forged)))
+    assert run.epochs[0]["scores"]["val/mcc"] == right
+    assert run.epochs[1]["scores"]["val/accuracy"] == scores["val/accuracy"]
+    for look in (dict, lambda scores: scores["val/mcc"]):
+        with pytest.raises(RecordError, match=rf"rank0.jsonl, line 3.*\[{re.escape(told)}"):
+            look(run.epochs[1]["scores"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"scores":{"', b'"scores":{X'),
+        (b'"scores":{"', b'"scores":{"x":5,"'),
+        (b'"scores":{"', b'"scores":{"x":{},"'),
+        (b'}},"per_class"', b'},"per_class"'),
+        (b'}},"per_class"', b'},},"per_class"'),
+        (b'"value":0.7', b'"value":'),
+        (b'"value":0.7', b'"value":NaN'),
+        (b'"value":0.7', b'"value":"$oops"'),
+        (b'"value":0.7', b'"value":"\xff"'),
+        (b'"value":0.7', b'"value":' + b"[" * 100_000),
+    ],
+)
+def test_a_line_with_a_right_checksum_that_is_no_json_is_never_taken(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    body = body_of(line(2, "epoch", numbered(1)).rstrip())
+    assert before in body
+    forged = sealed(body.replace(before, after, 1)) + b"\n"
+    run_of(tmp_path, line(1, "epoch", numbered(0)), forged)
+    run = read_run(tmp_path)
+    if run.problems:
+        assert (run.problems[0].line, len(run.epochs)) == (3, 1)
+        return
+    with pytest.raises(RecordError, match=r"rank0.jsonl, line 3"):
+        whole(run.epochs[1])
 
 
 @pytest.mark.parametrize(
@@ -134,17 +216,15 @@ def test_lines_with_keys_in_another_order_lose_nothing(tmp_path: Path, data: Any
     data = {**data, "epoch": 0}
     run = read_run(long_run(tmp_path, data))
     assert run.problems == []
-    told = {**run.epochs[0]}
-    if isinstance(told.get(LATE), LatePart):
-        told[LATE] = dict(told[LATE])
-    assert str({key: told[key] for key in data}) == str(data)
+    assert whole(run.epochs[0]) == whole(data)
 
 
 def test_nulls_stand_where_one_whole_value_stood() -> None:
     body = body_of(line(0, "epoch", numbered(0)).rstrip())
-    shorter = without_late(body)
-    assert shorter is not None
-    whole, short = record_in(body), record_in(shorter)
-    assert short.data.pop(LATE) is None
-    assert whole.data.pop(LATE) == good()[LATE]
+    parts = without_late(body)
+    assert parts is not None
+    whole, short = record_in(body), record_in(parts[0])
+    assert [short.data.pop(key) for key in LATE] == [None, None]
+    assert str([whole.data.pop(key) for key in LATE]) == str([good()[key] for key in LATE])
     assert str(short) == str(whole)
+    assert list(parts[1]) == list(good()["scores"])

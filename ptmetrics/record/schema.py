@@ -471,7 +471,7 @@ _seen = fields_of(
                 "optimizer_steps",
                 "dropped_rows",
                 "ranks",
-                "rows",
+                "rows_of_ranks",
                 "expected_rows",
                 "padding_left_out",
                 "padding_rows",

@@ -101,7 +101,7 @@ def test_all_ranks_have_the_scores_of_all_and_stop_together(tmp_path: Path) -> N
     told = read_run(run)
     assert [epoch["scores"]["val/accuracy"]["value"] for epoch in told.epochs] == accuracies
     assert told.epochs[1]["scores"]["extra/accuracy"]["n"] == 10
-    assert told.epochs[0]["seen"]["val"]["rows"] == 20
+    assert told.epochs[0]["seen"]["val"]["rows_of_ranks"] == 20
     assert (told.header["rank"], told.header["world_size"]) == (0, 3)
     assert not [note for note in told.notes if note["code"] == "one-rank"]
     assert journals_of(run) == [f"journal-rank{rank}.jsonl" for rank in range(3)]

@@ -33,7 +33,7 @@ val_loader = DataLoader(val_set, batch_size=250, sampler=DistributedSampler(val_
 network = nn.Sequential(
     nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 16, 10)
 )  # fmt: skip
-model = DistributedDataParallel(network)
+model: nn.Module = DistributedDataParallel(network)
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
 monitor = pm.Monitor(pm.MulticlassMetrics(10), run=run)  # +

@@ -45,7 +45,7 @@ class RankNumbers:
 
     def to_record(self, ranks: int) -> dict[str, int]:
         """What stands beside the share of one rank in the record's `seen`."""
-        record = {"ranks": ranks, "rows": self.samples}
+        record = {"ranks": ranks, "rows_of_ranks": self.samples}
         if not self.unknown:
             record["expected_rows"] = self.expected
         if self.left_out:

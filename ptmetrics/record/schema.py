@@ -474,7 +474,7 @@ _seen = fields_of(
                 "optimizer_steps",
                 "dropped_rows",
                 "ranks",
-                "rows",
+                "rows_of_ranks",
                 "expected_rows",
                 "padding_left_out",
                 "padding_rows",

@@ -198,7 +198,7 @@ def padded_duplicates(evidence: Evidence) -> Iterator[RuleOutcome]:
     seen = evidence.curves.seen_in_judged(JUDGED)
     padding = seen.get("padding_rows", 0)
     copies = seen.get("copies", 1)
-    rows = seen.get("rows", 0)
+    rows = seen.get("rows_of_ranks", 0)
     numbers = {"split": JUDGED, "rows": rows, "ranks": seen.get("ranks", 1)}
     if copies > 1:
         message = (

@@ -98,10 +98,12 @@ def test_all_ranks_have_the_scores_of_all_and_stop_together(tmp_path: Path) -> N
     assert first["notes"] == ["20 rows of 3 ranks were counted."]
     assert first["best"] == third["best"] == 1
     assert first["stopped"][0] == 3
+    # A third collective, of texts, as rank 1 has no validation.
+    assert first["collectives"] == [["all_gather", "all_gather", "all_reduce"]] * 4
     told = read_run(run)
     assert [epoch["scores"]["val/accuracy"]["value"] for epoch in told.epochs] == accuracies
     assert told.epochs[1]["scores"]["extra/accuracy"]["n"] == 10
-    assert told.epochs[0]["seen"]["val"]["rows"] == 20
+    assert told.epochs[0]["seen"]["val"]["rows_of_ranks"] == 20
     assert (told.header["rank"], told.header["world_size"]) == (0, 3)
     assert not [note for note in told.notes if note["code"] == "one-rank"]
     assert journals_of(run) == [f"journal-rank{rank}.jsonl" for rank in range(3)]
@@ -192,6 +194,76 @@ def test_the_padding_of_a_sampler_is_left_out_exactly(tmp_path: Path) -> None:
             validated(0, 1, 9, 9, "module", {})["loss"], rel=1e-6
         )
         assert dropped["notes"] == ["4 of 5 rows were counted on 2 ranks."]
+
+
+# Runs that do more than one sync an epoch, or none.
+
+
+def several(rank: int, run: Path) -> dict[str, Any]:
+    """Two monitors; a validation in the middle of an epoch; a test at the end; then resumed."""
+    found: dict[str, Any] = {}
+    with quiet(run=run) as monitor, quiet() as other:
+        for _ in range(2):
+            for hits in (3 + rank, 5 + rank):
+                monitor.update(*batch(hits), split="val")
+                monitor.update(*batch(1), split="train")
+                monitor.update(*batch(1), split="train")
+            other.update(*batch(rank), split="val")
+            with counted_collectives() as called:
+                monitor.end_epoch()
+                other.end_epoch()
+            found["collectives"] = called
+        monitor.update(*batch(9 - rank), split="test")
+        found["other"] = list(other.history["val/accuracy"])
+    found["faults"] = len(monitor.faults) + len(other.faults)
+    torch.distributed.barrier()
+    tested = read_run(run).evaluations[-1]
+    found["tested"] = [tested["split"], tested["why"], tested["scores"]["test/accuracy"]["value"]]
+    torch.distributed.barrier()
+    with quiet(run=run, if_exists="resume") as monitor:
+        monitor.update(*batch(8 + rank), split="val")
+        found["resumed"] = [monitor.epoch, monitor.end_epoch()["val/accuracy"].value]
+        found["history"] = list(monitor.history["val/accuracy"])
+    return found
+
+
+@pytest.mark.fault(41)
+def test_evaluations_and_resumed_runs_are_merged_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first, second = run_ranks(several, 2, tmp_path / "ranks", run)
+    assert first == second
+    assert first["collectives"] == ["all_gather", "all_reduce"] * 2
+    assert first["other"] == [0.05, 0.05]
+    assert first["faults"] == 0
+    assert first["resumed"] == [2, 0.85]
+    assert first["history"] == [0.35, 0.55, 0.35, 0.55, 0.85]
+    told = read_run(run)
+    assert [each["scores"]["val/accuracy"]["value"] for each in told.evaluations] == [0.35, 0.35]
+    assert first["tested"] == ["test", "test", 0.85]
+    assert [note for note in told.notes if note["code"] == "one-rank"] == []
+    assert told.faults == []
+
+
+def all_of_it(rank: int, run: Path) -> list[str]:
+    """Each rank validates all of the data, of a loader that knows of no ranks."""
+    torch.manual_seed(0)
+    model, criterion = nn.Linear(FEATURES, CLASSES), nn.CrossEntropyLoss()
+    monitor = quiet(run=run)
+    monitor.attach(model, criterion=criterion)
+    for x, y in monitor.validate(DataLoader(samples(20), batch_size=8)):
+        criterion(model.eval()(x), y)
+    scores = monitor.end_epoch()
+    monitor.close()
+    return list(scores.splits["val"].notes)
+
+
+def test_ranks_that_validate_the_same_rows_are_told_of(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first, second = run_ranks(all_of_it, 2, tmp_path / "ranks", run)
+    assert first == second == ["40 of 40 rows were counted on 2 ranks."]
+    (found,) = (each for each in pm.judge(run).findings if each.code == "padded-duplicates")
+    assert "2 ranks validated the same 20 rows" in found.message
+    assert read_run(run).epochs[0]["samples"]["reason"].startswith("several ranks validated")
 
 
 # The loop of a user, on one process and on several.

@@ -173,6 +173,11 @@ class Trouble:
         self.raised = 0
         self._full_for = 0  # batches
 
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether nothing can be written now."""
+        return self._full_for > 0
+
     def draw(self) -> None:
         """Before a batch: what is to go wrong in it."""
         self.metric_raises = self.happens(0.06)
@@ -191,7 +196,7 @@ class Trouble:
 
     def write(self, fd: int, data: bytes) -> int:
         """As `os.write`, of a disk that is full now and then, perhaps in the midst of a line."""
-        if self._full_for > 0:
+        if self.disk_is_full:
             if self.happens(0.3):
                 return os.write(fd, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -242,7 +247,7 @@ class Acknowledged:
     """
 
     def __init__(self, attempt: Attempt, monitor: pm.Monitor) -> None:
-        self._path = attempt.folder / f"told-{attempt.number}-{attempt.rank}"
+        self._path = mark(attempt, "told")
         self._monitor = monitor
         self._waiting: list[str] = []
 
@@ -274,13 +279,17 @@ def rank_of(attempt: Attempt) -> None:
             world_size=attempt.ranks,
             timeout=timedelta(seconds=60),
         )
+    mark(attempt, "up").touch()
     try:
-        seen = pickle.dumps(trained(attempt))
-        (attempt.folder / f"done-{attempt.number}-{attempt.rank}").write_bytes(seen)
+        mark(attempt, "done").write_bytes(pickle.dumps(trained(attempt)))
     except BaseException:
-        text = traceback.format_exc()
-        (attempt.folder / f"failed-{attempt.number}-{attempt.rank}").write_text(text)
+        mark(attempt, "failed").write_text(traceback.format_exc())
         raise
+
+
+def mark(attempt: Attempt, what: str) -> Path:
+    """A file by which a rank tells of itself."""
+    return attempt.folder / f"{what}-{attempt.number}-{attempt.rank}"
 
 
 def trained(attempt: Attempt) -> tuple[int, int, list[str]]:
@@ -315,13 +324,14 @@ def trained(attempt: Attempt) -> tuple[int, int, list[str]]:
                 monitor.record("note", {"code": "soak", "message": message})
                 told.add(f"note {message}")
                 trouble.done()
-                if number % SAVED_EVERY == 2:
+                if number % SAVED_EVERY == 2 and not trouble.disk_is_full:
                     save(monitor, attempt, (epoch, number + 1))
             scores = monitor.end_epoch()
             told.add(f"epoch {epoch} {scores['val/accuracy'].n}")
             epoch += 1
             batch = 0
-            save(monitor, attempt, (epoch, 0))
+            if not trouble.disk_is_full:
+                save(monitor, attempt, (epoch, 0))
     contained = sum(fault.count for fault in monitor.faults.all() if MINE in fault.message)
     others = [repr(fault) for fault in monitor.faults.all() if MINE not in fault.message]
     return trouble.raised, contained, others
@@ -402,8 +412,7 @@ def play(seed: int, episode: int, ranks: int, folder: Path) -> Tally:
         if done and not killed:
             break
     for rank in range(now_ranks):
-        told_of = (folder / f"done-{number}-{rank}").read_bytes()
-        raised, contained, others = pickle.loads(told_of)
+        raised, contained, others = pickle.loads(mark(told[rank], "done").read_bytes())
         expect(f"rank {rank}: faults contained", contained, raised)
         expect(f"rank {rank}: further faults", others, [])
         tally.raised += raised
@@ -456,9 +465,10 @@ def run_attempt(
             victim.join(float(rng.uniform(0.05, LONGEST_LIFE_S)))
             tally.kills += victim.is_alive()
             victim.kill()
-            if rng.random() < 0.3:
+            met = all(mark(attempt, "up").exists() for attempt in told)
+            if rng.random() < 0.3 and met:
                 tally.left_alone += len(processes) > 1
-            else:
+            else:  # as torchrun does
                 for process in processes:
                     tally.kills += process is not victim and process.is_alive()
                     process.kill()

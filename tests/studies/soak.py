@@ -190,6 +190,10 @@ class Trouble:
         """Behind a batch."""
         self._full_for -= 1
 
+    def make_room(self) -> None:
+        """The disk is no longer full."""
+        self._full_for = 0
+
     def happens(self, share: float) -> bool:
         """Whether something of this share happens now."""
         return bool(self._rng.random() < share)
@@ -326,12 +330,13 @@ def trained(attempt: Attempt) -> tuple[int, int, list[str]]:
                 trouble.done()
                 if number % SAVED_EVERY == 2 and not trouble.disk_is_full:
                     save(monitor, attempt, (epoch, number + 1))
-            scores = monitor.end_epoch()
+            scores = monitor.end_epoch(epoch)
             told.add(f"epoch {epoch} {scores['val/accuracy'].n}")
             epoch += 1
             batch = 0
             if not trouble.disk_is_full:
                 save(monitor, attempt, (epoch, 0))
+        trouble.make_room()  # a disk that stays full to the end loses records, and says so
     contained = sum(fault.count for fault in monitor.faults.all() if MINE in fault.message)
     others = [repr(fault) for fault in monitor.faults.all() if MINE not in fault.message]
     return trouble.raised, contained, others

@@ -440,14 +440,15 @@ def checkpoint_of_all(
         (key for key, files in found.items() if len(files) == key[2]),
         key=lambda key: (key[0], key[1], key[2] == ranks),
     )
-    if not whole:
-        return None, ranks
-    epoch, batch, of_ranks = whole[-4:][0] if older else whole[-1]
+    at = None
+    if whole:
+        epoch, batch, ranks = whole[-4:][0] if older else whole[-1]
+        at = (epoch, batch)
     for key, files in found.items():
-        if key[:2] > (epoch, batch):
+        if at is None or key[:2] > at:
             for path in files:
                 path.unlink()
-    return (epoch, batch), of_ranks
+    return at, ranks
 
 
 def run_attempt(

@@ -188,7 +188,8 @@ def _rotation(thumbnails: Tensor) -> Tensor:
 
     Source: the tangent distance of Simard, LeCun and Denker, 1993.
     """
-    pictures = thumbnails.reshape(len(thumbnails), -1, SIDE, SIDE)
+    channels = thumbnails.shape[1] // SIDE**2
+    pictures = thumbnails.reshape(-1, channels, SIDE, SIDE)
     wider = functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
     along_x = wider[:, :, 1:-1, 2:] - wider[:, :, 1:-1, :-2]
     along_y = wider[:, :, 2:, 1:-1] - wider[:, :, :-2, 1:-1]

@@ -399,12 +399,13 @@ def play(seed: int, episode: int, ranks: int, folder: Path) -> Tally:
     now_ranks = ranks
     before = ranks
     while True:
-        at, of_ranks = checkpoint_of_all(folder, before, older=rng.random() < 0.25)
-        if at is not None and at[1] == 0 and ranks > 1 and rng.random() < 0.3:
+        resized = ranks > 1 and rng.random() < 0.3
+        older = rng.random() < 0.25
+        at, of_ranks = checkpoint_of_all(folder, before, older=older, whole_epochs=resized)
+        now_ranks = of_ranks
+        if resized:
             now_ranks = int(rng.integers(1, ranks + 1))
             tally.resized += now_ranks != of_ranks
-        elif at is not None:
-            now_ranks = of_ranks
         number = tally.attempts
         told = [
             Attempt(seed, episode, number, rank, now_ranks, folder, at, of_ranks)
@@ -426,18 +427,23 @@ def play(seed: int, episode: int, ranks: int, folder: Path) -> Tally:
 
 
 def checkpoint_of_all(
-    folder: Path, ranks: int, *, older: bool
+    folder: Path, ranks: int, *, older: bool, whole_epochs: bool
 ) -> tuple[tuple[int, int] | None, int]:
     """The newest place of which every rank has a checkpoint, or one before it; how many ranks these are.
 
-    Checkpoints behind it are gone then: what they hold is to be done again.
+    Checkpoints behind it are gone then: what they hold is to be done again. Of `whole_epochs` none
+    holds counts, so that any number of ranks can go on from it.
     """
     found: dict[tuple[int, int, int], list[Path]] = {}
     for path in folder.glob("state-*.pt"):
         epoch, batch, of_ranks, _ = map(int, path.stem.split("-")[1:])
         found.setdefault((epoch, batch, of_ranks), []).append(path)
     whole = sorted(
-        (key for key, files in found.items() if len(files) == key[2]),
+        (
+            key
+            for key, files in found.items()
+            if len(files) == key[2] and not (whole_epochs and key[1])
+        ),
         key=lambda key: (key[0], key[1], key[2] == ranks),
     )
     at = None

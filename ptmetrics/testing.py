@@ -1,8 +1,8 @@
 """Laws and guards for metrics, ours and yours: `check_metric` and `assert_no_sync`; neither needs a GPU.
 
-A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it, a
-`Guard` refuses at once what would synchronise on a real one, names the line that asked for it, and
-counts what would be launched.
+A `with fake_cuda():` block makes CUDA tensors without values and without a GPU. Inside it,
+`assert_no_sync(step)` refuses at once what would synchronise on a real one, names the line that
+asked for it, and counts what would be launched.
 """
 
 import copy
@@ -42,7 +42,16 @@ KNOWN = (
     "all arange baddbmm bucketize count_nonzero cummax cummin cumprod dot eye floor_divide frexp"
     " index_add isin linalg_vector_norm logsumexp mv native_batch_norm new_full new_ones new_zeros nll_loss_forward"
     " ones ones_like roll searchsorted stack take zero zeros zeros_like"
+    # Random numbers: the generator's state is the host's. Not `normal` of a tensor, which is checked.
+    " bernoulli exponential normal_ rand rand_like randint randint_like randn randn_like random uniform"
+    # What models, their losses and optimizers are made of.
+    " _cudnn_rnn _fused_adam _fused_adamw _fused_rms_norm _fused_sgd _safe_softmax"
+    " _scaled_dot_product_cudnn_attention _scaled_dot_product_efficient_attention"
+    " _scaled_dot_product_flash_attention _thnn_fused_gru_cell _thnn_fused_lstm_cell"
+    " binary_cross_entropy binary_cross_entropy_with_logits diag_embed huber_loss im2col linspace"
+    " mse_loss multi_margin_loss nll_loss2d_forward norm smooth_l1_loss trace tril triu"
 )
+ON_LISTS = "_foreach_"  # an operation on each tensor of a list; a copy may come from the host
 READERS = {
     Tensor.__repr__: "repr",
     Tensor.__format__: "format",
@@ -97,13 +106,18 @@ def tensors(args: Any) -> list[Tensor]:
 
 
 def reads_value(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """A number on the host that depends on values: item, bool, equal, allclose."""
-    return torch.Tag.data_dependent_output in func.tags
+    """A number on the host that depends on values of the device: item, bool, equal, allclose."""
+    return torch.Tag.data_dependent_output in func.tags and _on_device(args)
 
 
 def reads_shape(func: Any, args: Any, kwargs: Kwargs) -> bool:
-    """A shape that depends on values: nonzero, unique, bincount, masked_select."""
-    return torch.Tag.dynamic_output_shape in func.tags and name_of(func) not in INDEXING
+    """A shape that depends on values of the device: nonzero, unique, bincount, masked_select."""
+    by_value = torch.Tag.dynamic_output_shape in func.tags and name_of(func) not in INDEXING
+    return by_value and _on_device(args)
+
+
+def _on_device(args: Any) -> bool:
+    return any(tensor.device.type == "cuda" for tensor in tensors(args))
 
 
 def indexes_by_mask(func: Any, args: Any, kwargs: Kwargs) -> bool:
@@ -142,8 +156,15 @@ def is_unknown(func: Any, args: Any, kwargs: Kwargs) -> bool:
 
 @cache
 def _is_known(func: Any) -> bool:
-    name = name_of(func).removesuffix("_")
-    if func.namespace != "aten" or name in KNOWN.split() or not launches(func):
+    own_name = name_of(func)
+    name = own_name.removesuffix("_")
+    if (
+        func.namespace != "aten"
+        or not launches(func)
+        or not {own_name, name}.isdisjoint(KNOWN.split())
+    ):
+        return True
+    if name.startswith(ON_LISTS) and name != "_foreach_copy":
         return True
     packet = getattr(torch.ops.aten, name, func.overloadpacket)
     tags = {tag for overload in packet.overloads() for tag in getattr(packet, overload).tags}
@@ -153,7 +174,7 @@ def _is_known(func: Any) -> bool:
 def _copy_devices(func: Any, args: Any, kwargs: Kwargs) -> tuple[str, str]:
     if name_of(func) == "copy_":
         return args[1].device.type, args[0].device.type
-    if name_of(func) not in COPIES or not tensors(args):
+    if name_of(func) not in COPIES:
         return "", ""
     source = tensors(args)[0].device
     return source.type, torch.device(kwargs.get("device") or source).type
@@ -204,18 +225,22 @@ class Guard(Operations):
 
     Args:
         without: Rules to leave out, by name: only the test of the rules themselves needs that.
+        fake: Whether tensors in it are without values.
 
     Raises:
         HostSync: From the operation itself, with the line that asked for it.
     """
 
-    def __init__(self, without: tuple[str, ...] = ()) -> None:
+    def __init__(self, without: tuple[str, ...] = (), *, fake: bool = False) -> None:
         super().__init__()
+        self._fake = fake
         self._rules = {name: rule for name, rule in SYNC_RULES.items() if name not in without}
         self._without = without
         self._stack = ExitStack()
 
     def __enter__(self) -> "Guard":
+        if self._fake:
+            self._stack.enter_context(fake_cuda())
         if "reads_words" not in self._without:
             self._stack.enter_context(_Readers())
         if "waits" not in self._without:
@@ -234,10 +259,9 @@ class Guard(Operations):
         self._stack.close()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace != "prim":
-            for name, rule in self._rules.items():
-                if rule(func, args, kwargs or {}):
-                    raise HostSync(name, str(func))
+        for name, rule in self._rules.items():
+            if rule(func, args, kwargs or {}):
+                raise HostSync(name, str(func))
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
@@ -247,16 +271,26 @@ def _refuse_to_wait(*_: Any, **__: Any) -> None:
 
 @contextmanager
 def fake_cuda() -> Iterator[None]:
-    """CUDA tensors without values: no shape may depend on one, as there is no ShapeEnv."""
-    with FakeTensorMode():
+    """CUDA tensors without values: no shape may depend on one, as there is no ShapeEnv.
+
+    In a block of the same kind it does nothing.
+    """
+    with ExitStack() as stack:
+        if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is None:
+            stack.enter_context(FakeTensorMode())
         yield
 
 
-@contextmanager
-def assert_no_sync() -> Iterator[Guard]:
+def assert_no_sync(step: Callable[[], object] | None = None) -> Guard:
     """Make CUDA tensors without values, and refuse whatever would make the host wait for the device.
 
-    Yields:
+    What is built in `fake_cuda()` can be used in it. A backward pass needs a GPU, whose threads it
+    runs in.
+
+    Args:
+        step: What to call; None for a `with` block.
+
+    Returns:
         The guard, which counts what would be launched: `len(guard.names)`.
 
     Raises:
@@ -265,14 +299,23 @@ def assert_no_sync() -> Iterator[Guard]:
     Example:
         >>> import torch
         >>> import ptmetrics as pm
-        >>> from ptmetrics.testing import assert_no_sync
+        >>> from ptmetrics.testing import assert_no_sync, fake_cuda
         >>> metrics = pm.MulticlassMetrics(3)
         >>> with assert_no_sync():
         ...     logits = torch.zeros(8, 3, device="cuda")
         ...     metrics.update(logits, torch.zeros(8, dtype=torch.int64, device="cuda"))
+        >>> with fake_cuda(), torch.device("cuda"):
+        ...     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+        ...     x = torch.randn(8, 4)
+        ...     guard = assert_no_sync(lambda: model(x).mean())
+        >>> guard.names[-1]
+        'mean.default'
     """
-    with fake_cuda(), Guard() as guard:
-        yield guard
+    guard = Guard(fake=True)
+    if step is not None:
+        with guard:
+            step()
+    return guard
 
 
 MakeBatch = Callable[[int, int], Any]

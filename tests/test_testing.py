@@ -1,5 +1,6 @@
 """The guard refuses what would make the host wait, names the line, and lets the rest pass."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptmetrics.testing import SYNC_RULE_NAMES, Guard, HostSync, fake_cuda
+from ptmetrics.testing import SYNC_RULE_NAMES, Guard, HostSync, assert_no_sync, fake_cuda
 
 
 class Device:
@@ -45,6 +46,7 @@ REFUSED: list[tuple[str, Snippet]] = [
     ("reads_value", lambda d: torch.zeros(d.one, device="cuda")),
     ("reads_value", lambda d: torch.equal(d.x, d.x)),
     ("reads_value", lambda d: torch.allclose(d.x, d.x)),
+    ("reads_value", lambda d: torch.equal(d.x, d.host)),
     ("reads_value", lambda d: torch.nn.functional.one_hot(d.labels)),
     ("reads_value", lambda d: max(d.v)),
     ("reads_value", lambda d: torch.cov(d.x)),
@@ -71,6 +73,9 @@ REFUSED: list[tuple[str, Snippet]] = [
     ("copies_to_host", lambda d: d.x.to("cpu", non_blocking=True)),
     ("copies_to_host", lambda d: d.x.to(d.host)),
     ("copies_to_host", lambda d: d.host.copy_(d.x)),
+    ("copies_to_host", lambda d: torch.save(d.x.cpu(), io.BytesIO())),
+    ("copies_to_host", lambda d: str(d.x.detach().cpu())),
+    ("copies_to_host", lambda d: [loss.cpu() for loss in (d.v.mean(), d.x.mean())]),
     ("copies_from_host", lambda d: torch.tensor([1.0, 2.0], device="cuda")),
     ("copies_from_host", lambda d: torch.tensor(1.0, device="cuda")),
     ("copies_from_host", lambda d: torch.as_tensor([1.0], device="cuda")),
@@ -85,6 +90,7 @@ REFUSED: list[tuple[str, Snippet]] = [
     ("mixes_host_in", lambda d: torch.where(d.mask, d.x, torch.tensor(0.0))),
     ("mixes_host_in", lambda d: d.v.index_put_((d.places,), d.v)),
     ("is_unknown", lambda d: torch.histc(d.x)),
+    ("is_unknown", lambda d: torch._foreach_copy_([d.x], [d.host])),
     ("is_unknown", lambda d: torch.linalg.inv(d.square)),
     ("is_unknown", lambda d: torch.linalg.solve(d.square, d.square)),
     ("is_unknown", lambda d: torch.multinomial(d.x.abs(), 2)),
@@ -132,7 +138,33 @@ ALLOWED: list[Snippet] = [
     lambda d: d.x.copy_(d.host, non_blocking=True),
     lambda d: repr(d.x.shape) + str(d.x.device),
     lambda d: d.x.clone().detach().numel(),
+    lambda d: torch.tensor(2.0).item(),
+    lambda d: d.host.double().clone(),
+    lambda d: torch.tensor([1, 0, 2])[torch.tensor([2, 0])].shape,
+    lambda d: torch.nn.Linear(3, 2, device="cuda")(d.x),
+    lambda d: torch.nn.functional.dropout(d.x, 0.5),
+    lambda d: torch.rand_like(d.x).lerp(d.x, 0.3),
+    lambda d: torch.randn(3, device="cuda").normal_(),
+    lambda d: torch.nn.functional.mse_loss(d.x, d.x),
+    lambda d: torch.nn.functional.binary_cross_entropy_with_logits(d.v, d.v),
+    lambda d: torch.nn.functional.scaled_dot_product_attention(d.x, d.x, d.x, is_causal=True),
+    lambda d: torch._foreach_add([d.x, d.v], 1.0),
+    lambda d: torch._foreach_norm([d.x, d.v]),
+    lambda d: torch.triu(d.square) + torch.eye(3, device="cuda").diag_embed().sum(),
+    lambda d: stepped(d, torch.optim.SGD, momentum=0.9),
+    lambda d: stepped(d, torch.optim.AdamW, fused=True),
 ]
+
+
+def stepped(d: Device, make: Any, **options: Any) -> None:
+    """Clip gradients, and two steps of an optimizer."""
+    weight = torch.nn.Parameter(d.square)
+    weight.grad = torch.ones_like(weight)
+    torch.nn.utils.clip_grad_norm_([weight], 1.0)
+    optimizer = make([weight], **options)
+    optimizer.step()
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def outcome(snippet: Snippet, **guard: Any) -> HostSync | None:
@@ -201,3 +233,35 @@ def test_a_line_is_named_through_the_calls_of_torch() -> None:
             loss(torch.zeros(3, device="cuda", dtype=torch.int64))
         )
     assert (caught.value.file, caught.value.line) == (__file__, loss.__code__.co_firstlineno + 1)
+
+
+@pytest.mark.fault(29)
+def test_a_step_is_called_in_the_guard_and_its_line_is_named() -> None:
+    with fake_cuda(), torch.device("cuda"):
+        model = torch.nn.Sequential(
+            torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout()
+        )
+        x = torch.randn(8, 4)
+        seen: list[float] = []
+
+        def step() -> Tensor:
+            return model(x).logsumexp(1).mean()
+
+        def logging_step() -> None:
+            loss = step()
+            seen.append(loss.item())
+
+        guard = assert_no_sync(step)
+        assert guard.names[-1] == "mean.default"
+        with pytest.raises(HostSync) as caught:
+            assert_no_sync(logging_step)
+    line = logging_step.__code__.co_firstlineno + 2
+    assert (caught.value.rule, caught.value.file, caught.value.line) == (
+        "reads_value",
+        __file__,
+        line,
+    )
+    with assert_no_sync() as guard:
+        torch.zeros(3, device="cuda").add_(1)
+    assert guard.names == ["zeros.default", "add_.Tensor"] or guard.names[-1] == "add_.Tensor"
+    assert torch.zeros(3).add_(1).tolist() == [1.0] * 3, "outside tensors have values again"

@@ -25,7 +25,7 @@ _WORDS_AT_ONCE = 2**21
 
 
 def hash_rows(batch: Tensor) -> Tensor:
-    """Two 64-bit sums for each row of a batch, on its device; no wait for it once a shape was seen.
+    """Two 64-bit sums for each row of a batch, on its device, without a wait for it.
 
     A row is read as 32-bit words w; each sum is Σ wᵢ aᵢ modulo 2⁶⁴, with fixed random odd aᵢ, plus
     a constant of shape and type. Integers add up to the same in any order. Two rows that differ
@@ -80,12 +80,13 @@ def _word_sums(words: Tensor, factors: Tensor) -> Tensor:
 def _factors(words: int, device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(SEED)
     drawn = torch.randint(-(2**63), 2**63 - 1, (words, 2), generator=generator)
-    return (drawn | 1).T.contiguous().to(device)
+    return (drawn | 1).T.contiguous().to(device, non_blocking=True)
 
 
 @lru_cache(256)
 def _salt(shape: tuple[int, ...], dtype: str, device: torch.device) -> Tensor:
-    return torch.from_numpy(_digest(f"{dtype} {shape}".encode())).to(device)
+    salt = torch.from_numpy(_digest(f"{dtype} {shape}".encode()))
+    return salt.to(device, non_blocking=True)
 
 
 def hash_texts(texts: list[str]) -> Tensor:

@@ -210,7 +210,7 @@ def _forms_of(thumbnails: Tensor) -> Tensor:
     """x' F x for each of the forms, of shape (thumbnails, forms)."""
     made = []
     for part in torch.split(thumbnails, _QUERIES):
-        colours = part.reshape(len(part), -1, 1, SIDE * SIDE)
+        colours = part.unflatten(1, (-1, 1, SIDE * SIDE))
         made.append((_times(part, _forms()) * colours).sum((1, 3)))
     return torch.cat(made)
 
@@ -223,7 +223,7 @@ def _crossed(thumbnails: Tensor) -> Tensor:
 
 def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
     """x' F for each colour of each thumbnail and each form, of shape (…, colours, forms, pixels)."""
-    colours = thumbnails.reshape(len(thumbnails), -1, SIDE * SIDE)
+    colours = thumbnails.unflatten(1, (-1, SIDE * SIDE))
     return (colours @ forms.transpose(0, 1).flatten(1)).unflatten(2, (len(forms), -1))
 
 

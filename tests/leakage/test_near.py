@@ -234,3 +234,11 @@ def test_copies_with_a_little_noise_are_found_in_such_columns(kind: str) -> None
     train = TensorDataset(table[:1000], labels[:1000])
     found = quiet(train, TensorDataset(copied, labels[: len(copied)])).near
     assert sum(of_train == of_val - 500 for of_train, of_val in found) >= 23
+
+
+def test_a_validation_of_nothing_but_copies_leaves_no_picture_to_turn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(40, 3, 16, 16, generator=generator)
+    audit = pm.audit((pictures, torch.arange(40) % 2), (pictures[:10], torch.arange(10) % 2))
+    assert len(audit.exact) == 10
+    assert not audit.near

@@ -214,7 +214,9 @@ def test_all_weights_beyond_it_leave_no_score_and_a_reason() -> None:
 @pytest.mark.fault(17)
 @pytest.mark.fault(19)
 @every_case
-def test_a_row_of_nan_is_counted_with_its_first_update_and_changes_no_score(case: MetricCase) -> None:
+def test_a_row_of_nan_is_counted_with_its_first_update_and_changes_no_score(
+    case: MetricCase,
+) -> None:
     good = case.batch(12, 3, False)
     if not good.preds.is_floating_point():
         return  # labels cannot be NaN

@@ -1,14 +1,18 @@
 """A monitored loop on a CUDA model waits for nothing between the ends of two epochs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from loops import CLASSES, FEATURES, Net, quiet
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 import ptmetrics as pm
+from ptmetrics.integrations.tracker import Tracker
+from ptmetrics.leakage import hashes
 from ptmetrics.testing import Guard, HostSync, fake_cuda
 
 pytestmark = pytest.mark.fault(28)
@@ -19,6 +23,8 @@ Batches = list[tuple[Tensor, Tensor]]
 def _on_fake_cuda() -> Iterator[None]:
     with fake_cuda():
         yield
+    for cached in (hashes._salt, hashes._factors):  # tensors without values are of no use outside
+        cached.cache_clear()
 
 
 class Event:
@@ -46,7 +52,7 @@ def batches(targets: str = "cuda") -> Batches:
 
 def watched(**options: Any) -> tuple[pm.Monitor, nn.Module]:
     with torch.device("cuda"):
-        return quiet(device_event=Event, **options), Net()
+        return quiet(*options.pop("callbacks", ()), device_event=Event, **options), Net()
 
 
 def one_epoch(model: nn.Module, criterion: nn.Module, train: Any, val: Any, optimizer: Any) -> None:
@@ -138,3 +144,42 @@ def test_a_callback_that_waits_is_named() -> None:
     monitor = quiet(Impatient(), metrics=pm.RegressionMetrics())
     with pytest.raises(HostSync, match=r"test_no_sync_loop\.py:\d+: .*reads_value"), Guard():
         monitor.update(torch.zeros(8, device="cuda"), torch.zeros(8, device="cuda"))
+
+
+OURS: dict[type[pm.Callback], Any] = {
+    pm.EarlyStopping: lambda folder: pm.EarlyStopping("val/loss"),
+    pm.Checkpoint: lambda folder: pm.Checkpoint("val/loss", folder=folder),
+    pm.LoopHygiene: lambda folder: pm.LoopHygiene(),
+    pm.LeakageCheck: lambda folder: pm.LeakageCheck(),
+    pm.CSVLogger: lambda folder: pm.CSVLogger(folder / "scores.csv"),
+}
+"""Callbacks that are told of batches or epochs; further trackers are told of epochs as `CSVLogger` is."""
+
+
+def test_none_of_our_callbacks_is_missing_here() -> None:
+    for name in pm.__all__:
+        each = getattr(pm, name)
+        if isinstance(each, type) and issubclass(each, pm.Callback) and each is not pm.Callback:
+            tracker = issubclass(each, Tracker)
+            assert each in OURS or tracker, name
+            if tracker:
+                events = {event for event in vars(each) if event.startswith("on_")}
+                assert not events, f"{name} is told of {events}"
+
+
+@pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("way", ["hooks", "loaders"])
+def test_no_callback_of_ours_waits_in_an_epoch(
+    kind: type[pm.Callback], way: str, tmp_path: Path
+) -> None:
+    monitor, model = watched(callbacks=[OURS[kind](tmp_path)])
+    with unset_fake_temporarily():
+        assert "loss" in monitor.score_directions  # asked for at the beginning, of empty counts
+    criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters())
+    train, val = batches(), batches()
+    with Guard():
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        if way == "loaders":
+            train, val = monitor.train(train), monitor.validate(val)
+        one_epoch(model, criterion, train, val, optimizer)
+    assert monitor._recorder.splits["val"].samples == 19

@@ -173,6 +173,11 @@ class Trouble:
         self.raised = 0
         self._full_for = 0  # batches
 
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether nothing can be written now."""
+        return self._full_for > 0
+
     def draw(self) -> None:
         """Before a batch: what is to go wrong in it."""
         self.metric_raises = self.happens(0.06)
@@ -185,13 +190,17 @@ class Trouble:
         """Behind a batch."""
         self._full_for -= 1
 
+    def make_room(self) -> None:
+        """The disk is no longer full."""
+        self._full_for = 0
+
     def happens(self, share: float) -> bool:
         """Whether something of this share happens now."""
         return bool(self._rng.random() < share)
 
     def write(self, fd: int, data: bytes) -> int:
         """As `os.write`, of a disk that is full now and then, perhaps in the midst of a line."""
-        if self._full_for > 0:
+        if self.disk_is_full:
             if self.happens(0.3):
                 return os.write(fd, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -242,7 +251,7 @@ class Acknowledged:
     """
 
     def __init__(self, attempt: Attempt, monitor: pm.Monitor) -> None:
-        self._path = attempt.folder / f"told-{attempt.number}-{attempt.rank}"
+        self._path = mark(attempt, "told")
         self._monitor = monitor
         self._waiting: list[str] = []
 
@@ -274,13 +283,17 @@ def rank_of(attempt: Attempt) -> None:
             world_size=attempt.ranks,
             timeout=timedelta(seconds=60),
         )
+    mark(attempt, "up").touch()
     try:
-        seen = pickle.dumps(trained(attempt))
-        (attempt.folder / f"done-{attempt.number}-{attempt.rank}").write_bytes(seen)
+        mark(attempt, "done").write_bytes(pickle.dumps(trained(attempt)))
     except BaseException:
-        text = traceback.format_exc()
-        (attempt.folder / f"failed-{attempt.number}-{attempt.rank}").write_text(text)
+        mark(attempt, "failed").write_text(traceback.format_exc())
         raise
+
+
+def mark(attempt: Attempt, what: str) -> Path:
+    """A file by which a rank tells of itself."""
+    return attempt.folder / f"{what}-{attempt.number}-{attempt.rank}"
 
 
 def trained(attempt: Attempt) -> tuple[int, int, list[str]]:
@@ -315,13 +328,15 @@ def trained(attempt: Attempt) -> tuple[int, int, list[str]]:
                 monitor.record("note", {"code": "soak", "message": message})
                 told.add(f"note {message}")
                 trouble.done()
-                if number % SAVED_EVERY == 2:
+                if number % SAVED_EVERY == 2 and not trouble.disk_is_full:
                     save(monitor, attempt, (epoch, number + 1))
-            scores = monitor.end_epoch()
+            scores = monitor.end_epoch(epoch)
             told.add(f"epoch {epoch} {scores['val/accuracy'].n}")
             epoch += 1
             batch = 0
-            save(monitor, attempt, (epoch, 0))
+            if not trouble.disk_is_full:
+                save(monitor, attempt, (epoch, 0))
+        trouble.make_room()  # a disk that stays full to the end loses records, and says so
     contained = sum(fault.count for fault in monitor.faults.all() if MINE in fault.message)
     others = [repr(fault) for fault in monitor.faults.all() if MINE not in fault.message]
     return trouble.raised, contained, others
@@ -384,12 +399,13 @@ def play(seed: int, episode: int, ranks: int, folder: Path) -> Tally:
     now_ranks = ranks
     before = ranks
     while True:
-        at, of_ranks = checkpoint_of_all(folder, before, older=rng.random() < 0.25)
-        if at is not None and at[1] == 0 and ranks > 1 and rng.random() < 0.3:
+        resized = ranks > 1 and rng.random() < 0.3
+        older = rng.random() < 0.25
+        at, of_ranks = checkpoint_of_all(folder, before, older=older, whole_epochs=resized)
+        now_ranks = of_ranks
+        if resized:
             now_ranks = int(rng.integers(1, ranks + 1))
             tally.resized += now_ranks != of_ranks
-        elif at is not None:
-            now_ranks = of_ranks
         number = tally.attempts
         told = [
             Attempt(seed, episode, number, rank, now_ranks, folder, at, of_ranks)
@@ -402,8 +418,7 @@ def play(seed: int, episode: int, ranks: int, folder: Path) -> Tally:
         if done and not killed:
             break
     for rank in range(now_ranks):
-        told_of = (folder / f"done-{number}-{rank}").read_bytes()
-        raised, contained, others = pickle.loads(told_of)
+        raised, contained, others = pickle.loads(mark(told[rank], "done").read_bytes())
         expect(f"rank {rank}: faults contained", contained, raised)
         expect(f"rank {rank}: further faults", others, [])
         tally.raised += raised
@@ -412,28 +427,34 @@ def play(seed: int, episode: int, ranks: int, folder: Path) -> Tally:
 
 
 def checkpoint_of_all(
-    folder: Path, ranks: int, *, older: bool
+    folder: Path, ranks: int, *, older: bool, whole_epochs: bool
 ) -> tuple[tuple[int, int] | None, int]:
     """The newest place of which every rank has a checkpoint, or one before it; how many ranks these are.
 
-    Checkpoints behind it are gone then: what they hold is to be done again.
+    Checkpoints behind it are gone then: what they hold is to be done again. Of `whole_epochs` none
+    holds counts, so that any number of ranks can go on from it.
     """
     found: dict[tuple[int, int, int], list[Path]] = {}
     for path in folder.glob("state-*.pt"):
         epoch, batch, of_ranks, _ = map(int, path.stem.split("-")[1:])
         found.setdefault((epoch, batch, of_ranks), []).append(path)
     whole = sorted(
-        (key for key, files in found.items() if len(files) == key[2]),
+        (
+            key
+            for key, files in found.items()
+            if len(files) == key[2] and not (whole_epochs and key[1])
+        ),
         key=lambda key: (key[0], key[1], key[2] == ranks),
     )
-    if not whole:
-        return None, ranks
-    epoch, batch, of_ranks = whole[-4:][0] if older else whole[-1]
+    at = None
+    if whole:
+        epoch, batch, ranks = whole[-4:][0] if older else whole[-1]
+        at = (epoch, batch)
     for key, files in found.items():
-        if key[:2] > (epoch, batch):
+        if at is None or key[:2] > at:
             for path in files:
                 path.unlink()
-    return (epoch, batch), of_ranks
+    return at, ranks
 
 
 def run_attempt(
@@ -456,9 +477,10 @@ def run_attempt(
             victim.join(float(rng.uniform(0.05, LONGEST_LIFE_S)))
             tally.kills += victim.is_alive()
             victim.kill()
-            if rng.random() < 0.3:
+            met = all(mark(attempt, "up").exists() for attempt in told)
+            if rng.random() < 0.3 and met:
                 tally.left_alone += len(processes) > 1
-            else:
+            else:  # as torchrun does
                 for process in processes:
                     tally.kills += process is not victim and process.is_alive()
                     process.kill()

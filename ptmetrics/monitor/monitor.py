@@ -768,7 +768,7 @@ class Monitor:
         if code not in self._said:
             self._said.add(code)
             say(message)
-            self._run.append("note", {"code": code, "message": message})
+            self.record("note", {"code": code, "message": message})
 
     def _close_epoch_by_steps(self) -> None:
         """The recorder has seen as many steps as an evaluation is to have, and a further batch."""

@@ -190,6 +190,7 @@ class Monitor:
         if hygiene:
             watchers = offered(EXTENDING_CALLBACKS)
         self._callbacks = CallbackList(callbacks, self.faults, watchers)
+        self._callbacks.init(self)  # before the folder of the run is made
         if resume:
             if_exists = "resume"
         self._process = os.getpid()

@@ -498,13 +498,11 @@ def test_a_direction_that_nobody_knows_is_asked_for_before_the_first_batch(
     tmp_path: Path, make: Any
 ) -> None:
     metrics = Rows()
-    refused = pm.Monitor(metrics, tmp_path / "a", [make("val/my_index")])
     with pytest.raises(ConfigError) as caught:
-        refused.attach(nn.Linear(1, 1))
+        pm.Monitor(metrics, tmp_path / "a", [make("val/my_index")])
     assert caught.value.name == "mode"
     assert "val/my_index" in caught.value.expected
     assert 'mode="max"' in caught.value.cure
-    refused.close()
     with pm.Monitor(metrics, tmp_path / "b", [make("val/my_index", mode="max")]) as monitor:
         monitor.attach(nn.Linear(1, 1))
     with pm.Monitor(metrics, tmp_path / "d", [make("val/wer")]) as monitor:  # the field's name
@@ -516,10 +514,8 @@ def test_a_direction_that_nobody_knows_is_asked_for_before_the_first_batch(
     for wrong in ("up", "Max", 1):
         with pytest.raises(ConfigError, match='expected "max" or "min"'):
             make("val/loss", mode=wrong)
-    against = quiet(make("val/loss", mode="max"), run=tmp_path / "c")
     with pytest.raises(ConfigError, match="which declares its direction"):
-        against.attach(nn.Linear(1, 1))
-    against.close()
+        quiet(make("val/loss", mode="max"), run=tmp_path / "c")
 
 
 # Several ranks

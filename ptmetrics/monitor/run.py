@@ -1,6 +1,7 @@
 """A run's own record, and its life: it begins once and ends once, however its loop is left."""
 
 import datetime
+import logging
 import os
 import re
 import sys
@@ -84,6 +85,7 @@ class RunRecorder:
         run: The run folder; None for no record.
         if_exists: What becomes of a run that the folder holds, as `run_folder.create` has it.
         on_take: Told of the folder before this process begins to write there.
+        told: Level at which the log is told of an earlier run that was moved.
 
     Attributes:
         path: The run folder.
@@ -98,7 +100,12 @@ class RunRecorder:
     """
 
     def __init__(
-        self, run: str | Path | None, *, if_exists: str, on_take: Callable[[Path], None]
+        self,
+        run: str | Path | None,
+        *,
+        if_exists: str,
+        on_take: Callable[[Path], None],
+        told: int = logging.WARNING,
     ) -> None:
         self.path: Path | None = None
         self.rank, self._ranks = rank_and_world_size()
@@ -119,7 +126,7 @@ class RunRecorder:
             return
         if if_exists != "error":
             on_take(self.path)
-        create(self.path, if_exists=if_exists)
+        create(self.path, if_exists=if_exists, told=told)
         self._journal = Journal(self.path, resume=if_exists == "resume")
         self.history.path = self.path
         try:

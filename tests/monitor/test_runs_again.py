@@ -1,6 +1,7 @@
 """A run is never lost, doubled or overwritten: folders that hold one, resuming, ranks, notebooks."""
 
 import gc
+import logging
 import math
 import shutil
 import sys
@@ -55,18 +56,22 @@ def accuracies(folder: Path) -> list[float]:
 # A folder that holds a run
 
 
+@pytest.mark.parametrize(
+    ("progress", "level"), [(None, "WARNING"), ("plain", "WARNING"), (False, "INFO")]
+)
 def test_by_default_the_earlier_run_is_moved_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, progress: Any, level: str
 ) -> None:
+    caplog.set_level(logging.INFO)
     run = tmp_path / "mine"
     with quiet(pm.Checkpoint("val/accuracy"), run=run) as first:
         first.attach(nn.Linear(1, 1))
         validate(first, 6, 3)
     assert not caplog.records  # the first time nothing is said
-    with quiet(pm.Checkpoint("val/accuracy"), run=run) as second:
+    with quiet(pm.Checkpoint("val/accuracy"), run=run, progress=progress) as second:
         second.attach(nn.Linear(1, 1))
         validate(second, 30)
-    assert len(caplog.records) == 1
+    assert [record.levelname for record in caplog.records] == [level]
     assert str(run / "earlier" / "1") in caplog.text
     assert accuracies(run) == [0.5]
     assert accuracies(run / "earlier" / "1") == [0.9, 0.95]
@@ -114,7 +119,7 @@ def test_the_open_run_of_a_notebook_is_closed_before_a_new_one_begins(
     with pytest.raises(RecordError):
         quiet(run=run, if_exists="error")
     validate(first, 3)  # refused: the first goes on
-    second = quiet(run=run)
+    second = quiet(run=run, progress=None)
     assert not model._forward_hooks
     assert [str(run) in line for line in lines(caplog)] == [True, True]
     second.attach(model)

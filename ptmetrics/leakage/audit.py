@@ -371,9 +371,9 @@ def compared(train: Fingerprints, val: Fingerprints, *, most_near: int = 20_000)
         DataError: If they are of unlike kinds.
     """
     if (train.kind, train.form) != (val.kind, val.form):
-        rule = f"samples as in {train.name}, {train.form or train.kind}"
+        rule = f"samples as in {train.name}, {train.words}"
         cure = "Give both sets the same view, without augmentation."
-        raise DataError(val.name, rule, val.form or str(val.kind), cure)
+        raise DataError(val.name, rule, val.words, cure)
     exact = equal_pairs(train.hashes(), val.hashes())
     duplicates = repeated(val.hashes())
     not_checked = {"ids": "none are known", "groups": "none are known"}

@@ -18,6 +18,11 @@ from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.leakage.hashes import RowStore, hash_rows, hash_texts, normalised
 
 Kind = Literal["pictures", "numbers", "text"]
+KIND_WORDS: Mapping[Kind, str] = {
+    "pictures": "pictures",
+    "numbers": "rows of numbers",
+    "text": "texts, or rows of a table that hold some",
+}
 Features = Callable[[Any], Tensor]
 INPUT_KEYS = ("image", "img", "pixel_values", "x", "input", "inputs", "features", "text", "sentence",
           "input_ids", "data")  # fmt: skip
@@ -168,14 +173,21 @@ class Fingerprints:
             part._features.add(torch.from_numpy(self.features()[-rows:]))
         return part
 
+    @property
+    def words(self) -> str:
+        """What the samples are, in words."""
+        if self.kind is None:
+            return "no samples"
+        return self.form or KIND_WORDS[self.kind]
+
     def _check(self, kind: Kind, form: str) -> None:
         if self.kind is None:
             self.kind = kind
             self.form = form
         if (kind, form) != (self.kind, self.form):
-            rule = f"samples of one kind and shape, {self.form or self.kind}"
+            rule = f"samples of one kind and shape, {self.words}"
             cure = "Pass a view of the set in which all samples are alike."
-            raise DataError(f"{self.name}[{self.rows}]", rule, form or kind, cure)
+            raise DataError(f"{self.name}[{self.rows}]", rule, form or KIND_WORDS[kind], cure)
 
     def _add_features(self, batch: Any) -> None:
         if not self.near:

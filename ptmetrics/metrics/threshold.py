@@ -91,6 +91,8 @@ class Advice:
         return _finite_fields(fields)
 
     def __str__(self) -> str:
+        if math.isnan(self.threshold):
+            return f"no threshold: {self.reason}"
         head = f"threshold {self.threshold:.6g} (probability {self.probability:.4g})"
         if self.certified:
             head = f"{head}, certified at {100 * self.confidence:g} %"
@@ -140,7 +142,7 @@ def advise(
             confidence=confidence,
             needed=choice.needed,
             reason=choice.reason,
-            scores=_nothing_advised(cost, beta),
+            scores=_nothing_advised(cost, beta, choice.reason),
             cross_fit=False,
         )
     confusion = None
@@ -245,13 +247,16 @@ def _scores_at(
     return scores
 
 
-def _nothing_advised(cost: tuple[float, float] | None, beta: float | None) -> dict[str, Score]:
+def _nothing_advised(
+    cost: tuple[float, float] | None, beta: float | None, reason: str
+) -> dict[str, Score]:
     names = list(REPORTED)
     if beta is not None:
         names.append("fbeta")
     if cost is not None:
         names.append("cost")
-    return {name: Score(math.nan, reason="no threshold was chosen") for name in names}
+    why = f"no threshold was chosen: {reason}"
+    return {name: Score(math.nan, reason=why) for name in names}
 
 
 def _mean_cost(confusion: Array, false_alarm: float, miss: float) -> Score:

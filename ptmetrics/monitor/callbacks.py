@@ -129,6 +129,12 @@ class Callback:
 
     after_others: ClassVar[bool] = False
 
+    def on_init(self, monitor: MonitoredRun) -> None:
+        """While the monitor is made, of which only the names of the scores are known.
+
+        What it refuses, with a `pm.PtmetricsError`, is told before there is a run folder.
+        """
+
     def on_resume(self, monitor: MonitoredRun, run: Run) -> None:
         """A run that was recorded is gone on with; `load_state_dict` may follow or not."""
 
@@ -240,6 +246,20 @@ class CallbackList:
         self.each_validation = [
             c for c in callbacks if type(c).on_validation_end is not Callback.on_validation_end
         ]
+
+    def init(self, monitor: MonitoredRun) -> None:
+        """While the monitor is made; an error that is no refusal comes again as the run begins.
+
+        Raises:
+            PtmetricsError: What a callback refuses.
+        """
+        for callback in self._callbacks:
+            try:
+                callback.on_init(monitor)
+            except PtmetricsError:
+                raise
+            except Exception as error:
+                LOGGER.debug("%s: %s", _where(callback), error)
 
     def run_begin(self, monitor: MonitoredRun) -> None:
         """Nothing has run yet, so what a callback refuses goes to the user."""
@@ -385,24 +405,31 @@ class BestScore:
         """Belong to this run: a best value of another one would decide over it.
 
         Raises:
-            ConfigError: If the run will not have the score or its direction is not known, or
-                another run had this object.
+            ConfigError: As `check` has it, or if another run had this object.
+        """
+        self.check(monitor)
+        if self._run is not None and self._run() is not monitor:
+            got = f"one for {self.name} of another run"
+            cure = "Make a new callback for each run."
+            raise ConfigError("callbacks", "callbacks of one run", got, cure)
+        self._run = weakref.ref(monitor)
+
+    def check(self, monitor: MonitoredRun) -> None:
+        """Refuse a run that will not have the score.
+
+        Raises:
+            ConfigError: If it will not, or the direction of the score is not known.
         """
         known = monitor.score_names
         split, _, score = self.name.partition("/")
         if not split or score not in known:
             raise _unknown_score(self.name, [f"{s}/{n}" for s in ("val", "train") for n in known])
-        if self._run is not None and self._run() is not monitor:
-            got = f"one for {self.name} of another run"
-            cure = "Make a new callback for each run."
-            raise ConfigError("callbacks", "callbacks of one run", got, cure)
         declared = monitor.score_directions.get(score)
         rises = self.rises(declared)
         if declared is not None and declared != rises:
             right = "min" if rises else "max"
             rule = f"{right!r} or none for {self.name}, which declares its direction"
             raise ConfigError("mode", rule, repr(self.mode), "Leave it out.")
-        self._run = weakref.ref(monitor)
 
     def seen_in(self, scores: EpochScores) -> bool:
         """Whether the epoch has the score; one without a validation has none, and is waited for.
@@ -595,8 +622,12 @@ class EarlyStopping(Callback):
         self._weights = None
         self._stop_if_due(monitor)
 
-    def on_run_begin(self, monitor: MonitoredRun) -> None:
+    def on_init(self, monitor: MonitoredRun) -> None:
         """Refuse a score that this run will never have."""
+        self._best.check(monitor)
+
+    def on_run_begin(self, monitor: MonitoredRun) -> None:
+        """Follow the score of this run, and of no other."""
         self._best.begin(monitor)
 
     def on_epoch_end(self, monitor: MonitoredRun, scores: EpochScores) -> None:

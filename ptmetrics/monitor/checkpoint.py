@@ -130,8 +130,13 @@ class Checkpoint(Callback):
             if name and score:
                 self._top.append((score["value"], epoch["epoch"], name))
 
+    def on_init(self, monitor: MonitoredRun) -> None:
+        """Refuse a score that this run will never have."""
+        if self._best is not None:
+            self._best.check(monitor)
+
     def on_run_begin(self, monitor: MonitoredRun) -> None:
-        """Refuse a score that this run will never have, or a run with nowhere to write."""
+        """Follow the score of this run, and refuse one with nowhere to write."""
         if self._best is not None:
             self._best.begin(monitor)
         self._find_folder(monitor)

@@ -213,6 +213,8 @@ class CriterionCall(NamedTuple):
     weight: Tensor | None = None
 
 
+_LOSSES_OF_ELEMENTS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+_OF_ELEMENTS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _LOSSES_OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 _OF_CLASSES = ("cross_entropy", "nll_loss")
 
@@ -241,6 +243,27 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return CriterionCall(preds, target, reduction)
     return CriterionCall(
         preds, target, reduction, bound.get("ignore_index", -100), bound.get("weight")
+    )
+
+
+def broadcast(criterion: Any, call: CriterionCall) -> str:
+    """How predictions and targets of unlike shapes met, element by element; "" where they did not.
+
+    Known of torch's own losses, of which each takes (N, 1) and (N,) for N² pairs.
+    """
+    preds, target = call.preds, call.target
+    known = type(criterion) in _LOSSES_OF_ELEMENTS
+    if not known and getattr(criterion, "__name__", "") not in _OF_ELEMENTS:
+        return ""
+    if not isinstance(preds, Tensor) or not isinstance(target, Tensor):
+        return ""
+    shapes = preds.shape, target.shape
+    pairs = torch.broadcast_shapes(*shapes).numel()
+    if pairs == max(preds.numel(), target.numel()) or not pairs:
+        return ""
+    return (
+        f"predictions of shape {tuple(shapes[0])} were broadcast against targets of shape "
+        f"{tuple(shapes[1])}, so that the loss is that of {pairs} pairs"
     )
 
 

@@ -1,6 +1,7 @@
 """`Monitor`: put it on a loop that is already there; it counts, records, calls back."""
 
 import atexit
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -100,7 +101,8 @@ class Monitor:
         resume: Older spelling of `if_exists="resume"`.
         on_fault: "contain" counts and records what goes wrong in here; "raise" lets it through.
         progress: Show bars for epochs and batches, a line an epoch and in the end the verdict; None
-            does on a terminal and in a notebook only, "plain" leaves out bars and colour.
+            does on a terminal and in a notebook only, "plain" leaves out bars and colour. False
+            tells the log at level INFO, and not as a warning, where an earlier run is now.
         config: Plain values of yours that belong into the record's header.
         keep_samples: Validation samples of which the run folder keeps class or error, target and
             loss, for paired comparisons: 12 to 20 bytes each on the device, and as much on disk for
@@ -199,10 +201,14 @@ class Monitor:
         if hygiene:
             watchers = offered(EXTENDING_CALLBACKS)
         self._callbacks = CallbackList(callbacks, self.faults, watchers)
+        self._callbacks.init(self)  # before the folder of the run is made
         if resume:
             if_exists = "resume"
         self._process = os.getpid()
-        self._run = RunRecorder(run, if_exists=if_exists, on_take=_close_own_run)
+        told = logging.WARNING
+        if progress is False:
+            told = logging.INFO
+        self._run = RunRecorder(run, if_exists=if_exists, on_take=_close_own_run, told=told)
         self._status = self._run.status
         self.path = self._run.path
         self.history = self._run.history
@@ -808,7 +814,7 @@ class Monitor:
         if code not in self._said:
             self._said.add(code)
             say(message)
-            self._run.append("note", {"code": code, "message": message})
+            self.record("note", {"code": code, "message": message})
 
     def _close_epoch_by_steps(self) -> None:
         """The recorder has seen as many steps as an evaluation is to have, and a further batch."""

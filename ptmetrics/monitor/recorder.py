@@ -29,6 +29,7 @@ from ptmetrics.monitor.clock import PhaseClock
 from ptmetrics.monitor.extract import (
     BatchExtractors,
     CriterionCall,
+    broadcast,
     criterion_call,
     losses_of_shifts,
 )
@@ -381,7 +382,7 @@ class BatchRecorder:
             if answer is not None:
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
-                self._after_call(group, criterion)
+                self._after_call(group, criterion, call)
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
@@ -399,7 +400,7 @@ class BatchRecorder:
         group.calls += 1
         group.candidates.append(found)
         self._add_loss(group, loss, found.call, found.answers[-1], found)
-        self._after_call(group, criterion)
+        self._after_call(group, criterion, found.call)
 
     def _waits(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> bool:
         """Whether a sure pair without gradients counts only when the loop goes on."""
@@ -436,9 +437,11 @@ class BatchRecorder:
             self._tell_answer(group, given, answer.output)
         self._tell_mode()
 
-    def _after_call(self, group: Group, criterion: Any) -> None:
+    def _after_call(self, group: Group, criterion: Any, call: CriterionCall) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
         if group.calls == 1:
+            if group.seen.criterion is not criterion:
+                self._tell_broadcast(group.split, broadcast(criterion, call))
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
@@ -860,7 +863,7 @@ class BatchRecorder:
             self._add_loss(group, loss, call, answer)
             answer.let_go()
             group.calls += 1
-            self._after_call(group, None)
+            self._after_call(group, None, call)
 
     def _add_loss_alone(self, group: Group, output: Any, answer: Answer) -> None:
         """Count a loss that a model returns without predictions, as detectors do in training."""
@@ -1070,6 +1073,11 @@ class BatchRecorder:
             f"criterion: none of its calls was seen in {batches} counted batches, so that there is "
             f"no loss ({self.blind}). Hand it over with monitor.update_loss(loss).",
         )
+
+    def _tell_broadcast(self, split: str, met: str) -> None:
+        if met:
+            cure = "Give both the same shape, as by criterion(preds.squeeze(1), target)."
+            self._told.say(f"broadcast {split}", f"{split}: {met}. {cure}")
 
     def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
         what = "the loss is the mean that the optimizer minimises"

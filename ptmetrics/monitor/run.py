@@ -1,6 +1,7 @@
 """A run's own record, and its life: it begins once and ends once, however its loop is left."""
 
 import datetime
+import logging
 import os
 import re
 import sys
@@ -89,6 +90,7 @@ class RunRecorder:
         run: The run folder; None for no record.
         if_exists: What becomes of a run that the folder holds, as `run_folder.create` has it.
         on_take: Told of the folder before this process begins to write there.
+        told: Level at which the log is told of an earlier run that was moved.
 
     Attributes:
         path: The run folder.
@@ -104,7 +106,12 @@ class RunRecorder:
     """
 
     def __init__(
-        self, run: str | Path | None, *, if_exists: str, on_take: Callable[[Path], None]
+        self,
+        run: str | Path | None,
+        *,
+        if_exists: str,
+        on_take: Callable[[Path], None],
+        told: int = logging.WARNING,
     ) -> None:
         self.path: Path | None = None
         self.rank, self.ranks = rank_and_world_size()
@@ -131,7 +138,7 @@ class RunRecorder:
             return
         if if_exists != "error":
             on_take(self.path)
-        create(self.path, if_exists=if_exists)
+        create(self.path, if_exists=if_exists, told=told)
         self._journal = Journal(self.path, resume=if_exists == "resume")
         self.history.path = self.path
         try:

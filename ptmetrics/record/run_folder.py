@@ -32,7 +32,9 @@ _OWN_FILE = re.compile(
 )
 
 
-def create(path: str | os.PathLike[str], *, if_exists: str = "keep") -> Path:
+def create(
+    path: str | os.PathLike[str], *, if_exists: str = "keep", told: int = logging.WARNING
+) -> Path:
     """Make the folder of a run; what it holds of an earlier run is dealt with first.
 
     Only the process that owns the run calls this.
@@ -42,6 +44,7 @@ def create(path: str | os.PathLike[str], *, if_exists: str = "keep") -> Path:
         if_exists: "keep" moves the earlier run to `earlier/1`, `earlier/2` and so on in the folder;
             "error" refuses the folder; "overwrite" removes the earlier run; "resume" leaves it for
             `Journal(resume=True)`.
+        told: Level at which the log is told where the earlier run is now.
 
     Returns:
         Its absolute path.
@@ -60,7 +63,10 @@ def create(path: str | os.PathLike[str], *, if_exists: str = "keep") -> Path:
         if folder.is_dir() and if_exists != "resume":
             held = [journal for journal in journals(folder) if journal.stat().st_size]
             if held:
-                _make_room(folder, held, if_exists, name)
+                place = _make_room(folder, held, if_exists, name)
+                if place is not None:
+                    message = "%s: the run that was there is now in %s"
+                    _CONSOLE.log(told, message, folder, place)
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     except OSError as error:
@@ -145,8 +151,8 @@ def set_aside(folder: Path, entries: Iterable[Path]) -> Path | None:
     return place
 
 
-def _make_room(folder: Path, held: list[Path], if_exists: str, name: str) -> None:
-    """Take an earlier run away, unless somebody writes it."""
+def _make_room(folder: Path, held: list[Path], if_exists: str, name: str) -> Path | None:
+    """Take an earlier run away, unless somebody writes it; where it is now."""
     if if_exists == "error":
         got = f"one that holds {held[0].name}"
         cure = 'Choose another name, or pass if_exists="keep", "overwrite" or "resume".'
@@ -160,10 +166,8 @@ def _make_room(folder: Path, held: list[Path], if_exists: str, name: str) -> Non
             entries += [path for path in _children(weights) if path.suffix == ".pt"]
             for entry in sorted(entries, key=_is_journal):
                 entry.unlink()
-            return
-        place = set_aside(folder, [*entries, weights])
-    if place is not None:
-        _CONSOLE.warning("%s: the run that was there is now in %s", folder, place)
+            return None
+        return set_aside(folder, [*entries, weights])
 
 
 @contextmanager

@@ -307,7 +307,9 @@ class Evidence:
     @property
     def values_without_n(self) -> bool:
         """Whether validation scores came without their number of samples, as in logs of other tools."""
-        return any(isfinite(item.value) and not item.n for item in self.val.values())
+        return any(
+            isfinite(item.value) and not item.n and not item.bounded for item in self.val.values()
+        )
 
     @property
     def classifies(self) -> bool:
@@ -372,6 +374,14 @@ class Evidence:
         if name == "precision":
             return label, replace(item, reason=f"no sample is predicted as class {quoted}")
         return label, replace(item, reason=f"no sample is of class {quoted}")
+
+    @property
+    def never_predicted(self) -> list[int]:
+        """Classes with samples in validation that no sample is predicted as, of those whose precision counts."""
+        if self.confusion is None:
+            return []
+        silent = np.flatnonzero((self.confusion.sum(0) == 0) & (self.confusion.sum(1) > 0)).tolist()
+        return [label for label in silent if self.positive in (None, label)]
 
     def class_name(self, index: int) -> str:
         """The class's name, quoted, or its number."""

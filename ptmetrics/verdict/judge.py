@@ -1,5 +1,7 @@
 """`judge`: is this fine-tune any good?"""
 
+from __future__ import annotations  # `help(pm.judge)` then names a source in one word
+
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -67,7 +69,7 @@ def judge(
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     baseline: Source | None = None,
-    rules: Iterable[RuleFunction] = RULES,
+    rules: Iterable[RuleFunction] | None = None,
 ) -> Verdict:
     """Hold a run or an evaluation against the thresholds of a profile.
 
@@ -88,7 +90,7 @@ def judge(
         ignore: Codes that do not count.
         baseline: What the source must not be worse than by more than a margin, such as the model in
             use: one source on the same validation data.
-        rules: Functions from `pm.Evidence` to findings. A rule that raises an exception does not
+        rules: Functions from `pm.Evidence` to findings; None for `pm.RULES`. A rule that raises an exception does not
             stop the others: it becomes the finding "rule-failed", which leaves the verdict open.
 
     Returns:
@@ -116,6 +118,8 @@ def judge(
     chosen = None
     if profile is not None:
         chosen = profile_of(profile)
+    if rules is None:
+        rules = RULES
     asked = [as_rule(item) for item in rules]
     known = {TOO_FEW, UNMEASURED, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)

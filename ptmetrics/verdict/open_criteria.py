@@ -44,6 +44,8 @@ def open_criteria(criteria: Iterable[Criterion], evidence: Evidence) -> Iterator
                 f"Hold what was recorded against a level of yours, such as check --target "
                 f"'val/{first}{sign}…', or choose another --profile."
             )
+        elif any(_of_precision(item) for item in rest) and evidence.never_predicted:
+            advice = _never_predicted(evidence)
         elif evidence.values_without_n:
             advice = SAY_HOW_MANY
         yield make_finding(UNMEASURED, "undetermined", f"Undecided: {told}.", numbers, advice)
@@ -54,10 +56,15 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     numbers: dict[str, Any] = {"needed_n": {}, "more_rows": {}, "n": {}}
     parts = []
     needs: list[tuple[int, str, str]] = []  # rows, which of them count, of which criterion
+    silent = bool(evidence.never_predicted)
+    advice = ""
     for item in criteria:
         parts.append(f"{item.name} {item.value:.4g} [{item.low:.4g}, {item.high:.4g}]")
         parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
         numbers["n"][item.name] = item.n
+        if silent and _of_precision(item):
+            advice = _never_predicted(evidence)
+            continue
         if not item.needed_n:
             continue
         more = item.needed_n - item.n
@@ -74,19 +81,39 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
         most, of_them, _ = needs[0]
         if of_them:
             of_them += ","
-        advice = (
-            f"About {most:,} more rows{of_them} would settle it in four of five cases, if the values "
-            "are what they seem."
+        what = "it"
+        if advice:
+            what = needs[0][2]
+            advice += " "
+        advice += (
+            f"About {most:,} more rows{of_them} would settle {what} in four of five cases, if the "
+            "values are what they seem."
         )
         if len(needs) > 1:
             each = "; ".join(f"{name}: {rows:,}{of}" for rows, of, name in needs)
             advice += f" For each alone: {each}."
-    else:
+    elif not advice:
         advice = (
             "The value lies on the threshold, so no number of samples is likely to settle it: ask "
             "for less, or improve the model."
         )
     return make_finding(TOO_FEW, "undetermined", message, numbers, advice)
+
+
+def _of_precision(item: Criterion) -> bool:
+    return "precision" in item.name
+
+
+def _never_predicted(evidence: Evidence) -> str:
+    names = [evidence.class_name(label) for label in evidence.never_predicted]
+    told, its = f"Class {names[0]} is", "its"
+    if len(names) > 1:
+        told, its = f"{len(names)} classes, first {names[0]}, are", "their"
+    return (
+        f"{told} never predicted, so that more rows do not settle {its} precision: weight the loss "
+        "by class or draw it more often in training, or ask pm.advise_threshold(run, label=…) for a "
+        "threshold."
+    )
 
 
 def _rows_for(more: int, item: Criterion, evidence: Evidence) -> int:

@@ -162,21 +162,24 @@ PAGES: Mapping[str, Page] = {
         "fail",
         "The whole interval of the precision, of the positive class or the mean over classes, "
         "lies below what is wanted.",
-        "Raise the decision threshold, or add negatives that look like the positives.",
+        "Raise the decision threshold, as pm.advise_threshold(run, precision_at_least=0.8) says, or "
+        "add negatives that look like the positives.",
         ("precision",),
     ),
     "low-recall": Page(
         "fail",
         "The whole interval of the recall, of the positive class or the mean over classes, lies "
         "below what is wanted.",
-        "Lower the decision threshold, weight the loss by class, or add samples of what is missed.",
+        "Lower the decision threshold, as pm.advise_threshold(run, recall_at_least=0.8) says, weight "
+        "the loss by class, or add samples of what is missed.",
         ("recall",),
     ),
     "precision-recall-gap": Page(
         "fail",
         "Precision and recall are shown to lie further apart than is tolerated; the interval "
         "accounts for the hits that they share.",
-        "Move the decision threshold towards the lower one, or weight the loss by class.",
+        "Move the decision threshold towards the lower one, as pm.advise_threshold(run, beta=1) "
+        "says, or weight the loss by class.",
         (
             "balance",
             "balance_far",

@@ -230,7 +230,8 @@ def precision_recall_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
         f"Precision and recall are {grade}: {higher} is higher by {criterion.in_points()} "
         f"(n={criterion.n}), wanted at most {100 * criterion.threshold:.1f}.",
         criterion.facts(grade=grade, signed=gap.value),
-        f"Move the decision threshold towards {lower}, or weight the loss by class.",
+        f"Move the decision threshold towards {lower}, as pm.advise_threshold(run, beta=1) says, or "
+        "weight the loss by class.",
     )
 
 

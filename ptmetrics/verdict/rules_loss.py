@@ -45,6 +45,7 @@ LEAST_SUMMED = 4.0  # targets a batch
 MOST_SHARES = 1024
 PROBABLE_SHARES = 100
 BROADCAST_CLOSE = 0.05
+SAME_SHAPE = "Give both the same shape: preds.squeeze(1)."
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Cause:
 @rule(codes="loss-disagrees")
 def loss_disagrees(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The loss is another number than the metric's own of the same rows, or both are wrong."""
-    each = [_finding_of(evidence, split) for split in SPLITS]
+    each = [_finding_of(evidence, split) or _seen_broadcast(evidence, split) for split in SPLITS]
     found = [finding for finding in each if finding is not None]
     # One is enough: what is wrong with the one loss is wrong with the other.
     yield from sorted(found, key=lambda finding: finding.severity == "info")[:1]
@@ -135,6 +136,15 @@ def _finding_of(evidence: Evidence, split: str) -> Finding | None:
         cause = find(losses)
         if cause is not None:
             return _disagreement(losses, cause)
+    return None
+
+
+def _seen_broadcast(evidence: Evidence, split: str) -> Finding | None:
+    """The shapes of a call of the criterion told of it, where the numbers do not."""
+    for note in evidence.noted(f"broadcast {split}"):
+        words = str(note["message"]).partition(". ")[0]
+        numbers = {"split": split, "cause": "broadcast"}
+        return make_finding("loss-disagrees", "warning", f"{words}.", numbers, SAME_SHAPE)
     return None
 
 
@@ -367,7 +377,7 @@ def a_broadcast(losses: Losses) -> Cause | None:
     if not fits.all():
         return None
     words = "every prediction against every target, as MSELoss does with (N, 1) against (N)"
-    return Cause("broadcast", words, "Give both the same shape: preds.squeeze(1).")
+    return Cause("broadcast", words, SAME_SHAPE)
 
 
 def another_head(losses: Losses) -> Cause | None:

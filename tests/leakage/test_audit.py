@@ -193,7 +193,12 @@ def test_thumbnails_are_kept_only_where_they_are_asked_for() -> None:
         ([rows(3, seed=1), None], rows(2, 3, seed=2), r"train\[1\]: .* got NoneType"),
         (rows(5, 3, seed=1), rows(5, 4, seed=1), "val: expected samples as in train"),
         (rows(5, 3, seed=1), rows(5, 3, seed=1).double(), "val: expected samples as in train"),
-        (rows(5, 3, seed=1), ["text"] * 5, "val: expected samples as in train"),
+        (rows(5, 3, seed=1), ["text"] * 5, "as in train, .*, got texts, or rows of a table that"),
+        (
+            ["text"] * 5,
+            rows(5, 3, 4, 4, seed=1),
+            "as in train, texts, or rows of a table that hold",
+        ),
         ([], rows(5, 3, seed=1), "train: expected samples that can be read, got none"),
     ],
 )

@@ -89,7 +89,8 @@ def test_more_confidence_needs_more_positives() -> None:
 def test_without_a_threshold_the_scores_say_so_and_are_json() -> None:
     advice = pm.advise_threshold(counted(torch.randn(40), torch.zeros(40).long()), beta=1)
     assert math.isnan(advice.threshold)
-    assert advice.recall.reason == "no threshold was chosen"
+    assert advice.recall.reason == "no threshold was chosen: there is no positive"
+    assert str(advice) == "no threshold: there is no positive"
     assert json.loads(json.dumps(advice.to_dict(), allow_nan=False))["threshold"] is None
 
 

@@ -318,24 +318,32 @@ def test_restore_best_puts_back_the_weights_of_the_best_epoch_when_stopping_is_d
     ],
 )
 @pytest.mark.parametrize("make", [pm.EarlyStopping, pm.Checkpoint])
-def test_a_score_that_there_will_never_be_is_refused_before_the_first_batch(
+def test_a_score_that_there_will_never_be_is_refused_as_the_monitor_is_made(
     make: Any, name: str, cure: str, tmp_path: Path
 ) -> None:
-    model = Net()
-    monitor = pm.Monitor(pm.MulticlassMetrics(3), run=tmp_path / "run", callbacks=[make(name)])
     for _ in range(2):  # a second try is refused as well
         with pytest.raises(ConfigError) as caught:
-            monitor.attach(model)
+            pm.Monitor(pm.MulticlassMetrics(3), run=tmp_path / "run", callbacks=[make(name)])
         assert caught.value.name == "monitor"
         assert "val/loss" in caught.value.expected
         assert caught.value.got == repr(name)
         assert cure in caught.value.cure
-    assert "__call__" not in vars(type(model))
-    monitor.close()
-    with pm.Monitor(
-        pm.MulticlassMetrics(3), run=tmp_path / "run"
-    ) as again:  # the name is not used up
-        again.attach(model)
+    assert not (tmp_path / "run").exists(), "the name is not used up"
+
+
+def test_a_direction_that_a_score_contradicts_is_refused_as_the_monitor_is_made() -> None:
+    with pytest.raises(ConfigError, match="mode: expected 'max' or none for val/accuracy"):
+        pm.Monitor(
+            pm.MulticlassMetrics(3), callbacks=[pm.EarlyStopping("val/accuracy", mode="min")]
+        )
+
+
+def test_a_metric_that_cannot_name_its_scores_yet_is_no_reason_to_refuse_a_monitor() -> None:
+    class Late(pm.MulticlassMetrics):
+        def fresh(self) -> Any:
+            raise RuntimeError("not yet")
+
+    pm.Monitor(Late(3), callbacks=[pm.EarlyStopping("val/accuracy")])
 
 
 @pytest.mark.parametrize(

@@ -427,3 +427,73 @@ def run_cell(monitor: pm.Monitor) -> Any:
     for _ in monitor.validate([(X, Y)]):
         monitor.update(X[:, :3], Y, split="val")
     return monitor.end_epoch()
+
+
+# Predictions (N, 1) against targets (N,): each against every other.
+
+
+def fitted(
+    criterion: Any, shape: Callable[[Tensor], Tensor], rows: int = 16, way: str = "hooks"
+) -> pm.Monitor:
+    """A loop that learns next to nothing, so that the losses alone tell nothing."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    inputs = torch.randn(3 * rows, 4)
+    batches = list(zip(inputs.split(rows), inputs[:, 0].split(rows), strict=True))
+    monitor = quiet(metrics=pm.RegressionMetrics(), on_fault="contain")
+    monitor.attach(model, criterion=criterion)
+    called = getattr(criterion, "__name__", "")
+    for _ in range(2):
+        for training in (True, False):
+            model.train(training)
+            served: Any = batches
+            if way == "loaders":
+                served = monitor.train(batches) if training else monitor.validate(batches)
+            with torch.set_grad_enabled(training):
+                for x, y in served:
+                    loss = getattr(F, called) if called else criterion
+                    loss(shape(model(x)), y)
+        monitor.end_epoch()
+    monitor.close()
+    return monitor
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("way", ["hooks", "loaders"])
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.L1Loss(), F.smooth_l1_loss, nn.HuberLoss()])
+def test_predictions_that_broadcast_against_the_targets_are_told(
+    criterion: Any, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        monitor = fitted(criterion, lambda preds: preds, way=way)
+    said = [line for line in caplog.messages if "broadcast" in line]
+    assert len(said) == 2, "once for each split"
+    assert "(16, 1)" in said[0]
+    assert "(16,)" in said[0]
+    found = [f for f in pm.judge(monitor).findings if f.code == "loss-disagrees"]
+    assert [finding.severity for finding in found] == ["warning"]
+    assert found[0].evidence["cause"] == "broadcast"
+    assert "preds.squeeze(1)" in found[0].advice
+
+
+class Own(nn.Module):
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(preds.squeeze(1), target)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "shape", "rows"),
+    [
+        (nn.MSELoss(), lambda preds: preds.squeeze(1), 16),
+        (Own(), lambda preds: preds, 16),
+        (nn.MSELoss(), lambda preds: preds, 1),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_predictions_of_the_shape_of_the_targets_are_not(
+    criterion: Any, shape: Callable[[Tensor], Tensor], rows: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        monitor = fitted(criterion, shape, rows)
+    assert not [line for line in caplog.messages if "broadcast" in line]
+    assert "loss-disagrees" not in {finding.code for finding in pm.judge(monitor).findings}

@@ -1,6 +1,7 @@
 """A run is never lost, doubled or overwritten: folders that hold one, resuming, ranks, notebooks."""
 
 import gc
+import logging
 import math
 import shutil
 import sys
@@ -55,18 +56,22 @@ def accuracies(folder: Path) -> list[float]:
 # A folder that holds a run
 
 
+@pytest.mark.parametrize(
+    ("progress", "level"), [(None, "WARNING"), ("plain", "WARNING"), (False, "INFO")]
+)
 def test_by_default_the_earlier_run_is_moved_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, progress: Any, level: str
 ) -> None:
+    caplog.set_level(logging.INFO)
     run = tmp_path / "mine"
     with quiet(pm.Checkpoint("val/accuracy"), run=run) as first:
         first.attach(nn.Linear(1, 1))
         validate(first, 6, 3)
     assert not caplog.records  # the first time nothing is said
-    with quiet(pm.Checkpoint("val/accuracy"), run=run) as second:
+    with quiet(pm.Checkpoint("val/accuracy"), run=run, progress=progress) as second:
         second.attach(nn.Linear(1, 1))
         validate(second, 30)
-    assert len(caplog.records) == 1
+    assert [record.levelname for record in caplog.records] == [level]
     assert str(run / "earlier" / "1") in caplog.text
     assert accuracies(run) == [0.5]
     assert accuracies(run / "earlier" / "1") == [0.9, 0.95]
@@ -114,7 +119,7 @@ def test_the_open_run_of_a_notebook_is_closed_before_a_new_one_begins(
     with pytest.raises(RecordError):
         quiet(run=run, if_exists="error")
     validate(first, 3)  # refused: the first goes on
-    second = quiet(run=run)
+    second = quiet(run=run, progress=None)
     assert not model._forward_hooks
     assert [str(run) in line for line in lines(caplog)] == [True, True]
     second.attach(model)
@@ -498,13 +503,11 @@ def test_a_direction_that_nobody_knows_is_asked_for_before_the_first_batch(
     tmp_path: Path, make: Any
 ) -> None:
     metrics = Rows()
-    refused = pm.Monitor(metrics, tmp_path / "a", [make("val/my_index")])
     with pytest.raises(ConfigError) as caught:
-        refused.attach(nn.Linear(1, 1))
+        pm.Monitor(metrics, tmp_path / "a", [make("val/my_index")])
     assert caught.value.name == "mode"
     assert "val/my_index" in caught.value.expected
     assert 'mode="max"' in caught.value.cure
-    refused.close()
     with pm.Monitor(metrics, tmp_path / "b", [make("val/my_index", mode="max")]) as monitor:
         monitor.attach(nn.Linear(1, 1))
     with pm.Monitor(metrics, tmp_path / "d", [make("val/wer")]) as monitor:  # the field's name
@@ -516,10 +519,8 @@ def test_a_direction_that_nobody_knows_is_asked_for_before_the_first_batch(
     for wrong in ("up", "Max", 1):
         with pytest.raises(ConfigError, match='expected "max" or "min"'):
             make("val/loss", mode=wrong)
-    against = quiet(make("val/loss", mode="max"), run=tmp_path / "c")
     with pytest.raises(ConfigError, match="which declares its direction"):
-        against.attach(nn.Linear(1, 1))
-    against.close()
+        quiet(make("val/loss", mode="max"), run=tmp_path / "c")
 
 
 # Several ranks

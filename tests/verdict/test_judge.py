@@ -2,6 +2,7 @@
 
 import json
 import math
+import pydoc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from judged_sources import GOOD, NAN, codes, payload, score, states
 
+import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.show.opinion import verdict_text
 from ptmetrics.verdict.finding import (
@@ -280,3 +282,11 @@ def test_scores_that_were_not_recorded_are_one_line_and_the_others_are_named(
     path.write_text("epoch,val_loss,val_acc\n0,2.0,0.5\n1,1.5,0.6\n2,1.2,0.7\n", "utf-8")
     (finding,) = [item for item in judge(path).findings if item.code == "not-measured"]
     assert "say how many were validated" in finding.advice
+
+
+def test_the_help_of_judge_is_its_own_words() -> None:
+    told = pydoc.plain(pydoc.render_doc(pm.judge))
+    signature = told.splitlines()[2]
+    assert len(signature) < 600
+    assert "source: 'Source | Sequence[Source]'" in signature
+    assert len(told) < 6000

@@ -8,6 +8,7 @@ from judged_sources import GOOD, Recorded, codes, epoch, payload, score, share, 
 
 import ptmetrics as pm
 from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.pages import PAGES
 
 PARADOX = [[9776, 24], [176, 24]]
 
@@ -145,6 +146,37 @@ def test_the_samples_of_a_rare_class_are_counted_in_rows_of_today() -> None:
     assert rows[precision] == -(-5000 * (needed[precision] - 15) // 15)
     more = needed[precision] - 15
     assert f"{rows[precision]:,} more rows, {more} of them predicted as class '1'" in finding.advice
+
+
+NEVER = "is never predicted, so that more rows do not settle its precision"
+
+
+def test_a_class_that_is_never_predicted_is_told_so_and_asks_for_no_rows() -> None:
+    matrix = [[200, 0, 0], [0, 150, 0], [5, 0, 0]]
+    (finding,) = (f for f in pm.judge_confusion(matrix).findings if f.severity == "undetermined")
+    assert finding.advice.startswith(f"Class '2' {NEVER}")
+    assert list(finding.evidence["more_rows"]) == ["recall/macro"]
+    (healthy,) = (
+        f
+        for f in pm.judge_confusion([[200, 0, 0], [0, 150, 0], [4, 0, 1]]).findings
+        if f.severity == "undetermined"
+    )
+    assert "never predicted" not in healthy.advice
+    assert "precision/macro" in healthy.evidence["more_rows"]
+
+
+def test_a_positive_class_that_is_never_predicted_is_not_taken_for_a_log_without_n() -> None:
+    findings = pm.judge_confusion([[95, 0], [5, 0]], positive=1).findings
+    advice = {f.code: f.advice for f in findings if f.severity == "undetermined"}
+    assert set(advice) == {"too-few-samples", "not-measured"}
+    for text in advice.values():
+        assert text.startswith(f"Class '1' {NEVER}")
+        assert "advise_threshold" in text
+
+
+@pytest.mark.parametrize("code", ["low-precision", "low-recall", "precision-recall-gap"])
+def test_advice_to_move_the_threshold_names_what_finds_one(code: str) -> None:
+    assert "pm.advise_threshold(" in PAGES[code].advice
 
 
 def test_a_paradox_without_imbalance_is_none() -> None:

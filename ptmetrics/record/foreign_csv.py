@@ -63,7 +63,7 @@ def read_csv(name: str, text: str) -> Table:
                 begins = True
                 continue
             _check_no_header(name, number, cells, header)
-            yield Entry(f"line {number}", dict(zip(columns, cells, strict=False)), begins)
+            yield Entry(number, dict(zip(columns, cells, strict=False)), begins)
             begins = False
 
     return Table(name, tool, columns, entries, exact=tool in _EXACT)

@@ -14,7 +14,7 @@ from typing import overload
 from ptmetrics.errors import RecordError
 from ptmetrics.record.events import CheckpointData, EpochData, EvaluationData, ScoreData
 from ptmetrics.record.foreign_names import clipped, rises
-from ptmetrics.record.foreign_rows import Row, RowReader, is_share
+from ptmetrics.record.foreign_rows import HeldRows, Row, RowReader, is_share
 from ptmetrics.record.foreign_sizes import samples_behind, wilson_interval
 from ptmetrics.record.foreign_table import Table, nothing_to_read, tidied
 
@@ -24,27 +24,21 @@ MAX_EPOCHS = 100_000
 
 
 class LoggedScores(Mapping[str, ScoreData]):
-    """The scores of one row of a log, 8 bytes each: logs may be wide and long."""
+    """The scores of one row of a log, each made when it is asked for.
 
-    __slots__ = ("_places", "_sizes", "_values")
+    Args:
+        plain: The values alone.
+        sizes: Samples of each split, as far as they are known.
+    """
 
-    _places: dict[str, int]
+    __slots__ = ("_sizes", "plain")
 
-    def __init__(
-        self,
-        values: Mapping[str, float],
-        sizes: Mapping[str, int],
-        like: "LoggedScores | None" = None,
-    ) -> None:
-        places = {name: place for place, name in enumerate(values)}
-        if like is not None and list(like) == list(values):
-            places = like._places  # shared, as most rows hold the same scores
-        self._places = places
-        self._sizes = sizes  # samples of each split
-        self._values = array("d", values.values())
+    def __init__(self, plain: Mapping[str, float], sizes: Mapping[str, int]) -> None:
+        self.plain = plain
+        self._sizes = sizes
 
     def __getitem__(self, name: str) -> ScoreData:
-        value = self._values[self._places[name]]
+        value = self.plain[name]
         data: ScoreData = {
             "value": value,
             "low": nan,
@@ -62,15 +56,11 @@ class LoggedScores(Mapping[str, ScoreData]):
             data["method"] = "wilson"
         return data
 
-    def plain(self) -> dict[str, float]:
-        """The values alone."""
-        return dict(zip(self._places, self._values, strict=True))
-
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self.plain)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.plain)
 
     def __repr__(self) -> str:
         return f"LoggedScores({dict(self)!r})"
@@ -111,7 +101,7 @@ class _Slot:
         self.epoch = row.epoch
         self.step: float | None = None
         self.validated = False
-        self.first = self.last = row.place
+        self.first = self.last = row.number
         self.values: dict[str, float] = {}
         self._times: dict[str, int] = {}  # how often a value of training was logged
 
@@ -124,7 +114,7 @@ class _Slot:
         if row.step is not None:
             self.step = row.step
         self.validated = self.validated or row.validated
-        self.last = row.place
+        self.last = row.number
 
     def again(self, row: Row) -> bool:
         """Whether the row is another validation than this one."""
@@ -155,28 +145,20 @@ class _Slot:
         return {name: value / self._times.get(name, 1) for name, value in self.values.items()}
 
 
-@dataclass(slots=True)
-class _Done:
-    """A validation, or an epoch without one, as it is kept."""
-
-    epoch: int
-    step: float | None
-    validated: bool
-    first: str
-    last: str
-    scores: LoggedScores
-
-
 class LoggedEpochs(Sequence[EpochData]):
     """The epochs of a log, each made when it is asked for: a long log has many more than are looked at."""
 
-    def __init__(self, done: list[_Done], *, by_step: bool, steps: bool) -> None:
-        self._done = done
+    def __init__(
+        self, merger: "_Merger", rows: "array[int]", *, by_step: bool, steps: bool
+    ) -> None:
+        self._all = merger.all
+        self._sizes = merger.sizes
+        self._rows = rows
         self._by_step = by_step
         self._steps = steps
 
     def __len__(self) -> int:
-        return len(self._done)
+        return len(self._rows)
 
     @overload
     def __getitem__(self, row: int) -> EpochData: ...
@@ -185,8 +167,8 @@ class LoggedEpochs(Sequence[EpochData]):
     def __getitem__(self, row: int | slice) -> EpochData | list[EpochData]:
         if isinstance(row, slice):
             return [self[place] for place in range(*row.indices(len(self)))]
-        done = self._done[row]
-        epoch: EpochData = {"epoch": done.epoch, "scores": done.scores}
+        done = self._all[self._rows[row]]
+        epoch: EpochData = {"epoch": done.epoch, "scores": LoggedScores(done.values, self._sizes)}
         if self._by_step:
             epoch["epoch"] = range(len(self))[row]
         if self._steps and done.step is not None:
@@ -199,13 +181,16 @@ class _Merger:
 
     def __init__(self, table: Table, sizes: Mapping[str, int]) -> None:
         self._name = table.name
-        self._sizes = sizes
+        self._place = table.place
         self._open: _Slot | None = None
         self._held: _Slot | None = None  # the one before it, of the same epoch
         self._start: tuple[int, float | None] | None = None  # of this run
         self._last_step = 0.0
-        self.done: list[_Done] = []
-        self.superseded: list[_Done] = []
+        self.sizes = sizes
+        self.all = HeldRows()  # one for each validation
+        self._lasts = array("q")  # where each of them ends
+        self.done = array("q")  # places among all
+        self.superseded = array("q")
         self.untrained: list[Row] = []
         self.earlier_runs: list[str] = []
         self.resumed: list[str] = []
@@ -260,12 +245,9 @@ class _Merger:
         if slot is None:
             return
         self.averaged = self.averaged or slot.averaged
-        like = None
-        if self.done:
-            like = self.done[-1].scores
-        scores = LoggedScores(slot.means(), self._sizes, like)
-        kept = _Done(slot.epoch, slot.step, slot.validated, slot.first, slot.last, scores)
-        self.done.append(kept)
+        self.done.append(len(self._lasts))
+        self.all.append(Row(slot.epoch, slot.step, slot.means(), slot.first))
+        self._lasts.append(slot.last)
 
     @staticmethod
     def _goes_back(row: Row, before: _Slot) -> bool:
@@ -282,12 +264,12 @@ class _Merger:
             self._start[0],
             self._start[1] or 0,
         ):
-            keep = sum(1 for done in self.done if self._is_before(done, row))
+            keep = sum(1 for done in self.done if self._is_before(self.all[done], row))
         again = self.done[keep:]
         self.superseded += again
         del self.done[keep:]
         if not keep:
-            self.earlier_runs.append(f"{again[0].first} to {again[-1].last}")
+            self.earlier_runs.append(self.span(again))
             self._start = None
             self._last_step = 0.0
             self.untrained = []
@@ -296,9 +278,14 @@ class _Merger:
             where = f"epoch {row.epoch + 1}"
             if row.step is not None:
                 where += f", step {row.step:g}"
-            self.resumed.append(f"at {where}, for {again[0].first} to {again[-1].last}")
+            self.resumed.append(f"at {where}, for {self.span(again)}")
 
-    def _is_before(self, done: _Done, row: Row) -> bool:
+    def span(self, rows: "array[int]") -> str:
+        """Where these rows stand in the log, in words."""
+        first = self._place.format(self.all[rows[0]].number)
+        return f"{first} to {self._place.format(self._lasts[rows[-1]])}"
+
+    def _is_before(self, done: Row, row: Row) -> bool:
         if done.epoch != row.epoch:
             return done.epoch < row.epoch
         return row.step is not None and done.step is not None and done.step < row.step
@@ -328,8 +315,8 @@ def read_log(table: Table, n: int | None = None) -> ForeignLog:
     if not reader.positions:  # else parts of an epoch tell its evaluations apart
         _collapse(merger, log)
     steps = not merger.steps_of_epochs
-    log.epochs = LoggedEpochs(merger.done, by_step=reader.by_step, steps=steps)
-    log.superseded = LoggedEpochs(merger.superseded, by_step=reader.by_step, steps=steps)
+    log.epochs = LoggedEpochs(merger, merger.done, by_step=reader.by_step, steps=steps)
+    log.superseded = LoggedEpochs(merger, merger.superseded, by_step=reader.by_step, steps=steps)
     _note_runs(merger, log)
     _note_untrained(merger, log)
     _note_training_after(merger, table, log)
@@ -340,27 +327,30 @@ def read_log(table: Table, n: int | None = None) -> ForeignLog:
 
 def _collapse(merger: _Merger, log: ForeignLog) -> None:
     """Of epochs that stand twice without a step, while most stand once, the later counts."""
-    kept: list[_Done] = []
-    again: list[_Done] = []
-    epochs = [list(group) for _, group in groupby(merger.done, key=lambda done: done.epoch)]
-    several = [group for group in epochs if len(group) > 1 and group[0].step is None]
-    if not several or 2 * len(several) > len(epochs):
-        return
-    for group in epochs:
-        if group[0].step is None:
+    kept, again = array("q"), array("q")
+    several: list[int] = []
+    count = 0
+    for number, rows in groupby(merger.done, key=lambda row: merger.all[row].epoch):
+        group = array("q", rows)
+        count += 1
+        if len(group) > 1 and merger.all[group[0]].step is None:
+            several.append(number)
+        if merger.all[group[0]].step is None:
             again += group[:-1]
             group = group[-1:]
         kept += group
+    if not several or 2 * len(several) > count:
+        return
     merger.done = kept
     merger.superseded += again
-    where = ", ".join(str(group[0].epoch + 1) for group in several[:5])
+    where = ", ".join(str(number + 1) for number in several[:5])
     log.notes.append(f"Epochs that stand again are read where they stand last: {where}.")
 
 
 def _note_runs(merger: _Merger, log: ForeignLog) -> None:
     if merger.earlier_runs:
         runs = len(merger.earlier_runs) + 1
-        here = f"{merger.done[0].first} to {merger.done[-1].last}"
+        here = merger.span(merger.done)
         earlier = "; ".join(merger.earlier_runs[:5])
         log.notes.append(
             f"The file holds {runs} runs, one after the other: the last is read ({here}), and the "

@@ -52,9 +52,9 @@ def read_events(path: Path) -> Table:
 
     def entries() -> Iterator[Entry]:
         for step in sorted(by_step):
-            yield Entry(f"step {step}", by_step[step])
+            yield Entry(step, by_step[step])
 
-    return Table(str(path), "TensorBoard", list(columns), entries)
+    return Table(str(path), "TensorBoard", list(columns), entries, "step {}")
 
 
 def _is_split(first: str, second: str) -> bool:

@@ -74,9 +74,9 @@ def _lines_table(name: str, text: str) -> Table:
 
     def entries() -> Iterator[Entry]:
         for number, row in _parsed_lines(name, text, []):
-            yield Entry(f"line {number}", row)
+            yield Entry(number, row)
 
-    return Table(name, tool, columns, entries, notes, evaluated=evaluated)
+    return Table(name, tool, columns, entries, notes=notes, evaluated=evaluated)
 
 
 def _parsed_lines(
@@ -121,6 +121,7 @@ def _trainer_table(name: str, content: Object) -> Table:
         table.tool,
         table.columns,
         table.entries,
+        table.place,
         of_trainer=True,
         exact=True,
         sizes=_sizes_by_speed(entries),
@@ -160,11 +161,11 @@ def _rows_table(name: str, tool: str, rows: list[Object], place: str, *, first: 
     def entries() -> Iterator[Entry]:
         for number, row in enumerate(rows, first):
             if "train_runtime" not in row:
-                yield Entry(place.format(number), dict(_flattened(row)))
+                yield Entry(number, dict(_flattened(row)))
 
     columns, evaluated = _columns_of_rows(entry.cells for entry in entries())
     check_columns(name, columns)
-    return Table(name, tool, columns, entries, evaluated=evaluated)
+    return Table(name, tool, columns, entries, place, evaluated=evaluated)
 
 
 def _columns_of_rows(rows: Iterable[Object]) -> tuple[list[str], frozenset[str]]:
@@ -275,12 +276,12 @@ def _columns_table(name: str, content: Object) -> Table:
 
     def entries() -> Iterator[Entry]:
         for row in range(length):
-            yield Entry(f"epoch {row}", {path: curves[path][row] for path in fitting})
+            yield Entry(row, {path: curves[path][row] for path in fitting})
 
     tool = "a JSON file of columns"
     if all("/" not in path for path in scores) and "loss" in curves:
         tool = "Keras's History"
-    return Table(name, tool, fitting, entries, notes)
+    return Table(name, tool, fitting, entries, "epoch {}", notes)
 
 
 def _curves_in(content: Object, front: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,13 @@
 """The rows of another tool's log as numbers by our names, with what is decided for whole columns."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from math import ceil, inf, isfinite, isnan, nan
+from typing import overload
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import (
@@ -47,7 +50,7 @@ class _Facts:
 
     numbers: Counter[str] = field(default_factory=Counter)  # how many each column holds
     above_one: Counter[str] = field(default_factory=Counter)
-    words: dict[str, tuple[str, LogCell]] = field(default_factory=dict)  # the first, with its place
+    words: dict[str, tuple[int, LogCell]] = field(default_factory=dict)  # the first of each
     rows: int = 0
     empty: bool = False  # some score was left out of some row
     merged: bool = False  # an epoch has several rows
@@ -114,7 +117,7 @@ def _survey_scores(
         try:
             value = number_of(cell)
         except ValueError:
-            facts.words.setdefault(column, (entry.place, cell))
+            facts.words.setdefault(column, (entry.number, cell))
             continue
         if value is None:
             facts.empty = True
@@ -146,7 +149,7 @@ def _epoch_of_entry(table: Table, columns: LogColumns, entry: Entry) -> float | 
     if value is None or isnan(value):
         return None
     if not 0 <= value < 2**53:
-        place = f"{table.name}, {entry.place}: epoch"
+        place = f"{table.name}, {table.place.format(entry.number)}: epoch"
         raise RecordError(place, "a number from 0", clipped(str(cell)), "Write it such as 0 or 1.")
     return value
 
@@ -161,7 +164,7 @@ def _split_of(entry: Entry, columns: LogColumns) -> str | None:
 # Second pass: rows as numbers by our names
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """One row of a log.
 
@@ -169,15 +172,15 @@ class Row:
         epoch: Counted from 0.
         step: Training steps that were done; None where that is not told.
         values: By our names; a value that was not logged is absent, NaN is a NaN that was logged.
-        place: Where it stands, for messages.
+        number: Where it stands, as its entry tells.
         begins: Whether the header stands again in front of it.
         untrained: Whether it was evaluated before training.
     """
 
     epoch: int
     step: float | None
-    values: dict[str, float]
-    place: str
+    values: Mapping[str, float]
+    number: int
     begins: bool = False
     untrained: bool = False
 
@@ -185,6 +188,103 @@ class Row:
     def validated(self) -> bool:
         """Whether it holds a score that is not of training."""
         return any(not name.startswith("train") for name in self.values)
+
+
+class LoggedRow(Mapping[str, float]):
+    """The numbers of one row, by their names."""
+
+    __slots__ = ("_places", "_start", "_values")
+
+    def __init__(self, places: Mapping[str, int], values: "array[float]", start: int) -> None:
+        self._places = places
+        self._values = values
+        self._start = start
+
+    def __getitem__(self, name: str) -> float:
+        return self._values[self._start + self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class LoggedRows(Sequence[LoggedRow]):
+    """Rows of numbers, 8 bytes each: logs may be wide and long. Most rows hold the same names."""
+
+    def __init__(self) -> None:
+        self._places: list[dict[str, int]] = []
+        self._starts = array("q")
+        self._values = array("d")
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add a row behind the others."""
+        if not self._places or list(self._places[-1]) != list(row):
+            self._places.append({name: place for place, name in enumerate(row)})
+        else:
+            self._places.append(self._places[-1])
+        self._starts.append(len(self._values))
+        self._values.extend(row.values())
+
+    def pop(self) -> LoggedRow:
+        """Take the last row away."""
+        last = LoggedRow(self._places.pop(), self._values[self._starts[-1] :], 0)
+        del self._values[self._starts.pop() :]
+        return last
+
+    @overload
+    def __getitem__(self, row: int) -> LoggedRow: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[LoggedRow]: ...
+    def __getitem__(self, row: int | slice) -> LoggedRow | list[LoggedRow]:
+        if isinstance(row, slice):
+            return [self[place] for place in range(*row.indices(len(self)))]
+        return LoggedRow(self._places[row], self._values, self._starts[row])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class HeldRows:
+    """Rows as they are held: in columns, as a log may tell one in every few bytes."""
+
+    def __init__(self) -> None:
+        self._epochs = array("q")
+        self._steps = array("d")  # NaN where none is told
+        self._numbers = array("q")
+        self._flags = bytearray()
+        self._values = LoggedRows()
+
+    def append(self, row: Row) -> None:
+        """Hold one more."""
+        self._epochs.append(row.epoch)
+        self._steps.append(nan if row.step is None else row.step)
+        self._numbers.append(row.number)
+        self._flags.append(row.begins + 2 * row.untrained)
+        self._values.append(row.values)
+
+    def __getitem__(self, place: int) -> Row:
+        step: float | None = self._steps[place]
+        if isnan(self._steps[place]):
+            step = None
+        flags = self._flags[place]
+        values = self._values[place]
+        number = self._numbers[place]
+        return Row(self._epochs[place], step, values, number, bool(flags & 1), flags > 1)
+
+    def in_order(self) -> Iterator[Row]:
+        """By epochs and steps; as they came where one of them tells a value twice."""
+        places = sorted(range(len(self._flags)), key=lambda place: self[place].step or 0)
+        places.sort(key=self._epochs.__getitem__)
+        for _, same in groupby(
+            map(self.__getitem__, places), key=lambda row: (row.epoch, row.step)
+        ):
+            names = [name for row in same for name in row.values]
+            if len(set(names)) < len(names):
+                places.sort()
+                break
+        return map(self.__getitem__, places)
 
 
 class RowReader:
@@ -226,11 +326,10 @@ class RowReader:
         """
         if self._columns.split is None and not self._table.in_blocks:
             return self._rows_in_order()
-        rows = list(self._rows_in_order())
-        keys = {(row.epoch, row.step, name) for row in rows for name in row.values}
-        if len(keys) == sum(len(row.values) for row in rows):
-            rows.sort(key=lambda row: (row.epoch, row.step or 0))
-        return rows
+        held = HeldRows()
+        for row in self._rows_in_order():
+            held.append(row)
+        return held.in_order()
 
     def _rows_in_order(self) -> Iterator[Row]:
         number = 0
@@ -249,7 +348,7 @@ class RowReader:
                 untrained = self.positions and told < 1e-6
             elif self._columns.epoch is None and not self.by_step:
                 number = count
-            row = Row(number, self._step_of(entry), values, entry.place, entry.begins)
+            row = Row(number, self._step_of(entry), values, entry.number, entry.begins)
             row.untrained = untrained and row.validated
             yield row
 
@@ -322,7 +421,7 @@ class RowReader:
         if (least, most) == (0, 1):
             rule = "a share from 0 to 1, or percentages in the whole column"
             cure = "Write all its values alike, or rename the column if it is something else."
-        place = f"{self._table.name}, {entry.place}: {name}"
+        place = f"{self._table.name}, {self._table.place.format(entry.number)}: {name}"
         raise RecordError(place, rule, f"{value:g}", cure)
 
     def _keep_numbers(self) -> None:
@@ -333,8 +432,9 @@ class RowReader:
         """
         columns = self._columns
         numbers = self._facts.numbers
-        for column, (place, cell) in self._facts.words.items():
+        for column, (number, cell) in self._facts.words.items():
             if numbers[column]:
+                place = self._table.place.format(number)
                 where = f"{self._table.name}, {place}: {clipped(column)}"
                 cure = "Write numbers, and leave a cell without one empty."
                 raise RecordError(where, "a number", clipped(str(cell)), cure)

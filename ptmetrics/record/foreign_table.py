@@ -22,12 +22,12 @@ class Entry(NamedTuple):
     """A row of a log.
 
     Attributes:
-        place: Where it stands, such as "line 3".
+        number: Where it stands: its line, as a rule; `Table.place` says what it counts.
         cells: Its cells by column; one that was not logged may be absent.
         begins: Whether the header stands again in front of it.
     """
 
-    place: str
+    number: int
     cells: Mapping[str, LogCell]
     begins: bool = False
 
@@ -41,6 +41,7 @@ class Table:
         tool: Who writes such files, in words.
         columns: All columns.
         entries: Gives the rows, as often as it is called.
+        place: Where a row stands in words, with its number.
         notes: What was decided while reading, as sentences.
         evaluated: Columns that stand in rows of evaluations alone.
         of_trainer: Whether Hugging Face's Trainer wrote it: epochs are positions, 1.0 is the end of
@@ -58,6 +59,7 @@ class Table:
     tool: str
     columns: list[str]
     entries: Callable[[], Iterator[Entry]]
+    place: str = "line {}"
     notes: list[str] = field(default_factory=list)
     evaluated: Set[str] = frozenset()
     of_trainer: bool = False
@@ -155,7 +157,7 @@ def tidied(table: Table) -> Table:
     """A log that holds one number a row, below "value", with its name beside it, as rows of numbers.
 
     Example:
-        >>> rows = [Entry("line 2", {"step": "1", "tag": "val/loss", "value": "0.5"})]
+        >>> rows = [Entry(2, {"step": "1", "tag": "val/loss", "value": "0.5"})]
         >>> table = tidied(Table("log.csv", "a CSV file", ["step", "tag", "value"], lambda: iter(rows)))
         >>> table.columns, next(table.entries()).cells
         (['step', 'val/loss'], {'step': '1', 'val/loss': '0.5'})

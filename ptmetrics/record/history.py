@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, overload
 
 from ptmetrics.record.events import EpochData, EvaluationData, HeaderData, NoteData
 from ptmetrics.record.foreign_epochs import LoggedScores
+from ptmetrics.record.foreign_rows import LoggedRows
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"
@@ -43,8 +45,8 @@ class History(Mapping[str, list[float]]):
     """
 
     def __init__(self) -> None:
-        self._epochs: list[int] = []
-        self._rows: list[dict[str, float]] = []
+        self._epochs = array("q")
+        self._rows: list[Mapping[str, float]] | LoggedRows = []
         self._waiting: list[EvaluationData] = []  # of the epoch under way
         self._last: EpochData | None = None
         self.path: Path | None = None
@@ -57,6 +59,7 @@ class History(Mapping[str, list[float]]):
         history = cls()
         history.path = run.path
         if "logged" in run.header:
+            history._rows = LoggedRows()
             for epoch in run.epochs:
                 history._last = epoch
                 history._add(epoch["epoch"], _numbers_of(epoch))
@@ -158,8 +161,9 @@ class History(Mapping[str, list[float]]):
         if self._epochs and self._epochs[-1] == epoch:
             before = self._rows[-1]
             if before.get(_STEPS) == row.get(_STEPS):
-                before.update(row)
-                return
+                self._epochs.pop()
+                self._rows.pop()
+                row = {**before, **row}
         self._add(epoch, row)
 
     def _add(self, epoch: int, row: dict[str, float]) -> None:
@@ -195,9 +199,9 @@ class History(Mapping[str, list[float]]):
         return any(key in row for row in self._rows)
 
     def __repr__(self) -> str:
-        return f"History({len(self)} names, epochs {self._epochs})"
+        return f"History({len(self)} names, epochs {self.epoch})"
 
-    def _row(self, row: int) -> dict[str, float]:
+    def _row(self, row: int) -> Mapping[str, float]:
         if not -len(self._rows) <= row < len(self._rows):
             rule = f"one of {len(self._rows)} epochs"
             raise IndexError(f"row: expected {rule}, got {row}. See history.epoch.")
@@ -239,7 +243,7 @@ def _numbers_of(epoch: EpochData) -> dict[str, float]:
     """All numbers of an epoch by their names."""
     scores = epoch["scores"]
     if isinstance(scores, LoggedScores):
-        row = scores.plain()
+        row = dict(scores.plain)
     else:
         row = {name: score["value"] for name, score in scores.items()}
     row.update(_numbers("time", epoch.get("time", {})))

@@ -7,9 +7,8 @@ from typing import Literal
 import numpy as np
 
 from ptmetrics.record.direction import direction
-from ptmetrics.verdict.evidence import Evidence, LearningCurves
+from ptmetrics.verdict.evidence import COMPARED, Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate
-from ptmetrics.verdict.picked import COMPARED
 from ptmetrics.verdict.run_groups import difference
 from ptmetrics.verdict.samples import Floats
 from ptmetrics.verdict.stats import rising_p, theil_sen

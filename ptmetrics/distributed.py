@@ -39,8 +39,8 @@ HALF = 1 << 32
 Part = tuple[Cell, Tensor]
 Places = Mapping[str, Sequence[Accumulator]]
 NO_NUMBERS: Mapping[str, Sequence[int]] = {}
-Flags = dict[str, list[list[bool]]]
-"""By place, whether each of its metrics has seen weights, and groups."""
+Rooms = dict[str, list[int]]
+"""By place, what each of its metrics has room for: weights, 1, and groups, 2."""
 _ADDED = Cell("further")
 
 
@@ -93,7 +93,11 @@ def sync(
     """
     world = world_of_now()
     if world is None:
-        copies = {place: [_copy(one) for one in each] for place, each in own.items()}
+        copies = {}
+        for place, each in own.items():
+            copies[place] = [one.fresh() for one in each]
+            for copy, one in zip(copies[place], each, strict=True):
+                copy.merge([one])
         return Merged(copies, {place: list(each) for place, each in numbers.items()}, [list(facts)])
     world.meet(name, timeout_s)
     try:
@@ -114,12 +118,12 @@ def _merged(
 ) -> Merged:
     mine = [each for counts in own.values() for each in counts]
     home = _home_of(mine or like)
-    flags: Flags = {}
+    rooms: Rooms = {}
     for place, counts in own.items():
-        flags[place] = [[each.weighted, each.grouped] for each in counts]
+        rooms[place] = [each.weighted + 2 * each.grouped for each in counts]
     metrics = [[each.digest, each.config_text] for each in like]
     each_number = max(map(len, numbers.values()), default=0)
-    text = json.dumps([about, metrics, flags], sort_keys=True)
+    text = json.dumps([about, metrics, rooms], sort_keys=True)
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
     wide = _is_wide([part for each in mine for part in _parts_of(each)], world.size)
     header = [PROTOCOL, digest, len(text.encode()), int(home.type == "cuda"), int(wide)]
@@ -131,15 +135,14 @@ def _merged(
         raise RanksError("ranks", "one protocol of ptmetrics", got, cure)
     if len({row[1] for row in told}) > 1:
         texts = world.texts(text, max(row[2] for row in told))
-        flags = agreed_flags([json.loads(each) for each in texts])
+        rooms = agreed_rooms([json.loads(each) for each in texts])
     if not all(row[3] for row in told):
         home = torch.device("cpu")
     wide = any(row[4] for row in told)
     ready: dict[str, list[Accumulator]] = {}
-    for place in sorted(flags):
-        brought = own.get(place) or [each.fresh() for each in like]
-        pairs = zip(brought, flags[place], strict=True)
-        ready[place] = [_with_room(each, *flag) for each, flag in pairs]
+    for place in sorted(rooms):
+        pairs = zip(own.get(place) or like, rooms[place], strict=True)
+        ready[place] = [_with_room(each, room, place in own) for each, room in pairs]
     each_number = max(row[5] for row in told)
     sums = {place: list(numbers.get(place) or [0] * each_number) for place in ready}
     facts_of_all = [row[len(header) :][: len(facts)] for row in told]
@@ -174,15 +177,15 @@ def _reduced(
     return {place: [next(ready) for _ in brought] for place, brought in counts.items()}
 
 
-def agreed_flags(told: Sequence[Any]) -> Flags:
+def agreed_rooms(told: Sequence[Any]) -> Rooms:
     """The places of all ranks, and what any of them has room for, of their descriptions.
 
     Raises:
         RanksError: If they count different things.
     """
     about, metrics, _ = told[0]
-    flags: Flags = {}
-    for rank, (its_about, its_metrics, its_flags) in enumerate(told):
+    rooms: Rooms = {}
+    for rank, (its_about, its_metrics, its_rooms) in enumerate(told):
         if its_about != about:
             got = f"{about or 'nothing'} on rank 0 and {its_about or 'nothing'} on rank {rank}"
             cure = "Let all ranks call it equally often."
@@ -192,13 +195,10 @@ def agreed_flags(told: Sequence[Any]) -> Flags:
             got = f"on rank 0 {here}, on rank {rank} {there}"
             cure = "Build them with the same arguments, in the same order, on all ranks."
             raise RanksError("metrics", "the same metrics on all ranks", got, cure)
-        for place, each in its_flags.items():
-            known = flags.setdefault(place, each)
-            flags[place] = [
-                [one or other for one, other in zip(*pair, strict=True)]
-                for pair in zip(known, each, strict=True)
-            ]
-    return flags
+        for place, each in its_rooms.items():
+            known = rooms.setdefault(place, each)
+            rooms[place] = [one | other for one, other in zip(known, each, strict=True)]
+    return rooms
 
 
 def _differing(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
@@ -331,21 +331,17 @@ def _home_of(counts: Sequence[Accumulator]) -> torch.device:
     return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
 
 
-def _with_room(counts: Accumulator, weighted: bool, grouped: bool) -> Accumulator:
-    """Itself, or a copy with room for the weights and groups of other ranks."""
-    if (counts.weighted, counts.grouped) == (weighted, grouped):
+def _with_room(counts: Accumulator, room: int, counted: bool = True) -> Accumulator:
+    """A copy with room for the weights and groups of other ranks; empty where this one counted nothing."""
+    if counted and room == counts.weighted + 2 * counts.grouped:
         return counts
-    other = _copy(counts)
-    if weighted:
-        other.weigh()
-    if grouped:
-        other.make_room_for_groups()
-    return other
-
-
-def _copy(counts: Accumulator) -> Accumulator:
     other = counts.fresh()
-    other.merge([counts])
+    if counted:
+        other.merge([counts])
+    if room & 1:
+        other.weigh()
+    if room & 2:
+        other.make_room_for_groups()
     return other
 
 

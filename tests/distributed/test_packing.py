@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ptmetrics import distributed
 from ptmetrics.counts.cell import NEVER, Cell
-from ptmetrics.distributed import EXACT, Part, agreed_flags, pack, unpack
+from ptmetrics.distributed import EXACT, Part, agreed_rooms, pack, unpack
 from ptmetrics.errors import RanksError
 from ptmetrics.metrics.base import Metrics
 
@@ -27,8 +27,8 @@ def summed(ranks: list[list[Part]], *, wide: bool) -> list[Tensor]:
 def over_ranks(metrics: list[Metrics]) -> dict[str, Tensor]:
     """The state of all ranks together, as a sync of these metrics gives it."""
     counts = [metric._of_all_ranks() for metric in metrics]
-    flags = [each.weighted for each in counts], [each.grouped for each in counts]
-    ready = [distributed._with_room(each, *map(any, flags)) for each in counts]
+    room = any(each.weighted for each in counts) + 2 * any(each.grouped for each in counts)
+    ready = [distributed._with_room(each, room) for each in counts]
     parts = [distributed._parts_of(each) for each in ready]
     wide = any(distributed._is_wide(each, len(metrics)) for each in parts)
     names = distributed._names_of(ready[0])
@@ -116,14 +116,14 @@ def test_parts_in_an_order_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.fault(4)
 def test_ranks_agree_on_the_places_and_rooms_of_all() -> None:
     metrics = [["d1", "c1"], ["d2", "c2"]]
-    none, weighted, grouped = [[[False, False]] * 2, [[True, False]] * 2, [[False, True]] * 2]
+    none, weighted, grouped = [0, 0], [1, 0], [2, 2]
     told = [
         ["epoch 1", metrics, {"train": none, "val": weighted}],
         ["epoch 1", metrics, {"val": grouped}],
         ["epoch 1", metrics, {"test": none}],
     ]
-    flags = agreed_flags(json.loads(json.dumps(told)))
-    assert flags == {"train": none, "val": [[True, True]] * 2, "test": none}
+    rooms = agreed_rooms(json.loads(json.dumps(told)))
+    assert rooms == {"train": none, "val": [3, 2], "test": none}
 
 
 @pytest.mark.fault(4)
@@ -138,4 +138,4 @@ def test_ranks_that_count_something_else_are_told_both_sides() -> None:
         (later, "epoch 1 on rank 0 and epoch 2 on rank 2"),
     ):
         with pytest.raises(RanksError, match=said):
-            agreed_flags([same, same, other])
+            agreed_rooms([same, same, other])

@@ -73,6 +73,7 @@ examples: $(VENV)/.dev
 	rm -rf build/examples
 	$(BIN)/python examples/drop_in.py build/examples/drop_in
 	$(BIN)/python examples/finetune_resnet.py build/examples/resnet
+	$(BIN)/torchrun --nproc-per-node 2 examples/ddp.py build/examples/ddp
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

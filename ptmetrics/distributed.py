@@ -31,7 +31,7 @@ TIMEOUT_S = 60.0
 FACTS = 8
 """Whole numbers in a header that are the caller's."""
 MOST_SLOT_BYTES = 1 << 30  # of what has a place of its own for each rank
-MOST_TOLD = 400  # letters of what a rank counts, in an error
+MOST_LETTERS = 400  # letters of what a rank counts, in an error
 EXACT = 1 << 53
 """Whole numbers below it float64 tells from their neighbours."""
 HALF = 1 << 32
@@ -41,7 +41,7 @@ Places = Mapping[str, Sequence[Accumulator]]
 NO_NUMBERS: Mapping[str, Sequence[int]] = {}
 Flags = dict[str, list[list[bool]]]
 """By place, whether each of its metrics has seen weights, and groups."""
-_NUMBERS = Cell("numbers")
+_ADDED = Cell("further")
 
 
 class Merged(NamedTuple):
@@ -113,7 +113,7 @@ def _merged(
     facts: Sequence[int],
 ) -> Merged:
     mine = [each for counts in own.values() for each in counts]
-    home = _home(mine or like)
+    home = _home_of(mine or like)
     flags: Flags = {}
     for place, counts in own.items():
         flags[place] = [[each.weighted, each.grouped] for each in counts]
@@ -157,7 +157,7 @@ def _reduced(
     further = [one.updates for one in each]
     for numbers in sums.values():
         further.extend(numbers)
-    parts.append((_NUMBERS, torch.tensor(further, device=home)))
+    parts.append((_ADDED, torch.tensor(further, device=home)))
     packed = pack(parts, world.rank, world.size, wide=wide)
     world.add_up(packed)
     *tensors, added = unpack(packed, parts, world.size, wide=wide)
@@ -207,7 +207,7 @@ def _differing(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
     while one[first : first + 1] == other[first : first + 1]:
         first += 1
     here, there = (
-        "; ".join(f"{config} ({digest})" for digest, config in each[first:])[:MOST_TOLD]
+        "; ".join(f"{config} ({digest})" for digest, config in each[first:])[:MOST_LETTERS]
         for each in (one, other)
     )
     return here or "none further", there or "none further"
@@ -237,18 +237,19 @@ def pack(parts: Sequence[Part], rank: int, ranks: int, *, wide: bool = True) -> 
         >>> pack(parts, 1, 2, wide=False).tolist()
         [3.0, 0.0, 0.5]
     """
-    flat = {kind: torch.cat(tensors) for kind, tensors in _by_kind(parts).items()}
-    counts = flat["counts"].double()
-    if wide:
-        counts = _halves(flat["counts"])
-    own = torch.cat((_halves(flat["whole slots"]), flat["slots"]))
+    summed = [torch.zeros(0, dtype=torch.float64, device=parts[0][1].device)]
+    slot = list(summed)
+    for cell, tensor in parts:
+        vectors = summed if cell.merge == "sum" else slot
+        vectors.append(_as_float64(tensor, _in_halves(cell, wide)))
+    own = torch.cat(slot)
     if 8 * ranks * len(own) > MOST_SLOT_BYTES:
         rule = f"at most {MOST_SLOT_BYTES >> 20} MiB of what {ranks} ranks keep in an order"
         got = f"{8 * ranks * len(own) >> 20} MiB"
         raise RanksError("metrics", rule, got, "Pass a smaller capacity.")
     slots = own.new_zeros(ranks, len(own))
     slots[rank] = own
-    return torch.cat((counts, _halves(flat["modulo"]), flat["sums"], slots.reshape(-1)))
+    return torch.cat((*summed, slots.reshape(-1)))
 
 
 def unpack(packed: Tensor, parts: Sequence[Part], ranks: int, *, wide: bool = True) -> list[Tensor]:
@@ -260,64 +261,49 @@ def unpack(packed: Tensor, parts: Sequence[Part], ranks: int, *, wide: bool = Tr
         ranks: How many there are.
         wide: As it was packed.
     """
-    sizes = {kind: sum(map(len, tensors)) for kind, tensors in _by_kind(parts).items()}
-    lengths = [sizes["counts"] * (1 + wide), 2 * sizes["modulo"], sizes["sums"]]
-    counts, modulo, sums, slots = torch.split(packed, [*lengths, len(packed) - sum(lengths)])
-    lanes = [slots] * 0
-    if slots.numel():
-        lanes = list(slots.view(ranks, -1))
-    own = 2 * sizes["whole slots"]
-    flat = {
-        "counts": [_whole(counts) if wide else counts.round().long()],
-        "modulo": [_whole(modulo)],
-        "sums": [sums],
-        "whole slots": [_whole(lane[:own]) for lane in lanes],
-        "slots": [lane[own:] for lane in lanes],
-    }
-    at = Counter[str]()
-    merged = []
+    sizes = []
     for cell, tensor in parts:
-        kind = _kind_of(cell, tensor)
-        place = slice(at[kind], at[kind] + tensor.numel())
-        at[kind] = place.stop
-        first, *others = [lane[place].view(tensor.shape) for lane in flat[kind]]
-        whole = first.clone()
+        halves = not tensor.is_floating_point() and _in_halves(cell, wide)
+        sizes.append(tensor.numel() * (1 + halves))
+    summed = sum(size for size, (cell, _) in zip(sizes, parts, strict=True) if cell.merge == "sum")
+    slots = packed[summed:].view(ranks, sum(sizes) - summed)
+    in_sums = 0
+    in_slots = 0
+    merged = []
+    for size, (cell, like) in zip(sizes, parts, strict=True):
+        if cell.merge == "sum":
+            each = packed[None, in_sums : in_sums + size]
+            in_sums += size
+        else:
+            each = slots[:, in_slots : in_slots + size]
+            in_slots += size
+        first, *others = [_as_it_was(one, like) for one in each]
         for other in others:
-            cell.merge_(whole, other)
-        merged.append(whole)
+            cell.merge_(first, other)
+        merged.append(first)
     return merged
 
 
-def _by_kind(parts: Sequence[Part]) -> dict[str, list[Tensor]]:
-    """Flat tensors by how they travel, an empty one first."""
-    device = parts[0][1].device
-    found: dict[str, list[Tensor]] = {}
-    for kind in ("counts", "modulo", "whole slots"):
-        found[kind] = [torch.zeros(0, dtype=torch.int64, device=device)]
-    for kind in ("sums", "slots"):
-        found[kind] = [torch.zeros(0, dtype=torch.float64, device=device)]
-    for cell, tensor in parts:
-        found[_kind_of(cell, tensor)].append(tensor.reshape(-1))
-    return found
+def _in_halves(cell: Cell, wide: bool) -> bool:
+    return wide or cell.wraps or cell.merge != "sum"
 
 
-def _kind_of(cell: Cell, tensor: Tensor) -> str:
-    real = tensor.is_floating_point()
-    if cell.merge != "sum":
-        return "slots" if real else "whole slots"
-    if real:
-        return "sums"
-    return "modulo" if cell.wraps else "counts"
+def _as_float64(tensor: Tensor, halves: bool) -> Tensor:
+    """A vector; of whole numbers the upper and lower 32 bits where they may be large."""
+    flat = tensor.reshape(-1)
+    if halves and not flat.is_floating_point():
+        flat = torch.cat((flat >> 32, flat & (HALF - 1)))
+    return flat.double()
 
 
-def _halves(whole: Tensor) -> Tensor:
-    """The upper and the lower 32 bits of int64, each exact as float64, and so are their sums."""
-    return torch.cat((whole >> 32, whole & (HALF - 1))).double()
-
-
-def _whole(halves: Tensor) -> Tensor:
-    upper, lower = halves.long().chunk(2) if halves.numel() else (halves.long(), halves.long())
-    return upper * HALF + lower  # modulo 2⁶⁴, as int64 is
+def _as_it_was(vector: Tensor, like: Tensor) -> Tensor:
+    if like.is_floating_point():
+        return vector.reshape(like.shape).clone()
+    whole = vector.long()
+    size = like.numel()
+    if len(whole) > size:
+        whole = whole[:size] * HALF + whole[size:]  # modulo 2⁶⁴, as int64 is
+    return whole.reshape(like.shape)
 
 
 def _is_wide(parts: Sequence[Part], ranks: int) -> bool:
@@ -325,9 +311,10 @@ def _is_wide(parts: Sequence[Part], ranks: int) -> bool:
     if not parts:
         return False
     home = parts[0][1].device
-    counts = [t.reshape(-1).to(home) for cell, t in parts if _kind_of(cell, t) == "counts"]
-    largest = torch.cat(counts).abs().max() if counts else torch.zeros(())
-    return bool(largest >= EXACT // ranks)
+    counts = [t.reshape(-1).to(home) for cell, t in parts if not _in_halves(cell, wide=False)]
+    limit = EXACT // ranks
+    whole = [t for t in counts if not t.is_floating_point()]
+    return bool((torch.cat(whole).abs() >= limit).any())
 
 
 def _names_of(counts: Accumulator) -> list[str]:
@@ -338,7 +325,7 @@ def _parts_of(counts: Accumulator) -> list[Part]:
     return [(counts.layout[name], counts.state[name]) for name in _names_of(counts)]
 
 
-def _home(counts: Sequence[Accumulator]) -> torch.device:
+def _home_of(counts: Sequence[Accumulator]) -> torch.device:
     """Where to pack: on the accelerator, if there is one."""
     devices = [each.device for each in counts]
     return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))

@@ -9,7 +9,7 @@ import pytest
 from ptmetrics.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/metrics.md", "docs/trackers.md")
+PAGES = ("README.md", "docs/metrics.md", "docs/ranks.md", "docs/trackers.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

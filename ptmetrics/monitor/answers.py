@@ -45,12 +45,16 @@ class Answer:
         batch: The loader's batch that it answers; `NO_BATCH` for none.
         original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
+        padding: Rows at its end that a sampler repeats for the sake of other ranks.
+        criterion: What was called for it, and whether with predictions and targets alone.
     """
 
     batch: Any = NO_BATCH
     given: "weakref.ref[Tensor] | None" = None
     number = 0
     original: Any = None
+    criterion: tuple[Any, bool] = (None, False)
+    padding = 0
     places = 0
     rows = 1
     used = False

@@ -7,11 +7,12 @@ from operator import getitem
 from typing import Any, Generic, TypeVar
 
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, default_collate
+from torch.utils.data.distributed import DistributedSampler
 
 from ptmetrics.monitor.answers import NO_BATCH
 from ptmetrics.monitor.console import Console
 from ptmetrics.monitor.recorder import BatchRecorder
-from ptmetrics.monitor.seen import LoaderSize
+from ptmetrics.monitor.seen import LoaderSize, RankShare
 
 BatchT = TypeVar("BatchT")
 
@@ -32,6 +33,54 @@ def size_of(loader: Any) -> LoaderSize | None:
         return LoaderSize(rows - dropped, len(loader), loader.batch_size, dropped)
     except (TypeError, NotImplementedError):
         return None
+
+
+def share_of(loader: Any) -> RankShare | None:
+    """What of a data set torch's own loader gives to this rank; None where that is not for sure.
+
+    The samplers of torch and of Accelerate repeat samples at the end of the data, so that all
+    ranks have as many: which these are is known by their positions in all of it.
+    """
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return None
+    batches: Any = loader.batch_sampler
+    sampler: Any = loader.sampler
+    try:
+        if type(batches).__name__ == "BatchSamplerShard":
+            return _share_of_accelerate(batches)
+        if type(batches) is not BatchSampler:
+            return None
+        served = len(sampler)
+        rows = served
+        if isinstance(sampler, DistributedSampler):
+            whole: Any = sampler.dataset
+            rows = len(range(sampler.rank, len(whole), sampler.num_replicas))
+        number = len(batches)
+        last_rows = min(served, number * batches.batch_size) - (number - 1) * batches.batch_size
+        left = max(0, served - number * batches.batch_size)  # of the rest that is no full batch
+        return RankShare(rows, number, last_rows, max(0, served - rows - left))
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
+def _share_of_accelerate(shard: Any) -> RankShare | None:
+    """Of Accelerate's sampler, which gives whole batches, or parts of each batch, to the ranks."""
+    whole = len(shard.batch_sampler.sampler)
+    size = shard.batch_sampler.batch_size
+    number = len(shard)
+    ranks = shard.num_processes
+    step = size * ranks
+    rows = size
+    if shard.split_batches:
+        step = size
+        rows = size // ranks
+    first = shard.process_index * rows
+    own = sum(max(0, min(rows, whole - start)) for start in range(first, whole, step))
+    last = (number - 1) * step + first
+    there = max(0, min(rows, whole - last))
+    if not shard.even_batches:
+        return RankShare(own, number, there, 0)
+    return RankShare(own, number, rows, rows - there)
 
 
 class MonitoredLoader(Generic[BatchT]):
@@ -89,7 +138,8 @@ class MonitoredLoader(Generic[BatchT]):
             # The bar never gets the loader: tqdm.auto calls iter() twice, and a DataLoader draws
             # from torch's random numbers each time.
             bar = self._console.begin_batches(self._loader, self._split)
-            current = recorder.enter_loader(self._split, size_of(self._loader))
+            size = size_of(self._loader)
+            current = recorder.enter_loader(self._split, size, share_of(self._loader))
         try:
             asked = now()
             for batch in self._loader:

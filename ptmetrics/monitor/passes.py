@@ -2,12 +2,14 @@
 
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from ptmetrics.monitor.answers import NO_BATCH, Group, same_place
 from ptmetrics.monitor.extract import CriterionCall, tensors_in
+from ptmetrics.monitor.seen import RankShare
 
 KEPT_BATCHES = 64  # pulled ahead of the model
 _MODE_LAYERS = (
@@ -24,8 +26,10 @@ class LoaderPass:
         outer: The pass that it stands inside of, as in a training epoch that is validated in its
             middle.
         group: What was open when it began.
+        share: What this rank is given of the data; None where that is not known.
 
     Attributes:
+        padding: Rows of padding that are still to come, in the last batch.
         waiting: Batches that the model has not answered yet, the oldest first.
         begun: Whether there was a batch.
         ahead: Whether batches were pulled before the model had answered the one before.
@@ -42,11 +46,45 @@ class LoaderPass:
     with_criterion = False
     by_batch = False
 
-    def __init__(self, split: str, outer: "LoaderPass | None", group: Group | None) -> None:
+    def __init__(
+        self,
+        split: str,
+        outer: "LoaderPass | None",
+        group: Group | None,
+        share: RankShare | None = None,
+    ) -> None:
         self.split = split
         self.outer = outer
         self.group = group
         self.waiting: deque[Any] = deque(maxlen=KEPT_BATCHES)
+        self.padding = 0
+        self._share = share
+        self._served = 0
+        self._last: Any = NO_BATCH
+        if share is not None:
+            self.padding = share.padding
+
+    def serve(self, batch: Any) -> None:
+        """The loader yields a batch."""
+        self.waiting.append(batch)
+        self._served += 1
+        if self.padding and self._share is not None and self._served == self._share.batches:
+            self._last = batch
+
+    def padding_of(self, batch: Any, rows: int) -> int:
+        """How many rows at the end of a batch are padding, which from now on is taken care of.
+
+        Args:
+            batch: A batch of this pass.
+            rows: How many samples it seems to have.
+        """
+        if batch is NO_BATCH or batch is not self._last or self._share is None:
+            return 0
+        if rows != self._share.last_rows:
+            return 0
+        padding = self.padding
+        self.padding = 0
+        return padding
 
     def expects(self, model: nn.Module, given: Any) -> bool:
         """Whether a call of the model belongs to a pass that lingers.
@@ -145,6 +183,21 @@ class OtherModel:
             self.rows += self._rows_behind
         self._calls_behind = 0
         self._rows_behind = 0
+
+
+def without_last(values: Any, rows: int, padding: int) -> Any:
+    """Rows without the last ones, of a tensor or of each tensor in a mapping.
+
+    Args:
+        values: What was counted of a batch.
+        rows: How many it has.
+        padding: How many of them to leave out.
+    """
+    if isinstance(values, Mapping):
+        return {name: without_last(value, rows, padding) for name, value in values.items()}
+    if isinstance(values, Tensor) and values.ndim and values.shape[0] == rows:
+        return values[: rows - padding]
+    return values
 
 
 def _is_given(batch: Any, inputs: list[Tensor]) -> bool:

@@ -1,8 +1,13 @@
 """The ranks of a run: what all of them counted is merged where an epoch or an evaluation ends."""
 
+import gc
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
+from weakref import WeakSet
+
+from torch.utils.data.distributed import DistributedSampler
 
 from ptmetrics.distributed import TIMEOUT_S, world_of_now
 from ptmetrics.errors import ConfigError
@@ -40,7 +45,7 @@ class RankNumbers:
 
     def to_record(self, ranks: int) -> dict[str, int]:
         """What stands beside the share of one rank in the record's `seen`."""
-        record = {"ranks": ranks, "rows": self.samples}
+        record = {"ranks": ranks, "rows_of_ranks": self.samples}
         if not self.unknown:
             record["expected_rows"] = self.expected
         if self.left_out:
@@ -54,6 +59,8 @@ class RankNumbers:
         line = f"{self.samples} rows of {ranks} ranks were counted"
         if not self.unknown:
             line = f"{self.samples} of {self.expected} rows were counted on {ranks} ranks"
+        if self.padding:
+            line = f"{line}, {self.padding} of them padding of the sampler"
         if self.left_out:
             duplicates = "1 duplicate" if self.left_out == 1 else f"{self.left_out} duplicates"
             line = f"{line}, {duplicates} of the sampler's padding ignored"
@@ -72,6 +79,7 @@ class RankSync:
         ranks: How many ranks the last merge was of.
         numbers: Of all ranks, by split, from the last merge.
         run: The run that rank 0 records, as a number; 0 for none.
+        copies: Ranks that validated the same rows, as their losses show; 1 where these differ.
         faults: Contained faults of each rank, from the last merge.
 
     Raises:
@@ -86,9 +94,11 @@ class RankSync:
         self._timeout_s = timeout_s
         self._like: list[Metrics] = [one for each in metrics.values() for one in each]
         self._like.append(EMPTY_MEAN)
+        self._samplers: WeakSet[Any] | None = None  # looked for where hooks alone count
         self.ranks = 1
         self.numbers: dict[str, RankNumbers] = {}
         self.run = 0
+        self.copies = 1
         self.faults: list[int] = []
 
     @property
@@ -125,19 +135,23 @@ class RankSync:
         for split, counts in own.items():
             with faults.containing(f"compute {split}"):
                 places[split] = counts.all_metrics()
-                numbers[split] = astuple(_numbers_of(counts, seen[split]))
+                numbers[split] = astuple(self._numbers_of(counts, seen[split]))
         copies, merged = merged_over_ranks(
             places,
             self._like,
             name=name,
             about=about,
             numbers=numbers,
-            facts=[len(faults), run],
+            facts=[len(faults), run, _fingerprint(own.get("val"))],
             timeout_s=self._timeout_s,
         )
         self.ranks = len(merged.facts)
         self.faults = [row[0] for row in merged.facts]
         self.run = merged.facts[0][1]
+        prints = [row[2] for row in merged.facts if row[2]]
+        self.copies = 1
+        if len(set(prints)) == 1:
+            self.copies = len(prints)
         self.numbers = {split: RankNumbers(*each) for split, each in merged.numbers.items()}
         found: dict[str, SplitCounts] = {}
         for split in _own_order(own, copies):
@@ -147,17 +161,55 @@ class RankSync:
     def tell(self, splits: Mapping[str, Scores], went_by: dict[str, dict[str, Any]]) -> None:
         """Put the numbers of all ranks beside the scores, and into what the record tells of a split."""
         for split, numbers in self.numbers.items():
-            went_by.setdefault(split, {}).update(numbers.to_record(self.ranks))
+            record = went_by.setdefault(split, {})
+            record.update(numbers.to_record(self.ranks))
+            if split == "val" and self.copies > 1:
+                record["copies"] = self.copies
             for name, scores in splits.items():
                 if name.partition("/")[0] == split:
                     scores.notes = (*scores.notes, numbers.told(self.ranks))
+
+    def _numbers_of(self, counts: SplitCounts, seen: Seen) -> RankNumbers:
+        loss = counts.loss
+        numbers = RankNumbers(counts.samples, counts.batches, loss.seen, loss.targets)
+        numbers.left_out = seen.padding_left_out
+        numbers.padding = seen.padding_rows
+        if seen.passes or not counts.batches:
+            numbers.expected = seen.expected or 0
+            numbers.unknown = int(seen.expected is None)
+            return numbers
+        own = self._own_rows(counts.samples)  # hooks alone show no loader
+        numbers.unknown = int(own is None)
+        if own is not None:
+            numbers.expected = own
+            numbers.padding = counts.samples - own
+        return numbers
+
+    def _own_rows(self, rows: int) -> int | None:
+        """How many of the rows of a pass are this rank's own, if a sampler of as many rows tells."""
+        if self._samplers is None:
+            found = [
+                each for each in gc.get_objects() if issubclass(type(each), DistributedSampler)
+            ]
+            self._samplers = WeakSet(found)
+        own = set()
+        for sampler in self._samplers:
+            if len(sampler) == rows:
+                whole: Any = sampler.dataset
+                own.add(len(range(sampler.rank, len(whole), sampler.num_replicas)))
+        if len(own) != 1:
+            return None
+        return min(rows, *own)
+
+
+def _fingerprint(val: SplitCounts | None) -> int:
+    """Tells the rows that one rank validated from those of another; 0 where no loss was seen."""
+    if val is None or not val.loss.seen:
+        return 0
+    sums = repr([val.samples, val.loss.mean().shared_state()["loss"].tolist()])
+    return int.from_bytes(hashlib.sha256(sums.encode()).digest()[:7], "big")
 
 
 def _own_order(own: Iterable[str], merged: Iterable[str]) -> list[str]:
     """The splits of this rank first, in its order."""
     return list(dict.fromkeys([*own, *merged]))
-
-
-def _numbers_of(counts: SplitCounts, seen: Any) -> RankNumbers:
-    loss = counts.loss
-    return RankNumbers(counts.samples, counts.batches, loss.seen, loss.targets, unknown=1)

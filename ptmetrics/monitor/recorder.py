@@ -41,7 +41,7 @@ from ptmetrics.monitor.faults import (
     Refusal,
     contained,
 )
-from ptmetrics.monitor.passes import LoaderPass, OtherModel
+from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
     BLIND,
@@ -49,6 +49,7 @@ from ptmetrics.monitor.seen import (
     TOLD_ANSWERS,
     LoaderSize,
     MadeWhenAsked,
+    RankShare,
     Seen,
 )
 from ptmetrics.monitor.split import SplitCounts
@@ -153,8 +154,10 @@ class BatchRecorder:
     # Way a: the loader is monitored, the model answers for each batch.
 
     @contained("loader")
-    def enter_loader(self, split: str, size: LoaderSize | None = None) -> LoaderPass | None:
-        """A pass over a loader of this size begins; None where that failed."""
+    def enter_loader(
+        self, split: str, size: LoaderSize | None = None, share: RankShare | None = None
+    ) -> LoaderPass | None:
+        """A pass over a loader of this size and share of the data begins; None where that failed."""
         if self._told.began is not None:
             self._told.began()
         outer = "other"
@@ -168,7 +171,7 @@ class BatchRecorder:
             self._close_group()
             group = None
         self._group = None
-        self._loader = LoaderPass(split, self._loader, group)
+        self._loader = LoaderPass(split, self._loader, group, share)
         self._loader_splits.add(split)
         counts = self.splits[split]
         nested = self._loader.outer is not None and self._loader.outer.split == split
@@ -178,7 +181,7 @@ class BatchRecorder:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
             self._tell_begun_again(counts.samples)
-        self.seen[split].begin_pass(size)
+        self.seen[split].begin_pass(size, share)
         return self._loader
 
     @contained("loader")
@@ -205,7 +208,7 @@ class BatchRecorder:
         if batch is NO_BATCH:
             loader.exhausted = True
         else:
-            loader.waiting.append(batch)
+            loader.serve(batch)
             if self._told.served is not None:
                 self._serve(self._told.served, split, batch)
 
@@ -234,6 +237,8 @@ class BatchRecorder:
         self.clock.lap(loader.split)
         self.clock.leave()
         if loader.exhausted:
+            if loader.padding and self.splits[loader.split].batches:
+                self.seen[loader.split].padding_rows += loader.padding
             self._passed_over(loader, len(loader.waiting))
         elif loader.split == "train":
             self._left_early = True
@@ -343,6 +348,7 @@ class BatchRecorder:
                 self._consider(group, criterion, call, loss)
                 return
             answer.used = True
+            answer.criterion = criterion, not kwargs
         group.calls += 1
         try:
             if not group.counted:
@@ -450,6 +456,7 @@ class BatchRecorder:
                 self.clock.enter(name)
             self.clock.lap(name)
         else:
+            preds, target, loss, beside = self._own_rows(self._loader, preds, target, loss, beside)
             self._loader.waiting.clear()
         counts = self.splits[name]
         if name != "train":
@@ -465,6 +472,21 @@ class BatchRecorder:
             self.clock.waiting = True
             if name == "train" and self._loader is None and not self.optimizer_seen:
                 self._step_done()
+
+    def _own_rows(
+        self, loader: LoaderPass, preds: Any, target: Any, loss: Any, beside: dict[str, Any]
+    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """What the loop hands over of a loader's batch, without the padding at its end."""
+        if not loader.padding or len(loader.waiting) != 1 or not isinstance(target, Tensor):
+            return preds, target, loss, beside
+        rows = target.shape[0] if target.ndim else 0
+        padding = loader.padding_of(loader.waiting[0], rows)
+        if not padding:
+            return preds, target, loss, beside
+        self.seen[loader.split].padding_left_out += padding
+        values = {"preds": preds, "target": target, "loss": loss, **beside}
+        own = without_last(values, rows, padding)
+        return own.pop("preds"), own.pop("target"), own.pop("loss"), own
 
     def update_loss(self, loss: Any, *, split: str | None, reduction: str) -> None:
         """Count the loss of the batch that was counted last."""
@@ -615,6 +637,8 @@ class BatchRecorder:
             self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
                 self.seen[loader.split].cause = PULLED_AHEAD
+        if loader.padding:
+            answer.padding = loader.padding_of(answer.batch, answer.rows)
         if model.training and loader.split == "val" and self.mode_matters:
             self.faults.warn(TRAINING_MODE)
 
@@ -695,6 +719,10 @@ class BatchRecorder:
         candidate: object = None,
     ) -> None:
         """One more loss of the group's rows, as it is now."""
+        if answer is not None and answer.padding:
+            loss, call = _loss_without_padding(loss, call, answer)
+            if not len(call.target):
+                return
         counts = self.splits[group.split]
         target = call.target
         if type(target) is not Tensor or loss.ndim:
@@ -779,9 +807,7 @@ class BatchRecorder:
     ) -> None:
         """Count a pair, unless its targets have been counted."""
         name = group.split
-        given = None
-        if answer is not None:
-            given = answer.given
+        given: Any = answer and answer.given
         group.counted = True
         last = self._last
         if last is not None:
@@ -809,6 +835,8 @@ class BatchRecorder:
         self.faults.step = counts.batches
         self.faults.split = name
         self._hooked = name
+        if answer is not None and answer.padding:
+            preds, target, beside = _without_padding(group.seen, answer, preds, target, beside)
         counts.add(preds, target, by_criterion=by_criterion, inputs=given, **beside)
         self._status.half_done = True
         if self._told.counted is not None:
@@ -1037,6 +1065,40 @@ class LastCounted(NamedTuple):
         """Whether these are the inputs that were answered."""
         before = self.given and self.given()
         return same_rows(before, given and given())
+
+
+def _without_padding(seen: Seen, answer: Answer, *values: Any) -> Any:
+    """Predictions, targets and ids without the rows that are padding, where it can be told which."""
+    own = tuple(without_last(value, answer.rows, answer.padding) for value in values)
+    if own[0] is values[0] or own[1] is values[1]:  # rows of another kind
+        seen.padding_rows += answer.padding
+        answer.padding = 0
+        return values
+    seen.padding_left_out += answer.padding
+    return own
+
+
+def _loss_without_padding(
+    loss: Tensor, call: CriterionCall, answer: Answer
+) -> tuple[Tensor, CriterionCall]:
+    """A loss without the rows that are padding, as far as they can be told apart.
+
+    Torch's own losses are computed again; of others a mean keeps its value and weighs less.
+    """
+    preds = without_last(call.preds, answer.rows, answer.padding)
+    target = without_last(call.target, answer.rows, answer.padding)
+    call = call._replace(preds=preds, target=target)
+    own = without_last(loss, answer.rows, answer.padding)
+    criterion, alone = answer.criterion
+    of_torch = getattr(criterion, "__module__", "") in _LOSSES_OF_TORCH
+    if own is loss and of_torch and alone and len(target):
+        compute = getattr(criterion, "forward", criterion)  # nobody watches it
+        with torch.no_grad():
+            own = compute(preds, target)
+    return own, call
+
+
+_LOSSES_OF_TORCH = ("torch.nn.modules.loss", "torch.nn.functional")
 
 
 def _version(target: Tensor) -> int:

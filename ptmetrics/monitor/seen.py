@@ -85,6 +85,22 @@ class LoaderSize(NamedTuple):
     dropped: int = 0
 
 
+class RankShare(NamedTuple):
+    """What of a data set one rank is given in a pass over its loader.
+
+    Attributes:
+        rows: Samples that are its own: those of all ranks are the data set.
+        batches: Batches that its loader yields.
+        last_rows: Samples of the last one.
+        padding: Samples at its end that stand for another rank's too, so that all have as many.
+    """
+
+    rows: int
+    batches: int
+    last_rows: int
+    padding: int
+
+
 class MadeWhenAsked(dict[str, Value]):
     """By the name of a split, what is made of it on first use.
 
@@ -116,6 +132,9 @@ class Seen:
         passes: Passes over a monitored loader.
         loader: What the loader of the only pass yields; None where that is not known.
         untold: Answers of the pass under way that callbacks are told of yet.
+        expected: Rows that this rank is to see in its passes; None where a loader does not tell.
+        padding_left_out: Rows of padding that were left out.
+        padding_rows: Rows of padding that were counted.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -132,11 +151,18 @@ class Seen:
         self.passes = 0
         self.loader: LoaderSize | None = None
         self.untold = TOLD_ANSWERS
+        self.expected: int | None = 0
+        self.padding_left_out = 0
+        self.padding_rows = 0
 
-    def begin_pass(self, loader: LoaderSize | None) -> None:
+    def begin_pass(self, loader: LoaderSize | None, share: RankShare | None = None) -> None:
         """A pass over a monitored loader begins."""
         self.passes += 1
         self.loader = loader
+        if share is None or self.expected is None:
+            self.expected = None
+        else:
+            self.expected += share.rows
 
     @property
     def loader_rows(self) -> int | None:

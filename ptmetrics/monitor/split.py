@@ -375,7 +375,7 @@ def _takes_floats(metric: Metrics) -> bool:
 
 def _like_probabilities(preds: Any) -> Tensor:
     """Whether scores lie in [0, 1] and, where there are several a row, sum to 1; no host sync."""
-    if not isinstance(preds, Tensor) or not preds.is_floating_point():
+    if not isinstance(preds, Tensor) or not preds.is_floating_point() or not preds.numel():
         return torch.zeros((), dtype=torch.bool)
     values = preds.detach().float()
     alike = ((values >= 0) & (values <= 1)).all()

@@ -33,7 +33,7 @@ NO_HEADER = (
     "positive."
 )
 _TOLD_OF_MODE = "expected a model in evaluation mode"
-SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "superseded", "other-run"})
+SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "rank-faults", "superseded", "other-run"})
 MOST_NOTES = 5
 LOGGED = "Read from a log of {by}. How the run ended is not known."
 WITHOUT_N = (
@@ -327,7 +327,10 @@ def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
             size = f", {samples} samples"
         where = "Evaluated behind the last epoch, and not judged"
         yield f"{where}: split {evaluation['split']}{size}."
-    told = [note["message"] for note in getattr(run, "notes", ()) if note["code"] in SHOWN_NOTES]
+    told = []
+    for note in getattr(run, "notes", ()):
+        if note["code"].partition(" ")[0] in SHOWN_NOTES:
+            told.append(note["message"])
     yield from dict.fromkeys(told[:MOST_NOTES])
     yield from _attempts_note(run, getattr(run, "written_by", ()))
     if not run.header:

@@ -93,6 +93,15 @@ PAGES: Mapping[str, Page] = {
         'Name what is no validation: with monitor.split("train_eval"):, with monitor.pause():, '
         "or monitor.test(loader).",
     ),
+    "padded-duplicates": Page(
+        "warning",
+        "Several ranks counted the same rows of validation: those that a sampler repeats so that "
+        "all ranks have as many, or all of them, where each rank validates the whole data. Told by "
+        "the positions that the sampler gives out, or by losses that are the same on all ranks.",
+        "Wrap the loader, for batch in monitor.validate(loader), which leaves padding out; give it "
+        "a DistributedSampler, so that each rank validates its share; or let rank 0 validate alone "
+        "beside Monitor(sync=False).",
+    ),
     "validation-changed": Page(
         "warning",
         "In other epochs another number of rows was validated than in the judged one, or another "

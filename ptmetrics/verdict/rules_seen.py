@@ -192,4 +192,28 @@ def _epochs(count: int) -> str:
     return f"{count} epochs"
 
 
-SEEN_RULES: tuple[Rule, ...] = (not_counted, split_changed, validation_changed)
+@rule(codes="padded-duplicates")
+def padded_duplicates(evidence: Evidence) -> Iterator[RuleOutcome]:
+    """Several ranks counted the same rows of validation."""
+    seen = evidence.curves.seen_in_judged(JUDGED)
+    padding = seen.get("padding_rows", 0)
+    copies = seen.get("copies", 1)
+    rows = seen.get("rows_of_ranks", 0)
+    numbers = {"split": JUDGED, "rows": rows, "ranks": seen.get("ranks", 1)}
+    if copies > 1:
+        message = (
+            f"{JUDGED}: {copies} ranks validated the same {rows // copies} rows, and each row "
+            f"stands {copies} times in the scores: their intervals are too narrow."
+        )
+        numbers["copies"] = copies
+        yield make_finding("padded-duplicates", "warning", message, numbers)
+    elif padding:
+        message = (
+            f"{JUDGED}: {padding} of {rows} rows are padding of the sampler, samples that another "
+            "rank counted as well."
+        )
+        numbers["padding_rows"] = padding
+        yield make_finding("padded-duplicates", "warning", message, numbers)
+
+
+SEEN_RULES: tuple[Rule, ...] = (not_counted, split_changed, validation_changed, padded_duplicates)

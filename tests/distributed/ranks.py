@@ -37,6 +37,7 @@ def run_ranks(
     *args: Any,
     may_fail: bool = False,
     deadline_s: float = DEADLINE_S,
+    store: str = "",
 ) -> list[Any]:
     """What `script(rank, *args)` returned on each rank.
 
@@ -47,13 +48,15 @@ def run_ranks(
         args: Further arguments.
         may_fail: Whether a rank may end otherwise: then `Failed` stands in its place.
         deadline_s: When all are killed, and the test has failed.
+        store: Where they meet, such as "tcp://localhost:29511"; a file where it is empty.
     """
+    store = store or f"file://{folder}/store"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     folder.mkdir(parents=True, exist_ok=True)
     started = []
     for rank in range(ranks):
-        process = context.Process(target=_rank, args=(script, rank, ranks, folder, args))
+        process = context.Process(target=_rank, args=(script, rank, ranks, folder, store, args))
         process.start()
         started.append(process)
     end = time.monotonic() + deadline_s
@@ -83,12 +86,17 @@ def _results(folder: Path, ranks: int) -> list[Any]:
 
 
 def _rank(
-    script: Callable[..., Any], rank: int, ranks: int, folder: Path, args: tuple[Any, ...]
+    script: Callable[..., Any],
+    rank: int,
+    ranks: int,
+    folder: Path,
+    store: str,
+    args: tuple[Any, ...],
 ) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
-        init_method=f"file://{folder}/store",
+        init_method=store,
         rank=rank,
         world_size=ranks,
         timeout=timedelta(seconds=30),

@@ -40,4 +40,4 @@ def test_what_counts_are_made_of_is_known_in_two_modules() -> None:
         name for name, modules in IMPORTS.items() if any("ptmetrics.counts" in m for m in modules)
     } <= COUNTING
     tasks = {name for name, modules in IMPORTS.items() if "ptmetrics.metrics.base" in modules}
-    assert tasks <= {"split"}
+    assert tasks <= {"split", "ranks"}

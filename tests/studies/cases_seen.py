@@ -229,6 +229,29 @@ CASES = (
         (Setting("450 rows in the last epoch, 2,000 before", _other_rows, 1.0),),
     ),
     Case(
+        "padded-duplicates",
+        (
+            WHOLE,
+            Setting(
+                "4 ranks, 3 rows of padding left out",
+                _seen(ranks=4, rows_of_ranks=ROWS, expected_rows=ROWS, padding_left_out=3),
+                0.0,
+            ),
+        ),
+        (
+            Setting(
+                "3 of 2,000 rows of 4 ranks are padding",
+                _seen(ranks=4, rows_of_ranks=ROWS, expected_rows=ROWS - 3, padding_rows=3),
+                1.0,
+            ),
+            Setting(
+                "2 ranks of 1,000 rows, the same ones",
+                _seen(ranks=2, rows_of_ranks=ROWS, copies=2),
+                1.0,
+            ),
+        ),
+    ),
+    Case(
         "split-changed",
         (
             WHOLE,

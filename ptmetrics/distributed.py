@@ -10,6 +10,7 @@ Nothing collective happens before the first sync.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import Counter
@@ -31,16 +32,14 @@ TIMEOUT_S = 60.0
 FACTS = 8
 """Whole numbers in a header that are the caller's."""
 MOST_SLOT_BYTES = 1 << 30  # of what has a place of its own for each rank
-MOST_LETTERS = 400  # letters of what a rank counts, in an error
-EXACT = 1 << 53
-"""Whole numbers below it float64 tells from their neighbours."""
+MOST_LETTERS = 1000  # letters of what a rank counts, in an error
 HALF = 1 << 32
 
 Part = tuple[Cell, Tensor]
 Places = Mapping[str, Sequence[Accumulator]]
 NO_NUMBERS: Mapping[str, Sequence[int]] = {}
-Flags = dict[str, list[list[bool]]]
-"""By place, whether each of its metrics has seen weights, and groups."""
+Rooms = dict[str, list[int]]
+"""By place, what each of its metrics has room for: weights, 1, and groups, 2."""
 _ADDED = Cell("further")
 
 
@@ -93,8 +92,9 @@ def sync(
     """
     world = world_of_now()
     if world is None:
-        copies = {place: [_copy(one) for one in each] for place, each in own.items()}
-        return Merged(copies, {place: list(each) for place, each in numbers.items()}, [list(facts)])
+        sums = {place: list(each) for place, each in numbers.items()}
+        copies = {place: copy.deepcopy(list(each)) for place, each in own.items()}
+        return Merged(copies, sums, [list(facts)])
     world.meet(name, timeout_s)
     try:
         return _merged(world, own, like, about, numbers, facts)
@@ -114,16 +114,14 @@ def _merged(
 ) -> Merged:
     mine = [each for counts in own.values() for each in counts]
     home = _home_of(mine or like)
-    flags: Flags = {}
+    rooms: Rooms = {}
     for place, counts in own.items():
-        flags[place] = [[each.weighted, each.grouped] for each in counts]
+        rooms[place] = [each.weighted + 2 * each.grouped for each in counts]
     metrics = [[each.digest, each.config_text] for each in like]
     each_number = max(map(len, numbers.values()), default=0)
-    text = json.dumps([about, metrics, flags], sort_keys=True)
+    text = json.dumps([about, metrics, rooms], sort_keys=True)
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-    wide = _is_wide([part for each in mine for part in _parts_of(each)], world.size)
-    header = [PROTOCOL, digest, len(text.encode()), int(home.type == "cuda"), int(wide)]
-    header.append(each_number)
+    header = [PROTOCOL, digest, len(text.encode()), int(home.type == "cuda"), each_number]
     told = world.exchange([*header, *facts, *[0] * (FACTS - len(facts))])
     if {row[0] for row in told} != {PROTOCOL}:
         got = ", ".join(f"{row[0]} on rank {rank}" for rank, row in enumerate(told))
@@ -131,24 +129,22 @@ def _merged(
         raise RanksError("ranks", "one protocol of ptmetrics", got, cure)
     if len({row[1] for row in told}) > 1:
         texts = world.texts(text, max(row[2] for row in told))
-        flags = agreed_flags([json.loads(each) for each in texts])
+        rooms = agreed_rooms([json.loads(each) for each in texts])
     if not all(row[3] for row in told):
         home = torch.device("cpu")
-    wide = any(row[4] for row in told)
     ready: dict[str, list[Accumulator]] = {}
-    for place in sorted(flags):
-        brought = own.get(place) or [each.fresh() for each in like]
-        pairs = zip(brought, flags[place], strict=True)
-        ready[place] = [_with_room(each, *flag) for each, flag in pairs]
-    each_number = max(row[5] for row in told)
+    for place in sorted(rooms):
+        pairs = zip(own.get(place) or like, rooms[place], strict=True)
+        ready[place] = [_with_room(each, room, place in own) for each, room in pairs]
+    each_number = max(row[4] for row in told)
     sums = {place: list(numbers.get(place) or [0] * each_number) for place in ready}
     facts_of_all = [row[len(header) :][: len(facts)] for row in told]
-    places = _reduced(world, ready, sums, home, wide=wide)
+    places = _reduced(world, ready, sums, home)
     return Merged(places, sums, facts_of_all)
 
 
 def _reduced(
-    world: World, counts: Places, sums: dict[str, list[int]], home: torch.device, *, wide: bool
+    world: World, counts: Places, sums: dict[str, list[int]], home: torch.device
 ) -> dict[str, list[Accumulator]]:
     """The data: one reduce of everything; `sums` are added up in place."""
     each = [one for brought in counts.values() for one in brought]
@@ -158,9 +154,9 @@ def _reduced(
     for numbers in sums.values():
         further.extend(numbers)
     parts.append((_ADDED, torch.tensor(further, device=home)))
-    packed = pack(parts, world.rank, world.size, wide=wide)
+    packed = pack(parts, world.rank, world.size)
     world.add_up(packed)
-    *tensors, added = unpack(packed, parts, world.size, wide=wide)
+    *tensors, added = unpack(packed, parts, world.size)
     merged = iter(tensors)
     totals = iter(added.tolist())
     found = []
@@ -174,59 +170,46 @@ def _reduced(
     return {place: [next(ready) for _ in brought] for place, brought in counts.items()}
 
 
-def agreed_flags(told: Sequence[Any]) -> Flags:
+def agreed_rooms(told: Sequence[Any]) -> Rooms:
     """The places of all ranks, and what any of them has room for, of their descriptions.
 
     Raises:
         RanksError: If they count different things.
     """
     about, metrics, _ = told[0]
-    flags: Flags = {}
-    for rank, (its_about, its_metrics, its_flags) in enumerate(told):
+    rooms: Rooms = {}
+    for rank, (its_about, its_metrics, its_rooms) in enumerate(told):
         if its_about != about:
             got = f"{about or 'nothing'} on rank 0 and {its_about or 'nothing'} on rank {rank}"
             cure = "Let all ranks call it equally often."
             raise RanksError("ranks", "a sync of the same on all ranks", got, cure)
         if its_metrics != metrics:
-            here, there = _differing(metrics, its_metrics)
-            got = f"on rank 0 {here}, on rank {rank} {there}"
+            got = f"on rank 0 {_listed(metrics)}, on rank {rank} {_listed(its_metrics)}"
             cure = "Build them with the same arguments, in the same order, on all ranks."
             raise RanksError("metrics", "the same metrics on all ranks", got, cure)
-        for place, each in its_flags.items():
-            known = flags.setdefault(place, each)
-            flags[place] = [
-                [one or other for one, other in zip(*pair, strict=True)]
-                for pair in zip(known, each, strict=True)
-            ]
-    return flags
+        for place, each in its_rooms.items():
+            known = rooms.setdefault(place, each)
+            rooms[place] = [one | other for one, other in zip(known, each, strict=True)]
+    return rooms
 
 
-def _differing(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
-    """What two lists of metrics hold, from where they differ on."""
-    first = 0
-    while one[first : first + 1] == other[first : first + 1]:
-        first += 1
-    here, there = (
-        "; ".join(f"{config} ({digest})" for digest, config in each[first:])[:MOST_LETTERS]
-        for each in (one, other)
-    )
-    return here or "none further", there or "none further"
+def _listed(metrics: Sequence[Sequence[str]]) -> str:
+    return "; ".join(f"{config} ({digest})" for digest, config in metrics)[:MOST_LETTERS]
 
 
 # From counts to one vector, and back.
 
 
-def pack(parts: Sequence[Part], rank: int, ranks: int, *, wide: bool = True) -> Tensor:
+def pack(parts: Sequence[Part], rank: int, ranks: int) -> Tensor:
     """One float64 vector, such that the sum of those of all ranks holds what they counted.
 
-    Sums are added up: whole numbers exactly, as two halves where they may be large. What merges
-    in another way stands in a slot of its rank, beside zeros for the others.
+    Sums are added up: whole numbers exactly, as their upper and lower 32 bits. What merges in
+    another way stands in a slot of its rank, beside zeros for the others.
 
     Args:
         parts: Cells and their tensors, on one device.
         rank: Whose they are.
         ranks: How many there are.
-        wide: Whether counts may be 2⁵³ or more in all, on any rank.
 
     Raises:
         RanksError: If there are too many ranks for what needs slots.
@@ -234,14 +217,14 @@ def pack(parts: Sequence[Part], rank: int, ranks: int, *, wide: bool = True) -> 
     Example:
         >>> top = Cell("top", (), torch.float64, "max")
         >>> parts = [(Cell("rows"), torch.tensor(3)), (top, torch.tensor(0.5).double())]
-        >>> pack(parts, 1, 2, wide=False).tolist()
-        [3.0, 0.0, 0.5]
+        >>> pack(parts, 1, 2).tolist()
+        [0.0, 3.0, 0.0, 0.5]
     """
     summed = [torch.zeros(0, dtype=torch.float64, device=parts[0][1].device)]
     slot = list(summed)
     for cell, tensor in parts:
         vectors = summed if cell.merge == "sum" else slot
-        vectors.append(_as_float64(tensor, _in_halves(cell, wide)))
+        vectors.append(_as_float64(tensor))
     own = torch.cat(slot)
     if 8 * ranks * len(own) > MOST_SLOT_BYTES:
         rule = f"at most {MOST_SLOT_BYTES >> 20} MiB of what {ranks} ranks keep in an order"
@@ -252,19 +235,17 @@ def pack(parts: Sequence[Part], rank: int, ranks: int, *, wide: bool = True) -> 
     return torch.cat((*summed, slots.reshape(-1)))
 
 
-def unpack(packed: Tensor, parts: Sequence[Part], ranks: int, *, wide: bool = True) -> list[Tensor]:
+def unpack(packed: Tensor, parts: Sequence[Part], ranks: int) -> list[Tensor]:
     """What all ranks counted, of the sum of their vectors; slots are merged in the order of the ranks.
 
     Args:
         packed: The sum.
         parts: As they were packed on any rank: their cells and shapes.
         ranks: How many there are.
-        wide: As it was packed.
     """
     sizes = []
-    for cell, tensor in parts:
-        halves = not tensor.is_floating_point() and _in_halves(cell, wide)
-        sizes.append(tensor.numel() * (1 + halves))
+    for _, tensor in parts:
+        sizes.append(tensor.numel() * (1 if tensor.is_floating_point() else 2))
     summed = sum(size for size, (cell, _) in zip(sizes, parts, strict=True) if cell.merge == "sum")
     slots = packed[summed:].view(ranks, sum(sizes) - summed)
     in_sums = 0
@@ -284,14 +265,9 @@ def unpack(packed: Tensor, parts: Sequence[Part], ranks: int, *, wide: bool = Tr
     return merged
 
 
-def _in_halves(cell: Cell, wide: bool) -> bool:
-    return wide or cell.wraps or cell.merge != "sum"
-
-
-def _as_float64(tensor: Tensor, halves: bool) -> Tensor:
-    """A vector; of whole numbers the upper and lower 32 bits where they may be large."""
+def _as_float64(tensor: Tensor) -> Tensor:
     flat = tensor.reshape(-1)
-    if halves and not flat.is_floating_point():
+    if not flat.is_floating_point():
         flat = torch.cat((flat >> 32, flat & (HALF - 1)))
     return flat.double()
 
@@ -301,20 +277,7 @@ def _as_it_was(vector: Tensor, like: Tensor) -> Tensor:
         return vector.reshape(like.shape).clone()
     whole = vector.long()
     size = like.numel()
-    if len(whole) > size:
-        whole = whole[:size] * HALF + whole[size:]  # modulo 2⁶⁴, as int64 is
-    return whole.reshape(like.shape)
-
-
-def _is_wide(parts: Sequence[Part], ranks: int) -> bool:
-    """Whether a count is so large that the sum over the ranks may not be exact in float64."""
-    if not parts:
-        return False
-    home = parts[0][1].device
-    counts = [t.reshape(-1).to(home) for cell, t in parts if not _in_halves(cell, wide=False)]
-    limit = EXACT // ranks
-    whole = [t for t in counts if not t.is_floating_point()]
-    return bool((torch.cat(whole).abs() >= limit).any())
+    return (whole[:size] * HALF + whole[size:]).reshape(like.shape)  # modulo 2⁶⁴, as int64 is
 
 
 def _names_of(counts: Accumulator) -> list[str]:
@@ -331,21 +294,17 @@ def _home_of(counts: Sequence[Accumulator]) -> torch.device:
     return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
 
 
-def _with_room(counts: Accumulator, weighted: bool, grouped: bool) -> Accumulator:
-    """Itself, or a copy with room for the weights and groups of other ranks."""
-    if (counts.weighted, counts.grouped) == (weighted, grouped):
+def _with_room(counts: Accumulator, room: int, counted: bool = True) -> Accumulator:
+    """A copy with room for the weights and groups of other ranks; empty where this one counted nothing."""
+    if counted and room == counts.weighted + 2 * counts.grouped:
         return counts
-    other = _copy(counts)
-    if weighted:
-        other.weigh()
-    if grouped:
-        other.make_room_for_groups()
-    return other
-
-
-def _copy(counts: Accumulator) -> Accumulator:
     other = counts.fresh()
-    other.merge([counts])
+    if counted:
+        other.merge([counts])
+    if room & 1:
+        other.weigh()
+    if room & 2:
+        other.make_room_for_groups()
     return other
 
 

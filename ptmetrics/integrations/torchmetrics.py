@@ -137,6 +137,7 @@ class TorchmetricsMetrics(Metrics):
             self.to(preds.device)
         self._metric.update(preds, target)
         self._accumulator.updates += 1
+        self._accumulator.state["rows"] += target.shape[0] if target.ndim else 1
         self._rows_seen += target.shape[0] if target.ndim else 1
 
     @torch.no_grad()
@@ -194,6 +195,13 @@ class TorchmetricsMetrics(Metrics):
     def fresh(self) -> "TorchmetricsMetrics":
         """A copy that has counted nothing."""
         return TorchmetricsMetrics(self._metric)
+
+    def _with_counts(self, accumulator: Any) -> "TorchmetricsMetrics":
+        """Itself, as torchmetrics gathers over ranks when it computes, beside the rows of all of them."""
+        other = copy.copy(self)
+        other._accumulator = accumulator
+        other._rows_seen = int(accumulator.state["rows"])
+        return other
 
     def reset(self) -> None:
         """Forget everything counted."""

@@ -552,6 +552,12 @@ class Metrics:
             self.score_tables = self.tables()
         self._score_tables = self._all_tables()
 
+    def _with_counts(self: Self, accumulator: Accumulator) -> Self:
+        """A copy that holds what all ranks counted."""
+        other = self.fresh()
+        other._accumulator = accumulator
+        return other
+
     def _of_all_ranks(self) -> Accumulator:
         """What goes to the other ranks: without buckets that only pair the samples of this one."""
         accumulator = self._accumulator
@@ -877,11 +883,8 @@ def merged_over_ranks(
         merged = distributed.sync(own, [one._accumulator for one in like], **options)
         copies: dict[str, list[Self]] = {}
         for place, counts in merged.places.items():
-            copies[place] = []
-            for metric, accumulator in zip(like, counts, strict=True):
-                copy_of_all = metric.fresh()
-                copy_of_all._accumulator = accumulator
-                copies[place].append(copy_of_all)
+            pairs = zip(places.get(place) or like, counts, strict=True)
+            copies[place] = [metric._with_counts(accumulator) for metric, accumulator in pairs]
     return copies, merged
 
 

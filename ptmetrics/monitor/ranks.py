@@ -2,7 +2,7 @@
 
 import gc
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 from weakref import WeakSet
@@ -132,17 +132,20 @@ class RankSync:
         """
         places: dict[str, list[Metrics]] = {}
         numbers: dict[str, tuple[int, ...]] = {}
+        validated = 0
         for split, counts in own.items():
             with faults.containing(f"compute {split}"):
                 places[split] = counts.all_metrics()
                 numbers[split] = astuple(self._numbers_of(counts, seen[split]))
+                if split == "val":
+                    validated = _fingerprint(counts)
         copies, merged = merged_over_ranks(
             places,
             self._like,
             name=name,
             about=about,
             numbers=numbers,
-            facts=[len(faults), run, _fingerprint(own.get("val"))],
+            facts=[len(faults), run, validated],
             timeout_s=self._timeout_s,
         )
         self.ranks = len(merged.facts)
@@ -154,7 +157,7 @@ class RankSync:
             self.copies = len(prints)
         self.numbers = {split: RankNumbers(*each) for split, each in merged.numbers.items()}
         found: dict[str, SplitCounts] = {}
-        for split in _own_order(own, copies):
+        for split in sorted(copies, key=_place_of):  # the same on all ranks
             found[split] = splits[split].of_all_ranks(copies[split], self.numbers[split])
         return found
 
@@ -202,14 +205,14 @@ class RankSync:
         return min(rows, *own)
 
 
-def _fingerprint(val: SplitCounts | None) -> int:
+def _fingerprint(val: SplitCounts) -> int:
     """Tells the rows that one rank validated from those of another; 0 where no loss was seen."""
-    if val is None or not val.loss.seen:
+    if not val.loss.seen:
         return 0
     sums = repr([val.samples, val.loss.mean().shared_state()["loss"].tolist()])
     return int.from_bytes(hashlib.sha256(sums.encode()).digest()[:7], "big")
 
 
-def _own_order(own: Iterable[str], merged: Iterable[str]) -> list[str]:
-    """The splits of this rank first, in its order."""
-    return list(dict.fromkeys([*own, *merged]))
+def _place_of(split: str) -> tuple[bool, bool, str]:
+    """Training first, then validation."""
+    return split != "train", split != "val", split

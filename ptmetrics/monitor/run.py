@@ -220,8 +220,11 @@ class RunRecorder:
         if self._share_told:
             return
         self._share_told = True
+        since = ""
+        if self.status.epochs:
+            since = f" from epoch {self.status.epochs + 1} on"
         message = (
-            f"Rank {self.rank} of {self.ranks} recorded what it saw itself: the share of the data "
+            f"Rank {self.rank} of {self.ranks} recorded what it saw itself{since}: the share of the data "
             "of one rank. Validate all data on rank 0 for numbers of the whole, and let one rank "
             "decide for all when to stop."
         )

@@ -11,28 +11,27 @@ from torch import Tensor
 
 from ptmetrics import distributed
 from ptmetrics.counts.cell import NEVER, Cell
-from ptmetrics.distributed import EXACT, Part, agreed_flags, pack, unpack
+from ptmetrics.distributed import Part, agreed_rooms, pack, unpack
 from ptmetrics.errors import RanksError
 from ptmetrics.metrics.base import Metrics
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def summed(ranks: list[list[Part]], *, wide: bool) -> list[Tensor]:
+def summed(ranks: list[list[Part]]) -> list[Tensor]:
     """What one reduce makes of the parts of some ranks."""
-    vectors = [pack(parts, rank, len(ranks), wide=wide) for rank, parts in enumerate(ranks)]
-    return unpack(torch.stack(vectors).sum(0), ranks[0], len(ranks), wide=wide)
+    vectors = [pack(parts, rank, len(ranks)) for rank, parts in enumerate(ranks)]
+    return unpack(torch.stack(vectors).sum(0), ranks[0], len(ranks))
 
 
 def over_ranks(metrics: list[Metrics]) -> dict[str, Tensor]:
     """The state of all ranks together, as a sync of these metrics gives it."""
     counts = [metric._of_all_ranks() for metric in metrics]
-    flags = [each.weighted for each in counts], [each.grouped for each in counts]
-    ready = [distributed._with_room(each, *map(any, flags)) for each in counts]
+    room = any(each.weighted for each in counts) + 2 * any(each.grouped for each in counts)
+    ready = [distributed._with_room(each, room) for each in counts]
     parts = [distributed._parts_of(each) for each in ready]
-    wide = any(distributed._is_wide(each, len(metrics)) for each in parts)
     names = distributed._names_of(ready[0])
-    return dict(zip(names, summed(parts, wide=wide), strict=True))
+    return dict(zip(names, summed(parts), strict=True))
 
 
 @pytest.mark.fault(2)
@@ -78,7 +77,7 @@ def test_whole_numbers_are_exact_of_any_size(data: st.DataObject) -> None:
             values = data.draw(st.lists(numbers, min_size=size, max_size=size))
             each.append((cell, torch.tensor(values)))
         told.append(each)
-    total, wrapped, least = summed(told, wide=True)
+    total, wrapped, least = summed(told)
     columns = list(zip(*told, strict=True))
     stacked = [torch.stack([tensor for _, tensor in column]) for column in columns]
     assert torch.equal(total, stacked[0].sum(0))
@@ -86,18 +85,9 @@ def test_whole_numbers_are_exact_of_any_size(data: st.DataObject) -> None:
     assert torch.equal(least, stacked[2].amin(0))
 
 
-def test_small_counts_take_one_number_each_and_large_ones_are_seen() -> None:
-    cell = Cell("counts", (4,))
-    for largest, wide in ((EXACT // 3 - 1, False), (EXACT // 3, True), (-(2**60), True)):
-        parts = [(cell, torch.tensor([0, 1, 2, largest]))]
-        assert distributed._is_wide(parts, 3) is wide
-        assert len(pack(parts, 0, 3, wide=wide)) == 4 * (1 + wide)
-        assert torch.equal(summed([parts] * 3, wide=wide)[0], 3 * parts[0][1])
-
-
 def test_what_no_rank_has_seen_stays_the_identity() -> None:
     parts = [(cell, cell.zeros("cpu")) for cell in (Cell("a", (2,), merge="min"), Cell("b"))]
-    least, count = summed([parts] * 3, wide=False)
+    least, count = summed([parts] * 3)
     assert least.tolist() == [NEVER, NEVER]
     assert count.item() == 0
 
@@ -116,14 +106,14 @@ def test_parts_in_an_order_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.fault(4)
 def test_ranks_agree_on_the_places_and_rooms_of_all() -> None:
     metrics = [["d1", "c1"], ["d2", "c2"]]
-    none, weighted, grouped = [[[False, False]] * 2, [[True, False]] * 2, [[False, True]] * 2]
+    none, weighted, grouped = [0, 0], [1, 0], [2, 2]
     told = [
         ["epoch 1", metrics, {"train": none, "val": weighted}],
         ["epoch 1", metrics, {"val": grouped}],
         ["epoch 1", metrics, {"test": none}],
     ]
-    flags = agreed_flags(json.loads(json.dumps(told)))
-    assert flags == {"train": none, "val": [[True, True]] * 2, "test": none}
+    rooms = agreed_rooms(json.loads(json.dumps(told)))
+    assert rooms == {"train": none, "val": [3, 2], "test": none}
 
 
 @pytest.mark.fault(4)
@@ -134,8 +124,8 @@ def test_ranks_that_count_something_else_are_told_both_sides() -> None:
     later = ["epoch 2", same[1], {}]
     for other, said in (
         (swapped, r"rank 0 accuracy \(d1\); loss \(d2\), on rank 2 loss \(d2\); accuracy \(d1\)"),
-        (fewer, r"rank 0 loss \(d2\), on rank 2 none further"),
+        (fewer, r"rank 0 accuracy \(d1\); loss \(d2\), on rank 2 accuracy \(d1\)\."),
         (later, "epoch 1 on rank 0 and epoch 2 on rank 2"),
     ):
         with pytest.raises(RanksError, match=said):
-            agreed_flags([same, same, other])
+            agreed_rooms([same, same, other])

@@ -119,7 +119,7 @@ def on_paper() -> Iterable[str]:
         parts = distributed._parts_of(metric._accumulator)
         sizes = []
         for ranks in ON_PAPER:
-            numbers = len(distributed.pack(parts, 0, ranks, wide=False))
+            numbers = len(distributed.pack(parts, 0, ranks))
             sizes.append(f"{round(8 * numbers * 2 * (ranks - 1) / ranks):,}")
         yield f"| {name} | " + " | ".join(sizes) + " |"
 
@@ -135,9 +135,9 @@ def free_port() -> int:
 def merged_here(metric: Metrics, ranks: int) -> float:
     """Milliseconds in which a rank merges what is in an order of so many ranks."""
     parts = distributed._parts_of(metric._accumulator)
-    packed = distributed.pack(parts, 0, ranks, wide=False)
+    packed = distributed.pack(parts, 0, ranks)
     begun = time.perf_counter()
-    distributed.unpack(packed, parts, ranks, wide=False)
+    distributed.unpack(packed, parts, ranks)
     return 1000 * (time.perf_counter() - begun)
 
 

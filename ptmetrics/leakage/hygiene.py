@@ -314,6 +314,8 @@ class WatchedWeights:
         """What moved since, in so many steps of the optimizer; this waits for the device."""
         moved: set[str] = set()
         for device, probes in self._probes.items():
+            if not all(probe.untyped_storage().nbytes() for probe in probes.values()):
+                return ()  # FSDP frees the memory of whole parameters, which it shards again
             different = sums_of(probes) != self._sums[device]
             moved.update(compress(probes, different.tolist()))
         if len(moved) == len(self._named) and not self._frozen:

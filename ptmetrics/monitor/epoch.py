@@ -137,7 +137,10 @@ def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> Non
         record["scores"][f"{split}/{name}"] = score
     record["faults"][split] = plain["faults"]
     names = plain["class_names"]
-    if len(names) <= MAX_LISTED_CLASSES:
+    notes = [*plain["notes"]]
+    if len(names) > MAX_LISTED_CLASSES:
+        notes.append(f"Scores of each of more than {MAX_LISTED_CLASSES} classes are not recorded.")
+    else:
         record["per_class"][split] = plain["per_class"]
         if not record["class_names"]:
             record["class_names"] = names
@@ -145,5 +148,5 @@ def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> Non
         record["confusion"][split] = plain["confusion"]
     if plain["per_slice"]:
         record.setdefault("per_slice", {})[split] = plain["per_slice"]
-    if plain["notes"]:
-        record.setdefault("notes", {})[split] = plain["notes"]
+    if notes:
+        record.setdefault("notes", {})[split] = notes

@@ -19,6 +19,7 @@ from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.metrics.curves import auroc_estimate, average_precision_estimate
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.score_bins import ScoreBins
+from ptmetrics.testing import Operations
 
 ROUNDING = 1e-12  # of float64 sums, ours and scikit-learn's
 REFERENCE = {"auroc": roc_auc_score, "average_precision": average_precision_score}
@@ -394,3 +395,27 @@ def test_a_row_with_an_impossible_weight_says_nothing_about_ties() -> None:
     got = counted(preds, torch.tensor([0, 1, 1]), weight)
     assert got["auroc"].error_bound == 0
     assert got["auroc"].value == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.fault(46)
+def test_ten_million_scores_take_the_room_of_one_batch_and_are_within_their_bound() -> None:
+    """A fixed histogram: 8 MiB of a state, and temporaries of a batch, however many rows come."""
+    metrics = BinaryMetrics()
+    room = metrics.state_bytes
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for _ in range(10):
+        target = (torch.rand(1_000_000, generator=generator) < 0.1).long()
+        preds = torch.randn(1_000_000, generator=generator) + target
+        batches.append((preds, target))
+        with Operations() as seen:
+            metrics.update(preds, target)
+        assert seen.largest_bytes <= 8 * 1_000_000
+    got = metrics.compute()
+    assert metrics.state_bytes == room < 8 * 2**20
+    preds, target = (torch.cat(column) for column in zip(*batches, strict=True))
+    truth = roc_auc_score(target.numpy(), preds.double().numpy())
+    assert got["auroc"].n == 10_000_000
+    assert abs(got["auroc"].value - truth) <= got["auroc"].error_bound + 1e-12
+    assert got["auroc"].error_bound < 1e-3

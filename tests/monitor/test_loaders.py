@@ -1,17 +1,23 @@
 """A monitored loader is the loader, but for being heard: attributes, copies, iterators."""
 
 import copy
+import multiprocessing
 import pickle
-from collections.abc import Iterator
+import queue
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from loops import Net, quiet
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import ptmetrics as pm
+from ptmetrics.record.reader import read_run
 
 X, Y = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
 DATA = TensorDataset(torch.randn(50, 6), torch.arange(50) % 3)
@@ -126,3 +132,63 @@ def test_the_monitor_may_be_closed_in_the_middle_of_a_pass() -> None:
         if seen == 2:
             monitor.close()
     assert seen == 3
+
+
+def in_a_thread(loader: Iterable[Any]) -> Iterator[Any]:
+    """Batches that a thread of their own takes from the loader, two ahead."""
+    waiting: queue.Queue[Any] = queue.Queue(2)
+
+    def take() -> None:
+        for batch in loader:
+            waiting.put(batch)
+        waiting.put(None)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    while (batch := waiting.get(timeout=60)) is not None:
+        yield batch
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+
+
+@pytest.mark.fault(48)
+@pytest.mark.parametrize("watched", ["loader", "what the thread gives"])
+def test_a_loader_with_a_thread_of_its_own_deadlocks_nothing_and_counts_each_row(
+    watched: str,
+) -> None:
+    model, criterion = Net().train(), nn.CrossEntropyLoss()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with quiet() as monitor:
+            monitor.attach(model, criterion=criterion)
+            for _ in range(3):
+                loader = DataLoader(DATA, 8)
+                if watched == "loader":
+                    batches = in_a_thread(monitor.train(loader))
+                else:
+                    batches = monitor.train(in_a_thread(loader))
+                for x, y in batches:
+                    criterion(model(x), y)
+                assert monitor.end_epoch().counts["train_samples"] == 50
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(48)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_that_start_in_any_way_leave_the_record_alone(method: str, tmp_path: Path) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip("there is no such way here")
+    model, criterion = Net().train(), nn.CrossEntropyLoss()
+    loader = DataLoader(DATA, 8, num_workers=2, multiprocessing_context=method)
+    with quiet(run=tmp_path / "run") as monitor:
+        monitor.attach(model, criterion=criterion)
+        for x, y in monitor.train(loader):
+            criterion(model(x), y)
+        assert monitor.end_epoch().counts["train_samples"] == 50
+    run = read_run(tmp_path / "run")
+    assert (len(run.epochs), len(run.headers), run.problems) == (1, 1, [])
+    quiet(run=tmp_path / "run", resume=True).close()

@@ -1,5 +1,9 @@
 """Bounds for a long run: what reading costs in memory, stated here and held."""
 
+import json
+import subprocess
+import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -74,3 +78,37 @@ def test_an_epoch_of_ten_thousand_classes_reads_back(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.append("epoch", data)
     assert read_run(tmp_path).epochs == [data]
+
+
+MILLION = """
+import sys, time
+from pathlib import Path
+from ptmetrics.record.reader import read_run
+
+start = time.process_time()
+run = read_run(sys.argv[1])
+print(time.process_time() - start)
+status = Path("/proc/self/status").read_text()
+print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
+print(len(run.epochs), len(run.problems), run.left_out["notes"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.fault(46)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it tells no memory")
+def test_a_million_short_lines_are_read_in_ten_seconds_and_500_mib(tmp_path: Path) -> None:
+    """Ten seconds of a core on which `json` takes 2.5 µs a line, whatever else the machine does now."""
+    path = tmp_path / "journal-rank0.jsonl"
+    write_steps(path, 1_000_000, every=1000)
+    script = [sys.executable, "-c", MILLION, str(tmp_path)]
+    told = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()
+    assert told[2:] == ["1000", "0", str(999_000 - MAX_KEPT)]
+    assert int(told[1]) < 500
+    with path.open("rb") as file:
+        some = file.read(20 * MIB).splitlines()[1:-1]
+    start = time.process_time()
+    for raw in some:
+        json.loads(raw)
+    a_line = (time.process_time() - start) / len(some)
+    assert float(told[0]) < 10 * a_line / 2.5e-6

@@ -409,3 +409,22 @@ def test_an_audit_shows_itself_in_a_notebook() -> None:
     pairs = [image["alt"] for image in page.all("img")]
     assert pairs[:2] == ["training, twin of validation row 0", "validation row 0"]
     assert len(pairs) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.fault(46)
+def test_of_ten_thousand_classes_the_report_says_what_it_leaves_out(tmp_path: Path) -> None:
+    classes = 10_000
+    names = [f"class {i}" for i in range(classes)]
+    metrics = pm.MulticlassMetrics(classes, inputs="labels", class_names=names)
+    with pm.Monitor(metrics, tmp_path / "run", progress=False) as monitor:
+        target = torch.arange(2 * classes) % classes
+        preds = torch.where(torch.arange(2 * classes) % 3 == 0, 0, target)
+        monitor.update(preds, target, split="val")
+        monitor.end_epoch()
+    file = pm.report(tmp_path / "run", tmp_path / "report.html")
+    page = Page(file.read_text(encoding="utf-8"))
+    assert file.stat().st_size < 8 * 2**20
+    assert len(page.all("tr")) < 200
+    assert "Scores of each of more than 4096 classes are not recorded." in page.text
+    assert "More than 4096 classes: no confusion matrix is kept." in page.text

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.reader import Run
 from ptmetrics.verdict.evidence import Evidence, RunLike
-from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores, judged_row
+from ptmetrics.verdict.followed import COMPARED, best_row, followed_score
+from ptmetrics.verdict.gathering import (
+    evidence_of_run,
+    evidence_of_scores,
+    has_value,
+    judged_row,
+)
 
-COMPARED = ("accuracy", "r2", "f1/macro", "mean_iou", "auroc", "mae", "mse", "loss")
-"""Scores by which epochs or runs are compared where none is named; the first that they have."""
 OF_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes")
 Epoch = int | str
 """The number of an epoch, from 0; "best" or "last"."""
@@ -59,20 +62,12 @@ def _validated(run: Run) -> list[int]:
 
 def _best_row(run: Run) -> int:
     """That of its best checkpoint, else of the best score."""
-    from ptmetrics.verdict.followed import best_row, followed_score
-
     _validated(run)
     evidence = evidence_of_run(run)
     score = followed_score(evidence, losses=True)
     if score is None:
         return evidence.curves.judged
     return best_row(evidence, score)
-
-
-def has_value(epoch: Mapping[str, Any], metric: str) -> bool:
-    """Whether an epoch has a finite value of this score."""
-    value = epoch["scores"].get(metric, {}).get("value")
-    return value is not None and isfinite(value)
 
 
 def evaluation_of(run: RunLike, split: str) -> Mapping[str, Any]:

@@ -119,6 +119,11 @@ class Score(float):
     def __repr__(self) -> str:
         return f"Score({self})"
 
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import for_notebook
+
+        return for_notebook("notes", [str(self)])
+
 
 def reason_of(value: float, n: int, method: str, undefined: str | None) -> str | None:
     """Why a value is NaN, which is given, or why it has no interval."""

@@ -224,6 +224,7 @@ class Monitor:
         self._scores: EpochScores | None = None
         self._evaluations = 0  # of the epoch under way
         self._begun_epoch = -1  # whose callbacks were told
+        self._stopped_before = 0  # the epoch that there should not have been
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, self._told()
         )
@@ -683,6 +684,8 @@ class Monitor:
     def _close_epoch(self) -> EpochScores:
         number = self._status.epochs
         recorded = False
+        if self.should_stop and number >= self._stopped_before:
+            self._tell_going_on(number)
         try:
             scores = self._compute_epoch(number)
             with self.faults.containing("record"):
@@ -703,6 +706,13 @@ class Monitor:
                 self._callbacks.epoch_end(self, scores)
         self._clock.lap("other")
         return scores
+
+    def _tell_going_on(self, number: int) -> None:
+        """Nobody asked `should_stop`."""
+        cure = "Write 'if monitor.should_stop: break' behind end_epoch(), or loop by epochs(…)."
+        line = f"stopping was decided behind epoch {self._stopped_before}"
+        went_on = f"and the loop went on to epoch {number + 1}"
+        self._say("goes-on", f"{line} ({self.stopping_reason}), {went_on}. {cure}")
 
     def _tell_validations(self, scores: EpochScores) -> None:
         """Of what splits there are scores beside those of training."""
@@ -882,6 +892,7 @@ class Monitor:
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
         self._status.stopping = reason
+        self._stopped_before = self.epoch + self._status.half_done
 
     @contained("restored")
     def restored(self, epoch: int) -> None:
@@ -969,6 +980,7 @@ class Monitor:
         self._totals.load_state_dict(state["totals"])
         self._callbacks.load_state_dict(state["callbacks"])
         self._status.load_state_dict(state["status"])
+        self._stopped_before = self.epoch
         stopping = self._status.stopping
         if stopping is not None and self._callbacks.goes_on(stopping):
             self._status.stopping = None

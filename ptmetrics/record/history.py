@@ -198,6 +198,11 @@ class History(Mapping[str, list[float]]):
     def __contains__(self, key: object) -> bool:
         return any(key in row for row in self._rows)
 
+    def _repr_html_(self) -> str:
+        from ptmetrics.show.html import history_html
+
+        return history_html(self)
+
     def __repr__(self) -> str:
         return f"History({len(self)} names, epochs {self.epoch})"
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from ptmetrics.metrics.score import number
 from ptmetrics.record.events import AUDIT_PARTS
+from ptmetrics.record.history import History
 from ptmetrics.record.printable import printable
 from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
 from ptmetrics.show.tables import headlines
@@ -23,6 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_TEXT = 2000
 MOST_NAME = 60
 MOST_EVIDENCE = 400
+MOST_EPOCHS, MOST_COLUMNS = 50, 8
 MEANINGS = {
     "ready": "Everything that was asked for is shown, and nothing that was found stands in the way.",
     "not ready": "At least one thing that was asked for is not so, or something found must be "
@@ -161,6 +163,24 @@ def epoch_html(epoch: Mapping[str, Any], caption: str) -> str:
         for name, score in headlines(epoch, split).items():
             rows[f"{split}/{name}"] = score
     return for_notebook("evaluation", caption, rows, epoch["scores"])
+
+
+def history_html(history: History) -> str:
+    """The epochs of a run for a notebook, the last ones of many: the scores that are wanted first."""
+    if not history.epoch:
+        return for_notebook("notes", ["No epoch was closed yet."])
+    beside = ("time/", "counts/")
+    scores: dict[str, Any] = {name: {} for name in history if not name.startswith(beside)}
+    told = {"scores": scores}
+    splits = dict.fromkeys(name.partition("/")[0] for name in scores if "/" in name)
+    names = [f"{split}/{name}" for split in splits for name in headlines(told, split)]
+    names = names or list(scores)[:MOST_COLUMNS]
+    columns = [history[name] for name in names]
+    rows = list(zip(history.epoch, *columns, strict=True))
+    caption = f"{len(rows)} epochs"
+    if len(rows) > MOST_EPOCHS:
+        caption = f"The last {MOST_EPOCHS} of {len(rows)} epochs"
+    return for_notebook("history", caption, names, rows[-MOST_EPOCHS:])
 
 
 def audit_html(

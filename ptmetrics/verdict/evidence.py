@@ -44,16 +44,6 @@ IN_TRAINING_MODE = "training-mode"
 """Kind of the fault that a validation in training mode is; it has a finding of its own."""
 
 
-COMPARED = ("accuracy", "r2", "f1/macro", "mean_iou", "auroc", "mae", "mse", "loss")
-"""Scores by which epochs or runs are compared where none is named; the first that they have."""
-
-
-def has_value(epoch: Mapping[str, Any], metric: str) -> bool:
-    """Whether an epoch has a finite value of this score."""
-    value = epoch["scores"].get(metric, {}).get("value")
-    return value is not None and isfinite(value)
-
-
 @runtime_checkable
 class RunLike(Protocol):
     """The part of a run that was read back which the rules need, as it stands in the record."""

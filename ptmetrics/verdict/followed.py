@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ptmetrics.record.direction import direction
-from ptmetrics.verdict.evidence import COMPARED, Evidence, LearningCurves
+from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate
 from ptmetrics.verdict.run_groups import difference
 from ptmetrics.verdict.samples import Floats
@@ -30,6 +30,8 @@ LIKE_A_LOSS = frozenset(
 )
 """Scores that say what the loss says, or how sure the model is."""
 LEAST_TREND = 4  # epochs
+COMPARED = ("accuracy", "r2", "f1/macro", "mean_iou", "auroc", "mae", "mse", "loss")
+"""Scores by which epochs or runs are compared where none is named; the first that they have."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Evidence from what was recorded: a run that was read back, or the scores of one evaluation."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from numbers import Real
 from typing import Any
 
@@ -244,6 +244,12 @@ def judged_row(run: RunLike) -> tuple[int, str]:
         if found:
             return found[-1], why
     return last, why
+
+
+def has_value(epoch: Mapping[str, Any], metric: str) -> bool:
+    """Whether an epoch has a finite value of this score."""
+    value = epoch["scores"].get(metric, {}).get("value")
+    return value is not None and isfinite(value)
 
 
 def _checkpoint_row(run: RunLike, told: Mapping[str, Any], rows: Mapping[int, int]) -> int:

@@ -6,9 +6,14 @@ from typing import Any
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.record.reader import Run
-from ptmetrics.verdict.evidence import COMPARED, Evidence, RunLike, has_value
-from ptmetrics.verdict.followed import best_row, followed_score
-from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores, judged_row
+from ptmetrics.verdict.evidence import Evidence, RunLike
+from ptmetrics.verdict.followed import COMPARED, best_row, followed_score
+from ptmetrics.verdict.gathering import (
+    evidence_of_run,
+    evidence_of_scores,
+    has_value,
+    judged_row,
+)
 
 OF_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes")
 Epoch = int | str

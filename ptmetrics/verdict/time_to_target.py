@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.errors import ConfigError, DataError
-from ptmetrics.verdict.evidence import RunLike, has_value
+from ptmetrics.verdict.evidence import RunLike
 from ptmetrics.verdict.finding import Z95, Bound, Criterion, Estimate, Plain, State, float_of
+from ptmetrics.verdict.gathering import has_value
 from ptmetrics.verdict.profile import Thresholds
 from ptmetrics.verdict.samples import Floats, ReadSamples, no_samples, sampled, samples_of
 from ptmetrics.verdict.stats import rank_sum_rank, welch

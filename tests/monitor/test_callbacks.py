@@ -15,6 +15,7 @@ import ptmetrics as pm
 from ptmetrics.errors import ConfigError
 from ptmetrics.monitor.callbacks import BestScore
 from ptmetrics.monitor.recorder import TOLD_ANSWERS
+from ptmetrics.record.reader import read_run
 
 Y = torch.arange(100) % CLASSES
 
@@ -492,3 +493,52 @@ def test_what_a_callback_records_reaches_a_rule_from_file_and_memory(tmp_path: P
         assert [finding.message for finding in found] == ["val 0", "val 1"]
     on_test = pm.judge(tmp_path / "run", rules=[rule], split="test").findings
     assert [finding.message for finding in on_test] == ["test 0", "test 1"]
+
+
+# The loop goes on though stopping was decided.
+
+
+def losses_of(monitor: pm.Monitor, losses: list[float]) -> None:
+    for loss in losses:
+        monitor.update(torch.eye(3), torch.arange(3), loss=loss, split="val")
+        monitor.end_epoch()
+
+
+def test_a_loop_that_goes_on_though_it_was_to_stop_is_told_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = quiet(pm.EarlyStopping("val/loss", patience=1), run=tmp_path / "run")
+    losses_of(monitor, [0.3, 0.4])
+    assert monitor.should_stop
+    assert not caplog.messages
+    losses_of(monitor, [0.5, 0.6, 0.7])
+    monitor.close()
+    assert len(caplog.messages) == 1
+    assert "stopping was decided behind epoch 2" in caplog.messages[0]
+    assert "no better val/loss than 0.3000 of epoch 1" in caplog.messages[0]
+    assert "if monitor.should_stop: break" in caplog.messages[0]
+    codes = [note["code"] for note in read_run(tmp_path / "run").notes]
+    assert codes.count("goes-on") == 1
+
+
+def test_an_epoch_in_which_stopping_is_asked_for_may_be_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monitor = quiet()
+    losses_of(monitor, [0.3])
+    monitor.update(torch.eye(3), torch.arange(3), loss=0.2, split="val")
+    monitor.stop("diverged")
+    monitor.end_epoch()
+    assert not caplog.messages
+    losses_of(monitor, [0.1])
+    assert len(caplog.messages) == 1
+
+
+def test_monitored_epochs_stop_by_themselves_and_nothing_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monitor = quiet(pm.EarlyStopping("val/loss", patience=1))
+    for epoch in monitor.epochs(9):
+        monitor.update(torch.eye(3), torch.arange(3), loss=float(epoch), split="val")
+    assert len(monitor.history.epoch) == 2
+    assert not caplog.messages

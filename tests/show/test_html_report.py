@@ -294,6 +294,18 @@ def test_arms_that_cannot_be_compared_have_that_for_their_headline(tmp_path: Pat
     assert "less training time" not in shown(pm.compare(first, second)).text
 
 
+def test_a_history_shows_its_epochs_and_the_last_of_many(tmp_path: Path) -> None:
+    page = shown(pm.read_history(write_run(tmp_path / "run", (0.5, 0.7, 0.8, 0.91))))
+    assert "epoch" in page.text
+    assert "val/accuracy" in page.text
+    assert "4 0.9100" in page.text
+    assert "time" not in page.text
+    long = shown(pm.read_history(write_run(tmp_path / "long", [0.5] * 70)))
+    assert len(long.all("tr")) == 51
+    assert "The last 50 of 70" in long.text
+    assert "No epoch" in shown(pm.Monitor(pm.BinaryMetrics()).history).text
+
+
 def test_results_show_themselves_in_a_notebook(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first")
     second = write_run(tmp_path / "second", (0.5, 0.7, 0.8, 0.91), step_s=2.0)
@@ -305,6 +317,8 @@ def test_results_show_themselves_in_a_notebook(tmp_path: Path) -> None:
     scores = monitor.end_epoch()
     for result in (monitor, scores, scores.splits["val"]):
         assert "accuracy 1.0000 [0.9630, 1.0000] 100" in shown(result).text
+    assert shown(scores["val/accuracy"]).text.strip() == "1.0000 [0.9630, 1.0000] n=100"
+    assert "1 1.0000" in shown(monitor.history).text
     assert HOSTILE[0] in shown(scores.splits["val"]).text
 
 

@@ -209,10 +209,10 @@ def _explained(along: Tensor, gram: Tensor) -> Tensor:
 
 
 def _forms_of(thumbnails: Tensor) -> Tensor:
-    """x' F x for each of the forms, of shape (thumbnails, forms)."""
+    """The numbers x' F x of all forms, of shape (thumbnails, forms)."""
     made = []
     for part in torch.split(thumbnails, _OF_FORMS):
-        colours = part.unflatten(1, (-1, 1, SIDE * SIDE))
+        colours = part.reshape(-1, part.shape[1] // SIDE**2, 1, SIDE * SIDE)
         made.append((_times(part, _forms()) * colours).sum((1, 3)))
     return torch.cat(made)
 
@@ -224,8 +224,8 @@ def _crossed(thumbnails: Tensor) -> Tensor:
 
 
 def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
-    """x' F for each colour of each thumbnail and each form, of shape (…, colours, forms, pixels)."""
-    colours = thumbnails.unflatten(1, (-1, SIDE * SIDE))
+    """All x' F, of shape (thumbnails, colours, forms, pixels)."""
+    colours = thumbnails.reshape(-1, thumbnails.shape[1] // SIDE**2, SIDE * SIDE)
     return (colours @ forms.transpose(0, 1).flatten(1)).unflatten(2, (len(forms), -1))
 
 

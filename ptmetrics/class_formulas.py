@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,15 +93,12 @@ class ClassSums:
             self.absent,
         )
 
-    def stacked(self, other: ClassSums) -> ClassSums:
-        """Both in a leading dimension of 2."""
-        return ClassSums(
-            np.stack((self.hits, other.hits)),
-            np.stack((self.actual, other.actual)),
-            np.stack((self.predicted, other.predicted)),
-            np.stack((self.others, other.others)),
-            self.absent,
-        )
+    def stacked(self, *others: ClassSums) -> ClassSums:
+        """This and others in a leading dimension."""
+        names = ("hits", "actual", "predicted", "others")
+        columns = map(attrgetter(*names), (self, *others))
+        hits, actual, predicted, rest = map(np.stack, zip(*columns, strict=True))
+        return ClassSums(hits, actual, predicted, rest, self.absent)
 
 
 @dataclass(frozen=True)

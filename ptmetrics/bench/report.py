@@ -181,8 +181,8 @@ def _hook_bar(batch: str, loop: str, phase: str, limit: float, why: str = "") ->
 
 
 BARS = (
-    _torchmetrics_bar("64 x 10", 10),
-    _torchmetrics_bar("256 x 1000", 25, WHY_WIDE),
+    _torchmetrics_bar("64 x 10", 40),
+    _torchmetrics_bar("256 x 1000", 10, WHY_WIDE),
     _torchmetrics_bar("1024 x 1000", 10, "As at 256 x 1000."),
     Bar(
         "confusion and accuracy, 256 x 1000: ours over `logits.max(1)` alone",
@@ -193,7 +193,7 @@ BARS = (
     ),
     Bar(
         "AUROC and average precision of 10 million scores: torchmetrics over ours",
-        30,
+        20,
         True,
         partial(curve_ratio, side="torchmetrics"),
         WHY_CURVES,

@@ -99,8 +99,8 @@ class ClassCounts:
 
     @cached_property
     def sums(self) -> ClassSums:
-        """Σw and Σw² in a leading dimension of 2."""
-        return self.weights.stacked(self.squares)
+        """Σw, Σw² and numbers of rows in a leading dimension of 3."""
+        return self.weights.stacked(self.squares, self.counts)
 
     @cached_property
     def in_mean_weights(self) -> ClassCounts:

@@ -17,7 +17,7 @@ from ptmetrics.metrics.intervals import Z, wilson
 
 Gradient = Callable[[Any], tuple[Array, Array, Array, Array]]
 ADDED = Z * Z / 2  # samples
-MATRIX_ROWS_AT_ONCE = 128
+MATRIX_ROWS_AT_ONCE = 64
 ROUNDING_ERROR = 1e-14  # a standard error that rounding alone makes
 
 

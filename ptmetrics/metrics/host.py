@@ -52,7 +52,7 @@ class Counts(dict[str, Array]):
 
     @property
     def sums(self) -> CountSums:
-        """Σw and Σw² in a leading dimension of 2, for cells that count rows; the others as they are."""
+        """Σw, Σw² and numbers in a leading dimension of 3, for cells that count rows; others as they are."""
         return CountSums(self)
 
     def weight(self, name: str) -> Array:
@@ -71,7 +71,8 @@ class Counts(dict[str, Array]):
 
     def of_part(self, index: int) -> Counts:
         """Those of one part, where there are several in a leading dimension."""
-        return Counts({name: array[index] for name, array in self.items()}, self.absent)
+        arrays = zip(self, map(itemgetter(index), self.values()), strict=True)
+        return Counts(dict(arrays), self.absent)
 
 
 class CountSums:
@@ -88,7 +89,7 @@ class CountSums:
         counts = self._counts
         if counts[name].dtype != np.int64:
             return counts[name]
-        return np.stack((counts.weight(name), counts.square(name)))
+        return np.stack((counts.weight(name), counts.square(name), counts[name]))
 
 
 def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
@@ -99,7 +100,7 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
     """
     tensors = [tensor for state in states for tensor in state.values()]
     if {tensor.is_cpu for tensor in tensors} == {True}:
-        arrays = iter([tensor.numpy() for tensor in tensors])
+        arrays: Iterator[Array] = map(torch.Tensor.numpy, tensors)
     else:
         home = tensors[0].device
         bits = [tensor.reshape(-1).view(torch.int64).to(home) for tensor in tensors]
@@ -107,7 +108,10 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
         parts = torch.split(torch.cat(bits).cpu(), sizes)
         both = zip(tensors, parts, strict=True)
         arrays = iter([part.view(t.dtype).reshape(t.shape).numpy() for t, part in both])
-    return [{name: next(arrays) for name in state} for state in states]
+    found: list[dict[str, Array]] = []
+    for state in states:
+        found.append(dict(zip(state, arrays, strict=False)))
+    return found
 
 
 def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:

@@ -128,8 +128,8 @@ class LabelCounts:
 
     @cached_property
     def sums(self) -> ClassSums:
-        """Σw and Σw² in a leading dimension of 2."""
-        return self.weights.stacked(self.squares)
+        """Σw, Σw² and numbers of rows in a leading dimension of 3."""
+        return self.weights.stacked(self.squares, self.counts)
 
     @property
     def effective_rows(self) -> Array:

@@ -217,7 +217,9 @@ class Scores(Mapping[str, Score]):
         self._scores = scores
         self.task = task
         self.n = n
-        self.per_class: Mapping[str, Sequence[Score]] = per_class or {}
+        self.per_class: Mapping[str, Sequence[Score]] = {}
+        if per_class is not None:
+            self.per_class = per_class
         self.confusion = confusion
         self._weighted_confusion = weighted_confusion
         self.class_names = tuple(class_names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,7 +137,7 @@ class View(Protocol):
 
     @property
     def sums(self) -> Any:
-        """Σw and Σw², float64 with a leading dimension of 2."""
+        """Σw, Σw² and numbers of rows, float64 with a leading dimension of 3."""
 
     @property
     def counts(self) -> Any:
@@ -224,8 +225,11 @@ def evaluate(
 
 def _proportions(
     specs: Sequence[ScoreSpec], view: Any
-) -> Iterator[tuple[list[ScoreSpec], Array, Array, Array]]:
-    """Ratios of sums, those of one shape stacked: p, n, and where it is a 0 of which nothing is known."""
+) -> Iterator[tuple[list[ScoreSpec], Array, Array, Array, Array]]:
+    """Ratios of sums, those of one shape stacked.
+
+    Of each p, n, where it is a 0 of which nothing is known, and its number of rows.
+    """
     by_shape: dict[tuple[int, ...], list[Any]] = {}
     for spec in specs:
         part, whole = spec.formula(view.sums)
@@ -233,31 +237,31 @@ def _proportions(
         by_shape.setdefault(zero.shape, []).append((spec, part[0], *whole, zero))
     for rows in by_shape.values():
         some, *columns = zip(*rows, strict=True)
-        part, whole, square, zero = map(np.stack, columns)
+        part, whole, square, count, zero = map(np.stack, columns)
         empty = (part == 0) & (whole == 0) & zero
         # Sums of weights in another order may differ in the last digit.
         p = np.where(empty, 0.0, np.clip(part / whole, 0, 1))
-        yield list(some), p, whole**2 / square, empty
+        yield list(some), p, whole**2 / square, empty, count.astype(np.int64)
 
 
 def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
     found = {}
-    for some, p, n, empty in _proportions(specs, view):
+    for some, p, n, empty, counted in _proportions(specs, view):
         low, high = p, p
         if intervals:
             low, high = wilson(p, n)
             low, high = np.where(empty, 0.0, low), np.where(empty, 1.0, high)
-        for spec, *ends in zip(some, p, low, high, strict=True):
+        for spec, count, *ends in zip(some, counted, p, low, high, strict=True):
             if spec.through is not None:
                 value, *ends = spec.through(np.stack(ends))
                 ends = [value, np.fmin(*ends), np.fmax(*ends)]  # it may fall
-            found[spec.key] = (*ends, np.asarray(spec.formula(view.counts)[1]))
+            found[spec.key] = (*ends, count)
     return found
 
 
 def _mover(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:
     found = {}
-    for some, p, n, empty in _proportions(specs, view):
+    for some, p, n, empty, _ in _proportions(specs, view):
         n = np.where(empty, NOTHING_KNOWN, n)
         for row, spec in enumerate(some):
             if spec.absent and not math.isnan(view.absent):
@@ -280,9 +284,8 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, 
     if not intervals:
         values = [np.clip(spec.formula(view.weights), *spec.range) for spec in specs]
         return {spec.key: (x, x, x, n) for spec, x in zip(specs, values, strict=True)}
-    formulas = [spec.formula for spec in specs]
-    gradients = [spec.gradient for spec in specs]
-    bounds = [spec.range for spec in specs]
+    parts = map(attrgetter("formula", "gradient", "range"), specs)
+    formulas, gradients, bounds = zip(*parts, strict=True)
     values, lows, highs = delta.delta_intervals(formulas, gradients, bounds, view)
     # All classes weigh the same in these, and one may be rare.
     some = [place for place, formula in enumerate(formulas) if hasattr(formula, "shares")]
@@ -296,8 +299,10 @@ def _delta(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, 
     for place, formula in enumerate(formulas):
         if lacking and getattr(formula, "doubtful", False):
             highs[place] = np.minimum(highs[place] + formula.doubt(sums), bounds[place][1])
-    ends = zip(specs, values, lows, highs, strict=True)
-    return {spec.key: (value, low, high, n) for spec, value, low, high in ends}
+    found: dict[Any, Numbers] = {}
+    for spec, *ends in zip(specs, values, lows, highs, strict=True):
+        found[spec.key] = (*ends, n)
+    return found
 
 
 def _normal(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any, Numbers]:

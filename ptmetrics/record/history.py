@@ -135,12 +135,13 @@ class History(Mapping[str, list[float]]):
 
     def epoch_of_best(self, name: str, *, rises: bool) -> int:
         """The epoch whose own row, its last one, has the best value; −1 if the score was not seen."""
-        values = {
-            e: row.get(name, math.nan) for e, row in zip(self._epochs, self._rows, strict=True)
-        }
-        known = {e: value for e, value in values.items() if not math.isnan(value)}
+        values: dict[int, float] = {}
+        for epoch, row in zip(self._epochs, self._rows, strict=True):
+            values[epoch] = row.get(name, math.nan)
+            if math.isnan(values[epoch]):
+                del values[epoch]
         best = max if rises else min
-        return best(known, key=known.__getitem__, default=-1)
+        return best(values, key=values.__getitem__, default=-1)
 
     def append_evaluation(self, evaluation: EvaluationData) -> None:
         """Add one of several validations of the epoch under way; others are no rows.

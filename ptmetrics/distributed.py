@@ -184,7 +184,7 @@ def agreed_rooms(told: Sequence[Any]) -> Rooms:
             cure = "Let all ranks call it equally often."
             raise RanksError("ranks", "a sync of the same on all ranks", got, cure)
         if its_metrics != metrics:
-            got = f"on rank 0 {_listed(metrics)}, on rank {rank} {_listed(its_metrics)}"
+            got = f"on rank 0 {_described_metrics(metrics)}, on rank {rank} {_described_metrics(its_metrics)}"
             cure = "Build them with the same arguments, in the same order, on all ranks."
             raise RanksError("metrics", "the same metrics on all ranks", got, cure)
         for place, each in its_rooms.items():
@@ -193,7 +193,7 @@ def agreed_rooms(told: Sequence[Any]) -> Rooms:
     return rooms
 
 
-def _listed(metrics: Sequence[Sequence[str]]) -> str:
+def _described_metrics(metrics: Sequence[Sequence[str]]) -> str:
     return "; ".join(f"{config} ({digest})" for digest, config in metrics)[:MOST_LETTERS]
 
 

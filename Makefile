@@ -18,7 +18,7 @@ help:
 	@echo "make bench-growth   the part on growth: docs/growth.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make bench-leakage  how often an audit finds planted copies and errs, as in docs/leakage.md; minutes"
-	@echo "make pages   docs/scores.md and functional.pyi from the tables of scores"
+	@echo "make pages   docs/scores.md, docs/faults.md and functional.pyi from their tables"
 	@echo "make gpu     tests and benchmark on this machine's GPU, with PYTHON as it is: minutes"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
 	@echo "make soak    ten minutes of killed ranks, full disks and errors, against an independent count (SOAK=--minutes 1)"

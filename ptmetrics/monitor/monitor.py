@@ -971,6 +971,7 @@ class Monitor:
                 "It is damaged, or of another version or other callbacks: use another checkpoint."
             )
             raise StateError("state_dict", rule, got, cure) from error
+        self._run.tell_gap()
 
     def _stored(self) -> dict[str, Any]:
         return {

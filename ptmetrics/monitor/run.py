@@ -342,6 +342,19 @@ class RunRecorder:
         self.append("note", {"code": "superseded", "message": message})
         LOGGER.warning("%s", message)
 
+    def tell_gap(self) -> None:
+        """Say which epochs the record lacks of a run that goes on behind them."""
+        if self.before is None:
+            return
+        first = max(self.history.epoch, default=-1) + 1
+        if self.status.epochs > first:
+            message = (
+                f"Epochs {first + 1} to {self.status.epochs} are not in the record: the run was "
+                "killed while it could not be written."
+            )
+            self.append("note", {"code": "journal-gap", "message": message})
+            LOGGER.warning("%s", message)
+
     def _left_unfinished(self) -> bool:
         """Whether the run that is resumed was left in an epoch: it is finished now."""
         if self.before is None or not self.before.epochs:

@@ -33,7 +33,9 @@ NO_HEADER = (
     "positive."
 )
 _TOLD_OF_MODE = "expected a model in evaluation mode"
-SHOWN_NOTES = frozenset({"end-epoch-missing", "one-rank", "rank-faults", "superseded", "other-run"})
+SHOWN_NOTES = frozenset(
+    {"end-epoch-missing", "journal-gap", "one-rank", "rank-faults", "superseded", "other-run"}
+)
 MOST_NOTES = 5
 LOGGED = "Read from a log of {by}. How the run ended is not known."
 WITHOUT_N = (

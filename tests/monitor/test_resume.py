@@ -132,6 +132,47 @@ def test_an_older_checkpoint_marks_what_it_repeats_as_superseded(tmp_path: Path)
 
 
 @pytest.mark.fault(41)
+def test_the_verdict_and_the_report_tell_attempts_apart(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with quiet(run=run) as first:
+        state = train(first, nn.Linear(1, 1), die=(2, 0))
+        first.close("interrupted")
+    assert state is not None
+    with quiet(run=run, resume=True) as second:
+        second.load_state_dict(state)
+        train(second, nn.Linear(1, 1))
+    told = "The run was resumed; the record has epochs 1 to 2 by attempt 1, epochs 3 to 5 by attempt 2."
+    assert told in pm.judge(run).notes
+    assert told in pm.report(run, tmp_path / "report.html").read_text(encoding="utf-8")
+    with quiet(run=tmp_path / "once") as alone:
+        train(alone, nn.Linear(1, 1))
+    assert not any("attempt" in note for note in pm.judge(tmp_path / "once").notes)
+
+
+@pytest.mark.fault(40)
+@pytest.mark.fault(41)
+def test_epochs_that_a_kill_on_a_full_disk_cost_are_told_when_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    with quiet(run=run) as first:
+        state = train(first, nn.Linear(1, 1), die=(3, 1))
+        first.close("interrupted")
+    assert state is not None
+    journal = run / "journal-rank0.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    second_epoch = [i for i, line in enumerate(lines) if b'"kind":"epoch"' in line][1]
+    journal.write_bytes(b"".join(lines[:second_epoch]))
+    with quiet(run=run, resume=True) as second:
+        second.load_state_dict(state)
+        train(second, nn.Linear(1, 1), from_step=1)
+    assert [epoch["epoch"] for epoch in read_run(run).epochs] == [0, 3, 4]
+    told = "Epochs 2 to 3 are not in the record: the run was killed while it could not be written."
+    assert told in caplog.text
+    assert told in pm.judge(run).notes
+
+
+@pytest.mark.fault(41)
 def test_cumulative_counts_and_times_go_on_where_they_were() -> None:
     now = 0
 

@@ -45,6 +45,33 @@ def test_what_is_ignored_is_looked_for_in_every_batch() -> None:
     assert float(counts.mean().compute()["loss"]) == pytest.approx((4 * 1.0 + 2 * 3.0) / 6)
 
 
+@pytest.mark.fault(24)
+@pytest.mark.parametrize("way", ["hooks", "loaders", "update"])
+@pytest.mark.parametrize("labels", [False, True], ids=["classes", "labels"])
+def test_an_empty_batch_changes_nothing_in_any_way_in(way: str, labels: bool) -> None:
+    model = nn.Identity().eval()
+    criterion = nn.BCEWithLogitsLoss() if labels else nn.CrossEntropyLoss()
+    target = (torch.eye(3) if labels else torch.arange(3)).repeat_interleave(2, 0)
+    preds = torch.eye(3).repeat(2, 1)
+    told = []
+    for sizes in ([6], [0, 6], [3, 0, 3, 0]):
+        batches = list(zip(preds.split(sizes), target.split(sizes), strict=True))
+        metrics = pm.MultilabelMetrics(3) if labels else pm.MulticlassMetrics(3)
+        with quiet(metrics=metrics) as monitor:
+            monitor.attach(model, **({} if way == "update" else {"criterion": criterion}))
+            for x, y in monitor.validate(batches) if way == "loaders" else batches:
+                loss = criterion(model(x), y)
+                if way == "update":
+                    counted = y.long() if labels else y
+                    monitor.update(x, counted, loss=loss if len(y) else None)
+            scores = monitor.end_epoch()
+        names = [name for name in scores if name != "val/loss"]
+        told.append({name: (repr(scores[name].value), scores[name].n) for name in names})
+        assert scores.counts["val_samples"] == 6
+        assert scores["val/loss"].value == pytest.approx(float(criterion(preds, target)))
+    assert told[0] == told[1] == told[2]
+
+
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("way", ["hooks", "loaders", "update"])
 def test_the_loss_of_tokens_is_the_same_at_any_batch_size(way: str) -> None:

@@ -1,6 +1,6 @@
-"""Pages that are written from the package: `python -m tests.studies.pages` writes docs/scores.md and functional.pyi.
+"""Pages that are written from tables: `python -m tests.studies.pages` writes scores.md, faults.md and functional.pyi.
 
-A test holds both to what this module would write.
+A test holds them to what this module would write.
 """
 
 import inspect
@@ -11,10 +11,12 @@ import ptmetrics as pm
 from ptmetrics.metrics import functional
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.score_spec import ScoreSpec, as_tables
+from tests import fault_rows
 from tests.studies.peer_differences import differences_section
 
 ROOT = Path(__file__).parents[2]
 SCORES_PAGE = ROOT / "docs" / "scores.md"
+FAULTS_PAGE = ROOT / "docs" / "faults.md"
 STUB = ROOT / "ptmetrics" / "metrics" / "functional.pyi"
 TASKS: tuple[tuple[str, Metrics], ...] = (
     ("Single-label classification", pm.MulticlassMetrics(6, topk=(1, 5), curves=True, temperature=True, beta=2)),
@@ -144,8 +146,9 @@ def functional_stub() -> str:
 
 
 def main() -> None:
-    """Write both."""
+    """Write all of them."""
     SCORES_PAGE.write_text(scores_page())
+    FAULTS_PAGE.write_text(fault_rows.page())
     STUB.write_text(functional_stub())
 
 

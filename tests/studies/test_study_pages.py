@@ -5,11 +5,17 @@ from pathlib import Path
 import pytest
 
 from ptmetrics.metrics.score_spec import as_tables
+from tests import fault_rows
 from tests.studies import pages
 
 
 @pytest.mark.parametrize(
-    ("file", "text"), [(pages.SCORES_PAGE, pages.scores_page), (pages.STUB, pages.functional_stub)]
+    ("file", "text"),
+    [
+        (pages.SCORES_PAGE, pages.scores_page),
+        (pages.FAULTS_PAGE, fault_rows.page),
+        (pages.STUB, pages.functional_stub),
+    ],
 )
 def test_a_page_is_what_the_package_says(file: Path, text: object) -> None:
     assert callable(text)

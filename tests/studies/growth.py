@@ -42,11 +42,11 @@ PAGE = "docs/growth.md"
 COMMAND = "python -m tests.studies.growth"
 RANKS = (1, 2, 8, 64, 1024)
 ENDS = (
-    "Nothing that is kept grows with the rows, and an epoch costs the same however many there were. An "
-    "update grows with the rows of its batch and with the classes; `compute()`, and so the end of an epoch, "
-    "with the classes and, up to where the matrix is kept, with their square; a record with its epochs, and "
-    "reading it takes time in proportion. Beyond these numbers something is left out or refused, with a "
-    "message:"
+    "No count grows with the rows, and the end of an epoch costs the same however many there were; only the "
+    "samples of validation that are kept for paired tests grow. An update grows with the rows of its batch "
+    "and with the classes; `compute()`, and so the end of an epoch, with the splits and the classes and, up "
+    "to where the matrix is kept, with their square; a record with its epochs, and reading it takes time in "
+    "proportion. Beyond these numbers something is left out or refused, with a message:"
 )
 PARTS = 4
 WIDEST_FOR_PEERS = (
@@ -168,10 +168,7 @@ def rows(modules: Mapping[str, Any], counts: Sequence[int], rounds: int) -> Grow
         for name, timing in race(calls, rounds=rounds).items():
             lines.setdefault(name, {})[count] = timing.microseconds[0]
     plot = LinePlot("One update of the full set, 10 classes", "rows", "microseconds", lines)
-    how = (
-        "Medians, the sides in turn. Small batches wait and are counted together; that is in the mean. "
-        "What is kept does not grow with the rows."
-    )
+    how = "Medians, the sides in turn. Small batches wait and are counted together; that is in the mean."
     return Growth("rows", plot, how)
 
 

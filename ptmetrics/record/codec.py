@@ -291,6 +291,8 @@ def _tagged(record: Mapping[str, Any]) -> dict[str, Any]:
             elif isinstance(item, Mapping):
                 value = {}
                 waiting.append((item, value, (*path, key)))
+            elif kind is list and len(item) >= COLUMN and set(map(type, item)) == {float}:
+                value = [each if math.isfinite(each) else _TAGS[repr(each)] for each in item]
             elif isinstance(item, list | tuple):
                 value = []
                 waiting.append((item, value, (*path, key)))

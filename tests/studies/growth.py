@@ -23,16 +23,31 @@ from ptmetrics.bench.curves import bytes_rows, curve_rows, tensor_bytes
 from ptmetrics.bench.machine import setting
 from ptmetrics.bench.peers import installed, peer_sides
 from ptmetrics.bench.report import LinePlot, draw_plot, fenced, setting_text
-from ptmetrics.bench.timing import Call, host_clock, race
+from ptmetrics.bench.timing import Call, host_clock, quartiles, race
 from ptmetrics.bench.updates import PredsTarget, class_batch, full_set
-from ptmetrics.record.reader import read_run
+from ptmetrics.counts.cell import LARGEST_COUNT
+from ptmetrics.metrics.base import MOST_STATE_BYTES
+from ptmetrics.metrics.multiclass import MAX_CLASSES, MOST_CLASSES
+from ptmetrics.monitor.epoch import MAX_LISTED_CLASSES, MAX_RECORDED_CLASSES
+from ptmetrics.record.foreign_epochs import MAX_EPOCHS
+from ptmetrics.record.foreign_table import MAX_COLUMNS
+from ptmetrics.record.lines import MAX_LINE_BYTES
+from ptmetrics.record.reader import MAX_LOG_BYTES, read_run
 from ptmetrics.record.run_folder import journal_path
+from ptmetrics.record.samples import MAX_ROWS
 from ptmetrics.show.run import run_text
 from ptmetrics.verdict.judge import judge
 
 PAGE = "docs/growth.md"
 COMMAND = "python -m tests.studies.growth"
 RANKS = (1, 2, 8, 64, 1024)
+ENDS = (
+    "No count grows with the rows, and the end of an epoch costs the same however many there were; only the "
+    "samples of validation that are kept for paired tests grow. An update grows with the rows of its batch "
+    "and with the classes; `compute()`, and so the end of an epoch, with the splits and the classes and, up "
+    "to where the matrix is kept, with their square; a record with its epochs, and reading it takes time in "
+    "proportion. Beyond these numbers something is left out or refused, with a message:"
+)
 PARTS = 4
 WIDEST_FOR_PEERS = (
     4096  # classes; from there on their matrix has more cells than there is memory for
@@ -100,15 +115,21 @@ def growths(*, quick: bool) -> Iterator[Growth]:
     if quick:
         yield samples(modules, (1000, 10_000), 1)
         yield state(modules, (1000, 10_000))
+        yield rows(modules, (16, 64), rounds)
         yield classes(modules, (10, 100), rounds)
         yield scores(modules, 10, rounds)
+        yield computed((10, 100), rounds)
+        yield splits((1, 2), rounds)
         yield journal((2, 10))
         yield epochs((3, 10))
     else:
         yield samples(modules, (10_000, 100_000, 1_000_000, 10_000_000), 3)
         yield state(modules, (10_000, 100_000, 1_000_000))
+        yield rows(modules, (16, 64, 256, 1024, 16_384, 262_144), rounds)
         yield classes(modules, (10, 100, 1000, 4096, 20_000), rounds)
         yield scores(modules, 100, rounds)
+        yield computed((10, 100, 1000, 4096, 20_000), rounds)
+        yield splits((1, 2, 4, 8), rounds)
         yield journal((2, 10, 100, 128, 1000))
         yield epochs((10, 30, 100, 300, 1000))
     yield ranks()
@@ -133,6 +154,22 @@ def state(modules: Mapping[str, Any], counts: Sequence[int]) -> Growth:
             lines.setdefault(name, {})[row.rows] = size
     plot = LinePlot("State after n scores, for AUROC", "scores", "bytes", lines)
     return Growth("state", plot, "Bytes of all tensors that are kept.")
+
+
+def rows(modules: Mapping[str, Any], counts: Sequence[int], rounds: int) -> Growth:
+    """Microseconds of one update of the full multiclass set, by rows of the batch."""
+    lines: Lines = {}
+    for count in counts:
+        batch = class_batch(count, 10)
+        metrics = pm.MulticlassMetrics(10, topk=(1, 5))
+        calls: dict[str, Call] = {"ptmetrics": partial(metrics.update, *batch)}
+        for side in peer_sides(modules, "multiclass", 10, full_set()):
+            calls[side.name] = partial(side.update, *batch)
+        for name, timing in race(calls, rounds=rounds).items():
+            lines.setdefault(name, {})[count] = timing.microseconds[0]
+    plot = LinePlot("One update of the full set, 10 classes", "rows", "microseconds", lines)
+    how = "Medians, the sides in turn. Small batches wait and are counted together; that is in the mean."
+    return Growth("rows", plot, how)
 
 
 def classes(modules: Mapping[str, Any], sizes: Sequence[int], rounds: int) -> Growth:
@@ -182,6 +219,47 @@ def scores(modules: Mapping[str, Any], size: int, rounds: int) -> Growth:
     )
     plot = LinePlot(title, "scores", "microseconds", lines, logarithmic=False)
     return Growth("scores", plot, how)
+
+
+def computed(sizes: Sequence[int], rounds: int) -> Growth:
+    """Milliseconds of `compute()`, by number of classes."""
+    calls: dict[str, Call] = {}
+    for size in sizes:
+        metrics = pm.MulticlassMetrics(size)
+        metrics.update(*class_batch(2 * max(size, 1000), size))
+        calls[str(size)] = metrics.compute
+    points: dict[float, float] = {}
+    for name, timing in race(calls, rounds=rounds).items():
+        points[int(name)] = timing.microseconds[0] / 1000
+    how = (
+        "All scores and their intervals; medians. A matrix of up to 4,096 classes is read once and copied "
+        "once; above that ours keeps margins."
+    )
+    plot = LinePlot("compute() of one metric", "classes", "milliseconds", {"ptmetrics": points})
+    return Growth("computed", plot, how)
+
+
+def splits(counts: Sequence[int], rounds: int) -> Growth:
+    """Milliseconds of the end of an epoch, by number of splits."""
+    points: dict[float, float] = {}
+    for count in counts:
+        names = ["train", "val", *(f"val_{place}" for place in range(count))][:count]
+        with pm.Monitor(pm.MulticlassMetrics(10), progress=False) as monitor:
+            took = [_end_of_epoch(monitor, names) for _ in range(2 * rounds + 1)]
+        points[count] = 1000 * quartiles(took[1:])[0]
+    how = (
+        "`end_epoch()` of 10 classes without a record, after a batch of 256 rows of each split; medians. The "
+        "splits are computed together on stacked arrays."
+    )
+    plot = LinePlot("The end of an epoch", "splits", "milliseconds", {"ptmetrics": points})
+    return Growth("splits", plot, how)
+
+
+def _end_of_epoch(monitor: pm.Monitor, names: Sequence[str]) -> float:
+    """Seconds of it, after each split had a batch."""
+    for split in names:
+        monitor.update(*class_batch(256, 10), loss=1.0, split=split)
+    return host_clock(monitor.end_epoch, 1)
 
 
 def journal(sizes: Sequence[int]) -> Growth:
@@ -314,6 +392,21 @@ def _same_cells(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> boo
     return True
 
 
+def limits() -> Iterator[tuple[str, int, str]]:
+    """What is refused or left out, from where on, and why: as the package has it."""
+    yield "classes whose confusion matrix is kept", MAX_CLASSES, "8 · C² bytes; above, margins"
+    yield "classes", MOST_CLASSES, "refused above"
+    yield "classes whose matrix is in the journal", MAX_RECORDED_CLASSES, "the line grows by C²"
+    yield "classes whose scores are in the journal", MAX_LISTED_CLASSES, "the line grows by C"
+    yield "bytes of a metric's counts", MOST_STATE_BYTES, "refused above"
+    yield "samples of a split that are kept for paired tests", MAX_ROWS, "their file; told above"
+    yield "rows counted in a cell", LARGEST_COUNT, "whole numbers of float64"
+    yield "bytes of a line of the journal", MAX_LINE_BYTES, "skipped above, as a problem"
+    yield "bytes of another tool's log", MAX_LOG_BYTES, "refused above"
+    yield "columns of another tool's log", MAX_COLUMNS, "refused above"
+    yield "epochs of another tool's log", MAX_EPOCHS, "refused above"
+
+
 def growth_page(known: Mapping[str, Any], growths: Iterable[Growth]) -> Iterator[str]:
     """Each thing that grows: a table, a plot, and how it was measured."""
     yield f"# How costs grow\n\nWritten by `{known['command']}`, as a part of `make bench`.\n"
@@ -327,6 +420,11 @@ def growth_page(known: Mapping[str, Any], growths: Iterable[Growth]) -> Iterator
         for x in sorted({x for line in plot.lines.values() for x in line}):
             cells = [_number(line[x]) if x in line else "" for line in plot.lines.values()]
             yield f"| {x:,.0f} | " + " | ".join(cells) + " |"
+    yield f"\n## Where it ends\n\n{ENDS}\n"
+    yield "| of | most | |"
+    yield "|---|---|---|"
+    for what, most, why in limits():
+        yield f"| {what} | {most:,} | {why} |"
 
 
 def _number(value: float) -> str:

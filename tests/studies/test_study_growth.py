@@ -20,10 +20,10 @@ def test_a_quick_run_writes_the_page_with_a_table_and_a_plot_of_each_part(
     assert growth.main(["--quick", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "docs" / "growth.md").read_text()
     pictures = sorted(path.name for path in (tmp_path / "docs").glob("*.png"))
-    assert len(pictures) == 7
+    assert len(pictures) == 10
     assert all(f"({name})" in page for name in pictures)
     sections = page.split("\n## ")[1:]
-    assert len(sections) == 7
+    assert len(sections) == 11
     for section in sections:
         rows = [line for line in section.splitlines() if line.startswith("|")]
         assert len(rows) >= 4, section

@@ -30,7 +30,7 @@ LIKELY = tl.constexpr(18)
 FAULTS = tl.constexpr(19)
 ROWS = tl.constexpr(23)
 HITS = tl.constexpr(26)
-LINES = tl.constexpr(512)  # of programs; behind them those of what was found of some
+LINES = tl.constexpr(2048)  # of programs; behind them those of what was found of some
 BINS = tl.constexpr(960)
 TICKETS = tl.constexpr(1920)  # behind the two words of each bin: one for some programs, one for all
 BUCKETS = tl.constexpr(64)
@@ -119,8 +119,8 @@ def count_classes(
                 line = plus(line, column, HITS + len(ks) + i, 1, hit_w)
                 line = plus(line, column, HITS + 2 * len(ks) + i, 1, hit_w * hit_w)
         if losses is not None:
-            nll, brier, sure = _losses(likely, peak, own, mass, norm, probs)
             hit = (label == goal).to(tl.int32)
+            nll, brier, gap, sure = _losses(likely, hit, peak, own, mass, norm, probs)
             w = tl.where(likely, w, 0.0)
             _calibrate(calibration, confidence, words, likely, sure, hit, w, peel)
             if rows[1] is not None:
@@ -128,7 +128,6 @@ def count_classes(
                 line = plus(line, column, 6, 3, w * w)
             line = plus_mean(line, column, 0, nll, w, rows[1] is not None)
             line = plus_mean(line, column, 1, brier, w, rows[1] is not None)
-            gap = sure - hit.to(tl.float64)
             line = plus_mean(line, column, 2, gap, w, rows[1] is not None)
     # The first of the six sums of a mean is a number of rows; without weights the next two are, too.
     number = tl.sum(tl.where(column == LIKELY, line, 0.0), 0)
@@ -181,57 +180,60 @@ def _read(
     nan = keep & False
     for first in range(0, classes, block_c):
         index = first + tl.arange(0, block_c)
-        there = keep[:, None] & (index < classes)[None, :]
-        at = start[:, None] + _times(index, stride_c, together == "classes")[None, :]
+        there = (index < classes)[:, None] & keep[None, :]
+        at = start[None, :] + _times(index, stride_c, together == "classes")[:, None]
         score = tl.load(at, mask=there, other=-INF).to(wide)
-        top = tl.max(score, 1)
-        lowest = tl.min(tl.where(score == top[:, None], index[None, :], classes), 1)
+        top = tl.max(score, 0)
+        lowest = tl.min(tl.where(score == top[None, :], index[:, None], classes), 0)
         better = top > peak
         highest = tl.where(better, top, peak)
         label = tl.where(better, lowest, label)
         if probs:
             odds = tl.where(there, score, 0.0)
-            least = tl.minimum(least, tl.min(tl.where(there, score, INF), 1))
+            least = tl.minimum(least, tl.min(tl.where(there, score, INF), 0))
         elif losses:
             # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure row.
             shift = tl.where(tl.abs(highest) == INF, 0.0, highest)
-            odds = tl.exp(score - shift[:, None])
-            odds = tl.where(better[:, None] & (index[None, :] == lowest[:, None]), 0.0, odds)
+            odds = tl.exp(score - shift[None, :])
+            odds = tl.where(better[None, :] & (index[:, None] == lowest[None, :]), 0.0, odds)
             scale = tl.exp(peak - shift)
             mass = (mass + better.to(wide)) * scale
             norm = (norm + better.to(wide)) * scale * scale
         else:
             odds = tl.where(score <= INF, 0.0, score)
-        squares = tl.sum(odds * odds, 1)
-        mass += tl.sum(odds, 1)
+        squares = tl.sum(odds * odds, 0)
+        mass += tl.sum(odds, 0)
         norm += squares
         nan = nan | ((squares >= 0) == 0)  # ∞ − ∞ is no square
         if ranks:
-            before = (score == own[:, None]) & (index[None, :] < goal[:, None])
-            rank += tl.sum(((score > own[:, None]) | before).to(tl.int32), 1)
+            before = (score == own[None, :]) & (index[:, None] < goal[None, :])
+            rank += tl.sum(((score > own[None, :]) | before).to(tl.int32), 0)
         peak = highest
     return peak, label, mass, norm, least, rank, nan
 
 
 @triton.jit
-def _losses(likely, peak, own, mass, norm, probs: tl.constexpr):
-    """Negative log-likelihood, Brier score and confidence of each row, as `ClassReader.losses` says."""
-    own = tl.where(likely, own, 1.0).to(tl.float64)
-    peak = tl.where(likely, peak, 1.0).to(tl.float64)
-    mass = tl.where(likely, mass, 0.0).to(tl.float64)
-    norm = tl.where(likely, norm, 0.0).to(tl.float64)
+def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
+    """What `ClassReader.losses` says of each row, and its confidence, in the type of the scores."""
+    own = tl.where(likely, own, 1.0)
+    peak = tl.where(likely, peak, 1.0)
+    mass = tl.where(likely, mass, 0.0)
+    norm = tl.where(likely, norm, 0.0)
     if probs:
-        sure = peak
-        brier = norm - 2 * own + 1
+        sure = peak.to(tl.float64)
+        gap = sure - hit
+        own = own.to(tl.float64)
+        brier = norm.to(tl.float64) - 2 * own + 1
         nll = tl.where(own > 0, -tl.log(tl.where(own > 0, own, 1.0)), INF)
     else:
-        sure = 1 / (1 + mass)
+        near = 1 + mass
+        sure = 1 / near
+        gap = tl.where(hit > 0, -mass / near, sure)
         short = 1 - tl.exp(own - peak)
         brier = (norm + (mass + short) * (mass + short) + short * (2 - short)) * sure * sure
         # What 1 + mass lost of its last digits is put right by the slope of the logarithm.
-        near = 1 + mass
         nll = tl.log(near) - ((near - 1) - mass) / near + (peak - own)
-    return nll, brier, sure
+    return nll.to(tl.float64), brier.to(tl.float64), gap.to(tl.float64), sure.to(tl.float64)
 
 
 @triton.jit

@@ -27,12 +27,14 @@ DEVICES = {"cuda"}
 """Types of devices whose batches a kernel reads."""
 MOST_KERNEL_KS = 12
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-LINES = 512  # of a table: one for each program
+LINES = 2048  # of a table: one for each program
 WIDEST = 64  # columns of a line
 HITS = 26  # the column of the first hits
 TICKETS = 1920  # words of confidences in front of the tickets
-TILE = 4096  # numbers of 4 bytes that a program holds at a time
-MOST_ROWS = 512  # of a tile: 10 binary digits hold their number
+TILE = 4096  # numbers of 4 bytes that four warps hold at a time
+ROWS_OF_THREADS = 128
+FEW_CLASSES = 32  # that a thread holds at a time
+SOME_CLASSES = 512  # that a warp holds at a time
 FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
 # Cells in the order of the kernel's arguments; "*" stands for the cell, that of Σw and that of Σw².
@@ -169,10 +171,52 @@ def _layout(batch: Batch) -> tuple[int, ...] | None:
 
 
 @dataclass(frozen=True)
+class _Tile:
+    """What a program holds at a time: rows × classes, which of them lie together, and by how many warps.
+
+    Each of 128 threads has a row of its own where that reads memory well: pixels, and few classes.
+    Else threads share a row, and each does the arithmetic of all their rows: a few.
+    """
+
+    rows: int
+    classes: int
+    together: str = "none"
+    warps: int = 4
+
+    @classmethod
+    def of(cls, classes: int, stride_p: int, stride_c: int, double: bool) -> _Tile:
+        """For a number of classes, the strides of pixels and classes, and the type of the scores."""
+        block = _power_of_two(classes)
+        if stride_p == 1 and stride_c != 1:
+            return cls(ROWS_OF_THREADS, min(block, FEW_CLASSES), "pixels")
+        if block <= FEW_CLASSES or stride_c != 1:
+            return cls(ROWS_OF_THREADS, min(block, FEW_CLASSES))
+        numbers = TILE // 2 if double else TILE
+        if block <= SOME_CLASSES:
+            return cls(max(1, min(8, numbers // 4 // block)), block, "classes", 1)
+        block = min(block, numbers)
+        return cls(numbers // block, block, "classes")
+
+    @property
+    def programs(self) -> int:
+        """At most."""
+        return LINES // self.warps
+
+    def even(self, stride_s: int, stride_p: int, stride_c: int) -> int:
+        """A power of two that divides the strides of what does not lie together."""
+        if self.together == "classes":
+            return math.gcd(stride_s, stride_p, 16)
+        if self.together == "pixels":
+            return math.gcd(stride_s, stride_c, 16)
+        return 1
+
+
+@dataclass(frozen=True)
 class _Call:
     """A launch: its grid, and what the kernel is given behind its tensors."""
 
     programs: int
+    warps: int
     numbers: tuple[int, ...]
     constants: tuple[Any, ...]
 
@@ -191,22 +235,10 @@ class _Call:
         step, samples, pixels, stride_s, stride_p, stride_c, grouped, probs, classes, kinds = (
             numbers[:10]
         )
-        tile = TILE // 2 if preds.dtype == torch.float64 else TILE
-        block_c = min(_power_of_two(classes), tile)
-        block_r = min(tile // block_c, MOST_ROWS)
-        if 4 * pixels <= block_r:
-            block_r //= 4  # short texts
-        together = "none"
-        others = stride_s | stride_p | stride_c
-        if stride_c == 1:
-            together = "classes"
-            others = stride_s | stride_p
-        elif stride_p == 1:
-            together = "pixels"
-            others = stride_s | stride_c
+        tile = _Tile.of(classes, stride_p, stride_c, preds.dtype == torch.float64)
         lanes = min(samples, BUCKETS)
-        items = -(-samples // lanes) * -(-pixels // block_r)
-        programs = lanes * max(1, min(LINES // lanes, items))
+        items = -(-samples // lanes) * -(-pixels // tile.rows)
+        programs = lanes * max(1, min(tile.programs // lanes, items))
         folders = lanes if grouped else min(FOLDERS, programs)
         first_bucket = samples * step % BUCKETS
         stride_w = 0 if weight is None else weight.stride(0)
@@ -215,19 +247,18 @@ class _Call:
         constants = (
             classes,
             bool(probs),
-            together,
-            math.gcd(others, 16),
+            tile.together,
+            tile.even(stride_s, stride_p, stride_c),
             tuple(ks),
             numbers[10] if len(numbers) > 10 else None,
             kinds,
-            block_r,
-            block_c,
+            tile.rows,
+            tile.classes,
             max(32, _power_of_two(columns)),
-            PEEL if block_r >= 32 else 0,
+            PEEL if tile.rows > 8 else 0,
         )
-        return cls(
-            programs, (step, samples, pixels, *spread, first_bucket, lanes, folders), constants
-        )
+        numbers = (step, samples, pixels, *spread, first_bucket, lanes, folders)
+        return cls(programs, tile.warps, numbers, constants)
 
 
 def _power_of_two(number: int) -> int:
@@ -300,7 +331,7 @@ def _launch(*operands: Any) -> None:
         try:
             from ptmetrics.counts.class_kernel import count_classes
 
-            compiled = count_classes[grid](*given)
+            compiled = count_classes[grid](*given, num_warps=call.warps)
         except Exception as error:
             raise NoKernel(str(error)) from error
     if plain and compiled is not None:  # an interpreter compiles nothing

@@ -36,59 +36,69 @@ TICKETS = tl.constexpr(1920)  # behind the two words of each bin: one for some p
 BUCKETS = tl.constexpr(64)
 WORD = tl.constexpr(2.0**32)
 INF = tl.constexpr(float("inf"))
-NUMBERS = ("step", "samples", "pixels", "stride_s", "stride_p", "stride_c", "stride_t", "stride_w",
-           "first_bucket", "lanes", "folders")  # fmt: skip
 LEAST_WEIGHT = tl.constexpr(1e-140)
 MOST_WEIGHT = tl.constexpr(1e140)
 
 
-@triton.jit(do_not_specialize=NUMBERS)
+@triton.jit(do_not_specialize=range(6, 17))
 def count_classes(
-    preds, target, weight, confusion, margins, calibration, confidence, losses, rows, topk, faults,
-    group_losses, group_rows, group_topk, table, words, step, samples, pixels, stride_s, stride_p,
-    stride_c, stride_t, stride_w, first_bucket, lanes, folders, classes: tl.constexpr,
-    probs: tl.constexpr, together: tl.constexpr, even: tl.constexpr, ks: tl.constexpr,
-    ignore: tl.constexpr, kinds: tl.constexpr, block_r: tl.constexpr, block_c: tl.constexpr,
-    width: tl.constexpr, peel: tl.constexpr,
-):  # fmt: skip
+    preds,
+    target,
+    weight,
+    cells,
+    table,
+    words,
+    step,
+    samples,
+    pixels,
+    stride_s,
+    stride_p,
+    stride_c,
+    stride_t,
+    stride_w,
+    first_bucket,
+    lanes,
+    folders,
+    plan: tl.constexpr,
+):
     """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
 
-    `together` says whether "classes" or "pixels" lie together in memory, or "none"; `even` is a
-    divisor of the strides of the others.
+    `cells` is a `Cells` and `plan` a `Plan` of `kernels.py`.
     """
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
+    weighted: tl.constexpr = cells.rows[1] is not None
+    tops: tl.constexpr = len(plan.ks)
     program = tl.program_id(0)
     programs = tl.num_programs(0)
-    stride_s = tl.multiple_of(stride_s, even)
-    stride_p = tl.multiple_of(stride_p, even)
-    stride_c = tl.multiple_of(stride_c, even)
+    stride_s = tl.multiple_of(stride_s, plan.even)
+    stride_p = tl.multiple_of(stride_p, plan.even)
+    stride_c = tl.multiple_of(stride_c, plan.even)
     lane = program % lanes
     bucket = (first_bucket + lane) % BUCKETS
-    column = tl.arange(0, width)
-    line = tl.zeros([width], tl.float64)
-    tiles = tl.cdiv(pixels, block_r)
+    column = tl.arange(0, plan.width)
+    line = tl.zeros([plan.width], tl.float64)
+    tiles = tl.cdiv(pixels, plan.rows)
     for item in range(program // lanes, tl.cdiv(samples - lane, lanes) * tiles, programs // lanes):
         sample = (lane + lanes * (item // tiles)).to(tl.int64)
-        pixel = (item % tiles) * block_r + tl.arange(0, block_r)
+        pixel = (item % tiles) * plan.rows + tl.arange(0, plan.rows)
         keep = pixel < pixels
         row = sample * pixels + pixel
         given = tl.load(target + row * stride_t, mask=keep, other=0).to(tl.int64)
-        if ignore is not None:
-            keep = keep & (given != ignore)
-        goal = tl.minimum(tl.maximum(given, 0), classes - 1)
+        if plan.ignore is not None:
+            keep = keep & (given != plan.ignore)
+        goal = tl.minimum(tl.maximum(given, 0), plan.classes - 1)
         counts = (keep & (goal != given)).to(tl.int64) << 10
         keep = keep & (goal == given)
         goal = goal.to(tl.int32)
-        start = preds + sample * stride_s + _times(pixel, stride_p, together == "pixels")
-        own = tl.load(start + _times(goal, stride_c, together == "classes"), mask=keep, other=0)
-        own = own.to(wide)
+        start = preds + sample * stride_s + _times(pixel, stride_p, plan.together == "pixels")
+        goal_at = start + _times(goal, stride_c, plan.together == "classes")
+        own = tl.load(goal_at, mask=keep, other=0).to(wide)
         peak, label, mass, norm, least, rank, nan = _read(
-            start, stride_c, keep, own, goal, classes, block_c, together, wide, probs,
-            losses is not None, len(ks) > 0,
-        )  # fmt: skip
+            start, stride_c, keep, own, goal, wide, cells.losses is not None, plan
+        )
         counts += (keep & nan).to(tl.int64) << 20
         keep = keep & (nan == 0)
-        if probs:
+        if plan.probs:
             fits = (tl.abs(mass - 1) <= 0.01) & (least >= 0)
             counts += (keep & (fits == 0)).to(tl.int64) << 30
             keep = keep & fits
@@ -108,52 +118,52 @@ def count_classes(
         field = tl.minimum(tl.maximum(column - LIKELY, 0), 5)
         found = (tl.sum(counts, 0) >> (field * 10)) & 1023
         line += tl.where(column == field + LIKELY, found.to(tl.float64), 0.0)
-        if rows[1] is not None:
+        if weighted:
             line = plus(line, column, ROWS + 1, 1, w)
             line = plus(line, column, ROWS + 2, 1, w * w)
-        _confuse(confusion, margins, keep, goal, label, w, bucket * 3 * classes, classes, peel)
-        for i in tl.static_range(len(ks)):
-            hit_w = tl.where(rank < ks[i], w, 0.0)
-            line = plus(line, column, HITS + i, 1, (keep & (rank < ks[i])).to(tl.float64))
-            if topk[1] is not None:
-                line = plus(line, column, HITS + len(ks) + i, 1, hit_w)
-                line = plus(line, column, HITS + 2 * len(ks) + i, 1, hit_w * hit_w)
-        if losses is not None:
+        _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
+        for i in tl.static_range(tops):
+            hit_w = tl.where(rank < plan.ks[i], w, 0.0)
+            line = plus(line, column, HITS + i, 1, (keep & (rank < plan.ks[i])).to(tl.float64))
+            if weighted:
+                line = plus(line, column, HITS + tops + i, 1, hit_w)
+                line = plus(line, column, HITS + 2 * tops + i, 1, hit_w * hit_w)
+        if cells.losses is not None:
             hit = (label == goal).to(tl.int32)
-            nll, brier, gap, sure = _losses(likely, hit, peak, own, mass, norm, probs)
+            nll, brier, gap, sure = _losses(likely, hit, peak, own, mass, norm, plan.probs)
             w = tl.where(likely, w, 0.0)
-            _calibrate(calibration, confidence, words, likely, sure, hit, w, peel)
-            if rows[1] is not None:
+            _calibrate(cells, words, likely, sure, hit, w, plan.peel)
+            if weighted:
                 line = plus(line, column, 3, 3, w)
                 line = plus(line, column, 6, 3, w * w)
-            line = plus_mean(line, column, 0, nll, w, rows[1] is not None)
-            line = plus_mean(line, column, 1, brier, w, rows[1] is not None)
-            line = plus_mean(line, column, 2, gap, w, rows[1] is not None)
+            line = plus_mean(line, column, 0, nll, w, weighted)
+            line = plus_mean(line, column, 1, brier, w, weighted)
+            line = plus_mean(line, column, 2, gap, w, weighted)
     # The first of the six sums of a mean is a number of rows; without weights the next two are, too.
     number = tl.sum(tl.where(column == LIKELY, line, 0.0), 0)
-    line = tl.where((column < 3) | ((column < 9) & (rows[1] is None)), number, line)
-    tl.store(table + program * width + column, line)
+    line = tl.where((column < 3) | ((column < 9) & (not weighted)), number, line)
+    tl.store(table + program * plan.width + column, line)
     folder = program % folders
     members = tl.cdiv(programs - folder, folders)
     if is_last(words + TICKETS + folder, members):
-        line = sum_of_lines(table, folder, folders, members, column, width)
-        if group_rows is not None:
-            pour(group_losses, line, column, bucket, 0, 18)
+        line = sum_of_lines(table, folder, folders, members, column, plan.width)
+        if cells.group_rows is not None:
+            pour(cells.group_losses, line, column, bucket, 0, 18)
             for i in tl.static_range(3):
-                pour(group_rows[i], line, column, bucket, ROWS + i, 1)
-                if len(ks) > 0:
-                    pour(group_topk[i], line, column, bucket, HITS + i * len(ks), len(ks))
-        tl.store(table + (folder + LINES) * width + column, line)
+                pour(cells.group_rows[i], line, column, bucket, ROWS + i, 1)
+                if tops > 0:
+                    pour(cells.group_topk[i], line, column, bucket, HITS + i * tops, tops)
+        tl.store(table + (folder + LINES) * plan.width + column, line)
         if is_last(words + TICKETS + BUCKETS, folders):
-            line = sum_of_lines(table, LINES, 1, folders, column, width)
-            pour(losses, line, column, 0, 0, 18)
+            line = sum_of_lines(table, LINES, 1, folders, column, plan.width)
+            pour(cells.losses, line, column, 0, 0, 18)
             for i in tl.static_range(3):
-                pour(rows[i], line, column, 0, ROWS + i, 1)
-                if len(ks) > 0:
-                    pour(topk[i], line, column, 0, HITS + i * len(ks), len(ks))
-            _tell(faults, line, column, step, kinds)
-            if (losses is not None) and (rows[1] is None):
-                pour_words(confidence, words)
+                pour(cells.rows[i], line, column, 0, ROWS + i, 1)
+                if tops > 0:
+                    pour(cells.topk[i], line, column, 0, HITS + i * tops, tops)
+            _tell(cells.faults, line, column, step, plan.kinds)
+            if (cells.losses is not None) and (not weighted):
+                pour_words(cells.confidence, words)
 
 
 @triton.jit
@@ -166,10 +176,15 @@ def _times(index, stride, together: tl.constexpr):
 
 @triton.jit
 def _read(
-    start, stride_c, keep, own, goal, classes: tl.constexpr, block_c: tl.constexpr,
-    together: tl.constexpr, wide: tl.constexpr, probs: tl.constexpr, losses: tl.constexpr,
-    ranks: tl.constexpr,
-):  # fmt: skip
+    start,
+    stride_c,
+    keep,
+    own,
+    goal,
+    wide: tl.constexpr,
+    losses: tl.constexpr,
+    plan: tl.constexpr,
+):
     """The columns that `ScorePasses` gives, but norm squared; and whether a row holds NaN."""
     peak = tl.full(keep.shape, -INF, wide)
     least = tl.full(keep.shape, INF, wide)
@@ -178,17 +193,17 @@ def _read(
     label = tl.zeros(keep.shape, tl.int32)
     rank = tl.zeros(keep.shape, tl.int32)
     nan = keep & False
-    for first in range(0, classes, block_c):
-        index = first + tl.arange(0, block_c)
-        there = (index < classes)[:, None] & keep[None, :]
-        at = start[None, :] + _times(index, stride_c, together == "classes")[:, None]
+    for first in range(0, plan.classes, plan.block):
+        index = first + tl.arange(0, plan.block)
+        there = (index < plan.classes)[:, None] & keep[None, :]
+        at = start[None, :] + _times(index, stride_c, plan.together == "classes")[:, None]
         score = tl.load(at, mask=there, other=-INF).to(wide)
         top = tl.max(score, 0)
-        lowest = tl.min(tl.where(score == top[None, :], index[:, None], classes), 0)
+        lowest = tl.min(tl.where(score == top[None, :], index[:, None], plan.classes), 0)
         better = top > peak
         highest = tl.where(better, top, peak)
         label = tl.where(better, lowest, label)
-        if probs:
+        if plan.probs:
             odds = tl.where(there, score, 0.0)
             least = tl.minimum(least, tl.min(tl.where(there, score, INF), 0))
         elif losses:
@@ -205,7 +220,7 @@ def _read(
         mass += tl.sum(odds, 0)
         norm += squares
         nan = nan | ((squares >= 0) == 0)  # ∞ − ∞ is no square
-        if ranks:
+        if len(plan.ks) > 0:
             before = (score == own[None, :]) & (index[:, None] < goal[None, :])
             rank += tl.sum(((score > own[None, :]) | before).to(tl.int32), 0)
         peak = highest
@@ -237,46 +252,43 @@ def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
 
 
 @triton.jit
-def _confuse(
-    confusion, margins, keep, goal, label, w, offset, classes: tl.constexpr, peel: tl.constexpr
-):
+def _confuse(cells, keep, goal, label, w, offset, plan: tl.constexpr):
     """Count pairs of classes; those that many rows of a tile share at once, `peel` of them."""
-    place = goal * classes + label
-    for _ in tl.static_range(peel):
+    place = goal * plan.classes + label
+    for _ in tl.static_range(plan.peel):
         some = tl.max(tl.where(keep, place, -1), 0)
         same = keep & (place == some)
-        n = tl.sum(same.to(tl.int64), 0)
         part = tl.where(same, w, 0.0)
-        weights = (tl.sum(part, 0), tl.sum(part * part, 0))
-        pair = (tl.maximum(some, 0) // classes, tl.maximum(some, 0) % classes)
-        _count_pairs(confusion, margins, pair, n, weights, some >= 0, offset, classes)
+        numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
+        _count_pairs(cells, tl.maximum(some, 0), numbers, some >= 0, offset, plan.classes)
         keep = keep & (same == 0)
-    n = keep.to(tl.int64)
-    _count_pairs(confusion, margins, (goal, label), n, (w, w * w), keep, offset, classes)
+    numbers = (keep.to(tl.int64), w, w * w)
+    _count_pairs(cells, place, numbers, keep, offset, plan.classes)
 
 
 @triton.jit
-def _count_pairs(confusion, margins, pair, n, weights, there, offset, classes: tl.constexpr):
+def _count_pairs(cells, place, numbers, there, offset, classes: tl.constexpr):
     """Add pairs to the matrix, and to hits, targets and predictions of a part of the rows."""
-    goal, label = pair
-    _place(confusion, goal * classes + label, n, weights, there)
-    if margins is not None:
-        _place(margins, offset + goal, n, weights, there & (goal == label))
-        _place(margins, offset + classes + goal, n, weights, there)
-        _place(margins, offset + 2 * classes + label, n, weights, there)
+    _place(cells.confusion, place, numbers, there)
+    if cells.margins is not None:
+        goal = place // classes
+        label = place % classes
+        _place(cells.margins, offset + goal, numbers, there & (goal == label))
+        _place(cells.margins, offset + classes + goal, numbers, there)
+        _place(cells.margins, offset + 2 * classes + label, numbers, there)
 
 
 @triton.jit
-def _place(cell, place, n, weights, there):
-    """Add at places of a cell, and of those of its weights."""
-    tl.atomic_add(cell[0] + place, n, mask=there, sem="relaxed")
+def _place(cell, place, numbers, there):
+    """Add a number, Σw and Σw² at places of a cell, and of those of its weights."""
+    tl.atomic_add(cell[0] + place, numbers[0], mask=there, sem="relaxed")
     if cell[1] is not None:
-        tl.atomic_add(cell[1] + place, weights[0], mask=there, sem="relaxed")
-        tl.atomic_add(cell[2] + place, weights[1], mask=there, sem="relaxed")
+        tl.atomic_add(cell[1] + place, numbers[1], mask=there, sem="relaxed")
+        tl.atomic_add(cell[2] + place, numbers[2], mask=there, sem="relaxed")
 
 
 @triton.jit
-def _calibrate(calibration, confidence, words, likely, sure, hit, w, peel: tl.constexpr):
+def _calibrate(cells, words, likely, sure, hit, w, peel: tl.constexpr):
     """Count confidences by bin and hit; one on an edge belongs to the bin below it."""
     place = tl.minimum(tl.maximum(tl.ceil(sure * BINS) - 1, 0.0), BINS - 1.0).to(tl.int32)
     place = 2 * place + hit
@@ -286,29 +298,24 @@ def _calibrate(calibration, confidence, words, likely, sure, hit, w, peel: tl.co
     for _ in tl.static_range(peel):
         some = tl.max(tl.where(likely, place, -1), 0)
         same = likely & (place == some)
-        n = tl.sum(same.to(tl.int64), 0)
         part = tl.where(same, w, 0.0)
-        weights = (tl.sum(part, 0), tl.sum(part * part, 0))
+        numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
+        _place(cells.calibration, some, numbers, some >= 0)
         both = (tl.sum(tl.where(same, high, 0), 0), tl.sum(tl.where(same, low, 0), 0))
-        _place_sure(
-            calibration, confidence, words, some, n, weights, tl.sum(part * sure, 0), both, some >= 0
-        )
+        _place_sure(cells, words, some // 2, tl.sum(part * sure, 0), both, some >= 0)
         likely = likely & (same == 0)
-    n = likely.to(tl.int64)
-    _place_sure(
-        calibration, confidence, words, place, n, (w, w * w), sure * w, (high, low), likely
-    )
+    _place(cells.calibration, place, (likely.to(tl.int64), w, w * w), likely)
+    _place_sure(cells, words, place // 2, sure * w, (high, low), likely)
 
 
 @triton.jit
-def _place_sure(calibration, confidence, words, place, n, weights, sure, both, there):
+def _place_sure(cells, words, place, sure, both, there):
     """Add confidences, weighted ones as they are."""
-    _place(calibration, place, n, weights, there)
-    if calibration[1] is not None:
-        tl.atomic_add(confidence + place // 2, sure, mask=there, sem="relaxed")
+    if cells.calibration[1] is not None:
+        tl.atomic_add(cells.confidence + place, sure, mask=there, sem="relaxed")
     else:
-        tl.atomic_add(words + place // 2, both[0], mask=there, sem="relaxed")
-        tl.atomic_add(words + place // 2 + BINS, both[1], mask=there, sem="relaxed")
+        tl.atomic_add(words + place, both[0], mask=there, sem="relaxed")
+        tl.atomic_add(words + place + BINS, both[1], mask=there, sem="relaxed")
 
 
 @triton.jit

@@ -572,12 +572,7 @@ class Metrics:
                 batch.slices, batch.group = self._subgroups.check_ids(
                     shape, self.device, slices, group
                 )
-                if self._subgroups.are_samples(shape):
-                    batch.sample_shape = shape
-                if batch.sample_shape or batch.group is not None:
-                    self._only_paired = False  # pixels: by samples anyway
-                elif self._only_paired:
-                    batch.sample_shape = shape
+                self._group_by_sample(batch, shape)
             if not self._reads_in_place(batch):
                 self._lay_flat(batch)
         except Exception:
@@ -586,11 +581,23 @@ class Metrics:
             raise
         return batch
 
+    def _group_by_sample(self, batch: Batch, shape: tuple[int, ...]) -> None:
+        """Samples are the groups of their rows where nobody says otherwise."""
+        pixels = self._subgroups.are_samples(shape)
+        if pixels or batch.group is not None:
+            self._only_paired = False  # pixels: by samples anyway
+        if pixels or self._only_paired:
+            batch.sample_shape = shape
+
     def _reads_in_place(self, batch: Batch) -> bool:
         """Whether a kernel may read scores as they lie in memory."""
-        return (
-            self._kernel is not None and self._samples is None and kernels.may_read(batch.preds)
-        )
+        return self._kernel is not None and self._samples is None and kernels.may_read(batch.preds)
+
+    def _counted_in_place(self, batch: Batch) -> bool:
+        """Count a batch in one launch, where a kernel can."""
+        if self._kernel is None or not self._reads_in_place(batch):
+            return False
+        return self._kernel.add_(self._accumulator, batch)
 
     def _lay_flat(self, batch: Batch) -> None:
         """What a kernel does not need: scores row by row, and the group of each row."""
@@ -612,9 +619,8 @@ class Metrics:
         if batch.preds.is_cuda and capturing(batch.preds):
             accumulator.captured = True
         with exact_arithmetic(accumulator.device):
-            if self._kernel is not None and self._reads_in_place(batch):
-                if self._kernel.add_(accumulator, batch):
-                    return
+            if self._counted_in_place(batch):
+                return
             self._lay_flat(batch)
             if batch.weight is not None:
                 batch.weight = batch.weight.double()

@@ -70,9 +70,9 @@ def count_classes(
     tops: tl.constexpr = len(plan.ks)
     program = tl.program_id(0)
     programs = tl.num_programs(0)
-    stride_s = tl.multiple_of(stride_s, plan.even)
-    stride_p = tl.multiple_of(stride_p, plan.even)
-    stride_c = tl.multiple_of(stride_c, plan.even)
+    # So the compiler sees that four numbers lie where one load can take them.
+    stride_s = stride_s // plan.even * plan.even
+    stride_p = stride_p // plan.even * plan.even
     lane = program % lanes
     bucket = (first_bucket + lane) % BUCKETS
     column = tl.arange(0, plan.width)
@@ -242,10 +242,11 @@ def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
         nll = tl.where(own > 0, -tl.log(tl.where(own > 0, own, 1.0)), INF)
     else:
         near = 1 + mass
-        sure = 1 / near
-        gap = tl.where(hit > 0, -mass / near, sure)
+        sure = 1 / (1 + mass.to(tl.float64))  # which edge of a bin it lies on is for all digits
+        gap = tl.where(hit > 0, -mass / near, 1 / near)
         short = 1 - tl.exp(own - peak)
-        brier = (norm + (mass + short) * (mass + short) + short * (2 - short)) * sure * sure
+        brier = norm + (mass + short) * (mass + short) + short * (2 - short)
+        brier = brier / (near * near)
         # What 1 + mass lost of its last digits is put right by the slope of the logarithm.
         nll = tl.log(near) - ((near - 1) - mass) / near + (peak - own)
     return nll.to(tl.float64), brier.to(tl.float64), gap.to(tl.float64), sure.to(tl.float64)

@@ -105,12 +105,10 @@ class Tile(NamedTuple):
         block = min(block, numbers)
         return cls(numbers // block, block, "classes")
 
-    def even(self, stride_s: int, stride_p: int, stride_c: int) -> int:
-        """A power of two that divides the strides of what does not lie together."""
+    def even(self, stride_s: int, stride_p: int) -> int:
+        """A power of two that divides the strides, where several numbers of a row are one load."""
         if self.together == "classes":
             return math.gcd(stride_s, stride_p, 16)
-        if self.together == "pixels":
-            return math.gcd(stride_s, stride_c, 16)
         return 1
 
 
@@ -160,7 +158,7 @@ class Launch(NamedTuple):
             tile.rows,
             tile.classes,
             tile.together,
-            tile.even(*strides),
+            tile.even(*strides[:2]),
             width,
             PEEL if tile.rows > 8 else 0,
         )
@@ -364,7 +362,7 @@ def _count_nothing(*_: Any) -> None:
     """The operation on tensors without values."""
 
 
-_LIBRARY: Any = Library("ptmetrics", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY = Library("ptmetrics", "FRAGMENT")
 _LIBRARY.define(
     "count_classes(Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
     "Tensor(b!) table, Tensor(c!) words, str names, int[] given) -> ()"

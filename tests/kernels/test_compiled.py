@@ -99,18 +99,15 @@ QUICK = [
     variant(1000, torch.bfloat16, topk=(1, 5)),
     variant(21, torch.float32, 512, 512),
 ]
-VARIANTS = [
-    variant(classes, dtype, weighted=weighted, topk=(1, 2), inputs=inputs, ignore_index=-100)
-    for classes in (2, 10, 37, 200, 512, 1000, 3000, 4096)
-    for dtype in (torch.bfloat16, torch.float32, torch.float64)
-    for weighted, inputs in ((False, "logits"), (True, "probs"))
-]
-VARIANTS += [
-    variant(classes, dtype, 64, 64, weighted=weighted, losses=losses)
-    for classes in (2, 21, 150)
-    for dtype in (torch.float16, torch.float32, torch.float64)
-    for weighted, losses in ((False, True), (True, True), (False, False))
-]
+VARIANTS = []
+for classes in (2, 10, 37, 512, 1000, 3000):
+    VARIANTS.append(variant(classes, torch.float32))
+    VARIANTS.append(variant(classes, torch.bfloat16, topk=(1, 2), ignore_index=-100))
+    VARIANTS.append(variant(classes, torch.float64, weighted=True, inputs="probs", topk=(2,)))
+for classes in (21, 150):
+    VARIANTS.append(variant(classes, torch.float16, 64, 64))
+    VARIANTS.append(variant(classes, torch.float64, 64, 64, weighted=True))
+    VARIANTS.append(variant(classes, torch.float32, 64, 64, losses=False))
 
 
 def assert_fits(
@@ -126,7 +123,6 @@ def assert_fits(
     launch, given = given_to(monkeypatch, preds, target, weight, **config)
     kernel = compiled(launch, given, card)
     used = resources(kernel, folder)
-    print(chosen, card, launch.plan, launch.warps, kernel.metadata.shared, used)
     assert kernel.metadata.shared <= MOST_SHARED
     assert used["STACK"] <= MOST_STACK, "registers are spilled"
     assert used["LOCAL"] == 0

@@ -56,9 +56,9 @@ def count_classes(
     stride_c,
     stride_t,
     stride_w,
-    first_bucket,
     lanes,
     folders,
+    first_bucket,
     plan: tl.constexpr,
 ):
     """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.

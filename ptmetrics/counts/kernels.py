@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from torch.library import Library, register_fake
 
 from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.cell import State
 from ptmetrics.counts.modes import capturing, outside_inference
 from ptmetrics.counts.subgroups import BUCKETS
 
@@ -136,40 +138,41 @@ class Launch(NamedTuple):
     warps: int
     numbers: tuple[int, ...]
 
-    @classmethod
-    def of(
-        cls, preds: Tensor, target: Tensor, weight: Tensor | None, names: str, given: Sequence[int]
-    ) -> Launch:
-        """From what the operation is given."""
-        step, samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = given[
-            :12
-        ]
-        ks = tuple(given[12:])
-        tile = Tile.of(classes, strides[1], strides[2], preds.dtype == torch.float64)
-        width = _power_of_two(HITS + len(ks))
-        if "rows.weight" in names:
-            width = _power_of_two(HITS + 3 * len(ks))
-        plan = Plan(
-            classes,
-            bool(probs),
-            ks,
-            ignore if ignored else None,
-            kinds,
-            tile.rows,
-            tile.classes,
-            tile.together,
-            tile.even(*strides[:2]),
-            width,
-            PEEL if tile.rows > 8 else 0,
-        )
-        lanes = min(samples, BUCKETS)
-        items = -(-samples // lanes) * -(-pixels // tile.rows)
-        programs = lanes * min(LINES // tile.warps // lanes, items)
-        folders = lanes if grouped else min(FOLDERS, programs)
-        strides += [target.stride(0), 0 if weight is None else weight.stride(0)]
-        first_bucket = samples * step % BUCKETS
-        numbers = (step, samples, pixels, *strides, first_bucket, lanes, folders)
-        return cls(plan, programs, tile.warps, numbers)
+
+@lru_cache(maxsize=256)
+def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layout: int) -> Launch:
+    """For batches of one form.
+
+    Args:
+        double: Whether scores are float64.
+        weighted: Whether there are cells for weights.
+        stride_t: Stride of the targets.
+        stride_w: Stride of the weights, 0 for none.
+        layout: What the operation is given behind the step.
+    """
+    samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = layout[:11]
+    ks = layout[11:]
+    tile = Tile.of(classes, strides[1], strides[2], double)
+    columns = HITS + (1 + 2 * weighted) * len(ks)
+    plan = Plan(
+        classes,
+        bool(probs),
+        ks,
+        ignore if ignored else None,
+        kinds,
+        tile.rows,
+        tile.classes,
+        tile.together,
+        tile.even(*strides[:2]),
+        _power_of_two(columns),
+        PEEL if tile.rows > 8 else 0,
+    )
+    lanes = min(samples, BUCKETS)
+    items = -(-samples // lanes) * -(-pixels // tile.rows)
+    programs = lanes * min(LINES // tile.warps // lanes, items)
+    folders = lanes if grouped else min(FOLDERS, programs)
+    numbers = (samples, pixels, *strides, stride_t, stride_w, lanes, folders)
+    return Launch(plan, programs, tile.warps, numbers)
 
 
 @cache
@@ -182,6 +185,18 @@ def may_read(scores: Tensor) -> bool:
     """Whether a kernel may read scores where they are."""
     device = scores.device
     return device.type in DEVICES and device not in _FAILED and has_triton()
+
+
+class _Bound(NamedTuple):
+    """The cells of a metric as the operation is given them, and what the kernel needs beside them."""
+
+    state: State
+    form: tuple[int, bool]
+    names: str
+    cells: list[Tensor]
+    table: Tensor
+    words: Tensor
+    aligned: bool
 
 
 @dataclass
@@ -199,10 +214,10 @@ class ClassKernel:
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
-    _scratch: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
+    _bound: _Bound | None = field(default=None, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_scratch": None}
+        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
         """Count a batch, or leave it to the tensor operations; no host sync.
@@ -216,21 +231,21 @@ class ClassKernel:
         """
         layout = layout_of(batch)
         weighted = accumulator.weighted or batch.weight is not None
-        if weighted and torch.are_deterministic_algorithms_enabled():
+        if layout is None or (weighted and torch.are_deterministic_algorithms_enabled()):
             return False  # sums of weights are added up in any order
-        if layout is None:
-            return False
-        cells = accumulator.cells_for(batch)
+        state = accumulator.cells_for(batch)
         grouped = bool(batch.sample_shape)
-        names = [name for name in cells if grouped or not name.startswith(OF_GROUPS)]
-        ignored = self.ignore is not None
+        bound = self._bound
+        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
+            bound = self._bind(state, grouped, batch.preds.device)
+        if not bound.aligned:
+            return False
         given = [int(batch.step), *layout, grouped, self.probs, self.classes]
-        given += [len(accumulator.fault_kinds), ignored, self.ignore or 0, *self.ks]
-        some = [cells[name] for name in names]
-        table, words = self._scratch_on(batch.preds.device)
-        operands = (batch.preds, batch.target, batch.weight, some, table, words)
+        given += [len(accumulator.fault_kinds), self.ignore is not None, self.ignore or 0, *self.ks]
         try:
-            torch.ops.ptmetrics.count_classes(*operands, " ".join(names), given)
+            torch.ops.ptmetrics.count_classes(
+                batch.preds, batch.target, batch.weight, *bound[3:6], bound.names, given
+            )
         except KernelError as error:
             if not capturing(batch.preds):
                 _FAILED[batch.preds.device] = str(error)
@@ -238,14 +253,25 @@ class ClassKernel:
         return True
 
     @outside_inference
-    def _scratch_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Lines of sums, and integers that are 0 between launches; each metric has its own."""
-        if self._scratch is None or self._scratch[0].device != device:
+    def _bind(self, state: State, grouped: bool, device: torch.device) -> _Bound:
+        """Name the cells, and make room for lines of sums and for integers that are 0 between launches.
+
+        The room is this metric's alone: two of them may count at once, on streams of their own.
+        """
+        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
+        cells = [state[name] for name in names]
+        kept = self._bound
+        if kept is not None and kept.table.device == device:
+            table = kept.table
+            words = kept.words
+        else:
             width = _power_of_two(HITS + 3 * len(self.ks))
             table = torch.empty((LINES + BUCKETS) * width, dtype=torch.float64, device=device)
             words = torch.zeros(TICKETS + BUCKETS + 1, dtype=torch.int64, device=device)
-            self._scratch = (table, words)
-        return self._scratch
+        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
+        form = (len(state), grouped)
+        self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
+        return self._bound
 
 
 def layout_of(batch: Batch) -> tuple[int, ...] | None:
@@ -281,29 +307,21 @@ def _power_of_two(number: int) -> int:
 
 
 @cache
-def _places(names: str) -> tuple[Any, ...]:
-    """Where the cells stand among some of these names; None for one that is not kept."""
-    where = {name: place for place, name in enumerate(names.split())}
-    places: list[Any] = []
+def _getters(names: str) -> list[Any]:
+    """For each argument what takes its cells from those of these names, behind which stands a None."""
+    places = {name: place for place, name in enumerate(names.split())}
+    getters = []
     for name in CELLS:
-        several = name
+        some = name
         if isinstance(name, str):
-            several = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
-        found = tuple(where.get(one) for one in several)
-        if found[0] is None or not isinstance(name, str) or name.endswith("*"):
-            places.append(found if found[0] is not None else None)
-        else:
-            places.append(found[0])
-    return tuple(places)
-
-
-def _taken(cells: Sequence[Tensor], place: Any) -> Any:
-    """A cell or several by their places."""
-    if place is None:
-        return None
-    if isinstance(place, tuple):
-        return tuple([_taken(cells, one) for one in place])
-    return cells[place]
+            some = (name,)
+            if name.endswith("*"):
+                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
+        found = [places.get(one, -1) for one in some]
+        if found[0] < 0:
+            found = [-1]
+        getters.append(itemgetter(*found))
+    return getters
 
 
 def arguments(
@@ -317,22 +335,28 @@ def arguments(
     given: Sequence[int],
 ) -> tuple[Launch, tuple[Any, ...]]:
     """A launch, and what the kernel is given, in the order of its arguments."""
-    launch = Launch.of(preds, target, weight, names, given)
-    taken = Cells(*[_taken(cells, place) for place in _places(names)])
-    return launch, (preds, target, weight, taken, table, words, *launch.numbers, launch.plan)
+    step, *layout = given
+    stride_w = 0 if weight is None else weight.stride(0)
+    double = preds.dtype == torch.float64
+    launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
+    some = [*cells, None]
+    taken = Cells(*[getter(some) for getter in _getters(names)])
+    first_bucket = layout[0] * step % BUCKETS
+    numbers = (step, *launch.numbers, first_bucket)
+    return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)
 
 
 def _count_classes(*operands: Any) -> None:
     """The operation on tensors with values."""
     launch, given = arguments(*operands)
-    preds, target, weight, cells = operands[:4]
-    tensors = [preds, target, *cells]
-    if weight is not None:
-        tensors.append(weight)
+    preds, target, weight = given[:3]
     # A compiled kernel takes the types of its arguments for granted, and how they are aligned.
-    plain = all(abs(number) < SMALL for number in launch.numbers)
-    plain = plain and not any(values.data_ptr() % 16 for values in tensors)
-    key = (launch.plan, operands[6], preds.device, preds.dtype, target.dtype, tensors[-1].dtype)
+    plain = max(launch.numbers) < SMALL and not (preds.data_ptr() | target.data_ptr()) % 16
+    kind = None
+    if weight is not None:
+        kind = weight.dtype
+        plain = plain and not weight.data_ptr() % 16
+    key = (launch.plan, operands[6], preds.device, preds.dtype, target.dtype, kind)
     kept = _KEPT.get(key)
     grid = (launch.programs, 1, 1)
     with _on_device_of(preds):

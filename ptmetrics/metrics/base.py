@@ -618,9 +618,9 @@ class Metrics:
         accumulator = self._accumulator
         if batch.preds.is_cuda and capturing(batch.preds):
             accumulator.captured = True
+        if self._counted_in_place(batch):
+            return
         with exact_arithmetic(accumulator.device):
-            if self._counted_in_place(batch):
-                return
             self._lay_flat(batch)
             if batch.weight is not None:
                 batch.weight = batch.weight.double()

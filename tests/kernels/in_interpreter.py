@@ -28,8 +28,9 @@ def counted(config: dict[str, Any], *batches: Batch, kernel: bool) -> Multiclass
         for batch in batches:
             batch.feed(metrics)
     if kernel:
-        assert metrics._kernel._scratch is not None, "the kernel was not asked"
-        assert not metrics._kernel._scratch[1].any(), "words are left behind"
+        assert metrics._kernel is not None
+        assert metrics._kernel._bound is not None, "the kernel was not asked"
+        assert not metrics._kernel._bound.words.any(), "words are left behind"
     return metrics
 
 

@@ -108,10 +108,7 @@ class Accumulator:
             ConfigError: If a cell is missing, unknown or of another shape or type; nothing is added.
         """
         self._check_counts(batch, counts)
-        if batch.weight is not None:
-            self.weigh()
-        if batch.group is not None:
-            self.make_room_for_groups()
+        self.cells_for(batch)
         parts: Mapping[str, Tensor] = {}
         if batch.slices is not None or batch.group is not None:
             parts = self.subgroups.parts_of(batch)
@@ -124,7 +121,15 @@ class Accumulator:
                     self._add_by_part(cell, kind, part, counts[cell.name], rows)
         if batch.bad:
             self._add_faults(batch, batch.bad)
+
+    def cells_for(self, batch: Batch) -> State:
+        """The tensors that a batch is added to, with room for its weights and groups."""
+        if batch.weight is not None:
+            self.weigh()
+        if batch.group is not None or batch.sample_shape:
+            self.make_room_for_groups()
         self._pristine = False
+        return self.state
 
     def _check_counts(self, batch: Batch, counts: Mapping[str, Counted]) -> None:
         rows = batch.target.shape[0]

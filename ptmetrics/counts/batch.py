@@ -57,6 +57,7 @@ class Batch:
         fault_kinds: The kinds that the metric counts; None for any.
         sample_rows: Rows of each sample, which stand together: the pixels of an image. It is told
             to metrics with `whole_samples`.
+        sample_shape: Shape of the rows, (N, d1, …), where their samples are their groups.
 
     Example:
         >>> import torch
@@ -76,6 +77,7 @@ class Batch:
     bad: dict[str, Tensor] | None = None
     fault_kinds: Container[str] | None = None
     sample_rows: int = 1
+    sample_shape: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.target.shape[0]

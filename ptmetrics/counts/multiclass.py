@@ -94,6 +94,7 @@ class ClassReader:
         sample_weight: Tensor | None,
         *,
         by_criterion: bool = False,
+        in_place: bool = False,
     ) -> Batch:
         """Check on the host what shapes, types and devices tell, and make the batch flat.
 
@@ -104,6 +105,7 @@ class ClassReader:
             target: (N, …) signed integer classes; or floating point of the shape of the scores.
             sample_weight: (N, …) non-negative weights, or None.
             by_criterion: Whether torch's criteria say where the classes are: in dimension 1.
+            in_place: Whether scores beside classes stay as they lie in memory, (N, d1, …, C).
 
         Raises:
             ShapeError, DtypeError, DeviceError: Before anything is counted.
@@ -131,7 +133,9 @@ class ClassReader:
             return Batch(preds, target, weight)
         if self.inputs == "labels":
             return Batch(preds.reshape(-1), target.reshape(-1), weight)
-        preds = preds.movedim(dim, -1).reshape(-1, self.num_classes)
+        preds = preds.movedim(dim, -1)
+        if soft or not in_place:
+            preds = preds.reshape(-1, self.num_classes)
         if soft:
             target = target.movedim(dim, -1).reshape(-1, self.num_classes)
         else:

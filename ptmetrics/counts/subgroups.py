@@ -83,7 +83,6 @@ class Subgroups:
         device: torch.device,
         slices: object,
         group: object,
-        updates: int = 0,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Check ids on the host, and make them flat; no value is looked at.
 
@@ -92,7 +91,6 @@ class Subgroups:
             device: Where the metric counts.
             slices: Signed integers of shape (N,) or (N, d1, …), −1 for none, or None.
             group: Likewise; any value but the least of int64, which stands for none.
-            updates: How many batches came before: samples that are groups are numbered on.
 
         Raises:
             ConfigError, ShapeError, DtypeError, DeviceError: Before anything is counted.
@@ -108,9 +106,11 @@ class Subgroups:
             flat_slices = torch.full(rows, NO_SLICE, device=device).reshape(-1)
         if self.groups and flat_group is None:
             flat_group = torch.full(rows, NO_GROUP, device=device).reshape(-1)
-        if self.groups is None and math.prod(rows[1:]) > 1:
-            flat_group = bucket_of_each_sample(rows, device, updates)
         return flat_slices, flat_group
+
+    def are_samples(self, rows: tuple[int, ...]) -> bool:
+        """Whether the groups of rows of a shape are their samples."""
+        return self.groups is None and math.prod(rows[1:]) > 1
 
     def parts_of(self, batch: Batch) -> dict[str, Tensor]:
         """The part of each row, int64 of shape (rows,); slices that there are not are reported. No host sync."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics import distributed
-from ptmetrics.counts import checks
+from ptmetrics.counts import checks, kernels
 from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
@@ -120,6 +120,7 @@ class Metrics:
     asked: frozenset[str] = frozenset()
     """The names that were asked for, as `options.own_specs` tells them; set before `super().__init__()`."""
     class_names: tuple[str, ...] = ()
+    _kernel: kernels.ClassKernel | None = None  # what reads ordinary batches on CUDA in one launch
 
     def __init__(
         self,
@@ -421,6 +422,7 @@ class Metrics:
         other._score_tables = self._score_tables  # the same: those of both are computed together
         other._accumulator = self._accumulator.fresh()
         other._buffer = SmallBatchBuffer()
+        other._kernel = copy.copy(self._kernel)
         other._samples = None
         other._only_paired = False
         return other
@@ -602,22 +604,47 @@ class Metrics:
             moved = True
         try:
             batch = self.check(preds, target, sample_weight)
+            batch.step = self.updates
             if self.whole_samples:
                 batch.sample_rows = math.prod(self.row_shape(target)[1:])
             if self._subgroups or slices is not None or group is not None or moved:
                 shape = self.row_shape(target)
                 batch.slices, batch.group = self._subgroups.check_ids(
-                    shape, self.device, slices, group, self.updates
+                    shape, self.device, slices, group
                 )
-                if self._only_paired and batch.group is None:
-                    batch.group = bucket_of_each_sample(shape, self.device, self.updates)
-                elif batch.group is not None:
-                    self._only_paired = False  # pixels: by samples anyway
+                self._group_by_sample(batch, shape)
+            if not self._reads_in_place(batch):
+                self._lay_flat(batch)
         except Exception:
             if self.device != home:  # a batch that is refused leaves no trace
                 self.to(home)
             raise
         return batch
+
+    def _group_by_sample(self, batch: Batch, shape: tuple[int, ...]) -> None:
+        """Samples are the groups of their rows where nobody says otherwise."""
+        pixels = self._subgroups.are_samples(shape)
+        if pixels or batch.group is not None:
+            self._only_paired = False  # pixels: by samples anyway
+        if pixels or self._only_paired:
+            batch.sample_shape = shape
+
+    def _reads_in_place(self, batch: Batch) -> bool:
+        """Whether a kernel may read scores as they lie in memory."""
+        return self._kernel is not None and self._samples is None and kernels.may_read(batch.preds)
+
+    def _counted_in_place(self, batch: Batch) -> bool:
+        """Count a batch in one launch, where a kernel can."""
+        if self._kernel is None or not self._reads_in_place(batch):
+            return False
+        return self._kernel.add_(self._accumulator, batch)
+
+    def _lay_flat(self, batch: Batch) -> None:
+        """What a kernel does not need: scores row by row, and the group of each row."""
+        if batch.sample_shape and batch.group is None:
+            batch.group = bucket_of_each_sample(batch.sample_shape, self.device, int(batch.step))
+        if self._kernel is not None and batch.preds.ndim > 2:
+            batch.preds = batch.preds.reshape(-1, batch.preds.shape[-1])
 
     def _count_waiting(self) -> None:
         waiting = self._buffer.take()
@@ -631,7 +658,10 @@ class Metrics:
         accumulator = self._accumulator
         if batch.preds.is_cuda and capturing(batch.preds):
             accumulator.captured = True
+        if self._counted_in_place(batch):
+            return
         with exact_arithmetic(accumulator.device):
+            self._lay_flat(batch)
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
             if not self.rows_at_once or size <= self.rows_at_once or not batch.preds.is_cpu:

@@ -16,6 +16,7 @@ from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.confused_pairs import ConfusedPairs
 from ptmetrics.counts.images import image_cells, image_counts, image_relations
+from ptmetrics.counts.kernels import MOST_KERNEL_KS, ClassKernel
 from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
@@ -309,7 +310,17 @@ class MulticlassMetrics(Metrics):
             sums = losses or temperature or inputs == "probs"
             passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
         self._reader = ClassReader(num_classes, inputs, ignore_index, passes, class_dim)
+        if scored and self._is_ordinary:
+            self._kernel = ClassKernel(num_classes, inputs == "probs", ignore_index, self._ks)
         super().__init__(slices=slices, groups=groups, device=device)
+
+    @property
+    def _is_ordinary(self) -> bool:
+        """Whether all that is counted of a row is what a kernel counts."""
+        if type(self).count is not MulticlassMetrics.count or len(self._ks) > MOST_KERNEL_KS:
+            return False
+        further = (self._curve, self._pairs, self._asked_at, self.whole_samples, self._tempered)
+        return not any(further) and not self._kappas
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""
@@ -408,9 +419,13 @@ class MulticlassMetrics(Metrics):
 
     def check(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
         """Refuse what shapes, types and devices tell; one row a target."""
-        by_criterion = self._by_criterion
         return self._reader.check(
-            self.device, preds, target, sample_weight, by_criterion=by_criterion
+            self.device,
+            preds,
+            target,
+            sample_weight,
+            by_criterion=self._by_criterion,
+            in_place=self._kernel is not None,
         )
 
     def row_shape(self, target: Tensor) -> tuple[int, ...]:

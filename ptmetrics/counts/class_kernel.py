@@ -1,0 +1,330 @@
+"""A batch of single-label predictions in one launch: the Triton kernel. Only `kernels.py` imports it, when needed.
+
+A program reads tiles of rows × classes, once, and adds what it finds of each row. Whole numbers go to
+the cells by atomic additions, exact in any order; other sums as `kernel_sums.py` says, those of one
+sample's programs first. The confidences of a bin are summed as integers, in two words of 32 binary
+digits behind the point.
+
+Columns of a line: 0 the cell "losses"; 18 rows with a likelihood; 19 faults, those of weights last;
+23 rows, Σw, Σw²; 26 hits of each k of top-k, then Σw and Σw² of each.
+
+A cell that counts rows comes with those of Σw and Σw², which are None while there are no weights;
+all of it is None where it is not kept.
+
+Source: the running maximum over chunks of classes as in Milakov and Gimelshein 2018.
+"""
+
+import triton
+import triton.language as tl
+
+from ptmetrics.counts.kernel_sums import (
+    is_last,
+    plus,
+    plus_mean,
+    pour,
+    pour_words,
+    sum_of_lines,
+)
+
+LIKELY = tl.constexpr(18)
+FAULTS = tl.constexpr(19)
+ROWS = tl.constexpr(23)
+HITS = tl.constexpr(26)
+LINES = tl.constexpr(2048)  # of programs; behind them those of what was found of some
+BINS = tl.constexpr(960)
+TICKETS = tl.constexpr(1920)  # behind the two words of each bin: one for some programs, one for all
+BUCKETS = tl.constexpr(64)
+WORD = tl.constexpr(2.0**32)
+INF = tl.constexpr(float("inf"))
+LEAST_WEIGHT = tl.constexpr(1e-140)
+MOST_WEIGHT = tl.constexpr(1e140)
+
+
+@triton.jit(do_not_specialize=range(6, 17))
+def count_classes(
+    preds,
+    target,
+    weight,
+    cells,
+    table,
+    words,
+    step,
+    samples,
+    pixels,
+    stride_s,
+    stride_p,
+    stride_c,
+    stride_t,
+    stride_w,
+    lanes,
+    folders,
+    first_bucket,
+    plan: tl.constexpr,
+):
+    """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
+
+    `cells` is a `Cells` and `plan` a `Plan` of `kernels.py`.
+    """
+    wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
+    weighted: tl.constexpr = cells.rows[1] is not None
+    tops: tl.constexpr = len(plan.ks)
+    program = tl.program_id(0)
+    programs = tl.num_programs(0)
+    # So the compiler sees that four numbers lie where one load can take them.
+    stride_s = stride_s // plan.even * plan.even
+    stride_p = stride_p // plan.even * plan.even
+    lane = program % lanes
+    bucket = (first_bucket + lane) % BUCKETS
+    column = tl.arange(0, plan.width)
+    line = tl.zeros([plan.width], tl.float64)
+    tiles = tl.cdiv(pixels, plan.rows)
+    for item in range(program // lanes, tl.cdiv(samples - lane, lanes) * tiles, programs // lanes):
+        sample = (lane + lanes * (item // tiles)).to(tl.int64)
+        pixel = (item % tiles) * plan.rows + tl.arange(0, plan.rows)
+        keep = pixel < pixels
+        row = sample * pixels + pixel
+        given = tl.load(target + row * stride_t, mask=keep, other=0).to(tl.int64)
+        if plan.ignore is not None:
+            keep = keep & (given != plan.ignore)
+        goal = tl.minimum(tl.maximum(given, 0), plan.classes - 1)
+        counts = (keep & (goal != given)).to(tl.int64) << 10
+        keep = keep & (goal == given)
+        goal = goal.to(tl.int32)
+        start = preds + sample * stride_s + _times(pixel, stride_p, plan.together == "pixels")
+        goal_at = start + _times(goal, stride_c, plan.together == "classes")
+        own = tl.load(goal_at, mask=keep, other=0).to(wide)
+        peak, label, mass, norm, least, rank, nan = _read(
+            start, stride_c, keep, own, goal, wide, cells.losses is not None, plan
+        )
+        counts += (keep & nan).to(tl.int64) << 20
+        keep = keep & (nan == 0)
+        if plan.probs:
+            fits = (tl.abs(mass - 1) <= 0.01) & (least >= 0)
+            counts += (keep & (fits == 0)).to(tl.int64) << 30
+            keep = keep & fits
+            likely = keep
+        else:
+            likely = keep & (tl.abs(peak) != INF)
+            counts += (keep & (likely == 0)).to(tl.int64) << 30
+        w = keep.to(tl.float64)
+        if weight is not None:
+            w = tl.load(weight + row * stride_w, mask=keep, other=0).to(tl.float64)
+            fits = ((w >= LEAST_WEIGHT) & (w <= MOST_WEIGHT)) | (w == 0)
+            counts += (keep & (fits == 0)).to(tl.int64) << 40
+            keep = keep & fits
+            likely = likely & fits
+            w = tl.where(keep, w, 0.0)
+        counts += likely.to(tl.int64) + (keep.to(tl.int64) << 50)
+        field = tl.minimum(tl.maximum(column - LIKELY, 0), 5)
+        found = (tl.sum(counts, 0) >> (field * 10)) & 1023
+        line += tl.where(column == field + LIKELY, found.to(tl.float64), 0.0)
+        if weighted:
+            line = plus(line, column, ROWS + 1, 1, w)
+            line = plus(line, column, ROWS + 2, 1, w * w)
+        _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
+        for i in tl.static_range(tops):
+            hit_w = tl.where(rank < plan.ks[i], w, 0.0)
+            line = plus(line, column, HITS + i, 1, (keep & (rank < plan.ks[i])).to(tl.float64))
+            if weighted:
+                line = plus(line, column, HITS + tops + i, 1, hit_w)
+                line = plus(line, column, HITS + 2 * tops + i, 1, hit_w * hit_w)
+        if cells.losses is not None:
+            hit = (label == goal).to(tl.int32)
+            nll, brier, gap, sure = _losses(likely, hit, peak, own, mass, norm, plan.probs)
+            w = tl.where(likely, w, 0.0)
+            _calibrate(cells, words, likely, sure, hit, w, plan.peel)
+            if weighted:
+                line = plus(line, column, 3, 3, w)
+                line = plus(line, column, 6, 3, w * w)
+            line = plus_mean(line, column, 0, nll, w, weighted)
+            line = plus_mean(line, column, 1, brier, w, weighted)
+            line = plus_mean(line, column, 2, gap, w, weighted)
+    # The first of the six sums of a mean is a number of rows; without weights the next two are, too.
+    number = tl.sum(tl.where(column == LIKELY, line, 0.0), 0)
+    line = tl.where((column < 3) | ((column < 9) & (not weighted)), number, line)
+    tl.store(table + program * plan.width + column, line)
+    folder = program % folders
+    members = tl.cdiv(programs - folder, folders)
+    if is_last(words + TICKETS + folder, members):
+        line = sum_of_lines(table, folder, folders, members, column, plan.width)
+        if cells.group_rows is not None:
+            pour(cells.group_losses, line, column, bucket, 0, 18)
+            for i in tl.static_range(3):
+                pour(cells.group_rows[i], line, column, bucket, ROWS + i, 1)
+                if tops > 0:
+                    pour(cells.group_topk[i], line, column, bucket, HITS + i * tops, tops)
+        tl.store(table + (folder + LINES) * plan.width + column, line)
+        if is_last(words + TICKETS + BUCKETS, folders):
+            line = sum_of_lines(table, LINES, 1, folders, column, plan.width)
+            pour(cells.losses, line, column, 0, 0, 18)
+            for i in tl.static_range(3):
+                pour(cells.rows[i], line, column, 0, ROWS + i, 1)
+                if tops > 0:
+                    pour(cells.topk[i], line, column, 0, HITS + i * tops, tops)
+            _tell(cells.faults, line, column, step, plan.kinds)
+            if (cells.losses is not None) and (not weighted):
+                pour_words(cells.confidence, words)
+
+
+@triton.jit
+def _times(index, stride, together: tl.constexpr):
+    """Where numbers lie that are one apart, or a stride."""
+    if not together:
+        index = index.to(tl.int64) * stride
+    return index
+
+
+@triton.jit
+def _read(
+    start,
+    stride_c,
+    keep,
+    own,
+    goal,
+    wide: tl.constexpr,
+    losses: tl.constexpr,
+    plan: tl.constexpr,
+):
+    """The columns that `ScorePasses` gives, but norm squared; and whether a row holds NaN."""
+    peak = tl.full(keep.shape, -INF, wide)
+    least = tl.full(keep.shape, INF, wide)
+    mass = tl.zeros(keep.shape, wide)
+    norm = tl.zeros(keep.shape, wide)
+    label = tl.zeros(keep.shape, tl.int32)
+    rank = tl.zeros(keep.shape, tl.int32)
+    nan = keep & False
+    for first in range(0, plan.classes, plan.block):
+        index = first + tl.arange(0, plan.block)
+        there = (index < plan.classes)[:, None] & keep[None, :]
+        at = start[None, :] + _times(index, stride_c, plan.together == "classes")[:, None]
+        score = tl.load(at, mask=there, other=-INF).to(wide)
+        top = tl.max(score, 0)
+        lowest = tl.min(tl.where(score == top[None, :], index[:, None], plan.classes), 0)
+        better = top > peak
+        highest = tl.where(better, top, peak)
+        label = tl.where(better, lowest, label)
+        if plan.probs:
+            odds = tl.where(there, score, 0.0)
+            least = tl.minimum(least, tl.min(tl.where(there, score, INF), 0))
+        elif losses:
+            # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure row.
+            shift = tl.where(tl.abs(highest) == INF, 0.0, highest)
+            odds = tl.exp(score - shift[None, :])
+            odds = tl.where(better[None, :] & (index[:, None] == lowest[None, :]), 0.0, odds)
+            scale = tl.exp(peak - shift)
+            mass = (mass + better.to(wide)) * scale
+            norm = (norm + better.to(wide)) * scale * scale
+        else:
+            odds = tl.where(score <= INF, 0.0, score)
+        squares = tl.sum(odds * odds, 0)
+        mass += tl.sum(odds, 0)
+        norm += squares
+        nan = nan | ((squares >= 0) == 0)  # ∞ − ∞ is no square
+        if len(plan.ks) > 0:
+            before = (score == own[None, :]) & (index[:, None] < goal[None, :])
+            rank += tl.sum(((score > own[None, :]) | before).to(tl.int32), 0)
+        peak = highest
+    return peak, label, mass, norm, least, rank, nan
+
+
+@triton.jit
+def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
+    """What `ClassReader.losses` says of each row, and its confidence, in the type of the scores."""
+    own = tl.where(likely, own, 1.0)
+    peak = tl.where(likely, peak, 1.0)
+    mass = tl.where(likely, mass, 0.0)
+    norm = tl.where(likely, norm, 0.0)
+    if probs:
+        sure = peak.to(tl.float64)
+        gap = sure - hit
+        own = own.to(tl.float64)
+        brier = norm.to(tl.float64) - 2 * own + 1
+        nll = tl.where(own > 0, -tl.log(tl.where(own > 0, own, 1.0)), INF)
+    else:
+        near = 1 + mass
+        sure = 1 / (1 + mass.to(tl.float64))  # which edge of a bin it lies on is for all digits
+        gap = tl.where(hit > 0, -mass / near, 1 / near)
+        short = 1 - tl.exp(own - peak)
+        brier = norm + (mass + short) * (mass + short) + short * (2 - short)
+        brier = brier / (near * near)
+        # What 1 + mass lost of its last digits is put right by the slope of the logarithm.
+        nll = tl.log(near) - ((near - 1) - mass) / near + (peak - own)
+    return nll.to(tl.float64), brier.to(tl.float64), gap.to(tl.float64), sure.to(tl.float64)
+
+
+@triton.jit
+def _confuse(cells, keep, goal, label, w, offset, plan: tl.constexpr):
+    """Count pairs of classes; those that many rows of a tile share at once, `peel` of them."""
+    place = goal * plan.classes + label
+    for _ in tl.static_range(plan.peel):
+        some = tl.max(tl.where(keep, place, -1), 0)
+        same = keep & (place == some)
+        part = tl.where(same, w, 0.0)
+        numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
+        _count_pairs(cells, tl.maximum(some, 0), numbers, some >= 0, offset, plan.classes)
+        keep = keep & (same == 0)
+    numbers = (keep.to(tl.int64), w, w * w)
+    _count_pairs(cells, place, numbers, keep, offset, plan.classes)
+
+
+@triton.jit
+def _count_pairs(cells, place, numbers, there, offset, classes: tl.constexpr):
+    """Add pairs to the matrix, and to hits, targets and predictions of a part of the rows."""
+    _place(cells.confusion, place, numbers, there)
+    if cells.margins is not None:
+        goal = place // classes
+        label = place % classes
+        _place(cells.margins, offset + goal, numbers, there & (goal == label))
+        _place(cells.margins, offset + classes + goal, numbers, there)
+        _place(cells.margins, offset + 2 * classes + label, numbers, there)
+
+
+@triton.jit
+def _place(cell, place, numbers, there):
+    """Add a number, Σw and Σw² at places of a cell, and of those of its weights."""
+    tl.atomic_add(cell[0] + place, numbers[0], mask=there, sem="relaxed")
+    if cell[1] is not None:
+        tl.atomic_add(cell[1] + place, numbers[1], mask=there, sem="relaxed")
+        tl.atomic_add(cell[2] + place, numbers[2], mask=there, sem="relaxed")
+
+
+@triton.jit
+def _calibrate(cells, words, likely, sure, hit, w, peel: tl.constexpr):
+    """Count confidences by bin and hit; one on an edge belongs to the bin below it."""
+    place = tl.minimum(tl.maximum(tl.ceil(sure * BINS) - 1, 0.0), BINS - 1.0).to(tl.int32)
+    place = 2 * place + hit
+    high = tl.floor(sure * WORD)
+    low = ((sure * WORD - high) * WORD).to(tl.int64)
+    high = high.to(tl.int64)
+    for _ in tl.static_range(peel):
+        some = tl.max(tl.where(likely, place, -1), 0)
+        same = likely & (place == some)
+        part = tl.where(same, w, 0.0)
+        numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
+        _place(cells.calibration, some, numbers, some >= 0)
+        both = (tl.sum(tl.where(same, high, 0), 0), tl.sum(tl.where(same, low, 0), 0))
+        _place_sure(cells, words, some // 2, tl.sum(part * sure, 0), both, some >= 0)
+        likely = likely & (same == 0)
+    _place(cells.calibration, place, (likely.to(tl.int64), w, w * w), likely)
+    _place_sure(cells, words, place // 2, sure * w, (high, low), likely)
+
+
+@triton.jit
+def _place_sure(cells, words, place, sure, both, there):
+    """Add confidences, weighted ones as they are."""
+    if cells.calibration[1] is not None:
+        tl.atomic_add(cells.confidence + place, sure, mask=there, sem="relaxed")
+    else:
+        tl.atomic_add(words + place, both[0], mask=there, sem="relaxed")
+        tl.atomic_add(words + place + BINS, both[1], mask=there, sem="relaxed")
+
+
+@triton.jit
+def _tell(faults, line, column, step, kinds: tl.constexpr):
+    """Count faults by kind, and remember the first step of each."""
+    there = (column >= FAULTS) & (column < FAULTS + 4) & (line > 0)
+    kind = tl.where(column == FAULTS + 3, kinds - 1, column - FAULTS)
+    number = tl.load(faults[0] + kind, mask=there, other=0) + line.to(tl.int64)
+    tl.store(faults[0] + kind, number, mask=there)
+    first = tl.load(faults[1] + kind, mask=there, other=0)
+    tl.store(faults[1] + kind, tl.minimum(first, step), mask=there)

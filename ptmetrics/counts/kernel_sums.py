@@ -1,0 +1,75 @@
+"""What kernels share: lines of sums that are added up in order, and cells that they are poured into.
+
+Sums of floats depend on the order of their addition. So each program of a kernel keeps its own and
+writes them to a line of `table`; of some programs the last adds their lines up in order, and the
+last of all what those found: the same bits each time, whichever came first.
+"""
+
+import triton
+import triton.language as tl
+
+BINS = tl.constexpr(960)
+WORD = tl.constexpr(2.0**32)
+
+
+@triton.jit
+def plus(line, column, first: tl.constexpr, size: tl.constexpr, x):
+    """The line with the sum of a value a row added to some columns."""
+    return line + tl.where((column >= first) & (column < first + size), tl.sum(x, 0), 0.0)
+
+
+@triton.jit
+def plus_mean(line, column, place: tl.constexpr, x, w, weighted: tl.constexpr):
+    """The line with Σw·x, Σw²·x and Σw²·x² of the rows of some weight, an infinite x too."""
+    x = tl.where(w > 0, x, 0.0) * w
+    total = tl.sum(x, 0)
+    line += tl.where(column == 9 + place, total, 0.0)
+    if weighted:
+        total = tl.sum(x * w, 0)
+    line += tl.where(column == 12 + place, total, 0.0)
+    return plus(line, column, 15 + place, 1, x * x)
+
+
+@triton.jit
+def is_last(ticket, number):
+    """Whether all others of so many programs came here before, with all that they have written."""
+    tl.debug_barrier()
+    last = tl.atomic_add(ticket, 1, sem="acq_rel") == number - 1
+    tl.store(ticket, 0, mask=last)
+    return last
+
+
+@triton.jit
+def sum_of_lines(table, first, step, number, column, width: tl.constexpr):
+    """The sum of some lines, in their order."""
+    total = tl.zeros([width], tl.float64)
+    for start in range(0, number, 32):
+        member = start + tl.arange(0, 32)
+        at = table + (member * step + first)[:, None] * width + column[None, :]
+        there = (member < number)[:, None]
+        total += tl.sum(tl.load(at, mask=there, other=0.0, cache_modifier=".cg"), 0)
+    return total
+
+
+@triton.jit
+def pour(cell, line, column, part, first: tl.constexpr, size: tl.constexpr):
+    """Add columns of a line to a cell, or to a part of it."""
+    if cell is not None:
+        there = (column >= first) & (column < first + size)
+        at = cell + part * size + (column - first)
+        found = tl.load(at, mask=there, other=0) + line.to(cell.dtype.element_ty)
+        tl.store(at, found, mask=there)
+
+
+@triton.jit
+def pour_words(confidence, words):
+    """Add what the words of each bin hold to the sums of confidences, and empty them."""
+    place = tl.arange(0, 1024)
+    there = place < BINS
+    high = tl.load(words + place, mask=there, other=0, cache_modifier=".cg")
+    low = tl.load(words + place + BINS, mask=there, other=0, cache_modifier=".cg")
+    before = tl.load(confidence + place, mask=there, other=0.0)
+    found = (high.to(tl.float64) + low.to(tl.float64) / WORD) / WORD
+    tl.store(confidence + place, before + found, mask=there)
+    tl.store(words + place, high * 0, mask=there)
+    tl.store(words + place + BINS, high * 0, mask=there)

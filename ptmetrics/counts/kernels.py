@@ -1,0 +1,395 @@
+"""A batch in one launch, where a kernel can read it: who may, what it is given, and the operation that torch sees.
+
+Triton is imported when the first batch on CUDA comes. Without it, and for whatever a kernel does
+not read, the tensor operations do the same work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.library import Library, register_fake
+
+from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.cell import State
+from ptmetrics.counts.modes import capturing, outside_inference
+from ptmetrics.counts.subgroups import BUCKETS
+
+DEVICES = {"cuda"}
+"""Types of devices whose batches a kernel reads."""
+MOST_KERNEL_KS = 12
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LINES = 2048  # of a table: one for each warp
+WIDEST = 64  # columns of a line
+HITS = 26  # the column of the first hits
+TICKETS = 1920  # words of confidences in front of the tickets
+FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
+THREADS = 128  # of four warps
+NUMBERS = 4096  # of 4 bytes that four warps hold at a time
+FEW_CLASSES = 32  # that a thread holds at a time
+SOME_CLASSES = 512  # that a warp holds at a time
+PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
+SMALL = 2**31
+_KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
+_FAILED: dict[torch.device, str] = {}
+
+
+class KernelError(Exception):
+    """Triton cannot compile or load the kernel here; nothing was counted, the tensor operations do it."""
+
+
+class Cells(NamedTuple):
+    """The cells that the kernel adds to; those that count rows with their Σw and Σw². None for what is not kept."""
+
+    confusion: Any
+    margins: Any
+    calibration: Any
+    confidence: Any
+    losses: Any
+    rows: Any
+    topk: Any
+    faults: Any
+    group_losses: Any
+    group_rows: Any
+    group_topk: Any
+
+
+# A "*" stands for the cell, that of Σw and that of Σw².
+CELLS = Cells(
+    "confusion*",
+    "group.margins*",
+    "calibration*",
+    "confidence",
+    "losses",
+    "rows*",
+    "topk_hits*",
+    ("fault_count", "fault_first_step"),
+    "group.losses",
+    "group.rows*",
+    "group.topk_hits*",
+)
+
+
+class Tile(NamedTuple):
+    """What a program holds at a time: rows × classes, and by how many warps.
+
+    `together` says which of them lie together in memory: "classes", "pixels", or "none". Each of
+    128 threads has a row of its own where that reads memory well: pixels, and few classes. Else
+    threads share a row, and each does the arithmetic of all their rows: a few.
+    """
+
+    rows: int
+    classes: int
+    together: str = "none"
+    warps: int = 4
+
+    @classmethod
+    def of(cls, classes: int, stride_p: int, stride_c: int, double: bool) -> Tile:
+        """For a number of classes, the strides of pixels and classes, and the type of the scores."""
+        block = _power_of_two(classes)
+        if stride_p == 1 and stride_c != 1:
+            return cls(THREADS, min(block, FEW_CLASSES), "pixels")
+        if block <= FEW_CLASSES or stride_c != 1:
+            return cls(THREADS, min(block, FEW_CLASSES))
+        numbers = NUMBERS // 2 if double else NUMBERS
+        if block <= SOME_CLASSES:
+            return cls(max(1, min(8, numbers // 4 // block)), block, "classes", 1)
+        block = min(block, numbers)
+        return cls(numbers // block, block, "classes")
+
+    def even(self, stride_s: int, stride_p: int) -> int:
+        """A power of two that divides the strides, where several numbers of a row are one load."""
+        if self.together == "classes":
+            return math.gcd(stride_s, stride_p, 16)
+        return 1
+
+
+class Plan(NamedTuple):
+    """What a kernel is compiled for."""
+
+    classes: int
+    probs: bool
+    ks: tuple[int, ...]
+    ignore: int | None
+    kinds: int
+    rows: int
+    block: int
+    together: str
+    even: int
+    width: int
+    peel: int
+
+
+class Launch(NamedTuple):
+    """A launch of the kernel: what for, how many programs of how many warps, and its numbers."""
+
+    plan: Plan
+    programs: int
+    warps: int
+    numbers: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layout: int) -> Launch:
+    """For batches of one form.
+
+    Args:
+        double: Whether scores are float64.
+        weighted: Whether there are cells for weights.
+        stride_t: Stride of the targets.
+        stride_w: Stride of the weights, 0 for none.
+        layout: What the operation is given behind the step.
+    """
+    samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = layout[:11]
+    ks = layout[11:]
+    tile = Tile.of(classes, strides[1], strides[2], double)
+    columns = HITS + (1 + 2 * weighted) * len(ks)
+    plan = Plan(
+        classes,
+        bool(probs),
+        ks,
+        ignore if ignored else None,
+        kinds,
+        tile.rows,
+        tile.classes,
+        tile.together,
+        tile.even(*strides[:2]),
+        _power_of_two(columns),
+        PEEL if tile.rows > 8 else 0,
+    )
+    lanes = min(samples, BUCKETS)
+    items = -(-samples // lanes) * -(-pixels // tile.rows)
+    programs = lanes * min(LINES // tile.warps // lanes, items)
+    folders = lanes if grouped else min(FOLDERS, programs)
+    numbers = (samples, pixels, *strides, stride_t, stride_w, lanes, folders)
+    return Launch(plan, programs, tile.warps, numbers)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether there is a Triton for CUDA; it is not imported."""
+    return torch.version.hip is None and find_spec("triton") is not None
+
+
+def may_read(scores: Tensor) -> bool:
+    """Whether a kernel may read scores where they are."""
+    device = scores.device
+    return device.type in DEVICES and device not in _FAILED and has_triton()
+
+
+class _Bound(NamedTuple):
+    """The cells of a metric as the operation is given them, and what the kernel needs beside them."""
+
+    state: State
+    form: tuple[int, bool]
+    names: str
+    cells: list[Tensor]
+    table: Tensor
+    words: Tensor
+    aligned: bool
+
+
+@dataclass
+class ClassKernel:
+    """Counts batches of single-label scores in one launch, each as the tensor operations would.
+
+    Attributes:
+        classes: C, up to 4,096.
+        probs: Whether scores are probabilities, and not logits.
+        ignore: A target value to leave out silently.
+        ks: The k of top-k accuracies, up to 12.
+    """
+
+    classes: int
+    probs: bool
+    ignore: int | None
+    ks: tuple[int, ...]
+    _bound: _Bound | None = field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
+
+    def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
+        """Count a batch, or leave it to the tensor operations; no host sync.
+
+        Args:
+            accumulator: Whose cells are added to.
+            batch: Rows of scores of shape (rows, C), or (N, d1, …, C) as they lie in memory.
+
+        Returns:
+            Whether it was counted.
+        """
+        layout = layout_of(batch)
+        weighted = accumulator.weighted or batch.weight is not None
+        if layout is None or (weighted and torch.are_deterministic_algorithms_enabled()):
+            return False  # sums of weights are added up in any order
+        state = accumulator.cells_for(batch)
+        grouped = bool(batch.sample_shape)
+        bound = self._bound
+        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
+            bound = self._bind(state, grouped, batch.preds.device)
+        if not bound.aligned:
+            return False
+        given = [int(batch.step), *layout, grouped, self.probs, self.classes]
+        given += [len(accumulator.fault_kinds), self.ignore is not None, self.ignore or 0, *self.ks]
+        try:
+            torch.ops.ptmetrics.count_classes(
+                batch.preds, batch.target, batch.weight, *bound[3:6], bound.names, given
+            )
+        except KernelError as error:
+            if not capturing(batch.preds):
+                _FAILED[batch.preds.device] = str(error)
+            return False
+        return True
+
+    @outside_inference
+    def _bind(self, state: State, grouped: bool, device: torch.device) -> _Bound:
+        """Name the cells, and make room for lines of sums and for integers that are 0 between launches.
+
+        The room is this metric's alone: two of them may count at once, on streams of their own.
+        """
+        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
+        cells = [state[name] for name in names]
+        kept = self._bound
+        if kept is not None and kept.table.device == device:
+            table = kept.table
+            words = kept.words
+        else:
+            width = _power_of_two(HITS + 3 * len(self.ks))
+            table = torch.empty((LINES + BUCKETS) * width, dtype=torch.float64, device=device)
+            words = torch.zeros(TICKETS + BUCKETS + 1, dtype=torch.int64, device=device)
+        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
+        form = (len(state), grouped)
+        self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
+        return self._bound
+
+
+def layout_of(batch: Batch) -> tuple[int, ...] | None:
+    """Samples, pixels, and strides of sample, pixel and class; None for what no kernel reads."""
+    floats = [batch.preds]
+    if batch.weight is not None:
+        floats.append(batch.weight)
+    parted = batch.slices is not None or batch.group is not None
+    if parted or batch.target.is_floating_point() or isinstance(batch.step, Tensor):
+        return None
+    if any(values.dtype not in FLOATS for values in floats):
+        return None
+    samples, *sizes = batch.preds.shape[:-1]
+    strides = batch.preds.stride()
+    if not sizes:
+        return 1, samples, 0, strides[0], strides[-1]
+    pixels = 1
+    stride = 1
+    for size, apart in zip(reversed(sizes), reversed(strides[1:-1]), strict=True):
+        if pixels == 1:
+            stride = apart
+        elif size > 1 and apart != stride * pixels:
+            return None
+        pixels *= size
+    if not batch.sample_shape and strides[0] == stride * pixels:
+        return 1, samples * pixels, 0, stride, strides[-1]
+    return samples, pixels, strides[0], stride, strides[-1]
+
+
+def _power_of_two(number: int) -> int:
+    """The next one."""
+    return 1 << (number - 1).bit_length()
+
+
+@cache
+def _getters(names: str) -> list[Any]:
+    """For each argument what takes its cells from those of these names, behind which stands a None."""
+    places = {name: place for place, name in enumerate(names.split())}
+    getters = []
+    for name in CELLS:
+        some = name
+        if isinstance(name, str):
+            some = (name,)
+            if name.endswith("*"):
+                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
+        found = [places.get(one, -1) for one in some]
+        if found[0] < 0:
+            found = [-1]
+        getters.append(itemgetter(*found))
+    return getters
+
+
+def arguments(
+    preds: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    cells: Sequence[Tensor],
+    table: Tensor,
+    words: Tensor,
+    names: str,
+    given: Sequence[int],
+) -> tuple[Launch, tuple[Any, ...]]:
+    """A launch, and what the kernel is given, in the order of its arguments."""
+    step, *layout = given
+    stride_w = 0 if weight is None else weight.stride(0)
+    double = preds.dtype == torch.float64
+    launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
+    some = [*cells, None]
+    taken = Cells(*[getter(some) for getter in _getters(names)])
+    first_bucket = layout[0] * step % BUCKETS
+    numbers = (step, *launch.numbers, first_bucket)
+    return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)
+
+
+def _count_classes(*operands: Any) -> None:
+    """The operation on tensors with values."""
+    launch, given = arguments(*operands)
+    preds, target, weight = given[:3]
+    # A compiled kernel takes the types of its arguments for granted, and how they are aligned.
+    plain = max(launch.numbers) < SMALL and not (preds.data_ptr() | target.data_ptr()) % 16
+    kind = None
+    if weight is not None:
+        kind = weight.dtype
+        plain = plain and not weight.data_ptr() % 16
+    key = (launch.plan, operands[6], preds.device, preds.dtype, target.dtype, kind)
+    kept = _KEPT.get(key)
+    grid = (launch.programs, 1, 1)
+    with _on_device_of(preds):
+        if plain and kept is not None:
+            kept[grid](*given)
+            return
+        if capturing(preds):
+            raise KernelError("the first such batch came while a CUDA graph was captured")
+        try:
+            from ptmetrics.counts.class_kernel import count_classes
+
+            compiled = count_classes[grid](*given, num_warps=launch.warps)
+        except Exception as error:
+            raise KernelError(str(error)) from error
+    if plain and compiled is not None:  # an interpreter compiles nothing
+        _KEPT[key] = compiled
+
+
+def _on_device_of(values: Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the device that is the current one."""
+    if values.is_cuda and values.get_device() != torch.cuda.current_device():
+        return torch.cuda.device(values.device)
+    return nullcontext()
+
+
+def _count_nothing(*_: Any) -> None:
+    """The operation on tensors without values."""
+
+
+_LIBRARY = Library("ptmetrics", "FRAGMENT")
+_LIBRARY.define(
+    "count_classes(Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
+    "Tensor(b!) table, Tensor(c!) words, str names, int[] given) -> ()"
+)
+_LIBRARY.impl("count_classes", _count_classes, "CompositeExplicitAutograd")
+register_fake("ptmetrics::count_classes", _count_nothing, lib=_LIBRARY)

@@ -1,0 +1,107 @@
+"""What the tests of kernels share: batches with every fault, and counts by a kernel held against those without."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from oracles import Batch
+from torch import Tensor
+
+from ptmetrics.counts import kernels
+from ptmetrics.metrics.base import Metrics
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@contextmanager
+def on(*devices: str) -> Iterator[None]:
+    """Kernels read batches on these types of devices, and on no others."""
+    before = set(kernels.DEVICES)
+    kernels.DEVICES.clear()
+    kernels.DEVICES.update(devices)
+    try:
+        yield
+    finally:
+        kernels.DEVICES.clear()
+        kernels.DEVICES.update(before)
+
+
+def class_batch(
+    rows: int, classes: int, dtype: torch.dtype = torch.float32, *pixels: int, **options: bool
+) -> Batch:
+    """Scores with ties, infinities and NaN, targets out of range, and weights that cannot be.
+
+    Args:
+        rows: N.
+        classes: C.
+        dtype: Of the scores.
+        pixels: d1, …
+        options: `probs`, `weighted`, and `clean`, without faults.
+    """
+    g = torch.Generator().manual_seed(rows + 97 * classes)
+    shape = (rows, *pixels)
+    scores = 2 * torch.randn(*shape, classes, generator=g)
+    scores[::3] = scores[::3].round()  # ties
+    target = torch.randint(0, classes, shape, generator=g)
+    hit = torch.rand(shape, generator=g) < 0.4
+    target = torch.where(hit, scores.argmax(-1), target)
+    weight = None
+    if options.get("weighted"):
+        weight = torch.rand(shape, generator=g)
+    if options.get("probs"):
+        scores = scores.double().softmax(-1).float()
+    if not options.get("clean"):
+        spoil(scores.view(-1, classes), target.view(-1), weight, classes)
+    return Batch(scores.movedim(-1, 1).contiguous().to(dtype), target, weight)
+
+
+def spoil(scores: Tensor, target: Tensor, weight: Tensor | None, classes: int) -> None:
+    """One row of each fault, where there are so many."""
+    faults: list[Callable[[int], None]] = [
+        lambda row: target[row].fill_(-1),
+        lambda row: target[row].fill_(classes),
+        lambda row: target[row].fill_(-100),
+        lambda row: scores[row, -1].fill_(math.nan),
+        lambda row: scores[row, 0].fill_(math.inf),
+        lambda row: scores[row].fill_(-math.inf),
+        lambda row: scores[row].fill_(math.inf),
+        lambda row: scores[row, target[row].clamp(0, classes - 1)].fill_(-math.inf),
+        lambda row: scores[row, 0].fill_(math.inf) and scores[row, 1].fill_(-math.inf),
+        lambda row: scores[row].zero_(),
+    ]
+    for row, fault in enumerate(faults):
+        if 2 * row < len(target):
+            fault(2 * row)
+    if weight is not None:
+        for row, value in enumerate((0.0, -1.0, math.nan, math.inf, 1e-300)):
+            if row < len(target) // 4:
+                weight.view(-1)[4 * row + 1] = value
+
+
+def without_buffer(metrics: Metrics) -> Metrics:
+    """The metric, whose batches are counted at once on a CPU too."""
+    metrics.waits = False  # type: ignore[misc]
+    return metrics
+
+
+def assert_same_counts(mine: Metrics, theirs: Metrics, tolerance: float) -> None:
+    """Integers are equal; sums to `tolerance`, relative.
+
+    A rounding error of float32 logits may move a confidence on an edge to the next bin.
+    """
+    found, expected = mine.state_dict()["cells"], theirs.state_dict()["cells"]
+    assert list(found) == list(expected)
+    for name, cell in expected.items():
+        one = found[name].cpu()
+        cell = cell.cpu()
+        if name.startswith(("calibration", "confidence")) and tolerance > 1e-12:
+            assert float(one.sum()) == float(cell.sum()) or name != "calibration"
+            assert float((one - cell).abs().sum()) <= 2, name
+        elif cell.dtype == torch.int64:
+            assert torch.equal(one, cell), f"{name}: {one} for {cell}"
+        else:
+            largest = float(cell.nan_to_num(posinf=0).abs().max())
+            torch.testing.assert_close(
+                one, cell, rtol=tolerance, atol=tolerance * largest, equal_nan=True, msg=name
+            )

@@ -1,0 +1,164 @@
+"""Run by `test_interpreted.py` in a process of its own: kernels count on the CPU, in Triton's interpreter."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from batches import FLOATS, assert_same_counts, class_batch, on, without_buffer
+from oracles import Batch, same
+from registry import CASES, MetricCase
+
+from ptmetrics import MulticlassMetrics
+from ptmetrics.counts import class_kernel, kernel_sums, kernels
+from ptmetrics.testing import check_metric
+
+ORDINARY = [case for case in CASES if getattr(case.make(), "_kernel", None) is not None]
+
+
+@pytest.fixture(autouse=True)
+def _no_kernel_fails() -> Iterator[None]:
+    yield
+    assert not kernels._FAILED
+
+
+def counted(config: dict[str, Any], *batches: Batch, kernel: bool) -> MulticlassMetrics:
+    metrics = without_buffer(MulticlassMetrics(**config))
+    with on("cpu" if kernel else "none"):
+        for batch in batches:
+            batch.feed(metrics)
+    if kernel:
+        assert metrics._kernel is not None
+        assert metrics._kernel._bound is not None, "the kernel was not asked"
+        assert not metrics._kernel._bound.words.any(), "words are left behind"
+    return metrics
+
+
+def assert_same(config: dict[str, Any], *batches: Batch, tolerance: float = 1e-6) -> None:
+    mine = counted(config, *batches, kernel=True)
+    theirs = counted(config, *batches, kernel=False)
+    assert_same_counts(mine, theirs, tolerance)
+
+
+def test_both_sides_know_the_same_numbers() -> None:
+    for name in ("LINES", "HITS", "TICKETS", "BUCKETS"):
+        assert getattr(class_kernel, name).value == getattr(kernels, name), name
+    assert class_kernel.BINS.value == kernel_sums.BINS.value
+    assert 2 * class_kernel.BINS.value == kernels.TICKETS
+    assert kernels.HITS + 3 * kernels.MOST_KERNEL_KS <= kernels.WIDEST
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("probs", [False, True])
+@pytest.mark.parametrize("classes", [2, 10, 37])
+def test_every_type_counts_what_the_tensor_operations_count(
+    classes: int, probs: bool, weighted: bool, dtype: torch.dtype
+) -> None:
+    options = {"probs": probs, "weighted": weighted}
+    batches = [class_batch(rows, classes, dtype, **options) for rows in (33, 1)]
+    config = {"num_classes": classes, "inputs": "probs" if probs else "logits"}
+    if classes > 2:
+        config |= {"topk": (1, 2, 5), "ignore_index": -100}
+    assert_same(config, *batches, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("classes", [600, 1000, 3000])
+def test_many_classes_are_read_at_once_or_in_pieces(classes: int, dtype: torch.dtype) -> None:
+    batch = class_batch(12, classes, dtype, weighted=classes == 1000)
+    config = {"num_classes": classes, "topk": (5,)}
+    assert_same(config, batch, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
+
+
+def test_many_rows_are_added_up_by_several_programs() -> None:
+    batch = class_batch(128 * 35 + 3, 3, torch.float64)
+    assert_same({"num_classes": 3}, batch, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("losses", [True, False])
+@pytest.mark.parametrize("ignore", [None, 0, 2, -100])
+def test_options_of_the_metric(ignore: int | None, losses: bool) -> None:
+    config = {"num_classes": 4, "losses": losses, "ignore_index": ignore, "topk": (1, 3)}
+    assert_same(config, class_batch(40, 4, weighted=True), class_batch(9, 4))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 150)], ids=str)
+def test_pixels_and_tokens_are_counted_in_place_with_their_samples(
+    shape: tuple[int, ...], weighted: bool
+) -> None:
+    rows, *pixels = shape
+    batches = [class_batch(rows, c, torch.float32, *pixels, weighted=weighted) for c in (5, 5)]
+    assert_same({"num_classes": 5, "topk": (2,), "class_dim": 1}, *batches)
+
+
+@pytest.mark.slow
+def test_more_samples_than_there_are_buckets_are_counted_in_those_of_their_turn() -> None:
+    batch = class_batch(70, 3, torch.float64, 2)
+    assert_same({"num_classes": 3, "class_dim": 1}, batch, batch, tolerance=1e-12)
+
+
+def test_pixels_of_many_classes_are_read_in_pieces() -> None:
+    assert_same({"num_classes": 70}, class_batch(2, 70, torch.float64, 4, 5), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("groups", [None, False])
+def test_layouts_in_memory_change_nothing(groups: bool | None) -> None:
+    config = {"num_classes": 6, "class_dim": 1, "groups": groups}
+    dense = class_batch(3, 6, torch.float64, 4, 7)
+    last = dense.preds.contiguous(memory_format=torch.channels_last)
+    every_second = torch.stack((dense.preds, dense.preds), -1)[..., 0]
+    turned = dense.preds.mT.contiguous().mT
+    for preds in (last, every_second, turned):
+        assert not preds.is_contiguous()
+        batch = Batch(preds, dense.target)
+        mine = without_buffer(MulticlassMetrics(**config))
+        with on("cpu"):
+            batch.feed(mine)
+        assert_same_counts(mine, counted(config, dense, kernel=False), 1e-12)
+    flat = class_batch(50, 6, torch.float64)
+    for preds in (
+        flat.preds.t().contiguous().t(),
+        torch.stack((flat.preds, flat.preds), 2)[..., 1],
+    ):
+        batch = Batch(preds, flat.target.int())
+        mine = counted(config, batch, kernel=True)
+        assert_same_counts(mine, counted(config, flat, kernel=False), 1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ORDINARY, ids=lambda case: case.name)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_score_is_that_of_its_oracle(case: MetricCase, weighted: bool) -> None:
+    batches = [case.batch(rows, seed, weighted) for seed, rows in enumerate((33, 1, 0, 20))]
+    metrics = without_buffer(case.make())
+    with on("cpu"):
+        for batch in batches:
+            batch.feed(metrics)
+    scores = metrics.compute()
+    for name, value in case.oracle(batches).items():
+        if name.startswith("class:"):
+            assert all(map(same, scores.per_class[name.removeprefix("class:")], value)), name
+        else:
+            assert same(scores[name], value, 1e-6 if name in ("nll", "perplexity") else 1e-12), name
+
+
+@pytest.mark.slow
+def test_a_metric_keeps_the_laws() -> None:
+    def make_batch(rows: int, seed: int) -> dict[str, Any]:
+        batch = class_batch(rows, 5, torch.float64, weighted=seed % 2 == 0)
+        return {"preds": batch.preds, "target": batch.target, "sample_weight": batch.weight}
+
+    with on("cpu"):
+        metrics = without_buffer(MulticlassMetrics(5, topk=(1, 2)))
+        check_metric(metrics, make_batch, rows=16, seeds=(0,))
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    batches = [class_batch(300, 4), class_batch(4, 4, torch.float32, 9, 9)]
+    config = {"num_classes": 4}
+    first, second = (counted(config, *batches, kernel=True) for _ in range(2))
+    for name, cell in first.state_dict()["cells"].items():
+        other = second.state_dict()["cells"][name]
+        assert torch.equal(cell.view(torch.int64), other.view(torch.int64)), name

@@ -1,0 +1,158 @@
+"""Every variant of a kernel compiles for every generation of cards, without a GPU, and spills no register."""
+
+import re
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from batches import on
+from torch import Tensor
+
+from ptmetrics import MulticlassMetrics
+from ptmetrics.counts import kernels
+
+if find_spec("triton") is None:
+    pytest.skip("Triton is for Linux", allow_module_level=True)
+
+TYPES = {
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.int64: "*i64",
+}
+CARDS = (75, 80, 90, 100)  # compute capabilities: T4, A100, H100 and H200, B200
+MOST_STACK = 16  # bytes of a thread's own memory; a spilled register takes 4
+MOST_SHARED = 4096  # of 48 KiB that every card has
+
+
+def given_to(
+    monkeypatch: pytest.MonkeyPatch,
+    preds: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    **config: Any,
+) -> tuple[kernels.Launch, tuple[Any, ...]]:
+    """What the kernel would be given for a batch without values."""
+    seen: list[Any] = []
+    monkeypatch.setattr(torch.ops.ptmetrics, "count_classes", lambda *given: seen.append(given))
+    with on("meta"):
+        MulticlassMetrics(preds.shape[1], device="meta", **config).update(preds, target, weight)
+    return kernels.arguments(*seen[0])
+
+
+def compiled(launch: kernels.Launch, given: tuple[Any, ...], card: int) -> Any:
+    """The kernel for a card, as its arguments specialize it."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from ptmetrics.counts.class_kernel import count_classes
+
+    constants: dict[Any, Any] = {}
+    attributes: dict[Any, Any] = {}
+
+    def typed(value: Any, path: tuple[int, ...]) -> Any:
+        if value is None or isinstance(value, kernels.Plan):
+            constants[path] = value
+            return "constexpr"
+        if isinstance(value, Tensor):
+            attributes[path] = [["tt.divisibility", 16]]
+            return TYPES[value.dtype]
+        if isinstance(value, tuple):
+            parts = [typed(part, (*path, i)) for i, part in enumerate(value)]
+            return kernels.Cells(*parts) if isinstance(value, kernels.Cells) else tuple(parts)
+        return "i32"
+
+    signature = {
+        name: typed(value, (i,))
+        for i, (name, value) in enumerate(zip(count_classes.arg_names, given, strict=True))
+    }
+    source = ASTSource(count_classes, signature, constants, attributes)
+    target = GPUTarget("cuda", card, 32)
+    return triton.compile(source, target=target, options={"num_warps": launch.warps})
+
+
+def resources(kernel: Any, folder: Path) -> dict[str, int]:
+    """Registers, bytes of stack, of shared and of local memory, as the binary says."""
+    import triton
+
+    binary = folder / "kernel.cubin"
+    binary.write_bytes(kernel.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    told = subprocess.run([tool, "-res-usage", binary], capture_output=True, text=True, check=True)
+    return {key: int(n) for key, n in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", told.stdout)}
+
+
+def variant(
+    classes: int, dtype: torch.dtype, *pixels: int, weighted: bool = False, **config: Any
+) -> tuple[Any, ...]:
+    """Arguments of a test: a batch and a configuration."""
+    return (classes, dtype, pixels, weighted, config)
+
+
+QUICK = [
+    variant(10, torch.float32),
+    variant(1000, torch.bfloat16, topk=(1, 5)),
+    variant(21, torch.float32, 512, 512),
+]
+VARIANTS = []
+for classes in (2, 10, 37, 512, 1000, 3000):
+    VARIANTS.append(variant(classes, torch.float32))
+    VARIANTS.append(variant(classes, torch.bfloat16, topk=(1, 2), ignore_index=-100))
+    VARIANTS.append(variant(classes, torch.float64, weighted=True, inputs="probs", topk=(2,)))
+for classes in (21, 150):
+    VARIANTS.append(variant(classes, torch.float16, 64, 64))
+    VARIANTS.append(variant(classes, torch.float64, 64, 64, weighted=True))
+    VARIANTS.append(variant(classes, torch.float32, 64, 64, losses=False))
+
+
+def assert_fits(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, chosen: tuple[Any, ...], card: int
+) -> None:
+    classes, dtype, pixels, weighted, config = chosen
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(folder / "cache"))
+    preds = torch.empty(4096, classes, *pixels, dtype=dtype, device="meta")
+    target = torch.empty(4096, *pixels, dtype=torch.int64, device="meta")
+    weight = None
+    if weighted:
+        weight = torch.empty(4096, *pixels, device="meta")
+    launch, given = given_to(monkeypatch, preds, target, weight, **config)
+    kernel = compiled(launch, given, card)
+    used = resources(kernel, folder)
+    assert kernel.metadata.shared <= MOST_SHARED
+    assert used["STACK"] <= MOST_STACK, "registers are spilled"
+    assert used["LOCAL"] == 0
+    assert used["REG"] * 32 * launch.warps <= 1 << 15, "two programs at a time, at least"
+
+
+@pytest.mark.parametrize("chosen", QUICK, ids=str)
+def test_kernels_compile_and_spill_no_register(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: tuple[Any, ...]
+) -> None:
+    assert_fits(monkeypatch, tmp_path, chosen, 90)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("chosen", VARIANTS, ids=str)
+def test_every_variant_compiles_for_every_card(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: tuple[Any, ...], card: int
+) -> None:
+    assert_fits(monkeypatch, tmp_path, chosen, card)
+
+
+@pytest.mark.parametrize("classes", [512, 1000])
+def test_scores_of_a_row_are_loaded_four_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, classes: int
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    preds = torch.empty(64, classes, device="meta")
+    target = torch.empty(64, dtype=torch.int64, device="meta")
+    launch, given = given_to(monkeypatch, preds, target, None)
+    code = compiled(launch, given, 90).asm["ptx"]
+    assert "ld.global.v4.b32" in code
+    assert "lg2.approx" not in code, "a logarithm near 1 would lose its digits"

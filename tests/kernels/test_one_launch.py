@@ -1,0 +1,144 @@
+"""An update of an ordinary batch is one launch: shown on fake CUDA tensors. Without Triton all goes as before."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ptmetrics import MulticlassMetrics
+from ptmetrics.counts import kernels
+from ptmetrics.testing import Guard, fake_cuda
+
+ONE = ["ptmetrics.count_classes.default"]
+pytestmark = pytest.mark.skipif(not kernels.has_triton(), reason="Triton is for Linux")
+
+
+def launches(
+    metrics: MulticlassMetrics, *shape: int, dtype: torch.dtype = torch.float32, **given: Any
+) -> list[str]:
+    """What the second update of a form launches; the first makes room."""
+    preds = torch.zeros(*shape, dtype=dtype, device="cuda")
+    target = torch.zeros(shape[0], *shape[2:], dtype=torch.int64, device="cuda")
+    given = {name: make(target) for name, make in given.items()}
+    metrics.update(preds, target, **given)
+    with Guard() as seen:
+        metrics.update(preds, target, **given)
+    return seen.names
+
+
+def ones(target: Tensor) -> Tensor:
+    return torch.ones_like(target, dtype=torch.float32)
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("dtype", kernels.FLOATS, ids=str)
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("classes", [2, 10, 1000, 4096])
+def test_an_update_is_one_launch(classes: int, inputs: Any, dtype: torch.dtype) -> None:
+    with fake_cuda():
+        metrics = MulticlassMetrics(classes, inputs=inputs, topk=(1, 2), ignore_index=-100)
+        assert launches(metrics, 64, classes, dtype=dtype) == ONE
+        assert launches(metrics, 64, classes, dtype=dtype, sample_weight=ones) == ONE
+        assert launches(metrics, 64, classes, dtype=dtype) == ONE, "weights were seen before"
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("shape", [(8, 21, 64, 64), (2, 21, 9), (2, 21, 3, 4, 5)], ids=str)
+def test_pixels_are_one_launch_and_no_copy(shape: tuple[int, ...]) -> None:
+    with fake_cuda():
+        metrics = MulticlassMetrics(21, class_dim=1)
+        assert launches(metrics, *shape) == ONE
+        assert launches(metrics, *shape, sample_weight=ones) == ONE
+        assert MulticlassMetrics(21, groups=False)._kernel is not None
+
+
+WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] = [
+    ({"slices": 2}, torch.zeros_like),
+    ({"groups": True}, torch.zeros_like),
+    ({"curves": True}, None),
+    ({"temperature": True}, None),
+    ({"topk": tuple(range(1, 40))}, None),
+]
+
+
+@pytest.mark.parametrize(("config", "ids"), WITHOUT_KERNEL, ids=lambda value: str(value))
+def test_what_no_kernel_counts_is_left_to_the_tensor_operations(config: Any, ids: Any) -> None:
+    with fake_cuda():
+        metrics = MulticlassMetrics(50, **config)
+        given = {}
+        if ids is not None:
+            given = {"slices" if "slices" in config else "group": ids}
+        names = launches(metrics, 64, 50, **given)
+    assert len(names) > 10
+    assert not set(ONE) & set(names)
+
+
+def test_a_subclass_that_counts_otherwise_is_left_to_itself() -> None:
+    class Mine(MulticlassMetrics):
+        def count(self, batch: Any) -> Any:
+            return super().count(batch)
+
+    with fake_cuda():
+        assert not set(ONE) & set(launches(Mine(4), 8, 4))
+
+
+def test_soft_targets_are_left_to_the_tensor_operations() -> None:
+    with fake_cuda():
+        metrics = MulticlassMetrics(4)
+        preds = torch.zeros(8, 4, device="cuda")
+        with Guard() as seen:
+            metrics.update(preds, torch.zeros(8, 4, device="cuda"))
+    assert not set(ONE) & set(seen.names)
+
+
+def test_weights_in_deterministic_mode_are_left_to_the_tensor_operations() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        with fake_cuda():
+            assert launches(MulticlassMetrics(4), 8, 4) == ONE
+            assert not set(ONE) & set(launches(MulticlassMetrics(4), 8, 4, sample_weight=ones))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_where_the_kernel_does_not_compile_the_batch_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise kernels.KernelError("no compiler")
+
+    monkeypatch.setattr(kernels, "DEVICES", {"meta"})
+    monkeypatch.setattr(torch.ops.ptmetrics, "count_classes", fails)
+    monkeypatch.setattr(kernels, "_FAILED", {})
+    metrics = MulticlassMetrics(4, device="meta")
+    for _ in range(2):
+        metrics.update(
+            torch.zeros(2, 4, 3, device="meta"),
+            torch.zeros(2, 3, dtype=torch.int64, device="meta"),
+        )
+    assert list(kernels._FAILED.items()) == [(torch.device("meta"), "no compiler")]
+
+
+def test_without_triton_the_tensor_operations_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "has_triton", lambda: False)
+    with fake_cuda():
+        names = launches(MulticlassMetrics(4, class_dim=1), 8, 4, 3, 3)
+    assert len(names) > 30
+    assert not set(ONE) & set(names)
+
+
+def test_triton_is_imported_by_no_update_on_a_cpu() -> None:
+    code = """
+import sys, torch, ptmetrics as pm
+had = "triton" in sys.modules
+metrics = pm.MulticlassMetrics(3)
+metrics.update(torch.randn(9000, 3), torch.zeros(9000, dtype=torch.int64))
+metrics.compute()
+assert had or "triton" not in sys.modules, "triton"
+assert "ptmetrics.counts.class_kernel" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,8 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -258,7 +260,7 @@ def broadcast(criterion: Any, call: CriterionCall) -> str:
     if not isinstance(preds, Tensor) or not isinstance(target, Tensor):
         return ""
     shapes = preds.shape, target.shape
-    pairs = torch.broadcast_shapes(*shapes).numel()
+    pairs = prod(np.broadcast_shapes(*shapes))
     if pairs == max(preds.numel(), target.numel()) or not pairs:
         return ""
     return (

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -314,17 +315,12 @@ def _with_room(counts: Accumulator, room: int, counted: bool = True) -> Accumula
 class World:
     """The default process group as we use it: a store to meet in, and groups of our own.
 
-    Args:
-        group: The default process group.
-
     Attributes:
-        group: As given.
         rank: Number of this process.
         size: Number of all.
     """
 
-    def __init__(self, group: Any) -> None:
-        self.group = group
+    def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self._store = dist.distributed_c10d._get_default_store()
@@ -426,7 +422,7 @@ class World:
         return dist.new_group(timeout=timedelta(seconds=self._timeout_s), **options)
 
 
-_WORLDS: list[World] = []  # that of now, if there is one
+_WORLDS: WeakKeyDictionary[Any, World] = WeakKeyDictionary()  # by their process group
 
 
 def world_of_now() -> World | None:
@@ -434,9 +430,9 @@ def world_of_now() -> World | None:
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     group = dist.group.WORLD
-    if not _WORLDS or _WORLDS[0].group is not group:
-        _WORLDS[:] = [World(group)]
-    return _WORLDS[0]
+    if group not in _WORLDS:
+        _WORLDS[group] = World()
+    return _WORLDS[group]
 
 
 def _text(value: bytes | str) -> str:

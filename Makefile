@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow trackers check examples format faults soak bench bench-metrics bench-growth bench-rules \
-  bench-intervals bench-demo bench-epoch bench-leakage bench-peers pages gpu gpu-tests gpu-bench clean
+  bench-ranks bench-intervals bench-demo bench-epoch bench-leakage bench-peers pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"
 	@echo "make bench-growth   the part on growth: docs/growth.md"
+	@echo "make bench-ranks    what a sync over ranks costs, beside torchmetrics, as in docs/ranks.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make bench-leakage  how often an audit finds planted copies and errs, as in docs/leakage.md; minutes"
 	@echo "make pages   docs/scores.md, docs/faults.md and functional.pyi from their tables"
@@ -92,6 +93,9 @@ bench: $(VENV)/.bench
 
 bench-growth: $(VENV)/.bench
 	$(BIN)/python -m tests.studies.growth
+
+bench-ranks: $(VENV)/.bench
+	$(BIN)/python -m tests.studies.ranks
 
 bench-rules: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.rules

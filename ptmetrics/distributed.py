@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -184,7 +185,7 @@ def agreed_rooms(told: Sequence[Any]) -> Rooms:
             cure = "Let all ranks call it equally often."
             raise RanksError("ranks", "a sync of the same on all ranks", got, cure)
         if its_metrics != metrics:
-            got = f"on rank 0 {_listed(metrics)}, on rank {rank} {_listed(its_metrics)}"
+            got = f"on rank 0 {_described_metrics(metrics)}, on rank {rank} {_described_metrics(its_metrics)}"
             cure = "Build them with the same arguments, in the same order, on all ranks."
             raise RanksError("metrics", "the same metrics on all ranks", got, cure)
         for place, each in its_rooms.items():
@@ -193,7 +194,7 @@ def agreed_rooms(told: Sequence[Any]) -> Rooms:
     return rooms
 
 
-def _listed(metrics: Sequence[Sequence[str]]) -> str:
+def _described_metrics(metrics: Sequence[Sequence[str]]) -> str:
     return "; ".join(f"{config} ({digest})" for digest, config in metrics)[:MOST_LETTERS]
 
 
@@ -314,17 +315,12 @@ def _with_room(counts: Accumulator, room: int, counted: bool = True) -> Accumula
 class World:
     """The default process group as we use it: a store to meet in, and groups of our own.
 
-    Args:
-        group: The default process group.
-
     Attributes:
-        group: As given.
         rank: Number of this process.
         size: Number of all.
     """
 
-    def __init__(self, group: Any) -> None:
-        self.group = group
+    def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self._store = dist.distributed_c10d._get_default_store()
@@ -426,7 +422,7 @@ class World:
         return dist.new_group(timeout=timedelta(seconds=self._timeout_s), **options)
 
 
-_WORLDS: list[World] = []  # that of now, if there is one
+_WORLDS: WeakKeyDictionary[Any, World] = WeakKeyDictionary()  # by their process group
 
 
 def world_of_now() -> World | None:
@@ -434,9 +430,9 @@ def world_of_now() -> World | None:
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     group = dist.group.WORLD
-    if not _WORLDS or _WORLDS[0].group is not group:
-        _WORLDS[:] = [World(group)]
-    return _WORLDS[0]
+    if group not in _WORLDS:
+        _WORLDS[group] = World()
+    return _WORLDS[group]
 
 
 def _text(value: bytes | str) -> str:

@@ -191,10 +191,10 @@ class RankSync:
     def _own_rows(self, rows: int) -> int | None:
         """How many of the rows of a pass are this rank's own, if a sampler of as many rows tells."""
         if self._samplers is None:
-            found = [
-                each for each in gc.get_objects() if issubclass(type(each), DistributedSampler)
-            ]
-            self._samplers = WeakSet(found)
+            everything = gc.get_objects()
+            self._samplers = WeakSet(
+                each for each in everything if type(each) is DistributedSampler
+            )
         own = set()
         for sampler in self._samplers:
             if len(sampler) == rows:

@@ -113,10 +113,10 @@ class SeenData(TypedDict, total=False):
     `batch_norm` that the model holds layers of BatchNorm, and is absent where no model was
     attached. `message` is the line that the console was told, empty where it was told nothing.
 
-    All this is of the rank that records. Where `ranks` were merged, `rows_of_ranks` were counted on all of
-    them, of `expected_rows` that there are; `padding_left_out` of what a sampler repeats so that
-    all ranks have as many rows were left out, and `padding_rows` were counted. `copies` is how many
-    ranks validated the same rows, where they did.
+    All this is of the rank that records. Where `ranks` were merged, `rows_of_ranks` were counted
+    on all of them, of `expected_rows` that there are; `padding_left_out` of what a sampler repeats
+    so that all ranks have as many rows were left out, and `padding_rows` were counted. `copies` is
+    how many ranks validated the same rows, where they did.
     """
 
     answers: int

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -201,6 +202,26 @@ def test_a_process_alone_gets_a_copy() -> None:
     assert distributed.world_of_now() is None
 
 
+def twice(rank: int, store: str) -> list[int]:
+    """The process group is left and made anew, at the same port."""
+    metrics = pm.MulticlassMetrics(2)
+    metrics.update(torch.eye(2), torch.tensor([0, 1]))
+    found = [metrics.sync(timeout_s=20).compute().n]
+    dist.barrier()
+    dist.destroy_process_group()
+    found.append(metrics.sync(timeout_s=20).compute().n)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    found.append(metrics.sync(timeout_s=20).compute().n)
+    return found
+
+
+def test_a_process_group_may_be_left_and_made_anew(tmp_path: Path) -> None:
+    with socket.socket() as some:
+        some.bind(("localhost", 0))
+        store = f"tcp://localhost:{some.getsockname()[1]}"
+    assert run_ranks(twice, 2, tmp_path, store, store=store) == [[4, 2, 4]] * 2
+
+
 # What goes wrong.
 
 
@@ -319,4 +340,4 @@ def test_a_store_that_is_gone_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", Gone)
     with pytest.raises(RanksError, match="an answer of the store, got none: Connection reset"):
-        distributed.World(None).meet("metrics", 1.0)
+        distributed.World().meet("metrics", 1.0)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 import ptmetrics as pm
-from ptmetrics.bench.curves import bytes_rows, curve_rows, tensor_bytes
+from ptmetrics import distributed
+from ptmetrics.bench.curves import bytes_rows, curve_rows
 from ptmetrics.bench.machine import setting
 from ptmetrics.bench.peers import installed, peer_sides
 from ptmetrics.bench.report import LinePlot, draw_plot, fenced, setting_text
@@ -243,65 +244,53 @@ def ranks() -> Growth:
     binary = torch.rand(400, generator=g), torch.randint(2, (400,), generator=g)
     ten = partial(pm.MulticlassMetrics, 10, topk=(1, 5))
     thousand = partial(pm.MulticlassMetrics, 1000, topk=(1, 5))
-    sizes = {
-        "binary, with curves": merged_bytes(partial(pm.BinaryMetrics, inputs="probs"), binary),
-        "10 classes": merged_bytes(ten, class_batch(400, 10)),
-        "1,000 classes": merged_bytes(thousand, class_batch(400, 1000)),
+    sides: dict[str, tuple[Callable[[], Any], PredsTarget]] = {
+        "binary, with curves": (partial(pm.BinaryMetrics, inputs="probs"), binary),
+        "10 classes": (ten, class_batch(400, 10)),
+        "1,000 classes": (thousand, class_batch(400, 1000)),
     }
     lines: Lines = {}
-    for name, size in sizes.items():
-        lines[name] = {n: 2 * (n - 1) / n * size / PARTS for n in RANKS}
+    for name, (make, batch) in sides.items():
+        lines[name] = {n: 2 * (n - 1) / n * merged_bytes(make, batch, n) for n in RANKS}
     lines["torchmetrics, exact AUROC of 1 million scores a rank"] = {
         n: (n - 1) * 12e6 for n in RANKS
     }
     title = "Bytes that each rank sends to merge all ranks"
     how = (
         "Worked out, not measured on several machines: a ring all-reduce of n ranks sends 2(n - 1)/n times "
-        "the packed state, whose cells merge one by one; gathering what others keep, a million scores a "
-        "rank, sends them n - 1 times. That a packed state has just these bytes, and that merging packed "
-        "parts gives what the whole gives, is checked here each time the page is made."
+        "what `metrics.sync()` packs; gathering what others keep, a million scores a rank, sends them n - 1 "
+        "times. That what is packed, added up, gives what the whole gives is checked here each time the page "
+        "is made."
     )
     return Growth("ranks", LinePlot(title, "ranks", "bytes", lines), how)
 
 
-def merged_bytes(make: Callable[[], Any], batch: PredsTarget) -> int:
-    """Split a batch among ranks, pack the states, merge what arrives; the bytes that were moved.
+def merged_bytes(make: Callable[[], Any], batch: PredsTarget, count: int) -> int:
+    """Split a batch among four ranks, and add up what they pack; the bytes that each of `count` packs.
 
     Raises:
-        ArithmeticError: If the result is not the state of the whole batch, or bytes were lost.
+        ArithmeticError: If the result is not the state of the whole batch.
     """
     whole = make()
     whole.update(*batch)
-    merged = make()
-    moved = 0
-    for preds, target in zip(batch[0].chunk(PARTS), batch[1].chunk(PARTS), strict=True):
+    chunks = zip(batch[0].chunk(PARTS), batch[1].chunk(PARTS), strict=True)
+    states = []
+    for preds, target in chunks:
         part = make()
         part.update(preds, target)
-        sent = part.state_dict()
-        packet = packed(sent["cells"])
-        moved += len(packet)
-        arrived = make()
-        arrived.load_state_dict({**sent, "cells": unpacked(packet, sent["cells"])})
-        merged.merge_state([arrived])
-    wanted = whole.state_dict()["cells"]
-    size = tensor_bytes(wanted)
-    if moved != PARTS * size or not _same_cells(merged.state_dict()["cells"], wanted):
-        raise ArithmeticError(f"{PARTS} parts of {size} bytes moved {moved} bytes: not the whole")
-    return moved
+        states.append(_parts(part))
+    vectors = [distributed.pack(parts, rank, PARTS) for rank, parts in enumerate(states)]
+    names = distributed._names_of(whole._accumulator)
+    merged = distributed.unpack(torch.stack(vectors).sum(0), states[0], PARTS)
+    if not _same_cells(dict(zip(names, merged, strict=True)), whole.state_dict()["cells"]):
+        raise ArithmeticError(f"{PARTS} parts, packed and added up, are not the whole")
+    return 8 * len(distributed.pack(states[0], 0, count))
 
 
-def packed(cells: Mapping[str, Tensor]) -> Tensor:
-    """All cells in one buffer of bytes."""
-    return torch.cat([cell.contiguous().reshape(-1).view(torch.uint8) for cell in cells.values()])
-
-
-def unpacked(packet: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The cells again, by the shapes that each rank knows from its configuration."""
-    parts = torch.split(packet, [cell.numel() * cell.element_size() for cell in like.values()])
-    return {
-        name: part.clone().view(cell.dtype).reshape(cell.shape)
-        for (name, cell), part in zip(like.items(), parts, strict=True)
-    }
+def _parts(metrics: Any) -> list[distributed.Part]:
+    """What a metric has counted, batches that wait too."""
+    metrics.state_dict()
+    return distributed._parts_of(metrics._accumulator)
 
 
 def _same_cells(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:

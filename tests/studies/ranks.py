@@ -1,4 +1,4 @@
-"""What a sync over ranks costs, beside torchmetrics: collectives, time, and bytes on paper; for docs/ranks.md.
+"""What a sync over ranks costs, beside torchmetrics: collectives and time; for docs/ranks.md.
 
     python -m tests.studies.ranks
 
@@ -8,7 +8,7 @@ Processes of this machine, gloo; `make bench` needs nothing of it.
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +24,6 @@ from tests.distributed.ranks import run_ranks
 CLASSES = 10
 ROWS = 1000
 ROUNDS = 15
-ON_PAPER = (2, 8, 64, 1024)
 
 
 def batch(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,25 +104,6 @@ def ours_and_theirs(rank: int) -> dict[str, float]:
     }
 
 
-def on_paper() -> Iterable[str]:
-    """Bytes that a rank sends: header, and a ring all-reduce of what is packed."""
-    yield "| metric | " + " | ".join(f"{ranks:,} ranks" for ranks in ON_PAPER) + " |"
-    yield "|---" * (1 + len(ON_PAPER)) + "|"
-    metrics: dict[str, Metrics] = {
-        "`BinaryMetrics()`, with curves": pm.BinaryMetrics(),
-        "`MulticlassMetrics(10)`": pm.MulticlassMetrics(10),
-        "`MulticlassMetrics(1000)`": pm.MulticlassMetrics(1000),
-        "`RegressionMetrics()`": pm.RegressionMetrics(),
-    }
-    for name, metric in metrics.items():
-        parts = distributed._parts_of(metric._accumulator)
-        sizes = []
-        for ranks in ON_PAPER:
-            numbers = len(distributed.pack(parts, 0, ranks))
-            sizes.append(f"{round(8 * numbers * 2 * (ranks - 1) / ranks):,}")
-        yield f"| {name} | " + " | ".join(sizes) + " |"
-
-
 def free_port() -> int:
     """A port of this machine that nobody uses."""
     with socket.socket() as some:
@@ -152,8 +132,6 @@ def main() -> None:
             found = run_ranks(ours_and_theirs, ranks, Path(folder), deadline_s=300, store=store)[0]
         each = [f"{value:.3g}" for value in found.values()]
         print(f"| {ranks} | {' | '.join(each)} |")
-    print()
-    print("\n".join(on_paper()))
     for metric in (pm.MulticlassMetrics(10), pm.RegressionMetrics()):
         print(type(metric).__name__, f"{merged_here(metric, 1024):.0f} ms to unpack 1,024 ranks")
 

@@ -29,14 +29,13 @@ def test_a_quick_run_writes_the_page_with_a_table_and_a_plot_of_each_part(
         assert len(rows) >= 4, section
 
 
-def test_packed_parts_that_lose_bytes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_parts_that_are_not_the_whole_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     make = partial(pm.MulticlassMetrics, 10)
     batch = class_batch(40, 10)
-    size = tensor_bytes(make().state_dict()["cells"])
-    assert growth.merged_bytes(make, batch) == 4 * size
-    nothing = growth.packed(make().state_dict()["cells"])
-    monkeypatch.setattr(growth, "packed", lambda cells: nothing)
-    with pytest.raises(
-        ArithmeticError, match=r"4 parts of \d+ bytes moved \d+ bytes: not the whole"
-    ):
-        growth.merged_bytes(make, batch)
+    assert growth.merged_bytes(make, batch, 1) > tensor_bytes(make().state_dict()["cells"])
+    unpack = growth.distributed.unpack
+    monkeypatch.setattr(
+        growth.distributed, "unpack", lambda vector, *rest: unpack(vector * 2, *rest)
+    )
+    with pytest.raises(ArithmeticError, match="4 parts, packed and added up, are not the whole"):
+        growth.merged_bytes(make, batch, 1)

@@ -158,6 +158,7 @@ def _make_run(
         device=device,
         target=target,
         callbacks=callbacks,
+        profile=config.profile,
     )
 
 

@@ -41,6 +41,7 @@ class TrainingRun:
         target: Level at which training ends, once `epochs` are over and two evaluations in a row
             have met it; None: no sooner than all epochs.
         callbacks: Further callbacks of its monitor.
+        profile: What it is judged by.
 
     Raises:
         ShapeError: If the model does not return one score for each class.
@@ -58,6 +59,7 @@ class TrainingRun:
         device: torch.device,
         target: Target | None = None,
         callbacks: Sequence[pm.Callback] = (),
+        profile: str | None = None,
     ) -> None:
         self.group = config.name
         self.run = run
@@ -95,7 +97,7 @@ class TrainingRun:
             on_fault="raise",
             progress=False,
             config=header,
-            profile=config.profile,
+            profile=profile,
         )
         self.monitor.attach(self._model, criterion=self._criterion, optimizer=self._optimizer)
 

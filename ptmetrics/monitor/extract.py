@@ -1,11 +1,13 @@
 """Where things stand: predictions in what a model returns, targets in a batch or in a call."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -258,7 +260,7 @@ def broadcast(criterion: Any, call: CriterionCall) -> str:
     if not isinstance(preds, Tensor) or not isinstance(target, Tensor):
         return ""
     shapes = preds.shape, target.shape
-    pairs = torch.broadcast_shapes(*shapes).numel()
+    pairs = math.prod(np.broadcast_shapes(*shapes))
     if pairs == max(preds.numel(), target.numel()) or not pairs:
         return ""
     return (

@@ -200,7 +200,9 @@ class Monitor:
         told = logging.WARNING
         if progress is False:
             told = logging.INFO
-        self._run = RunRecorder(run, if_exists=if_exists, on_take=_close_own_run, told=told)
+        self._run: RunRecorder = RunRecorder(
+            run, if_exists=if_exists, on_take=_close_own_run, told=told
+        )
         self._status = self._run.status
         self.path = self._run.path
         self.history = self._run.history

@@ -248,7 +248,7 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     )
 
 
-def broadcast(criterion: Any, call: CriterionCall) -> str:
+def how_shapes_met(criterion: Any, call: CriterionCall) -> str:
     """How predictions and targets of unlike shapes met, element by element; "" where they did not.
 
     Known of torch's own losses, of which each takes (N, 1) and (N,) for N² pairs.

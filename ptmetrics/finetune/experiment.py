@@ -22,6 +22,7 @@ from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.models import build_model
 from ptmetrics.finetune.source_task import source_weights
 from ptmetrics.finetune.training import TrainingRun, step_flops
+from ptmetrics.record.printable import quantity
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
 from ptmetrics.show.paint import Paint, plain
@@ -114,7 +115,7 @@ def _opening(config: Config, data: Data, device: torch.device) -> str:
     return (
         f"{config.task.name}: {len(data.train):,} to train on, {len(data.val):,} to validate, "
         f"{data.num_classes} classes · {config.run_groups[0].model.name} · {place} · "
-        f"{len(config.run_groups)} arms × {len(config.seeds)} seeds"
+        f"{quantity(len(config.run_groups), 'arm')} × {quantity(len(config.seeds), 'seed')}"
     )
 
 

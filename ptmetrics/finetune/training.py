@@ -41,7 +41,7 @@ class TrainingRun:
         target: Level at which training ends, once `epochs` are over and two evaluations in a row
             have met it; None: no sooner than all epochs.
         callbacks: Further callbacks of its monitor.
-        profile: What the run is judged by.
+        profile: What it is judged by.
 
     Raises:
         ShapeError: If the model does not return one score for each class.
@@ -59,7 +59,7 @@ class TrainingRun:
         device: torch.device,
         target: Target | None = None,
         callbacks: Sequence[pm.Callback] = (),
-        profile: str = "balanced",
+        profile: str | None = None,
     ) -> None:
         self.group = config.name
         self.run = run

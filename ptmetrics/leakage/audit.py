@@ -31,7 +31,7 @@ from ptmetrics.leakage.samples import (
     plain_label,
 )
 from ptmetrics.record.events import AUDIT_PARTS
-from ptmetrics.record.printable import printable
+from ptmetrics.record.printable import printable, quantity
 from ptmetrics.verdict.finding import percent
 from ptmetrics.verdict.samples import checksum
 from ptmetrics.verdict.stats import clopper_pearson
@@ -122,7 +122,9 @@ class Audit:
                 told.append(f"{part} NOT CHECKED ({self.not_checked[part]})")
             elif self.rows(part):
                 told.append(f"{self.rows(part)} {AUDIT_PARTS[part]}")
-        return f"{self.split}, {self.val_rows} rows: {'; '.join(told) or 'nothing found'}"
+        return (
+            f"{self.split}, {quantity(self.val_rows, 'row')}: {'; '.join(told) or 'nothing found'}"
+        )
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.train_rows:,} training rows, {self.val_rows:,} of {self.split}"
@@ -141,7 +143,7 @@ class Audit:
                 yield f"             {self._named(part, pairs)}"
         for name, refused in self.refused.items():
             first = "; ".join(f"{row}: {why}" for row, why in list(refused.items())[:SHOWN])
-            yield f"  {len(refused):,} rows of {name} could not be read ({first})"
+            yield f"  {quantity(len(refused), 'row')} of {name} could not be read ({first})"
         yield f"  {CANNOT_FIND}"
         yield f"  took {self.seconds:.1f} s"
 

@@ -15,6 +15,7 @@ from ptmetrics.monitor.callbacks import MonitoredRun
 from ptmetrics.monitor.extract import tensors_in
 from ptmetrics.monitor.faults import say
 from ptmetrics.monitor.passes import acts_otherwise_in_training
+from ptmetrics.record.printable import quantity
 
 RowHashes = npt.NDArray[np.int64]
 LOOKED_AT_ROWS, LOOKED_AT_VALUES = 128, 64
@@ -167,7 +168,7 @@ def validation_facts(model: nn.Module, output: Any) -> Iterator[Fact]:
         yield Fact(
             "batchnorm-updated",
             "warning",
-            f"val: {len(updated)} layers took validation data into their running statistics, "
+            f"val: {quantity(len(updated), 'layer')} took validation data into their running statistics, "
             f"first {updated[0] or 'the model'!r}.",
             {"layers": len(updated), "first": updated[0]},
         )
@@ -185,7 +186,7 @@ def statistics_facts(model: nn.Module) -> Iterator[Fact]:
         yield Fact(
             "frozen-not-frozen",
             "info",
-            f"The running statistics of {len(frozen)} frozen layers follow the training data, first "
+            f"The running statistics of {quantity(len(frozen), 'frozen layer')} follow the training data, first "
             f"{frozen[0] or 'the model'!r}.",
             {"layers": len(frozen), "first": frozen[0]},
             "statistics",
@@ -342,7 +343,7 @@ class WatchedWeights:
             yield Fact(
                 "frozen-not-frozen",
                 severity,
-                f"{len(frozen)} parameters with requires_grad=False moved, first {frozen[0]!r}; the "
+                f"{quantity(len(frozen), 'parameter')} with requires_grad=False moved, first {frozen[0]!r}; the "
                 f"optimizer {what}.",
                 {"parameters": len(frozen), "first": frozen[0]},
             )
@@ -366,7 +367,11 @@ class WatchedWeights:
         for code, names, what in (
             ("lr-zero", at_zero, "have a learning rate of 0 and did not move"),
             ("optimizer-misses-parameters", missing, "are not in the optimizer and did not move"),
-            ("nothing-trains", still, f"did not move in {steps} steps of the optimizer"),
+            (
+                "nothing-trains",
+                still,
+                f"did not move in {quantity(steps, 'step')} of the optimizer",
+            ),
         ):
             if names:
                 severity = "warning"
@@ -375,7 +380,7 @@ class WatchedWeights:
                 yield Fact(
                     code,
                     severity,
-                    f"{len(names)} of {len(trains)} parameters {what}, first {names[0]!r}.",
+                    f"{len(names)} of {quantity(len(trains), 'parameter')} {what}, first {names[0]!r}.",
                     {"parameters": len(names), "of": len(trains), "first": names[0]},
                 )
 

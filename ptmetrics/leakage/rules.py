@@ -5,6 +5,7 @@ from typing import Any
 
 import ptmetrics as pm
 from ptmetrics.record.events import AUDIT_NOTE
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.finding import Severity, percent
 from ptmetrics.verdict.paired import Without, without_rows
 from ptmetrics.verdict.rule import Page, Rule, RuleOutcome
@@ -126,7 +127,7 @@ def _leak(
     if code == "leakage-near":
         shown = low
     severity: Severity = "warning"
-    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}"
+    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}"
     message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}"
     if "served" in str(note.get("places")):
         message += f" {_AS_SERVED}"
@@ -218,7 +219,9 @@ def _finding(
     code: str, severity: Severity, note: Mapping[str, Any], part: Mapping[str, Any]
 ) -> pm.Finding:
     rows, of = part["rows"], part["of"]
-    message = f"{rows} of {of} rows of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
+    message = (
+        f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
+    )
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 import ptmetrics as pm
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import IN_TRAINING_MODE, Counts
 from ptmetrics.verdict.rule import Page, Rule
 
@@ -110,7 +111,9 @@ def loop_hygiene(evidence: pm.Evidence) -> Iterator[pm.Finding]:
         severity = note["severity"]
         if severity == "fail" and 2 * epochs < total:
             severity = "warning"
-        message = f"{note['message']} So it was in {epochs} of {max(epochs, total)} epochs."
+        message = (
+            f"{note['message']} So it was in {epochs} of {quantity(max(epochs, total), 'epoch')}."
+        )
         numbers = {**note["evidence"], "epochs": epochs}
         yield pm.Finding(code, severity, message, numbers, WATCHED[code].advice)
     if ("eval-in-train-mode", "") in noted:
@@ -139,9 +142,7 @@ def dropped_last_batch(evidence: pm.Evidence) -> Iterator[pm.Finding]:
     dropped = seen.get("dropped_rows", 0)
     if dropped:
         counted = seen.get("counted_rows", 0)
-        message = (
-            f"val: {dropped} rows of each pass are left out (drop_last=True), {counted} count."
-        )
+        message = f"val: {quantity(dropped, 'row')} of each pass left out (drop_last=True), {counted} count."
         numbers = {"dropped_rows": dropped, "counted_rows": counted}
         yield pm.Finding("dropped-last-batch", "warning", message, numbers, DROPPED.advice)
 
@@ -170,7 +171,8 @@ def unseen_labels(evidence: pm.Evidence) -> Iterator[pm.Finding]:
         named = ", ".join(map(evidence.class_name, classes[:_FIRST_ONES]))
         rows = int(support[classes].sum())
         message = (
-            f"{len(classes)} classes of validation were not in training: {named}; {rows} rows."
+            f"{quantity(len(classes), 'class')} of validation not in training: {named}; "
+            f"{quantity(rows, 'row')}."
         )
         numbers = {"classes": classes, "rows": rows, "train_rows": int(trained.sum())}
         yield pm.Finding("labels-unseen", "warning", message, numbers, UNSEEN.advice)

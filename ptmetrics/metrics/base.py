@@ -754,7 +754,7 @@ class Metrics:
         if not filled.any() and not alone:
             return estimates, [], {}
         if alone:
-            note = f"{alone} rows came without a group: all intervals take rows for independent."
+            note = f"Rows without a group: {alone}. All intervals take rows for independent."
             return estimates, [note], {}
         by_sample = not self._subgroups.groups
         note = _note_of_groups(int(filled.sum()), by_sample=by_sample)

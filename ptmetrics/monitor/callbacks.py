@@ -18,6 +18,7 @@ from ptmetrics.monitor.run import is_epoch
 from ptmetrics.record.direction import direction
 from ptmetrics.record.events import EpochData
 from ptmetrics.record.history import History
+from ptmetrics.record.printable import quantity
 from ptmetrics.record.reader import Run
 
 OTHER_FILE = "The file is damaged: use another checkpoint."
@@ -705,5 +706,7 @@ class EarlyStopping(Callback):
     def _stop_if_due(self, monitor: MonitoredRun) -> None:
         if self._waited >= self.patience:
             best = f"{self.best_value:.4f} of epoch {self.best_epoch + 1}"
-            self._reason = f"no better {self.score} than {best} for {self._waited} epochs"
+            self._reason = (
+                f"no better {self.score} than {best} for {quantity(self._waited, 'epoch')}"
+            )
             monitor.stop(self._reason)

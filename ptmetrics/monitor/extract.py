@@ -1,10 +1,10 @@
 """Where things stand: predictions in what a model returns, targets in a batch or in a call."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -248,7 +248,7 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     )
 
 
-def broadcast(criterion: Any, call: CriterionCall) -> str:
+def how_shapes_met(criterion: Any, call: CriterionCall) -> str:
     """How predictions and targets of unlike shapes met, element by element; "" where they did not.
 
     Known of torch's own losses, of which each takes (N, 1) and (N,) for N² pairs.
@@ -260,7 +260,7 @@ def broadcast(criterion: Any, call: CriterionCall) -> str:
     if not isinstance(preds, Tensor) or not isinstance(target, Tensor):
         return ""
     shapes = preds.shape, target.shape
-    pairs = prod(np.broadcast_shapes(*shapes))
+    pairs = math.prod(np.broadcast_shapes(*shapes))
     if pairs == max(preds.numel(), target.numel()) or not pairs:
         return ""
     return (

@@ -55,6 +55,7 @@ from ptmetrics.monitor.split import (
     compute_splits,
     metrics_by_output,
 )
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.profile import ProfileLike, profile_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
@@ -304,7 +305,7 @@ class Monitor:
         return self._scores
 
     def __repr__(self) -> str:
-        return f"Monitor({self._run.name!r}, {self._status.epochs} epochs)"
+        return f"Monitor({self._run.name!r}, {quantity(self._status.epochs, 'epoch')})"
 
     def _repr_html_(self) -> str:
         from ptmetrics.show.html import epoch_html, for_notebook
@@ -429,7 +430,8 @@ class Monitor:
         numbers = range(status.epochs, count)
         try:
             self._begin_epochs()
-            told = {"code": "planned", "message": f"{count} epochs are planned.", "epochs": count}
+            message = f"Planned: {quantity(count, 'epoch')}."
+            told = {"code": "planned", "message": message, "epochs": count}
             self._run.append("note", told)
             if status.stopping is not None:
                 numbers = range(0)

@@ -29,8 +29,8 @@ from ptmetrics.monitor.clock import PhaseClock
 from ptmetrics.monitor.extract import (
     BatchExtractors,
     CriterionCall,
-    broadcast,
     criterion_call,
+    how_shapes_met,
     losses_of_shifts,
 )
 from ptmetrics.monitor.faults import (
@@ -441,7 +441,7 @@ class BatchRecorder:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
         if group.calls == 1:
             if group.seen.criterion is not criterion:
-                self._tell_broadcast(group.split, broadcast(criterion, call))
+                self._tell_shapes(group.split, how_shapes_met(criterion, call))
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
@@ -1074,7 +1074,7 @@ class BatchRecorder:
             f"no loss ({self.blind}). Hand it over with monitor.update_loss(loss).",
         )
 
-    def _tell_broadcast(self, split: str, met: str) -> None:
+    def _tell_shapes(self, split: str, met: str) -> None:
         if met:
             cure = "Give both the same shape, as by criterion(preds.squeeze(1), target)."
             self._told.say(f"broadcast {split}", f"{split}: {met}. {cure}")

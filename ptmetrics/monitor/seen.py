@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from ptmetrics.monitor.split import SplitCounts
+from ptmetrics.record.printable import quantity
 
 MAX_PASSES = 8  # told one by one
 TOLD_ANSWERS = 8
@@ -252,7 +253,7 @@ class Seen:
             return ""
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
         return (
-            f"{split}{so_far}: the model answered {self.answered_rows} rows, "
+            f"{split}{so_far}: the model answered {quantity(self.answered_rows, 'row')}, "
             f"{counted_rows} were counted: {self.cause}. {cure}"
         )
 

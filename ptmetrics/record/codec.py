@@ -335,11 +335,18 @@ def _untag(value: Any, depth: int = 0) -> None:
         pairs = value.items()
     for key, item in pairs:
         kind = type(item)
+        if kind is float:  # the most of them
+            continue
         if kind is dict or kind is list:
             _untag(item, depth + 1)
-        elif kind is str and item.startswith("$$"):
-            value[key] = item[1:]
-        elif kind is str and item.startswith("$"):
-            if item not in _FLOATS:
-                raise LineError(f"no record: the unknown tag {item[:20]!r}")
-            value[key] = _FLOATS[item]
+        elif kind is str and item[:1] == "$":
+            value[key] = _untagged(item)
+
+
+def _untagged(text: str) -> str | float:
+    """What a text that begins with a tag's sign stands for."""
+    if text.startswith("$$"):
+        return text[1:]
+    if text not in _FLOATS:
+        raise LineError(f"no record: the unknown tag {text[:20]!r}")
+    return _FLOATS[text]

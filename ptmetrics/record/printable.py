@@ -25,6 +25,21 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return text
 
 
+def quantity(count: int, noun: str) -> str:
+    """So many of something, in words.
+
+    Example:
+        >>> quantity(1, "class"), quantity(2, "class"), quantity(0, "row")
+        ('1 class', '2 classes', '0 rows')
+    """
+    ending = "s"
+    if noun.endswith(("s", "tch")):
+        ending = "es"
+    if count == 1:
+        ending = ""
+    return f"{count} {noun}{ending}"
+
+
 def _printable_sign(sign: str) -> str:
     if sign.isspace():
         return " "

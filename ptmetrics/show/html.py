@@ -15,7 +15,7 @@ from markupsafe import Markup
 from ptmetrics.metrics.score import number
 from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.history import History
-from ptmetrics.record.printable import printable
+from ptmetrics.record.printable import printable, quantity
 from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
 from ptmetrics.show.tables import headlines
 from ptmetrics.verdict.finding import percent, plain
@@ -24,7 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_TEXT = 2000
 MOST_NAME = 60
 MOST_EVIDENCE = 400
-MOST_EPOCHS, MOST_COLUMNS = 50, 8
+MOST_EPOCHS, WIDEST = 50, 8
 MEANINGS = {
     "ready": "Everything that was asked for is shown, and nothing that was found stands in the way.",
     "not ready": "At least one thing that was asked for is not so, or something found must be "
@@ -174,10 +174,10 @@ def history_html(history: History) -> str:
     told = {"scores": scores}
     splits = dict.fromkeys(name.partition("/")[0] for name in scores if "/" in name)
     names = [f"{split}/{name}" for split in splits for name in headlines(told, split)]
-    names = names or list(scores)[:MOST_COLUMNS]
+    names = names or list(scores)[:WIDEST]
     columns = [history[name] for name in names]
     rows = list(zip(history.epoch, *columns, strict=True))
-    caption = f"{len(rows)} epochs"
+    caption = quantity(len(rows), "epoch")
     if len(rows) > MOST_EPOCHS:
         caption = f"The last {MOST_EPOCHS} of {len(rows)} epochs"
     return for_notebook("history", caption, names, rows[-MOST_EPOCHS:])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
 
+from ptmetrics.record.printable import quantity
 from ptmetrics.record.reader import Run
 from ptmetrics.show.epochs import EpochTable
 from ptmetrics.show.opinion import estimate_text, verdict_lines
@@ -138,7 +139,10 @@ def _standing(state: RunState) -> str:
     words = [state.status]
     if state.status == "stalled":
         words = [f"stalled for {duration(state.silent_s)}"]
-    words.append(f"{_epochs_text(state)} epochs")
+    done = quantity(state.epochs, "epoch")
+    if state.planned is not None:
+        done = f"{state.epochs} of {quantity(state.planned, 'epoch')}"
+    words.append(done)
     if state.epochs:
         words += [f"{state.epoch_s:.1f} s each", f"{duration(state.time_s)} in all"]
         if state.planned is not None and state.status == "running":

@@ -24,6 +24,7 @@ from ptmetrics.metrics.score import number
 from ptmetrics.record.atomic import replace
 from ptmetrics.record.collector import without_collector
 from ptmetrics.record.events import AUDIT_NOTE
+from ptmetrics.record.printable import quantity
 from ptmetrics.record.run_folder import find_runs
 from ptmetrics.record.samples import NOT_STORED, StoredSamples, is_of_classes
 from ptmetrics.show import charts
@@ -204,7 +205,7 @@ class RunPage:
     def done(self) -> str:
         """What was done, in a line."""
         epochs = len({epoch["epoch"] for epoch in self.run.epochs})
-        words = ["1 epoch" if epochs == 1 else f"{epochs} epochs"]
+        words = [quantity(epochs, "epoch")]
         if not isnan(self.trained_s):
             words.append(f"{seconds(self.trained_s)} of training")
         words.append(f"ended: {self.run.end_reason or 'cut off, or still running'}")
@@ -299,7 +300,7 @@ def _classes_section(page: RunPage) -> dict[str, Any]:
         label = f"Confusion matrix of {len(matrix)} classes, rows actual"
         if pairs:
             count, actual, predicted = pairs[0]
-            label += f"; most confused: {names[actual]} taken for {names[predicted]}, {count} times"
+            label += f"; most confused: {names[actual]} taken for {names[predicted]}, {quantity(count, 'time')}"
         content["confusion_chart"] = _figure(
             MATRIX, label, charts.draw_confusion, matrix=matrix, names=names
         )
@@ -567,7 +568,7 @@ def _title(pages: Sequence[RunPage]) -> str:
         return pages[0].name
     arms = Counter(page.arm for page in pages)
     if len(arms) < len(pages) and None not in arms:
-        return " and ".join(f"{number} runs of {arm}" for arm, number in arms.items())
+        return " and ".join(f"{quantity(number, 'run')} of {arm}" for arm, number in arms.items())
     return f"{len(pages)} runs: {', '.join(page.name for page in pages)}"
 
 

@@ -7,7 +7,7 @@ from math import ceil, inf, isfinite, isnan, log, nan, sqrt
 from typing import Any, Literal, get_args
 
 from ptmetrics.errors import ConfigError
-from ptmetrics.record.printable import printable
+from ptmetrics.record.printable import printable, quantity
 
 Severity = Literal["invalid", "fail", "undetermined", "warning", "info"]
 State = Literal["met", "failed", "undetermined"]
@@ -74,7 +74,7 @@ class Measured(Plain):
     def in_percent(self) -> str:
         """A share with its interval and n, for a sentence."""
         interval = f"[{percent(self.low)}, {percent(self.high)}]"
-        return f"{percent(self.value)} {interval} of {self.n} samples"
+        return f"{percent(self.value)} {interval} of {quantity(self.n, 'sample')}"
 
     def in_points(self) -> str:
         """A difference of shares with its interval, in percentage points."""
@@ -82,7 +82,7 @@ class Measured(Plain):
 
     def in_units(self) -> str:
         """A value in its own unit with its interval and n, for a sentence."""
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] of {self.n} samples"
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] of {quantity(self.n, 'sample')}"
 
 
 @dataclass(frozen=True)

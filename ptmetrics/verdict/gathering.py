@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import (
     IN_TRAINING_MODE,
     Counts,
@@ -332,7 +333,7 @@ def _run_notes(run: RunLike, row: int, why: str) -> Iterator[str]:
         samples = (evaluation.get("counts") or {}).get(f"{evaluation['split']}_samples")
         size = ""
         if samples is not None:
-            size = f", {samples} samples"
+            size = f", {quantity(samples, 'sample')}"
         where = "Evaluated behind the last epoch, and not judged"
         yield f"{where}: split {evaluation['split']}{size}."
     told = []

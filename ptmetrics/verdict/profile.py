@@ -140,8 +140,8 @@ class Profile:
     Example:
         >>> import ptmetrics as pm
         >>> mine = pm.Profile("mine", pm.Thresholds(accuracy=0.99))
-        >>> print(repr(pm.judge_confusion([[970, 30], [45, 955]], profile=mine))[:37])
-        Verdict('not ready', profile='mine',
+        >>> pm.judge_confusion([[970, 30], [45, 955]], profile=mine).profile
+        'mine'
     """
 
     name: str

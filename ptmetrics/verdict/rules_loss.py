@@ -118,7 +118,7 @@ class Cause:
 @rule(codes="loss-disagrees")
 def loss_disagrees(evidence: Evidence) -> Iterator[RuleOutcome]:
     """The loss is another number than the metric's own of the same rows, or both are wrong."""
-    each = [_finding_of(evidence, split) or _seen_broadcast(evidence, split) for split in SPLITS]
+    each = [_finding_of(evidence, split) or _seen_by_shapes(evidence, split) for split in SPLITS]
     found = [finding for finding in each if finding is not None]
     # One is enough: what is wrong with the one loss is wrong with the other.
     yield from sorted(found, key=lambda finding: finding.severity == "info")[:1]
@@ -139,7 +139,7 @@ def _finding_of(evidence: Evidence, split: str) -> Finding | None:
     return None
 
 
-def _seen_broadcast(evidence: Evidence, split: str) -> Finding | None:
+def _seen_by_shapes(evidence: Evidence, split: str) -> Finding | None:
     """The shapes of a call of the criterion told of it, where the numbers do not."""
     for note in evidence.noted(f"broadcast {split}"):
         words = str(note["message"]).partition(". ")[0]

@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import Bound, Criterion, decide, percent
 from ptmetrics.verdict.pages import make_finding
@@ -77,7 +78,7 @@ def one_row(evidence: Evidence) -> Iterator[RuleOutcome]:
     if place is not None:
         named = f"Row {place} of the validation data"
     message = (
-        f"{named} carries {percent(share)} of the squared error of {mse.n} rows: its error is "
+        f"{named} carries {percent(share)} of the squared error of {quantity(mse.n, 'row')}: its error is "
         f"{worst:.4g}, the root mean square of the others "
         f"{sqrt(max(mse.value * mse.n - worst**2, 0.0) / (mse.n - 1)):.4g}."
     )

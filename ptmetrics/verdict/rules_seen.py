@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.pages import make_finding
@@ -52,7 +53,7 @@ def _other_epochs(evidence: Evidence, lost: list[int]) -> Finding:
     curves = evidence.curves
     last = lost[-1]
     message = (
-        f"{JUDGED}: in {len(lost)} of {len(curves.epochs)} epochs nothing was counted, though the "
+        f"{JUDGED}: in {len(lost)} of {quantity(len(curves.epochs), 'epoch')} nothing was counted, though the "
         f"model answered {_rows_answered(curves.seen[last][JUDGED])} in epoch "
         f"{curves.numbers[last] + 1}. Judged is epoch {curves.numbers[curves.judged] + 1}."
     )
@@ -77,8 +78,8 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
 
 def _rows_answered(seen: Mapping[str, Any]) -> str:
     if seen.get("answered_rows"):
-        return f"{seen['answered_rows']} rows"
-    return f"{seen.get('answers', 0)} batches"
+        return quantity(seen["answered_rows"], "row")
+    return quantity(seen.get("answers", 0), "batch")
 
 
 def _cause(seen: Mapping[str, Any]) -> str:
@@ -172,24 +173,21 @@ def validation_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
     sizes = Counter(held[0] for held in curves.validations if held is not None)
     whole = len(curves.validations)
     message = (
-        f"{JUDGED}: the classes of the {judged[0]} rows differ in {_epochs(len(other))} from those "
+        f"{JUDGED}: the classes of the {judged[0]} rows differ in {quantity(len(other), 'epoch')} from those "
         "that are judged."
     )
     if len(sizes) > 1:
-        listed = [f"{size} rows in {_epochs(n)}" for size, n in sizes.most_common(_MOST_SIZES)]
+        listed = [
+            f"{quantity(size, 'row')} in {quantity(n, 'epoch')}"
+            for size, n in sizes.most_common(_MOST_SIZES)
+        ]
         more = ""
         if len(sizes) > _MOST_SIZES:
             more = f" and {len(sizes) - _MOST_SIZES} other numbers"
         message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged[0]}."
-    message += f" Curves are compared over {whole - len(other)} of {whole} epochs."
+    message += f" Curves are compared over {whole - len(other)} of {quantity(whole, 'epoch')}."
     numbers = {"split": JUDGED, "rows": dict(sizes.most_common(_MOST_SIZES)), "judged": judged[0]}
     yield make_finding("validation-changed", "warning", message, numbers)
-
-
-def _epochs(count: int) -> str:
-    if count == 1:
-        return "1 epoch"
-    return f"{count} epochs"
 
 
 @rule(codes="padded-duplicates")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.record.foreign_epochs import METHOD
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import IN_TRAINING_MODE, Counts, Evidence
 from ptmetrics.verdict.finding import (
     Z95,
@@ -189,7 +190,7 @@ def metric_faults(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "metric-faults",
             severity,
-            f"{len(listed)} kinds of fault were counted, first: {listed[0].rstrip('.')}.",
+            f"{quantity(len(listed), 'kind')} of fault counted, first: {listed[0].rstrip('.')}.",
             {"faults": listed[:_LISTED], "count": len(listed)},
         )
 
@@ -208,7 +209,7 @@ def damaged_record(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "damaged-record",
             "warning",
-            f"{evidence.problems} lines of the journal could not be read and were skipped.",
+            f"{quantity(evidence.problems, 'line')} of the journal could not be read: skipped.",
             {"count": evidence.problems},
         )
 

@@ -169,7 +169,7 @@ def test_pictures_of_files_may_differ_in_size_and_a_damaged_one_is_named(tmp_pat
     assert found.exact == [(2, 2), (1, 3)]
     assert found.ids == [(1, 3)]
     assert list(found.refused["val"]) == [1]
-    assert "1 rows of val could not be read (1: " in found.summary()
+    assert "1 row of val could not be read (1: " in found.summary()
     assert found.val_rows == 4
 
 

@@ -113,7 +113,7 @@ def test_folders_of_pictures_are_compared_and_a_damaged_file_is_named(
     assert main(["audit", str(tmp_path / "train"), str(tmp_path / "val")]) == 0
     text = capsys.readouterr().out
     assert "train/cat/3.png) = val 0 (" in text
-    assert "1 rows of val could not be read (2: " in text
+    assert "1 row of val could not be read (2: " in text
 
 
 REFUSED = {

@@ -221,7 +221,7 @@ def test_one_row_without_a_group_withholds_the_intervals_by_groups() -> None:
     assert {name: repr(s.to_dict()) for name, s in got.items()} == {
         n: repr(s.to_dict()) for n, s in expected.items()
     }
-    assert got.notes == ("1 rows came without a group: all intervals take rows for independent.",)
+    assert got.notes == ("Rows without a group: 1. All intervals take rows for independent.",)
 
 
 def test_one_group_has_no_interval_and_says_why() -> None:

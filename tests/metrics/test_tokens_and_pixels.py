@@ -201,7 +201,7 @@ def test_samples_and_flat_rows_together_take_rows_for_independent_and_say_so() -
                 metrics.update(preds, target)
         scores = metrics.compute()
         assert scores["accuracy"].method == "wilson"
-        assert "20 rows came without a group" in scores.notes[0]
+        assert "Rows without a group: 20." in scores.notes[0]
 
 
 def test_groups_survive_merging_storing_and_a_reset() -> None:

@@ -71,7 +71,7 @@ def test_hooks_alone_know_no_ids_and_say_so() -> None:
     assert scores["accuracy"].method == "wilson"
     assert [s["accuracy"].n for s in scores.per_slice.values()] == [0, 0, 0]
     assert scores.notes == (
-        f"{ROWS} rows came without a group: all intervals take rows for independent.",
+        f"Rows without a group: {ROWS}. All intervals take rows for independent.",
     )
 
 

@@ -261,7 +261,7 @@ def test_a_fault_leaves_the_verdict_open_only_where_validation_may_be_touched(
     assert judge(run).status == status
     finding = found(run, "metric-faults")
     assert finding.severity == {"ready": "warning"}.get(status, status)
-    assert finding.message.startswith("1 kinds of fault")
+    assert finding.message.startswith("1 kind of fault")
     assert finding.evidence["faults"] == [f"{fault['where']}: boom (17 times)"]
 
 

@@ -15,9 +15,10 @@ from ptmetrics.leakage.hashes import Indices
 from ptmetrics.leakage.samples import SIDE, Fingerprints
 
 Distances = npt.NDArray[np.float64]
-NEIGHBOURS = 50
-CANDIDATES = 100
-"""Nearest rows that are looked at again with rotations taken out; half of them are kept."""
+NEIGHBOURS, OF_PICTURES = 50, 70
+"""Nearest rows that a twin is held against; of pictures, which lie in no small clusters, more."""
+CANDIDATES = 140
+"""Nearest rows that are looked at again, in which pictures are held against each other moved."""
 LEAST_NEIGHBOURS = 12
 SHARE_FALSE = 0.05
 """Of the rows that are named so many may be none, in expectation."""
@@ -28,7 +29,7 @@ MOSTLY_TWINS = -3.0
 HIGHEST_CENTRE = 1.0
 LEAST_FOR_NULL = 100  # rows from which their own middle half tells the null
 INDEXED = 200_000  # rows of training from which an index of faiss is used, where it is installed
-_BASE_ROWS, _QUERIES = 16_384, 256
+_BASE_ROWS, _QUERIES, _OF_FORMS = 16_384, 256, 2048
 _REFINED = 64
 MOVES = 3
 """Small moves of a picture that make no other one: to the side, up or down, and a rotation."""
@@ -70,10 +71,12 @@ def near_twins(train: Fingerprints, val: Fingerprints, known: Indices, *, most: 
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
     queries = queries[torch.from_numpy(rows)]
-    kept = min(NEIGHBOURS, len(base) - 1)
+    kept = NEIGHBOURS
+    if train.pictures:
+        kept = OF_PICTURES
     found = nearest(queries, base, min(CANDIDATES, len(base)))
     distance, place = _looked_at(queries, base, found, train.pictures)
-    distance = distance[:, :kept]
+    distance = distance[:, : min(kept, len(base) - 1)]
     if ties(distance) > MOST_TIES:
         why = "too many rows lie equally far from each other: equal rows alone can be told"
         return NearTwins(why_not=why)
@@ -132,8 +135,9 @@ def nearest(queries: Tensor, base: Tensor, number: int) -> Tensor:
     if len(base) >= INDEXED and find_spec("faiss") is not None:
         return _by_index(queries, base, number)
     squares = base.square().sum(1)
-    found = []
-    for part in torch.split(queries, _QUERIES):
+    found = torch.empty(len(queries), min(number, len(base)), dtype=torch.int64)
+    for start in range(0, len(queries), _QUERIES):
+        part = queries[start : start + _QUERIES]
         best = torch.empty(len(part), 0)
         place = torch.empty(len(part), 0, dtype=torch.int64)
         for first in range(0, len(base), _BASE_ROWS):
@@ -144,10 +148,8 @@ def nearest(queries: Tensor, base: Tensor, number: int) -> Tensor:
                 min(number, best.shape[1] + near.shape[1]), largest=False
             )
             place = torch.cat([place, at + first], 1).gather(1, order)
-        found.append(place)
-    if not found:
-        return torch.empty(0, number, dtype=torch.int64)
-    return torch.cat(found)
+        found[start : start + _QUERIES] = place
+    return found
 
 
 def _by_index(queries: Tensor, base: Tensor, number: int) -> Tensor:
@@ -174,8 +176,8 @@ def _looked_at(
     own_base = own_queries = torch.zeros(len(base), 0)
     if pictures:
         own_base, own_queries = _forms_of(base), _forms_of(queries)
-    distances = []
-    places = []
+    distances = np.empty(found.shape)
+    places = np.empty(found.shape, dtype=np.int64)
     for first in range(0, len(queries), _REFINED):
         rows = slice(first, first + _REFINED)
         part, at = queries[rows], found[rows]
@@ -186,9 +188,9 @@ def _looked_at(
             of_pairs += others @ _crossed(part)
             squares = squares - _explained(*of_pairs.split((MOVES, MOVES * MOVES), 2))
         distance, order = squares.clamp_min(0).sqrt().sort(1)
-        distances.append(distance.double().numpy())
-        places.append(at.gather(1, order).numpy())
-    return np.concatenate(distances), np.concatenate(places)
+        distances[rows] = distance.numpy()
+        places[rows] = at.gather(1, order).numpy()
+    return distances, places
 
 
 # How much of the difference of two thumbnails small moves explain. Each move is a matrix L, along
@@ -209,7 +211,7 @@ def _explained(along: Tensor, gram: Tensor) -> Tensor:
 def _forms_of(thumbnails: Tensor) -> Tensor:
     """x' F x for each of the forms, of shape (thumbnails, forms)."""
     made = []
-    for part in torch.split(thumbnails, _QUERIES):
+    for part in torch.split(thumbnails, _OF_FORMS):
         colours = part.reshape(len(part), -1, 1, SIDE * SIDE)
         made.append((_times(part, _forms()) * colours).sum((1, 3)))
     return torch.cat(made)

@@ -211,8 +211,11 @@ def thumbnails(pictures: Tensor) -> Tensor:
     Args:
         pictures: Of shape (N, C, H, W), (N, H, W, C) or (N, H, W).
     """
-    pictures = as_channels(pictures.detach())[:, :3]
-    return functional.adaptive_avg_pool2d(pictures.float(), SIDE).flatten(1)
+    pictures = as_channels(pictures.detach())[:, :3].float()
+    if any(length % SIDE for length in pictures.shape[2:]):
+        return functional.adaptive_avg_pool2d(pictures, SIDE).flatten(1)
+    rows = pictures.unflatten(2, (SIDE, -1)).mean(3)  # which is quicker
+    return rows.unflatten(3, (SIDE, -1)).mean(4).flatten(1)
 
 
 def as_channels(pictures: Tensor) -> Tensor:

@@ -41,8 +41,8 @@ _SHOWN_SIDE = 64  # pixels of a thumbnail in a notebook
 SHOWN = 5
 """Pairs that are named in a record and in a summary."""
 CANNOT_FIND = (
-    "Not searched for: shifts, mirrored pictures, strong crops; targets that are hidden in the "
-    "inputs; statistics fitted on all data; what a pre-trained model has seen."
+    "Not searched for: shifts of more than a pixel in 32, mirrored pictures, strong crops; targets "
+    "that are hidden in the inputs; statistics fitted on all data; what a pre-trained model has seen."
 )
 
 

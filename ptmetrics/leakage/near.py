@@ -209,7 +209,7 @@ def _explained(along: Tensor, gram: Tensor) -> Tensor:
 
 
 def _forms_of(thumbnails: Tensor) -> Tensor:
-    """x' F x for each of the forms, of shape (thumbnails, forms)."""
+    """The numbers x' F x of all forms, of shape (thumbnails, forms)."""
     made = []
     for part in torch.split(thumbnails, _OF_FORMS):
         colours = part.reshape(len(part), -1, 1, SIDE * SIDE)
@@ -224,7 +224,7 @@ def _crossed(thumbnails: Tensor) -> Tensor:
 
 
 def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
-    """x' F for each colour of each thumbnail and each form, of shape (…, colours, forms, pixels)."""
+    """All x' F, of shape (thumbnails, colours, forms, pixels)."""
     colours = thumbnails.reshape(len(thumbnails), -1, SIDE * SIDE)
     return (colours @ forms.transpose(0, 1).flatten(1)).unflatten(2, (len(forms), -1))
 

@@ -234,3 +234,31 @@ def test_copies_with_a_little_noise_are_found_in_such_columns(kind: str) -> None
     train = TensorDataset(table[:1000], labels[:1000])
     found = quiet(train, TensorDataset(copied, labels[: len(copied)])).near
     assert sum(of_train == of_val - 500 for of_train, of_val in found) >= 23
+
+
+def test_what_small_moves_explain_is_taken_out_as_by_least_squares() -> None:
+    """The products of forms are those of the directions themselves, by their definition."""
+    generator = torch.Generator().manual_seed(0)
+    base = near._unit(torch.randn(20, 3 * 64, generator=generator))
+    queries = near._unit(base[:5] + 0.1 * torch.randn(5, 3 * 64, generator=generator))
+    found = torch.arange(20).expand(5, 20)
+    distance, place = near._looked_at(queries, base, found, True)
+    for row, query in enumerate(queries):
+        for nearest_one, column in zip(distance[row], place[row], strict=True):
+            both = (base[column] + query).reshape(3, 8, 8)
+            moves = _moves(both).reshape(3, -1).double().numpy().T
+            away = (base[column] - query).double().numpy()
+            left = away - moves @ np.linalg.lstsq(moves, away)[0]
+            assert nearest_one == pytest.approx(np.linalg.norm(left), rel=1e-3)
+    assert (np.diff(distance) >= 0).all()
+
+
+def _moves(pictures: torch.Tensor) -> torch.Tensor:
+    """How pictures change to the right, downwards and turned, by NumPy."""
+    pixels = np.pad(pictures.numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
+    weights = np.array([1, -8, 0, 8, -1]) / 12
+    along_x = sum(weights[step] * pixels[:, 2:-2, step : step + 8] for step in range(5))
+    along_y = sum(weights[step] * pixels[:, step : step + 8, 2:-2] for step in range(5))
+    place = np.arange(8) - 3.5
+    turned = (place * along_y - place[:, None] * along_x) / 8
+    return torch.from_numpy(np.stack([along_x, along_y, turned]))

@@ -39,14 +39,14 @@ training has seen. This page says how often they find them and how often they er
 |---|---|
 | `ids`, `groups` | ids, files and rows of a `Subset` that stand in both sets; groups, such as patients, that do |
 | `exact` | hashes of 128 bits over all bits of a sample, seen without augmentation; texts normalised first |
-| `near`, pictures | thumbnails of 8 × 8 pixels whose mean is 0 and whose length is 1, small rotations taken out |
+| `near`, pictures | thumbnails of 8 × 8 pixels, of mean 0 and length 1; small rotations and shifts are taken out |
 | `near`, rows of numbers | columns in units of their own: the middle half, or the range; 2,048 at most |
 | `near`, texts | MinHash of pieces of 5 characters (`pip install 'ptmetrics[text]'`) |
 | `near`, with `features=` | rows of numbers that a function of yours makes of a batch, such as a pooled layer |
 | `duplicates`, `conflicts` | equal rows within validation; equal samples with other labels |
 
-A row is near another where its nearest one or two rows of training lie closer than the 50 nearest let expect:
-spacings of the logarithms of distances are exponential whatever the dimension, their ratio follows an F distribution,
+A row is near another where its nearest one or two rows of training lie closer than the 50 nearest (of pictures 70)
+let expect: spacings of the logarithms of distances are exponential whatever the dimension, their ratio follows an F distribution,
 the middle of all rows tells the null (Efron), and Benjamini and Hochberg's rule names rows of which one in 20 is
 expected to be none.
 Nothing is named where many distances are equal, as among integers of few columns.

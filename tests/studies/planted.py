@@ -50,6 +50,7 @@ COPIES: dict[str, Callable[[Tensor, int], Tensor]] = {
     "brightness × 0.7": lambda pictures, seed: 0.7 * pictures,
     "JPEG, quality 30": _jpeg,
     "rotation by 3 degrees": lambda pictures, seed: turned(pictures, 3.0),
+    "shift by 1 of 32 pixels": lambda pictures, seed: pictures.roll(1, -1),
 }
 
 

@@ -46,9 +46,9 @@ training has seen. This page says how often they find them and how often they er
 | `duplicates`, `conflicts` | equal rows within validation; equal samples with other labels |
 
 A row is near another where its nearest one or two rows of training lie closer than the 50 nearest (of pictures 70)
-let expect: spacings of the logarithms of distances are exponential whatever the dimension, their ratio follows an F distribution,
-the middle of all rows tells the null (Efron), and Benjamini and Hochberg's rule names rows of which one in 20 is
-expected to be none.
+let expect: spacings of the logarithms of distances are exponential whatever the dimension, their ratio follows an F
+distribution, the middle of all rows tells the null (Efron), and Benjamini and Hochberg's rule names rows of which one
+in 20 is expected to be none.
 Nothing is named where many distances are equal, as among integers of few columns.
 
 {CANNOT_FIND}

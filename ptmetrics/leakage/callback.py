@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.leakage.audit import Audit, compared
-from ptmetrics.leakage.hashes import equal_pairs
+from ptmetrics.leakage.hashes import Hashes, equal_pairs, repeated
 from ptmetrics.leakage.samples import Fingerprints, Reader, is_augmented, items_of, parts_of
 from ptmetrics.monitor.callbacks import Callback, MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
@@ -21,7 +21,7 @@ AS_BEFORE = 0.95
 _LOOKED_AT = 512  # of those rows
 _AUGMENTED = "augmented: training serves other rows in its second epoch; pass train_view="
 _ONE_EPOCH = (
-    "one epoch does not show whether training is augmented: pass train_view= or train two epochs"
+    "training served no rows twice, so it may be augmented: pass train_view= or train two epochs"
 )
 _NO_INPUTS = "the loop shows no inputs: wrap its loaders or attach its model"
 
@@ -84,7 +84,8 @@ class LeakageCheck(Callback):
         self._splits = splits
         self._kept: dict[str, Fingerprints] = {}
         self._first_epoch: int | None = None
-        self._closed = False  # the first epoch is over
+        self._scores: EpochScores | None = None  # of the validation that is looked at
+        self._closed = False  # training was compared with it
         self._train: Fingerprints | None = None
         self._again = Fingerprints("train", near=False)  # the second epoch's first rows
         self._unsaid: dict[str, Audit] = {}  # audits that stand on unaugmented training
@@ -107,9 +108,9 @@ class LeakageCheck(Callback):
         self.seconds += time.perf_counter() - began
 
     def _add(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
-        wanted = split in self._splits
+        wanted = split in self._splits and self._scores is None
         if split == "train" and self._train_view is None:
-            wanted = monitor.epoch == self._first_epoch
+            wanted = monitor.by_steps or monitor.epoch == self._first_epoch
         if not wanted or split in self._why:
             return
         kept = self._kept.setdefault(split, Fingerprints(split, near=self._near))
@@ -134,18 +135,37 @@ class LeakageCheck(Callback):
             self._tell_unsaid(monitor)
         if self._closed or not (set(self._splits) & {name.split("/")[0] for name in scores}):
             return
+        self._scores = self._scores or scores
+        if not monitor.by_steps or self._train_view is not None or self._comes_again():
+            self._compare_all(monitor, self._scores)
+
+    def _comes_again(self) -> bool:
+        """Whether training, whose epochs are so many steps, serves the rows that it has served."""
+        train = self._kept.get("train")
+        if train is None:
+            return True
+        hashes = train.hashes()
+        last = min(_LOOKED_AT, len(hashes) // 4)
+        return _share_seen(hashes[: len(hashes) - last], hashes[len(hashes) - last :]) >= AS_BEFORE
+
+    def _compare_all(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         self._closed = True
         began = time.perf_counter()
-        self._train = self._read_training()
+        self._train = self._read_training(monitor)
         for split in self._splits:
             if f"{split}_samples" in scores.counts:
                 self._compare(monitor, split, scores)
         self._kept = {}
         self.seconds += time.perf_counter() - began
 
-    def _read_training(self) -> Fingerprints | None:
+    def _read_training(self, monitor: MonitoredRun) -> Fingerprints | None:
         if self._train_view is None:
-            return self._kept.get("train")
+            train = self._kept.get("train")
+            if train is not None and monitor.by_steps:
+                again = repeated(train.hashes())[:, 1]
+                fresh = np.delete(np.arange(train.rows), again)
+                train = train.part(0, int(fresh[-1]) + 1)  # its first pass
+            return train
         kept = Fingerprints("train", near=self._near)
         Reader(kept).read(items_of(self._train_view, "train_view"))
         if is_augmented(self._train_view, kept):
@@ -161,7 +181,7 @@ class LeakageCheck(Callback):
             why = why or _NO_INPUTS
         found: dict[str, Any] = {}
         if train is not None and val is not None and not why:
-            val = val.last(rows)
+            val = val.part(val.rows - rows, val.rows)
             try:
                 found = compared(train, val)
             except DataError as error:
@@ -186,10 +206,8 @@ class LeakageCheck(Callback):
         """What was found stands, if training is not augmented."""
         why = _ONE_EPOCH
         if self._again.rows and self._train is not None:
-            again = self._again.hashes()
-            seen = np.unique(equal_pairs(self._train.hashes(), again)[:, 1])
             why = ""
-            if len(seen) < AS_BEFORE * len(again):
+            if _share_seen(self._train.hashes(), self._again.hashes()) < AS_BEFORE:
                 why = _AUGMENTED
         for audit in self._unsaid.values():
             if why:
@@ -210,8 +228,15 @@ class LeakageCheck(Callback):
 
     def on_run_end(self, monitor: MonitoredRun) -> None:
         """A run of one epoch does not show whether it is augmented."""
+        if self._scores is not None and not self._closed:
+            self._compare_all(monitor, self._scores)
         if self._unsaid:
             self._tell_unsaid(monitor)
+
+
+def _share_seen(first: Hashes, again: Hashes) -> float:
+    """Share of some rows that stand among the first ones."""
+    return len(np.unique(equal_pairs(first, again)[:, 1])) / max(1, len(again))
 
 
 def _add_batch(kept: Fingerprints, inputs: Any) -> None:

@@ -155,17 +155,15 @@ class Fingerprints:
         self.rows += number
         self.labels += labels or [None] * number
 
-    def last(self, rows: int) -> "Fingerprints":
-        """The last samples alone."""
-        if rows == self.rows:
-            return self
+    def part(self, first: int, behind: int) -> "Fingerprints":
+        """The samples from one to that before another alone, of a set in which all were read."""
         part = Fingerprints(self.name, near=self.near)
         part.kind, part.form, part.why_not = self.kind, self.form, self.why_not
-        part.rows = rows
-        part.labels = self.labels[-rows:]
-        part._hashes.add(torch.from_numpy(self.hashes()[-rows:]))
+        part.labels = self.labels[first:behind]
+        part.rows = len(part.labels)
+        part._hashes.add(torch.from_numpy(self.hashes()[first:behind]))
         if self.near:
-            part._features.add(torch.from_numpy(self.features()[-rows:]))
+            part._features.add(torch.from_numpy(self.features()[first:behind]))
         return part
 
     def _check(self, kind: Kind, form: str) -> None:

@@ -72,6 +72,11 @@ class MonitoredRun(Protocol):
         ...
 
     @property
+    def by_steps(self) -> bool:
+        """Whether its epochs are so many steps, by `every`, and no passes of the training data."""
+        ...
+
+    @property
     def rank(self) -> int:
         """Number of this process among those that train together; 0 alone."""
         ...

@@ -303,6 +303,11 @@ class Monitor:
         """Names of the scores of a split, its loss first."""
         return list(self.score_directions)
 
+    @property
+    def by_steps(self) -> bool:
+        """Whether its epochs are so many steps, by `every`, and no passes of the training data."""
+        return self._recorder.every > 0
+
     @cached_property
     def score_directions(self) -> dict[str, bool | None]:
         """Whether a higher value is better, for each score of a split; None if not declared."""
@@ -985,12 +990,11 @@ class Monitor:
             self._status.half_done = False
             return
         batches = {name: self._recorder.splits[name].batches for name in counted}
-        by_steps = self._recorder.every > 0  # then this is how the last one ends
         with self.faults.containing("close"):
             scores = self._compute_epoch(number)
-            self._run.record_epoch(scores, unfinished=number > 0 and not by_steps)
+            self._run.record_epoch(scores, unfinished=number > 0 and not self.by_steps)
             self._start_epoch(number + 1, scores)
-            if by_steps:
+            if self.by_steps:  # then this is how the last one ends
                 return
             listed = ", ".join(f"{count} of {name}" for name, count in batches.items())
             message = (

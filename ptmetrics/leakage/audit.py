@@ -28,6 +28,7 @@ from ptmetrics.leakage.samples import (
     items_of,
     length_of,
     parts_of,
+    plain_label,
 )
 from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.printable import printable
@@ -311,6 +312,8 @@ def audit(
         >>> found.exact, found.near, found.leaked
         ([(3, 7)], [(5, 9)], [7, 9])
     """
+    if most_near < 1:
+        raise ConfigError("most_near", "1 or more", str(most_near), "Pass near=False for none.")
     began = time.perf_counter()
     kept = []
     augmented = []
@@ -342,13 +345,7 @@ def audit(
         if augmented and not found[part]:
             why = f"augmented: {' and '.join(augmented)} changes each time it is read"
             found["not_checked"].setdefault(part, why)
-    pictures = {}
-    if thumbnails and kept[0].kind == "pictures":
-        pairs = [*found["exact"][:SHOWN], *found["near"][:SHOWN]]
-        pictures = {
-            of_val: (_picture(train, of_train, sample), _picture(val, of_val, sample))
-            for of_train, of_val in pairs
-        }
+    shown = int(thumbnails and kept[0].kind == "pictures") * SHOWN
     return Audit(
         train_rows=kept[0].rows,
         val_rows=kept[1].rows,
@@ -358,7 +355,7 @@ def audit(
         labels=kept[1].labels,
         split=split,
         seconds=time.perf_counter() - began,
-        thumbnails=pictures,
+        thumbnails=_pictures((train, val), sample, found, shown),
         files=files,
         **found,
     )
@@ -422,17 +419,24 @@ def _shared(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[Pair]
 
 def _of_items(ids: Ids | None) -> Callable[[Any], Hashable] | None:
     """From an item to its id, where ids are found in the items."""
-    if isinstance(ids, str):
-        return lambda item: item[ids]
-    if callable(ids):
-        return ids
-    return None
+    if not isinstance(ids, str):
+        return ids if callable(ids) else None
+
+    def column(item: Any) -> Any:
+        if isinstance(item, Mapping) and ids in item:
+            return item[ids]
+        got = type(item).__name__
+        if isinstance(item, Mapping):
+            got = f"one with {', '.join(map(str, item))}"
+        raise ConfigError(ids, "a key of each item, which is a mapping", got, "Name one it has.")
+
+    return column
 
 
 def _given(ids: Ids | None, place: int, found: list[Hashable]) -> list[Hashable]:
     """The ids of one set: those found in its items, or the sequence that was given."""
     if isinstance(ids, tuple):
-        return list(ids[place])
+        return [plain_label(each) for each in ids[place]]
     return found
 
 
@@ -442,6 +446,20 @@ def _check_lengths(part: str, kept: Sequence[Fingerprints], given: Sequence[Any]
             cure = f"Pass {part}=(of training, of validation), one for each sample."
             rule = f"one for each of {one.rows} samples of {one.name}"
             raise ConfigError(part, rule, str(len(ids)), cure)
+
+
+def _pictures(
+    sets: tuple[Any, Any],
+    sample: Callable[[Any], Any] | None,
+    found: Mapping[str, list[Pair]],
+    shown: int,
+) -> dict[int, Any]:
+    """Both pictures of so many pairs of each kind, by their row of validation."""
+    pairs = [*found["exact"][:shown], *found["near"][:shown]]
+    return {
+        pair[1]: tuple(_picture(*each, sample) for each in zip(sets, pair, strict=True))
+        for pair in pairs
+    }
 
 
 def _picture(data: Any, row: int, sample: Callable[[Any], Any] | None) -> Any:

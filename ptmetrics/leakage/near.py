@@ -186,7 +186,7 @@ def _looked_at(
         if pictures:
             of_pairs = own_base[at] + own_queries[rows].unsqueeze(1) * _SIGNS
             of_pairs += others @ _crossed(part)
-            squares = squares - _explained(*of_pairs.split((MOVES, MOVES * MOVES), 2))
+            squares = squares - _explained(of_pairs[..., :MOVES], of_pairs[..., MOVES:])
         distance, order = squares.clamp_min(0).sqrt().sort(1)
         distances[rows] = distance.numpy()
         places[rows] = at.gather(1, order).numpy()
@@ -202,10 +202,11 @@ def _looked_at(
 
 def _explained(along: Tensor, gram: Tensor) -> Tensor:
     """What moves explain of squared distances, from c of shape (…, moves) and G of (…, moves²)."""
-    gram = gram.unflatten(-1, (MOVES, MOVES))
+    gram = gram.reshape(*along.shape, MOVES)
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1).reshape(*gram.shape[:-2], 1, 1)
     gram = gram + (_RIDGE * trace + _LEAST_LENGTH) * torch.eye(MOVES)
-    return (along * torch.linalg.solve(gram, along)).sum(-1)
+    explained: Tensor = along * torch.linalg.solve(gram, along)
+    return explained.sum(-1)
 
 
 def _forms_of(thumbnails: Tensor) -> Tensor:
@@ -226,7 +227,8 @@ def _crossed(thumbnails: Tensor) -> Tensor:
 def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
     """All x' F, of shape (thumbnails, colours, forms, pixels)."""
     colours = thumbnails.reshape(len(thumbnails), -1, SIDE * SIDE)
-    return (colours @ forms.transpose(0, 1).flatten(1)).unflatten(2, (len(forms), -1))
+    products = colours @ forms.transpose(0, 1).flatten(1)
+    return products.reshape(*colours.shape[:2], len(forms), -1)
 
 
 @lru_cache(1)

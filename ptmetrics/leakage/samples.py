@@ -1,5 +1,6 @@
 """What is kept of the samples of a set: a hash, a few numbers, label and ids of each."""
 
+import math
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -30,7 +31,10 @@ PERMUTATIONS = 128
 _READ_AT_ONCE = 256
 _READ_AGAIN = 16  # samples by which an augmented set is known
 _MOST_LABEL = 64  # numbers in a label
-_READING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of a file
+# Of a file: by Pillow, NumPy and torchvision.
+_READING_ERRORS = (
+    OSError, EOFError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError
+)  # fmt: skip
 
 
 def parts_of(item: Any) -> tuple[Any, Any]:
@@ -179,8 +183,12 @@ class Fingerprints:
         if not self.near:
             return
         if self._of_batch is not None:
-            made = self._of_batch(batch).detach().float()
-            self._features.add(made.reshape(len(batch), -1))
+            made = self._of_batch(batch)
+            if not isinstance(made, Tensor) or made.shape[:1] != (len(batch),):
+                rule = f"a tensor of {len(batch)} rows, one for each sample"
+                got = f"one of shape {tuple(getattr(made, 'shape', ()))}"
+                raise ConfigError("features", rule, got, "Mend the function.")
+            self._features.add(made.detach().float().flatten(1))
         elif self.kind == "pictures":
             self._features.add(thumbnails(batch))
         elif self.kind == "text" and find_spec("datasketch") is None:
@@ -212,8 +220,9 @@ def thumbnails(pictures: Tensor) -> Tensor:
     pictures = as_channels(pictures.detach())[:, :3].float()
     if any(length % SIDE for length in pictures.shape[2:]):
         return functional.adaptive_avg_pool2d(pictures, SIDE).flatten(1)
-    rows = pictures.unflatten(2, (SIDE, -1)).mean(3)  # which is quicker
-    return rows.unflatten(3, (SIDE, -1)).mean(4).flatten(1)
+    height, width = (length // SIDE for length in pictures.shape[2:])
+    rows = pictures.reshape(*pictures.shape[:2], SIDE, height, -1).mean(3)  # which is quicker
+    return rows.reshape(*rows.shape[:3], SIDE, width).mean(4).flatten(1)
 
 
 def as_channels(pictures: Tensor) -> Tensor:
@@ -330,9 +339,9 @@ class Reader:
         self._batch.append(made)
         self._labels.append(plain_label(label))
         if self._id_of is not None:
-            self.ids.append(self._id_of(item))
+            self.ids.append(plain_label(self._id_of(item)))
         if self._group_of is not None:
-            self.groups.append(self._group_of(item))
+            self.groups.append(plain_label(self._group_of(item)))
         if len(self._batch) == _READ_AT_ONCE:
             self._flush()
         return None
@@ -354,7 +363,9 @@ def _is_picture_of_pil(value: Any) -> bool:
 
 def as_sample(value: Any) -> Tensor | str | None:
     """What is compared of an input: a tensor or a text; None where it is neither."""
-    if isinstance(value, Tensor | str):
+    if isinstance(value, Tensor):
+        return value.to_dense()
+    if isinstance(value, str):
         return value
     if _is_picture_of_pil(value):
         value = np.array(value.convert("RGB"))
@@ -374,15 +385,22 @@ def _go_together(first: Any, second: Any, alike: bool) -> bool:
 
 
 def plain_label(label: Any) -> Any:
-    """A label as something to compare: a number, a text, a tuple of numbers, or a hash of many."""
-    if isinstance(label, np.ndarray | np.generic):
+    """A label or id as something to compare: a number, a text, a tuple of numbers, a hash of many.
+
+    Not a number is none at all.
+    """
+    if isinstance(label, np.ndarray | np.generic) and label.dtype.kind in "biuf":
         label = torch.from_numpy(np.array(label))
+    if isinstance(label, Tensor) and label.numel() == 1:
+        label = label.item()
     if not isinstance(label, Tensor):
-        if isinstance(label, Hashable):
-            return label
-        return repr(label)
-    if label.numel() == 1:
-        return label.item()
+        if isinstance(label, float) and math.isnan(label):
+            return None
+        try:
+            hash(label)
+        except TypeError:
+            return repr(label)
+        return label
     if label.numel() <= _MOST_LABEL:
         return tuple(label.flatten().tolist())
     return tuple(hash_rows(label.unsqueeze(0))[0].tolist())

@@ -216,6 +216,53 @@ def test_a_set_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
         quiet(Files([tmp_path / "a.png"]), Files([tmp_path / "a.png"]))
 
 
+def test_ids_of_any_kind_are_compared_by_what_they_say() -> None:
+    """Tensors were once told apart by where they lie, and lists could not be looked up."""
+    train, val = rows(6, 3, seed=1), rows(4, 3, seed=2)
+    for made in (torch.arange, np.arange, range, lambda *ends: [[i] for i in range(*ends)]):
+        found = quiet(train, val, near=False, ids=(made(6), made(4, 8)))
+        assert found.ids == [(4, 0), (5, 1)]
+    missing = float("nan")
+    assert quiet(train, val, near=False, ids=([missing] * 6, [missing, None, 7, 8])).ids == []
+
+
+def test_labels_that_are_no_number_are_in_no_conflict() -> None:
+    x = rows(4, 3, seed=1)
+    labelled = [(row, float("nan")) for row in x]
+    assert quiet(labelled, labelled, near=False).conflicts == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, EOFError, OSError], ids=str)
+def test_what_readers_of_files_raise_is_counted_and_named(error: type[Exception]) -> None:
+    class Damaged(Dataset[Any]):
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: int) -> Any:
+            if index == 3:
+                raise error("cannot decode")
+            return rows(5, 3, seed=1)[index]
+
+    found = quiet(Damaged(), rows(5, 3, seed=1), near=False)
+    assert found.refused == {"train": {3: "cannot decode"}}
+    assert [row for _, row in found.exact] == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"groups": "patient"}, "patient: expected a key of each item, .*, got Tensor"),
+        ({"most_near": 0}, "most_near: expected 1 or more, got 0"),
+        ({"features": len}, r"features: expected a tensor of 5 rows, .* of shape \(\)"),
+        ({"features": lambda batch: batch[:2]}, r"features: .* got one of shape \(2, 3\)"),
+        ({"ids": ([1], [2])}, "ids: expected one for each of 5 samples of train, got 1"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        quiet(rows(5, 3, seed=1), rows(5, 3, seed=2), **options)
+
+
 class Noisy(Dataset[Any]):
     """A training set with an augmentation that leaves half of its rows as they are."""
 

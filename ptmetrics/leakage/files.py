@@ -75,12 +75,20 @@ class TableFile:
         self._read = readers[path.suffix.lower()]
 
     def __iter__(self) -> Iterator[TableRow]:
-        for row in self._read(self._path):
+        for read in self._read(self._path):
+            row = {key: _as_in_csv(value) for key, value in read.items()}
             if self._label is None:
                 yield row
             else:
                 others = {key: row[key] for key in row if key not in TARGET_KEYS}
                 yield {**others, "label": _column(row, self._label, self._path)}
+
+
+def _as_in_csv(value: Any) -> Any:
+    """Numbers as text, so that files of two kinds can be compared; of truth values 0 and 1."""
+    if isinstance(value, int | float):
+        return str(+value)
+    return value
 
 
 def _column(row: TableRow, name: str, path: Path) -> Any:
@@ -136,8 +144,11 @@ def _parquet_rows(path: Path) -> Iterator[TableRow]:
         raise DependencyError(
             str(path), "pyarrow, which reads it", "no such package", cure
         ) from error
-    for batch in parquet.ParquetFile(path).iter_batches():
-        yield from batch.to_pylist()
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    except (OSError, ValueError) as error:  # ValueError: of pyarrow
+        raise DataError(str(path), "a parquet file", str(error), "Write it anew.") from error
 
 
 def set_of(path: Path, label: str | None = None) -> PictureFiles | TableFile:
@@ -171,7 +182,7 @@ def row_sample(
     if columns[0] != columns[1]:
         rule = f"columns as in the training set ({', '.join(columns[0])})"
         cure = "Give both the same columns."
-        raise DataError("val", rule, ", ".join(columns[1]), cure)
+        raise DataError("val", rule, ", ".join(columns[1]) or "none", cure)
     names = columns[0]
     numeric = all(
         _is_number(row[name]) for table in (train, val) for row in table for name in names

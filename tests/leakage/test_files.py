@@ -57,6 +57,29 @@ def test_equal_rows_of_tables_are_found_whatever_their_label(
     assert ("ids" in found["not_checked"]) == ("id" not in rows[0])
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_files_of_two_kinds_are_compared_by_what_they_say(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The label 1 of JSON was once another one than that of CSV, and its number 0 was missing."""
+    rows = [{"a": i % 7, "b": float(i), "id": i, "label": i % 2} for i in range(30)]
+    train = write(tmp_path / "train.csv", rows)
+    val = write(tmp_path / f"val.{ending}", rows[:8])
+    found = told(capsys, train, val, "--no-near", "--ids", "id")
+    assert found["exact"] == found["ids"] == [[row, row] for row in range(8)]
+    assert found["conflicts"] == []
+
+
+def test_a_file_that_is_no_parquet_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "val.parquet").write_bytes(b"PAR1junk")
+    train = write(tmp_path / "train.csv", ROWS)
+    assert main(["audit", str(train), str(tmp_path / "val.parquet")]) != 0
+    assert "val.parquet: expected a parquet file" in capsys.readouterr().err
+
+
 def test_groups_are_told_by_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write(tmp_path / "train.csv", [{**row, "who": "a"} for row in ROWS[:20]])
     val = write(

@@ -33,7 +33,7 @@ _BASE_ROWS, _QUERIES, _OF_FORMS = 16_384, 256, 2048
 _REFINED = 64
 MOVES = 3
 """Small moves of a picture that make no other one: to the side, up or down, and a rotation."""
-_SIGNS = torch.tensor([-1.0] * MOVES + [1.0] * (MOVES * MOVES))
+_OF_BOTH = torch.tensor([-1.0] * MOVES + [1.0] * (MOVES * MOVES))
 _RIDGE = 1e-4
 _LEAST_LENGTH = 1e-12
 
@@ -184,9 +184,9 @@ def _looked_at(
         others = base[at]
         squares = (others - part.unsqueeze(1)).square().sum(2)
         if pictures:
-            of_pairs = own_base[at] + own_queries[rows].unsqueeze(1) * _SIGNS
+            of_pairs = own_base[at] + own_queries[rows].unsqueeze(1) * _OF_BOTH
             of_pairs += others @ _crossed(part)
-            squares = squares - _explained(of_pairs[..., :MOVES], of_pairs[..., MOVES:])
+            squares = squares - _by_moves(of_pairs[..., :MOVES], of_pairs[..., MOVES:])
         distance, order = squares.clamp_min(0).sqrt().sort(1)
         distances[rows] = distance.numpy()
         places[rows] = at.gather(1, order).numpy()
@@ -200,7 +200,7 @@ def _looked_at(
 # Source: the tangent distance of Simard, LeCun and Denker, 1993.
 
 
-def _explained(along: Tensor, gram: Tensor) -> Tensor:
+def _by_moves(along: Tensor, gram: Tensor) -> Tensor:
     """What moves explain of squared distances, from c of shape (…, moves) and G of (…, moves²)."""
     gram = gram.reshape(*along.shape, MOVES)
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1).reshape(*gram.shape[:-2], 1, 1)
@@ -220,7 +220,7 @@ def _forms_of(thumbnails: Tensor) -> Tensor:
 
 def _crossed(thumbnails: Tensor) -> Tensor:
     """What an x is multiplied by for the products of x and each y, of shape (y, numbers, forms)."""
-    both = _forms().mT + _forms() * _SIGNS.reshape(-1, 1, 1)
+    both = _forms().mT + _forms() * _OF_BOTH.reshape(-1, 1, 1)
     return _times(thumbnails, both).transpose(2, 3).flatten(1, 2)
 
 

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.leakage.hashes import RowStore, hash_rows, hash_texts, normalised
+from ptmetrics.monitor.console import length_of
 
 Kind = Literal["pictures", "numbers", "text"]
 Features = Callable[[Any], Tensor]
@@ -442,16 +443,6 @@ def is_augmented(data: Any, kept: Fingerprints, sample: Callable[[Any], Any] | N
     again = Fingerprints(kept.name, near=False)
     Reader(again, sample=sample).read(data[row] for row in rows)
     return not np.array_equal(again.hashes(), kept.hashes()[rows])
-
-
-def length_of(data: Any) -> int | None:
-    """How many samples a set tells that it holds; None for a stream."""
-    if isinstance(data, IterableDataset):
-        return None
-    try:
-        return len(data)
-    except (TypeError, NotImplementedError):
-        return None
 
 
 def ids_of_set(data: Any) -> list[Hashable] | None:

@@ -32,10 +32,8 @@ PERMUTATIONS = 128
 _READ_AT_ONCE = 256
 _READ_AGAIN = 16  # samples by which an augmented set is known
 _MOST_LABEL = 64  # numbers in a label
-# Of a file: by Pillow, NumPy and torchvision.
-_READING_ERRORS = (
-    OSError, EOFError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError
-)  # fmt: skip
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_READING_ERRORS = (*_PILLOW_ERRORS, EOFError, RuntimeError)  # of NumPy and torchvision too
 
 
 def parts_of(item: Any) -> tuple[Any, Any]:

@@ -26,10 +26,10 @@ from ptmetrics.leakage.samples import (
     ids_of_set,
     is_augmented,
     items_of,
-    length_of,
     parts_of,
     plain_label,
 )
+from ptmetrics.monitor.console import length_of
 from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.printable import printable, quantity
 from ptmetrics.verdict.finding import percent
@@ -357,7 +357,7 @@ def audit(
         labels=kept[1].labels,
         split=split,
         seconds=time.perf_counter() - began,
-        thumbnails=_pictures((train, val), sample, found, shown),
+        thumbnails=_pictures_of((train, val), sample, found, shown),
         files=files,
         **found,
     )
@@ -450,7 +450,7 @@ def _check_lengths(part: str, kept: Sequence[Fingerprints], given: Sequence[Any]
             raise ConfigError(part, rule, str(len(ids)), cure)
 
 
-def _pictures(
+def _pictures_of(
     sets: tuple[Any, Any],
     sample: Callable[[Any], Any] | None,
     found: Mapping[str, list[Pair]],

@@ -78,7 +78,7 @@ def _word_sums(words: Tensor, factors: Tensor) -> Tensor:
 @lru_cache(8)
 def _factors(words: int, device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(SEED)
-    drawn = torch.randint(-(2**63), 2**63 - 1, (words, 2), generator=generator)
+    drawn = torch.randint(-(2**63), 2**63 - 1, (words, 2), generator=generator, device="cpu")
     return (drawn | 1).T.contiguous().to(device, non_blocking=True)
 
 

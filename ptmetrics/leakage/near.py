@@ -33,7 +33,7 @@ _BASE_ROWS, _QUERIES, _OF_FORMS = 16_384, 256, 2048
 _REFINED = 64
 MOVES = 3
 """Small moves of a picture that make no other one: to the side, up or down, and a rotation."""
-_SIGNS = torch.tensor([-1.0] * MOVES + [1.0] * (MOVES * MOVES))
+_OF_BOTH = torch.from_numpy(np.repeat([-1, 1], [MOVES, MOVES * MOVES]))
 _RIDGE = 1e-4
 _LEAST_LENGTH = 1e-12
 
@@ -103,9 +103,8 @@ def _standardised(base: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
             continue
         both = torch.cat([column, asked]).double()
         low, middle, high = np.percentile(known, (25, 50, 75))
-        if (
-            high > low
-        ):  # far ends count as by a logarithm, or a few rows would be all of the distance
+        # Far ends count as by a logarithm, or a few rows would be all of the distance.
+        if high > low:
             both = torch.asinh((both - middle) / (high - low))
             known = np.arcsinh((known - middle) / (high - low))
         mean = float(known.mean())
@@ -135,11 +134,11 @@ def nearest(queries: Tensor, base: Tensor, number: int) -> Tensor:
     if len(base) >= INDEXED and find_spec("faiss") is not None:
         return _by_index(queries, base, number)
     squares = base.square().sum(1)
-    found = torch.empty(len(queries), min(number, len(base)), dtype=torch.int64)
+    found = queries.new_empty(len(queries), min(number, len(base)), dtype=torch.int64)
     for start in range(0, len(queries), _QUERIES):
         part = queries[start : start + _QUERIES]
-        best = torch.empty(len(part), 0)
-        place = torch.empty(len(part), 0, dtype=torch.int64)
+        best = part[:, :0]
+        place = best.long()
         for first in range(0, len(base), _BASE_ROWS):
             rows = slice(first, first + _BASE_ROWS)
             away = torch.addmm(squares[rows].unsqueeze(0), part, base[rows].T, alpha=-2)
@@ -173,7 +172,6 @@ def _looked_at(
 
     Between pictures what a small rotation or shift explains is taken out.
     """
-    own_base = own_queries = torch.zeros(len(base), 0)
     if pictures:
         own_base, own_queries = _forms_of(base), _forms_of(queries)
     distances = np.empty(found.shape)
@@ -184,9 +182,9 @@ def _looked_at(
         others = base[at]
         squares = (others - part.unsqueeze(1)).square().sum(2)
         if pictures:
-            of_pairs = own_base[at] + own_queries[rows].unsqueeze(1) * _SIGNS
+            of_pairs = own_base[at] + own_queries[rows].unsqueeze(1) * _OF_BOTH
             of_pairs += others @ _crossed(part)
-            squares = squares - _explained(of_pairs[..., :MOVES], of_pairs[..., MOVES:])
+            squares = squares - _by_moves(of_pairs[..., :MOVES], of_pairs[..., MOVES:])
         distance, order = squares.clamp_min(0).sqrt().sort(1)
         distances[rows] = distance.numpy()
         places[rows] = at.gather(1, order).numpy()
@@ -200,11 +198,11 @@ def _looked_at(
 # Source: the tangent distance of Simard, LeCun and Denker, 1993.
 
 
-def _explained(along: Tensor, gram: Tensor) -> Tensor:
+def _by_moves(along: Tensor, gram: Tensor) -> Tensor:
     """What moves explain of squared distances, from c of shape (…, moves) and G of (…, moves²)."""
     gram = gram.reshape(*along.shape, MOVES)
-    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1).reshape(*gram.shape[:-2], 1, 1)
-    gram = gram + (_RIDGE * trace + _LEAST_LENGTH) * torch.eye(MOVES)
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    diagonal += _RIDGE * diagonal.sum(-1, keepdim=True) + _LEAST_LENGTH
     explained: Tensor = along * torch.linalg.solve(gram, along)
     return explained.sum(-1)
 
@@ -213,31 +211,36 @@ def _forms_of(thumbnails: Tensor) -> Tensor:
     """The numbers x' F x of all forms, of shape (thumbnails, forms)."""
     made = []
     for part in torch.split(thumbnails, _OF_FORMS):
-        colours = part.reshape(-1, part.shape[1] // SIDE**2, 1, SIDE * SIDE)
-        made.append((_times(part, _forms()) * colours).sum((1, 3)))
+        products = _times(part, _forms())
+        made.append((products * _colours(part).unsqueeze(2)).sum((1, 3)))
     return torch.cat(made)
 
 
 def _crossed(thumbnails: Tensor) -> Tensor:
     """What an x is multiplied by for the products of x and each y, of shape (y, numbers, forms)."""
-    both = _forms().mT + _forms() * _SIGNS.reshape(-1, 1, 1)
+    both = _forms().mT + _forms() * _OF_BOTH.reshape(-1, 1, 1)
     return _times(thumbnails, both).transpose(2, 3).flatten(1, 2)
 
 
 def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
     """All x' F, of shape (thumbnails, colours, forms, pixels)."""
-    colours = thumbnails.reshape(-1, thumbnails.shape[1] // SIDE**2, SIDE * SIDE)
+    colours = _colours(thumbnails)
     products = colours @ forms.transpose(0, 1).flatten(1)
-    return products.reshape(*colours.shape[:2], len(forms), SIDE * SIDE)
+    return products.reshape(*colours.shape[:2], *forms.shape[:2])
+
+
+def _colours(thumbnails: Tensor) -> Tensor:
+    pixels = SIDE * SIDE
+    return thumbnails.reshape(len(thumbnails), thumbnails.shape[1] // pixels, pixels)
 
 
 @lru_cache(1)
 def _forms() -> Tensor:
     """The matrices L of all moves, then L' L of each two, of shape (forms, 64, 64)."""
-    pixels = torch.eye(SIDE * SIDE).reshape(-1, SIDE, SIDE)
+    pixels = torch.from_numpy(np.eye(SIDE * SIDE, dtype=np.float32)).reshape(-1, SIDE, SIDE)
     along_x = _slope(pixels)
     along_y = _slope(pixels.mT).mT
-    place = torch.arange(SIDE) - (SIDE - 1) / 2
+    place = torch.from_numpy(np.arange(SIDE, dtype=np.float32)) - (SIDE - 1) / 2
     turned = (place * along_y - place.unsqueeze(1) * along_x) / SIDE
     moves = torch.stack([along_x, along_y, turned]).flatten(2).mT
     return torch.cat([moves, (moves.mT.unsqueeze(1) @ moves).flatten(0, 1)])
@@ -304,7 +307,7 @@ def calibrated(p: Distances) -> Distances:
     z = torch.special.ndtri(torch.from_numpy(np.clip(p, 1e-300, 1 - 1e-16)))
     if len(z) < LEAST_FOR_NULL or z.median() < MOSTLY_TWINS:
         return p
-    centre, high = torch.quantile(z, torch.tensor([0.5, 0.75]).double()).tolist()
+    centre, high = torch.quantile(z, z.new_tensor([0.5, 0.75])).tolist()
     spread = max(1.0, (high - centre) / 0.6745)
     scaled = (z - min(centre, HIGHEST_CENTRE)) / spread
     return np.asarray(torch.special.ndtr(scaled).numpy())

@@ -1,6 +1,6 @@
 """Gate 1, continued: rows of validation that training has seen, as `LeakageCheck` has noted them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ptmetrics as pm
@@ -22,12 +22,13 @@ _CLAIMS = {
     "val-duplicates": "are equal to an earlier row",
     "label-conflict": "are equal to a sample with another label",
 }
-_PARTS_OF = {
-    "leakage-id": ("ids", "groups"),
-    "leakage-exact": ("exact",),
-    "leakage-near": ("near",),
-    "val-duplicates": ("duplicates",),
-    "label-conflict": ("conflicts",),
+_CODES = {
+    "ids": "leakage-id",
+    "groups": "leakage-id",
+    "exact": "leakage-exact",
+    "near": "leakage-near",
+    "duplicates": "val-duplicates",
+    "conflicts": "label-conflict",
 }
 _SEEN = (
     "Invalid where more than `leaked_share` of the validation rows are such, or where a score is "
@@ -86,31 +87,20 @@ LEAKAGE_PAGES: Mapping[str, Page] = {
 }
 
 
-def _latest(evidence: pm.Evidence) -> Mapping[str, Any] | None:
-    """The last note about the split that is judged; None where nobody looked."""
-    notes = [note for note in evidence.noted(AUDIT_NOTE) if note.get("split") == evidence.split]
-    if not notes:
-        return None
-    return notes[-1]
-
-
-@pm.rule(
-    codes=("leakage-id", "leakage-exact", "leakage-near"),
-    page={code: page for code, page in LEAKAGE_PAGES.items() if code.startswith("leakage")},
-)
+@pm.rule(codes=tuple(LEAKAGE_PAGES), page=LEAKAGE_PAGES)
 def leakage(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
-    """Rows of validation that training has seen."""
-    note = _latest(evidence)
-    if note is None:
-        return
-    gains = _gains(evidence, note)
-    for code in ("leakage-id", "leakage-exact", "leakage-near"):
-        for name in _PARTS_OF[code]:
+    """Rows of validation that training has seen, and what else the last note about the split says."""
+    notes = [note for note in evidence.noted(AUDIT_NOTE) if note.get("split") == evidence.split]
+    for note in notes[-1:]:
+        gains = _gains(evidence, note)
+        for name, code in _CODES.items():
             part = note["parts"].get(name) or {}
             if "why" in part and name in ("exact", "near"):
                 yield evidence.not_checked(f"{code}: NOT CHECKED, {part['why']}")
-            elif part.get("rows"):
+            elif part.get("rows") and code.startswith("leakage"):
                 yield _leak(evidence, note, code, part, gains)
+            elif part.get("rows"):
+                yield _within(evidence, note, code, part)
 
 
 def _leak(
@@ -144,20 +134,12 @@ def _leak(
         numbers["without"] = {name: gain.to_dict() for name, gain in gains.items()}
         if evidence.fitted in gains:
             message += f" {_compared(evidence.fitted, gains[evidence.fitted])}"
-        if any(name in gains and _gained(gains[name], limits.leaked_gain) for name in _in_points()):
+        in_points = [gains[name] for name in ("accuracy", "r2") if name in gains]
+        if any(gain.difference.low > limits.leaked_gain for gain in in_points):
             severity = "invalid"
     if shown > limits.leaked_share:
         severity = "invalid"
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
-
-
-def _in_points() -> Sequence[str]:
-    """Scores in which a gain can be told in points."""
-    return ("accuracy", "r2")
-
-
-def _gained(gain: Without, least: float) -> bool:
-    return gain.difference.low > least
 
 
 def _compared(name: str, gain: Without) -> str:
@@ -188,42 +170,16 @@ def _gains(evidence: pm.Evidence, note: Mapping[str, Any]) -> Mapping[str, Witho
     return found or why
 
 
-@pm.rule(codes="val-duplicates", page=LEAKAGE_PAGES["val-duplicates"])
-def val_duplicates(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
-    """Rows of validation that are equal to earlier ones."""
-    for note, part in _of_part(evidence, "duplicates"):
-        severity: Severity = "info"
-        if part["rows"] > evidence.thresholds.leaked_share * part["of"]:
-            severity = "warning"
-        yield _finding("val-duplicates", severity, note, part)
-
-
-@pm.rule(codes="label-conflict", page=LEAKAGE_PAGES["label-conflict"])
-def label_conflict(evidence: pm.Evidence) -> Iterator[RuleOutcome]:
-    """Equal samples with different labels."""
-    for note, part in _of_part(evidence, "conflicts"):
-        yield _finding("label-conflict", "warning", note, part)
-
-
-def _of_part(
-    evidence: pm.Evidence, name: str
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    note = _latest(evidence)
-    if note is not None:
-        part = note["parts"].get(name) or {}
-        if part.get("rows"):
-            yield note, part
-
-
-def _finding(
-    code: str, severity: Severity, note: Mapping[str, Any], part: Mapping[str, Any]
+def _within(
+    evidence: pm.Evidence, note: Mapping[str, Any], code: str, part: Mapping[str, Any]
 ) -> pm.Finding:
     rows, of = part["rows"], part["of"]
-    message = (
-        f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
-    )
+    severity: Severity = "warning"
+    if code == "val-duplicates" and rows <= evidence.thresholds.leaked_share * of:
+        severity = "info"
+    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 
 
-LEAKAGE_RULES: tuple[Rule, ...] = (leakage, val_duplicates, label_conflict)
+LEAKAGE_RULES: tuple[Rule, ...] = (leakage,)

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.leakage.hashes import RowStore, hash_rows, hash_texts, normalised
+from ptmetrics.monitor.console import length_of
 
 Kind = Literal["pictures", "numbers", "text"]
 KIND_WORDS: Mapping[Kind, str] = {
@@ -36,10 +37,8 @@ PERMUTATIONS = 128
 _READ_AT_ONCE = 256
 _READ_AGAIN = 16  # samples by which an augmented set is known
 _MOST_LABEL = 64  # numbers in a label
-# Of a file: by Pillow, NumPy and torchvision.
-_READING_ERRORS = (
-    OSError, EOFError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError
-)  # fmt: skip
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_READING_ERRORS = (*_PILLOW_ERRORS, EOFError, RuntimeError)  # of NumPy and torchvision too
 
 
 def parts_of(item: Any) -> tuple[Any, Any]:
@@ -454,16 +453,6 @@ def is_augmented(data: Any, kept: Fingerprints, sample: Callable[[Any], Any] | N
     again = Fingerprints(kept.name, near=False)
     Reader(again, sample=sample).read(data[row] for row in rows)
     return not np.array_equal(again.hashes(), kept.hashes()[rows])
-
-
-def length_of(data: Any) -> int | None:
-    """How many samples a set tells that it holds; None for a stream."""
-    if isinstance(data, IterableDataset):
-        return None
-    try:
-        return len(data)
-    except (TypeError, NotImplementedError):
-        return None
 
 
 def ids_of_set(data: Any) -> list[Hashable] | None:

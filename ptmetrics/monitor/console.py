@@ -66,7 +66,7 @@ class Console:
     @contained("progress")
     def begin_batches(self, loader: Iterable[Any], split: str) -> Any:
         """A bar over the batches of one phase, gone when it is over; None where none is shown."""
-        total = _length(loader)
+        total = length_of(loader)
         return self._draw(self._bar, desc=f"  {split}", unit="batch", leave=False, total=total)
 
     @contained("progress")
@@ -153,11 +153,11 @@ def _in_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def _length(loader: Any) -> int | None:
-    """Batches to come; None for a stream, whose DataLoader warns if its length is wrong."""
-    if isinstance(getattr(loader, "dataset", None), IterableDataset):
+def length_of(data: Any) -> int | None:
+    """How much a loader or set holds; None for a stream, whose loader warns of a wrong length."""
+    if isinstance(getattr(data, "dataset", data), IterableDataset):
         return None
     try:
-        return len(loader)
+        return len(data)
     except (TypeError, NotImplementedError):
         return None

@@ -194,6 +194,17 @@ def test_blank_pictures_and_columns_without_spread_or_number_do_no_harm() -> Non
     assert quiet(numbers, others).near == [(8, 7)]
 
 
+def test_pictures_that_all_stand_in_training_or_are_blank_or_no_number_do_no_harm() -> None:
+    pictures, others = rows(100, 3, 16, 16, seed=1), rows(50, 3, 16, 16, seed=2)
+    assert not quiet(pictures, pictures[:20]).near
+    blank = torch.zeros(100, 3, 16, 16)
+    assert not quiet(blank, blank[:5]).near
+    others[5] = pictures[9] + 0.01
+    pictures[3], others[7], others[8, 0, 0, 0] = torch.nan, torch.nan, torch.inf
+    found = quiet(pictures, others)
+    assert (found.near, found.exact) == ([(9, 5)], [(3, 7)])
+
+
 def test_few_rows_of_training_and_long_rows_are_not_searched() -> None:
     assert "fewer than 13 rows" in quiet(rows(12, 4), rows(5, 4, seed=1)).not_checked["near"]
     long = quiet(rows(20, 3000), rows(5, 3000, seed=1))

@@ -11,8 +11,6 @@ from torch import Tensor
 from ptmetrics.counts import kernels
 from ptmetrics.metrics.base import Metrics
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
 
 @contextmanager
 def on(*devices: str) -> Iterator[None]:

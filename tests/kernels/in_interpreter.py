@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from batches import FLOATS, assert_same_counts, class_batch, on, without_buffer
+from batches import assert_same_counts, class_batch, on, without_buffer
 from oracles import Batch, same
 from registry import CASES, MetricCase
 
@@ -48,12 +48,21 @@ def test_both_sides_know_the_same_numbers() -> None:
     assert kernels.HITS + 3 * kernels.MOST_KERNEL_KS <= kernels.WIDEST
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("probs", [False, True])
 @pytest.mark.parametrize("classes", [2, 10, 37])
+@pytest.mark.parametrize(
+    ("dtype", "probs", "weighted"),
+    [
+        (torch.float16, False, False),
+        (torch.bfloat16, False, True),
+        (torch.float32, False, True),
+        (torch.float32, True, False),
+        (torch.float64, False, False),
+        (torch.float64, True, True),
+    ],
+    ids=str,
+)
 def test_every_type_counts_what_the_tensor_operations_count(
-    classes: int, probs: bool, weighted: bool, dtype: torch.dtype
+    classes: int, dtype: torch.dtype, probs: bool, weighted: bool
 ) -> None:
     options = {"probs": probs, "weighted": weighted}
     batches = [class_batch(rows, classes, dtype, **options) for rows in (33, 1)]

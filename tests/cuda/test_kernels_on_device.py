@@ -1,4 +1,4 @@
-"""On a real GPU a kernel counts what the tensor operations count there, in one launch and with the same bits each time."""
+"""On a real GPU a kernel counts what the tensor operations count, in one launch, with the same bits each time."""
 
 import sys
 from collections.abc import Callable

@@ -15,14 +15,14 @@ from ptmetrics.metrics.base import Metrics
 @contextmanager
 def on(*devices: str) -> Iterator[None]:
     """Kernels read batches on these types of devices, and on no others."""
-    before = set(kernels.DEVICES)
-    kernels.DEVICES.clear()
-    kernels.DEVICES.update(devices)
+    before = set(kernels.KERNEL_DEVICES)
+    kernels.KERNEL_DEVICES.clear()
+    kernels.KERNEL_DEVICES.update(devices)
     try:
         yield
     finally:
-        kernels.DEVICES.clear()
-        kernels.DEVICES.update(before)
+        kernels.KERNEL_DEVICES.clear()
+        kernels.KERNEL_DEVICES.update(before)
 
 
 def class_batch(

@@ -10,7 +10,7 @@ from oracles import Batch, same
 from registry import CASES, MetricCase
 
 from ptmetrics import MulticlassMetrics
-from ptmetrics.counts import class_kernel, kernel_sums, kernels
+from ptmetrics.counts import kernels
 from ptmetrics.testing import check_metric
 
 ORDINARY = [case for case in CASES if getattr(case.make(), "_kernel", None) is not None]
@@ -38,14 +38,6 @@ def assert_same(config: dict[str, Any], *batches: Batch, tolerance: float = 1e-6
     mine = counted(config, *batches, kernel=True)
     theirs = counted(config, *batches, kernel=False)
     assert_same_counts(mine, theirs, tolerance)
-
-
-def test_both_sides_know_the_same_numbers() -> None:
-    for name in ("LINES", "HITS", "TICKETS", "BUCKETS"):
-        assert getattr(class_kernel, name).value == getattr(kernels, name), name
-    assert class_kernel.BINS.value == kernel_sums.BINS.value
-    assert 2 * class_kernel.BINS.value == kernels.TICKETS
-    assert kernels.HITS + 3 * kernels.MOST_KERNEL_KS <= kernels.WIDEST
 
 
 @pytest.mark.parametrize("classes", [2, 10, 37])

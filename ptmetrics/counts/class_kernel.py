@@ -50,7 +50,7 @@ def count_classes(
 ):
     """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
 
-    `cells` is a `Cells` and `plan` a `Plan` of `kernels.py`.
+    `cells` is a `Cells` and `plan` a `KernelPlan` of `kernels.py`.
     """
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
     weighted: tl.constexpr = cells.rows[1] is not None
@@ -80,7 +80,7 @@ def count_classes(
         start = preds + sample * stride_s + _times(pixel, stride_p, plan.together == "pixels")
         goal_at = start + _times(goal, stride_c, plan.together == "classes")
         own = tl.load(goal_at, mask=keep, other=0).to(wide)
-        peak, label, mass, norm, least, rank, nan = _read(
+        peak, label, mass, norm, least, rank, nan = _read_classes(
             start, stride_c, keep, own, goal, wide, cells.losses is not None, plan
         )
         counts += (keep & nan).to(tl.int64) << 20
@@ -117,7 +117,7 @@ def count_classes(
                 line = plus(line, column, plan.hits + 2 * tops + i, 1, hit_w * hit_w)
         if cells.losses is not None:
             hit = (label == goal).to(tl.int32)
-            nll, brier, gap, sure = _losses(likely, hit, peak, own, mass, norm, plan.probs)
+            nll, brier, gap, sure = _row_losses(likely, hit, peak, own, mass, norm, plan.probs)
             w = tl.where(likely, w, 0.0)
             _calibrate(cells, words, likely, sure, hit, w, plan)
             if weighted:
@@ -162,7 +162,7 @@ def _times(index, stride, together: tl.constexpr):
 
 
 @triton.jit
-def _read(
+def _read_classes(
     start,
     stride_c,
     keep,
@@ -215,7 +215,7 @@ def _read(
 
 
 @triton.jit
-def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
+def _row_losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
     """What `ClassReader.losses` says of each row, and its confidence, in the type of the scores."""
     own = tl.where(likely, own, 1.0)
     peak = tl.where(likely, peak, 1.0)

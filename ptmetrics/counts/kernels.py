@@ -36,10 +36,10 @@ FIRST_HITS = 26  # the column of the first hits
 FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
-FEW_CLASSES = 32  # that a thread holds at a time
-SOME_CLASSES = 512  # that a warp holds at a time
+CLASSES_OF_THREAD = 32  # that a thread holds at a time
+CLASSES_OF_WARP = 512  # that a warp holds at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
-SMALL = 2**31
+LONG = 2**31  # from here on a number takes 64 bits
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
 _FAILED: dict[torch.device, str] = {}
 
@@ -98,11 +98,11 @@ class Tile(NamedTuple):
         """For a number of classes, the strides of pixels and classes, and the type of the scores."""
         block = _power_of_two(classes)
         if stride_p == 1 and stride_c != 1:
-            return cls(THREADS, min(block, FEW_CLASSES), "pixels")
-        if block <= FEW_CLASSES or stride_c != 1:
-            return cls(THREADS, min(block, FEW_CLASSES))
+            return cls(THREADS, min(block, CLASSES_OF_THREAD), "pixels")
+        if block <= CLASSES_OF_THREAD or stride_c != 1:
+            return cls(THREADS, min(block, CLASSES_OF_THREAD))
         numbers = TILE_NUMBERS // 2 if double else TILE_NUMBERS
-        if block <= SOME_CLASSES:
+        if block <= CLASSES_OF_WARP:
             return cls(max(1, min(8, numbers // 4 // block)), block, "classes", 1)
         block = min(block, numbers)
         return cls(numbers // block, block, "classes")
@@ -114,7 +114,7 @@ class Tile(NamedTuple):
         return 1
 
 
-class Plan(NamedTuple):
+class KernelPlan(NamedTuple):
     """What a kernel is compiled for."""
 
     classes: int
@@ -142,7 +142,7 @@ class Plan(NamedTuple):
 class Launch(NamedTuple):
     """A launch of the kernel: what for, how many programs of how many warps, and its numbers."""
 
-    plan: Plan
+    plan: KernelPlan
     programs: int
     warps: int
     numbers: tuple[int, ...]
@@ -163,7 +163,7 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
     ks = layout[11:]
     tile = Tile.of(classes, strides[1], strides[2], double)
     columns = FIRST_HITS + (1 + 2 * weighted) * len(ks)
-    plan = Plan(
+    plan = KernelPlan(
         classes,
         bool(probs),
         ks,
@@ -360,7 +360,7 @@ def _count_classes(*operands: Any) -> None:
     launch, given = arguments(*operands)
     preds, target, weight = given[:3]
     # A compiled kernel takes the types of its arguments for granted, and how they are aligned.
-    plain = max(launch.numbers) < SMALL and not (preds.data_ptr() | target.data_ptr()) % 16
+    plain = max(launch.numbers) < LONG and not (preds.data_ptr() | target.data_ptr()) % 16
     kind = None
     if weight is not None:
         kind = weight.dtype

@@ -56,7 +56,7 @@ def compiled(launch: kernels.Launch, given: tuple[Any, ...], card: int) -> Any:
     attributes: dict[Any, Any] = {}
 
     def typed(value: Any, path: tuple[int, ...]) -> Any:
-        if value is None or isinstance(value, kernels.Plan):
+        if value is None or isinstance(value, kernels.KernelPlan):
             constants[path] = value
             return "constexpr"
         if isinstance(value, Tensor):

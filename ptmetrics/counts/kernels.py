@@ -39,7 +39,7 @@ TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
 CLASSES_OF_THREAD = 32  # that a thread holds at a time
 CLASSES_OF_WARP = 512  # that a warp holds at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
-LONG = 2**31  # from here on a number takes 64 bits
+FIRST_LONG = 2**31  # from here on a number takes 64 bits
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
 _FAILED: dict[torch.device, str] = {}
 
@@ -360,7 +360,7 @@ def _count_classes(*operands: Any) -> None:
     launch, given = arguments(*operands)
     preds, target, weight = given[:3]
     # A compiled kernel takes the types of its arguments for granted, and how they are aligned.
-    plain = max(launch.numbers) < LONG and not (preds.data_ptr() | target.data_ptr()) % 16
+    plain = max(launch.numbers) < FIRST_LONG and not (preds.data_ptr() | target.data_ptr()) % 16
     kind = None
     if weight is not None:
         kind = weight.dtype

@@ -26,19 +26,6 @@ from ptmetrics.counts.kernel_sums import (
     sum_of_lines,
 )
 
-LIKELY = tl.constexpr(18)
-FAULTS = tl.constexpr(19)
-ROWS = tl.constexpr(23)
-HITS = tl.constexpr(26)
-LINES = tl.constexpr(2048)  # of programs; behind them those of what was found of some
-BINS = tl.constexpr(960)
-TICKETS = tl.constexpr(1920)  # behind the two words of each bin: one for some programs, one for all
-BUCKETS = tl.constexpr(64)
-WORD = tl.constexpr(2.0**32)
-INF = tl.constexpr(float("inf"))
-LEAST_WEIGHT = tl.constexpr(1e-140)
-MOST_WEIGHT = tl.constexpr(1e140)
-
 
 @triton.jit(do_not_specialize=range(6, 17))
 def count_classes(
@@ -63,7 +50,7 @@ def count_classes(
 ):
     """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
 
-    `cells` is a `Cells` and `plan` a `Plan` of `kernels.py`.
+    `cells` is a `Cells` and `plan` a `KernelPlan` of `kernels.py`.
     """
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
     weighted: tl.constexpr = cells.rows[1] is not None
@@ -74,7 +61,7 @@ def count_classes(
     stride_s = stride_s // plan.even * plan.even
     stride_p = stride_p // plan.even * plan.even
     lane = program % lanes
-    bucket = (first_bucket + lane) % BUCKETS
+    bucket = (first_bucket + lane) % plan.buckets
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     tiles = tl.cdiv(pixels, plan.rows)
@@ -93,7 +80,7 @@ def count_classes(
         start = preds + sample * stride_s + _times(pixel, stride_p, plan.together == "pixels")
         goal_at = start + _times(goal, stride_c, plan.together == "classes")
         own = tl.load(goal_at, mask=keep, other=0).to(wide)
-        peak, label, mass, norm, least, rank, nan = _read(
+        peak, label, mass, norm, least, rank, nan = _read_classes(
             start, stride_c, keep, own, goal, wide, cells.losses is not None, plan
         )
         counts += (keep & nan).to(tl.int64) << 20
@@ -104,35 +91,35 @@ def count_classes(
             keep = keep & fits
             likely = keep
         else:
-            likely = keep & (tl.abs(peak) != INF)
+            likely = keep & (tl.abs(peak) != float("inf"))
             counts += (keep & (likely == 0)).to(tl.int64) << 30
         w = keep.to(tl.float64)
         if weight is not None:
             w = tl.load(weight + row * stride_w, mask=keep, other=0).to(tl.float64)
-            fits = ((w >= LEAST_WEIGHT) & (w <= MOST_WEIGHT)) | (w == 0)
+            fits = ((w >= plan.least_weight) & (w <= plan.most_weight)) | (w == 0)
             counts += (keep & (fits == 0)).to(tl.int64) << 40
             keep = keep & fits
             likely = likely & fits
             w = tl.where(keep, w, 0.0)
         counts += likely.to(tl.int64) + (keep.to(tl.int64) << 50)
-        field = tl.minimum(tl.maximum(column - LIKELY, 0), 5)
+        field = tl.minimum(tl.maximum(column - plan.likely, 0), 5)
         found = (tl.sum(counts, 0) >> (field * 10)) & 1023
-        line += tl.where(column == field + LIKELY, found.to(tl.float64), 0.0)
+        line += tl.where(column == field + plan.likely, found.to(tl.float64), 0.0)
         if weighted:
-            line = plus(line, column, ROWS + 1, 1, w)
-            line = plus(line, column, ROWS + 2, 1, w * w)
+            line = plus(line, column, plan.rows_at + 1, 1, w)
+            line = plus(line, column, plan.rows_at + 2, 1, w * w)
         _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
         for i in tl.static_range(tops):
             hit_w = tl.where(rank < plan.ks[i], w, 0.0)
-            line = plus(line, column, HITS + i, 1, (keep & (rank < plan.ks[i])).to(tl.float64))
+            line = plus(line, column, plan.hits + i, 1, (keep & (rank < plan.ks[i])).to(tl.float64))
             if weighted:
-                line = plus(line, column, HITS + tops + i, 1, hit_w)
-                line = plus(line, column, HITS + 2 * tops + i, 1, hit_w * hit_w)
+                line = plus(line, column, plan.hits + tops + i, 1, hit_w)
+                line = plus(line, column, plan.hits + 2 * tops + i, 1, hit_w * hit_w)
         if cells.losses is not None:
             hit = (label == goal).to(tl.int32)
-            nll, brier, gap, sure = _losses(likely, hit, peak, own, mass, norm, plan.probs)
+            nll, brier, gap, sure = _row_losses(likely, hit, peak, own, mass, norm, plan.probs)
             w = tl.where(likely, w, 0.0)
-            _calibrate(cells, words, likely, sure, hit, w, plan.peel)
+            _calibrate(cells, words, likely, sure, hit, w, plan)
             if weighted:
                 line = plus(line, column, 3, 3, w)
                 line = plus(line, column, 6, 3, w * w)
@@ -140,30 +127,30 @@ def count_classes(
             line = plus_mean(line, column, 1, brier, w, weighted)
             line = plus_mean(line, column, 2, gap, w, weighted)
     # The first of the six sums of a mean is a number of rows; without weights the next two are, too.
-    number = tl.sum(tl.where(column == LIKELY, line, 0.0), 0)
+    number = tl.sum(tl.where(column == plan.likely, line, 0.0), 0)
     line = tl.where((column < 3) | ((column < 9) & (not weighted)), number, line)
     tl.store(table + program * plan.width + column, line)
     folder = program % folders
     members = tl.cdiv(programs - folder, folders)
-    if is_last(words + TICKETS + folder, members):
+    if is_last(words + 2 * plan.bins + folder, members):
         line = sum_of_lines(table, folder, folders, members, column, plan.width)
         if cells.group_rows is not None:
             pour(cells.group_losses, line, column, bucket, 0, 18)
             for i in tl.static_range(3):
-                pour(cells.group_rows[i], line, column, bucket, ROWS + i, 1)
+                pour(cells.group_rows[i], line, column, bucket, plan.rows_at + i, 1)
                 if tops > 0:
-                    pour(cells.group_topk[i], line, column, bucket, HITS + i * tops, tops)
-        tl.store(table + (folder + LINES) * plan.width + column, line)
-        if is_last(words + TICKETS + BUCKETS, folders):
-            line = sum_of_lines(table, LINES, 1, folders, column, plan.width)
+                    pour(cells.group_topk[i], line, column, bucket, plan.hits + i * tops, tops)
+        tl.store(table + (folder + plan.lines) * plan.width + column, line)
+        if is_last(words + 2 * plan.bins + plan.buckets, folders):
+            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
             pour(cells.losses, line, column, 0, 0, 18)
             for i in tl.static_range(3):
-                pour(cells.rows[i], line, column, 0, ROWS + i, 1)
+                pour(cells.rows[i], line, column, 0, plan.rows_at + i, 1)
                 if tops > 0:
-                    pour(cells.topk[i], line, column, 0, HITS + i * tops, tops)
-            _tell(cells.faults, line, column, step, plan.kinds)
+                    pour(cells.topk[i], line, column, 0, plan.hits + i * tops, tops)
+            _tell(cells.faults, line, column, step, plan)
             if (cells.losses is not None) and (not weighted):
-                pour_words(cells.confidence, words)
+                pour_words(cells.confidence, words, plan.bins)
 
 
 @triton.jit
@@ -175,7 +162,7 @@ def _times(index, stride, together: tl.constexpr):
 
 
 @triton.jit
-def _read(
+def _read_classes(
     start,
     stride_c,
     keep,
@@ -186,8 +173,8 @@ def _read(
     plan: tl.constexpr,
 ):
     """The columns that `ScorePasses` gives, but norm squared; and whether a row holds NaN."""
-    peak = tl.full(keep.shape, -INF, wide)
-    least = tl.full(keep.shape, INF, wide)
+    peak = tl.full(keep.shape, -float("inf"), wide)
+    least = tl.full(keep.shape, float("inf"), wide)
     mass = tl.zeros(keep.shape, wide)
     norm = tl.zeros(keep.shape, wide)
     label = tl.zeros(keep.shape, tl.int32)
@@ -197,7 +184,7 @@ def _read(
         index = first + tl.arange(0, plan.block)
         there = (index < plan.classes)[:, None] & keep[None, :]
         at = start[None, :] + _times(index, stride_c, plan.together == "classes")[:, None]
-        score = tl.load(at, mask=there, other=-INF).to(wide)
+        score = tl.load(at, mask=there, other=-float("inf")).to(wide)
         top = tl.max(score, 0)
         lowest = tl.min(tl.where(score == top[None, :], index[:, None], plan.classes), 0)
         better = top > peak
@@ -205,17 +192,17 @@ def _read(
         label = tl.where(better, lowest, label)
         if plan.probs:
             odds = tl.where(there, score, 0.0)
-            least = tl.minimum(least, tl.min(tl.where(there, score, INF), 0))
+            least = tl.minimum(least, tl.min(tl.where(there, score, float("inf")), 0))
         elif losses:
             # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure row.
-            shift = tl.where(tl.abs(highest) == INF, 0.0, highest)
+            shift = tl.where(tl.abs(highest) == float("inf"), 0.0, highest)
             odds = tl.exp(score - shift[None, :])
             odds = tl.where(better[None, :] & (index[:, None] == lowest[None, :]), 0.0, odds)
             scale = tl.exp(peak - shift)
             mass = (mass + better.to(wide)) * scale
             norm = (norm + better.to(wide)) * scale * scale
         else:
-            odds = tl.where(score <= INF, 0.0, score)
+            odds = tl.where(score <= float("inf"), 0.0, score)
         squares = tl.sum(odds * odds, 0)
         mass += tl.sum(odds, 0)
         norm += squares
@@ -228,7 +215,7 @@ def _read(
 
 
 @triton.jit
-def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
+def _row_losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
     """What `ClassReader.losses` says of each row, and its confidence, in the type of the scores."""
     own = tl.where(likely, own, 1.0)
     peak = tl.where(likely, peak, 1.0)
@@ -239,7 +226,7 @@ def _losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
         gap = sure - hit
         own = own.to(tl.float64)
         brier = norm.to(tl.float64) - 2 * own + 1
-        nll = tl.where(own > 0, -tl.log(tl.where(own > 0, own, 1.0)), INF)
+        nll = tl.where(own > 0, -tl.log(tl.where(own > 0, own, 1.0)), float("inf"))
     else:
         near = 1 + mass
         sure = 1 / (1 + mass.to(tl.float64))  # which edge of a bin it lies on is for all digits
@@ -289,41 +276,41 @@ def _place(cell, place, numbers, there):
 
 
 @triton.jit
-def _calibrate(cells, words, likely, sure, hit, w, peel: tl.constexpr):
+def _calibrate(cells, words, likely, sure, hit, w, plan: tl.constexpr):
     """Count confidences by bin and hit; one on an edge belongs to the bin below it."""
-    place = tl.minimum(tl.maximum(tl.ceil(sure * BINS) - 1, 0.0), BINS - 1.0).to(tl.int32)
+    place = tl.minimum(tl.maximum(tl.ceil(sure * plan.bins) - 1, 0.0), plan.bins - 1.0).to(tl.int32)
     place = 2 * place + hit
-    high = tl.floor(sure * WORD)
-    low = ((sure * WORD - high) * WORD).to(tl.int64)
+    high = tl.floor(sure * 4294967296.0)
+    low = ((sure * 4294967296.0 - high) * 4294967296.0).to(tl.int64)
     high = high.to(tl.int64)
-    for _ in tl.static_range(peel):
+    for _ in tl.static_range(plan.peel):
         some = tl.max(tl.where(likely, place, -1), 0)
         same = likely & (place == some)
         part = tl.where(same, w, 0.0)
         numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
         _place(cells.calibration, some, numbers, some >= 0)
         both = (tl.sum(tl.where(same, high, 0), 0), tl.sum(tl.where(same, low, 0), 0))
-        _place_sure(cells, words, some // 2, tl.sum(part * sure, 0), both, some >= 0)
+        _place_sure(cells, words, some // 2, tl.sum(part * sure, 0), both, some >= 0, plan.bins)
         likely = likely & (same == 0)
     _place(cells.calibration, place, (likely.to(tl.int64), w, w * w), likely)
-    _place_sure(cells, words, place // 2, sure * w, (high, low), likely)
+    _place_sure(cells, words, place // 2, sure * w, (high, low), likely, plan.bins)
 
 
 @triton.jit
-def _place_sure(cells, words, place, sure, both, there):
+def _place_sure(cells, words, place, sure, both, there, bins: tl.constexpr):
     """Add confidences, weighted ones as they are."""
     if cells.calibration[1] is not None:
         tl.atomic_add(cells.confidence + place, sure, mask=there, sem="relaxed")
     else:
         tl.atomic_add(words + place, both[0], mask=there, sem="relaxed")
-        tl.atomic_add(words + place + BINS, both[1], mask=there, sem="relaxed")
+        tl.atomic_add(words + place + bins, both[1], mask=there, sem="relaxed")
 
 
 @triton.jit
-def _tell(faults, line, column, step, kinds: tl.constexpr):
+def _tell(faults, line, column, step, plan: tl.constexpr):
     """Count faults by kind, and remember the first step of each."""
-    there = (column >= FAULTS) & (column < FAULTS + 4) & (line > 0)
-    kind = tl.where(column == FAULTS + 3, kinds - 1, column - FAULTS)
+    there = (column >= plan.faults) & (column < plan.faults + 4) & (line > 0)
+    kind = tl.where(column == plan.faults + 3, plan.kinds - 1, column - plan.faults)
     number = tl.load(faults[0] + kind, mask=there, other=0) + line.to(tl.int64)
     tl.store(faults[0] + kind, number, mask=there)
     first = tl.load(faults[1] + kind, mask=there, other=0)

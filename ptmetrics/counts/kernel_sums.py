@@ -8,9 +8,6 @@ last of all what those found: the same bits each time, whichever came first.
 import triton
 import triton.language as tl
 
-BINS = tl.constexpr(960)
-WORD = tl.constexpr(2.0**32)
-
 
 @triton.jit
 def plus(line, column, first: tl.constexpr, size: tl.constexpr, x):
@@ -62,14 +59,14 @@ def pour(cell, line, column, part, first: tl.constexpr, size: tl.constexpr):
 
 
 @triton.jit
-def pour_words(confidence, words):
+def pour_words(confidence, words, bins: tl.constexpr):
     """Add what the words of each bin hold to the sums of confidences, and empty them."""
     place = tl.arange(0, 1024)
-    there = place < BINS
+    there = place < bins
     high = tl.load(words + place, mask=there, other=0, cache_modifier=".cg")
-    low = tl.load(words + place + BINS, mask=there, other=0, cache_modifier=".cg")
+    low = tl.load(words + place + bins, mask=there, other=0, cache_modifier=".cg")
     before = tl.load(confidence + place, mask=there, other=0.0)
-    found = (high.to(tl.float64) + low.to(tl.float64) / WORD) / WORD
+    found = (high.to(tl.float64) + low.to(tl.float64) / 4294967296.0) / 4294967296.0
     tl.store(confidence + place, before + found, mask=there)
     tl.store(words + place, high * 0, mask=there)
-    tl.store(words + place + BINS, high * 0, mask=there)
+    tl.store(words + place + bins, high * 0, mask=there)

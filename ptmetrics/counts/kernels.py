@@ -22,24 +22,24 @@ from torch.library import Library, register_fake
 from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.cell import State
+from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.modes import capturing, outside_inference
+from ptmetrics.counts.multiclass import CONFIDENCE_BINS
 from ptmetrics.counts.subgroups import BUCKETS
 
-DEVICES = {"cuda"}
+KERNEL_DEVICES = {"cuda"}
 """Types of devices whose batches a kernel reads."""
 MOST_KERNEL_KS = 12
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-LINES = 2048  # of a table: one for each warp
-WIDEST = 64  # columns of a line
-HITS = 26  # the column of the first hits
-TICKETS = 1920  # words of confidences in front of the tickets
+KERNEL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+TABLE_LINES = 2048  # of a table: one for each warp
+FIRST_HITS = 26  # the column of the first hits
 FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 THREADS = 128  # of four warps
-NUMBERS = 4096  # of 4 bytes that four warps hold at a time
-FEW_CLASSES = 32  # that a thread holds at a time
-SOME_CLASSES = 512  # that a warp holds at a time
+TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
+CLASSES_OF_THREAD = 32  # that a thread holds at a time
+CLASSES_OF_WARP = 512  # that a warp holds at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
-SMALL = 2**31
+FIRST_LONG = 2**31  # from here on a number takes 64 bits
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
 _FAILED: dict[torch.device, str] = {}
 
@@ -65,7 +65,7 @@ class Cells(NamedTuple):
 
 
 # A "*" stands for the cell, that of Σw and that of Σw².
-CELLS = Cells(
+CELL_NAMES = Cells(
     "confusion*",
     "group.margins*",
     "calibration*",
@@ -98,11 +98,11 @@ class Tile(NamedTuple):
         """For a number of classes, the strides of pixels and classes, and the type of the scores."""
         block = _power_of_two(classes)
         if stride_p == 1 and stride_c != 1:
-            return cls(THREADS, min(block, FEW_CLASSES), "pixels")
-        if block <= FEW_CLASSES or stride_c != 1:
-            return cls(THREADS, min(block, FEW_CLASSES))
-        numbers = NUMBERS // 2 if double else NUMBERS
-        if block <= SOME_CLASSES:
+            return cls(THREADS, min(block, CLASSES_OF_THREAD), "pixels")
+        if block <= CLASSES_OF_THREAD or stride_c != 1:
+            return cls(THREADS, min(block, CLASSES_OF_THREAD))
+        numbers = TILE_NUMBERS // 2 if double else TILE_NUMBERS
+        if block <= CLASSES_OF_WARP:
             return cls(max(1, min(8, numbers // 4 // block)), block, "classes", 1)
         block = min(block, numbers)
         return cls(numbers // block, block, "classes")
@@ -114,7 +114,7 @@ class Tile(NamedTuple):
         return 1
 
 
-class Plan(NamedTuple):
+class KernelPlan(NamedTuple):
     """What a kernel is compiled for."""
 
     classes: int
@@ -128,12 +128,21 @@ class Plan(NamedTuple):
     even: int
     width: int
     peel: int
+    likely: int = 18  # columns of a line
+    faults: int = 19
+    rows_at: int = 23
+    hits: int = FIRST_HITS
+    lines: int = TABLE_LINES
+    bins: int = CONFIDENCE_BINS
+    buckets: int = BUCKETS
+    least_weight: float = LEAST_WEIGHT
+    most_weight: float = MOST_WEIGHT
 
 
 class Launch(NamedTuple):
     """A launch of the kernel: what for, how many programs of how many warps, and its numbers."""
 
-    plan: Plan
+    plan: KernelPlan
     programs: int
     warps: int
     numbers: tuple[int, ...]
@@ -153,8 +162,8 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
     samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = layout[:11]
     ks = layout[11:]
     tile = Tile.of(classes, strides[1], strides[2], double)
-    columns = HITS + (1 + 2 * weighted) * len(ks)
-    plan = Plan(
+    columns = FIRST_HITS + (1 + 2 * weighted) * len(ks)
+    plan = KernelPlan(
         classes,
         bool(probs),
         ks,
@@ -169,7 +178,7 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
     )
     lanes = min(samples, BUCKETS)
     items = -(-samples // lanes) * -(-pixels // tile.rows)
-    programs = lanes * min(LINES // tile.warps // lanes, items)
+    programs = lanes * min(TABLE_LINES // tile.warps // lanes, items)
     folders = lanes if grouped else min(FOLDERS, programs)
     numbers = (samples, pixels, *strides, stride_t, stride_w, lanes, folders)
     return Launch(plan, programs, tile.warps, numbers)
@@ -184,7 +193,7 @@ def has_triton() -> bool:
 def may_read(scores: Tensor) -> bool:
     """Whether a kernel may read scores where they are."""
     device = scores.device
-    return device.type in DEVICES and device not in _FAILED and has_triton()
+    return device.type in KERNEL_DEVICES and device not in _FAILED and has_triton()
 
 
 class _Bound(NamedTuple):
@@ -265,9 +274,9 @@ class ClassKernel:
             table = kept.table
             words = kept.words
         else:
-            width = _power_of_two(HITS + 3 * len(self.ks))
-            table = torch.empty((LINES + BUCKETS) * width, dtype=torch.float64, device=device)
-            words = torch.zeros(TICKETS + BUCKETS + 1, dtype=torch.int64, device=device)
+            width = _power_of_two(FIRST_HITS + 3 * len(self.ks))
+            table = torch.empty((TABLE_LINES + BUCKETS) * width, dtype=torch.float64, device=device)
+            words = torch.zeros(2 * CONFIDENCE_BINS + BUCKETS + 1, dtype=torch.int64, device=device)
         aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
         form = (len(state), grouped)
         self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
@@ -282,7 +291,7 @@ def layout_of(batch: Batch) -> tuple[int, ...] | None:
     parted = batch.slices is not None or batch.group is not None
     if parted or batch.target.is_floating_point() or isinstance(batch.step, Tensor):
         return None
-    if any(values.dtype not in FLOATS for values in floats):
+    if any(values.dtype not in KERNEL_TYPES for values in floats):
         return None
     samples, *sizes = batch.preds.shape[:-1]
     strides = batch.preds.stride()
@@ -311,7 +320,7 @@ def _getters(names: str) -> list[Any]:
     """For each argument what takes its cells from those of these names, behind which stands a None."""
     places = {name: place for place, name in enumerate(names.split())}
     getters = []
-    for name in CELLS:
+    for name in CELL_NAMES:
         some = name
         if isinstance(name, str):
             some = (name,)
@@ -351,7 +360,7 @@ def _count_classes(*operands: Any) -> None:
     launch, given = arguments(*operands)
     preds, target, weight = given[:3]
     # A compiled kernel takes the types of its arguments for granted, and how they are aligned.
-    plain = max(launch.numbers) < SMALL and not (preds.data_ptr() | target.data_ptr()) % 16
+    plain = max(launch.numbers) < FIRST_LONG and not (preds.data_ptr() | target.data_ptr()) % 16
     kind = None
     if weight is not None:
         kind = weight.dtype

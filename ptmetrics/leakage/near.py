@@ -211,7 +211,7 @@ def _forms_of(thumbnails: Tensor) -> Tensor:
     """The numbers x' F x of all forms, of shape (thumbnails, forms)."""
     made = []
     for part in torch.split(thumbnails, _OF_FORMS):
-        products = _times(part, _forms())
+        products = _products(part, _forms())
         made.append((products * _colours(part).unsqueeze(2)).sum((1, 3)))
     return torch.cat(made)
 
@@ -219,10 +219,10 @@ def _forms_of(thumbnails: Tensor) -> Tensor:
 def _crossed(thumbnails: Tensor) -> Tensor:
     """What an x is multiplied by for the products of x and each y, of shape (y, numbers, forms)."""
     both = _forms().mT + _forms() * _OF_BOTH.reshape(-1, 1, 1)
-    return _times(thumbnails, both).transpose(2, 3).flatten(1, 2)
+    return _products(thumbnails, both).transpose(2, 3).flatten(1, 2)
 
 
-def _times(thumbnails: Tensor, forms: Tensor) -> Tensor:
+def _products(thumbnails: Tensor, forms: Tensor) -> Tensor:
     """All x' F, of shape (thumbnails, colours, forms, pixels)."""
     colours = _colours(thumbnails)
     products = colours @ forms.transpose(0, 1).flatten(1)

@@ -177,7 +177,9 @@ def _within(
     severity: Severity = "warning"
     if code == "val-duplicates" and rows <= evidence.thresholds.leaked_share * of:
         severity = "info"
-    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
+    message = (
+        f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
+    )
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 

@@ -658,10 +658,11 @@ class Metrics:
         accumulator = self._accumulator
         if batch.preds.is_cuda and capturing(batch.preds):
             accumulator.captured = True
-        if self._counted_in_place(batch):
+        if batch.preds.device.type in kernels.KERNEL_DEVICES and self._counted_in_place(batch):
             return
         with exact_arithmetic(accumulator.device):
-            self._lay_flat(batch)
+            if batch.sample_shape or batch.preds.ndim > 2:
+                self._lay_flat(batch)
             if batch.weight is not None:
                 batch.weight = batch.weight.double()
             if not self.rows_at_once or size <= self.rows_at_once or not batch.preds.is_cpu:

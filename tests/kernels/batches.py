@@ -11,20 +11,18 @@ from torch import Tensor
 from ptmetrics.counts import kernels
 from ptmetrics.metrics.base import Metrics
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
 
 @contextmanager
 def on(*devices: str) -> Iterator[None]:
     """Kernels read batches on these types of devices, and on no others."""
-    before = set(kernels.DEVICES)
-    kernels.DEVICES.clear()
-    kernels.DEVICES.update(devices)
+    before = set(kernels.KERNEL_DEVICES)
+    kernels.KERNEL_DEVICES.clear()
+    kernels.KERNEL_DEVICES.update(devices)
     try:
         yield
     finally:
-        kernels.DEVICES.clear()
-        kernels.DEVICES.update(before)
+        kernels.KERNEL_DEVICES.clear()
+        kernels.KERNEL_DEVICES.update(before)
 
 
 def class_batch(

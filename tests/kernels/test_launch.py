@@ -89,6 +89,7 @@ def test_one_compiled_kernel_serves_batches_of_any_size(driver: Driver) -> None:
     assert [given[15] for given in driver.launched] == [0, 1, 2, 3, 4], "the steps"
 
 
+@pytest.mark.slow
 def test_another_type_layout_or_weights_are_another_kernel(driver: Driver) -> None:
     metrics = without_buffer(MulticlassMetrics(10))
     preds, target = rows(64)

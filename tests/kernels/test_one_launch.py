@@ -35,7 +35,7 @@ def ones(target: Tensor) -> Tensor:
 
 
 @pytest.mark.fault(28)
-@pytest.mark.parametrize("dtype", kernels.FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", kernels.KERNEL_TYPES, ids=str)
 @pytest.mark.parametrize("inputs", ["logits", "probs"])
 @pytest.mark.parametrize("classes", [2, 10, 1000, 4096])
 def test_an_update_is_one_launch(classes: int, inputs: Any, dtype: torch.dtype) -> None:
@@ -111,7 +111,7 @@ def test_where_the_kernel_does_not_compile_the_batch_is_counted_once(
     def fails(*_: Any) -> None:
         raise kernels.KernelError("no compiler")
 
-    monkeypatch.setattr(kernels, "DEVICES", {"meta"})
+    monkeypatch.setattr(kernels, "KERNEL_DEVICES", {"meta"})
     monkeypatch.setattr(torch.ops.ptmetrics, "count_classes", fails)
     monkeypatch.setattr(kernels, "_FAILED", {})
     metrics = MulticlassMetrics(4, device="meta")

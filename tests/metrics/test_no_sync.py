@@ -202,7 +202,7 @@ def test_compute_waits_for_nothing_but_its_one_copy(case: MetricCase) -> None:
 def test_what_is_counted_on_the_device_is_what_is_counted_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernels, "DEVICES", set())  # which are in one launch
+    monkeypatch.setattr(kernels, "KERNEL_DEVICES", set())  # which are in one launch
     metrics, batch = MulticlassMetrics(4, device="cuda"), (cuda(5, 4, dtype=torch.float32), cuda(5))
     update(metrics, *batch)
     names = update(metrics, *batch)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -203,7 +202,7 @@ def test_a_process_alone_gets_a_copy() -> None:
 
 
 def twice(rank: int, store: str) -> list[int]:
-    """The process group is left and made anew, at the same port."""
+    """The process group is left and made anew."""
     metrics = pm.MulticlassMetrics(2)
     metrics.update(torch.eye(2), torch.tensor([0, 1]))
     found = [metrics.sync(timeout_s=20).compute().n]
@@ -216,10 +215,8 @@ def twice(rank: int, store: str) -> list[int]:
 
 
 def test_a_process_group_may_be_left_and_made_anew(tmp_path: Path) -> None:
-    with socket.socket() as some:
-        some.bind(("localhost", 0))
-        store = f"tcp://localhost:{some.getsockname()[1]}"
-    assert run_ranks(twice, 2, tmp_path, store, store=store) == [[4, 2, 4]] * 2
+    again = f"file://{tmp_path}/again"
+    assert run_ranks(twice, 2, tmp_path, again) == [[4, 2, 4]] * 2
 
 
 # What goes wrong.

@@ -65,7 +65,9 @@ WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] =
 ]
 
 
-@pytest.mark.parametrize(("config", "ids"), WITHOUT_KERNEL, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("config", "ids"), WITHOUT_KERNEL, ids=["slices", "groups", "curves", "temperature", "topk"]
+)
 def test_what_no_kernel_counts_is_left_to_the_tensor_operations(config: Any, ids: Any) -> None:
     with fake_cuda():
         metrics = MulticlassMetrics(50, **config)

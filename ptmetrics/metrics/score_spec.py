@@ -15,6 +15,7 @@ from ptmetrics.metrics import delta
 from ptmetrics.metrics.estimate import UNDEFINED, Array, Estimate
 from ptmetrics.metrics.intervals import mean_interval, mover, wilson
 
+ROUNDED_FROM = 2**53  # rows: float64 does not tell such numbers from their neighbours
 Numbers = tuple[Array, Array, Array, Array]
 """Value, low, high and n of a score."""
 IntervalMethod = str | Callable[["ScoreSpec", Any, bool], Estimate]
@@ -251,10 +252,13 @@ def _wilson(specs: Sequence[ScoreSpec], view: Any, intervals: bool) -> dict[Any,
         if intervals:
             low, high = wilson(p, n)
             low, high = np.where(empty, 0.0, low), np.where(empty, 1.0, high)
+        rounded = counted.max() >= ROUNDED_FROM
         for spec, count, *ends in zip(some, counted, p, low, high, strict=True):
             if spec.through is not None:
                 value, *ends = spec.through(np.stack(ends))
                 ends = [value, np.fmin(*ends), np.fmax(*ends)]  # it may fall
+            if rounded:
+                count = np.asarray(spec.formula(view.counts)[1])
             found[spec.key] = (*ends, count)
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
+from gloo_ranks import run_ranks
 from test_monitor_ranks import CLASSES, FEATURES, quiet, samples
 from torch import nn
 from torch.utils.data import DataLoader

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
+from gloo_ranks import run_ranks
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 

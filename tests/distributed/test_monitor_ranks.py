@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import Failed, run_ranks
+from gloo_ranks import Failed, run_ranks
 from test_sync import counted_collectives
 from torch import Tensor, nn
 from torch.nn import functional
@@ -228,6 +228,7 @@ def several(rank: int, run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.fault(41)
+@pytest.mark.slow
 def test_evaluations_and_resumed_runs_are_merged_too(tmp_path: Path) -> None:
     run = tmp_path / "run"
     first, second = run_ranks(several, 2, tmp_path / "ranks", run)
@@ -257,6 +258,7 @@ def all_of_it(rank: int, run: Path) -> list[str]:
     return list(scores.splits["val"].notes)
 
 
+@pytest.mark.slow
 def test_ranks_that_validate_the_same_rows_are_told_of(tmp_path: Path) -> None:
     run = tmp_path / "run"
     first, second = run_ranks(all_of_it, 2, tmp_path / "ranks", run)
@@ -399,6 +401,7 @@ def faulty(rank: int, run: Path, where: str) -> dict[str, Any]:
 
 @pytest.mark.fault(7)
 @pytest.mark.parametrize(("where", "rows", "faults"), [("update", 40, 4), ("count", 30, 2)])
+@pytest.mark.slow
 def test_a_fault_on_one_rank_is_contained_there_and_told_on_all(
     where: str, rows: int, faults: int, tmp_path: Path
 ) -> None:
@@ -431,6 +434,7 @@ def alone(rank: int, run: Path) -> Any:
 
 
 @pytest.mark.fault(6)
+@pytest.mark.slow
 def test_a_monitor_on_rank_0_only_finds_out_in_time_and_goes_on_alone(tmp_path: Path) -> None:
     run = tmp_path / "run"
     found, nothing = run_ranks(alone, 2, tmp_path / "ranks", run)
@@ -485,6 +489,7 @@ def strict(rank: int) -> str:
 
 
 @pytest.mark.fault(4)
+@pytest.mark.slow
 def test_unlike_monitors_raise_the_same_error_where_faults_are_to_raise(tmp_path: Path) -> None:
     first, second = run_ranks(strict, 2, tmp_path)
     assert first == second

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import Failed, run_ranks
+from gloo_ranks import Failed, run_ranks
 from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -214,6 +214,7 @@ def twice(rank: int, store: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_process_group_may_be_left_and_made_anew(tmp_path: Path) -> None:
     again = f"file://{tmp_path}/again"
     assert run_ranks(twice, 2, tmp_path, again) == [[4, 2, 4]] * 2
@@ -316,6 +317,7 @@ def killed(rank: int, when: str) -> list[Any]:
 
 @pytest.mark.fault(8)
 @pytest.mark.parametrize("when", ["between two syncs", "in the middle"])
+@pytest.mark.slow
 def test_a_rank_that_is_killed_is_named_and_the_others_go_on(when: str, tmp_path: Path) -> None:
     first, second, third = run_ranks(killed, 3, tmp_path, when, may_fail=True)
     assert isinstance(second, Failed)

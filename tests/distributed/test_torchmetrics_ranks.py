@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
+from gloo_ranks import run_ranks
 
 import ptmetrics as pm
 
@@ -30,6 +30,7 @@ def beside(rank: int) -> dict[str, Any]:
     return {"found": found, "faults": [repr(fault) for fault in monitor.faults.all()]}
 
 
+@pytest.mark.slow
 def test_metrics_of_torchmetrics_are_of_all_ranks(tmp_path: Path) -> None:
     first, second = run_ranks(beside, 2, tmp_path)
     assert first == second

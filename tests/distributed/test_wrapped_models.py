@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
+from gloo_ranks import run_ranks
 from test_monitor_ranks import CLASSES, FEATURES, quiet, samples
 from torch import nn
 from torch.distributed.algorithms.join import Join
@@ -69,6 +69,7 @@ def sharded(rank: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.fault(34)
+@pytest.mark.slow
 def test_a_sharded_model_is_counted_and_not_touched(tmp_path: Path) -> None:
     first, second = run_ranks(sharded, 2, tmp_path)
     assert first == second
@@ -85,6 +86,7 @@ def joined(rank: int) -> dict[str, Any]:
     return fitted(model, quiet(), DataLoader(data, 4), DataLoader(data, 4), Join)
 
 
+@pytest.mark.slow
 def test_uneven_ranks_under_join_are_counted_exactly(tmp_path: Path) -> None:
     first, second = run_ranks(joined, 2, tmp_path)
     assert first["n"] == second["n"] == [28, 28]

@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is for Linux")
-@pytest.mark.parametrize("part", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["not slow", "slow"])
 def test_kernels_in_the_interpreter(part: str) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "filterwarnings="]
     paths = os.pathsep.join([str(HERE.parent.parent), str(HERE.parent), str(HERE)])

@@ -307,6 +307,7 @@ def test_a_log_of_9_000_columns_takes_28_times_its_size(
     ],
     ids=["short", "training", "shortest", "split", "tidy", "lines"],
 )
+@pytest.mark.slow
 def test_a_long_log_of_short_lines_takes_25_times_its_size(
     tmp_path: Path, header: str, line: str
 ) -> None:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 import ptmetrics as pm
 from ptmetrics import distributed
 from ptmetrics.metrics.base import Metrics, sync_together
-from tests.distributed.ranks import run_ranks
+from tests.distributed.gloo_ranks import run_ranks
 
 CLASSES = 10
 ROWS = 1000

@@ -130,7 +130,7 @@ bench-peers: $(VENV)/.bench
 gpu: gpu-tests gpu-bench
 
 gpu-tests:
-	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest -p no:benchmark -n 4 --durations=10 -rs tests/cuda
+	PTMETRICS_KERNELS=1 PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest -p no:benchmark -n 4 --durations=10 -rs tests/cuda
 
 gpu-bench:
 	PYTHONPATH=$(CURDIR) $(PYTHON) examples/gpu_benchmark.py --quick

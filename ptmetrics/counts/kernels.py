@@ -1,12 +1,13 @@
 """A batch in one launch, where a kernel can read it: who may, what it is given, and the operation that torch sees.
 
-Triton is imported when the first batch on CUDA comes. Without it, and for whatever a kernel does
-not read, the tensor operations do the same work.
+With PTMETRICS_KERNELS=1 in the environment Triton is imported when the first batch on CUDA comes.
+Without it, and for whatever a kernel does not read, the tensor operations do the same work.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -27,8 +28,10 @@ from ptmetrics.counts.modes import capturing, outside_inference
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS
 from ptmetrics.counts.subgroups import BUCKETS
 
-KERNEL_DEVICES = {"cuda"}
-"""Types of devices whose batches a kernel reads."""
+KERNEL_DEVICES: set[str] = set()
+"""Types of devices whose batches a kernel reads: none by default, until it was tried on a card."""
+if os.environ.get("PTMETRICS_KERNELS") == "1":
+    KERNEL_DEVICES.add("cuda")
 MOST_KERNEL_KS = 12
 KERNEL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 TABLE_LINES = 2048  # of a table: one for each warp

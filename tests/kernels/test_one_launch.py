@@ -1,5 +1,6 @@
 """An update of an ordinary batch is one launch: shown on fake CUDA tensors. Without Triton all goes as before."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,14 @@ from ptmetrics import MulticlassMetrics
 from ptmetrics.counts import kernels
 from ptmetrics.testing import Guard, fake_cuda
 
+SWITCH = "PTMETRICS_KERNELS"
 ONE = ["ptmetrics.count_classes.default"]
 pytestmark = pytest.mark.skipif(not kernels.has_triton(), reason="Triton is for Linux")
+
+
+@pytest.fixture(autouse=True)
+def _on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "KERNEL_DEVICES", {"cuda"})
 
 
 def launches(
@@ -144,3 +151,17 @@ assert had or "triton" not in sys.modules, "triton"
 assert "ptmetrics.counts.class_kernel" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("told", "read"), [("1", {"cuda"}), ("0", set()), (None, set())])
+def test_a_kernel_reads_batches_only_where_the_environment_says_so(
+    told: str | None, read: set[str]
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != SWITCH}
+    if told is not None:
+        environment[SWITCH] = told
+    script = "from ptmetrics.counts import kernels; print(sorted(kernels.KERNEL_DEVICES))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(sorted(read))

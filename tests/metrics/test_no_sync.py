@@ -12,7 +12,6 @@ from torch import Tensor
 
 import ptmetrics as pm
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
-from ptmetrics.counts import kernels
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Guard, HostSync, Operations, fake_cuda
 
@@ -199,10 +198,7 @@ def test_compute_waits_for_nothing_but_its_one_copy(case: MetricCase) -> None:
         metrics.compute()
 
 
-def test_what_is_counted_on_the_device_is_what_is_counted_without_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(kernels, "KERNEL_DEVICES", set())  # which are in one launch
+def test_what_is_counted_on_the_device_is_what_is_counted_without_one() -> None:
     metrics, batch = MulticlassMetrics(4, device="cuda"), (cuda(5, 4, dtype=torch.float32), cuda(5))
     update(metrics, *batch)
     names = update(metrics, *batch)
@@ -225,7 +221,7 @@ def test_while_a_cuda_graph_is_captured_a_batch_is_counted_into_the_same_tensors
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with Guard() as seen:
         metrics.update(preds, target)
-    assert seen.names, "counted at once"
+    assert len(seen.names) > 3, "counted at once"
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     metrics.update(preds, target)
     metrics.reset()

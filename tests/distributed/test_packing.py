@@ -39,6 +39,7 @@ def over_ranks(metrics: list[Metrics]) -> dict[str, Tensor]:
 @every_case
 @given(data=st.data())
 @LAW
+@pytest.mark.slow
 def test_any_partition_over_ranks_equals_merging_them(
     case: MetricCase, data: st.DataObject
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_bare_metric_of_torchmetrics_is_told_the_way_in() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.slow
 def test_ours_counts_computes_and_merges_ranks_as_before(case: MetricCase, weighted: bool) -> None:
     data = [case.batch(30, seed, weighted) for seed in range(3)]
     expected = case.counted(data).compute()

@@ -77,6 +77,7 @@ def refuse(metrics: Metrics, given: dict[str, Any], *words: str) -> None:
 @pytest.mark.fault(21)
 @every_case
 @pytest.mark.parametrize("kind", ODD)
+@pytest.mark.slow
 def test_an_odd_tensor_is_refused_by_name_in_every_argument(case: MetricCase, kind: str) -> None:
     change, fact = ODD[kind]
     good = given_of(case.batch(12, 3, True))

@@ -271,6 +271,7 @@ INSIDE: dict[str, Callable[[MetricCase, Metrics], object]] = {
 @pytest.mark.fault(36)
 @every_case
 @pytest.mark.parametrize("inside", INSIDE)
+@pytest.mark.slow
 def test_inference_mode_may_come_and_go(case: MetricCase, inside: str) -> None:
     mixed, normal = case.make(), case.make()
     with torch.inference_mode():

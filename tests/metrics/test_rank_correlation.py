@@ -152,6 +152,7 @@ def measured_variance(preds: Tensor, target: Tensor, name: str) -> float:
 
 @pytest.mark.parametrize("name", RANKS)
 @pytest.mark.parametrize("shapes", [("outliers", "normal"), ("ties", "two values")])
+@pytest.mark.slow
 def test_the_variance_is_that_of_the_bootstrap(name: str, shapes: tuple[str, str]) -> None:
     # Errors that grow with the target: more uncertain than jointly normal values are.
     g = torch.Generator().manual_seed(0)

@@ -343,6 +343,7 @@ def test_saved_in_the_middle_of_an_epoch_is_of_that_epoch(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("way", ["epochs", "break", "attach", "monitor", "stop"])
+@pytest.mark.slow
 def test_the_best_weights_are_back_where_the_loop_ends(tmp_path: Path, way: str) -> None:
     model = nn.Linear(1, 1)
     patience = 2 if way == "stop" else 9
@@ -669,6 +670,7 @@ def ended(folder: Path) -> str:
         (True, True, True, "not closed"),
     ],
 )
+@pytest.mark.slow
 def test_an_error_is_the_runs_only_if_it_came_while_it_ran(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -117,6 +117,7 @@ def current(case: MetricCase) -> Metrics:
 @pytest.mark.fault(42)
 @every_case
 @both_weights
+@pytest.mark.slow
 def test_what_no_cell_can_be_is_refused_in_every_cell(case: MetricCase, weighted: bool) -> None:
     metrics, state = current(case), state_of(case, weighted=weighted)
     for name, cell in state["cells"].items():

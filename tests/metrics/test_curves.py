@@ -78,6 +78,7 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.slow
 def test_scores_of_any_shape_and_type_are_within_the_bound(
     shape: str, dtype: torch.dtype, weighted: bool
 ) -> None:

@@ -105,6 +105,7 @@ def test_every_metric_keeps_the_laws_that_users_are_offered(
 
 @every_case
 @both_weights
+@pytest.mark.slow
 def test_counts_survive_copy_and_pickle_and_go_on(case: MetricCase, weighted: bool) -> None:
     metrics = case.counted([case.batch(20, 1, weighted)])
     for again in (copy.deepcopy(metrics), pickle.loads(pickle.dumps(metrics))):

@@ -82,6 +82,7 @@ def named(option: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("option", BINARY, ids=named)
+@pytest.mark.slow
 def test_every_option_of_the_binary_metrics_waits_for_nothing(option: dict[str, Any]) -> None:
     metrics = BinaryMetrics(**option, device="cuda", capacity=9)
     for rows in ROWS:
@@ -106,6 +107,7 @@ def test_every_option_of_the_multiclass_metrics_waits_for_nothing(option: dict[s
     ("option", "labels"),
     [(o, 3) for o in MULTILABEL] + [(o, n) for o in MULTILABEL[:1] for n in (70, 1030)],
 )
+@pytest.mark.slow
 def test_every_option_of_the_multilabel_metrics_waits_for_nothing(
     option: dict[str, Any], labels: int
 ) -> None:
@@ -118,6 +120,7 @@ def test_every_option_of_the_multilabel_metrics_waits_for_nothing(
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.int32], ids=str)
+@pytest.mark.slow
 def test_every_type_and_number_of_outputs_of_the_regression_metrics_waits_for_nothing(
     outputs: int, dtype: torch.dtype
 ) -> None:

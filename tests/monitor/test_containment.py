@@ -219,6 +219,7 @@ def test_an_error_at_each_of_the_first_places_leaves_the_training_unchanged(
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("way", WAYS_IN)
 @pytest.mark.parametrize("error", INTERRUPTS)
+@pytest.mark.slow
 def test_an_interrupt_at_any_place_passes_and_leaves_a_record_that_can_be_read(
     way: str, error: str, tmp_path: Path
 ) -> None:

@@ -287,6 +287,7 @@ def test_a_loader_is_iterated_once_whatever_is_shown(progress: bool | None) -> N
 
 @pytest.mark.fault(35)
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_nothing_of_a_batch_is_kept(way: str) -> None:
     model, criterion = Net().train(), nn.CrossEntropyLoss()
     kept: list[weakref.ref[Tensor]] = []

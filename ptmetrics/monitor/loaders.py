@@ -59,7 +59,7 @@ def share_of(loader: Any) -> RankShare | None:
         last_rows = min(served, number * batches.batch_size) - (number - 1) * batches.batch_size
         left = max(0, served - number * batches.batch_size)  # of the rest that is no full batch
         return RankShare(rows, number, last_rows, max(0, served - rows - left))
-    except (AttributeError, TypeError, NotImplementedError):
+    except (AttributeError, TypeError, NotImplementedError):  # a sampler or data without a length
         return None
 
 

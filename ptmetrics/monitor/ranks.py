@@ -17,6 +17,7 @@ from ptmetrics.monitor.faults import FaultLog
 from ptmetrics.monitor.seen import Seen
 from ptmetrics.monitor.split import ByOutput, SplitCounts
 from ptmetrics.monitor.split_loss import EMPTY_MEAN
+from ptmetrics.record.printable import quantity
 
 
 @dataclass
@@ -62,7 +63,7 @@ class RankNumbers:
         if self.padding:
             line = f"{line}, {self.padding} of them padding of the sampler"
         if self.left_out:
-            duplicates = "1 duplicate" if self.left_out == 1 else f"{self.left_out} duplicates"
+            duplicates = quantity(self.left_out, "duplicate")
             line = f"{line}, {duplicates} of the sampler's padding ignored"
         return f"{line}."
 

@@ -1,15 +1,30 @@
-"""`SmallBatchBuffer`: small batches wait on the CPU until a few thousand rows have come, for each kernel call costs."""
+"""`SmallBatchBuffer`: small batches wait until some thousand rows have come, for each operation costs.
+
+On a CPU an operation costs about as much as a few hundred rows, on CUDA its launch as much as many
+thousands.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.modes import outside_inference
+from ptmetrics.counts.modes import capturing, outside_inference
 
-ROWS = 8192  # that wait at most
-BYTES = (
-    1 << 19
-)  # of predictions that wait at most: they are still in the cache when they are counted
+
+class Room(NamedTuple):
+    """How much may wait: rows, and bytes of their predictions."""
+
+    rows: int
+    bytes: int
+
+
+ROOM_BY_DEVICE = {
+    "cpu": Room(8192, 1 << 19),  # what waits is still in the cache when it is counted
+    "cuda": Room(65536, 1 << 24),  # counting as much takes some 60 MiB for a moment
+}
+"""By type of device; nothing waits on others."""
 LEAST_BATCHES = 4  # batches that must fit for their copies to pay
 MOST_BATCHES = 256  # batches that have views of their own at most
 BATCH_COLUMNS = ("preds", "target", "weight", "slices", "group")
@@ -41,6 +56,8 @@ class SmallBatchBuffer:
             form: Whatever tells shapes and types apart; None for a batch that must not wait.
         """
         if form != self._form or form is None or self._capacity == self._filled:
+            return False
+        if batch.preds.is_cuda and capturing(batch.preds):
             return False
         if self._capacity < 0:
             self._make_room(batch)
@@ -94,9 +111,10 @@ class SmallBatchBuffer:
         size = len(batch)
         each = batch.preds.numel() * batch.preds.element_size()
         self._capacity = 0
-        if not each or not batch.preds.is_cpu:
+        most = ROOM_BY_DEVICE.get(batch.preds.device.type)
+        if not each or most is None:
             return
-        count = min(ROWS // size, BYTES // each, MOST_BATCHES)
+        count = min(most.rows // size, most.bytes // each, MOST_BATCHES)
         if count < LEAST_BATCHES:
             return
         columns = (_like(getattr(batch, name), count * size) for name in BATCH_COLUMNS)

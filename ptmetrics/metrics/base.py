@@ -301,10 +301,8 @@ class Metrics:
                 batch.weight = batch.weight.detach()
             accumulator = self._accumulator
             batch.step = accumulator.updates
-            if not self.waits or not self._buffer.put(batch, form):
-                self._count_waiting()
-                self._count(batch)
-                self._buffer.expect(form)
+            if not self._buffer.put(batch, form):
+                self._count_now(batch, form)
             elif self._buffer.full:
                 self._count_waiting()
             accumulator.updates += 1
@@ -645,6 +643,17 @@ class Metrics:
             batch.group = bucket_of_each_sample(batch.sample_shape, self.device, int(batch.step))
         if self._kernel is not None and batch.preds.ndim > 2:
             batch.preds = batch.preds.reshape(-1, batch.preds.shape[-1])
+
+    def _count_now(self, batch: Batch, form: object) -> None:
+        """Count a batch that does not wait; those of its form may from now on."""
+        if capturing(batch.preds):  # a replay repeats its operations, and not those of what waits
+            self._count(batch)
+            return
+        self._count_waiting()
+        self._count(batch)
+        if not self.waits or self._reads_in_place(batch):
+            form = None
+        self._buffer.expect(form)
 
     def _count_waiting(self) -> None:
         waiting = self._buffer.take()

@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.small_batches import LEAST_BATCHES, MOST_BATCHES, ROWS, SmallBatchBuffer
+from ptmetrics.counts.small_batches import (
+    LEAST_BATCHES,
+    ROOM_BY_DEVICE,
+    MOST_BATCHES,
+    SmallBatchBuffer,
+)
 from ptmetrics.errors import StateError
 from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.binary import BinaryMetrics
 from ptmetrics.metrics.multiclass import MulticlassMetrics
 from ptmetrics.metrics.multilabel import MultilabelMetrics
-from ptmetrics.testing import Operations
+from ptmetrics.metrics.regression import RegressionMetrics
+from ptmetrics.testing import Guard, Operations, fake_cuda
 
 LAW = settings(deadline=None, max_examples=12, derandomize=True)
 FORM = "any that equals itself"
+ROWS = ROOM_BY_DEVICE["cpu"].rows
 Given = dict[str, Tensor]
 
 
@@ -234,3 +242,91 @@ def test_reset_forgets_what_waits_and_keeps_its_place() -> None:
         metrics.update(*batch)
     assert seen.names == ["copy_.default"] * 2
     assert metrics.compute().n == 3
+
+
+COPIES = {"copy_.default"}
+
+
+def launches(metrics: Metrics, *batch: Tensor) -> list[str]:
+    with Guard() as seen:
+        metrics.update(*batch)
+    return list(seen.names)
+
+
+def make_whole_labels() -> Metrics:
+    return MultilabelMetrics(4)
+
+
+def make_numbers() -> Metrics:
+    return RegressionMetrics()
+
+
+def make_curves() -> Metrics:
+    return BinaryMetrics()
+
+
+@pytest.mark.parametrize("make", [make_classes, make_whole_labels, make_numbers, make_curves])
+def test_a_small_batch_on_cuda_is_two_copies_until_enough_have_come(
+    make: Callable[[], Metrics],
+) -> None:
+    shape: tuple[int, ...] = (64,)
+    truth: tuple[int, ...] = (64,)
+    if make in (make_classes, make_whole_labels):
+        shape = (64, 4)
+    if make is make_whole_labels:
+        truth = shape
+    with fake_cuda():
+        metrics = make().to("cuda")
+        batch = (
+            torch.zeros(shape, device="cuda"),
+            torch.zeros(truth, dtype=torch.int64, device="cuda"),
+        )
+        alone = launches(metrics, *batch)
+        assert len(alone) > 20
+        launches(metrics, *batch)  # makes room
+        seen = [launches(metrics, *batch) for _ in range(MOST_BATCHES - 1)]
+        waiting = seen[:-1]
+        assert all(set(names) == COPIES and len(names) == 2 for names in waiting)
+        assert len(seen[-1]) > 20, "the last one that fits has all of them counted"
+        assert len(seen[-1]) < 2 * len(alone)
+
+
+def test_while_a_graph_is_captured_nothing_comes_to_wait_and_what_waits_goes_on_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    captures = False
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captures)
+    with fake_cuda():
+        metrics = make_classes().to("cuda")
+        batch = torch.zeros(6, 4, device="cuda"), torch.zeros(6, dtype=torch.int64, device="cuda")
+        for _ in range(3):
+            alone = launches(metrics, *batch)
+        assert metrics._buffer._filled == 2
+        captures = True
+        for _ in range(2):
+            alone = launches(metrics, *batch)
+            assert 20 < len(alone) < 120, "this batch, and none of those that wait"
+            assert COPIES.isdisjoint(alone)
+            assert metrics._buffer._filled == 2
+        captures = False
+        assert set(launches(metrics, *batch)) == COPIES
+        assert metrics._buffer._filled == 3
+        assert metrics.updates == 6
+
+
+@each_metric
+def test_as_many_rows_as_wait_on_cuda_count_the_same(
+    make: Callable[[], Metrics], draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = make()
+    waiting = make()
+    monkeypatch.setitem(ROOM_BY_DEVICE, "cpu", ROOM_BY_DEVICE["cuda"])
+    for seed in range(12):
+        waiting.update(**draw(6000, seed, weighted=True))
+    assert waiting._buffer._capacity == ROOM_BY_DEVICE["cuda"].rows // 6000
+    monkeypatch.delitem(ROOM_BY_DEVICE, "cpu")
+    for seed in range(12):
+        at_once.update(**draw(6000, seed, weighted=True))
+    assert at_once._buffer._capacity == 0
+    assert_same(waiting, at_once)

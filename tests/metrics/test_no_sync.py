@@ -12,6 +12,7 @@ from torch import Tensor
 
 import ptmetrics as pm
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
+from ptmetrics.counts.small_batches import ROOM_BY_DEVICE
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Guard, HostSync, Operations, fake_cuda
 
@@ -201,7 +202,23 @@ def test_compute_waits_for_nothing_but_its_one_copy(case: MetricCase) -> None:
         metrics.compute()
 
 
-def test_what_is_counted_on_the_device_is_what_is_counted_without_one() -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_has_waited_is_counted_without_a_wait(case: MetricCase, weighted: bool) -> None:
+    metrics = case.make(device="cuda")
+    batch = _zeros(_shapes(case, weighted), "cuda")
+    for _ in range(4):
+        batch.feed(metrics)
+    with Guard() as seen:
+        metrics.shared_state()
+    assert metrics._buffer.take() is None
+    assert bool(seen.names) is metrics.waits
+
+
+def test_what_is_counted_on_the_device_is_what_is_counted_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(ROOM_BY_DEVICE, "cuda")  # as nothing waits on "meta"
     metrics, batch = MulticlassMetrics(4, device="cuda"), (cuda(5, 4, dtype=torch.float32), cuda(5))
     update(metrics, *batch)
     names = update(metrics, *batch)

@@ -14,8 +14,8 @@ from torch import Tensor
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.small_batches import (
     LEAST_BATCHES,
-    ROOM_BY_DEVICE,
     MOST_BATCHES,
+    ROOM_BY_DEVICE,
     SmallBatchBuffer,
 )
 from ptmetrics.errors import StateError

@@ -872,7 +872,7 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         scores: dict[int, Scores] = {}
         for places in alike.values():
             first = metrics[places[0]]
-            counts = host.together(list(map(read.__getitem__, places)), first.absent)
+            counts = host.together([read[place] for place in places], first.absent)
             known: list[dict[int, Estimates]] = [{} for _ in places]
             for table in first._score_tables:
                 if table.stacks and len(places) > 1:
@@ -881,7 +881,7 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
                         add_parts(known, id(table), evaluate(table.specs, view))
             for part, place in enumerate(places):
                 scores[place] = metrics[place]._scores_of(counts.of_part(part), known[part])
-        return list(map(scores.__getitem__, range(len(metrics))))
+        return [scores[place] for place in range(len(metrics))]
 
 
 def sync_together(

@@ -17,7 +17,7 @@ def exact_arithmetic(device: torch.device) -> AbstractContextManager[object]:
     """
     known = torch.amp.is_autocast_available(device.type)  # "meta" is not
     autocast = known and torch.is_autocast_enabled(device.type)
-    moved = torch.get_default_device() != CPU
+    moved = torch.empty(0).device != CPU  # get_default_device() may copy to it
     default = torch.get_default_dtype()
     if not autocast and not moved and default == torch.float32:
         return torch.no_grad()

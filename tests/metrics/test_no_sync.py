@@ -215,6 +215,17 @@ def test_what_has_waited_is_counted_without_a_wait(case: MetricCase, weighted: b
     assert bool(seen.names) is metrics.waits
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_a_default_device_makes_nothing_wait(case: MetricCase) -> None:
+    batch = _zeros(_shapes(case, weighted=False), "cuda")
+    with torch.device("cuda"):
+        metrics = case.make()
+        with Guard():
+            for _ in range(3):
+                batch.feed(metrics)
+            metrics.shared_state()
+
+
 def test_what_is_counted_on_the_device_is_what_is_counted_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -181,8 +181,8 @@ class SplitLoss:
         if self._place is None:
             values = torch.tensor([held.value for held in waiting], dtype=torch.float64)
         else:
-            tensors = [torch.as_tensor(held.value) for held in waiting]
-            values = torch.cat([tensor.double().reshape(-1) for tensor in tensors])
+            values = torch.cat([torch.as_tensor(held.value).reshape(-1) for held in waiting])
+            values = values.double()
         self._count(values, weights)
 
     def _count(self, values: Tensor, weights: Tensor) -> None:

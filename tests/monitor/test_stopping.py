@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from loops import CLASSES, fit, quiet
 from test_callbacks import play
@@ -97,7 +97,8 @@ def run(rules: Rules, epochs: list[list[float]], *callbacks: pm.Callback, **opti
         for values in epochs:
             monitor.update(noise, noise, split="train")
             for value in values:
-                monitor.update(noise, noise, split="train")
+                for _ in range(2):  # one batch of each in turn would be one validation
+                    monitor.update(noise, noise, split="train")
                 monitor.update(noise + value, noise, split="val")
             monitor.end_epoch()
             if monitor.should_stop:
@@ -106,7 +107,7 @@ def run(rules: Rules, epochs: list[list[float]], *callbacks: pm.Callback, **opti
     return seen, stopped, monitor
 
 
-values = st.one_of(st.just(math.nan), st.integers(-8, 8).map(lambda eighths: eighths / 8))
+values = st.one_of(st.just(math.nan), st.integers(-4, 4).map(lambda eighths: eighths / 8))
 several = st.lists(st.lists(values, max_size=3), max_size=8)
 rules_of_all = st.builds(
     Rules,
@@ -115,13 +116,15 @@ rules_of_all = st.builds(
     epochs=st.booleans(),
     min_delta=st.sampled_from([0.0, 0.125, 0.5]),
     beyond=st.booleans(),
-    good_enough=st.sampled_from([None, None, 0.75, -0.75]),
-    too_bad=st.sampled_from([None, None, 1.0, -1.0]),
+    good_enough=st.sampled_from([None, None, 0.375, -0.375]),
+    too_bad=st.sampled_from([None, None, 0.5, -0.5]),
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(rules_of_all, several)
+@example(Rules(), [[0.5], [0.5], [0.5], [0.25]])
+@example(Rules(min_delta=0.125), [[0.5], [0.375], [0.375], [0.25]])
 def test_a_run_stops_where_a_simulation_of_the_rules_does(
     rules: Rules, epochs: list[list[float]]
 ) -> None:
@@ -132,6 +135,7 @@ def test_a_run_stops_where_a_simulation_of_the_rules_does(
 
 @settings(max_examples=20, deadline=None)
 @given(rules_of_all, several)
+@example(Rules(), [[0.125, 0.5], [0.25], [0.375]])
 def test_with_restore_best_the_last_validation_of_an_epoch_counts_alone(
     rules: Rules, epochs: list[list[float]]
 ) -> None:
@@ -151,15 +155,35 @@ def test_a_resumed_run_stops_where_it_would_have_stopped(
     values = [[chance.random() for _ in range(chance.randint(0, 3))] for _ in range(12)]
     rules = Rules(rises=True, patience=3, epochs=epochs_count)
     whole = rules.callback()
-    _, stopped, _ = run(rules, values, whole)
+    seen, stopped, _ = run(rules, values, whole)
     assert stopped is not None
-    assert stopped > 1
-    cut = stopped - 1
+    assert stopped >= 1
+    cut = stopped  # the last epoch is of the second half
     folder = tmp_path / "run"
-    run(rules, values[:cut], rules.callback(), run=folder)
+    _, _, first = run(rules, values[:cut], rules.callback(), run=folder)
     again = rules.callback()
     _, later, _ = run(rules, values[cut:], again, run=folder, if_exists="resume")
     assert (later, again.best_epoch) == (stopped, whole.best_epoch)
+    again = rules.callback()
+    with quiet(again, metrics=first.metrics, run=folder, if_exists="resume") as ended:
+        best = max(seen, key=lambda one: one[2])
+        since = len(seen) - 1 - seen.index(best)
+        if epochs_count:
+            since = stopped - best[0]
+        # Behind a validation that came before the end of the epoch and was the best, it goes on.
+        assert ended.should_stop is (since >= 3)
+
+
+def test_a_state_in_an_epoch_with_its_best_validation_is_one_that_can_be_stored() -> None:
+    stopping = Rules(epochs=True).callback()
+
+    class Store(pm.Callback):
+        def on_batch_end(self, monitor: Any, split: str, batch: int) -> None:
+            Rules(epochs=True).callback().load_state_dict(stopping.state_dict())
+
+    seen, _, _ = run(Rules(), [[0.5], [0.25, 0.5, 0.5]], stopping, Store())
+    assert [closes for _, closes, *_ in seen] == [True, False, False, True]
+    assert stopping.best_epoch == 1
 
 
 def test_epochs_of_patience_and_validations_differ_where_not_every_epoch_validates() -> None:

@@ -44,10 +44,16 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.score_spec import ScoreSpec as ScoreSpec
     from ptmetrics.metrics.threshold import Advice as Advice
     from ptmetrics.monitor.callbacks import Callback as Callback
-    from ptmetrics.monitor.callbacks import EarlyStopping as EarlyStopping
     from ptmetrics.monitor.checkpoint import Checkpoint as Checkpoint
     from ptmetrics.monitor.epoch import EpochScores as EpochScores
     from ptmetrics.monitor.monitor import Monitor as Monitor
+    from ptmetrics.monitor.stopping import EarlyStopping as EarlyStopping
+    from ptmetrics.monitor.stopping import StopAtTarget as StopAtTarget
+    from ptmetrics.monitor.stopping import TimeLimit as TimeLimit
+    from ptmetrics.monitor.watching import DeviceMemory as DeviceMemory
+    from ptmetrics.monitor.watching import GradNorm as GradNorm
+    from ptmetrics.monitor.watching import LearningRate as LearningRate
+    from ptmetrics.monitor.watching import Throughput as Throughput
     from ptmetrics.record.history import History as History
     from ptmetrics.record.history import read_history as read_history
     from ptmetrics.show.report import report as report
@@ -74,12 +80,15 @@ _HOME = {
     "Cell": "counts.cell",
     "Checkpoint": "monitor.checkpoint",
     "Comparison": "verdict.compare",
-    "EarlyStopping": "monitor.callbacks",
+    "DeviceMemory": "monitor.watching",
+    "EarlyStopping": "monitor.stopping",
     "EpochScores": "monitor.epoch",
     "Evidence": "verdict.evidence",
     "Finding": "verdict.finding",
+    "GradNorm": "monitor.watching",
     "History": "record.history",
     "LeakageCheck": "leakage.callback",
+    "LearningRate": "monitor.watching",
     "LoopHygiene": "leakage.hygiene",
     "MLFlowLogger": "integrations.mlflow",
     "Mean": "metrics.mean",
@@ -95,8 +104,11 @@ _HOME = {
     "Score": "metrics.score",
     "ScoreSpec": "metrics.score_spec",
     "Scores": "metrics.score",
+    "StopAtTarget": "monitor.stopping",
     "TensorBoardLogger": "integrations.tensorboard",
     "Thresholds": "verdict.profile",
+    "Throughput": "monitor.watching",
+    "TimeLimit": "monitor.stopping",
     "TrackioLogger": "integrations.trackio",
     "Verdict": "verdict.finding",
     "WandbLogger": "integrations.wandb",
@@ -130,12 +142,15 @@ __all__ = [
     "Cell",
     "Checkpoint",
     "Comparison",
+    "DeviceMemory",
     "EarlyStopping",
     "EpochScores",
     "Evidence",
     "Finding",
+    "GradNorm",
     "History",
     "LeakageCheck",
+    "LearningRate",
     "LoopHygiene",
     "MLFlowLogger",
     "Mean",
@@ -150,8 +165,11 @@ __all__ = [
     "Score",
     "ScoreSpec",
     "Scores",
+    "StopAtTarget",
     "TensorBoardLogger",
     "Thresholds",
+    "Throughput",
+    "TimeLimit",
     "TrackioLogger",
     "Verdict",
     "WandbLogger",

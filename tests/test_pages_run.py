@@ -9,13 +9,24 @@ import pytest
 from ptmetrics.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/metrics.md", "docs/ranks.md", "docs/trackers.md")
+PAGES = ("README.md", "docs/callbacks.md", "docs/metrics.md", "docs/ranks.md", "docs/trackers.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: str, language: str) -> list[str]:
     text = (ROOT / page).read_text(encoding="utf-8")
     return [code for found, code in BLOCK.findall(text) if found == language]
+
+
+def run(page: str, *, optuna: bool = False) -> dict[str, object]:
+    """What the blocks of a page define; one that needs Optuna is left out unless it is wanted."""
+    names: dict[str, object] = {"__name__": "page"}
+    code = blocks(page, "python")
+    assert code
+    for number, block in enumerate(code):
+        if optuna or "import optuna" not in block:
+            exec(compile(block, f"{page}, block {number + 1}", "exec"), names)
+    return names
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +43,14 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(
         if name in "".join(blocks(page, "python")):
             pytest.importorskip(library)
     monkeypatch.chdir(readme_folder)
-    names: dict[str, object] = {"__name__": "page"}
-    code = blocks(page, "python")
-    assert code
-    for number, block in enumerate(code):
-        exec(compile(block, f"{page}, block {number + 1}", "exec"), names)
+    assert run(page)
+
+
+def test_a_search_prunes_runs_by_their_scores() -> None:
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    names = run("docs/callbacks.md", optuna=True)
+    assert names["states"] == {"COMPLETE", "PRUNED"}
 
 
 def test_the_commands_of_readme_read_the_run_of_its_loop(

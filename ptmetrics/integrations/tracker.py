@@ -54,7 +54,8 @@ class Tracker(Callback):
 
         Args:
             step: Steps of training so far; the number of the epoch where no step was seen.
-            numbers: "epoch" (from 0), "step", "samples" of training so far, and the scores by name.
+            numbers: "epoch" (from 0), "step", "samples" of training so far, and the scores and the
+                numbers of callbacks by name.
             scores: The scores themselves.
         """
 
@@ -93,9 +94,9 @@ class Tracker(Callback):
         numbers: dict[str, float] = {"epoch": scores.epoch, "step": step}
         if "train_samples_cumulative" in scores.counts:
             numbers["samples"] = scores.counts["train_samples_cumulative"]
-        for name, score in scores.items():
+        for name, number in (*scores.items(), *scores.numbers.items()):
             if any(fnmatchcase(name, pattern) for pattern in self._patterns):
-                numbers[printable(name)[:LONGEST_NAME]] = score.value
+                numbers[printable(name)[:LONGEST_NAME]] = float(number)
         self.log(step, numbers, scores)
 
 

@@ -11,13 +11,8 @@ from typing import Any
 import torch
 
 from ptmetrics.errors import ConfigError, StateError
-from ptmetrics.monitor.callbacks import (
-    OTHER_FILE,
-    BestScore,
-    Callback,
-    MonitoredRun,
-    stored_epoch,
-)
+from ptmetrics.monitor.best_score import OTHER_FILE, BestScore, stored_epoch
+from ptmetrics.monitor.callbacks import Callback, MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.faults import LOGGER
 from ptmetrics.record.atomic import replace, sweep

@@ -29,6 +29,7 @@ class EpochScores(Mapping[str, Score]):
         samples: What became of each validation sample (`samples.rows`), where it was kept.
         seen: Split to what went by of it: answers of the model, calls of the criterion, rows that
             nothing counted.
+        numbers: Further numbers of the epoch by name, which callbacks gave: a learning rate, say.
 
     Example:
         >>> import torch
@@ -50,6 +51,7 @@ class EpochScores(Mapping[str, Score]):
     counts: Mapping[str, int] = field(default_factory=dict)
     samples: StoredSamples | None = field(default=None, repr=False, compare=False)
     seen: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    numbers: dict[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Score:
         split, _, rest = name.partition("/")
@@ -100,6 +102,8 @@ class EpochScores(Mapping[str, Score]):
         }
         if self.seen:
             record["seen"] = dict(self.seen)
+        if self.numbers:
+            record["numbers"] = dict(self.numbers)
         losses = dict(self.losses)
         for split, scores in self.splits.items():
             if split in losses:

@@ -768,7 +768,11 @@ class Monitor:
         went_by = self._recorder.went_by()
         if whole is not seen:
             self._ranks.tell(splits, went_by)
-        return EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
+        scores = EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
+        if self._callbacks.each_numbers:
+            with self._recorder.pause():
+                self._callbacks.numbers(self, scores)
+        return scores
 
     def _of_all_ranks(
         self, own: dict[str, SplitCounts], name: str, about: str

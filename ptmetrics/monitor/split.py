@@ -255,6 +255,7 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.trained_steps = 0
         self.in_a_row = False
         self._last_target = None
         self.looks = []

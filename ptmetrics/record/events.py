@@ -152,7 +152,8 @@ class _EpochNumber(TypedDict):
 class EpochData(_EpochNumber, total=False):
     """An epoch, counted from 0; `unfinished` where the run was left before it was closed.
 
-    A confusion matrix (rows = actual class) is absent for too many classes.
+    A confusion matrix (rows = actual class) is absent for too many classes. `numbers` are what
+    callbacks have measured beside the scores; their names have no "/".
     """
 
     per_class: Mapping[str, Mapping[str, PerClassData]]
@@ -161,6 +162,7 @@ class EpochData(_EpochNumber, total=False):
     class_names: list[str]
     time: TimeData
     counts: CountsData
+    numbers: dict[str, float]
     faults: dict[str, dict[str, FaultCount]]
     notes: dict[str, list[str]]
     samples: SamplesData

@@ -6,15 +6,18 @@ import os
 from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, overload
 
+from ptmetrics.errors import DependencyError
 from ptmetrics.record.events import EpochData, EvaluationData, HeaderData, NoteData
 from ptmetrics.record.foreign_epochs import LoggedScores
 from ptmetrics.record.foreign_rows import LoggedRows
 from ptmetrics.record.reader import Run, read_run
 
 _STEPS = "counts/train_steps_cumulative"
+_SECONDS = "time/wall_cumulative_s"
 
 
 class History(Mapping[str, list[float]]):
@@ -24,8 +27,8 @@ class History(Mapping[str, list[float]]):
     from name to value, `history[-1, "val/accuracy"]` one value. Rows count from 0; `epoch` holds
     the epoch numbers of the rows. Where an epoch was validated several times, each of these stands
     in a row of its own in front of that of the epoch, once it is closed; `step` tells them apart.
-    Times stand under "time/train_s" and so on, counts under
-    "counts/train_samples". The length is the number of names.
+    Numbers of callbacks, such as "lr", stand under their own names, times under "time/train_s" and
+    so on, counts under "counts/train_samples". The length is the number of names.
 
     Attributes:
         path: Where the run is recorded; None for one that is in memory alone.
@@ -94,6 +97,37 @@ class History(Mapping[str, list[float]]):
         if self._last is not None:
             epochs[-1] = self._last
         return Run(Path(), "", [self.header], epochs, notes=self.notes)
+
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`: epoch, step, seconds of the run so far, and each score.
+
+        What callbacks have measured stands behind the scores; what a row lacks is NaN.
+
+        Raises:
+            DependencyError: If pandas is not installed.
+
+        Example:
+            >>> history = History()
+            >>> history.append({"epoch": 0, "scores": {"val/accuracy": {"value": 0.5}}})
+            >>> try:
+            ...     columns = list(history.to_pandas())
+            ... except DependencyError:
+            ...     columns = ["epoch", "step", "seconds", "val/accuracy"]
+            >>> columns
+            ['epoch', 'step', 'seconds', 'val/accuracy']
+        """
+        try:
+            pandas: Any = import_module("pandas")
+        except ImportError:
+            cure = "Run pip install pandas."
+            rule = "it for a data frame"
+            raise DependencyError("pandas", rule, "no such package", cure) from None
+        columns: dict[str, list[Any]] = {"epoch": self.epoch, "step": self.step}
+        columns["seconds"] = [row.get(_SECONDS, math.nan) for row in self._rows]
+        for name in self:
+            if not name.startswith(("time/", "counts/")):
+                columns[name] = self[name]
+        return pandas.DataFrame(columns)
 
     def plot(self, *names: str, ax: Any = None) -> Any:
         """Draw scores over the run.
@@ -252,6 +286,7 @@ def _numbers_of(epoch: EpochData) -> dict[str, float]:
         row = dict(scores.plain)
     else:
         row = {name: score["value"] for name, score in scores.items()}
+    row.update(epoch.get("numbers", {}))
     row.update(_numbers("time", epoch.get("time", {})))
     row.update(_numbers("counts", epoch.get("counts", {})))
     return row
@@ -270,10 +305,12 @@ def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
 
 def _epoch_of(number: int, row: Mapping[str, float]) -> EpochData:
     """An epoch as a record has it, of its numbers alone."""
-    epoch: Any = {"epoch": number, "scores": {}, "time": {}, "counts": {}}
+    epoch: Any = {"epoch": number, "scores": {}, "numbers": {}, "time": {}, "counts": {}}
     for name, value in row.items():
         group, _, rest = name.partition("/")
-        if group not in {"time", "counts"}:
+        if not rest:
+            epoch["numbers"][name] = value
+        elif group not in {"time", "counts"}:
             epoch["scores"][name] = {"value": value}
         elif "/" not in rest:  # all but the quantiles of a step
             epoch[group][rest] = value

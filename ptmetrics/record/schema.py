@@ -513,6 +513,7 @@ _epoch_fields = fields_of(
         "class_names": list_of(a_text),
         "time": _time,
         "counts": mapping_of(a_count),
+        "numbers": mapping_of(a_number),
         "faults": mapping_of(
             mapping_of(fields_of({"count": a_count}, {"first_step": a_count, "message": a_text}))
         ),

@@ -495,3 +495,27 @@ def test_unlike_monitors_raise_the_same_error_where_faults_are_to_raise(tmp_path
     assert first == second
     assert '"task": "multiclass"' in first
     assert '"task": "binary"' in first
+
+
+def until_the_time_is_over(rank: int) -> Any:
+    """The clock of rank 1 is over in the middle of the second epoch, that of rank 0 never."""
+    seconds = iter(range(100))
+    limit = pm.TimeLimit(5, clock=lambda: int(1e9 * rank * next(seconds)))
+    monitor = quiet(limit)
+    asked = []
+    for _ in range(4):
+        for _ in range(3):
+            monitor.update(*batch(rank, 10), split="train")
+            asked.append(monitor.should_stop)
+        monitor.end_epoch()
+        if monitor.should_stop:
+            break
+    monitor.close()
+    return monitor.epoch, monitor.stopping_reason, any(asked), len(monitor.faults)
+
+
+def test_the_first_rank_whose_time_is_over_stops_all_at_the_end_of_the_same_epoch(
+    tmp_path: Path,
+) -> None:
+    stopped = (2, "the time limit of 5 s is over", False, 0)
+    assert run_ranks(until_the_time_is_over, 2, tmp_path / "ranks") == [stopped, stopped]

@@ -13,7 +13,7 @@ from torch import nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError
-from ptmetrics.monitor.callbacks import BestScore
+from ptmetrics.monitor.best_score import BestScore
 from ptmetrics.monitor.recorder import TOLD_ANSWERS
 from ptmetrics.record.reader import read_run
 
@@ -217,7 +217,7 @@ def test_the_direction_comes_from_the_score(name: str, best: int) -> None:
         assert stopping.best_epoch == best
         assert name in str(monitor.stopping_reason)
         assert "epoch 3" in str(monitor.stopping_reason)
-        assert "2 epochs" in str(monitor.stopping_reason)
+        assert "2 validations" in str(monitor.stopping_reason)
 
 
 @pytest.mark.parametrize(("patience", "ran"), [(1, 3), (2, 4), (3, 5), (4, 6)])

@@ -1,11 +1,15 @@
 """Checkpoints are whole or absent, plain, and say which epoch they are of."""
 
+import math
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from loops import CLASSES, Net, fit, quiet
 from test_callbacks import play
 from torch import nn
@@ -147,3 +151,43 @@ def test_the_state_of_a_run_is_plain_tensors_and_values(tmp_path: Path) -> None:
         torch.save(monitor.state_dict(), tmp_path / "half")
         assert set(load(tmp_path / "half")) == set(monitor.state_dict())
         monitor.end_epoch()
+
+
+def kept_by_a_sort(values: list[float], count: int, *, rises: bool) -> set[str]:
+    """The files of the best epochs, the earlier one first where two are equal."""
+    sign = -1 if rises else 1
+    known = [(sign * value, epoch) for epoch, value in enumerate(values) if not math.isnan(value)]
+    return {
+        f"epoch{epoch + 1}-val-x-{sign * value:.4f}.pt" for value, epoch in sorted(known)[:count]
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.sampled_from([math.nan, 0.0, 0.25, 0.5, 0.75]), min_size=1, max_size=7),
+    st.integers(2, 4),
+    st.booleans(),
+    st.integers(1, 6),
+)
+def test_the_best_epochs_that_are_kept_are_those_of_a_sort_in_one_run_or_two(
+    values: list[float], count: int, rises: bool, cut: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        for part in (values[:cut], values[cut:]):
+            metric = pm.Mean("x", lambda preds, target: preds, higher_is_better=rises)
+            checkpoint = pm.Checkpoint("val/x", top_k=count)
+            with quiet(checkpoint, metrics=metric, run=path, if_exists="resume") as monitor:
+                monitor.attach(nn.Linear(1, 1))
+                for value in part:
+                    monitor.update(torch.full((4,), value), torch.zeros(4), split="val")
+                    monitor.end_epoch()
+        files = {found.name for found in (path / "checkpoints").iterdir()}
+        kept = kept_by_a_sort(values, count, rises=rises)
+        best = {"best.pt"} if kept else set()
+        assert files == kept | best | {"last.pt"}
+        if kept:
+            first = min(kept_by_a_sort(values, 1, rises=rises))
+            assert load(path / "checkpoints" / "best.pt")["epoch"] == int(first[5]) - 1
+            for name in kept:
+                assert load(path / "checkpoints" / name)["epoch"] == int(name[5]) - 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 import ptmetrics as pm
 from ptmetrics.integrations.tracker import Tracker
 from ptmetrics.leakage import hashes
+from ptmetrics.monitor.watching import StepCallback
 from ptmetrics.testing import Guard, HostSync, fake_cuda
 
 pytestmark = pytest.mark.fault(28)
@@ -146,11 +148,18 @@ def test_a_callback_that_waits_is_named() -> None:
         monitor.update(torch.zeros(8, device="cuda"), torch.zeros(8, device="cuda"))
 
 
+MEMORY = SimpleNamespace(reset_peak_memory_stats=lambda device: None)
 OURS: dict[type[pm.Callback], Any] = {
     pm.EarlyStopping: lambda folder: pm.EarlyStopping("val/loss"),
     pm.Checkpoint: lambda folder: pm.Checkpoint("val/loss", folder=folder),
     pm.LoopHygiene: lambda folder: pm.LoopHygiene(),
     pm.LeakageCheck: lambda folder: pm.LeakageCheck(),
+    pm.StopAtTarget: lambda folder: pm.StopAtTarget("val/accuracy>=0.9"),
+    pm.TimeLimit: lambda folder: pm.TimeLimit("2h"),
+    pm.LearningRate: lambda folder: pm.LearningRate(),
+    pm.GradNorm: lambda folder: pm.GradNorm(),
+    pm.Throughput: lambda folder: pm.Throughput(),
+    pm.DeviceMemory: lambda folder: pm.DeviceMemory(memory=MEMORY),
     pm.CSVLogger: lambda folder: pm.CSVLogger(folder / "scores.csv"),
 }
 """Callbacks that are told of batches or epochs; further trackers are told of epochs as `CSVLogger` is."""
@@ -172,10 +181,13 @@ def test_none_of_our_callbacks_is_missing_here() -> None:
 def test_no_callback_of_ours_waits_in_an_epoch(
     kind: type[pm.Callback], way: str, tmp_path: Path
 ) -> None:
-    monitor, model = watched(callbacks=[OURS[kind](tmp_path)])
+    callback = OURS[kind](tmp_path)
+    monitor, model = watched(callbacks=[callback])
     with unset_fake_temporarily():
         assert "loss" in monitor.score_directions  # asked for at the beginning, of empty counts
     criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
     train, val = batches(), batches()
     with Guard():
         monitor.attach(model, criterion=criterion, optimizer=optimizer)
@@ -183,3 +195,5 @@ def test_no_callback_of_ours_waits_in_an_epoch(
             train, val = monitor.train(train), monitor.validate(val)
         one_epoch(model, criterion, train, val, optimizer)
     assert monitor._recorder.splits["val"].samples == 19
+    if isinstance(callback, StepCallback):
+        assert callback._error is None

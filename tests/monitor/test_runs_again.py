@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, PtmetricsError, RecordError
-from ptmetrics.monitor.callbacks import BestScore
+from ptmetrics.monitor.best_score import BestScore
 from ptmetrics.monitor.run import rank_and_world_size
 from ptmetrics.record.reader import read_run
 from ptmetrics.verdict.gathering import judged_row
@@ -167,7 +167,8 @@ def test_early_stopping_and_the_best_file_go_on_from_the_record(tmp_path: Path, 
         assert (ran, stop.best_epoch, stop.best_value) == (6, 3, pytest.approx(0.95))
         assert weight_in(tmp_path / name / "checkpoints" / "best.pt") == 3
         assert (
-            monitor.stopping_reason == "no better val/accuracy than 0.9500 of epoch 4 for 2 epochs"
+            monitor.stopping_reason
+            == "no better val/accuracy than 0.9500 of epoch 4 for 2 validations"
         )
         assert len(accuracies(tmp_path / name)) == 6
 

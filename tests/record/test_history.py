@@ -1,4 +1,5 @@
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_makers import epoch
 
-from ptmetrics.errors import RecordError
+from ptmetrics.errors import DependencyError, RecordError
 from ptmetrics.record.history import History, read_history
 from ptmetrics.record.journal import Journal
 from ptmetrics.record.reader import read_run
@@ -150,3 +151,40 @@ def test_step_tells_the_training_done_by_each_row() -> None:
     history.append(epoch(1, val__loss=0.5))
     assert history.step[0] == 40
     assert math.isnan(history.step[1])
+
+
+def test_numbers_of_callbacks_stand_between_scores_and_times() -> None:
+    history = History()
+    data = {**epoch(0, val__loss=1.0), "numbers": {"lr": 0.1}, "counts": {"train_steps": 6}}
+    history.append(data)
+    assert list(history) == ["val/loss", "lr", "counts/train_steps"]
+    assert history[-1, "lr"] == 0.1
+    assert history.run().epochs[0]["numbers"] == {"lr": 0.1}
+
+
+def test_a_data_frame_has_epoch_step_seconds_and_what_was_scored() -> None:
+    pandas = pytest.importorskip("pandas")
+    history = History()
+    counts = {"train_steps_cumulative": 40}
+    time = {"train_s": 2.0, "wall_cumulative_s": 2.5}
+    history.append(
+        {**epoch(0, val__loss=1.0), "numbers": {"lr": 0.1}, "counts": counts, "time": time}
+    )
+    history.append(epoch(1, val__loss=0.5, val__accuracy=0.75))
+    nan = math.nan
+    expected = {
+        "epoch": [0, 1],
+        "step": [40.0, nan],
+        "seconds": [2.5, nan],
+        "val/loss": [1.0, 0.5],
+        "lr": [0.1, nan],
+        "val/accuracy": [nan, 0.75],
+    }
+    pandas.testing.assert_frame_equal(history.to_pandas(), pandas.DataFrame(expected))
+    assert list(History().to_pandas()) == ["epoch", "step", "seconds"]
+
+
+def test_without_pandas_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(DependencyError, match=r"pandas: expected .* Run pip install pandas\."):
+        two_epochs().to_pandas()

@@ -36,8 +36,8 @@ def written_on(photograph: Tensor, digits: Tensor) -> TensorDataset:
     return TensorDataset(pictures, (ink[:, 0] > 0.5).long())
 
 
-train_loader = DataLoader(written_on(photographs[0], digits[:600]), batch_size=32, shuffle=True)
-val_loader = DataLoader(written_on(photographs[1], digits[600:900]), batch_size=100)
+train_loader = DataLoader(written_on(photographs[0], digits[:300]), batch_size=32, shuffle=True)
+val_loader = DataLoader(written_on(photographs[1], digits[300:450]), batch_size=100)
 
 
 class SmallUNet(nn.Module):

@@ -32,7 +32,9 @@ with pm.Monitor(pm.RegressionMetrics(), run=run / "mean") as baseline:
     baseline.update(mean.expand(len(val)), y[val], split="val")
     of_mean = baseline.end_epoch()
 
-unit = nn.Linear(1, 1).requires_grad_(False)  # back into the target's unit, so that scores are in it
+unit = nn.Linear(1, 1).requires_grad_(
+    False
+)  # back into the target's unit, so that scores are in it
 unit.weight.fill_(y[train].std())
 unit.bias.fill_(mean)
 model = nn.Sequential(nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 1), unit, nn.Flatten(0))

@@ -29,7 +29,8 @@ photographs = [torch.tensor(image).permute(2, 0, 1) / 255 for image in load_samp
 def written_on(photograph: Tensor, digits: Tensor) -> TensorDataset:
     """Pictures of 32 × 32 pixels, a digit written in white on each, and their masks."""
     pieces = []
-    for top, left in zip(torch.randint(390, (len(digits),)), torch.randint(600, (len(digits),))):
+    for _digit in digits:
+        top, left = int(torch.randint(390, ())), int(torch.randint(600, ()))
         pieces.append(photograph[:, top : top + 32, left : left + 32])
     ink = nn.functional.interpolate(digits, size=(32, 32), mode="bilinear")
     pictures = torch.stack(pieces) * (1 - 0.7 * ink) + 0.7 * ink

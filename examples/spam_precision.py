@@ -14,10 +14,10 @@ import sys
 from importlib import import_module
 from inspect import getdoc
 from pathlib import Path
+from pydoc_data.topics import topics
 from zlib import crc32
 
 import torch
-from pydoc_data.topics import topics
 from torch import nn
 
 import ptmetrics as pm
@@ -26,7 +26,7 @@ torch.manual_seed(0)
 run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/spam")
 MODULES = """argparse asyncio calendar collections configparser csv datetime decimal difflib email.message
 fractions functools heapq http.client inspect itertools json logging mailbox os pathlib pickle random
-shutil smtplib socket sqlite3 statistics string subprocess tarfile threading unittest zipfile""".split()
+shutil smtplib socket sqlite3 statistics string subprocess tarfile threading unittest zipfile"""
 WORDS = 4096  # words share so many columns, by a hash
 
 
@@ -37,7 +37,7 @@ def openings(texts: list[str]) -> list[tuple[str, ...]]:
 
 
 docstrings = []
-for name in MODULES:
+for name in MODULES.split():
     for thing in vars(import_module(name)).values():
         members = [thing]
         if isinstance(thing, type):

@@ -73,8 +73,9 @@ with monitor.attach(model, optimizer=optimizer, shift=True):
         with torch.no_grad():
             for ids in monitor.validate(val_loader):
                 model(ids, labels=ids)
+        scores = monitor.end_epoch()
 
 verdict = pm.judge(monitor)
 print(verdict)
-print("Perplexity of a character:", monitor.scores["val/perplexity"])
+print("Perplexity of a character:", scores["val/perplexity"])
 print("Report:", pm.report(monitor, run / "report.html"))

@@ -65,7 +65,7 @@ def fit(
 small = nn.Sequential(nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0))
 quick = fit("quick", small, epochs=10, lr=2e-3)
 paradox = pm.judge(quick)
-print(quick.scores["val/accuracy"], "accuracy,", quick.scores["val/recall"], "recall:", paradox)
+print("Quick:", paradox)
 
 hidden = [nn.Linear(48, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()]
 model = nn.Sequential(*hidden, nn.Linear(128, 1), nn.Flatten(0))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import ptmetrics as pm
 
@@ -36,7 +36,7 @@ spoilt_set = TensorDataset(
 clean_set = TensorDataset(images[train], labels[train])
 
 
-def fit(name: str, train_set: Dataset, *callbacks: pm.Callback) -> pm.Monitor:
+def fit(name: str, train_set: TensorDataset, *callbacks: pm.Callback) -> pm.Monitor:
     """The monitor of a training of eight epochs."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     criterion = nn.CrossEntropyLoss()

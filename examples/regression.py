@@ -5,8 +5,8 @@
 Scikit-learn's diabetes set: 10 measurements of 442 patients, and how far the disease has gone a year
 later (25 to 346). Predicting the mean of the training rows is recorded as a run of its own, and the
 trained network is held against it. The profile "regression" wants an R² of 50 %; on 221 patients that
-can be neither shown nor excluded, and the verdict says so: undetermined, with the number of patients
-that would settle it. The report lies in RUN_FOLDER/report.html.
+can be neither shown nor excluded, and the verdict says so: undetermined, and why. The report lies in
+RUN_FOLDER/report.html.
 """
 
 import sys
@@ -51,8 +51,8 @@ with monitor.attach(model, criterion=criterion, optimizer=optimizer):
         model.eval()
         with torch.no_grad():
             criterion(model(x[val]), y[val])
+        scores = monitor.end_epoch()
 
-scores = monitor.scores
 for name in ("val/mae", "val/rmse", "val/r2"):
     print(f"{name:<9} network {scores[name]}   mean alone {of_mean[name]}")
 verdict = pm.judge(monitor, baseline=baseline)

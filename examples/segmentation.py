@@ -75,9 +75,10 @@ with monitor.attach(model, criterion=criterion, optimizer=optimizer):
         with torch.no_grad():
             for x, y in monitor.validate(val_loader):
                 criterion(model(x), y)
+        scores = monitor.end_epoch()
 
 for name in ("val/mean_iou", "val/f1/macro", "val/dice/image"):
-    print(f"{name:<14} {monitor.scores[name]}")
+    print(f"{name:<14} {scores[name]}")
 verdict = pm.judge(monitor)
 print(verdict)
 print("Report:", pm.report(monitor, run / "report.html"))

@@ -16,7 +16,7 @@ from pydoc_data.topics import topics
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import ptmetrics as pm
 
@@ -30,7 +30,7 @@ def pieces(texts: list[str]) -> Tensor:
     numbers = []
     for text in texts:
         ids = torch.tensor([min(max(ord(letter) - 32, 0), CHARACTERS - 1) for letter in text])
-        numbers.extend(ids.split(LENGTH)[:-1])
+        numbers.extend(torch.split(ids, LENGTH)[:-1])
     return torch.stack(numbers)
 
 
@@ -57,21 +57,21 @@ class CharacterModel(nn.Module):
 
 
 texts = list(topics.values())
-train_loader = DataLoader(pieces(texts[::2])[:1600], batch_size=32, shuffle=True)
-val_loader = DataLoader(pieces(texts[1::2])[:320], batch_size=64)
+train_loader = DataLoader(TensorDataset(pieces(texts[::2])[:1600]), batch_size=32, shuffle=True)
+val_loader = DataLoader(TensorDataset(pieces(texts[1::2])[:320]), batch_size=64)
 model = CharacterModel()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 monitor = pm.Monitor(pm.MulticlassMetrics(CHARACTERS), run=run, profile="tokens")
 with monitor.attach(model, optimizer=optimizer, shift=True):
     for _epoch in monitor.epochs(3):
         model.train()
-        for ids in monitor.train(train_loader):
+        for (ids,) in monitor.train(train_loader):
             optimizer.zero_grad()
             model(ids, labels=ids)["loss"].backward()
             optimizer.step()
         model.eval()
         with torch.no_grad():
-            for ids in monitor.validate(val_loader):
+            for (ids,) in monitor.validate(val_loader):
                 model(ids, labels=ids)
         scores = monitor.end_epoch()
 

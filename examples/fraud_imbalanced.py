@@ -35,7 +35,7 @@ temple, flower = (patches(torch.tensor(image)) for image in load_sample_images()
 frauds = flower[torch.randperm(len(flower))[: len(temple) // 50]]
 x = torch.cat([temple, frauds])
 y = torch.cat([torch.zeros(len(temple)), torch.ones(len(frauds))])
-train, val, test = torch.randperm(len(y)).split([len(y) - 2 * 5200, 5200, 5200])
+train, val, test = torch.split(torch.randperm(len(y)), [len(y) - 2 * 5200, 5200, 5200])
 x = (x - x[train].mean(0)) / x[train].std(0)
 
 
@@ -45,13 +45,13 @@ def fit(
     """Train; the monitor of it."""
     criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(fraud_weight))
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    steps = epochs * len(train.split(128))
+    steps = epochs * len(torch.split(train, 128))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     monitor = pm.Monitor(pm.BinaryMetrics(class_names=names), run=run / name)
     with monitor.attach(model, criterion=criterion, optimizer=optimizer):
         for _epoch in monitor.epochs(epochs):
             model.train()
-            for rows in train[torch.randperm(len(train))].split(128):
+            for rows in torch.split(train[torch.randperm(len(train))], 128):
                 optimizer.zero_grad()
                 criterion(model(x[rows]), y[rows]).backward()
                 optimizer.step()

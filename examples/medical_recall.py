@@ -38,7 +38,7 @@ monitor = pm.Monitor(
 with monitor.attach(model, criterion=criterion, optimizer=optimizer):
     for _epoch in monitor.epochs(15):
         model.train()
-        for rows in train[torch.randperm(len(train))].split(32):
+        for rows in torch.split(train[torch.randperm(len(train))], 32):
             optimizer.zero_grad()
             criterion(model(x[rows]).squeeze(1), y[rows]).backward()
             optimizer.step()

@@ -44,7 +44,7 @@ monitor = pm.Monitor(pm.RegressionMetrics(), run=run / "network", profile="regre
 with monitor.attach(model, criterion=criterion, optimizer=optimizer):
     for _epoch in monitor.epochs(20):
         model.train()
-        for rows in train[torch.randperm(len(train))].split(32):
+        for rows in torch.split(train[torch.randperm(len(train))], 32):
             optimizer.zero_grad()
             criterion(model(x[rows]), y[rows]).backward()
             optimizer.step()

@@ -36,7 +36,7 @@ def openings(texts: list[str]) -> list[tuple[str, ...]]:
     return sorted({words for words in starts if len(words) > 3})
 
 
-docstrings = []
+docstrings: list[str] = []
 for name in MODULES.split():
     for thing in vars(import_module(name)).values():
         members = [thing]
@@ -63,7 +63,7 @@ monitor = pm.Monitor(metrics, run=run / "training", profile="precision-first")
 with monitor.attach(model, criterion=criterion, optimizer=optimizer):
     for _epoch in monitor.epochs(6):
         model.train()
-        for rows in train[torch.randperm(len(train))].split(64):
+        for rows in torch.split(train[torch.randperm(len(train))], 64):
             optimizer.zero_grad()
             criterion(model(x[rows]), y[rows]).backward()
             optimizer.step()

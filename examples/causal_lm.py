@@ -27,7 +27,7 @@ LENGTH, CHARACTERS = 48, 96  # printable ASCII, and one for all others
 
 def pieces(texts: list[str]) -> Tensor:
     """Rows of 48 numbers of characters."""
-    numbers = []
+    numbers: list[Tensor] = []
     for text in texts:
         ids = torch.tensor([min(max(ord(letter) - 32, 0), CHARACTERS - 1) for letter in text])
         numbers.extend(torch.split(ids, LENGTH)[:-1])

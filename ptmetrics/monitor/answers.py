@@ -67,14 +67,14 @@ class Answer:
         self.output = output
         self.preds = preds
         shape: Sequence[int] = ()
-        if given is not None:
-            self.given = weakref.ref(given)
-            shape = given.shape
         if isinstance(preds, Tensor):
             self.with_graph = preds.requires_grad
-            shape = preds.shape or shape
-            if preds.ndim > 2 and shape[0]:
+            shape = preds.shape
+            if len(shape) > 2 and shape[0]:
                 self.places = preds.numel() // shape[0]
+        if given is not None:
+            self.given = weakref.ref(given)
+            shape = shape or given.shape
         if shape:
             self.rows = shape[0]
 
@@ -100,8 +100,9 @@ class Answer:
 
     def let_go(self) -> None:
         """Hold its tensors no longer; they can still be recognised while somebody else does."""
-        if isinstance(self.preds, Tensor) and self.original is None:
-            self.original = weakref.ref(self.preds)
+        preds = self.preds
+        if isinstance(preds, Tensor) and self.original is None:
+            self.original = weakref.ref(preds)
         self.preds = None
         self.output = None
 
@@ -160,6 +161,7 @@ class Group:
     """
 
     calls = 0
+    candidates: Sequence[Candidate] = ()
     counted = False
     repeats = False
     stepped = False
@@ -169,7 +171,6 @@ class Group:
         self.split = split
         self.seen = seen
         self.answers: list[Answer] = []
-        self.candidates: list[Candidate] = []
         self.losses: list[HeldLoss] = []
 
     def next_answer(self) -> None:
@@ -324,3 +325,39 @@ def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:
             if before is not None:
                 waiting.append(before)
     return found
+
+
+class LastCounted(NamedTuple):
+    """What was counted last: another answer to the same targets is no further row.
+
+    Nothing is held: who asks has the tensors, or they are not the same.
+
+    Attributes:
+        split: Its split.
+        target: Its targets.
+        given: What the model was given.
+        version: How often its targets had been written to.
+    """
+
+    split: str
+    target: "weakref.ref[Tensor]"
+    given: "weakref.ref[Tensor] | None"
+    version: int
+
+    def same_target(self, target: Any) -> bool:
+        """Whether these are its targets, and nobody has written over them since."""
+        before = self.target()
+        return same_rows(before, target) and self.version == version_of(target)
+
+    def same_inputs(self, given: "weakref.ref[Tensor] | None") -> bool:
+        """Whether these are the inputs that were answered."""
+        before = self.given and self.given()
+        return same_rows(before, given and given())
+
+
+def version_of(target: Tensor) -> int:
+    """How often a tensor was written to, where torch counts that."""
+    try:
+        return target._version
+    except RuntimeError:  # of inference mode
+        return 0

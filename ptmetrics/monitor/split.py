@@ -117,7 +117,13 @@ class SplitCounts:
         if by_criterion and isinstance(preds, Tensor) and preds.ndim > 2:
             problem = self._update_by_criterion(preds, target, beside)
         elif self._alone:
-            self._update_alone(preds, target, beside)
+            if isinstance(preds, Tensor) and preds.device != self._device:
+                self._main.to(preds.device)
+                self._device = preds.device
+            truth = target
+            if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
+                truth = _whole_classes(target)
+            self._main.update(preds, truth, **beside)
         else:
             problem = self._update_each(preds, target, beside)
         self._last_target = weakref.ref(rows)
@@ -292,14 +298,6 @@ class SplitCounts:
             self.pictures.reset()
             if self.samples:
                 self.pictures.refuse("a part of them came before the run was resumed")
-
-    def _update_alone(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
-        if isinstance(preds, Tensor) and preds.device != self._device:
-            self._main.to(preds.device)
-            self._device = preds.device
-        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
-            target = _whole_classes(target)
-        self._main.update(preds, target, **beside)
 
     def _update_by_criterion(
         self, preds: Any, target: Any, beside: dict[str, Any]

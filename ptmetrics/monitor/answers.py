@@ -46,14 +46,12 @@ class Answer:
         original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
         padding: Rows at its end that a sampler repeats for the sake of other ranks.
-        criterion: What was called for it, and whether with predictions and targets alone.
     """
 
     batch: Any = NO_BATCH
     given: "weakref.ref[Tensor] | None" = None
     number = 0
     original: Any = None
-    criterion: tuple[Any, bool] = (None, False)
     padding = 0
     places = 0
     rows = 1
@@ -156,6 +154,7 @@ class Group:
         repeats: Whether its targets had been counted before; then it counts no rows.
         candidates: Calls that may count.
         losses: Losses of its rows.
+        node: Where the graph computed the only one.
         stepped: Whether the optimizer stepped since the first answer.
         waits: Whether what the loop does next tells if it is of training or of validation.
     """
@@ -163,6 +162,7 @@ class Group:
     calls = 0
     candidates: Sequence[Candidate] = ()
     counted = False
+    node: Any = None
     repeats = False
     stepped = False
     waits = False
@@ -190,12 +190,12 @@ class Group:
     def note(self) -> None:
         """It is closed: its answers were counted, or not."""
         seen = self.seen
-        seen.answers += len(self.answers)
+        seen.criterion_calls += self.calls
         for answer in self.answers:
+            seen.answers += 1
             seen.answered_rows += answer.rows
             if not answer.used:
                 seen.unpaired_rows += answer.rows
-        seen.criterion_calls += self.calls
 
     @property
     def with_graph(self) -> bool:
@@ -257,6 +257,8 @@ class Group:
             for loss in self.losses
             if loss.candidate is None or any(loss.candidate is each for each in candidates)
         ]
+        for loss in self.losses:
+            loss.candidate = None  # which holds the tensors of a call
 
 
 def same_storage(one: Tensor, other: Tensor) -> bool:

@@ -106,7 +106,8 @@ class PhaseClock:
 
     def leave(self) -> None:
         """The device's phase ends here."""
-        self._settle()
+        if self._so_far is not None:
+            self._settle()
         self.phase = None
         if self.device is not None:
             self.device.end()

@@ -198,11 +198,8 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
     own = stand_in.stands_for
 
     def __call__(self: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 — it is one
-        if own is None:  # looked up at each call: tracers replace it
-            parent: Any = super(owner, self)
-            call = parent.__call__
-        else:
-            call = partial(own, self)
+        # What is inherited is looked up at each call: tracers replace it.
+        call: Any = super(owner, self).__call__ if own is None else partial(own, self)
         # A compiler reads this too, up to here: what is compiled tells nobody.
         listeners = () if is_dynamo_compiling() else stand_in.listeners
         told = []

@@ -35,10 +35,9 @@ def loss_without_padding(
     target = without_last(call.target, answer.rows, answer.padding)
     call = call._replace(preds=preds, target=target)
     own = without_last(loss, answer.rows, answer.padding)
-    criterion, alone = answer.criterion
-    of_torch = getattr(criterion, "__module__", "") in _LOSSES_OF_TORCH
-    if own is loss and of_torch and alone and len(target):
-        compute = getattr(criterion, "forward", criterion)  # nobody watches it
+    of_torch = getattr(call.again, "__module__", "") in _LOSSES_OF_TORCH
+    if own is loss and of_torch and len(target):
+        compute = getattr(call.again, "forward", call.again)  # nobody watches it
         with torch.no_grad():
             own = compute(preds, target)
     return own, call

@@ -260,7 +260,7 @@ class BatchRecorder:
         clock = self.clock
         idle = self._group is None and self._loader is None and self._named is None
         trains = idle and model.training and clock.phase == "train"
-        if trains and not self._tells_before and not self._paused and backward_task() == -1:
+        if trains and not self._tells_before and not self._paused:
             self._hooked = None
             clock.goes_on("train")
         else:
@@ -328,11 +328,9 @@ class BatchRecorder:
             return
         loader = self._loader
         name = self._named
-        if name is None and loader is not None:
-            name = loader.split
         if name is None:
-            name = self._split_by_mode(model)
-            if name in self._loader_splits:
+            name = self._split_by_mode(model) if loader is None else loader.split
+            if loader is None and name in self._loader_splits:
                 return
         group = self._group
         if group is None or group.split != name:
@@ -380,8 +378,6 @@ class BatchRecorder:
                 self._consider(group, criterion, call, loss)
                 return
             answer.used = True
-            if answer.padding:
-                answer.criterion = criterion, not kwargs
         learns = group.split != "train" or torch.is_grad_enabled()
         if not learns and self._waits(group, criterion, call, loss):
             return
@@ -445,22 +441,23 @@ class BatchRecorder:
 
     def _after_call(self, group: Group, criterion: Any, call: CriterionCall) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
-        if group.calls == 1:
-            if group.seen.criterion is not criterion:
-                self._tell_shapes(group.split, how_shapes_met(criterion, call))
+        if group.calls == 1 and group.seen.criterion is not criterion:
+            self._tell_shapes(group.split, how_shapes_met(criterion, call))
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
             return
         self.clock.goes_on(group.split)
-        if group.split == "train" and group.calls == 1 and not group.waits:
-            if torch.is_grad_enabled():
-                self.mode.trained_on = self._last
-                self.mode.learned = True
-            else:  # for a teacher's answer, while the model's has one
-                self.mode.without_grad += not group.with_graph
-            if not self.optimizer_seen:
-                self._step_done()
+        if group.split != "train" or group.calls > 1 or group.waits:
+            return
+        mode = self.mode
+        if torch.is_grad_enabled():
+            mode.trained_on = self._last
+            mode.learned = True
+        else:  # for a teacher's answer, while the model's has one
+            mode.without_grad += not group.with_graph
+        if not self.optimizer_seen:
+            self._step_done()
 
     @contained("optimizer hook")
     def on_step_begin(self, optimizer: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -734,7 +731,6 @@ class BatchRecorder:
                 group.keep_losses([])
             losses = group.losses
             if len(losses) == 1 and self._held is None:
-                losses[0].node = None  # nobody asks for its gradient any more
                 self._held = group.split, losses[0]
             elif losses:
                 self._settle_losses(group)
@@ -779,7 +775,7 @@ class BatchRecorder:
         losses = group.losses
         loss: HeldLoss | None = losses[-1]
         if len(losses) > 1:
-            same = [each for each in losses if each.answer is losses[-1].answer]
+            same = [each for each in losses if each.answer == losses[-1].answer]
             if len(same) > 1:
                 loss = minimised(same)
             self._tell_several_calls(group.split, len(losses), loss is not None)
@@ -789,7 +785,6 @@ class BatchRecorder:
             self._last = last
         self._held = None
         if loss is not None:
-            loss.node = None
             self._held = group.split, loss
 
     def _add_loss(
@@ -812,14 +807,15 @@ class BatchRecorder:
         if type(target) is not Tensor or loss.ndim:
             target = counts.loss_target(loss, target)
         held = counts.loss.held(loss, target, call)
-        held.node = loss.grad_fn
-        if candidate is not None:
-            held.candidate = candidate
-        held.answer = answer
+        held.candidate = candidate
+        held.answer = id(answer)
         losses = group.losses
-        if losses:
-            losses[0].watch()
-            held.watch()
+        if not losses:
+            group.node = loss.grad_fn
+        else:
+            if len(losses) == 1:
+                losses[0].watch(group.node)
+            held.watch(loss.grad_fn)
         losses.append(held)
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
@@ -893,9 +889,7 @@ class BatchRecorder:
     ) -> None:
         """Count a pair, unless its targets have been counted."""
         name = group.split
-        given = None
-        if answer is not None:
-            given = answer.given
+        given: Any = answer and answer.given
         group.counted = True
         last = self._last
         if last is not None:
@@ -918,10 +912,11 @@ class BatchRecorder:
             untold = group.seen.untold
             group.seen = self.seen[name]  # of this validation, where another one was closed
             group.seen.untold = untold
-        if by_criterion and answer is not None and counts.of_classes and answer.places:
+        if answer is not None and answer.places and counts.of_classes and by_criterion:
             preds, target = in_rows(answer, preds, target)
-        self.faults.step = counts.batches
-        self.faults.split = name
+        faults = self.faults
+        faults.step = counts.batches
+        faults.split = name
         self._hooked = name
         if answer is not None and answer.padding:
             preds, target, beside = without_padding(group.seen, answer, preds, target, beside)

@@ -29,18 +29,16 @@ class HeldLoss:
     Attributes:
         place: Where its values are, and their dimensions; None for a number.
         room: How many of its kind are counted together.
-        answer: The answer of the group that it is a loss of.
+        answer: Which answer of the group it is a loss of, by its identity.
         candidate: What it counts with; None where its rows count anyway.
-        node: Of the graph, where it was computed; None without a gradient.
         gradient: What it had in the backward pass; None where that was not seen.
     """
 
     place: tuple[torch.device, int] | None = None
     room = MOST_NUMBERS
-    answer: object = None
+    answer = 0
     candidate: object = None
     gradient: Tensor | None = None
-    node: Any = None
 
     def __init__(self, value: Tensor | float, weights: Tensor, targets: int) -> None:
         self.value = value
@@ -52,11 +50,10 @@ class HeldLoss:
             if value.ndim:
                 self.room = 1
 
-    def watch(self) -> None:
-        """Learn how much it weighs in what is minimised."""
-        if self.node is not None:
-            self.node.register_prehook(self._keep)
-            self.node = None
+    def watch(self, node: Any) -> None:
+        """Learn how much it weighs in what is minimised, from where the graph computed it."""
+        if node is not None:
+            node.register_prehook(self._keep)
 
     def _keep(self, gradients: tuple[Tensor | None, ...]) -> None:
         if gradients and gradients[0] is not None:
@@ -169,10 +166,11 @@ class SplitLoss:
         if held.place != self._place:
             self._count_waiting()
             self._place = held.place
-        self._waiting.append(held)
+        waiting = self._waiting
+        waiting.append(held)
         self.seen += 1
         self.targets += held.targets
-        if len(self._waiting) >= held.room:
+        if len(waiting) >= held.room:
             self._count_waiting()
 
     def _count_waiting(self) -> None:

@@ -77,7 +77,7 @@ class PhaseClock:
     def goes_on(self, phase: str) -> None:
         """As `lap`; but where that phase is under way it is enough to remember when."""
         if phase != self.phase:
-            self.lap(phase, waited=self.waiting)
+            self.lap(phase)
             return
         self._so_far = now = self.now()
         if self.waiting:

@@ -82,6 +82,15 @@ class Batch:
     def __len__(self) -> int:
         return self.target.shape[0]
 
+    def let_go_of_graphs(self) -> None:
+        """Count without gradients."""
+        if self.preds.requires_grad:
+            self.preds = self.preds.detach()
+        if self.target.requires_grad:
+            self.target = self.target.detach()
+        if self.weight is not None and self.weight.requires_grad:
+            self.weight = self.weight.detach()
+
     def ignore(self, mask: Tensor) -> None:
         """Leave rows out in silence.
 

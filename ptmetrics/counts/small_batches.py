@@ -37,6 +37,7 @@ class SmallBatchBuffer:
 
     Attributes:
         full: Whether no further batch fits.
+        ready: Whether `add` takes another batch of its form, without ids.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class SmallBatchBuffer:
         self._filled = 0
         self._first_step = 0
         self.full = False
+        self.ready = False
 
     def put(self, batch: Batch, form: object) -> bool:
         """Copy a batch of the form that the last one had; False, with nothing copied, where it cannot wait.
@@ -64,19 +66,34 @@ class SmallBatchBuffer:
             if not self._capacity:
                 return False
         slot = self._slots[self._filled]
-        slot.preds.copy_(batch.preds)
-        slot.target.copy_(batch.target)
-        if slot.weight is not None and batch.weight is not None:
-            slot.weight.copy_(batch.weight)
         if slot.slices is not None and batch.slices is not None:
             slot.slices.copy_(batch.slices)
         if slot.group is not None and batch.group is not None:
             slot.group.copy_(batch.group)
-        if not self._filled:
-            self._first_step = int(batch.step)
-        self._filled += 1
-        self.full = self._filled == self._capacity
+        # On CUDA each batch may be one of a graph that is captured.
+        self.ready = slot.slices is None and slot.group is None and batch.preds.is_cpu
+        self.add(batch.preds, batch.target, batch.weight, int(batch.step))
         return True
+
+    def add(self, preds: Tensor, target: Tensor, weight: Tensor | None, step: int) -> None:
+        """Copy a batch of the form that the last one had, where it is `ready` and not `full`."""
+        number = self._filled
+        if not number:
+            self._first_step = step
+        slot = self._slots[number]
+        if preds.requires_grad:
+            preds = preds.detach()
+        slot.preds.copy_(preds)
+        if target.requires_grad:
+            target = target.detach()
+        slot.target.copy_(target)
+        if slot.weight is not None and weight is not None:
+            if weight.requires_grad:
+                weight = weight.detach()
+            slot.weight.copy_(weight)
+        number += 1
+        self._filled = number
+        self.full = number == self._capacity
 
     def expect(self, form: object) -> None:
         """From now on batches of this form may wait; nothing else must be waiting."""

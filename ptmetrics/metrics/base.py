@@ -286,28 +286,32 @@ class Metrics:
         """
         form = _form_of(preds, target, sample_weight)
         with self._lock:
-            flat = form is not None and form == self._flat_form and not self._only_paired
-            if flat and slices is None and group is None:
-                batch = Batch(preds, target, sample_weight)
-            else:
-                self._flat_form = None
-                batch = self._checked(preds, target, sample_weight, slices, group)
-                flat = _is_as_given(batch, preds, target, sample_weight)
-            if batch.preds.requires_grad:
-                batch.preds = batch.preds.detach()
-            if batch.target.requires_grad:
-                batch.target = batch.target.detach()
-            if batch.weight is not None and batch.weight.requires_grad:
-                batch.weight = batch.weight.detach()
             accumulator = self._accumulator
-            batch.step = accumulator.updates
-            if not self._buffer.put(batch, form):
-                self._count_now(batch, form)
-            elif self._buffer.full:
+            flat = form is not None and form == self._flat_form
+            if flat and slices is None and group is None and self._buffer.ready:
+                self._buffer.add(preds, target, sample_weight, accumulator.updates)
+            else:
+                self._update_checked(form, preds, target, sample_weight, slices, group)
+            if self._buffer.full:
                 self._count_waiting()
             accumulator.updates += 1
-            if flat:
-                self._flat_form = form  # such batches need no further check
+
+    def _update_checked(
+        self, form: Any, preds: Any, target: Any, weight: Any, slices: Any, group: Any
+    ) -> None:
+        """Count a batch, or have it wait; those of its form may need no further check."""
+        if form is not None and form == self._flat_form and slices is None and group is None:
+            batch = Batch(preds, target, weight, step=self.updates)
+            flat = True
+        else:
+            self._flat_form = None
+            batch = self._checked(preds, target, weight, slices, group)
+            flat = _is_as_given(batch, preds, target, weight) and not self._only_paired
+        if not self._buffer.put(batch, form):
+            batch.let_go_of_graphs()
+            self._count_now(batch, form)
+        if flat:
+            self._flat_form = form
 
     @contextmanager
     def called_by_criterion(self) -> Iterator[None]:
@@ -491,6 +495,7 @@ class Metrics:
         self._samples = SampleBuffer(capacity, self.sample_fields)
         # Samples that are no single row of columns are told apart by buckets.
         self._only_paired = not self.sample_fields and self._subgroups.groups is None
+        self._flat_form = None
         return self._samples
 
     @property
@@ -950,8 +955,16 @@ def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
     """All that the checks of the host look at; None for what is no tensor, or one without a shape."""
     form: tuple[Any, ...]
     try:
-        form = (preds.shape, preds.dtype, preds.device, target.shape, target.dtype, target.device)
-        form = (*form, preds.layout, target.layout)
+        form = (
+            preds.shape,
+            preds.dtype,
+            preds.device,
+            preds.layout,
+            target.shape,
+            target.dtype,
+            target.device,
+            target.layout,
+        )
         if weight is not None:
             form = (*form, weight.shape, weight.dtype, weight.device, weight.layout)
     except (AttributeError, RuntimeError):  # nested tensors have no shape

@@ -46,14 +46,12 @@ class Answer:
         original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
         padding: Rows at its end that a sampler repeats for the sake of other ranks.
-        criterion: What was called for it, and whether with predictions and targets alone.
     """
 
     batch: Any = NO_BATCH
     given: "weakref.ref[Tensor] | None" = None
     number = 0
     original: Any = None
-    criterion: tuple[Any, bool] = (None, False)
     padding = 0
     places = 0
     rows = 1
@@ -67,14 +65,14 @@ class Answer:
         self.output = output
         self.preds = preds
         shape: Sequence[int] = ()
-        if given is not None:
-            self.given = weakref.ref(given)
-            shape = given.shape
         if isinstance(preds, Tensor):
             self.with_graph = preds.requires_grad
-            shape = preds.shape or shape
-            if preds.ndim > 2 and shape[0]:
+            shape = preds.shape
+            if len(shape) > 2 and shape[0]:
                 self.places = preds.numel() // shape[0]
+        if given is not None:
+            self.given = weakref.ref(given)
+            shape = shape or given.shape
         if shape:
             self.rows = shape[0]
 
@@ -100,8 +98,9 @@ class Answer:
 
     def let_go(self) -> None:
         """Hold its tensors no longer; they can still be recognised while somebody else does."""
-        if isinstance(self.preds, Tensor) and self.original is None:
-            self.original = weakref.ref(self.preds)
+        preds = self.preds
+        if isinstance(preds, Tensor) and self.original is None:
+            self.original = weakref.ref(preds)
         self.preds = None
         self.output = None
 
@@ -155,12 +154,15 @@ class Group:
         repeats: Whether its targets had been counted before; then it counts no rows.
         candidates: Calls that may count.
         losses: Losses of its rows.
+        node: Where the graph computed the only one.
         stepped: Whether the optimizer stepped since the first answer.
         waits: Whether what the loop does next tells if it is of training or of validation.
     """
 
     calls = 0
+    candidates: Sequence[Candidate] = ()
     counted = False
+    node: Any = None
     repeats = False
     stepped = False
     waits = False
@@ -169,7 +171,6 @@ class Group:
         self.split = split
         self.seen = seen
         self.answers: list[Answer] = []
-        self.candidates: list[Candidate] = []
         self.losses: list[HeldLoss] = []
 
     def next_answer(self) -> None:
@@ -189,12 +190,12 @@ class Group:
     def note(self) -> None:
         """It is closed: its answers were counted, or not."""
         seen = self.seen
-        seen.answers += len(self.answers)
+        seen.criterion_calls += self.calls
         for answer in self.answers:
+            seen.answers += 1
             seen.answered_rows += answer.rows
             if not answer.used:
                 seen.unpaired_rows += answer.rows
-        seen.criterion_calls += self.calls
 
     @property
     def with_graph(self) -> bool:
@@ -256,6 +257,8 @@ class Group:
             for loss in self.losses
             if loss.candidate is None or any(loss.candidate is each for each in candidates)
         ]
+        for loss in self.losses:
+            loss.candidate = None  # which holds the tensors of a call
 
 
 def same_storage(one: Tensor, other: Tensor) -> bool:
@@ -324,3 +327,39 @@ def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:
             if before is not None:
                 waiting.append(before)
     return found
+
+
+class LastCounted(NamedTuple):
+    """What was counted last: another answer to the same targets is no further row.
+
+    Nothing is held: who asks has the tensors, or they are not the same.
+
+    Attributes:
+        split: Its split.
+        target: Its targets.
+        given: What the model was given.
+        version: How often its targets had been written to.
+    """
+
+    split: str
+    target: "weakref.ref[Tensor]"
+    given: "weakref.ref[Tensor] | None"
+    version: int
+
+    def same_target(self, target: Any) -> bool:
+        """Whether these are its targets, and nobody has written over them since."""
+        before = self.target()
+        return same_rows(before, target) and self.version == version_of(target)
+
+    def same_inputs(self, given: "weakref.ref[Tensor] | None") -> bool:
+        """Whether these are the inputs that were answered."""
+        before = self.given and self.given()
+        return same_rows(before, given and given())
+
+
+def version_of(target: Tensor) -> int:
+    """How often a tensor was written to, where torch counts that."""
+    try:
+        return target._version
+    except RuntimeError:  # of inference mode
+        return 0

@@ -39,6 +39,7 @@ class PhaseClock:
     def __init__(self, now: NowNs = time.perf_counter_ns) -> None:
         self.now = now
         self._mark = now()
+        self._so_far: int | None = None  # until when, behind the mark, the phase surely went on
         self._step_mark = 0.0  # training time at the end of the last step
         self._started = False
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -59,6 +60,10 @@ class PhaseClock:
         """
         if until is None:
             until = self.now()
+        if self._so_far is not None:
+            if phase != self.phase:
+                self._settle()
+            self._so_far = None
         seconds = (until - self._mark) / 1e9
         self._mark = until
         self.waiting = False
@@ -69,10 +74,29 @@ class PhaseClock:
         if waited and phase == "train":
             self.data_wait_s += seconds
 
+    def goes_on(self, phase: str) -> None:
+        """As `lap`; but where that phase is under way it is enough to remember when."""
+        if phase != self.phase:
+            self.lap(phase)
+            return
+        self._so_far = now = self.now()
+        if self.waiting:
+            self.waiting = False
+            if phase == "train" and now > self._mark:
+                self.data_wait_s += (now - self._mark) / 1e9
+
+    def _settle(self) -> None:
+        """What is remembered of the phase under way is its time."""
+        until = self._so_far
+        if until is not None and self.phase is not None:
+            self._so_far = None
+            self.lap(self.phase, until)
+
     def enter(self, phase: str) -> None:
         """From here on the device is in this phase."""
         if self.phase == phase:
             return
+        self._settle()
         if not self._started:  # what came before the first batch of a run is the user's setting up
             self.lap("other")
             self._started = True
@@ -82,12 +106,16 @@ class PhaseClock:
 
     def leave(self) -> None:
         """The device's phase ends here."""
+        if self._so_far is not None:
+            self._settle()
         self.phase = None
         if self.device is not None:
             self.device.end()
 
     def step_done(self) -> None:
-        """A training step ends with the last mark."""
+        """A training step ends with the last mark, or with what is remembered behind it."""
+        if self._so_far is not None:
+            self._settle()
         total = self.seconds["train"]
         self.steps.add(total - self._step_mark)
         self._step_mark = total

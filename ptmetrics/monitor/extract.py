@@ -206,6 +206,8 @@ class CriterionCall(NamedTuple):
         reduction: By torch's word.
         ignore_index: The target that a loss of classes leaves out; None for other losses.
         weight: Weight of each class, by which a mean is taken; None for none.
+        again: What computes the loss again, of other predictions and targets; None where it was
+            given more than these.
     """
 
     preds: Any
@@ -213,6 +215,7 @@ class CriterionCall(NamedTuple):
     reduction: str = "mean"
     ignore_index: int | None = None
     weight: Tensor | None = None
+    again: Any = None
 
 
 _LOSSES_OF_ELEMENTS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -229,23 +232,25 @@ def criterion_call(criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     """
     if len(args) == 2 and not kwargs:
         preds, target = args
+        again = criterion
     else:
         preds, target = _criterion_arguments(args, kwargs)
+        again = None if kwargs else criterion
     if isinstance(criterion, _LOSSES_OF_CLASSES):
         weight = criterion._buffers.get("weight")  # quicker than by its name
-        return CriterionCall(preds, target, criterion.reduction, criterion.ignore_index, weight)
+        reduction = criterion.reduction
+        return CriterionCall(preds, target, reduction, criterion.ignore_index, weight, again)
     if isinstance(criterion, nn.Module):
         reduction = getattr(criterion, "reduction", "mean")
         if not isinstance(reduction, str):
             reduction = "mean"
-        return CriterionCall(preds, target, reduction)
+        return CriterionCall(preds, target, reduction, again=again)
     bound = _bound(criterion, args, kwargs)
     reduction = bound.get("reduction", "mean")
     if getattr(criterion, "__name__", "") not in _OF_CLASSES:
-        return CriterionCall(preds, target, reduction)
-    return CriterionCall(
-        preds, target, reduction, bound.get("ignore_index", -100), bound.get("weight")
-    )
+        return CriterionCall(preds, target, reduction, again=again)
+    ignored = bound.get("ignore_index", -100)
+    return CriterionCall(preds, target, reduction, ignored, bound.get("weight"), again)
 
 
 def how_shapes_met(criterion: Any, call: CriterionCall) -> str:

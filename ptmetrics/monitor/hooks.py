@@ -198,11 +198,8 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
     own = stand_in.stands_for
 
     def __call__(self: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 — it is one
-        if own is None:  # looked up at each call: tracers replace it
-            parent: Any = super(owner, self)
-            call = parent.__call__
-        else:
-            call = partial(own, self)
+        # What is inherited is looked up at each call: tracers replace it.
+        call: Any = super(owner, self).__call__ if own is None else partial(own, self)
         # A compiler reads this too, up to here: what is compiled tells nobody.
         listeners = () if is_dynamo_compiling() else stand_in.listeners
         told = []
@@ -211,18 +208,18 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
             if listener is None or listener.target is not self or _tracer() or _transform():
                 continue
             told.append(listener)
+            if listener.begin is None:
+                continue
             first = args[0] if args else kwargs
-            plain = type(first) is Tensor and not first.is_meta
             try:
-                if listener.begin is not None and (plain or listener.counts(first)):
+                if (type(first) is Tensor and not first.is_meta) or listener.counts(first):
                     listener.begin(self, args, kwargs)
             except listener.faults.kept_in as error:
                 listener.faults.strays.append(error)
         output = call(*args, **kwargs)
-        plain = type(output) is Tensor and not output.is_meta
         for listener in told:
             try:
-                if plain or listener.counts(output):
+                if (type(output) is Tensor and not output.is_meta) or listener.counts(output):
                     listener.end(self, args, kwargs, output)
             except listener.faults.kept_in as error:
                 listener.faults.strays.append(error)

@@ -410,7 +410,7 @@ class Monitor:
         recorder.optimizer_seen = optimizer is not None
         recorder.criterion_seen = criterion is not None
         recorder.blind = why_unseen(criteria)
-        recorder.mode_matters = acts_otherwise_in_training(model)
+        recorder.mode.matters = acts_otherwise_in_training(model)
         recorder.batch_norm = holds_batch_norm(model)
         if self._clock.device is None:
             self._clock.device = device_spans(model, self._device_event)

@@ -22,8 +22,9 @@ from ptmetrics.monitor.answers import (
     Answer,
     Candidate,
     Group,
+    LastCounted,
     in_rows,
-    same_rows,
+    version_of,
 )
 from ptmetrics.monitor.clock import PhaseClock
 from ptmetrics.monitor.extract import (
@@ -44,6 +45,7 @@ from ptmetrics.monitor.faults import (
     Refusal,
     contained,
 )
+from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
@@ -57,6 +59,7 @@ from ptmetrics.monitor.seen import (
 )
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
+from ptmetrics.monitor.without_eval import ModeWatch
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
@@ -107,7 +110,7 @@ class BatchRecorder:
         optimizer_seen: Whether steps are seen; else each training batch is one.
         criterion_seen: Whether a criterion is watched: then its pairs count.
         blind: Why no call of the criterion may be seen.
-        mode_matters: Whether the model acts otherwise in training.
+        mode: What tells a validation without `model.eval()` from training.
         batch_norm: Whether the model holds BatchNorm; None without a model.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         steps: Training steps since an epoch was closed.
@@ -133,12 +136,13 @@ class BatchRecorder:
         self.optimizer_seen = False
         self.criterion_seen = False
         self.blind = BLIND
-        self.mode_matters = True
+        self.mode = ModeWatch()
         self.batch_norm: bool | None = None
         self.every = 0
         self.steps = 0
         self.other_model = OtherModel()
         self.closed = False
+        self._tells_before = told.began is not None or told.served is not None
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
         self._named: str | None = None  # the split that the user has named
@@ -151,12 +155,6 @@ class BatchRecorder:
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
         self._paused = False
-        self._recomputed = False
-        self._without_grad = 0  # training batches whose loss no gradient can reach
-        self._learned = False  # whether a loss of training had a gradient
-        self._evaluated = False  # whether there was a validation that says it is one
-        self._without_eval = False  # whether one is under way that does not
-        self._trained_on: LastCounted | None = None  # the last batch of training
 
     # Way a: the loader is monitored, the model answers for each batch.
 
@@ -257,9 +255,19 @@ class BatchRecorder:
 
     # Ways a and b share the hooks: where a loader is under way, it names the split.
 
-    @contained("model hook")
     def on_forward_begin(self, model: nn.Module, args: Any = (), kwargs: Any = None) -> None:
-        """The model is called."""
+        """The model is called: where training goes on and nothing is open, only time has passed."""
+        clock = self.clock
+        idle = self._group is None and self._loader is None and self._named is None
+        trains = idle and model.training and clock.phase == "train"
+        if trains and not self._tells_before and not self._paused:
+            self._hooked = None
+            clock.goes_on("train")
+        else:
+            self._before_answer(model, args, kwargs)
+
+    @contained("model hook")
+    def _before_answer(self, model: nn.Module, args: Any, kwargs: Any) -> None:
         if self._paused or backward_task() != -1:
             return
         if self._told.began is not None:
@@ -277,31 +285,32 @@ class BatchRecorder:
             split = self._split_by_mode(model)
             if split in self._loader_splits:
                 return
-        clock = self.clock
-        if clock.phase != split:
+        if self.clock.phase != split:
             self._begin_phase(split)
-        clock.lap(split, waited=clock.waiting)
+        self.clock.goes_on(split)
         if self._told.served is not None:
             self._serve(self._told.served, split, args or kwargs)
 
     def _split_by_mode(self, model: nn.Module) -> str:
         """What the model answers for, by its mode and by what went before."""
         if model.training:
-            if self._without_eval and not torch.is_grad_enabled():
+            if self.mode.without_eval and not torch.is_grad_enabled():
                 return "val"
             return "train"
-        if self._without_eval:  # that was another pass, as over the training data
-            self._without_eval = False
+        mode = self.mode
+        if mode.without_eval:  # that was another pass, as over the training data
+            mode.without_eval = False
             self._close_group()
             self._moved_on()
             self._told.close_validation("val")
-        self._evaluated = True
+        mode.evaluated = True
         return "val"
 
     def _begin_phase(self, split: str) -> None:
         if self.clock.phase is None:  # before an epoch's first call the user does other things
             self.clock.lap("other")
         self.clock.enter(split)
+        self.clock.lap(split, waited=self.clock.waiting)
         counts = self.splits.get(split)
         if split != "train" and counts and counts.trained_before != self._trained:
             self.seen[split].untold = TOLD_ANSWERS  # a validation behind further training
@@ -315,13 +324,13 @@ class BatchRecorder:
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """The model has answered."""
         if self._paused or backward_task() != -1:
-            self._recomputed = self._recomputed or backward_task() != -1
+            self.mode.recomputed = self.mode.recomputed or backward_task() != -1
             return
         loader = self._loader
-        name: str | None = self._named or getattr(loader, "split", None)
+        name = self._named
         if name is None:
-            name = self._split_by_mode(model)
-            if name in self._loader_splits:
+            name = self._split_by_mode(model) if loader is None else loader.split
+            if loader is None and name in self._loader_splits:
                 return
         group = self._group
         if group is None or group.split != name:
@@ -369,7 +378,6 @@ class BatchRecorder:
                 self._consider(group, criterion, call, loss)
                 return
             answer.used = True
-            answer.criterion = criterion, not kwargs
         learns = group.split != "train" or torch.is_grad_enabled()
         if not learns and self._waits(group, criterion, call, loss):
             return
@@ -398,7 +406,7 @@ class BatchRecorder:
 
     def _consider_found(self, group: Group, criterion: Any, found: Candidate, loss: Any) -> None:
         group.calls += 1
-        group.candidates.append(found)
+        group.candidates = [*group.candidates, found]
         self._add_loss(group, loss, found.call, found.answers[-1], found)
         self._after_call(group, criterion, found.call)
 
@@ -411,16 +419,10 @@ class BatchRecorder:
         return True
 
     def _may_validate(self, group: Group, call: CriterionCall) -> bool:
-        """Whether a loss without gradients may be one of a validation in training mode.
-
-        What the loop does next tells: what training follows at once is none. Nor is anything where
-        the script has validated in evaluation mode, or has only trained without gradients.
-        """
-        if group.counted or group.with_graph:
+        """Whether a loss without gradients may be one of a validation in training mode."""
+        if group.counted or group.with_graph or self._loader or self._named:
             return False
-        if self._loader or self._named or self._evaluated or self._recomputed or not self._learned:
-            return False
-        return self._trained_on is None or not self._trained_on.same_target(call.target)
+        return self.mode.may_validate(call.target)
 
     def _is_validation(self, group: Group) -> None:
         """A group that waited is of a validation in training mode."""
@@ -428,7 +430,7 @@ class BatchRecorder:
         group.split = "val"
         group.seen = self.seen["val"]
         self._trained -= 1
-        self._without_eval = True
+        self.mode.without_eval = True
         answer = group.answers[-1]
         given = None
         if answer.given is not None:
@@ -439,22 +441,23 @@ class BatchRecorder:
 
     def _after_call(self, group: Group, criterion: Any, call: CriterionCall) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
-        if group.calls == 1:
-            if group.seen.criterion is not criterion:
-                self._tell_shapes(group.split, how_shapes_met(criterion, call))
+        if group.calls == 1 and group.seen.criterion is not criterion:
+            self._tell_shapes(group.split, how_shapes_met(criterion, call))
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
             return
-        self.clock.lap(group.split)
-        if group.split == "train" and group.calls == 1 and not group.waits:
-            if torch.is_grad_enabled():
-                self._trained_on = self._last
-                self._learned = True
-            else:  # for a teacher's answer, while the model's has one
-                self._without_grad += not group.with_graph
-            if not self.optimizer_seen:
-                self._step_done()
+        self.clock.goes_on(group.split)
+        if group.split != "train" or group.calls > 1 or group.waits:
+            return
+        mode = self.mode
+        if torch.is_grad_enabled():
+            mode.trained_on = self._last
+            mode.learned = True
+        else:  # for a teacher's answer, while the model's has one
+            mode.without_grad += not group.with_graph
+        if not self.optimizer_seen:
+            self._step_done()
 
     @contained("optimizer hook")
     def on_step_begin(self, optimizer: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -473,23 +476,27 @@ class BatchRecorder:
     @contained("optimizer hook")
     def on_step(self, optimizer: Any = None, args: Any = (), kwargs: Any = None) -> None:
         """The optimizer has stepped."""
-        phase = "train"
-        if self._loader is not None:
-            phase = self._loader.split
-        evaluates = self._loader is None and self.clock.phase == "val"
-        if self._evaluation > 1:
-            self._tell_closure()
-        self._evaluation = 0
+        if self._evaluation:
+            if self._evaluation > 1:
+                self._tell_closure()
+            self._evaluation = 0
+        loader = self._loader
         group = self._group
         if group is not None:
-            by_batch = self._loader is not None and self.criterion_seen
             group.stepped = True
-            if group.calls or group.counted or by_batch:
+            if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
         self._moved_on()
-        self.clock.lap(phase)
+        clock = self.clock
+        phase = "train"
+        evaluates = False
+        if loader is not None:
+            phase = loader.split
+        elif clock.phase != phase:
+            evaluates = clock.phase == "val"
+        clock.lap(phase)
         self._step_done()
-        self.clock.waiting = True
+        clock.waiting = True
         if evaluates:
             self.faults.warn(STEP_IN_EVAL)
 
@@ -573,10 +580,7 @@ class BatchRecorder:
         self._hooked = None
         self.faults.step = None
         self.faults.split = None
-        without_grad = self._without_grad
-        self._without_grad = 0
-        # A checkpointed training step hides its gradients as well.
-        if without_grad and not self._recomputed:
+        if self.mode.was_in_vain():
             self.faults.warn(TRAINING_MODE)
         self._tell_shift()
         self._tell_unseen_criterion()
@@ -666,11 +670,10 @@ class BatchRecorder:
         if self._group is not None:
             self._close_group()
         if name == "train":
-            learns = torch.is_grad_enabled() or self._evaluated or not self._learned
-            if self.every and self.steps >= self.every and learns:
+            if self.every and self.steps >= self.every and self.mode.trains():
                 self._told.close_epoch()
             self._trained += 1
-            self._without_eval = False
+            self.mode.without_eval = False
         group = Group(name, self.seen[name])
         self._group = group
         return group
@@ -712,7 +715,7 @@ class BatchRecorder:
                 self.seen[loader.split].cause = PULLED_AHEAD
         if loader.padding:
             answer.padding = loader.padding_of(answer.batch, answer.rows)
-        if model.training and loader.split == "val" and self.mode_matters:
+        if model.training and loader.split == "val" and self.mode.matters:
             self.faults.warn(TRAINING_MODE)
 
     def _close_group(self) -> None:
@@ -728,7 +731,6 @@ class BatchRecorder:
                 group.keep_losses([])
             losses = group.losses
             if len(losses) == 1 and self._held is None:
-                losses[0].node = None  # nobody asks for its gradient any more
                 self._held = group.split, losses[0]
             elif losses:
                 self._settle_losses(group)
@@ -742,13 +744,12 @@ class BatchRecorder:
         if held is not None:
             self._held = None
             split, loss = held
-            counts = self.splits[split]
-            counts.loss.add(loss)
+            self.splits[split].loss.add(loss)
 
     def _settle(self, group: Group) -> None:
         """Count what there is no choice about."""
         if group.waits:  # training goes on
-            self._without_grad += 1
+            self.mode.without_grad += 1
             if not self.optimizer_seen:
                 self._step_done()
         best = group.best_candidates()
@@ -784,7 +785,6 @@ class BatchRecorder:
             self._last = last
         self._held = None
         if loss is not None:
-            loss.node = None
             self._held = group.split, loss
 
     def _add_loss(
@@ -799,7 +799,7 @@ class BatchRecorder:
         if not isinstance(loss, Tensor):
             return
         if answer is not None and answer.padding:
-            loss, call = _loss_without_padding(loss, call, answer)
+            loss, call = loss_without_padding(loss, call, answer)
             if not len(call.target):
                 return
         counts = self.splits[group.split]
@@ -807,15 +807,16 @@ class BatchRecorder:
         if type(target) is not Tensor or loss.ndim:
             target = counts.loss_target(loss, target)
         held = counts.loss.held(loss, target, call)
-        held.node = loss.grad_fn
-        if candidate is not None:
-            held.candidate = candidate
-        if answer is not None:
-            held.answer = id(answer)
-        if group.losses:
-            group.losses[0].watch()
-            held.watch()
-        group.losses.append(held)
+        held.candidate = candidate
+        held.answer = id(answer)
+        losses = group.losses
+        if not losses:
+            group.node = loss.grad_fn
+        else:
+            if len(losses) == 1:
+                losses[0].watch(group.node)
+            held.watch(loss.grad_fn)
+        losses.append(held)
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
         """Count an answer beside the targets of the loader's batch."""
@@ -904,26 +905,27 @@ class BatchRecorder:
         if self.extractors.slices is not None or self.extractors.group is not None:
             beside = self._ids(group, preds)
         if isinstance(target, Tensor):
-            self._last = LastCounted(name, weakref.ref(target), given, _version(target))
+            self._last = LastCounted(name, weakref.ref(target), given, version_of(target))
         counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
             untold = group.seen.untold
             group.seen = self.seen[name]  # of this validation, where another one was closed
             group.seen.untold = untold
-        if by_criterion and answer is not None and counts.of_classes and answer.places:
+        if answer is not None and answer.places and counts.of_classes and by_criterion:
             preds, target = in_rows(answer, preds, target)
-        self.faults.step = counts.batches
-        self.faults.split = name
+        faults = self.faults
+        faults.step = counts.batches
+        faults.split = name
         self._hooked = name
         if answer is not None and answer.padding:
-            preds, target, beside = _without_padding(group.seen, answer, preds, target, beside)
+            preds, target, beside = without_padding(group.seen, answer, preds, target, beside)
         counts.add(preds, target, by_criterion=by_criterion, inputs=given, **beside)
         self._status.half_done = True
         if self._told.counted is not None:
             self._told.counted(name, counts.batches - 1)
 
-    def _repeats(self, last: "LastCounted", name: str, target: Any, given: Any) -> bool:
+    def _repeats(self, last: LastCounted, name: str, target: Any, given: Any) -> bool:
         """Whether these targets were counted since the last step, for another answer.
 
         In training without an optimizer each answer is a step; in evaluation the same batch may
@@ -1031,8 +1033,8 @@ class BatchRecorder:
                 self._told.say(f"not-counted {name}{so_far}", line)
 
     def _tell_mode(self) -> None:
-        if self.mode_matters:
-            self._without_grad += 1
+        if self.mode.matters:
+            self.mode.without_grad += 1
             return
         line = "val: the model answered without gradients in training mode"
         cure = "Call model.eval() before it and model.train() behind it."
@@ -1131,73 +1133,3 @@ class Block:
 
     def __exit__(self, *error: object) -> None:
         self._change(self._before)
-
-
-class LastCounted(NamedTuple):
-    """What was counted last: another answer to the same targets is no further row.
-
-    Nothing is held: who asks has the tensors, or they are not the same.
-
-    Attributes:
-        split: Its split.
-        target: Its targets.
-        given: What the model was given.
-        version: How often its targets had been written to.
-    """
-
-    split: str
-    target: "weakref.ref[Tensor]"
-    given: "weakref.ref[Tensor] | None"
-    version: int
-
-    def same_target(self, target: Any) -> bool:
-        """Whether these are its targets, and nobody has written over them since."""
-        before = self.target()
-        return same_rows(before, target) and self.version == _version(target)
-
-    def same_inputs(self, given: "weakref.ref[Tensor] | None") -> bool:
-        """Whether these are the inputs that were answered."""
-        before = self.given and self.given()
-        return same_rows(before, given and given())
-
-
-def _without_padding(seen: Seen, answer: Answer, *values: Any) -> Any:
-    """Predictions, targets and ids without the rows that are padding, where it can be told which."""
-    own = tuple(without_last(value, answer.rows, answer.padding) for value in values)
-    if own[0] is values[0] or own[1] is values[1]:  # rows of another kind
-        seen.padding_rows += answer.padding
-        answer.padding = 0
-        return values
-    seen.padding_left_out += answer.padding
-    return own
-
-
-def _loss_without_padding(
-    loss: Tensor, call: CriterionCall, answer: Answer
-) -> tuple[Tensor, CriterionCall]:
-    """A loss without the rows that are padding, as far as they can be told apart.
-
-    Torch's own losses are computed again; of others a mean keeps its value and weighs less.
-    """
-    preds = without_last(call.preds, answer.rows, answer.padding)
-    target = without_last(call.target, answer.rows, answer.padding)
-    call = call._replace(preds=preds, target=target)
-    own = without_last(loss, answer.rows, answer.padding)
-    criterion, alone = answer.criterion
-    of_torch = getattr(criterion, "__module__", "") in _LOSSES_OF_TORCH
-    if own is loss and of_torch and alone and len(target):
-        compute = getattr(criterion, "forward", criterion)  # nobody watches it
-        with torch.no_grad():
-            own = compute(preds, target)
-    return own, call
-
-
-_LOSSES_OF_TORCH = ("torch.nn.modules.loss", "torch.nn.functional")
-
-
-def _version(target: Tensor) -> int:
-    """How often a tensor was written to, where torch counts that."""
-    try:
-        return target._version
-    except RuntimeError:  # of inference mode
-        return 0

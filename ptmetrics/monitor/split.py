@@ -106,20 +106,22 @@ class SplitCounts:
             inputs: What the model was given, or a weak reference to it, for pictures.
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
-        rows = target
-        if not self._alone and isinstance(target, Mapping):
-            rows = self.main_target(target)
+        rows = target if self._alone else self._rows(target)
         if loss is not None:
             self.loss.check(loss, rows)
         if self.batches < LOOKED_AT and self.inputs == "logits":
             self.looks.append(_like_probabilities(preds))
         problem = None
-        if by_criterion and isinstance(preds, Tensor) and preds.ndim > 2:
-            problem = self._update_by_criterion(preds, target, beside)
-        elif self._alone:
-            self._update_alone(preds, target, beside)
+        in_rows = not by_criterion or not isinstance(preds, Tensor) or preds.ndim <= 2
+        if self._alone and in_rows:
+            if isinstance(preds, Tensor) and preds.device != self._device:
+                self._main.to(preds.device)
+                self._device = preds.device
+            if self._takes_floats:
+                target = _classes(target)
+            self._main.update(preds, target, **beside)
         else:
-            problem = self._update_each(preds, target, beside)
+            problem = self._update_others(preds, target, beside, in_rows=in_rows)
         self._last_target = weakref.ref(rows)
         self._last_shape = shape = rows.shape
         if loss is not None:
@@ -127,9 +129,9 @@ class SplitCounts:
         samples = shape[0] if shape else 1
         self.samples += samples
         self.batches += 1
-        if self.pictures is not None:
-            self.pictures.add(inputs, samples)
         if self._stored is not None:
+            if self.pictures is not None:
+                self.pictures.add(inputs, samples)
             look_at_targets(self._stored, rows)
         if problem is not None:
             raise problem
@@ -168,6 +170,9 @@ class SplitCounts:
     def like_probabilities(self) -> bool:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
         return bool(self.looks) and all(map(bool, self.looks))
+
+    def _rows(self, target: Any) -> Any:
+        return self.main_target(target) if isinstance(target, Mapping) else target
 
     def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
@@ -294,17 +299,11 @@ class SplitCounts:
             if self.samples:
                 self.pictures.refuse("a part of them came before the run was resumed")
 
-    def _update_alone(self, preds: Any, target: Any, beside: dict[str, Any]) -> None:
-        if isinstance(preds, Tensor) and preds.device != self._device:
-            self._main.to(preds.device)
-            self._device = preds.device
-        if self._takes_floats and isinstance(target, Tensor) and target.is_floating_point():
-            target = _whole_classes(target)
-        self._main.update(preds, target, **beside)
-
-    def _update_by_criterion(
-        self, preds: Any, target: Any, beside: dict[str, Any]
+    def _update_others(
+        self, preds: Any, target: Any, beside: dict[str, Any], *, in_rows: bool
     ) -> Exception | None:
+        if in_rows:
+            return self._update_each(preds, target, beside)
         with ExitStack() as stack:
             for metrics in self.metrics.values():
                 for metric in metrics:
@@ -324,8 +323,8 @@ class SplitCounts:
             for metric in metrics:
                 arguments = self._beside(metric, name, beside)
                 truth = own_target
-                if _takes_floats(metric) and truth.is_floating_point():
-                    truth = _whole_classes(truth)
+                if _takes_floats(metric):
+                    truth = _classes(truth)
                 if own_preds.device != metric.device:
                     metric.to(own_preds.device)
                 weight = arguments.get("sample_weight")
@@ -395,12 +394,14 @@ def _whole_number(name: str, counts: Mapping[str, Any]) -> int:
     return value
 
 
-def _whole_classes(target: Tensor) -> Tensor:
+def _classes(target: Any) -> Any:
     """Classes that a loss such as `BCEWithLogitsLoss` takes as floats, as int64; no host sync.
 
     One between two classes, as of smoothed labels, becomes one that there is not, so that the
     metrics refuse it.
     """
+    if not isinstance(target, Tensor) or not target.is_floating_point():
+        return target
     whole = target.long()
     return whole.masked_fill(whole != target, OUTSIDE_ALL_CLASSES)
 

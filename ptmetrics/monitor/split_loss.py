@@ -27,27 +27,33 @@ class HeldLoss:
         targets: Number of targets.
 
     Attributes:
+        place: Where its values are, and their dimensions; None for a number.
+        room: How many of its kind are counted together.
         answer: Which answer of the group it is a loss of, by its identity.
         candidate: What it counts with; None where its rows count anyway.
-        node: Of the graph, where it was computed; None without a gradient.
         gradient: What it had in the backward pass; None where that was not seen.
     """
 
+    place: tuple[torch.device, int] | None = None
+    room = MOST_NUMBERS
     answer = 0
     candidate: object = None
     gradient: Tensor | None = None
-    node: Any = None
 
     def __init__(self, value: Tensor | float, weights: Tensor, targets: int) -> None:
         self.value = value
         self.weights = weights
         self.targets = targets
+        if isinstance(value, Tensor):
+            self.place = value.device, value.ndim
+            self.room = MOST_WAITING
+            if value.ndim:
+                self.room = 1
 
-    def watch(self) -> None:
-        """Learn how much it weighs in what is minimised."""
-        if self.node is not None:
-            self.node.register_prehook(self._keep)
-            self.node = None
+    def watch(self, node: Any) -> None:
+        """Learn how much it weighs in what is minimised, from where the graph computed it."""
+        if node is not None:
+            node.register_prehook(self._keep)
 
     def _keep(self, gradients: tuple[Tensor | None, ...]) -> None:
         if gradients and gradients[0] is not None:
@@ -91,7 +97,7 @@ class SplitLoss:
         self._mean = EMPTY_MEAN.fresh()
         self._device = self._mean.device  # of the last loss
         self._waiting: list[HeldLoss] = []
-        self._place: torch.device | None = None  # of those that wait; None for numbers
+        self._place: tuple[torch.device, int] | None = None  # of those that wait; None for numbers
         self.seen = 0
         self.targets = 0
         # What a mean over targets of the last shape weighs, where all of them weigh the same.
@@ -121,22 +127,24 @@ class SplitLoss:
             target: The targets.
             call: How the criterion reduces them, and how it weighs them.
         """
-        of_host = type(loss) is Tensor and loss.is_cpu and not loss.ndim
-        number = of_host and call.reduction != "sum"
         value: Any = loss
-        device = None
-        if not number:
+        kind = None
+        if type(loss) is Tensor and loss.is_cpu and not loss.ndim and call.reduction != "sum":
+            number = loss.item()
+        else:
+            number = None
             value, target = self._copied(loss, target)
-            device = value.device
-        of = (target.shape, target.dtype, device, call.reduction, call.ignore_index)
-        weights = self._weights
-        if self._of != of or call.weight is not None or value.ndim:
+            kind = value.device, value.ndim
+        of = (target.shape, target.dtype, kind, call.reduction, call.ignore_index)
+        if self._of == of and call.weight is None:
+            weights = self._weights
+        else:
             self._of = ()
             weights = self._weights_of(value, target, call)
             if weights is self._weights:
                 self._of = of
-        if number:
-            return HeldLoss(value.item(), weights, target.numel())
+        if number is not None:
+            return HeldLoss(number, weights, target.numel())
         if value.ndim == 0 and call.reduction == "sum":
             value = value.double() / weights.clamp(min=1)
         return HeldLoss(value, weights, target.numel())
@@ -155,21 +163,14 @@ class SplitLoss:
 
     def add(self, held: HeldLoss) -> None:
         """Count a loss; single values wait until there are some."""
-        place = None
-        most = MOST_NUMBERS
-        at_once = False
-        if isinstance(held.value, Tensor):
-            place = held.value.device
-            most = MOST_WAITING
-            at_once = held.value.ndim > 0
-        if at_once or place != self._place:
+        if held.place != self._place:
             self._count_waiting()
-            self._place = place
+            self._place = held.place
         waiting = self._waiting
         waiting.append(held)
         self.seen += 1
         self.targets += held.targets
-        if at_once or len(waiting) == most:
+        if len(waiting) >= held.room:
             self._count_waiting()
 
     def _count_waiting(self) -> None:

@@ -7,6 +7,7 @@ without it, on which nothing is said.
 import gc
 import logging
 import re
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -944,3 +945,19 @@ def test_whether_the_model_holds_batch_norm_is_recorded(
         "train": holds,
         "val": holds,
     }
+
+
+@pytest.mark.parametrize("watched", ["loader", "hooks"])
+def test_what_a_call_was_given_is_let_go_as_the_loop_goes_on(watched: str) -> None:
+    model, criterion = nn.Linear(FEATURES, CLASSES), nn.CrossEntropyLoss()
+    held: list[weakref.ref[Tensor]] = []
+    with quiet(metrics=pm.MulticlassMetrics(CLASSES)) as monitor:
+        monitor.attach(model, criterion=criterion)
+        batches = (rows([n])[0] for n in TRAIN)
+        for x, y in monitor.train(batches) if watched == "loader" else batches:
+            scaled = model(x) * 2  # not the very answer
+            criterion(scaled, y).backward()
+            held += [weakref.ref(scaled), weakref.ref(x)]
+            assert not any(ref() is not None for ref in held[:-4])
+            del x, y, scaled
+        assert held[0]() is None

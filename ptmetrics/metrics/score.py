@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ptmetrics.digits import number, numbers
 from ptmetrics.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Score(float):
     def __str__(self) -> str:
         if self.reason:
             return f"{number(self)} ({self.reason})"
-        return f"{number(self)} [{number(self.low)}, {number(self.high)}] n={self.n}"
+        value, low, high = numbers(self, self.low, self.high)
+        return f"{value} [{low}, {high}] n={self.n}"
 
     def __repr__(self) -> str:
         return f"Score({self})"
@@ -136,13 +138,6 @@ def reason_of(value: float, n: int, method: str, undefined: str | None) -> str |
     if n < 2:
         return "no interval: one row does not tell how rows differ"
     return "no interval: too few rows or groups that differ, or a value at the end of what is told"
-
-
-def number(value: float) -> str:
-    """Four digits after the point, or four in all for what is tiny or huge: errors come in any unit."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4f}"
-    return f"{value:.4g}"
 
 
 def _rebuild(value: float, fields: dict[str, Any]) -> Score:
@@ -504,7 +499,7 @@ class Scores(Mapping[str, Score]):
         return scores_text(self)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={score:.4f}" for name, score in self.items())
+        shown = ", ".join(f"{name}={number(score)}" for name, score in self.items())
         return f"Scores({self.task}, n={self.n}, {shown})"
 
 
@@ -617,8 +612,8 @@ def _intervals_table(scores: Scores) -> str:
     """One line a score: value, 95 % interval, n and how the interval was made."""
     rows = []
     for name, score in scores.items():
-        ends = f"[{number(score.low)}, {number(score.high)}]"
-        rows.append((name, number(score), ends, score))
+        value, low, high = numbers(score, score.low, score.high)
+        rows.append((name, value, f"[{low}, {high}]", score))
     width = max((len(row[0]) for row in rows), default=0)
     value_width = max((len(row[1]) for row in rows), default=5)
     ends_width = max((len(row[2]) for row in rows), default=0)

@@ -18,9 +18,9 @@ import numpy as np
 from markupsafe import Markup
 
 from ptmetrics import __version__
+from ptmetrics.digits import number
 from ptmetrics.errors import DataError, DependencyError
 from ptmetrics.metrics import threshold_search as search
-from ptmetrics.metrics.score import number
 from ptmetrics.record.atomic import replace
 from ptmetrics.record.collector import without_collector
 from ptmetrics.record.events import AUDIT_NOTE

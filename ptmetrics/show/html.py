@@ -141,6 +141,7 @@ def page_environment() -> Environment:
         estimate=estimate_text,
         meaning=MEANINGS.__getitem__,
         percent=percent,
+        quantity=quantity,
         ratio=ratio_text,
         saving=saving,
         seconds=seconds,

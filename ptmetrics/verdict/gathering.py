@@ -389,7 +389,7 @@ def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
     for fault in run.faults:
         words = f"{fault['where']}: {fault['message']}"
         if fault["count"] > 1:
-            words = f"{words.rstrip('.')} ({fault['count']} times)"
+            words = f"{words.rstrip('.')} ({quantity(fault['count'], 'time')})"
         kind = "contained"
         if fault["where"] == "validation" and fault["message"].startswith(_TOLD_OF_MODE):
             kind = IN_TRAINING_MODE

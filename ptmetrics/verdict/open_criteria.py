@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from math import ceil, isfinite
 from typing import Any
 
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Finding
 from ptmetrics.verdict.followed import LIKE_A_LOSS
@@ -81,12 +82,13 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
         most, of_them, _ = needs[0]
         if of_them:
             of_them += ","
+        of_what = quantity(most, "row").partition(" ")[2]
         what = "it"
         if advice:
             what = needs[0][2]
             advice += " "
         advice += (
-            f"About {most:,} more rows{of_them} would settle {what} in four of five cases, if the "
+            f"About {most:,} more {of_what}{of_them} would settle {what} in four of five cases, if the "
             "values are what they seem."
         )
         if len(needs) > 1:

@@ -171,6 +171,8 @@ class Scores(Mapping[str, Score]):
             without slices.
         per_slice_class: Name of a slice to the same as `per_class`, of its rows.
         headline: Name of the score that orders the slices.
+        sample_axes: Axes of a sample's targets: 1 where it is a text of tokens, 2 for the pixels of
+            a picture, 0 where it is one row.
         without_buckets: Where rows come in groups, or samples hold several: each score by name
             without each of some buckets of them, of shape (buckets,), or (buckets, classes) for
             those of each class.
@@ -205,6 +207,7 @@ class Scores(Mapping[str, Score]):
         confused: Sequence[ConfusedPair] = (),
         per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
+        sample_axes: int = 0,
         reliability: Callable[[], Any] | None = None,
         without_buckets: Mapping[str, Any] | None = None,
         per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] | None = None,
@@ -225,6 +228,7 @@ class Scores(Mapping[str, Score]):
         self.per_slice: Mapping[str, Mapping[str, Score]] = per_slice or {}
         self.per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] = per_slice_class or {}
         self.headline = headline
+        self.sample_axes = sample_axes
         self._reliability = reliability
         self.without_buckets: Mapping[str, Any] = without_buckets or {}
 
@@ -356,6 +360,7 @@ class Scores(Mapping[str, Score]):
             "notes": list(self.notes),
             "confused": [pair._asdict() for pair in self.confused],
             "per_slice": self._slices_to_dict(most_slices),
+            "sample_axes": self.sample_axes,
         }
 
     def _slices_to_dict(self, most: int | None) -> dict[str, Any]:

@@ -163,6 +163,7 @@ class EpochData(_EpochNumber, total=False):
     counts: CountsData
     faults: dict[str, dict[str, FaultCount]]
     notes: dict[str, list[str]]
+    sample_axes: dict[str, int]
     samples: SamplesData
     files: dict[str, SamplesData]
     unfinished: bool

@@ -88,6 +88,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         notes=(alone, *map(str, payload.get("notes") or ())),
         task=task,
         val_samples=payload.get("n"),
+        sample_axes=payload.get("sample_axes") or 0,
     )
 
 
@@ -212,6 +213,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         chosen=why.startswith("the best"),
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
+        sample_axes=_of_split(epoch, "sample_axes", "val") or 0,
     )
 
 

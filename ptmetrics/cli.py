@@ -123,6 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
+    text = (
+        "decision threshold that keeps a promise on new data, of a run's judged epoch; exit status 0 "
+        "where it is certified, 1 where it is not"
+    )
+    _add_promise(add("threshold", _threshold, text))
+
     _add_sets(add("audit", _audit, "samples of validation that stand in training, or nearly so"))
     _add_looking(add)
 
@@ -168,6 +174,18 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     text = "only these codes, separated by commas"
     parser.add_argument("--select", type=_codes, metavar="CODES", help=text)
     parser.add_argument("--ignore", type=_codes, metavar="CODES", help="all but these codes")
+
+
+def _add_promise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN")
+    text = "recall to keep, such as 0.95"
+    parser.add_argument("--recall-at-least", type=float, metavar="SHARE", help=text)
+    text = "precision to keep; with both, the highest threshold that keeps both"
+    parser.add_argument("--precision-at-least", type=float, metavar="SHARE", help=text)
+    text = "one-sided confidence of the promise (default: 0.95)"
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help=text)
+    text = "name of the label, or of the class against the rest, where there are several"
+    parser.add_argument("--label", help=text)
 
 
 def _add_sets(parser: argparse.ArgumentParser) -> None:
@@ -468,6 +486,23 @@ def _with_target(text: str) -> list[Any]:
         return evidence.criterion(name, target.level, rule=target.rule)
 
     return [*RULES, reaches_target]
+
+
+def _threshold(arguments: Arguments) -> int:
+    from ptmetrics.advice import advise_threshold
+
+    advice = advise_threshold(
+        _one("run", arguments.run),
+        recall_at_least=arguments.recall_at_least,
+        precision_at_least=arguments.precision_at_least,
+        confidence=arguments.confidence,
+        label=arguments.label,
+    )
+    if arguments.json:
+        _print_json(advice.to_dict())
+    else:
+        print(advice)
+    return int(not advice.certified)
 
 
 def _audit(arguments: Arguments) -> int:

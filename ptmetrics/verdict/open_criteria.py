@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from math import ceil, isfinite
 from typing import Any
 
+from ptmetrics.digits import numbers as numbers_of
 from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Finding
@@ -60,7 +61,8 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     silent = bool(evidence.never_predicted)
     advice = ""
     for item in criteria:
-        parts.append(f"{item.name} {item.value:.4g} [{item.low:.4g}, {item.high:.4g}]")
+        value, low, high, _ = numbers_of(*item.triple, item.threshold)
+        parts.append(f"{item.name} {value} [{low}, {high}]")
         parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
         numbers["n"][item.name] = item.n
         if silent and _of_precision(item):

@@ -123,12 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
-    text = (
-        "decision threshold that keeps a promise on new data, of a run's judged epoch; exit status 0 "
-        "where it is certified, 1 where it is not"
-    )
-    _add_promise(add("threshold", _threshold, text))
-
+    _add_threshold(add)
     _add_sets(add("audit", _audit, "samples of validation that stand in training, or nearly so"))
     _add_looking(add)
 
@@ -176,7 +171,12 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore", type=_codes, metavar="CODES", help="all but these codes")
 
 
-def _add_promise(parser: argparse.ArgumentParser) -> None:
+def _add_threshold(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = (
+        "decision threshold that keeps a promise on new data, of a run's judged epoch; exit status 0 "
+        "where it is certified, 1 where it is not"
+    )
+    parser = add("threshold", _threshold, text)
     parser.add_argument("run", metavar="RUN")
     text = "recall to keep, such as 0.95"
     parser.add_argument("--recall-at-least", type=float, metavar="SHARE", help=text)

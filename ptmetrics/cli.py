@@ -123,7 +123,6 @@ def _parser() -> argparse.ArgumentParser:
     text = "print what a finding means and what to do, and judge nothing"
     check.add_argument("--explain", metavar="CODE", help=text)
 
-    _add_threshold(add)
     _add_sets(add("audit", _audit, "samples of validation that stand in training, or nearly so"))
     _add_looking(add)
 
@@ -218,6 +217,7 @@ def _codes(text: str) -> list[str]:
 
 
 def _add_looking(add: Callable[..., argparse.ArgumentParser]) -> None:
+    _add_threshold(add)
     text = "a run that goes on, live: its last epochs, its pace, its verdict when it ends"
     watch = add("watch", _watch, text)
     watch.add_argument("run", metavar="RUN")

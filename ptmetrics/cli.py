@@ -170,6 +170,23 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore", type=_codes, metavar="CODES", help="all but these codes")
 
 
+def _add_threshold(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = (
+        "decision threshold that keeps a promise on new data, of a run's judged epoch; exit status 0 "
+        "where it is certified, 1 where it is not"
+    )
+    parser = add("threshold", _threshold, text)
+    parser.add_argument("run", metavar="RUN")
+    text = "recall to keep, such as 0.95"
+    parser.add_argument("--recall-at-least", type=float, metavar="SHARE", help=text)
+    text = "precision to keep; with both, the highest threshold that keeps both"
+    parser.add_argument("--precision-at-least", type=float, metavar="SHARE", help=text)
+    text = "one-sided confidence of the promise (default: 0.95)"
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help=text)
+    text = "name of the label, or of the class against the rest, where there are several"
+    parser.add_argument("--label", help=text)
+
+
 def _add_sets(parser: argparse.ArgumentParser) -> None:
     text = "folder of pictures, or a file that ends in .csv, .tsv, .jsonl or .parquet"
     parser.add_argument("train", metavar="TRAIN", type=Path, help=text)
@@ -200,6 +217,7 @@ def _codes(text: str) -> list[str]:
 
 
 def _add_looking(add: Callable[..., argparse.ArgumentParser]) -> None:
+    _add_threshold(add)
     text = "a run that goes on, live: its last epochs, its pace, its verdict when it ends"
     watch = add("watch", _watch, text)
     watch.add_argument("run", metavar="RUN")
@@ -468,6 +486,23 @@ def _with_target(text: str) -> list[Any]:
         return evidence.criterion(name, target.level, rule=target.rule)
 
     return [*RULES, reaches_target]
+
+
+def _threshold(arguments: Arguments) -> int:
+    from ptmetrics.advice import advise_threshold
+
+    advice = advise_threshold(
+        _one("run", arguments.run),
+        recall_at_least=arguments.recall_at_least,
+        precision_at_least=arguments.precision_at_least,
+        confidence=arguments.confidence,
+        label=arguments.label,
+    )
+    if arguments.json:
+        _print_json(advice.to_dict())
+    else:
+        print(advice)
+    return int(not advice.certified)
 
 
 def _audit(arguments: Arguments) -> int:

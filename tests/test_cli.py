@@ -404,3 +404,24 @@ def test_a_run_that_never_validated_is_shown_with_what_it_has(
     assert "not-validated" in shown
     assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "report.html")]) == 0
     assert "not-validated" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_threshold_is_advised_from_a_run_and_its_promise_is_the_exit_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = torch.arange(400) % 2
+    with pm.Monitor(pm.BinaryMetrics(), tmp_path / "run", progress=False) as monitor:
+        monitor.update(4.0 * target - 2 + torch.linspace(-1, 1, 400), target, split="val")
+        monitor.end_epoch()
+    run = str(tmp_path / "run")
+    assert main(["threshold", run, "--recall-at-least", "0.95"]) == 0
+    advice = pm.advise_threshold(run, recall_at_least=0.95)
+    assert capsys.readouterr().out == f"{advice}\n"
+    asked = ["--recall-at-least", "0.95", "--confidence", "0.9", "--json"]
+    assert main(["threshold", run, *asked]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["certified"], told["confidence"]) == (True, 0.9)
+    assert main(["threshold", run, "--recall-at-least", "0.999"]) == 1
+    assert "not certifiable" in capsys.readouterr().out
+    assert main(["threshold", run]) == 2
+    assert "Pass recall_at_least=0.95" in capsys.readouterr().err

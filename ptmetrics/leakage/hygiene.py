@@ -15,7 +15,7 @@ from ptmetrics.monitor.callbacks import MonitoredRun
 from ptmetrics.monitor.extract import tensors_in
 from ptmetrics.monitor.faults import say
 from ptmetrics.monitor.passes import acts_otherwise_in_training
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 
 RowHashes = npt.NDArray[np.int64]
 LOOKED_AT_ROWS, LOOKED_AT_VALUES = 128, 64
@@ -249,8 +249,8 @@ def order_fact(first: RowHashes, rows: RowHashes, size: int) -> Fact:
     return Fact(
         "val-shuffled-or-augmented",
         severity,
-        f"val: of the first {looked} of {size} rows {common} are as in the first epoch, "
-        f"{in_place:.0%} at their places: {what}.",
+        f"val: of the first {looked} of {quantity(size, 'row')} {common} "
+        f"{agreeing(common, 'are as in the first epoch')}, {in_place:.0%} at their places: {what}.",
         {"rows": looked, "common": common, "in_place": in_place},
     )
 
@@ -377,10 +377,11 @@ class WatchedWeights:
                 severity = "warning"
                 if len(names) == len(trains):
                     severity = "fail"
+                told = agreeing(len(names), what)
                 yield Fact(
                     code,
                     severity,
-                    f"{len(names)} of {quantity(len(trains), 'parameter')} {what}, first {names[0]!r}.",
+                    f"{len(names)} of {quantity(len(trains), 'parameter')} {told}, first {names[0]!r}.",
                     {"parameters": len(names), "of": len(trains), "first": names[0]},
                 )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import ptmetrics as pm
 from ptmetrics.record.events import AUDIT_NOTE
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.finding import Severity, percent
 from ptmetrics.verdict.paired import Without, without_rows
 from ptmetrics.verdict.rule import Page, Rule, RuleOutcome
@@ -117,7 +117,8 @@ def _leak(
     if code == "leakage-near":
         shown = low
     severity: Severity = "warning"
-    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}"
+    claim = agreeing(rows, _CLAIMS[code])
+    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {claim}"
     message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}"
     if "served" in str(note.get("places")):
         message += f" {_AS_SERVED}"
@@ -177,9 +178,8 @@ def _within(
     severity: Severity = "warning"
     if code == "val-duplicates" and rows <= evidence.thresholds.leaked_share * of:
         severity = "info"
-    message = (
-        f"{rows} of {quantity(of, 'row')} of {note['split']} {_CLAIMS[code]}: {_pairs_named(part)}"
-    )
+    claim = agreeing(rows, _CLAIMS[code])
+    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {claim}: {_pairs_named(part)}"
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 

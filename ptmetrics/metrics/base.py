@@ -148,6 +148,7 @@ class Metrics:
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
         self._samples: SampleBuffer | None = None
+        self._sample_axes = 0
         self._only_paired = False  # whether buckets are for holding two models against each other
         self._flat_form: tuple[Any, ...] | None = (
             None  # of a batch that passed the checks as it was
@@ -366,6 +367,7 @@ class Metrics:
             per_slice=per_slice,
             per_slice_class=per_slice_class,
             headline=self._headline(list(named)),
+            sample_axes=self._sample_axes,
             without_buckets=without,
             **details,
         )
@@ -386,13 +388,16 @@ class Metrics:
         # All is read before anything is added: this metric may be among the others, and two
         # threads that merge two metrics into each other never hold both locks.
         added = self._accumulator.fresh()
+        axes = 0
         for one in others:
             with one._lock:
                 one._count_waiting()
                 added.merge([one._accumulator])
+                axes = max(axes, one._sample_axes)
         with self._lock:
             self._count_waiting()
             self._accumulator.merge([added])
+            self._sample_axes = max(axes, self._sample_axes)
         return self
 
     def sync(self: Self, *, timeout_s: float = distributed.TIMEOUT_S) -> Self:
@@ -449,7 +454,10 @@ class Metrics:
         """The counts and a digest of the configuration; `torch.load(weights_only=True)` reads it back."""
         with self._lock:
             self._count_waiting()
-            return self._accumulator.state_dict()
+            state = self._accumulator.state_dict()
+            if self._sample_axes:
+                state["sample_axes"] = self._sample_axes
+            return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a stored state.
@@ -460,6 +468,9 @@ class Metrics:
         """
         with self._lock:
             self._accumulator.load_state_dict(state, self.stored_relations)
+            axes = state.get("sample_axes")
+            if type(axes) is int and axes > 0:
+                self._sample_axes = axes
             self._buffer = SmallBatchBuffer()
 
     @property
@@ -627,6 +638,8 @@ class Metrics:
     def _group_by_sample(self, batch: Batch, shape: tuple[int, ...]) -> None:
         """Samples are the groups of their rows where nobody says otherwise."""
         pixels = self._subgroups.are_samples(shape)
+        if math.prod(shape[1:]) > 1:
+            self._sample_axes = len(shape) - 1
         if pixels or batch.group is not None:
             self._only_paired = False  # pixels: by samples anyway
         if pixels or self._only_paired:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ptmetrics.digits import number, numbers
 from ptmetrics.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Score(float):
     def __str__(self) -> str:
         if self.reason:
             return f"{number(self)} ({self.reason})"
-        return f"{number(self)} [{number(self.low)}, {number(self.high)}] n={self.n}"
+        value, low, high = numbers(self, self.low, self.high)
+        return f"{value} [{low}, {high}] n={self.n}"
 
     def __repr__(self) -> str:
         return f"Score({self})"
@@ -136,13 +138,6 @@ def reason_of(value: float, n: int, method: str, undefined: str | None) -> str |
     if n < 2:
         return "no interval: one row does not tell how rows differ"
     return "no interval: too few rows or groups that differ, or a value at the end of what is told"
-
-
-def number(value: float) -> str:
-    """Four digits after the point, or four in all for what is tiny or huge: errors come in any unit."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4f}"
-    return f"{value:.4g}"
 
 
 def _rebuild(value: float, fields: dict[str, Any]) -> Score:
@@ -176,6 +171,8 @@ class Scores(Mapping[str, Score]):
             without slices.
         per_slice_class: Name of a slice to the same as `per_class`, of its rows.
         headline: Name of the score that orders the slices.
+        sample_axes: Axes of a sample's targets: 1 where it is a text of tokens, 2 for the pixels of
+            a picture, 0 where it is one row.
         without_buckets: Where rows come in groups, or samples hold several: each score by name
             without each of some buckets of them, of shape (buckets,), or (buckets, classes) for
             those of each class.
@@ -210,6 +207,7 @@ class Scores(Mapping[str, Score]):
         confused: Sequence[ConfusedPair] = (),
         per_slice: Mapping[str, Mapping[str, Score]] | None = None,
         headline: str = "",
+        sample_axes: int = 0,
         reliability: Callable[[], Any] | None = None,
         without_buckets: Mapping[str, Any] | None = None,
         per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] | None = None,
@@ -230,6 +228,7 @@ class Scores(Mapping[str, Score]):
         self.per_slice: Mapping[str, Mapping[str, Score]] = per_slice or {}
         self.per_slice_class: Mapping[str, Mapping[str, Sequence[Score]]] = per_slice_class or {}
         self.headline = headline
+        self.sample_axes = sample_axes
         self._reliability = reliability
         self.without_buckets: Mapping[str, Any] = without_buckets or {}
 
@@ -361,6 +360,7 @@ class Scores(Mapping[str, Score]):
             "notes": list(self.notes),
             "confused": [pair._asdict() for pair in self.confused],
             "per_slice": self._slices_to_dict(most_slices),
+            "sample_axes": self.sample_axes,
         }
 
     def _slices_to_dict(self, most: int | None) -> dict[str, Any]:
@@ -504,7 +504,7 @@ class Scores(Mapping[str, Score]):
         return scores_text(self)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={score:.4f}" for name, score in self.items())
+        shown = ", ".join(f"{name}={number(score)}" for name, score in self.items())
         return f"Scores({self.task}, n={self.n}, {shown})"
 
 
@@ -617,8 +617,8 @@ def _intervals_table(scores: Scores) -> str:
     """One line a score: value, 95 % interval, n and how the interval was made."""
     rows = []
     for name, score in scores.items():
-        ends = f"[{number(score.low)}, {number(score.high)}]"
-        rows.append((name, number(score), ends, score))
+        value, low, high = numbers(score, score.low, score.high)
+        rows.append((name, value, f"[{low}, {high}]", score))
     width = max((len(row[0]) for row in rows), default=0)
     value_width = max((len(row[1]) for row in rows), default=5)
     ends_width = max((len(row[2]) for row in rows), default=0)

@@ -169,10 +169,10 @@ def recall_at_least(cuts: Cuts, recall: float, error: float) -> Choice:
     row = int(np.flatnonzero(cuts.fn <= max(misses, 0))[-1])
     aim = _in_percent(recall)
     if misses >= 0:
-        words = f"at most {misses} of {positives} positives lie below it"
+        words = f"at most {misses} of {positives} positives below it"
         return Choice(row, True, None, f"{words}, which shows a recall of {aim}")
     needed = fewest(recall, error) - positives
-    words = f"not certifiable, {needed} more positives needed: {positives} cannot show a recall"
+    words = f"not certifiable, {_more(needed)} needed: {positives} cannot show a recall"
     words = f"{words} of {aim}; the threshold that misses none of them is given"
     return Choice(row, False, needed, words)
 
@@ -195,14 +195,14 @@ def precision_at_least(cuts: Cuts, precision: float, error: float) -> Choice:
         kept = row
     aim = _in_percent(precision)
     if kept is not None:
-        shown = f"{cuts.tp[kept]:.0f} of {cuts.called[kept]:.0f} alarms are right"
+        shown = f"{cuts.tp[kept]:.0f} of {cuts.called[kept]:.0f} alarms right"
         return Choice(kept, True, None, f"{shown}, which shows a precision of {aim}")
     good = [row for row in grid if cuts.tp[row] >= precision * cuts.called[row]]
     if good:
         return _unshown_precision(cuts, good[-1], precision, error)
     needed = _first_tested(precision, error) - round(cuts.positives)
     if needed > 0:
-        words = f"not certifiable, {needed} more positives needed: {cuts.positives:.0f} cannot show"
+        words = f"not certifiable, {_more(needed)} needed: {cuts.positives:.0f} cannot show"
         return Choice(None, False, needed, f"{words} a precision of {aim}")
     words = f"no threshold with {FEWEST_CALLED} alarms or more reaches a precision of {aim}"
     return Choice(None, False, None, f"{words} even on these data")
@@ -247,14 +247,20 @@ def _unshown_precision(cuts: Cuts, row: int, precision: float, error: float) -> 
     """A threshold whose precision is not shown, and about how many positives would show it."""
     tp = cuts.tp[row]
     called = cuts.called[row]
-    words = f"not certifiable: {tp:.0f} of {called:.0f} alarms are right at this threshold"
+    words = f"not certifiable: {tp:.0f} of {called:.0f} alarms right at this threshold"
     share = tp / called
     if not share > precision:
         return Choice(row, False, None, f"{words}, where {_in_percent(precision)} are wanted")
     alarms = _first(lambda n: shows_precision(np.floor(share * n), n, precision, error))
     needed = max(1, int(np.ceil(cuts.positives * (alarms - called) / called)))
-    words = f"{words}; about {needed} more positives needed, if that share stays"
+    words = f"{words}; about {_more(needed)} needed, if that share stays"
     return Choice(row, False, needed, words)
+
+
+def _more(positives: int) -> str:
+    if positives == 1:
+        return "1 more positive"
+    return f"{positives} more positives"
 
 
 def _grid(cuts: Cuts, precision: float, error: float) -> Iterator[int]:

@@ -81,7 +81,7 @@ class EpochScores(Mapping[str, Score]):
         """All scores by their full names, and what else is known of validation, as plain values."""
         record: Mapping[str, Any] = self.to_record()
         plain: dict[str, Any] = {"scores": record["scores"], "class_names": record["class_names"]}
-        for key in ("per_class", "confusion", "per_slice", "faults", "notes"):
+        for key in ("per_class", "confusion", "per_slice", "faults", "notes", "sample_axes"):
             plain[key] = record.get(key, {}).get("val")
         if "val" in self.splits:
             plain["task"] = self.splits["val"].task
@@ -154,3 +154,5 @@ def _add_split(record: dict[str, Any], split: str, plain: dict[str, Any]) -> Non
         record.setdefault("per_slice", {})[split] = plain["per_slice"]
     if notes:
         record.setdefault("notes", {})[split] = notes
+    if plain["sample_axes"]:
+        record.setdefault("sample_axes", {})[split] = plain["sample_axes"]

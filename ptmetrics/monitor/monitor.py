@@ -55,7 +55,7 @@ from ptmetrics.monitor.split import (
     compute_splits,
     metrics_by_output,
 )
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.profile import ProfileLike, profile_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
@@ -798,7 +798,8 @@ class Monitor:
             self._run.join(ranks.run)
         for rank, number in enumerate(ranks.faults):
             if number and rank != self.rank:
-                line = f"{number} faults were contained on rank {rank} by {about}"
+                contained = agreeing(number, "were contained")
+                line = f"{quantity(number, 'fault')} {contained} on rank {rank} by {about}"
                 self._say(f"rank-faults {rank}", f"{line}; its journal and its log list them.")
         return merged
 

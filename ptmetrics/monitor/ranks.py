@@ -17,7 +17,7 @@ from ptmetrics.monitor.faults import FaultLog
 from ptmetrics.monitor.seen import Seen
 from ptmetrics.monitor.split import ByOutput, SplitCounts
 from ptmetrics.monitor.split_loss import EMPTY_MEAN
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 
 
 @dataclass
@@ -57,9 +57,10 @@ class RankNumbers:
 
     def told(self, ranks: int) -> str:
         """The line beside the scores."""
-        line = f"{self.samples} rows of {ranks} ranks were counted"
+        counted = agreeing(self.samples, "were counted")
+        line = f"{quantity(self.samples, 'row')} of {ranks} ranks {counted}"
         if not self.unknown:
-            line = f"{self.samples} of {self.expected} rows were counted on {ranks} ranks"
+            line = f"{self.samples} of {self.expected} rows {counted} on {ranks} ranks"
         if self.padding:
             line = f"{line}, {self.padding} of them padding of the sampler"
         if self.left_out:

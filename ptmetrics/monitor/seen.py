@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from ptmetrics.monitor.split import SplitCounts
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 
 MAX_PASSES = 8  # told one by one
 TOLD_ANSWERS = 8
@@ -254,7 +254,7 @@ class Seen:
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
         return (
             f"{split}{so_far}: the model answered {quantity(self.answered_rows, 'row')}, "
-            f"{counted_rows} were counted: {self.cause}. {cure}"
+            f"{counted_rows} {agreeing(counted_rows, 'were')} counted: {self.cause}. {cure}"
         )
 
     def several_places(self, split: str, train: "Seen | None" = None) -> str:
@@ -289,7 +289,8 @@ def _cure_of(rows: list[int], train: Seen | None) -> str:
         like = [abs(each - train.answered_rows) < batch for each in rows]
         if sum(like) == 1 and len(set(rows)) > 1:
             number = rows[like.index(True)]
-            return f"{number} are those of training: with monitor.split('train_eval'): …"
+            own = agreeing(number, "are those of training")
+            return f"{number} {own}: with monitor.split('train_eval'): …"
     if len(set(rows)) == 1:
         what = "Of passes over the same data let one count and name the others,"
         return f"{what} with monitor.split('again'): …, or leave them out, with monitor.pause(): …"

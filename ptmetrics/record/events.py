@@ -165,6 +165,7 @@ class EpochData(_EpochNumber, total=False):
     numbers: dict[str, float]
     faults: dict[str, dict[str, FaultCount]]
     notes: dict[str, list[str]]
+    sample_axes: dict[str, int]
     samples: SamplesData
     files: dict[str, SamplesData]
     unfinished: bool

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ptmetrics.errors import RecordError
+from ptmetrics.record.direction import direction
 from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_name
 from ptmetrics.record.foreign_sizes import LARGEST_N
 from ptmetrics.record.foreign_table import (
@@ -243,6 +244,20 @@ def _is_rows(value: object) -> bool:
 # One list a column
 
 
+def _are_models(heads: tuple[str, str], tail: str) -> bool:
+    """Whether what two columns of one name stand in are models: it may be splits or scores as well.
+
+    "acc/Test" and "auc/Test", "recall/macro" and "f1/macro" are two scores of one model.
+    """
+    if not read_name(tail).score:
+        return False
+    return not (all(map(_names_split, heads)) or all(map(_names_score, heads)))
+
+
+def _names_score(head: str) -> bool:
+    return direction(read_name(head).score) is not None
+
+
 def _columns_table(name: str, content: Object) -> Table:
     curves: dict[str, list[Any]] = {}
     others: list[str] = []
@@ -253,7 +268,7 @@ def _columns_table(name: str, content: Object) -> Table:
             continue
         head, _, tail = path.partition("/")
         before = heads.setdefault(tail, head)
-        if tail and before != head and not (_names_split(before) and _names_split(head)):
+        if before != head and _are_models((before, head), tail):
             raise RecordError(name, "one model", f"two: {listed([before, head])}", _TWO)
         curves[path] = value
     columns = list(curves)

@@ -21,6 +21,7 @@ from ptmetrics.errors import RecordError
 from ptmetrics.record.atomic import sync_folder, try_lock
 from ptmetrics.record.codec import Record, encode
 from ptmetrics.record.lines import scan
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.record.run_folder import is_at, journal_path, other_writer
 
 DURABLE_KINDS = frozenset({"header", "epoch", "evaluation", "fault", "checkpoint", "end"})
@@ -218,7 +219,8 @@ class Journal:
         gap = self._outbox.lost - self._marked
         if gap and not self.waiting:
             self._marked += gap
-            message = f"{gap} records were lost while the journal could not be written"
+            lost = agreeing(gap, "were lost while the journal could not be written")
+            message = f"{quantity(gap, 'record')} {lost}"
             self._put("note", {"code": "journal-gap", "message": message, "lost": gap})
             self._outbox.flush(sync=True)
 

@@ -16,6 +16,7 @@ from ptmetrics.record.codec import (
     scores_in,
     without_late,
 )
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.record.schema import defect, defect_of_recorded
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -212,7 +213,8 @@ class _Order:
         elif record.seq > self._last:
             missing = record.seq - self._last - 1 - self._damaged
             if missing > 0:
-                yield self._problem(line, f"{missing} records are missing before it")
+                what = agreeing(missing, "are missing before it")
+                yield self._problem(line, f"{quantity(missing, 'record')} {what}")
             self._last = record.seq
             self._damaged = 0
             self._stamps[record.seq] = record.mono_ns

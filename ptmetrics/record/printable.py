@@ -2,6 +2,8 @@
 
 _PLAIN_SIGNS = str.maketrans("✓✗→│−×·…", "+x>|-x.~") | {ord("∞"): "inf"}
 """For a console that lacks ours."""
+_OF_ONE = {"are": "is", "were": "was", "have": "has", "did": "did"}
+"""Verbs that do more than take an s."""
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
@@ -38,6 +40,19 @@ def quantity(count: int, noun: str) -> str:
     if count == 1:
         ending = ""
     return f"{count} {noun}{ending}"
+
+
+def agreeing(count: int, words: str) -> str:
+    """What is said of so many: the first word, a verb in the plural, as the number asks for.
+
+    Example:
+        >>> agreeing(2, "have no sample"), agreeing(1, "have no sample"), agreeing(1, "lie there")
+        ('have no sample', 'has no sample', 'lies there')
+    """
+    if count != 1:
+        return words
+    verb, space, rest = words.partition(" ")
+    return _OF_ONE.get(verb, f"{verb}s") + space + rest
 
 
 def _printable_sign(sign: str) -> str:

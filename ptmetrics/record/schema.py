@@ -518,6 +518,7 @@ _epoch_fields = fields_of(
             mapping_of(fields_of({"count": a_count}, {"first_step": a_count, "message": a_text}))
         ),
         "notes": mapping_of(list_of(a_text)),
+        "sample_axes": mapping_of(a_count),
         "samples": _file,
         "files": mapping_of(_file),
         "seen": mapping_of(_seen),
@@ -596,7 +597,9 @@ def _note_data(note: Any) -> str | None:
 
 
 _BY_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes")
-_scores_fields = fields_of({}, {"n": none_or(a_count), "task": none_or(a_text)})
+_scores_fields = fields_of(
+    {}, {"n": none_or(a_count), "task": none_or(a_text), "sample_axes": none_or(a_count)}
+)
 
 
 def defect_of_scores(told: Mapping[str, Any]) -> str | None:

@@ -118,7 +118,10 @@ def _framed(ax: Axes, x_name: str, y_name: str) -> Axes:
     shown = ax.get_legend_handles_labels()[1]
     if len(shown) > 1:
         place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": min(len(shown), 4)}
-        legend = ax.legend(frameon=False, borderaxespad=0.2, fontsize="small", **place)
+        look: dict[str, float] = {"fontsize": 9}
+        if len(shown) > 3:  # so that they fit side by side
+            look = {"fontsize": 8, "handlelength": 1.2, "columnspacing": 1, "handletextpad": 0.5}
+        legend = ax.legend(frameon=False, borderaxespad=0.2, **look, **place)
         for text in legend.get_texts():
             text.set_parse_math(False)
     return ax

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from math import isnan
 from typing import Any
 
+from ptmetrics.digits import number, numbers
 from ptmetrics.show.paint import Line, Styled
 
 Shown = Mapping[str, Any]
@@ -69,9 +70,10 @@ class EpochTable:
         text = "–"
         improved = False
         if score is not None:
-            text = _number(score["value"])
+            text = number(score["value"])
             if name == self._lead and not isnan(score["low"]):
-                text += f" [{_number(score['low'])}, {_number(score['high'])}]"
+                text, low, high = numbers(score["value"], score["low"], score["high"])
+                text += f" [{low}, {high}]"
             improved = self._improves(name, score)
         if improved:
             text += " *"
@@ -93,9 +95,3 @@ class EpochTable:
             return False
         self._best[name] = value
         return True
-
-
-def _number(value: float) -> str:
-    if 1e-3 <= abs(value) < 1e4 or value == 0 or isnan(value):
-        return f"{value:.4f}"
-    return f"{value:.3g}"

@@ -12,13 +12,13 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ptmetrics.metrics.score import number
+from ptmetrics.digits import number, numbers
 from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.history import History
 from ptmetrics.record.printable import printable, quantity
 from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
 from ptmetrics.show.tables import headlines
-from ptmetrics.verdict.finding import percent, plain
+from ptmetrics.verdict.finding import float_of, percent, plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_TEXT = 2000
@@ -49,8 +49,29 @@ def shown(value: Any) -> Any:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return number(value).replace("nan", "–").replace("inf", "∞")
+        return _signed(number(value))
     return cut(str(value), MOST_TEXT)
+
+
+def _signed(text: str) -> str:
+    return text.replace("nan", "–").replace("inf", "∞")
+
+
+def bounded_cell(
+    value: float | None, low: float | None, high: float | None, *beside: float
+) -> Markup:
+    """A number with its bounds, in one format, for a cell; without them where there are none.
+
+    Args:
+        value: The number; None, which stands for NaN in JSON, is NaN.
+        low: Its lower bound.
+        high: Its upper bound.
+        *beside: What it is held against.
+    """
+    told, *ends = map(_signed, numbers(*map(float_of, (value, low, high, *beside))))
+    if ends[0] == "–":
+        return Markup(told)
+    return Markup(f"{told} <small>[{ends[0]}, {ends[1]}]</small>")
 
 
 def cut(text: Any, size: int = MOST_NAME) -> Any:
@@ -114,12 +135,13 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["audit_parts"] = AUDIT_PARTS
+    made.globals.update(audit_parts=AUDIT_PARTS, bounded_cell=bounded_cell)
     made.filters.update(
         clipped=cut,
         estimate=estimate_text,
         meaning=MEANINGS.__getitem__,
         percent=percent,
+        quantity=quantity,
         ratio=ratio_text,
         saving=saving,
         seconds=seconds,

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import isnan
 from pathlib import Path
 
 from ptmetrics.record.printable import quantity
@@ -161,6 +160,4 @@ def _best_text(state: RunState) -> str:
     """The best value, with its interval where there is one; empty where there is no score."""
     if not state.score:
         return ""
-    if isnan(state.best.low):
-        return f"{state.best.value:.3f}"
     return estimate_text(state.best)

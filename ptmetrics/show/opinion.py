@@ -1,8 +1,9 @@
 """Verdicts and comparisons as a person reads them: one line a criterion, then what was found."""
 
 from collections.abc import Iterator, Sequence
-from math import isinf, isnan
+from math import isnan
 
+from ptmetrics.digits import numbers
 from ptmetrics.show.paint import WIDTH, Line, Paint, Styled, plain, wrap
 from ptmetrics.verdict.compare import Comparison
 from ptmetrics.verdict.finding import PAGE, Criterion, Estimate, Finding, Verdict
@@ -67,7 +68,7 @@ def ratio_text(ratio: Ratio) -> str:
     """A ratio with its bounds, or the bound alone where a run never got there."""
     if isnan(ratio.value):
         return str(ratio)
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {_upper_end(ratio.high, '.2f')}]"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]".replace("inf", "∞")
 
 
 def saving(ratio: Ratio) -> str:
@@ -89,7 +90,10 @@ def estimate_text(estimate: Estimate) -> str:
     """A value with its interval."""
     if isnan(estimate.value):
         return f"undefined ({estimate.reason})"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    value, low, high = numbers(*estimate.triple)
+    if isnan(estimate.low):
+        return value
+    return f"{value} [{low}, {high}]"
 
 
 def difference_text(final: Difference) -> str:
@@ -111,25 +115,20 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
     width = max((len(criterion.name) for criterion in criteria), default=0)
     for criterion in criteria:
         mark, style = MARKS[criterion.state]
-        # Three digits for shares and ratios; four in all for an error in a small or large unit.
-        digits = ".3f"
-        size = max(abs(criterion.value), abs(criterion.threshold))
-        if size >= 1000 or 0 < size < 0.01:
-            digits = ".4g"
-        number = "undefined"
-        if not isnan(criterion.value):
-            number = format(criterion.value, digits)
+        value, low, high, _ = numbers(*criterion.triple, criterion.threshold)
+        if isnan(criterion.value):
+            value = "undefined"
         interval = ""
         if not isnan(criterion.low):
-            interval = f"[{criterion.low:{digits}}, {_upper_end(criterion.high, digits)}]"
-        numbers = f"{number:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
+            interval = f"[{low}, {high.replace('inf', '∞')}]"
+        shown = f"{value:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
         more = ""
         if criterion.needed_n:
             more = f"  (settled at n = {criterion.needed_n:,})"
         elif criterion.reason:
             more = f"  ({criterion.reason})"
         state = Styled(f"{mark} {criterion.state:<12}", style)
-        text = f" {criterion.name:<{width}}  {numbers}"
+        text = f" {criterion.name:<{width}}  {shown}"
         if len(text) + len(state.text) + len(more) + 2 <= WIDTH:
             yield ["  ", state, text, more]
         else:
@@ -137,12 +136,6 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
             yield from wrap(more.strip(), " " * 19, indent=19)
     if len(absent) > 1:
         yield from wrap(f"not recorded: {', '.join(absent)}", "  ? undetermined ", indent=19)
-
-
-def _upper_end(value: float, digits: str) -> str:
-    if isinf(value):
-        return "∞"
-    return format(value, digits)
 
 
 def _findings_lines(findings: Sequence[Finding]) -> Iterator[Line]:

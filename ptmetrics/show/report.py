@@ -18,9 +18,9 @@ import numpy as np
 from markupsafe import Markup
 
 from ptmetrics import __version__
+from ptmetrics.digits import number
 from ptmetrics.errors import DataError, DependencyError
 from ptmetrics.metrics import threshold_search as search
-from ptmetrics.metrics.score import number
 from ptmetrics.record.atomic import replace
 from ptmetrics.record.collector import without_collector
 from ptmetrics.record.events import AUDIT_NOTE
@@ -420,12 +420,12 @@ def _samples_section(page: RunPage) -> dict[str, Any]:
     kept = page.kept("kept")
     if kept.rows is None or not len(kept.rows):
         return {}
-    told = f"{len(kept.rows):,} samples were kept."
+    told = f"Samples kept: {len(kept.rows):,}."
     places, worst = kept.worst(MOST_SAMPLES)
     if is_of_classes(kept.rows):
         wrong_places, wrong = kept.misclassified()
         share = percent(len(wrong) / len(kept.rows))
-        told += f" {len(wrong):,} of them, {share}, were misclassified."
+        told += f" Misclassified: {len(wrong):,} of them, {share}."
         if not len(worst):  # no losses are known
             places, worst = wrong_places[:MOST_SAMPLES], wrong[:MOST_SAMPLES]
     rows = list(zip(places.tolist(), worst.tolist(), strict=True))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ptmetrics.record.printable import quantity
 from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, Styled, plain
@@ -32,7 +33,7 @@ def run_scores_text(run: Run, paint: Paint = plain) -> str:
 
 def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
     yield [Styled(str(run.path), "strong")]
-    done = f"{len({epoch['epoch'] for epoch in run.epochs})} epochs"
+    done = quantity(len({epoch["epoch"] for epoch in run.epochs}), "epoch")
     if run.epochs:
         trained = run.epochs[-1].get("time", {}).get("train_cumulative_s")
         if trained is not None:
@@ -59,7 +60,8 @@ def _fault_lines(run: Run) -> Iterator[Line]:
         yield f"fault in {fault['where']}, {fault['count']} ×: {fault['message']}"
     more = kinds[SHOWN_PROBLEMS:]
     if more:
-        yield f"{len(more)} more kinds of fault, {sum(fault['count'] for fault in more)} ×"
+        kinds_more = quantity(len(more), "more kind")
+        yield f"{kinds_more} of fault, {sum(fault['count'] for fault in more)} ×"
 
 
 def _scores_lines(run: Run, split: str = "val") -> Iterator[Line]:
@@ -96,12 +98,13 @@ def _evaluation_lines(run: Run) -> Iterator[Line]:
     """Evaluations beside those of the epochs, each as a part of its own."""
     several = [evaluation for evaluation in run.evaluations if evaluation["why"] == "several"]
     if several:
-        yield f"validated {len(several)} more times within epochs, by step: see the history"
+        often = quantity(len(several), "more time")
+        yield f"validated {often} within epochs, by step: see the history"
         yield ""
     for evaluation in run.evaluations:
         if evaluation["why"] != "several":
             split = evaluation["split"]
-            done = f"epoch {evaluation['epoch'] + 1}, {evaluation['step']} steps done"
+            done = f"epoch {evaluation['epoch'] + 1}, {quantity(evaluation['step'], 'step')} done"
             yield f"{WORDS.get(evaluation['why'], evaluation['why'])}, split {split} ({done})"
             yield ""
             yield from headline_lines(evaluation, split, title=split)

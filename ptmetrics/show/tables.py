@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.digits import number, numbers
 from ptmetrics.record.events import AUDIT_NOTE, EpochData, ScoreData
 from ptmetrics.record.foreign_epochs import METHOD
 from ptmetrics.show.paint import WIDTH, Line, Styled, wrap
@@ -118,20 +119,17 @@ def _logged(score: ScoreData) -> bool:
 
 def score_line(head: str, score: ScoreData) -> Iterator[Line]:
     """Value, interval and n; the reason where the value is undefined; of other logs the value."""
-    value = Styled(f"{score['value']:.4f}", "strong")
-    if abs(score["value"]) >= 1e5:
-        value = Styled(f"{score['value']:.4g}", "strong")
+    shown, low, high = numbers(score["value"], score["low"], score["high"])
+    value = Styled(shown, "strong")
     if isnan(score["value"]):
         why = score.get("reason") or "the log does not tell why"
         yield from wrap(why, f"{head}  nan   ", indent=len(head) + 8)
     elif _logged(score) and isnan(score["low"]):
         yield [head, value, "  no interval, the number of samples is not known"]
     else:
-        interval = f"[{score['low']:.4f}, {score['high']:.4f}]"
+        interval = f"[{low}, {high}]"
         if isnan(score["low"]):
             interval = "none"
-        elif len(interval) > 24:
-            interval = f"[{score['low']:.4g}, {score['high']:.4g}]"
         yield [head, value, f"  {interval:18} {score['n']:>5}"]
 
 
@@ -144,7 +142,7 @@ def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     yield ""
     yield f"{'class':20}" + "".join(f"{name:>11}" for name in CLASS_COLUMNS) + f"{'n':>8}"
     for row, name in enumerate(names):
-        cells = "".join(f"{column['value'][row]:>11.3f}" for column in shown)
+        cells = "".join(f"{number(column['value'][row]):>11}" for column in shown)
         yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>8}"
     if any(isnan(value) for column in shown for value in column["value"]):
         yield "nan: nothing to count there, such as a class without a sample"
@@ -160,8 +158,8 @@ def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     for row, name in enumerate(slices["names"][:MAX_SLICES]):
         cells = "   nan  nothing to count"
         if not isnan(column["value"][row]):
-            interval = f"[{column['low'][row]:.4f}, {column['high'][row]:.4f}]"
-            cells = f"{column['value'][row]:.4f}  {interval}"
+            value, low, high = numbers(*(column[key][row] for key in ("value", "low", "high")))
+            cells = f"{value}  [{low}, {high}]"
         yield f"{clip(name, 20):20}  {cells:26} {column['n'][row]:>5}"
 
 

@@ -247,6 +247,8 @@ class Evidence:
         chosen: Whether the judged epoch was chosen as the best on the data that judge it.
         fingerprint: Identity of the validation data, where recorded.
         val_samples: Size of the validation data, where recorded.
+        sample_axes: Axes of a sample's targets: 1 of tokens, 2 of pixels; 0 for one row a sample,
+            or where not recorded.
         baseline: A run that this one must not be worse than, where one was named.
         split: The split that is judged.
         thresholds: The numbers of the profile to decide by.
@@ -292,6 +294,7 @@ class Evidence:
     chosen: bool = False
     fingerprint: str | None = None
     val_samples: int | None = None
+    sample_axes: int = 0
     baseline: Optional["Evidence"] = None
     split: str = "val"
     thresholds: Thresholds = field(default_factory=Thresholds)

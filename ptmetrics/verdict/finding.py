@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf, isfinite, isnan, log, nan, sqrt
 from typing import Any, Literal, get_args
 
+from ptmetrics.digits import number, numbers
 from ptmetrics.errors import ConfigError
 from ptmetrics.record.printable import printable, quantity
 
@@ -67,6 +68,11 @@ class Measured(Plain):
     high: float
     n: int
 
+    @property
+    def triple(self) -> tuple[float, float, float]:
+        """Value, low, high."""
+        return self.value, self.low, self.high
+
     def facts(self, **more: Any) -> dict[str, Any]:
         """Value, interval and n as evidence of a finding, and what else belongs there."""
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, **more}
@@ -82,7 +88,8 @@ class Measured(Plain):
 
     def in_units(self) -> str:
         """A value in its own unit with its interval and n, for a sentence."""
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] of {quantity(self.n, 'sample')}"
+        value, low, high = numbers(*self.triple)
+        return f"{value} [{low}, {high}] of {quantity(self.n, 'sample')}"
 
 
 @dataclass(frozen=True)
@@ -106,11 +113,6 @@ class Estimate(Measured):
     reason: str | None = None
 
     @property
-    def triple(self) -> tuple[float, float, float]:
-        """Value, low, high."""
-        return self.value, self.low, self.high
-
-    @property
     def bounded(self) -> bool:
         """Whether value and both bounds are numbers."""
         return not any(map(isnan, self.triple))
@@ -119,8 +121,9 @@ class Estimate(Measured):
         if isnan(self.value):
             return f"undefined ({self.reason or 'no value'})"
         if not self.bounded:
-            return f"{self.value:.4g}, n={self.n}"
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}], n={self.n}"
+            return f"{number(self.value)}, n={self.n}"
+        value, low, high = numbers(*self.triple)
+        return f"{value} [{low}, {high}], n={self.n}"
 
 
 def recorded_estimate(score: Mapping[str, Any]) -> Estimate:
@@ -233,11 +236,11 @@ class Criterion(Measured):
         return super().facts(threshold=self.threshold, **more)
 
     def __str__(self) -> str:
-        value = "undefined"
-        if not isnan(self.value):
-            value = f"{self.value:.4g}"
-        text = f"{self.name} {value} [{self.low:.4g}, {self.high:.4g}] n={self.n}"
-        text += f": {self.rule} {self.threshold:.4g} {self.state}"
+        value, low, high, _ = numbers(*self.triple, self.threshold)
+        if isnan(self.value):
+            value = "undefined"
+        text = f"{self.name} {value} [{low}, {high}] n={self.n}"
+        text += f": {self.rule} {self.threshold:g} {self.state}"
         if self.needed_n:
             text += f", settled by about {self.needed_n} samples in all"
         if self.reason:

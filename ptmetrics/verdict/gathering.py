@@ -88,6 +88,7 @@ def evidence_of_scores(payload: Mapping[str, Any], positive: int | None = None) 
         notes=(alone, *map(str, payload.get("notes") or ())),
         task=task,
         val_samples=payload.get("n"),
+        sample_axes=payload.get("sample_axes") or 0,
     )
 
 
@@ -212,6 +213,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         chosen=why.startswith("the best"),
         fingerprint=run.header.get("val_fingerprint"),
         val_samples=(epoch.get("counts") or {}).get("val_samples"),
+        sample_axes=_of_split(epoch, "sample_axes", "val") or 0,
     )
 
 
@@ -389,7 +391,7 @@ def _run_faults(run: RunLike, judged_row: int) -> Iterator[Fault]:
     for fault in run.faults:
         words = f"{fault['where']}: {fault['message']}"
         if fault["count"] > 1:
-            words = f"{words.rstrip('.')} ({fault['count']} times)"
+            words = f"{words.rstrip('.')} ({quantity(fault['count'], 'time')})"
         kind = "contained"
         if fault["where"] == "validation" and fault["message"].startswith(_TOLD_OF_MODE):
             kind = IN_TRAINING_MODE

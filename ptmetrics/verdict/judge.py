@@ -24,7 +24,7 @@ from ptmetrics.verdict.gathering import evidence_of_run, evidence_of_scores
 from ptmetrics.verdict.open_criteria import TOO_FEW, UNMEASURED, open_criteria
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.picked import Epoch, evidence_of_split, picked
-from ptmetrics.verdict.profile import Profile, ProfileLike, profile_of, profile_of_run
+from ptmetrics.verdict.profile import PROFILES, Profile, ProfileLike, profile_of, profile_of_run
 from ptmetrics.verdict.rule import MISSING, Rule, RuleFunction, RuleOutcome, as_rule
 from ptmetrics.verdict.rules_baseline import BASELINE_RULES, CODE, with_baseline
 from ptmetrics.verdict.rules_classes import CLASS_RULES
@@ -52,6 +52,7 @@ RULES: tuple[Rule, ...] = (
 CODES: tuple[str, ...] = tuple(
     dict.fromkeys([code for rule in RULES for code in rule.codes] + [UNMEASURED])
 )
+_VOCABULARY = 256  # of fewer classes tokens are tags
 _INTERVALS = (
     "Intervals are two-sided 95 %, so each bound errs in 2.5 % of cases. They cover the sampling "
     "of the validation data, not other seeds and not a shift of the data."
@@ -79,7 +80,8 @@ def judge(
             as seeds or folds, are judged together: criteria hold of the mean over them.
         profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
             TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the
-            task to say. None for that of the run, `Monitor(profile=…)`, else "balanced".
+            task to say. None for that of the run, `Monitor(profile=…)`, else by the data: "pixels",
+            "tokens" for a vocabulary, and "balanced" for all others.
         n: Validation samples, for the log of another tool that does not tell them.
         positive: Class whose precision and recall count; None for the mean over classes (class 1 of
             a binary task).
@@ -237,11 +239,34 @@ def _evidence(
         if not isinstance(found, Mapping):
             header = found.header
         profile = profile_of_run(header)
-    evidence = replace(evidence, thresholds=profile.thresholds, profile=profile.name)
+    notes = evidence.notes
+    if profile is None:
+        profile, told = _by_data(evidence)
+        notes = (*notes, *told)
+    evidence = replace(evidence, thresholds=profile.thresholds, profile=profile.name, notes=notes)
     if profile.name == "regression" and not evidence.task and not evidence.classifies:
         # Someone who names the profile says what a log with nothing but losses is about.
         return replace(evidence, task="regression")
     return evidence
+
+
+def _by_data(evidence: Evidence) -> tuple[Profile, Sequence[str]]:
+    """What a run is judged by where nobody named a profile, and a note where it is no usual one."""
+    if evidence.sample_axes > 1 and "mean_iou" in evidence.val:
+        name, held = "pixels", "the overlap of areas"
+    elif (
+        evidence.sample_axes == 1
+        and "perplexity" in evidence.val
+        and not 0 < len(evidence.class_names) < _VOCABULARY
+    ):
+        name, held = "tokens", "the perplexity"
+    else:
+        return PROFILES["balanced"], ()
+    note = (
+        f"Samples hold {name}, and no profile was named: {held} is judged, as by profile={name!r}. "
+        "profile='balanced' asks for accuracy, precision and recall of their classes."
+    )
+    return PROFILES[name], (note,)
 
 
 def evidence_of(

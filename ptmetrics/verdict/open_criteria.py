@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from math import ceil, isfinite
 from typing import Any
 
+from ptmetrics.digits import numbers as numbers_of
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Finding
 from ptmetrics.verdict.followed import LIKE_A_LOSS
@@ -59,7 +61,8 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     silent = bool(evidence.never_predicted)
     advice = ""
     for item in criteria:
-        parts.append(f"{item.name} {item.value:.4g} [{item.low:.4g}, {item.high:.4g}]")
+        value, low, high, _ = numbers_of(*item.triple, item.threshold)
+        parts.append(f"{item.name} {value} [{low}, {high}]")
         parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
         numbers["n"][item.name] = item.n
         if silent and _of_precision(item):
@@ -81,12 +84,13 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
         most, of_them, _ = needs[0]
         if of_them:
             of_them += ","
+        of_what = quantity(most, "row").partition(" ")[2]
         what = "it"
         if advice:
             what = needs[0][2]
             advice += " "
         advice += (
-            f"About {most:,} more rows{of_them} would settle {what} in four of five cases, if the "
+            f"About {most:,} more {of_what}{of_them} would settle {what} in four of five cases, if the "
             "values are what they seem."
         )
         if len(needs) > 1:

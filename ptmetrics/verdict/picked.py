@@ -15,7 +15,7 @@ from ptmetrics.verdict.gathering import (
     judged_row,
 )
 
-OF_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes")
+OF_SPLIT = ("per_class", "confusion", "per_slice", "faults", "notes", "sample_axes")
 Epoch = int | str
 """The number of an epoch, from 0; "best" or "last"."""
 

@@ -237,13 +237,15 @@ ProfileLike = str | Path | Profile | Thresholds
 """The name of a profile, a TOML file, a profile or its numbers."""
 
 
-def profile_of_run(header: Mapping[str, Any]) -> Profile:
-    """The profile that a run was given, as its header tells; "balanced" where it was given none.
+def profile_of_run(header: Mapping[str, Any]) -> Profile | None:
+    """The profile that a run was given, as its header tells; None where it was given none.
 
     Raises:
         ConfigError: If a threshold in it cannot be.
     """
-    told = header.get("profile") or {"name": "balanced"}
+    told = header.get("profile")
+    if not told:
+        return None
     if told["name"] in PROFILES:
         return PROFILES[told["name"]]
     known = {item.name for item in fields(Thresholds)}

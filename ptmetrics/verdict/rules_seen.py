@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.pages import make_finding
@@ -69,8 +69,8 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
     if not unpaired or (whole is not None and counted >= whole):
         return
     message = (
-        f"{JUDGED}: the model answered {_rows_answered(seen)}, {unpaired} of them were not counted "
-        f"({counted} were): {_cause(seen)}"
+        f"{JUDGED}: the model answered {_rows_answered(seen)}, {unpaired} of them "
+        f"{agreeing(unpaired, 'were not counted')} ({counted} {agreeing(counted, 'were')}): {_cause(seen)}"
     )
     numbers = _seen_numbers(evidence, JUDGED, evidence.curves.judged)
     yield make_finding("not-counted", "warning", message, numbers)
@@ -155,7 +155,8 @@ def _more_than_the_loader(evidence: Evidence) -> Iterator[Finding]:
     # rows of targets, as of tokens.
     if min(answered, counted) <= whole or answered % whole == 0 or counted % whole == 0:
         return
-    message = f"{JUDGED}: {counted} rows were counted, but the loader holds {whole}."
+    rows = f"{quantity(counted, 'row')} {agreeing(counted, 'were')} counted"
+    message = f"{JUDGED}: {rows}, but the loader holds {whole}."
     numbers = {"split": JUDGED, "counted_rows": counted, "loader_rows": whole}
     yield make_finding("split-changed", "warning", message, numbers)
 
@@ -173,8 +174,8 @@ def validation_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
     sizes = Counter(held[0] for held in curves.validations if held is not None)
     whole = len(curves.validations)
     message = (
-        f"{JUDGED}: the classes of the {judged[0]} rows differ in {quantity(len(other), 'epoch')} from those "
-        "that are judged."
+        f"{JUDGED}: the classes of the {quantity(judged[0], 'row')} differ in "
+        f"{quantity(len(other), 'epoch')} from those that are judged."
     )
     if len(sizes) > 1:
         listed = [
@@ -200,15 +201,15 @@ def padded_duplicates(evidence: Evidence) -> Iterator[RuleOutcome]:
     numbers = {"split": JUDGED, "rows": rows, "ranks": seen.get("ranks", 1)}
     if copies > 1:
         message = (
-            f"{JUDGED}: {copies} ranks validated the same {rows // copies} rows, and each row "
+            f"{JUDGED}: {copies} ranks validated the same {quantity(rows // copies, 'row')}, and each row "
             f"stands {copies} times in the scores: their intervals are too narrow."
         )
         numbers["copies"] = copies
         yield make_finding("padded-duplicates", "warning", message, numbers)
     elif padding:
         message = (
-            f"{JUDGED}: {padding} of {rows} rows are padding of the sampler, samples that another "
-            "rank counted as well."
+            f"{JUDGED}: {padding} of {rows} rows {agreeing(padding, 'are padding of the sampler')}, samples "
+            "that another rank counted as well."
         )
         numbers["padding_rows"] = padding
         yield make_finding("padded-duplicates", "warning", message, numbers)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmetrics.record.foreign_epochs import METHOD
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.evidence import IN_TRAINING_MODE, Counts, Evidence
 from ptmetrics.verdict.finding import (
     Z95,
@@ -139,8 +139,8 @@ def missing_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     yield make_finding(
         "missing-class",
         severity,
-        f"{len(absent)} of {len(support)} classes have no validation sample: "
-        f"{named_classes(evidence, absent)}.",
+        f"{len(absent)} of {quantity(len(support), 'class')} "
+        f"{agreeing(len(absent), 'have no validation sample')}: {named_classes(evidence, absent)}.",
         {"classes": absent, "n": int(support.sum())},
         advice,
     )
@@ -227,7 +227,7 @@ def too_good(evidence: Evidence) -> Iterator[RuleOutcome]:
         where = f"The first validation, of epoch {curves.numbers[rows[0]] + 1},"
     if not score.value >= PERFECT or score.n < LEAST_PERFECT:
         return
-    message = f"{where} is perfect: {name} {score.value:.4g} of {score.n} samples."
+    message = f"{where} is perfect: {name} {score.value:.4g} of {quantity(score.n, 'sample')}."
     yield make_finding("too-good", "warning", message, score.facts(threshold=PERFECT, score=name))
 
 

@@ -6,6 +6,7 @@ from math import inf, isfinite, nan
 from statistics import fmean
 
 from ptmetrics.errors import DataError
+from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.evidence import Evidence, RunLike
 from ptmetrics.verdict.finding import Estimate, Plain
 from ptmetrics.verdict.paired import Difference, paired_difference
@@ -107,8 +108,9 @@ def unresolved(first: RunGroup, second: RunGroup, target: Target) -> str | None:
         near = run.near(target)
         if 3 * near >= len(run.scores):
             return (
-                f"{near} of {len(run.scores)} evaluations of one run lie within one standard error "
-                f"of the target: {run.last.n} validation samples and one run an arm cannot tell "
+                f"{near} of {quantity(len(run.scores), 'evaluation')} of one run "
+                f"{agreeing(near, 'lie within one standard error of the target')}: "
+                f"{quantity(run.last.n, 'validation sample')} and one run an arm cannot tell "
                 "when it was reached; train several seeds, or validate on more"
             )
     return None

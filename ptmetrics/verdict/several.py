@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import ceil, hypot, sqrt
 from statistics import fmean, stdev
 
+from ptmetrics.record.printable import agreeing
 from ptmetrics.verdict.finding import (
     SEVERITIES,
     Criterion,
@@ -60,7 +61,7 @@ def _joint(criteria: list[Criterion], missing: int) -> Criterion:
     )
     joint = replace(joint, needed_n=None)  # more runs may settle it as well
     if missing:
-        reason = f"{missing} of {missing + len(criteria)} runs lack it"
+        reason = f"{missing} of {missing + len(criteria)} runs {agreeing(missing, 'lack it')}"
         return replace(joint, state="undetermined", reason=reason)
     return joint
 

@@ -51,7 +51,7 @@ def test_the_fewest_positives_for_a_certificate_are_those_of_the_formula(
     few = cuts_of(np.arange(positives - 1.0), target[1:])
     choice = c.recall_at_least(few, recall, 0.05)
     assert (choice.certified, choice.needed) == (False, 1)
-    assert choice.reason.startswith("not certifiable, 1 more positives needed")
+    assert choice.reason.startswith("not certifiable, 1 more positive needed")
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1), st.floats(1e-4, 1 - 1e-4))

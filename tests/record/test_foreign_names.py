@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import ptmetrics as pm
+from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_csv import read_csv
 from ptmetrics.record.foreign_epochs import ForeignLog, read_log
 from ptmetrics.record.foreign_json import read_json
@@ -119,6 +121,19 @@ def tidy_log(columns: dict[str, list[float]]) -> ForeignLog:
     return read_log(read_csv("log", "\n".join(lines)))
 
 
+def nested_log(columns: dict[str, list[float]]) -> ForeignLog:
+    """The columns as objects within objects, where their names have a slash."""
+    held: dict[str, Any] = {}
+    for name, values in columns.items():
+        head, _, tail = name.partition("/")
+        if tail:
+            inner = held.setdefault(head, {})
+            inner[tail] = values
+        else:
+            held[name] = values
+    return read_log(read_json("log", json.dumps(held)))
+
+
 FORMATS = (csv_log, semicolon_log, tab_log, columns_log, rows_log, lines_log, tidy_log)
 
 
@@ -146,6 +161,35 @@ def test_what_was_written_is_read_in_every_format(
         got = [epoch["scores"][score]["value"] for epoch in log.epochs]
         assert got == columns[column], (column, score)
     assert {name for epoch in log.epochs for name in epoch["scores"]} == {s for _, s in named}
+
+
+@pytest.mark.parametrize("read", [columns_log, nested_log])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("acc/Test", "auc/Test"),
+        ("my_own/val", "wer/val"),
+        ("recall/macro", "f1/macro"),
+        ("val_recall/weighted", "val_precision/weighted"),
+        ("train/loss", "val/loss"),
+    ],
+)
+def test_scores_and_splits_that_share_the_rest_of_their_names_are_of_one_model(
+    read: Callable[[dict[str, list[float]]], ForeignLog], first: str, second: str
+) -> None:
+    log = read({"epoch": [0.0, 1.0], first: [0.5, 0.6], second: [0.7, 0.8]})
+    assert len(log.epochs[-1]["scores"]) == 2
+    assert [score["value"] for score in log.epochs[-1]["scores"].values()] == [0.6, 0.8]
+
+
+@pytest.mark.parametrize("read", [columns_log, nested_log])
+@pytest.mark.parametrize("tail", ["val_acc", "val/loss", "accuracy"])
+def test_two_models_in_one_log_are_refused(
+    read: Callable[[dict[str, list[float]]], ForeignLog], tail: str
+) -> None:
+    columns = {"epoch": [0.0, 1.0], f"resnet18/{tail}": [0.5, 0.6], f"vit/{tail}": [0.7, 0.8]}
+    with pytest.raises(RecordError, match="one model"):
+        read(columns)
 
 
 @pytest.mark.parametrize("column", [name.strip() for name in NO_SCORES.split(",")])

@@ -288,7 +288,7 @@ def test_each_epoch_is_a_line_as_it_comes_and_what_became_of_the_run_the_last(
     assert texts[4].count("*") == 2, "it is the best so far"
     assert texts[-1].splitlines()[:3] == [
         "completed, 2 epochs, 10.0 s each, 0:00:20 in all",
-        "best val/accuracy: 0.750 [0.650, 0.850] in epoch 2",
+        "best val/accuracy: 0.7500 [0.6500, 0.8500] in epoch 2",
         "Verdict: UNDETERMINED  (profile balanced)",
     ]
     assert "All of it: ptmetrics report" in texts[-1]
@@ -456,13 +456,13 @@ def test_list_shows_every_run_below_a_folder_by_its_own_path(
         "broken",
         "other",
     ]
-    best = "val/accuracy  0.960 [0.946, 0.970]"
+    best = "val/accuracy  0.9600 [0.9460, 0.9705]"
     assert lines[1].split("  ")[:2] == ["arm/seed0", "completed"]
     assert best in lines[1]
     assert lines[1].split()[-2:] == ["4", "0:00:28"]
     assert "not begun" in lines[3]
     assert "unreadable" in lines[4]
-    assert "0.700 [" in lines[5]
+    assert "0.7000 [" in lines[5]
     assert lines[6].startswith("broken cannot be read: expected at least one whole record, got")
     monkeypatch.chdir(tmp_path / "other")
     assert main(["list"]) == 0

@@ -25,7 +25,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_score_table_shows_each_score_with_its_interval(good: Path) -> None:
     table = plain.join(score_lines(read_run(good).epochs[-1], "val"))
     assert "accuracy              0.9600  [0.9460, 0.9705]" in table
-    assert table.splitlines()[-1].split() == ["dog", "0.960", "0.960", "0.960", "500"]
+    assert table.splitlines()[-1].split() == ["dog", "0.9600", "0.9600", "0.9600", "500"]
 
 
 def test_the_confusion_matrix_has_actual_rows_and_dots_for_nothing(good: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_verdict_shows_value_interval_threshold_and_state(good: Path) -> None:
         for line in text.splitlines()
         if " accuracy " in line and ">=" in line and "above" not in line
     )
-    assert line.split() == ["✓", "met", "accuracy", "0.960", "[0.946,", "0.970]", ">=", "0.85"]
+    assert line.split() == ["✓", "met", "accuracy", "0.9600", "[0.9460,", "0.9705]", ">=", "0.85"]
 
 
 def test_a_failed_verdict_gives_advice(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_errors_in_any_unit_are_shown_with_their_digits() -> None:
     )
     lines = verdict_text(Verdict("ready", (), criteria, "mine")).splitlines()[1:]
     assert [line.split()[3:6] for line in lines] == [
-        ["1e-05", "[9e-06,", "1.1e-05]"],
-        ["0.500", "[0.450,", "0.550]"],
-        ["1.235e+05", "[1.111e+05,", "1.358e+05]"],
+        ["1.00e-05", "[9.00e-06,", "1.10e-05]"],
+        ["0.5000", "[0.4500,", "0.5500]"],
+        ["123,456", "[111,110,", "135,802]"],
     ]
 
 
@@ -110,7 +110,7 @@ def test_what_would_settle_an_open_criterion_is_said() -> None:
     reasoned = Criterion("mcc", 0.9, 0.8, math.inf, 50, 0.85, ">=", "undetermined", reason="why")
     lines = verdict_text(Verdict("undetermined", (), (open_, reasoned), "mine")).splitlines()
     assert lines[1].endswith("0.85  (settled at n = 1,234)")
-    assert lines[2].split()[3:6] == ["0.900", "[0.800,", "∞]"]
+    assert lines[2].split()[3:6] == ["0.9000", "[0.8000,", "∞]"]
     assert lines[2].endswith("(why)")
 
 

@@ -362,8 +362,8 @@ def test_a_comparison_prints_its_lines() -> None:
     text = str(compare(accuracies(QUICK), accuracies(SLOW), target="val/accuracy>=0.9"))
     assert "first over second: 0.25 [0.125, 0.286]" in text
     assert "in samples: 0.25 [0.125, 0.286]" in text
-    assert "training time ratio 0.25 [0.125, 0.2857] n=2: <= 0.5 met" in text
-    assert "at the end, first less second: 0.03 [" in text
+    assert "training time ratio 0.2500 [0.1250, 0.2857] n=2: <= 0.5 met" in text
+    assert "at the end, first less second: 0.0300 [" in text
 
 
 def test_an_axis_on_which_nothing_was_spent_has_no_ratio() -> None:

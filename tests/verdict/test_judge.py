@@ -239,7 +239,7 @@ def test_the_arguments_are_left_alone() -> None:
 def test_a_verdict_prints_its_lines() -> None:
     text = str(judge(payload(PARADOX), positive=1))
     assert text.splitlines()[0] == "not ready (profile balanced)"
-    assert "recall of class '1' 0.12 [0.08198, 0.1723] n=200: >= 0.8 failed" in text
+    assert "recall of class '1' 0.1200 [0.0820, 0.1723] n=200: >= 0.8 failed" in text
     assert (
         "fail: low-recall: Recall of class '1' is too low: 12.0 % [8.2 %, 17.2 %] of 200 samples"
         in text

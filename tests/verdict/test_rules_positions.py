@@ -56,3 +56,51 @@ def test_a_run_without_such_a_score_is_left_open() -> None:
     verdict = pm.judge({"scores": scores}, profile="pixels", select=["low-overlap"])
     assert verdict.status == "undetermined"
     assert verdict.criteria[0].reason == "mean_iou was not recorded"
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "profile"),
+    [
+        ((12, 12), 4, "pixels"),
+        ((5, 6, 4), 3, "pixels"),
+        ((25,), 300, "tokens"),
+        ((25,), 9, "balanced"),  # tags of words
+        ((), 300, "balanced"),
+    ],
+)
+def test_where_no_profile_is_named_the_data_say_which_and_the_verdict_that(
+    tmp_path: Path, shape: tuple[int, ...], classes: int, profile: str
+) -> None:
+    folder = run_of(tmp_path / "run", shape, classes, 9.0)
+    verdict = pm.judge(folder)
+    named = pm.judge(folder, profile=profile)
+    assert (verdict.profile, verdict.status) == (profile, named.status)
+    assert verdict.criteria == named.criteria
+    told = [note for note in verdict.notes if "no profile was named" in note]
+    assert len(told) == (profile != "balanced")
+    assert all(profile in note for note in told)
+    assert not any("no profile was named" in note for note in named.notes)
+
+
+def test_a_profile_that_was_named_counts_whatever_the_data_are(tmp_path: Path) -> None:
+    target = torch.randint(0, 3, (20, 8, 8))
+    logits = 5.0 * torch.nn.functional.one_hot(target, 3).movedim(-1, 1)
+    with pm.Monitor(
+        pm.MulticlassMetrics(3), tmp_path / "run", profile="balanced", progress=False
+    ) as monitor:
+        monitor.update(logits, target, split="val")
+        monitor.end_epoch()
+    assert pm.judge(tmp_path / "run").profile == "balanced"
+    assert pm.judge(tmp_path / "run", profile="pixels").profile == "pixels"
+
+
+def test_scores_alone_are_judged_by_their_data_too() -> None:
+    target = torch.randint(0, 3, (20, 8, 8))
+    metrics = pm.MulticlassMetrics(3)
+    metrics.update(5.0 * torch.nn.functional.one_hot(target, 3).movedim(-1, 1), target)
+    scores = metrics.compute()
+    assert scores.sample_axes == 2
+    assert pm.judge(scores).profile == pm.judge(scores.to_dict()).profile == "pixels"
+    other = pm.MulticlassMetrics(3)
+    other.merge_state([metrics])
+    assert pm.judge(other.compute()).profile == "pixels"

@@ -11,6 +11,7 @@ from judged_sources import GOOD, Recorded, codes, epoch, loss, payload, score, s
 
 import ptmetrics as pm
 from ptmetrics.cli import main
+from ptmetrics.digits import number
 from ptmetrics.errors import ConfigError
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.profile import PROFILES, Thresholds, profile_of
@@ -95,7 +96,7 @@ def test_errors_are_held_against_thresholds_in_the_users_unit(name: str, tmp_pat
         assert (states(verdict)[name], verdict.status) == (state, status)
         assert ("high-error" in codes(verdict)) == (state == "failed")
     (finding,) = (f for f in verdict.findings if f.code == "high-error")
-    assert finding.message.startswith(f"{name} is too high: {value:.4g} [")
+    assert finding.message.startswith(f"{name} is too high: {number(value)} [")
     assert finding.evidence["score"] == name
 
 

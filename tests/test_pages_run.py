@@ -1,21 +1,84 @@
-"""What README and the pages show runs as it stands: each page's Python in one go, each command of README."""
+"""What README and the pages show runs as it stands: each page from top to bottom, Python and commands alike."""
 
 import re
 import shlex
+from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from ptmetrics.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/metrics.md", "docs/ranks.md", "docs/trackers.md")
+PAGES = (
+    "README.md",
+    "docs/bridge.md",
+    "docs/ci-gate.md",
+    "docs/hygiene.md",
+    "docs/metrics.md",
+    "docs/migrating.md",
+    "docs/ranks.md",
+    "docs/trackers.md",
+    "docs/tutorial.md",
+)
+ELSEWHERE = {
+    "docs/extending.md": "test_extending.py",
+    "docs/recipes.md": "test_recipes.py",
+    "docs/runs.md": "test_resume_example.py",
+}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDED = {
+    "torchmetrics": "torchmetrics",
+    "TensorBoardLogger": "tensorboard",
+    "MeanAveragePrecision": "pycocotools",
+}
+COMMANDS_OF_OTHERS = {"pip", "python", "torchrun"}
 
 
-def blocks(page: str, language: str) -> list[str]:
+class Block(NamedTuple):
+    """A fenced block, and the last name in the line above it: the file that it is."""
+
+    language: str
+    code: str
+    file: str
+
+
+def blocks(page: str) -> Iterator[Block]:
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [code for found, code in BLOCK.findall(text) if found == language]
+    for found in BLOCK.finditer(text):
+        named = re.findall(r"`([\w./-]+\.\w+)`", text[: found.start()].rstrip().splitlines()[-1])
+        yield Block(found[1], found[2], (named or [""])[-1])
+
+
+def code_of(page: str, language: str) -> list[str]:
+    return [block.code for block in blocks(page) if block.language == language]
+
+
+def commands(lines: str) -> Iterator[tuple[list[str], set[int]]]:
+    """Commands of ours, and how each may end: as the comment says, else with a verdict."""
+    for line in lines.splitlines():
+        words = shlex.split(line, comments=True)
+        if words and words[0] == "ptmetrics":
+            told = re.search(r"# ends with (\d)", line)
+            if told is None:
+                yield words[1:], {0, 1, 3}
+            else:
+                yield words[1:], {int(told[1])}
+
+
+def run(page: str, number: int, block: Block, names: dict[str, object]) -> None:
+    if block.language == "python":
+        for name, library in NEEDED.items():
+            if name in block.code:
+                pytest.importorskip(library)
+        exec(compile(block.code, f"{page}, block {number + 1}", "exec"), names)
+    elif block.language == "bash":
+        for words, ends in commands(block.code):
+            assert main(words) in ends, f"{page}: {words}"
+    elif block.language == "toml":
+        Path(block.file).write_text(block.code, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +87,28 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs_from_top_to_bottom(
-    page: str, readme_folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_page_runs_from_top_to_bottom(
+    page: str, readme_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = {"torchmetrics": "torchmetrics", "TensorBoardLogger": "tensorboard"}
-    for name, library in needed.items():
-        if name in "".join(blocks(page, "python")):
-            pytest.importorskip(library)
-    monkeypatch.chdir(readme_folder)
+    folder = tmp_path
+    if page == "README.md":
+        folder = readme_folder
+    monkeypatch.chdir(folder)
     names: dict[str, object] = {"__name__": "page"}
-    code = blocks(page, "python")
-    assert code
-    for number, block in enumerate(code):
-        exec(compile(block, f"{page}, block {number + 1}", "exec"), names)
+    assert code_of(page, "python")
+    for number, block in enumerate(blocks(page)):
+        run(page, number, block, names)
+
+
+def test_no_page_shows_code_that_nothing_runs() -> None:
+    shown = {
+        f"docs/{path.name}"
+        for path in (ROOT / "docs").glob("*.md")
+        if {"python", "bash"} & {block.language for block in blocks(f"docs/{path.name}")}
+    }
+    assert shown <= {*PAGES, *ELSEWHERE}
+    for test in ELSEWHERE.values():
+        assert (ROOT / "tests" / test).exists()
 
 
 def test_the_commands_of_readme_read_the_run_of_its_loop(
@@ -44,27 +116,59 @@ def test_the_commands_of_readme_read_the_run_of_its_loop(
 ) -> None:
     monkeypatch.chdir(readme_folder)
     if not Path("runs/digits").exists():
-        exec(compile(blocks("README.md", "python")[0], "README.md", "exec"), {"__name__": "page"})
-    lines = "\n".join(blocks("README.md", "")).splitlines()
-    commands = [
-        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("ptmetrics ")
-    ]
-    assert ["report", "runs/digits"] in commands
-    for command in commands:
-        assert main(command) in {0, 1, 3}, command
-        assert "Verdict" in capsys.readouterr().out or command[0] != "report"
+        exec(compile(code_of("README.md", "python")[0], "README.md", "exec"), {"__name__": "page"})
+    found = list(commands("\n".join(code_of("README.md", ""))))
+    assert ["report", "runs/digits"] in [words for words, _ in found]
+    for words, ends in found:
+        assert main(words) in ends, words
+        assert "Verdict" in capsys.readouterr().out or words[0] != "report"
 
 
-def test_every_link_and_anchor_of_readme_is_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    heads = {
-        re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
-        for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    }
-    links = re.findall(r"\]\(([^)\s]+)\)", text)
-    assert len(links) > 20
-    for link in links:
-        if link.startswith("#"):
-            assert link[1:] in heads, link
-        elif "://" not in link:
-            assert (ROOT / link).exists(), link
+def workflow_steps(page: str) -> list[dict[str, str]]:
+    """The steps of the workflows that a page shows, read as YAML."""
+    yaml = pytest.importorskip("yaml")
+    steps: list[dict[str, str]] = []
+    for code in code_of(page, "yaml"):
+        for job in yaml.safe_load(code)["jobs"].values():
+            steps += job["steps"]
+    return steps
+
+
+def test_the_workflow_of_the_gate_calls_commands_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = workflow_steps("docs/ci-gate.md")
+    lines = [step["run"] for step in steps if "run" in step]
+    assert all(("run" in step) != ("uses" in step) for step in steps)
+    ours = {script.name for script in entry_points(group="console_scripts", name="ptmetrics")}
+    for line in lines:
+        assert shlex.split(line)[0] in COMMANDS_OF_OTHERS | ours, line
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for number, block in enumerate(blocks("docs/ci-gate.md")):
+        if block.language in {"python", "toml"} and number < 5:
+            run("docs/ci-gate.md", number, block, names)
+    judged = list(commands("\n".join(lines)))
+    assert [words[0] for words, _ in judged] == ["check", "check", "report"]
+    assert [main(words) for words, _ in judged] == [0, 1, 0]  # as the page says of these runs
+
+
+def test_every_link_and_anchor_of_the_pages_is_there() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    heads = {page: anchors(page) for page in pages}
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", page.read_text("utf-8"))):
+            path, _, anchor = link.partition("#")
+            if "://" in link:
+                continue
+            target = page
+            if path:
+                target = (page.parent / path).resolve()
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or target not in heads or anchor in heads[target], f"{page}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's heads."""
+    heads = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

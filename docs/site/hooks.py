@@ -200,7 +200,10 @@ def part_names(part: str) -> list[str]:
 
 def names_page() -> str:
     """Every public name with its first sentence."""
-    lines = ["# All names\n", "`import ptmetrics as pm`; a name is imported when it is first used.\n"]
+    lines = [
+        "# All names\n",
+        "`import ptmetrics as pm`; a name is imported when it is first used.\n",
+    ]
     shown = {"functional", "PtmetricsError", "__version__"}
     for part, (title, _) in PARTS.items():
         lines += [f"\n## {title}\n", "| name | what it is |", "|---|---|"]

@@ -109,6 +109,8 @@ class SplitCounts:
         rows = target
         if not self._alone and isinstance(target, Mapping):
             rows = self.main_target(target)
+        if not isinstance(rows, Tensor):
+            rows = torch.zeros(len(rows))  # boxes or texts in a list: so many rows
         if loss is not None:
             self.loss.check(loss, rows)
         if self.batches < LOOKED_AT and self.inputs == "logits":

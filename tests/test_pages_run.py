@@ -19,6 +19,7 @@ PAGES = (
     "docs/bridge.md",
     "docs/ci-gate.md",
     "docs/hygiene.md",
+    "docs/methods.md",
     "docs/metrics.md",
     "docs/migrating.md",
     "docs/ranks.md",

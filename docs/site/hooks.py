@@ -13,6 +13,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ PARTS = {
     "leakage": ("Leaked data and hygiene", ("leakage",)),
     "integrations": ("Trackers and other libraries", ("integrations",)),
 }
+ERRS = (
+    "A *false alarm* raises it where it should be silent, often at the very edge of what is "
+    "tolerated; *power* is how often a planted flaw is found: "
+    "[how this was measured](index.md#how-the-rates-were-measured).\n"
+)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
@@ -124,9 +130,9 @@ def findings_page() -> str:
     """How to read them, all codes, and how good they are together."""
     lines = [
         "# Findings\n",
-        "What `ptmetrics check`, `judge` and `compare` can say, a page each: what was seen, why it matters, what to do, the "
-        "thresholds that decide, and how often it is wrong. `ptmetrics check --explain CODE` prints the same on a terminal; "
-        "`--select` and `--ignore` take these codes, and a TOML profile sets the thresholds.\n",
+        "What `ptmetrics check`, `judge` and `compare` can say, a page each: what was seen, why it "
+        "matters, what to do, what decides it, and how often it is wrong. On a terminal `ptmetrics "
+        "check --explain CODE` prints the same; `--select` and `--ignore` take these codes.\n",
         "| severity | what it does to the verdict |",
         "|---|---|",
     ]
@@ -154,12 +160,12 @@ def finding_page(code: str) -> str:
     shown = [part for part in measured if part.startswith(("> ", "Evidence, "))]
     rates = [part for part in measured if part.startswith("| rate")]
     severities = re.split(", | or ", page.severity)
-    effects = [f"{severity}: {EFFECTS[severity]}" for severity in severities]
-    lines = [f"# {code}\n", f"*{page.severity}* – {'; '.join(effects)}.\n"]
+    effects = [f"**{severity}**: {EFFECTS[severity]}" for severity in severities]
+    lines = [f"# {code}\n", f"{'; '.join(effects)}.\n"]
     lines += ["## What was seen\n", page.meaning, ""]
     if shown:
         lines += ["For example:\n", *(f"{part}\n" for part in shown)]
-    lines += ["## What to do\n", page.advice, ""]
+    lines += ["## Why it matters\n", page.why, "", "## What to do\n", page.advice, ""]
     if page.thresholds:
         lines += ["## What decides it\n", "Thresholds of each profile; a TOML profile sets them.\n"]
         head = ("threshold", *profile_columns().values())
@@ -168,11 +174,12 @@ def finding_page(code: str) -> str:
         lines.append("")
     lines.append("## How often it errs\n")
     if rates:
-        lines += ["A *false alarm* raises it where it should be silent, often at the very edge of what is tolerated; *power* is "
-                  "how often a planted flaw is found: [how this was measured](index.md#how-the-rates-were-measured).\n", *rates]  # fmt: skip
+        lines += [ERRS, *rates]
     else:
         lines.append("There is no rate to measure: it is raised where an error was caught.")
-    lines += ["", f"To leave it out: `ptmetrics check RUN --ignore {code}`, `pm.judge(run, ignore=[\"{code}\"])`."]  # fmt: skip
+    ignored = f'`ptmetrics check RUN --ignore {code}`, `pm.judge(run, ignore=["{code}"])`'
+    if code != "rule-failed":
+        lines.append(f"\nTo leave it out: {ignored}.")
     return "\n".join(lines) + "\n"
 
 
@@ -195,7 +202,8 @@ def reference_pages() -> dict[str, tuple[str, str]]:
 def part_names(part: str) -> list[str]:
     """Public names whose home is one of the part's rooms."""
     rooms = PARTS[part][1]
-    return [name for name, home in pm._HOME.items() if home.split(".")[0] in rooms and name != "functional"]  # fmt: skip
+    homes = {name: home.split(".")[0] for name, home in pm._HOME.items()}
+    return [name for name, room in homes.items() if room in rooms and name != "functional"]
 
 
 def names_page() -> str:
@@ -211,6 +219,7 @@ def names_page() -> str:
             summary = (inspect.getdoc(getattr(pm, name)) or "").split("\n\n")[0].replace("\n", " ")
             if isinstance(getattr(pm, name), tuple):
                 summary = "The rules that come with the package."
+            summary = summary.replace("|", "\\|")
             lines.append(f"| [`pm.{name}`]({part}.md#ptmetrics.{name}) | {summary} |")
             shown.add(name)
     missing = set(pm.__all__) - shown
@@ -287,14 +296,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
     def moved(match: re.Match[str]) -> str:
         mark, words, link = match.groups()
-        if "://" in link or link.startswith(("#", "mailto:")):
+        if "://" in link or link.startswith("#"):
             return match[0]
-        path, _, anchor = link.partition("#")
+        path, sign, anchor = link.partition("#")
         place = posixpath.normpath(posixpath.join(posixpath.dirname(here), path))
         target = site_place(place, anchor)
         if target is None:
             return f"`{place}`"
-        return f"{mark}[{words}]({posixpath.relpath(target.split('#')[0], posixpath.dirname(uri) or '.')}{target.partition('#')[1]}{target.partition('#')[2]})"  # fmt: skip
+        if place == "docs/rules.md" and anchor in known_pages():
+            sign = anchor = ""
+        if words.endswith(".md"):
+            words = title_of(target)
+        relative = posixpath.relpath(target, posixpath.dirname(uri) or ".")
+        return f"{mark}[{words}]({relative}{sign}{anchor})"
 
     parts = FENCE.split(markdown)
     return "".join(part if part.startswith("```") else LINK.sub(moved, part) for part in parts)
@@ -302,17 +316,22 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def site_place(place: str, anchor: str) -> str | None:
     """Where on the site a file of the repository stands, or None."""
-    tail = f"#{anchor}" if anchor else ""
     if place == "docs/rules.md":
         if anchor in known_pages():
             return f"findings/{anchor}.md"
-        return f"findings/index.md{tail}"
-    if place in TOP:
-        return TOP[place] + tail
+        return "findings/index.md"
     if place.startswith("docs/"):
-        return place.removeprefix("docs/") + tail
+        return place.removeprefix("docs/")
     if place.startswith("examples/") and place.endswith(".py"):
         return place.removesuffix(".py") + ".md"
-    if place == "examples":
-        return "examples/index.md"
-    return None
+    return TOP.get(place)
+
+
+@cache
+def title_of(uri: str) -> str:
+    """The title of a page, for links whose words are the name of its file."""
+    if uri.startswith("findings/"):
+        return "Findings"
+    sources = {target: source for source, target in TOP.items()}
+    text = (ROOT / sources.get(uri, f"docs/{uri}")).read_text(encoding="utf-8")
+    return text.partition("\n")[0].removeprefix("# ")

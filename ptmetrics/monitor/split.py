@@ -107,10 +107,8 @@ class SplitCounts:
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
         rows = target
-        if not self._alone and isinstance(target, Mapping):
+        if not isinstance(target, Tensor):
             rows = self.main_target(target)
-        if not isinstance(rows, Tensor):
-            rows = torch.zeros(len(rows))  # boxes or texts in a list: so many rows
         if loss is not None:
             self.loss.check(loss, rows)
         if self.batches < LOOKED_AT and self.inputs == "logits":
@@ -171,8 +169,10 @@ class SplitCounts:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
         return bool(self.looks) and all(map(bool, self.looks))
 
-    def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
+    def main_target(self, target: Any) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
+        if isinstance(target, list):
+            return torch.zeros(len(target))  # boxes or texts in a list: so many rows
         return self._of_output("target", target, self._main_output)
 
     def counted(self) -> list[Metrics]:

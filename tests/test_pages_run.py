@@ -19,6 +19,7 @@ PAGES = (
     "docs/bridge.md",
     "docs/ci-gate.md",
     "docs/hygiene.md",
+    "docs/loops.md",
     "docs/methods.md",
     "docs/metrics.md",
     "docs/migrating.md",
@@ -129,6 +130,11 @@ def test_no_page_shows_code_that_nothing_runs() -> None:
     assert shown <= {*PAGES, *ELSEWHERE}
     for test in ELSEWHERE.values():
         assert (ROOT / "tests" / test).exists()
+
+
+def test_the_page_on_resuming_shows_the_lines_of_the_example() -> None:
+    example = (ROOT / "examples" / "resume.py").read_text(encoding="utf-8")
+    assert [code in example for code in code_of("docs/runs.md", "python")] == [True]
 
 
 def test_the_commands_of_readme_read_the_run_of_its_loop(

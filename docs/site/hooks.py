@@ -306,7 +306,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         if place == "docs/rules.md" and anchor in known_pages():
             sign = anchor = ""
         if words.endswith(".md"):
-            words = title_of(target)
+            words = f"“{title_of(target)}”"
         relative = posixpath.relpath(target, posixpath.dirname(uri) or ".")
         return f"{mark}[{words}]({relative}{sign}{anchor})"
 

@@ -115,7 +115,7 @@ $(DOCS)/.done: pyproject.toml | $(VENV)/.dev
 	@touch $@
 
 docs: $(DOCS)/.done
-	PYTHONPATH=$(CURDIR) NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --quiet -f docs/site/mkdocs.yml
+	PYTHONPATH=$(CURDIR) NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build -f docs/site/mkdocs.yml
 
 pages: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.pages

@@ -51,6 +51,7 @@ ERRS = (
     "tolerated; *power* is how often a planted flaw is found: "
     "[how this was measured](index.md#how-the-rates-were-measured).\n"
 )
+LINE = 80
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
@@ -102,7 +103,7 @@ def examples() -> list[Path]:
 
 def examples_page() -> str:
     """What each script shows."""
-    lines = ["# Examples\n", "Whole scripts; each one is run by the suite or by CI.\n"]
+    lines = ["# Examples\n", "Whole scripts, to read and to run.\n"]
     lines += ["| script | what it shows |", "|---|---|"]
     for path in examples():
         told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
@@ -260,8 +261,11 @@ def functional_page() -> str:
     for name in [*by_hand, *functional.SINGLES]:
         function = getattr(functional, name)
         summary = (inspect.getdoc(function) or "").split("\n\n")[0]
-        arguments = ", ".join(map(argument_text, inspect.signature(function).parameters.values()))
-        lines += [f"## {name}\n", f"```python\n{name}({arguments})\n```\n", summary, ""]
+        arguments = [*map(argument_text, inspect.signature(function).parameters.values())]
+        call = f"{name}({', '.join(arguments)})"
+        if len(call) > LINE:
+            call = "\n".join([f"{name}(", *(f"    {argument}," for argument in arguments), ")"])
+        lines += [f"## {name}\n", f"```python\n{call}\n```\n", summary, ""]
     return "\n".join(lines)
 
 

@@ -608,9 +608,10 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     parts = [
         f"{code} ({page.severity})",
         textwrap.fill(page.meaning, PAGE_WIDTH),
-        textwrap.fill(f"Why it matters: {page.why}", PAGE_WIDTH),
-        textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH),
     ]
+    if page.why:
+        parts.append(textwrap.fill(f"Why it matters: {page.why}", PAGE_WIDTH))
+    parts.append(textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH))
     if page.thresholds:
         rows = [("threshold", *profile_columns().values()), *map(threshold_row, page.thresholds)]
         parts.append("\n".join(_aligned(rows)))

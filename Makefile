@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow trackers check examples format faults soak bench bench-metrics bench-growth bench-rules \
-  bench-ranks bench-intervals bench-demo bench-epoch bench-leakage bench-peers pages gpu gpu-tests gpu-bench clean
+  bench-ranks bench-intervals bench-demo bench-epoch bench-leakage bench-peers docs pages gpu gpu-tests gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-ranks    what a sync over ranks costs, beside torchmetrics, as in docs/ranks.md"
 	@echo "make bench-rules    false alarms and power of every rule, as in docs/rules.md"
 	@echo "make bench-leakage  how often an audit finds planted copies and errs, as in docs/leakage.md; minutes"
+	@echo "make docs    the site of the documentation, into build/site; a broken link or name fails it"
 	@echo "make pages   docs/scores.md, docs/faults.md and functional.pyi from their tables"
 	@echo "make gpu     tests and benchmark on this machine's GPU, with PYTHON as it is: minutes"
 	@echo "make faults  what happens when something goes wrong, from the tests that show it"
@@ -103,6 +104,19 @@ bench-rules: $(VENV)/.dev
 bench-leakage: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.leakage
 
+# Beside .venv as well: what builds the site is needed nowhere else.
+DOCS := .venv-docs
+
+$(DOCS)/.done: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m venv $(DOCS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$($(DOCS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	@touch $@
+
+docs: $(DOCS)/.done
+	PYTHONPATH=$(CURDIR) NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build -f docs/site/mkdocs.yml
+
 pages: $(VENV)/.dev
 	$(BIN)/python -m tests.studies.pages
 
@@ -136,4 +150,4 @@ gpu-bench:
 	PYTHONPATH=$(CURDIR) $(PYTHON) examples/gpu_benchmark.py --quick
 
 clean:
-	rm -rf $(VENV) $(TRACKERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(TRACKERS) $(DOCS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -129,6 +129,49 @@ def test_recipes_of_margins_and_distributions_are_those_of_peers(recipes: Any) -
     assert mean_of(recipes["js"], p, q) == pytest.approx(js)
 
 
+def spans(tags: list[int]) -> set[tuple[int, int, int]]:
+    """Entities of one text as (kind, start, end), by the rules of conlleval."""
+    found: list[list[int]] = []
+    for place, tag in enumerate(tags):
+        kind = (tag + 1) // 2
+        goes_on = tag > 0 and tag % 2 == 0 and bool(found) and found[-1][::2] == [kind, place]
+        if goes_on:
+            found[-1][2] = place + 1
+        elif tag > 0:
+            found.append([kind, place, place + 1])
+    return {(kind, start, end) for kind, start, end in found}
+
+
+def test_f1_of_entities_is_that_of_their_spans() -> None:
+    page = PAGE.parent / "bridge.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.S | re.M)
+    names: dict[str, Any] = {"__name__": "bridge"}
+    for block in (blocks[0], next(block for block in blocks if "class EntityScores" in block)):
+        exec(compile(block, page.name, "exec"), names)
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randint(-1, 5, (200, 11), generator=generator)
+    target = target.masked_fill(target < 0, -100)
+    guess = torch.randint(0, 5, (200, 11), generator=generator)
+    labels = torch.where(torch.rand(200, 11, generator=generator) < 0.6, target.clamp(min=0), guess)
+    metrics = names["EntityScores"]()
+    metrics.update(torch.nn.functional.one_hot(labels, 5).float(), target)
+    scores = metrics.compute()
+    hits = predicted = actual = 0
+    for answers, truth in zip(labels.tolist(), target.tolist(), strict=True):
+        kept = [(p, t) for p, t in zip(answers, truth, strict=True) if t >= 0]
+        ours = spans([p for p, _ in kept])
+        theirs = spans([t for _, t in kept])
+        hits += len(ours & theirs)
+        predicted += len(ours)
+        actual += len(theirs)
+    assert 0.2 < hits / actual < 0.9
+    assert scores["entity_precision"].value == pytest.approx(hits / predicted)
+    assert scores["entity_recall"].value == pytest.approx(hits / actual)
+    f1 = scores["entity_f1"]
+    assert f1.value == pytest.approx(2 * hits / (predicted + actual))
+    assert f1.low < f1.value < f1.high
+
+
 def test_a_prediction_that_is_nan_is_left_out_by_every_recipe_that_compares(recipes: Any) -> None:
     ends = ENDS.clone()
     ends[0, 0] = torch.nan

@@ -133,12 +133,16 @@ class TorchmetricsMetrics(Metrics):
                 rule = "None beside metrics of torchmetrics"
                 cure = "Use metrics of ptmetrics, which take it."
                 raise ConfigError(name, rule, "a tensor", cure)
-        if not self.updates and preds.device != self.device:
-            self.to(preds.device)
+        device = getattr(preds, "device", self.device)  # boxes and texts come in lists
+        if not self.updates and device != self.device:
+            self.to(device)
         self._metric.update(preds, target)
+        rows = 1
+        if getattr(target, "ndim", 1):
+            rows = len(target)
         self._accumulator.updates += 1
-        self._accumulator.state["rows"] += target.shape[0] if target.ndim else 1
-        self._rows_seen += target.shape[0] if target.ndim else 1
+        self._accumulator.state["rows"] += rows
+        self._rows_seen += rows
 
     @torch.no_grad()
     def compute(self) -> Scores:

@@ -51,6 +51,10 @@ LEAKAGE_PAGES: Mapping[str, Page] = {
         "Split by group, so that all samples of a patient, video or user stand on one side; with "
         "attach(group=…) intervals go by group.",
         ("leaked_share", "leaked_gain"),
+        why=(
+            "Rows of one patient, video or user are alike, so a model can recognise whom it "
+            "has seen and be wrong about everybody else."
+        ),
     ),
     "leakage-exact": Page(
         _INVALID,
@@ -58,6 +62,10 @@ LEAKAGE_PAGES: Mapping[str, Page] = {
         f"to samples of training. {_SEEN}",
         _LEAVE_OUT,
         ("leaked_share", "leaked_gain"),
+        why=(
+            "A model may have these rows by heart, and the score then tells of memory and "
+            "not of new data."
+        ),
     ),
     "leakage-near": Page(
         _INVALID,
@@ -70,6 +78,10 @@ LEAKAGE_PAGES: Mapping[str, Page] = {
         "Look at the pairs that are named. If they are the same sample, take it out of one of the "
         "sets; if they are not, leave the finding out: ignore=['leakage-near'].",
         ("leaked_share", "leaked_gain"),
+        why=(
+            "A model that has seen a copy needs no more than to recognise it, so the score "
+            "is too good for new data."
+        ),
     ),
     "val-duplicates": Page(
         "warning or info",
@@ -77,12 +89,20 @@ LEAKAGE_PAGES: Mapping[str, Page] = {
         "narrower than they should be. A warning where they are more than `leaked_share`.",
         "Keep one of each, or pass a group of each sample, so that intervals go by group.",
         ("leaked_share",),
+        why=(
+            "One hard or easy row that stands there many times moves the score, and the "
+            "interval takes its copies for evidence."
+        ),
     ),
     "label-conflict": Page(
         "warning",
         "Equal samples have different labels, within validation or in training and validation: at "
         "least one of them is wrong, so that no model can be right on both.",
         "Look at the pairs that are named and mend their labels.",
+        why=(
+            "Such rows put a ceiling on every score, and a model that fits one of the "
+            "labels is punished for it on the other."
+        ),
     ),
 }
 

@@ -22,6 +22,10 @@ WATCHED: dict[str, Page] = {
         "batches were normalised by their own statistics: the scores are not those of the model. "
         "Said where the model has such layers.",
         "Call model.eval() before the validation loop, and model.train() before training goes on.",
+        why=(
+            "The model that will be used has dropout off and fixed statistics: these scores "
+            "are those of another one, often a worse one."
+        ),
     ),
     "batchnorm-updated": Page(
         "warning",
@@ -30,12 +34,17 @@ WATCHED: dict[str, Page] = {
         "validation data, and is another one behind it.",
         "Call model.eval() before the validation loop, behind whatever puts such layers into "
         "training mode.",
+        why=(
+            "Validation data are no longer unseen, the score depends on the order and size "
+            "of its batches, and the saved model differs from the one that was trained."
+        ),
     ),
     "grad-in-eval": Page(
         "info",
         "Validation was answered with gradients on, which takes about as much memory as training. "
         "Scores are the same.",
         "Put the validation loop into a block: with torch.no_grad():, or torch.inference_mode().",
+        why=("The graph is kept for nothing, and batches have to be smaller than they could be."),
     ),
     "val-shuffled-or-augmented": Page(
         "warning or info",
@@ -46,6 +55,10 @@ WATCHED: dict[str, Page] = {
         "rows come in another order.",
         "Give the validation data set the transform without random parts, and its DataLoader "
         "shuffle=False.",
+        why=(
+            "Epochs are then compared on different inputs, so a part of each step in the "
+            "curve is chance, and samples cannot be paired."
+        ),
     ),
     "inputs-not-normalised-alike": Page(
         "warning",
@@ -55,6 +68,10 @@ WATCHED: dict[str, Page] = {
         "overlap. Only inputs of floating point are looked at, from 64 rows on.",
         "Use the same transforms.Normalize(mean, std) and the same scale, such as ToTensor(), in "
         "the transforms of both data sets.",
+        why=(
+            "The model is judged on inputs of a scale that it never saw in training, so the "
+            "score says little about the model."
+        ),
     ),
     "frozen-not-frozen": Page(
         "warning or info",
@@ -66,6 +83,10 @@ WATCHED: dict[str, Page] = {
         "Freeze first and pass the optimizer what trains: AdamW([p for p in model.parameters() if "
         "p.requires_grad]). For statistics, call layer.eval() of the frozen layers behind each "
         "model.train().",
+        why=(
+            "A part that was meant to keep what pre-training taught it is changed, and a "
+            "comparison of frozen and unfrozen layers compares something else."
+        ),
     ),
     "nothing-trains": Page(
         "fail or warning",
@@ -76,6 +97,7 @@ WATCHED: dict[str, Page] = {
         "Call loss.backward() and optimizer.step() in each step, compute the loss from the model's "
         "own answer (no .detach(), .item() or .data on the way), and keep trained weights in "
         "float32.",
+        why=("The run looks alive, costs its time, and ends with the weights that it began with."),
     ),
     "optimizer-misses-parameters": Page(
         "warning or fail",
@@ -84,6 +106,10 @@ WATCHED: dict[str, Page] = {
         "of another model's parameters, or of a copy's.",
         "Make the optimizer of all that is to train, AdamW(model.parameters()), behind whatever "
         "replaces layers; or freeze the others: parameter.requires_grad_(False).",
+        why=(
+            "Layers that should learn stay as they were initialised, often a new head, and "
+            "the others have to make up for it."
+        ),
     ),
     "lr-zero": Page(
         "fail or warning",
@@ -91,6 +117,10 @@ WATCHED: dict[str, Page] = {
         "its parameters moved. It fails where all parameters have it, in most epochs.",
         "Set lr above 0; where a scheduler sets it, check its number of steps and whether "
         "scheduler.step() is called once a step or once an epoch, as it counts.",
+        why=(
+            "Training costs its time and changes nothing: what is judged is the model that "
+            "was loaded."
+        ),
     ),
 }
 
@@ -132,6 +162,10 @@ DROPPED = Page(
     "the scores are not of the whole set. Known of loaders that are wrapped, "
     "monitor.validate(loader).",
     "Write drop_last=False in the DataLoader of validation.",
+    why=(
+        "The rows that are left out are the same in each epoch where nothing is shuffled, so a "
+        "part of the data is never judged."
+    ),
 )
 
 
@@ -153,6 +187,7 @@ UNSEEN = Page(
     "of validation 10 or more samples of it were to be expected there: the model cannot know it.",
     "Compare the two maps of labels, train_set.class_to_idx and val_set.class_to_idx, and split by "
     "class: train_test_split(…, stratify=labels).",
+    why="Every row of that class is lost from the start, and no training on these data can change it.",
 )
 
 

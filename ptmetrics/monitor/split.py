@@ -106,7 +106,9 @@ class SplitCounts:
             inputs: What the model was given, or a weak reference to it, for pictures.
             beside: Weights, slices and groups, as the metrics' `update` takes them.
         """
-        rows = target if self._alone else self._rows(target)
+        rows = target
+        if not isinstance(target, Tensor):
+            rows = self.main_target(target)
         if loss is not None:
             self.loss.check(loss, rows)
         if self.batches < LOOKED_AT and self.inputs == "logits":
@@ -171,11 +173,10 @@ class SplitCounts:
         """Whether all scores that were looked at lie in [0, 1] and, of classes, sum to 1."""
         return bool(self.looks) and all(map(bool, self.looks))
 
-    def _rows(self, target: Any) -> Any:
-        return self.main_target(target) if isinstance(target, Mapping) else target
-
-    def main_target(self, target: Mapping[str, Tensor]) -> Tensor:
+    def main_target(self, target: Any) -> Tensor:
         """The targets that samples and losses are counted by, of those of all outputs."""
+        if isinstance(target, list):
+            return torch.zeros(len(target))  # boxes or texts in a list: so many rows
         return self._of_output("target", target, self._main_output)
 
     def counted(self) -> list[Metrics]:

@@ -21,6 +21,10 @@ PAGES: Mapping[str, Page] = {
         "Validate at least once before the run ends; training scores say nothing about new data. "
         "Where the script does validate, say so: model.eval() before the validation loop, by which "
         "hooks tell it from training, or for x, y in monitor.validate(loader): ….",
+        why=(
+            "Training scores are those of rows that the model was fitted to, and rise even "
+            "where nothing is learned that carries over."
+        ),
     ),
     "non-finite": Page(
         "invalid, undetermined or warning",
@@ -30,6 +34,10 @@ PAGES: Mapping[str, Page] = {
         "in training.",
         "Lower the learning rate, clip gradients, check inputs for NaN and half precision for "
         "overflow.",
+        why=(
+            "A comparison with NaN is always false, so code that looks for a best epoch or a "
+            "threshold goes wrong without a word."
+        ),
     ),
     "missing-class": Page(
         "invalid or info",
@@ -39,6 +47,10 @@ PAGES: Mapping[str, Page] = {
         "expected, and of more than 1,000 classes, as of a vocabulary. A target that is ignored is "
         "no class.",
         "Draw the validation data by class (stratified), or leave these classes out of the model.",
+        why=(
+            "A mean over the classes leaves it out in silence, and the first such case in "
+            "use is the first test."
+        ),
     ),
     "metric-faults": Page(
         "undetermined or warning",
@@ -46,6 +58,10 @@ PAGES: Mapping[str, Page] = {
         "stand on less than all the data. A warning where this is known to have happened in "
         "another split than validation, such as training: what is judged is whole then.",
         "Mend the data or the call that the message names, and run again.",
+        why=(
+            "The rows that were refused may be the hard ones, so the scores are those of a "
+            "selection."
+        ),
     ),
     "too-good": Page(
         "warning",
@@ -54,6 +70,10 @@ PAGES: Mapping[str, Page] = {
         "on.",
         "Look for validation rows in the training data and for the target among the inputs before "
         "you believe it.",
+        why=(
+            "A score without an error is more often a fault of the data than a perfect "
+            "model, and it is found late: in use."
+        ),
     ),
     "selected-on-val": Page(
         "info",
@@ -61,6 +81,7 @@ PAGES: Mapping[str, Page] = {
         "T epochs that are alike lies about √(2 ln T) standard errors above them.",
         "Judge the chosen epoch once on data that chose nothing: a test split, "
         "monitor.test(loader).",
+        why=("The luck of the best epoch stands in its score; on new data that part is missing."),
     ),
     "contradiction": Page(
         "invalid",
@@ -69,12 +90,14 @@ PAGES: Mapping[str, Page] = {
         "a count below 0. The place is named; the line was skipped.",
         "Look at that line: somebody changed the record by hand, or a metric of your own gives such "
         "values.",
+        why="If one number of a record cannot be, none of the others can be trusted unseen.",
     ),
     "damaged-record": Page(
         "warning",
         "Lines of the journal could not be read and were skipped.",
         "Epochs may be missing; a line cut off at the end comes from a killed process and is "
         "harmless.",
+        why="An epoch that is missing cannot be judged, and may have been the best one.",
     ),
     "not-counted": Page(
         "invalid or warning",
@@ -84,6 +107,10 @@ PAGES: Mapping[str, Page] = {
         "where it is another split that has neither loss nor scores.",
         "Wrap the loader, for batch in monitor.validate(loader), or call the criterion that is "
         "attached, or hand each batch over: monitor.update(preds, target).",
+        why=(
+            "The scores stand on a part of the data, or on nothing, and look as if they "
+            "stood on all of it."
+        ),
     ),
     "split-changed": Page(
         "warning or undetermined",
@@ -94,6 +121,7 @@ PAGES: Mapping[str, Page] = {
         "known.",
         'Name what is no validation: with monitor.split("train_eval"):, with monitor.pause():, '
         "or monitor.test(loader).",
+        why=("Scores of several passes, or of training rows, stand under the name of validation."),
     ),
     "padded-duplicates": Page(
         "warning",
@@ -103,6 +131,10 @@ PAGES: Mapping[str, Page] = {
         "Wrap the loader, for batch in monitor.validate(loader), which leaves padding out; give it "
         "a DistributedSampler, so that each rank validates its share; or let rank 0 validate alone "
         "beside Monitor(sync=False).",
+        why=(
+            "Rows that count twice move the score and make its interval too narrow, and the "
+            "score depends on the number of ranks."
+        ),
     ),
     "validation-changed": Page(
         "warning",
@@ -110,6 +142,10 @@ PAGES: Mapping[str, Page] = {
         "number of rows of some class. Curves are then not compared with those epochs.",
         "Validate on the same data in every epoch: no shuffled subset, no limit of batches that "
         "changes, no drop_last with shuffling.",
+        why=(
+            "A curve over different rows rises and falls with the rows; the best epoch may "
+            "be the one with the easiest ones."
+        ),
     ),
     "loss-disagrees": Page(
         "warning or info",
@@ -122,6 +158,10 @@ PAGES: Mapping[str, Page] = {
         "Criteria that have class weights or smooth labels, and those of one's own, are not held "
         "against it.",
         "Hand over the mean over the rows, of the predictions that are counted.",
+        why=(
+            "A loss that is a sum or a fraction trains with another learning rate than the "
+            "one that was set, and curves of two runs cannot be compared by it."
+        ),
     ),
     "no-skill": Page(
         "fail or undetermined",
@@ -134,6 +174,7 @@ PAGES: Mapping[str, Page] = {
             "baseline",
             "skill_p",
         ),
+        why="A constant answer would do as well and costs nothing.",
     ),
     "accuracy-paradox": Page(
         "fail",
@@ -147,6 +188,10 @@ PAGES: Mapping[str, Page] = {
             "paradox_recall",
             "paradox_mcc",
         ),
+        why=(
+            "Such a model would be put to use on the strength of one number, and never find "
+            "what it was made for."
+        ),
     ),
     "low-accuracy": Page(
         "fail",
@@ -157,6 +202,10 @@ PAGES: Mapping[str, Page] = {
             "accuracy",
             "accuracy_bad",
         ),
+        why=(
+            "Even at the favourable end of what the data allow, the model is right less "
+            "often than was asked for."
+        ),
     ),
     "low-precision": Page(
         "fail",
@@ -165,6 +214,7 @@ PAGES: Mapping[str, Page] = {
         "Raise the decision threshold, as pm.advise_threshold(run, precision_at_least=0.8) says, or "
         "add negatives that look like the positives.",
         ("precision",),
+        why="Too many alarms are false: who has to look at each will stop to look.",
     ),
     "low-recall": Page(
         "fail",
@@ -173,6 +223,10 @@ PAGES: Mapping[str, Page] = {
         "Lower the decision threshold, as pm.advise_threshold(run, recall_at_least=0.8) says, weight "
         "the loss by class, or add samples of what is missed.",
         ("recall",),
+        why=(
+            "Too many of the cases that are looked for are missed, even at the favourable "
+            "end of what the data allow."
+        ),
     ),
     "precision-recall-gap": Page(
         "fail",
@@ -184,6 +238,10 @@ PAGES: Mapping[str, Page] = {
             "balance",
             "balance_far",
         ),
+        why=(
+            "The threshold stands where one of the two pays for the other; often a better "
+            "one costs nothing."
+        ),
     ),
     "collapsed": Page(
         "fail",
@@ -191,6 +249,7 @@ PAGES: Mapping[str, Page] = {
         "one for each class that was never predicted.",
         "Look at the loss: a learning rate that is too high, labels that do not belong to their "
         "inputs, or one class that is nearly all of the training data do this.",
+        why=("The model ignores its input; whatever its accuracy is, it is that of a constant."),
     ),
     "weak-class": Page(
         "fail",
@@ -200,6 +259,10 @@ PAGES: Mapping[str, Page] = {
         (
             "class_recall",
             "class_alpha",
+        ),
+        why=(
+            "A mean over many classes hides one that fails nearly always, and to those whom "
+            "it concerns it is the whole of the model."
         ),
     ),
     "weak-slice": Page(
@@ -212,6 +275,10 @@ PAGES: Mapping[str, Page] = {
         (
             "slice_score",
             "slice_alpha",
+        ),
+        why=(
+            "A good score of all rows hides a group of them, such as a hospital or a "
+            "language, for which the model does not work."
         ),
     ),
     "too-few-samples": Page(
@@ -226,12 +293,17 @@ PAGES: Mapping[str, Page] = {
             "class_support",
             "class_recall",
         ),
+        why=(
+            "Neither yes nor no would be an honest answer: the same model, validated on "
+            "other rows, could land on either side."
+        ),
     ),
     "not-measured": Page(
         "undetermined",
         "A criterion of the profile cannot be decided: its score was not recorded, is undefined, or "
         "came without the number of samples behind it. The finding names each with its reason.",
         "Record what is missing, or judge by a profile that does not ask for it.",
+        why="A criterion that nobody measured would count as met if it were left out.",
     ),
     "regression-no-skill": Page(
         "fail or undetermined",
@@ -241,6 +313,7 @@ PAGES: Mapping[str, Page] = {
         "Check that targets and predictions are in the same unit and order, and scale the "
         "targets for training.",
         ("regression_support",),
+        why="A constant would predict as well and costs nothing.",
     ),
     "low-r2": Page(
         "fail",
@@ -251,6 +324,7 @@ PAGES: Mapping[str, Page] = {
             "r2",
             "regression_support",
         ),
+        why=("Too little of what makes one target differ from another is explained by the inputs."),
     ),
     "high-error": Page(
         "fail",
@@ -264,6 +338,7 @@ PAGES: Mapping[str, Page] = {
             "rmse",
             "regression_support",
         ),
+        why="The errors that users will see are larger than what was called tolerable.",
     ),
     "one-row": Page(
         "warning",
@@ -271,6 +346,10 @@ PAGES: Mapping[str, Page] = {
         "tell of that row and not of the model.",
         "Look at that row: a wrong target, another unit, or an outlier. The mean absolute error and "
         "the percentiles of the error tell of the others.",
+        why=(
+            "A squared error follows a single row, so that two models differ by how they "
+            "treat it and by nothing else."
+        ),
     ),
     "low-overlap": Page(
         "fail",
@@ -279,6 +358,10 @@ PAGES: Mapping[str, Page] = {
         "Look at the classes with the least overlap: small areas need a loss that weighs them, such "
         "as Dice's, or larger pictures.",
         ("mean_iou", "dice"),
+        why=(
+            "Areas are found too coarsely, though the share of right pixels, which the "
+            "background fills, may look fine."
+        ),
     ),
     "high-perplexity": Page(
         "fail",
@@ -286,6 +369,7 @@ PAGES: Mapping[str, Page] = {
         "Train longer, start from a model of the same language, or set a threshold that fits "
         "vocabulary and text.",
         ("perplexity",),
+        why="The model spreads its probability over more tokens than was called tolerable.",
     ),
     "worse-than-baseline": Page(
         "fail",
@@ -298,6 +382,7 @@ PAGES: Mapping[str, Page] = {
             "margin",
             "error_margin",
         ),
+        why="The change that is on trial would make worse what is in use.",
     ),
     "overfitting": Page(
         "fail, warning or info",
@@ -320,6 +405,10 @@ PAGES: Mapping[str, Page] = {
             "train_gap",
             "train_gap_fail",
         ),
+        why=(
+            "The model learns its training rows by heart: longer training makes it worse on "
+            "new ones, and an earlier checkpoint may be better."
+        ),
     ),
     "generalization-gap": Page(
         "warning",
@@ -333,6 +422,10 @@ PAGES: Mapping[str, Page] = {
             "train_gap",
             "train_gap_fail",
         ),
+        why=(
+            "Training and validation disagree for a reason that stopping earlier will not "
+            "mend: labels, a shift between the two, or copies within training."
+        ),
     ),
     "val-loss-rising": Page(
         "warning or info",
@@ -345,6 +438,10 @@ PAGES: Mapping[str, Page] = {
             "rise_noise",
             "trend_p",
         ),
+        why=(
+            "It is how overfitting begins, and often no more than a model that becomes sure "
+            "of the errors which it makes anyway."
+        ),
     ),
     "over-confident": Page(
         "warning",
@@ -354,6 +451,10 @@ PAGES: Mapping[str, Page] = {
         (
             "rise_moderate",
             "trend_p",
+        ),
+        why=(
+            "A probability that is taken at its word, for a threshold or a price, is wrong "
+            "although the class is right as often as before."
         ),
     ),
     "underfitting": Page(
@@ -369,6 +470,10 @@ PAGES: Mapping[str, Page] = {
             "slope",
             "trend_p",
         ),
+        why=(
+            "More epochs will not help here: the model, the learning rate or what is frozen "
+            "keeps it from fitting even its training rows."
+        ),
     ),
     "undertrained": Page(
         "warning",
@@ -382,6 +487,10 @@ PAGES: Mapping[str, Page] = {
             "slope",
             "trend_p",
         ),
+        why=(
+            "The run was stopped while it was getting better, so its scores are no measure "
+            "of what the model can do."
+        ),
     ),
     "diverged": Page(
         "fail or warning",
@@ -389,12 +498,20 @@ PAGES: Mapping[str, Page] = {
         "three epochs in a row.",
         "Lower the learning rate, warm it up, clip gradients.",
         ("diverged",),
+        why=(
+            "The weights have left the region that was being optimised; what they score "
+            "from there on is mostly chance."
+        ),
     ),
     "different-validation": Page(
         "invalid",
         "The runs that are compared were validated on different data, by the fingerprint or the "
         "size that they recorded, or by the targets that they kept.",
         "Validate both arms on the same data set; nothing here can be compared.",
+        why=(
+            "A difference between two scores then mixes two models with two sets of data, "
+            "and nobody can tell them apart."
+        ),
     ),
     "no-speedup": Page(
         "fail",
@@ -403,6 +520,7 @@ PAGES: Mapping[str, Page] = {
         "Check that the pre-trained weights were loaded, and lower the learning rate of the "
         "fine-tune.",
         ("speedup_none",),
+        why="To save training time is what the pre-trained weights were taken for.",
     ),
     "scratch-is-better": Page(
         "fail",
@@ -411,6 +529,7 @@ PAGES: Mapping[str, Page] = {
         "Tune the learning rate of the fine-tune, unfreeze more layers, or take a closer source "
         "task.",
         ("margin",),
+        why="Time that was saved in training would be paid for by a worse model in use.",
     ),
     "time-samples-disagree": Page(
         "warning",
@@ -418,12 +537,17 @@ PAGES: Mapping[str, Page] = {
         "slower.",
         "One arm's steps are slower: frozen layers, data loading, or another job on the machine.",
         ("ratio_gap",),
+        why=(
+            "The ratio of times then tells of the machine or the loader as much as of "
+            "pre-training, and may not hold elsewhere."
+        ),
     ),
     "rule-failed": Page(
         "undetermined",
         "A rule raised an exception, so what it looks for was not checked. The verdict stays open: "
         "such a run is never ready. This code can be neither selected nor ignored.",
         "Mend the rule, or leave it out of `rules=`.",
+        why="What was not looked for may be there.",
     ),
 }
 
@@ -466,6 +590,8 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
         <BLANKLINE>
         Lines of the journal could not be read and were skipped.
         <BLANKLINE>
+        Why it matters: An epoch that is missing cannot be judged, and may have been the best one.
+        <BLANKLINE>
         What to do: Epochs may be missing; a line cut off at the end comes from a killed process and is
         harmless.
     """
@@ -482,8 +608,10 @@ def explain(code: str, *, rules: Iterable[RuleFunction] = ()) -> str:
     parts = [
         f"{code} ({page.severity})",
         textwrap.fill(page.meaning, PAGE_WIDTH),
-        textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH),
     ]
+    if page.why:
+        parts.append(textwrap.fill(f"Why it matters: {page.why}", PAGE_WIDTH))
+    parts.append(textwrap.fill(f"What to do: {page.advice}", PAGE_WIDTH))
     if page.thresholds:
         rows = [("threshold", *profile_columns().values()), *map(threshold_row, page.thresholds)]
         parts.append("\n".join(_aligned(rows)))

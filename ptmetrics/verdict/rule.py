@@ -30,12 +30,14 @@ class Page:
         meaning: What it says, and what it rests on.
         advice: What to do about it.
         thresholds: Names in `Thresholds` that it is decided by.
+        why: Why it matters.
     """
 
     severity: str
     meaning: str
     advice: str
     thresholds: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)

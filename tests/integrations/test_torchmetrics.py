@@ -132,6 +132,23 @@ def test_a_monitor_takes_them_with_faults_contained_and_early_stopping(tmp_path:
     assert len(monitor.faults) == 1
 
 
+def test_texts_go_through_a_monitor_as_lists(tmp_path: Path) -> None:
+    preds = ["the cat is on the mat", "a dog is in the garden", "no", "yes"]
+    target = ["a cat is on the mat", "a dog was in the garden", "no", "no"]
+    expected = torchmetrics.text.CharErrorRate()
+    theirs = pm.from_torchmetrics(torchmetrics.text.CharErrorRate())
+    monitor = pm.Monitor(theirs, run=tmp_path / "run", on_fault="raise")
+    for rows in (slice(0, 3), slice(3, 4)):
+        expected.update(preds[rows], target[rows])
+        monitor.update(preds[rows], target[rows], loss=0.5, split="val")
+    scores = monitor.end_epoch()
+    assert scores["val/CharErrorRate"].value == float(expected.compute())
+    assert scores["val/CharErrorRate"].n == 4
+    assert scores["val/loss"].n == 4
+    monitor.close()
+    assert pm.read_history(tmp_path / "run")[-1]["counts/val_samples"] == 4
+
+
 def test_a_bare_metric_of_torchmetrics_is_told_the_way_in() -> None:
     with pytest.raises(
         ConfigError, match=r"got MulticlassAccuracy. Pass pm.from_torchmetrics\(metric\)."

@@ -165,6 +165,7 @@ def entry(case: Case) -> Iterator[str]:
     yield f"> {finding.severity}: {finding.message}\n"
     evidence = json.dumps(_short(plain(finding.evidence)))
     yield f"Evidence, on {case.planted[-1].words}: `{evidence}`\n"
+    yield f"Why it matters: {text.why}\n"
     yield f"What to do: {finding.advice}\n"
     if text.thresholds:
         head = ("threshold", *_profile_columns().values())

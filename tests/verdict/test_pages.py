@@ -37,6 +37,7 @@ def test_a_page_names_severities_and_thresholds_that_exist() -> None:
         assert set(page.thresholds) <= known, code
         assert page.meaning.endswith("."), code
         assert page.advice.endswith("."), code
+        assert page.why.endswith("."), code
 
 
 def test_a_page_on_the_terminal_has_a_value_for_each_profile() -> None:
@@ -51,3 +52,4 @@ def test_the_document_is_written_from_the_pages() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for code in (*CODES, *COMPARISON_CODES):
         assert f"\n## {code}\n\n{PAGES[code].meaning}\n\n> " in text, code
+        assert f"\n\nWhy it matters: {PAGES[code].why}\n\nWhat to do: " in text, code

@@ -85,11 +85,15 @@ class FaultCount(TypedDict):
 
 
 class SamplesData(TypedDict, total=False):
-    """A file of an evaluation's rows: their number and its checksum; or the reason why there is none."""
+    """A file of an evaluation's rows: their number and its checksum; or the reason why there is none.
+
+    Where several ranks validated, `shares` are the files of all of them, in their order.
+    """
 
     rows: int
     crc: str
     reason: str
+    shares: list["SamplesData"]
 
 
 class CriterionData(TypedDict, total=False):

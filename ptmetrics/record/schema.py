@@ -504,6 +504,7 @@ _seen = fields_of(
 )
 
 _file = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text})
+_samples = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text, "shares": list_of(_file)})
 _epoch_fields = fields_of(
     {"epoch": a_count, "scores": defect_of_recorded},
     {
@@ -517,7 +518,7 @@ _epoch_fields = fields_of(
             mapping_of(fields_of({"count": a_count}, {"first_step": a_count, "message": a_text}))
         ),
         "notes": mapping_of(list_of(a_text)),
-        "samples": _file,
+        "samples": _samples,
         "files": mapping_of(_file),
         "seen": mapping_of(_seen),
         "unfinished": a_flag,

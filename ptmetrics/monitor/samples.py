@@ -56,7 +56,7 @@ def kept_samples(
 NONE_KEPT = (-1, 0)
 
 
-def share_of(stored: SampleBuffer | None, samples: int) -> tuple[int, int]:
+def kept_share(stored: SampleBuffer | None, samples: int) -> tuple[int, int]:
     """How many samples this rank has kept, and the checksum of their file; `NONE_KEPT` if it has none."""
     if not samples:
         return 0, 0
@@ -76,7 +76,7 @@ def with_shares(
 
     Args:
         samples: Those of this rank.
-        shares: What `share_of` gave on each.
+        shares: What `kept_share` gave on each.
         copies: How many ranks validated the same rows.
     """
     lacking = [rank for rank, share in enumerate(shares) if tuple(share) == NONE_KEPT]

@@ -15,7 +15,7 @@ from ptmetrics.metrics.base import Metrics, compute_together
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.pictures import PictureBuffer
-from ptmetrics.monitor.samples import kept_samples, look_at_targets, share_of, with_shares
+from ptmetrics.monitor.samples import kept_samples, kept_share, look_at_targets, with_shares
 from ptmetrics.monitor.split_loss import SplitLoss
 from ptmetrics.record.samples import StoredSamples
 
@@ -195,7 +195,7 @@ class SplitCounts:
     @property
     def share(self) -> tuple[int, int]:
         """What is kept of its samples, as other ranks are told of it."""
-        return share_of(self._stored, self.samples)
+        return kept_share(self._stored, self.samples)
 
     def of_all_ranks(
         self,

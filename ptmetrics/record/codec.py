@@ -33,9 +33,9 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NO_BRACES = bytes(set(range(256)) - set(b"{}"))
 LATE = ("scores", "per_class")
 """What most of an epoch's line tells, and few look at all of: it may be left for later."""
-SCORES = b',"scores":{'
+SCORES_KEY = b',"scores":{'
 """What stands in a line that has such parts."""
-_LATE = (SCORES, b'},"per_class":{', b'},"confusion":')
+_LATE = (SCORES_KEY, b'},"per_class":{', b'},"confusion":')
 _NULLS = b',"scores":null,"per_class":null,"confusion":'
 _CRC_KEY = b',"crc":"'
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')

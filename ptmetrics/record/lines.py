@@ -8,7 +8,7 @@ from ptmetrics.errors import RecordError
 from ptmetrics.record.codec import (
     LATE,
     SCHEMA,
-    SCORES,
+    SCORES_KEY,
     LineError,
     NewerSchemaError,
     Record,
@@ -190,7 +190,7 @@ class _Order:
         try:
             start, body = _last_body(content)
             record = None
-            if self.offset >= LATE_FROM and SCORES in body:
+            if self.offset >= LATE_FROM and SCORES_KEY in body:
                 record = _with_late_part(body, self._place())
             if record is None:
                 record = record_in(body)

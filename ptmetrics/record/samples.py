@@ -211,7 +211,7 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
     if "reason" in told:
         found = StoredSamples(reason=told["reason"])
     elif "shares" in told:
-        found = _joined(folder, epoch["epoch"], told["shares"])
+        found = _read_shares(folder, epoch["epoch"], told["shares"])
     else:
         found = _read(samples_path(folder, epoch["epoch"]), "samples", told)
     inputs = read_file(folder, epoch, "inputs")
@@ -222,7 +222,7 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
     return dataclasses.replace(found, moves=moves, inputs=inputs.rows, no_inputs=inputs.reason)
 
 
-def _joined(folder: Path, epoch: int, shares: Sequence[SamplesData]) -> StoredSamples:
+def _read_shares(folder: Path, epoch: int, shares: Sequence[SamplesData]) -> StoredSamples:
     """The samples of all ranks, each in a file of its own, in the order of the data."""
     each = []
     for rank, told in enumerate(shares):

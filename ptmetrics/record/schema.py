@@ -477,6 +477,7 @@ _seen = fields_of(
                 "rows_of_ranks",
                 "expected_rows",
                 "padding_left_out",
+                "padding_of_rank",
                 "padding_rows",
                 "copies",
             ),
@@ -504,7 +505,9 @@ _seen = fields_of(
 )
 
 _file = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text})
-_samples = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text, "shares": list_of(_file)})
+_samples = fields_of(
+    {}, {"rows": a_count, "crc": a_text, "reason": a_text, "shares": list_of(_file)}
+)
 _epoch_fields = fields_of(
     {"epoch": a_count, "scores": defect_of_recorded},
     {

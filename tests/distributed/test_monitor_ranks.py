@@ -305,7 +305,8 @@ def test_the_samples_of_all_ranks_are_those_of_one_process_and_are_compared(tmp_
     one, two, _ = told = [read_run(run) for run in runs]
     assert two.epochs[1]["samples"]["rows"] == 23
     alone, joined = (run.kept(run.epochs[1]).rows for run in (one, two))
-    assert alone is not None and joined is not None
+    assert alone is not None
+    assert joined is not None
     for name in ("predicted", "target"):
         assert joined[name].tolist() == alone[name].tolist()
     assert joined["loss"] == pytest.approx(alone["loss"], rel=1e-5)

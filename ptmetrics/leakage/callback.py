@@ -176,9 +176,9 @@ class LeakageCheck(Callback):
         sets: dict[str, Fingerprints | str] = {**self._kept}
         for split in sets.keys() & set(self._splits):
             kept = self._kept[split]
-            seen = scores.seen[split]  # of the last pass on this rank
+            seen = scores.seen.get(split, {})  # of the last pass on this rank
             last = kept.rows - seen.get("padding_of_rank", 0)
-            sets[split] = kept.part(max(0, last - seen["counted_rows"]), last)
+            sets[split] = kept.part(max(0, last - seen.get("counted_rows", 0)), last)
         sets.update(self._why)
         try:
             found = of_all_ranks(sets, timeout_s)

@@ -259,7 +259,10 @@ def _experiment(config: Path, arguments: Arguments) -> int:
         lines = [printable(line, paint.encoding) for line in text.split("\n")]
         print("\n".join(lines), file=stream, flush=True)
 
-    outcome = outcome_of(run_experiment(load_config(config), run=arguments.run, say=say))
+    finished = run_experiment(load_config(config), run=arguments.run, say=say)
+    if finished.rank:
+        return 0
+    outcome = outcome_of(finished)
     if arguments.json:
         _print_json(outcome.to_dict())
     else:

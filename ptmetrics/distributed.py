@@ -309,6 +309,34 @@ def _with_room(counts: Accumulator, room: int, counted: bool = True) -> Accumula
     return other
 
 
+def gathered(own: bytes, name: str, timeout_s: float = TIMEOUT_S) -> list[bytes]:
+    """What each rank brings, on rank 0; nothing on the others. All of them have to call it.
+
+    One collective of sizes and one of bytes, on the host: rank 0 holds the largest of them once
+    for each rank.
+
+    Args:
+        own: Of this rank.
+        name: What is gathered: its gatherings are numbered.
+        timeout_s: How long to wait for the other ranks.
+
+    Raises:
+        RanksError: If a rank did not come.
+
+    Example:
+        >>> gathered(b"of a process that is alone", "example")
+        [b'of a process that is alone']
+    """
+    world = world_of_now()
+    if world is None:
+        return [own]
+    world.meet(name, timeout_s)
+    try:
+        return world.gather(own)
+    except Exception as error:  # of torch, when a rank stops in the middle
+        raise world.lost(name, timeout_s, error) from error
+
+
 # The ranks.
 
 
@@ -408,6 +436,18 @@ class World:
         each = own.new_empty(self.size, len(own))
         dist.all_gather(list(each.unbind()), own, group=self._control)
         return each
+
+    def gather(self, own: bytes) -> list[bytes]:
+        """The bytes of each rank, on rank 0."""
+        sizes = [row[0] for row in self.exchange([len(own)])]
+        room = torch.zeros(max(1, *sizes), dtype=torch.uint8)
+        room[: len(own)] = torch.frombuffer(bytearray(own or b"0"), dtype=torch.uint8)[: len(own)]
+        each = None
+        if self.rank == 0:
+            each = [torch.empty_like(room) for _ in sizes]
+        dist.gather(room, each, 0, self._control)
+        pairs = zip(each or [], sizes, strict=False)
+        return [part[:size].numpy().tobytes() for part, size in pairs]
 
     def add_up(self, packed: Tensor) -> None:
         """The data: the sum over all ranks, in place, and the same to the last bit on each."""

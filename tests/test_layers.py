@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "record": set(),
     "verdict": {"class_formulas", "record", "extensions"},
     "monitor": {"counts", "metrics", "distributed", "record", "verdict", "show", "extensions"},
-    "leakage": {"monitor", "verdict", "record"},
+    "leakage": {"distributed", "monitor", "verdict", "record"},
     "show": {"record", "verdict", "metrics"},
     "integrations": {"monitor", "metrics", "record"},
     "matrix": {"metrics", "verdict"},

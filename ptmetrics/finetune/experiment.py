@@ -20,6 +20,7 @@ from ptmetrics.errors import ConfigError, DependencyError
 from ptmetrics.finetune.config import Config, RunGroupConfig
 from ptmetrics.finetune.data import Data, load_data
 from ptmetrics.finetune.models import build_model
+from ptmetrics.finetune.ranks import joined_ranks, rank_of_now, wait_for_all, word_of_first
 from ptmetrics.finetune.source_task import source_weights
 from ptmetrics.finetune.training import TrainingRun, step_flops
 from ptmetrics.record.printable import quantity
@@ -45,15 +46,19 @@ class Finished:
         root: Folder of the experiment.
         run_groups: Name of a run group to the run folders of its seeds.
         config: What was run.
+        rank: Number of this process, where several train together: that of rank 0 tells.
     """
 
     root: Path
     run_groups: dict[str, list[Path]]
     config: Config
+    rank: int = 0
 
 
 def run_experiment(config: Config, *, run: str | None = None, say: Say = print) -> Finished:
     """Train every run group with every seed, taking turns after each evaluation.
+
+    Under torchrun all processes train every run together, and the first one tells and records.
 
     Args:
         config: What to train on what.
@@ -65,14 +70,30 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
             something already.
         KeyboardInterrupt: When interrupted; every record is closed and readable then.
     """
-    root = _new_folder(run or f"{config.run}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    with joined_ranks():
+        return _run_on_ranks(config, run, say)
+
+
+def _say_nothing(line: str) -> None:
+    """What the other ranks say."""
+
+
+def _run_on_ranks(config: Config, run: str | None, say: Say) -> Finished:
+    rank, _ = rank_of_now()
+    root = Path(run or f"{config.run}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    if rank:
+        say = _say_nothing
+    else:
+        _check_folder(root)
+    root = Path(word_of_first(str(root)))
     device = _chosen_device(config.train.device)
     data = load_data(config.task)
     say(_opening(config, data, device))
     audit = None
-    if config.audit:
+    if config.audit and not rank:
         audit = pm.audit(data.train_view, data.val)
         say(f"leakage: {audit.headline()}; took {audit.seconds:.1f} s")
+    wait_for_all()
     with ExitStack() as stack:
         runs = [
             _make_run(config, group, seed, data, audit, root=root, device=device, say=say)
@@ -85,11 +106,10 @@ def run_experiment(config: Config, *, run: str | None = None, say: Say = print) 
     folders: dict[str, list[Path]] = {}
     for training in runs:
         folders.setdefault(training.group, []).append(training.run)
-    return Finished(root, folders, config)
+    return Finished(root, folders, config, rank)
 
 
-def _new_folder(name: str) -> Path:
-    folder = Path(name)
+def _check_folder(folder: Path) -> None:
     got = ""
     if folder.is_dir():
         if any(folder.iterdir()):
@@ -98,8 +118,7 @@ def _new_folder(name: str) -> Path:
         got = "a file"
     if got:
         cure = "Choose another with --run, or remove it."
-        raise ConfigError(f"run {name!r}", "a folder that is new or empty", got, cure)
-    return folder
+        raise ConfigError(f"run {str(folder)!r}", "a folder that is new or empty", got, cure)
 
 
 def _chosen_device(name: str) -> torch.device:
@@ -132,7 +151,12 @@ def _make_run(
 ) -> TrainingRun:
     weights = None
     if group.model.weights == "source-task":
-        weights = source_weights(config, group.model, device, say)
+        if rank_of_now()[0]:  # the first one makes them
+            wait_for_all()
+            weights = source_weights(config, group.model, device, say)
+        else:
+            weights = source_weights(config, group.model, device, say)
+            wait_for_all()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(group.model, data.num_classes, weights)
@@ -171,7 +195,8 @@ def _take_turns(runs: list[TrainingRun], say: Say) -> None:
     latest = dict.fromkeys(runs, float("nan"))
     turn = 0
     told = max(run.evaluations_a_pass for run in runs)
-    with tqdm(total=len(runs), unit="run", leave=False, disable=None) as bar:
+    hidden = True if rank_of_now()[0] else None
+    with tqdm(total=len(runs), unit="run", leave=False, disable=hidden) as bar:
         while not all(run.done for run in runs):
             turn += 1
             bar.set_description(f"evaluation {turn}")

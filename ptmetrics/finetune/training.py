@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 from torch.utils.flop_counter import FlopCounterMode
 
 import ptmetrics as pm
@@ -20,13 +21,17 @@ from ptmetrics.finetune.config import RunGroupConfig, TrainConfig
 from ptmetrics.finetune.data import Data
 from ptmetrics.finetune.models import freeze_backbone
 from ptmetrics.finetune.pictures import ImageSet
+from ptmetrics.finetune.ranks import rank_of_now, sampler_of, wrapped
 from ptmetrics.verdict.time_to_target import Target
 
 Batches = DataLoader[Any]  # of images and their labels
+APART = 100_003  # the seeds of one run on two ranks
 
 
 class TrainingRun:
     """Trains from one evaluation to the next, so that several runs can take turns on one machine.
+
+    Several ranks of torchrun share the batches of each step.
 
     Each run has random numbers of its own: taking turns changes nothing in what it learns.
 
@@ -65,16 +70,23 @@ class TrainingRun:
         self.run = run
         self.done = False
         self.evaluations_a_pass = config.train.validations_per_epoch
-        self._seed = seed
+        rank, ranks = rank_of_now()
+        self._seed = seed + APART * rank
         self._config = config.train
         self._device = device
         self._random: tuple[Tensor, Tensor | None] | None = None
         with self._turn():
             self._model = model.to(device)
-            self._loader = make_loader(data.train, config.train, shuffle=True)
-            self._val_loader = make_loader(data.val, config.train, shuffle=False)
+            sampler = sampler_of(data.train, seed, shuffle=True)
+            own = sampler_of(data.val, seed, shuffle=False)
+            self._loader = make_loader(
+                data.train, config.train, shuffle=True, ranks=ranks, sampler=sampler
+            )
+            self._val_loader = make_loader(data.val, config.train, shuffle=False, sampler=own)
         _check_output(self._model, data, device)
         _warm_up(self._model, config.train, data, device)
+        freezes = config.train.freeze != "none" or config.train.freeze_epochs > 0
+        self._called = wrapped(self._model, freezes=freezes)
         self._batches = _endless(self._loader)
         epochs = config.train.max_epochs or config.train.epochs
         self._steps = len(self._loader) * epochs
@@ -99,7 +111,7 @@ class TrainingRun:
             config=header,
             profile=profile,
         )
-        self.monitor.attach(self._model, criterion=self._criterion, optimizer=self._optimizer)
+        self.monitor.attach(self._called, criterion=self._criterion, optimizer=self._optimizer)
 
     def advance(self) -> pm.EpochScores:
         """Train to the next evaluation and evaluate; `done` tells when the run has finished."""
@@ -126,7 +138,7 @@ class TrainingRun:
         return len(last) == 2 and bool(self._target.met_by(np.array(last)).all())
 
     def _train(self, batches: Iterable[tuple[Tensor, Tensor]], epoch: int) -> None:
-        self._model.train()
+        self._called.train()
         freeze_backbone(self._model, frozen=self._config.freezes(epoch))
         for images, labels in self.monitor.train(batches):
             self._optimizer.zero_grad(set_to_none=True)
@@ -136,13 +148,13 @@ class TrainingRun:
 
     @torch.no_grad()
     def _validate(self) -> None:
-        self._model.eval()
+        self._called.eval()
         for images, labels in self.monitor.validate(self._val_loader):
             self._loss(images, labels)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Any:
         with mixed_precision(self._config, self._device):
-            output = self._model(images.to(self._device, non_blocking=True))
+            output = self._called(images.to(self._device, non_blocking=True))
             return self._criterion(output, labels.to(self._device, non_blocking=True))
 
     @contextmanager
@@ -191,16 +203,35 @@ def make_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: 
     return LambdaLR(optimizer, lambda _: 1.0)
 
 
-def make_loader(images: ImageSet, config: TrainConfig, *, shuffle: bool) -> Batches:
-    """Batches to train on, shuffled; or to validate, which may be larger."""
-    size = config.batch_size if shuffle else max(config.batch_size, 128)
+def make_loader(
+    images: ImageSet,
+    config: TrainConfig,
+    *,
+    shuffle: bool,
+    ranks: int = 1,
+    sampler: DistributedSampler[object] | None = None,
+) -> Batches:
+    """Batches to train on, shuffled; or to validate, which may be larger.
+
+    Args:
+        images: The set.
+        config: Its `batch_size` is that of a step, of which each of several ranks has a part.
+        shuffle: Whether they are to train on.
+        ranks: How many share a step.
+        sampler: What deals the images out to the ranks.
+    """
+    size = max(config.batch_size, 128)
+    if shuffle:
+        size = max(config.batch_size // ranks, min(2, config.batch_size))
+    rows = len(images if sampler is None else sampler)
     return DataLoader(
         images,
         size,
-        shuffle=shuffle,
+        shuffle=shuffle and sampler is None,
+        sampler=sampler,
         num_workers=config.workers,
         # A last batch of one image would break batch normalisation in training mode.
-        drop_last=shuffle and len(images) % size == 1,
+        drop_last=shuffle and rows % size == 1,
         persistent_workers=config.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
@@ -214,7 +245,9 @@ def mixed_precision(config: TrainConfig, device: torch.device) -> AbstractContex
 
 
 def _endless(loader: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
+    for number in count():
+        if isinstance(loader.sampler, DistributedSampler):
+            loader.sampler.set_epoch(number)
         yield from loader
 
 

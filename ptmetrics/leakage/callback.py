@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.errors import ConfigError, DataError, RanksError
 from ptmetrics.leakage.audit import Audit, compared
 from ptmetrics.leakage.hashes import Hashes, equal_pairs, repeated
+from ptmetrics.leakage.ranks import of_all_ranks
 from ptmetrics.leakage.samples import Fingerprints, Reader, is_augmented, items_of, parts_of
 from ptmetrics.monitor.callbacks import Callback, MonitoredRun
 from ptmetrics.monitor.epoch import EpochScores
@@ -23,6 +24,7 @@ _AUGMENTED = "augmented: training serves other rows in its second epoch; pass tr
 _ONE_EPOCH = (
     "training served no rows twice, so it may be augmented: pass train_view= or train two epochs"
 )
+_BY_STEPS = "epochs are steps, on several ranks: pass train_view=, or call pm.audit before training"
 _NO_INPUTS = "the loop shows no inputs: wrap its loaders or attach its model"
 
 
@@ -32,6 +34,8 @@ class LeakageCheck(Callback):
     Equal rows are told by hashes of what the loaders serve, or of the inputs of the model where no
     loader is monitored; near duplicates as by `audit`. A training set that is augmented shows other
     rows in its second epoch: then nothing is claimed, unless it is given without augmentation.
+
+    Where several ranks train together, rank 0 gathers the hashes of all of them, once.
 
     Args:
         audit: What `pm.audit` found before: it is put into the record, and nothing is looked for.
@@ -98,7 +102,8 @@ class LeakageCheck(Callback):
 
     def on_batch_begin(self, monitor: MonitoredRun, split: str, inputs: Any) -> None:
         """Hash what is served."""
-        if self._audit is not None or (monitor.rank and not monitor.records):
+        alone = monitor.sync_timeout_s is None
+        if self._audit is not None or (alone and monitor.rank and not monitor.records):
             return
         began = time.perf_counter()
         if not self._closed:
@@ -136,7 +141,8 @@ class LeakageCheck(Callback):
         if self._closed or not (set(self._splits) & {name.split("/")[0] for name in scores}):
             return
         self._scores = self._scores or scores
-        if not monitor.by_steps or self._train_view is not None or self._comes_again():
+        passes = not monitor.by_steps or self._train_view is not None
+        if passes or monitor.sync_timeout_s is not None or self._comes_again():
             self._compare_all(monitor, self._scores)
 
     def _comes_again(self) -> bool:
@@ -151,12 +157,39 @@ class LeakageCheck(Callback):
     def _compare_all(self, monitor: MonitoredRun, scores: EpochScores) -> None:
         self._closed = True
         began = time.perf_counter()
-        self._train = self._read_training(monitor)
-        for split in self._splits:
-            if f"{split}_samples" in scores.counts:
-                self._compare(monitor, split, scores)
+        timeout_s = monitor.sync_timeout_s
+        if timeout_s is not None:
+            self._gather(monitor, scores, timeout_s)
+        if timeout_s is None or not monitor.rank:
+            self._train = self._read_training(monitor)
+            for split in self._splits:
+                if f"{split}_samples" in scores.counts:
+                    self._compare(monitor, split, scores)
         self._kept = {}
         self.seconds += time.perf_counter() - began
+
+    def _gather(self, monitor: MonitoredRun, scores: EpochScores, timeout_s: float) -> None:
+        """Put the rows of all ranks, on rank 0, in the place of its own."""
+        if monitor.by_steps and self._train_view is None:
+            self._why["train"] = _BY_STEPS
+            return
+        sets: dict[str, Fingerprints | str] = {**self._kept}
+        for split in sets.keys() & set(self._splits):
+            kept = self._kept[split]
+            seen = scores.seen.get(split, {})  # of the last pass on this rank
+            last = kept.rows - seen.get("padding_of_rank", 0)
+            sets[split] = kept.part(max(0, last - seen.get("counted_rows", 0)), last)
+        sets.update(self._why)
+        try:
+            found = of_all_ranks(sets, timeout_s)
+        except RanksError as error:
+            self._why["train"] = str(error)
+            return
+        for name, of_all in found.items():
+            if isinstance(of_all, str):
+                self._why[name] = of_all
+            else:
+                self._kept[name] = of_all
 
     def _read_training(self, monitor: MonitoredRun) -> Fingerprints | None:
         if self._train_view is None:
@@ -191,8 +224,9 @@ class LeakageCheck(Callback):
             self._tell(monitor, Audit(0, rows, split=split, not_checked=unseen))
             return
         targets: Any = val.labels
-        if scores.samples is not None and scores.samples.rows is not None and split == "val":
-            targets = scores.samples.rows["target"]
+        stored = scores.samples  # where ranks have shares, those of this one alone
+        if split == "val" and stored is not None and stored.rows is not None and not stored.shares:
+            targets = stored.rows["target"]
         places = "of the training set"
         if self._train_view is None:
             places = "of training, as served in its first epoch"

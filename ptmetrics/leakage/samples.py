@@ -165,14 +165,30 @@ class Fingerprints:
 
     def part(self, first: int, behind: int) -> "Fingerprints":
         """The samples from one to that before another alone, of a set in which all were read."""
-        part = Fingerprints(self.name, near=self.near)
-        part.kind, part.form, part.why_not = self.kind, self.form, self.why_not
-        part.labels = self.labels[first:behind]
-        part.rows = len(part.labels)
-        part._hashes.add(torch.from_numpy(self.hashes()[first:behind]))
+        features = None
         if self.near:
-            part._features.add(torch.from_numpy(self.features()[first:behind]))
+            features = self.features()[first:behind]
+        hashes = self.hashes()[first:behind]
+        part = Fingerprints.of_arrays(self.name, hashes, features, self.labels[first:behind])
+        part.kind, part.form, part.why_not = self.kind, self.form, self.why_not
         return part
+
+    @classmethod
+    def of_arrays(
+        cls,
+        name: str,
+        hashes: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float32] | None,
+        labels: list[Any],
+    ) -> "Fingerprints":
+        """Samples that were read before; what kind they are of is to be set."""
+        made = cls(name, near=features is not None)
+        made.labels = labels
+        made.rows = len(labels)
+        made._hashes.add(torch.from_numpy(hashes))
+        if features is not None:
+            made._features.add(torch.from_numpy(features))
+        return made
 
     @property
     def words(self) -> str:

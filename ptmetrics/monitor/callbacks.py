@@ -78,6 +78,11 @@ class MonitoredRun(Protocol):
         ...
 
     @property
+    def sync_timeout_s(self) -> float | None:
+        """How long it waits for other ranks; None where there are none to merge with."""
+        ...
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """The user's own values in the record's header."""
         ...

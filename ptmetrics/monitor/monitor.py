@@ -325,6 +325,11 @@ class Monitor:
         return self._run.writes
 
     @property
+    def sync_timeout_s(self) -> float | None:
+        """How long it waits for other ranks; None where there are none to merge with."""
+        return self._ranks.timeout_s if self._ranks.due else None
+
+    @property
     def score_names(self) -> list[str]:
         """Names of the scores of a split, its loss first."""
         return list(self.score_directions)

@@ -14,6 +14,7 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.base import Metrics, merged_over_ranks
 from ptmetrics.metrics.score import Scores
 from ptmetrics.monitor.faults import FaultLog
+from ptmetrics.monitor.samples import NONE_KEPT
 from ptmetrics.monitor.seen import Seen
 from ptmetrics.monitor.split import ByOutput, SplitCounts
 from ptmetrics.monitor.split_loss import EMPTY_MEAN
@@ -78,6 +79,7 @@ class RankSync:
         metrics: Metrics of each output, as they count in each split.
 
     Attributes:
+        timeout_s: As given.
         ranks: How many ranks the last merge was of.
         numbers: Of all ranks, by split, from the last merge.
         run: The run that rank 0 records, as a number; 0 for none.
@@ -93,7 +95,7 @@ class RankSync:
             cure = f"Pass seconds, or leave it out for {TIMEOUT_S:g}."
             raise ConfigError("sync_timeout_s", "seconds above 0", repr(timeout_s), cure)
         self.wanted = wanted
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._like: list[Metrics] = [one for each in metrics.values() for one in each]
         self._like.append(EMPTY_MEAN)
         self._samplers: WeakSet[Any] | None = None  # looked for where hooks alone count
@@ -135,20 +137,24 @@ class RankSync:
         places: dict[str, list[Metrics]] = {}
         numbers: dict[str, tuple[int, ...]] = {}
         validated = 0
+        share = (0, 0)
         for split, counts in own.items():
             with faults.containing(f"compute {split}"):
                 places[split] = counts.all_metrics()
                 numbers[split] = astuple(self._numbers_of(counts, seen[split]))
                 if split == "val":
                     validated = _fingerprint(counts)
+                    if name == "epoch":  # evaluations beside it keep none
+                        share = NONE_KEPT
+                        share = counts.share
         copies, merged = merged_over_ranks(
             places,
             self._like,
             name=name,
             about=about,
             numbers=numbers,
-            facts=[len(faults), run, validated],
-            timeout_s=self._timeout_s,
+            facts=[len(faults), run, validated, *share],
+            timeout_s=self.timeout_s,
         )
         self.ranks = len(merged.facts)
         self.faults = [row[0] for row in merged.facts]
@@ -159,8 +165,11 @@ class RankSync:
             self.copies = len(prints)
         self.numbers = {split: RankNumbers(*each) for split, each in merged.numbers.items()}
         found: dict[str, SplitCounts] = {}
+        shares = [row[3:] for row in merged.facts]
         for split in sorted(copies, key=_place_of):  # the same on all ranks
-            found[split] = splits[split].of_all_ranks(copies[split], self.numbers[split])
+            found[split] = splits[split].of_all_ranks(
+                copies[split], self.numbers[split], shares, self.copies
+            )
         return found
 
     def tell(self, splits: Mapping[str, Scores], went_by: dict[str, dict[str, Any]]) -> None:

@@ -312,6 +312,8 @@ class RunRecorder:
         if folder is not None and scores.samples is not None:
             data["samples"] = _written(folder, scores.epoch, scores.samples)
             data["files"] = _other_files(folder, scores)
+        elif self.path is not None and self._beside is not None and scores.samples is not None:
+            _written(self.path, scores.epoch, scores.samples, self.rank)
         for note in notes:
             self.append("note", note)
         self.append("epoch", data)
@@ -383,14 +385,18 @@ class RunRecorder:
             self._best_epoch = checkpoint.get("epoch", self._best_epoch)
 
 
-def _written(folder: Path, epoch: int, samples: StoredSamples) -> SamplesData:
+def _written(folder: Path, epoch: int, samples: StoredSamples, rank: int = 0) -> SamplesData:
     """Write the file; what the epoch's line tells of it."""
-    if samples.rows is None:
-        return {"reason": str(samples.reason)}
+    told: SamplesData = {"reason": str(samples.reason)}
     try:
-        return write_samples(folder, epoch, samples.rows)
+        if samples.rows is not None:
+            told = write_samples(folder, epoch, samples.rows, rank=rank)
+        if samples.shares:
+            rows = sum(share["rows"] for share in samples.shares)
+            told = {"rows": rows, "shares": list(samples.shares)}
     except OSError as error:
-        return {"reason": f"they could not be written: {error.strerror or error}"}
+        told = {"reason": f"they could not be written: {error.strerror or error}"}
+    return told
 
 
 def _other_files(folder: Path, scores: EpochScores) -> dict[str, SamplesData]:

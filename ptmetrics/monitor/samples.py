@@ -1,5 +1,8 @@
 """The rows of the validation samples of one epoch: from columns on the device to what the record keeps."""
 
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from ptmetrics.record.samples import (
     RELIABILITY_ROW,
     Rows,
     StoredSamples,
+    file_of,
     stem_of,
 )
 
@@ -47,6 +51,45 @@ def kept_samples(
     if pictures is not None:
         inputs, no_inputs = pictures.rows()
     return StoredSamples(rows, reason, moves, inputs=inputs, no_inputs=no_inputs)
+
+
+NONE_KEPT = (-1, 0)
+
+
+def kept_share(stored: SampleBuffer | None, samples: int) -> tuple[int, int]:
+    """How many samples this rank has kept, and the checksum of their file; `NONE_KEPT` if it has none."""
+    if not samples:
+        return 0, 0
+    columns = None
+    if stored is not None:
+        columns, _ = stored.columns()
+    if stored is None or columns is None:
+        return NONE_KEPT
+    rows = rows_of_columns(columns, stored.fields)
+    return len(rows), zlib.crc32(file_of(rows))
+
+
+def with_shares(
+    samples: StoredSamples, shares: Sequence[Sequence[int]], copies: int
+) -> StoredSamples:
+    """The samples of this rank, with what each of several has kept; or why they are no whole.
+
+    Args:
+        samples: Those of this rank.
+        shares: What `kept_share` gave on each.
+        copies: How many ranks validated the same rows.
+    """
+    lacking = [rank for rank, share in enumerate(shares) if tuple(share) == NONE_KEPT]
+    if copies > 1:
+        reason = f"{copies} ranks validated the same samples"
+    elif lacking:
+        reason = f"rank {lacking[0]} of {len(shares)} kept none of its share"
+        if samples.rows is None and samples.reason:
+            reason = samples.reason
+    else:
+        told: Any = [{"rows": rows, "crc": f"{crc:08x}"} for rows, crc in shares]
+        return replace(samples, reason=None, shares=told)
+    return replace(samples, rows=None, reason=reason)
 
 
 def _moves(scores: Scores) -> Rows | None:

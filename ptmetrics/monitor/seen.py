@@ -235,6 +235,8 @@ class Seen:
             "message": self.said,
             "optimizer_steps": counts.steps,
         }
+        if self.padding_left_out:
+            record["padding_of_rank"] = self.padding_left_out
         if self.loader is not None and self.loader.dropped:
             record["dropped_rows"] = self.loader.dropped
         if self.loader is not None and self.loader_rows is not None:

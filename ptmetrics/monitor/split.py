@@ -15,7 +15,7 @@ from ptmetrics.metrics.base import Metrics, compute_together
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
 from ptmetrics.monitor.pictures import PictureBuffer
-from ptmetrics.monitor.samples import kept_samples, look_at_targets
+from ptmetrics.monitor.samples import kept_samples, kept_share, look_at_targets, with_shares
 from ptmetrics.monitor.split_loss import SplitLoss
 from ptmetrics.record.samples import StoredSamples
 
@@ -64,6 +64,8 @@ class SplitCounts:
         self._device: torch.device | None = None  # of the last batch
         self.loss = SplitLoss(self._main.config.get("ignore_index"))
         self._stored: SampleBuffer | None = None
+        self._shares: Sequence[Sequence[int]] = ()  # of several ranks
+        self._copies = 1
         if room:
             self._stored = self._main.store_samples(room)
         self.pictures: PictureBuffer | None = None
@@ -196,12 +198,25 @@ class SplitCounts:
             metric.shared_state()  # batches may wait
         return found
 
-    def of_all_ranks(self, merged: Sequence[Metrics], numbers: Any) -> "SplitCounts":
+    @property
+    def share(self) -> tuple[int, int]:
+        """What is kept of its samples, as other ranks are told of it."""
+        return kept_share(self._stored, self.samples)
+
+    def of_all_ranks(
+        self,
+        merged: Sequence[Metrics],
+        numbers: Any,
+        shares: Sequence[Sequence[int]] = (),
+        copies: int = 1,
+    ) -> "SplitCounts":
         """The same of all ranks; this one stays as it is.
 
         Args:
             merged: What `all_metrics` became.
             numbers: Samples, batches, losses and targets of all ranks.
+            shares: The `share` of each rank.
+            copies: How many ranks counted the same rows.
         """
         other = copy.copy(self)
         *metrics, loss = merged
@@ -211,8 +226,8 @@ class SplitCounts:
         other.samples = numbers.samples
         other.batches = numbers.batches
         if self._stored is not None and numbers.samples != self.samples:
-            other._stored = SampleBuffer(0)
-            other._stored.refuse("several ranks validated, and each saw a part of the samples")
+            other._shares = shares
+            other._copies = copies
             other.pictures = None
         return other
 
@@ -239,6 +254,8 @@ class SplitCounts:
         samples = None
         if main is not None and self._stored is not None:
             samples = kept_samples(self._stored, main, self.pictures)
+            if self._shares:
+                samples = with_shares(samples, self._shares, self._copies)
         if self.loss.seen:
             of_loss = next(computed)
             losses[name] = of_loss["loss"]

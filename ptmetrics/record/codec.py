@@ -33,7 +33,9 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NO_BRACES = bytes(set(range(256)) - set(b"{}"))
 LATE = ("scores", "per_class")
 """What most of an epoch's line tells, and few look at all of: it may be left for later."""
-_LATE = (b',"scores":{', b'},"per_class":{', b'},"confusion":')
+SCORES_KEY = b',"scores":{'
+"""What stands in a line that has such parts."""
+_LATE = (SCORES_KEY, b'},"per_class":{', b'},"confusion":')
 _NULLS = b',"scores":null,"per_class":null,"confusion":'
 _CRC_KEY = b',"crc":"'
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{1,8})-([0-9a-f]{8})"\}')
@@ -193,11 +195,9 @@ def _trailer(line: bytes) -> tuple[int, int, int]:
 
 
 def _plain(body: bytes) -> bytes | None:
-    """The line with Python's own constants for its tags; None where it must be walked through."""
+    """A line with tags, with Python's own constants for them; None where it must be walked through."""
     if b"NaN" in body or b"Infinity" in body:
         return None
-    if b"$" not in body:
-        return body
     first, *others = body.split(b"$")
     parts = [first]
     for other in others:
@@ -224,10 +224,12 @@ def _may_be_deep(body: bytes) -> bool:
 
 
 def _envelope_in(body: bytes) -> dict[str, Any]:
-    plain = _plain(body)
-    decoder = _WITH_FLOATS
-    if plain is None:
-        decoder = _STRICT
+    plain: bytes | None = body
+    decoder = _STRICT
+    if b"$" in body:
+        plain = _plain(body)
+        if plain is not None:
+            decoder = _WITH_FLOATS
     envelope = _parsed(plain or body, decoder)
     if envelope.get("v") == SCHEMA and (plain is None or _may_be_deep(plain)):
         _untag(envelope)

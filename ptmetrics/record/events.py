@@ -85,11 +85,15 @@ class FaultCount(TypedDict):
 
 
 class SamplesData(TypedDict, total=False):
-    """A file of an evaluation's rows: their number and its checksum; or the reason why there is none."""
+    """A file of an evaluation's rows: their number and its checksum; or the reason why there is none.
+
+    Where several ranks validated, `shares` are the files of all of them, in their order.
+    """
 
     rows: int
     crc: str
     reason: str
+    shares: list["SamplesData"]
 
 
 class CriterionData(TypedDict, total=False):
@@ -115,8 +119,8 @@ class SeenData(TypedDict, total=False):
 
     All this is of the rank that records. Where `ranks` were merged, `rows_of_ranks` were counted
     on all of them, of `expected_rows` that there are; `padding_left_out` of what a sampler repeats
-    so that all ranks have as many rows were left out, and `padding_rows` were counted. `copies` is
-    how many ranks validated the same rows, where they did.
+    so that all ranks have as many rows were left out, `padding_of_rank` of them here, and
+    `padding_rows` were counted. `copies` is how many ranks validated the same rows, where they did.
     """
 
     answers: int
@@ -133,6 +137,7 @@ class SeenData(TypedDict, total=False):
     rows_of_ranks: int
     expected_rows: int
     padding_left_out: int
+    padding_of_rank: int
     padding_rows: int
     copies: int
     batch_rows: float

@@ -1,5 +1,6 @@
 """The lines of one journal file, streamed: whole records in order, and every damage with its place."""
 
+from collections import OrderedDict
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
@@ -7,6 +8,7 @@ from ptmetrics.errors import RecordError
 from ptmetrics.record.codec import (
     LATE,
     SCHEMA,
+    SCORES_KEY,
     LineError,
     NewerSchemaError,
     Record,
@@ -45,12 +47,6 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.line}: {self.reason}"
-
-
-class _Line(NamedTuple):
-    number: int
-    offset: int
-    content: bytes | None  # None when it is longer than the limit
 
 
 class LatePart(Mapping[str, Any]):
@@ -150,15 +146,7 @@ def scan(file: BinaryIO, name: str, *, limit: int = MAX_LINE_BYTES) -> Iterator[
         RecordError: If the journal was written by a version with a later schema.
     """
     order = _Order(name)
-    for line in _lines(file, limit):
-        yield from order.admit(line)
-
-
-def _lines(file: BinaryIO, limit: int) -> Iterator[_Line]:
-    number = 0
-    offset = 0
     while raw := file.readline(limit + 1):
-        number += 1
         size = len(raw)
         content: bytes | None = raw.rstrip(b"\r\n")
         if size > limit and not raw.endswith(b"\n"):
@@ -166,73 +154,90 @@ def _lines(file: BinaryIO, limit: int) -> Iterator[_Line]:
             while raw and not raw.endswith(b"\n"):
                 raw = file.readline(2**16)
                 size += len(raw)
+        order.line += 1
         if content != b"":  # an empty line is the seal behind a torn one
-            yield _Line(number, offset, content)
-        offset += size
+            record = order.admit(content)
+            if order.problems:
+                yield from order.problems
+                order.problems.clear()
+            if record is not None:
+                yield record
+        order.offset += size
 
 
 class _Order:
-    """Follows `seq` and the run id through one file, to tell copies, gaps and strangers."""
+    """Follows `seq` and the run id through one file, to tell copies, gaps and strangers.
+
+    Attributes:
+        line: Number of the line under way.
+        offset: Bytes in front of it.
+        problems: What is wrong with it, to be told before its record.
+    """
 
     def __init__(self, name: str) -> None:
+        self.line = 0
+        self.offset = 0
+        self.problems: list[Problem] = []
         self._name = name
         self._run: str | None = None
         self._last = -1
         # Lines lost since the last whole record: they explain as many missing numbers.
         self._damaged = 0
-        self._stamps: dict[int, int] = {}
+        self._stamps: OrderedDict[int, int] = OrderedDict()
 
-    def admit(self, line: _Line) -> Iterator[Record | Problem]:
+    def admit(self, content: bytes | None) -> Record | None:
+        """The record of a line; None where there is none, or it is a copy of an earlier one."""
         wrong = None
         try:
-            start, body = _last_body(line.content)
+            start, body = _last_body(content)
             record = None
-            if line.offset >= LATE_FROM:
-                record = _with_late_part(body, self._place(line))
+            if self.offset >= LATE_FROM and SCORES_KEY in body:
+                record = _with_late_part(body, self._place())
             if record is None:
                 record = record_in(body)
                 wrong = defect(record)
         except LineError as error:
-            yield self._damage(line, str(error))
-            return
+            self._damage(str(error))
+            return None
         except NewerSchemaError as error:
             cure = "Install a newer ptmetrics to read this run; nothing was changed."
             rule = f"schema version {SCHEMA} or older"
-            raise RecordError(self._place(line), rule, f"version {error}", cure) from None
+            raise RecordError(self._place(), rule, f"version {error}", cure) from None
         if start:
-            yield self._damage(line, f"torn: {start} bytes that end without a newline")
+            self._damage(f"torn: {start} bytes that end without a newline")
         if wrong:
-            yield self._damage(line, wrong, contradiction=True)
-            return
-        yield from self._in_order(record, line)
-
-    def _in_order(self, record: Record, line: _Line) -> Iterator[Record | Problem]:
-        self._run = self._run or record.run
-        if record.run != self._run:
-            yield self._damage(line, f"belongs to run {record.run}, not {self._run}")
+            self._damage(wrong, contradiction=True)
+        elif self._run is not None and record.run != self._run:
+            self._damage(f"belongs to run {record.run}, not {self._run}")
         elif record.seq > self._last:
-            missing = record.seq - self._last - 1 - self._damaged
-            if missing > 0:
-                what = agreeing(missing, "are missing before it")
-                yield self._problem(line, f"{quantity(missing, 'record')} {what}")
-            self._last = record.seq
-            self._damaged = 0
-            self._stamps[record.seq] = record.mono_ns
-            if len(self._stamps) > COPY_WINDOW:
-                del self._stamps[next(iter(self._stamps))]
-            yield record
+            return self._next(record)
         elif self._stamps.get(record.seq) != record.mono_ns:
-            yield self._problem(line, f"number {record.seq} again, from a second writer")
+            self._problem(f"number {record.seq} again, from a second writer")
+        return None
 
-    def _place(self, line: _Line) -> str:
-        return f"{self._name}, line {line.number}"
+    def _next(self, record: Record) -> Record:
+        self._run = record.run
+        missing = record.seq - self._last - 1 - self._damaged
+        if missing > 0:
+            what = agreeing(missing, "are missing before it")
+            self._problem(f"{quantity(missing, 'record')} {what}")
+        self._last = record.seq
+        self._damaged = 0
+        self._stamps[record.seq] = record.mono_ns
+        if len(self._stamps) > COPY_WINDOW:
+            self._stamps.popitem(last=False)
+        return record
 
-    def _damage(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
+    def _place(self) -> str:
+        return f"{self._name}, line {self.line}"
+
+    def _damage(self, reason: str, *, contradiction: bool = False) -> None:
         self._damaged += 1
-        return self._problem(line, reason, contradiction=contradiction)
+        self._problem(reason, contradiction=contradiction)
 
-    def _problem(self, line: _Line, reason: str, *, contradiction: bool = False) -> Problem:
-        return Problem(self._name, line.number, line.offset, reason, contradiction)
+    def _problem(self, reason: str, *, contradiction: bool = False) -> None:
+        problem = Problem(self._name, self.line, self.offset, reason, contradiction)
+        self.problems.append(problem)
 
 
 def _last_body(content: bytes | None) -> tuple[int, bytes]:

@@ -28,7 +28,7 @@ _SIGNS = frozenset("._- +=@")
 _WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN|CONOUT|(COM|LPT)[0-9¹²³])", re.IGNORECASE)
 _JOURNAL = re.compile(r"journal-rank(\d+)\.jsonl")
 _OWN_FILE = re.compile(
-    r"journal-rank\d+\.jsonl|(?:samples|moves|curves|reliability|inputs)-\d+\.npy"
+    r"journal-rank\d+\.jsonl|(?:samples|moves|curves|reliability|inputs)-\d+(?:-rank\d+)?\.npy"
 )
 
 

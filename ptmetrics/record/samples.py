@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ _MAX_BYTES = _HEADER + MAX_ROWS * (CLASS_ROW.itemsize + 12)
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _READ_FLAGS |= getattr(os, "O_BINARY", 0)
 _READ_FLAGS |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hang the reader
-_NAME = re.compile(rf"(?:{'|'.join(STEMS)})-(\d+)\.npy")
+_NAME = re.compile(rf"(?:{'|'.join(STEMS)})-(\d+)(?:-rank\d+)?\.npy")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class StoredSamples:
             order of validation, and `picture`, 8 bits a channel, of shape (channels, height,
             width); else None.
         no_inputs: Why there are none, as the end of a sentence; else None.
+        shares: What each rank has kept, where several validated: `rows` are those of this one
+            alone until the record joins them.
     """
 
     rows: Rows | None = None
@@ -86,6 +88,7 @@ class StoredSamples:
     beta: float | None = None
     inputs: Rows | None = None
     no_inputs: str | None = None
+    shares: Sequence[SamplesData] = ()
 
     def worst(self, most: int = 20) -> tuple[npt.NDArray[np.int64], Rows]:
         """Samples with the highest loss, the highest first; where numbers are predicted, with the largest error.
@@ -148,12 +151,16 @@ class _RefusedError(Exception):
     """A file is not what the journal tells of it; the message says why."""
 
 
-def samples_path(folder: Path, epoch: int, stem: str = "samples") -> Path:
+def samples_path(folder: Path, epoch: int, stem: str = "samples", rank: int = 0) -> Path:
     """Name the file of an epoch. No name comes from a record."""
+    if rank:
+        return folder / f"{stem}-{epoch}-rank{rank}.npy"
     return folder / f"{stem}-{epoch}.npy"
 
 
-def write_samples(folder: Path, epoch: int, rows: Rows, stem: str = "samples") -> SamplesData:
+def write_samples(
+    folder: Path, epoch: int, rows: Rows, stem: str = "samples", rank: int = 0
+) -> SamplesData:
     """Put rows of an epoch into a run folder, whole or not at all.
 
     Returns:
@@ -162,11 +169,35 @@ def write_samples(folder: Path, epoch: int, rows: Rows, stem: str = "samples") -
     Raises:
         OSError: If it cannot be written; an older file of that name is kept then.
     """
+    data = file_of(rows)
+    replace(samples_path(folder, epoch, stem, rank), lambda file: file.write(data))
+    return {"rows": len(rows), "crc": f"{zlib.crc32(data):08x}"}
+
+
+def file_of(rows: Rows) -> bytes:
+    """What the file of some rows holds."""
     content = io.BytesIO()
     np.save(content, rows, allow_pickle=False)
-    data = content.getvalue()
-    replace(samples_path(folder, epoch, stem), lambda file: file.write(data))
-    return {"rows": len(rows), "crc": f"{zlib.crc32(data):08x}"}
+    return content.getvalue()
+
+
+def order_of_ranks(rows: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The places of all rows in the data, of so many of each rank, those of rank 0 first.
+
+    Samplers deal rows out in turn. Where the numbers show that they did not, those of a rank stay
+    together.
+
+    Example:
+        >>> order_of_ranks([3, 2]).tolist()
+        [0, 2, 4, 1, 3]
+        >>> order_of_ranks([1, 3]).tolist()
+        [0, 1, 2, 3]
+    """
+    total = sum(rows)
+    places = [np.arange(rank, total, len(rows)) for rank in range(len(rows))]
+    if [len(each) for each in places] != list(rows):
+        return np.arange(total)
+    return np.concatenate(places)
 
 
 def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
@@ -179,6 +210,8 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
         moves = read_file(folder, epoch, "moves").rows
     if "reason" in told:
         found = StoredSamples(reason=told["reason"])
+    elif "shares" in told:
+        found = _read_shares(folder, epoch["epoch"], told["shares"])
     else:
         found = _read(samples_path(folder, epoch["epoch"]), "samples", told)
     inputs = read_file(folder, epoch, "inputs")
@@ -187,6 +220,25 @@ def read_samples(folder: Path, epoch: EpochData) -> StoredSamples:
         if not ((places >= 0) & (places < len(found.rows))).all():
             inputs = StoredSamples(reason="its pictures are of no sample of the epoch")
     return dataclasses.replace(found, moves=moves, inputs=inputs.rows, no_inputs=inputs.reason)
+
+
+def _read_shares(folder: Path, epoch: int, shares: Sequence[SamplesData]) -> StoredSamples:
+    """The samples of all ranks, each in a file of its own, in the order of the data."""
+    each = []
+    for rank, told in enumerate(shares):
+        if not told.get("rows"):
+            continue
+        share = _read(samples_path(folder, epoch, rank=rank), "samples", told)
+        if share.rows is None:
+            return StoredSamples(reason=f"the share of rank {rank} is missing: {share.reason}")
+        each.append(share.rows)
+    rows = [share.get("rows", 0) for share in shares]
+    if len({share.dtype for share in each}) != 1 or sum(rows) > MAX_ROWS:
+        return StoredSamples(reason="the shares of its ranks cannot be joined")
+    together = np.concatenate(each)
+    joined = np.empty_like(together)
+    joined[order_of_ranks(rows)] = together
+    return StoredSamples(joined)
 
 
 def read_file(folder: Path, epoch: EpochData, stem: str) -> StoredSamples:

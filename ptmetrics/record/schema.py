@@ -477,6 +477,7 @@ _seen = fields_of(
                 "rows_of_ranks",
                 "expected_rows",
                 "padding_left_out",
+                "padding_of_rank",
                 "padding_rows",
                 "copies",
             ),
@@ -504,6 +505,9 @@ _seen = fields_of(
 )
 
 _file = fields_of({}, {"rows": a_count, "crc": a_text, "reason": a_text})
+_samples = fields_of(
+    {}, {"rows": a_count, "crc": a_text, "reason": a_text, "shares": list_of(_file)}
+)
 _epoch_fields = fields_of(
     {"epoch": a_count, "scores": defect_of_recorded},
     {
@@ -519,7 +523,7 @@ _epoch_fields = fields_of(
         ),
         "notes": mapping_of(list_of(a_text)),
         "sample_axes": mapping_of(a_count),
-        "samples": _file,
+        "samples": _samples,
         "files": mapping_of(_file),
         "seen": mapping_of(_seen),
         "unfinished": a_flag,

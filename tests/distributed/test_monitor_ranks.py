@@ -265,7 +265,71 @@ def test_ranks_that_validate_the_same_rows_are_told_of(tmp_path: Path) -> None:
     assert first == second == ["40 of 40 rows were counted on 2 ranks."]
     (found,) = (each for each in pm.judge(run).findings if each.code == "padded-duplicates")
     assert "2 ranks validated the same 20 rows" in found.message
-    assert read_run(run).epochs[0]["samples"]["reason"].startswith("several ranks validated")
+    told = read_run(run).epochs[0]["samples"]
+    assert told == {"reason": "2 ranks validated the same samples"}
+    assert not list(run.glob("samples*"))
+
+
+# The samples of all ranks
+
+
+def kept(rank: int, ranks: int, run: Path, weak: bool = False, **options: Any) -> int | None:
+    """Two epochs that validate 23 rows, one model or another; the rows that this rank has itself."""
+    torch.manual_seed(0)
+    model, criterion = nn.Linear(FEATURES, CLASSES), nn.CrossEntropyLoss()
+    data = samples(23)
+    sampler: Any = None
+    if ranks > 1:
+        sampler = DistributedSampler(data, ranks, rank, shuffle=False)
+    monitor = quiet(run=run, **options)
+    monitor.attach(model, criterion=criterion)
+    for _ in range(2):
+        for x, y in monitor.validate(DataLoader(data, batch_size=4, sampler=sampler)):
+            criterion(model.eval()(x * (1 - 2 * weak)), y)
+        scores = monitor.end_epoch()
+    assert scores.samples is not None
+    monitor.close()
+    return None if scores.samples.rows is None else len(scores.samples.rows)
+
+
+def with_less_room(rank: int, run: Path) -> int | None:
+    return kept(rank, 2, run, keep_samples=100 - 90 * rank)
+
+
+@pytest.mark.fault(9)
+def test_the_samples_of_all_ranks_are_those_of_one_process_and_are_compared(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("one", "two", "weak")]
+    kept(0, 1, runs[0])
+    kept(0, 1, runs[2], weak=True)
+    assert run_ranks(kept, 2, tmp_path / "ranks", 2, runs[1]) == [12, 11]
+    one, two, _ = told = [read_run(run) for run in runs]
+    assert two.epochs[1]["samples"]["rows"] == 23
+    alone, joined = (run.kept(run.epochs[1]).rows for run in (one, two))
+    assert alone is not None
+    assert joined is not None
+    for name in ("predicted", "target"):
+        assert joined[name].tolist() == alone[name].tolist()
+    assert joined["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    differences = []
+    for run in told[:2]:
+        differences.append(pm.compare(run, told[2]).to_dict()["final_difference"])
+        assert differences[-1]["paired"]
+    assert differences[0] == differences[1]
+    names = sorted(path.name for path in runs[1].glob("samples*"))
+    assert names == [f"samples-{epoch}{rank}.npy" for epoch in (0, 1) for rank in ("-rank1", "")]
+    torn = runs[1] / "samples-1-rank1.npy"
+    torn.write_bytes(torn.read_bytes()[:-1])
+    reason = str(two.kept(two.epochs[1]).reason)
+    assert reason.startswith("the share of rank 1 is missing: samples-1-rank1.npy was refused")
+    torn.unlink()
+    assert "rank 1" in str(two.kept(two.epochs[1]).reason)
+
+
+@pytest.mark.slow
+def test_a_rank_that_kept_none_of_its_share_is_named(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert run_ranks(with_less_room, 2, tmp_path / "ranks", run) == [None, None]
+    assert read_run(run).epochs[1]["samples"] == {"reason": "rank 1 of 2 kept none of its share"}
 
 
 # The loop of a user, on one process and on several.

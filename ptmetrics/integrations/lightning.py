@@ -14,15 +14,14 @@ class MonitorCallback(TrainerAdapter, Callback):
     Losses are those that the steps return. A second loader of a validation is the split "val_1".
 
     Args:
-        metrics: As for `pm.Monitor`.
-        run: Likewise, as are all other options, and those of `Monitor.attach`.
+        metrics: As for `pm.Monitor`, as are `run` and all other options, or as for `attach`.
         part: Name of the part of the module whose answers are the predictions; by default its only
             one with parameters, or the module itself where there are several.
     """
 
     def __init__(self, metrics: Any, run: Any = None, *, part: str = "", **options: Any) -> None:
         super().__init__(metrics, run, **options)
-        self._part = part
+        self.part = part
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """Ranks are known."""
@@ -31,16 +30,18 @@ class MonitorCallback(TrainerAdapter, Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Something begins."""
         if not trainer.sanity_checking:
-            optimizer = next(iter(trainer.optimizers), None)
-            self.attach(answering(module, self._part), optimizer=optimizer)
+            self.attach(answering(module, self.part), optimizer=[*trainer.optimizers, None][0])
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, number: int) -> None:
         """A batch comes."""
         self.hand("train", batch, trainer.train_dataloader)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *batch: Any) -> None:
-        """It was answered."""
-        self.count_loss(outputs)
+        """It was answered; the trainer has divided its loss by the batches that make a step."""
+        batches = 1
+        if trainer.training and module.automatic_optimization:
+            batches = trainer.accumulate_grad_batches
+        self.count_loss(outputs, batches)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         """The epoch is over, its validation too."""
@@ -71,7 +72,6 @@ class MonitorCallback(TrainerAdapter, Callback):
 
 
 def _source(trainer: Any, number: int = 0) -> tuple[str, Any]:
-    """Split and loader of a batch that is not for training."""
     split, loaders = "val", trainer.val_dataloaders
     if trainer.testing:
         split, loaders = "test", trainer.test_dataloaders

@@ -25,10 +25,12 @@ class TrainerAdapter:
         monitor: Made as the trainer begins, since ranks are known then. A run that went well is
             open until the process ends, or `monitor.close()`: a test may follow.
         passes: The passes over its loaders.
+        trained: Whether there was any training; an evaluation before it is an epoch.
     """
 
     monitor: Monitor
     passes: HandedPasses
+    trained = False
 
     def __init__(self, metrics: Any, run: Any = None, **options: Any) -> None:
         self.where = {name: options.pop(name) for name in ATTACHED if name in options}
@@ -41,6 +43,7 @@ class TrainerAdapter:
             metrics, run, options = self._made_of
             self.monitor = Monitor(metrics, run, **options)
             self.passes = HandedPasses(self.monitor)
+            self.trained = False
 
     def attach(self, model: nn.Module, **how: Any) -> None:
         """Watch a model until `leave`, unless that is done; steps return its losses."""
@@ -51,15 +54,16 @@ class TrainerAdapter:
     def hand(self, split: str, batch: Any, loader: object) -> None:
         """A batch comes, of a loader."""
         if self._attachment is not None:  # else it is that of a sanity check
+            self.trained |= split == "train"
             self.passes.hand(split, batch, loader)
 
-    def count_loss(self, outputs: Any) -> None:
+    def count_loss(self, outputs: Any, factor: float = 1) -> None:
         """A step was done; the loss of its batch is what it returned, or "loss" in that."""
         if isinstance(outputs, Mapping):
             outputs = outputs.get("loss")
         number = isinstance(outputs, float) or (isinstance(outputs, Tensor) and not outputs.ndim)
         if number and self._attachment is not None:
-            self.monitor.update_loss(outputs)
+            self.monitor.update_loss(outputs * factor)
 
     def end_epoch(self) -> bool:
         """Close an epoch; whether it was the last one."""
@@ -70,6 +74,8 @@ class TrainerAdapter:
     def leave(self, error: BaseException | None = None) -> None:
         """The trainer is done, or failed, which ends the run."""
         if self._attachment is not None:
+            if not self.trained and error is None:
+                self.end_epoch()
             self._attachment.__exit__(type(error), error, None)
             self._attachment = None
 

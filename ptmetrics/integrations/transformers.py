@@ -34,6 +34,7 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
             self.watch()
         self.attach(more["model"], optimizer=getattr(more["optimizer"], "optimizer", None))
         self._closed_at = state.global_step
+        self.trained = True
         if args.eval_strategy == "steps":
             self.monitor.every(steps=state.eval_steps)
 
@@ -52,8 +53,8 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A data set was evaluated; behind the last one an epoch is closed."""
         sets = self.trainer.eval_dataset
-        last = not isinstance(sets, dict) or self.split == [*sets][-1]
-        if last and self.trainer.is_in_train and state.global_step > self._closed_at:
+        due = not self.trained or (self.trainer.is_in_train and state.global_step > self._closed_at)
+        if due and (not isinstance(sets, dict) or self.split == [*sets][-1]):
             self._close(state, control)
             for name, score in (self.monitor.scores or {}).items():
                 if name.startswith(f"{self.split}/"):

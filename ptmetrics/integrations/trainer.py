@@ -65,10 +65,10 @@ class TrainerAdapter:
         if number and self._attachment is not None:
             self.monitor.update_loss(outputs * factor)
 
-    def end_epoch(self) -> bool:
-        """Close an epoch; whether it was the last one."""
+    def end_epoch(self, number: int | None = None) -> bool:
+        """Close an epoch, as `Monitor.end_epoch` does; whether it is to be the last one."""
         self.passes.end()
-        self.monitor.end_epoch()
+        self.monitor.end_epoch(number)
         return self.monitor.should_stop
 
     def leave(self, error: BaseException | None = None) -> None:

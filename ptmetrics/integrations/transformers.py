@@ -13,14 +13,16 @@ TrainerCallback: Any = library("transformers", "transformers").TrainerCallback
 class MonitorCallback(TrainerSteps, TrainerCallback):
     """Counts what a model answers in `train`, `evaluate` and `predict`; it keeps no logits.
 
-    Evaluations are the split "val", those of several data sets are splits of their names,
-    predictions are "test". An evaluation in training closes an epoch, and its metrics get the
-    scores: `metric_for_best_model="mcc"` needs no `compute_metrics`.
+    Evaluations are the split "val", of several data sets splits of their names, predictions "test".
+    An evaluation closes an epoch; its scores go to the metrics, as for `metric_for_best_model`.
 
     Args:
         metrics: As for `pm.Monitor`.
         run: Likewise, as are all other options, and those of `Monitor.attach`.
     """
+
+    _closed_at = 0
+    _number: int | None = None
 
     def on_init_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The Trainer is made."""
@@ -34,9 +36,13 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
             self.watch()
         self.attach(more["model"], optimizer=getattr(more["optimizer"], "optimizer", None))
         self._closed_at = state.global_step
-        self.trained = True
+        self._number = None
+        if state.global_step:  # it goes on from a checkpoint
+            self._number = round(state.epoch)
         if args.eval_strategy == "steps":
             self.monitor.every(steps=state.eval_steps)
+            self._number = state.global_step // state.eval_steps
+        self.trained = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """All training data were seen; an evaluation may follow."""
@@ -47,8 +53,7 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
         """A batch was evaluated."""
         if self.trainer is None:
             cure = "Write Trainer(…, callbacks=[callback])."
-            rule = "given to the Trainer when it is made"
-            raise HookError("MonitorCallback", rule, "added before an evaluation", cure)
+            raise HookError("callback", "one that the Trainer is made with", "a late one", cure)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A data set was evaluated; behind the last one an epoch is closed."""
@@ -57,14 +62,13 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
         if due and (not isinstance(sets, dict) or self.split == [*sets][-1]):
             self._close(state, control)
             for name, score in (self.monitor.scores or {}).items():
-                if name.startswith(f"{self.split}/"):
-                    more["metrics"].setdefault(f"eval_{name.partition('/')[2]}", score.value)
+                key = f"eval_{name}".replace("/", "_", 1).replace("eval_val_", "eval_")
+                more["metrics"].setdefault(key, score.value)
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A checkpoint was written."""
         path = f"{args.output_dir}/checkpoint-{state.global_step}"
-        best = state.best_model_checkpoint
-        self.monitor.saved(path, best=best is not None and Path(best) == Path(path))
+        self.monitor.saved(path, best=Path(path) == Path(state.best_model_checkpoint or ""))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The Trainer is done."""
@@ -72,4 +76,5 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
 
     def _close(self, state: Any, control: Any) -> None:
         self._closed_at = state.global_step
-        control.should_training_stop |= self.end_epoch()
+        control.should_training_stop |= self.end_epoch(self._number)
+        self._number = None

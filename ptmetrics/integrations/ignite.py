@@ -28,18 +28,16 @@ def attach(
         trainer: The engine that trains; its output is the loss, or a mapping with "loss".
         evaluators: Engines that evaluate, by the names of their splits.
         model: As for `Monitor.attach`.
-        optimizer: Likewise.
-        options: All else that `pm.Monitor` and `Monitor.attach` take.
+        options: As for `Monitor.attach` and `pm.Monitor`, as is `optimizer`.
 
     Example:
         >>> import torch
-        >>> from ignite.engine import create_supervised_evaluator, create_supervised_trainer
+        >>> from ignite.engine import create_supervised_trainer
         >>> import ptmetrics as pm
         >>> model = torch.nn.Linear(4, 2)
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> trainer = create_supervised_trainer(model, optimizer, torch.nn.CrossEntropyLoss())
-        >>> metrics = pm.MulticlassMetrics(2)
-        >>> monitor = attach(metrics, trainer, {}, model=model, optimizer=optimizer)
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = create_supervised_trainer(model, sgd, torch.nn.CrossEntropyLoss())
+        >>> monitor = attach(pm.MulticlassMetrics(2), trainer, {}, model=model, optimizer=sgd)
         >>> _ = trainer.run([(torch.randn(8, 4), torch.zeros(8).long())], max_epochs=2)
         >>> len(monitor.history["train/loss"])
         2
@@ -48,26 +46,24 @@ def attach(
     adapter = TrainerAdapter(metrics, **options)
     adapter.make()
 
+    def begin(engine: Any) -> None:
+        adapter.attach(model, optimizer=optimizer)
+
+    def count_loss(engine: Any) -> None:
+        adapter.count_loss(engine.state.output)
+
     for split, engine in {"train": trainer, **evaluators}.items():
-        engine.add_event_handler(on.STARTED, _begin, adapter, model, optimizer)
+        engine.add_event_handler(on.STARTED, begin)
         engine.add_event_handler(on.ITERATION_STARTED, _hand, adapter, split)
-        engine.add_event_handler(on.ITERATION_COMPLETED, _count_loss, adapter)
+        engine.add_event_handler(on.ITERATION_COMPLETED, count_loss)
         engine.add_event_handler(on.COMPLETED, _end, adapter, split)
     trainer.add_event_handler(on.EPOCH_STARTED, _close, adapter)
     trainer.add_event_handler(on.EXCEPTION_RAISED, _fail, adapter)
     return adapter.monitor
 
 
-def _begin(engine: Any, adapter: TrainerAdapter, model: nn.Module, optimizer: Any) -> None:
-    adapter.attach(model, optimizer=optimizer)
-
-
 def _hand(engine: Any, adapter: TrainerAdapter, split: str) -> None:
     adapter.hand(split, engine.state.batch, engine.state.dataloader)
-
-
-def _count_loss(engine: Any, adapter: TrainerAdapter) -> None:
-    adapter.count_loss(engine.state.output)
 
 
 def _close(engine: Any, adapter: TrainerAdapter) -> None:

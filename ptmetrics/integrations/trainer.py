@@ -76,7 +76,10 @@ class TrainerAdapter:
         if self._attachment is not None:
             if not self.trained and error is None:
                 self.end_epoch()
-            self._attachment.__exit__(type(error), error, None)
+            kind = None
+            if error is not None:
+                kind = type(error)
+            self._attachment.__exit__(kind, error, None)
             self._attachment = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from accelerate import Accelerator  # noqa: E402
 from ptmetrics.integrations.accelerate import attach  # noqa: E402
 
 
-def run(epochs: int, accumulate: int, folder: Path | None = None, resume: bool = False) -> pm.Monitor:
+def run(
+    epochs: int, accumulate: int, folder: Path | None = None, resume: bool = False
+) -> pm.Monitor:
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=accumulate)
     model = net()
     criterion = nn.CrossEntropyLoss()
@@ -56,4 +58,7 @@ def test_save_state_holds_the_run(tmp_path: Path) -> None:
     plain = trained(4)
     assert again.epoch == 4
     assert again.scores.counts == plain.scores.counts
-    assert again.scores.splits["val"].confusion.tolist() == plain.scores.splits["val"].confusion.tolist()
+    assert (
+        again.scores.splits["val"].confusion.tolist()
+        == plain.scores.splits["val"].confusion.tolist()
+    )

@@ -73,9 +73,7 @@ def test_weights_are_those_without_the_callback() -> None:
 
 def test_the_sanity_check_is_not_counted() -> None:
     watched = callback()
-    trainer(watched, epochs=1, num_sanity_val_steps=2).fit(
-        Module(), loader(ROWS, 1), loader(30, 2)
-    )
+    trainer(watched, epochs=1, num_sanity_val_steps=2).fit(Module(), loader(ROWS, 1), loader(30, 2))
     assert watched.monitor.epoch == 1
     assert watched.monitor.scores["val/accuracy"].n == 30
     assert not watched.monitor.history.notes
@@ -92,9 +90,7 @@ def test_further_loaders_of_a_validation_are_splits_of_their_own() -> None:
 
 def test_a_validation_in_the_middle_of_an_epoch_leaves_the_training_counts() -> None:
     watched = callback()
-    trainer(watched, epochs=2, val_check_interval=2).fit(
-        Module(), loader(ROWS, 1), loader(30, 2)
-    )
+    trainer(watched, epochs=2, val_check_interval=2).fit(Module(), loader(ROWS, 1), loader(30, 2))
     assert matrices(watched.monitor)["train"] == matrices(trained(2))["train"]
     assert watched.monitor.scores["val/accuracy"].n == 30
 
@@ -161,9 +157,7 @@ def test_a_checkpoint_of_the_trainer_holds_the_run(written: str, tmp_path: Path)
     saved = ModelCheckpoint(tmp_path, save_last=True, save_on_train_epoch_end=at_end)
     trainer(first, saved, epochs=2, enable_checkpointing=True).fit(Module(), loader(ROWS, 1), *val)
     again = callback()
-    trainer(again, epochs=4).fit(
-        Module(), loader(ROWS, 1), *val, ckpt_path=tmp_path / "last.ckpt"
-    )
+    trainer(again, epochs=4).fit(Module(), loader(ROWS, 1), *val, ckpt_path=tmp_path / "last.ckpt")
     assert again.monitor.epoch == 4
     assert again.monitor.scores.epoch == 3
     assert matrices(again.monitor)["train"] == matrices(trained(4))["train"]

@@ -289,7 +289,10 @@ def test_early_stopping_stops_the_trainer_where_it_stops_a_plain_loop(tmp_path: 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(ZeroDivisionError("no"), "error: ZeroDivisionError: no"), (KeyboardInterrupt(), "interrupted")],
+    [
+        (ZeroDivisionError("no"), "error: ZeroDivisionError: no"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
     ids=["error", "interrupt"],
 )
 def test_what_ends_the_training_ends_the_run(

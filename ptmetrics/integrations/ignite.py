@@ -19,9 +19,7 @@ def attach(
     optimizer: Any = None,
     **options: Any,
 ) -> Monitor:
-    """Count what a model answers for the batches of engines.
-
-    An epoch is closed as the next one begins, with the evaluations behind it.
+    """Count the batches of engines; an epoch is closed as the next one begins, with its evaluations.
 
     Args:
         metrics: As for `pm.Monitor`.
@@ -31,9 +29,7 @@ def attach(
         options: As for `Monitor.attach` and `pm.Monitor`, as is `optimizer`.
 
     Example:
-        >>> import torch
         >>> from ignite.engine import create_supervised_trainer
-        >>> import ptmetrics as pm
         >>> model = torch.nn.Linear(4, 2)
         >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> trainer = create_supervised_trainer(model, sgd, torch.nn.CrossEntropyLoss())

@@ -26,7 +26,8 @@ def attach(
         trainer: The engine that trains; its output is the loss, or a mapping with "loss".
         evaluators: Engines that evaluate, by the names of their splits.
         model: As for `Monitor.attach`.
-        options: As for `Monitor.attach` and `pm.Monitor`, as is `optimizer`.
+        optimizer: Likewise.
+        options: What else `pm.Monitor` and `Monitor.attach` take.
 
     Example:
         >>> from ignite.engine import create_supervised_trainer

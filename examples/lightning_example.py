@@ -9,7 +9,7 @@ The module is one as it stands in many scripts; the callback counts what it answ
 import sys
 from typing import Any
 
-import lightning as L
+import lightning
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -19,7 +19,7 @@ import ptmetrics as pm
 from ptmetrics.integrations.lightning import MonitorCallback
 
 
-class Digits(L.LightningModule):
+class Digits(lightning.LightningModule):
     """A small convolutional network that tells ten digits apart."""
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ train_set, val_set, test_set = random_split(dataset, [797, 700, 300])
 
 stopping = pm.EarlyStopping("val/accuracy", patience=3, restore_best=True)
 watched = MonitorCallback(pm.MulticlassMetrics(10), run=run, callbacks=[stopping])
-trainer = L.Trainer(
-    max_epochs=12,
+trainer = lightning.Trainer(
+    max_epochs=8,
     accelerator="cpu",
     logger=False,
     enable_checkpointing=False,

@@ -36,3 +36,25 @@ def test_the_drop_in_is_four_lines_and_leaves_the_weights_bit_for_bit(
     with_us = trained("".join(lines), tmp_path, monkeypatch, str(tmp_path / "run"))
     assert with_us == trained(plain, tmp_path, monkeypatch)
     assert len(read_history(tmp_path / "run")["val/accuracy"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "library"), [("lightning", "lightning"), ("huggingface", "transformers")]
+)
+def test_an_example_of_a_trainer_ends_with_its_verdict(
+    name: str,
+    library: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip(library)
+    script = DROP_IN.with_name(f"{name}_example.py")
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "run")])
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        runpy.run_path(str(script), run_name="__main__")
+    assert "(profile balanced)" in capsys.readouterr().out
+    assert read_history(tmp_path / "run")["val/accuracy"][-1] > 0.8

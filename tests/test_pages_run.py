@@ -9,7 +9,8 @@ import pytest
 from ptmetrics.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/metrics.md", "docs/ranks.md", "docs/trackers.md")
+TRAINERS = pytest.param("docs/integrations.md", marks=pytest.mark.filterwarnings("ignore"))
+PAGES = ("README.md", "docs/metrics.md", "docs/ranks.md", "docs/trackers.md", TRAINERS)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -27,7 +28,14 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_code_of_a_page_runs_from_top_to_bottom(
     page: str, readme_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = {"torchmetrics": "torchmetrics", "TensorBoardLogger": "tensorboard"}
+    needed = {
+        "torchmetrics": "torchmetrics",
+        "TensorBoardLogger": "tensorboard",
+        "import lightning": "lightning",
+        "from transformers": "transformers",
+        "from accelerate": "accelerate",
+        "from ignite": "ignite",
+    }
     for name, library in needed.items():
         if name in "".join(blocks(page, "python")):
             pytest.importorskip(library)

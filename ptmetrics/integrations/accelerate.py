@@ -8,7 +8,7 @@ from ptmetrics.monitor.hooks import Attachment
 from ptmetrics.monitor.monitor import Monitor
 
 
-def attach(
+def attach_prepared(
     monitor: Monitor, accelerator: Any, model: nn.Module, *, optimizer: Any = None, **options: Any
 ) -> Attachment:
     """Attach a prepared model and optimizer, and store the run with `accelerator.save_state`.
@@ -32,7 +32,7 @@ def attach(
         >>> model, loader = torch.nn.Linear(4, 2), torch.utils.data.DataLoader(data, 4)
         >>> model, loader = accelerator.prepare(model, loader)
         >>> monitor = pm.Monitor(pm.MulticlassMetrics(2))
-        >>> with attach(monitor, accelerator, model.eval()):
+        >>> with attach_prepared(monitor, accelerator, model.eval()):
         ...     for inputs, target in monitor.validate(loader):
         ...         _ = model(inputs)
         ...     monitor.end_epoch()["val/accuracy"].n

@@ -5,10 +5,10 @@ from typing import Any
 from ptmetrics.integrations.tracker import library
 from ptmetrics.integrations.trainer import TrainerAdapter, answering
 
-Callback: Any = library("lightning.pytorch", "lightning").Callback
+pytorch: Any = library("lightning.pytorch", "lightning")
 
 
-class MonitorCallback(TrainerAdapter, Callback):
+class MonitorCallback(TrainerAdapter, pytorch.Callback):
     """Counts what a module answers in `fit`, `validate` and `test`, but in no sanity check.
 
     Losses are those that the steps return. A second loader of a validation is the split "val_1".

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 from accelerate import Accelerator  # noqa: E402
 
-from ptmetrics.integrations.accelerate import attach  # noqa: E402
+from ptmetrics.integrations.accelerate import attach_prepared  # noqa: E402
 
 
 def run(
@@ -27,7 +27,7 @@ def run(
     train, val = loader(ROWS, 1), loader(30, 2)
     model, optimizer, train, val = accelerator.prepare(model, optimizer, train, val)
     monitor = pm.Monitor(pm.MulticlassMetrics(3), progress=False)
-    attach(monitor, accelerator, model, criterion=criterion, optimizer=optimizer)
+    attach_prepared(monitor, accelerator, model, criterion=criterion, optimizer=optimizer)
     if resume:
         accelerator.load_state(str(folder))
     while monitor.epoch < epochs:

@@ -398,6 +398,7 @@ def held(rows: int, folder: Path, *callbacks: Any, **options: Any) -> int:
     return look.bytes - before
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_samples_where_compute_metrics_grows(tmp_path: Path) -> None:
     few, many = 32, 160
     ours = [held(rows, tmp_path, callback()) for rows in (few, many)]

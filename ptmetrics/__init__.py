@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ptmetrics.leakage.callback import LeakageCheck as LeakageCheck
     from ptmetrics.leakage.hygiene import LoopHygiene as LoopHygiene
     from ptmetrics.matrix import judge_confusion as judge_confusion
+    from ptmetrics.matrix import judge_predictions as judge_predictions
     from ptmetrics.metrics import functional as functional
     from ptmetrics.metrics.base import Metrics as Metrics
     from ptmetrics.metrics.binary import BinaryMetrics as BinaryMetrics
@@ -124,6 +125,7 @@ _HOME = {
     "functional": "metrics.functional",
     "judge": "verdict.judge",
     "judge_confusion": "matrix",
+    "judge_predictions": "matrix",
     "read_history": "record.history",
     "report": "show.report",
     "rule": "verdict.rule",
@@ -185,6 +187,7 @@ __all__ = [
     "functional",
     "judge",
     "judge_confusion",
+    "judge_predictions",
     "read_history",
     "report",
     "rule",

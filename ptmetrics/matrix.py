@@ -1,14 +1,18 @@
-"""A verdict straight from a confusion matrix: the one place that turns bare counts into judged scores."""
+"""A verdict straight from a confusion matrix, or from arrays of predictions: counts without a loop."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptmetrics.errors import DataError
+from ptmetrics.metrics.base import Metrics
+from ptmetrics.metrics.binary import BinaryMetrics
 from ptmetrics.metrics.multiclass import MulticlassMetrics
+from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Scores
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
@@ -68,6 +72,45 @@ def judge_confusion(
     """
     scores = scores_of(matrix, class_names)
     return judge(scores, profile=profile, positive=positive, select=select, ignore=ignore)
+
+
+def judge_predictions(*, target: Any, preds: Any, **options: Any) -> Verdict:
+    """Judge a model by arrays of its predictions: of NumPy, torch or plain lists.
+
+    Args:
+        target: Shape (N,): labels of any kind, or numbers of a regression.
+        preds: Labels likewise; probabilities of class 1, shape (N,), or of each class, (N, C); or
+            numbers of a regression.
+        options: As for `judge`, such as `profile` and `positive`.
+
+    Raises:
+        DataError: If there are not as many predictions as targets.
+        ConfigError: If an option is unknown.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> verdict = pm.judge_predictions(target=["cat", "dog"] * 200, preds=["cat", "dog"] * 200)
+        >>> verdict.status
+        'ready'
+    """
+    truth = np.asarray(target)
+    answers = np.asarray(preds)
+    if len(truth) != len(answers):
+        cure = "Pass one prediction a target, in the same order."
+        raise DataError("preds", f"{len(truth)} rows", f"{len(answers)}", cure)
+    metrics: Metrics
+    if answers.dtype.kind != "f":
+        names, places = np.unique(np.concatenate([truth, answers]), return_inverse=True)
+        truth, answers = np.split(places, 2)
+        metrics = MulticlassMetrics(len(names), inputs="labels", class_names=list(map(str, names)))
+    elif truth.dtype.kind == "f":
+        metrics = RegressionMetrics()
+    elif answers.ndim == 1:
+        metrics = BinaryMetrics(inputs="probs")
+    else:
+        metrics = MulticlassMetrics(answers.shape[1], inputs="probs")
+    metrics.update(torch.from_numpy(answers), torch.from_numpy(truth))
+    return judge(metrics.compute(), **options)
 
 
 def _checked_counts(matrix: Matrix) -> Tensor:

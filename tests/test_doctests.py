@@ -10,6 +10,7 @@ import doctest
 import importlib
 import inspect
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import ptmetrics as pm
 
 PACKAGE = Path(pm.__file__).parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MISSING = re.compile(r"DependencyError: |No module named '(accelerate|ignite)")
 DOCUMENTED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -107,7 +109,7 @@ def test_every_example_runs(
             failed = run_examples(documented)
         except ImportError as error:
             pytest.skip(f"{documented.module} needs {error.name}")
-    missing = [line.strip() for line in failed.splitlines() if "DependencyError: " in line]
+    missing = [line.strip() for line in failed.splitlines() if MISSING.search(line)]
     if missing:
         pytest.skip(missing[0])
     if failed:

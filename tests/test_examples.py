@@ -176,3 +176,25 @@ def test_every_example_stands_in_their_readme() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")]:
         assert f"]({path.name})" in text, path.name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "library"), [("lightning", "lightning"), ("huggingface", "transformers")]
+)
+def test_an_example_of_a_trainer_ends_with_its_verdict(
+    name: str,
+    library: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip(library)
+    script = DROP_IN.with_name(f"{name}_example.py")
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "run")])
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        runpy.run_path(str(script), run_name="__main__")
+    assert "(profile balanced)" in capsys.readouterr().out
+    assert read_history(tmp_path / "run")["val/accuracy"][-1] > 0.8

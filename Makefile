@@ -57,7 +57,7 @@ $(TRACKERS)/.done: pyproject.toml | $(VENV)/.dev
 	$(BIN)/python -m venv $(TRACKERS)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	  "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
-	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check '.[trackers]'
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check '.[tensorboard,trackio,mlflow,wandb]'
 	@touch $@
 
 trackers: $(TRACKERS)/.done

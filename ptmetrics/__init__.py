@@ -7,7 +7,7 @@ no torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from ptmetrics.advice import advise_threshold as advise_threshold

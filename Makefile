@@ -68,6 +68,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing/user_script.py
 	$(BIN)/python -m pytest tests/test_layers.py
 
 examples: $(VENV)/.dev

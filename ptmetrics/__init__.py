@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.threshold import Advice as Advice
     from ptmetrics.monitor.callbacks import Callback as Callback
     from ptmetrics.monitor.callbacks import EarlyStopping as EarlyStopping
+    from ptmetrics.monitor.callbacks import MonitoredRun as MonitoredRun
     from ptmetrics.monitor.checkpoint import Checkpoint as Checkpoint
     from ptmetrics.monitor.epoch import EpochScores as EpochScores
     from ptmetrics.monitor.monitor import Monitor as Monitor
@@ -85,6 +86,7 @@ _HOME = {
     "Mean": "metrics.mean",
     "Metrics": "metrics.base",
     "Monitor": "monitor.monitor",
+    "MonitoredRun": "monitor.callbacks",
     "MulticlassMetrics": "metrics.multiclass",
     "MultilabelMetrics": "metrics.multilabel",
     "Profile": "verdict.profile",
@@ -141,6 +143,7 @@ __all__ = [
     "Mean",
     "Metrics",
     "Monitor",
+    "MonitoredRun",
     "MulticlassMetrics",
     "MultilabelMetrics",
     "Profile",

@@ -26,7 +26,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 PROMISED = "demo report torchmetrics trackio tensorboard mlflow wandb lightning transformers"
 PROMISED += " ignite accelerate leakage all"
-NAMED_LATER = {"{package}", "{error.name}"}  # what trackers pass is looked at; data sets name theirs
+NAMED_LATER = {
+    "{package}",
+    "{error.name}",
+}  # what trackers pass is looked at; data sets name theirs
 
 
 def required(extra: str) -> set[str]:

@@ -67,9 +67,8 @@ def outcome(pair: str) -> tuple[bool, str]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([found, "-m", "venv", folder], check=True)
         python = Path(folder) / "bin" / "python"
-        install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", str(ROOT)]
-        packages = [*wanted(torch), *NEEDED]
-        done = run([*install, *packages])
+        packages = [str(ROOT), *wanted(torch), *NEEDED]
+        done = run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *packages])
         if done.returncode != 0:
             return False, f"not installed: {last_line(done.stderr)}"
         code = "import numpy, torch; print('torch', torch.__version__, 'numpy', numpy.__version__)"

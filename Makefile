@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test slow trackers check examples format faults soak bench bench-metrics bench-growth bench-rules \
-  bench-ranks bench-intervals bench-demo bench-epoch bench-leakage bench-peers docs pages gpu gpu-tests gpu-bench clean
+  package matrix bench-ranks bench-intervals bench-demo bench-epoch bench-leakage bench-peers docs pages gpu gpu-tests \
+  gpu-bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +14,8 @@ help:
 	@echo "make slow    the tests that take longest; CI runs them too"
 	@echo "make trackers  tests against MLflow, W&B, trackio and TensorBoard, in an environment of their own"
 	@echo "make check   lint, types and layers"
+	@echo "make package what users install: wheel and sdist, checked, each tried in a fresh environment; minutes"
+	@echo "make matrix  a part of the suite with several versions of Python and torch (MATRIX='3.10:2.6'); half an hour"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"
 	@echo "make bench-growth   the part on growth: docs/growth.md"
@@ -58,7 +61,7 @@ $(TRACKERS)/.done: pyproject.toml | $(VENV)/.dev
 	$(BIN)/python -m venv $(TRACKERS)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	  "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
-	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check '.[trackers]'
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check '.[tensorboard,trackio,mlflow,wandb]'
 	@touch $@
 
 trackers: $(TRACKERS)/.done
@@ -69,7 +72,22 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing/user_script.py
 	$(BIN)/python -m pytest tests/test_layers.py
+
+# Builds with an environment of its own, so that .venv needs neither.
+PACKAGING := .venv-packaging
+
+$(PACKAGING)/.done: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv $(PACKAGING)
+	$(PACKAGING)/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	@touch $@
+
+package: $(PACKAGING)/.done
+	$(PACKAGING)/bin/python -m tests.studies.package
+
+matrix: | $(BIN)/python
+	$(BIN)/python -m tests.studies.matrix $(MATRIX)
 
 examples: $(VENV)/.dev
 	rm -rf build/examples
@@ -150,4 +168,4 @@ gpu-bench:
 	PYTHONPATH=$(CURDIR) $(PYTHON) examples/gpu_benchmark.py --quick
 
 clean:
-	rm -rf $(VENV) $(TRACKERS) $(DOCS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(TRACKERS) $(DOCS) $(PACKAGING) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -7,7 +7,7 @@ no torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from ptmetrics.advice import advise_threshold as advise_threshold
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ptmetrics.metrics.score_spec import ScoreSpec as ScoreSpec
     from ptmetrics.metrics.threshold import Advice as Advice
     from ptmetrics.monitor.callbacks import Callback as Callback
+    from ptmetrics.monitor.callbacks import MonitoredRun as MonitoredRun
     from ptmetrics.monitor.checkpoint import Checkpoint as Checkpoint
     from ptmetrics.monitor.epoch import EpochScores as EpochScores
     from ptmetrics.monitor.monitor import Monitor as Monitor
@@ -95,6 +96,7 @@ _HOME = {
     "Mean": "metrics.mean",
     "Metrics": "metrics.base",
     "Monitor": "monitor.monitor",
+    "MonitoredRun": "monitor.callbacks",
     "MulticlassMetrics": "metrics.multiclass",
     "MultilabelMetrics": "metrics.multilabel",
     "Profile": "verdict.profile",
@@ -158,6 +160,7 @@ __all__ = [
     "Mean",
     "Metrics",
     "Monitor",
+    "MonitoredRun",
     "MulticlassMetrics",
     "MultilabelMetrics",
     "Profile",

@@ -6,18 +6,20 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ptmetrics import __version__
-from ptmetrics.errors import ConfigError, DataError, PtmetricsError, RecordError
+from ptmetrics.errors import ConfigError, DataError, DependencyError, PtmetricsError, RecordError
 from ptmetrics.record.collector import without_collector
 
 Arguments = argparse.Namespace
 EXIT = {"ready": 0, "not ready": 1, "undetermined": 3, "invalid": 4, "unreadable": 5}
 """Exit status of `check`; 2 is wrong usage."""
 WORST_FIRST = ("unreadable", "invalid", "not ready", "undetermined", "ready")
+PATHS = {"CONFIG.toml", "DIR", "FILE", "FOLDER", "RUN", "TRAIN", "VAL"}
+"""What an argument is called whose value is a path; a shell completes it so."""
 USAGE, CANNOT_COMPARE, UNREADABLE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 4, 5, 70, 130, 141
 
 
@@ -78,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     text = "Is this fine-tune any good, and what did it buy?"
     parser = argparse.ArgumentParser(prog="ptmetrics", description=text)
     parser.add_argument("--version", action="version", version=f"ptmetrics {__version__}")
+    text = "print what completes commands, options and paths in this shell"
+    parser.add_argument(
+        "--print-completion", action=_Completion, choices=("bash", "zsh", "tcsh"), help=text
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[Arguments], int], text: str) -> argparse.ArgumentParser:
@@ -127,17 +133,37 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking(add)
 
     text = "what it costs, side by side with the peers that are installed"
-    bench = add("bench", _bench, text)
-    text = "cuda: the part for a GPU"
-    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=text)
-    text = "small sizes: a check that all works"
-    bench.add_argument("--quick", action="store_true", help=text)
-    text = "updates, curves and memory alone"
-    bench.add_argument("--metrics", action="store_true", help=text)
-    text = "write BENCHMARKS.md and docs/ there"
-    bench.add_argument("--out", type=Path, metavar="FOLDER", help=text)
-    bench.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
+    _add_bench(add("bench", _bench, text))
     return parser
+
+
+class _Completion(argparse.Action):
+    """Prints the shell's script, by shtab, and ends."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Arguments, values: Any, *_: object
+    ) -> None:
+        """As argparse calls an action."""
+        try:
+            import shtab
+        except ImportError:
+            cure = "Run pip install 'ptmetrics[completion]'."
+            error = DependencyError("completion", "an installed shtab", "no such package", cure)
+            parser.exit(_failed(error, USAGE))
+        for action in _actions_of(parser):
+            if action.metavar in PATHS:
+                vars(action)["complete"] = shtab.FILE  # which argparse knows nothing of
+        print(shtab.complete(parser, values))
+        parser.exit()
+
+
+def _actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of all commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions_of(command)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +223,18 @@ def _add_sets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", metavar="COLUMN", help=text)
     text = "equal samples alone"
     parser.add_argument("--no-near", action="store_true", help=text)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    text = "cuda: the part for a GPU"
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=text)
+    text = "small sizes: a check that all works"
+    parser.add_argument("--quick", action="store_true", help=text)
+    text = "updates, curves and memory alone"
+    parser.add_argument("--metrics", action="store_true", help=text)
+    text = "write BENCHMARKS.md and docs/ there"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("--threads", type=int, help="threads of torch; default: as torch has them")
 
 
 def _epoch_number(text: str) -> int | str:

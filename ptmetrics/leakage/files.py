@@ -140,7 +140,7 @@ def _parquet_rows(path: Path) -> Iterator[TableRow]:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        cure = "Run pip install 'ptmetrics[parquet]'."
+        cure = "Run pip install 'ptmetrics[leakage]'."
         raise DependencyError(
             str(path), "pyarrow, which reads it", "no such package", cure
         ) from error

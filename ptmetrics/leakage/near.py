@@ -157,7 +157,7 @@ def _by_index(queries: Tensor, base: Tensor, number: int) -> Tensor:
 
     rows: Any = np.ascontiguousarray(base.numpy())
     lists = int(4 * len(rows) ** 0.5)
-    index = faiss.index_factory(rows.shape[1], f"IVF{lists},Flat")
+    index: Any = faiss.index_factory(rows.shape[1], f"IVF{lists},Flat")
     index.train(rows[:: max(1, len(rows) // (64 * lists))])
     index.add(rows)
     index.nprobe = 32

@@ -220,7 +220,7 @@ class Fingerprints:
             self._features.add(thumbnails(batch))
         elif self.kind == "text" and find_spec("datasketch") is None:
             self.near = False
-            self.why_not = "datasketch is not installed; run pip install 'ptmetrics[text]'"
+            self.why_not = "datasketch is not installed; run pip install 'ptmetrics[leakage]'"
         elif self.kind == "text":
             self._features.add(text_features(batch))
         elif batch[0:1].numel() <= MOST_COLUMNS:

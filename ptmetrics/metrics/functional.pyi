@@ -1,7 +1,7 @@
 """Written by `make pages` from the tables; do not edit."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,7 +20,7 @@ TASKS: Mapping[str, tuple[Callable[..., Scores], type[Metrics]]]
 def tensor_of(
     name: str,
     value: Any,
-) -> Score: ...
+) -> Tensor: ...
 def multiclass(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
@@ -122,13 +122,14 @@ def multiclass_balanced_accuracy(
     class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
+@overload
 def multiclass_precision(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -142,14 +143,37 @@ def multiclass_precision(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_precision(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multiclass_recall(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -163,14 +187,37 @@ def multiclass_recall(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_recall(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multiclass_f1_score(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -184,14 +231,37 @@ def multiclass_f1_score(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_f1_score(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multiclass_fbeta_score(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -205,14 +275,37 @@ def multiclass_fbeta_score(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_fbeta_score(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multilabel_fbeta_score(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -223,7 +316,26 @@ def multilabel_fbeta_score(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_fbeta_score(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
 def multilabel_matthews_corrcoef(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
@@ -341,13 +453,14 @@ def multiclass_adjusted_balanced_accuracy(
     class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
+@overload
 def multiclass_negative_predictive_value(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -361,7 +474,29 @@ def multiclass_negative_predictive_value(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_negative_predictive_value(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
 def multiclass_nll(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
@@ -482,13 +617,14 @@ def multiclass_over_confidence(
     class_dim: int | None = ...,
     absent: float = ...,
 ) -> Score: ...
+@overload
 def multiclass_jaccard_index(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -502,14 +638,37 @@ def multiclass_jaccard_index(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_jaccard_index(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multiclass_specificity(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_classes: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     topk: Sequence[int] = ...,
     ignore_index: int | None = ...,
@@ -523,7 +682,29 @@ def multiclass_specificity(
     temperature: bool = ...,
     class_dim: int | None = ...,
     absent: float = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multiclass_specificity(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_classes: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    topk: Sequence[int] = ...,
+    ignore_index: int | None = ...,
+    class_names: Sequence[str] | None = ...,
+    labels: Sequence[int | str] | None = ...,
+    beta: float | None = ...,
+    losses: bool = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+    temperature: bool = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+) -> tuple[Score, ...]: ...
 def multiclass_hamming_loss(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
@@ -578,12 +759,13 @@ def binary_balanced_accuracy(
     capacity: int = ...,
     at: Sequence[str] = ...,
 ) -> Score: ...
+@overload
 def binary_precision(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -595,13 +777,33 @@ def binary_precision(
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def binary_precision(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    beta: float | None = ...,
+    class_names: Sequence[str] | None = ...,
+    absent: float = ...,
+    losses: bool = ...,
+    temperature: bool = ...,
+    curves: Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def binary_recall(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -613,7 +815,26 @@ def binary_recall(
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def binary_recall(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    beta: float | None = ...,
+    class_names: Sequence[str] | None = ...,
+    absent: float = ...,
+    losses: bool = ...,
+    temperature: bool = ...,
+    curves: Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
 def binary_specificity(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
@@ -648,12 +869,13 @@ def binary_negative_predictive_value(
     capacity: int = ...,
     at: Sequence[str] = ...,
 ) -> Score: ...
+@overload
 def binary_f1_score(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -665,7 +887,26 @@ def binary_f1_score(
     curves: Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def binary_f1_score(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    beta: float | None = ...,
+    class_names: Sequence[str] | None = ...,
+    absent: float = ...,
+    losses: bool = ...,
+    temperature: bool = ...,
+    curves: Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
 def binary_jaccard_index(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
@@ -870,13 +1111,14 @@ def multilabel_hamming_loss(
     capacity: int = ...,
     at: Sequence[str] = ...,
 ) -> Score: ...
+@overload
 def multilabel_precision(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -887,14 +1129,34 @@ def multilabel_precision(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_precision(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multilabel_recall(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -905,14 +1167,34 @@ def multilabel_recall(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_recall(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multilabel_f1_score(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -923,14 +1205,34 @@ def multilabel_f1_score(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_f1_score(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multilabel_jaccard_index(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -941,14 +1243,34 @@ def multilabel_jaccard_index(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_jaccard_index(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multilabel_auroc(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -959,14 +1281,34 @@ def multilabel_auroc(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_auroc(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
+@overload
 def multilabel_average_precision(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],
     num_labels: int,
     *,
     sample_weight: Tensor | NDArray[Any] | None = ...,
-    average: str | None = ...,
+    average: str = ...,
     inputs: Literal["logits", "probs", "labels"] = ...,
     threshold: float = ...,
     ignore_index: int | None = ...,
@@ -977,7 +1319,26 @@ def multilabel_average_precision(
     curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
     capacity: int = ...,
     at: Sequence[str] = ...,
-) -> Score | tuple[Score, ...]: ...
+) -> Score: ...
+@overload
+def multilabel_average_precision(
+    preds: Tensor | NDArray[Any],
+    target: Tensor | NDArray[Any],
+    num_labels: int,
+    *,
+    sample_weight: Tensor | NDArray[Any] | None = ...,
+    average: None,
+    inputs: Literal["logits", "probs", "labels"] = ...,
+    threshold: float = ...,
+    ignore_index: int | None = ...,
+    label_names: Sequence[str] | None = ...,
+    beta: float | None = ...,
+    class_dim: int | None = ...,
+    absent: float = ...,
+    curves: bool | Literal["fp16", "fine", "exact"] | None = ...,
+    capacity: int = ...,
+    at: Sequence[str] = ...,
+) -> tuple[Score, ...]: ...
 def mean_squared_error(
     preds: Tensor | NDArray[Any],
     target: Tensor | NDArray[Any],

@@ -151,7 +151,7 @@ def test_texts_without_datasketch_are_told_exactly_and_how_to_get_it(
     monkeypatch.setattr(samples, "find_spec", lambda name: None)
     found = quiet(["a", "b"], ["b"])
     assert found.exact == [(1, 0)]
-    assert "pip install 'ptmetrics[text]'" in found.not_checked["near"]
+    assert "pip install 'ptmetrics[leakage]'" in found.not_checked["near"]
 
 
 def test_where_most_rows_have_a_twin_they_are_named() -> None:

@@ -41,7 +41,7 @@ training has seen. This page says how often they find them and how often they er
 | `exact` | hashes of 128 bits over all bits of a sample, seen without augmentation; texts normalised first |
 | `near`, pictures | thumbnails of 8 × 8 pixels, of mean 0 and length 1; small rotations and shifts are taken out |
 | `near`, rows of numbers | columns in units of their own: the middle half, or the range; 2,048 at most |
-| `near`, texts | MinHash of pieces of 5 characters (`pip install 'ptmetrics[text]'`) |
+| `near`, texts | MinHash of pieces of 5 characters (`pip install 'ptmetrics[leakage]'`) |
 | `near`, with `features=` | rows of numbers that a function of yours makes of a batch, such as a pooled layer |
 | `duplicates`, `conflicts` | equal rows within validation; equal samples with other labels |
 

@@ -103,6 +103,20 @@ def parameter_text(parameter: inspect.Parameter) -> str:
 def stub_of(name: str) -> str:
     """One function of `ptmetrics.functional`."""
     signature = inspect.signature(getattr(functional, name))
+    if name not in functional.SINGLES or not functional.SINGLES[name].averages:
+        result = signature.return_annotation
+        return signature_text(name, signature, getattr(result, "__name__", str(result)))
+    averaged = signature_text(name, signature, "Score").replace(
+        "average: str | None = ...", "average: str = ..."
+    )
+    each = signature_text(name, signature, "tuple[Score, ...]").replace(
+        "average: str | None = ...", "average: None"
+    )
+    return f"@overload\n{averaged}\n@overload\n{each}"
+
+
+def signature_text(name: str, signature: inspect.Signature, result: str) -> str:
+    """A function as a stub writes it."""
     lines = [f"def {name}("]
     keyword = False
     for parameter in signature.parameters.values():
@@ -110,11 +124,6 @@ def stub_of(name: str) -> str:
             lines.append("    *,")
             keyword = True
         lines.append(f"    {parameter_text(parameter)},")
-    result = "Scores"
-    if name in functional.SINGLES and functional.SINGLES[name].averages:
-        result = "Score | tuple[Score, ...]"
-    elif name not in functional.TASKS:
-        result = "Score"
     lines.append(f") -> {result}: ...")
     return "\n".join(lines)
 
@@ -130,7 +139,7 @@ def functional_stub() -> str:
     head = (
         '"""Written by `make pages` from the tables; do not edit."""\n\n'
         "from collections.abc import Callable, Mapping, Sequence\n"
-        "from typing import Any, Literal, NamedTuple\n\n"
+        "from typing import Any, Literal, NamedTuple, overload\n\n"
         "from numpy.typing import NDArray\n"
         "from torch import Tensor\n\n"
         "from ptmetrics.metrics.base import Metrics\n"

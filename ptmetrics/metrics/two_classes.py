@@ -40,7 +40,8 @@ def rare_class_interval(spec: ScoreSpec, view: ClassCounts, intervals: bool) -> 
     squares = view.squares_matrix
     if not intervals or matrix is None or squares is None:
         return estimate.filled(view.absent)
-    matrix, squares = np.float64(matrix), np.float64(squares)
+    matrix = np.asarray(matrix, np.float64)
+    squares = np.asarray(squares, np.float64)
     positives_rule = (matrix[..., 1, :].sum(-1) > matrix[..., 0, :].sum(-1))[..., None, None]
     matrix = np.where(positives_rule, matrix[..., ::-1, ::-1], matrix)
     squares = np.where(positives_rule, squares[..., ::-1, ::-1], squares)

@@ -94,6 +94,7 @@ examples: $(VENV)/.dev
 	$(BIN)/python examples/drop_in.py build/examples/drop_in
 	$(BIN)/python examples/finetune_resnet.py build/examples/resnet
 	$(BIN)/torchrun --nproc-per-node 2 examples/ddp.py build/examples/ddp
+	$(BIN)/torchrun --nproc-per-node 2 examples/accelerate_example.py build/examples/accelerate
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -37,7 +37,7 @@ model, optimizer, train_loader, val_loader = accelerator.prepare(
     DataLoader(val_set, batch_size=100),
 )
 monitor = pm.Monitor(pm.MulticlassMetrics(10), run=run)  # + behind prepare, on every process
-monitor.attach(model, criterion=criterion, optimizer=optimizer.optimizer)  # + the one inside
+monitor.attach(model, criterion=criterion, optimizer=optimizer)  # +
 
 for _ in range(8):
     model.train()

@@ -39,5 +39,4 @@ def attach_prepared(
         10
     """
     accelerator.register_for_checkpointing(monitor)
-    steps = getattr(optimizer, "optimizer", optimizer)  # in Accelerate's own
-    return monitor.attach(model, optimizer=steps, **options)
+    return monitor.attach(model, optimizer=optimizer, **options)

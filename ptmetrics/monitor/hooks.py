@@ -290,6 +290,14 @@ def _hooks_of_steps(listener: Listener) -> tuple[Callable[..., Any], Callable[..
     return before, after
 
 
+def _with_hooks(optimizer: Optimizer) -> Optimizer:
+    """The optimizer that has hooks: of a wrapper that has none, such as Accelerate's, the one inside."""
+    inner = getattr(optimizer, "optimizer", None)
+    if isinstance(inner, Optimizer) and not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        return inner
+    return optimizer
+
+
 class Attachment:
     """The hooks of one `Monitor.attach`; a context manager that detaches.
 
@@ -330,6 +338,7 @@ class Attachment:
             for criterion in criteria:
                 self._watch(criterion, None, recorder.on_criterion, real)
             if optimizer is not None:
+                optimizer = _with_hooks(optimizer)
                 steps = Listener(
                     optimizer, recorder.on_step_begin, recorder.on_step, self.faults, real=real
                 )

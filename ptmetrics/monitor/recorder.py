@@ -899,8 +899,8 @@ class BatchRecorder:
                 self._tell_repeated(name)
                 return
             self._moved_on()
-        if not isinstance(preds, Tensor):
-            preds = self.extractors.predictions(preds)
+        if not isinstance(preds, Tensor) and (answer is None or preds is not answer.preds):
+            preds = self.extractors.predictions(preds)  # what the criterion was given
         beside: dict[str, Any] = {}
         if self.extractors.slices is not None or self.extractors.group is not None:
             beside = self._ids(group, preds)

@@ -134,11 +134,14 @@ class SplitCounts:
         self.samples += samples
         self.batches += 1
         if self._stored is not None:
-            if self.pictures is not None:
-                self.pictures.add(inputs, samples)
-            look_at_targets(self._stored, rows)
+            self._keep(self._stored, inputs, rows, samples)
         if problem is not None:
             raise problem
+
+    def _keep(self, stored: SampleBuffer, inputs: Any, rows: Any, samples: int) -> None:
+        if self.pictures is not None:
+            self.pictures.add(inputs, samples)
+        look_at_targets(stored, rows)
 
     def add_loss(self, loss: Tensor | float, reduction: str = "mean") -> None:
         """Count a loss of the batch that was counted last.

@@ -243,7 +243,7 @@ def precision_minus_recall(evidence: Evidence) -> Estimate:
     precision = evidence.headline("precision")[1]
     recall = evidence.headline("recall")[1]
     for score in (precision, recall):
-        if not score.bounded:
+        if not score.bounded or not score.n:
             return Estimate(reason=score.reason or "precision or recall has no interval")
     value = precision.value - recall.value
     confusion = evidence.confusion

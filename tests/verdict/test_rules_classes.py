@@ -1,5 +1,6 @@
 """The verdict on confusion matrices: skill, paradox, accuracy, precision, recall, classes, slices."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,17 @@ def test_the_samples_of_a_rare_class_are_counted_in_rows_of_today() -> None:
     assert f"{rows[precision]:,} more rows, {more} of them predicted as class '1'" in finding.advice
 
 
+@pytest.mark.parametrize("never", ["precision", "recall"])
+def test_where_one_of_them_is_over_nothing_their_gap_is_not_known(never: str) -> None:
+    matrix = [[90, 0], [10, 0]] if never == "precision" else [[90, 10], [0, 0]]
+    verdict = pm.judge_confusion(matrix, positive=1)
+    criteria = {criterion.name: criterion for criterion in verdict.criteria}
+    gap = criteria["|precision - recall|"]
+    assert gap.state == "undetermined"
+    assert math.isnan(gap.value)
+    assert "threshold" not in gap.reason
+
+
 NEVER = "is never predicted, so that more rows do not settle its precision"
 
 
@@ -168,7 +180,7 @@ def test_a_class_that_is_never_predicted_is_told_so_and_asks_for_no_rows() -> No
 def test_a_positive_class_that_is_never_predicted_is_not_taken_for_a_log_without_n() -> None:
     findings = pm.judge_confusion([[95, 0], [5, 0]], positive=1).findings
     advice = {f.code: f.advice for f in findings if f.severity == "undetermined"}
-    assert set(advice) == {"too-few-samples", "not-measured"}
+    assert set(advice) == {"not-measured"}
     for text in advice.values():
         assert text.startswith(f"Class '1' {NEVER}")
         assert "advise_threshold" in text

@@ -41,7 +41,7 @@ def _format_of(finite: list[float]) -> str:
         if size >= least:
             return form
     apart = size * 5  # of a number by itself one digit that counts is enough
-    if len(finite) > 1:
+    if finite and max(finite) > min(finite):
         apart = max(finite) - min(finite)
     digits = _DIGITS
     while 0 < apart < 5 * 10.0**-digits and digits < _MOST_DIGITS:

@@ -15,7 +15,15 @@ from ptmetrics.record.reader import Run
 
 
 class MonitoredRun(Protocol):
-    """What a callback sees of its monitor."""
+    """What a callback sees of its monitor; a callback's argument is typed as this.
+
+    Example:
+        >>> import ptmetrics as pm
+        >>> class Patience(pm.Callback):
+        ...     def on_epoch_end(self, monitor: pm.MonitoredRun, scores: pm.EpochScores) -> None:
+        ...         if len(monitor.history.epoch) >= 2:
+        ...             monitor.stop("two epochs are enough")
+    """
 
     @property
     def path(self) -> Path | None:

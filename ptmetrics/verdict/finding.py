@@ -275,7 +275,7 @@ def decide(
         >>> decide("accuracy", Estimate(0.9, 0.88, 0.92, 1000, "wilson"), 0.85).state
         'met'
         >>> str(decide("accuracy", Estimate(0.9, 0.82, 0.95, 80, "wilson"), 0.85))
-        'accuracy 0.9 [0.82, 0.95] n=80: >= 0.85 undetermined, settled by about 363 samples in all'
+        'accuracy 0.9000 [0.8200, 0.9500] n=80: >= 0.85 undetermined, settled by about 363 samples in all'
     """
     value, low, high = estimate.triple
     slack = 1e-9 * max(1.0, abs(value))

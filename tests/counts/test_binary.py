@@ -54,7 +54,7 @@ CASES: dict[str, tuple[dict[str, Any], Tensor, Tensor | None, int]] = {
     "labels": ({"inputs": "labels"}, TARGET, None, 54),
     "weights": ({}, LOGITS, torch.rand(ROWS), 151),
     "fine": ({"curves": "fine"}, LOGITS, None, 101),
-    "exact": ({"curves": "exact", "capacity": 100}, LOGITS, None, 115),
+    "exact": ({"curves": "exact", "capacity": 100}, LOGITS, None, 116),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 

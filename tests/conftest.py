@@ -1,6 +1,7 @@
 """One thread: the suite shares its cores, and sums depend on how many. And `--faults-table`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import fault_rows
 import pytest
@@ -10,12 +11,31 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None)  # how long something takes is no test of it
 settings.load_profile("suite")
+SLOW_TO_IMPORT = {
+    f"test_{name}.py"
+    for name in (
+        "accelerate_prepared",
+        "ignite",
+        "lightning",
+        "lightning_ranks",
+        "peft",
+        "transformers",
+    )
+}
+"""Files of which every test is slow."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults-table", action="store_true", help="only rows of the table of faults, and print it"
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Libraries that take seconds to import are left alone where none of their tests is wanted."""
+    if config.option.markexpr == "not slow" and collection_path.name in SLOW_TO_IMPORT:
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

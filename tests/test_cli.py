@@ -186,6 +186,7 @@ def test_a_folder_without_a_run_is_wrong_usage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 @pytest.mark.parametrize("words", [["check"], ["report"], ["check", "--explain", "high-error"]])
+@pytest.mark.slow
 def test_no_console_makes_a_command_fail(run: Path, words: list[str], encoding: str) -> None:
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
     if len(words) == 1:

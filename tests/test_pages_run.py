@@ -64,7 +64,7 @@ def commands(lines: str) -> Iterator[tuple[list[str], set[int]]]:
     """Commands of ours, and how each may end: as the comment says, else with a verdict."""
     for line in lines.splitlines():
         words = shlex.split(line, comments=True)
-        if words and words[0] == "ptmetrics":
+        if words[:1] == ["ptmetrics"] and words[1] != "demo":  # which CI runs by itself
             told = re.search(r"# ends with (\d)", line)
             if told is None:
                 yield words[1:], {0, 1, 3}

@@ -266,6 +266,7 @@ def make_curves() -> Metrics:
 
 
 @pytest.mark.parametrize("make", [make_classes, make_whole_labels, make_numbers, make_curves])
+@pytest.mark.slow
 def test_a_small_batch_on_cuda_is_two_copies_until_enough_have_come(
     make: Callable[[], Metrics],
 ) -> None:

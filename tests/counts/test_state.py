@@ -14,6 +14,8 @@ from registry import CASES, MetricCase, Metrics
 
 from ptmetrics.errors import StateError
 
+pytestmark = pytest.mark.slow
+
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 State = dict[str, Any]
 

@@ -16,6 +16,8 @@ from ptmetrics.errors import StateError
 from ptmetrics.metrics.loss import MeanLoss
 from ptmetrics.metrics.score import Scores
 
+pytestmark = pytest.mark.slow
+
 LAW = settings(deadline=None, max_examples=8, derandomize=True)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 both_weights = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])

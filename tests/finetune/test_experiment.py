@@ -250,6 +250,7 @@ def test_a_folder_is_only_taken_when_it_is_new(tmp_path: Path, config_file: Path
         run_experiment(load_config(config_file), run=str(tmp_path / "file"))
 
 
+@pytest.mark.slow
 def test_the_sets_are_audited_before_training_and_it_is_said_what_that_cost(done: Done) -> None:
     (line,) = [line for line in done.progress.splitlines() if line.startswith("leakage: ")]
     assert line.startswith("leakage: val, 60 rows: ")

@@ -10,7 +10,7 @@ from torch import nn
 import ptmetrics as pm
 
 pytest.importorskip("accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 from accelerate import Accelerator  # noqa: E402
 

@@ -12,7 +12,7 @@ from torch import nn
 import ptmetrics as pm
 
 pytest.importorskip("ignite")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 from ignite.engine import (  # noqa: E402
     Engine,

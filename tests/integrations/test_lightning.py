@@ -11,7 +11,7 @@ from torch import nn
 import ptmetrics as pm
 
 lightning = pytest.importorskip("lightning")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 from ptmetrics.integrations.lightning import MonitorCallback  # noqa: E402 — needs lightning
 

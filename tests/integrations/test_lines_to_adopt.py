@@ -109,6 +109,7 @@ SCRIPTS = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.slow
 def test_a_script_takes_so_many_lines_and_no_other(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

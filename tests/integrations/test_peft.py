@@ -11,7 +11,7 @@ from torch import nn
 import ptmetrics as pm
 
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def adapted() -> nn.Module:

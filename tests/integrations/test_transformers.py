@@ -12,7 +12,7 @@ import ptmetrics as pm
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 from ptmetrics.integrations.transformers import MonitorCallback  # noqa: E402 — needs transformers
 

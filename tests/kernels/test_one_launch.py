@@ -156,6 +156,7 @@ assert "ptmetrics.counts.class_kernel" not in sys.modules
 
 
 @pytest.mark.parametrize(("told", "read"), [("1", {"cuda"}), ("0", set()), (None, set())])
+@pytest.mark.slow
 def test_a_kernel_reads_batches_only_where_the_environment_says_so(
     told: str | None, read: set[str]
 ) -> None:

@@ -172,6 +172,7 @@ def test_classes_by_the_hundred_have_an_error_each() -> None:
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 2.0])
+@pytest.mark.slow
 def test_95_of_100_intervals_hold_the_truth(sharpness: float) -> None:
     names = ("ece/10", "rms_ce", "mce")
     logits, target = drawn(400_000, 0, sharpness)

@@ -11,6 +11,8 @@ import torch
 import ptmetrics as pm
 from ptmetrics.errors import PtmetricsError
 
+pytestmark = pytest.mark.slow
+
 MAKE: dict[str, Callable[..., Any]] = {
     "multiclass": lambda **given: pm.MulticlassMetrics(**{"num_classes": 3, **given}),
     "binary": pm.BinaryMetrics,

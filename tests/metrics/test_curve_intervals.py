@@ -88,6 +88,7 @@ def test_few_positives_have_the_wider_interval() -> None:
     ("rows", "share", "shift"),
     [(100, 0.2, 1.5), (400, 0.05, 1.5), (600, 0.3, 1.5), (300, 0.5, 3.0)],
 )
+@pytest.mark.slow
 def test_intervals_cover_the_truth_in_about_95_of_100_samples(
     rows: int, share: float, shift: float
 ) -> None:

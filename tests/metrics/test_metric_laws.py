@@ -97,6 +97,7 @@ def arguments(case: MetricCase, weighted: bool) -> Callable[[int, int], dict[str
 @pytest.mark.fault(35)
 @every_case
 @both_weights
+@pytest.mark.slow
 def test_every_metric_keeps_the_laws_that_users_are_offered(
     case: MetricCase, weighted: bool
 ) -> None:

@@ -16,7 +16,7 @@ from ptmetrics.counts.small_batches import ROOM_BY_DEVICE
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Guard, HostSync, Operations, fake_cuda
 
-pytestmark = pytest.mark.fault(28)
+pytestmark = [pytest.mark.fault(28), pytest.mark.slow]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ROWS = (5, 1, 0)
 DENSE: tuple[tuple[int, ...], ...] = ((), (4,), (4, 2))

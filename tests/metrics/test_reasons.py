@@ -11,6 +11,8 @@ from registry import CASES, MetricCase
 import ptmetrics as pm
 from ptmetrics.metrics.score import Score, Scores
 
+pytestmark = pytest.mark.slow
+
 
 def without_interval(scores: Scores) -> Iterator[tuple[str, Score]]:
     """Every score that has a value and lacks an end."""

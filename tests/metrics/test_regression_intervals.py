@@ -35,6 +35,7 @@ def draw(kind: str, repeats: int, rows: int, seed: int) -> tuple[Tensor, Tensor]
     ("kind", "rows", "least"),
     [("normal", 100, 0.92), ("normal", 400, 0.92), ("heavy", 400, 0.9), ("uneven", 400, 0.9)],
 )
+@pytest.mark.slow
 def test_intervals_cover_what_they_say(kind: str, rows: int, least: float) -> None:
     preds, target = (x[0] for x in draw(kind, 1, TRUTH_ROWS, 1))
     error = preds - target

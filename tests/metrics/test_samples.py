@@ -100,6 +100,7 @@ def test_a_metric_without_losses_keeps_none() -> None:
 
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("case", KEEPING, ids=lambda case: case.name)
+@pytest.mark.slow
 def test_keeping_rows_waits_for_nothing(case: MetricCase) -> None:
     real = [case.batch(size, 0, False) for size in (5, 5, 1, 0)]
     with fake_cuda():

@@ -12,6 +12,8 @@ from ptmetrics.counts.multiclass import CONFIDENCE_BINS
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Operations, fake_cuda
 
+pytestmark = pytest.mark.slow
+
 # Most kernels of an update, without weights and with them; a batch in memory waits instead.
 OPERATIONS = {
     "binary-logits": (68, 108),

@@ -178,6 +178,7 @@ def test_none_of_our_callbacks_is_missing_here() -> None:
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("way", ["hooks", "loaders"])
+@pytest.mark.slow
 def test_no_callback_of_ours_waits_in_an_epoch(
     kind: type[pm.Callback], way: str, tmp_path: Path
 ) -> None:

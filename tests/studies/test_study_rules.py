@@ -16,6 +16,8 @@ from ptmetrics.verdict.profile import Thresholds
 from tests.studies import cases_compare, rules
 from tests.studies.rule_case import Case, Setting, rate
 
+pytestmark = pytest.mark.slow
+
 PAGES: Any = known_pages()
 PACKAGE = Path(ptmetrics.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "rules.md"

@@ -274,6 +274,7 @@ def last(run: Any, name: str) -> Estimate:
 
 
 @pytest.mark.parametrize("task", EXPECTED)
+@pytest.mark.slow
 def test_scores_of_every_task_are_paired_and_narrower_than_independent_ones(
     runs: dict[str, list[Any]], task: str
 ) -> None:

@@ -18,7 +18,7 @@ _INVALID = "warning or invalid"
 _CLAIMS = {
     "leakage-id": "are known to training by their id, file or group",
     "leakage-exact": "are equal to a training sample",
-    "leakage-near": "are near duplicates of a training sample",
+    "leakage-near": "are nearly equal to a training sample",
     "val-duplicates": "are equal to an earlier row",
     "label-conflict": "are equal to a sample with another label",
 }

@@ -1,5 +1,6 @@
 """The lines of one journal file, streamed: whole records in order, and every damage with its place."""
 
+import re
 from collections import OrderedDict
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -83,6 +84,30 @@ class LatePart(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._looked_at())
+
+    def support(self, split: str) -> list[int]:
+        """How many samples of a split the recall of each class is of; of a late line this alone is decoded."""
+        if self._part is None:
+            found = re.search(_SUPPORT % split.encode(), self._body)
+            if found is not None:
+                return list(map(int, found[1].split(b",")))
+        return support_in(self._looked_at(), split)
+
+
+_COLUMNS = rb'(?:"[^"]*":\{[^{}]*\},)*'
+_SUPPORT = (
+    rb'"per_class":\{(?:"[^"]*":\{' + _COLUMNS + rb'"[^"]*":\{[^{}]*\}\},)*'
+    rb'"%b":\{' + _COLUMNS + rb'"recall":\{[^{}]*"n":\[(\d+(?:,\d+)*)\]'
+)
+
+
+def support_in(columns: Mapping[str, Any] | None, split: str) -> list[int]:
+    """How many samples of a split the recall of each class is of; none where that was not recorded."""
+    if isinstance(columns, LatePart):
+        return columns.support(split)
+    recall = ((columns or {}).get(split) or {}).get("recall") or {"n": []}
+    n: list[int] = recall["n"]
+    return n
 
 
 class LateScores(Mapping[str, Any]):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptmetrics.errors import ConfigError, DataError
+from ptmetrics.record.lines import support_in
 from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import (
     IN_TRAINING_MODE,
@@ -299,8 +300,7 @@ def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
     confusion = _of_split(epoch, "confusion", "val")
     if confusion is not None:
         return (samples, *map(sum, confusion))
-    recall = (_of_split(epoch, "per_class", "val") or {}).get("recall", {"n": ()})
-    return (samples, *recall["n"])
+    return (samples, *support_in(epoch.get("per_class"), "val"))
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:

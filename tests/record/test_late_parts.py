@@ -14,7 +14,7 @@ import ptmetrics as pm
 from ptmetrics.errors import RecordError
 from ptmetrics.record import lines as lines_module
 from ptmetrics.record.codec import LATE, body_of, record_in, without_late
-from ptmetrics.record.lines import LATE_FROM, LateScores
+from ptmetrics.record.lines import LATE_FROM, LatePart, LateScores, support_in
 from ptmetrics.record.reader import read_run
 
 
@@ -166,6 +166,30 @@ def test_what_cannot_be_is_refused_when_it_is_looked_at_with_its_line(
         len(run.epochs[1]["per_class"])
     with pytest.raises(RecordError, match=f"journal-rank0.jsonl, line 3.*{told}"):
         run.epochs[1]["per_class"]["val"]
+
+
+def test_of_a_late_line_the_support_of_classes_alone_is_decoded(tmp_path: Path) -> None:
+    columns = good()["per_class"]["val"]
+    other = {**columns["recall"], "n": [7, 8]}
+    written = [
+        {"val": columns},
+        {"train": {"recall": other}, "val": columns},
+        {"val": {"recall": other, **{k: v for k, v in columns.items() if k != "recall"}}},
+        {"train": {"recall": other}},
+        {"val": {k: v for k, v in columns.items() if k != "recall"}},
+        {},
+    ]
+    told = [[50, 50], [50, 50], [7, 8], [], [], []]
+    epochs = [numbered(i, per_class=each, confusion={}) for i, each in enumerate(written)]
+    run = read_run(long_run(tmp_path, *epochs))
+    for epoch, wanted in zip(run.epochs, told, strict=True):
+        late = epoch["per_class"]
+        assert isinstance(late, LatePart)
+        assert support_in(late, "val") == wanted
+        assert (late._part is None) is bool(wanted)
+        assert support_in(dict(late), "val") == wanted, "as of one that was decoded"
+    assert support_in(run.epochs[1]["per_class"], "train") == [7, 8]
+    assert support_in(None, "val") == []
 
 
 def test_a_judged_epoch_is_looked_at(tmp_path: Path) -> None:

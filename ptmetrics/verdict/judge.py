@@ -115,7 +115,7 @@ def judge(
         ...     if evidence.score("accuracy").n < 1000:
         ...         yield pm.Finding("few", "warning", "Fewer than 1000 samples.")
         >>> [f.code for f in pm.judge({"scores": scores}, rules=[*pm.RULES, enough]).findings]
-        ['few', 'not-measured']
+        ['not-measured', 'few']
     """
     chosen = None
     if profile is not None:
@@ -182,7 +182,6 @@ def _apply(
             continue
         if not rule.concerns(evidence):
             continue
-        found: list[Finding] = []
         for outcome in _ask(rule, evidence):
             if isinstance(outcome, Skipped):
                 skipped.append((rule.name, outcome.reason))
@@ -191,9 +190,9 @@ def _apply(
             elif isinstance(outcome, Criterion):
                 criteria.append(outcome)
             else:
-                found.append(outcome)
-        findings += sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+                findings.append(outcome)
     findings += [item for item in open_criteria(criteria, evidence) if item.code in wanted]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return findings, criteria, skipped
 
 

@@ -348,7 +348,7 @@ class Verdict(Plain):
         status: "invalid": the numbers cannot be trusted; "not ready": something failed;
             "undetermined": nothing failed, but something is not settled; "ready": everything is
             settled and good.
-        findings: Ordered by gate: validity, baseline, criteria, learning curve; then by severity.
+        findings: The worst severity first; then by gate: validity, baseline, criteria, learning curve.
         criteria: One line per threshold.
         profile: Name of the profile that gave the thresholds.
         notes: What was judged, and what was not checked and why.

@@ -83,6 +83,15 @@ def test_while_attached_the_model_is_as_before_and_after_detaching_so_is_its_cla
         assert [dict(vars(Net)), dict(vars(nn.CrossEntropyLoss))] == classes
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_collected_by_chance() -> Iterator[None]:
+    """What earlier tests left is gone, and what this one leaves goes when it is asked to."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def watched(optimizer: torch.optim.Optimizer) -> bool:
     """Whether anything is left of the hooks on a `Net` and its optimizer."""
     return "__call__" in vars(Net) or bool(optimizer._optimizer_step_post_hooks)

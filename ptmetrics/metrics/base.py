@@ -466,11 +466,15 @@ class Metrics:
             StateError: If it is foreign, of another configuration or impossible; the current one is
                 kept.
         """
+        axes: Any = 0
+        if isinstance(state, Mapping):  # else it is refused below
+            axes = state.get("sample_axes", 0)
+        if type(axes) is not int or axes < 0:
+            cure = "The file is damaged: use another checkpoint."
+            raise StateError("sample_axes", "a whole number of 0 or more", repr(axes), cure)
         with self._lock:
             self._accumulator.load_state_dict(state, self.stored_relations)
-            axes = state.get("sample_axes")
-            if type(axes) is int and axes > 0:
-                self._sample_axes = axes
+            self._sample_axes = axes
             self._buffer = SmallBatchBuffer()
 
     @property

@@ -60,6 +60,7 @@ from ptmetrics.monitor.seen import (
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 from ptmetrics.monitor.without_eval import ModeWatch
+from ptmetrics.record.printable import quantity
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
@@ -1095,7 +1096,7 @@ class BatchRecorder:
         self._told.say(f"repeated {split}", f"{split}: {line}; {what}")
 
     def _tell_begun_again(self, rows: int) -> None:
-        line = f"train: a pass over the loader was left after {rows} rows and another one begun"
+        line = f"train: a pass over the loader was left after {quantity(rows, 'row')} and another begun"
         self._told.say("begun again", f"{line}; both are counted in this epoch")
 
     def _tell_closure(self) -> None:

@@ -88,7 +88,7 @@ class LatePart(Mapping[str, Any]):
     def support(self, split: str) -> list[int]:
         """How many samples of a split the recall of each class is of; of a late line this alone is decoded."""
         if self._part is None:
-            found = re.search(_SUPPORT % split.encode(), self._body)
+            found = re.search(_SUPPORT % re.escape(split).encode(), self._body)
             if found is not None:
                 return list(map(int, found[1].split(b",")))
         return support_in(self._looked_at(), split)

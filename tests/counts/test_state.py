@@ -13,6 +13,7 @@ import torch
 from registry import CASES, MetricCase, Metrics
 
 from ptmetrics.errors import StateError
+from ptmetrics.metrics.multiclass import MulticlassMetrics
 
 pytestmark = pytest.mark.slow
 
@@ -339,3 +340,22 @@ def test_room_for_weights_is_made_again_where_moving_an_empty_state_forgot_it(
     for each in (metrics, kept):
         case.batch(9, 1, True).feed(each)
     assert str(metrics.compute()) == str(kept.compute())
+
+
+@pytest.mark.parametrize("axes", [-1, 1.5, "two", None, True])
+def test_impossible_axes_of_samples_are_refused_and_all_is_kept(axes: object) -> None:
+    stored, metrics = MulticlassMetrics(3), MulticlassMetrics(3)
+    metrics.update(torch.eye(3), torch.arange(3))
+    with pytest.raises(StateError, match="sample_axes: expected a whole number of 0 or more"):
+        metrics.load_state_dict(stored.state_dict() | {"sample_axes": axes})
+    assert metrics.compute().n == 3
+
+
+def test_the_axes_of_a_loaded_state_are_its_own() -> None:
+    pixels, rows = MulticlassMetrics(3), MulticlassMetrics(3)
+    pixels.update(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4).long())
+    assert pixels.compute().sample_axes == 2
+    rows.load_state_dict(pixels.state_dict())
+    assert rows.compute().sample_axes == 2
+    rows.load_state_dict(MulticlassMetrics(3).state_dict())
+    assert rows.compute().sample_axes == 0

@@ -120,7 +120,7 @@ class Metrics:
     asked: frozenset[str] = frozenset()
     """The names that were asked for, as `options.own_specs` tells them; set before `super().__init__()`."""
     class_names: tuple[str, ...] = ()
-    _kernel: kernels.ClassKernel | None = None  # what reads ordinary batches on CUDA in one launch
+    _kernel: kernels.BatchKernel | None = None  # what reads ordinary batches on CUDA in one launch
 
     def __init__(
         self,

@@ -14,9 +14,9 @@ from torch import Tensor
 from ptmetrics.class_formulas import ClassSums
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.class_launch import MOST_KERNEL_KS, ClassKernel
 from ptmetrics.counts.confused_pairs import ConfusedPairs
 from ptmetrics.counts.images import image_cells, image_counts, image_relations
-from ptmetrics.counts.kernels import MOST_KERNEL_KS, ClassKernel
 from ptmetrics.counts.keys import FloatKeys
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,

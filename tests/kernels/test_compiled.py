@@ -12,7 +12,7 @@ from batches import on
 from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
-from ptmetrics.counts import kernels
+from ptmetrics.counts import class_launch
 
 if find_spec("triton") is None:
     pytest.skip("Triton is for Linux", allow_module_level=True)
@@ -35,16 +35,16 @@ def given_to(
     target: Tensor,
     weight: Tensor | None,
     **config: Any,
-) -> tuple[kernels.Launch, tuple[Any, ...]]:
+) -> tuple[class_launch.Launch, tuple[Any, ...]]:
     """What the kernel would be given for a batch without values."""
     seen: list[Any] = []
     monkeypatch.setattr(torch.ops.ptmetrics, "count_classes", lambda *given: seen.append(given))
     with on("meta"):
         MulticlassMetrics(preds.shape[1], device="meta", **config).update(preds, target, weight)
-    return kernels.arguments(*seen[0])
+    return class_launch.arguments(*seen[0])
 
 
-def compiled(launch: kernels.Launch, given: tuple[Any, ...], card: int) -> Any:
+def compiled(launch: class_launch.Launch, given: tuple[Any, ...], card: int) -> Any:
     """The kernel for a card, as its arguments specialize it."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -56,7 +56,7 @@ def compiled(launch: kernels.Launch, given: tuple[Any, ...], card: int) -> Any:
     attributes: dict[Any, Any] = {}
 
     def typed(value: Any, path: tuple[int, ...]) -> Any:
-        if value is None or isinstance(value, kernels.KernelPlan):
+        if value is None or isinstance(value, class_launch.KernelPlan):
             constants[path] = value
             return "constexpr"
         if isinstance(value, Tensor):
@@ -64,7 +64,11 @@ def compiled(launch: kernels.Launch, given: tuple[Any, ...], card: int) -> Any:
             return TYPES[value.dtype]
         if isinstance(value, tuple):
             parts = [typed(part, (*path, i)) for i, part in enumerate(value)]
-            return kernels.Cells(*parts) if isinstance(value, kernels.Cells) else tuple(parts)
+            return (
+                class_launch.Cells(*parts)
+                if isinstance(value, class_launch.Cells)
+                else tuple(parts)
+            )
         return "i32"
 
     signature = {

@@ -1,0 +1,338 @@
+"""Single-label batches in one launch: what the kernel is given, and the operation that torch sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.cell import State
+from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
+from ptmetrics.counts.kernels import (
+    KERNEL_TYPES,
+    Launch,
+    asked,
+    define_operation,
+    launch_kernel,
+)
+from ptmetrics.counts.modes import outside_inference
+from ptmetrics.counts.multiclass import CONFIDENCE_BINS
+from ptmetrics.counts.subgroups import BUCKETS
+
+MOST_KERNEL_KS = 12
+TABLE_LINES = 2048  # of a table: one for each warp
+FIRST_HITS = 26  # the column of the first hits
+FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
+THREADS = 128  # of four warps
+TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
+CLASSES_OF_THREAD = 32  # that a thread holds at a time
+CLASSES_OF_WARP = 512  # that a warp holds at a time
+PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
+
+
+class Cells(NamedTuple):
+    """The cells that the kernel adds to; those that count rows with their Σw and Σw². None for what is not kept."""
+
+    confusion: Any
+    margins: Any
+    calibration: Any
+    confidence: Any
+    losses: Any
+    rows: Any
+    topk: Any
+    faults: Any
+    group_losses: Any
+    group_rows: Any
+    group_topk: Any
+
+
+# A "*" stands for the cell, that of Σw and that of Σw².
+CELL_NAMES = Cells(
+    "confusion*",
+    "group.margins*",
+    "calibration*",
+    "confidence",
+    "losses",
+    "rows*",
+    "topk_hits*",
+    ("fault_count", "fault_first_step"),
+    "group.losses",
+    "group.rows*",
+    "group.topk_hits*",
+)
+
+
+class Tile(NamedTuple):
+    """What a program holds at a time: rows × classes, and by how many warps.
+
+    `together` says which of them lie together in memory: "classes", "pixels", or "none". Each of
+    128 threads has a row of its own where that reads memory well: pixels, and few classes. Else
+    threads share a row, and each does the arithmetic of all their rows: a few.
+    """
+
+    rows: int
+    classes: int
+    together: str = "none"
+    warps: int = 4
+
+    @classmethod
+    def of(cls, classes: int, stride_p: int, stride_c: int, double: bool) -> Tile:
+        """For a number of classes, the strides of pixels and classes, and the type of the scores."""
+        block = _power_of_two(classes)
+        if stride_p == 1 and stride_c != 1:
+            return cls(THREADS, min(block, CLASSES_OF_THREAD), "pixels")
+        if block <= CLASSES_OF_THREAD or stride_c != 1:
+            return cls(THREADS, min(block, CLASSES_OF_THREAD))
+        numbers = TILE_NUMBERS // 2 if double else TILE_NUMBERS
+        if block <= CLASSES_OF_WARP:
+            return cls(max(1, min(8, numbers // 4 // block)), block, "classes", 1)
+        block = min(block, numbers)
+        return cls(numbers // block, block, "classes")
+
+    def even(self, stride_s: int, stride_p: int) -> int:
+        """A power of two that divides the strides, where several numbers of a row are one load."""
+        if self.together == "classes":
+            return math.gcd(stride_s, stride_p, 16)
+        return 1
+
+
+class KernelPlan(NamedTuple):
+    """What a kernel is compiled for."""
+
+    classes: int
+    probs: bool
+    ks: tuple[int, ...]
+    ignore: int | None
+    kinds: int
+    rows: int
+    block: int
+    together: str
+    even: int
+    width: int
+    peel: int
+    likely: int = 18  # columns of a line
+    faults: int = 19
+    rows_at: int = 23
+    hits: int = FIRST_HITS
+    lines: int = TABLE_LINES
+    bins: int = CONFIDENCE_BINS
+    buckets: int = BUCKETS
+    least_weight: float = LEAST_WEIGHT
+    most_weight: float = MOST_WEIGHT
+
+
+@lru_cache(maxsize=256)
+def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layout: int) -> Launch:
+    """For batches of one form.
+
+    Args:
+        double: Whether scores are float64.
+        weighted: Whether there are cells for weights.
+        stride_t: Stride of the targets.
+        stride_w: Stride of the weights, 0 for none.
+        layout: What the operation is given behind the step.
+    """
+    samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = layout[:11]
+    ks = layout[11:]
+    tile = Tile.of(classes, strides[1], strides[2], double)
+    columns = FIRST_HITS + (1 + 2 * weighted) * len(ks)
+    plan = KernelPlan(
+        classes,
+        bool(probs),
+        ks,
+        ignore if ignored else None,
+        kinds,
+        tile.rows,
+        tile.classes,
+        tile.together,
+        tile.even(*strides[:2]),
+        _power_of_two(columns),
+        PEEL if tile.rows > 8 else 0,
+    )
+    lanes = min(samples, BUCKETS)
+    items = -(-samples // lanes) * -(-pixels // tile.rows)
+    programs = lanes * min(TABLE_LINES // tile.warps // lanes, items)
+    folders = lanes if grouped else min(FOLDERS, programs)
+    numbers = (samples, pixels, *strides, stride_t, stride_w, lanes, folders)
+    return Launch(plan, programs, tile.warps, numbers)
+
+
+class _Bound(NamedTuple):
+    """The cells of a metric as the operation is given them, and what the kernel needs beside them."""
+
+    state: State
+    form: tuple[int, bool]
+    names: str
+    cells: list[Tensor]
+    table: Tensor
+    words: Tensor
+    aligned: bool
+
+
+@dataclass
+class ClassKernel:
+    """Counts batches of single-label scores in one launch, each as the tensor operations would.
+
+    Attributes:
+        classes: C, up to 4,096.
+        probs: Whether scores are probabilities, and not logits.
+        ignore: A target value to leave out silently.
+        ks: The k of top-k accuracies, up to 12.
+    """
+
+    classes: int
+    probs: bool
+    ignore: int | None
+    ks: tuple[int, ...]
+    _bound: _Bound | None = field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
+
+    def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
+        """Count a batch, or leave it to the tensor operations; no host sync.
+
+        Args:
+            accumulator: Whose cells are added to.
+            batch: Rows of scores of shape (rows, C), or (N, d1, …, C) as they lie in memory.
+
+        Returns:
+            Whether it was counted.
+        """
+        layout = layout_of(batch)
+        weighted = accumulator.weighted or batch.weight is not None
+        if layout is None or (weighted and torch.are_deterministic_algorithms_enabled()):
+            return False  # sums of weights are added up in any order
+        state = accumulator.cells_for(batch)
+        grouped = bool(batch.sample_shape)
+        bound = self._bound
+        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
+            bound = self._bind(state, grouped, batch.preds.device)
+        if not bound.aligned:
+            return False
+        given = [int(batch.step), *layout, grouped, self.probs, self.classes]
+        given += [len(accumulator.fault_kinds), self.ignore is not None, self.ignore or 0, *self.ks]
+        operation = torch.ops.ptmetrics.count_classes
+        of_batch = (batch.preds, batch.target, batch.weight)
+        return asked(operation, *of_batch, *bound[3:6], bound.names, given)
+
+    @outside_inference
+    def _bind(self, state: State, grouped: bool, device: torch.device) -> _Bound:
+        """Name the cells, and make room for lines of sums and for integers that are 0 between launches.
+
+        The room is this metric's alone: two of them may count at once, on streams of their own.
+        """
+        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
+        cells = [state[name] for name in names]
+        kept = self._bound
+        if kept is not None and kept.table.device == device:
+            table = kept.table
+            words = kept.words
+        else:
+            width = _power_of_two(FIRST_HITS + 3 * len(self.ks))
+            table = torch.empty((TABLE_LINES + BUCKETS) * width, dtype=torch.float64, device=device)
+            words = torch.zeros(2 * CONFIDENCE_BINS + BUCKETS + 1, dtype=torch.int64, device=device)
+        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
+        form = (len(state), grouped)
+        self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
+        return self._bound
+
+
+def layout_of(batch: Batch) -> tuple[int, ...] | None:
+    """Samples, pixels, and strides of sample, pixel and class; None for what no kernel reads."""
+    floats = [batch.preds]
+    if batch.weight is not None:
+        floats.append(batch.weight)
+    parted = batch.slices is not None or batch.group is not None
+    if parted or batch.target.is_floating_point() or isinstance(batch.step, Tensor):
+        return None
+    if any(values.dtype not in KERNEL_TYPES for values in floats):
+        return None
+    samples, *sizes = batch.preds.shape[:-1]
+    strides = batch.preds.stride()
+    if not sizes:
+        return 1, samples, 0, strides[0], strides[-1]
+    pixels = 1
+    stride = 1
+    for size, apart in zip(reversed(sizes), reversed(strides[1:-1]), strict=True):
+        if pixels == 1:
+            stride = apart
+        elif size > 1 and apart != stride * pixels:
+            return None
+        pixels *= size
+    if not batch.sample_shape and strides[0] == stride * pixels:
+        return 1, samples * pixels, 0, stride, strides[-1]
+    return samples, pixels, strides[0], stride, strides[-1]
+
+
+def _power_of_two(number: int) -> int:
+    """The next one."""
+    return 1 << (number - 1).bit_length()
+
+
+@cache
+def _getters(names: str) -> list[Any]:
+    """For each argument what takes its cells from those of these names, behind which stands a None."""
+    places = {name: place for place, name in enumerate(names.split())}
+    getters = []
+    for name in CELL_NAMES:
+        some = name
+        if isinstance(name, str):
+            some = (name,)
+            if name.endswith("*"):
+                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
+        found = [places.get(one, -1) for one in some]
+        if found[0] < 0:
+            found = [-1]
+        getters.append(itemgetter(*found))
+    return getters
+
+
+def arguments(
+    preds: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    cells: Sequence[Tensor],
+    table: Tensor,
+    words: Tensor,
+    names: str,
+    given: Sequence[int],
+) -> tuple[Launch, tuple[Any, ...]]:
+    """A launch, and what the kernel is given, in the order of its arguments."""
+    step, *layout = given
+    stride_w = 0 if weight is None else weight.stride(0)
+    double = preds.dtype == torch.float64
+    launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
+    some = [*cells, None]
+    taken = Cells(*[getter(some) for getter in _getters(names)])
+    first_bucket = layout[0] * step % BUCKETS
+    numbers = (step, *launch.numbers, first_bucket)
+    return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)
+
+
+def _count_classes(*operands: Any) -> None:
+    """The operation on tensors with values."""
+    launch, given = arguments(*operands)
+    launch_kernel(_import_kernel, launch, operands[6], given[:3], given)
+
+
+def _import_kernel() -> Any:
+    from ptmetrics.counts.class_kernel import count_classes
+
+    return count_classes
+
+
+define_operation(
+    "count_classes",
+    "Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
+    "Tensor(b!) table, Tensor(c!) words, str names, int[] given",
+    _count_classes,
+)

@@ -81,16 +81,17 @@ class SmallBatchBuffer:
         if not number:
             self._first_step = step
         slot = self._slots[number]
-        if preds.requires_grad:
-            preds = preds.detach()
-        slot.preds.copy_(preds)
-        if target.requires_grad:
-            target = target.detach()
-        slot.target.copy_(target)
-        if slot.weight is not None and weight is not None:
-            if weight.requires_grad:
-                weight = weight.detach()
-            slot.weight.copy_(weight)
+        graphs = torch.is_grad_enabled()
+        if graphs:  # quicker than `with torch.no_grad()`, and than to detach each
+            torch._C._set_grad_enabled(False)
+        try:
+            slot.preds.copy_(preds)
+            slot.target.copy_(target)
+            if slot.weight is not None and weight is not None:
+                slot.weight.copy_(weight)
+        finally:
+            if graphs:
+                torch._C._set_grad_enabled(True)
         number += 1
         self._filled = number
         self.full = number == self._capacity

@@ -66,13 +66,15 @@ class Answer:
         self.preds = preds
         shape: Sequence[int] = ()
         if isinstance(preds, Tensor):
-            self.with_graph = preds.requires_grad
+            if preds.requires_grad:
+                self.with_graph = True
             shape = preds.shape
             if len(shape) > 2 and shape[0]:
                 self.places = preds.numel() // shape[0]
         if given is not None:
             self.given = weakref.ref(given)
-            shape = shape or given.shape
+            if not shape:
+                shape = given.shape
         if shape:
             self.rows = shape[0]
 
@@ -329,22 +331,27 @@ def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:
     return found
 
 
-class LastCounted(NamedTuple):
+class LastCounted:
     """What was counted last: another answer to the same targets is no further row.
 
     Nothing is held: who asks has the tensors, or they are not the same.
 
-    Attributes:
+    Args:
         split: Its split.
         target: Its targets.
         given: What the model was given.
+
+    Attributes:
         version: How often its targets had been written to.
     """
 
-    split: str
-    target: "weakref.ref[Tensor]"
-    given: "weakref.ref[Tensor] | None"
-    version: int
+    __slots__ = ("given", "split", "target", "version")
+
+    def __init__(self, split: str, target: Tensor, given: "weakref.ref[Tensor] | None") -> None:
+        self.split = split
+        self.target = weakref.ref(target)
+        self.given = given
+        self.version = version_of(target)
 
     def same_target(self, target: Any) -> bool:
         """Whether these are its targets, and nobody has written over them since."""

@@ -5,7 +5,6 @@ monitored loader. It is closed when the loop goes on, and then something of it w
 told that nothing was.
 """
 
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -24,7 +23,6 @@ from ptmetrics.monitor.answers import (
     Group,
     LastCounted,
     in_rows,
-    version_of,
 )
 from ptmetrics.monitor.clock import PhaseClock
 from ptmetrics.monitor.extract import (
@@ -379,8 +377,8 @@ class BatchRecorder:
                 self._consider(group, criterion, call, loss)
                 return
             answer.used = True
-        learns = group.split != "train" or torch.is_grad_enabled()
-        if not learns and self._waits(group, criterion, call, loss):
+        learns = torch.is_grad_enabled()
+        if not learns and group.split == "train" and self._waits(group, criterion, call, loss):
             return
         group.calls += 1
         try:
@@ -391,7 +389,7 @@ class BatchRecorder:
             if answer is not None:
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
-                self._after_call(group, criterion, call)
+                self._after_call(group, criterion, call, learns)
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
@@ -409,7 +407,7 @@ class BatchRecorder:
         group.calls += 1
         group.candidates = [*group.candidates, found]
         self._add_loss(group, loss, found.call, found.answers[-1], found)
-        self._after_call(group, criterion, found.call)
+        self._after_call(group, criterion, found.call, torch.is_grad_enabled())
 
     def _waits(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> bool:
         """Whether a sure pair without gradients counts only when the loop goes on."""
@@ -440,7 +438,7 @@ class BatchRecorder:
             self._tell_answer(group, given, answer.output)
         self._tell_mode()
 
-    def _after_call(self, group: Group, criterion: Any, call: CriterionCall) -> None:
+    def _after_call(self, group: Group, criterion: Any, call: CriterionCall, learns: bool) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
         if group.calls == 1 and group.seen.criterion is not criterion:
             self._tell_shapes(group.split, how_shapes_met(criterion, call))
@@ -452,7 +450,7 @@ class BatchRecorder:
         if group.split != "train" or group.calls > 1 or group.waits:
             return
         mode = self.mode
-        if torch.is_grad_enabled():
+        if learns:
             mode.trained_on = self._last
             mode.learned = True
         else:  # for a teacher's answer, while the model's has one
@@ -856,8 +854,8 @@ class BatchRecorder:
             )
             self._shifts[group.split] = look
         call = CriterionCall(*extractors.as_labelled(preds, target))
-        learns = group.split != "train" or torch.is_grad_enabled()
-        if not learns and self._waits(group, None, call, loss):
+        learns = torch.is_grad_enabled()
+        if not learns and group.split == "train" and self._waits(group, None, call, loss):
             return
         try:
             self._count(group, call.preds, call.target, answer, by_criterion=True)
@@ -865,7 +863,7 @@ class BatchRecorder:
             self._add_loss(group, loss, call, answer)
             answer.let_go()
             group.calls += 1
-            self._after_call(group, None, call)
+            self._after_call(group, None, call, learns)
 
     def _add_loss_alone(self, group: Group, output: Any, answer: Answer) -> None:
         """Count a loss that a model returns without predictions, as detectors do in training."""
@@ -906,7 +904,7 @@ class BatchRecorder:
         if self.extractors.slices is not None or self.extractors.group is not None:
             beside = self._ids(group, preds)
         if isinstance(target, Tensor):
-            self._last = LastCounted(name, weakref.ref(target), given, version_of(target))
+            self._last = LastCounted(name, target, given)
         counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)

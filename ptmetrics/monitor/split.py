@@ -116,9 +116,10 @@ class SplitCounts:
         if self.batches < LOOKED_AT and self.inputs == "logits":
             self.looks.append(_like_probabilities(preds))
         problem = None
-        in_rows = not by_criterion or not isinstance(preds, Tensor) or preds.ndim <= 2
+        found = isinstance(preds, Tensor)
+        in_rows = not by_criterion or not found or preds.ndim <= 2
         if self._alone and in_rows:
-            if isinstance(preds, Tensor) and preds.device != self._device:
+            if found and preds.device != self._device:
                 self._main.to(preds.device)
                 self._device = preds.device
             if self._takes_floats:

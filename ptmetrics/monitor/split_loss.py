@@ -96,7 +96,8 @@ class SplitLoss:
         self.ignore_index = ignore_index
         self._mean = EMPTY_MEAN.fresh()
         self._device = self._mean.device  # of the last loss
-        self._waiting: list[HeldLoss] = []
+        self._values: list[Tensor | float] = []  # of those that wait
+        self._weights_of_values: list[Tensor] = []
         self._place: tuple[torch.device, int] | None = None  # of those that wait; None for numbers
         self.seen = 0
         self.targets = 0
@@ -166,25 +167,29 @@ class SplitLoss:
         if held.place != self._place:
             self._count_waiting()
             self._place = held.place
-        waiting = self._waiting
-        waiting.append(held)
+        values = self._values
+        values.append(held.value)
+        self._weights_of_values.append(held.weights)
         self.seen += 1
         self.targets += held.targets
-        if len(waiting) >= held.room:
+        if len(values) >= held.room:
             self._count_waiting()
 
     def _count_waiting(self) -> None:
-        waiting = self._waiting
+        waiting = self._values
         if not waiting:
             return
-        self._waiting = []
-        weights = torch.cat([held.weights for held in waiting])
+        each = self._weights_of_values
+        self._forget_waiting()
         if self._place is None:
-            values = torch.tensor([held.value for held in waiting], dtype=torch.float64)
+            values = torch.tensor(waiting, dtype=torch.float64)
         else:
-            values = torch.cat([torch.as_tensor(held.value).reshape(-1) for held in waiting])
-            values = values.double()
-        self._count(values, weights)
+            values = torch.cat([torch.as_tensor(value).reshape(-1) for value in waiting]).double()
+        self._count(values, torch.cat(each))
+
+    def _forget_waiting(self) -> None:
+        self._values = []
+        self._weights_of_values = []
 
     def _count(self, values: Tensor, weights: Tensor) -> None:
         if values.device != self._mean.device:
@@ -211,7 +216,7 @@ class SplitLoss:
     def reset(self) -> None:
         """Start again."""
         self._mean.reset()
-        self._waiting = []
+        self._forget_waiting()
         self.seen = 0
         self.targets = 0
 
@@ -222,7 +227,7 @@ class SplitLoss:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them up again."""
-        self._waiting = []
+        self._forget_waiting()
         self._mean.load_state_dict(state)
         self.seen = self._mean.updates
 

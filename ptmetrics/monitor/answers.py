@@ -331,27 +331,22 @@ def descent(preds: Tensor, answers: list[Answer]) -> list[Answer]:
     return found
 
 
-class LastCounted:
+class LastCounted(NamedTuple):
     """What was counted last: another answer to the same targets is no further row.
 
     Nothing is held: who asks has the tensors, or they are not the same.
 
-    Args:
+    Attributes:
         split: Its split.
         target: Its targets.
         given: What the model was given.
-
-    Attributes:
         version: How often its targets had been written to.
     """
 
-    __slots__ = ("given", "split", "target", "version")
-
-    def __init__(self, split: str, target: Tensor, given: "weakref.ref[Tensor] | None") -> None:
-        self.split = split
-        self.target = weakref.ref(target)
-        self.given = given
-        self.version = version_of(target)
+    split: str
+    target: "weakref.ref[Tensor]"
+    given: "weakref.ref[Tensor] | None"
+    version: int
 
     def same_target(self, target: Any) -> bool:
         """Whether these are its targets, and nobody has written over them since."""

@@ -5,6 +5,7 @@ monitored loader. It is closed when the loop goes on, and then something of it w
 told that nothing was.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from ptmetrics.monitor.answers import (
     Group,
     LastCounted,
     in_rows,
+    version_of,
 )
 from ptmetrics.monitor.clock import PhaseClock
 from ptmetrics.monitor.extract import (
@@ -112,7 +114,6 @@ class BatchRecorder:
         mode: What tells a validation without `model.eval()` from training.
         batch_norm: Whether the model holds BatchNorm; None without a model.
         every: Training steps after which an epoch is closed by itself; 0 for never.
-        steps: Training steps since an epoch was closed.
         other_model: What the criterion was called for in the epoch, and not for the model.
         closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
@@ -138,7 +139,6 @@ class BatchRecorder:
         self.mode = ModeWatch()
         self.batch_norm: bool | None = None
         self.every = 0
-        self.steps = 0
         self.other_model = OtherModel()
         self.closed = False
         self._tells_before = told.began is not None or told.served is not None
@@ -611,7 +611,6 @@ class BatchRecorder:
         closed = self.splits
         self.splits = MadeWhenAsked(closed.make)
         self.seen = MadeWhenAsked(self.seen.make)
-        self.steps = 0
         if self.other_model.heard:
             self.other_model = OtherModel()
         self._left_early = False
@@ -904,19 +903,19 @@ class BatchRecorder:
         if self.extractors.slices is not None or self.extractors.group is not None:
             beside = self._ids(group, preds)
         if isinstance(target, Tensor):
-            self._last = LastCounted(name, target, given)
+            self._last = LastCounted(name, weakref.ref(target), given, version_of(target))
         counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
             untold = group.seen.untold
             group.seen = self.seen[name]  # of this validation, where another one was closed
             group.seen.untold = untold
-        if answer is not None and answer.places and counts.of_classes and by_criterion:
-            preds, target = in_rows(answer, preds, target)
         faults = self.faults
         faults.step = counts.batches
         faults.split = name
         self._hooked = name
+        if answer is not None and answer.places and counts.of_classes and by_criterion:
+            preds, target = in_rows(answer, preds, target)
         if answer is not None and answer.padding:
             preds, target, beside = without_padding(group.seen, answer, preds, target, beside)
         counts.add(preds, target, by_criterion=by_criterion, inputs=given, **beside)
@@ -1015,9 +1014,14 @@ class BatchRecorder:
 
     def _step_done(self) -> None:
         self._trained += 1
-        self.steps += 1
         self.splits["train"].steps += 1
         self.clock.step_done()
+
+    @property
+    def steps(self) -> int:
+        """Training steps since an epoch was closed."""
+        train = self.splits.get("train")
+        return 0 if train is None else train.steps
 
     # What is told.
 

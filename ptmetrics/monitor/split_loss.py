@@ -103,6 +103,7 @@ class SplitLoss:
         self.targets = 0
         # What a mean over targets of the last shape weighs, where all of them weigh the same.
         self._of: tuple[Any, ...] = ()
+        self._targets = 0
         self._weights = torch.zeros(0, dtype=torch.float64)
 
     def check(self, loss: object, target: Tensor) -> None:
@@ -141,14 +142,15 @@ class SplitLoss:
             weights = self._weights
         else:
             self._of = ()
+            self._targets = target.numel()
             weights = self._weights_of(value, target, call)
             if weights is self._weights:
                 self._of = of
         if number is not None:
-            return HeldLoss(number, weights, target.numel())
-        if value.ndim == 0 and call.reduction == "sum":
+            value = number
+        elif value.ndim == 0 and call.reduction == "sum":
             value = value.double() / weights.clamp(min=1)
-        return HeldLoss(value, weights, target.numel())
+        return HeldLoss(value, weights, self._targets)
 
     def _copied(self, loss: Tensor | float, target: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, which the loop may write over, and its targets, where they can be counted."""

@@ -108,10 +108,17 @@ def count_classes(
         if weighted:
             line = plus(line, column, plan.rows_at + 1, 1, w)
             line = plus(line, column, plan.rows_at + 2, 1, w * w)
-        _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
+        if cells.pairs is not None:
+            _count_margins(cells.margins, goal, label, (keep.to(tl.int64), w, w * w), keep, 0, plan)
+            _sketch(cells.pairs, keep & (goal != label), goal, label, plan)
+        else:
+            _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
         for i in tl.static_range(tops):
-            hit_w = tl.where(rank < plan.ks[i], w, 0.0)
-            line = plus(line, column, plan.hits + i, 1, (keep & (rank < plan.ks[i])).to(tl.float64))
+            hit = rank < plan.ks[i]
+            if plan.ks[i] == 1:
+                hit = label == goal
+            hit_w = tl.where(hit, w, 0.0)
+            line = plus(line, column, plan.hits + i, 1, (keep & hit).to(tl.float64))
             if weighted:
                 line = plus(line, column, plan.hits + tops + i, 1, hit_w)
                 line = plus(line, column, plan.hits + 2 * tops + i, 1, hit_w * hit_w)
@@ -138,16 +145,14 @@ def count_classes(
             pour(cells.group_losses, line, column, bucket, 0, 18)
             for i in tl.static_range(3):
                 pour(cells.group_rows[i], line, column, bucket, plan.rows_at + i, 1)
-                if tops > 0:
-                    pour(cells.group_topk[i], line, column, bucket, plan.hits + i * tops, tops)
+                _pour_hits(cells.group_hits, cells.group_topk, line, column, bucket, i, plan)
         tl.store(table + (folder + plan.lines) * plan.width + column, line)
         if is_last(words + 2 * plan.bins + plan.buckets, folders):
             line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
             pour(cells.losses, line, column, 0, 0, 18)
             for i in tl.static_range(3):
                 pour(cells.rows[i], line, column, 0, plan.rows_at + i, 1)
-                if tops > 0:
-                    pour(cells.topk[i], line, column, 0, plan.hits + i * tops, tops)
+                _pour_hits(cells.hits, cells.topk, line, column, 0, i, plan)
             _tell(cells.faults, line, column, step, plan)
             if (cells.losses is not None) and (not weighted):
                 pour_words(cells.confidence, words, plan.bins)
@@ -207,7 +212,7 @@ def _read_classes(
         mass += tl.sum(odds, 0)
         norm += squares
         nan = nan | ((squares >= 0) == 0)  # ∞ − ∞ is no square
-        if len(plan.ks) > 0:
+        if len(plan.ks) > 0 and plan.ks[-1] > 1:
             before = (score == own[None, :]) & (index[:, None] < goal[None, :])
             rank += tl.sum(((score > own[None, :]) | before).to(tl.int32), 0)
         peak = highest
@@ -248,22 +253,55 @@ def _confuse(cells, keep, goal, label, w, offset, plan: tl.constexpr):
         same = keep & (place == some)
         part = tl.where(same, w, 0.0)
         numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
-        _count_pairs(cells, tl.maximum(some, 0), numbers, some >= 0, offset, plan.classes)
+        _count_pairs(cells, tl.maximum(some, 0), numbers, some >= 0, offset, plan)
         keep = keep & (same == 0)
     numbers = (keep.to(tl.int64), w, w * w)
-    _count_pairs(cells, place, numbers, keep, offset, plan.classes)
+    _count_pairs(cells, place, numbers, keep, offset, plan)
 
 
 @triton.jit
-def _count_pairs(cells, place, numbers, there, offset, classes: tl.constexpr):
+def _sketch(pairs, wrong, goal, label, plan: tl.constexpr):
+    """Count errors by the hashes of their pairs, and the bits of those: the table of `ConfusedPairs`."""
+    code = goal.to(tl.int64) * plan.classes + label
+    marked = code << 1 | 1
+    for first in range(0, plan.code + 1, plan.digits):
+        digit = first + tl.arange(0, plan.digits)
+        ones = (marked[:, None] >> tl.minimum(digit, plan.code)[None, :]) & 1
+        there = wrong[:, None] & (digit <= plan.code)[None, :] & (ones > 0)
+        for i in tl.static_range(len(plan.multipliers)):
+            bucket = code * plan.multipliers[i] >> (64 - plan.log_buckets)
+            bucket = (bucket & ((1 << plan.log_buckets) - 1)) + (i << plan.log_buckets)
+            at = pairs + (bucket * (plan.code + 1))[:, None] + digit[None, :]
+            tl.atomic_add(at, ones, mask=there, sem="relaxed")
+
+
+@triton.jit
+def _pour_hits(hits, topk, line, column, part, i: tl.constexpr, plan: tl.constexpr):
+    """Add numbers, Σw or Σw² of hits; where there are those of the class itself, they stand in front."""
+    alone: tl.constexpr = 1 if hits is not None else 0
+    tops: tl.constexpr = len(plan.ks)
+    if hits is not None:
+        pour(hits[i], line, column, part, plan.hits + i * tops, 1)
+    if tops > alone:
+        pour(topk[i], line, column, part, plan.hits + i * tops + alone, tops - alone)
+
+
+@triton.jit
+def _count_pairs(cells, place, numbers, there, offset, plan: tl.constexpr):
     """Add pairs to the matrix, and to hits, targets and predictions of a part of the rows."""
     _place(cells.confusion, place, numbers, there)
-    if cells.margins is not None:
-        goal = place // classes
-        label = place % classes
-        _place(cells.margins, offset + goal, numbers, there & (goal == label))
-        _place(cells.margins, offset + classes + goal, numbers, there)
-        _place(cells.margins, offset + 2 * classes + label, numbers, there)
+    if cells.group_margins is not None:
+        goal = place // plan.classes
+        label = place % plan.classes
+        _count_margins(cells.group_margins, goal, label, numbers, there, offset, plan)
+
+
+@triton.jit
+def _count_margins(margins, goal, label, numbers, there, offset, plan: tl.constexpr):
+    """Add to hits, targets and predictions of each class."""
+    _place(margins, offset + goal, numbers, there & (goal == label))
+    _place(margins, offset + plan.classes + goal, numbers, there)
+    _place(margins, offset + 2 * plan.classes + label, numbers, there)
 
 
 @triton.jit

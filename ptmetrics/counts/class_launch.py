@@ -16,6 +16,7 @@ from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
+from ptmetrics.counts.confused_pairs import LOG_BUCKETS, MULTIPLIERS, ConfusedPairs
 from ptmetrics.counts.kernels import (
     KERNEL_TYPES,
     Launch,
@@ -35,6 +36,7 @@ THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
 CLASSES_OF_THREAD = 32  # that a thread holds at a time
 CLASSES_OF_WARP = 512  # that a warp holds at a time
+DIGITS = 64  # of a code that are counted at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
 
 
@@ -42,30 +44,38 @@ class Cells(NamedTuple):
     """The cells that the kernel adds to; those that count rows with their Σw and Σw². None for what is not kept."""
 
     confusion: Any
+    pairs: Any
     margins: Any
+    group_margins: Any
     calibration: Any
     confidence: Any
     losses: Any
     rows: Any
+    hits: Any
     topk: Any
     faults: Any
     group_losses: Any
     group_rows: Any
+    group_hits: Any
     group_topk: Any
 
 
 # A "*" stands for the cell, that of Σw and that of Σw².
 CELL_NAMES = Cells(
     "confusion*",
+    "pairs",
+    "margins*",
     "group.margins*",
     "calibration*",
     "confidence",
     "losses",
     "rows*",
+    "hits*",
     "topk_hits*",
     ("fault_count", "fault_first_step"),
     "group.losses",
     "group.rows*",
+    "group.hits*",
     "group.topk_hits*",
 )
 
@@ -118,6 +128,8 @@ class KernelPlan(NamedTuple):
     even: int
     width: int
     peel: int
+    digits: int
+    code: int
     likely: int = 18  # columns of a line
     faults: int = 19
     rows_at: int = 23
@@ -125,6 +137,8 @@ class KernelPlan(NamedTuple):
     lines: int = TABLE_LINES
     bins: int = CONFIDENCE_BINS
     buckets: int = BUCKETS
+    multipliers: tuple[int, ...] = MULTIPLIERS
+    log_buckets: int = LOG_BUCKETS
     least_weight: float = LEAST_WEIGHT
     most_weight: float = MOST_WEIGHT
 
@@ -156,6 +170,8 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
         tile.even(*strides[:2]),
         _power_of_two(columns),
         PEEL if tile.rows > 8 else 0,
+        max(2, DIGITS // tile.rows),
+        ConfusedPairs(classes).bits,
     )
     lanes = min(samples, BUCKETS)
     items = -(-samples // lanes) * -(-pixels // tile.rows)
@@ -182,10 +198,11 @@ class ClassKernel:
     """Counts batches of single-label scores in one launch, each as the tensor operations would.
 
     Attributes:
-        classes: C, up to 4,096.
+        classes: C.
         probs: Whether scores are probabilities, and not logits.
         ignore: A target value to leave out silently.
-        ks: The k of top-k accuracies, up to 12.
+        ks: The k of top-k accuracies, up to 12; 1 in front of them where hits are kept in the place
+            of a matrix.
     """
 
     classes: int

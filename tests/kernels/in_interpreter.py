@@ -72,6 +72,38 @@ def test_many_classes_are_read_at_once_or_in_pieces(classes: int, dtype: torch.d
     assert_same(config, batch, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("classes", "dtype", "topk", "weighted"),
+    [
+        (5000, torch.bfloat16, (1,), False),
+        (5000, torch.float32, (1, 5), True),
+        (4097, torch.float64, (5, 2), False),
+        (50_257, torch.float16, (1,), True),
+    ],
+    ids=str,
+)
+def test_of_a_vocabulary_hits_and_confused_pairs_are_counted(
+    classes: int, dtype: torch.dtype, topk: tuple[int, ...], weighted: bool
+) -> None:
+    batches = [class_batch(rows, classes, dtype, weighted=weighted) for rows in (20, 3)]
+    config = {"num_classes": classes, "topk": topk, "ignore_index": -100}
+    assert_same(config, *batches, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
+
+
+@pytest.mark.slow
+def test_probabilities_of_a_vocabulary() -> None:
+    config = {"num_classes": 5000, "inputs": "probs"}
+    assert_same(config, class_batch(20, 5000, torch.float64, probs=True), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("class_dim", [1, -1])
+def test_tokens_of_a_vocabulary_are_counted_in_place_with_their_texts(class_dim: int) -> None:
+    batch = class_batch(3, 4099, torch.float32, 7)
+    if class_dim < 0:
+        batch = Batch(batch.preds.movedim(1, -1).contiguous(), batch.target)
+    assert_same({"num_classes": 4099, "class_dim": class_dim, "topk": (1, 3)}, batch)
+
+
 def test_many_rows_are_added_up_by_several_programs() -> None:
     batch = class_batch(128 * 35 + 3, 3, torch.float64)
     assert_same({"num_classes": 3}, batch, tolerance=1e-12)

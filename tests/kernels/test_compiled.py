@@ -102,12 +102,17 @@ QUICK = [
     variant(10, torch.float32),
     variant(1000, torch.bfloat16, topk=(1, 5)),
     variant(21, torch.float32, 512, 512),
+    variant(32_000, torch.bfloat16),
 ]
 VARIANTS = []
 for classes in (2, 10, 37, 512, 1000, 3000):
     VARIANTS.append(variant(classes, torch.float32))
     VARIANTS.append(variant(classes, torch.bfloat16, topk=(1, 2), ignore_index=-100))
     VARIANTS.append(variant(classes, torch.float64, weighted=True, inputs="probs", topk=(2,)))
+for pixels in ((), (64,)):
+    VARIANTS.append(variant(32_000, torch.float32, *pixels))
+    VARIANTS.append(variant(50_257, torch.bfloat16, *pixels, topk=(1, 5), ignore_index=-100))
+    VARIANTS.append(variant(5000, torch.float64, *pixels, weighted=True, inputs="probs"))
 for classes in (21, 150):
     VARIANTS.append(variant(classes, torch.float16, 64, 64))
     VARIANTS.append(variant(classes, torch.float64, 64, 64, weighted=True))

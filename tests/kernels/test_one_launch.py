@@ -46,7 +46,7 @@ def ones(target: Tensor) -> Tensor:
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("dtype", kernels.KERNEL_TYPES, ids=str)
 @pytest.mark.parametrize("inputs", ["logits", "probs"])
-@pytest.mark.parametrize("classes", [2, 10, 1000, 4096])
+@pytest.mark.parametrize("classes", [2, 10, 1000, 4096, 32_000])
 def test_an_update_is_one_launch(classes: int, inputs: Any, dtype: torch.dtype) -> None:
     with fake_cuda():
         metrics = MulticlassMetrics(classes, inputs=inputs, topk=(1, 2), ignore_index=-100)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from operator import itemgetter
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -19,18 +18,29 @@ from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.confused_pairs import LOG_BUCKETS, MULTIPLIERS, ConfusedPairs
 from ptmetrics.counts.kernels import (
     KERNEL_TYPES,
+    TABLE_LINES,
     Launch,
     asked,
     define_operation,
+    getters,
     launch_kernel,
+    power_of_two,
 )
 from ptmetrics.counts.modes import outside_inference
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS
+from ptmetrics.counts.part_launch import (
+    FAULTS,
+    FIRST_HITS,
+    LIKELY,
+    ROWS_AT,
+    Part,
+    add_part,
+    notes_of,
+    parts_of,
+)
 from ptmetrics.counts.subgroups import BUCKETS
 
 MOST_KERNEL_KS = 12
-TABLE_LINES = 2048  # of a table: one for each warp
-FIRST_HITS = 26  # the column of the first hits
 FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
@@ -60,7 +70,6 @@ class Cells(NamedTuple):
     group_topk: Any
 
 
-# A "*" stands for the cell, that of Σw and that of Σw².
 CELL_NAMES = Cells(
     "confusion*",
     "pairs",
@@ -96,7 +105,7 @@ class Tile(NamedTuple):
     @classmethod
     def of(cls, classes: int, stride_p: int, stride_c: int, double: bool) -> Tile:
         """For a number of classes, the strides of pixels and classes, and the type of the scores."""
-        block = _power_of_two(classes)
+        block = power_of_two(classes)
         if stride_p == 1 and stride_c != 1:
             return cls(THREADS, min(block, CLASSES_OF_THREAD), "pixels")
         if block <= CLASSES_OF_THREAD or stride_c != 1:
@@ -130,9 +139,9 @@ class KernelPlan(NamedTuple):
     peel: int
     digits: int
     code: int
-    likely: int = 18  # columns of a line
-    faults: int = 19
-    rows_at: int = 23
+    likely: int = LIKELY
+    faults: int = FAULTS
+    rows_at: int = ROWS_AT
     hits: int = FIRST_HITS
     lines: int = TABLE_LINES
     bins: int = CONFIDENCE_BINS
@@ -168,7 +177,7 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
         tile.classes,
         tile.together,
         tile.even(*strides[:2]),
-        _power_of_two(columns),
+        power_of_two(columns),
         PEEL if tile.rows > 8 else 0,
         max(2, DIGITS // tile.rows),
         ConfusedPairs(classes).bits,
@@ -185,7 +194,7 @@ class _Bound(NamedTuple):
     """The cells of a metric as the operation is given them, and what the kernel needs beside them."""
 
     state: State
-    form: tuple[int, bool]
+    form: tuple[object, ...]
     names: str
     cells: list[Tensor]
     table: Tensor
@@ -225,24 +234,50 @@ class ClassKernel:
             Whether it was counted.
         """
         layout = layout_of(batch)
+        parts = parts_of(accumulator, batch)
         weighted = accumulator.weighted or batch.weight is not None
-        if layout is None or (weighted and torch.are_deterministic_algorithms_enabled()):
+        if layout is None or parts is None:
+            return False
+        if weighted and torch.are_deterministic_algorithms_enabled():
             return False  # sums of weights are added up in any order
         state = accumulator.cells_for(batch)
         grouped = bool(batch.sample_shape)
+        form: tuple[object, ...] = (len(state), grouped)
+        if parts:
+            form = (*form, batch.weight is None or batch.weight.dtype)
         bound = self._bound
-        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
-            bound = self._bind(state, grouped, batch.preds.device)
+        if bound is None or bound.state is not state or bound.form != form:
+            bound = self._bind(state, grouped, form, batch.preds.device)
+            # A kernel that cannot be had is noticed with no rows, before anything is counted.
+            if not self._add_parts(bound, parts, batch, notes_of(batch, 0)):
+                self._bound = None
+                return False
         if not bound.aligned:
             return False
+        notes = None
+        if parts:
+            notes = notes_of(batch, len(batch))
         given = [int(batch.step), *layout, grouped, self.probs, self.classes]
-        given += [len(accumulator.fault_kinds), self.ignore is not None, self.ignore or 0, *self.ks]
+        kinds = len(accumulator.fault_kinds) - bool(accumulator.subgroups.slices)
+        given += [kinds, self.ignore is not None, self.ignore or 0, *self.ks]
         operation = torch.ops.ptmetrics.count_classes
         of_batch = (batch.preds, batch.target, batch.weight)
-        return asked(operation, *of_batch, *bound[3:6], bound.names, given)
+        if not asked(operation, *of_batch, *bound[3:6], notes, bound.names, given):
+            return False
+        if notes is not None:
+            self._add_parts(bound, parts, batch, notes)
+        return True
+
+    def _add_parts(self, bound: _Bound, parts: Sequence[Part], batch: Batch, notes: Tensor) -> bool:
+        """Add the noted rows to their parts; whether that could be."""
+        given = [int(batch.step), self.classes, *self.ks]
+        room = (list(bound.state.values()), bound.table, bound.words, " ".join(bound.state))
+        return all(add_part(part, notes, batch.weight, *room, given) for part in parts)
 
     @outside_inference
-    def _bind(self, state: State, grouped: bool, device: torch.device) -> _Bound:
+    def _bind(
+        self, state: State, grouped: bool, form: tuple[object, ...], device: torch.device
+    ) -> _Bound:
         """Name the cells, and make room for lines of sums and for integers that are 0 between launches.
 
         The room is this metric's alone: two of them may count at once, on streams of their own.
@@ -254,11 +289,10 @@ class ClassKernel:
             table = kept.table
             words = kept.words
         else:
-            width = _power_of_two(FIRST_HITS + 3 * len(self.ks))
+            width = power_of_two(FIRST_HITS + 3 * len(self.ks))
             table = torch.empty((TABLE_LINES + BUCKETS) * width, dtype=torch.float64, device=device)
             words = torch.zeros(2 * CONFIDENCE_BINS + BUCKETS + 1, dtype=torch.int64, device=device)
-        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
-        form = (len(state), grouped)
+        aligned = all(cell.storage_offset() % 2 == 0 for cell in state.values())
         self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
         return self._bound
 
@@ -268,8 +302,7 @@ def layout_of(batch: Batch) -> tuple[int, ...] | None:
     floats = [batch.preds]
     if batch.weight is not None:
         floats.append(batch.weight)
-    parted = batch.slices is not None or batch.group is not None
-    if parted or batch.target.is_floating_point() or isinstance(batch.step, Tensor):
+    if batch.target.is_floating_point() or isinstance(batch.step, Tensor):
         return None
     if any(values.dtype not in KERNEL_TYPES for values in floats):
         return None
@@ -290,29 +323,6 @@ def layout_of(batch: Batch) -> tuple[int, ...] | None:
     return samples, pixels, strides[0], stride, strides[-1]
 
 
-def _power_of_two(number: int) -> int:
-    """The next one."""
-    return 1 << (number - 1).bit_length()
-
-
-@cache
-def _getters(names: str) -> list[Any]:
-    """For each argument what takes its cells from those of these names, behind which stands a None."""
-    places = {name: place for place, name in enumerate(names.split())}
-    getters = []
-    for name in CELL_NAMES:
-        some = name
-        if isinstance(name, str):
-            some = (name,)
-            if name.endswith("*"):
-                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
-        found = [places.get(one, -1) for one in some]
-        if found[0] < 0:
-            found = [-1]
-        getters.append(itemgetter(*found))
-    return getters
-
-
 def arguments(
     preds: Tensor,
     target: Tensor,
@@ -320,6 +330,7 @@ def arguments(
     cells: Sequence[Tensor],
     table: Tensor,
     words: Tensor,
+    notes: Tensor | None,
     names: str,
     given: Sequence[int],
 ) -> tuple[Launch, tuple[Any, ...]]:
@@ -329,16 +340,17 @@ def arguments(
     double = preds.dtype == torch.float64
     launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
     some = [*cells, None]
-    taken = Cells(*[getter(some) for getter in _getters(names)])
+    taken = Cells(*[getter(some) for getter in getters(names, CELL_NAMES)])
     first_bucket = layout[0] * step % BUCKETS
     numbers = (step, *launch.numbers, first_bucket)
-    return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)
+    return launch, (preds, target, weight, taken, table, words, *numbers, notes, launch.plan)
 
 
 def _count_classes(*operands: Any) -> None:
     """The operation on tensors with values."""
     launch, given = arguments(*operands)
-    launch_kernel(_import_kernel, launch, operands[6], given[:3], given)
+    read = (*given[:3], given[-2])
+    launch_kernel(_import_kernel, launch, operands[7], read, given)
 
 
 def _import_kernel() -> Any:
@@ -350,6 +362,6 @@ def _import_kernel() -> Any:
 define_operation(
     "count_classes",
     "Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
-    "Tensor(b!) table, Tensor(c!) words, str names, int[] given",
+    "Tensor(b!) table, Tensor(c!) words, Tensor(d!)? notes, str names, int[] given",
     _count_classes,
 )

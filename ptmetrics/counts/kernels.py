@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -26,6 +27,7 @@ KERNEL_DEVICES: set[str] = set()
 if os.environ.get("PTMETRICS_KERNELS") == "1":
     KERNEL_DEVICES.add("cuda")
 KERNEL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+TABLE_LINES = 2048  # of a table: one for each warp
 FIRST_LONG = 2**31  # from here on a number takes 64 bits
 _LIBRARY = Library("ptmetrics", "FRAGMENT")
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
@@ -51,6 +53,35 @@ class Launch(NamedTuple):
     programs: int
     warps: int
     numbers: tuple[int, ...]
+
+
+def power_of_two(number: int) -> int:
+    """The next one."""
+    return 1 << (number - 1).bit_length()
+
+
+@cache
+def getters(names: str, wanted: tuple[Any, ...]) -> list[Any]:
+    """For each argument what takes its cells from those of these names, behind which stands a None.
+
+    Args:
+        names: Of the cells, with a space between them.
+        wanted: Of each argument the name, or a tuple of them; a "*" stands for the cell, that of Σw
+            and that of Σw².
+    """
+    places = {name: place for place, name in enumerate(names.split())}
+    found = []
+    for name in wanted:
+        some = name
+        if isinstance(name, str):
+            some = (name,)
+            if name.endswith("*"):
+                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
+        here = [places.get(one, -1) for one in some]
+        if here[0] < 0:
+            here = [-1]
+        found.append(itemgetter(*here))
+    return found
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from batches import assert_same_counts, class_batch, on, without_buffer
+from batches import assert_same_counts, class_batch, in_parts, on, without_buffer
 from oracles import Batch, same
 from registry import CASES, MetricCase
 
@@ -136,6 +136,42 @@ def test_pixels_of_many_classes_are_read_in_pieces() -> None:
     assert_same({"num_classes": 70}, class_batch(2, 70, torch.float64, 4, 5), tolerance=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "pixels", "slices", "groups"),
+    [
+        (3, (), 3, True),
+        (40, (), 2, False),
+        (4, (5, 3), 2, False),
+        pytest.param(4, (7,), 0, True, marks=pytest.mark.slow),
+        (4099, (), 2, False),
+    ],
+    ids=str,
+)
+def test_slices_and_groups_are_counted_as_the_tensor_operations_count_them(
+    classes: int, pixels: tuple[int, ...], slices: int, groups: bool, weighted: bool
+) -> None:
+    config = {"num_classes": classes, "slices": slices, "topk": (2, 3), "class_dim": 1}
+    config["groups"] = groups or None
+    batches = []
+    for rows in (30, 7):
+        batch = class_batch(rows, classes, torch.float64, *pixels, weighted=weighted)
+        batches.append(in_parts(batch, slices, groups=groups))
+    if not weighted:
+        batches.append(batches[0])  # a second one of this form
+    assert_same(config, *batches, tolerance=1e-12)
+
+
+def test_rows_that_no_slice_is_told_of_are_in_none() -> None:
+    config = {"num_classes": 3, "slices": 2, "groups": True, "losses": False}
+    assert_same(config, class_batch(20, 3), in_parts(class_batch(9, 3), 2, groups=False))
+
+
+def test_many_rows_of_a_part_are_added_up_by_several_programs() -> None:
+    batch = in_parts(class_batch(700, 3, torch.float64), 1, groups=False)
+    assert_same({"num_classes": 3, "slices": 1}, batch, tolerance=1e-12)
+
+
 @pytest.mark.parametrize("groups", [None, False])
 def test_layouts_in_memory_change_nothing(groups: bool | None) -> None:
     config = {"num_classes": 6, "class_dim": 1, "groups": groups}
@@ -190,7 +226,8 @@ def test_a_metric_keeps_the_laws() -> None:
 
 def test_two_runs_give_the_same_bits() -> None:
     batches = [class_batch(300, 4), class_batch(4, 4, torch.float32, 9, 9)]
-    config = {"num_classes": 4}
+    batches.append(in_parts(batches[0], 2, groups=False))
+    config = {"num_classes": 4, "slices": 2}
     first, second = (counted(config, *batches, kernel=True) for _ in range(2))
     for name, cell in first.state_dict()["cells"].items():
         other = second.state_dict()["cells"][name]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from operator import itemgetter
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
+from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.cell import State
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.kernels import (
     KERNEL_TYPES,
+    CellKernel,
     Launch,
     asked,
+    cells_taken,
     define_operation,
     launch_kernel,
+    power_of_two,
 )
-from ptmetrics.counts.modes import outside_inference
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS
 from ptmetrics.counts.subgroups import BUCKETS
 
@@ -86,7 +86,7 @@ class Tile(NamedTuple):
     @classmethod
     def of(cls, classes: int, stride_p: int, stride_c: int, double: bool) -> Tile:
         """For a number of classes, the strides of pixels and classes, and the type of the scores."""
-        block = _power_of_two(classes)
+        block = power_of_two(classes)
         if stride_p == 1 and stride_c != 1:
             return cls(THREADS, min(block, CLASSES_OF_THREAD), "pixels")
         if block <= CLASSES_OF_THREAD or stride_c != 1:
@@ -154,7 +154,7 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
         tile.classes,
         tile.together,
         tile.even(*strides[:2]),
-        _power_of_two(columns),
+        power_of_two(columns),
         PEEL if tile.rows > 8 else 0,
     )
     lanes = min(samples, BUCKETS)
@@ -165,20 +165,8 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
     return Launch(plan, programs, tile.warps, numbers)
 
 
-class _Bound(NamedTuple):
-    """The cells of a metric as the operation is given them, and what the kernel needs beside them."""
-
-    state: State
-    form: tuple[int, bool]
-    names: str
-    cells: list[Tensor]
-    table: Tensor
-    words: Tensor
-    aligned: bool
-
-
 @dataclass
-class ClassKernel:
+class ClassKernel(CellKernel):
     """Counts batches of single-label scores in one launch, each as the tensor operations would.
 
     Attributes:
@@ -192,10 +180,6 @@ class ClassKernel:
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
-    _bound: _Bound | None = field(default=None, init=False, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
         """Count a batch, or leave it to the tensor operations; no host sync.
@@ -213,9 +197,9 @@ class ClassKernel:
             return False  # sums of weights are added up in any order
         state = accumulator.cells_for(batch)
         grouped = bool(batch.sample_shape)
-        bound = self._bound
-        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
-            bound = self._bind(state, grouped, batch.preds.device)
+        width = power_of_two(FIRST_HITS + 3 * len(self.ks))
+        room = ((TABLE_LINES + BUCKETS) * width, 2 * CONFIDENCE_BINS + BUCKETS + 1)
+        bound = self.bound_to(state, batch.preds.device, *room, grouped=grouped)
         if not bound.aligned:
             return False
         given = [int(batch.step), *layout, grouped, self.probs, self.classes]
@@ -223,27 +207,6 @@ class ClassKernel:
         operation = torch.ops.ptmetrics.count_classes
         of_batch = (batch.preds, batch.target, batch.weight)
         return asked(operation, *of_batch, *bound[3:6], bound.names, given)
-
-    @outside_inference
-    def _bind(self, state: State, grouped: bool, device: torch.device) -> _Bound:
-        """Name the cells, and make room for lines of sums and for integers that are 0 between launches.
-
-        The room is this metric's alone: two of them may count at once, on streams of their own.
-        """
-        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
-        cells = [state[name] for name in names]
-        kept = self._bound
-        if kept is not None and kept.table.device == device:
-            table = kept.table
-            words = kept.words
-        else:
-            width = _power_of_two(FIRST_HITS + 3 * len(self.ks))
-            table = torch.empty((TABLE_LINES + BUCKETS) * width, dtype=torch.float64, device=device)
-            words = torch.zeros(2 * CONFIDENCE_BINS + BUCKETS + 1, dtype=torch.int64, device=device)
-        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
-        form = (len(state), grouped)
-        self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
-        return self._bound
 
 
 def layout_of(batch: Batch) -> tuple[int, ...] | None:
@@ -273,29 +236,6 @@ def layout_of(batch: Batch) -> tuple[int, ...] | None:
     return samples, pixels, strides[0], stride, strides[-1]
 
 
-def _power_of_two(number: int) -> int:
-    """The next one."""
-    return 1 << (number - 1).bit_length()
-
-
-@cache
-def _getters(names: str) -> list[Any]:
-    """For each argument what takes its cells from those of these names, behind which stands a None."""
-    places = {name: place for place, name in enumerate(names.split())}
-    getters = []
-    for name in CELL_NAMES:
-        some = name
-        if isinstance(name, str):
-            some = (name,)
-            if name.endswith("*"):
-                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
-        found = [places.get(one, -1) for one in some]
-        if found[0] < 0:
-            found = [-1]
-        getters.append(itemgetter(*found))
-    return getters
-
-
 def arguments(
     preds: Tensor,
     target: Tensor,
@@ -312,7 +252,7 @@ def arguments(
     double = preds.dtype == torch.float64
     launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
     some = [*cells, None]
-    taken = Cells(*[getter(some) for getter in _getters(names)])
+    taken = Cells(*[getter(some) for getter in cells_taken(CELL_NAMES, names)])
     first_bucket = layout[0] * step % BUCKETS
     numbers = (step, *launch.numbers, first_bucket)
     return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)

@@ -18,12 +18,14 @@ import triton
 import triton.language as tl
 
 from ptmetrics.counts.kernel_sums import (
+    add_at,
     is_last,
     plus,
     plus_mean,
     pour,
     pour_words,
     sum_of_lines,
+    tell,
 )
 
 
@@ -142,7 +144,7 @@ def count_classes(
             line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
             of_all = (cells.losses, cells.rows, cells.hits, cells.topk)
             pour_rows(of_all, line, column, 0, plan)
-            _tell(cells.faults, line, column, step, plan)
+            tell(cells.faults, line, column, step, plan.faults, plan.kinds)
             if (cells.losses is not None) and (not weighted):
                 pour_words(cells.confidence, words, plan.bins)
 
@@ -318,7 +320,7 @@ def pour_rows(cells, line, column, part, plan: tl.constexpr):
 @triton.jit
 def _count_pairs(cells, place, numbers, there, offset, plan: tl.constexpr):
     """Add pairs to the matrix, and to hits, targets and predictions of a part of the rows."""
-    _place(cells.confusion, place, numbers, there)
+    add_at(cells.confusion, place, numbers, there)
     if cells.group_margins is not None:
         goal = place // plan.classes
         label = place % plan.classes
@@ -328,18 +330,9 @@ def _count_pairs(cells, place, numbers, there, offset, plan: tl.constexpr):
 @triton.jit
 def count_margins(margins, goal, label, numbers, there, offset, plan: tl.constexpr):
     """Add to hits, targets and predictions of each class."""
-    _place(margins, offset + goal, numbers, there & (goal == label))
-    _place(margins, offset + plan.classes + goal, numbers, there)
-    _place(margins, offset + 2 * plan.classes + label, numbers, there)
-
-
-@triton.jit
-def _place(cell, place, numbers, there):
-    """Add a number, Σw and Σw² at places of a cell, and of those of its weights."""
-    tl.atomic_add(cell[0] + place, numbers[0], mask=there, sem="relaxed")
-    if cell[1] is not None:
-        tl.atomic_add(cell[1] + place, numbers[1], mask=there, sem="relaxed")
-        tl.atomic_add(cell[2] + place, numbers[2], mask=there, sem="relaxed")
+    add_at(margins, offset + goal, numbers, there & (goal == label))
+    add_at(margins, offset + plan.classes + goal, numbers, there)
+    add_at(margins, offset + 2 * plan.classes + label, numbers, there)
 
 
 @triton.jit
@@ -355,11 +348,11 @@ def _calibrate(cells, words, likely, sure, hit, w, plan: tl.constexpr):
         same = likely & (place == some)
         part = tl.where(same, w, 0.0)
         numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
-        _place(cells.calibration, some, numbers, some >= 0)
+        add_at(cells.calibration, some, numbers, some >= 0)
         both = (tl.sum(tl.where(same, high, 0), 0), tl.sum(tl.where(same, low, 0), 0))
         _place_sure(cells, words, some // 2, tl.sum(part * sure, 0), both, some >= 0, plan.bins)
         likely = likely & (same == 0)
-    _place(cells.calibration, place, (likely.to(tl.int64), w, w * w), likely)
+    add_at(cells.calibration, place, (likely.to(tl.int64), w, w * w), likely)
     _place_sure(cells, words, place // 2, sure * w, (high, low), likely, plan.bins)
 
 
@@ -371,14 +364,3 @@ def _place_sure(cells, words, place, sure, both, there, bins: tl.constexpr):
     else:
         tl.atomic_add(words + place, both[0], mask=there, sem="relaxed")
         tl.atomic_add(words + place + bins, both[1], mask=there, sem="relaxed")
-
-
-@triton.jit
-def _tell(faults, line, column, step, plan: tl.constexpr):
-    """Count faults by kind, and remember the first step of each."""
-    there = (column >= plan.faults) & (column < plan.faults + 4) & (line > 0)
-    kind = tl.where(column == plan.faults + 3, plan.kinds - 1, column - plan.faults)
-    number = tl.load(faults[0] + kind, mask=there, other=0) + line.to(tl.int64)
-    tl.store(faults[0] + kind, number, mask=there)
-    first = tl.load(faults[1] + kind, mask=there, other=0)
-    tl.store(faults[1] + kind, tl.minimum(first, step), mask=there)

@@ -11,22 +11,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
+from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.cell import State
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.confused_pairs import LOG_BUCKETS, MULTIPLIERS, ConfusedPairs
 from ptmetrics.counts.kernels import (
     KERNEL_TYPES,
     TABLE_LINES,
+    Bound,
+    CellKernel,
     Launch,
     asked,
+    cells_taken,
     define_operation,
-    getters,
     launch_kernel,
     power_of_two,
 )
-from ptmetrics.counts.modes import outside_inference
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS
 from ptmetrics.counts.part_launch import (
     FAULTS,
@@ -190,20 +190,8 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
     return Launch(plan, programs, tile.warps, numbers)
 
 
-class _Bound(NamedTuple):
-    """The cells of a metric as the operation is given them, and what the kernel needs beside them."""
-
-    state: State
-    form: tuple[object, ...]
-    names: str
-    cells: list[Tensor]
-    table: Tensor
-    words: Tensor
-    aligned: bool
-
-
 @dataclass
-class ClassKernel:
+class ClassKernel(CellKernel):
     """Counts batches of single-label scores in one launch, each as the tensor operations would.
 
     Attributes:
@@ -218,10 +206,10 @@ class ClassKernel:
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
-    _bound: _Bound | None = field(default=None, init=False, repr=False)
+    _tried: tuple[Bound, object] | None = field(default=None, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
+        return super().__getstate__() | {"_tried": None}
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
         """Count a batch, or leave it to the tensor operations; no host sync.
@@ -242,17 +230,10 @@ class ClassKernel:
             return False  # sums of weights are added up in any order
         state = accumulator.cells_for(batch)
         grouped = bool(batch.sample_shape)
-        form: tuple[object, ...] = (len(state), grouped)
-        if parts:
-            form = (*form, batch.weight is None or batch.weight.dtype)
-        bound = self._bound
-        if bound is None or bound.state is not state or bound.form != form:
-            bound = self._bind(state, grouped, form, batch.preds.device)
-            # A kernel that cannot be had is noticed with no rows, before anything is counted.
-            if not self._add_parts(bound, parts, batch, notes_of(batch, 0)):
-                self._bound = None
-                return False
-        if not bound.aligned:
+        width = power_of_two(FIRST_HITS + 3 * len(self.ks))
+        room = ((TABLE_LINES + BUCKETS) * width, 2 * CONFIDENCE_BINS + BUCKETS + 1)
+        bound = self.bound_to(state, batch.preds.device, *room, grouped=grouped)
+        if not bound.aligned or not self._may_add_parts(bound, parts, batch):
             return False
         notes = None
         if parts:
@@ -268,33 +249,26 @@ class ClassKernel:
             self._add_parts(bound, parts, batch, notes)
         return True
 
-    def _add_parts(self, bound: _Bound, parts: Sequence[Part], batch: Batch, notes: Tensor) -> bool:
+    def _may_add_parts(self, bound: Bound, parts: Sequence[Part], batch: Batch) -> bool:
+        """Whether the kernel of parts can be had: it is tried with no rows, before anything is counted."""
+        if not parts:
+            return True
+        form = (batch.weight is None or batch.weight.dtype, len(parts))
+        tried = self._tried
+        if tried is None or tried[0] is not bound or tried[1] != form:
+            self._tried = None
+            if not all(cell.storage_offset() % 2 == 0 for cell in bound.state.values()):
+                return False
+            if not self._add_parts(bound, parts, batch, notes_of(batch, 0)):
+                return False
+            self._tried = (bound, form)
+        return True
+
+    def _add_parts(self, bound: Bound, parts: Sequence[Part], batch: Batch, notes: Tensor) -> bool:
         """Add the noted rows to their parts; whether that could be."""
         given = [int(batch.step), self.classes, *self.ks]
         room = (list(bound.state.values()), bound.table, bound.words, " ".join(bound.state))
         return all(add_part(part, notes, batch.weight, *room, given) for part in parts)
-
-    @outside_inference
-    def _bind(
-        self, state: State, grouped: bool, form: tuple[object, ...], device: torch.device
-    ) -> _Bound:
-        """Name the cells, and make room for lines of sums and for integers that are 0 between launches.
-
-        The room is this metric's alone: two of them may count at once, on streams of their own.
-        """
-        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
-        cells = [state[name] for name in names]
-        kept = self._bound
-        if kept is not None and kept.table.device == device:
-            table = kept.table
-            words = kept.words
-        else:
-            width = power_of_two(FIRST_HITS + 3 * len(self.ks))
-            table = torch.empty((TABLE_LINES + BUCKETS) * width, dtype=torch.float64, device=device)
-            words = torch.zeros(2 * CONFIDENCE_BINS + BUCKETS + 1, dtype=torch.int64, device=device)
-        aligned = all(cell.storage_offset() % 2 == 0 for cell in state.values())
-        self._bound = _Bound(state, form, " ".join(names), cells, table, words, aligned)
-        return self._bound
 
 
 def layout_of(batch: Batch) -> tuple[int, ...] | None:
@@ -340,7 +314,7 @@ def arguments(
     double = preds.dtype == torch.float64
     launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
     some = [*cells, None]
-    taken = Cells(*[getter(some) for getter in getters(names, CELL_NAMES)])
+    taken = Cells(*[getter(some) for getter in cells_taken(CELL_NAMES, names)])
     first_bucket = layout[0] * step % BUCKETS
     numbers = (step, *launch.numbers, first_bucket)
     return launch, (preds, target, weight, taken, table, words, *numbers, notes, launch.plan)

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.library import Library, register_fake
 
-from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
-from ptmetrics.counts.modes import capturing
+from ptmetrics.counts.cell import State
+from ptmetrics.counts.modes import capturing, outside_inference
 
 KERNEL_DEVICES: set[str] = set()
 """Types of devices whose batches a kernel reads: none by default, until it was tried on a card."""
@@ -55,33 +56,88 @@ class Launch(NamedTuple):
     numbers: tuple[int, ...]
 
 
-def power_of_two(number: int) -> int:
-    """The next one."""
-    return 1 << (number - 1).bit_length()
+class Bound(NamedTuple):
+    """The cells of a metric as an operation is given them, and what its kernel needs beside them."""
+
+    state: State
+    form: tuple[int, bool]
+    names: str
+    cells: list[Tensor]
+    table: Tensor
+    words: Tensor
+    aligned: bool
+
+
+class CellKernel:
+    """What every `BatchKernel` keeps of the metric that it counts for."""
+
+    _bound: Bound | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
+
+    def bound_to(
+        self, state: State, device: torch.device, numbers: int, words: int, *, grouped: bool
+    ) -> Bound:
+        """The cells of a state, with room for lines of sums and for integers that are 0 between launches.
+
+        Args:
+            state: Of the accumulator, with room for what the batch brings.
+            device: Where it lives.
+            numbers: How many sums all lines hold.
+            words: How many integers.
+            grouped: Whether cells of groups are added to.
+        """
+        bound = self._bound
+        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
+            bound = self._bind(state, device, numbers, words, grouped)
+        return bound
+
+    @outside_inference
+    def _bind(
+        self, state: State, device: torch.device, numbers: int, words: int, grouped: bool
+    ) -> Bound:
+        """Name the cells, and make room: this metric's alone, for two may count at once, on streams of their own."""
+        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
+        cells = [state[name] for name in names]
+        kept = self._bound
+        if kept is not None and kept.table.device == device:
+            room = (kept.table, kept.words)
+        else:
+            table = torch.empty(numbers, dtype=torch.float64, device=device)
+            room = (table, torch.zeros(words, dtype=torch.int64, device=device))
+        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
+        form = (len(state), grouped)
+        self._bound = Bound(state, form, " ".join(names), cells, *room, aligned)
+        return self._bound
 
 
 @cache
-def getters(names: str, wanted: tuple[Any, ...]) -> list[Any]:
-    """For each argument what takes its cells from those of these names, behind which stands a None.
+def cells_taken(wanted: tuple[Any, ...], names: str) -> list[Any]:
+    """What takes the cells of each argument from those of these names, behind which stands a None.
 
     Args:
-        names: Of the cells, with a space between them.
-        wanted: Of each argument the name, or a tuple of them; a "*" stands for the cell, that of Σw
-            and that of Σw².
+        wanted: Names, or some in a tuple; a "*" stands for the cell, that of Σw and that of Σw².
+        names: Of the cells of a state, a space between them.
     """
     places = {name: place for place, name in enumerate(names.split())}
-    found = []
+    getters = []
     for name in wanted:
         some = name
         if isinstance(name, str):
             some = (name,)
             if name.endswith("*"):
                 some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
-        here = [places.get(one, -1) for one in some]
-        if here[0] < 0:
-            here = [-1]
-        found.append(itemgetter(*here))
-    return found
+        found = [places.get(one, -1) for one in some]
+        if found[0] < 0:
+            found = [-1]
+        getters.append(itemgetter(*found))
+    return getters
+
+
+def power_of_two(number: int) -> int:
+    """The next one."""
+    return 1 << (number - 1).bit_length()
 
 
 @cache

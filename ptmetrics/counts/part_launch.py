@@ -15,8 +15,8 @@ from ptmetrics.counts.kernels import (
     TABLE_LINES,
     Launch,
     asked,
+    cells_taken,
     define_operation,
-    getters,
     launch_kernel,
     power_of_two,
 )
@@ -144,7 +144,7 @@ def arguments(
     stride_w = 0 if weight is None else weight.stride(0)
     launch = launch_of(notes.shape[1], ids.stride(0), stride_w, *part, *form)
     some = [*cells, None]
-    taken = PartCells(*[getter(some) for getter in getters(names, cell_names(kind))])
+    taken = PartCells(*[getter(some) for getter in cells_taken(cell_names(kind), names)])
     return launch, (ids, notes, weight, taken, table, words, step, *launch.numbers, launch.plan)
 
 

@@ -71,7 +71,7 @@ def count_parts(
     line = whole_numbers(line, column, weighted, plan)
     tl.store(table + program * plan.width + column, line)
     if is_last(words + part, chunks):
-        line = sum_of_lines(table, part * chunks, 1, chunks, column, plan.width)
+        line = sum_of_lines(table, part * chunks, 1, chunks, column, plan.width, 8)
         pour_rows((cells.losses, cells.rows, cells.hits, cells.topk), line, column, part, plan)
         if plan.fault >= 0:
             wrong = tl.sum(tl.where(column == plan.faults, line, 0.0), 0).to(tl.int64)

@@ -27,7 +27,7 @@ FAULTS = 19
 ROWS_AT = 23
 FIRST_HITS = 26
 MOST_PARTS = 1024  # each of which some program looks for in all rows
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 128  # of a warp
 NOTES = 4  # words of a row: what was found of it, and three losses
 
 

@@ -148,6 +148,6 @@ def test_slices_are_a_launch_more_once_that_was_tried_without_rows(driver: Drive
     assert not kernels._FAILED
     assert driver.loaded == len(kernels._KEPT) == 2
     grids = [given[0] for given in driver.launched]
-    assert grids == [3, 8, 3 * 4, 8, 3 * 4], "three parts, the one of rows of none among them"
+    assert grids == [3, 8, 3 * 8, 8, 3 * 8], "three parts, the one of rows of none among them"
     metrics.update(preds, target, slices=torch.zeros(2000, dtype=torch.int64)[::2])
     assert driver.loaded == 2

@@ -149,7 +149,7 @@ def _size(at, keep):
 
 
 @triton.jit
-def _put(line, column, place: tl.constexpr, x):
+def _put(line, column, place, x):
     """The line with the sum of a value a row in one column more."""
     return line + tl.where(column == place, tl.sum(x.to(tl.float64), 0), 0.0)
 
@@ -198,13 +198,10 @@ def _mean(x, w, fits, total, before):
 def _put_joint(line, column, first: tl.constexpr, e, p, t, w, plan: tl.constexpr):
     """The line with Σ w eⁱ tʲ / (i! j!), and behind them those of p and t."""
     clouds: tl.constexpr = plan.powers * plan.powers
-    for i in tl.static_range(plan.powers):
-        if i == 0:
-            of_e = w
-            of_p = w
-        else:
-            of_e = of_e * e * (1.0 / i)
-            of_p = of_p * p * (1.0 / i)
+    of_e = w
+    of_p = w
+    number = tl.full([], 1.0, tl.float64)
+    for i in range(plan.powers):  # loops of the device: unrolled ones take all registers
         x = of_e
         y = of_p
         for j in tl.static_range(plan.powers):
@@ -213,6 +210,9 @@ def _put_joint(line, column, first: tl.constexpr, e, p, t, w, plan: tl.constexpr
                 y = y * t * (1.0 / j)
             line = _put(line, column, first + plan.powers * i + j, x)
             line = _put(line, column, first + clouds + plan.powers * i + j, y)
+        of_e = of_e * e * (1.0 / number)
+        of_p = of_p * p * (1.0 / number)
+        number += 1.0
     return line
 
 
@@ -264,15 +264,16 @@ def _moved(sums, column, place, by, plan: tl.constexpr):
     left = tl.where(column // (plan.powers * plan.powers) % 2 == 0, by[0], by[1])
     total = tl.zeros([plan.width], tl.float64)
     x = left * 0 + 1
-    for a in tl.static_range(plan.powers):
-        if a > 0:
-            x = x * left * (1.0 / a)
+    number = tl.full([], 1.0, tl.float64)
+    for a in range(plan.powers):
         y = x
         for b in tl.static_range(plan.powers):
             if b > 0:
                 y = y * by[2] * (1.0 / b)
             there = (i >= a) & (j >= b) & (column < plan.sums)
             total += y * tl.load(sums + place - plan.powers * a - b, mask=there, other=0.0)
+        x = x * left * (1.0 / number)
+        number += 1.0
     return total
 
 

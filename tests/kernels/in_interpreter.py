@@ -230,8 +230,8 @@ def test_a_metric_keeps_the_laws() -> None:
 @pytest.mark.parametrize(
     ("outputs", "dtype"),
     [
-        (1, torch.float16),
-        (1, torch.bfloat16),
+        pytest.param(1, torch.float16, marks=pytest.mark.slow),
+        pytest.param(1, torch.bfloat16, marks=pytest.mark.slow),
         (1, torch.float32),
         (1, torch.float64),
         (3, torch.float32),
@@ -252,6 +252,7 @@ def test_images_of_one_output_are_counted_with_their_samples(weighted: bool) -> 
     assert_same({"groups": False}, *batches, tolerance=1e-12)
 
 
+@pytest.mark.slow
 def test_many_errors_are_added_up_by_several_programs() -> None:
     assert_same({}, point_batch(128 * 40 + 1, 1, torch.float64), tolerance=1e-12)
 
@@ -295,7 +296,7 @@ def test_two_runs_give_the_same_bits() -> None:
     config = {"num_classes": 4, "slices": 2}
     first, second = (counted(config, *batches, kernel=True) for _ in range(2))
     assert_same_bits(first, second)
-    points = point_batch(700, 1, torch.float32)
+    points = point_batch(300, 1, torch.float32)
     assert_same_bits(counted({}, points, kernel=True), counted({}, points, kernel=True))
 
 

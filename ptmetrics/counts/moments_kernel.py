@@ -182,13 +182,13 @@ def _middle(
         w = tl.where(fits & (w >= plan.least_weight) & (w <= plan.most_weight), w, 0.0)
     w = w / tl.maximum(tl.max(w, 0), plan.least_weight)  # no product overflows
     total = tl.sum(w, 0)
-    p_mean = _mean(p, w, fits, total, joint + 1)
-    t_mean = _mean(t, w, fits, total, joint + 2)
+    p_mean = _mean_or(p, w, fits, total, joint + 1)
+    t_mean = _mean_or(t, w, fits, total, joint + 2)
     return p_mean - t_mean, p_mean, t_mean
 
 
 @triton.jit
-def _mean(x, w, fits, total, before):
+def _mean_or(x, w, fits, total, before):
     """The mean of some rows, or what was kept."""
     mean = tl.sum(tl.where(fits, x, 0.0) * w, 0) / tl.where(total > 0, total, 1.0)
     return tl.where(total > 0, mean, tl.load(before))

@@ -14,7 +14,9 @@ from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.kernels import (
+    FOLDERS,
     KERNEL_TYPES,
+    ROWS_OF_WARP,
     TABLE_LINES,
     CellKernel,
     Launch,
@@ -24,16 +26,14 @@ from ptmetrics.counts.kernels import (
     launch_kernel,
 )
 from ptmetrics.counts.moments import CENTRE, JOINT_SIZE, POWERS
-from ptmetrics.counts.regression import DROPPED, FIRST_MAGNITUDE, LIMIT, MAGNITUDE_BINS
+from ptmetrics.counts.regression import DROPPED_BITS, FIRST_MAGNITUDE, LIMIT, MAGNITUDE_BINS
 from ptmetrics.counts.subgroups import BUCKETS
 
 MOST_KERNEL_OUTPUTS = 64  # each of which some program looks at, for a row is refused as a whole
-ROWS_AT_ONCE = 128  # of a program of one warp
-FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 JOINT_SUMS = JOINT_SIZE - CENTRE
 MEAN_AT = JOINT_SUMS  # columns of a line, behind the joint sums
-FAULTS = MEAN_AT + 6
-WIDTH = 128
+POINT_FAULTS = MEAN_AT + 6
+LINE_WIDTH = 128
 
 
 class PointCells(NamedTuple):
@@ -50,7 +50,7 @@ class PointCells(NamedTuple):
     group_rows: Any
 
 
-CELL_NAMES = PointCells(
+POINT_NAMES = PointCells(
     "moments",
     "absolute",
     "largest",
@@ -68,18 +68,18 @@ class PointPlan(NamedTuple):
 
     outputs: int
     kinds: int
-    rows: int = ROWS_AT_ONCE
-    width: int = WIDTH
+    rows: int = ROWS_OF_WARP
+    width: int = LINE_WIDTH
     powers: int = POWERS
     centre: int = CENTRE
     size: int = JOINT_SIZE
     sums: int = JOINT_SUMS
     mean: int = MEAN_AT
-    faults: int = FAULTS
+    faults: int = POINT_FAULTS
     lines: int = TABLE_LINES
     buckets: int = BUCKETS
     bins: int = MAGNITUDE_BINS
-    dropped: int = DROPPED
+    dropped: int = DROPPED_BITS
     first: int = FIRST_MAGNITUDE
     limit: float = LIMIT
     least_weight: float = LEAST_WEIGHT
@@ -87,10 +87,10 @@ class PointPlan(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def launch_of(samples: int, pixels: int, grouped: int, outputs: int, kinds: int) -> Launch:
+def point_launch(samples: int, pixels: int, grouped: int, outputs: int, kinds: int) -> Launch:
     """For batches of one form: lanes of programs have one output, or samples of one bucket."""
     lanes = max(outputs, min(samples, BUCKETS))
-    of_lane = -(-samples // min(samples, BUCKETS)) * -(-pixels // ROWS_AT_ONCE)
+    of_lane = -(-samples // min(samples, BUCKETS)) * -(-pixels // ROWS_OF_WARP)
     programs = lanes * min(TABLE_LINES // lanes, of_lane)
     folders = lanes
     if lanes == 1 and not grouped:
@@ -125,7 +125,7 @@ class MomentsKernel(CellKernel):
             return False  # sums of weights are added up in any order
         state = accumulator.cells_for(batch)
         grouped = bool(batch.sample_shape)
-        room = ((TABLE_LINES + BUCKETS) * WIDTH, BUCKETS + 1)
+        room = ((TABLE_LINES + BUCKETS) * LINE_WIDTH, BUCKETS + 1)
         bound = self.bound_to(state, batch.preds.device, *room, grouped=grouped)
         if not bound.aligned:
             return False
@@ -149,7 +149,7 @@ def may_count(batch: Batch, outputs: int) -> bool:
     return all(values is None or values.dtype in KERNEL_TYPES for values in read)
 
 
-def arguments(
+def point_arguments(
     preds: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -161,12 +161,12 @@ def arguments(
 ) -> tuple[Launch, tuple[Any, ...]]:
     """A launch, and what the kernel is given, in the order of its arguments."""
     step, *layout = given
-    launch = launch_of(*layout)
+    launch = point_launch(*layout)
     samples, pixels, lanes, folders = launch.numbers
     strides = [preds.stride(0), preds.stride(-1), target.stride(0), target.stride(-1)]
     strides.append(0 if weight is None else weight.stride(0))
     some = [*cells, None]
-    taken = PointCells(*[getter(some) for getter in cells_taken(CELL_NAMES, names)])
+    taken = PointCells(*[getter(some) for getter in cells_taken(POINT_NAMES, names)])
     first_bucket = samples * step % BUCKETS
     numbers = (step, samples, pixels, *strides, lanes, folders, first_bucket)
     launch = launch._replace(numbers=numbers[1:])
@@ -175,11 +175,11 @@ def arguments(
 
 def _count_points(*operands: Any) -> None:
     """The operation on tensors with values."""
-    launch, given = arguments(*operands)
-    launch_kernel(_import_kernel, launch, operands[6], given[:3], given)
+    launch, given = point_arguments(*operands)
+    launch_kernel(_import_count_points, launch, operands[6], given[:3], given)
 
 
-def _import_kernel() -> Any:
+def _import_count_points() -> Any:
     from ptmetrics.counts.moments_kernel import count_points
 
     return count_points

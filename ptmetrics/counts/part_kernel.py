@@ -42,7 +42,7 @@ def count_parts(
     for first in range((program % chunks) * plan.rows, rows, chunks * plan.rows):
         row = (first + tl.arange(0, plan.rows)).to(tl.int64)
         given = tl.load(ids + row * stride_i, mask=row < rows, other=0)
-        place = _place_of(given, plan)
+        place = _part_of_id(given, plan)
         note = tl.load(notes + row, mask=(row < rows) & (place == part), other=0)
         keep = (note & 1) > 0
         likely = (note >> 1 & 1) > 0
@@ -82,7 +82,7 @@ def count_parts(
 
 
 @triton.jit
-def _place_of(given, plan: tl.constexpr):
+def _part_of_id(given, plan: tl.constexpr):
     """The part of an id: those of slices are numbers, groups go to buckets by `buckets_of`."""
     if plan.fault >= 0:
         return tl.where((given >= 0) & (given < plan.parts), given, plan.parts)

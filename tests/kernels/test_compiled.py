@@ -192,8 +192,8 @@ def test_kernels_of_parts_compile_for_every_card(
         weight = torch.empty(4096, device="meta")
     batch = (preds, target, weight)
     seen = operands(monkeypatch, "count_parts", metrics, *batch, **{kind: target})
-    launch, given = part_launch.arguments(*seen)
-    assert_small(compiled(launch, given, card, part_launch._import_kernel()), launch, tmp_path)
+    launch, given = part_launch.part_arguments(*seen)
+    assert_small(compiled(launch, given, card, part_launch._import_count_parts()), launch, tmp_path)
     _, given = class_launch.arguments(*operands(monkeypatch, "count_classes", metrics, *batch))
     assert isinstance(given[-2], Tensor), "notes are taken"
 
@@ -228,8 +228,8 @@ def test_kernels_of_errors_compile_for_every_card(
         weight = torch.empty(shape if pixels else shape[:1], device="meta")
     metrics = RegressionMetrics(num_outputs=outputs, device="meta")
     seen = operands(monkeypatch, "count_points", metrics, points, points, weight)
-    launch, given = moments_launch.arguments(*seen)
-    kernel = compiled(launch, given, card, moments_launch._import_kernel())
+    launch, given = moments_launch.point_arguments(*seen)
+    kernel = compiled(launch, given, card, moments_launch._import_count_points())
     assert_small(kernel, launch, tmp_path)
     assert "0.33333333333333331" in kernel.asm["ttir"], "a third has all digits of float64"
 

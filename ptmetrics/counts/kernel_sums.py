@@ -37,11 +37,13 @@ def is_last(ticket, number):
 
 
 @triton.jit
-def sum_of_lines(table, first, step, number, column, width: tl.constexpr):
+def sum_of_lines(
+    table, first, step, number, column, width: tl.constexpr, at_once: tl.constexpr = 32
+):
     """The sum of some lines, in their order."""
     total = tl.zeros([width], tl.float64)
-    for start in range(0, number, 32):
-        member = start + tl.arange(0, 32)
+    for start in range(0, number, at_once):
+        member = start + tl.arange(0, at_once)
         at = table + (member * step + first)[:, None] * width + column[None, :]
         there = (member < number)[:, None]
         total += tl.sum(tl.load(at, mask=there, other=0.0, cache_modifier=".cg"), 0)
@@ -70,3 +72,23 @@ def pour_words(confidence, words, bins: tl.constexpr):
     tl.store(confidence + place, before + found, mask=there)
     tl.store(words + place, high * 0, mask=there)
     tl.store(words + place + bins, high * 0, mask=there)
+
+
+@triton.jit
+def add_at(cell, place, numbers, there):
+    """Add a number, Σw and Σw² at places of a cell, and of those of its weights."""
+    tl.atomic_add(cell[0] + place, numbers[0], mask=there, sem="relaxed")
+    if cell[1] is not None:
+        tl.atomic_add(cell[1] + place, numbers[1], mask=there, sem="relaxed")
+        tl.atomic_add(cell[2] + place, numbers[2], mask=there, sem="relaxed")
+
+
+@triton.jit
+def tell(faults, line, column, step, at: tl.constexpr, kinds: tl.constexpr):
+    """Count faults by kind, and remember the first step of each: four columns, that of weights last."""
+    there = (column >= at) & (column < at + 4) & (line > 0)
+    kind = tl.where(column == at + 3, kinds - 1, column - at)
+    number = tl.load(faults[0] + kind, mask=there, other=0) + line.to(tl.int64)
+    tl.store(faults[0] + kind, number, mask=there)
+    first = tl.load(faults[1] + kind, mask=there, other=0)
+    tl.store(faults[1] + kind, tl.minimum(first, step), mask=there)

@@ -23,11 +23,11 @@ from on_device import (
 from oracles import Batch
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics
+from ptmetrics import MulticlassMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
-from batches import class_batch, on
+from batches import class_batch, in_parts, on, point_batch
 
 pytestmark = needs_gpu
 SHAPES: list[tuple[int, int, tuple[int, ...]]] = [
@@ -42,11 +42,19 @@ SHAPES: list[tuple[int, int, tuple[int, ...]]] = [
     (8, 21, (65, 63)),
     (70, 5, (33,)),
     (3, 150, (40, 40)),
+    (300, 5000, ()),
+    (130, 32_000, ()),
+    (3, 5000, (40,)),
 ]
 
 
-def counted(batches: list[Batch], *, kernel: bool, **config: Any) -> MulticlassMetrics:
-    metrics = MulticlassMetrics(**config, device=DEVICE)
+def counted(
+    batches: list[Batch], *, kernel: bool, **config: Any
+) -> MulticlassMetrics | RegressionMetrics:
+    make: Any = RegressionMetrics
+    if "num_classes" in config:
+        make = MulticlassMetrics
+    metrics = make(**config, device=DEVICE)
     with on(*["cuda"] * kernel), no_wait():
         for batch in batches:
             batch.feed(metrics)
@@ -82,6 +90,23 @@ def test_a_kernel_counts_what_the_tensor_operations_count(
         assert_same_bits(mine, counted(here, kernel=True, **config))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(70_000, 10, ()), (300, 5000, ()), (8, 21, (65, 63))], ids=str)
+def test_slices_and_groups_are_counted_as_the_tensor_operations_count_them(
+    shape: tuple[int, int, tuple[int, ...]], weighted: bool
+) -> None:
+    rows, classes, pixels = shape
+    batches = []
+    for n in (rows, 5):
+        batch = class_batch(n, classes, torch.float64, *pixels, weighted=weighted)
+        batches.append(in_parts(batch, 5, groups=True).to(DEVICE))
+    config = {"num_classes": classes, "topk": (1, 2), "slices": 5, "groups": True, "class_dim": 1}
+    mine = counted(batches, kernel=True, **config)
+    assert_same_counts(mine, counted(batches, kernel=False, **config), 1e-12)
+    if not weighted:
+        assert_same_bits(mine, counted(batches, kernel=True, **config))
+
+
 @pytest.mark.parametrize("layout", [strided, transposed, channels_last], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("shape", [(200, 7, ()), (4, 7, (9, 20))], ids=str)
 def test_a_kernel_reads_any_layout(
@@ -92,6 +117,26 @@ def test_a_kernel_reads_any_layout(
     config = {"num_classes": classes, "class_dim": 1}
     found = counted([laid_out(batch, layout)], kernel=True, **config)
     assert_same_counts(found, counted([batch], kernel=False, **config), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, ()), (300_000, 1, ()), (70_000, 5, ()), (8, 1, (65, 63)), (70, 1, (33,))],
+    ids=str,
+)
+def test_errors_are_counted_as_the_tensor_operations_count_them(
+    shape: tuple[int, int, tuple[int, ...]], weighted: bool, dtype: torch.dtype
+) -> None:
+    rows, outputs, pixels = shape
+    batches = [
+        point_batch(n, outputs, dtype, *pixels, weighted=weighted).to(DEVICE) for n in (rows, 5)
+    ]
+    mine = counted(batches, kernel=True, num_outputs=outputs)
+    assert_same_counts(mine, counted(batches, kernel=False, num_outputs=outputs), 1e-12)
+    if not weighted:
+        assert_same_bits(mine, counted(batches, kernel=True, num_outputs=outputs))
 
 
 def launched(call: Callable[[], object]) -> list[str]:

@@ -81,7 +81,7 @@ def count_yes_no(
         impossible = keep & _is_impossible(raw, plan.inputs)
         if plan.inputs == "probs":
             mass = mass.to(tl.float64)
-            nan = keep & (mass != mass)
+            nan = keep & ((mass <= float("inf")) == 0)
             bad = (bad[0], bad[1] + nan.to(tl.int32), bad[2], bad[3])
             keep = keep & (nan == 0)
             if plan.columns == 2:
@@ -206,7 +206,7 @@ def count_labels(
             w = tl.load(weight + row * stride_w, mask=there, other=0).to(tl.float64)
             fits = there & _fits(w, plan)
             w = tl.where(fits, w, 0.0)
-        hits = tl.zeros([plan.rows], tl.int64)
+        hits = tl.zeros([plan.rows], tl.int32)
         actual = hits
         predicted = hits
         others = hits
@@ -224,7 +224,7 @@ def count_labels(
                 keep = keep & (given != plan.ignore)
             bad = keep & (given != 0) & (given != 1)
             keep = keep & (bad == 0)
-            odd = keep & (_is_impossible(raw, plan.inputs) | (raw != raw))
+            odd = keep & _is_impossible(raw, plan.inputs)
             keep = keep & (odd == 0)
             yes = keep & (given == 1)
             said = keep & _is_yes(raw, plan)
@@ -232,12 +232,12 @@ def count_labels(
             packed = packed | (said.to(tl.int64) << 20) | ((keep & (yes == 0)).to(tl.int64) << 30)
             packed = packed | (bad.to(tl.int64) << 40) | (odd.to(tl.int64) << 50)
             found = tl.sum(packed, 0)
-            hits += found & 1023
-            actual += (found >> 10) & 1023
-            predicted += (found >> 20) & 1023
-            others += (found >> 30) & 1023
-            refused += (found >> 40) & 1023
-            odds += found >> 50
+            hits += (found & 1023).to(tl.int32)
+            actual += ((found >> 10) & 1023).to(tl.int32)
+            predicted += ((found >> 20) & 1023).to(tl.int32)
+            others += ((found >> 30) & 1023).to(tl.int32)
+            refused += ((found >> 40) & 1023).to(tl.int32)
+            odds += (found >> 50).to(tl.int32)
             keep = keep & fits[None, :]
             yes = yes & keep
             said = said & keep
@@ -303,11 +303,11 @@ def _read(values, place, stride, there, dense: tl.constexpr):
 
 @triton.jit
 def _is_impossible(raw, inputs: tl.constexpr):
-    """Which predictions are none; a NaN probability is not told here."""
+    """Which predictions are none, NaN among them."""
     if inputs == "logits":
-        impossible = raw != raw
+        impossible = (raw <= float("inf")) == 0
     elif inputs == "probs":
-        impossible = (raw < 0) | (raw > 1)
+        impossible = ((raw >= 0) & (raw <= 1)) == 0
     else:
         impossible = (raw != 0) & (raw != 1)
     return impossible
@@ -494,9 +494,10 @@ def _keep_scores(cells, score, yes, offset, w, keep, plan: tl.constexpr):
 
 @triton.jit
 def _add_scores(cells, place, numbers, ties, there):
-    """Add to rows of histograms, and to what is kept of their ties."""
+    """Add to rows of histograms, and to what is kept of their ties: nothing where a row holds its own value."""
     add_at(cells.curve, place, numbers, there)
     row = cells.ties + (place & -2)
+    there = there & (ties[1] != 0)
     tl.atomic_add(row, ties[0], mask=there, sem="relaxed")
     tl.atomic_add(row + 1, ties[1], mask=there, sem="relaxed")
 

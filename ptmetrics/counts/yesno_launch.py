@@ -38,10 +38,10 @@ COLUMNS = 64  # of a line
 WARPS = 4  # of a program for rows of one label, each of which has a stripe of its own …
 STRIPE = 64  # … of so many rows
 BLOCK = 128  # labels that a program of one warp holds at a time
-TILE_NUMBERS = 512  # labels × rows that it holds
-MOST_TILE_ROWS = 128
+TILE_NUMBERS = 128  # labels × rows that it holds
+MOST_TILE_ROWS = 32
 PEEL = 2  # rows of a histogram that are looked for in a tile, so that scores in common are one addition
-LEAST_PEELED = 8  # scores of a histogram in a tile for that to pay
+LEAST_PEELED = 4  # scores of a histogram in a tile for that to pay
 
 
 class YesNoCells(NamedTuple):
@@ -156,10 +156,7 @@ def launch_of(form: Form, levels: tuple[float, float], dtype: torch.dtype, *stri
         apart = (strides[1], strides[3])
         warps = 1
         block = min(power_of_two(labels), BLOCK)
-        numbers = TILE_NUMBERS
-        if dtype == torch.float64:
-            numbers //= 2
-        rows = max(1, min(numbers // block, MOST_TILE_ROWS))
+        rows = min(TILE_NUMBERS // block, MOST_TILE_ROWS)
         at_once = rows
     plan = YesNoPlan(
         labels,

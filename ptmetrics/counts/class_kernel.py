@@ -48,15 +48,16 @@ def count_classes(
     lanes,
     folders,
     first_bucket,
+    notes,
     plan: tl.constexpr,
 ):
     """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
 
-    `cells` is a `Cells` and `plan` a `KernelPlan` of `kernels.py`.
+    Where rows come in parts, it takes notes of each for `part_kernel.py`. `cells` is a `Cells` and
+    `plan` a `KernelPlan` of `class_launch.py`.
     """
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
     weighted: tl.constexpr = cells.rows[1] is not None
-    tops: tl.constexpr = len(plan.ks)
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     # So the compiler sees that four numbers lie where one load can take them.
@@ -107,49 +108,42 @@ def count_classes(
         field = tl.minimum(tl.maximum(column - plan.likely, 0), 5)
         found = (tl.sum(counts, 0) >> (field * 10)) & 1023
         line += tl.where(column == field + plan.likely, found.to(tl.float64), 0.0)
-        if weighted:
-            line = plus(line, column, plan.rows_at + 1, 1, w)
-            line = plus(line, column, plan.rows_at + 2, 1, w * w)
-        _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
-        for i in tl.static_range(tops):
-            hit_w = tl.where(rank < plan.ks[i], w, 0.0)
-            line = plus(line, column, plan.hits + i, 1, (keep & (rank < plan.ks[i])).to(tl.float64))
-            if weighted:
-                line = plus(line, column, plan.hits + tops + i, 1, hit_w)
-                line = plus(line, column, plan.hits + 2 * tops + i, 1, hit_w * hit_w)
+        if cells.pairs is not None:
+            count_margins(cells.margins, goal, label, (keep.to(tl.int64), w, w * w), keep, 0, plan)
+            _sketch(cells.pairs, keep & (goal != label), goal, label, plan)
+        else:
+            _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
+        line = plus_rows(line, column, keep, goal, label, rank, w, weighted, plan)
+        if notes is not None:
+            at = notes + row
+            note = keep.to(tl.int64) | likely.to(tl.int64) << 1 | goal.to(tl.int64) << 2
+            note = note | label.to(tl.int64) << 22 | rank.to(tl.int64) << 42
+            tl.store(at, tl.where(keep, note, 0), mask=pixel < pixels)
         if cells.losses is not None:
             hit = (label == goal).to(tl.int32)
             nll, brier, gap, sure = _row_losses(likely, hit, peak, own, mass, norm, plan.probs)
             w = tl.where(likely, w, 0.0)
             _calibrate(cells, words, likely, sure, hit, w, plan)
-            if weighted:
-                line = plus(line, column, 3, 3, w)
-                line = plus(line, column, 6, 3, w * w)
-            line = plus_mean(line, column, 0, nll, w, weighted)
-            line = plus_mean(line, column, 1, brier, w, weighted)
-            line = plus_mean(line, column, 2, gap, w, weighted)
-    # The first of the six sums of a mean is a number of rows; without weights the next two are, too.
-    number = tl.sum(tl.where(column == plan.likely, line, 0.0), 0)
-    line = tl.where((column < 3) | ((column < 9) & (not weighted)), number, line)
+            line = plus_losses(line, column, nll, brier, gap, w, weighted)
+            if notes is not None:
+                number = samples.to(tl.int64) * pixels
+                tl.store(at + number, nll.to(tl.int64, bitcast=True), mask=likely)
+                tl.store(at + 2 * number, brier.to(tl.int64, bitcast=True), mask=likely)
+                tl.store(at + 3 * number, gap.to(tl.int64, bitcast=True), mask=likely)
+    line = whole_numbers(line, column, weighted, plan)
     tl.store(table + program * plan.width + column, line)
     folder = program % folders
     members = tl.cdiv(programs - folder, folders)
     if is_last(words + 2 * plan.bins + folder, members):
         line = sum_of_lines(table, folder, folders, members, column, plan.width)
         if cells.group_rows is not None:
-            pour(cells.group_losses, line, column, bucket, 0, 18)
-            for i in tl.static_range(3):
-                pour(cells.group_rows[i], line, column, bucket, plan.rows_at + i, 1)
-                if tops > 0:
-                    pour(cells.group_topk[i], line, column, bucket, plan.hits + i * tops, tops)
+            of_group = (cells.group_losses, cells.group_rows, cells.group_hits, cells.group_topk)
+            pour_rows(of_group, line, column, bucket, plan)
         tl.store(table + (folder + plan.lines) * plan.width + column, line)
         if is_last(words + 2 * plan.bins + plan.buckets, folders):
             line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
-            pour(cells.losses, line, column, 0, 0, 18)
-            for i in tl.static_range(3):
-                pour(cells.rows[i], line, column, 0, plan.rows_at + i, 1)
-                if tops > 0:
-                    pour(cells.topk[i], line, column, 0, plan.hits + i * tops, tops)
+            of_all = (cells.losses, cells.rows, cells.hits, cells.topk)
+            pour_rows(of_all, line, column, 0, plan)
             tell(cells.faults, line, column, step, plan.faults, plan.kinds)
             if (cells.losses is not None) and (not weighted):
                 pour_words(cells.confidence, words, plan.bins)
@@ -209,7 +203,7 @@ def _read_classes(
         mass += tl.sum(odds, 0)
         norm += squares
         nan = nan | ((squares >= 0) == 0)  # ∞ − ∞ is no square
-        if len(plan.ks) > 0:
+        if len(plan.ks) > 0 and plan.ks[-1] > 1:
             before = (score == own[None, :]) & (index[:, None] < goal[None, :])
             rank += tl.sum(((score > own[None, :]) | before).to(tl.int32), 0)
         peak = highest
@@ -250,22 +244,95 @@ def _confuse(cells, keep, goal, label, w, offset, plan: tl.constexpr):
         same = keep & (place == some)
         part = tl.where(same, w, 0.0)
         numbers = (tl.sum(same.to(tl.int64), 0), tl.sum(part, 0), tl.sum(part * part, 0))
-        _count_pairs(cells, tl.maximum(some, 0), numbers, some >= 0, offset, plan.classes)
+        _count_pairs(cells, tl.maximum(some, 0), numbers, some >= 0, offset, plan)
         keep = keep & (same == 0)
     numbers = (keep.to(tl.int64), w, w * w)
-    _count_pairs(cells, place, numbers, keep, offset, plan.classes)
+    _count_pairs(cells, place, numbers, keep, offset, plan)
 
 
 @triton.jit
-def _count_pairs(cells, place, numbers, there, offset, classes: tl.constexpr):
+def _sketch(pairs, wrong, goal, label, plan: tl.constexpr):
+    """Count errors by the hashes of their pairs, and the bits of those: the table of `ConfusedPairs`."""
+    code = goal.to(tl.int64) * plan.classes + label
+    marked = code << 1 | 1
+    for first in range(0, plan.code + 1, plan.digits):
+        digit = first + tl.arange(0, plan.digits)
+        ones = (marked[:, None] >> tl.minimum(digit, plan.code)[None, :]) & 1
+        there = wrong[:, None] & (digit <= plan.code)[None, :] & (ones > 0)
+        for i in tl.static_range(len(plan.multipliers)):
+            bucket = code * plan.multipliers[i] >> (64 - plan.log_buckets)
+            bucket = (bucket & ((1 << plan.log_buckets) - 1)) + (i << plan.log_buckets)
+            at = pairs + (bucket * (plan.code + 1))[:, None] + digit[None, :]
+            tl.atomic_add(at, ones, mask=there, sem="relaxed")
+
+
+@triton.jit
+def plus_rows(line, column, keep, goal, label, rank, w, weighted: tl.constexpr, plan: tl.constexpr):
+    """The line with Σw and Σw² of rows, and their hits."""
+    tops: tl.constexpr = len(plan.ks)
+    if weighted:
+        line = plus(line, column, plan.rows_at + 1, 1, w)
+        line = plus(line, column, plan.rows_at + 2, 1, w * w)
+    for i in tl.static_range(tops):
+        hit = rank < plan.ks[i]
+        if plan.ks[i] == 1:
+            hit = label == goal
+        hit_w = tl.where(hit, w, 0.0)
+        line = plus(line, column, plan.hits + i, 1, (keep & hit).to(tl.float64))
+        if weighted:
+            line = plus(line, column, plan.hits + tops + i, 1, hit_w)
+            line = plus(line, column, plan.hits + 2 * tops + i, 1, hit_w * hit_w)
+    return line
+
+
+@triton.jit
+def plus_losses(line, column, nll, brier, gap, w, weighted: tl.constexpr):
+    """The line with the sums of losses of the rows that have a weight."""
+    if weighted:
+        line = plus(line, column, 3, 3, w)
+        line = plus(line, column, 6, 3, w * w)
+    line = plus_mean(line, column, 0, nll, w, weighted)
+    line = plus_mean(line, column, 1, brier, w, weighted)
+    return plus_mean(line, column, 2, gap, w, weighted)
+
+
+@triton.jit
+def whole_numbers(line, column, weighted: tl.constexpr, plan: tl.constexpr):
+    """The first of the six sums of a mean is a number of rows; without weights the next two are, too."""
+    number = tl.sum(tl.where(column == plan.likely, line, 0.0), 0)
+    return tl.where((column < 3) | ((column < 9) & (not weighted)), number, line)
+
+
+@triton.jit
+def pour_rows(cells, line, column, part, plan: tl.constexpr):
+    """Add losses, rows and hits to those of a part; hits of the class itself stand in front of others."""
+    tops: tl.constexpr = len(plan.ks)
+    alone: tl.constexpr = 1 if cells[2] is not None else 0
+    pour(cells[0], line, column, part, 0, 18)
+    for i in tl.static_range(3):
+        pour(cells[1][i], line, column, part, plan.rows_at + i, 1)
+        if cells[2] is not None:
+            pour(cells[2][i], line, column, part, plan.hits + i * tops, 1)
+        if tops > alone:
+            pour(cells[3][i], line, column, part, plan.hits + i * tops + alone, tops - alone)
+
+
+@triton.jit
+def _count_pairs(cells, place, numbers, there, offset, plan: tl.constexpr):
     """Add pairs to the matrix, and to hits, targets and predictions of a part of the rows."""
     add_at(cells.confusion, place, numbers, there)
-    if cells.margins is not None:
-        goal = place // classes
-        label = place % classes
-        add_at(cells.margins, offset + goal, numbers, there & (goal == label))
-        add_at(cells.margins, offset + classes + goal, numbers, there)
-        add_at(cells.margins, offset + 2 * classes + label, numbers, there)
+    if cells.group_margins is not None:
+        goal = place // plan.classes
+        label = place % plan.classes
+        count_margins(cells.group_margins, goal, label, numbers, there, offset, plan)
+
+
+@triton.jit
+def count_margins(margins, goal, label, numbers, there, offset, plan: tl.constexpr):
+    """Add to hits, targets and predictions of each class."""
+    add_at(margins, offset + goal, numbers, there & (goal == label))
+    add_at(margins, offset + plan.classes + goal, numbers, there)
+    add_at(margins, offset + 2 * plan.classes + label, numbers, there)
 
 
 @triton.jit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,8 +14,11 @@ from torch import Tensor
 from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
+from ptmetrics.counts.confused_pairs import LOG_BUCKETS, MULTIPLIERS, ConfusedPairs
 from ptmetrics.counts.kernels import (
     KERNEL_TYPES,
+    TABLE_LINES,
+    Bound,
     CellKernel,
     Launch,
     asked,
@@ -25,16 +28,25 @@ from ptmetrics.counts.kernels import (
     power_of_two,
 )
 from ptmetrics.counts.multiclass import CONFIDENCE_BINS
+from ptmetrics.counts.part_launch import (
+    FAULTS,
+    FIRST_HITS,
+    LIKELY,
+    ROWS_AT,
+    Part,
+    add_part,
+    notes_of,
+    parts_of,
+)
 from ptmetrics.counts.subgroups import BUCKETS
 
 MOST_KERNEL_KS = 12
-TABLE_LINES = 2048  # of a table: one for each warp
-FIRST_HITS = 26  # the column of the first hits
 FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
 CLASSES_OF_THREAD = 32  # that a thread holds at a time
 CLASSES_OF_WARP = 512  # that a warp holds at a time
+DIGITS = 64  # of a code that are counted at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
 
 
@@ -42,30 +54,37 @@ class Cells(NamedTuple):
     """The cells that the kernel adds to; those that count rows with their Σw and Σw². None for what is not kept."""
 
     confusion: Any
+    pairs: Any
     margins: Any
+    group_margins: Any
     calibration: Any
     confidence: Any
     losses: Any
     rows: Any
+    hits: Any
     topk: Any
     faults: Any
     group_losses: Any
     group_rows: Any
+    group_hits: Any
     group_topk: Any
 
 
-# A "*" stands for the cell, that of Σw and that of Σw².
 CELL_NAMES = Cells(
     "confusion*",
+    "pairs",
+    "margins*",
     "group.margins*",
     "calibration*",
     "confidence",
     "losses",
     "rows*",
+    "hits*",
     "topk_hits*",
     ("fault_count", "fault_first_step"),
     "group.losses",
     "group.rows*",
+    "group.hits*",
     "group.topk_hits*",
 )
 
@@ -118,13 +137,17 @@ class KernelPlan(NamedTuple):
     even: int
     width: int
     peel: int
-    likely: int = 18  # columns of a line
-    faults: int = 19
-    rows_at: int = 23
+    digits: int
+    code: int
+    likely: int = LIKELY
+    faults: int = FAULTS
+    rows_at: int = ROWS_AT
     hits: int = FIRST_HITS
     lines: int = TABLE_LINES
     bins: int = CONFIDENCE_BINS
     buckets: int = BUCKETS
+    multipliers: tuple[int, ...] = MULTIPLIERS
+    log_buckets: int = LOG_BUCKETS
     least_weight: float = LEAST_WEIGHT
     most_weight: float = MOST_WEIGHT
 
@@ -156,6 +179,8 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
         tile.even(*strides[:2]),
         power_of_two(columns),
         PEEL if tile.rows > 8 else 0,
+        max(2, DIGITS // tile.rows),
+        ConfusedPairs(classes).bits,
     )
     lanes = min(samples, BUCKETS)
     items = -(-samples // lanes) * -(-pixels // tile.rows)
@@ -170,16 +195,21 @@ class ClassKernel(CellKernel):
     """Counts batches of single-label scores in one launch, each as the tensor operations would.
 
     Attributes:
-        classes: C, up to 4,096.
+        classes: C.
         probs: Whether scores are probabilities, and not logits.
         ignore: A target value to leave out silently.
-        ks: The k of top-k accuracies, up to 12.
+        ks: The k of top-k accuracies, up to 12; 1 in front of them where hits are kept in the place
+            of a matrix.
     """
 
     classes: int
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
+    _tried: tuple[Bound, object] | None = field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_tried": None}
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
         """Count a batch, or leave it to the tensor operations; no host sync.
@@ -192,21 +222,53 @@ class ClassKernel(CellKernel):
             Whether it was counted.
         """
         layout = layout_of(batch)
+        parts = parts_of(accumulator, batch)
         weighted = accumulator.weighted or batch.weight is not None
-        if layout is None or (weighted and torch.are_deterministic_algorithms_enabled()):
+        if layout is None or parts is None:
+            return False
+        if weighted and torch.are_deterministic_algorithms_enabled():
             return False  # sums of weights are added up in any order
         state = accumulator.cells_for(batch)
         grouped = bool(batch.sample_shape)
         width = power_of_two(FIRST_HITS + 3 * len(self.ks))
         room = ((TABLE_LINES + BUCKETS) * width, 2 * CONFIDENCE_BINS + BUCKETS + 1)
         bound = self.bound_to(state, batch.preds.device, *room, grouped=grouped)
-        if not bound.aligned:
+        if not bound.aligned or not self._may_add_parts(bound, parts, batch):
             return False
+        notes = None
+        if parts:
+            notes = notes_of(batch, len(batch))
         given = [int(batch.step), *layout, grouped, self.probs, self.classes]
-        given += [len(accumulator.fault_kinds), self.ignore is not None, self.ignore or 0, *self.ks]
+        kinds = len(accumulator.fault_kinds) - bool(accumulator.subgroups.slices)
+        given += [kinds, self.ignore is not None, self.ignore or 0, *self.ks]
         operation = torch.ops.ptmetrics.count_classes
         of_batch = (batch.preds, batch.target, batch.weight)
-        return asked(operation, *of_batch, *bound[3:6], bound.names, given)
+        if not asked(operation, *of_batch, *bound[3:6], notes, bound.names, given):
+            return False
+        if notes is not None:
+            self._add_parts(bound, parts, batch, notes)
+        return True
+
+    def _may_add_parts(self, bound: Bound, parts: Sequence[Part], batch: Batch) -> bool:
+        """Whether the kernel of parts can be had: it is tried with no rows, before anything is counted."""
+        if not parts:
+            return True
+        form = (batch.weight is None or batch.weight.dtype, len(parts))
+        tried = self._tried
+        if tried is None or tried[0] is not bound or tried[1] != form:
+            self._tried = None
+            if not all(cell.storage_offset() % 2 == 0 for cell in bound.state.values()):
+                return False
+            if not self._add_parts(bound, parts, batch, notes_of(batch, 0)):
+                return False
+            self._tried = (bound, form)
+        return True
+
+    def _add_parts(self, bound: Bound, parts: Sequence[Part], batch: Batch, notes: Tensor) -> bool:
+        """Add the noted rows to their parts; whether that could be."""
+        given = [int(batch.step), self.classes, *self.ks]
+        room = (list(bound.state.values()), bound.table, bound.words, " ".join(bound.state))
+        return all(add_part(part, notes, batch.weight, *room, given) for part in parts)
 
 
 def layout_of(batch: Batch) -> tuple[int, ...] | None:
@@ -214,8 +276,7 @@ def layout_of(batch: Batch) -> tuple[int, ...] | None:
     floats = [batch.preds]
     if batch.weight is not None:
         floats.append(batch.weight)
-    parted = batch.slices is not None or batch.group is not None
-    if parted or batch.target.is_floating_point() or isinstance(batch.step, Tensor):
+    if batch.target.is_floating_point() or isinstance(batch.step, Tensor):
         return None
     if any(values.dtype not in KERNEL_TYPES for values in floats):
         return None
@@ -243,6 +304,7 @@ def arguments(
     cells: Sequence[Tensor],
     table: Tensor,
     words: Tensor,
+    notes: Tensor | None,
     names: str,
     given: Sequence[int],
 ) -> tuple[Launch, tuple[Any, ...]]:
@@ -255,13 +317,14 @@ def arguments(
     taken = Cells(*[getter(some) for getter in cells_taken(CELL_NAMES, names)])
     first_bucket = layout[0] * step % BUCKETS
     numbers = (step, *launch.numbers, first_bucket)
-    return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)
+    return launch, (preds, target, weight, taken, table, words, *numbers, notes, launch.plan)
 
 
 def _count_classes(*operands: Any) -> None:
     """The operation on tensors with values."""
     launch, given = arguments(*operands)
-    launch_kernel(_import_kernel, launch, operands[6], given[:3], given)
+    read = (*given[:3], given[-2])
+    launch_kernel(_import_kernel, launch, operands[7], read, given)
 
 
 def _import_kernel() -> Any:
@@ -273,6 +336,6 @@ def _import_kernel() -> Any:
 define_operation(
     "count_classes",
     "Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
-    "Tensor(b!) table, Tensor(c!) words, str names, int[] given",
+    "Tensor(b!) table, Tensor(c!) words, Tensor(d!)? notes, str names, int[] given",
     _count_classes,
 )

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.cell import Cell
 
 # Odd multipliers, one a row: the golden ratio and constants of known 64-bit mixers, as signed
 # integers.
-_MULTIPLIERS = (
+MULTIPLIERS = (
     -7046029254386353131,
     -4417276706812531889,
     1609587929392839161,
     -8796714831421723037,
 )
+LOG_BUCKETS = 12
 ROWS_AT_ONCE = 1 << 14  # bounds the memory that an update takes for a moment
 
 
@@ -33,7 +35,7 @@ class ConfusedPairs:
     """
 
     num_classes: int
-    log_buckets: int = 12
+    log_buckets: int = LOG_BUCKETS
 
     @property
     def bits(self) -> int:
@@ -42,21 +44,22 @@ class ConfusedPairs:
 
     def cell(self) -> Cell:
         """One table."""
-        shape = (len(_MULTIPLIERS), 1 << self.log_buckets, 1 + self.bits)
+        shape = (len(MULTIPLIERS), 1 << self.log_buckets, 1 + self.bits)
         return Cell("pairs", shape, scope="whole", weigh=False)
 
-    def count(self, code: Tensor, counted: Tensor | None) -> Callable[[Tensor], None]:
+    def count(self, code: Tensor, batch: Batch) -> Callable[[Tensor], None]:
         """Four additions by index; a row that is no error adds 0.
 
         Args:
             code: Actual · C + predicted of each row.
-            counted: Bool of shape (rows,); None for all rows.
+            batch: Says which rows count, those of a weight that is refused later not among them.
         """
-        if counted is not None:
-            code = torch.where(counted, code, self.num_classes**2)
 
         def add_(table: Tensor) -> None:
-            for some in torch.split(code, ROWS_AT_ONCE):
+            errors = code
+            if batch.counted is not None:
+                errors = torch.where(batch.counted, code, self.num_classes**2)
+            for some in torch.split(errors, ROWS_AT_ONCE):
                 source = self._columns(some) * self._is_error(some).unsqueeze(1)
                 for row, bucket in enumerate(self._buckets(some)):
                     table[row].index_add_(0, bucket, source)
@@ -118,6 +121,4 @@ class ConfusedPairs:
     def _buckets(self, code: Tensor) -> list[Tensor]:
         """Multiplicative hash modulo 2⁶⁴, top bits."""
         mask = (1 << self.log_buckets) - 1
-        return [
-            (code * multiplier >> (64 - self.log_buckets)) & mask for multiplier in _MULTIPLIERS
-        ]
+        return [(code * multiplier >> (64 - self.log_buckets)) & mask for multiplier in MULTIPLIERS]

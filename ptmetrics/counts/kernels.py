@@ -28,6 +28,7 @@ KERNEL_DEVICES: set[str] = set()
 if os.environ.get("PTMETRICS_KERNELS") == "1":
     KERNEL_DEVICES.add("cuda")
 KERNEL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+TABLE_LINES = 2048  # of a table: one for each warp
 FIRST_LONG = 2**31  # from here on a number takes 64 bits
 _LIBRARY = Library("ptmetrics", "FRAGMENT")
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again

@@ -21,7 +21,7 @@ NO_SLICE = -1
 NO_GROUP = -(2**63)
 BAD_SLICE = "slice-out-of-range"
 BAD_SLICE_WORDS = "slice outside those of the metric, row counted in the whole only"
-_MIX = ((30, -4658895280553007687), (27, -7723592293110705685))  # of SplitMix64, signed
+MIX = ((30, -4658895280553007687), (27, -7723592293110705685))  # of SplitMix64, signed
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def buckets_of(group: Tensor) -> Tensor:
     Source: Steele, Lea and Flood, OOPSLA 2014 (the mixing of SplitMix64).
     """
     mixed = group
-    for shift, factor in _MIX:
+    for shift, factor in MIX:
         mixed = (mixed ^ (mixed >> shift)) * factor
     return ((mixed >> 58) & (BUCKETS - 1)).masked_fill(group == NO_GROUP, BUCKETS)
 

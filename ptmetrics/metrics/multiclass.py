@@ -311,7 +311,10 @@ class MulticlassMetrics(Metrics):
             passes = ScorePasses(num_classes, inputs == "probs", sums, bool(self._ks))
         self._reader = ClassReader(num_classes, inputs, ignore_index, passes, class_dim)
         if scored and self._is_ordinary:
-            self._kernel = ClassKernel(num_classes, inputs == "probs", ignore_index, self._ks)
+            ks = self._ks
+            if self._pairs is not None:
+                ks = (1, *ks)
+            self._kernel = ClassKernel(num_classes, inputs == "probs", ignore_index, ks)
         super().__init__(slices=slices, groups=groups, device=device)
 
     @property
@@ -319,7 +322,7 @@ class MulticlassMetrics(Metrics):
         """Whether all that is counted of a row is what a kernel counts."""
         if type(self).count is not MulticlassMetrics.count or len(self._ks) > MOST_KERNEL_KS:
             return False
-        further = (self._curve, self._pairs, self._asked_at, self.whole_samples, self._tempered)
+        further = (self._curve, self._asked_at, self.whole_samples, self._tempered)
         return not any(further) and not self._kappas
 
     def counted_arguments(self) -> dict[str, Any]:
@@ -585,7 +588,7 @@ class MulticlassMetrics(Metrics):
             if self._pairs is None:
                 counts[f"{front}confusion"] = At(place, within=True)
             elif not front:
-                counts["pairs"] = self._pairs.count(place, batch.counted)
+                counts["pairs"] = self._pairs.count(place, batch)
                 counts["hits"] = label == target
             if self._pairs is not None or (parts and not self._kappas):
                 hit = torch.where(label == target, target, 3 * classes)

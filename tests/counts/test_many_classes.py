@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
+from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.confused_pairs import ConfusedPairs
 
 
@@ -24,7 +25,7 @@ def counted(classes: int, *parts: Tensor) -> tuple[ConfusedPairs, Tensor]:
     pairs = ConfusedPairs(classes, 8)
     table = pairs.cell().zeros("cpu")
     for part in parts:
-        pairs.count(part, None)(table)
+        pairs.count(part, Batch(part, part))(table)
     return pairs, table
 
 
@@ -37,6 +38,15 @@ def test_margins_are_those_of_the_matrix() -> None:
     got = metrics.state_dict()["cells"]["slice.margins"][0]
     expected = torch.stack((matrix.diagonal(), matrix.sum(1), matrix.sum(0)))
     assert torch.equal(got, expected)
+
+
+def test_a_row_whose_weight_is_refused_is_no_confused_pair() -> None:
+    metrics = MulticlassMetrics(5000, inputs="labels")
+    weight = torch.tensor([1.0, -1.0, 0.0])
+    metrics.update(torch.tensor([3, 4, 5]), torch.tensor([0, 1, 2]), weight)
+    assert int(metrics.state_dict()["cells"]["rows"]) == 2
+    pairs = {(pair.actual, pair.predicted) for pair in metrics.compute().confused}
+    assert pairs == {(0, 3), (2, 5)}
 
 
 @pytest.mark.parametrize("classes", [5, 200_000])

@@ -27,7 +27,7 @@ from ptmetrics import MulticlassMetrics
 from ptmetrics.counts import kernels
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
-from batches import class_batch, on
+from batches import class_batch, in_parts, on
 
 pytestmark = needs_gpu
 SHAPES: list[tuple[int, int, tuple[int, ...]]] = [
@@ -42,6 +42,9 @@ SHAPES: list[tuple[int, int, tuple[int, ...]]] = [
     (8, 21, (65, 63)),
     (70, 5, (33,)),
     (3, 150, (40, 40)),
+    (300, 5000, ()),
+    (130, 32_000, ()),
+    (3, 5000, (40,)),
 ]
 
 
@@ -80,6 +83,23 @@ def test_a_kernel_counts_what_the_tensor_operations_count(
     assert_same_counts(mine, theirs, tolerance)
     if not weighted:
         assert_same_bits(mine, counted(here, kernel=True, **config))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(70_000, 10, ()), (300, 5000, ()), (8, 21, (65, 63))], ids=str)
+def test_slices_and_groups_are_counted_as_the_tensor_operations_count_them(
+    shape: tuple[int, int, tuple[int, ...]], weighted: bool
+) -> None:
+    rows, classes, pixels = shape
+    batches = []
+    for n in (rows, 5):
+        batch = class_batch(n, classes, torch.float64, *pixels, weighted=weighted)
+        batches.append(in_parts(batch, 5, groups=True).to(DEVICE))
+    config = {"num_classes": classes, "topk": (1, 2), "slices": 5, "groups": True, "class_dim": 1}
+    mine = counted(batches, kernel=True, **config)
+    assert_same_counts(mine, counted(batches, kernel=False, **config), 1e-12)
+    if not weighted:
+        assert_same_bits(mine, counted(batches, kernel=True, **config))
 
 
 @pytest.mark.parametrize("layout", [strided, transposed, channels_last], ids=lambda f: f.__name__)

@@ -9,6 +9,7 @@ from oracles import Batch
 from torch import Tensor
 
 from ptmetrics.counts import kernels
+from ptmetrics.counts.subgroups import NO_GROUP
 from ptmetrics.metrics.base import Metrics
 
 
@@ -52,6 +53,26 @@ def class_batch(
     if not options.get("clean"):
         spoil(scores.view(-1, classes), target.view(-1), weight, classes)
     return Batch(scores.movedim(-1, 1).contiguous().to(dtype), target, weight)
+
+
+def in_parts(batch: Batch, slices: int, *, groups: bool) -> Batch:
+    """The batch with slices, some of which there are not, and groups: an id each, some of them none.
+
+    Args:
+        batch: Rows or pixels.
+        slices: How many there are; 0 for none.
+        groups: Whether it gets groups too.
+    """
+    g = torch.Generator().manual_seed(len(batch.target))
+    shape = batch.target.shape
+    parts = Batch(batch.preds, batch.target, batch.weight)
+    if slices:
+        parts.slices = torch.randint(-2, slices + 2, shape, generator=g)
+    if groups:
+        ids = torch.randint(-(2**62), 2**62, shape, generator=g)
+        some = torch.rand(shape, generator=g) < 0.3
+        parts.group = torch.where(some, ids, torch.where(ids % 7 == 0, NO_GROUP, ids % 3))
+    return parts
 
 
 def spoil(scores: Tensor, target: Tensor, weight: Tensor | None, classes: int) -> None:

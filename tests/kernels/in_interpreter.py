@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from batches import assert_same_counts, class_batch, on, without_buffer
+from batches import assert_same_counts, class_batch, in_parts, on, without_buffer
 from oracles import Batch, same
 from registry import CASES, MetricCase
 
@@ -72,6 +72,38 @@ def test_many_classes_are_read_at_once_or_in_pieces(classes: int, dtype: torch.d
     assert_same(config, batch, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("classes", "dtype", "topk", "weighted"),
+    [
+        (5000, torch.bfloat16, (1,), False),
+        (5000, torch.float32, (1, 5), True),
+        (4097, torch.float64, (5, 2), False),
+        (50_257, torch.float16, (1,), True),
+    ],
+    ids=str,
+)
+def test_of_a_vocabulary_hits_and_confused_pairs_are_counted(
+    classes: int, dtype: torch.dtype, topk: tuple[int, ...], weighted: bool
+) -> None:
+    batches = [class_batch(rows, classes, dtype, weighted=weighted) for rows in (20, 3)]
+    config = {"num_classes": classes, "topk": topk, "ignore_index": -100}
+    assert_same(config, *batches, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
+
+
+@pytest.mark.slow
+def test_probabilities_of_a_vocabulary() -> None:
+    config = {"num_classes": 5000, "inputs": "probs"}
+    assert_same(config, class_batch(20, 5000, torch.float64, probs=True), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("class_dim", [1, -1])
+def test_tokens_of_a_vocabulary_are_counted_in_place_with_their_texts(class_dim: int) -> None:
+    batch = class_batch(3, 4099, torch.float32, 7)
+    if class_dim < 0:
+        batch = Batch(batch.preds.movedim(1, -1).contiguous(), batch.target)
+    assert_same({"num_classes": 4099, "class_dim": class_dim, "topk": (1, 3)}, batch)
+
+
 def test_many_rows_are_added_up_by_several_programs() -> None:
     batch = class_batch(128 * 35 + 3, 3, torch.float64)
     assert_same({"num_classes": 3}, batch, tolerance=1e-12)
@@ -102,6 +134,42 @@ def test_more_samples_than_there_are_buckets_are_counted_in_those_of_their_turn(
 
 def test_pixels_of_many_classes_are_read_in_pieces() -> None:
     assert_same({"num_classes": 70}, class_batch(2, 70, torch.float64, 4, 5), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "pixels", "slices", "groups"),
+    [
+        (3, (), 3, True),
+        (40, (), 2, False),
+        (4, (5, 3), 2, False),
+        pytest.param(4, (7,), 0, True, marks=pytest.mark.slow),
+        (4099, (), 2, False),
+    ],
+    ids=str,
+)
+def test_slices_and_groups_are_counted_as_the_tensor_operations_count_them(
+    classes: int, pixels: tuple[int, ...], slices: int, groups: bool, weighted: bool
+) -> None:
+    config = {"num_classes": classes, "slices": slices, "topk": (2, 3), "class_dim": 1}
+    config["groups"] = groups or None
+    batches = []
+    for rows in (30, 7):
+        batch = class_batch(rows, classes, torch.float64, *pixels, weighted=weighted)
+        batches.append(in_parts(batch, slices, groups=groups))
+    if not weighted:
+        batches.append(batches[0])  # a second one of this form
+    assert_same(config, *batches, tolerance=1e-12)
+
+
+def test_rows_that_no_slice_is_told_of_are_in_none() -> None:
+    config = {"num_classes": 3, "slices": 2, "groups": True, "losses": False}
+    assert_same(config, class_batch(20, 3), in_parts(class_batch(9, 3), 2, groups=False))
+
+
+def test_many_rows_of_a_part_are_added_up_by_several_programs() -> None:
+    batch = in_parts(class_batch(700, 3, torch.float64), 1, groups=False)
+    assert_same({"num_classes": 3, "slices": 1}, batch, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("groups", [None, False])
@@ -158,7 +226,8 @@ def test_a_metric_keeps_the_laws() -> None:
 
 def test_two_runs_give_the_same_bits() -> None:
     batches = [class_batch(300, 4), class_batch(4, 4, torch.float32, 9, 9)]
-    config = {"num_classes": 4}
+    batches.append(in_parts(batches[0], 2, groups=False))
+    config = {"num_classes": 4, "slices": 2}
     first, second = (counted(config, *batches, kernel=True) for _ in range(2))
     for name, cell in first.state_dict()["cells"].items():
         other = second.state_dict()["cells"][name]

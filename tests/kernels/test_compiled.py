@@ -12,7 +12,9 @@ from batches import on
 from torch import Tensor
 
 from ptmetrics import MulticlassMetrics
-from ptmetrics.counts import class_launch
+from ptmetrics.counts import class_launch, part_launch
+from ptmetrics.counts.kernels import Launch
+from ptmetrics.metrics.base import Metrics
 
 if find_spec("triton") is None:
     pytest.skip("Triton is for Linux", allow_module_level=True)
@@ -35,28 +37,38 @@ def given_to(
     target: Tensor,
     weight: Tensor | None,
     **config: Any,
-) -> tuple[class_launch.Launch, tuple[Any, ...]]:
-    """What the kernel would be given for a batch without values."""
+) -> tuple[Launch, tuple[Any, ...]]:
+    """What the kernel of classes would be given for a batch without values."""
+    metrics = MulticlassMetrics(preds.shape[1], device="meta", **config)
+    return class_launch.arguments(
+        *operands(monkeypatch, "count_classes", metrics, preds, target, weight)
+    )
+
+
+def operands(
+    monkeypatch: pytest.MonkeyPatch, operation: str, metrics: Metrics, *batch: Any, **ids: Tensor
+) -> tuple[Any, ...]:
+    """What an operation would be given for a batch without values."""
     seen: list[Any] = []
-    monkeypatch.setattr(torch.ops.ptmetrics, "count_classes", lambda *given: seen.append(given))
+    monkeypatch.setattr(torch.ops.ptmetrics, operation, lambda *given: seen.append(given))
     with on("meta"):
-        MulticlassMetrics(preds.shape[1], device="meta", **config).update(preds, target, weight)
-    return class_launch.arguments(*seen[0])
+        metrics.update(*batch, **ids)
+    return tuple(seen[-1])
 
 
-def compiled(launch: class_launch.Launch, given: tuple[Any, ...], card: int) -> Any:
-    """The kernel for a card, as its arguments specialize it."""
+def compiled(launch: Launch, given: tuple[Any, ...], card: int, kernel: Any = None) -> Any:
+    """A kernel for a card, as its arguments specialize it; that of classes by default."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from ptmetrics.counts.class_kernel import count_classes
-
+    if kernel is None:
+        kernel = class_launch._import_kernel()
     constants: dict[Any, Any] = {}
     attributes: dict[Any, Any] = {}
 
     def typed(value: Any, path: tuple[int, ...]) -> Any:
-        if value is None or isinstance(value, class_launch.KernelPlan):
+        if value is None or value is launch.plan:
             constants[path] = value
             return "constexpr"
         if isinstance(value, Tensor):
@@ -64,18 +76,16 @@ def compiled(launch: class_launch.Launch, given: tuple[Any, ...], card: int) -> 
             return TYPES[value.dtype]
         if isinstance(value, tuple):
             parts = [typed(part, (*path, i)) for i, part in enumerate(value)]
-            return (
-                class_launch.Cells(*parts)
-                if isinstance(value, class_launch.Cells)
-                else tuple(parts)
-            )
+            if hasattr(value, "_fields"):
+                return type(value)(*parts)
+            return tuple(parts)
         return "i32"
 
     signature = {
         name: typed(value, (i,))
-        for i, (name, value) in enumerate(zip(count_classes.arg_names, given, strict=True))
+        for i, (name, value) in enumerate(zip(kernel.arg_names, given, strict=True))
     }
-    source = ASTSource(count_classes, signature, constants, attributes)
+    source = ASTSource(kernel, signature, constants, attributes)
     target = GPUTarget("cuda", card, 32)
     return triton.compile(source, target=target, options={"num_warps": launch.warps})
 
@@ -102,12 +112,17 @@ QUICK = [
     variant(10, torch.float32),
     variant(1000, torch.bfloat16, topk=(1, 5)),
     variant(21, torch.float32, 512, 512),
+    variant(32_000, torch.bfloat16),
 ]
 VARIANTS = []
 for classes in (2, 10, 37, 512, 1000, 3000):
     VARIANTS.append(variant(classes, torch.float32))
     VARIANTS.append(variant(classes, torch.bfloat16, topk=(1, 2), ignore_index=-100))
     VARIANTS.append(variant(classes, torch.float64, weighted=True, inputs="probs", topk=(2,)))
+for pixels in ((), (64,)):
+    VARIANTS.append(variant(32_000, torch.float32, *pixels))
+    VARIANTS.append(variant(50_257, torch.bfloat16, *pixels, topk=(1, 5), ignore_index=-100))
+    VARIANTS.append(variant(5000, torch.float64, *pixels, weighted=True, inputs="probs"))
 for classes in (21, 150):
     VARIANTS.append(variant(classes, torch.float16, 64, 64))
     VARIANTS.append(variant(classes, torch.float64, 64, 64, weighted=True))
@@ -125,7 +140,11 @@ def assert_fits(
     if weighted:
         weight = torch.empty(4096, *pixels, device="meta")
     launch, given = given_to(monkeypatch, preds, target, weight, **config)
-    kernel = compiled(launch, given, card)
+    assert_small(compiled(launch, given, card), launch, folder)
+
+
+def assert_small(kernel: Any, launch: Launch, folder: Path) -> None:
+    """Two programs fit on a multiprocessor, and nothing is spilled."""
     used = resources(kernel, folder)
     assert kernel.metadata.shared <= MOST_SHARED
     assert used["STACK"] <= MOST_STACK, "registers are spilled"
@@ -147,6 +166,36 @@ def test_every_variant_compiles_for_every_card(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: tuple[Any, ...], card: int
 ) -> None:
     assert_fits(monkeypatch, tmp_path, chosen, card)
+
+
+@pytest.mark.parametrize(
+    "card", [90, *[pytest.param(card, marks=pytest.mark.slow) for card in CARDS]]
+)
+@pytest.mark.parametrize(
+    ("kind", "weighted", "topk"), [("slices", True, (1, 5)), ("group", False, (1,))]
+)
+def test_kernels_of_parts_compile_for_every_card(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: str,
+    weighted: bool,
+    topk: tuple[int, ...],
+    card: int,
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    options = {"slices": {"slices": 12}, "group": {"groups": True}}[kind]
+    metrics = MulticlassMetrics(10, device="meta", topk=topk, **options)
+    target = torch.empty(4096, dtype=torch.int64, device="meta")
+    preds = torch.empty(4096, 10, device="meta")
+    weight = None
+    if weighted:
+        weight = torch.empty(4096, device="meta")
+    batch = (preds, target, weight)
+    seen = operands(monkeypatch, "count_parts", metrics, *batch, **{kind: target})
+    launch, given = part_launch.arguments(*seen)
+    assert_small(compiled(launch, given, card, part_launch._import_kernel()), launch, tmp_path)
+    _, given = class_launch.arguments(*operands(monkeypatch, "count_classes", metrics, *batch))
+    assert isinstance(given[-2], Tensor), "notes are taken"
 
 
 @pytest.mark.parametrize("classes", [512, 1000])

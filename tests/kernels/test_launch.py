@@ -138,3 +138,16 @@ def test_a_kernel_that_does_not_load_is_asked_once(
         metrics.update(*rows(64))
     assert list(kernels._FAILED.values()) == ["no such device function"]
     assert metrics.compute().n == 128
+
+
+def test_slices_are_a_launch_more_once_that_was_tried_without_rows(driver: Driver) -> None:
+    metrics = without_buffer(MulticlassMetrics(10, slices=2))
+    preds, target = rows(1000)
+    for _ in range(2):
+        metrics.update(preds, target, slices=torch.zeros_like(target))
+    assert not kernels._FAILED
+    assert driver.loaded == len(kernels._KEPT) == 2
+    grids = [given[0] for given in driver.launched]
+    assert grids == [3, 8, 3 * 4, 8, 3 * 4], "three parts, the one of rows of none among them"
+    metrics.update(preds, target, slices=torch.zeros(2000, dtype=torch.int64)[::2])
+    assert driver.loaded == 2

@@ -46,7 +46,7 @@ def ones(target: Tensor) -> Tensor:
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("dtype", kernels.KERNEL_TYPES, ids=str)
 @pytest.mark.parametrize("inputs", ["logits", "probs"])
-@pytest.mark.parametrize("classes", [2, 10, 1000, 4096])
+@pytest.mark.parametrize("classes", [2, 10, 1000, 4096, 32_000])
 def test_an_update_is_one_launch(classes: int, inputs: Any, dtype: torch.dtype) -> None:
     with fake_cuda():
         metrics = MulticlassMetrics(classes, inputs=inputs, topk=(1, 2), ignore_index=-100)
@@ -65,9 +65,48 @@ def test_pixels_are_one_launch_and_no_copy(shape: tuple[int, ...]) -> None:
         assert MulticlassMetrics(21, groups=False)._kernel is not None
 
 
+@pytest.mark.parametrize("shape", [(64, 5), (64, 5000), (4, 5, 9)], ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("given", [("slices",), ("group",), ("slices", "group")], ids=str)
+def test_parts_of_the_rows_are_a_launch_more_each(
+    given: tuple[str, ...], weighted: bool, shape: tuple[int, ...]
+) -> None:
+    options: dict[str, Any] = {}
+    if "slices" in given:
+        options["slices"] = 3
+    if "group" in given:
+        options["groups"] = True
+    ids: dict[str, Any] = dict.fromkeys(given, torch.zeros_like)
+    if weighted:
+        ids["sample_weight"] = ones
+    with fake_cuda():
+        metrics = MulticlassMetrics(shape[1], class_dim=1, **options)
+        names = launches(metrics, *shape, **ids)
+    launched = [name for name in names if name != "aten.empty.memory_format"]
+    assert launched == ONE + ["ptmetrics.count_parts.default"] * len(given)
+
+
+def test_where_the_kernel_of_parts_does_not_compile_nothing_is_counted_by_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise kernels.KernelError("no compiler")
+
+    seen: list[Any] = []
+    monkeypatch.setattr(kernels, "KERNEL_DEVICES", {"meta"})
+    monkeypatch.setattr(torch.ops.ptmetrics, "count_classes", lambda *given: seen.append(given))
+    monkeypatch.setattr(torch.ops.ptmetrics, "count_parts", fails)
+    monkeypatch.setattr(kernels, "_FAILED", {})
+    metrics = MulticlassMetrics(4, slices=2, device="meta")
+    for _ in range(2):
+        target = torch.zeros(2, dtype=torch.int64, device="meta")
+        metrics.update(torch.zeros(2, 4, device="meta"), target, slices=target)
+    assert not seen
+    assert kernels._FAILED
+
+
 WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] = [
-    ({"slices": 2}, torch.zeros_like),
-    ({"groups": True}, torch.zeros_like),
+    ({"slices": 2000}, torch.zeros_like),
     ({"curves": True}, None),
     ({"temperature": True}, None),
     ({"topk": tuple(range(1, 40))}, None),
@@ -75,14 +114,14 @@ WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] =
 
 
 @pytest.mark.parametrize(
-    ("config", "ids"), WITHOUT_KERNEL, ids=["slices", "groups", "curves", "temperature", "topk"]
+    ("config", "ids"), WITHOUT_KERNEL, ids=["slices", "curves", "temperature", "topk"]
 )
 def test_what_no_kernel_counts_is_left_to_the_tensor_operations(config: Any, ids: Any) -> None:
     with fake_cuda():
         metrics = MulticlassMetrics(50, **config)
         given = {}
         if ids is not None:
-            given = {"slices" if "slices" in config else "group": ids}
+            given = {"slices": ids}
         names = launches(metrics, 64, 50, **given)
     assert len(names) > 10
     assert not set(ONE) & set(names)

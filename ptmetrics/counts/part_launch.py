@@ -1,0 +1,168 @@
+"""Slices and groups of single-label batches: rows that a kernel took notes of, added to their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.kernels import (
+    TABLE_LINES,
+    Launch,
+    asked,
+    cells_taken,
+    define_operation,
+    launch_kernel,
+    power_of_two,
+)
+from ptmetrics.counts.subgroups import BAD_SLICE, BUCKETS, MIX, NO_GROUP
+
+LIKELY = 18  # columns of a line
+FAULTS = 19
+ROWS_AT = 23
+FIRST_HITS = 26
+MOST_PARTS = 1024  # each of which some program looks for in all rows
+ROWS_AT_ONCE = 256
+NOTES = 4  # words of a row: what was found of it, and three losses
+
+
+class Part(NamedTuple):
+    """What the rows of a batch are parts of.
+
+    Attributes:
+        kind: "slice" or "group".
+        ids: Of each row.
+        number: How many parts, but for the one of rows of none.
+        fault: Place of what is counted of ids out of range; -1 for hashes, which have none.
+    """
+
+    kind: str
+    ids: Tensor
+    number: int
+    fault: int
+
+
+class PartCells(NamedTuple):
+    """The cells of parts; those that count rows with their Σw and Σw². None for what is not kept."""
+
+    margins: Any
+    losses: Any
+    rows: Any
+    hits: Any
+    topk: Any
+    faults: Any
+
+
+@cache
+def cell_names(kind: str) -> PartCells:
+    """Their names."""
+    names = [f"{kind}.{name}" for name in ("margins*", "losses", "rows*", "hits*", "topk_hits*")]
+    return PartCells(*names, ("fault_count", "fault_first_step"))
+
+
+class PartPlan(NamedTuple):
+    """What a kernel is compiled for."""
+
+    classes: int
+    ks: tuple[int, ...]
+    parts: int
+    fault: int
+    width: int
+    rows: int = ROWS_AT_ONCE
+    likely: int = LIKELY
+    faults: int = FAULTS
+    rows_at: int = ROWS_AT
+    hits: int = FIRST_HITS
+    mix: tuple[tuple[int, int], ...] = MIX
+    no_group: int = NO_GROUP
+
+
+def notes_of(batch: Batch, rows: int) -> Tensor:
+    """Room for what a kernel notes of each row."""
+    return torch.empty((NOTES, rows), dtype=torch.int64, device=batch.preds.device)
+
+
+def parts_of(accumulator: Accumulator, batch: Batch) -> list[Part] | None:
+    """Which parts the rows come in; None for what no kernel reads."""
+    parts = []
+    slices = accumulator.subgroups.slices
+    if batch.slices is not None and slices:
+        fault = accumulator.fault_kinds.index(BAD_SLICE)
+        parts.append(Part("slice", batch.slices, len(slices), fault))
+    if batch.group is not None:
+        parts.append(Part("group", batch.group, BUCKETS, -1))
+    if parts and batch.weight is not None and not _is_aligned(batch.weight):
+        return None
+    if all(part.number < MOST_PARTS and _is_aligned(part.ids) for part in parts):
+        return parts
+    return None
+
+
+def _is_aligned(values: Tensor) -> bool:
+    """Whether a kernel that was compiled before can read it."""
+    return values.storage_offset() * values.element_size() % 16 == 0
+
+
+def add_part(part: Part, *given: Any) -> bool:
+    """Add the rows of a batch to their parts; whether a kernel did."""
+    kind, ids, number, fault = part
+    return asked(torch.ops.ptmetrics.count_parts, ids, *given, [number, fault], kind)
+
+
+@lru_cache(maxsize=256)
+def launch_of(
+    rows: int, stride_i: int, stride_w: int, parts: int, fault: int, *form: int
+) -> Launch:
+    """For rows of one form: the classes, and the k of hits."""
+    classes, *ks = form
+    width = power_of_two(FIRST_HITS + 3 * len(ks))
+    plan = PartPlan(classes, tuple(ks), parts, fault, width)
+    most = TABLE_LINES // (parts + 1)
+    chunks = max(1, min(most, -(-rows // ROWS_AT_ONCE)))
+    return Launch(plan, (parts + 1) * chunks, 1, (rows, stride_i, stride_w, chunks))
+
+
+def arguments(
+    ids: Tensor,
+    notes: Tensor,
+    weight: Tensor | None,
+    cells: Sequence[Tensor],
+    table: Tensor,
+    words: Tensor,
+    names: str,
+    given: Sequence[int],
+    part: Sequence[int],
+    kind: str,
+) -> tuple[Launch, tuple[Any, ...]]:
+    """A launch, and what the kernel is given, in the order of its arguments."""
+    step, *form = given
+    stride_w = 0 if weight is None else weight.stride(0)
+    launch = launch_of(notes.shape[1], ids.stride(0), stride_w, *part, *form)
+    some = [*cells, None]
+    taken = PartCells(*[getter(some) for getter in cells_taken(cell_names(kind), names)])
+    return launch, (ids, notes, weight, taken, table, words, step, *launch.numbers, launch.plan)
+
+
+def _count_parts(*operands: Any) -> None:
+    """The operation on tensors with values."""
+    launch, given = arguments(*operands)
+    launch_kernel(_import_kernel, launch, operands[6] + operands[-1], given[:3], given)
+
+
+def _import_kernel() -> Any:
+    from ptmetrics.counts.part_kernel import count_parts
+
+    return count_parts
+
+
+define_operation(
+    "count_parts",
+    "Tensor ids, Tensor notes, Tensor? weight, Tensor(a!)[] cells, Tensor(b!) table, "
+    "Tensor(c!) words, str names, int[] given, int[] part, str kind",
+    _count_parts,
+)

@@ -16,9 +16,10 @@ from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.confused_pairs import LOG_BUCKETS, MULTIPLIERS, ConfusedPairs
 from ptmetrics.counts.kernels import (
+    FOLDERS,
     KERNEL_TYPES,
     TABLE_LINES,
-    Bound,
+    BoundCells,
     CellKernel,
     Launch,
     asked,
@@ -33,15 +34,14 @@ from ptmetrics.counts.part_launch import (
     FIRST_HITS,
     LIKELY,
     ROWS_AT,
-    Part,
+    RowPart,
     add_part,
-    notes_of,
-    parts_of,
+    room_for_notes,
+    row_parts,
 )
 from ptmetrics.counts.subgroups import BUCKETS
 
 MOST_KERNEL_KS = 12
-FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
 CLASSES_OF_THREAD = 32  # that a thread holds at a time
@@ -206,7 +206,7 @@ class ClassKernel(CellKernel):
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
-    _tried: tuple[Bound, object] | None = field(default=None, init=False, repr=False)
+    _tried: tuple[BoundCells, object] | None = field(default=None, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_tried": None}
@@ -222,7 +222,7 @@ class ClassKernel(CellKernel):
             Whether it was counted.
         """
         layout = layout_of(batch)
-        parts = parts_of(accumulator, batch)
+        parts = row_parts(accumulator, batch)
         weighted = accumulator.weighted or batch.weight is not None
         if layout is None or parts is None:
             return False
@@ -237,7 +237,7 @@ class ClassKernel(CellKernel):
             return False
         notes = None
         if parts:
-            notes = notes_of(batch, len(batch))
+            notes = room_for_notes(batch, len(batch))
         given = [int(batch.step), *layout, grouped, self.probs, self.classes]
         kinds = len(accumulator.fault_kinds) - bool(accumulator.subgroups.slices)
         given += [kinds, self.ignore is not None, self.ignore or 0, *self.ks]
@@ -249,7 +249,7 @@ class ClassKernel(CellKernel):
             self._add_parts(bound, parts, batch, notes)
         return True
 
-    def _may_add_parts(self, bound: Bound, parts: Sequence[Part], batch: Batch) -> bool:
+    def _may_add_parts(self, bound: BoundCells, parts: Sequence[RowPart], batch: Batch) -> bool:
         """Whether the kernel of parts can be had: it is tried with no rows, before anything is counted."""
         if not parts:
             return True
@@ -259,12 +259,14 @@ class ClassKernel(CellKernel):
             self._tried = None
             if not all(cell.storage_offset() % 2 == 0 for cell in bound.state.values()):
                 return False
-            if not self._add_parts(bound, parts, batch, notes_of(batch, 0)):
+            if not self._add_parts(bound, parts, batch, room_for_notes(batch, 0)):
                 return False
             self._tried = (bound, form)
         return True
 
-    def _add_parts(self, bound: Bound, parts: Sequence[Part], batch: Batch, notes: Tensor) -> bool:
+    def _add_parts(
+        self, bound: BoundCells, parts: Sequence[RowPart], batch: Batch, notes: Tensor
+    ) -> bool:
         """Add the noted rows to their parts; whether that could be."""
         given = [int(batch.step), self.classes, *self.ks]
         room = (list(bound.state.values()), bound.table, bound.words, " ".join(bound.state))

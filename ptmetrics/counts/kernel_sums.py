@@ -37,11 +37,13 @@ def is_last(ticket, number):
 
 
 @triton.jit
-def sum_of_lines(table, first, step, number, column, width: tl.constexpr):
+def sum_of_lines(
+    table, first, step, number, column, width: tl.constexpr, at_once: tl.constexpr = 32
+):
     """The sum of some lines, in their order."""
     total = tl.zeros([width], tl.float64)
-    for start in range(0, number, 32):
-        member = start + tl.arange(0, 32)
+    for start in range(0, number, at_once):
+        member = start + tl.arange(0, at_once)
         at = table + (member * step + first)[:, None] * width + column[None, :]
         there = (member < number)[:, None]
         total += tl.sum(tl.load(at, mask=there, other=0.0, cache_modifier=".cg"), 0)

@@ -29,6 +29,8 @@ if os.environ.get("PTMETRICS_KERNELS") == "1":
     KERNEL_DEVICES.add("cuda")
 KERNEL_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 TABLE_LINES = 2048  # of a table: one for each warp
+FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
+ROWS_OF_WARP = 128  # of some numbers each, that a warp holds at a time
 FIRST_LONG = 2**31  # from here on a number takes 64 bits
 _LIBRARY = Library("ptmetrics", "FRAGMENT")
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
@@ -56,7 +58,7 @@ class Launch(NamedTuple):
     numbers: tuple[int, ...]
 
 
-class Bound(NamedTuple):
+class BoundCells(NamedTuple):
     """The cells of a metric as an operation is given them, and what its kernel needs beside them."""
 
     state: State
@@ -71,14 +73,14 @@ class Bound(NamedTuple):
 class CellKernel:
     """What every `BatchKernel` keeps of the metric that it counts for."""
 
-    _bound: Bound | None = None
+    _bound: BoundCells | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_bound": None}  # a copy makes room of its own
 
     def bound_to(
         self, state: State, device: torch.device, numbers: int, words: int, *, grouped: bool
-    ) -> Bound:
+    ) -> BoundCells:
         """The cells of a state, with room for lines of sums and for integers that are 0 between launches.
 
         Args:
@@ -96,7 +98,7 @@ class CellKernel:
     @outside_inference
     def _bind(
         self, state: State, device: torch.device, numbers: int, words: int, grouped: bool
-    ) -> Bound:
+    ) -> BoundCells:
         """Name the cells, and make room: this metric's alone, for two may count at once, on streams of their own."""
         names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
         cells = [state[name] for name in names]
@@ -108,7 +110,7 @@ class CellKernel:
             room = (table, torch.zeros(words, dtype=torch.int64, device=device))
         aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
         form = (len(state), grouped)
-        self._bound = Bound(state, form, " ".join(names), cells, *room, aligned)
+        self._bound = BoundCells(state, form, " ".join(names), cells, *room, aligned)
         return self._bound
 
 

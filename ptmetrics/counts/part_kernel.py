@@ -42,7 +42,7 @@ def count_parts(
     for first in range((program % chunks) * plan.rows, rows, chunks * plan.rows):
         row = (first + tl.arange(0, plan.rows)).to(tl.int64)
         given = tl.load(ids + row * stride_i, mask=row < rows, other=0)
-        place = _place_of(given, plan)
+        place = _part_of_id(given, plan)
         note = tl.load(notes + row, mask=(row < rows) & (place == part), other=0)
         keep = (note & 1) > 0
         likely = (note >> 1 & 1) > 0
@@ -71,7 +71,7 @@ def count_parts(
     line = whole_numbers(line, column, weighted, plan)
     tl.store(table + program * plan.width + column, line)
     if is_last(words + part, chunks):
-        line = sum_of_lines(table, part * chunks, 1, chunks, column, plan.width)
+        line = sum_of_lines(table, part * chunks, 1, chunks, column, plan.width, 8)
         pour_rows((cells.losses, cells.rows, cells.hits, cells.topk), line, column, part, plan)
         if plan.fault >= 0:
             wrong = tl.sum(tl.where(column == plan.faults, line, 0.0), 0).to(tl.int64)
@@ -82,7 +82,7 @@ def count_parts(
 
 
 @triton.jit
-def _place_of(given, plan: tl.constexpr):
+def _part_of_id(given, plan: tl.constexpr):
     """The part of an id: those of slices are numbers, groups go to buckets by `buckets_of`."""
     if plan.fault >= 0:
         return tl.where((given >= 0) & (given < plan.parts), given, plan.parts)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ptmetrics.counts.accumulator import Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.kernels import (
+    ROWS_OF_WARP,
     TABLE_LINES,
     Launch,
     asked,
@@ -27,11 +28,10 @@ FAULTS = 19
 ROWS_AT = 23
 FIRST_HITS = 26
 MOST_PARTS = 1024  # each of which some program looks for in all rows
-ROWS_AT_ONCE = 256
 NOTES = 4  # words of a row: what was found of it, and three losses
 
 
-class Part(NamedTuple):
+class RowPart(NamedTuple):
     """What the rows of a batch are parts of.
 
     Attributes:
@@ -61,8 +61,14 @@ class PartCells(NamedTuple):
 @cache
 def cell_names(kind: str) -> PartCells:
     """Their names."""
-    names = [f"{kind}.{name}" for name in ("margins*", "losses", "rows*", "hits*", "topk_hits*")]
-    return PartCells(*names, ("fault_count", "fault_first_step"))
+    return PartCells(
+        f"{kind}.margins*",
+        f"{kind}.losses",
+        f"{kind}.rows*",
+        f"{kind}.hits*",
+        f"{kind}.topk_hits*",
+        ("fault_count", "fault_first_step"),
+    )
 
 
 class PartPlan(NamedTuple):
@@ -73,7 +79,7 @@ class PartPlan(NamedTuple):
     parts: int
     fault: int
     width: int
-    rows: int = ROWS_AT_ONCE
+    rows: int = ROWS_OF_WARP
     likely: int = LIKELY
     faults: int = FAULTS
     rows_at: int = ROWS_AT
@@ -82,20 +88,20 @@ class PartPlan(NamedTuple):
     no_group: int = NO_GROUP
 
 
-def notes_of(batch: Batch, rows: int) -> Tensor:
+def room_for_notes(batch: Batch, rows: int) -> Tensor:
     """Room for what a kernel notes of each row."""
     return torch.empty((NOTES, rows), dtype=torch.int64, device=batch.preds.device)
 
 
-def parts_of(accumulator: Accumulator, batch: Batch) -> list[Part] | None:
+def row_parts(accumulator: Accumulator, batch: Batch) -> list[RowPart] | None:
     """Which parts the rows come in; None for what no kernel reads."""
     parts = []
     slices = accumulator.subgroups.slices
     if batch.slices is not None and slices:
         fault = accumulator.fault_kinds.index(BAD_SLICE)
-        parts.append(Part("slice", batch.slices, len(slices), fault))
+        parts.append(RowPart("slice", batch.slices, len(slices), fault))
     if batch.group is not None:
-        parts.append(Part("group", batch.group, BUCKETS, -1))
+        parts.append(RowPart("group", batch.group, BUCKETS, -1))
     if parts and batch.weight is not None and not _is_aligned(batch.weight):
         return None
     if all(part.number < MOST_PARTS and _is_aligned(part.ids) for part in parts):
@@ -105,17 +111,17 @@ def parts_of(accumulator: Accumulator, batch: Batch) -> list[Part] | None:
 
 def _is_aligned(values: Tensor) -> bool:
     """Whether a kernel that was compiled before can read it."""
-    return values.storage_offset() * values.element_size() % 16 == 0
+    return not int(values.storage_offset()) * values.element_size() % 16
 
 
-def add_part(part: Part, *given: Any) -> bool:
+def add_part(part: RowPart, *given: Any) -> bool:
     """Add the rows of a batch to their parts; whether a kernel did."""
     kind, ids, number, fault = part
     return asked(torch.ops.ptmetrics.count_parts, ids, *given, [number, fault], kind)
 
 
 @lru_cache(maxsize=256)
-def launch_of(
+def part_launch(
     rows: int, stride_i: int, stride_w: int, parts: int, fault: int, *form: int
 ) -> Launch:
     """For rows of one form: the classes, and the k of hits."""
@@ -123,11 +129,11 @@ def launch_of(
     width = power_of_two(FIRST_HITS + 3 * len(ks))
     plan = PartPlan(classes, tuple(ks), parts, fault, width)
     most = TABLE_LINES // (parts + 1)
-    chunks = max(1, min(most, -(-rows // ROWS_AT_ONCE)))
+    chunks = max(1, min(most, -(-rows // ROWS_OF_WARP)))
     return Launch(plan, (parts + 1) * chunks, 1, (rows, stride_i, stride_w, chunks))
 
 
-def arguments(
+def part_arguments(
     ids: Tensor,
     notes: Tensor,
     weight: Tensor | None,
@@ -142,7 +148,7 @@ def arguments(
     """A launch, and what the kernel is given, in the order of its arguments."""
     step, *form = given
     stride_w = 0 if weight is None else weight.stride(0)
-    launch = launch_of(notes.shape[1], ids.stride(0), stride_w, *part, *form)
+    launch = part_launch(notes.shape[1], ids.stride(0), stride_w, *part, *form)
     some = [*cells, None]
     taken = PartCells(*[getter(some) for getter in cells_taken(cell_names(kind), names)])
     return launch, (ids, notes, weight, taken, table, words, step, *launch.numbers, launch.plan)
@@ -150,11 +156,11 @@ def arguments(
 
 def _count_parts(*operands: Any) -> None:
     """The operation on tensors with values."""
-    launch, given = arguments(*operands)
-    launch_kernel(_import_kernel, launch, operands[6] + operands[-1], given[:3], given)
+    launch, given = part_arguments(*operands)
+    launch_kernel(_import_count_parts, launch, operands[6] + operands[-1], given[:3], given)
 
 
-def _import_kernel() -> Any:
+def _import_count_parts() -> Any:
     from ptmetrics.counts.part_kernel import count_parts
 
     return count_parts

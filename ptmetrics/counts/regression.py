@@ -22,8 +22,8 @@ NO_RATIO_WORDS = (
     " relative error, and is left out of the mean of those"
 )
 MAGNITUDE_BINS = 1 << 16  # 8 bits of exponent, 8 of mantissa: 0.4 % wide, whatever the scale
-_DROPPED = 52 - 8
-_FIRST = (1023 - 127) << 8  # key of 2⁻¹²⁷; all that is smaller shares bin 0
+DROPPED_BITS = 52 - 8
+FIRST_MAGNITUDE = (1023 - 127) << 8  # key of 2⁻¹²⁷; all that is smaller shares bin 0
 
 
 def check_points(
@@ -167,12 +167,14 @@ def magnitude_bin(x: Tensor) -> Tensor:
         Int64 of the same shape, from 0 (below 2⁻¹²⁷ · (1 + 1/256)) to the last bin (just below 2¹²⁹
         and above).
     """
-    return ((x.view(torch.int64) >> _DROPPED) - _FIRST).clamp_(0, MAGNITUDE_BINS - 1)
+    return ((x.view(torch.int64) >> DROPPED_BITS) - FIRST_MAGNITUDE).clamp_(0, MAGNITUDE_BINS - 1)
 
 
 def magnitude_edges() -> Tensor:
     """The smallest magnitude of each bin, 0 for the first, and infinity behind the last: float64."""
-    edges = ((torch.arange(MAGNITUDE_BINS + 1) + _FIRST) << _DROPPED).view(torch.float64)
+    edges = ((torch.arange(MAGNITUDE_BINS + 1) + FIRST_MAGNITUDE) << DROPPED_BITS).view(
+        torch.float64
+    )
     edges[0] = 0.0
     edges[-1] = torch.inf
     return edges

@@ -68,8 +68,8 @@ def count_yes_no(
         pixel = (item % tiles) * (plan.block * plan.rows) + place
         keep = pixel < pixels
         row = sample * pixels + pixel
-        given = _read(target, row, stride_t, keep, plan.dense).to(tl.int64)
-        raw = _read(preds, row, stride_p, keep, plan.dense)
+        given = _load(target, row, stride_t, keep, plan.dense).to(tl.int64)
+        raw = _load(preds, row, stride_p, keep, plan.dense)
         mass = raw
         if plan.columns == 2:
             second = tl.load(preds + row * stride_p + stride_c, mask=keep, other=0)
@@ -111,7 +111,7 @@ def count_yes_no(
         if (cells.losses is not None) or (cells.curve is not None):
             score = _logit_of(raw, keep, plan.inputs)
             if cells.losses is not None:
-                nll, brier, gap = _losses(score.to(wide), yes)
+                nll, brier, gap = _losses_of(score.to(wide), yes)
                 nll_sums = _add_mean(nll_sums, nll, w)
                 brier_sums = _add_mean(brier_sums, brier, w)
                 gap_sums = _add_mean(gap_sums, gap, w)
@@ -122,11 +122,11 @@ def count_yes_no(
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     for i in tl.static_range(4):
-        line = _put(line, column == 21 + i, number[i])
-        line = _put(line, column == 33 + i, bad[i])
+        line = _put_sum(line, column == 21 + i, number[i])
+        line = _put_sum(line, column == 33 + i, bad[i])
         if weighted:
-            line = _put(line, column == 25 + i, total[i])
-            line = _put(line, column == 29 + i, square[i])
+            line = _put_sum(line, column == 25 + i, total[i])
+            line = _put_sum(line, column == 29 + i, square[i])
     # What all four kinds come to is the number of rows, and that of each loss; so are their weights.
     for i in tl.static_range(3 if weighted else 1):
         kinds = (column >= 21 + 4 * i) & (column < 25 + 4 * i)
@@ -216,9 +216,9 @@ def count_labels(
             label = start + tl.arange(0, plan.block)
             keep = (label < plan.labels)[:, None] & there[None, :]
             first = (row * stride_t)[None, :]
-            given = _read(target + first, label[:, None], stride_l, keep, plan.dense).to(tl.int64)
+            given = _load(target + first, label[:, None], stride_l, keep, plan.dense).to(tl.int64)
             first = (row * stride_p)[None, :]
-            raw = _read(preds + first, label[:, None], stride_c, keep, plan.dense)
+            raw = _load(preds + first, label[:, None], stride_c, keep, plan.dense)
             raw = raw.to(tl.int64) if plan.inputs == "labels" else raw.to(wide)
             if plan.ignore is not None:
                 keep = keep & (given != plan.ignore)
@@ -259,14 +259,14 @@ def count_labels(
         counts = there & (actual + others > 0)
         heavy = counts & (fits == 0)
         counts = counts & fits
-        line = _put(line, column == 19, refused)
-        line = _put(line, column == 20, odds)
-        line = _put(line, column == 22, heavy.to(tl.int64))
-        line = _put(line, column == 16, counts.to(tl.int64))
+        line = _put_sum(line, column == 19, refused)
+        line = _put_sum(line, column == 20, odds)
+        line = _put_sum(line, column == 22, heavy.to(tl.int64))
+        line = _put_sum(line, column == 16, counts.to(tl.int64))
         w = tl.where(counts, w, 0.0)
         if weighted:
-            line = _put(line, column == 17, w)
-            line = _put(line, column == 18, w * w)
+            line = _put_sum(line, column == 17, w)
+            line = _put_sum(line, column == 18, w * w)
         intact = counts & (refused + odds == 0)
         line = _put_together(line, column, hits, actual, predicted, others, w)
         line = _put_row_scores(line, column, hits, actual, predicted, intact, w, weighted, plan)
@@ -293,7 +293,7 @@ def count_labels(
 
 
 @triton.jit
-def _read(values, place, stride, there, dense: tl.constexpr):
+def _load(values, place, stride, there, dense: tl.constexpr):
     """Numbers that are one apart, or a stride."""
     place = place.to(tl.int64)
     if not dense:
@@ -341,7 +341,7 @@ def _logit_of(raw, keep, inputs: tl.constexpr):
 
 
 @triton.jit
-def _losses(score, yes):
+def _losses_of(score, yes):
     """What `binary_losses` says of each row."""
     hit = (score >= 0) == yes
     depth = tl.abs(score)
@@ -373,7 +373,7 @@ def _add_mean(sums, x, w):
 
 
 @triton.jit
-def _put(line, there, x):
+def _put_sum(line, there, x):
     """The line with the sum of all numbers of a tile added to some columns."""
     if len(x.shape) == 2:
         x = tl.sum(x, 1)
@@ -383,11 +383,11 @@ def _put(line, there, x):
 @triton.jit
 def _put_mean(line, column, place: tl.constexpr, sums, weighted: tl.constexpr):
     """The line with the sums of a loss; without weights the first two are the same."""
-    line = _put(line, column == 15 + place, sums[2])
+    line = _put_sum(line, column == 15 + place, sums[2])
     if weighted:
-        line = _put(line, column == 9 + place, sums[0])
-        return _put(line, column == 12 + place, sums[1])
-    return _put(line, (column == 9 + place) | (column == 12 + place), sums[0])
+        line = _put_sum(line, column == 9 + place, sums[0])
+        return _put_sum(line, column == 12 + place, sums[1])
+    return _put_sum(line, (column == 9 + place) | (column == 12 + place), sums[0])
 
 
 @triton.jit
@@ -420,7 +420,7 @@ def _put_together(line, column, hits, actual, predicted, others, w):
     for i in tl.static_range(4):
         for j in tl.static_range(i, 4):
             both = (column == 4 * i + j) | (column == 4 * j + i)
-            line = _put(line, both, numbers[i] * numbers[j])
+            line = _put_sum(line, both, numbers[i] * numbers[j])
     return line
 
 
@@ -456,13 +456,15 @@ def _put_row_scores(
         own = tl.where(there, w, 0.0)
         part = tl.where(own > 0, x, 0.0) * own
         mine = score == i
-        line = _put(line, mine & ((kind == 0) | ((kind < 3) & (not weighted))), there.to(tl.int64))
-        line = _put(line, mine & ((kind == 3) | ((kind == 4) & (not weighted))), part)
-        line = _put(line, mine & (kind == 5), part * part)
+        line = _put_sum(
+            line, mine & ((kind == 0) | ((kind < 3) & (not weighted))), there.to(tl.int64)
+        )
+        line = _put_sum(line, mine & ((kind == 3) | ((kind == 4) & (not weighted))), part)
+        line = _put_sum(line, mine & (kind == 5), part * part)
         if weighted:
-            line = _put(line, mine & (kind == 1), own)
-            line = _put(line, mine & (kind == 2), own * own)
-            line = _put(line, mine & (kind == 4), part * own)
+            line = _put_sum(line, mine & (kind == 1), own)
+            line = _put_sum(line, mine & (kind == 2), own * own)
+            line = _put_sum(line, mine & (kind == 4), part * own)
     return line
 
 

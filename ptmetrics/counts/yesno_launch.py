@@ -16,6 +16,7 @@ from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.kernels import (
     KERNEL_TYPES,
+    TABLE_LINES,
     CellKernel,
     Launch,
     asked,
@@ -31,16 +32,15 @@ from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.subgroups import BUCKETS
 
 MOST_KERNEL_LABELS = 4096
-INPUTS: tuple[Inputs, ...] = ("logits", "probs", "labels")
-KEYS = ("none", "float", "probability")
-TABLE_LINES = 2048
+INPUT_CODES: tuple[Inputs, ...] = ("logits", "probs", "labels")
+KEY_CODES = ("none", "float", "probability")
 COLUMNS = 64  # of a line
 WARPS = 4  # of a program for rows of one label, each of which has a stripe of its own …
 STRIPE = 64  # … of so many rows
 BLOCK = 128  # labels that a program of one warp holds at a time
-TILE_NUMBERS = 128  # labels × rows that it holds
+LABEL_TILE = 128  # labels × rows that it holds
 MOST_TILE_ROWS = 32
-PEEL = 2  # rows of a histogram that are looked for in a tile, so that scores in common are one addition
+SCORES_PEELED = 2  # rows of a histogram that are looked for in a tile, so that scores in common are one addition
 LEAST_PEELED = 4  # scores of a histogram in a tile for that to pay
 
 
@@ -130,7 +130,9 @@ class Form(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def launch_of(form: Form, levels: tuple[float, float], dtype: torch.dtype, *strides: int) -> Launch:
+def yes_no_launch(
+    form: Form, levels: tuple[float, float], dtype: torch.dtype, *strides: int
+) -> Launch:
     """For batches of one form.
 
     Args:
@@ -140,11 +142,11 @@ def launch_of(form: Form, levels: tuple[float, float], dtype: torch.dtype, *stri
         strides: Of rows and columns of predictions and of targets, and of weights.
     """
     labels = form.labels
-    inputs = INPUTS[form.inputs]
+    inputs = INPUT_CODES[form.inputs]
     keys = FloatKeys(form.digits)
     zero = keys.zero
     key_rows = keys.rows
-    if KEYS[form.keys] == "probability":
+    if KEY_CODES[form.keys] == "probability":
         zero = ProbabilityKeys().zero
         key_rows = ProbabilityKeys().rows
     block = WARPS
@@ -156,7 +158,7 @@ def launch_of(form: Form, levels: tuple[float, float], dtype: torch.dtype, *stri
         apart = (strides[1], strides[3])
         warps = 1
         block = min(power_of_two(labels), BLOCK)
-        rows = min(TILE_NUMBERS // block, MOST_TILE_ROWS)
+        rows = min(LABEL_TILE // block, MOST_TILE_ROWS)
         at_once = rows
     plan = YesNoPlan(
         labels,
@@ -165,7 +167,7 @@ def launch_of(form: Form, levels: tuple[float, float], dtype: torch.dtype, *stri
         cut_for(levels[0], inputs, dtype, labels),
         form.ignore if form.ignored else None,
         form.kinds,
-        KEYS[form.keys],
+        KEY_CODES[form.keys],
         form.digits,
         zero,
         key_rows,
@@ -174,7 +176,7 @@ def launch_of(form: Form, levels: tuple[float, float], dtype: torch.dtype, *stri
         levels[1],
         block,
         rows,
-        PEEL if rows >= LEAST_PEELED else 0,
+        SCORES_PEELED if rows >= LEAST_PEELED else 0,
         apart == (1, 1),
     )
     lanes = min(form.samples, BUCKETS)
@@ -253,7 +255,7 @@ class YesNoKernel(CellKernel):
             pixels,
             grouped,
             self.labels,
-            INPUTS.index(self.inputs),
+            INPUT_CODES.index(self.inputs),
             batch.preds.ndim,
             len(accumulator.fault_kinds),
             self.ignore is not None,
@@ -276,7 +278,7 @@ def _is_read(batch: Batch, inputs: Inputs) -> bool:
     return inputs == "labels" or batch.preds.dtype in KERNEL_TYPES
 
 
-def arguments(
+def yes_no_arguments(
     preds: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -294,7 +296,7 @@ def arguments(
     strides[2 : 2 + target.ndim] = target.stride()
     if weight is not None:
         strides[4] = weight.stride(0)
-    launch = launch_of(form._replace(step=0), tuple(levels), preds.dtype, *strides)
+    launch = yes_no_launch(form._replace(step=0), tuple(levels), preds.dtype, *strides)
     wanted = BINARY_NAMES
     if form.labels:
         wanted = LABEL_NAMES
@@ -307,7 +309,7 @@ def arguments(
 
 def _count_yes_no(*operands: Any) -> None:
     """The operation on tensors with values."""
-    launch, given = arguments(*operands)
+    launch, given = yes_no_arguments(*operands)
     kernel = _import_binary
     if launch.plan.labels:
         kernel = _import_labels

@@ -14,6 +14,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.moments import JOINT_SIZE, joint_sums
+from ptmetrics.counts.moments_launch import MOST_KERNEL_OUTPUTS, MomentsKernel
 from ptmetrics.counts.ranks import RANK_ROWS, rank_row, spread_, store_pairs_
 from ptmetrics.counts.regression import (
     MAGNITUDE_BINS,
@@ -153,7 +154,17 @@ class RegressionMetrics(Metrics):
         self._ranks = "grid" in kept
         if self._errors:
             self.fault_kinds = {**POINT_FAULT_KINDS, NO_RATIO: NO_RATIO_WORDS}
+        if self._is_ordinary:
+            self._kernel = MomentsKernel(num_outputs)
         super().__init__(slices=slices, groups=groups, device=device)
+
+    @property
+    def _is_ordinary(self) -> bool:
+        """Whether all that is counted of a row is what a kernel counts."""
+        if type(self).count is not RegressionMetrics.count:
+            return False
+        further = self._errors or self._ranks or "nrmse/range" in self.asked
+        return not further and self.num_outputs <= MOST_KERNEL_OUTPUTS
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""

@@ -23,12 +23,12 @@ from on_device import (
 from oracles import Batch
 from torch import Tensor
 
-from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
 from ptmetrics.metrics.base import Metrics
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
-from batches import class_batch, in_parts, on
+from batches import class_batch, in_parts, on, point_batch
 from yes_no_batches import assert_same_cells, two_columns, yes_no_batch
 
 pytestmark = needs_gpu
@@ -50,8 +50,13 @@ SHAPES: list[tuple[int, int, tuple[int, ...]]] = [
 ]
 
 
-def counted(batches: list[Batch], *, kernel: bool, **config: Any) -> MulticlassMetrics:
-    metrics = MulticlassMetrics(**config, device=DEVICE)
+def counted(
+    batches: list[Batch], *, kernel: bool, **config: Any
+) -> MulticlassMetrics | RegressionMetrics:
+    make: Any = RegressionMetrics
+    if "num_classes" in config:
+        make = MulticlassMetrics
+    metrics = make(**config, device=DEVICE)
     with on(*["cuda"] * kernel), no_wait():
         for batch in batches:
             batch.feed(metrics)
@@ -114,6 +119,26 @@ def test_a_kernel_reads_any_layout(
     config = {"num_classes": classes, "class_dim": 1}
     found = counted([laid_out(batch, layout)], kernel=True, **config)
     assert_same_counts(found, counted([batch], kernel=False, **config), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, ()), (300_000, 1, ()), (70_000, 5, ()), (8, 1, (65, 63)), (70, 1, (33,))],
+    ids=str,
+)
+def test_errors_are_counted_as_the_tensor_operations_count_them(
+    shape: tuple[int, int, tuple[int, ...]], weighted: bool, dtype: torch.dtype
+) -> None:
+    rows, outputs, pixels = shape
+    batches = [
+        point_batch(n, outputs, dtype, *pixels, weighted=weighted).to(DEVICE) for n in (rows, 5)
+    ]
+    mine = counted(batches, kernel=True, num_outputs=outputs)
+    assert_same_counts(mine, counted(batches, kernel=False, num_outputs=outputs), 1e-12)
+    if not weighted:
+        assert_same_bits(mine, counted(batches, kernel=True, num_outputs=outputs))
 
 
 def launched(call: Callable[[], object]) -> list[str]:

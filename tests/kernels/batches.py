@@ -55,6 +55,47 @@ def class_batch(
     return Batch(scores.movedim(-1, 1).contiguous().to(dtype), target, weight)
 
 
+def point_batch(
+    rows: int, outputs: int, dtype: torch.dtype = torch.float32, *pixels: int, **options: bool
+) -> Batch:
+    """Predictions and targets near 1000, some NaN, infinite or beyond all limits, and weights that cannot be.
+
+    Args:
+        rows: N.
+        outputs: D.
+        dtype: Of both.
+        pixels: d1, …, of images.
+        options: `weighted`, and `clean`, without faults.
+    """
+    g = torch.Generator().manual_seed(rows + 97 * outputs)
+    shape = (rows, *pixels)
+    if not pixels:
+        shape = (rows, outputs)
+    target = 1000 + 2 * torch.randn(shape, generator=g, dtype=torch.float64)
+    preds = target + torch.randn(shape, generator=g, dtype=torch.float64) * torch.rand(outputs)
+    preds.view(-1)[::4] = target.view(-1)[::4]  # no error at all
+    weight = None
+    if options.get("weighted"):
+        weight = torch.rand(shape[: 1 + len(pixels)], generator=g)
+    preds, target = preds.to(dtype), target.to(dtype)
+    if not options.get("clean"):
+        bad = (math.nan, math.inf, -math.inf, 1.1e37)
+        for row, value in enumerate(bad):
+            if 2 * row < rows:
+                preds.view(-1, outputs)[2 * row, row % outputs] = value
+                target.view(-1, outputs)[2 * row + row % 2, -1 - row % outputs] = value
+    if weight is not None:
+        spoil_weights(weight.view(-1))
+    return Batch(preds, target, weight)
+
+
+def spoil_weights(weight: Tensor) -> None:
+    """Some that are 0, or cannot be."""
+    for row, value in enumerate((0.0, -1.0, math.nan, math.inf, 1e-300)):
+        if row < len(weight) // 4:
+            weight[4 * row + 1] = value
+
+
 def in_parts(batch: Batch, slices: int, *, groups: bool) -> Batch:
     """The batch with slices, some of which there are not, and groups: an id each, some of them none.
 
@@ -93,9 +134,7 @@ def spoil(scores: Tensor, target: Tensor, weight: Tensor | None, classes: int) -
         if 2 * row < len(target):
             fault(2 * row)
     if weight is not None:
-        for row, value in enumerate((0.0, -1.0, math.nan, math.inf, 1e-300)):
-            if row < len(target) // 4:
-                weight.view(-1)[4 * row + 1] = value
+        spoil_weights(weight.view(-1))
 
 
 def without_buffer(metrics: Metrics) -> Metrics:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from batches import assert_same_counts, class_batch, in_parts, on, without_buffer
+from batches import assert_same_counts, class_batch, in_parts, on, point_batch, without_buffer
 from oracles import Batch, same
 from registry import CASES, MetricCase
 
-from ptmetrics import MulticlassMetrics
+from ptmetrics import MulticlassMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
+from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import check_metric
 
 ORDINARY = [case for case in CASES if getattr(case.make(), "_kernel", None) is not None]
@@ -22,8 +23,9 @@ def _no_kernel_fails() -> Iterator[None]:
     assert not kernels._FAILED
 
 
-def counted(config: dict[str, Any], *batches: Batch, kernel: bool) -> MulticlassMetrics:
-    metrics = without_buffer(MulticlassMetrics(**config))
+def counted(config: dict[str, Any], *batches: Batch, kernel: bool) -> Metrics:
+    make = MulticlassMetrics if "num_classes" in config else RegressionMetrics
+    metrics = without_buffer(make(**config))
     with on("cpu" if kernel else "none"):
         for batch in batches:
             batch.feed(metrics)
@@ -224,11 +226,81 @@ def test_a_metric_keeps_the_laws() -> None:
         check_metric(metrics, make_batch, rows=16, seeds=(0,))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("outputs", "dtype"),
+    [
+        pytest.param(1, torch.float16, marks=pytest.mark.slow),
+        pytest.param(1, torch.bfloat16, marks=pytest.mark.slow),
+        (1, torch.float32),
+        (1, torch.float64),
+        (3, torch.float32),
+    ],
+    ids=str,
+)
+def test_errors_are_counted_as_the_tensor_operations_count_them(
+    outputs: int, dtype: torch.dtype, weighted: bool
+) -> None:
+    batches = [point_batch(rows, outputs, dtype, weighted=weighted) for rows in (300, 1, 33)]
+    assert_same({"num_outputs": outputs}, *batches, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_images_of_one_output_are_counted_with_their_samples(weighted: bool) -> None:
+    batches = [point_batch(rows, 1, torch.float32, 5, 30, weighted=weighted) for rows in (3, 2)]
+    assert_same({}, *batches, tolerance=1e-12)
+    assert_same({"groups": False}, *batches, tolerance=1e-12)
+
+
+@pytest.mark.slow
+def test_many_errors_are_added_up_by_several_programs() -> None:
+    assert_same({}, point_batch(128 * 40 + 1, 1, torch.float64), tolerance=1e-12)
+
+
+def test_errors_far_from_those_before_lose_no_digits() -> None:
+    batches = [point_batch(40, 1, torch.float64, clean=True) for _ in range(3)]
+    batches[1].preds += 1e6
+    batches[1].target += 1e6
+    batches[2].target.fill_(5.0)
+    batches[2].preds.fill_(6.0)
+    mine = counted({}, *batches, kernel=True).compute()
+    theirs = counted({}, *batches, kernel=False).compute()
+    for name, score in theirs.items():
+        assert same(mine[name].value, score.value, 1e-12), name
+        assert same(mine[name].low, score.low, 1e-9), name
+
+
+def test_a_batch_without_a_row_that_counts_changes_no_sum() -> None:
+    good = point_batch(20, 2, torch.float64, clean=True)
+    bad = Batch(torch.full((5, 2), torch.nan), torch.zeros(5, 2))
+    assert_same({"num_outputs": 2}, bad, good, bad, tolerance=1e-12)
+    before = counted({"num_outputs": 2}, good, kernel=True).state_dict()["cells"]
+    after = counted({"num_outputs": 2}, good, bad, kernel=True).state_dict()["cells"]
+    for name, cell in before.items():
+        assert name.startswith("fault") or torch.equal(cell, after[name]), name
+
+
+def test_layouts_of_points_change_nothing() -> None:
+    dense = point_batch(50, 3, torch.float64)
+    expected = counted({"num_outputs": 3}, dense, kernel=False)
+    turned = Batch(dense.preds.t().contiguous().t(), torch.stack((dense.target,) * 2, 2)[..., 1])
+    assert_same_counts(counted({"num_outputs": 3}, turned, kernel=True), expected, 1e-12)
+    column = point_batch(50, 1, torch.float64)
+    flat = Batch(column.preds, column.target[:, 0])
+    assert_same_counts(counted({}, flat, kernel=True), counted({}, column, kernel=False), 1e-12)
+
+
 def test_two_runs_give_the_same_bits() -> None:
     batches = [class_batch(300, 4), class_batch(4, 4, torch.float32, 9, 9)]
     batches.append(in_parts(batches[0], 2, groups=False))
     config = {"num_classes": 4, "slices": 2}
     first, second = (counted(config, *batches, kernel=True) for _ in range(2))
+    assert_same_bits(first, second)
+    points = point_batch(300, 1, torch.float32)
+    assert_same_bits(counted({}, points, kernel=True), counted({}, points, kernel=True))
+
+
+def assert_same_bits(first: Metrics, second: Metrics) -> None:
     for name, cell in first.state_dict()["cells"].items():
         other = second.state_dict()["cells"][name]
         assert torch.equal(cell.view(torch.int64), other.view(torch.int64)), name

@@ -11,8 +11,8 @@ import torch
 from batches import on
 from torch import Tensor
 
-from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics
-from ptmetrics.counts import class_launch, part_launch, yesno_launch
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
+from ptmetrics.counts import class_launch, moments_launch, part_launch, yesno_launch
 from ptmetrics.counts.kernels import Launch
 from ptmetrics.metrics.base import Metrics
 
@@ -192,8 +192,8 @@ def test_kernels_of_parts_compile_for_every_card(
         weight = torch.empty(4096, device="meta")
     batch = (preds, target, weight)
     seen = operands(monkeypatch, "count_parts", metrics, *batch, **{kind: target})
-    launch, given = part_launch.arguments(*seen)
-    assert_small(compiled(launch, given, card, part_launch._import_kernel()), launch, tmp_path)
+    launch, given = part_launch.part_arguments(*seen)
+    assert_small(compiled(launch, given, card, part_launch._import_count_parts()), launch, tmp_path)
     _, given = class_launch.arguments(*operands(monkeypatch, "count_classes", metrics, *batch))
     assert isinstance(given[-2], Tensor), "notes are taken"
 
@@ -229,7 +229,6 @@ def yes_no_variants() -> list[Chosen]:
 
 QUICK_YES_NO = [
     Chosen(0, torch.float32, {}),
-    Chosen(0, torch.float16, {"inputs": "probs"}, weighted=True),
     Chosen(20, torch.float32, {}),
 ]
 
@@ -251,7 +250,7 @@ def compiled_yes_no(monkeypatch: pytest.MonkeyPatch, chosen: Chosen, card: int) 
     if chosen.weighted:
         weight = torch.empty(4096, device="meta")
     seen = operands(monkeypatch, "count_yes_no", metrics, preds, target, weight)
-    launch, given = yesno_launch.arguments(*seen)
+    launch, given = yesno_launch.yes_no_arguments(*seen)
     return compiled(launch, given, card, importer()), launch
 
 
@@ -287,6 +286,42 @@ def test_scores_below_the_least_float_are_no_zeros(
     chosen = Chosen(0, torch.float32, {"curves": "fine", "losses": False})
     kernel, _ = compiled_yes_no(monkeypatch, chosen, card)
     assert ".ftz" not in kernel.asm["ptx"], "the keys are numbers of that size"
+
+
+POINTS = [
+    (1, torch.float32, (), False),
+    (1, torch.float64, (), True),
+    (1, torch.bfloat16, (64, 64), True),
+    (8, torch.float32, (), True),
+    (8, torch.float16, (), False),
+]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "card"),
+    [
+        pytest.param(chosen, card, marks=[pytest.mark.slow] * ((place, card) != (1, 90)))
+        for place, chosen in enumerate(POINTS)
+        for card in CARDS
+    ],
+    ids=str,
+)
+def test_kernels_of_errors_compile_for_every_card(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: tuple[Any, ...], card: int
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    outputs, dtype, pixels, weighted = chosen
+    shape = (4096, *(pixels or (outputs,)))
+    points = torch.empty(shape, dtype=dtype, device="meta")
+    weight = None
+    if weighted:
+        weight = torch.empty(shape if pixels else shape[:1], device="meta")
+    metrics = RegressionMetrics(num_outputs=outputs, device="meta")
+    seen = operands(monkeypatch, "count_points", metrics, points, points, weight)
+    launch, given = moments_launch.point_arguments(*seen)
+    kernel = compiled(launch, given, card, moments_launch._import_count_points())
+    assert_small(kernel, launch, tmp_path)
+    assert "0.33333333333333331" in kernel.asm["ttir"], "a third has all digits of float64"
 
 
 @pytest.mark.parametrize("classes", [512, 1000])

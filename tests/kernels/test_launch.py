@@ -9,7 +9,7 @@ import pytest
 import torch
 from batches import on, without_buffer
 
-from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
 
 if find_spec("triton") is None:
@@ -167,6 +167,17 @@ def test_slices_are_a_launch_more_once_that_was_tried_without_rows(driver: Drive
     assert not kernels._FAILED
     assert driver.loaded == len(kernels._KEPT) == 2
     grids = [given[0] for given in driver.launched]
-    assert grids == [3, 8, 3 * 4, 8, 3 * 4], "three parts, the one of rows of none among them"
+    assert grids == [3, 8, 3 * 8, 8, 3 * 8], "three parts, the one of rows of none among them"
     metrics.update(preds, target, slices=torch.zeros(2000, dtype=torch.int64)[::2])
     assert driver.loaded == 2
+
+
+def test_errors_of_any_number_of_rows_are_one_compiled_kernel(driver: Driver) -> None:
+    metrics = without_buffer(RegressionMetrics(num_outputs=2))
+    for number in (64, 1, 16, 5000):
+        points = torch.zeros(number, 2)
+        metrics.update(points, points)
+    assert not kernels._FAILED
+    assert driver.loaded == len(kernels._KEPT) == 1
+    grids = [given[0] for given in driver.launched]
+    assert grids == [2, 2, 2, 2 * 40], "of each output as many as there are tiles of 128 rows"

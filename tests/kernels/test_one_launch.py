@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
 from ptmetrics.counts.small_batches import ROOM_BY_DEVICE
 from ptmetrics.metrics.base import Metrics
@@ -213,6 +213,48 @@ def test_what_no_kernel_counts_is_left_to_the_tensor_operations(config: Any, ids
         names = launches(metrics, 64, 50, **given)
     assert len(names) > 10
     assert not set(ONE) & set(names)
+
+
+POINTS = ["ptmetrics.count_points.default"]
+
+
+def launches_of_errors(metrics: RegressionMetrics, *shape: int, **given: Any) -> list[str]:
+    """What the second update of a form launches; the first makes room."""
+    points = torch.zeros(shape, dtype=given.pop("dtype", torch.float32), device="cuda")
+    metrics.update(points, points, **given)
+    with Guard() as seen:
+        metrics.update(points, points, **given)
+    return seen.names
+
+
+@pytest.mark.parametrize("dtype", kernels.KERNEL_TYPES, ids=str)
+@pytest.mark.parametrize("shape", [(256,), (4096, 5), (3, 20, 30)], ids=str)
+def test_an_update_of_errors_is_one_launch(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    outputs = 5 if len(shape) == 2 else 1
+    with fake_cuda():
+        metrics = RegressionMetrics(num_outputs=outputs)
+        assert launches_of_errors(metrics, *shape, dtype=dtype) == POINTS
+        weight = torch.ones(shape if outputs == 1 else shape[:1], device="cuda")
+        assert launches_of_errors(metrics, *shape, dtype=dtype, sample_weight=weight) == POINTS
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"scores": ["mape"]}, {"scores": ["spearman"]}, {"scores": ["nrmse/range"]}, {"slices": 2}],
+    ids=str,
+)
+def test_errors_that_no_kernel_counts_are_left_to_the_tensor_operations(config: Any) -> None:
+    with fake_cuda():
+        names = launches_of_errors(RegressionMetrics(**config), 64)
+    assert len(names) > 10
+    assert not set(POINTS) & set(names)
+
+
+def test_whole_numbers_and_many_outputs_are_left_to_the_tensor_operations() -> None:
+    with fake_cuda():
+        whole = launches_of_errors(RegressionMetrics(), 64, dtype=torch.int64)
+        many = launches_of_errors(RegressionMetrics(num_outputs=65), 64, 65)
+    assert not set(POINTS) & {*whole, *many}
 
 
 def test_a_subclass_that_counts_otherwise_is_left_to_itself() -> None:

@@ -85,7 +85,7 @@ def count_yes_no(
             bad = (bad[0], bad[1] + nan.to(tl.int32), bad[2], bad[3])
             keep = keep & (nan == 0)
             if plan.columns == 2:
-                impossible = impossible | (tl.abs(mass - 1) > 0.01)
+                impossible = impossible | (tl.abs(mass - 1) > tl.full([], 0.01, tl.float64))
             impossible = keep & impossible
             bad = (bad[0], bad[1], bad[2] + impossible.to(tl.int32), bad[3])
         else:

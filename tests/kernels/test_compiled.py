@@ -278,6 +278,17 @@ def test_every_variant_of_yes_or_no_compiles_for_every_card(
 
 
 @pytest.mark.slow
+def test_what_float64_is_compared_with_has_all_its_digits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    chosen = Chosen(0, torch.float64, {"inputs": "probs", "threshold": 0.3}, columns=2)
+    kernel, _ = compiled_yes_no(monkeypatch, chosen, 90)
+    constants = re.findall(r"arith.constant (?:dense<)?([-+0-9.eE]+)", kernel.asm["ttir"])
+    assert {0.01, 0.3} <= set(map(float, constants))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("card", CARDS)
 def test_scores_below_the_least_float_are_no_zeros(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, card: int

@@ -21,6 +21,7 @@ from ptmetrics.counts.multiclass import Inputs, sample_columns
 from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.score_passes import wide
 from ptmetrics.counts.stored_sums import StoredSums, losses_relations
+from ptmetrics.counts.yesno_launch import YesNoKernel
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import calibration, curves, options, score_bins
 from ptmetrics.metrics.asked_scores import ASKED_SPECS, COUNTS_EACH
@@ -361,7 +362,17 @@ class BinaryMetrics(Metrics):
         kept = losses and self._curve is not None
         where = "scores with losses and curves"
         calibration.check_kept(self.asked, calibration.CALIBRATION_ASKED, kept, where)
+        if self._is_ordinary:
+            found = getattr(self._curve, "histogram", None)
+            self._kernel = YesNoKernel(inputs, self._reader.cut, ignore_index, found)
         super().__init__(slices=slices, groups=groups, device=device)
+
+    @property
+    def _is_ordinary(self) -> bool:
+        """Whether all that is counted of a row is what a kernel counts."""
+        if type(self).count is not BinaryMetrics.count or self.whole_samples:
+            return False
+        return self._curve is None or self._curve.store is None
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""

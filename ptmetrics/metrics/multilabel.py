@@ -37,6 +37,7 @@ from ptmetrics.counts.multilabel import (
 )
 from ptmetrics.counts.score_histogram import Curves, ScoreHistogram
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums
+from ptmetrics.counts.yesno_launch import MOST_KERNEL_LABELS, YesNoKernel
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.asked_scores import (
@@ -505,7 +506,17 @@ class MultilabelMetrics(Metrics):
         self._curve = kept_scores(histogram, inputs, curves, capacity, at)
         cut = options.cut_of_threshold(threshold, inputs)
         self._reader = LabelReader(num_labels, inputs, cut, ignore_index, class_dim)
+        if self._is_ordinary:
+            found = getattr(self._curve, "histogram", None)
+            self._kernel = YesNoKernel(inputs, cut, ignore_index, found, num_labels, beta or 0.0)
         super().__init__(slices=slices, groups=groups, device=device)
+
+    @property
+    def _is_ordinary(self) -> bool:
+        """Whether all that is counted of a row is what a kernel counts."""
+        if type(self).count is not MultilabelMetrics.count or self.num_labels > MOST_KERNEL_LABELS:
+            return False
+        return self._curve is None or self._curve.store is None
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""

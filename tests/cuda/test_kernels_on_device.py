@@ -23,11 +23,13 @@ from on_device import (
 from oracles import Batch
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics, RegressionMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
+from ptmetrics.metrics.base import Metrics
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
 from batches import class_batch, in_parts, on, point_batch
+from yes_no_batches import assert_same_cells, two_columns, yes_no_batch
 
 pytestmark = needs_gpu
 SHAPES: list[tuple[int, int, tuple[int, ...]]] = [
@@ -230,3 +232,111 @@ def test_no_memory_is_taken_beside_the_batch() -> None:
     before = torch.cuda.memory_allocated()
     metrics.update(preds, target)
     assert torch.cuda.max_memory_allocated() == before
+
+
+def yes_no_counted(batches: list[Batch], *, kernel: bool, **config: Any) -> Metrics:
+    if "num_labels" in config:
+        metrics: Metrics = MultilabelMetrics(**config, device=DEVICE)
+    else:
+        metrics = BinaryMetrics(**config, device=DEVICE)
+    with on(*[DEVICE] * kernel), no_wait():
+        for batch in batches:
+            batch.to(DEVICE).feed(metrics)
+    assert not kernels._FAILED
+    assert metrics._kernel is not None
+    assert (metrics._kernel._bound is not None) == kernel
+    return metrics
+
+
+def assert_same_yes_no(batches: list[Batch], loss: float = 1e-12, **config: Any) -> None:
+    """With a kernel and without one; the same bits each time where there are no weights."""
+    mine = yes_no_counted(batches, kernel=True, **config)
+    theirs = yes_no_counted(batches, kernel=False, **config)
+    assert_same_cells(mine, theirs, loss, by_logarithm=config.get("inputs") == "probs")
+    if batches[0].weight is None:
+        assert_same_bits(mine, yes_no_counted(batches, kernel=True, **config))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("inputs", ["logits", "probs", "labels"])
+@pytest.mark.parametrize("shape", [(1,), (777,), (400_000,), (70, 1, 33, 9)], ids=str)
+def test_yes_or_no_is_counted_as_the_tensor_operations_count_it(
+    shape: tuple[int, ...], inputs: str, weighted: bool, dtype: torch.dtype
+) -> None:
+    batches = [yes_no_batch(s, inputs, dtype, weighted=weighted) for s in (shape, (5,))]
+    loss = 1e-12 if dtype == torch.float64 else 1e-6
+    config = {"inputs": inputs, "ignore_index": -100}
+    assert_same_yes_no(batches, loss, **config, threshold=0.3)
+    if inputs != "labels" and len(shape) == 1:
+        columns = [two_columns(batch, inputs) for batch in batches]
+        assert_same_yes_no(columns, loss, **config, curves="fine")
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("inputs", ["logits", "probs", "labels"])
+@pytest.mark.parametrize("labels", [1, 3, 20, 80, 129, 1024, 4096])
+def test_labels_are_counted_as_the_tensor_operations_count_them(
+    labels: int, inputs: str, weighted: bool, dtype: torch.dtype
+) -> None:
+    shapes = [(3000 if labels < 100 else 300, labels), (2, labels)]
+    batches = [yes_no_batch(s, inputs, dtype, weighted=weighted, rows=1) for s in shapes]
+    config = {"num_labels": labels, "inputs": inputs, "ignore_index": -100, "beta": 2.0}
+    assert_same_yes_no(batches, **config)
+
+
+@pytest.mark.parametrize("layout", [strided, transposed], ids=lambda f: f.__name__)
+def test_yes_or_no_is_read_in_any_layout(layout: Callable[[Tensor], Tensor]) -> None:
+    labels = yes_no_batch((200, 6), "logits", torch.float64).to(DEVICE)
+    columns = two_columns(yes_no_batch((200,), "logits", torch.float64), "logits").to(DEVICE)
+    for batch, config in ((labels, {"num_labels": 6}), (columns, {})):
+        found = yes_no_counted([laid_out(batch, layout)], kernel=True, **config)
+        assert_same_cells(found, yes_no_counted([batch], kernel=False, **config))
+
+
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("curves", ["fp16", "fine"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_score_of_any_bits_has_the_place_that_it_has_without_a_kernel(
+    dtype: torch.dtype, curves: str, inputs: str
+) -> None:
+    g = torch.Generator().manual_seed(3)
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    info = torch.iinfo(kind)
+    scores = torch.randint(info.min, info.max, (200_000,), generator=g, dtype=kind).view(dtype)
+    if inputs == "probs":
+        scores = torch.where(scores.abs() <= 1, scores.abs(), torch.rand(200_000, generator=g))
+        scores = scores.to(dtype)
+    target = (torch.rand(200_000, generator=g) < 0.5).long()
+    config = {"inputs": inputs, "curves": curves, "losses": False}
+    assert_same_yes_no([Batch(scores, target)], **config)
+    labels = Batch(scores.view(-1, 4), target.view(-1, 4))
+    assert_same_yes_no([labels], inputs=inputs, curves=curves, num_labels=4)
+
+
+@pytest.mark.parametrize("values", [(0.0,), (1.0, 0.0), tuple(i / 8 for i in range(9))], ids=str)
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+def test_scores_that_many_rows_share_are_added_at_once(
+    inputs: str, values: tuple[float, ...]
+) -> None:
+    g = torch.Generator().manual_seed(1)
+    scores = torch.tensor(values)[torch.randint(0, len(values), (400_000,), generator=g)]
+    target = (torch.rand(400_000, generator=g) < 0.5).long()
+    assert_same_yes_no([Batch(scores, target)], 1e-6, inputs=inputs)
+    labels = Batch(scores.view(-1, 8), target.view(-1, 8))
+    assert_same_yes_no([labels], inputs=inputs, num_labels=8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_update_of_yes_or_no_is_one_launch() -> None:
+    one = BinaryMetrics(device=DEVICE)
+    many = MultilabelMetrics(20, device=DEVICE)
+    for metrics, shape, name in ((one, (4096,), "count_yes_no"), (many, (256, 20), "count_labels")):
+        preds = torch.randn(shape, device=DEVICE)
+        target = torch.zeros(shape, dtype=torch.int64, device=DEVICE)
+        with on(DEVICE):
+            for _ in range(3):
+                metrics.update(preds, target)
+            names = launched(lambda m=metrics, p=preds, t=target: m.update(p, t))
+        assert names == [name]

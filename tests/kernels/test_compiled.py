@@ -4,15 +4,15 @@ import re
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from batches import on
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics, RegressionMetrics
-from ptmetrics.counts import class_launch, moments_launch, part_launch
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
+from ptmetrics.counts import class_launch, moments_launch, part_launch, yesno_launch
 from ptmetrics.counts.kernels import Launch
 from ptmetrics.metrics.base import Metrics
 
@@ -196,6 +196,107 @@ def test_kernels_of_parts_compile_for_every_card(
     assert_small(compiled(launch, given, card, part_launch._import_count_parts()), launch, tmp_path)
     _, given = class_launch.arguments(*operands(monkeypatch, "count_classes", metrics, *batch))
     assert isinstance(given[-2], Tensor), "notes are taken"
+
+
+class Chosen(NamedTuple):
+    """A variant of the kernels of yes-or-no predictions: labels, 0 for one, and columns."""
+
+    labels: int
+    dtype: torch.dtype
+    config: dict[str, Any]
+    weighted: bool = False
+    columns: int = 1
+
+
+def yes_no_variants() -> list[Chosen]:
+    """Every way that the code of the kernels goes, and tiles of every form."""
+    chosen = []
+    for inputs in ("logits", "probs"):
+        for dtype in (torch.float16, torch.float32, torch.float64):
+            config = {"inputs": inputs}
+            chosen.append(Chosen(0, dtype, config, weighted=dtype != torch.float16))
+            chosen.append(Chosen(20, dtype, config, weighted=dtype != torch.float16))
+        chosen.append(Chosen(0, torch.float64, {"inputs": inputs, "curves": "fine"}, True, 2))
+        chosen.append(Chosen(0, torch.bfloat16, {"inputs": inputs, "ignore_index": -100}, False, 2))
+        chosen.append(Chosen(0, torch.float32, {"inputs": inputs, "curves": None}))
+    chosen.append(Chosen(0, torch.int64, {"inputs": "labels"}, weighted=True))
+    chosen.append(Chosen(5, torch.int64, {"inputs": "labels"}))
+    for labels in (1, 2, 5, 14, 40, 80, 128, 129, 1000, 4096):
+        chosen.append(Chosen(labels, torch.float32, {"beta": 2.0, "ignore_index": -1}))
+        chosen.append(Chosen(labels, torch.bfloat16, {"inputs": "probs"}, weighted=True))
+    return chosen
+
+
+QUICK_YES_NO = [
+    Chosen(0, torch.float32, {}),
+    Chosen(20, torch.float32, {}),
+]
+
+
+def compiled_yes_no(monkeypatch: pytest.MonkeyPatch, chosen: Chosen, card: int) -> Any:
+    """A kernel of yes-or-no predictions, and its launch."""
+    shape: tuple[int, ...] = (4096,)
+    metrics: Metrics = BinaryMetrics(device="meta", **chosen.config)
+    importer = yesno_launch._import_binary
+    if chosen.labels:
+        shape = (4096, chosen.labels)
+        metrics = MultilabelMetrics(chosen.labels, device="meta", **chosen.config)
+        importer = yesno_launch._import_labels
+    preds = torch.empty(shape, dtype=chosen.dtype, device="meta")
+    if chosen.columns == 2:
+        preds = torch.empty(4096, 2, dtype=chosen.dtype, device="meta")
+    target = torch.empty(shape, dtype=torch.int64, device="meta")
+    weight = None
+    if chosen.weighted:
+        weight = torch.empty(4096, device="meta")
+    seen = operands(monkeypatch, "count_yes_no", metrics, preds, target, weight)
+    launch, given = yesno_launch.yes_no_arguments(*seen)
+    return compiled(launch, given, card, importer()), launch
+
+
+@pytest.mark.parametrize("chosen", QUICK_YES_NO, ids=str)
+def test_kernels_of_yes_or_no_compile_and_spill_no_register(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: Chosen
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    kernel, launch = compiled_yes_no(monkeypatch, chosen, 90)
+    assert_small(kernel, launch, tmp_path)
+    code = kernel.asm["ptx"]
+    assert "lg2.approx" not in code, "a logarithm near 1 would lose its digits"
+    assert re.search(r"add\.\S*f32\s+\S+ \S+ 0f00000000;", code), "−0 is not turned into 0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("chosen", yes_no_variants(), ids=str)
+def test_every_variant_of_yes_or_no_compiles_for_every_card(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: Chosen, card: int
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    kernel, launch = compiled_yes_no(monkeypatch, chosen, card)
+    assert_small(kernel, launch, tmp_path)
+
+
+@pytest.mark.slow
+def test_what_float64_is_compared_with_has_all_its_digits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    chosen = Chosen(0, torch.float64, {"inputs": "probs", "threshold": 0.3}, columns=2)
+    kernel, _ = compiled_yes_no(monkeypatch, chosen, 90)
+    constants = re.findall(r"arith.constant (?:dense<)?([-+0-9.eE]+)", kernel.asm["ttir"])
+    assert {0.01, 0.3} <= set(map(float, constants))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", CARDS)
+def test_scores_below_the_least_float_are_no_zeros(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, card: int
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    chosen = Chosen(0, torch.float32, {"curves": "fine", "losses": False})
+    kernel, _ = compiled_yes_no(monkeypatch, chosen, card)
+    assert ".ftz" not in kernel.asm["ptx"], "the keys are numbers of that size"
 
 
 POINTS = [

@@ -14,11 +14,12 @@ HERE = Path(__file__).parent
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is for Linux")
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["not slow", "slow"])
-def test_kernels_in_the_interpreter(part: str) -> None:
+@pytest.mark.parametrize("file", ["in_interpreter.py", "yes_no_in_interpreter.py"])
+def test_kernels_in_the_interpreter(file: str, part: str) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "filterwarnings="]
     paths = os.pathsep.join([str(HERE.parent.parent), str(HERE.parent), str(HERE)])
     ran = subprocess.run(
-        [*command, "-m", part, str(HERE / "in_interpreter.py")],
+        [*command, "-m", part, str(HERE / file)],
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

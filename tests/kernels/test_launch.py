@@ -9,7 +9,7 @@ import pytest
 import torch
 from batches import on, without_buffer
 
-from ptmetrics import MulticlassMetrics, RegressionMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
 
 if find_spec("triton") is None:
@@ -57,17 +57,20 @@ class Driver:
 def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Driver]:
     from triton.runtime import driver as active
 
-    from ptmetrics.counts import class_kernel
+    from ptmetrics.counts import class_kernel, yesno_kernel
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(kernels, "_KEPT", {})
     monkeypatch.setattr(kernels, "_FAILED", {})
     noting = Driver()
     active.set_active(noting)  # and it stays: kernels unload themselves when they are collected
-    class_kernel.count_classes.device_caches.clear()
+    jitted = (class_kernel.count_classes, yesno_kernel.count_yes_no, yesno_kernel.count_labels)
+    for kernel in jitted:
+        kernel.device_caches.clear()
     with on("cpu"):
         yield noting
-    class_kernel.count_classes.device_caches.clear()
+    for kernel in jitted:
+        kernel.device_caches.clear()
 
 
 def rows(number: int, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,6 +127,22 @@ def test_pixels_are_handed_over_where_they_lie(driver: Driver) -> None:
     assert given[9].data_ptr() == preds.data_ptr()
     assert given[16:21] == (8, 4096, 21 * 4096, 1, 4096)
     assert given[0] == 8 * 32  # a program for each tile of each image
+
+
+def test_one_compiled_kernel_serves_yes_and_no_of_any_number(driver: Driver) -> None:
+    metrics = without_buffer(BinaryMetrics())
+    for number in (64, 64, 1, 16, 5000):
+        metrics.update(torch.zeros(number), torch.zeros(number, dtype=torch.int64))
+    labels = without_buffer(MultilabelMetrics(20))
+    for number in (64, 1, 5000):
+        labels.update(torch.zeros(number, 20), torch.zeros(number, 20, dtype=torch.int64))
+    assert not kernels._FAILED
+    assert driver.loaded == len(kernels._KEPT) == 2
+    assert [given[0] for given in driver.launched] == [1, 1, 1, 1, 20, 16, 1, 1250]
+    first, second = driver.launched[0], driver.launched[1]
+    assert first[9] is not second[9]
+    assert first[12].curve[0] is second[12].curve[0]
+    assert [given[15] for given in driver.launched] == [0, 1, 2, 3, 4, 0, 1, 2], "the steps"
 
 
 def test_a_kernel_that_does_not_load_is_asked_once(

@@ -10,13 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptmetrics import MulticlassMetrics, RegressionMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
 from ptmetrics.counts.small_batches import ROOM_BY_DEVICE
+from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Guard, fake_cuda
 
 SWITCH = "PTMETRICS_KERNELS"
 ONE = ["ptmetrics.count_classes.default"]
+YES_NO = ["ptmetrics.count_yes_no.default"]
 pytestmark = pytest.mark.skipif(not kernels.has_triton(), reason="Triton is for Linux")
 
 
@@ -103,6 +105,92 @@ def test_where_the_kernel_of_parts_does_not_compile_nothing_is_counted_by_the_ot
         metrics.update(torch.zeros(2, 4, device="meta"), target, slices=target)
     assert not seen
     assert kernels._FAILED
+
+
+def yes_no_launches(
+    metrics: Metrics, *shape: int, rows: int = 1, weighted: bool = False, **of: torch.dtype
+) -> list[str]:
+    """The same for yes-or-no batches, whose weights have the first `rows` dimensions."""
+    preds = torch.zeros(shape, dtype=of.get("preds", torch.float32), device="cuda")
+    target = torch.zeros(shape, dtype=of.get("target", torch.int64), device="cuda")
+    weight = None
+    if weighted:
+        weight = torch.ones(shape[:rows], dtype=of.get("weight", torch.float32), device="cuda")
+    metrics.update(preds, target, weight)
+    with Guard() as seen:
+        metrics.update(preds, target, weight)
+    return seen.names
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("dtype", kernels.KERNEL_TYPES, ids=str)
+@pytest.mark.parametrize("inputs", ["logits", "probs", "labels"])
+def test_an_update_of_yes_or_no_is_one_launch(inputs: Any, dtype: torch.dtype) -> None:
+    if inputs == "labels":
+        dtype = torch.int32
+    with fake_cuda():
+        one = BinaryMetrics(inputs=inputs, ignore_index=-100)
+        many = MultilabelMetrics(80, inputs=inputs, beta=2.0)
+        for weighted in (False, True, False):
+            assert yes_no_launches(one, 640, weighted=weighted, preds=dtype) == YES_NO
+            assert yes_no_launches(many, 64, 80, weighted=weighted, preds=dtype) == YES_NO
+        pixels = yes_no_launches(BinaryMetrics(inputs=inputs), 4, 32, 32, preds=dtype)
+        assert pixels == YES_NO
+        if inputs != "labels":
+            columns = torch.zeros(64, 2, dtype=dtype, device="cuda")
+            target = torch.zeros(64, dtype=torch.int64, device="cuda")
+            with Guard() as seen:
+                one.update(columns, target)
+            assert seen.names == YES_NO
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [
+        ({"curves": "exact"}, {}),
+        ({"scores": ["dice/image"]}, {}),
+        ({}, {"weighted": True, "weight": torch.int64}),
+        ({"num_labels": 4097, "curves": None}, {}),
+        ({"num_labels": 3, "curves": "exact", "capacity": 10}, {}),
+    ],
+    ids=str,
+)
+def test_what_no_kernel_of_yes_or_no_counts_is_left_to_the_tensor_operations(
+    config: Any, given: Any
+) -> None:
+    with fake_cuda():
+        if "num_labels" in config:
+            names = yes_no_launches(MultilabelMetrics(**config), 8, config["num_labels"], **given)
+        else:
+            names = yes_no_launches(BinaryMetrics(**config), 8, 3, rows=2, **given)
+    assert len(names) > 10
+    assert not set(YES_NO) & set(names)
+
+
+@pytest.mark.parametrize("name", ["slices", "group"])
+def test_parts_of_yes_or_no_are_left_to_the_tensor_operations(name: str) -> None:
+    with fake_cuda():
+        metrics = BinaryMetrics(slices=2, groups=True)
+        target = torch.zeros(8, dtype=torch.int64, device="cuda")
+        with Guard() as seen:
+            metrics.update(torch.zeros(8, device="cuda"), target, **{name: target})
+    assert len(seen.names) > 10
+    assert not set(YES_NO) & set(seen.names)
+
+
+def test_weights_of_scores_in_deterministic_mode_are_left_to_the_tensor_operations() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        with fake_cuda():
+            assert yes_no_launches(BinaryMetrics(), 8) == YES_NO
+            assert not set(YES_NO) & set(yes_no_launches(BinaryMetrics(), 8, weighted=True))
+            alone = BinaryMetrics(curves=None)
+            assert yes_no_launches(alone, 8, weighted=True) == YES_NO
+            assert yes_no_launches(MultilabelMetrics(3), 8, 3) == YES_NO
+            labels = MultilabelMetrics(3, curves=None)
+            assert not set(YES_NO) & set(yes_no_launches(labels, 8, 3, weighted=True))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] = [

@@ -1,0 +1,557 @@
+"""Yes-or-no predictions of a batch in one launch: the Triton kernels. Only `yesno_launch.py` imports them.
+
+`count_yes_no` reads rows that are one yes or no each, `count_labels` rows of many labels. A tile has
+two dimensions. Rows of one label stand in stripes, one a warp, so that what is asked of a stripe
+takes no barrier. Labels stand beside each other, and their rows behind each other.
+
+Whole numbers go to places of the cells by atomic additions, exact in any order, and so do weights
+there; other sums as `kernel_sums.py` says, those of one sample's programs first.
+
+Columns of a line of `count_yes_no`: 0 the cell "losses"; 18 rows, Σw, Σw²; 21 the matrix, its Σw,
+its Σw²; 33 faults, those of weights last. Of `count_labels`: 0 "together"; 16 rows, Σw, Σw²; 19
+faults; 23 the cell "row_scores".
+
+A cell that counts rows comes with those of Σw and Σw², which are None while there are no weights;
+all of it is None where it is not kept.
+"""
+
+import triton
+import triton.language as tl
+
+from ptmetrics.counts.kernel_sums import add_at, is_last, pour, sum_of_lines, tell
+
+
+@triton.jit(do_not_specialize=range(6, 17))
+def count_yes_no(
+    preds,
+    target,
+    weight,
+    cells,
+    table,
+    words,
+    step,
+    samples,
+    pixels,
+    stride_p,
+    stride_c,
+    stride_t,
+    stride_l,
+    stride_w,
+    lanes,
+    folders,
+    first_bucket,
+    plan: tl.constexpr,
+):
+    """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
+
+    `cells` is a `YesNoCells` and `plan` a `YesNoPlan` of `yesno_launch.py`.
+    """
+    wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
+    weighted: tl.constexpr = cells.rows[1] is not None
+    program = tl.program_id(0)
+    programs = tl.num_programs(0)
+    lane = program % lanes
+    bucket = (first_bucket + lane) % plan.buckets
+    place = tl.arange(0, plan.block)[:, None] * plan.rows + tl.arange(0, plan.rows)[None, :]
+    nothing = tl.zeros([plan.block, plan.rows], tl.float64)
+    none = tl.zeros([plan.block, plan.rows], tl.int32)
+    number = (none, none, none, none)
+    total = (nothing, nothing, nothing, nothing)
+    square = (nothing, nothing, nothing, nothing)
+    bad = (none, none, none, none)
+    nll_sums = (nothing, nothing, nothing)
+    brier_sums = (nothing, nothing, nothing)
+    gap_sums = (nothing, nothing, nothing)
+    tiles = tl.cdiv(pixels, plan.block * plan.rows)
+    for item in range(program // lanes, tl.cdiv(samples - lane, lanes) * tiles, programs // lanes):
+        sample = (lane + lanes * (item // tiles)).to(tl.int64)
+        pixel = (item % tiles) * (plan.block * plan.rows) + place
+        keep = pixel < pixels
+        row = sample * pixels + pixel
+        given = _load(target, row, stride_t, keep, plan.dense).to(tl.int64)
+        raw = _load(preds, row, stride_p, keep, plan.dense)
+        mass = raw
+        if plan.columns == 2:
+            second = tl.load(preds + row * stride_p + stride_c, mask=keep, other=0)
+            mass = raw.to(tl.float64) + second.to(tl.float64)
+            raw = second.to(wide) - raw.to(wide) if plan.inputs == "logits" else second
+        raw = raw.to(tl.int64) if plan.inputs == "labels" else raw.to(wide)
+        if plan.ignore is not None:
+            keep = keep & (given != plan.ignore)
+        impossible = keep & _is_impossible(raw, plan.inputs)
+        if plan.inputs == "probs":
+            mass = mass.to(tl.float64)
+            nan = keep & ((mass <= float("inf")) == 0)
+            bad = (bad[0], bad[1] + nan.to(tl.int32), bad[2], bad[3])
+            keep = keep & (nan == 0)
+            if plan.columns == 2:
+                impossible = impossible | (tl.abs(mass - 1) > tl.full([], 0.01, tl.float64))
+            impossible = keep & impossible
+            bad = (bad[0], bad[1], bad[2] + impossible.to(tl.int32), bad[3])
+        else:
+            bad = (bad[0], bad[1] + impossible.to(tl.int32), bad[2], bad[3])
+        keep = keep & (impossible == 0)
+        outside = keep & (given != 0) & (given != 1)
+        keep = keep & (outside == 0)
+        bad = (bad[0] + outside.to(tl.int32), bad[1], bad[2], bad[3])
+        w = keep.to(tl.float64)
+        if weight is not None:
+            w = tl.load(weight + row * stride_w, mask=keep, other=0).to(tl.float64)
+            heavy = keep & (_fits(w, plan) == 0)
+            bad = (bad[0], bad[1], bad[2], bad[3] + heavy.to(tl.int32))
+            keep = keep & (heavy == 0)
+            w = tl.where(keep, w, 0.0)
+        yes = keep & (given == 1)
+        said = keep & _is_yes(raw, plan)
+        kind = tl.where(keep, 2 * yes.to(tl.int32) + said.to(tl.int32), -1)
+        number = _add_by_kind(number, kind, keep.to(tl.int32))
+        if weighted:
+            total = _add_by_kind(total, kind, w)
+            square = _add_by_kind(square, kind, w * w)
+        if (cells.losses is not None) or (cells.curve is not None):
+            score = _logit_of(raw, keep, plan.inputs)
+            if cells.losses is not None:
+                nll, brier, gap = _losses_of(score.to(wide), yes)
+                nll_sums = _add_mean(nll_sums, nll, w)
+                brier_sums = _add_mean(brier_sums, brier, w)
+                gap_sums = _add_mean(gap_sums, gap, w)
+            if cells.curve is not None:
+                if plan.keys == "probability":
+                    score = tl.where(keep, raw, 0.0)
+                _keep_scores(cells, score, yes, 0, w, keep, plan)
+    column = tl.arange(0, plan.width)
+    line = tl.zeros([plan.width], tl.float64)
+    for i in tl.static_range(4):
+        line = _put_sum(line, column == 21 + i, number[i])
+        line = _put_sum(line, column == 33 + i, bad[i])
+        if weighted:
+            line = _put_sum(line, column == 25 + i, total[i])
+            line = _put_sum(line, column == 29 + i, square[i])
+    # What all four kinds come to is the number of rows, and that of each loss; so are their weights.
+    for i in tl.static_range(3 if weighted else 1):
+        kinds = (column >= 21 + 4 * i) & (column < 25 + 4 * i)
+        found = tl.sum(tl.where(kinds, line, 0.0), 0)
+        those = (column == 18 + i) | (column // 3 == i) | ((column < 9) & (not weighted))
+        line = tl.where(those, found, line)
+    if cells.losses is not None:
+        line = _put_mean(line, column, 0, nll_sums, weighted)
+        line = _put_mean(line, column, 1, brier_sums, weighted)
+        line = _put_mean(line, column, 2, gap_sums, weighted)
+    tl.store(table + program * plan.width + column, line)
+    folder = program % folders
+    members = tl.cdiv(programs - folder, folders)
+    if is_last(words + folder, members):
+        line = sum_of_lines(table, folder, folders, members, column, plan.width)
+        if cells.group_rows is not None:
+            pour(cells.group_losses, line, column, bucket, 0, 18)
+            for i in tl.static_range(3):
+                pour(cells.group_rows[i], line, column, bucket, 18 + i, 1)
+                pour(cells.group_confusion[i], line, column, bucket, 21 + 4 * i, 4)
+        tl.store(table + (folder + plan.lines) * plan.width + column, line)
+        if is_last(words + plan.buckets, folders):
+            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
+            pour(cells.losses, line, column, 0, 0, 18)
+            for i in tl.static_range(3):
+                pour(cells.rows[i], line, column, 0, 18 + i, 1)
+                if cells.confusion is not None:
+                    pour(cells.confusion[i], line, column, 0, 21 + 4 * i, 4)
+            tell(cells.faults, line, column, step, 33, plan.kinds)
+
+
+@triton.jit(do_not_specialize=range(6, 17))
+def count_labels(
+    preds,
+    target,
+    weight,
+    cells,
+    table,
+    words,
+    step,
+    samples,
+    pixels,
+    stride_p,
+    stride_c,
+    stride_t,
+    stride_l,
+    stride_w,
+    lanes,
+    folders,
+    first_bucket,
+    plan: tl.constexpr,
+):
+    """Count rows of labels; the arguments are those of `count_yes_no`."""
+    wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
+    weighted: tl.constexpr = cells.rows[1] is not None
+    held: tl.constexpr = plan.labels <= plan.block
+    program = tl.program_id(0)
+    programs = tl.num_programs(0)
+    lane = program % lanes
+    bucket = (first_bucket + lane) % plan.buckets
+    column = tl.arange(0, plan.width)
+    line = tl.zeros([plan.width], tl.float64)
+    none = tl.zeros([plan.block], tl.int32)
+    nothing = tl.zeros([plan.block], tl.float64)
+    number = (none, none, none, none)
+    total = (nothing, nothing, nothing, nothing)
+    square = (nothing, nothing, nothing, nothing)
+    tiles = tl.cdiv(pixels, plan.rows)
+    for item in range(program // lanes, tl.cdiv(samples - lane, lanes) * tiles, programs // lanes):
+        sample = (lane + lanes * (item // tiles)).to(tl.int64)
+        pixel = (item % tiles) * plan.rows + tl.arange(0, plan.rows)
+        there = pixel < pixels
+        row = sample * pixels + pixel
+        w = there.to(tl.float64)
+        fits = there
+        if weight is not None:
+            w = tl.load(weight + row * stride_w, mask=there, other=0).to(tl.float64)
+            fits = there & _fits(w, plan)
+            w = tl.where(fits, w, 0.0)
+        hits = tl.zeros([plan.rows], tl.int32)
+        actual = hits
+        predicted = hits
+        others = hits
+        refused = hits
+        odds = hits
+        for start in range(0, plan.labels, plan.block):
+            label = start + tl.arange(0, plan.block)
+            keep = (label < plan.labels)[:, None] & there[None, :]
+            first = (row * stride_t)[None, :]
+            given = _load(target + first, label[:, None], stride_l, keep, plan.dense).to(tl.int64)
+            first = (row * stride_p)[None, :]
+            raw = _load(preds + first, label[:, None], stride_c, keep, plan.dense)
+            raw = raw.to(tl.int64) if plan.inputs == "labels" else raw.to(wide)
+            if plan.ignore is not None:
+                keep = keep & (given != plan.ignore)
+            bad = keep & (given != 0) & (given != 1)
+            keep = keep & (bad == 0)
+            odd = keep & _is_impossible(raw, plan.inputs)
+            keep = keep & (odd == 0)
+            yes = keep & (given == 1)
+            said = keep & _is_yes(raw, plan)
+            packed = (yes & said).to(tl.int64) | (yes.to(tl.int64) << 10)
+            packed = packed | (said.to(tl.int64) << 20) | ((keep & (yes == 0)).to(tl.int64) << 30)
+            packed = packed | (bad.to(tl.int64) << 40) | (odd.to(tl.int64) << 50)
+            found = tl.sum(packed, 0)
+            hits += (found & 1023).to(tl.int32)
+            actual += ((found >> 10) & 1023).to(tl.int32)
+            predicted += ((found >> 20) & 1023).to(tl.int32)
+            others += ((found >> 30) & 1023).to(tl.int32)
+            refused += ((found >> 40) & 1023).to(tl.int32)
+            odds += (found >> 50).to(tl.int32)
+            keep = keep & fits[None, :]
+            yes = yes & keep
+            said = said & keep
+            weights = tl.where(keep, w[None, :], 0.0)
+            if not held:
+                number = (none, none, none, none)
+                total = (nothing, nothing, nothing, nothing)
+                square = (nothing, nothing, nothing, nothing)
+            number = _add_labels(number, yes, said, keep, keep.to(tl.int32))
+            if weighted:
+                total = _add_labels(total, yes, said, keep, weights)
+                square = _add_labels(square, yes, said, keep, weights * weights)
+            if not held:
+                _pour_labels(cells, number, total, square, label, bucket, plan)
+            if cells.curve is not None:
+                score = _logit_of(raw, keep, plan.inputs)
+                offset = label[:, None] * (2 * plan.key_rows)
+                _keep_scores(cells, score, yes, offset, weights, keep, plan)
+        counts = there & (actual + others > 0)
+        heavy = counts & (fits == 0)
+        counts = counts & fits
+        line = _put_sum(line, column == 19, refused)
+        line = _put_sum(line, column == 20, odds)
+        line = _put_sum(line, column == 22, heavy.to(tl.int64))
+        line = _put_sum(line, column == 16, counts.to(tl.int64))
+        w = tl.where(counts, w, 0.0)
+        if weighted:
+            line = _put_sum(line, column == 17, w)
+            line = _put_sum(line, column == 18, w * w)
+        intact = counts & (refused + odds == 0)
+        line = _put_together(line, column, hits, actual, predicted, others, w)
+        line = _put_row_scores(line, column, hits, actual, predicted, intact, w, weighted, plan)
+    if held:
+        _pour_labels(cells, number, total, square, tl.arange(0, plan.block), bucket, plan)
+    tl.store(table + program * plan.width + column, line)
+    folder = program % folders
+    members = tl.cdiv(programs - folder, folders)
+    if is_last(words + folder, members):
+        line = sum_of_lines(table, folder, folders, members, column, plan.width)
+        if cells.group_rows is not None:
+            pour(cells.group_together, line, column, bucket, 0, 16)
+            pour(cells.group_row_scores, line, column, bucket, 23, 6 * plan.scores)
+            for i in tl.static_range(3):
+                pour(cells.group_rows[i], line, column, bucket, 16 + i, 1)
+        tl.store(table + (folder + plan.lines) * plan.width + column, line)
+        if is_last(words + plan.buckets, folders):
+            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
+            pour(cells.together, line, column, 0, 0, 16)
+            pour(cells.row_scores, line, column, 0, 23, 6 * plan.scores)
+            for i in tl.static_range(3):
+                pour(cells.rows[i], line, column, 0, 16 + i, 1)
+            tell(cells.faults, line, column, step, 19, plan.kinds)
+
+
+@triton.jit
+def _load(values, place, stride, there, dense: tl.constexpr):
+    """Numbers that are one apart, or a stride."""
+    place = place.to(tl.int64)
+    if not dense:
+        place = place * stride
+    return tl.load(values + place, mask=there, other=0)
+
+
+@triton.jit
+def _is_impossible(raw, inputs: tl.constexpr):
+    """Which predictions are none, NaN among them."""
+    if inputs == "logits":
+        impossible = (raw <= float("inf")) == 0
+    elif inputs == "probs":
+        impossible = ((raw >= 0) & (raw <= 1)) == 0
+    else:
+        impossible = (raw != 0) & (raw != 1)
+    return impossible
+
+
+@triton.jit
+def _is_yes(raw, plan: tl.constexpr):
+    """Which predictions are a yes."""
+    if plan.inputs == "labels":
+        said = raw == 1
+    else:
+        said = raw >= tl.full([], plan.cut, raw.dtype)
+    return said
+
+
+@triton.jit
+def _fits(w, plan: tl.constexpr):
+    """Which weights can be counted."""
+    return ((w >= plan.least_weight) & (w <= plan.most_weight)) | (w == 0)
+
+
+@triton.jit
+def _logit_of(raw, keep, inputs: tl.constexpr):
+    """Scores in the unit of logits, those of probabilities in float64; any where not kept."""
+    if inputs == "probs":
+        odds = tl.where(keep, raw, 0.5).to(tl.float64)
+        score = tl.log(odds / (1 - odds))
+    else:
+        score = tl.where(keep, raw, 0.0)
+    return score
+
+
+@triton.jit
+def _losses_of(score, yes):
+    """What `binary_losses` says of each row."""
+    hit = (score >= 0) == yes
+    depth = tl.abs(score)
+    small = tl.exp(-depth)
+    near = 1 + small
+    error = tl.where(hit, small, 1.0) / near
+    # What 1 + small lost of its last digits is put right by the slope of the logarithm.
+    nll = tl.log(near) - ((near - 1) - small) / near + tl.where(hit, 0.0, depth)
+    brier = (error * error).to(tl.float64)
+    return nll.to(tl.float64), brier, tl.where(hit, -error, error).to(tl.float64)
+
+
+@triton.jit
+def _add_by_kind(sums, kind, x):
+    """The sums with a number of each row added to that of its kind: target and decision, as in the matrix."""
+    return (
+        sums[0] + tl.where(kind == 0, x, 0),
+        sums[1] + tl.where(kind == 1, x, 0),
+        sums[2] + tl.where(kind == 2, x, 0),
+        sums[3] + tl.where(kind == 3, x, 0),
+    )
+
+
+@triton.jit
+def _add_mean(sums, x, w):
+    """The sums with w·x, w²·x and w²·x² of each row of some weight added, an infinite x too."""
+    part = tl.where(w > 0, x, 0.0) * w
+    return sums[0] + part, sums[1] + part * w, sums[2] + part * part
+
+
+@triton.jit
+def _put_sum(line, there, x):
+    """The line with the sum of all numbers of a tile added to some columns."""
+    if len(x.shape) == 2:
+        x = tl.sum(x, 1)
+    return line + tl.where(there, tl.sum(x, 0).to(tl.float64), 0.0)
+
+
+@triton.jit
+def _put_mean(line, column, place: tl.constexpr, sums, weighted: tl.constexpr):
+    """The line with the sums of a loss; without weights the first two are the same."""
+    line = _put_sum(line, column == 15 + place, sums[2])
+    if weighted:
+        line = _put_sum(line, column == 9 + place, sums[0])
+        return _put_sum(line, column == 12 + place, sums[1])
+    return _put_sum(line, (column == 9 + place) | (column == 12 + place), sums[0])
+
+
+@triton.jit
+def _add_labels(sums, yes, said, keep, x):
+    """The sums with those of each label added: hits, actual, predicted and others."""
+    return (
+        sums[0] + tl.sum(tl.where(yes & said, x, 0), 1),
+        sums[1] + tl.sum(tl.where(yes, x, 0), 1),
+        sums[2] + tl.sum(tl.where(said, x, 0), 1),
+        sums[3] + tl.sum(tl.where(keep & (yes == 0), x, 0), 1),
+    )
+
+
+@triton.jit
+def _pour_labels(cells, number, total, square, label, bucket, plan: tl.constexpr):
+    """Add the sums of labels to their cell, and to that of a part of the rows."""
+    there = label < plan.labels
+    for i in tl.static_range(4):
+        numbers = (number[i].to(tl.int64), total[i], square[i])
+        add_at(cells.labels, i * plan.labels + label, numbers, there)
+        if cells.group_labels is not None:
+            place = (bucket * 4 + i) * plan.labels + label
+            add_at(cells.group_labels, place, numbers, there)
+
+
+@triton.jit
+def _put_together(line, column, hits, actual, predicted, others, w):
+    """The line with the products of a row's numbers by w²."""
+    numbers = (hits * w, actual * w, predicted * w, others * w)
+    for i in tl.static_range(4):
+        for j in tl.static_range(i, 4):
+            both = (column == 4 * i + j) | (column == 4 * j + i)
+            line = _put_sum(line, both, numbers[i] * numbers[j])
+    return line
+
+
+@triton.jit
+def _put_row_scores(
+    line, column, hits, actual, predicted, intact, w, weighted: tl.constexpr, plan: tl.constexpr
+):
+    """The line with the six sums of each of the scores that `row_scores` gives rows that are intact."""
+    hits = hits.to(tl.float64)
+    actual = actual.to(tl.float64)
+    predicted = predicted.to(tl.float64)
+    either = actual + predicted
+    place = column - 23
+    score = place % plan.scores
+    kind = tl.where(place >= 0, place // plan.scores, 6)
+    for i in tl.static_range(plan.scores):
+        there = intact
+        if i > 0:
+            there = intact & (either > 0)
+        if i == 0:
+            x = (either == 2 * hits).to(tl.float64)
+        elif i == 1:
+            x = hits / tl.maximum(predicted, 1.0)
+        elif i == 2:
+            x = hits / tl.maximum(actual, 1.0)
+        elif i == 3:
+            x = 2 * hits / tl.maximum(either, 1.0)
+        elif i == 4:
+            x = hits / tl.maximum(either - hits, 1.0)
+        else:
+            square: tl.constexpr = plan.beta * plan.beta
+            x = (1 + square) * hits / tl.maximum(square * actual + predicted, 1.0)
+        own = tl.where(there, w, 0.0)
+        part = tl.where(own > 0, x, 0.0) * own
+        mine = score == i
+        line = _put_sum(
+            line, mine & ((kind == 0) | ((kind < 3) & (not weighted))), there.to(tl.int64)
+        )
+        line = _put_sum(line, mine & ((kind == 3) | ((kind == 4) & (not weighted))), part)
+        line = _put_sum(line, mine & (kind == 5), part * part)
+        if weighted:
+            line = _put_sum(line, mine & (kind == 1), own)
+            line = _put_sum(line, mine & (kind == 2), own * own)
+            line = _put_sum(line, mine & (kind == 4), part * own)
+    return line
+
+
+@triton.jit
+def _keep_scores(cells, score, yes, offset, w, keep, plan: tl.constexpr):
+    """Add scores to their histograms; those of one row behind each other in a tile at once, `peel` times."""
+    if plan.keys == "probability":
+        code, steps = _probability_code(score, plan)
+    elif plan.digits > 10:
+        code, steps = _fine_code(score, plan)
+    else:
+        code, steps = _float_code(score, plan)
+    v, square = _ties_of(steps, plan)
+    place = offset + 2 * (code + plan.zero) + yes.to(tl.int32)
+    later = tl.arange(0, place.shape[1]).to(tl.int64)[None, :] << 32
+    for _ in tl.static_range(plan.peel):
+        # Where the last one that is left stands: rows of many scores are found often.
+        some = tl.max(tl.where(keep, later | place, -1), 1)
+        there = some >= 0
+        some = (some & 2147483647).to(tl.int32)
+        same = keep & (place == some[:, None])
+        part = tl.where(same, w, 0.0)
+        numbers = (tl.sum(same.to(tl.int64), 1), tl.sum(part, 1), tl.sum(part * part, 1))
+        ties = (tl.sum(tl.where(same, v, 0), 1), tl.sum(tl.where(same, square, 0), 1))
+        _add_scores(cells, some, numbers, ties, there)
+        keep = keep & (same == 0)
+    _add_scores(cells, place, (keep.to(tl.int64), w, w * w), (v, square), keep)
+
+
+@triton.jit
+def _add_scores(cells, place, numbers, ties, there):
+    """Add to rows of histograms, and to what is kept of their ties: nothing where a row holds its own value."""
+    add_at(cells.curve, place, numbers, there)
+    row = cells.ties + (place & -2)
+    there = there & (ties[1] != 0)
+    tl.atomic_add(row, ties[0], mask=there, sem="relaxed")
+    tl.atomic_add(row + 1, ties[1], mask=there, sem="relaxed")
+
+
+@triton.jit
+def _float_code(score, plan: tl.constexpr):
+    """`FloatKeys.code` up to 10 digits: of float16, by way of float32 as torch goes."""
+    score = score + 0.0
+    half = score.to(tl.float32).to(tl.float16)
+    code = half.to(tl.int16, bitcast=True).to(tl.int32) >> (10 - plan.digits)
+    half = (code << (10 - plan.digits)).to(tl.int16).to(tl.float16, bitcast=True)
+    return code, _steps(score, half)
+
+
+@triton.jit
+def _fine_code(score, plan: tl.constexpr):
+    """`FloatKeys.code` of more digits."""
+    size = tl.abs(score)
+    scaled = tl.minimum(size.to(tl.float32), 65536.0) * 1.925929944387236e-34  # 2⁻¹¹²
+    row = scaled.to(tl.int32, bitcast=True) >> (23 - plan.digits)
+    value = (row << (23 - plan.digits)).to(tl.float32, bitcast=True) * 5.192296858534828e33  # 2¹¹²
+    return row - tl.where(score < 0, plan.zero, 0), _steps(size, value)
+
+
+@triton.jit
+def _probability_code(score, plan: tl.constexpr):
+    """`ProbabilityKeys.code`."""
+    near = tl.minimum(score, 1 - score)
+    inner = near >= 0.25
+    scaled = tl.where(inner, (0.5 - near) * 0.00390625, near * 8192 + 0.0)
+    half = scaled.to(tl.float32).to(tl.float16)
+    code = half.to(tl.int16, bitcast=True).to(tl.int32)
+    code += tl.where(inner, plan.tail + 1, 0) - tl.where(score >= 0.5, plan.zero, 0)
+    return code, _steps(scaled, half)
+
+
+@triton.jit
+def _steps(score, value):
+    """`steps_between`."""
+    kind: tl.constexpr = tl.int64 if score.dtype == tl.float64 else tl.int32
+    return score.to(kind, bitcast=True) - value.to(score.dtype).to(kind, bitcast=True)
+
+
+@triton.jit
+def _ties_of(steps, plan: tl.constexpr):
+    """`ScoreHistogram._ties_of`."""
+    if steps.dtype == tl.int64:
+        first = steps % 2147483647
+        first += tl.where(first < 0, 2147483647, 0)
+        square = (first * first) % 2147483647
+    else:
+        far: tl.constexpr = 2 << (23 - plan.digits)
+        first = tl.minimum(tl.maximum(steps, -far), far).to(tl.int64)
+        square = tl.minimum(tl.maximum(steps, -2 * far), 2 * far).to(tl.int64) * first
+    return first, square

@@ -53,8 +53,8 @@ def delta_intervals(
     means = [at for at, formula in enumerate(formulas) if isinstance(formula, MeanRatio)]
     if means:
         value, *slopes = MeanRatio.gradients([formulas[at] for at in means], place.both)
-        rows = zip(value, *[slope[:, 1] for slope in slopes], strict=True)
-        found.update(zip(means, rows, strict=True))
+        each = zip(value, *[slope[:, 1] for slope in slopes], strict=True)
+        found.update(zip(means, each, strict=True))
     for at, formula in enumerate(formulas):
         gradient = gradients[at]
         if at in found:

@@ -50,9 +50,9 @@ def delta_intervals(
     """
     place = _Nearby.of(view)
     found: dict[int, Any] = {}  # each score at the data and nearby, and its gradient nearby
-    means = [at for at, formula in enumerate(formulas) if isinstance(formula, MeanRatio)]
+    means = {at: formula for at, formula in enumerate(formulas) if isinstance(formula, MeanRatio)}
     if means:
-        value, *slopes = MeanRatio.gradients([formulas[at] for at in means], place.both)
+        value, *slopes = MeanRatio.gradients(list(means.values()), place.both)
         each = zip(value, *[slope[:, 1] for slope in slopes], strict=True)
         found.update(zip(means, each, strict=True))
     for at, formula in enumerate(formulas):

@@ -554,7 +554,12 @@ class MulticlassMetrics(Metrics):
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)
                 shift = math.log(self.num_classes - 1)
                 details["curve"] = ScoreCurve.of_kept(
-                    self._curve, state, probs=True, shift=shift, margins=self.inputs == "logits"
+                    self._curve,
+                    state,
+                    counts.n,
+                    probs=True,
+                    shift=shift,
+                    margins=self.inputs == "logits",
                 )
             if "calibration" in counts:
                 details["reliability"] = partial(reliability_table, counts)

@@ -7,6 +7,7 @@ record is read.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -51,7 +52,7 @@ class ClassSums:
     @classmethod
     def of_matrix(cls, matrix: Array, absent: float = math.nan) -> ClassSums:
         """From matrices of shape (…, C, C), rows actual."""
-        hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+        hits = np.diagonal(matrix, axis1=-2, axis2=-1).copy()
         return cls.of_margins(hits, matrix.sum(-1), matrix.sum(-2), absent)
 
     @property
@@ -191,28 +192,37 @@ class MeanRatio:
 
     def gradient(self, sums: ClassSums) -> tuple[Array, Array, Array, Array]:
         """The mean, and its derivatives by hits, actual and predicted, each of shape (…, C)."""
-        part, whole = self.ratio(sums)
-        defined = whole > 0
-        there = ~np.isnan(part)
-        absent = sums.absent
-        counted = np.ones_like(part)
-        if math.isnan(absent):
-            absent = 0.0
-            counted = counted * there
-        if self.among is not None:
-            counted = counted * mask_of(self.among, sums)
-        weight = counted
-        if self.by_targets:
-            weight = _by_targets(counted, sums)
-        share = np.where(there, 0.0, absent)
-        share = np.where(defined & there, part / whole, share)
+        value, hits, actual, predicted = MeanRatio.gradients([self], sums)
+        return value[0], hits[0], actual[0], predicted[0]
+
+    @staticmethod
+    def gradients(means: Sequence[MeanRatio], sums: ClassSums) -> tuple[Array, Array, Array, Array]:
+        """Several means and their derivatives at once, each with a leading dimension of the means."""
+        column = (len(means), *[1] * sums.hits.ndim)
+        ratios = [mean.ratio for mean in means]
+        parts = np.array([ratio.part for ratio in ratios])
+        wholes = np.array([ratio.whole for ratio in ratios])
+        numbers = np.stack((sums.hits, sums.actual, sums.predicted, sums.others))
+        part = np.tensordot(parts, numbers, 1)
+        whole = np.tensordot(wholes, numbers, 1)
+        there = sums.actual + sums.predicted > 0
+        strict = np.array([ratio.zero_division for ratio in ratios]).reshape(column)
+        there = there | ~strict
+        defined = there & (whole > 0)
+        chosen = np.stack([mask_of(mean.among, sums) for mean in means])
+        counted = chosen.reshape(*column[:-1], -1) * (there | (not math.isnan(sums.absent)))
+        by_targets = np.array([mean.by_targets for mean in means]).reshape(column)
+        weight = np.where(by_targets, _by_targets(counted, sums), counted)
+        share = np.where(there, 0.0, np.nan_to_num(sums.absent))
+        share = np.where(defined, part / whole, share)
         total = weight.sum(-1, keepdims=True)
         mean = (share * weight).sum(-1, keepdims=True) / total
-        scale = np.where(defined & there, weight / total / whole, 0.0)
-        hits, actual, predicted = self.ratio.gradient(share, scale)
-        if self.by_targets:
-            actual = np.nan_to_num(actual) + counted * (share - mean) / total
-        return mean[..., 0], hits, actual, predicted
+        scale = np.where(defined, weight / total / whole, 0.0)
+        slopes = parts.T.reshape(4, *column) - share * wholes.T.reshape(4, *column)
+        hits, actual, predicted, others = scale * slopes
+        actual = actual + others.sum(-1, keepdims=True) - others
+        by_weight = np.where(by_targets, counted * (share - mean) / total, 0.0)
+        return mean[..., 0], hits, actual + by_weight, predicted
 
     def doubt(self, sums: ClassSums) -> Array:
         """What the mean would gain if classes whose denominator is empty were at 1: nothing is known of them."""

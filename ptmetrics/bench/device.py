@@ -33,7 +33,7 @@ from ptmetrics.bench.report import (
     setting_text,
 )
 from ptmetrics.bench.timing import Call, Clock, operations, race
-from ptmetrics.bench.updates import PredsTarget, class_batch, differing, full_set
+from ptmetrics.bench.updates import PredsTarget, class_batch, differing, full_set, other_tasks
 
 REPLAYS = 3
 MOST_COMPARED = 1000  # classes whose scores are compared, and whose updates become graphs
@@ -52,6 +52,7 @@ class DevicePlan(NamedTuple):
         updates: Updates, for means and counts.
         scored: Numbers of classes whose scores are timed.
         curves: Numbers of scores for the curves.
+        tasks: Rows of an update of each other task.
         loop_rounds: Blocks of each side in each phase of a loop.
         batches: Batches of a block.
     """
@@ -61,6 +62,7 @@ class DevicePlan(NamedTuple):
     updates: int
     scored: tuple[int, ...]
     curves: tuple[int, ...]
+    tasks: int
     loop_rounds: int
     batches: int
 
@@ -68,10 +70,10 @@ class DevicePlan(NamedTuple):
 SMALL = ((64, 10), (256, 1000), (4096, 1000))
 LARGE = ((65536, 10), (16384, 1000), (2048, 32000), (8, 21, 512, 512))
 PLANS = {  # by device, and whether it is to be quick
-    ("cpu", True): DevicePlan(((64, 10),), 2, 2, (10,), (20_000,), 1, 2),
-    ("cpu", False): DevicePlan(SMALL, 9, 64, (10, 1000), (10**7,), 7, 20),
-    ("cuda", True): DevicePlan(SMALL + LARGE, 3, 8, (10, 1000), (10**7,), 2, 8),
-    ("cuda", False): DevicePlan(SMALL + LARGE, 9, 64, (10, 1000), (10**7, 10**8), 7, 20),
+    ("cpu", True): DevicePlan(((64, 10),), 2, 2, (10,), (20_000,), 64, 1, 2),
+    ("cpu", False): DevicePlan(SMALL, 9, 64, (10, 1000), (10**7,), 4096, 7, 20),
+    ("cuda", True): DevicePlan(SMALL + LARGE, 3, 8, (10, 1000), (10**7,), 65536, 2, 8),
+    ("cuda", False): DevicePlan(SMALL + LARGE, 9, 64, (10, 1000), (10**7, 10**8), 65536, 7, 20),
 }
 
 
@@ -95,6 +97,7 @@ class DeviceRow:
         replay_us: Median microseconds of a replay.
         differs: Scores whose numbers are not ours.
         picture: Sides of the pictures whose pixels are the rows.
+        task: What is counted, if it is not the full multiclass set.
     """
 
     side: str
@@ -111,6 +114,7 @@ class DeviceRow:
     replay_us: float | None = None
     differs: tuple[str, ...] = ()
     picture: tuple[int, ...] = ()
+    task: str = ""
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -144,6 +148,7 @@ class DeviceResults:
     Attributes:
         setting: Machine, versions, threads.
         updates: One update of each side and size.
+        tasks: The same of binary, multilabel, regression, and parts of the rows.
         scored: All scores once.
         curves: By the number of scores.
         loops: What is added to a loop.
@@ -151,6 +156,7 @@ class DeviceResults:
 
     setting: Mapping[str, Any]
     updates: list[DeviceRow] = field(default_factory=list)
+    tasks: list[DeviceRow] = field(default_factory=list)
     scored: list[ScoredRow] = field(default_factory=list)
     curves: dict[int, list[CurveRow]] = field(default_factory=dict)
     loops: list[LoopRow] = field(default_factory=list)
@@ -183,7 +189,7 @@ def bench_device(args: argparse.Namespace, cuda: Any = torch.cuda, where: str | 
         print(json.dumps(asdict(results)))
     if args.out:
         _write_device_page(args.out, results, text)
-    return int(any(row.differs for row in results.updates))
+    return int(any(row.differs for row in [*results.updates, *results.tasks]))
 
 
 def measure_device(
@@ -199,6 +205,10 @@ def measure_device(
     for size in plan.sizes:
         rows = list(device_rows(modules, probes, size, plan, device))
         results.updates += rows
+        yield from device_text(rows)
+    for title, sides, batch in [*other_tasks(modules, plan.tasks, device), parts(plan, device)]:
+        rows = list(task_rows(title, sides, batch, probes, plan))
+        results.tasks += rows
         yield from device_text(rows)
     for classes in plan.scored:
         scored = list(scored_rows(modules, probes, classes, plan.rounds, device))
@@ -268,6 +278,50 @@ def device_rows(
     calls: dict[str, Call] = {side.name: partial(side.update, *batch) for side in sides}
     calls["x.max(1) alone"] = partial(torch.max, batch[0], 1)
     calls["one read: x.sum()"] = partial(torch.sum, batch[0])
+    for row in _timed(calls, probes, plan):
+        sides_of = tuple(picture)
+        yield replace(
+            row, rows=rows, classes=classes, picture=sides_of, differs=differs.get(row.side, ())
+        )
+
+
+def parts(plan: DevicePlan, device: str) -> tuple[str, list[Competitor], PredsTarget]:
+    """Ten classes as a whole, with slices, with groups, and with the curves of each class."""
+    batch = class_batch(plan.tasks, 10, device)
+    of_row = torch.arange(plan.tasks, device=device) % 7
+    whole = pm.MulticlassMetrics(10, topk=(1, 5), device=device)
+    sliced = pm.MulticlassMetrics(10, topk=(1, 5), slices=7, device=device)
+    grouped = pm.MulticlassMetrics(10, topk=(1, 5), groups=True, device=device)
+    curves = pm.MulticlassMetrics(10, topk=(1, 5), curves=True, device=device)
+    by_slice = replace(
+        our_side("ptmetrics, 7 slices", sliced), update=partial(sliced.update, slices=of_row)
+    )
+    by_group = replace(
+        our_side("ptmetrics, groups", grouped), update=partial(grouped.update, group=of_row)
+    )
+    sides = [our_side("ptmetrics", whole), by_slice, by_group]
+    sides.append(our_side("ptmetrics, curves", curves))
+    return f"multiclass, {plan.tasks} x 10, and parts of it", sides, batch
+
+
+def task_rows(
+    title: str,
+    sides: Sequence[Competitor],
+    batch: PredsTarget,
+    probes: Probes,
+    plan: DevicePlan,
+) -> Iterator[DeviceRow]:
+    """One update of each side in turn, whose scores were compared before."""
+    there = [side for side in sides if runs_there(side.name, partial(side.update, *batch))]
+    reference = there[0].scores()
+    differs = {side.name: tuple(differing(reference, side.scores())) for side in there}
+    calls: dict[str, Call] = {side.name: partial(side.update, *batch) for side in there}
+    for row in _timed(calls, probes, plan):
+        yield replace(row, rows=len(batch[0]), task=title, differs=differs[row.side])
+
+
+def _timed(calls: Mapping[str, Call], probes: Probes, plan: DevicePlan) -> Iterator[DeviceRow]:
+    """Time, launches, waits and memory of each call."""
     done = race(calls, rounds=plan.rounds, clock=probes.clock)
     # Few repeats: a queue that is full makes the host wait for the device, and that is not what
     # issuing costs.
@@ -276,8 +330,8 @@ def device_rows(
         many = partial(_call_many, call, plan.updates)  # what is done now and then is in the counts
         yield DeviceRow(
             name,
-            rows,
-            classes,
+            0,
+            0,
             device_us=done[name].microseconds[0],
             issue_us=asked[name].microseconds[0],
             ratio=done[name].ratio[0],
@@ -285,8 +339,6 @@ def device_rows(
             launches=_mean(probes.launches(many), plan.updates),
             waits=_mean(probes.waits(many), plan.updates),
             peak_bytes=probes.peak_bytes(many),
-            differs=differs.get(name, ()),
-            picture=tuple(picture),
         )
 
 
@@ -331,7 +383,7 @@ def runs_there(name: str, call: Call) -> bool:
     try:
         call()
     except Exception as error:
-        if name == "ptmetrics":
+        if name.startswith("ptmetrics"):
             raise
         print(f"{name} is left out: {error}", file=sys.stderr)
         return False
@@ -428,12 +480,12 @@ def _rows_counted(side: Competitor) -> int:
 
 
 def device_text(rows: Iterable[DeviceRow]) -> Iterator[str]:
-    """Updates by size."""
-    for size, part in groupby(rows, key=lambda row: row.size):
-        yield f"\none update of the full set: {' x '.join(map(str, size))}"
+    """Updates by size or task."""
+    for told, part in groupby(rows, key=_title):
+        yield f"\none update of {told}"
         for row in part:
             line = (
-                f"  {row.side:<18}{row.device_us:>10,.1f} us x{row.ratio:<7.2f}"
+                f"  {row.side:<31}{row.device_us:>10,.1f} us x{row.ratio:<7.2f}"
                 f"{row.issue_us:>9,.1f} us of the host  {row.operations:>5.1f} operations"
             )
             if row.launches is not None:
@@ -445,6 +497,12 @@ def device_text(rows: Iterable[DeviceRow]) -> Iterator[str]:
             if row.differs:
                 line += f"  DIFFERS: {', '.join(row.differs)}"
             yield line
+
+
+def _title(row: DeviceRow) -> str:
+    if row.task:
+        return row.task
+    return f"the full set: {' x '.join(map(str, row.size))}"
 
 
 def graph_text(row: DeviceRow) -> str:

@@ -85,7 +85,14 @@ def _basic_multiclass(
 
 
 def _other_tasks(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator[UpdateRow]:
-    """Binary, multilabel and regression: the same scores, and ours with its curves beside."""
+    for section, entrants, batch in other_tasks(modules, rows):
+        yield from side_by_side(section, entrants, batch, batch, rounds=rounds)
+
+
+def other_tasks(
+    modules: Mapping[str, Any], rows: int, device: str = "cpu"
+) -> Iterator[tuple[str, list[Competitor], PredsTarget]]:
+    """Binary, multilabel and regression: title, sides with the same scores and ours with its curves, and a batch."""
     g = torch.Generator().manual_seed(1)
     binary = torch.rand(rows, generator=g), torch.randint(2, (rows,), generator=g)
     labels = torch.rand(rows, 20, generator=g), torch.randint(2, (rows, 20), generator=g)
@@ -94,25 +101,26 @@ def _other_tasks(modules: Mapping[str, Any], rows: int, rounds: int) -> Iterator
 
     def section(
         task: Task, size: int, batch: PredsTarget, mine: Mapping[str, Any]
-    ) -> Iterator[UpdateRow]:
-        entrants = [our_side(name, metrics) for name, metrics in mine.items()]
+    ) -> tuple[str, list[Competitor], PredsTarget]:
+        entrants = [our_side(name, metrics.to(device)) for name, metrics in mine.items()]
         first = next(iter(mine.values()))
-        first.update(*batch)
-        entrants.extend(peer_sides(modules, task, size, entrants[0].scores()))
+        preds, truth = (values.to(device) for values in batch)
+        first.update(preds, truth)
+        entrants.extend(peer_sides(modules, task, size, entrants[0].scores(), device))
         first.reset()
-        yield from side_by_side(f"{task}, {rows} rows", entrants, batch, batch, rounds=rounds)
+        return f"{task}, {rows} rows", entrants, (preds, truth)
 
     mine = {
         "ptmetrics, counts only": pm.BinaryMetrics(inputs="probs", curves=None, losses=False),
         "ptmetrics, with AUROC, AP, NLL": pm.BinaryMetrics(inputs="probs"),
     }
-    yield from section("binary", 2, binary, mine)
+    yield section("binary", 2, binary, mine)
     many = {
         "ptmetrics, counts only": pm.MultilabelMetrics(20, inputs="probs", curves=False),
         "ptmetrics, with AUROC, AP": pm.MultilabelMetrics(20, inputs="probs"),
     }
-    yield from section("multilabel", 20, labels, many)
-    yield from section("regression", 1, numbers, {"ptmetrics, all": pm.RegressionMetrics()})
+    yield section("multilabel", 20, labels, many)
+    yield section("regression", 1, numbers, {"ptmetrics, all": pm.RegressionMetrics()})
 
 
 def side_by_side(

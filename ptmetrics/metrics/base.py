@@ -889,7 +889,9 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         read = host.to_host(states)
         alike: dict[Any, list[int]] = {}  # metrics of one configuration, which `fresh` made
         for place, metric in enumerate(metrics):
-            key = (id(metric._score_tables), *read[place])
+            key: tuple[Any, ...] = (id(metric._score_tables), *read[place])
+            if any(map(host.is_large, read[place].values())):
+                key = (place,)
             alike.setdefault(key, []).append(place)
         scores: dict[int, Scores] = {}
         for places in alike.values():

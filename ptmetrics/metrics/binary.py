@@ -468,7 +468,7 @@ class BinaryMetrics(Metrics):
             return state
         keys = self._curve.histogram.keys
         bins = ScoreBins.of_histogram(state, self._curve.histogram)
-        small = self._curve.summarize(state)
+        small = self._curve.summarize(state, bins)
         if "confusion" not in state:
             small.update(_decisions(bins, keys.first_positive))
         if self.losses:
@@ -489,7 +489,9 @@ class BinaryMetrics(Metrics):
             details["reliability"] = partial(calibration.reliability_table, counts)
         summary = counts[CURVE + score_bins.SUMMARY]
         details["notes"] = curves.notes_of(summary, self._curve.histogram.keys)
-        details["curve"] = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
+        details["curve"] = ScoreCurve.of_kept(
+            self._curve, state, counts.n, probs=self.inputs == "probs"
+        )
         return details
 
     def tables(self) -> tuple[ScoreTable, ...]:

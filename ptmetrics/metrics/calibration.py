@@ -315,7 +315,7 @@ def reliability_of_histogram(
 def reliability_of_heads(state: State, kept: KeptScores, shift: float) -> Tensor:
     """The same of each class, and behind whether it counts in the mean; of shape (8, classes, cells)."""
     found = []
-    for some in kept.parts():
+    for some in kept.parts(state[kept.histogram.name].device):
         bins = ScoreBins.of_histogram(state, kept.histogram, some)
         keys = kept.histogram.keys
         found.append(

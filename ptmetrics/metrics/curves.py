@@ -19,7 +19,7 @@ from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
 from ptmetrics.metrics.estimate import Array, Estimate
 from ptmetrics.metrics.fixed_points import EER, FixedPoint, points_of
-from ptmetrics.metrics.intervals import FEW, logit_interval, newcombe, widened, wilson
+from ptmetrics.metrics.intervals import FEW, logit_interval, widened, widened_area, wilson
 from ptmetrics.metrics.score_bins import BASE, KeptScores
 from ptmetrics.metrics.score_spec import ScoreSpec
 
@@ -120,8 +120,7 @@ def auroc_estimate(summary: Array) -> Estimate:
     n, negatives, positives = summary[:3]
     area, variance, bound = summary[3:6]
     few = np.minimum(negatives, positives) < FEW
-    safe = newcombe(area, positives, negatives)
-    low, high = widened(area, logit_interval(area, variance), safe, few)
+    low, high = widened_area(area, variance, positives, negatives, few)
     n = n.astype(np.int64)
     found = Estimate(area, low, high, n, "delong-newcombe", ONE_SIDE, error_bound=bound)
     return with_bound(found)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ptmetrics.class_formulas import MeanRatio
 from ptmetrics.metrics.estimate import Array
 from ptmetrics.metrics.intervals import Z, wilson
 
@@ -48,21 +49,27 @@ def delta_intervals(
     Source: the delta method; Korn and Graubard 1998 for the n that a variance is worth.
     """
     place = _Nearby.of(view)
-    both = []  # each score at the data, and nearby
-    derivatives = []
-    for formula, gradient in zip(formulas, gradients, strict=True):
+    found: dict[int, Any] = {}  # each score at the data and nearby, and its gradient nearby
+    means = {at: formula for at, formula in enumerate(formulas) if isinstance(formula, MeanRatio)}
+    if means:
+        value, *slopes = MeanRatio.gradients(list(means.values()), place.both)
+        each = zip(value, *[slope[:, 1] for slope in slopes], strict=True)
+        found.update(zip(means, each, strict=True))
+    for at, formula in enumerate(formulas):
+        gradient = gradients[at]
+        if at in found:
+            continue
         if gradient is None:
-            both.append(formula(place.both))
-            derivatives.append(differences(formula, place.at))
+            found[at] = (formula(place.both), *differences(formula, place.at))
         else:
-            value, hits, actual, predicted = gradient(place.both)
-            both.append(value)
-            derivatives.append((hits[1], actual[1], predicted[1]))
+            value, *slopes = gradient(place.both)
+            found[at] = (value, *[slope[1] for slope in slopes])
+    both, *derivatives = zip(*[found[at] for at in range(len(formulas))], strict=True)
     values, near = np.stack(both, 1)
     # Undefined directions (a class that never occurs) carry no count and no variance.
     by_hits, by_actual, by_predicted = [
-        np.nan_to_num(np.stack(some), nan=0.0, posinf=0.0, neginf=0.0)
-        for some in zip(*derivatives, strict=True)
+        np.nan_to_num(np.stack(some), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        for some in derivatives
     ]
     on_diagonal = (place.right * (by_hits + by_actual + by_predicted) ** 2).sum(-1)
     rows = _Centred.of(place.rows - place.right, by_actual)

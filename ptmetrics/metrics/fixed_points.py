@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.estimate import Array
-from ptmetrics.metrics.intervals import FEW, Z, logit_interval, newcombe, widened, wilson
-from ptmetrics.metrics.score_bins import Descent, ScoreBins, area_up_to
+from ptmetrics.metrics.intervals import FEW, Z, widened_area, wilson
+from ptmetrics.metrics.score_bins import ScoreBins, area_up_to
 
 EER = "eer"
 RATE = "recall|sensitivity|tpr|specificity|tnr|precision"
@@ -71,10 +71,10 @@ class FixedPoint:
         if self.score == "auroc":
             value, variance, bound = area_up_to(bins, self.share)
             return value, value + bound, variance, value, value
-        d = Descent.of_bins(bins)
+        d = bins.descent
         tp = functional.pad(d.tp, (1, 0))
         fp = functional.pad(d.fp, (1, 0))
-        loose = functional.pad(d.n.masked_fill(bins.tied.flip(-1), 0.0), (1, 0))
+        loose = functional.pad(d.n.masked_fill(d.tied, 0.0), (1, 0))
         rates = rates_of(tp, fp, tp, fp)
         best = rates_of(tp, fp - loose, tp, fp)  # a row's positives before its negatives
         sizes = bins.sizes().unsqueeze(-1)
@@ -115,9 +115,9 @@ class FixedPoint:
         value, most, third, tight, loose = numbers
         negatives, positives = sizes
         if self.score == "auroc":
-            safe = newcombe(value, positives, negatives * self.share)
-            few = np.minimum(negatives * self.share, positives) < FEW
-            low, high = widened(value, logit_interval(value, third), safe, few)
+            seen = negatives * self.share
+            few = np.minimum(seen, positives) < FEW
+            low, high = widened_area(value, third, positives, seen, few)
             return value, low, high, most - value
         size = {"recall": positives, "specificity": negatives}.get(self.score, third)
         least, top = wilson(value, size)

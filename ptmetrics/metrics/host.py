@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 
 import numpy as np
@@ -18,6 +19,10 @@ from ptmetrics.counts.moments import (
     moved_sums,
 )
 from ptmetrics.metrics.estimate import Array
+
+LARGE = (
+    1 << 17
+)  # numbers in a matrix, a square of 1 MiB: fresh memory for it costs more than to read it
 
 
 class Counts(dict[str, Array]):
@@ -114,12 +119,40 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
     return found
 
 
+def is_large(array: Array) -> bool:
+    """Whether it is a large square, of which no copy is made."""
+    return bool(array.size > LARGE and array.ndim == 2 and len(array) ** 2 == array.size)
+
+
 def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
-    """Copies of what several metrics of one configuration hold, in a leading dimension."""
+    """Copies of what several metrics of one configuration hold, in a leading dimension.
+
+    A large matrix stands there itself, of one metric alone: whoever keeps it takes `kept`.
+    """
     counts = Counts({}, absent)
-    for name in each[0]:
-        counts[name] = np.stack(list(map(itemgetter(name), each)))
+    for name, first in each[0].items():
+        if is_large(first):
+            counts[name] = first[np.newaxis]
+        else:
+            counts[name] = np.stack(list(map(itemgetter(name), each)))
     return counts
+
+
+def kept(matrix: Array) -> torch.Tensor | Callable[[], torch.Tensor]:
+    """A matrix that stands in `together`; a large one is copied without its zeros, until it is asked for."""
+    if not is_large(matrix):
+        return torch.from_numpy(matrix)
+    flat = matrix.reshape(-1)
+    places = np.flatnonzero(flat != 0)
+    if 2 * len(places) > len(flat):
+        return torch.from_numpy(matrix.copy())
+    return partial(_spread, matrix.shape, places, flat[places])
+
+
+def _spread(shape: tuple[int, ...], places: Array, numbers: Array) -> torch.Tensor:
+    matrix = np.zeros(shape, numbers.dtype)
+    matrix.reshape(-1)[places] = numbers
+    return torch.from_numpy(matrix)
 
 
 def counts_of_parts(kind: str, arrays: Mapping[str, Array], absent: float) -> Counts:

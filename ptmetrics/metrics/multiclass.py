@@ -72,7 +72,7 @@ from ptmetrics.metrics.curves import (
     point_specs,
 )
 from ptmetrics.metrics.estimate import Array
-from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.host import Counts, kept
 from ptmetrics.metrics.image_scores import IMAGE_NAMES, IMAGE_SCORES, OVERLAP_NAMES
 from ptmetrics.metrics.samples import CLASS_FIELDS, MARGIN, MOST_MARGINS
 from ptmetrics.metrics.score import ConfusedPair
@@ -396,8 +396,12 @@ class MulticlassMetrics(Metrics):
         if self._pairs is None:
             stacks = not self._own_scores  # those of a user may look at the first dimension
             return (replace(confusion, specs=tuple(specs), stacks=stacks), *others)
-        accuracies = tuple(spec for spec in specs if spec.formula is all_hits)
-        means = tuple(spec for spec in specs if spec.formula is not all_hits)
+        over: Sequence[ScoreSpec] = specs
+        if self._among is not None:  # micro averages of some classes are no accuracies
+            over = averages_among(specs, self._among, self.beta)
+        alike = [spec.name for spec in over if spec.formula is all_hits]
+        accuracies = tuple(spec for spec in specs if spec.name in alike)
+        means = tuple(spec for spec in specs if spec.name not in alike)
         hits = ScoreTable(hit_counts, accuracies, confusion.title)
         margins = ScoreTable(class_counts, means, confusion.title)
         return (hits, margins, *others)
@@ -545,15 +549,20 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            details: dict[str, Any] = {"confusion": torch.from_numpy(counts["confusion"])}
+            details: dict[str, Any] = {"confusion": kept(counts["confusion"])}
             if "confusion.weight" in counts:
-                details["weighted_confusion"] = torch.from_numpy(counts["confusion.weight"])
+                details["weighted_confusion"] = kept(counts["confusion.weight"])
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)
                 shift = math.log(self.num_classes - 1)
                 details["curve"] = ScoreCurve.of_kept(
-                    self._curve, state, probs=True, shift=shift, margins=self.inputs == "logits"
+                    self._curve,
+                    state,
+                    counts.n,
+                    probs=True,
+                    shift=shift,
+                    margins=self.inputs == "logits",
                 )
             if "calibration" in counts:
                 details["reliability"] = partial(reliability_table, counts)

@@ -620,7 +620,9 @@ class MultilabelMetrics(Metrics):
         if self._curve is not None:
             summary = counts[LABEL_CURVES + SUMMARY]
             details["notes"] = notes_of(summary, self._curve.histogram.keys)
-            details["curve"] = ScoreCurve.of_kept(self._curve, state, probs=self.inputs == "probs")
+            details["curve"] = ScoreCurve.of_kept(
+                self._curve, state, counts.n, probs=self.inputs == "probs"
+            )
         return details
 
     def summarize(self, state: State) -> State:

@@ -198,8 +198,8 @@ class Scores(Mapping[str, Score]):
         task: str,
         n: int,
         per_class: Mapping[str, Sequence[Score]] | None = None,
-        confusion: Tensor | None = None,
-        weighted_confusion: Tensor | None = None,
+        confusion: Tensor | Callable[[], Tensor] | None = None,
+        weighted_confusion: Tensor | Callable[[], Tensor] | None = None,
         class_names: Sequence[str] = (),
         faults: FaultReport | None = None,
         notes: Sequence[str] = (),
@@ -218,7 +218,7 @@ class Scores(Mapping[str, Score]):
         self.per_class: Mapping[str, Sequence[Score]] = {}
         if per_class is not None:
             self.per_class = per_class
-        self.confusion = confusion
+        self._confusion = confusion
         self._weighted_confusion = weighted_confusion
         self.class_names = tuple(class_names)
         self.faults: FaultReport = faults or {}
@@ -258,8 +258,17 @@ class Scores(Mapping[str, Score]):
         return self._drawn_of_all().weighted
 
     @property
+    def confusion(self) -> Tensor | None:
+        """The confusion matrix, rows actual; a large one is made when it is first asked for."""
+        if callable(self._confusion):
+            self._confusion = self._confusion()
+        return self._confusion
+
+    @property
     def weighted_confusion(self) -> Tensor | None:
         """The confusion matrix of weights."""
+        if callable(self._weighted_confusion):
+            self._weighted_confusion = self._weighted_confusion()
         if self._weighted_confusion is None and self.confusion is not None:
             return self.confusion.double()
         return self._weighted_confusion
@@ -343,9 +352,10 @@ class Scores(Mapping[str, Score]):
     ) -> dict[str, Any]:
         """The same, of the worst slices, without what is of each class where there are more, or the matrix."""
         confusion = None
-        matrix = self.confusion
-        if matrix is not None and matrix.ndim == 2 and len(matrix) <= most_in_matrix:
-            confusion = matrix.tolist()
+        if len(self.class_names) <= most_in_matrix:
+            matrix = self.confusion
+            if matrix is not None and matrix.ndim == 2 and len(matrix) <= most_in_matrix:
+                confusion = matrix.tolist()
         per_class: dict[str, Any] = {}
         if len(self.class_names) <= most_classes:
             per_class = _plain_rows(self.per_class, _plain_column)

@@ -13,6 +13,7 @@ from ptmetrics.counts.stored_scores import target_bits, unpack_scores
 from ptmetrics.metrics.score_bins import KeptScores, ScoreBins
 
 DOUBLE_BITS = 64
+MOST_INT32 = 2**31
 
 
 class RocCurve(NamedTuple):
@@ -121,6 +122,7 @@ class ScoreCurve:
         cls,
         scores: KeptScores,
         state: State,
+        rows: int,
         *,
         probs: bool,
         shift: float = 0.0,
@@ -131,6 +133,7 @@ class ScoreCurve:
         Args:
             scores: What is kept.
             state: The cells.
+            rows: Number of rows that were counted.
             probs: Whether thresholds are probabilities.
             shift: As the attribute.
             margins: As the attribute.
@@ -143,10 +146,13 @@ class ScoreCurve:
                 state["scores"].clone(), None, probs, shift=shift, classes=classes, margins=margins
             )
         weighted = f"{name}.weight" in state
-        kept = state[name]
         if weighted:
-            kept = state[f"{name}.weight"]
-        return cls(kept.clone(), scores.histogram.keys, probs, weighted, shift)
+            kept = state[f"{name}.weight"].clone()
+        elif rows < MOST_INT32:  # half the memory
+            kept = state[name].int()
+        else:
+            kept = state[name].clone()
+        return cls(kept, scores.histogram.keys, probs, weighted, shift)
 
     @property
     def heads(self) -> int:

@@ -67,7 +67,11 @@ def test_without_a_gpu_it_runs_and_names_what_was_not_measured(
     assert "not measured: no CUDA device" in (tmp_path / "BENCHMARKS-gpu.md").read_text()
     data = json.loads((tmp_path / "docs" / "gpu-benchmark.json").read_text())
     assert [row["side"] for row in data["updates"]] == [*SIDES, *REFERENCES]
-    assert all(row["launches"] is row["waits"] is row["graph"] is None for row in data["updates"])
+    tasks = {row["task"].split(",")[0] for row in data["tasks"]}
+    assert tasks == {"binary", "multilabel", "regression", "multiclass"}
+    assert "one update of multilabel, 64 rows" in text
+    told = [*data["updates"], *data["tasks"]]
+    assert all(row["launches"] is row["waits"] is row["graph"] is None for row in told)
     assert (tmp_path / "docs" / "gpu-updates.png").stat().st_size > 1000
 
 
@@ -90,6 +94,11 @@ def test_with_a_simulated_gpu_every_number_is_measured(
         assert (row["launches"], row["waits"], row["peak_bytes"]) == (15, 0, 512)
         assert row["replay_us"] > 0
         assert row["graph"] == "loses rows", "the simulated replay works, and counts nothing"
+    for row in found["tasks"]:
+        assert row["rows"] == 64
+        assert (row["launches"], row["waits"], row["differs"]) == (15, 0, [])
+    parts = [row["side"] for row in found["tasks"] if row["task"].startswith("multiclass")]
+    assert parts == ["ptmetrics"] + [f"ptmetrics, {x}" for x in ("7 slices", "groups", "curves")]
     assert {row["side"] for row in found["loops"]} == {"bare loop", "ptmetrics"}
     assert bench_device(options(json=False), cuda, where="cpu") == 0
     text = capsys.readouterr().out
@@ -106,8 +115,8 @@ def launched(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
         run(self, phase, batches, after)
         cuda.work(10 * batches)
 
-    def on_device(self: Any, preds: Any, target: Any, sample_weight: Any = None) -> None:
-        update(self, preds, target, sample_weight)
+    def on_device(self: Any, preds: Any, target: Any, weight: Any = None, **parts: Any) -> None:
+        update(self, preds, target, weight, **parts)
         cuda.work(1, 512)
 
     def by_hand(*arguments: Any) -> Competitor:

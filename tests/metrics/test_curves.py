@@ -14,12 +14,14 @@ from registry import LAW
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from ptmetrics import BinaryMetrics
+from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics
 from ptmetrics.counts.keys import FloatKeys
+from ptmetrics.metrics import score_bins
+from ptmetrics.metrics.base import Metrics
 from ptmetrics.metrics.curves import auroc_estimate, average_precision_estimate
 from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.metrics.score_bins import ScoreBins
-from ptmetrics.testing import Operations
+from ptmetrics.testing import Guard, Operations, fake_cuda
 
 ROUNDING = 1e-12  # of float64 sums, ours and scikit-learn's
 REFERENCE = {"auroc": roc_auc_score, "average_precision": average_precision_score}
@@ -420,3 +422,62 @@ def test_ten_million_scores_take_the_room_of_one_batch_and_are_within_their_boun
     assert got["auroc"].n == 10_000_000
     assert abs(got["auroc"].value - truth) <= got["auroc"].error_bound + 1e-12
     assert got["auroc"].error_bound < 1e-3
+
+
+POINTS = ("recall@precision>=0.7", "tpr@fpr<=0.1", "auroc@fpr<=0.3", "eer")
+HEADS: dict[str, Callable[[], Metrics]] = {
+    "one": lambda: BinaryMetrics(losses=False, at=POINTS),
+    "labels": lambda: MultilabelMetrics(5, at=POINTS),
+    "classes": lambda: MulticlassMetrics(5, curves=True, labels=[0, 2], at=POINTS),
+    "stored": lambda: MultilabelMetrics(5, curves="exact", capacity=500),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_device_without_a_look_at_values_gives_the_same_summary(
+    kind: str, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There all rows are read, all heads at once, and both ways of each choice are worked out."""
+    metrics = HEADS[kind]()
+    g = torch.Generator().manual_seed(2)
+    rows = 400
+    shape = (rows,) if kind == "one" else (rows, 5)
+    target = torch.randint(0, 2, (rows,) if kind == "classes" else shape, generator=g)
+    preds = (8 * torch.randn(shape, generator=g)).round() / 8 + torch.randn(
+        shape, generator=g
+    ) / 999
+    if kind in ("labels", "stored"):
+        target[:, 3] = 0  # without a positive
+    weight = 0.1 + torch.rand(rows, generator=g) if weighted else None
+    metrics.update(preds, target, weight)
+    state = metrics.shared_state()
+    looked = metrics.summarize(state)
+    monkeypatch.setattr(score_bins, "in_memory", lambda values: False)
+    monkeypatch.setattr(score_bins, "CACHED_BINS", score_bins.BINS_AT_ONCE)
+    unseen = metrics.summarize(state)
+    name = next(name for name in looked if name.endswith(score_bins.SUMMARY))
+    torch.testing.assert_close(unseen[name], looked[name], rtol=1e-11, atol=1e-13, equal_nan=True)
+    assert looked[name].isfinite().any()
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "most"),
+    [
+        (lambda: BinaryMetrics(losses=False), (9,), 155),
+        (BinaryMetrics, (9,), 195),
+        (lambda: MultilabelMetrics(2), (9, 2), 310),
+        (lambda: MultilabelMetrics(30), (9, 30), 310),
+    ],
+)
+def test_curves_are_summed_up_in_few_launches_however_many_labels_there_are(
+    make: Callable[[], Metrics], shape: tuple[int, ...], most: int
+) -> None:
+    with fake_cuda():
+        metrics = make().to("cuda")
+        target = torch.zeros(shape, dtype=torch.int64, device="cuda")
+        metrics.update(torch.zeros(shape, device="cuda"), target)
+        state = metrics.shared_state()
+        with Guard() as guard:
+            metrics.summarize(state)
+    assert len(guard.names) <= most

@@ -1,6 +1,8 @@
 """More classes than a matrix has room for: the same values from margins, wider intervals, pairs with bounds."""
 
 import math
+import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 import ptmetrics.metrics.multiclass as module
 from ptmetrics import Monitor, MulticlassMetrics
 from ptmetrics.errors import ConfigError
+from ptmetrics.metrics.base import compute_together
 from ptmetrics.metrics.score import Scores
 
 
@@ -48,6 +51,50 @@ def test_margins_give_the_values_of_the_matrix_and_intervals_no_narrower(
     assert whole.confusion is not None
     for pair in many.confused:
         assert pair.low <= whole.confusion[pair.actual, pair.predicted] <= pair.high
+
+
+@pytest.mark.parametrize("options", [{"labels": [0, 2]}, {"ignore_index": 1}])
+def test_margins_give_the_averages_over_some_of_the_classes(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preds, target = drawn(300, 7, 5)
+
+    def scores_of_some() -> Scores:
+        metrics = MulticlassMetrics(7, inputs="labels", beta=2, **options)
+        metrics.update(preds, target)
+        return metrics.compute()
+
+    whole = scores_of_some()
+    monkeypatch.setattr(module, "MAX_CLASSES", 6)
+    many = scores_of_some()
+    assert set(many) == set(whole)
+    for name, score in many.items():
+        assert score.value == pytest.approx(whole[name].value, abs=1e-12), name
+        assert score.low <= whole[name].low + 1e-12, name
+        assert score.high >= whole[name].high - 1e-12, name
+
+
+@pytest.mark.parametrize("rows", [500, 200_000], ids=["mostly zeros", "few zeros"])
+def test_a_large_matrix_stays_that_of_the_moment_it_was_computed(rows: int) -> None:
+    classes = 370
+    preds, target = torch.randint(0, classes, (2, rows), generator=torch.Generator().manual_seed(1))
+    weight = torch.ones(rows, dtype=torch.float64) * 0.5
+    first = MulticlassMetrics(classes, inputs="labels")
+    second = first.fresh()
+    first.update(preds, target, weight)
+    second.update(preds[:100], target[:100])
+    expected = torch.zeros(classes, classes, dtype=torch.int64)
+    expected.index_put_((target, preds), torch.tensor(1), accumulate=True)
+    scores, few = compute_together([first, second])
+    for metrics in (first, second):
+        metrics.update(preds, target)
+        metrics.reset()
+    assert few.n == few.confusion.sum() == 100
+    for read in (scores, pickle.loads(pickle.dumps(scores))):
+        assert torch.equal(read.confusion, expected)
+        assert torch.equal(read.weighted_confusion, expected * 0.5)
+    assert scores.plain(most_in_matrix=128)["confusion"] is None
+    assert scores.to_dict()["confusion"] == expected.tolist()
 
 
 @pytest.mark.fault(46)

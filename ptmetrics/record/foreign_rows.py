@@ -18,6 +18,7 @@ from ptmetrics.record.foreign_names import (
     columns_of,
     listed,
 )
+from ptmetrics.record.foreign_sizes import Share
 from ptmetrics.record.foreign_table import (
     Entry,
     LogCell,
@@ -306,7 +307,7 @@ class RowReader:
             self._first = 1
         validated = any(not name.startswith("train") for name in scores.values())
         self.by_step = self._columns.epoch is None and self._columns.step is not None and validated
-        self.shares: dict[str, set[tuple[float, int]]] = {}
+        self.shares: dict[str, dict[str, set[Share]]] = {}  # of each split, of each column
         self._note_what_is_missing()
 
     def sizes(self) -> dict[str, int]:
@@ -394,7 +395,7 @@ class RowReader:
         return values
 
     def _keep_share(self, name: str, value: float, cell: LogCell, column: str) -> None:
-        shares = self.shares.setdefault(name.partition("/")[0], set())
+        shares = self.shares.setdefault(name.partition("/")[0], {}).setdefault(column, set())
         if len(shares) < KEPT_SHARES:
             digits = digits_of(cell)
             if column in self._percent:

@@ -5,6 +5,7 @@ a unit of its last digit, is n itself or fewer, so that an interval is rather to
 """
 
 from collections.abc import Collection, Iterable
+from itertools import islice
 from math import floor, gcd, log10, sqrt
 
 import numpy as np
@@ -43,21 +44,23 @@ def samples_behind(columns: Iterable[Collection[Share]], *, exact: bool = False)
     Source: this project; tests/record/test_foreign_sizes.py measures how often it is right.
     """
     told: dict[float, float] = {}
+    free: list[float] = []
     for shares in columns:
-        told.update(_half_units([share for share in shares if 0 < share[0] < 1]))
+        halves = _half_units([share for share in shares if 0 < share[0] < 1])
+        told.update(halves)
+        free += sorted(halves.values())[: _free_values(halves)]
     if not told:
         return None
     ordered = sorted(told, key=told.__getitem__)[:MOST_VALUES]
-    widths = np.array([min(1.0, 2 * told[value]) for value in ordered])
-    most = int(min(LARGEST_N, NEAR_RESOLUTION / widths[0]))
+    most = int(min(LARGEST_N, NEAR_RESOLUTION / (2 * told[ordered[0]])))
     numbers = np.arange(2, most + 1, dtype=np.float64)
-    for value, width in zip(ordered, widths, strict=True):
+    for value in ordered:
         hits = numbers * value
-        numbers = numbers[np.abs(hits - np.rint(hits)) <= numbers * (width / 2 + 1e-15)]
+        numbers = numbers[np.abs(hits - np.rint(hits)) <= numbers * (told[value] + 1e-15)]
         if not numbers.size:
             return None
     found = int(numbers[0])
-    if _chance(found, widths) > CHANCE:
+    if _chance(found, sorted(free)) > CHANCE:
         return None
     if exact:
         return found
@@ -68,13 +71,13 @@ def samples_behind(columns: Iterable[Collection[Share]], *, exact: bool = False)
 def _half_units(shares: Collection[Share]) -> dict[float, float]:
     """Half a unit of the last digit of each value of a column, or the rounding of its type.
 
-    A column has as many decimals, or as many significant digits, as its longest value. Doubles
-    computed from a rounded number differ from it far behind: 86.83000000000001 has two decimals.
+    A column has as many decimals, or as many significant digits, as its longest value. Zeros at
+    the end do not count: 0.866700 may have been rounded before it was printed. Doubles computed
+    from a rounded number differ from it far behind: 86.83000000000001 has two decimals.
     """
     digits: dict[float, int] = {}
     for value, printed in shares:
-        if printed >= ALL_DIGITS:
-            printed = digits_of(round(value, ALL_DIGITS))
+        printed = min(printed, digits_of(round(value, ALL_DIGITS)))
         digits[value] = max(printed, digits.get(value, 0))
     decimals = max(digits.values(), default=0)
     lead = {value: floor(log10(value)) + 1 for value in digits}  # 0 of 0.5, -1 of 0.05
@@ -86,12 +89,20 @@ def _half_units(shares: Collection[Share]) -> dict[float, float]:
     return {value: max(0.5 * 10.0 ** -shown[value], rounding) for value in digits}
 
 
-def _chance(found: int, widths: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+def _free_values(values: Iterable[float]) -> int:
+    """How many values do not follow from others: of 0.5, 0.6, 0.7, 0.8 two."""
+    ordered = np.sort(np.array(list(values)))
+    if not ordered.size:
+        return 0
+    return 1 + np.unique(np.diff(ordered).round(ALL_DIGITS - 4)).size
+
+
+def _chance(found: int, halves: Iterable[float]) -> float:
     """How many numbers up to the one found fit all values by chance, were they anything."""
     numbers = np.arange(1, found + 1, dtype=np.float64)
     chance = np.ones_like(numbers)
-    for width in widths[:50]:
-        chance *= np.minimum(1.0, numbers * width)
+    for half in islice(halves, 50):
+        chance *= np.minimum(1.0, numbers * 2 * half)
     return float(chance.sum())
 
 

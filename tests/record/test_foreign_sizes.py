@@ -95,6 +95,20 @@ def test_enough_digits_tell_n_itself(n: int, digits: int) -> None:
     assert samples_behind(column(single, None), exact=True) == n
 
 
+def test_values_in_even_steps_tell_no_more_than_two_of_them() -> None:
+    """0.556, 0.566, …, 0.596 are 55 to 59 of 99, and a series that somebody made up as well."""
+    even = [0.556 + 0.01 * step for step in range(5)]
+    assert samples_behind(column(even, 3), exact=True) is None
+    assert samples_behind(column([step / 150 for step in range(90, 140, 5)], 6), exact=True) == 30
+
+
+def test_zeros_at_the_end_of_all_values_are_no_digits() -> None:
+    """0.866700 may be rounded to four digits first: it would be of 10,000 samples."""
+    rounded = [round(value, 4) for value in accuracies(2500)]
+    assert samples_behind(column(rounded, 6)) is None
+    assert samples_behind(column([round(value, 4) for value in accuracies(150)], 6)) is not None
+
+
 def test_too_few_digits_tell_nothing() -> None:
     assert samples_behind(column(accuracies(1500), 4)) is None  # near the resolution
     assert samples_behind(column(accuracies(150), 2)) is None

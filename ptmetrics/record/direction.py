@@ -7,7 +7,7 @@ _FALLING_NAMES = """
     wer cer ter per mer der eer error_rate fid kid lpips latency hamming hamming_loss hinge rse rae
     log_loss cross_entropy deviance distance chamfer hausdorff hd95 edit_distance epe rmsd regret
     crps pinball false_positive_rate fpr false_negative_rate fnr bits_per_byte bits_per_char
-    over_confidence negative_log_likelihood
+    over_confidence negative_log_likelihood logloss mlogloss merror
 """
 _RISING_NAMES = """
     accuracy acc precision recall sensitivity specificity npv f1 fbeta dice iou miou jaccard auroc auc

@@ -23,14 +23,16 @@ _TOOLS = (
 _SORTED = ("Lightning's CSVLogger", "Keras's CSVLogger")
 """Those that sort their columns, by which they are told from anybody's file."""
 _EXACT = ("fastai's CSVLogger", "timm's summary.csv", "an evaluator of sentence-transformers")
+_COMMENT = re.compile(r"^#.*$", re.MULTILINE)
 _OF_A_CHART = re.compile(r"(.+) - (.+)")  # Weights & Biases: "NAME OF THE RUN - val_loss"
 
 
 def read_csv(name: str, text: str) -> Table:
     """Read a log whose first line names its columns.
 
-    Cells are parted by commas, semicolons or tabs, whichever the first line holds most of, else by
-    bars or blanks. The first line may stand again further down, where runs were appended.
+    Cells are parted by commas, semicolons, tabs or bars, whichever the first line holds most of,
+    else by blanks. The first line may stand again further down, where runs were appended. Lines
+    that begin with "#" are comments, but for the names of the columns.
 
     Args:
         name: The file, for messages.
@@ -39,11 +41,10 @@ def read_csv(name: str, text: str) -> Table:
     Raises:
         RecordError: If lines are ragged, or two columns have one name.
     """
+    text = _without_comments(text)
     first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    if "|" in first:
-        delimiter = "|"
-    elif delimiter not in first.strip():
+    delimiter = max(",;\t|", key=first.count)
+    if delimiter not in first.strip():
         delimiter = " "
     lines = _csv_lines(name, text, delimiter)
     _, header = next(lines, (1, []))
@@ -69,6 +70,25 @@ def read_csv(name: str, text: str) -> Table:
     return Table(name, tool, columns, entries, exact=tool in _EXACT)
 
 
+def _without_comments(text: str) -> str:
+    """Comments as empty lines, so that lines keep their numbers.
+
+    The last of those at the top names the columns where numbers follow, as `numpy.savetxt` writes.
+    """
+    if "#" not in text:
+        return text
+    start = end = 0
+    for line in lines_of(text):
+        if not line.startswith("#"):
+            if not re.match(r"[\s\"]*[-+.\d]", line):
+                start = end
+            break
+        start = end
+        end += len(line)
+    names = text[start:end].lstrip("# ")
+    return _COMMENT.sub("", text[:start]) + names + _COMMENT.sub("", text[end:])
+
+
 def _without_run_name(name: str, header: list[str]) -> list[str]:
     """The columns of a chart of Weights & Biases, without the run that stands in front of each.
 
@@ -86,10 +106,11 @@ def _csv_lines(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list
     """Each line with its number, stripped; empty ones are left out."""
     reader = csv.reader(lines_of(text), delimiter=delimiter, skipinitialspace=delimiter == " ")
     width = 0
+    closed = delimiter == "|" and text.lstrip().startswith("|")
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
-            if delimiter == "|":
+            if closed:
                 stripped = stripped[1:-1]
             if stripped in ([], [""]) or (delimiter == "|" and _is_ruler(stripped)):
                 continue

@@ -450,16 +450,21 @@ def _find_sizes(reader: RowReader, table: Table, log: ForeignLog, n: int | None)
     """How many samples stand behind validation: given, told by a column, or by printed digits."""
     for split, size in log.sizes.items():
         log.notes.append(f"The log tells how many samples {split} has: {size}.")
-    for split, shares in reader.shares.items():
+    for split, columns in reader.shares.items():
         if split in log.sizes or (split == "val" and n is not None):
             continue
-        found = samples_behind(shares, exact=table.exact)
-        if found is not None:
-            log.sizes[split] = found
+        found = samples_behind(columns.values(), exact=table.exact)
+        if found is None:
             log.notes.append(
-                f"n = {found} of {split} was inferred from the printed digits of its shares; it may "
-                f"be a part of the true number. Give it with n= or --n where you know it."
+                f"The printed digits of the shares of {split} do not tell of how many samples they "
+                f"are: too few digits or values, or none that fits all."
             )
+            continue
+        log.sizes[split] = found
+        log.notes.append(
+            f"n = {found} of {split} was inferred from the printed digits of its shares; it may "
+            f"be a part of the true number. Give it with n= or --n where you know it."
+        )
     if n is not None:
         log.sizes["val"] = n
         log.notes.append(f"n = {n} of val was given.")

@@ -2,12 +2,20 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.direction import direction
-from ptmetrics.record.foreign_names import SPLIT_WORDS, clipped, listed, read_name
+from ptmetrics.record.foreign_names import (
+    EPOCH_NAMES,
+    SPLIT_WORDS,
+    STEP_NAMES,
+    clipped,
+    listed,
+    read_name,
+)
 from ptmetrics.record.foreign_sizes import LARGEST_N
 from ptmetrics.record.foreign_table import (
     Entry,
@@ -15,6 +23,7 @@ from ptmetrics.record.foreign_table import (
     Table,
     check_columns,
     lines_of,
+    number_of,
     number_or_none,
 )
 
@@ -31,7 +40,24 @@ _LINE_TOOLS = (
     ("detectron2", {"iteration", "eta_seconds"}),
     ("MMEngine", {"iter", "data_time"}),
 )
+_OF_EPOCH = re.compile(r"(?:epoch)?[\s_-]*(\d{1,15})", re.IGNORECASE)  # a key with a row below it
 Object = Mapping[str, Any]
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a key that stands twice would hide a column.
+
+    Raises:
+        ValueError: If one does.
+    """
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        raise ValueError(f"{listed(twice)} more than once in an object")
+    return held
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object_of)
 
 
 def read_json(name: str, text: str) -> Table:
@@ -45,7 +71,7 @@ def read_json(name: str, text: str) -> Table:
         RecordError: If it is no JSON, or none of the formats.
     """
     try:
-        content, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
+        content, end = _DECODER.raw_decode(text, len(text) - len(text.lstrip()))
     except json.JSONDecodeError as error:
         place = f"{name}, line {error.lineno}"
         raise RecordError(place, "JSON", f"{error.msg}", _CUT) from None
@@ -93,14 +119,14 @@ def _parsed_lines(
             cure = "Remove that line, or write it again."
             raise RecordError(place, "one JSON object a line", broken[1], cure)
         try:
-            row = json.loads(line)
+            row = _DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             broken = number, str(error)
             continue
         if not isinstance(row, Mapping):
             broken = number, type(row).__name__
-        elif "train_runtime" not in row:
-            yield number, dict(_flattened(row))
+        else:
+            yield number, dict(_flattened(_without_summary(row)))
     if broken is not None:
         notes.append(f"The last line ({broken[0]}) is cut off, and was left out.")
 
@@ -161,12 +187,18 @@ def _rows_table(name: str, tool: str, rows: list[Object], place: str, *, first: 
 
     def entries() -> Iterator[Entry]:
         for number, row in enumerate(rows, first):
-            if "train_runtime" not in row:
-                yield Entry(number, dict(_flattened(row)))
+            yield Entry(number, dict(_flattened(_without_summary(row))))
 
     columns, evaluated = _columns_of_rows(entry.cells for entry in entries())
     check_columns(name, columns)
     return Table(name, tool, columns, entries, place, evaluated=evaluated)
+
+
+def _without_summary(row: Object) -> Object:
+    """A row without what the Trainer tells of the whole training at its end, beside scores or alone."""
+    if "train_runtime" not in row:
+        return row
+    return {key: value for key, value in row.items() if read_name(key).split == "val"}
 
 
 def _columns_of_rows(rows: Iterable[Object]) -> tuple[list[str], frozenset[str]]:
@@ -222,9 +254,14 @@ def _rows_of_pandas(content: Object) -> list[Object] | None:
     if isinstance(header, list) and isinstance(data, list):
         names = list(map(str, header))
         return [dict(zip(names, row, strict=False)) for row in data if isinstance(row, list)]
-    if all(key.isdecimal() for key in content) and _is_rows(list(content.values())):
-        return list(content.values())
+    numbers = [_OF_EPOCH.fullmatch(key) for key in content]
+    if all(numbers) and _is_rows(list(content.values())):
+        return [content[told[0]] for told in sorted(filter(None, numbers), key=_number_in)]
     return None
+
+
+def _number_in(told: re.Match[str]) -> int:
+    return int(told[1])
 
 
 def _rows_by_key(name: str, held: Mapping[str, Any]) -> list[Object]:
@@ -234,7 +271,14 @@ def _rows_by_key(name: str, held: Mapping[str, Any]) -> list[Object]:
     splits = {key: read_name(f"{key}/loss").split for key in held}
     if not all(splits.values()):
         raise RecordError(name, "one model", f"{len(held)}: {listed(held)}", _TWO)
-    return [{**row, "split": splits[key]} for key, rows in held.items() for row in rows]
+    told = {read_name(key).sort for rows in held.values() for row in rows for key in row}
+    counted = not told & {*EPOCH_NAMES, *STEP_NAMES}
+    together: list[Object] = []
+    for key, rows in held.items():
+        for number, row in enumerate(rows):
+            numbered = {"epoch": number} if counted else {}
+            together.append({**numbered, **row, "split": splits[key]})
+    return together
 
 
 def _is_rows(value: object) -> bool:
@@ -305,7 +349,8 @@ def _curves_in(content: Object, front: str = "", depth: int = 0) -> Iterator[tup
         path = f"{front}{key}"
         values = value
         if isinstance(value, Mapping) and value and all(each.isdecimal() for each in value):
-            values = list(value.values())  # pandas: one number under the number of each row
+            # pandas: one number under the number of each row
+            values = [value[row] for row in sorted(value, key=int)]
         if _is_curve(values):
             yield path, values
         elif isinstance(value, Mapping) and depth < DEEPEST:
@@ -326,4 +371,10 @@ def _names_split(head: str) -> bool:
 
 
 def _is_cell(value: object) -> bool:
-    return number_or_none(value) is not None
+    """Whether this is a number, or a word for NaN or infinity."""
+    if not isinstance(value, str | int | float):
+        return False
+    try:
+        return number_of(value) is not None
+    except ValueError:
+        return False

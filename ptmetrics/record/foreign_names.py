@@ -13,15 +13,26 @@ KEPT_NAMES = 4096  # of which it is known whether they rise
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "eval", "evaluation", "dev"), "val"),
+    **dict.fromkeys(("va", "validate", "validating", "holdout"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _GAP = r"[\s_/.:|()\[\]-]"  # what may stand between two words of a name
 _SPLIT = re.compile(rf"(?:^|(?<={_GAP}))({'|'.join(SPLIT_WORDS)})(?=$|{_GAP})")
 # trainLoss and lossVal: only beside a split, so that mAP stays one word.
 _CAMEL = (
-    (re.compile(r"^(train|val|valid|test|eval|dev)(?=[A-Z])"), r"\1_"),
-    (re.compile(r"(?<=[a-z0-9])(?=(?:Train|Val|Valid|Test|Eval)$)"), "_"),
+    (
+        re.compile(
+            r"^([Tt]rain(?:ing)?|[Vv]al(?:id(?:ation)?)?|[Tt]est(?:ing)?|[Ee]val(?:uation)?|dev)"
+            r"(?=[A-Z])"
+        ),
+        r"\1_",
+    ),
+    (re.compile(r"(?<=[a-z0-9])(?=(?:Train(?:ing)?|Val(?:id(?:ation)?)?|Test|Eval)$)"), "_"),
 )
+_PERCENT = re.compile(
+    r"(?<=.)[\s_]*[(\[]?\s*(?:in[\s_])?(?:%|\b(?:pct|percent)\b|_(?:pct|percent))\s*[)\]]?$", re.I
+)
+_OF_SET = re.compile(r"[\s_-]*(?:set|split|data|dataset)$")  # of a split that a cell names
 _LOADER = re.compile(r"(.+?)[/_](dataloader_idx_\d+)")  # Lightning, with several validation sets
 _CONTAINER = re.compile(rf"^(?:metrics?|scores?|logs?|history|results?|trainer){_GAP}+(?=.)")
 _PER = re.compile(r"(?<=.)[_/](?:epoch|step)$")  # Lightning: the mean of an epoch, or of a step
@@ -30,10 +41,6 @@ _SCORES = {
     **dict.fromkeys(("acc", "accuracy_score", "categorical_accuracy"), "accuracy"),
     **dict.fromkeys(("sparse_categorical_accuracy", "binary_accuracy"), "accuracy"),
     **dict.fromkeys(("multiclass_accuracy", "multiclassaccuracy"), "accuracy"),
-    **dict.fromkeys(("avg_acc", "mean_acc", "avg_accuracy", "mean_accuracy"), "accuracy"),
-    **dict.fromkeys(("epoch_accuracy", "epoch_acc"), "accuracy"),
-    **dict.fromkeys(("avg_loss", "mean_loss", "average_loss", "epoch_loss"), "loss"),
-    **dict.fromkeys(("running_loss", "loss_avg", "loss_mean"), "loss"),
     **dict.fromkeys(("top_k_categorical_accuracy", "topk_accuracy"), "top5_accuracy"),
     "sparse_top_k_categorical_accuracy": "top5_accuracy",
     **dict.fromkeys(("balanced_acc", "bal_acc"), "balanced_accuracy"),
@@ -48,6 +55,15 @@ _SCORES = {
     "mean_absolute_error": "mae",
     **dict.fromkeys(("r2_score", "r_squared"), "r2"),
 }
+_MEANS = re.compile(
+    r"(?:(?:avg|mean|average|epoch|running)_)?(?:(loss(?:es)?)|acc(?:s|uracy|uracies)?)"
+    r"(?:_(?:avg|mean|average))?"
+)
+_OF_LIST = re.compile(r"(?<=.)_(?:history|hist|list|values|curve|per_epoch)$")
+_LOSSES = re.compile(  # losses by the names of their classes
+    r"(?:bce|bce_?with_?logits|ce|cross_?entropy|nll|mse|smooth_?l1|huber|focal)_?loss"
+    r"|cross_?entropy|(?:binary_|multi_|m)?log_?loss"
+)
 _TOP_WORDS = re.compile(
     r"(?:(?:acc|accuracy|prec)[_/@-]?(?:top)?|top)[_@-]?(\d+)(?:[_-](?:acc|accuracy))?"
 )
@@ -59,12 +75,12 @@ _ANYWHERE = """
     lr lrs epochs batch batches time times seconds secs minutes hours duration elapsed eta timestamp
     datetime date walltime runtime memory mem gpu cpu vram grad grads gradient gradients momentum
     iter iters iteration iterations seed params param parameters flos flops patience ci unnamed best
-    threshold thresholds count counts num world
+    threshold thresholds count counts num world dur
 """
 _IN_FRONT = "n num number std stderr cumulative"
 _NOT_AT_END = """
     step steps epoch low high lower upper std stderr sem sec hrs min max scale size weight decay
-    remaining samples examples tokens seen bytes fps id idx
+    remaining samples examples tokens seen bytes fps id idx len length
 """
 _ALONE = """
     index samples examples total tokens throughput speed alpha beta gamma epsilon temperature version
@@ -155,7 +171,7 @@ def read_name(column: str) -> Name:
         >>> read_name("acc_train").score
         'accuracy'
     """
-    text = column.strip().lstrip("#").strip()
+    text = _PERCENT.sub("", column.strip().lstrip("#_").strip())
     for pattern, gap in _CAMEL:
         text = pattern.sub(gap, text)
     text = re.sub(r"\s+", "_", text.lower())
@@ -172,6 +188,27 @@ def read_name(column: str) -> Name:
     if not sort or (_NO_SCORE.fullmatch(sort) and not _IS_AVERAGE.fullmatch(sort)):
         return Name(split, whole, "")
     return Name(split, whole, _score_of(rest))
+
+
+def in_percent(column: str) -> bool:
+    """Whether the name of a column says that its numbers are percentages.
+
+    Example:
+        >>> in_percent("Val Acc (%)"), in_percent("val_acc_pct"), in_percent("val_acc")
+        (True, True, False)
+    """
+    return bool(_PERCENT.search(column.strip()))
+
+
+@lru_cache(KEPT_NAMES)
+def split_of(cell: str) -> str | None:
+    """The split that a cell names; None for none that is known.
+
+    Example:
+        >>> split_of("Validation set"), split_of("ood")
+        ('val', None)
+    """
+    return SPLIT_WORDS.get(_OF_SET.sub("", cell.strip().lower()))
 
 
 def _joined(text: str) -> str:
@@ -198,7 +235,13 @@ def _parted(text: str) -> tuple[str | None, str]:
 
 
 def _score_of(rest: str) -> str:
+    rest = _OF_LIST.sub("", rest)
     name = _SCORES.get(rest, _SCORES.get(_joined(rest), rest))
+    mean = _MEANS.fullmatch(name)
+    if mean and mean[1]:
+        return "loss"
+    if mean:
+        return "accuracy"
     top = _TOP_WORDS.fullmatch(name)
     if top and top[1] == "1":
         return "accuracy"
@@ -237,7 +280,7 @@ def columns_of(
     for name in sorted(held, key=lambda name: name.lower().endswith("_step")):
         split = held[name].split or splits.get(name)
         score = held[name].score
-        if score == "total_loss" and not _has_loss(held, held[name].split):
+        if is_loss(score) and _is_the_loss(held, name):
             score = "loss"
         if split is not None:
             score = f"{split}/{score}"
@@ -256,8 +299,17 @@ def columns_of(
     return columns
 
 
-def _has_loss(held: Mapping[str, Name], split: str | None) -> bool:
-    return any(each.score == "loss" and each.split == split for each in held.values())
+def _is_the_loss(held: Mapping[str, Name], column: str) -> bool:
+    """Whether a total is the loss of its split, or the only one there is, by the name of its class."""
+    own = held[column]
+    if own.score != "total_loss" and not _LOSSES.fullmatch(own.score):
+        return False
+    others = [
+        each.score for name, each in held.items() if each.split == own.split and name != column
+    ]
+    if own.score == "total_loss":
+        return "loss" not in others
+    return not any(map(is_loss, others))
 
 
 def _roles_of(told: Mapping[str, Name]) -> LogColumns:
@@ -332,7 +384,7 @@ def _note_splits(
 
 def is_loss(score: str) -> bool:
     """Whether a score is a loss, or a part of one."""
-    return "loss" in re.split(rf"{_GAP}+", score)
+    return "loss" in re.split(rf"{_GAP}+", score) or bool(_LOSSES.fullmatch(score))
 
 
 @lru_cache(KEPT_NAMES)

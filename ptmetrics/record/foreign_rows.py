@@ -12,12 +12,14 @@ from typing import overload
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import (
     KEPT_NAMES,
-    SPLIT_WORDS,
     LogColumns,
     clipped,
     columns_of,
+    in_percent,
     listed,
+    split_of,
 )
+from ptmetrics.record.foreign_sizes import Share
 from ptmetrics.record.foreign_table import (
     Entry,
     LogCell,
@@ -41,6 +43,13 @@ def is_share(name: str) -> bool:
     return score in _SHARE_NAMES or (score.startswith("top") and score.endswith("_accuracy"))
 
 
+def _range_of(name: str) -> tuple[float, float]:
+    """Least and largest value of a score of a log, where a share may be named as none of ours is."""
+    if is_share(name):
+        return 0.0, 1.0
+    return score_range(name)
+
+
 # First pass: what the columns hold
 
 
@@ -50,12 +59,15 @@ class _Facts:
 
     numbers: Counter[str] = field(default_factory=Counter)  # how many each column holds
     above_one: Counter[str] = field(default_factory=Counter)
+    signs: set[str] = field(default_factory=set)  # columns with a percent sign in a cell
     words: dict[str, tuple[int, LogCell]] = field(default_factory=dict)  # the first of each
     rows: int = 0
     empty: bool = False  # some score was left out of some row
     merged: bool = False  # an epoch has several rows
     first_epoch: float = nan
     least_epoch: float = inf
+    backwards: bool = False  # an epoch stands in front of a smaller one
+    again: bool = False  # an epoch stands in several places
     fractions: bool = False
     nan_rows: Counter[str] = field(default_factory=Counter)  # of a split, with nothing but NaN
     gaps: set[str] = field(default_factory=set)  # splits that such rows do not end
@@ -75,17 +87,22 @@ def _survey(table: Table, columns: LogColumns) -> _Facts:
     scores = {**columns.scores, **columns.bare}
     runs: dict[str, set[str]] = {column: set() for column in columns.runs}
     nan_so_far: set[str] = set()
-    epoch: float | None = None
+    seen: set[float] = set()
+    before: float | None = None
     for entry in table.entries():
         facts.rows += 1
-        before = epoch
         epoch = _epoch_of_entry(table, columns, entry)
         if epoch is not None:
             facts.merged = facts.merged or epoch == before
+            if before is not None and epoch != before:
+                facts.backwards = facts.backwards or epoch < before
+                facts.again = facts.again or epoch in seen
+            seen.add(epoch)
             facts.fractions = facts.fractions or epoch != int(epoch)
             facts.least_epoch = min(facts.least_epoch, epoch)
             if isnan(facts.first_epoch):
                 facts.first_epoch = epoch
+            before = epoch
         finite, missing = _survey_scores(entry, columns, scores, facts)
         facts.gaps |= finite & nan_so_far
         nan_so_far |= missing - finite
@@ -123,6 +140,8 @@ def _survey_scores(
             facts.empty = True
             continue
         facts.numbers[column] += 1
+        if isinstance(cell, str) and cell.endswith("%"):
+            facts.signs.add(column)
         if value > 1 + ROUNDING:
             facts.above_one[column] += 1
         split = name.partition("/")[0]
@@ -158,7 +177,7 @@ def _split_of(entry: Entry, columns: LogColumns) -> str | None:
     """The split that a row names in a column of its own; None for none that is known."""
     if columns.split is None:
         return None
-    return SPLIT_WORDS.get(str(entry.cells.get(columns.split) or "").strip().lower())
+    return split_of(str(entry.cells.get(columns.split) or ""))
 
 
 # Second pass: rows as numbers by our names
@@ -298,15 +317,21 @@ class RowReader:
         self.notes = [*table.notes, *self._columns.notes]
         self._facts = _survey(table, self._columns)
         self._keep_numbers()
-        scores = {**self._columns.scores, **self._columns.bare}
+        bare = {column: f"/{name}" for column, name in self._columns.bare.items()}
+        scores = {**self._columns.scores, **bare}
         self._percent = self._percentages(scores)
         self.positions = table.of_trainer or self._facts.fractions
+        whole = not self.positions
+        self.sorted = whole and self._facts.backwards and not self._facts.again
+        begins_at = self._facts.first_epoch
+        if self.sorted:
+            begins_at = self._facts.least_epoch
         self._first = 0
-        if not self.positions and self._facts.first_epoch == 1 == self._facts.least_epoch:
+        if whole and begins_at == 1 == self._facts.least_epoch:
             self._first = 1
         validated = any(not name.startswith("train") for name in scores.values())
         self.by_step = self._columns.epoch is None and self._columns.step is not None and validated
-        self.shares: dict[str, set[tuple[float, int]]] = {}
+        self.shares: dict[str, dict[str, set[Share]]] = {}  # of each split, of each column
         self._note_what_is_missing()
 
     def sizes(self) -> dict[str, int]:
@@ -322,9 +347,10 @@ class RowReader:
         """All rows with a score in them.
 
         Where a column tells splits or names of scores, those of one epoch may stand far apart; they
-        are brought together unless one stands twice, as when a run began again.
+        are brought together unless one stands twice, as when a run began again. Rows that somebody
+        sorted otherwise are put into the order of their epochs, if each stands in one place.
         """
-        if self._columns.split is None and not self._table.in_blocks:
+        if self._columns.split is None and not self._table.in_blocks and not self.sorted:
             return self._rows_in_order()
         held = HeldRows()
         for row in self._rows_in_order():
@@ -394,7 +420,7 @@ class RowReader:
         return values
 
     def _keep_share(self, name: str, value: float, cell: LogCell, column: str) -> None:
-        shares = self.shares.setdefault(name.partition("/")[0], set())
+        shares = self.shares.setdefault(name.partition("/")[0], {}).setdefault(column, set())
         if len(shares) < KEPT_SHARES:
             digits = digits_of(cell)
             if column in self._percent:
@@ -413,7 +439,7 @@ class RowReader:
                 del values[name]
 
     def _check_range(self, entry: Entry, name: str, value: float) -> None:
-        least, most = score_range(name)
+        least, most = _range_of(name)
         if least - ROUNDING <= value <= most + ROUNDING:
             return
         rule = f"a number from {least:g} to {most:g}"
@@ -452,15 +478,15 @@ class RowReader:
             self.notes.append(f"Columns without a number were not read: {listed(nothing)}.")
 
     def _percentages(self, scores: Mapping[str, str]) -> set[str]:
-        """Columns of shares in percent: more than half of their values are above 1."""
+        """Columns of shares in percent: they are called so, or most of their values are above 1."""
         facts = self._facts
-        percent = {
-            column
-            for column, name in scores.items()
-            if score_range(f"/{name}")[1] == 1
-            and score_range(f"/{name}")[0] > -inf
-            and facts.above_one[column] > facts.numbers[column] / 2
-        }
+        percent = set()
+        for column, name in scores.items():
+            least, most = _range_of(name)
+            told = in_percent(column) and column not in facts.signs
+            told = told or facts.above_one[column] > facts.numbers[column] / 2
+            if most == 1 and least > -inf and told:
+                percent.add(column)
         if percent:
             what = listed([column for column in scores if column in percent])
             self.notes.append(f"Taken as percentages, and divided by 100: {what}.")
@@ -470,6 +496,10 @@ class RowReader:
         facts = self._facts
         if self._first == 1:
             self.notes.append("The first epoch of the file is 1, so it is taken to count from 1.")
+        if self.sorted:
+            self.notes.append(
+                "The rows were not in the order of their epochs, and were put into it."
+            )
         if self.by_step:
             self.notes.append("The log tells steps and no epochs: each evaluation counts as one.")
         for split in sorted(facts.gaps - {"train"}):

@@ -12,10 +12,11 @@ from ptmetrics.record.foreign_names import KEY_NAMES, listed, read_name
 MAX_COLUMNS = 10_000
 LogCell = str | float | bool | None
 """A cell as the format has it: text of a CSV file, a JSON value; None where there is none."""
-_EMPTY = frozenset({"", "na", "n/a", "<na>", "none", "null", "-", "--", "no log"})
+_EMPTY = frozenset({"", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "--", "–", "—", "no log"})
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+")
+_THOUSANDS_BY_POINT = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
 
 
 class Entry(NamedTuple):
@@ -82,7 +83,7 @@ def number_of(cell: LogCell) -> float | None:
     """The number that a cell holds, None where it is empty.
 
     A percent sign divides by 100; a comma is a decimal comma, or parts thousands where there is a
-    point as well.
+    point behind it.
 
     Raises:
         ValueError: If it holds something else.
@@ -138,6 +139,8 @@ def _with_a_point(text: str) -> str:
         return text.replace(",", ".")
     if _THOUSANDS.fullmatch(text):
         return text.replace(",", "")
+    if _THOUSANDS_BY_POINT.fullmatch(text):
+        return text.replace(".", "").replace(",", ".")
     return text
 
 

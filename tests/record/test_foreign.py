@@ -243,7 +243,7 @@ def test_a_log_whose_first_line_is_epoch_1_but_goes_back_to_0_counts_from_0(tmp_
     assert pm.History.of(run).epoch == [0, 1]
     assert "taken to count from 1" not in "".join(told(run)["notes"])
     assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n3,2.0\n")).epoch == [2, 3]
-    assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n1,2.0\n")).epoch == [1]
+    assert pm.History.of(run_of(tmp_path, "epoch,loss\n2,3.0\n1,2.5\n2,2.0\n")).epoch == [1, 2]
 
 
 def test_an_epoch_of_the_trainer_that_is_rounded_up_is_no_epoch_more(tmp_path: Path) -> None:

@@ -18,12 +18,21 @@ from ptmetrics.record.foreign_names import columns_of, read_name, rises
 
 SPLITS = {
     "train": ("train", "Train", "training", "Training", "TRAIN"),
-    "val": ("val", "valid", "Validation", "eval", "dev", "VAL"),
+    "val": ("val", "valid", "Validation", "eval", "dev", "VAL", "va", "validate", "holdout"),
     "test": ("test", "Test", "testing"),
 }
 SCORES = {
-    "loss": ("loss", "Loss", "avg_loss"),
-    "accuracy": ("acc", "Accuracy", "acc1", "top1", "binary_accuracy", "Prec@1", "acc@1"),
+    "loss": ("loss", "Loss", "avg_loss", "losses", "loss_history"),
+    "accuracy": (
+        *("accs", "accuracies", "mean_acc", "acc_mean", "accuracy_list"),
+        "acc",
+        "Accuracy",
+        "acc1",
+        "top1",
+        "binary_accuracy",
+        "Prec@1",
+        "acc@1",
+    ),
     "top5_accuracy": ("acc5", "top5", "top-5", "top_k_categorical_accuracy"),
     "f1/macro": ("f1_macro", "macro_f1", "f1/macro", "macro_f1_score"),
     "recall/weighted": ("recall_weighted", "weighted_recall"),
@@ -48,6 +57,7 @@ NO_SCORES = """
     eval_runtime, eval_samples_per_second, steps_per_second, batch_size, seconds, val_time, gpu_mem_gb,
     memory, total_flos, num_tokens, n_parameters, eta_seconds, data_time, val_acc_ci_low, val_acc_ci_high,
     val_acc_std, val_loss_min, val_loss_max, weight_decay, momentum, loss_scale, Unnamed: 0, percentage,
+    eval_gen_len, prompt_length, dur,
     best_val_acc, val_acc_best, cosine_accuracy_threshold, patience, elapsed_time, num_correct, hp_metric,
     train_val_gap, iteration, global_step, seed, timestamp, evaluation_loss_vs_iterations
 """
@@ -240,6 +250,50 @@ def test_of_an_evaluation_of_several_sets_the_set_counts(column: str, split: str
     assert read_name(column).split == split
 
 
+@pytest.mark.parametrize(
+    ("column", "split"),
+    [
+        *(("TrainingLoss", "train"), ("ValidationLoss", "val"), ("ValidLoss", "val")),
+        *(("lossValidation", "val"), ("lossTraining", "train"), ("TestLoss", "test")),
+        *(("VALID_LOSS", "val"), ("TRAINING_LOSS", "train")),
+    ],
+)
+def test_words_that_are_written_together_are_parted(column: str, split: str) -> None:
+    assert read_name(column)[::2] == (split, "loss")
+
+
+@pytest.mark.parametrize("unit", ["{} (%)", "{} [%]", "{}%", "{}_pct", "{}_percent", "{} in %"])
+def test_a_name_may_say_that_its_numbers_are_percentages(unit: str) -> None:
+    """Less than one percent is no share: of a rare error all values lie below 1."""
+    told = {"val_acc": [61.5, 72.25, 99.0], "val_error_rate": [0.9, 0.5, 0.25]}
+    log = csv_log({unit.format(name): values for name, values in told.items()})
+    scores = [epoch["scores"] for epoch in log.epochs]
+    assert [row["val/accuracy"]["value"] for row in scores] == [0.615, 0.7225, 0.99]
+    errors = [row["val/error_rate"]["value"] for row in scores]
+    assert errors == pytest.approx([0.009, 0.005, 0.0025])
+    assert any("Taken as percentages" in note for note in log.notes)
+
+
+def test_a_sign_in_the_cells_counts_once() -> None:
+    table = read_csv("log", "epoch,val_acc (%)\n0,61.5%\n1,72.25 %\n")
+    assert read_log(table).epochs[0]["scores"]["val/accuracy"]["value"] == 0.615
+
+
+def test_an_error_rate_in_percent_is_a_share_as_well() -> None:
+    log = csv_log({"val_error_rate": [42.0, 23.5, 12.25], "val_loss": [3.0, 2.0, 1.0]})
+    assert log.epochs[1]["scores"]["val/error_rate"]["value"] == 0.235
+    with pytest.raises(RecordError, match="a share from 0 to 1"):
+        csv_log({"val_error_rate": [0.4, 0.3, 12.25]})
+
+
+def test_the_only_loss_of_a_split_is_its_loss_whatever_its_class() -> None:
+    for name in ("bce_loss", "CrossEntropyLoss", "nll_loss", "total_loss", "log_loss"):
+        told = columns_of([f"train_{name}", f"val_{name}"]).scores
+        assert list(told.values()) == ["train/loss", "val/loss"], name
+    told = columns_of(["val_ce_loss", "val_dice_loss", "train_loss", "train_ce_loss"]).scores
+    assert list(told.values()) == ["val/ce_loss", "val/dice_loss", "train/loss", "train/ce_loss"]
+
+
 def test_our_own_names_stay_as_they_are() -> None:
     for name in (
         "val/accuracy",
@@ -319,6 +373,17 @@ def test_a_column_of_splits_never_mixes_them(tmp_path: Path, column: str, order:
     assert history["train/loss"] == [4, 3, 2, 1]
     assert history["val/loss"] == [4.25, 3.25, 2.25, 1.25]
     assert history["test/loss"] == [4.5, 3.5, 2.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("train_set", "val_set"), ("Training set", "Validation data"), ("tr", "va")],
+)
+def test_a_cell_may_call_a_split_a_set(first: str, second: str) -> None:
+    text = f"epoch,phase,loss\n0,{first},3.0\n0,{second},2.0\n1,{first},1.0\n1,{second},1.5\n"
+    scores = [epoch["scores"] for epoch in read_log(read_csv("log", text)).epochs]
+    assert [row["val/loss"]["value"] for row in scores] == [2.0, 1.5]
+    assert [row["train/loss"]["value"] for row in scores] == [3.0, 1.0]
 
 
 def test_rows_of_a_split_that_nobody_knows_are_left_out_with_its_name() -> None:

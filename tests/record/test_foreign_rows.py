@@ -48,6 +48,30 @@ def noted(log: ForeignLog, words: str) -> bool:
     return any(words in note for note in log.notes)
 
 
+# The order of rows
+
+
+@pytest.mark.parametrize("order", [[3, 2, 1, 0], [0, 2, 1, 3], [3, 0, 1, 2]])
+@pytest.mark.parametrize("first", [0, 1])
+def test_rows_that_somebody_sorted_are_put_into_the_order_of_their_epochs(
+    order: list[int], first: int
+) -> None:
+    """Such as by the best score, or the newest in front: no epoch stands twice, so none began again."""
+    losses = [0.9, 0.7, 0.5, 0.6]
+    log = csv_log("epoch,loss,val_loss", *(f"{e + first},{losses[e]},{losses[e]}" for e in order))
+    assert numbers(log) == [0, 1, 2, 3]
+    assert curve(log, "val/loss") == losses
+    assert noted(log, "were not in the order of their epochs")
+    straight = csv_log("epoch,val_loss", *(f"{e + first},{losses[e]}" for e in range(4)))
+    assert not noted(straight, "order of their epochs")
+
+
+def test_an_epoch_that_stands_in_two_places_began_again() -> None:
+    log = csv_log("epoch,val_loss", "0,0.9", "1,0.7", "2,0.6", "1,0.65", "2,0.5")
+    assert curve(log, "val/loss") == [0.9, 0.65, 0.5]
+    assert noted(log, "resumed")
+
+
 # Several validations an epoch
 
 
@@ -230,6 +254,8 @@ def test_words_for_no_value_and_columns_without_a_number() -> None:
 @pytest.mark.parametrize(
     ("cell", "number"),
     [("0,25", 0.25), ("-1,5e-3", -0.0015), ("12.5%", 0.125), ("12,5 %", 0.125), ("1,234.5", 1234.5),
+     ("1.234,5", 1234.5), ("-1.234.567,25", -1234567.25), ("#N/A", None), ("—", None),
+     ("1.23,45", ValueError),
      ("nan?", ValueError), ("1,2,3", ValueError), ("", None), ("NA", None), (True, ValueError)],
 )  # fmt: skip
 def test_a_number_as_people_write_it(cell: Any, number: Any) -> None:
@@ -332,6 +358,50 @@ def test_json_holds_columns_or_rows_and_may_be_nested(content: Any) -> None:
     assert curve(log, "val/loss") == [1.5, 0.75]
 
 
+@pytest.mark.parametrize("word", [float("nan"), "NaN", "nan", "Infinity", float("-inf")])
+def test_a_column_of_json_may_hold_what_is_not_finite(word: Any, tmp_path: Path) -> None:
+    """A diverged loss is the last that may be lost; once such a column was no column of numbers."""
+    path = tmp_path / "history.json"
+    told = {"loss": [1.0, 0.9, 0.8], "val_loss": [1.0, 0.9, word], "val_acc": [0.5, 0.6, 0.6]}
+    path.write_text(json.dumps(told))
+    assert "val/loss" in pm.read_history(path)
+    assert "non-finite" in [finding.code for finding in pm.judge(path).findings]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {f"epoch_{e}": {"loss": 2.0 - e / 20, "val_loss": 3.0 - e / 20} for e in (10, 2, 1)},
+        {str(e): {"loss": 2.0 - e / 20, "val_loss": 3.0 - e / 20} for e in (10, 1, 2)},
+        {"train": [{"loss": x} for x in (1.95, 1.9, 1.5)],
+         "val": [{"loss": x} for x in (2.95, 2.9, 2.5)]},
+        {"train_losses": {"10": 1.5, "1": 1.95, "2": 1.9},
+         "val_losses": {"1": 2.95, "2": 2.9, "10": 2.5}},
+    ],
+)  # fmt: skip
+def test_keys_may_count_rows_and_splits_may_have_lists_of_their_own(content: Any) -> None:
+    log = json_log(content)
+    assert curve(log, "train/loss") == [1.95, 1.9, 1.5]
+    assert curve(log, "val/loss") == [2.95, 2.9, 2.5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"val_loss": [1, 2], "val_loss": [3, 4]}', '{"val_loss": 1}\n{"loss": 1, "loss": 2}\n{}'],
+)
+def test_a_key_that_stands_twice_is_refused(text: str) -> None:
+    with pytest.raises(RecordError, match="loss' more than once"):
+        read_log(read_json("log", text))
+
+
+def test_results_beside_the_summary_of_training_are_read() -> None:
+    """Such as the all_results.json of the scripts of Hugging Face."""
+    told = {"epoch": 3.0, "eval_accuracy": 0.86, "eval_loss": 0.4, "eval_samples": 872}
+    log = json_log({**told, "train_loss": 0.3, "train_runtime": 100.0, "train_samples": 67349})
+    assert log.sizes == {"val": 872}
+    assert list(log.epochs[0]["scores"]) == ["val/accuracy", "val/loss"]
+
+
 def test_json_lines_may_be_cut_off_at_the_end_and_nowhere_else() -> None:
     lines = [json.dumps(row) for row in ROWS]
     log = read_log(read_json("log", "\n".join([*lines, '{"loss": 0.'])))
@@ -378,7 +448,11 @@ def test_a_spreadsheet_in_utf_16_is_read(tmp_path: Path) -> None:
     [
         "epoch val_loss  val_acc\n0 0.5 0.75\n1   0.25 0.875\n",
         "| epoch | val_loss | val_acc |\n|:-----:|---:|---|\n| 0 | 0.5 | 0.75 |\n| 1 | 0.25 | 0.875 |\n",
+        "epoch | val_loss | val_acc\n:-:|---:|---\n0 | 0.5 | 0.75\n1 | 0.25 | 0.875\n",
+        "epoch,val_loss,|p - r|,val_acc\n0,0.5,,0.75\n1,0.25,,0.875\n",
         "#epoch,val_loss,val_acc\n0,0.5,75%\n1,0.25,87.5%\n",
+        "# lr=0.1, bs=8\n# epoch val_loss val_acc\n0.0 0.5 0.75\n1.0 0.25 0.875\n",
+        "# of a, b and c\nepoch,val_loss,val_acc\n0,0.5,0.75\n# resumed\n1,0.25,0.875\n",
         "step,tag,value\n0,val/loss,0.5\n1,val/loss,0.25\n0,val/acc,0.75\n1,val/acc,0.875\n",
         "Step,run - val_loss,run - val_acc\n0,0.5,0.75\n1,0.25,0.875\n",
     ],

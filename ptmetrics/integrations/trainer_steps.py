@@ -1,11 +1,13 @@
 """What Hugging Face's Trainer computes, evaluates and trains goes by a monitor here."""
 
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from ptmetrics.integrations.tracker import library
 from ptmetrics.integrations.trainer import TrainerAdapter
+from ptmetrics.integrations.trainer_loss import LossOfItems
 from ptmetrics.monitor.extract import BatchExtractors, is_causal
 
 kind: Any = library("transformers", "transformers").Trainer
@@ -16,10 +18,12 @@ class TrainerSteps(TrainerAdapter):
 
     Attributes:
         trainer: The Trainer, once its methods go by here.
+        train_loader: Its loader, once it trains.
         split: What was evaluated last.
     """
 
     trainer: Any = None
+    train_loader: Any = None
     split = "val"
 
     def watch(self) -> None:
@@ -28,6 +32,7 @@ class TrainerSteps(TrainerAdapter):
         while not isinstance(frame.f_locals.get("self"), kind):
             frame = frame.f_back
         self.trainer = frame.f_locals["self"]
+        self._losses: dict[bool, LossOfItems] = {}  # by whether it trains
         for name in ("compute_loss", "evaluation_loop", "train"):
             own = getattr(self, f"_{name}")
             setattr(self.trainer, name, partial(own, getattr(self.trainer, name)))
@@ -49,31 +54,40 @@ class TrainerSteps(TrainerAdapter):
         self, compute: Any, model: Any, inputs: Any, return_outputs: bool = False, **more: Any
     ) -> Any:
         given = dict(inputs)  # smoothing takes the labels out
-        with self.monitor.pause():  # hooks would count it as well
+        training = model.training
+        if training:
+            self.hand("train", given, self.train_loader)
+        items = more.get("num_items_in_batch")
+        look: Any = nullcontext()
+        if items is not None and training not in self._losses:
+            look = self._losses[training] = LossOfItems(items)
+        with self.monitor.pause(), look:  # hooks would count it as well
             loss, outputs = compute(model, inputs, return_outputs=True, **more)
-        settings = self.trainer.args
-        batches = settings.world_size
-        split = None
-        if model.training:
-            split = "train"
-            batches *= settings.gradient_accumulation_steps
-        own_loss = loss
-        if batches > 1 and more.get("num_items_in_batch") is not None:
-            own_loss = None  # it may be a share of the mean over all of them
         with self.monitor.faults.containing("update"):
-            self._count(given, outputs, loss=own_loss, split=split)
+            if look in self._losses.values():
+                look.computed(loss)
+            self._count(given, outputs, loss, items)
         if return_outputs:
             return loss, outputs
         return loss
 
-    def _count(self, inputs: Any, outputs: Any, **beside: Any) -> None:
-        reads = BatchExtractors(**{"shift": is_causal(self.trainer.model), **self.where})
+    def _count(self, inputs: Any, outputs: Any, loss: Any, items: Any) -> None:
+        model = self.trainer.model
+        split = None
+        if model.training:
+            split = "train"
+        reads = BatchExtractors(**{"shift": is_causal(model), **self.where})
         if isinstance(outputs, tuple):
             outputs = [part for part in outputs if part is not None and part.ndim]  # no loss
         preds = reads.predictions(outputs)
-        target = reads.labels_in_call(self.trainer.model, (), inputs)
+        if items is not None:
+            labels = inputs["labels"]
+            if reads.shift:
+                labels = labels[:, 1:]
+            loss = self._losses[model.training].mean(loss, items, labels)
+        target = reads.labels_in_call(model, (), inputs)
         if reads.target is not None:
             target = reads.target_of(preds, inputs)
         ids = reads.ids_of(preds, inputs)
         preds, target = reads.as_labelled(preds, target)
-        self.monitor.update(preds, target, **ids, **beside)
+        self.monitor.update(preds, target, loss=loss, split=split, **ids)

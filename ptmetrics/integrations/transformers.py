@@ -35,6 +35,7 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
         if self.trainer is None:  # the callback was added later
             self.watch()
         self.attach(more["model"], optimizer=getattr(more["optimizer"], "optimizer", None))
+        self.train_loader = more["train_dataloader"]
         self._closed_at = state.global_step
         self._number = None
         if state.global_step:  # it goes on from a checkpoint
@@ -46,6 +47,7 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """All training data were seen; an evaluation may follow."""
+        self.passes.end()
         if args.eval_strategy != "steps" and not control.should_evaluate:
             self._close(state, control)
 
@@ -76,5 +78,6 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
 
     def _close(self, state: Any, control: Any) -> None:
         self._closed_at = state.global_step
-        control.should_training_stop |= self.end_epoch(self._number)
+        self.monitor.end_epoch(self._number)  # maybe in the middle of a pass
+        control.should_training_stop |= self.monitor.should_stop
         self._number = None

@@ -463,6 +463,17 @@ def test_a_callback_that_is_added_later_counts_a_training_and_refuses_an_evaluat
         too_late.evaluate()
 
 
+def test_an_event_that_no_trainer_has_sent_is_refused_as_any_fault(tmp_path: Path) -> None:
+    told = "HookError: callback: expected an event of a Trainer, got one that no Trainer has sent. "
+    watched = callback()
+    watched.on_init_end(None, None, None)
+    faults = watched.monitor.faults.all()
+    assert [fault.message[: len(told)] for fault in faults] == [told]
+    watched.monitor.close()
+    with pytest.raises(pm.PtmetricsError, match=r"^callback: expected an event of a Trainer"):
+        callback(on_fault="raise").on_init_end(None, None, None)
+
+
 class Held(transformers.TrainerCallback):
     """Bytes of all tensors that somebody holds behind the last batch of an evaluation."""
 

@@ -66,7 +66,7 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
         due = not self.trained or (self.trainer.is_in_train and state.global_step > self.closed_at)
         if due and (not isinstance(sets, dict) or self.split == [*sets][-1]):
             self.close_epoch(state, control)
-            for name, score in (self.monitor.scores or {}).items():
+            for name, score in self.monitor.scores.items():
                 key = f"eval_{name}".replace("/", "_", 1).replace("eval_val_", "eval_")
                 more["metrics"].setdefault(key, score.value)
 

@@ -425,7 +425,7 @@ def test_predictions_without_labels_count_nothing(tmp_path: Path) -> None:
     unlabelled = [{k: v for k, v in s.items() if k != "labels"} for s in samples(10, 5)]
     trainer(tmp_path, watched).predict(unlabelled)
     assert watched.monitor.faults.all() == []
-    assert watched.monitor.scores is None or not watched.monitor.scores.splits
+    assert not watched.monitor.scores.splits
 
 
 def test_an_evaluation_alone_is_a_run_with_its_verdict(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A verdict straight from a confusion matrix, or from arrays of predictions: counts without a loop."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ptmetrics.metrics.regression import RegressionMetrics
 from ptmetrics.metrics.score import Scores
 from ptmetrics.verdict.finding import Verdict
 from ptmetrics.verdict.judge import judge
-from ptmetrics.verdict.profile import Profile, Thresholds
+from ptmetrics.verdict.profile import ProfileLike
 
 Matrix = Sequence[Sequence[int]] | np.ndarray | Tensor
 
@@ -44,7 +43,7 @@ def judge_confusion(
     matrix: Matrix,
     *,
     positive: int | None = None,
-    profile: str | Path | Profile | Thresholds = "balanced",
+    profile: ProfileLike = "balanced",
     class_names: Sequence[str] | None = None,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,

@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ import ptmetrics as pm
 PACKAGE = Path(pm.__file__).parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MISSING = re.compile(r"DependencyError: |No module named '(accelerate|ignite)")
+SLOW = re.compile(r"^ptmetrics\.integrations\.(lightning|transformers)$")  # to import
 DOCUMENTED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -97,7 +98,15 @@ def run_examples(documented: Documented) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("documented", list(all_documented()), ids=str)
+def marked(documented: Documented) -> Any:
+    """An example as a parameter; one whose library takes seconds to import is slow."""
+    marks: list[Any] = []
+    if SLOW.match(documented.module):
+        marks = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # at their own code
+    return pytest.param(documented, id=str(documented), marks=marks)
+
+
+@pytest.mark.parametrize("documented", [marked(each) for each in all_documented()])
 def test_every_example_runs(
     documented: Documented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

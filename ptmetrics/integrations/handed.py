@@ -60,6 +60,7 @@ class HandedPasses:
         if split not in self._open:
             self.end(but="train")  # in whose middle a validation stands
             source: Any = self._taken()
+            loader = getattr(loader, "base_dataloader", loader)  # that Accelerate has prepared
             if isinstance(loader, DataLoader):
                 source = HandedLoader(loader, source)
             if split == "train":

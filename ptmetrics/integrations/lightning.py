@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from ptmetrics.integrations.lightning_batches import LightningBatches, answering
 from ptmetrics.integrations.tracker import library
-from ptmetrics.integrations.trainer import TrainerAdapter, answering
 
 pytorch: Any = library("lightning.pytorch", "lightning")
 
 
-class MonitorCallback(TrainerAdapter, pytorch.Callback):
+class MonitorCallback(LightningBatches, pytorch.Callback):
     """Counts what a module answers in `fit`, `validate` and `test`, but in no sanity check.
 
     Losses are those that the steps return. A second loader of a validation is the split "val_1".
@@ -17,6 +17,21 @@ class MonitorCallback(TrainerAdapter, pytorch.Callback):
         metrics: As for `pm.Monitor`, as are `run` and all other options, or as for `attach`.
         part: Name of the part of the module whose answers are the predictions; by default its only
             one with parameters, or the module itself where there are several.
+
+    Example:
+        >>> class Module(pytorch.LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.model = torch.nn.Linear(4, 2)
+        ...     def validation_step(self, batch, number):
+        ...         return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
+        >>> data = torch.utils.data.TensorDataset(torch.randn(20, 4), torch.zeros(20).long())
+        >>> watched = MonitorCallback(pm.MulticlassMetrics(2))
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "accelerator": "cpu"}
+        >>> trainer = pytorch.Trainer(callbacks=[watched], **quiet)
+        >>> _ = trainer.validate(Module(), torch.utils.data.DataLoader(data, 8), verbose=False)
+        >>> watched.monitor.scores["val/accuracy"].n
+        20
     """
 
     def __init__(self, metrics: Any, run: Any = None, *, part: str = "", **options: Any) -> None:
@@ -30,32 +45,15 @@ class MonitorCallback(TrainerAdapter, pytorch.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Something begins."""
         if not trainer.sanity_checking:
-            self.attach(answering(module, self.part), optimizer=[*trainer.optimizers, None][0])
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, number: int) -> None:
-        """A batch comes."""
-        self.hand("train", batch, trainer.train_dataloader)
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *batch: Any) -> None:
-        """It was answered; the trainer has divided its loss by the batches that make a step."""
-        batches = 1
-        if trainer.training and module.automatic_optimization:
-            batches = trainer.accumulate_grad_batches
-        self.count_loss(outputs, batches)
+            model = answering(module, self.part)
+            if model is module:
+                self.leave_out_steps(trainer.strategy)
+            self.attach(model, optimizer=[*trainer.optimizers, None][0])
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         """The epoch is over, its validation too."""
         if self.end_epoch():
             trainer.should_stop = True
-
-    def on_validation_batch_start(self, trainer: Any, module: Any, *batch: Any) -> None:
-        """A batch comes, its number, and that of its loader where there are several."""
-        split, loader = _source(trainer, *batch[2:])
-        self.hand(split, batch[0], loader)
-
-    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
-        """All batches were answered."""
-        self.passes.end(but="train")
 
     def on_train_end(self, trainer: Any, module: Any, stage: str = "") -> None:
         """The trainer is done."""
@@ -66,15 +64,12 @@ class MonitorCallback(TrainerAdapter, pytorch.Callback):
         self.leave(error)
 
     on_validation_start = on_test_start = on_train_start
-    on_validation_batch_end = on_test_batch_end = on_train_batch_end
-    on_test_batch_start, on_test_epoch_end = on_validation_batch_start, on_validation_epoch_end
     teardown = on_train_end
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint of the trainer holds of the run."""
+        return self.monitor.state_dict()
 
-def _source(trainer: Any, number: int = 0) -> tuple[str, Any]:
-    split, loaders = "val", trainer.val_dataloaders
-    if trainer.testing:
-        split, loaders = "test", trainer.test_dataloaders
-    if isinstance(loaders, list | tuple):
-        loaders = loaders[number]
-    return f"{split}_{number}".removesuffix("_0"), loaders
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written."""
+        self.monitor.load_state_dict(state)

@@ -48,7 +48,7 @@ class TrainerAdapter:
     def attach(self, model: nn.Module, **how: Any) -> None:
         """Watch a model until `leave`, unless that is done; steps return its losses."""
         if self._attachment is None:
-            self._attachment = self.monitor.attach(model, loss=_no_loss, **how, **self.where)
+            self._attachment = self.monitor.attach(model, loss=lambda _: None, **how, **self.where)
             self._attachment.__enter__()
 
     def hand(self, split: str, batch: Any, loader: object) -> None:
@@ -76,30 +76,5 @@ class TrainerAdapter:
         if self._attachment is not None:
             if not self.trained and error is None:
                 self.end_epoch()
-            kind = None
-            if error is not None:
-                kind = type(error)
-            self._attachment.__exit__(kind, error, None)
+            self._attachment.__exit__(None, error, None)
             self._attachment = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint of the trainer holds of the run."""
-        return self.monitor.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a checkpoint was written."""
-        self.monitor.load_state_dict(state)
-
-
-def answering(model: nn.Module, part: str = "") -> nn.Module:
-    """The part of a model whose answers are predictions: its only one with parameters, or itself."""
-    if part:
-        return model.get_submodule(part)
-    parts = [each for each in model.children() if any(True for _ in each.parameters())]
-    if len(parts) == 1:
-        return parts[0]
-    return model
-
-
-def _no_loss(output: object) -> None:
-    """The loss in a model's answer."""

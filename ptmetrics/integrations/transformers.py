@@ -5,7 +5,7 @@ from typing import Any
 
 from ptmetrics.errors import HookError
 from ptmetrics.integrations.tracker import library
-from ptmetrics.integrations.trainer_steps import TrainerSteps
+from ptmetrics.integrations.transformers_steps import MADE_WITH, TrainerSteps
 
 TrainerCallback: Any = library("transformers", "transformers").TrainerCallback
 
@@ -19,10 +19,18 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
     Args:
         metrics: As for `pm.Monitor`.
         run: Likewise, as are all other options, and those of `Monitor.attach`.
-    """
 
-    _closed_at = 0
-    _number: int | None = None
+    Example:
+        >>> from transformers import BertConfig, BertForSequenceClassification, Trainer
+        >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2}
+        >>> config = BertConfig(vocab_size=20, num_hidden_layers=1, **small)
+        >>> model = BertForSequenceClassification(config)
+        >>> texts = [{"input_ids": torch.arange(6), "labels": n % 2} for n in range(10)]
+        >>> watched = MonitorCallback(pm.MulticlassMetrics(2, ignore_index=-100))
+        >>> trainer = Trainer(model, callbacks=[watched], eval_dataset=texts)
+        >>> trainer.evaluate()["eval_accuracy"] == watched.monitor.scores["val/accuracy"].value
+        True
+    """
 
     def on_init_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The Trainer is made."""
@@ -35,33 +43,30 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
         if self.trainer is None:  # the callback was added later
             self.watch()
         self.attach(more["model"], optimizer=getattr(more["optimizer"], "optimizer", None))
-        self._closed_at = state.global_step
-        self._number = None
-        if state.global_step:  # it goes on from a checkpoint
-            self._number = round(state.epoch)
-        if args.eval_strategy == "steps":
-            self.monitor.every(steps=state.eval_steps)
-            self._number = state.global_step // state.eval_steps
+        self.train_loader = more["train_dataloader"]
+        self.begin_epochs(args, state)
         self.trained = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """All training data were seen; an evaluation may follow."""
+        self.passes.end()
         if args.eval_strategy != "steps" and not control.should_evaluate:
-            self._close(state, control)
+            self.close_epoch(state, control)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A batch was evaluated."""
         if self.trainer is None:
-            cure = "Write Trainer(…, callbacks=[callback])."
-            raise HookError("callback", "one that the Trainer is made with", "a late one", cure)
+            raise HookError(
+                "callback", "one that the Trainer is made with", "a late one", MADE_WITH
+            )
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A data set was evaluated; behind the last one an epoch is closed."""
         sets = self.trainer.eval_dataset
-        due = not self.trained or (self.trainer.is_in_train and state.global_step > self._closed_at)
+        due = not self.trained or (self.trainer.is_in_train and state.global_step > self.closed_at)
         if due and (not isinstance(sets, dict) or self.split == [*sets][-1]):
-            self._close(state, control)
-            for name, score in (self.monitor.scores or {}).items():
+            self.close_epoch(state, control)
+            for name, score in self.monitor.scores.items():
                 key = f"eval_{name}".replace("/", "_", 1).replace("eval_val_", "eval_")
                 more["metrics"].setdefault(key, score.value)
 
@@ -73,8 +78,3 @@ class MonitorCallback(TrainerSteps, TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The Trainer is done."""
         self.leave()
-
-    def _close(self, state: Any, control: Any) -> None:
-        self._closed_at = state.global_step
-        control.should_training_stop |= self.end_epoch(self._number)
-        self._number = None

@@ -62,7 +62,8 @@ class EpochScores(Mapping[str, Score]):
                 score = name[len(key) + 1 :]
                 if score in scores:
                     return scores[score]
-        raise KeyError(f"{name!r}: expected one of {', '.join(self)}")
+        names = ", ".join(self) or "none, as no epoch was closed yet or nothing was counted"
+        raise KeyError(f"{name!r}: expected one of {names}")
 
     def __iter__(self) -> Iterator[str]:
         for key, scores in self.splits.items():

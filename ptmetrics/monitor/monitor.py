@@ -119,7 +119,7 @@ class Monitor:
         sync_timeout_s: How long to wait there for a rank that does not come; then it is named, and
             the others go on with their shares.
         profile: What the run is judged by where nobody names another: "recall-first", "pixels", a
-            TOML file or `Thresholds`, as for `judge`. None for "balanced".
+            TOML file, a mapping or `Thresholds`, as for `judge`. None for "balanced".
         clock: Host nanoseconds.
         device_event: Makes a device event; None uses CUDA's when the attached model is on CUDA.
 
@@ -300,8 +300,10 @@ class Monitor:
         return self._status.stopping
 
     @property
-    def scores(self) -> EpochScores | None:
-        """Those of the last epoch that was closed; None before."""
+    def scores(self) -> EpochScores:
+        """Those of the last epoch that was closed; none before."""
+        if self._scores is None:
+            return EpochScores(0, {}, {})
         return self._scores
 
     def __repr__(self) -> str:

@@ -158,7 +158,8 @@ class GradNorm(StepCallback):
     a loop that clips shows its limit there. "grad_norm_max" is the largest of the epoch, and
     "grad_norm_nonfinite" tells how many steps had a NaN or an infinity in it, which count in
     neither. Nothing waits for the device: the sums stay there and are read at the end of an epoch.
-    Sparse gradients are made dense for it, one at a time.
+    Sparse gradients are made dense for it, one at a time. Of a model that `fully_shard` has spread
+    over the ranks it is that of the whole model, by one sum over the ranks a step.
 
     Args:
         optimizer: Whose gradients; None for the attached one.
@@ -193,10 +194,16 @@ class GradNorm(StepCallback):
     def on_step(self, optimizer: Optimizer) -> None:
         """Add the norm of this step, on its device."""
         grads = []
+        sharded = []  # over the ranks by `fully_shard`: DTensor's own norm is that of all shards
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if hasattr(parameter.grad, "full_tensor"):
+                    sharded.append(parameter.grad)
+                elif parameter.grad is not None:
                     grads.append(_norm(parameter.grad))
+        if sharded:
+            whole: Any = torch.nn.utils.get_total_norm(sharded)
+            grads.append(whole.full_tensor())
         if not grads:
             return
         norm = torch.nn.utils.get_total_norm(grads).double()

@@ -28,7 +28,8 @@ class History(Mapping[str, list[float]]):
     the epoch numbers of the rows. Where an epoch was validated several times, each of these stands
     in a row of its own in front of that of the epoch, once it is closed; `step` tells them apart.
     Numbers of callbacks, such as "lr", stand under their own names, times under "time/train_s" and
-    so on, counts under "counts/train_samples". The length is the number of names.
+    so on, counts under "counts/train_samples". As of any mapping of columns, the length is the number
+    of names; there are `len(history.epoch)` rows.
 
     Attributes:
         path: Where the run is recorded; None for one that is in memory alone.

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain, decid
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.paired import Difference
 from ptmetrics.verdict.picked import common_score
-from ptmetrics.verdict.profile import Profile, Thresholds, profile_of
+from ptmetrics.verdict.profile import ProfileLike, Thresholds, profile_of
 from ptmetrics.verdict.run_groups import (
     NEWCOMBE,
     EqualTime,
@@ -159,7 +158,7 @@ def compare(
     target: str | None = None,
     metric: str | None = None,
     hold: int = 2,
-    profile: str | Path | Profile | Thresholds = "balanced",
+    profile: ProfileLike = "balanced",
 ) -> Comparison:
     """Hold two groups of runs against each other: fine-tuned ones and ones from scratch.
 

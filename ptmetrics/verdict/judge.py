@@ -79,7 +79,8 @@ def judge(
             back; or scores of one evaluation or epoch, or their `to_dict()`. Several of these, such
             as seeds or folds, are judged together: criteria hold of the mean over them.
         profile: "balanced", "recall-first", "precision-first", "regression", "tokens", "pixels", a
-            TOML file with own thresholds, or `Thresholds`. Which of its criteria apply is for the
+            TOML file with own thresholds, `Thresholds`, or a mapping such as `{"extends": "tokens",
+            "perplexity": 20}`, with what a TOML file would hold. Which of its criteria apply is for the
             task to say. None for that of the run, `Monitor(profile=…)`, else by the data: "pixels",
             "tokens" for a vocabulary, and "balanced" for all others.
         n: Validation samples, for the log of another tool that does not tell them.

@@ -211,19 +211,30 @@ _ABOVE_ONE = {
 }
 
 
-def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
+ProfileLike = str | Path | Profile | Thresholds | Mapping[str, Any]
+"""The name of a profile, a TOML file or what one would hold, a profile or its numbers."""
+
+
+def profile_of(profile: ProfileLike) -> Profile:
     """The profile by its name, from a TOML file, or as it is.
 
     Args:
-        profile: A known name, a path that ends in ".toml", a `Profile`, or bare `Thresholds`.
+        profile: A known name, a path that ends in ".toml", a mapping with what such a file holds, a
+            `Profile`, or bare `Thresholds`.
 
     Raises:
-        ConfigError: If the name is unknown, or the file does not hold thresholds.
+        ConfigError: If the name is unknown, or the file or mapping does not hold thresholds.
+
+    Example:
+        >>> profile_of({"extends": "recall-first", "recall": 0.95}).thresholds.recall
+        0.95
     """
     if isinstance(profile, Profile):
         return profile
     if isinstance(profile, Thresholds):
         return Profile("custom", profile)
+    if isinstance(profile, Mapping):
+        return _extended("custom", profile)
     if str(profile).endswith(".toml"):
         return read_profile(Path(profile))
     if str(profile) not in PROFILES:
@@ -231,10 +242,6 @@ def profile_of(profile: str | Path | Profile | Thresholds) -> Profile:
         cure = "Name one of them, or pass a TOML file with your own thresholds."
         raise ConfigError("profile", rule, repr(str(profile)), cure)
     return PROFILES[str(profile)]
-
-
-ProfileLike = str | Path | Profile | Thresholds
-"""The name of a profile, a TOML file, a profile or its numbers."""
 
 
 def profile_of_run(header: Mapping[str, Any]) -> Profile | None:
@@ -274,17 +281,24 @@ def read_profile(path: Path) -> Profile:
     except ValueError as problem:
         cure = "Write lines like: accuracy = 0.9"
         raise ConfigError("profile", "TOML", f"{problem} in {path}", cure) from None
-    extends = keys.pop("extends", "balanced")
+    return _extended(path.stem, keys)
+
+
+def _extended(name: str, keys: Mapping[str, Any]) -> Profile:
+    """The thresholds of these keys over those of another profile."""
+    changes = dict(keys)
+    extends = changes.pop("extends", "balanced")
     if extends not in PROFILES:
         cure = "Name a profile that comes with ptmetrics."
         raise ConfigError("extends", f"one of {', '.join(PROFILES)}", repr(extends), cure)
     known = sorted(item.name for item in fields(Thresholds))
-    unknown = sorted(keys.keys() - set(known))
+    unknown = sorted(map(str, changes.keys() - set(known)))
     if unknown:
         rule = f"a threshold out of {', '.join(known)}"
         raise ConfigError(unknown[0], rule, "an unknown key", "Remove or correct it.")
-    changes = {key: _threshold_value(key, value) for key, value in keys.items()}
-    return Profile(path.stem, replace(PROFILES[extends].thresholds, **changes))
+    for key, value in changes.items():
+        changes[key] = _threshold_value(key, value is not None and value)
+    return Profile(name, replace(PROFILES[extends].thresholds, **changes))
 
 
 def _threshold_value(key: str, value: Any) -> Any:

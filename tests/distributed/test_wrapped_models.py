@@ -16,6 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+import ptmetrics as pm
+
 ROWS = 21
 
 
@@ -92,3 +94,42 @@ def test_uneven_ranks_under_join_are_counted_exactly(tmp_path: Path) -> None:
     assert first["n"] == second["n"] == [28, 28]
     assert first["matrix"] == second["matrix"]
     assert first["faults"] == second["faults"] == []
+
+
+def norms(rank: int, ranks: int, parts: list[int]) -> dict[str, Any]:
+    """Of a model of which these parts are sharded: what clipping returns, and what we record."""
+    model = network()
+    for part in parts:
+        fully_shard(model[part], mesh=init_device_mesh("cpu", (ranks,)))
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    monitor = quiet(pm.GradNorm())
+    clipped = []
+    data = samples(32)
+    with monitor.attach(model, criterion=criterion, optimizer=optimizer):
+        for x, y in DataLoader(data, 8):
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            grads = [parameter.grad for parameter in model.parameters()]
+            whole = [getattr(grad, "full_tensor", lambda g=grad: g)() for grad in grads]
+            clipped.append(nn.utils.get_total_norm(whole).item())
+            optimizer.step()
+        numbers = monitor.end_epoch().numbers
+    return {
+        "clipped": [sum(clipped) / 4, max(clipped), 0.0],
+        "recorded": [numbers.get(f"grad_norm{end}") for end in ("", "_max", "_nonfinite")],
+        "faults": [repr(fault) for fault in monitor.faults.all()],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [[0, 2], [0]], ids=["all", "a part"])
+def test_the_norm_of_sharded_gradients_is_that_of_the_whole_model(
+    parts: list[int], tmp_path: Path
+) -> None:
+    first, second = run_ranks(norms, 2, tmp_path / "two", 2, parts)
+    (alone,) = run_ranks(norms, 1, tmp_path / "one", 1, [])
+    assert first == second
+    assert first["faults"] == alone["faults"] == []
+    assert first["recorded"] == pytest.approx(first["clipped"], rel=1e-5)
+    assert first["recorded"] == pytest.approx(alone["recorded"], rel=1e-5)

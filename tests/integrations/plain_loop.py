@@ -54,15 +54,12 @@ def trained(epochs: int, accumulate: int = 1, **options: Any) -> pm.Monitor:
 
 def matrices(monitor: pm.Monitor) -> dict[str, list[list[int]]]:
     """The confusion counts of each split of the last epoch."""
-    assert monitor.scores is not None
     assert not monitor.faults.all(), monitor.faults.all()
     return {name: s.confusion.tolist() for name, s in monitor.scores.splits.items()}
 
 
 def same_run(one: pm.Monitor, other: pm.Monitor) -> None:
     """Both have the same counts, bit for bit, and the same losses but for the order of a sum."""
-    assert one.scores is not None
-    assert other.scores is not None
     assert one.epoch == other.epoch
     assert matrices(one) == matrices(other)
     assert one.scores.counts == other.scores.counts

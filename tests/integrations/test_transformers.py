@@ -69,11 +69,11 @@ def trainer(
     }
     beside = {"train_dataset": samples(40, 1), "eval_dataset": samples(30, 2), **beside}
     options = {"eval_strategy": "epoch", "save_strategy": "no", "num_train_epochs": 2, **options}
+    options = {"per_device_train_batch_size": 16, **options}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     arguments = transformers.TrainingArguments(
         str(folder / "trainer"),
-        per_device_train_batch_size=16,
         per_device_eval_batch_size=8,
         max_grad_norm=0,
         report_to=[],
@@ -200,30 +200,124 @@ def test_labels_are_found_however_the_loss_is_computed(
     assert watched.monitor.scores.counts["train_steps_cumulative"] == 2 * steps
 
 
-def test_accumulated_gradients_leave_out_a_loss_that_may_be_a_share(tmp_path: Path) -> None:
+def of_items(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    flat = outputs.logits.view(-1, LABELS), labels.view(-1)
+    return torch.nn.functional.cross_entropy(*flat, reduction="sum") / num_items_in_batch
+
+
+LOSSES: dict[str, dict[str, Any]] = {
+    **{way: options for way, options in WAYS.items() if "accumulated" not in way},
+    "a loss function of the items": {"compute_loss_func": of_items},
+}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 4])  # of 3 batches, the last of which is smaller
+@pytest.mark.parametrize("tokens", [False, True], ids=["sequences", "tokens"])
+@pytest.mark.parametrize("way", LOSSES)
+def test_the_loss_is_the_mean_over_all_labels_however_batches_are_accumulated(
+    way: str, tokens: bool, accumulate: int, tmp_path: Path
+) -> None:
+    options = dict(LOSSES[way])
+    form = {"return_dict": options.pop("return_dict")} if "return_dict" in options else {}
+    model = bert("TokenClassification" if tokens else "SequenceClassification", **form)
+    answers: list[torch.Tensor] = []
+
+    def keep(model: Any, given: Any, output: Any) -> None:
+        if model.training:
+            answers.append(output.detach().reshape(-1, LABELS))
+
+    model.classifier.register_forward_hook(keep)
+    data = samples(40, 1, tokens)
     watched = callback()
-    trainer(tmp_path, watched, gradient_accumulation_steps=2).train()
-    assert "train/loss" not in watched.monitor.history
-    assert len(watched.monitor.history["train/nll"]) == 2
-    assert len(watched.monitor.history["val/loss"]) == 2
+    options |= {"gradient_accumulation_steps": accumulate, "eval_strategy": "no"}
+    options["num_train_epochs"] = 1
+    trainer(tmp_path, watched, model=model, train_dataset=data, **options).train()
+    labels = torch.stack([sample["labels"] for sample in data]).reshape(-1)
+    smoothing = options.get("label_smoothing_factor", 0.0)
+    expected = torch.nn.functional.cross_entropy(
+        torch.cat(answers), labels, label_smoothing=smoothing
+    )
+    assert watched.monitor.faults.all() == []
+    assert watched.monitor.history["train/loss"] == pytest.approx([expected.item()], rel=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_the_loss_is_that_which_the_trainer_logs(accumulate: int, tmp_path: Path) -> None:
+    watched = callback()
+    hugging = trainer(
+        tmp_path,
+        watched,
+        compute_loss_func=of_items,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=1,
+        logging_steps=1,
+        eval_strategy="no",
+    )
+    hugging.train()
+    logged = [line["loss"] for line in hugging.state.log_history if "loss" in line]
+    rows = {2: [32, 8], 4: [40]}[accumulate]
+    mean = sum(loss * n for loss, n in zip(logged, rows, strict=True)) / 40
+    assert watched.monitor.history["train/loss"] == pytest.approx([mean], rel=1e-4)
+
+
+def test_a_loss_that_passes_over_the_number_of_items_is_a_mean_of_its_batch(
+    tmp_path: Path,
+) -> None:
+    model = bert()
+    model.num_labels = model.config.num_labels = 1
+    model.classifier = torch.nn.Linear(16, 1)
+    data = [{**s, "labels": s["labels"].float()} for s in samples(40, 1)]
+    watched = MonitorCallback(pm.RegressionMetrics(), preds=lambda output: output.logits[:, 0])
+    options = {"gradient_accumulation_steps": 4, "num_train_epochs": 1, "eval_strategy": "no"}
+    trainer(tmp_path, watched, model=model, train_dataset=data, **options).train()
+    scores = watched.monitor.scores
+    assert scores["train/loss"].value == pytest.approx(scores["train/mse"].value, rel=1e-5)
+
+
+def gpt() -> Any:
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=WORDS,
+        n_positions=LENGTH,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+def texts(rows: int, seed: int) -> list[dict[str, torch.Tensor]]:
+    found = samples(rows, seed)
+    for text in found:
+        text["labels"] = text["input_ids"].masked_fill(text["attention_mask"] == 0, -100)
+    return found
+
+
+def test_the_loss_of_a_causal_model_is_the_mean_over_its_next_tokens(tmp_path: Path) -> None:
+    watched = MonitorCallback(pm.MulticlassMetrics(WORDS, ignore_index=-100))
+    data = texts(40, 1)
+    options = {"gradient_accumulation_steps": 4, "num_train_epochs": 1, "eval_strategy": "no"}
+    model = gpt()
+    with torch.no_grad():
+        loss = model(**default_collate(data)).loss.item()  # before the only step
+    trainer(tmp_path, watched, model=model, train_dataset=data, **options).train()
+    assert watched.monitor.faults.all() == []
+    assert watched.monitor.history["train/loss"] == pytest.approx([loss], rel=1e-5)
 
 
 def test_a_causal_model_is_counted_by_its_next_tokens(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(
-        vocab_size=WORDS, n_positions=LENGTH, n_embd=16, n_layer=2, n_head=2
-    )
-    model = transformers.GPT2LMHeadModel(config)
-    texts = samples(20, 3)
-    for text in texts:
-        text["labels"] = text["input_ids"].masked_fill(text["attention_mask"] == 0, -100)
+    model = gpt()
+    data = texts(20, 3)
     watched = MonitorCallback(pm.MulticlassMetrics(WORDS, ignore_index=-100))
-    metrics = trainer(tmp_path, watched, model=model, eval_dataset=texts).evaluate()
+    metrics = trainer(tmp_path, watched, model=model, eval_dataset=data).evaluate()
     scores = watched.monitor.scores
-    tokens = int(sum((text["labels"][1:] != -100).sum() for text in texts))
+    tokens = int(sum((text["labels"][1:] != -100).sum() for text in data))
     assert int(scores.splits["val"].confusion.sum()) == tokens
     assert watched.monitor.faults.all() == []
-    batch = default_collate(texts)
+    batch = default_collate(data)
     with torch.no_grad():
         loss = model(**batch).loss.item()  # the mean over all tokens
     assert scores["val/nll"].value == pytest.approx(loss, rel=1e-5)
@@ -331,7 +425,7 @@ def test_predictions_without_labels_count_nothing(tmp_path: Path) -> None:
     unlabelled = [{k: v for k, v in s.items() if k != "labels"} for s in samples(10, 5)]
     trainer(tmp_path, watched).predict(unlabelled)
     assert watched.monitor.faults.all() == []
-    assert watched.monitor.scores is None or not watched.monitor.scores.splits
+    assert not watched.monitor.scores.splits
 
 
 def test_an_evaluation_alone_is_a_run_with_its_verdict(tmp_path: Path) -> None:
@@ -367,6 +461,17 @@ def test_a_callback_that_is_added_later_counts_a_training_and_refuses_an_evaluat
     too_late.add_callback(callback())
     with pytest.raises(pm.PtmetricsError, match="callbacks="):
         too_late.evaluate()
+
+
+def test_an_event_that_no_trainer_has_sent_is_refused_as_any_fault(tmp_path: Path) -> None:
+    told = "HookError: callback: expected an event of a Trainer, got one that no Trainer has sent. "
+    watched = callback()
+    watched.on_init_end(None, None, None)
+    faults = watched.monitor.faults.all()
+    assert [fault.message[: len(told)] for fault in faults] == [told]
+    watched.monitor.close()
+    with pytest.raises(pm.PtmetricsError, match=r"^callback: expected an event of a Trainer"):
+        callback(on_fault="raise").on_init_end(None, None, None)
 
 
 class Held(transformers.TrainerCallback):

@@ -333,3 +333,12 @@ def test_an_iterator_that_is_held_while_others_end_leaves_nothing_of_itself() ->
         list(inner)
         monitor.update(x, y)  # of the loader under way, of which there is none
         assert monitor.end_epoch().counts["val_samples"] == 4
+
+
+def test_before_the_first_epoch_there_are_no_scores_and_a_name_says_so() -> None:
+    monitor = pm.Monitor(pm.MulticlassMetrics(2), progress=False)
+    assert len(monitor.scores) == 0
+    with pytest.raises(KeyError, match="no epoch was closed yet"):
+        monitor.scores["val/accuracy"]
+    monitor.update(torch.eye(2), torch.tensor([0, 1]), split="val")
+    assert monitor.end_epoch() is monitor.scores

@@ -340,7 +340,6 @@ def test_numbers_stand_in_record_history_scores_and_trackers(tmp_path: Path) -> 
     table = tmp_path / "scores.csv"
     with quiet(Counted(), pm.CSVLogger(table), run=tmp_path / "run") as monitor:
         fit("hooks", monitor)
-        assert monitor.scores is not None
         assert monitor.scores.numbers["answer"] == 43
     for history in (monitor.history, pm.read_history(tmp_path / "run")):
         assert history["answer"] == [42, 43]

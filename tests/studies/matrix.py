@@ -1,7 +1,9 @@
 """Versions of Python and of torch, a fresh environment each, in which a light part of the suite runs.
 
 `make matrix` runs all pairs, `python -m tests.studies.matrix 3.10:2.6 3.13:newest` some. A pair takes
-minutes and 6 GB of disk, which are given back. Interpreters are those on the PATH and pyenv's.
+minutes and 6 GB of disk, which are given back. Interpreters are those on the PATH and pyenv's. Where
+there is none, where no torch of that version can be installed, or where no time is left, a pair is
+skipped, and the table in the end says why.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,7 @@ SMOKE = (
     "tests/verdict/test_judge.py",
 )
 """A test of each room that touches torch, Python's syntax or the system."""
+OPTIONS = ("-p", "no:cacheprovider", "-m", "not slow", "-q")
 
 
 def interpreter(version: str) -> Path | None:
@@ -58,48 +62,70 @@ def wanted(torch: str) -> list[str]:
     return [f"torch=={torch}.*", f"torchvision==0.{minor + 15}.*"]
 
 
-def outcome(pair: str) -> tuple[bool, str]:
-    """Whether the tests passed in an environment of this pair, and how they ended."""
+def outcome(pair: str, end: float) -> tuple[str, str]:
+    """How the tests went in an environment of this pair: "passed", "FAILED" or "skipped", and why."""
     version, torch = pair.split(":")
     found = interpreter(version)
     if found is None:
-        return False, f"no Python {version} on this machine"
+        return "skipped", f"no Python {version} on this machine"
+    if time.monotonic() >= end:
+        return "skipped", "no time was left"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([found, "-m", "venv", folder], check=True)
-        python = Path(folder) / "bin" / "python"
-        packages = [str(ROOT), *wanted(torch), *NEEDED]
-        done = run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *packages])
-        if done.returncode != 0:
-            return False, f"not installed: {last_line(done.stderr)}"
-        code = "import numpy, torch; print('torch', torch.__version__, 'numpy', numpy.__version__)"
-        versions = run([python, "-c", code]).stdout.strip()
-        tests = run([python, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *SMOKE])
-        if tests.returncode != 0:
-            print(tests.stdout[-5000:])
-        return tests.returncode == 0, f"{versions}: {last_line(tests.stdout)}"
+        try:
+            return tested(Path(folder) / "bin" / "python", torch, end)
+        except subprocess.TimeoutExpired as error:
+            return "skipped", f"no time was left: {' '.join(map(str, error.cmd[1:4]))} was stopped"
 
 
-def run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
-    """Run in the checkout, whose package is the one that is tested."""
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def tested(python: Path, torch: str, end: float) -> tuple[str, str]:
+    """The same in an environment that is still empty."""
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    done = run([*pip, *wanted(torch)], end)
+    if done.returncode != 0:
+        return "skipped", f"torch was not installed: {last_line(done.stderr)}"
+    done = run([*pip, *wanted(torch), str(ROOT), *NEEDED], end)
+    if done.returncode != 0:
+        return "FAILED", f"ptmetrics was not installed: {last_line(done.stderr)}"
+    code = "import numpy, torch; print('torch', torch.__version__, 'numpy', numpy.__version__)"
+    versions = run([python, "-c", code], end).stdout.strip()
+    tests = run([python, "-m", "pytest", *OPTIONS, *SMOKE], end)
+    word = "passed"
+    if tests.returncode != 0:
+        word = "FAILED"
+        print(tests.stdout[-5000:])
+    return word, f"{versions}: {last_line(tests.stdout)}"
+
+
+def run(command: list[str | Path], end: float) -> subprocess.CompletedProcess[str]:
+    """Run in the checkout, whose package is the one that is tested, until a time at most."""
+    left = max(1.0, end - time.monotonic())
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=left
+    )
 
 
 def last_line(text: str) -> str:
-    """What a program said last."""
-    return text.strip().rpartition("\n")[2]
+    """What a program said last, without pytest's frame."""
+    return text.strip().rpartition("\n")[2].strip("= ")
 
 
 def main() -> int:
-    """Each pair, one line as it ends; 1 if one failed."""
+    """A table of the pairs; 1 if one failed, or none ran."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", nargs="*", default=PAIRS, metavar="PYTHON:TORCH")
-    failed = False
-    for pair in parser.parse_args().pairs:
-        passed, told = outcome(pair)
-        failed = failed or not passed
-        word = "passed" if passed else "FAILED"
-        print(f"{pair:<12} {word}  {told}", flush=True)
-    return int(failed)
+    parser.add_argument("--minutes", type=float, default=120.0, help="when to stop")
+    asked = parser.parse_args()
+    end = time.monotonic() + 60 * asked.minutes
+    rows = [("python", "torch", "result", "what")]
+    for pair in asked.pairs:
+        print(f"{pair} begins", file=sys.stderr, flush=True)
+        word, told = outcome(pair, end)
+        rows.append((*pair.split(":"), word, told))
+    for version, torch, word, told in rows:
+        print(f"{version:<8}{torch:<9}{word:<9}{told}")
+    words = [row[2] for row in rows]
+    return int("FAILED" in words or "passed" not in words)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def in_a_loop(folder: Path, loader: Iterable[tuple[Tensor, Tensor]]) -> pm.Monit
                 assert_type(batch, tuple[Tensor, Tensor])
                 criterion(model(batch[0]), batch[1])
     assert_type(monitor.should_stop, bool)
+    assert_type(monitor.scores, pm.EpochScores)
+    assert_type(monitor.scores["val/accuracy"].value, float)
     assert_type(monitor.history, pm.History)
+    assert_type(len(monitor.history.epoch), int)
     assert_type(monitor.history["val/accuracy"], list[float])
     return monitor
 
@@ -100,6 +103,8 @@ def after_the_loop(folder: Path, scores: pm.Scores) -> str:
     verdict = pm.judge(folder, profile="balanced")
     assert_type(verdict, pm.Verdict)
     assert_type(verdict.ready, bool)
+    tighter = pm.judge(folder, profile={"extends": "recall-first", "recall": 0.95})
+    assert_type(tighter, pm.Verdict)
     for finding in verdict.findings:
         assert_type(finding, pm.Finding)
         print(finding.code, finding.severity, finding.message, finding.advice)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +49,36 @@ def test_false_drops_a_criterion(tmp_path: Path) -> None:
     path = write(tmp_path, "accuracy = false\nbalance = false\n")
     names = {c.name for c in judge(payload([[85, 15], [10, 90]]), profile=str(path)).criteria}
     assert names == {"accuracy above majority class", "precision/macro", "recall/macro"}
+
+
+def test_a_mapping_is_read_as_a_file_of_the_same_keys(tmp_path: Path) -> None:
+    keys = {"extends": "recall-first", "recall": 0.95, "precision": None}
+    profile = profile_of(keys)
+    path = write(tmp_path, 'extends = "recall-first"\nrecall = 0.95\nprecision = false\n')
+    assert profile.name == "custom"
+    assert profile.thresholds == profile_of(path).thresholds
+    assert keys == {"extends": "recall-first", "recall": 0.95, "precision": None}
+    assert judge(payload([[85, 15], [10, 90]]), profile={"accuracy": 0.99}).status == "not ready"
+    monitor = pm.Monitor(pm.BinaryMetrics(), profile=keys, progress=False)
+    for _ in range(50):
+        monitor.update(torch.tensor([4.0, -4.0]), torch.tensor([1, 0]), split="val")
+    monitor.end_epoch()
+    recall = [each for each in pm.judge(monitor).criteria if each.name.startswith("recall")]
+    assert [each.threshold for each in recall] == [0.95]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"recal": 0.9}, r"recal: expected a threshold out of .*, got an unknown key\. Remove"),
+        ({3: 0.9}, r"3: expected a threshold out of .*, got an unknown key\. Remove"),
+        ({"recall": 1.5}, r"recall: expected a share from 0 to 1, .*, got 1\.5\. Write"),
+        ({"extends": "strict"}, r"extends: expected one of balanced, .*, got 'strict'\. Name"),
+    ],
+)
+def test_a_mapping_that_holds_no_thresholds_is_refused(keys: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        profile_of(keys)
 
 
 def test_a_profile_is_itself() -> None:

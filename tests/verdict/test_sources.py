@@ -50,7 +50,6 @@ def test_a_monitor_that_has_closed_no_epoch_is_invalid() -> None:
 
 def test_the_scores_of_an_epoch_are_judged_with_their_task() -> None:
     monitor = trained(None)
-    assert monitor.scores is not None
     verdict = pm.judge(monitor.scores)
     assert verdict.status == "ready"
     assert "precision of class '1'" in {criterion.name for criterion in verdict.criteria}
@@ -79,7 +78,6 @@ def test_scores_alone_tell_of_no_training() -> None:
 @pytest.mark.parametrize("of", ["epoch", "monitor", "folder"])
 def test_a_threshold_is_advised_from_what_carries_a_curve(tmp_path: Path, of: str) -> None:
     monitor = trained(tmp_path / "run", 0.2)
-    assert monitor.scores is not None
     source: Any = {"epoch": monitor.scores, "monitor": monitor, "folder": tmp_path / "run"}[of]
     wanted = pm.advise_threshold(monitor.scores.splits["val"], recall_at_least=0.9)
     got = pm.advise_threshold(source, recall_at_least=0.9)

@@ -153,6 +153,25 @@ def test_a_comparison_is_drawn_along_the_time_of_training(tmp_path, ax) -> None:
     assert points(ax, "target 0.9")[0, 1] == 0.9
 
 
+def test_a_band_leaves_the_lines_apart(ax) -> None:
+    loss = Curve("train", [1, 2], [2.0, 0.5], low=[-9.0, 0.4], high=[13.0, 0.6])
+    low, high = draw_lines(ax, [loss], "epoch", "loss").get_ylim()
+    assert -0.1 <= low < 0, "a loss is never less than 0"
+    assert high == 3.5
+
+
+def test_a_narrow_band_and_a_target_are_seen_as_a_whole(ax) -> None:
+    score = Curve("val", [1, 2], [0.6, 0.8], low=[0.5, 0.7], high=[0.7, 0.9])
+    low, high = draw_lines(ax, [score], "epoch", "score", level=(0.95, "target")).get_ylim()
+    assert low < 0.5
+    assert high > 0.95
+
+
+def test_counts_are_grouped_by_thousands(ax) -> None:
+    draw_confusion(ax, [[12_345, 0], [2.5, 7]], ["a", "b"])
+    assert [text.get_text() for text in ax.texts] == ["12,345", "2.5", "7"]
+
+
 def test_no_name_is_taken_for_a_formula(ax) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -352,7 +352,7 @@ def test_leaked_rows_are_told_with_their_scores(tmp_path: Path) -> None:
     text = page.text
     assert "60 rows of training, as served in its first epoch, against 90 rows of val" in text
     assert "training has seen 6 of them" in text
-    assert "near near duplicates of a training sample NOT CHECKED not asked for" in text
+    assert "near nearly equal to a training sample NOT CHECKED not asked for" in text
     assert "exact equal to a training sample 6 6.7 %" in text
     kept = pm.read_history(folder).run()
     rows = kept.kept(kept.epochs[-1]).rows
@@ -422,7 +422,7 @@ def test_an_audit_shows_itself_in_a_notebook() -> None:
     page = shown(pm.audit(train, val, near=False, thumbnails=True, progress=False))
     assert "30 rows of the training set, against 12 rows of val" in page.text
     assert "train 28 = val 0 exact label 0" in page.text
-    assert "near near duplicates of a training sample NOT CHECKED not asked for" in page.text
+    assert "near nearly equal to a training sample NOT CHECKED not asked for" in page.text
     pairs = [image["alt"] for image in page.all("img")]
     assert pairs[:2] == ["training, twin of validation row 0", "validation row 0"]
     assert len(pairs) == 4

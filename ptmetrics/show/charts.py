@@ -101,10 +101,11 @@ def draw_lines(
         ax.plot(line.x, line.y, ls=line.style, marker=marker, label=label, lw=1.6, **look)
         if line.low is not None and np.isfinite(line.low).any():
             ax.fill_between(line.x, line.low, line.high, alpha=0.15, lw=0, **look)
-    heights = [np.asarray(line.y, dtype=float) for line in lines]
-    if level is not None:
-        heights.append(np.array([level[0]]))
-    _limit_bands(ax, np.concatenate([*heights, np.array([])]))
+    if any(line.low is not None for line in lines):
+        heights = [np.asarray(line.y, dtype=float) for line in lines]
+        if level is not None:
+            heights.append(np.array([level[0]]))
+        _limit_bands(ax, np.concatenate(heights))
     grey = {"lw": 1, "ls": ":", "color": "0.5"}
     if marked is not None:
         ax.axvline(marked[0], label=shortened(marked[1], 40), **grey)
@@ -273,8 +274,12 @@ def draw_history(ax: Axes, history: Any, names: Sequence[str] = ()) -> Axes:
     x_name, x = axis_of(history.epoch)
     lines: list[Curve] = []
     for name in names:
-        lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}"))
-    return draw_lines(ax, lines, x_name, ", ".join(names))
+        style = "-"
+        if name.startswith("train/"):
+            style = "--"
+        lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}", style=style))
+    scores = dict.fromkeys(name.partition("/")[2] or name for name in names)
+    return draw_lines(ax, lines, x_name, ", ".join(scores))
 
 
 def axis_of(epochs: Sequence[int]) -> tuple[str, list[int]]:

@@ -205,14 +205,17 @@ def history_html(history: History) -> str:
     beside = ("time/", "counts/")
     scores: dict[str, Any] = {name: {} for name in history if not name.startswith(beside)}
     told = {"scores": scores}
-    splits = dict.fromkeys(name.partition("/")[0] for name in scores if "/" in name)
-    names = [f"{split}/{name}" for split in splits for name in headlines(told, split)]
-    names = names or list(scores)[:WIDEST]
+    splits = dict.fromkeys(["val", *(name.partition("/")[0] for name in scores if "/" in name)])
+    leading = [f"{split}/{name}" for split in splits for name in headlines(told, split)]
+    losses = [name for name in scores if name.endswith("/loss")]
+    names = list(dict.fromkeys([*losses, *(leading or scores)]))[:WIDEST]
     columns = [history[name] for name in names]
     rows = list(zip(history.epoch, *columns, strict=True))
     caption = quantity(len(rows), "epoch")
     if len(rows) > MOST_EPOCHS:
         caption = f"The last {MOST_EPOCHS} of {len(rows)} epochs"
+    if len(scores) > len(names):
+        caption += f", {len(names)} of {len(scores)} scores"
     return for_notebook("history", caption, names, rows[-MOST_EPOCHS:])
 
 

@@ -137,6 +137,9 @@ def test_a_history_is_drawn_by_name_and_else_its_losses(tmp_path, ax) -> None:
     ax.clear()
     drawn = points(history.plot("val/accuracy", ax=ax))
     assert drawn.tolist() == [[1, 0.6], [2, 0.8], [3, 0.95], [4, 0.96]]
+    both = history.plot("val/accuracy", "train/accuracy", ax=ax)
+    assert both.get_ylabel() == "accuracy"
+    assert both.lines[-1].get_linestyle() == "--", "training, as in the report"
     with pytest.raises(KeyError, match="history: expected the name of a score"):
         history.plot("val/acuracy", ax=ax)
 
@@ -158,6 +161,11 @@ def test_a_band_leaves_the_lines_apart(ax) -> None:
     low, high = draw_lines(ax, [loss], "epoch", "loss").get_ylim()
     assert -0.1 <= low < 0, "a loss is never less than 0"
     assert high == 3.5
+
+
+def test_without_bands_the_axes_stay_as_they_are(ax) -> None:
+    binary_scores().plot_precision_recall(ax)
+    assert ax.get_ylim() == (-0.01, 1.01)
 
 
 def test_a_narrow_band_and_a_target_are_seen_as_a_whole(ax) -> None:

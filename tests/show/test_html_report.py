@@ -301,7 +301,8 @@ def test_a_history_shows_its_epochs_and_the_last_of_many(tmp_path: Path) -> None
     page = shown(pm.read_history(write_run(tmp_path / "run", (0.5, 0.7, 0.8, 0.91))))
     assert "epoch" in page.text
     assert "val/accuracy" in page.text
-    assert "4 0.9100" in page.text
+    assert "4 0.0900 0.1900 0.9100" in page.text, "as on the console: losses, then validation"
+    assert "4 epochs, 8 of " in page.text
     assert "time" not in page.text
     long = shown(pm.read_history(write_run(tmp_path / "long", [0.5] * 70)))
     assert len(long.all("tr")) == 51

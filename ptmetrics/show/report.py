@@ -30,6 +30,7 @@ from ptmetrics.record.samples import NOT_STORED, StoredSamples, is_of_classes
 from ptmetrics.show import charts
 from ptmetrics.show.charts import Curve
 from ptmetrics.show.html import TEMPLATES, cut, page_environment, part, picture, seconds, shown
+from ptmetrics.show.run import NO_END
 from ptmetrics.show.tables import headlines, last_audits, most_confused
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Verdict, float_of, percent
@@ -55,7 +56,7 @@ SQUARE: Frame = (4.4, 4.3, {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 
 BARE: Frame = (4.4, 4.0, {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.97})
 """Square as well, where no legend stands above."""
 MATRIX: Frame = (4.8, 4.6, {})
-BAR: Frame = (4.8, 1.2, {"left": 0.02, "right": 0.98, "bottom": 0.35, "top": 0.78})
+BAR: Frame = (4.8, 1.2, {"left": 0.045, "right": 0.98, "bottom": 0.35, "top": 0.78})
 PHASE_WORDS = {
     "data_wait_s": "waiting for data",
     "train_s": "forward and backward",
@@ -211,7 +212,7 @@ class RunPage:
         words = [quantity(epochs, "epoch")]
         if not isnan(self.trained_s):
             words.append(f"{seconds(self.trained_s)} of training")
-        words.append(f"ended: {self.run.end_reason or 'cut off, or still running'}")
+        words.append(f"ended: {self.run.end_reason or NO_END}")
         return " · ".join(words)
 
     @property
@@ -309,7 +310,7 @@ def _classes_section(page: RunPage) -> dict[str, Any]:
         label = f"Confusion matrix of {len(matrix)} classes, rows actual"
         if pairs:
             count, actual, predicted = pairs[0]
-            label += f"; most confused: {names[actual]} taken for {names[predicted]}, {quantity(count, 'time')}"
+            label += f"; most confused: {names[actual]} taken for {names[predicted]}, {count:,} ×"
         content["confusion_chart"] = _figure(
             MATRIX, label, charts.draw_confusion, matrix=matrix, names=names
         )
@@ -541,16 +542,18 @@ def _environment_section(page: RunPage) -> dict[str, Any]:
         if header.get(name) is not None:
             facts[name] = header[name]
     settings = _settings_in({name: header.get(name) or {} for name in ("metrics", "config")})
+    return {"environment": facts, "settings": dict(islice(settings, MOST_SETTINGS))}
+
+
+def _notes_section(page: RunPage) -> dict[str, Any]:
     told = [
         f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults
     ]
     told += [str(problem) for problem in page.run.problems]
     told += [note["message"] for note in page.run.notes if note["code"] not in TOLD_ELSEWHERE]
-    return {
-        "environment": facts,
-        "settings": dict(islice(settings, MOST_SETTINGS)),
-        "told": told[:MOST_TOLD],
-    }
+    if not told:
+        return {}
+    return {"told": told[:MOST_TOLD]}
 
 
 def _settings_in(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -571,6 +574,7 @@ SECTIONS = (
     ("samples", "Samples", _samples_section),
     ("leaks", "Leakage", _leaks_section),
     ("time", "Time", _time_section),
+    ("notes", "Faults and notes", _notes_section),
     ("environment", "Environment", _environment_section),
 )
 

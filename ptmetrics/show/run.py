@@ -13,6 +13,7 @@ from ptmetrics.verdict.gathering import judged_row
 from ptmetrics.verdict.picked import evaluation_of
 
 SHOWN_PROBLEMS = 5
+NO_END = "not yet, or it was cut off"
 WORDS = {
     "before-training": "evaluated before training",
     "after-training": "evaluated after training",
@@ -39,7 +40,7 @@ def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
         if trained is not None:
             done += f", {trained:.1f} s of training"
     yield done
-    yield f"ended: {run.end_reason or 'no last line, it was cut off or still runs'}"
+    yield f"ended: {run.end_reason or NO_END}"
     yield from _fault_lines(run)
     for note in last_audits(run):
         yield f"leaked rows: {note['message']}"

@@ -63,7 +63,7 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     for item in criteria:
         value, low, high, _ = numbers_of(*item.triple, item.threshold)
         parts.append(f"{item.name} {value} [{low}, {high}]")
-        parts[-1] += f", {_apart(item)} {item.threshold:.4g}"
+        parts[-1] += f", {_gap_text(item)} {item.threshold:.4g}"
         numbers["n"][item.name] = item.n
         if silent and _of_precision(item):
             advice = _never_predicted(evidence)
@@ -104,7 +104,7 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     return make_finding(TOO_FEW, "undetermined", message, numbers, advice)
 
 
-def _apart(item: Criterion) -> str:
+def _gap_text(item: Criterion) -> str:
     """How far the value lies from its threshold, and on which side."""
     gap = item.value - item.threshold
     if gap < 0:

@@ -146,7 +146,7 @@ def accuracy_paradox(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "accuracy-paradox",
             "fail",
-            f"Accuracy {percent(accuracy.value)} comes from classes of {largest} to {smallest}: "
+            f"Accuracy {percent(accuracy.value)} comes from classes of {largest:,} to {smallest:,} rows: "
             f"{'; '.join(reasons)}.",
             accuracy.facts(threshold=limits.paradox_accuracy, largest=largest, smallest=smallest),
         )
@@ -323,7 +323,7 @@ def collapsed(evidence: Evidence) -> Iterator[RuleOutcome]:
     n = int(confusion.sum())
     share = float(confusion[answer].sum() / n)
     message = (
-        f"All {n} predictions are class {evidence.class_name(answer)}, which {percent(share)} of the "
+        f"All {n:,} predictions are class {evidence.class_name(answer)}, which {percent(share)} of the "
         "targets are."
     )
     trained = evidence.train.get("accuracy", Estimate())

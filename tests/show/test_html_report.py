@@ -191,7 +191,7 @@ def test_of_many_classes_the_matrix_is_that_of_the_samples_that_were_kept(tmp_pa
         pair = (int(row["target"]), int(row["predicted"]))
         pairs[pair] = pairs.get(pair, 0) + 1
     most = max(pairs.values())
-    told = re.search(r"most confused: class (\d+) taken for class (\d+), (\d+) times", page.text)
+    told = re.search(r"most confused: class (\d+) taken for class (\d+), (\d+) ×", page.text)
     assert pairs[int(told[1]), int(told[2])] == int(told[3]) == most
 
 
@@ -446,3 +446,16 @@ def test_of_ten_thousand_classes_the_report_says_what_it_leaves_out(tmp_path: Pa
     assert len(page.all("tr")) < 200
     assert "Scores of each of more than 4096 classes are not recorded." in page.text
     assert "More than 4096 classes: no confusion matrix is kept." in page.text
+
+
+def test_faults_have_a_section_of_their_own_and_its_absence_is_none(tmp_path: Path) -> None:
+    def fails(monitor, scores) -> None:
+        raise RuntimeError("the tracker's disk is full")
+
+    bad = pm.Callback()
+    bad.on_epoch_end = fails
+    page = page_of(multiclass_run(tmp_path / "bad", callbacks=[bad]))
+    section = page.text.rpartition("Faults and notes")[2].partition("Environment")[0]
+    assert "the tracker's disk is full" in section
+    assert "3 ×" in section
+    assert "Faults and notes" not in page_of(multiclass_run(tmp_path / "good")).text

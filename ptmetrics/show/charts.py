@@ -278,8 +278,8 @@ def draw_history(ax: Axes, history: Any, names: Sequence[str] = ()) -> Axes:
         if name.startswith("train/"):
             style = "--"
         lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}", style=style))
-    scores = dict.fromkeys(name.partition("/")[2] or name for name in names)
-    return draw_lines(ax, lines, x_name, ", ".join(scores))
+    bare = dict.fromkeys(name.partition("/")[2] or name for name in names)
+    return draw_lines(ax, lines, x_name, ", ".join(bare))
 
 
 def axis_of(epochs: Sequence[int]) -> tuple[str, list[int]]:

@@ -282,7 +282,8 @@ def _curves_section(page: RunPage) -> dict[str, Any]:
             label = f"{score} of {' and '.join(line.label for line in lines)}"
             if score in page.headlines:
                 label += f"; {number(page.headlines[score]['value'])} where {page.split} is judged"
-            what = {"lines": lines, "x_name": page.x_name, "marked": page.judged_at()}
+            what: dict[str, Any] = {"lines": lines, "x_name": page.x_name}
+            what["marked"] = page.judged_at()
             drawn.append(_figure(WIDE, label, charts.draw_lines, y_name=score, **what))
     if not drawn:
         return {}
@@ -524,8 +525,7 @@ def _time_section(page: RunPage) -> dict[str, Any]:
     whole = sum(parts.values())
     told = {words: (seconds(spent), percent(spent / whole)) for words, spent in parts.items()}
     label = "Shares of the time, as the table below tells them"
-    bar = {"parts": parts, "unit": "seconds"}
-    chart = _figure(BAR, label, charts.draw_shares, captioned=False, **bar)
+    chart = _figure(BAR, label, charts.draw_shares, captioned=False, parts=parts, unit="seconds")
     content: dict[str, Any] = {"time_chart": chart, "time": told}
     step = (page.told.get("time") or {}).get("step_ms")
     if step:
@@ -610,9 +610,9 @@ def _overview(pages: Sequence[RunPage]) -> Iterator[Markup]:
             colour = f"C{(page.place - 1) % 10}"
             lines += page.line(name, "", colour=colour, group=f"run-{page.place}")
         if lines:
-            what = {"lines": lines, "x_name": pages[0].x_name, "y_name": score}
             label = f"{score} of {pages[0].split}, one line a run"
-            yield _figure(WIDE, label, charts.draw_lines, **what)
+            x_name = pages[0].x_name
+            yield _figure(WIDE, label, charts.draw_lines, lines=lines, x_name=x_name, y_name=score)
 
 
 def _comparison_of(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
@@ -668,7 +668,7 @@ def _drawing() -> Any:
 
 
 def _figure(
-    frame: Frame, label: str, draw: Callable[..., Any], captioned: bool = True, **what: Any
+    frame: Frame, label: str, draw: Callable[..., Any], *, captioned: bool = True, **what: Any
 ) -> Markup:
     """A chart with its caption, which a screen reader tells in its place.
 

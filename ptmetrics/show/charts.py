@@ -278,8 +278,9 @@ def draw_history(ax: Axes, history: Any, names: Sequence[str] = ()) -> Axes:
         if name.startswith("train/"):
             style = "--"
         lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}", style=style))
-    bare = dict.fromkeys(name.partition("/")[2] or name for name in names)
-    return draw_lines(ax, lines, x_name, ", ".join(bare))
+    if len(names) > 1:  # the legend tells their splits
+        names = list(dict.fromkeys(name.partition("/")[2] or name for name in names))
+    return draw_lines(ax, lines, x_name, ", ".join(names))
 
 
 def axis_of(epochs: Sequence[int]) -> tuple[str, list[int]]:

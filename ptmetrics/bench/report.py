@@ -142,13 +142,13 @@ def _loop_row(results: Results, loop: str, phase: str, side: str) -> LoopRow | N
 
 
 WHY_WIDE = (
-    "On a CPU with AVX2 alone the exponentials of 256,000 scores take a sixth of the update, "
-    "and each further pass over a megabyte 20 to 40 µs; about ten are needed, and the sides "
-    "take turns, so caches are cold. What was read of a few rows is counted at once: the first "
-    "version let it wait in a second buffer, which made this case 1.6 times as fast and 1024 x "
-    "1000 1.3 times (823 for 523 µs, 2,913 for 2,188 µs, one thread, both versions in pairs), at "
-    "the price of a second way of counting in every metric. Hand-written kernels would fuse the "
-    "passes; torch.compile needs a compiler at the user's."
+    "On a CPU with AVX2 alone the exponentials of 256,000 scores take a sixth of the update. "
+    "About ten further passes over a megabyte are needed, 20 to 40 µs each, on caches that "
+    "are cold, as the sides take turns. A second buffer, in which what was read of a batch "
+    "waits to be counted, would save a third of this case and a quarter of 1024 x 1000 (523 "
+    "in the place of 823 µs, 2,188 of 2,913 µs, one thread, measured in pairs); it was left "
+    "out, since every metric would need a second way of counting. Hand-written kernels would "
+    "fuse the passes; torch.compile needs a compiler at the user's."
 )
 WHY_CONFUSION = (
     "18 operations stand beside one; the time of `max(1)` alone differs from run to run by as much "

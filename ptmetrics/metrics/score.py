@@ -469,7 +469,7 @@ class Scores(Mapping[str, Score]):
         return charts.draw_precision_recall(charts.axes_of(ax), lines)
 
     def plot_calibration(self, ax: Any = None) -> Any:
-        """Draw the share that is right against the mean confidence, in 15 bins of equal width.
+        """Draw how often predictions come true against their probability, in 15 bins of equal width.
 
         Args:
             ax: Axes of matplotlib to draw in; None for new ones.
@@ -488,7 +488,7 @@ class Scores(Mapping[str, Score]):
             >>> metrics = pm.BinaryMetrics(inputs="probs")
             >>> metrics.update(torch.tensor([0.2, 0.9, 0.6]), torch.tensor([0, 1, 0]))
             >>> metrics.compute().plot_calibration(Figure().add_subplot()).get_xlabel()
-            'mean confidence'
+            'mean predicted probability'
         """
         from ptmetrics.show import charts
 

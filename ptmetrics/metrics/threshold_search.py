@@ -240,7 +240,7 @@ def best_fbeta(cuts: Cuts, beta: float) -> Choice:
         return Choice(None, False, None, "there is no positive")
     right = (1 + beta * beta) * cuts.tp
     row = int(np.argmax(right / (right + beta * beta * cuts.fn + cuts.fp)))
-    return Choice(row, False, None, f"best F-beta (beta {beta:g}) on these data")
+    return Choice(row, False, None, f"best F{beta:g} on these data")
 
 
 def _unshown_precision(cuts: Cuts, row: int, precision: float, error: float) -> Choice:

@@ -17,6 +17,7 @@ from ptmetrics.monitor.faults import FaultLog, contained
 from ptmetrics.show.epochs import EpochTable
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, paint_for, plain
+from ptmetrics.show.tables import judged_score
 from ptmetrics.verdict.judge import judge
 
 Show = bool | Literal["plain"] | None
@@ -51,6 +52,7 @@ class Console:
         self._epochs: Any = None
         self._bars: WeakSet[Any] = WeakSet()
         self._table: EpochTable | None = None
+        self._validated = False
         self._failed = False
         self.faults = faults
 
@@ -81,12 +83,15 @@ class Console:
             self._epochs = None
         self._draw(bar.close)
 
-    def epoch(self, scores: EpochScores) -> None:
+    def epoch(self, monitor: Any, scores: EpochScores) -> None:
         """Show the line of an epoch."""
         if not self._shown():
             return
         if self._table is None:
-            self._table = EpochTable(_lead(scores))
+            self._table = EpochTable("")
+        if not self._validated:
+            self._table.lead_by(_lead(monitor, scores))
+            self._validated = "val" in scores.splits
         told = {name: scores[name].to_dict() for name in self._table.names if name in scores}
         time = scores.time
         seconds = sum(time.get(phase, 0.0) for phase in ("train_s", "val_s", "other_s"))
@@ -139,11 +144,15 @@ class Console:
         tqdm.write(paint.join(lines), file=sys.stderr)
 
 
-def _lead(scores: EpochScores) -> str:
-    """The score that tells what the run is about: validation's headline, else that of another."""
+def _lead(monitor: Any, scores: EpochScores) -> str:
+    """The score that the run is judged by, else validation's headline, else that of another split."""
     for split in ("val", *scores.splits):
         if split in scores.splits:
-            return f"{split}/{scores.splits[split].headline}"
+            found = scores.splits[split]
+            lead = found.headline
+            if split == "val":
+                lead = judged_score(judge(monitor).criteria, found) or lead
+            return f"{split}/{lead}"
     return "val/loss"
 
 

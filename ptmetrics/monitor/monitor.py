@@ -712,7 +712,7 @@ class Monitor:
         self._scores = scores
         self._start_epoch(number + 1, scores)
         with self.faults.containing("progress"):
-            self._console.epoch(scores)
+            self._console.epoch(self, scores)
         if recorded:  # what a callback does can no longer lose the epoch
             with self._recorder.pause():
                 if self._callbacks.each_validation:

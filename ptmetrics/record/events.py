@@ -262,7 +262,7 @@ AUDIT_PARTS = {
     "ids": "the same sample by its id or file",
     "groups": "of a group, such as a patient, that is in both",
     "exact": "equal to a training sample",
-    "near": "near duplicates of a training sample",
+    "near": "nearly equal to a training sample",
     "duplicates": "equal to an earlier sample of validation",
     "conflicts": "pairs of equal samples with other labels",
 }

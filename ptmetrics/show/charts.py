@@ -101,12 +101,32 @@ def draw_lines(
         ax.plot(line.x, line.y, ls=line.style, marker=marker, label=label, lw=1.6, **look)
         if line.low is not None and np.isfinite(line.low).any():
             ax.fill_between(line.x, line.low, line.high, alpha=0.15, lw=0, **look)
+    if any(line.low is not None for line in lines):
+        heights = [np.asarray(line.y, dtype=float) for line in lines]
+        if level is not None:
+            heights.append(np.array([level[0]]))
+        _limit_bands(ax, np.concatenate(heights))
     grey = {"lw": 1, "ls": ":", "color": "0.5"}
     if marked is not None:
         ax.axvline(marked[0], label=shortened(marked[1], 40), **grey)
     if level is not None:
         ax.axhline(level[0], label=shortened(level[1], 40), **grey)
     return _framed(ax, x_name, y_name)
+
+
+def _limit_bands(ax: Axes, heights: npt.NDArray[np.float64]) -> None:
+    """Let bands show no more than the lines' own span above and below, so that lines stay apart."""
+    heights = heights[np.isfinite(heights)]
+    if not heights.size or heights.min() == heights.max():
+        return
+    lowest, highest = heights.min(), heights.max()
+    span = highest - lowest
+    low, high = ax.get_ylim()
+    if low < lowest - span or high > highest + span:
+        below = max(low, lowest - span)
+        if lowest >= 0:
+            below = max(below, -0.05 * span)  # a loss, whose interval is symmetric, is never less
+        ax.set_ylim(below, min(high, highest + span))
 
 
 def _framed(ax: Axes, x_name: str, y_name: str) -> Axes:
@@ -148,7 +168,10 @@ def draw_confusion(ax: Axes, matrix: npt.ArrayLike, names: Sequence[str]) -> Axe
     if classes <= MOST_WRITTEN:
         size = min(10.0, 90 / classes)
         for actual, predicted in np.argwhere(counts > 0):
-            text = f"{counts[actual, predicted]:.6g}"
+            count = counts[actual, predicted]
+            text = f"{count:.6g}"
+            if count == round(count):
+                text = f"{count:,.0f}"
             ax.text(predicted, actual, text, ha="center", va="center", fontsize=size)
     if classes <= MOST_NAMED:
         shown = [shortened(name) for name in names]
@@ -188,7 +211,7 @@ def draw_precision_recall(ax: Axes, lines: Sequence[Curve]) -> Axes:
 
 
 def draw_calibration(ax: Axes, bins: Any) -> Axes:
-    """Share that is right against the mean confidence, of bins of confidence.
+    """How often predictions come true against their mean probability, of bins of that.
 
     Args:
         ax: Where to draw.
@@ -203,7 +226,7 @@ def draw_calibration(ax: Axes, bins: Any) -> Axes:
         bins["confidence"], bins["accuracy"], s=size, color="C0", alpha=0.6, lw=0, clip_on=False
     )
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    return _framed(ax, "mean confidence", "share that is right")
+    return _framed(ax, "mean predicted probability", "observed share")
 
 
 def draw_shares(ax: Axes, parts: Mapping[str, float], unit: str) -> Axes:
@@ -251,7 +274,12 @@ def draw_history(ax: Axes, history: Any, names: Sequence[str] = ()) -> Axes:
     x_name, x = axis_of(history.epoch)
     lines: list[Curve] = []
     for name in names:
-        lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}"))
+        style = "-"
+        if name.startswith("train/"):
+            style = "--"
+        lines.append(Curve(name, x, history[name], colour=f"C{len(lines)}", style=style))
+    if len(names) > 1:  # the legend tells their splits
+        names = list(dict.fromkeys(name.partition("/")[2] or name for name in names))
     return draw_lines(ax, lines, x_name, ", ".join(names))
 
 

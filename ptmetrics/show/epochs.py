@@ -33,10 +33,14 @@ class EpochTable:
     """
 
     def __init__(self, lead: str) -> None:
-        self.names = (*SHOWN_LOSSES, lead)
-        self._lead = lead
         self._shown: list[str] = []
         self._best: dict[str, float] = {}
+        self.lead_by(lead)
+
+    def lead_by(self, lead: str) -> None:
+        """Show this score from now on in the place of the other."""
+        self.names = (*SHOWN_LOSSES, lead)
+        self._lead = lead
 
     def lines(self, epoch: int, scores: Mapping[str, Shown], seconds: float) -> Iterator[Line]:
         """One line, and the head of the table before the first or where other scores came up.

@@ -16,7 +16,15 @@ from ptmetrics.digits import number, numbers
 from ptmetrics.record.events import AUDIT_PARTS
 from ptmetrics.record.history import History
 from ptmetrics.record.printable import printable, quantity
-from ptmetrics.show.opinion import MARKS, STYLES, estimate_text, ratio_text, saving
+from ptmetrics.show.opinion import (
+    MARKS,
+    STYLES,
+    estimate_text,
+    level_text,
+    ratio_text,
+    saved,
+    saving,
+)
 from ptmetrics.show.tables import headlines
 from ptmetrics.verdict.finding import float_of, percent, plain
 
@@ -26,10 +34,9 @@ MOST_NAME = 60
 MOST_EVIDENCE = 400
 MOST_EPOCHS, WIDEST = 50, 8
 MEANINGS = {
-    "ready": "Everything that was asked for is shown, and nothing that was found stands in the way.",
-    "not ready": "At least one thing that was asked for is not so, or something found must be "
-    "mended first.",
-    "undetermined": "Nothing failed, but at least one thing cannot be told from these data.",
+    "ready": "Every criterion is met, and nothing that was found stands in the way.",
+    "not ready": "At least one criterion is failed, or something found must be mended first.",
+    "undetermined": "Nothing failed, but at least one criterion cannot be decided from these data.",
     "invalid": "The numbers cannot be trusted, so they say nothing about the model.",
 }
 """What a status means, in a sentence."""
@@ -50,7 +57,7 @@ def shown(value: Any) -> Any:
         return f"{value:,}"
     if isinstance(value, float):
         return _signed(number(value))
-    return cut(str(value), MOST_TEXT)
+    return cut(str(value), MOST_TEXT).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _signed(text: str) -> str:
@@ -118,6 +125,8 @@ def picture(pixels: Any, words: str) -> Markup:
 
 def seconds(value: float) -> str:
     """A time in the unit that fits it."""
+    if value < 10:
+        return f"{value:.2f} s"
     if value < 90:
         return f"{value:.1f} s"
     if value < 5400:
@@ -139,10 +148,12 @@ def page_environment() -> Environment:
     made.filters.update(
         clipped=cut,
         estimate=estimate_text,
+        level=level_text,
         meaning=MEANINGS.__getitem__,
         percent=percent,
         quantity=quantity,
         ratio=ratio_text,
+        saved=saved,
         saving=saving,
         seconds=seconds,
         short=_in_a_line,
@@ -194,14 +205,17 @@ def history_html(history: History) -> str:
     beside = ("time/", "counts/")
     scores: dict[str, Any] = {name: {} for name in history if not name.startswith(beside)}
     told = {"scores": scores}
-    splits = dict.fromkeys(name.partition("/")[0] for name in scores if "/" in name)
-    names = [f"{split}/{name}" for split in splits for name in headlines(told, split)]
-    names = names or list(scores)[:WIDEST]
+    splits = dict.fromkeys(["val", *(name.partition("/")[0] for name in scores if "/" in name)])
+    leading = [f"{split}/{name}" for split in splits for name in headlines(told, split)]
+    losses = [name for name in scores if name.endswith("/loss")]
+    names = list(dict.fromkeys([*losses, *(leading or scores)]))[:WIDEST]
     columns = [history[name] for name in names]
     rows = list(zip(history.epoch, *columns, strict=True))
     caption = quantity(len(rows), "epoch")
     if len(rows) > MOST_EPOCHS:
         caption = f"The last {MOST_EPOCHS} of {len(rows)} epochs"
+    if len(scores) > len(names):
+        caption += f", {len(names)} of {len(scores)} scores"
     return for_notebook("history", caption, names, rows[-MOST_EPOCHS:])
 
 

@@ -71,19 +71,30 @@ def ratio_text(ratio: Ratio) -> str:
     return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]".replace("inf", "∞")
 
 
+def saved(ratio: Ratio) -> str:
+    """The ratio as time saved; in its own words where it is not known."""
+    if ratio.value > 1:
+        return f"{100 * (ratio.value - 1):.0f} % more training time"
+    if ratio.value <= 1:
+        return f"{100 * (1 - ratio.value):.0f} % less training time"
+    if ratio.censored == "second" and ratio.high < 1:
+        return f"at least {100 * (1 - ratio.high):.0f} % less training time"
+    return ratio.reason or ""
+
+
 def saving(ratio: Ratio) -> str:
-    """The ratio as time saved, with how its interval was made."""
-    if isnan(ratio.value):
-        words = ratio.reason or ""
-        if ratio.censored == "second" and ratio.high < 1:
-            words = f"at least {1 - ratio.high:.0%} less training time"
-    elif ratio.value > 1:
-        words = f"{ratio.value - 1:.0%} more training time"
-    else:
-        words = f"{1 - ratio.value:.0%} less training time"
+    """The ratio as time saved, with its bound and how its interval was made."""
+    words = saved(ratio)
     if not isnan(ratio.value) and 0 <= ratio.high < 1:
-        words += f", at least {1 - ratio.high:.0%}"
+        words += f", at least {100 * (1 - ratio.high):.0f} %"
     return f"{words} ({ratio.method})"
+
+
+def level_text(level: float) -> str:
+    """A threshold as it is asked for: few digits, as people write them."""
+    if abs(level) < 1:
+        return f"{level:.4g}"
+    return f"{level:g}"
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -121,7 +132,7 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
         interval = ""
         if not isnan(criterion.low):
             interval = f"[{low}, {high.replace('inf', '∞')}]"
-        shown = f"{value:>9} {interval:<16} {criterion.rule} {criterion.threshold:g}"
+        shown = f"{value:>9} {interval:<16} {criterion.rule} {level_text(criterion.threshold)}"
         more = ""
         if criterion.needed_n:
             more = f"  (settled at n = {criterion.needed_n:,})"

@@ -30,6 +30,7 @@ from ptmetrics.record.samples import NOT_STORED, StoredSamples, is_of_classes
 from ptmetrics.show import charts
 from ptmetrics.show.charts import Curve
 from ptmetrics.show.html import TEMPLATES, cut, page_environment, part, picture, seconds, shown
+from ptmetrics.show.run import NO_END
 from ptmetrics.show.tables import headlines, last_audits, most_confused
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Verdict, float_of, percent
@@ -45,14 +46,17 @@ MOST_FULL = 4
 MOST_SAMPLES = 30
 MOST_PICTURES = 48
 MOST_THRESHOLDS = 40
+USUAL_RECALL = 0.95
 MOST_SETTINGS = 200
 MOST_TOLD = 20
 Frame = tuple[float, float, Mapping[str, float]]
 """Width and height in inches, and where the axes lie; nowhere to find that, which takes long."""
 WIDE: Frame = (4.8, 3.1, {"left": 0.14, "right": 0.985, "bottom": 0.15, "top": 0.91})
 SQUARE: Frame = (4.4, 4.3, {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.86})
+BARE: Frame = (4.4, 4.0, {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.97})
+"""Square as well, where no legend stands above."""
 MATRIX: Frame = (4.8, 4.6, {})
-BAR: Frame = (4.8, 1.2, {"left": 0.02, "right": 0.98, "bottom": 0.35, "top": 0.78})
+BAR: Frame = (4.8, 1.2, {"left": 0.045, "right": 0.98, "bottom": 0.35, "top": 0.78})
 PHASE_WORDS = {
     "data_wait_s": "waiting for data",
     "train_s": "forward and backward",
@@ -194,7 +198,7 @@ class RunPage:
         if "why" in self.told:
             self.why = f"as evaluated in epoch {self.epoch}"
         self.trained_s = float_of((last.get("time") or {}).get("train_cumulative_s"))
-        self.headlines = headlines(self.told, split)
+        self.headlines = headlines(self.told, split, verdict.criteria)
         self.lead = next((name for name in self.headlines if name != "loss"), "loss")
         self.class_names: Sequence[str] = self.told.get("class_names", ())
         several_times = [told for told in run.evaluations if told["why"] == "several"]
@@ -208,8 +212,14 @@ class RunPage:
         words = [quantity(epochs, "epoch")]
         if not isnan(self.trained_s):
             words.append(f"{seconds(self.trained_s)} of training")
-        words.append(f"ended: {self.run.end_reason or 'cut off, or still running'}")
+        words.append(f"ended: {self.run.end_reason or NO_END}")
         return " · ".join(words)
+
+    @property
+    def wanted_recall(self) -> float:
+        """The recall that is asked for, else 95 %."""
+        asked = (each.threshold for each in self.verdict.criteria if each.code == "low-recall")
+        return next(asked, USUAL_RECALL)
 
     def of_split(self, what: str) -> Any:
         """What was recorded of the split beside its scores, such as "confusion"; None without."""
@@ -269,10 +279,11 @@ def _curves_section(page: RunPage) -> dict[str, Any]:
         lines = page.line(f"{page.split}/{score}", page.split)
         lines += page.line(f"train/{score}", "train", colour="C1", style="--")
         if lines:
-            label = f"{score} over the run, of {' and '.join(line.label for line in lines)}"
+            label = f"{score} of {' and '.join(line.label for line in lines)}"
             if score in page.headlines:
-                label += f"; where it is judged it is {number(page.headlines[score]['value'])}"
-            what = {"lines": lines, "x_name": page.x_name, "marked": page.judged_at()}
+                label += f"; {number(page.headlines[score]['value'])} where {page.split} is judged"
+            what: dict[str, Any] = {"lines": lines, "x_name": page.x_name}
+            what["marked"] = page.judged_at()
             drawn.append(_figure(WIDE, label, charts.draw_lines, y_name=score, **what))
     if not drawn:
         return {}
@@ -300,7 +311,7 @@ def _classes_section(page: RunPage) -> dict[str, Any]:
         label = f"Confusion matrix of {len(matrix)} classes, rows actual"
         if pairs:
             count, actual, predicted = pairs[0]
-            label += f"; most confused: {names[actual]} taken for {names[predicted]}, {quantity(count, 'time')}"
+            label += f"; most confused: {names[actual]} taken for {names[predicted]}, {count:,} ×"
         content["confusion_chart"] = _figure(
             MATRIX, label, charts.draw_confusion, matrix=matrix, names=names
         )
@@ -355,12 +366,23 @@ def _thresholds_section(page: RunPage) -> dict[str, Any]:
         colour = f"C{place}"
         roc.append(Curve(name, rates["false positive rate"], recall, colour=colour))
         precision_recall.append(Curve(name, recall, rates["precision"], colour=colour))
-    label = f"Precision against recall{told}"
+    areas_told = [_area(page, name) for name in ("auroc", "average_precision")]
+    roc_label = f"ROC curve{told}{areas_told[0]}"
+    label = f"Precision against recall{told}{areas_told[1]}"
     content["threshold_charts"] = [
-        _figure(SQUARE, f"ROC curve{told}", charts.draw_roc, lines=roc),
+        _figure(SQUARE, roc_label, charts.draw_roc, lines=roc),
         _figure(SQUARE, label, charts.draw_precision_recall, lines=precision_recall),
     ]
     return content
+
+
+def _area(page: RunPage, name: str) -> str:
+    """The area below a curve, that of a mean over several as well; nothing where it was not recorded."""
+    for variant in (name, f"{name}/macro"):
+        score = page.told["scores"].get(f"{page.split}/{variant}")
+        if score:
+            return f"; {variant} {number(score['value'])}"
+    return ""
 
 
 def _rates(rows: Any) -> dict[str, Any]:
@@ -379,7 +401,8 @@ def _choices(rows: Any, page: RunPage) -> dict[str, search.Choice]:
     choices = {"best F1": search.best_fbeta(cuts, 1.0)}
     counted = sum(rows[0][name] for name in ("tp", "fp", "tn", "fn"))
     if counted == (page.told.get("counts") or {}).get("val_samples"):  # no sum of weights
-        choices["recall of 95 %"] = search.recall_at_least(cuts, 0.95, 0.05)
+        wanted = page.wanted_recall
+        choices[f"recall of {100 * wanted:g} %"] = search.recall_at_least(cuts, wanted, 0.05)
     # Where it is best to call nothing positive, there is no threshold to show.
     return {aim: choice for aim, choice in choices.items() if choice.row != len(rows)}
 
@@ -409,11 +432,11 @@ def _calibration_section(page: RunPage) -> dict[str, Any]:
     bins = page.kept("reliability").rows
     if bins is None or not bins["weight"].any():
         return {}
-    label = "Share that is right against the mean confidence, in bins of equal width"
+    label = "How often predictions are right at each probability; on the diagonal it is kept"
     error = page.told["scores"].get("val/ece")
     if error:
-        label += f"; the expected calibration error is {number(error['value'])}"
-    return {"calibration_chart": _figure(SQUARE, label, charts.draw_calibration, bins=bins)}
+        label += f". Expected calibration error (ece) {number(error['value'])}"
+    return {"calibration_chart": _figure(BARE, label, charts.draw_calibration, bins=bins)}
 
 
 def _samples_section(page: RunPage) -> dict[str, Any]:
@@ -500,13 +523,16 @@ def _time_section(page: RunPage) -> dict[str, Any]:
     if not parts:
         return {}
     whole = sum(parts.values())
-    told = {words: f"{seconds(spent)}, {percent(spent / whole)}" for words, spent in parts.items()}
-    label = "Where the time went: " + ", ".join(f"{words} {told[words]}" for words in parts)
+    told = {words: (seconds(spent), percent(spent / whole)) for words, spent in parts.items()}
+    label = "Shares of the time, as the table below tells them"
+    chart = _figure(BAR, label, charts.draw_shares, captioned=False, parts=parts, unit="seconds")
+    content: dict[str, Any] = {"time_chart": chart, "time": told}
     step = (page.told.get("time") or {}).get("step_ms")
     if step:
-        told["a step"] = f"{step['p50']:.4g} ms in the median, {step['p95']:.4g} ms at 95 %"
-    chart = _figure(BAR, label, charts.draw_shares, parts=parts, unit="seconds")
-    return {"time_chart": chart, "time": told}
+        content["step"] = (
+            f"A training step: median {step['p50']:.3g} ms, 95th percentile {step['p95']:.3g} ms."
+        )
+    return content
 
 
 def _environment_section(page: RunPage) -> dict[str, Any]:
@@ -516,16 +542,18 @@ def _environment_section(page: RunPage) -> dict[str, Any]:
         if header.get(name) is not None:
             facts[name] = header[name]
     settings = _settings_in({name: header.get(name) or {} for name in ("metrics", "config")})
+    return {"environment": facts, "settings": dict(islice(settings, MOST_SETTINGS))}
+
+
+def _notes_section(page: RunPage) -> dict[str, Any]:
     told = [
         f"{fault['where']}, {fault['count']} ×: {fault['message']}" for fault in page.run.faults
     ]
     told += [str(problem) for problem in page.run.problems]
     told += [note["message"] for note in page.run.notes if note["code"] not in TOLD_ELSEWHERE]
-    return {
-        "environment": facts,
-        "settings": dict(islice(settings, MOST_SETTINGS)),
-        "told": told[:MOST_TOLD],
-    }
+    if not told:
+        return {}
+    return {"told": told[:MOST_TOLD]}
 
 
 def _settings_in(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -543,9 +571,10 @@ SECTIONS = (
     ("classes", "Classes", _classes_section),
     ("thresholds", "Thresholds", _thresholds_section),
     ("calibration", "Calibration", _calibration_section),
-    ("samples", "Samples to look at", _samples_section),
-    ("leaks", "Leaked rows", _leaks_section),
-    ("time", "Where the time went", _time_section),
+    ("samples", "Samples", _samples_section),
+    ("leaks", "Leakage", _leaks_section),
+    ("time", "Time", _time_section),
+    ("notes", "Faults and notes", _notes_section),
     ("environment", "Environment", _environment_section),
 )
 
@@ -581,9 +610,9 @@ def _overview(pages: Sequence[RunPage]) -> Iterator[Markup]:
             colour = f"C{(page.place - 1) % 10}"
             lines += page.line(name, "", colour=colour, group=f"run-{page.place}")
         if lines:
-            what = {"lines": lines, "x_name": pages[0].x_name, "y_name": score}
             label = f"{score} of {pages[0].split}, one line a run"
-            yield _figure(WIDE, label, charts.draw_lines, **what)
+            x_name = pages[0].x_name
+            yield _figure(WIDE, label, charts.draw_lines, lines=lines, x_name=x_name, y_name=score)
 
 
 def _comparison_of(pages: Sequence[RunPage], target: str | None) -> dict[str, Any]:
@@ -638,13 +667,16 @@ def _drawing() -> Any:
     )
 
 
-def _figure(frame: Frame, label: str, draw: Callable[..., Any], **what: Any) -> Markup:
+def _figure(
+    frame: Frame, label: str, draw: Callable[..., Any], *, captioned: bool = True, **what: Any
+) -> Markup:
     """A chart with its caption, which a screen reader tells in its place.
 
     Args:
         frame: How large it is.
         label: What can be seen.
         draw: Draws into the axes that it is given.
+        captioned: Whether the label is seen as well.
         **what: What it is to draw.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -665,7 +697,9 @@ def _figure(frame: Frame, label: str, draw: Callable[..., Any], **what: Any) -> 
     label = cut(label, 300)
     chart = Markup('<figure><svg role="img" aria-label="{}"').format(label)
     chart += Markup(_themed(file.getvalue()))
-    return chart + Markup('<figcaption aria-hidden="true">{}</figcaption></figure>').format(label)
+    if captioned:
+        chart += Markup('<figcaption aria-hidden="true">{}</figcaption>').format(label)
+    return chart + Markup("</figure>")
 
 
 def _themed(svg: str) -> str:

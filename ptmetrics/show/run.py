@@ -1,6 +1,6 @@
 """One recorded run as text: where it is, what it scored, what was wrong with it, and the verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ptmetrics.record.printable import quantity
@@ -8,11 +8,12 @@ from ptmetrics.record.reader import Run
 from ptmetrics.show.opinion import verdict_lines
 from ptmetrics.show.paint import Line, Paint, Styled, plain
 from ptmetrics.show.tables import confusion_lines, headline_lines, last_audits, score_lines
-from ptmetrics.verdict.finding import Verdict
+from ptmetrics.verdict.finding import Criterion, Verdict
 from ptmetrics.verdict.gathering import judged_row
 from ptmetrics.verdict.picked import evaluation_of
 
 SHOWN_PROBLEMS = 5
+NO_END = "not yet, or it was cut off"
 WORDS = {
     "before-training": "evaluated before training",
     "after-training": "evaluated after training",
@@ -39,7 +40,7 @@ def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
         if trained is not None:
             done += f", {trained:.1f} s of training"
     yield done
-    yield f"ended: {run.end_reason or 'no last line, it was cut off or still runs'}"
+    yield f"ended: {run.end_reason or NO_END}"
     yield from _fault_lines(run)
     for note in last_audits(run):
         yield f"leaked rows: {note['message']}"
@@ -47,7 +48,7 @@ def _run_lines(run: Run, verdict: Verdict, split: str) -> Iterator[Line]:
         yield f"skipped in the record: {problem}"
     yield ""
     if run.epochs:
-        yield from _scores_lines(run, split)
+        yield from _scores_lines(run, split, verdict.criteria)
         yield ""
         yield from _other_split_lines(run, split)
     yield from _evaluation_lines(run)
@@ -64,7 +65,9 @@ def _fault_lines(run: Run) -> Iterator[Line]:
         yield f"{kinds_more} of fault, {sum(fault['count'] for fault in more)} ×"
 
 
-def _scores_lines(run: Run, split: str = "val") -> Iterator[Line]:
+def _scores_lines(
+    run: Run, split: str = "val", criteria: Sequence[Criterion] = ()
+) -> Iterator[Line]:
     row, why = judged_row(run)
     told: Any = evaluation_of(run, split)
     recorded = [name.partition("/")[0] for name in told["scores"]]
@@ -75,7 +78,7 @@ def _scores_lines(run: Run, split: str = "val") -> Iterator[Line]:
     else:
         yield f"split {split}, as evaluated in epoch {told['epoch'] + 1}"
     yield ""
-    yield from score_lines(told, split)
+    yield from score_lines(told, split, criteria)
     # Other tools write no confusion matrix down, and for numbers there is none.
     numbers = run.header.get("metrics", {}).get("task") == "regression"
     if "logged" not in run.header and not numbers:

@@ -13,9 +13,11 @@ from ptmetrics.errors import RecordError
 from ptmetrics.record.events import EpochData
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.record.run_folder import journals
+from ptmetrics.show.tables import judged_score
 from ptmetrics.verdict.finding import Estimate, Plain
 from ptmetrics.verdict.followed import best_row, followed_score
 from ptmetrics.verdict.gathering import evidence_of_run
+from ptmetrics.verdict.judge import judge
 
 PACED_BY = 5  # the last epochs
 SILENCE_S = 60.0
@@ -37,7 +39,8 @@ class RunState(Plain):
         why: Why it cannot be read.
         epochs: Epochs that are closed.
         planned: Epochs that it is to have; None where nothing tells.
-        score: Full name of the validation score that selection follows, else of the headline.
+        score: Full name of the validation score that selection follows, else of the judged one,
+            else of the headline.
         best: Its value in the best epoch.
         best_epoch: The number of that, from 0: what the run chose and the verdict judges, else
             where the score is best.
@@ -156,6 +159,9 @@ def _state_of(path: Path, run: Run) -> RunState:
         epoch_s=median(map(epoch_seconds, run.epochs[-PACED_BY:])),
     )
     evidence = evidence_of_run(run)
+    judged = judged_score(judge(run).criteria, evidence.val)
+    if judged is not None and not evidence.selected_by:
+        evidence = replace(evidence, selected_by=(judged,))
     followed = followed_score(evidence, losses=True)
     if followed is None:
         return state

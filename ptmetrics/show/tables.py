@@ -1,7 +1,7 @@
 """Score tables and confusion matrices of an epoch, from the record alone, as lines."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -12,6 +12,7 @@ from ptmetrics.digits import number, numbers
 from ptmetrics.record.events import AUDIT_NOTE, EpochData, ScoreData
 from ptmetrics.record.foreign_epochs import METHOD
 from ptmetrics.show.paint import WIDTH, Line, Styled, wrap
+from ptmetrics.verdict.finding import Criterion
 
 OF_CLASSES = (
     "accuracy",
@@ -61,6 +62,9 @@ OF_POSITIONS = (
 )
 """Where a sample holds several rows, as pixels of a picture or tokens of a text."""
 CLASS_COLUMNS = ("precision", "recall", "f1")
+JUDGED_FIRST = ("high-perplexity", "low-overlap", "low-r2", "high-error", "low-accuracy")
+"""Codes of the criteria that a verdict turns on, the first ones first; then `SHARES`."""
+SHARES = ("recall", "precision")
 MAX_SHOWN_CLASSES = 20  # more than this do not fit on a screen
 MAX_SLICES = 10
 MAX_PAIRS = 10
@@ -68,16 +72,18 @@ MAX_LABEL = 16
 MAX_OTHER_SCORES = 12
 
 
-def score_lines(epoch: EpochData, split: str) -> Iterator[Line]:
+def score_lines(epoch: EpochData, split: str, criteria: Iterable[Criterion] = ()) -> Iterator[Line]:
     """Headline scores with their intervals, then one line a class, then one a slice."""
-    yield from headline_lines(epoch, split)
+    yield from headline_lines(epoch, split, criteria=criteria)
     yield from _class_lines(epoch, split)
     yield from _slice_lines(epoch, split)
 
 
-def headline_lines(epoch: EpochData, split: str, *, title: str = "") -> Iterator[Line]:
+def headline_lines(
+    epoch: EpochData, split: str, *, title: str = "", criteria: Iterable[Criterion] = ()
+) -> Iterator[Line]:
     """Headline scores with their intervals, one a line."""
-    shown = headlines(epoch, split)
+    shown = headlines(epoch, split, criteria)
     width = max(map(len, [*shown, " " * 20]))
     yield f"{title:{width}}  value   95 % interval        n"
     for name, score in shown.items():
@@ -87,8 +93,42 @@ def headline_lines(epoch: EpochData, split: str, *, title: str = "") -> Iterator
         yield f"{more} more: see the history"
 
 
-def headlines(epoch: Mapping[str, Any], split: str) -> dict[str, ScoreData]:
-    """The scores of a split that a person wants first; of metrics that have none of these the first ones."""
+def judged_score(criteria: Iterable[Criterion], names: Collection[str]) -> str | None:
+    """The score that a verdict turns on first, such as the perplexity of tokens.
+
+    Of precision and recall it is the one that more is asked of.
+
+    Args:
+        criteria: Those of the verdict.
+        names: The scores that there are, without their split.
+
+    Returns:
+        One of the names; None where none is judged before the others.
+    """
+    held = {each.code: each for each in criteria}
+    for code in JUDGED_FIRST:
+        if code in held and held[code].name in names:
+            return held[code].name
+    asked = {name: held[f"low-{name}"].threshold for name in SHARES if f"low-{name}" in held}
+    if len(set(asked.values())) < len(asked):
+        return None
+    for name in sorted(asked, key=asked.__getitem__, reverse=True):
+        for variant in (name, f"{name}/macro"):
+            if variant in names:
+                return variant
+    return None
+
+
+def headlines(
+    epoch: Mapping[str, Any], split: str, criteria: Iterable[Criterion] = ()
+) -> dict[str, ScoreData]:
+    """The scores of a split that a person wants first; of metrics that have none of these the first ones.
+
+    Args:
+        epoch: Where they stand.
+        split: Their split.
+        criteria: What they are judged by: the judged score comes before all others.
+    """
     scores = {
         name.removeprefix(f"{split}/"): score
         for name, score in epoch["scores"].items()
@@ -99,6 +139,9 @@ def headlines(epoch: Mapping[str, Any], split: str) -> dict[str, ScoreData]:
     shown = [name for name in _wanted(scores, samples) if name in scores]
     if not set(shown) - {"loss"} or any(map(_logged, scores.values())):
         shown = list(scores)[:MAX_OTHER_SCORES]
+    judged = judged_score(criteria, scores)
+    if judged is not None:
+        shown.insert(0, judged)
     return {name: scores[name] for name in shown}
 
 

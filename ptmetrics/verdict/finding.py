@@ -84,7 +84,8 @@ class Measured(Plain):
 
     def in_points(self) -> str:
         """A difference of shares with its interval, in percentage points."""
-        return f"{100 * self.value:.1f} points [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        value, low, high = (round(100 * each, 1) + 0.0 for each in self.triple)  # no "-0.0"
+        return f"{value:.1f} points [{low:.1f}, {high:.1f}]"
 
     def in_units(self) -> str:
         """A value in its own unit with its interval and n, for a sentence."""

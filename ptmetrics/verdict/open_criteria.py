@@ -63,7 +63,7 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
     for item in criteria:
         value, low, high, _ = numbers_of(*item.triple, item.threshold)
         parts.append(f"{item.name} {value} [{low}, {high}]")
-        parts[-1] += f", threshold {item.threshold:.4g} ({item.value - item.threshold:+.2g})"
+        parts[-1] += f", {_gap_text(item)} {item.threshold:.4g}"
         numbers["n"][item.name] = item.n
         if silent and _of_precision(item):
             advice = _never_predicted(evidence)
@@ -102,6 +102,14 @@ def _too_few(criteria: Iterable[Criterion], evidence: Evidence) -> Finding:
             "for less, or improve the model."
         )
     return make_finding(TOO_FEW, "undetermined", message, numbers, advice)
+
+
+def _gap_text(item: Criterion) -> str:
+    """How far the value lies from its threshold, and on which side."""
+    gap = item.value - item.threshold
+    if gap < 0:
+        return f"{-gap:.2g} below"
+    return f"{gap:.2g} above"
 
 
 def _of_precision(item: Criterion) -> bool:

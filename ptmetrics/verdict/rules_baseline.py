@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import nan
 
+from ptmetrics.digits import numbers
 from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import Criterion, Estimate, Skipped, decide
 from ptmetrics.verdict.pages import make_finding
@@ -39,13 +40,13 @@ def worse_than_baseline(evidence: Evidence) -> Iterator[RuleOutcome]:
         criterion = _no_worse(name, mine, theirs, evidence)
         yield criterion
         if criterion.state == "failed":
-            interval = f"[{criterion.low:+.4g}, {criterion.high:+.4g}] (n={criterion.n})"
+            own, other = numbers(mine.value, theirs.value)
+            gap, low, high = numbers(*criterion.triple)
             yield make_finding(
                 CODE,
                 "fail",
-                f"{name} is worse than the baseline's: {mine.value:.4g} against "
-                f"{theirs.value:.4g}, difference {criterion.value:+.4g} {interval}, tolerated is "
-                f"{criterion.threshold:+.4g}.",
+                f"{name} is worse than the baseline's: {own} against {other}, difference {gap} "
+                f"[{low}, {high}] (n={criterion.n}), tolerated is {criterion.threshold:+.4g}.",
                 criterion.facts(score=name, run=mine.value, baseline=theirs.value),
             )
 

@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from ptmetrics.digits import numbers as numbers_of
 from ptmetrics.verdict.evidence import Counts, Evidence
 from ptmetrics.verdict.finding import (
     Z95,
@@ -30,6 +31,19 @@ from ptmetrics.verdict.stats import (
     mid_p_better,
 )
 
+_TO_RAISE = {
+    "precision": "Raise the decision threshold, as pm.advise_threshold(run, precision_at_least={:g}) "
+    "says, or add negatives that look like the positives.",
+    "recall": "Lower the decision threshold, as pm.advise_threshold(run, recall_at_least={:g}) says, "
+    "weight the loss by class, or add samples of what is missed.",
+}
+_TO_RAISE_ALL = {
+    "precision": "Look at what the classes of the least precision are taken for: add samples that "
+    "tell them apart, or merge them.",
+    "recall": "Look at the classes of the least recall: weight the loss by class, or add samples of "
+    "what is missed.",
+}
+"""Of the mean over classes, which have no one threshold."""
 LEAST_COLLAPSED = 10  # rows
 LOOK_AT_MODE = (
     "Look for model.train() or model.eval() that was forgotten: statistics of BatchNorm that have "
@@ -53,10 +67,10 @@ def no_skill(evidence: Evidence) -> Iterator[RuleOutcome]:
     if criterion.state == "met":
         return
     share = float(confusion[majority_class(evidence, confusion)].sum() / confusion.sum())
-    interval = f"[{criterion.low:+.4f}, {criterion.high:+.4f}]"
+    value, low, high = numbers_of(*criterion.triple)
     message = (
         f"Not shown to beat the majority class, which alone gives {percent(share)} accuracy: "
-        f"{criterion.name} {criterion.value:+.4f} {interval}"
+        f"{criterion.name} {value} [{low}, {high}]"
     )
     if p is not None:
         message += f", one-sided mid-p {p:.2g}"
@@ -82,7 +96,7 @@ def above_majority(evidence: Evidence, counts: Counts) -> tuple[Criterion, float
     else:
         criterion, p = _against_majority(evidence, counts)
     if criterion.state != "met" and criterion.value <= criterion.threshold:
-        criterion = replace(criterion, state="failed", needed_n=None)
+        criterion = replace(criterion, state="failed", needed_n=None, reason=None)
     return criterion, p
 
 
@@ -132,7 +146,7 @@ def accuracy_paradox(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "accuracy-paradox",
             "fail",
-            f"Accuracy {percent(accuracy.value)} comes from classes of {largest} to {smallest}: "
+            f"Accuracy {percent(accuracy.value)} comes from classes of {largest:,} to {smallest:,} rows: "
             f"{'; '.join(reasons)}.",
             accuracy.facts(threshold=limits.paradox_accuracy, largest=largest, smallest=smallest),
         )
@@ -192,13 +206,19 @@ def _precision_or_recall(
     criterion = decide(label, score, threshold, code=f"low-{name}")
     yield criterion
     if criterion.state == "failed":
-        yield _too_low(criterion, f"{label[0].upper()}{label[1:]} is too low", criterion.facts())
+        advice = _TO_RAISE[name].format(threshold)
+        if evidence.positive is None and evidence.task != "multilabel":
+            advice = _TO_RAISE_ALL[name]
+        head = f"{label[0].upper()}{label[1:]} is too low"
+        yield _too_low(criterion, head, criterion.facts(), advice)
 
 
-def _too_low(criterion: Criterion, head: str, numbers: dict[str, object]) -> Finding:
+def _too_low(
+    criterion: Criterion, head: str, numbers: dict[str, object], advice: str | None = None
+) -> Finding:
     wanted = percent(criterion.threshold)
     message = f"{head}: {criterion.in_percent()}, wanted at least {wanted}."
-    return make_finding(criterion.code, "fail", message, numbers)
+    return make_finding(criterion.code, "fail", message, numbers, advice)
 
 
 @rule(codes="precision-recall-gap", needs="classes")
@@ -303,7 +323,7 @@ def collapsed(evidence: Evidence) -> Iterator[RuleOutcome]:
     n = int(confusion.sum())
     share = float(confusion[answer].sum() / n)
     message = (
-        f"All {n} predictions are class {evidence.class_name(answer)}, which {percent(share)} of the "
+        f"All {n:,} predictions are class {evidence.class_name(answer)}, which {percent(share)} of the "
         "targets are."
     )
     trained = evidence.train.get("accuracy", Estimate())

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from ptmetrics.digits import numbers
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Bound
 from ptmetrics.verdict.pages import make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
+_LEAST = {">=": "at least", "<=": "at most"}
 _HELD: tuple[tuple[str, Bound, str], ...] = (
     ("mean_iou", ">=", "low-overlap"),
     ("dice", ">=", "low-overlap"),
@@ -24,7 +26,11 @@ def positions(evidence: Evidence) -> Iterator[RuleOutcome]:
         criterion = evidence.criterion(name, wanted, rule=bound, code=code)
         yield criterion
         if criterion.state == "failed":
-            message = f"{name} is {criterion.in_units()}, wanted is {bound} {wanted:.4g}."
+            value, low, high = numbers(*criterion.triple)
+            message = (
+                f"{name} is {value} [{low}, {high}] over {criterion.n:,} rows, wanted {_LEAST[bound]} "
+                f"{wanted:.4g}."
+            )
             yield make_finding(code, "fail", message, criterion.facts(score=name))
 
 

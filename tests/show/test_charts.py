@@ -137,6 +137,9 @@ def test_a_history_is_drawn_by_name_and_else_its_losses(tmp_path, ax) -> None:
     ax.clear()
     drawn = points(history.plot("val/accuracy", ax=ax))
     assert drawn.tolist() == [[1, 0.6], [2, 0.8], [3, 0.95], [4, 0.96]]
+    both = history.plot("val/accuracy", "train/accuracy", ax=ax)
+    assert both.get_ylabel() == "accuracy"
+    assert both.lines[-1].get_linestyle() == "--", "training, as in the report"
     with pytest.raises(KeyError, match="history: expected the name of a score"):
         history.plot("val/acuracy", ax=ax)
 
@@ -151,6 +154,30 @@ def test_a_comparison_is_drawn_along_the_time_of_training(tmp_path, ax) -> None:
     assert np.array_equal(drawn[:, 0], history["time/train_cumulative_s"])
     assert np.array_equal(drawn[:, 1], history["val/accuracy"])
     assert points(ax, "target 0.9")[0, 1] == 0.9
+
+
+def test_a_band_leaves_the_lines_apart(ax) -> None:
+    loss = Curve("train", [1, 2], [2.0, 0.5], low=[-9.0, 0.4], high=[13.0, 0.6])
+    low, high = draw_lines(ax, [loss], "epoch", "loss").get_ylim()
+    assert -0.1 <= low < 0, "a loss is never less than 0"
+    assert high == 3.5
+
+
+def test_without_bands_the_axes_stay_as_they_are(ax) -> None:
+    binary_scores().plot_precision_recall(ax)
+    assert ax.get_ylim() == (-0.01, 1.01)
+
+
+def test_a_narrow_band_and_a_target_are_seen_as_a_whole(ax) -> None:
+    score = Curve("val", [1, 2], [0.6, 0.8], low=[0.5, 0.7], high=[0.7, 0.9])
+    low, high = draw_lines(ax, [score], "epoch", "score", level=(0.95, "target")).get_ylim()
+    assert low < 0.5
+    assert high > 0.95
+
+
+def test_counts_are_grouped_by_thousands(ax) -> None:
+    draw_confusion(ax, [[12_345, 0], [2.5, 7]], ["a", "b"])
+    assert [text.get_text() for text in ax.texts] == ["12,345", "2.5", "7"]
 
 
 def test_no_name_is_taken_for_a_formula(ax) -> None:

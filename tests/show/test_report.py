@@ -107,7 +107,7 @@ def test_validations_within_epochs_are_counted_and_a_run_that_was_cut_off_is_not
     several = [evaluation("several", "val", 60, epoch=1) for _ in range(3)]
     text = report(run_with(tmp_path / "run", *several))
     assert "validated 3 more times within epochs" in text
-    assert "ended: no last line, it was cut off or still runs" in text
+    assert "ended: not yet, or it was cut off" in text
     plain = report(run_with(tmp_path / "plain"))
     assert "more times" not in plain
 

@@ -35,6 +35,10 @@ const done = arguments[0];
 axe.run(document, {resultTypes: ["violations"]}).then(
   (found) => done(found.violations.map((each) => [each.impact, each.id, each.nodes[0].html])));
 """
+HIDDEN_COLUMNS = """
+const tables = [...document.querySelectorAll(".scroll")];
+return tables.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.ariaLabel);
+"""
 KINDS = ("binary", "classes", "arms", "hostile", "many", "pictures")
 
 pytestmark = [
@@ -105,6 +109,11 @@ def test_it_opens_without_a_word_on_the_console_and_fits(
     opened(browser, files[kind], width, theme)
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    browser.execute_script(
+        "for (const one of document.querySelectorAll('details')) one.open = true"
+    )
+    hidden = browser.execute_script(HIDDEN_COLUMNS)
+    assert kind == "hostile" or hidden == [], "a table whose last column is out of sight"
     height = browser.execute_script("return document.documentElement.scrollHeight")
     area = {"x": 0, "y": 0, "width": width, "height": min(height, 12_000), "scale": 1}
     wanted = {"format": "png", "captureBeyondViewport": True, "clip": area}

@@ -118,9 +118,9 @@ def test_time_saved_is_bounded_only_where_some_is_saved_for_sure() -> None:
     def said(value: float, high: float) -> str:
         return saving(Ratio(value, 0.1, high, None, "how", None))
 
-    assert said(0.5, 0.8) == "50% less training time, at least 20% (how)"
-    assert said(0.5, 1.2) == "50% less training time (how)"
-    assert said(1.5, math.inf) == "50% more training time (how)"
+    assert said(0.5, 0.8) == "50 % less training time, at least 20 % (how)"
+    assert said(0.5, 1.2) == "50 % less training time (how)"
+    assert said(1.5, math.inf) == "50 % more training time (how)"
 
 
 def test_hits_and_errors_of_a_matrix_are_painted_otherwise() -> None:

@@ -153,3 +153,8 @@ def test_the_samples_asked_for_leave_room_for_chance() -> None:
         away = abs(math.log((1 - value) / (1 - threshold)))
         expected = math.ceil(n * (half / away) ** 2 * room)
         assert needed == (expected if expected <= 100 * n else None)
+
+
+def test_no_difference_is_told_with_a_sign() -> None:
+    assert Estimate(0.0, -0.0001, 0.0002, 10).in_points() == "0.0 points [0.0, 0.0]"
+    assert Estimate(-0.02, -0.03, -0.01, 10).in_points() == "-2.0 points [-3.0, -1.0]"

@@ -225,3 +225,21 @@ def test_a_forged_profile_does_not_change_what_a_name_stands_for(tmp_path: Path)
         profile_of_run({"profile": {"name": "mine", "thresholds": {"accuracy": -3}}})
     later = {"profile": {"name": "mine", "thresholds": {"unheard_of": 1.0, "recall": 0.5}}}
     assert profile_of_run(later) == Profile("mine", Thresholds(recall=0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("balanced", ("accuracy", "precision")),
+        ("recall-first", ("recall", "precision")),
+        ("precision-first", ("precision", "recall")),
+        ("regression", ("r2",)),
+        ("tokens", ("perplexity",)),
+        ("pixels", ("mean_iou",)),
+    ],
+)
+def test_the_readme_tells_what_a_profile_asks_for(name: str, asked: tuple[str, ...]) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [row] = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+    told = [float(number) for number in re.findall(r"\d[\d.]*", row.split("|")[2])]
+    assert told == [getattr(PROFILES[name].thresholds, each) for each in asked]

@@ -52,7 +52,7 @@ def test_a_worse_run_says_by_how_much_and_what_is_tolerated() -> None:
     verdict = judge(of(94_000), baseline=of(97_000), select=[CODE])
     first = verdict.findings[0]
     assert first.message.startswith(
-        "accuracy is worse than the baseline's: 0.94 against 0.97, difference -0.03 ["
+        "accuracy is worse than the baseline's: 0.9400 against 0.9700, difference -0.0300 ["
     )
     assert first.message.endswith("tolerated is -0.01.")
     assert (first.evidence["run"], first.evidence["baseline"], first.evidence["n"]) == (

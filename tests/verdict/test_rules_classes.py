@@ -417,3 +417,27 @@ def test_slices_without_such_a_score_are_skipped_and_none_at_all_is_no_word() ->
 def test_slices_to_which_no_row_came_are_said_not_to_be_checked() -> None:
     notes = judge(sliced([0, 0], [0, 0])).notes
     assert "Not checked: weak-slice (no row came with its slice)." in notes
+
+
+def test_advice_on_a_threshold_asks_for_what_the_profile_asks() -> None:
+    verdict = pm.judge_confusion([[900, 20], [40, 40]], positive=1, profile="recall-first")
+    [finding] = [each for each in verdict.findings if each.code == "low-recall"]
+    assert "pm.advise_threshold(run, recall_at_least=0.9)" in finding.advice
+    many = pm.judge_confusion([[40, 30, 30], [30, 40, 30], [30, 30, 40]])
+    told = {each.code: each.advice for each in many.findings}
+    assert "threshold" not in told["low-recall"] + told["low-precision"], "of classes there is none"
+
+
+def test_no_skill_by_balanced_accuracy_tells_no_sign_and_no_reason_to_wait() -> None:
+    verdict = pm.judge_confusion([[900, 0], [100, 0]], positive=1, profile="recall-first")
+    [finding] = [each for each in verdict.findings if each.code == "no-skill"]
+    assert "balanced accuracy 0.5" in finding.message
+    [criterion] = [each for each in verdict.criteria if each.code == "no-skill"]
+    assert (criterion.state, criterion.reason, criterion.needed_n) == ("failed", None, None)
+
+
+def test_what_an_open_criterion_lacks_is_said_by_its_side() -> None:
+    verdict = pm.judge_confusion([[40, 10], [8, 42]])
+    [finding] = [each for each in verdict.findings if each.code == "too-few-samples"]
+    assert "0.03 below 0.85" in finding.message
+    assert "0.02 above 0.8" in finding.message

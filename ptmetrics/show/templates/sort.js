@@ -21,3 +21,11 @@ for (const button of document.querySelectorAll("table.sorts th button")) {
     body.append(...[...body.rows].sort(compare));
   });
 }
+// A table whose rows a phone shows as blocks is a table still, for who hears it.
+const roles = {
+  table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", td: "cell",
+  "th[scope=col]": "columnheader", "th[scope=row]": "rowheader",
+};
+for (const [selector, role] of Object.entries(roles)) {
+  for (const part of document.querySelectorAll(`table.wide ${selector}, ${selector}.wide`)) part.setAttribute("role", role);
+}

@@ -455,6 +455,7 @@ class BatchRecorder:
         if torch.is_grad_enabled():
             mode.trained_on = self._last
             mode.learned = True
+            mode.behind_step += not group.repeats
         else:  # for a teacher's answer, while the model's has one
             mode.without_grad += not group.with_graph
         if not self.optimizer_seen:
@@ -488,6 +489,10 @@ class BatchRecorder:
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
         self._moved_on()
+        mode = self.mode
+        if mode.behind_step != mode.before_step:
+            mode.before_step = max(mode.before_step, mode.behind_step)
+        mode.behind_step = 0
         clock = self.clock
         phase = "train"
         evaluates = False
@@ -581,8 +586,14 @@ class BatchRecorder:
         self._hooked = None
         self.faults.step = None
         self.faults.split = None
-        if self.mode.was_in_vain():
+        mode = self.mode
+        if mode.was_in_vain():
             self.faults.warn(TRAINING_MODE)
+        if mode.behind_step:
+            self._tell_left_behind(mode.left_behind())
+        else:
+            mode.ended_alike = False
+        mode.before_step = 0
         self._tell_shift()
         self._tell_unseen_criterion()
         for name, seen in self.seen.items():
@@ -1018,7 +1029,9 @@ class BatchRecorder:
     def _step_done(self) -> None:
         self._trained += 1
         self.steps += 1
-        self.splits["train"].steps += 1
+        train = self.splits["train"]
+        train.steps += 1
+        train.stepped_samples = train.samples
         self.clock.step_done()
 
     # What is told.
@@ -1040,6 +1053,18 @@ class BatchRecorder:
         line = "val: the model answered without gradients in training mode"
         cure = "Call model.eval() before it and model.train() behind it."
         self._told.say("val-in-train-mode", f"{line}, which is counted as validation. {cure}")
+
+    def _tell_left_behind(self, left: str) -> None:
+        if not left:
+            return
+        counts = self.splits["train"]
+        seen = self.seen["train"]
+        seen.behind_last_step = counts.samples - counts.stepped_samples
+        rows = quantity(seen.behind_last_step, "row")
+        cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
+        line = f"{rows} of {left}; they are counted as training ({counts.samples} in all)"
+        seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
+        self._told.say("behind-last-step", seen.said)
 
     def _tell_shift(self) -> None:
         """Where the model's own loss is that of targets shifted by one, and ours is not, or not so."""

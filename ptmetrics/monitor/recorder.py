@@ -155,6 +155,7 @@ class BatchRecorder:
         self._evaluation = 0  # of the closure of a step under way
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
+        self._bare_rows = 0  # of training mode, behind the last pass over a loader
         self._paused = False
 
     # Way a: the loader is monitored, the model answers for each batch.
@@ -179,6 +180,7 @@ class BatchRecorder:
         self._group = None
         self._loader = LoaderPass(split, self._loader, group, share)
         self._loader_splits.add(split)
+        self._bare_rows = 0
         counts = self.splits[split]
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and not nested:
@@ -332,6 +334,7 @@ class BatchRecorder:
         if name is None:
             name = self._split_by_mode(model) if loader is None else loader.split
             if loader is None and name in self._loader_splits:
+                self._answered_bare(name, Answer(output, output, args, kwargs))
                 return
         group = self._group
         if group is None or group.split != name:
@@ -349,6 +352,10 @@ class BatchRecorder:
             group.seen.at_here(answer.rows)
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
+
+    def _answered_bare(self, name: str, answer: Answer) -> None:
+        if name == "train":
+            self._bare_rows += answer.rows
 
     def _tell_answer(self, group: Group, given: Any, output: Any) -> None:
         number = TOLD_ANSWERS - group.seen.untold
@@ -581,6 +588,7 @@ class BatchRecorder:
 
     def end_epoch(self) -> None:
         """No batch comes any more."""
+        last = self._group
         self.finish()
         self.clock.end_epoch()
         self._hooked = None
@@ -602,6 +610,8 @@ class BatchRecorder:
             if line:
                 seen.said = line
                 self._told.say(f"passes {name}", line)
+        if self._bare_rows or (last is not None and last.split == "train"):
+            self._tell_unseen_validation(last)
 
     def finish(self) -> None:
         """Nothing of the loop comes any more."""
@@ -1065,6 +1075,28 @@ class BatchRecorder:
         line = f"{rows} of {left}; they are counted as training ({counts.samples} in all)"
         seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
         self._told.say("behind-last-step", seen.said)
+
+    def _tell_unseen_validation(self, last: Group | None) -> None:
+        """All that is known of a validation is what the model answered when training was over."""
+        rows = self._bare_rows
+        self._bare_rows = 0
+        seen = self.seen.get("train")
+        if (
+            seen is None
+            or len(self.seen) > 1
+            or any(counts.batches for name, counts in self.splits.items() if name != "train")
+        ):
+            return
+        if last is not None and not last.stepped:
+            unpaired = sum(answer.rows for answer in last.answers if not answer.used)
+            if unpaired == seen.unpaired_rows and seen.criterion_calls:
+                rows += unpaired  # and every other answer of training was counted
+        if rows:
+            counted = quantity(self.splits["train"].samples, "row")
+            behind = f"{counted} were counted, {rows} that the model answered behind them were not"
+            cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
+            seen.said = f"train: {behind}, and no validation was seen. {cure}"
+            self._told.say("unseen-validation", seen.said)
 
     def _tell_shift(self) -> None:
         """Where the model's own loss is that of targets shifted by one, and ours is not, or not so."""

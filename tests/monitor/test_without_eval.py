@@ -423,3 +423,106 @@ def test_a_loader_that_was_named_is_what_it_is_named(caplog: pytest.LogCaptureFi
                 self.criterion(self.model(x), y)
 
     assert told_behind(Named(), 2, caplog) == []
+
+
+# Neither a criterion nor `model.eval()`: what the model answered when training was over.
+
+
+class Scores(Script):
+    """Its validation only asks what is right."""
+
+    def validate(self) -> None:
+        with self.validates():
+            for x, y in self.val_data:
+                (self.model(x).argmax(1) == y).sum()
+
+
+class ScoresWithGradients(Scores):
+    validates = torch.enable_grad
+
+
+class OfALoader(ScoresWithGradients):
+    """Training is a loop over a wrapped loader."""
+
+    def train(self) -> None:
+        for x, y in self.monitor.train(self.train_data):
+            self.learn(x, y)
+
+
+class OfALoaderWithLoss(OfALoader):
+    def validate(self) -> None:
+        for x, y in self.val_data:
+            self.criterion(self.model(x), y)
+
+
+def told_unseen(script: Script, caplog: pytest.LogCaptureFixture) -> list[str]:
+    script.counted(2)
+    return [line for line in caplog.messages if "no validation was seen" in line]
+
+
+SCORES = [Scores, ScoresWithGradients, OfALoader, OfALoaderWithLoss]
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_answers_behind_training_that_nothing_names_are_told(
+    kind: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = kind()
+    [line] = told_unseen(script, caplog)
+    assert f"{TRAIN_ROWS} rows were counted, {VAL_ROWS} that" in line
+    assert "monitor.validate(loader)" in line
+    assert script.monitor.scores is not None
+    assert script.monitor.scores.seen["train"]["message"] == line
+
+
+class Scored(Scores):
+    """Each batch is answered once more before it is learned."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        with torch.no_grad():
+            self.model(x).argmax(1)
+        super().learn(x, y)
+
+    def validate(self) -> None:
+        pass
+
+
+class Discriminates(Scored):
+    """Behind each step another model learns from the answer."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        Script.learn(self, x, y)
+        self.model(x).sum().backward()
+
+
+class Warms(OfALoader):
+    """The model is called before training, and never validated."""
+
+    def train(self) -> None:
+        self.model(self.train_data[0][0])
+        super().train()
+
+    def validate(self) -> None:
+        pass
+
+
+class StatisticsOfBatches(OfALoader):
+    """Statistics of batches are taken anew behind training, and then there is a validation."""
+
+    def validate(self) -> None:
+        super().validate()
+        for x, y in self.monitor.validate(self.val_data):
+            self.criterion(self.model(x), y)
+
+
+class HandsOver(Scores):
+    def validate(self) -> None:
+        for x, y in self.val_data:
+            self.monitor.update(self.model(x).detach(), y, split="val")
+
+
+@pytest.mark.parametrize("kind", [Scored, Discriminates, Warms, StatisticsOfBatches, HandsOver])
+def test_of_answers_that_belong_to_training_nothing_is_told(
+    kind: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert told_unseen(kind(), caplog) == []

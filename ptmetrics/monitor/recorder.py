@@ -280,8 +280,13 @@ class BatchRecorder:
         loader = self._loader
         if loader is not None and loader.lingers and not loader.expects(model, (args, kwargs)):
             self._end_lingering()
-        if self._loader is not None:
-            return
+        loader = self._loader
+        if loader is None:
+            self._before_bare_answer(model, args, kwargs)
+        elif loader.outer is not None:
+            self._loader = loader.that_is_answered(model, (args, kwargs))
+
+    def _before_bare_answer(self, model: nn.Module, args: Any, kwargs: Any) -> None:
         self._hooked = None
         split = self._named
         if split is None:
@@ -530,8 +535,7 @@ class BatchRecorder:
             self._told.began()
         name = self._checked_split(split)
         if self._group is not None:
-            self._group.is_handed_over()
-            self._close_group()
+            self._hand_over(self._group, name)
         if self._hooked == name:
             self.faults.warn(COUNTED_TWICE)
             return
@@ -559,6 +563,15 @@ class BatchRecorder:
             self.clock.waiting = True
             if name == "train" and self._loader is None and not self.optimizer_seen:
                 self._step_done()
+
+    def _hand_over(self, group: Group, name: str) -> None:
+        """What the model has answered is counted by the loop itself, for a split that it knows."""
+        group.is_handed_over()
+        if group.split == "train" != name and not (group.calls or group.counted or group.stepped):
+            group.split = name  # whatever the mode of the model is
+            group.seen = self.seen[name]
+            self._trained -= 1
+        self._close_group()
 
     def _own_rows(
         self, loader: LoaderPass, preds: Any, target: Any, loss: Any, beside: dict[str, Any]

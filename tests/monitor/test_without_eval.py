@@ -526,3 +526,37 @@ def test_of_answers_that_belong_to_training_nothing_is_told(
     kind: Callable[..., Script], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert told_unseen(kind(), caplog) == []
+
+
+class HandsOverAll(Script):
+    """The loop hands over what it counts, and the mode of the model says nothing."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        self.monitor.update(self.model(x).detach(), y, split="train")
+
+    def validate(self) -> None:
+        with self.validates():
+            for x, y in self.val_data:
+                self.monitor.update(self.model(x).detach(), y, split="val")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attachment.detach()
+        self.monitor.attach(self.model, optimizer=self.optimizer)
+
+
+class HandsOverWithGradients(HandsOverAll):
+    validates = torch.enable_grad
+
+
+@pytest.mark.parametrize("kind", [HandsOverAll, HandsOverWithGradients])
+def test_what_is_handed_over_is_one_validation_whatever_the_mode(
+    kind: Callable[..., Script],
+) -> None:
+    script = kind()
+    assert script.counted() == [(TRAIN_ROWS, VAL_ROWS)] * 2
+    assert script.monitor.history.epoch == [0, 1]
+    assert script.monitor.scores is not None
+    seen = script.monitor.scores.seen
+    assert seen["val"]["answered_rows"] == VAL_ROWS

@@ -32,6 +32,7 @@ from ptmetrics.monitor.extract import (
     CriterionCall,
     criterion_call,
     how_shapes_met,
+    loss_in,
     losses_of_shifts,
 )
 from ptmetrics.monitor.faults import (
@@ -832,6 +833,8 @@ class BatchRecorder:
     ) -> None:
         """One more loss of the group's rows, as it is now, where there is one."""
         if not isinstance(loss, Tensor):
+            loss = self._loss_among(loss, group.split)
+        if loss is None:
             return
         if answer is not None and answer.padding:
             loss, call = loss_without_padding(loss, call, answer)
@@ -852,6 +855,17 @@ class BatchRecorder:
                 losses[0].watch(group.node)
             held.watch(loss.grad_fn)
         losses.append(held)
+
+    def _loss_among(self, found: Any, split: str) -> Tensor | None:
+        """The loss in what is no tensor; without one that is told, unless nothing is there at all."""
+        loss = loss_in(found)
+        if isinstance(loss, Tensor):
+            return loss
+        if found is not None:
+            line = f"for a loss a {type(found).__name__} was returned, in which none is found"
+            cure = "Hand it over with monitor.update_loss(loss)."
+            self._told.say(f"no-loss {split}", f"{split}: {line}. {cure}")
+        return None
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
         """Count an answer beside the targets of the loader's batch."""

@@ -551,7 +551,7 @@ class Monitor:
         """
         check_split(name)
         self._lifecycle.begin()
-        return Block(self._recorder.name_split, name)
+        return Block(self._recorder.name_split, name, self._recorder.go_back_to_split)
 
     @contained("pause", raises=True)
     def pause(self) -> Block:
@@ -569,7 +569,7 @@ class Monitor:
             >>> monitor.end_epoch()["val/accuracy"].n
             3
         """
-        return Block(self._recorder.set_paused, True)
+        return Block(self._recorder.set_paused, True, self._recorder.set_paused)
 
     @contained("every", _not_due)
     def every(self, *, steps: int) -> bool:

@@ -50,6 +50,7 @@ from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
+    BARE,
     BLIND,
     PULLED_AHEAD,
     TOLD_ANSWERS,
@@ -181,7 +182,8 @@ class BatchRecorder:
         self._group = None
         self._loader = LoaderPass(split, self._loader, group, share)
         self._loader_splits.add(split)
-        self._bare_rows = 0
+        if split == "train":
+            self._bare_rows = 0
         counts = self.splits[split]
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and not nested:
@@ -616,6 +618,8 @@ class BatchRecorder:
         else:
             mode.ended_alike = False
         mode.before_step = 0
+        if self._bare_rows:
+            self._note_bare_training()
         self._tell_shift()
         self._tell_unseen_criterion()
         for name, seen in self.seen.items():
@@ -676,12 +680,21 @@ class BatchRecorder:
     @contained("split")
     def name_split(self, name: str | None) -> str | None:
         """From here on batches count for this split; the name of before."""
+        before = self._change_name(name)
+        if name is not None and name in self.splits and self.splits[name].batches:
+            self._told.close_validation(name)
+        return before
+
+    @contained("split")
+    def go_back_to_split(self, name: str | None) -> None:
+        """Batches count for this split again, which goes on where it was left."""
+        self._change_name(name)
+
+    def _change_name(self, name: str | None) -> str | None:
         before = self._named
         self._close_group()
         self._moved_on()
         self._named = name
-        if name is not None and name in self.splits and self.splits[name].batches:
-            self._told.close_validation(name)
         return before
 
     def state_dict(self) -> dict[str, Any]:
@@ -1103,16 +1116,23 @@ class BatchRecorder:
         seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
         self._told.say("behind-last-step", seen.said)
 
+    def _note_bare_training(self) -> None:
+        """The optimizer has stepped, and no batch of training came of the loader that is wrapped."""
+        if self.splits["train"].steps and not self.seen["train"].passes:
+            seen = self.seen["train"]
+            seen.answers += 1
+            seen.answered_rows += self._bare_rows
+            seen.unpaired_rows += self._bare_rows
+            seen.cause = BARE
+            self._bare_rows = 0
+
     def _tell_unseen_validation(self, last: Group | None) -> None:
         """All that is known of a validation is what the model answered when training was over."""
         rows = self._bare_rows
         self._bare_rows = 0
-        seen = self.seen.get("train")
-        if (
-            seen is None
-            or len(self.seen) > 1
-            or any(counts.batches for name, counts in self.splits.items() if name != "train")
-        ):
+        seen = self.seen["train"]
+        others = [counts for name, counts in self.splits.items() if name != "train"]
+        if len(self.seen) > 1 or any(counts.batches for counts in others):
             return
         if last is not None and not last.stepped:
             unpaired = sum(answer.rows for answer in last.answers if not answer.used)
@@ -1206,15 +1226,19 @@ class Block:
     Args:
         change: Makes a change and returns what held before.
         value: What it is changed to.
+        back: Changes it back.
     """
 
-    def __init__(self, change: Callable[[Any], Any], value: Any) -> None:
+    def __init__(
+        self, change: Callable[[Any], Any], value: Any, back: Callable[[Any], object]
+    ) -> None:
         self._change = change
         self._value = value
+        self._back = back
         self._before: Any = None
 
     def __enter__(self) -> None:
         self._before = self._change(self._value)
 
     def __exit__(self, *error: object) -> None:
-        self._change(self._before)
+        self._back(self._before)

@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import pickle
 import queue
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -251,3 +252,65 @@ def test_workers_that_start_in_any_way_leave_the_record_alone(method: str, tmp_p
     run = read_run(tmp_path / "run")
     assert (len(run.epochs), len(run.headers), run.problems) == (1, 1, [])
     quiet(run=tmp_path / "run", resume=True).close()
+
+
+def left_out_later(monitor: pm.Monitor, data: Any, epoch: int) -> Any:
+    if epoch:
+        return data
+    return monitor.train(data)
+
+
+def in_each_epoch(monitor: pm.Monitor, data: Any, _: int) -> Any:
+    return monitor.train(data)
+
+
+@pytest.mark.parametrize("wrapper", [left_out_later, in_each_epoch])
+def test_training_that_an_earlier_wrapper_does_not_see_is_told(
+    wrapper: Callable[[pm.Monitor, Any, int], Any],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    model, criterion = nn.Linear(FEATURES, CLASSES), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = list(batches(40, shuffle=False))
+    counted = []
+    with quiet(run=tmp_path / "run") as monitor:
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        for epoch in range(3):
+            model(data[0][0])  # a look at what it answers by now
+            model.train()
+            for x, y in wrapper(monitor, data, epoch):
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                for x, _ in monitor.validate(data):
+                    model(x)
+            scores = monitor.end_epoch()
+            counted.append(scores.counts.get("train_samples", 0))
+    told = [line for line in caplog.messages if "monitor.train(loader)" in line]
+    found = [f for f in pm.judge(tmp_path / "run").findings if f.code == "not-counted"]
+    if wrapper is in_each_epoch:
+        assert counted == [40] * 3
+        assert told == []
+        assert found == []
+    else:
+        assert counted == [40, 0, 0]
+        assert len(told) == 1
+        assert re.search(r"answered 4\d rows, 0 were counted", told[0])
+        assert [finding.evidence["split"] for finding in found] == ["train"]
+
+
+def test_a_named_split_goes_on_behind_another_one_inside_of_it() -> None:
+    model, criterion = nn.Linear(FEATURES, CLASSES).eval(), nn.CrossEntropyLoss()
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        for _ in range(2):  # the second time each is a pass of its own
+            with monitor.split("outer"):
+                criterion(model(X), Y)
+                with monitor.split("inner"):
+                    criterion(model(X[:3]), Y[:3])
+                criterion(model(X[:1]), Y[:1])
+        counts = monitor.end_epoch().counts
+    assert (counts["outer_samples"], counts["inner_samples"]) == (5, 3)

@@ -133,14 +133,19 @@ class BatchExtractors:
         """The loss in what a model returned; None where there is none."""
         if self.loss is not None:
             return self.loss(output)
-        if isinstance(output, Mapping):
-            return output.get("loss")
-        found = getattr(output, "loss", None)
-        if found is None and isinstance(output, list | tuple):
-            alone = [part for part in output if isinstance(part, Tensor) and part.ndim == 0]
-            if len(alone) == 1:
-                found = alone[0]
-        return found
+        return loss_in(output)
+
+
+def loss_in(output: Any) -> Any:
+    """The loss in what a model or a criterion returned; None where there is none."""
+    if isinstance(output, Mapping):
+        return output.get("loss")
+    found = getattr(output, "loss", None)
+    if found is None and isinstance(output, list | tuple):
+        alone = [part for part in output if isinstance(part, Tensor) and part.ndim == 0]
+        if len(alone) == 1:
+            found = alone[0]
+    return found
 
 
 def is_causal(model: nn.Module) -> bool:

@@ -553,7 +553,7 @@ class Monitor:
         """
         check_split(name)
         self._lifecycle.begin()
-        return Block(self._recorder.name_split, name)
+        return Block(self._recorder.name_split, name, self._recorder.go_back_to_split)
 
     @contained("pause", raises=True)
     def pause(self) -> Block:
@@ -571,7 +571,7 @@ class Monitor:
             >>> monitor.end_epoch()["val/accuracy"].n
             3
         """
-        return Block(self._recorder.set_paused, True)
+        return Block(self._recorder.set_paused, True, self._recorder.set_paused)
 
     @contained("every", _not_due)
     def every(self, *, steps: int) -> bool:
@@ -767,6 +767,9 @@ class Monitor:
             for name, counts in whole.items():
                 with self.faults.containing(f"compute {name}"):
                     samples = compute_splits({name: counts}, splits, losses) or samples
+        for name, each in splits.items():
+            if each.faults:
+                self._tell_refused(name, each)
         steps = {name: counts.batches for name, counts in whole.items()}
         if "train" in whole:
             steps["train"] = whole["train"].steps
@@ -809,6 +812,14 @@ class Monitor:
                 line = f"{quantity(number, 'fault')} {contained} on rank {rank} by {about}"
                 self._say(f"rank-faults {rank}", f"{line}; its journal and its log list them.")
         return merged
+
+    def _tell_refused(self, split: str, scores: Scores) -> None:
+        """Values that a metric has refused; the record and the verdict have them by epoch."""
+        for kind, fault in scores.faults.items():
+            code = f"refused {split} {kind}"
+            if code not in self._said:
+                self._said.add(code)
+                say(f"{split}: {fault['message']}")
 
     def _tell_other_model(self) -> None:
         rows = 0

@@ -102,6 +102,36 @@ class LoaderPass:
             return False
         return ahead or any(_are_given(batch, inputs) for batch in self.waiting)
 
+    def that_is_answered(self, model: nn.Module, given: Any) -> "LoaderPass":
+        """Of the passes that are under way, the one that a call of the model belongs to.
+
+        It stands inside of the others from here on: iterators that are held take turns. That is the
+        one of the batch that the model is given, else the innermost one whose batches wait and whose
+        split fits the model's mode; of two such with the same split only what is given tells.
+        """
+        inputs = tensors_in(given)
+        fitting = []
+        found = None
+        each: LoaderPass | None = self
+        while each is not None and found is None:
+            if any(_is_given(batch, inputs) for batch in each.waiting):
+                found = each
+            elif each.waiting and model.training is (each.split == "train"):
+                fitting.append(each)
+            each = each.outer
+        if found is None and fitting:
+            found = fitting[0]
+            for other in fitting[1:]:
+                found.ahead = found.ahead or other.split == found.split
+        if found is None or found is self:
+            return self
+        before = self
+        while before.outer is not None and before.outer is not found:
+            before = before.outer
+        before.outer = found.outer
+        found.outer = self
+        return found
+
     def answered(self, given: Any) -> tuple[Any, int]:
         """Take the batch that the model was given out of the queue.
 

@@ -32,6 +32,7 @@ from ptmetrics.monitor.extract import (
     CriterionCall,
     criterion_call,
     how_shapes_met,
+    loss_in,
     losses_of_shifts,
 )
 from ptmetrics.monitor.faults import (
@@ -49,6 +50,7 @@ from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
+    BARE,
     BLIND,
     PULLED_AHEAD,
     TOLD_ANSWERS,
@@ -153,6 +155,7 @@ class BatchRecorder:
         self._evaluation = 0  # of the closure of a step under way
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
+        self._bare_rows = 0  # of training mode, behind the last pass over a loader
         self._paused = False
 
     # Way a: the loader is monitored, the model answers for each batch.
@@ -177,6 +180,8 @@ class BatchRecorder:
         self._group = None
         self._loader = LoaderPass(split, self._loader, group, share)
         self._loader_splits.add(split)
+        if split == "train":
+            self._bare_rows = 0
         counts = self.splits[split]
         nested = self._loader.outer is not None and self._loader.outer.split == split
         if split != "train" and not nested:
@@ -276,8 +281,13 @@ class BatchRecorder:
         loader = self._loader
         if loader is not None and loader.lingers and not loader.expects(model, (args, kwargs)):
             self._end_lingering()
-        if self._loader is not None:
-            return
+        loader = self._loader
+        if loader is None:
+            self._before_bare_answer(model, args, kwargs)
+        elif loader.outer is not None:
+            self._loader = loader.that_is_answered(model, (args, kwargs))
+
+    def _before_bare_answer(self, model: nn.Module, args: Any, kwargs: Any) -> None:
         self._hooked = None
         split = self._named
         if split is None:
@@ -330,6 +340,7 @@ class BatchRecorder:
         if name is None:
             name = self._split_by_mode(model) if loader is None else loader.split
             if loader is None and name in self._loader_splits:
+                self._answered_bare(name, Answer(output, output, args, kwargs))
                 return
         group = self._group
         if group is None or group.split != name:
@@ -347,6 +358,10 @@ class BatchRecorder:
             group.seen.at_here(answer.rows)
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
+
+    def _answered_bare(self, name: str, answer: Answer) -> None:
+        if name == "train":
+            self._bare_rows += answer.rows
 
     def _tell_answer(self, group: Group, given: Any, output: Any) -> None:
         number = TOLD_ANSWERS - group.seen.untold
@@ -453,6 +468,7 @@ class BatchRecorder:
         if learns:
             mode.trained_on = self._last
             mode.learned = True
+            mode.behind_step += not group.repeats
         else:  # for a teacher's answer, while the model's has one
             mode.without_grad += not group.with_graph
         if not self.optimizer_seen:
@@ -486,6 +502,10 @@ class BatchRecorder:
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
         self._moved_on()
+        mode = self.mode
+        if mode.behind_step > mode.before_step:
+            mode.before_step = mode.behind_step
+        mode.behind_step = 0
         clock = self.clock
         phase = "train"
         evaluates = False
@@ -516,8 +536,7 @@ class BatchRecorder:
             self._told.began()
         name = self._checked_split(split)
         if self._group is not None:
-            self._group.is_handed_over()
-            self._close_group()
+            self._hand_over(self._group, name)
         if self._hooked == name:
             self.faults.warn(COUNTED_TWICE)
             return
@@ -545,6 +564,15 @@ class BatchRecorder:
             self.clock.waiting = True
             if name == "train" and self._loader is None and not self.optimizer_seen:
                 self._step_done()
+
+    def _hand_over(self, group: Group, name: str) -> None:
+        """What the model has answered is counted by the loop itself, for a split that it knows."""
+        group.is_handed_over()
+        if group.split == "train" != name and not (group.calls or group.counted or group.stepped):
+            group.split = name  # whatever the mode of the model is
+            group.seen = self.seen[name]
+            self._trained -= 1
+        self._close_group()
 
     def _own_rows(
         self, loader: LoaderPass, preds: Any, target: Any, loss: Any, beside: dict[str, Any]
@@ -574,13 +602,22 @@ class BatchRecorder:
 
     def end_epoch(self) -> None:
         """No batch comes any more."""
+        last = self._group
         self.finish()
         self.clock.end_epoch()
         self._hooked = None
         self.faults.step = None
         self.faults.split = None
-        if self.mode.was_in_vain():
+        mode = self.mode
+        if mode.was_in_vain():
             self.faults.warn(TRAINING_MODE)
+        if mode.behind_step:
+            self._tell_left_behind(mode.left_behind())
+        else:
+            mode.ended_alike = False
+        mode.before_step = 0
+        if self._bare_rows:
+            self._note_bare_training()
         self._tell_shift()
         self._tell_unseen_criterion()
         for name, seen in self.seen.items():
@@ -589,6 +626,8 @@ class BatchRecorder:
             if line:
                 seen.said = line
                 self._told.say(f"passes {name}", line)
+        if self._bare_rows or (last is not None and last.split == "train"):
+            self._tell_unseen_validation(last)
 
     def finish(self) -> None:
         """Nothing of the loop comes any more."""
@@ -638,12 +677,21 @@ class BatchRecorder:
     @contained("split")
     def name_split(self, name: str | None) -> str | None:
         """From here on batches count for this split; the name of before."""
+        before = self._change_name(name)
+        if name is not None and name in self.splits and self.splits[name].batches:
+            self._told.close_validation(name)
+        return before
+
+    @contained("split")
+    def go_back_to_split(self, name: str | None) -> None:
+        """Batches count for this split again, which goes on where it was left."""
+        self._change_name(name)
+
+    def _change_name(self, name: str | None) -> str | None:
         before = self._named
         self._close_group()
         self._moved_on()
         self._named = name
-        if name is not None and name in self.splits and self.splits[name].batches:
-            self._told.close_validation(name)
         return before
 
     def state_dict(self) -> dict[str, Any]:
@@ -795,6 +843,8 @@ class BatchRecorder:
     ) -> None:
         """One more loss of the group's rows, as it is now, where there is one."""
         if not isinstance(loss, Tensor):
+            loss = self._loss_among(loss, group.split)
+        if loss is None:
             return
         if answer is not None and answer.padding:
             loss, call = loss_without_padding(loss, call, answer)
@@ -815,6 +865,17 @@ class BatchRecorder:
                 losses[0].watch(group.node)
             held.watch(loss.grad_fn)
         losses.append(held)
+
+    def _loss_among(self, found: Any, split: str) -> Tensor | None:
+        """The loss in what is no tensor; without one that is told, unless nothing is there at all."""
+        loss = loss_in(found)
+        if isinstance(loss, Tensor):
+            return loss
+        if found is not None:
+            line = f"for a loss a {type(found).__name__} was returned, in which none is found"
+            cure = "Hand it over with monitor.update_loss(loss)."
+            self._told.say(f"no-loss {split}", f"{split}: {line}. {cure}")
+        return None
 
     def _count_batch(self, group: Group, answer: Answer) -> None:
         """Count an answer beside the targets of the loader's batch."""
@@ -1014,7 +1075,9 @@ class BatchRecorder:
 
     def _step_done(self) -> None:
         self._trained += 1
-        self.splits["train"].steps += 1
+        train = self.splits["train"]
+        train.steps += 1
+        train.stepped_samples = train.samples
         self.clock.step_done()
 
     @property
@@ -1042,6 +1105,47 @@ class BatchRecorder:
         line = "val: the model answered without gradients in training mode"
         cure = "Call model.eval() before it and model.train() behind it."
         self._told.say("val-in-train-mode", f"{line}, which is counted as validation. {cure}")
+
+    def _tell_left_behind(self, left: str) -> None:
+        if not left:
+            return
+        counts = self.splits["train"]
+        seen = self.seen["train"]
+        seen.behind_last_step = counts.samples - counts.stepped_samples
+        rows = quantity(seen.behind_last_step, "row")
+        cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
+        line = f"{rows} of {left}; they are counted as training ({counts.samples} in all)"
+        seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
+        self._told.say("behind-last-step", seen.said)
+
+    def _note_bare_training(self) -> None:
+        """The optimizer has stepped, and no batch of training came of the loader that is wrapped."""
+        if self.splits["train"].steps and not self.seen["train"].passes:
+            seen = self.seen["train"]
+            seen.answers += 1
+            seen.answered_rows += self._bare_rows
+            seen.unpaired_rows += self._bare_rows
+            seen.cause = BARE
+            self._bare_rows = 0
+
+    def _tell_unseen_validation(self, last: Group | None) -> None:
+        """All that is known of a validation is what the model answered when training was over."""
+        rows = self._bare_rows
+        self._bare_rows = 0
+        seen = self.seen["train"]
+        others = [counts for name, counts in self.splits.items() if name != "train"]
+        if len(self.seen) > 1 or any(counts.batches for counts in others):
+            return
+        if last is not None and not last.stepped:
+            unpaired = sum(answer.rows for answer in last.answers if not answer.used)
+            if unpaired == seen.unpaired_rows and seen.criterion_calls:
+                rows += unpaired  # and every other answer of training was counted
+        if rows:
+            counted = quantity(self.splits["train"].samples, "row")
+            behind = f"{counted} were counted, {rows} that the model answered behind them were not"
+            cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
+            seen.said = f"train: {behind}, and no validation was seen. {cure}"
+            self._told.say("unseen-validation", seen.said)
 
     def _tell_shift(self) -> None:
         """Where the model's own loss is that of targets shifted by one, and ours is not, or not so."""
@@ -1124,15 +1228,19 @@ class Block:
     Args:
         change: Makes a change and returns what held before.
         value: What it is changed to.
+        back: Changes it back.
     """
 
-    def __init__(self, change: Callable[[Any], Any], value: Any) -> None:
+    def __init__(
+        self, change: Callable[[Any], Any], value: Any, back: Callable[[Any], object]
+    ) -> None:
         self._change = change
         self._value = value
+        self._back = back
         self._before: Any = None
 
     def __enter__(self) -> None:
         self._before = self._change(self._value)
 
     def __exit__(self, *error: object) -> None:
-        self._change(self._before)
+        self._back(self._before)

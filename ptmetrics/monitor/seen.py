@@ -16,6 +16,7 @@ MAX_PASSES = 8  # told one by one
 TOLD_ANSWERS = 8
 """Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
+BARE = "they did not come of monitor.train(loader), which an earlier pass used"
 PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
     "what pulls them"
@@ -136,6 +137,7 @@ class Seen:
         expected: Rows that this rank is to see in its passes; None where a loader does not tell.
         padding_left_out: Rows of padding that were left out.
         padding_rows: Rows of padding that were counted.
+        behind_last_step: Rows of training that came behind the last step, and are none.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -155,6 +157,7 @@ class Seen:
         self.expected: int | None = 0
         self.padding_left_out = 0
         self.padding_rows = 0
+        self.behind_last_step = 0
 
     def begin_pass(self, loader: LoaderSize | None, share: RankShare | None = None) -> None:
         """A pass over a monitored loader begins."""
@@ -235,6 +238,8 @@ class Seen:
             "message": self.said,
             "optimizer_steps": counts.steps,
         }
+        if self.behind_last_step:
+            record["behind_last_step"] = self.behind_last_step
         if self.padding_left_out:
             record["padding_of_rank"] = self.padding_left_out
         if self.loader is not None and self.loader.dropped:

@@ -42,6 +42,7 @@ class SplitCounts:
         samples: Rows counted.
         batches: Batches counted.
         steps: Steps of the optimizer.
+        stepped_samples: Rows counted before the last one.
         trained_before: What was trained before its last batch, by the recorder's count.
         train_batches: Batches of training when its last one was counted.
         pictures: The small pictures of inputs; None where none are kept.
@@ -74,6 +75,7 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.stepped_samples = 0
         self.trained_before = 0
         self.trained_steps = 0
         self.train_batches = 0
@@ -282,6 +284,7 @@ class SplitCounts:
         self.samples = 0
         self.batches = 0
         self.steps = 0
+        self.stepped_samples = 0
         self.trained_steps = 0
         self.in_a_row = False
         self._last_target = None

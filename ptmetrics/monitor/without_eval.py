@@ -3,6 +3,7 @@
 import torch
 
 from ptmetrics.monitor.answers import LastCounted
+from ptmetrics.record.printable import quantity
 
 
 class ModeWatch:
@@ -16,6 +17,9 @@ class ModeWatch:
         recomputed: Whether a forward was repeated for its gradients, which hides them.
         without_grad: Training batches of the epoch whose loss no gradient can reach.
         trained_on: The last batch of training.
+        behind_step: Batches since the optimizer has stepped, that nothing but hooks told of.
+        before_step: The most of them that came before a step of the epoch.
+        ended_alike: Whether the last epoch ended with as many behind its last step.
     """
 
     def __init__(self) -> None:
@@ -26,6 +30,9 @@ class ModeWatch:
         self.recomputed = False
         self.without_grad = 0
         self.trained_on: LastCounted | None = None
+        self.behind_step = 0
+        self.before_step = 0
+        self.ended_alike = False
 
     def trains(self) -> bool:
         """Whether an answer in training mode is of training, as far as that can be told by now."""
@@ -46,3 +53,23 @@ class ModeWatch:
         without_grad = self.without_grad
         self.without_grad = 0
         return without_grad > 0 and not self.recomputed
+
+    def left_behind(self) -> str:
+        """At the end of an epoch: what came behind its last step and is no training; "" for nothing.
+
+        Of gradients that are accumulated less is left than comes before a step, and waits for the
+        next epoch. As many are left where a scaler skips the last step, but not in two epochs.
+        """
+        left = self.behind_step
+        most = self.before_step
+        before = self.ended_alike
+        self.ended_alike = 0 < most <= left
+        if not self.ended_alike:
+            return ""
+        self.behind_step = 0
+        if left == most and not before:
+            return ""
+        batches = quantity(left, "batch")
+        return (
+            f"{batches} came after the last step of the optimizer, and at most {most} before a step"
+        )

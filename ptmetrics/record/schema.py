@@ -472,6 +472,7 @@ _seen = fields_of(
                 "losses",
                 "passes",
                 "optimizer_steps",
+                "behind_last_step",
                 "dropped_rows",
                 "ranks",
                 "rows_of_ranks",

@@ -103,10 +103,13 @@ PAGES: Mapping[str, Page] = {
         "invalid or warning",
         "The model answered rows that nothing counted: no criterion was called for them, or none "
         "that could be tied to their answers. Invalid where nothing of the validation that is "
-        "judged was counted; a warning where a part of it was not, where another epoch was not, or "
-        "where it is another split that has neither loss nor scores.",
+        "judged was counted; a warning where a part of it was not, where another epoch was not, "
+        "where it is another split that has neither loss nor scores, or where rows of training came "
+        "after the last step of the optimizer, as those of a validation without model.eval() and "
+        "torch.no_grad() do.",
         "Wrap the loader, for batch in monitor.validate(loader), or call the criterion that is "
-        "attached, or hand each batch over: monitor.update(preds, target).",
+        "attached, or hand each batch over: monitor.update(preds, target). A validation that only "
+        "hooks see says that it is one by model.eval() and torch.no_grad().",
         why=(
             "The scores stand on a part of the data, or on nothing, and look as if they "
             "stood on all of it."

@@ -31,6 +31,7 @@ def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
         for split in curves.seen[curves.judged]:
             if split != JUDGED and _uncounted(curves, split, curves.judged):
                 yield _nothing_counted(evidence, split, curves.judged, "warning")
+        yield from _behind_last_step(evidence)
 
 
 def _uncounted(curves: LearningCurves, split: str, row: int) -> bool:
@@ -74,6 +75,19 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
     )
     numbers = _seen_numbers(evidence, JUDGED, evidence.curves.judged)
     yield make_finding("not-counted", "warning", message, numbers)
+
+
+def _behind_last_step(evidence: Evidence) -> Iterator[Finding]:
+    """Rows of a validation were counted as training."""
+    seen = evidence.curves.seen_in_judged("train")
+    behind = seen.get("behind_last_step", 0)
+    if behind:
+        message = (
+            f"train: {behind} of {quantity(seen.get('counted_rows', 0), 'row')} came after the last "
+            "step of the optimizer: counted as training is what may be a validation."
+        )
+        numbers = _seen_numbers(evidence, "train", evidence.curves.judged)
+        yield make_finding("not-counted", "warning", message, {**numbers, "behind": behind})
 
 
 def _rows_answered(seen: Mapping[str, Any]) -> str:

@@ -4,15 +4,16 @@ import copy
 import multiprocessing
 import pickle
 import queue
+import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from loops import Net, quiet
+from loops import CLASSES, FEATURES, Net, batches, quiet
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
@@ -86,6 +87,65 @@ def test_iterators_that_are_held_or_stand_side_by_side_count_each_batch_once() -
         for x, _ in held:
             model(x)
         assert monitor.end_epoch().counts["val_samples"] == 4 * 6
+
+
+def same(x: Tensor) -> Tensor:
+    return x
+
+
+@pytest.mark.parametrize("moved", [same, Tensor.clone], ids=["the batch", "a copy"])
+@pytest.mark.parametrize("criterion", [nn.CrossEntropyLoss(), None])
+def test_a_validation_iterator_that_is_held_takes_turns_with_training(
+    moved: Callable[[Tensor], Tensor], criterion: Any
+) -> None:
+    model = nn.Linear(FEATURES, CLASSES)
+    loss_of = criterion or nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    data, val_data = list(batches(70, shuffle=False)), list(batches(50, shuffle=False))
+    hits = 0
+    right = -1.0
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        held = iter(monitor.validate(val_data))
+        for number, (x, y) in enumerate(monitor.train(data), 1):
+            model.train()
+            output = model(moved(x))
+            hits += int((output.argmax(1) == y).sum())
+            optimizer.zero_grad()
+            loss_of(output, y).backward()
+            optimizer.step()
+            if number % 2 == 0:
+                model.eval()
+                x, y = next(held)
+                with torch.no_grad():
+                    output = model(moved(x))
+                    loss_of(output, y)
+                right = float((output.argmax(1) == y).float().mean())
+        scores = monitor.end_epoch()
+    assert (scores["train/accuracy"].n, scores["train/accuracy"].value) == (70, hits / 70)
+    assert (scores["val/accuracy"].n, scores["val/accuracy"].value) == (8, right)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_two_loaders_side_by_side_are_each_paired_with_their_own_answers(
+    copied: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Linear(FEATURES, CLASSES)
+    data, other = list(batches(40, shuffle=False)), list(batches(39, shuffle=False))
+    hits = 0
+    with quiet() as monitor:
+        monitor.attach(model)
+        both = zip(monitor.train(data), monitor.train(other), strict=True)
+        for pairs in both:
+            for x, y in pairs:
+                hits += int((model(x.clone() if copied else x).argmax(1) == y).sum())
+        scores = monitor.end_epoch()
+    if copied:  # which batch it was cannot be told
+        assert scores.counts.get("train_samples", 0) == 0
+        assert any("79 rows, 0 were counted" in line for line in caplog.messages)
+    else:
+        assert (scores["train/accuracy"].n, scores["train/accuracy"].value) == (79, hits / 79)
+        assert not caplog.messages
 
 
 class Broken:
@@ -192,3 +252,65 @@ def test_workers_that_start_in_any_way_leave_the_record_alone(method: str, tmp_p
     run = read_run(tmp_path / "run")
     assert (len(run.epochs), len(run.headers), run.problems) == (1, 1, [])
     quiet(run=tmp_path / "run", resume=True).close()
+
+
+def left_out_later(monitor: pm.Monitor, data: Any, epoch: int) -> Any:
+    if epoch:
+        return data
+    return monitor.train(data)
+
+
+def in_each_epoch(monitor: pm.Monitor, data: Any, _: int) -> Any:
+    return monitor.train(data)
+
+
+@pytest.mark.parametrize("wrapper", [left_out_later, in_each_epoch])
+def test_training_that_an_earlier_wrapper_does_not_see_is_told(
+    wrapper: Callable[[pm.Monitor, Any, int], Any],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    model, criterion = nn.Linear(FEATURES, CLASSES), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = list(batches(40, shuffle=False))
+    counted = []
+    with quiet(run=tmp_path / "run") as monitor:
+        monitor.attach(model, criterion=criterion, optimizer=optimizer)
+        for epoch in range(3):
+            model(data[0][0])  # a look at what it answers by now
+            model.train()
+            for x, y in wrapper(monitor, data, epoch):
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                for x, _ in monitor.validate(data):
+                    model(x)
+            scores = monitor.end_epoch()
+            counted.append(scores.counts.get("train_samples", 0))
+    told = [line for line in caplog.messages if "monitor.train(loader)" in line]
+    found = [f for f in pm.judge(tmp_path / "run").findings if f.code == "not-counted"]
+    if wrapper is in_each_epoch:
+        assert counted == [40] * 3
+        assert told == []
+        assert found == []
+    else:
+        assert counted == [40, 0, 0]
+        assert len(told) == 1
+        assert re.search(r"answered 4\d rows, 0 were counted", told[0])
+        assert [finding.evidence["split"] for finding in found] == ["train"]
+
+
+def test_a_named_split_goes_on_behind_another_one_inside_of_it() -> None:
+    model, criterion = nn.Linear(FEATURES, CLASSES).eval(), nn.CrossEntropyLoss()
+    with quiet() as monitor:
+        monitor.attach(model, criterion=criterion)
+        for _ in range(2):  # the second time each is a pass of its own
+            with monitor.split("outer"):
+                criterion(model(X), Y)
+                with monitor.split("inner"):
+                    criterion(model(X[:3]), Y[:3])
+                criterion(model(X[:1]), Y[:1])
+        counts = monitor.end_epoch().counts
+    assert (counts["outer_samples"], counts["inner_samples"]) == (5, 3)

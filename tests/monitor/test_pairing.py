@@ -961,3 +961,120 @@ def test_what_a_call_was_given_is_let_go_as_the_loop_goes_on(watched: str) -> No
             assert not any(ref() is not None for ref in held[:-4])
             del x, y, scaled
         assert held[0]() is None
+
+
+class TargetsFirst(nn.Module):
+    """A loss of one's own, with its arguments the other way round."""
+
+    def forward(self, truth: Tensor, answer: Tensor) -> Tensor:
+        return F.cross_entropy(answer, truth)
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_loss_that_is_called_with_its_targets_first(loop: Make, turned: bool) -> None:
+    criterion = TargetsFirst() if turned else nn.CrossEntropyLoss()
+    one = loop(criterion=criterion)
+    losses = []
+
+    def loss_of(x: Tensor, y: Tensor) -> Tensor:
+        answer = one.model(x)
+        loss: Tensor = criterion(y, answer) if turned else criterion(answer, y)
+        losses.append(loss.item() * len(y))
+        return loss
+
+    for x, y in one.train_data:
+        one.step(loss_of(x, y))
+    one.model.eval()
+    with torch.no_grad():
+        for x, y in one.val_data:
+            loss_of(x, y)
+    scores = one.end()
+    assert (scores["train/accuracy"].n, scores["val/accuracy"].n) == (TRAIN_ROWS, VAL_ROWS)
+    assert scores["train/loss"].value == pytest.approx(sum(losses[: len(TRAIN)]) / TRAIN_ROWS)
+    assert scores["val/loss"].value == pytest.approx(sum(losses[len(TRAIN) :]) / VAL_ROWS)
+    with one.monitor.pause():
+        assert scores["val/accuracy"].value == pytest.approx(one.right())
+    assert one.is_quiet(scores)
+
+
+def test_numbers_beside_their_targets_the_other_way_round(loop: Make) -> None:
+    criterion = nn.MSELoss()
+    model = nn.Linear(FEATURES, 1)
+    one = loop(model, metrics=pm.RegressionMetrics(), criterion=criterion)
+    targets, answers = [], []
+    for x, _ in one.train_data:
+        target, answer = x[:, :1], model(x)
+        targets.append(target)
+        answers.append(answer.detach())
+        one.step(criterion(target, answer))
+    scores = one.end()
+    errors = (torch.cat(answers) - torch.cat(targets)).double()
+    assert scores["train/bias"].value == pytest.approx(errors.mean().item(), rel=1e-5)
+    assert scores["train/r2"].value == pytest.approx(
+        1 - (errors.square().mean() / torch.cat(targets).double().var(unbiased=False)).item(),
+        rel=1e-5,
+    )
+    assert one.is_quiet(scores)
+
+
+@pytest.mark.parametrize("teacher_first", [True, False])
+def test_a_teachers_answer_in_front_of_the_models_is_no_target(
+    loop: Make, teacher_first: bool
+) -> None:
+    criterion = nn.MSELoss()
+    model, teacher = nn.Linear(FEATURES, 1), nn.Linear(FEATURES, 1)
+    one = loop(model, metrics=pm.RegressionMetrics(), criterion=criterion)
+    errors = []
+    for x, _ in one.train_data:
+        answer = model(x)
+        with torch.no_grad():
+            other = teacher(x)
+        losses = [
+            lambda a=answer, b=other: criterion(b, a),
+            lambda a=answer, x=x: criterion(a, x[:, :1]),
+        ]
+        if not teacher_first:
+            losses.reverse()
+        errors.append((answer - x[:, :1]).detach())
+        one.step(sum(loss() for loss in losses))
+    scores = one.end()
+    assert scores["train/bias"].value == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+    assert scores["train/bias"].n == TRAIN_ROWS
+
+
+class LossAndMore(nn.Module):
+    def __init__(self, kind: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, answer: Tensor, truth: Tensor) -> Any:
+        return self.kind(F.cross_entropy(answer, truth))
+
+
+KINDS: dict[str, Callable[[Tensor], Any]] = {
+    "mapping": lambda loss: {"loss": loss, "right": torch.zeros(())},
+    "object": lambda loss: SimpleNamespace(loss=loss, parts=[loss]),
+    "tuple": lambda loss: (loss, "of classes"),
+    "several": lambda loss: (loss, loss.detach()),
+    "number": lambda loss: loss.item(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_criterion_returns_beside_its_loss(loop: Make, kind: str) -> None:
+    criterion = LossAndMore(KINDS[kind])
+    one = loop(criterion=criterion)
+    one.model.eval()
+    with torch.no_grad():
+        for x, y in one.val_data:
+            criterion(one.model(x), y)
+        with one.monitor.pause():
+            whole = [F.cross_entropy(one.model(x), y).item() * len(y) for x, y in one.val_data]
+    scores = one.end()
+    assert scores["val/accuracy"].n == VAL_ROWS
+    if kind in ("several", "number"):  # which of them cannot be told, or it is no tensor
+        assert "val/loss" not in scores
+        assert names(one.said, "val: for a loss", "monitor.update_loss(loss)")
+    else:
+        assert scores["val/loss"].value == pytest.approx(sum(whole) / VAL_ROWS)
+        assert one.is_quiet(scores)

@@ -248,3 +248,315 @@ def test_without_a_sign_the_verdict_says_what_to_do_first() -> None:
     assert first.code == "not-validated"
     assert "model.eval()" in first.advice
     assert "monitor.validate(loader)" in first.advice
+
+
+# Neither `model.eval()` nor `torch.no_grad()`: what the optimizer tells.
+
+
+class Forgets(Script):
+    """A validation that looks like training; a subclass trains otherwise, or validates as it should."""
+
+    forgets = True
+    validates = torch.enable_grad
+
+    def validate(self) -> None:
+        if self.forgets:
+            super().validate()
+
+
+class Accumulates(Forgets):
+    """Gradients of so many batches; a rest at the end of an epoch is dropped."""
+
+    batches = 3
+
+    def train(self) -> None:
+        for number, (x, y) in enumerate(self.train_data, 1):
+            self.criterion(self.model(x), y).backward()
+            if number % self.batches == 0:
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.train_data = rows(TRAIN_ROWS + BATCH, 1)
+        self.val_data = rows(TRAIN_ROWS, 2)
+
+
+class GoesOn(Accumulates):
+    """The rest of an epoch waits for the next one's first step."""
+
+    batches = 4
+    waiting = 0
+
+    def train(self) -> None:
+        for x, y in self.train_data:
+            self.criterion(self.model(x), y).backward()
+            self.waiting += 1
+            if self.waiting == self.batches:
+                self.waiting = 0
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+
+class WithClosure(Forgets):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attachment.detach()
+        self.optimizer = torch.optim.LBFGS(self.model.parameters(), max_iter=4)
+        self.monitor.attach(self.model, criterion=self.criterion, optimizer=self.optimizer)
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            loss: Tensor = self.criterion(self.model(x), y)
+            loss.backward()
+            return loss
+
+        self.optimizer.step(closure)
+
+
+class Skips(Forgets):
+    """A scaler leaves out the first steps of the run, and the very last one."""
+
+    batch = 0
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.batch += 1
+        self.optimizer.zero_grad()
+        self.criterion(self.model(x), y).backward()
+        if 2 < self.batch < 3 * len(self.train_data):
+            self.optimizer.step()
+
+
+class Adversarial(Forgets):
+    """Each batch trains the attached model, and then another one through it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.other = nn.Linear(FEATURES, FEATURES)
+        self.other_optimizer = torch.optim.SGD(self.other.parameters(), lr=0.1)
+        self.val_data = rows(TRAIN_ROWS, 2)
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        super().learn(self.other(x).detach(), 0 * y)
+        self.other_optimizer.zero_grad()
+        self.criterion(self.model(self.other(x)), 0 * y + 1).backward()
+        self.other_optimizer.step()
+
+
+class Mixes(Forgets):
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        out = self.model(x + x.flip(0))
+        (self.criterion(out, y) + self.criterion(out, y.flip(0))).backward()
+        self.optimizer.step()
+
+
+class InOneBatch(Forgets):
+    """One batch and one step an epoch, and one batch of validation."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.train_data = [rows(BATCH, 1)[0]]
+        self.val_data = [rows(BATCH, 2)[0]]
+
+
+TRAINS = [Forgets, Accumulates, GoesOn, WithClosure, Skips, Adversarial, Mixes, InOneBatch]
+
+
+def told_behind(script: Script, epochs: int, caplog: pytest.LogCaptureFixture) -> list[str]:
+    script.counted(epochs)
+    return [line for line in caplog.messages if "after the last step" in line]
+
+
+@pytest.mark.parametrize("kind", TRAINS)
+def test_what_comes_behind_the_last_step_is_told(
+    kind: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = kind(dropout=False)
+    [line] = told_behind(script, 2, caplog)
+    rows_of = sum(len(y) for _, y in script.val_data)
+    # A rest of accumulated gradients cannot be told from it.
+    behind = rows_of + {Accumulates: 2, GoesOn: 1, Adversarial: 1}.get(kind, 0) * BATCH
+    assert f"{behind} rows of " in line
+    assert "monitor.validate(loader)" in line
+    assert "model.eval() and torch.no_grad()" in line
+    assert script.monitor.scores is not None
+    seen = script.monitor.scores.seen["train"]
+    assert seen["behind_last_step"] >= rows_of
+    assert "after the last step" in seen["message"]
+    found = [f for f in pm.judge(script.monitor).findings if f.code == "not-counted"]
+    assert [finding.evidence["behind"] for finding in found] == [seen["behind_last_step"]]
+    assert str(seen["behind_last_step"]) in found[0].message
+
+
+@pytest.mark.parametrize("kind", TRAINS)
+@pytest.mark.parametrize("optimizer", [True, False])
+def test_of_training_nothing_is_behind_the_last_step(
+    kind: Callable[..., Script], optimizer: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Validates(kind):  # type: ignore[misc, valid-type]
+        validates = torch.no_grad
+
+        def validate(self) -> None:
+            self.model.eval()
+            super().validate()
+            self.model.train()
+
+    if kind is WithClosure and not optimizer:
+        pytest.skip("it attaches its optimizer")
+    script = Validates(optimizer=optimizer, dropout=False)
+    assert told_behind(script, 6, caplog) == []
+    assert script.monitor.scores is not None
+    assert "behind_last_step" not in script.monitor.scores.seen["train"]
+
+
+def test_without_an_optimizer_nothing_is_known_of_steps(caplog: pytest.LogCaptureFixture) -> None:
+    assert told_behind(Forgets(optimizer=False), 2, caplog) == []
+
+
+def test_a_loader_that_was_named_is_what_it_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Named(Forgets):
+        def validate(self) -> None:
+            for x, y in self.monitor.validate(self.val_data):
+                self.criterion(self.model(x), y)
+
+    assert told_behind(Named(), 2, caplog) == []
+
+
+# Neither a criterion nor `model.eval()`: what the model answered when training was over.
+
+
+class Scores(Script):
+    """Its validation only asks what is right."""
+
+    def validate(self) -> None:
+        with self.validates():
+            for x, y in self.val_data:
+                (self.model(x).argmax(1) == y).sum()
+
+
+class ScoresWithGradients(Scores):
+    validates = torch.enable_grad
+
+
+class OfALoader(ScoresWithGradients):
+    """Training is a loop over a wrapped loader."""
+
+    def train(self) -> None:
+        for x, y in self.monitor.train(self.train_data):
+            self.learn(x, y)
+
+
+class OfALoaderWithLoss(OfALoader):
+    def validate(self) -> None:
+        for x, y in self.val_data:
+            self.criterion(self.model(x), y)
+
+
+def told_unseen(script: Script, caplog: pytest.LogCaptureFixture) -> list[str]:
+    script.counted(2)
+    return [line for line in caplog.messages if "no validation was seen" in line]
+
+
+SCORES = [Scores, ScoresWithGradients, OfALoader, OfALoaderWithLoss]
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_answers_behind_training_that_nothing_names_are_told(
+    kind: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = kind()
+    [line] = told_unseen(script, caplog)
+    assert f"{TRAIN_ROWS} rows were counted, {VAL_ROWS} that" in line
+    assert "monitor.validate(loader)" in line
+    assert script.monitor.scores is not None
+    assert script.monitor.scores.seen["train"]["message"] == line
+
+
+class Scored(Scores):
+    """Each batch is answered once more before it is learned."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        with torch.no_grad():
+            self.model(x).argmax(1)
+        super().learn(x, y)
+
+    def validate(self) -> None:
+        pass
+
+
+class Discriminates(Scored):
+    """Behind each step another model learns from the answer."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        Script.learn(self, x, y)
+        self.model(x).sum().backward()
+
+
+class Warms(OfALoader):
+    """The model is called before training, and never validated."""
+
+    def train(self) -> None:
+        self.model(self.train_data[0][0])
+        super().train()
+
+    def validate(self) -> None:
+        pass
+
+
+class StatisticsOfBatches(OfALoader):
+    """Statistics of batches are taken anew behind training, and then there is a validation."""
+
+    def validate(self) -> None:
+        super().validate()
+        for x, y in self.monitor.validate(self.val_data):
+            self.criterion(self.model(x), y)
+
+
+class HandsOver(Scores):
+    def validate(self) -> None:
+        for x, y in self.val_data:
+            self.monitor.update(self.model(x).detach(), y, split="val")
+
+
+@pytest.mark.parametrize("kind", [Scored, Discriminates, Warms, StatisticsOfBatches, HandsOver])
+def test_of_answers_that_belong_to_training_nothing_is_told(
+    kind: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert told_unseen(kind(), caplog) == []
+
+
+class HandsOverAll(Script):
+    """The loop hands over what it counts, and the mode of the model says nothing."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        self.monitor.update(self.model(x).detach(), y, split="train")
+
+    def validate(self) -> None:
+        with self.validates():
+            for x, y in self.val_data:
+                self.monitor.update(self.model(x).detach(), y, split="val")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attachment.detach()
+        self.monitor.attach(self.model, optimizer=self.optimizer)
+
+
+class HandsOverWithGradients(HandsOverAll):
+    validates = torch.enable_grad
+
+
+@pytest.mark.parametrize("kind", [HandsOverAll, HandsOverWithGradients])
+def test_what_is_handed_over_is_one_validation_whatever_the_mode(
+    kind: Callable[..., Script],
+) -> None:
+    script = kind()
+    assert script.counted() == [(TRAIN_ROWS, VAL_ROWS)] * 2
+    assert script.monitor.history.epoch == [0, 1]
+    assert script.monitor.scores is not None
+    seen = script.monitor.scores.seen
+    assert seen["val"]["answered_rows"] == VAL_ROWS

@@ -503,8 +503,8 @@ class BatchRecorder:
                 self._close_group()
         self._moved_on()
         mode = self.mode
-        if mode.behind_step > mode.before_step:
-            mode.before_step = mode.behind_step
+        if mode.behind_step != mode.before_step:
+            mode.before_step = max(mode.before_step, mode.behind_step)
         mode.behind_step = 0
         clock = self.clock
         phase = "train"

@@ -20,9 +20,8 @@ from ptmetrics.counts.moments import (
 )
 from ptmetrics.metrics.estimate import Array
 
-LARGE = (
-    1 << 17
-)  # numbers in a matrix, a square of 1 MiB: fresh memory for it costs more than to read it
+LARGE = 1 << 17
+"""Numbers in a matrix, a square of 1 MiB: fresh memory for it costs more than to read it."""
 
 
 class Counts(dict[str, Array]):
@@ -131,7 +130,7 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """
     counts = Counts({}, absent)
     for name, first in each[0].items():
-        if is_large(first):
+        if first.size > LARGE and is_large(first):
             counts[name] = first[np.newaxis]
         else:
             counts[name] = np.stack(list(map(itemgetter(name), each)))

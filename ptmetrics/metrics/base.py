@@ -890,7 +890,7 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         alike: dict[Any, list[int]] = {}  # metrics of one configuration, which `fresh` made
         for place, metric in enumerate(metrics):
             key: tuple[Any, ...] = (id(metric._score_tables), *read[place])
-            if any(map(host.is_large, read[place].values())):
+            if host.large_squares(read[place].values()):
                 key = (place,)
             alike.setdefault(key, []).append(place)
         scores: dict[int, Scores] = {}

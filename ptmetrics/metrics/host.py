@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -118,9 +118,10 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
     return found
 
 
-def is_large(array: Array) -> bool:
-    """Whether it is a large square, of which no copy is made."""
-    return bool(array.size > LARGE and array.ndim == 2 and len(array) ** 2 == array.size)
+def large_squares(arrays: Iterable[Array]) -> list[Array]:
+    """Those of which no copy is made."""
+    large = [array for array in arrays if array.size > LARGE]
+    return [array for array in large if array.ndim == 2 and len(array) ** 2 == array.size]
 
 
 def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
@@ -130,7 +131,7 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """
     counts = Counts({}, absent)
     for name, first in each[0].items():
-        if first.size > LARGE and is_large(first):
+        if first.size > LARGE and large_squares([first]):
             counts[name] = first[np.newaxis]
         else:
             counts[name] = np.stack(list(map(itemgetter(name), each)))
@@ -139,7 +140,7 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
 
 def kept(matrix: Array) -> torch.Tensor | Callable[[], torch.Tensor]:
     """A matrix that stands in `together`; a large one is copied without its zeros, until it is asked for."""
-    if not is_large(matrix):
+    if not large_squares([matrix]):
         return torch.from_numpy(matrix)
     flat = matrix.reshape(-1)
     places = np.flatnonzero(flat != 0)

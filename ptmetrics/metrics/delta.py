@@ -53,7 +53,7 @@ def delta_intervals(
     means = {at: formula for at, formula in enumerate(formulas) if isinstance(formula, MeanRatio)}
     if means:
         value, *slopes = MeanRatio.gradients(list(means.values()), place.both)
-        each = zip(value, *[slope[:, 1] for slope in slopes], strict=True)
+        each = zip(value, *np.stack(slopes)[:, :, 1], strict=True)
         found.update(zip(means, each, strict=True))
     for at, formula in enumerate(formulas):
         gradient = gradients[at]
@@ -64,7 +64,7 @@ def delta_intervals(
         else:
             value, *slopes = gradient(place.both)
             found[at] = (value, *[slope[1] for slope in slopes])
-    both, *derivatives = zip(*[found[at] for at in range(len(formulas))], strict=True)
+    both, *derivatives = zip(*map(found.__getitem__, range(len(formulas))), strict=True)
     values, near = np.stack(both, 1)
     # Undefined directions (a class that never occurs) carry no count and no variance.
     by_hits, by_actual, by_predicted = [

@@ -131,7 +131,7 @@ class Form(NamedTuple):
 
 @lru_cache(maxsize=256)
 def yes_no_launch(
-    form: Form, levels: tuple[float, float], dtype: torch.dtype, *strides: int
+    form: Form, levels: tuple[float, float], dtype: torch.dtype, weighted: bool, *strides: int
 ) -> Launch:
     """For batches of one form.
 
@@ -139,6 +139,7 @@ def yes_no_launch(
         form: As the operation is given it, the step left out.
         levels: The cut and beta.
         dtype: Of the predictions.
+        weighted: Whether there are cells for weights.
         strides: Of rows and columns of predictions and of targets, and of weights.
     """
     labels = form.labels
@@ -158,7 +159,10 @@ def yes_no_launch(
         apart = (strides[1], strides[3])
         warps = 1
         block = min(power_of_two(labels), BLOCK)
-        rows = min(LABEL_TILE // block, MOST_TILE_ROWS)
+        numbers = LABEL_TILE
+        if weighted:
+            numbers //= 2
+        rows = min(max(1, numbers // block), MOST_TILE_ROWS)
         at_once = rows
     plan = YesNoPlan(
         labels,
@@ -183,8 +187,8 @@ def yes_no_launch(
     items = -(-form.samples // lanes) * -(-form.pixels // at_once)
     programs = lanes * min(TABLE_LINES // warps // lanes, items)
     folders = lanes if form.grouped else min(16, programs)
-    numbers_given = (form.samples, form.pixels, *strides, lanes, folders)
-    return Launch(plan, programs, warps, numbers_given)
+    given = (form.samples, form.pixels, *strides, lanes, folders)
+    return Launch(plan, programs, warps, given)
 
 
 def cut_for(cut: float, inputs: str, dtype: torch.dtype, labels: int) -> float:
@@ -296,7 +300,8 @@ def yes_no_arguments(
     strides[2 : 2 + target.ndim] = target.stride()
     if weight is not None:
         strides[4] = weight.stride(0)
-    launch = yes_no_launch(form._replace(step=0), tuple(levels), preds.dtype, *strides)
+    weighted = "rows.weight" in names
+    launch = yes_no_launch(form._replace(step=0), tuple(levels), preds.dtype, weighted, *strides)
     wanted = BINARY_NAMES
     if form.labels:
         wanted = LABEL_NAMES

@@ -155,6 +155,15 @@ def test_an_update_of_yes_or_no_is_one_launch(inputs: Any, dtype: torch.dtype) -
             assert seen.names == YES_NO
 
 
+def test_labels_of_pixels_are_laid_out_row_by_row_first() -> None:
+    with fake_cuda():
+        names = yes_no_launches(MultilabelMetrics(5, class_dim=1), 4, 5, 8, 8)
+    copies = [name for name in names if name.startswith(("aten.clone", "clone"))]
+    assert len(copies) == 2
+    assert names[-1:] == YES_NO
+    assert len(names) == 3
+
+
 @pytest.mark.parametrize(
     ("config", "given"),
     [

@@ -20,9 +20,9 @@ from ptmetrics.counts.moments import (
 )
 from ptmetrics.metrics.estimate import Array
 
-LARGE = (
+MOST_COPIED = (
     1 << 17
-)  # numbers in a matrix, a square of 1 MiB: fresh memory for it costs more than to read it
+)  # numbers of a cell: fresh memory for more of them, 1 MiB, costs more than reading
 
 
 class Counts(dict[str, Array]):
@@ -119,11 +119,6 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
     return found
 
 
-def is_large(array: Array) -> bool:
-    """Whether it is a large square, of which no copy is made."""
-    return bool(array.size > LARGE and array.ndim == 2 and len(array) ** 2 == array.size)
-
-
 def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """Copies of what several metrics of one configuration hold, in a leading dimension.
 
@@ -131,7 +126,8 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """
     counts = Counts({}, absent)
     for name, first in each[0].items():
-        if is_large(first):
+        square = first.ndim == 2 and first.shape[0] == first.shape[1]
+        if square and first.size > MOST_COPIED:
             counts[name] = first[np.newaxis]
         else:
             counts[name] = np.stack(list(map(itemgetter(name), each)))
@@ -140,7 +136,7 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
 
 def kept(matrix: Array) -> torch.Tensor | Callable[[], torch.Tensor]:
     """A matrix that stands in `together`; a large one is copied without its zeros, until it is asked for."""
-    if not is_large(matrix):
+    if matrix.size <= MOST_COPIED:
         return torch.from_numpy(matrix)
     flat = matrix.reshape(-1)
     places = np.flatnonzero(flat != 0)

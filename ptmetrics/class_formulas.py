@@ -199,32 +199,33 @@ class MeanRatio:
     def gradients(means: Sequence[MeanRatio], sums: ClassSums) -> tuple[Array, Array, Array, Array]:
         """Several means and their derivatives at once, each with a leading dimension of the means."""
         column = (len(means), *[1] * sums.hits.ndim)
-        parts = np.array(list(map(attrgetter("ratio.part"), means)))
-        wholes = np.array(list(map(attrgetter("ratio.whole"), means)))
-        strict = np.array(list(map(attrgetter("ratio.zero_division"), means))).reshape(column)
-        by_targets = np.array(list(map(attrgetter("by_targets"), means))).reshape(column)
+        factors = np.array([(mean.ratio.part, mean.ratio.whole) for mean in means])
+        parts, wholes = factors[:, 0], factors[:, 1]
+        chosen = np.ones((len(means), sums.hits.shape[-1]))
+        by_targets = np.zeros(column, bool)
+        strict = np.zeros(column, bool)
+        for place, mean in enumerate(means):
+            if mean.among is not None:
+                chosen[place] = mask_of(mean.among, sums)
+            by_targets[place] = mean.by_targets
+            strict[place] = mean.ratio.zero_division
         numbers = np.stack((sums.hits, sums.actual, sums.predicted, sums.others))
         part = np.tensordot(parts, numbers, 1)
         whole = np.tensordot(wholes, numbers, 1)
-        there = sums.actual + sums.predicted > 0
-        there = there | ~strict
+        there = (sums.actual + sums.predicted > 0) | ~strict
         defined = there & (whole > 0)
-        chosen = np.ones((len(means), sums.actual.shape[-1]))
-        for number, mean in enumerate(means):
-            if mean.among is not None:
-                chosen[number] = mask_of(mean.among, sums)
         counted = chosen.reshape(*column[:-1], -1) * (there | (not math.isnan(sums.absent)))
         weight = np.where(by_targets, _by_targets(counted, sums), counted)
         share = np.where(there, 0.0, np.nan_to_num(sums.absent))
         share = np.where(defined, part / whole, share)
         total = weight.sum(-1, keepdims=True)
-        average = (share * weight).sum(-1, keepdims=True) / total
+        value = (share * weight).sum(-1, keepdims=True) / total
         scale = np.where(defined, weight / total / whole, 0.0)
         slopes = parts.T.reshape(4, *column) - share * wholes.T.reshape(4, *column)
         hits, actual, predicted, others = scale * slopes
         actual = actual + others.sum(-1, keepdims=True) - others
-        by_weight = np.where(by_targets, counted * (share - average) / total, 0.0)
-        return average[..., 0], hits, actual + by_weight, predicted
+        by_weight = np.where(by_targets, counted * (share - value) / total, 0.0)
+        return value[..., 0], hits, actual + by_weight, predicted
 
     def doubt(self, sums: ClassSums) -> Array:
         """What the mean would gain if classes whose denominator is empty were at 1: nothing is known of them."""

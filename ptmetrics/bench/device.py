@@ -481,7 +481,7 @@ def _rows_counted(side: Competitor) -> int:
 
 def device_text(rows: Iterable[DeviceRow]) -> Iterator[str]:
     """Updates by size or task."""
-    for told, part in groupby(rows, key=_title):
+    for told, part in groupby(rows, key=_heading):
         yield f"\none update of {told}"
         for row in part:
             line = (
@@ -499,7 +499,7 @@ def device_text(rows: Iterable[DeviceRow]) -> Iterator[str]:
             yield line
 
 
-def _title(row: DeviceRow) -> str:
+def _heading(row: DeviceRow) -> str:
     if row.task:
         return row.task
     return f"the full set: {' x '.join(map(str, row.size))}"

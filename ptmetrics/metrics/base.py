@@ -890,8 +890,8 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
         alike: dict[Any, list[int]] = {}  # metrics of one configuration, which `fresh` made
         for place, metric in enumerate(metrics):
             key: tuple[Any, ...] = (id(metric._score_tables), *read[place])
-            if host.large_squares(read[place].values()):
-                key = (place,)
+            if max(map(np.size, read[place].values())) > host.MOST_COPIED:
+                key = (place,)  # two evaluations cost less than a copy
             alike.setdefault(key, []).append(place)
         scores: dict[int, Scores] = {}
         for places in alike.values():

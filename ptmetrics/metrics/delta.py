@@ -49,28 +49,26 @@ def delta_intervals(
     Source: the delta method; Korn and Graubard 1998 for the n that a variance is worth.
     """
     place = _Nearby.of(view)
-    found: dict[int, Any] = {}  # each score at the data and nearby, and its gradient nearby
-    means = {at: formula for at, formula in enumerate(formulas) if isinstance(formula, MeanRatio)}
-    if means:
-        value, *slopes = MeanRatio.gradients(list(means.values()), place.both)
-        each = zip(value, *np.stack(slopes)[:, :, 1], strict=True)
-        found.update(zip(means, each, strict=True))
-    for at, formula in enumerate(formulas):
-        gradient = gradients[at]
-        if at in found:
-            continue
-        if gradient is None:
-            found[at] = (formula(place.both), *differences(formula, place.at))
+    both = np.empty((len(formulas), 2, *place.real.shape))  # each score at the data, and nearby
+    slopes = np.empty((3, len(formulas), *place.actual.shape))  # its gradient nearby
+    means: list[MeanRatio] = []
+    places = []
+    for at, (formula, gradient) in enumerate(zip(formulas, gradients, strict=True)):
+        if isinstance(formula, MeanRatio):
+            means.append(formula)
+            places.append(at)
+        elif gradient is None:
+            both[at] = formula(place.both)
+            slopes[:, at] = differences(formula, place.at)
         else:
-            value, *slopes = gradient(place.both)
-            found[at] = (value, *[slope[1] for slope in slopes])
-    both, *derivatives = zip(*map(found.__getitem__, range(len(formulas))), strict=True)
-    values, near = np.stack(both, 1)
+            both[at], hits, actual, predicted = gradient(place.both)
+            slopes[:, at] = hits[1], actual[1], predicted[1]
+    if means:
+        both[places], hits, actual, predicted = MeanRatio.gradients(means, place.both)
+        slopes[:, places] = hits[:, 1], actual[:, 1], predicted[:, 1]
+    values, near = both[:, 0], both[:, 1]
     # Undefined directions (a class that never occurs) carry no count and no variance.
-    by_hits, by_actual, by_predicted = [
-        np.nan_to_num(np.stack(some), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        for some in derivatives
-    ]
+    by_hits, by_actual, by_predicted = np.nan_to_num(slopes, copy=False, posinf=0.0, neginf=0.0)
     on_diagonal = (place.right * (by_hits + by_actual + by_predicted) ** 2).sum(-1)
     rows = _Centred.of(place.rows - place.right, by_actual)
     columns = _Centred.of(place.columns - place.right, by_predicted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -20,8 +20,8 @@ from ptmetrics.counts.moments import (
 )
 from ptmetrics.metrics.estimate import Array
 
-LARGE = 1 << 17
-"""Numbers in a matrix, a square of 1 MiB: fresh memory for it costs more than to read it."""
+MOST_COPIED = 1 << 17
+"""Numbers of a cell that is copied: fresh memory for more of them, 1 MiB, costs more than reading."""
 
 
 class Counts(dict[str, Array]):
@@ -118,12 +118,6 @@ def to_host(states: Sequence[State]) -> list[dict[str, Array]]:
     return found
 
 
-def large_squares(arrays: Iterable[Array]) -> list[Array]:
-    """Those of which no copy is made."""
-    large = [array for array in arrays if array.size > LARGE]
-    return [array for array in large if array.ndim == 2 and len(array) ** 2 == array.size]
-
-
 def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """Copies of what several metrics of one configuration hold, in a leading dimension.
 
@@ -131,7 +125,8 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     """
     counts = Counts({}, absent)
     for name, first in each[0].items():
-        if first.size > LARGE and large_squares([first]):
+        square = first.ndim == 2 and first.shape[0] == first.shape[1]
+        if square and first.size > MOST_COPIED:
             counts[name] = first[np.newaxis]
         else:
             counts[name] = np.stack(list(map(itemgetter(name), each)))
@@ -140,7 +135,7 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
 
 def kept(matrix: Array) -> torch.Tensor | Callable[[], torch.Tensor]:
     """A matrix that stands in `together`; a large one is copied without its zeros, until it is asked for."""
-    if not large_squares([matrix]):
+    if matrix.size <= MOST_COPIED:
         return torch.from_numpy(matrix)
     flat = matrix.reshape(-1)
     places = np.flatnonzero(flat != 0)

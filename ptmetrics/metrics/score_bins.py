@@ -18,6 +18,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.checks import in_memory
+from ptmetrics.counts.moments import TINY
 from ptmetrics.counts.score_histogram import ScoreHistogram, tied_rows
 from ptmetrics.counts.stored_scores import StoredScores, unpack_scores
 from ptmetrics.counts.stored_sums import StoredSums
@@ -30,7 +31,6 @@ MOST_OVO = 32  # classes whose pairs are compared, where scores are stored
 BASE = 10  # numbers of a summary before those of the points that were asked for
 CACHED_BINS = 1 << 16  # rows that are summed up at once, so that the arrays stay in a CPU's cache
 BINS_AT_ONCE = 1 << 21  # on other devices, where each operation is a launch: 700 MiB for a moment
-TINY = 1e-300  # below the least sum of weights
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def read_events(path: Path) -> Table:
     owners: dict[str, str] = {}
     for folder in folders:
         below = ""
-        if folder != path:
+        if folder != path and (len(folders) > 1 or _is_split(folder.name, folder.name)):
             below = folder.name
         for tag, step, value in _scalars(folder):
             column = _column_of(below, tag)

@@ -72,13 +72,16 @@ def _half_units(shares: Collection[Share]) -> dict[float, float]:
     """Half a unit of the last digit of each value of a column, or the rounding of its type.
 
     A column has as many decimals, or as many significant digits, as its longest value. Zeros at
-    the end do not count: 0.866700 may have been rounded before it was printed. Doubles computed
-    from a rounded number differ from it far behind: 86.83000000000001 has two decimals.
+    the end do not count: 0.866700 may have been rounded before it was printed. What was computed
+    from a rounded number, or stored as float32, differs from it far behind: 86.83000000000001 has
+    two decimals, 0.8683000206947327 has four.
     """
     digits: dict[float, int] = {}
     for value, printed in shares:
-        printed = min(printed, digits_of(round(value, ALL_DIGITS)))
-        digits[value] = max(printed, digits.get(value, 0))
+        shortest = digits_of(round(value, ALL_DIGITS))
+        if float(np.float32(value)) == value:
+            shortest = digits_of(str(np.float32(value)))
+        digits[value] = max(min(printed, shortest), digits.get(value, 0))
     decimals = max(digits.values(), default=0)
     lead = {value: floor(log10(value)) + 1 for value in digits}  # 0 of 0.5, -1 of 0.05
     significant = max((digits[value] + lead[value] for value in digits), default=0)

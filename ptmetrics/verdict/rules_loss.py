@@ -79,7 +79,7 @@ class Losses:
     @property
     def ratios(self) -> Floats:
         """Loss over the metric's own number."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             return np.asarray(self.loss / self.own)
 
     @property

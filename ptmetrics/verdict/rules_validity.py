@@ -38,12 +38,11 @@ _NAN_LOSS = "non-finite-loss"
 def not_validated(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Nothing was measured on validation data."""
     if not any(isfinite(item.value) for item in evidence.val.values()):
-        yield make_finding(
-            "not-validated",
-            "invalid",
-            "No score was measured on validation data.",
-            {"scores": len(evidence.val)},
-        )
+        message = "No score was measured on validation data."
+        curves = evidence.curves
+        if any(name.startswith("test/") for scores in curves.epochs for name in scores):
+            message += " Those of the split test are judged with judge(…, split='test') or --split."
+        yield make_finding("not-validated", "invalid", message, {"scores": len(evidence.val)})
 
 
 @rule(codes="non-finite")

@@ -498,6 +498,23 @@ def test_event_files_need_tensorboard_and_say_so(
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
 )
+def test_a_folder_of_one_version_is_that_run(tmp_path: Path) -> None:
+    """Lightning's "lightning_logs" with "version_0" in it: the name is none of a split."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path / "version_0")) as writer:
+        for epoch in range(3):
+            for name, value in (("epoch", epoch), ("train_loss", 0.5), ("val_loss", 0.25)):
+                writer.add_scalar(name, value, 10 * epoch + 9)
+    history = pm.read_history(tmp_path)
+    assert history["val/loss"] == [0.25] * 3
+    assert history["train/loss"] == [0.5] * 3
+    assert history.epoch == [0, 1, 2]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
+)
 def test_scalars_of_tensorboard_are_read(tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 

@@ -106,6 +106,7 @@ def test_zeros_at_the_end_of_all_values_are_no_digits() -> None:
     """0.866700 may be rounded to four digits first: it would be of 10,000 samples."""
     rounded = [round(value, 4) for value in accuracies(2500)]
     assert samples_behind(column(rounded, 6)) is None
+    assert samples_behind(column([float(np.float32(value)) for value in rounded], None)) is None
     assert samples_behind(column([round(value, 4) for value in accuracies(150)], 6)) is not None
 
 

@@ -258,3 +258,15 @@ def test_a_log_that_the_installed_library_writes_now_is_read_and_judged(
     assert done.returncode == 0, done.stderr[-2000:]
     for name in NAMES[library]:
         assert_read_and_judged(tmp_path / name, library, capsys)
+
+
+def test_a_log_that_was_tested_alone_says_how_to_judge_that(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = [f"{e},{1 - e / 10},{1.1 - e / 10},{0.5 + e / 10}" for e in range(4)]
+    path.write_text("\n".join(["epoch,train_loss,test_loss,test_acc", *rows]))
+    verdict = judge(path)
+    assert verdict.status == "invalid"
+    assert "judge(…, split='test')" in verdict.findings[0].message
+    assert judge(path, split="test").status != "invalid"
+    path.write_text("\n".join(["epoch,train_loss,train_acc", *(row[:7] for row in rows)]))
+    assert "split" not in judge(path).findings[0].message

@@ -390,3 +390,12 @@ def test_errors_are_held_against_the_error_of_their_kind(
         criterion=criterion,
     )
     assert cause_of(run) == cause
+
+
+def test_a_loss_near_the_largest_number_is_compared_without_a_warning() -> None:
+    """The suite takes a warning for an error: the ratio to the metric's own loss overflows."""
+    run = run_of(lambda scores, target: functional.cross_entropy(scores, target))
+    for epoch in run.epochs:
+        score = epoch["scores"]["val/loss"]
+        score.update(dict.fromkeys(("value", "low", "high"), 1e308))
+    assert finding_of(run) is not None

@@ -15,7 +15,7 @@ help:
 	@echo "make trackers  tests against MLflow, W&B, trackio and TensorBoard, in an environment of their own"
 	@echo "make check   lint, types and layers"
 	@echo "make package what users install: wheel and sdist, checked, each tried in a fresh environment; minutes"
-	@echo "make matrix  a part of the suite with several versions of Python and torch (MATRIX='3.10:2.6'); half an hour"
+	@echo "make matrix  a part of the suite with several versions of Python and torch (MATRIX='3.10:2.6 --minutes 25'); a quarter of an hour each"
 	@echo "make bench   what it costs, beside other libraries: BENCHMARKS.md and docs/growth.md; ten minutes"
 	@echo "make bench-metrics  the part on metrics alone, printed"
 	@echo "make bench-growth   the part on growth: docs/growth.md"

@@ -37,7 +37,7 @@ SMOKE = (
     "tests/verdict/test_judge.py",
 )
 """A test of each room that touches torch, Python's syntax or the system."""
-OPTIONS = ("-p", "no:cacheprovider", "-m", "not slow", "-q")
+OPTIONS = ("-p", "no:cacheprovider", "-m", "not slow")
 
 
 def interpreter(version: str) -> Path | None:

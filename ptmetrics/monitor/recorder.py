@@ -50,8 +50,8 @@ from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
-    BARE,
     BLIND,
+    NOT_OF_LOADER,
     PULLED_AHEAD,
     TOLD_ANSWERS,
     LoaderSize,
@@ -1125,7 +1125,7 @@ class BatchRecorder:
             seen.answers += 1
             seen.answered_rows += self._bare_rows
             seen.unpaired_rows += self._bare_rows
-            seen.cause = BARE
+            seen.cause = NOT_OF_LOADER
             self._bare_rows = 0
 
     def _tell_unseen_validation(self, last: Group | None) -> None:

@@ -16,7 +16,7 @@ MAX_PASSES = 8  # told one by one
 TOLD_ANSWERS = 8
 """Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
-BARE = "they did not come of monitor.train(loader), which an earlier pass used"
+NOT_OF_LOADER = "they did not come of monitor.train(loader), which an earlier pass used"
 PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
     "what pulls them"

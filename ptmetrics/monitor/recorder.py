@@ -62,7 +62,7 @@ from ptmetrics.monitor.seen import (
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
 from ptmetrics.monitor.without_eval import ModeWatch
-from ptmetrics.record.printable import quantity
+from ptmetrics.record.printable import agreeing, quantity
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
@@ -1141,8 +1141,9 @@ class BatchRecorder:
             if unpaired == seen.unpaired_rows and seen.criterion_calls:
                 rows += unpaired  # and every other answer of training was counted
         if rows:
-            counted = quantity(self.splits["train"].samples, "row")
-            behind = f"{counted} were counted, {rows} that the model answered behind them were not"
+            counted = self.splits["train"].samples
+            were = f"{quantity(counted, 'row')} {agreeing(counted, 'were')} counted"
+            behind = f"{were}, {rows} that the model answered behind them not"
             cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
             seen.said = f"train: {behind}, and no validation was seen. {cure}"
             self._told.say("unseen-validation", seen.said)

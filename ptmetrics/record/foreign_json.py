@@ -57,7 +57,7 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return held
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object_of)
+_STRICT_JSON = json.JSONDecoder(object_pairs_hook=_object_of)
 
 
 def read_json(name: str, text: str) -> Table:
@@ -71,7 +71,7 @@ def read_json(name: str, text: str) -> Table:
         RecordError: If it is no JSON, or none of the formats.
     """
     try:
-        content, end = _DECODER.raw_decode(text, len(text) - len(text.lstrip()))
+        content, end = _STRICT_JSON.raw_decode(text, len(text) - len(text.lstrip()))
     except json.JSONDecodeError as error:
         place = f"{name}, line {error.lineno}"
         raise RecordError(place, "JSON", f"{error.msg}", _CUT) from None
@@ -119,7 +119,7 @@ def _parsed_lines(
             cure = "Remove that line, or write it again."
             raise RecordError(place, "one JSON object a line", broken[1], cure)
         try:
-            row = _DECODER.decode(line)
+            row = _STRICT_JSON.decode(line)
         except (ValueError, RecursionError) as error:
             broken = number, str(error)
             continue

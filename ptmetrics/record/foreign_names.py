@@ -55,12 +55,12 @@ _SCORES = {
     "mean_absolute_error": "mae",
     **dict.fromkeys(("r2_score", "r_squared"), "r2"),
 }
-_MEAN_SUFFIX = re.compile(
+_PLAIN_MEANS = re.compile(
     r"(?:(?:avg|mean|average|epoch|running)_)?(?:(loss(?:es)?)|acc(?:s|uracy|uracies)?)"
     r"(?:_(?:avg|mean|average))?"
 )
 _OF_LIST = re.compile(r"(?<=.)_(?:history|hist|list|values|curve|per_epoch)$")
-_LOSS_CLASS = re.compile(  # losses by the names of their classes
+_LOSS_CLASSES = re.compile(  # losses by the names of their classes
     r"(?:bce|bce_?with_?logits|ce|cross_?entropy|nll|mse|smooth_?l1|huber|focal)_?loss"
     r"|cross_?entropy|(?:binary_|multi_|m)?log_?loss"
 )
@@ -237,7 +237,7 @@ def _parted(text: str) -> tuple[str | None, str]:
 def _score_of(rest: str) -> str:
     rest = _OF_LIST.sub("", rest)
     name = _SCORES.get(rest, _SCORES.get(_joined(rest), rest))
-    mean = _MEAN_SUFFIX.fullmatch(name)
+    mean = _PLAIN_MEANS.fullmatch(name)
     if mean and mean[1]:
         return "loss"
     if mean:
@@ -302,7 +302,7 @@ def columns_of(
 def _is_the_loss(held: Mapping[str, Name], column: str) -> bool:
     """Whether a total is the loss of its split, or the only one there is, by the name of its class."""
     own = held[column]
-    if own.score != "total_loss" and not _LOSS_CLASS.fullmatch(own.score):
+    if own.score != "total_loss" and not _LOSS_CLASSES.fullmatch(own.score):
         return False
     others = [
         each.score for name, each in held.items() if each.split == own.split and name != column
@@ -384,7 +384,7 @@ def _note_splits(
 
 def is_loss(score: str) -> bool:
     """Whether a score is a loss, or a part of one."""
-    return "loss" in re.split(rf"{_GAP}+", score) or bool(_LOSS_CLASS.fullmatch(score))
+    return "loss" in re.split(rf"{_GAP}+", score) or bool(_LOSS_CLASSES.fullmatch(score))
 
 
 @lru_cache(KEPT_NAMES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from ptmetrics.counts.batch import Batch, Counted
 from ptmetrics.counts.cell import Cell, State
 from ptmetrics.counts.checks import in_memory
+from ptmetrics.counts.keys import CurveKeys
 from ptmetrics.counts.moments import TINY
 from ptmetrics.counts.score_histogram import ScoreHistogram, tied_rows
 from ptmetrics.counts.stored_scores import StoredScores, unpack_scores
@@ -69,7 +70,6 @@ class ScoreBins:
             gaps: Whether rows that are empty are wanted; where the host can look, others are not read.
         """
         name = histogram.name
-        order = histogram.keys.order(state[name].device)
 
         def ordered(key: str) -> Tensor:
             cell = state[key]
@@ -78,9 +78,11 @@ class ScoreBins:
             return cell.index_select(-2, order)
 
         if not gaps and in_memory(state[name]):
-            rows = order.numpy()
+            rows = _order_on_host(histogram.keys)
             cell = state[name][heads] if histogram.heads else state[name]
             order = torch.from_numpy(rows[_taken(cell)[rows]])
+        else:
+            order = histogram.keys.order(state[name].device)
         count = ordered(name)
         weight = count.double()
         square = weight
@@ -148,6 +150,12 @@ class ScoreBins:
         for point in at:
             numbers.extend(point.numbers(self))
         return torch.stack(numbers)
+
+
+@lru_cache(maxsize=1)
+def _order_on_host(keys: CurveKeys) -> Any:
+    """Kept for the next histogram: to make it wakes threads."""
+    return keys.order(torch.device("cpu")).numpy()
 
 
 def _taken(count: Tensor) -> Any:

@@ -268,6 +268,22 @@ def test_values_that_are_refused_stand_in_the_epochs_record() -> None:
     assert scores["val/accuracy"].reason
 
 
+@pytest.mark.parametrize("bad", [True, False])
+def test_values_that_are_refused_are_told_once_with_their_number(
+    bad: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = torch.eye(CLASSES)[Y]
+    if bad:
+        scores[1:3] = float("nan")
+    with quiet() as monitor:
+        for _ in range(2):
+            monitor.update(scores, Y, split="val")
+            monitor.update(scores, Y, split="test")
+            monitor.end_epoch()
+    told = [line.partition(" × ")[0] for line in caplog.messages]
+    assert told == (["val: 2", "test: 2"] if bad else [])
+
+
 @pytest.mark.parametrize("split", ["", "val/x", "/"])
 def test_a_split_whose_scores_could_not_be_named_is_refused_at_once(split: str) -> None:
     with quiet(on_fault="contain") as monitor:

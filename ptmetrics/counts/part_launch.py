@@ -101,6 +101,8 @@ def row_parts(accumulator: Accumulator, batch: Batch) -> list[RowPart] | None:
         fault = accumulator.fault_kinds.index(BAD_SLICE)
         parts.append(RowPart("slice", batch.slices, len(slices), fault))
     if batch.group is not None:
+        if not accumulator.subgroups.groups:  # buckets of samples, and no ids
+            return None
         parts.append(RowPart("group", batch.group, BUCKETS, -1))
     if parts and batch.weight is not None and not _is_aligned(batch.weight):
         return None

@@ -154,9 +154,9 @@ class RegressionMetrics(Metrics):
         self._ranks = "grid" in kept
         if self._errors:
             self.fault_kinds = {**POINT_FAULT_KINDS, NO_RATIO: NO_RATIO_WORDS}
-        if self._is_ordinary:
-            self._kernel = MomentsKernel(num_outputs)
         super().__init__(slices=slices, groups=groups, device=device)
+        if self._is_ordinary and not self._subgroups.slices and not self._subgroups.groups:
+            self._kernel = MomentsKernel(num_outputs)
 
     @property
     def _is_ordinary(self) -> bool:

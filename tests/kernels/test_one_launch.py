@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import kernels
+from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.part_launch import row_parts
 from ptmetrics.counts.small_batches import ROOM_BY_DEVICE
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Guard, fake_cuda
@@ -86,6 +88,15 @@ def test_parts_of_the_rows_are_a_launch_more_each(
         names = launches(metrics, *shape, **ids)
     launched = [name for name in names if name != "aten.empty.memory_format"]
     assert launched == ONE + ["ptmetrics.count_parts.default"] * len(given)
+
+
+def test_buckets_of_samples_are_no_ids_of_groups() -> None:
+    ids = torch.zeros(3, dtype=torch.int64)
+    batch = Batch(torch.zeros(3, 4), ids, group=ids)
+    assert row_parts(MulticlassMetrics(4)._accumulator, batch) is None
+    parts = row_parts(MulticlassMetrics(4, groups=True)._accumulator, batch)
+    assert parts is not None
+    assert [part.kind for part in parts] == ["group"]
 
 
 def test_where_the_kernel_of_parts_does_not_compile_nothing_is_counted_by_the_other(

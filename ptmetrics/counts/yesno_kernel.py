@@ -1,8 +1,8 @@
 """Yes-or-no predictions of a batch in one launch: the Triton kernels. Only `yesno_launch.py` imports them.
 
 `count_yes_no` reads rows that are one yes or no each, `count_labels` rows of many labels. A tile has
-two dimensions. Rows of one label stand in stripes, one a warp, so that what is asked of a stripe
-takes no barrier. Labels stand beside each other, and their rows behind each other.
+two dimensions. Rows of one label stand in stripes that no two warps share, so that what is asked of a
+stripe takes no barrier. Labels stand beside each other, and their rows behind each other.
 
 Whole numbers go to places of the cells by atomic additions, exact in any order, and so do weights
 there; other sums as `kernel_sums.py` says, those of one sample's programs first.
@@ -479,19 +479,29 @@ def _keep_scores(cells, score, yes, offset, w, keep, plan: tl.constexpr):
         code, steps = _float_code(score, plan)
     v, square = _ties_of(steps, plan)
     place = offset + 2 * (code + plan.zero) + yes.to(tl.int32)
-    later = tl.arange(0, place.shape[1]).to(tl.int64)[None, :] << 32
+    number = keep.to(tl.int64)
+    squared = w * w
+    at = (tl.arange(0, place.shape[1]).to(tl.int64)[None, :] << 32) | place
     for _ in tl.static_range(plan.peel):
-        # Where the last one that is left stands: rows of many scores are found often.
-        some = tl.max(tl.where(keep, later | place, -1), 1)
-        there = some >= 0
-        some = (some & 2147483647).to(tl.int32)
-        same = keep & (place == some[:, None])
-        part = tl.where(same, w, 0.0)
-        numbers = (tl.sum(same.to(tl.int64), 1), tl.sum(part, 1), tl.sum(part * part, 1))
-        ties = (tl.sum(tl.where(same, v, 0), 1), tl.sum(tl.where(same, square, 0), 1))
-        _add_scores(cells, some, numbers, ties, there)
+        # Rows of many scores are found often, for the last score that is left tells which.
+        last = tl.max(tl.where(keep, at, -1), 1)[:, None]
+        same = keep & (place == (last & 2147483647).to(tl.int32))
         keep = keep & (same == 0)
-    _add_scores(cells, place, (keep.to(tl.int64), w, w * w), (v, square), keep)
+        # That one adds what all of its row come to, and the others nothing.
+        number = _gathered(number, same, at == last)
+        v = _gathered(v, same, at == last)
+        square = _gathered(square, same, at == last)
+        if cells.curve[1] is not None:
+            w = _gathered(w, same, at == last)
+            squared = _gathered(squared, same, at == last)
+    _add_scores(cells, place, (number, w, squared), (v, square), number > 0)
+
+
+@triton.jit
+def _gathered(x, same, last):
+    """Numbers, of which one has the sum of some, and the others of these are 0."""
+    total = tl.sum(tl.where(same, x, 0), 1)[:, None]
+    return tl.where(same, tl.where(last, total, 0), x)
 
 
 @triton.jit

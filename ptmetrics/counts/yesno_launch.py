@@ -35,8 +35,9 @@ MOST_KERNEL_LABELS = 4096
 INPUT_CODES: tuple[Inputs, ...] = ("logits", "probs", "labels")
 KEY_CODES = ("none", "float", "probability")
 COLUMNS = 64  # of a line
-WARPS = 4  # of a program for rows of one label, each of which has a stripe of its own …
-STRIPE = 64  # … of so many rows
+WARPS = 4  # of a program for rows of one label …
+STRIPES = 8  # … which stand in stripes …
+STRIPE = 32  # … of so many, which no two warps share
 BLOCK = 128  # labels that a program of one warp holds at a time
 LABEL_TILE = 128  # labels × rows that it holds
 MOST_TILE_ROWS = 32
@@ -150,7 +151,7 @@ def yes_no_launch(
     if KEY_CODES[form.keys] == "probability":
         zero = ProbabilityKeys().zero
         key_rows = ProbabilityKeys().rows
-    block = WARPS
+    block = STRIPES
     rows = STRIPE
     warps = WARPS
     at_once = block * rows

@@ -264,6 +264,9 @@ def test_kernels_of_yes_or_no_compile_and_spill_no_register(
     code = kernel.asm["ptx"]
     assert "lg2.approx" not in code, "a logarithm near 1 would lose its digits"
     assert re.search(r"add\.\S*f32\s+\S+ \S+ 0f00000000;", code), "−0 is not turned into 0"
+    if not chosen.labels:
+        before_the_last_addition = code[: code.rindex("atom.global.gpu.relaxed")]
+        assert "bar.sync" not in before_the_last_addition, "warps wait for each other in the loop"
 
 
 @pytest.mark.slow

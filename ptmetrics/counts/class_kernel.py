@@ -89,7 +89,7 @@ def count_classes(
         counts += (keep & nan).to(tl.int64) << 20
         keep = keep & (nan == 0)
         if plan.probs:
-            fits = (tl.abs(mass - 1) <= 0.01) & (least >= 0)
+            fits = (tl.abs(mass - 1) <= tl.full([], 0.01, wide)) & (least >= 0)
             counts += (keep & (fits == 0)).to(tl.int64) << 30
             keep = keep & fits
             likely = keep

@@ -128,7 +128,8 @@ class LoopHygiene(pm.Callback):
         self._weights = None
         self._looks = {}
         if weights is not None:
-            facts += weights.facts(counts.get("train_steps", 0))
+            steps = counts.get("train_steps", 0)
+            facts += weights.facts(steps, counts.get("train_steps_cumulative", steps) > steps)
         val = looks.get("val")
         if val:
             facts += self._other_rows(val, int(counts.get("val_samples", 0)))
@@ -311,8 +312,13 @@ class WatchedWeights:
                 self._frozen.add(name)
         self._sums = {device: sums_of(probes) for device, probes in self._probes.items()}
 
-    def facts(self, steps: int) -> Sequence[Fact]:
-        """What moved since, in so many steps of the optimizer; this waits for the device."""
+    def facts(self, steps: int, stepped: bool) -> Sequence[Fact]:
+        """What moved since; this waits for the device.
+
+        Args:
+            steps: Of the optimizer in the epoch.
+            stepped: Whether there were some before: then gradients of several epochs may be one step.
+        """
         moved: set[str] = set()
         for device, probes in self._probes.items():
             if not all(probe.untyped_storage().nbytes() for probe in probes.values()):
@@ -323,7 +329,9 @@ class WatchedWeights:
             return ()
         held = {id(each) for group in self._groups for each in group["params"]}
         found = [*self._frozen_facts(moved, held)]
-        trained = steps or any(each.grad is not None for each in self._named.values())
+        trained = steps > 0
+        if not stepped:
+            trained = trained or any(each.grad is not None for each in self._named.values())
         if self._groups and self._whole and trained:
             for name, place in self._places.items():
                 if self._named[name].data_ptr() != place:  # it is elsewhere, and nobody knows

@@ -191,6 +191,19 @@ class FrozenStatisticsFollow(Frozen):
         self.model.train()
 
 
+class LongAccumulation(Healthy):
+    """Gradients of more batches than an epoch has are added up for a step."""
+
+    batches = 0
+
+    def step(self, loss: Tensor) -> None:
+        loss.backward()
+        if self.batches % 1000 == 0:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        self.batches += 1
+
+
 class NeverSteps(Healthy):
     def step(self, loss: Tensor) -> None:
         loss.backward()

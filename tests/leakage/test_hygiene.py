@@ -23,6 +23,7 @@ from hygiene_scripts import (
     InTrainMode,
     LargeAugmentedValidation,
     LargeShuffledValidation,
+    LongAccumulation,
     NeverSteps,
     NotCentered,
     OptimizerOfACopy,
@@ -79,7 +80,7 @@ FAULTS: dict[type[Healthy], set[str]] = {
 }
 HEALTHY = (
     Healthy, Frozen, WarmUp, UnusedHead, TwoOptimizers, GradualUnfreezing, RareLabel,
-    AugmentedTraining, WiderValidation, RarelyDrawn, SeveralValidations,
+    AugmentedTraining, WiderValidation, RarelyDrawn, SeveralValidations, LongAccumulation,
 )  # fmt: skip
 LOADERS_ALONE = {InTrainMode, DroppedLastBatch}  # hooks alone cannot tell
 SEVERITIES = {

@@ -8,9 +8,15 @@ from typing import Any
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import listed, read_name
 from ptmetrics.record.foreign_table import Entry, LogCell, Table, check_columns
+from ptmetrics.record.printable import quantity
 
 _ACCUMULATOR = "tensorboard.backend.event_processing.event_accumulator"
 _TENSORS = "tensorboard.util.tensor_util"
+_EVENT_LOADER = "tensorboard.backend.event_processing.event_file_loader"
+_CHECKSUMS = "tensorboard.compat.tensorflow_stub.pywrap_tensorflow"
+LENGTH_BYTES = 8  # of an event, before it
+CHECKSUM_BYTES = 4  # behind its length, and behind itself
+HEAD_BYTES = LENGTH_BYTES + CHECKSUM_BYTES
 
 
 def event_files(path: Path) -> list[Path]:
@@ -36,6 +42,7 @@ def read_events(path: Path) -> Table:
     columns: dict[str, None] = {"step": None}
     by_step: dict[int, dict[str, LogCell]] = {}
     owners: dict[str, str] = {}
+    notes: list[str] = []
     for folder in folders:
         below = ""
         if folder != path and (len(folders) > 1 or _is_split(folder.name, folder.name)):
@@ -48,13 +55,15 @@ def read_events(path: Path) -> Table:
                 raise RecordError(str(path), "one run", got, "Name the folder of one of them.")
             columns.setdefault(column)
             by_step.setdefault(step, {"step": step})[column] = value
+        own = [file for file in event_files(folder) if folder in (file, file.parent)]
+        notes += filter(None, map(_damage_of, own))
     check_columns(str(path), list(columns))
 
     def entries() -> Iterator[Entry]:
         for step in sorted(by_step):
             yield Entry(step, by_step[step])
 
-    return Table(str(path), "TensorBoard", list(columns), entries, "step {}")
+    return Table(str(path), "TensorBoard", list(columns), entries, "step {}", notes)
 
 
 def _is_split(first: str, second: str) -> bool:
@@ -97,3 +106,24 @@ def _scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             value = tensors.make_ndarray(event.tensor_proto)
             if value.ndim == 0 and value.dtype.kind in "fiu":
                 yield tag, event.step, float(value)
+
+
+def _damage_of(file: Path) -> str:
+    """What of a file cannot be read, as a sentence: tensorboard ends at the first checksum that is wrong."""
+    loader: Any = importlib.import_module(_EVENT_LOADER)
+    checksums: Any = importlib.import_module(_CHECKSUMS)
+    read = sum(1 for _ in loader.RawEventFileLoader(str(file)).Load())
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        for _ in range(read + 1):
+            head = stream.read(HEAD_BYTES)
+            length = int.from_bytes(head[:LENGTH_BYTES], "little")
+            end = stream.tell() + length + CHECKSUM_BYTES
+            stream.seek(min(end, size))
+    checksum = int.from_bytes(head[LENGTH_BYTES:], "little")
+    right = checksum == checksums.masked_crc32c(head[:LENGTH_BYTES])
+    if len(head) < HEAD_BYTES or (
+        right and end > size
+    ):  # the end, or an event that is being written
+        return ""
+    return f"{file.name} is damaged behind its first {quantity(read, 'event')}. Copy it again."

@@ -530,3 +530,29 @@ def test_scalars_of_tensorboard_are_read(tmp_path: Path) -> None:
     assert history["val/f1"] == [0.25, 0.625]
     assert history["train/loss"] == [1.75, 1.0]
     assert history.step == [2, 5]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
+)
+@pytest.mark.parametrize("below", ["", "val"])
+def test_an_event_file_that_is_damaged_is_read_up_to_there_and_says_so(
+    tmp_path: Path, below: str
+) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    tag = "accuracy" if below else "val/accuracy"
+    with SummaryWriter(str(tmp_path / below)) as writer:
+        for epoch in range(8):
+            writer.add_scalar(tag, 0.5 + epoch / 20, epoch)
+    (file,) = tmp_path.rglob("*tfevents*")
+    whole = file.read_bytes()
+    for length in (len(whole), len(whole) - 9):  # as it is, and while its last event is written
+        file.write_bytes(whole[:length])
+        assert foreign_events.read_events(tmp_path).notes == []
+    for place in range(len(whole) // 4, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        file.write_bytes(damaged)
+        (note,) = foreign_events.read_events(tmp_path).notes
+        assert "is damaged behind its first " in note, place

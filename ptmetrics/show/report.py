@@ -25,7 +25,6 @@ from ptmetrics.record.atomic import replace
 from ptmetrics.record.collector import without_collector
 from ptmetrics.record.events import AUDIT_NOTE
 from ptmetrics.record.printable import quantity
-from ptmetrics.record.run_folder import find_runs
 from ptmetrics.record.samples import NOT_STORED, StoredSamples, is_of_classes
 from ptmetrics.show import charts
 from ptmetrics.show.charts import Curve
@@ -116,14 +115,8 @@ def report(
         ...     file.name, file.read_text(encoding="utf-8")[:15]
         ('report.html', '<!doctype html>')
     """
-    given: Sequence[Any] = [runs]
-    if isinstance(runs, Sequence) and not isinstance(runs, str):
-        given = runs
-    sources: list[Any] = []
-    for each in given:
-        sources += find_runs(each) if isinstance(each, str | os.PathLike) else [each]
     with without_collector():
-        found: list[Any] = [picked(run, epoch) for run in runs_of("runs", sources)]
+        found: list[Any] = [picked(run, epoch) for run in runs_of("runs", runs)]
         verdicts = [judge(run, split=split, **judging) for run in found]
         page = report_html(found, verdicts, split=split, target=target)
     goal = Path(path)

@@ -164,7 +164,7 @@ def compare(
 
     Args:
         first: Those expected to be quicker: a run folder, a log, a monitor, a history, a run that
-            was read back, or several of them (seeds).
+            was read back, several of them (seeds), or a folder with several.
         second: Those that they are held against, likewise.
         target: Level to reach, such as "val/accuracy>=0.9". Default: the highest level that every
             run of both holds.

@@ -1,5 +1,6 @@
 """Groups of runs, each one run or several seeds of it: default target, costs, differences."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
@@ -7,6 +8,7 @@ from statistics import fmean
 
 from ptmetrics.errors import DataError
 from ptmetrics.record.printable import agreeing, quantity
+from ptmetrics.record.run_folder import find_runs
 from ptmetrics.verdict.evidence import Evidence, RunLike
 from ptmetrics.verdict.finding import Estimate, Plain
 from ptmetrics.verdict.paired import Difference, paired_difference
@@ -46,7 +48,7 @@ class EqualTime(Plain):
 
 
 def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
-    """The runs of one side of a comparison.
+    """The runs of one side of a comparison; a folder of several, such as seeds, stands for all of them.
 
     Raises:
         DataError: If it holds no run.
@@ -55,6 +57,7 @@ def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
     given: Sequence[object] = [side]
     if isinstance(side, Sequence) and not isinstance(side, str):
         given = side
+    given = [run for each in given for run in _found_at(each)]
     if not given:
         got = "an empty sequence"
         raise DataError(name, "a run, or a sequence of runs", got, "Pass at least one run.")
@@ -68,6 +71,12 @@ def runs_of(name: str, side: OneRun | Sequence[OneRun]) -> list[RunLike]:
             raise DataError(name, "a run, or a sequence of runs", type(each).__name__, cure)
         runs.append(run)
     return runs
+
+
+def _found_at(source: object) -> Sequence[object]:
+    if isinstance(source, str | os.PathLike):
+        return find_runs(source)
+    return [source]
 
 
 def default_target(first: RunGroup, second: RunGroup, metric: str, hold: int) -> tuple[Target, str]:

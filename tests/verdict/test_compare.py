@@ -222,17 +222,32 @@ def test_epochs_without_the_score_are_left_out() -> None:
     ).time_ratio.value == pytest.approx(30 / 80)
 
 
+def written(folder: Path, run: Recorded) -> Path:
+    folder.mkdir(parents=True)
+    with Journal(folder) as journal:
+        journal.append("header", run.header)
+        for data in run.epochs:
+            journal.append("epoch", data)
+    return folder
+
+
 def test_runs_are_read_from_their_folders(tmp_path: Path) -> None:
-    for name, run in (("first", accuracies(QUICK)), ("second", accuracies(SLOW))):
-        (tmp_path / name).mkdir()
-        with Journal(tmp_path / name) as journal:
-            journal.append("header", run.header)
-            for data in run.epochs:
-                journal.append("epoch", data)
-    paths = tmp_path / "first", str(tmp_path / "second")
-    assert compare(*paths).to_dict() == compare(accuracies(QUICK), accuracies(SLOW)).to_dict()
+    first = written(tmp_path / "first", accuracies(QUICK))
+    second = written(tmp_path / "second", accuracies(SLOW))
+    expected = compare(accuracies(QUICK), accuracies(SLOW)).to_dict()
+    assert compare(first, str(second)).to_dict() == expected
     with pytest.raises(RecordError):
-        compare(tmp_path / "none", tmp_path / "second")
+        compare(tmp_path / "none", second)
+
+
+def test_a_folder_of_several_runs_stands_for_all_of_them(tmp_path: Path) -> None:
+    arms: dict[str, list[Path]] = {"quick": [], "slow": []}
+    for arm, values in (("quick", QUICK), ("slow", SLOW)):
+        for seed in range(3):
+            folder = tmp_path / arm / f"seed{seed}"
+            arms[arm].append(written(folder, accuracies([value - seed / 100 for value in values])))
+    together = compare(str(tmp_path / "quick"), tmp_path / "slow")
+    assert together.to_dict() == compare(arms["quick"], arms["slow"]).to_dict()
 
 
 def test_a_score_that_was_not_recorded_is_named_with_those_that_were() -> None:

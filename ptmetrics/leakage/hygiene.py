@@ -329,9 +329,8 @@ class WatchedWeights:
             return ()
         held = {id(each) for group in self._groups for each in group["params"]}
         found = [*self._frozen_facts(moved, held)]
-        trained = steps > 0
-        if not stepped:
-            trained = trained or any(each.grad is not None for each in self._named.values())
+        waits = stepped or all(each.grad is None for each in self._named.values())
+        trained = steps > 0 or not waits
         if self._groups and self._whole and trained:
             for name, place in self._places.items():
                 if self._named[name].data_ptr() != place:  # it is elsewhere, and nobody knows

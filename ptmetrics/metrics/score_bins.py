@@ -328,9 +328,8 @@ def area_up_to(bins: ScoreBins, share: float = 1.0) -> tuple[Tensor, Tensor, Ten
     """
     d = bins.descent
     width = d.n / d.negatives
-    room = (
-        share - (d.fp - d.n) / d.negatives
-    )  # share of the negatives from the row on, up to the limit
+    # Of the negatives the share from the row on, up to the limit.
+    room = share - (d.fp - d.n) / d.negatives
     half: Tensor | float = 0.5
     # `below` is the share of negatives that a positive of the row is above, up to the limit, on average.
     if share < 1:

@@ -340,7 +340,7 @@ class BatchRecorder:
         if name is None:
             name = self._split_by_mode(model) if loader is None else loader.split
             if loader is None and name in self._loader_splits:
-                self._answered_bare(name, Answer(output, output, args, kwargs))
+                self._answered_bare(name, output, args, kwargs)
                 return
         group = self._group
         if group is None or group.split != name:
@@ -359,9 +359,9 @@ class BatchRecorder:
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
-    def _answered_bare(self, name: str, answer: Answer) -> None:
+    def _answered_bare(self, name: str, output: Any, args: Any, kwargs: Any) -> None:
         if name == "train":
-            self._bare_rows += answer.rows
+            self._bare_rows += Answer(output, output, args, kwargs).rows
 
     def _tell_answer(self, group: Group, given: Any, output: Any) -> None:
         number = TOLD_ANSWERS - group.seen.untold

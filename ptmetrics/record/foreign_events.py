@@ -122,8 +122,7 @@ def _damage_of(file: Path) -> str:
             stream.seek(min(end, size))
     checksum = int.from_bytes(head[LENGTH_BYTES:], "little")
     right = checksum == checksums.masked_crc32c(head[:LENGTH_BYTES])
-    if len(head) < HEAD_BYTES or (
-        right and end > size
-    ):  # the end, or an event that is being written
+    under_way = right and end > size  # an event that is being written
+    if len(head) < HEAD_BYTES or under_way:
         return ""
     return f"{file.name} is damaged behind its first {quantity(read, 'event')}. Copy it again."

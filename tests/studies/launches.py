@@ -1,14 +1,21 @@
-"""Operations that an update launches on CUDA, counted on tensors without values: python -m tests.studies.launches."""
+"""Operations that an update and a curve launch on CUDA, counted on tensors without values, and bounds of curves.
+
+python -m tests.studies.launches
+"""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
 import ptmetrics as pm
+from ptmetrics.bench.curves import rare_scores
 from ptmetrics.metrics.base import Metrics
 from ptmetrics.testing import Guard, fake_cuda
 
 UPDATES = 512
+SCORES = 10_000_000
+OF_CURVES = ("binary, 256", "20 labels, 256")
 Case = tuple[str, Callable[[], Metrics], tuple[int, ...], tuple[int, ...], torch.dtype]
 CASES: tuple[Case, ...] = (
     ("64 x 10", lambda: pm.MulticlassMetrics(10, topk=(1, 5)), (64, 10), (64,), torch.int64),
@@ -40,11 +47,37 @@ def launches(case: Case) -> tuple[int, float]:
     return seen[0], sum(seen[2:]) / UPDATES
 
 
+def summary_launches(case: Case) -> int:
+    """Of the summary of its curves."""
+    _, make, shape, truth, dtype = case
+    with fake_cuda():
+        metrics = make().to("cuda")
+        preds = torch.zeros(shape, device="cuda")
+        metrics.update(preds, torch.zeros(truth, dtype=dtype, device="cuda"))
+        state = metrics.shared_state()
+        with Guard() as guard:
+            metrics.summarize(state)
+    return len(guard.names)
+
+
+def bound_of(curves: Literal["fp16", "fine"]) -> tuple[float, float]:
+    """The certified error of AUROC of ten million scores, and the MiB that its counts take."""
+    metrics = pm.BinaryMetrics(inputs="probs", losses=False, curves=curves)
+    metrics.update(*rare_scores(SCORES))
+    return metrics.compute()["auroc"].error_bound, metrics.state_bytes / 2**20
+
+
 def main() -> None:
     """Print a line for each case."""
     for case in CASES:
         alone, waiting = launches(case)
         print(f"{case[0]:16}{alone:5} alone {waiting:6.2f} in the mean of {UPDATES}", flush=True)
+    for case in CASES:
+        if case[0] in OF_CURVES:
+            print(f"{case[0]:16}{summary_launches(case):5} for its curves", flush=True)
+    for curves in ("fp16", "fine"):
+        bound, size = bound_of(curves)
+        print(f"curves={curves!r:8} {bound:.1e} of AUROC of {SCORES:,} scores, {size:.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ from ptmetrics.monitor.seen import (
 )
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
-from ptmetrics.monitor.without_eval import ModeWatch
+from ptmetrics.monitor.without_eval import ModeWatch, Unlearned
 from ptmetrics.record.printable import agreeing, quantity
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
@@ -212,6 +212,7 @@ class BatchRecorder:
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
+                self._goes_on_behind(group)
                 self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
@@ -498,6 +499,8 @@ class BatchRecorder:
         loader = self._loader
         group = self._group
         if group is not None:
+            if self.mode.unlearned.waiting:
+                self.mode.unlearned.stepped(group.node)
             group.stepped = True
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
@@ -616,6 +619,7 @@ class BatchRecorder:
         else:
             mode.ended_alike = False
         mode.before_step = 0
+        self._tell_unlearned(mode.unlearned)
         if self._bare_rows:
             self._note_bare_training()
         self._tell_shift()
@@ -730,11 +734,18 @@ class BatchRecorder:
             self._is_validation(group)
         if group.calls or group.counted or group.stepped:
             unseen = not (group.calls or group.counted)
+            self._goes_on_behind(group)
             self._close_group()
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
                 self._tell_not_counted("train", group.seen, " so far")
         else:
             group.next_answer()
+
+    def _goes_on_behind(self, group: Group) -> None:
+        """A batch comes behind one of training that the optimizer has not stepped for."""
+        if group.node is not None and group.split == "train" and self.optimizer_seen:
+            rows = sum(answer.rows for answer in group.answers if answer.used)
+            self.mode.unlearned.goes_on(group.node, rows)
 
     def _is_done(self, loader: LoaderPass, group: Group) -> bool:
         """Whether answers without a call of the criterion are closed as their loader goes on.
@@ -1117,6 +1128,20 @@ class BatchRecorder:
         line = f"{rows} of {left}; they are counted as training ({counts.samples} in all)"
         seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
         self._told.say("behind-last-step", seen.said)
+
+    def _tell_unlearned(self, unlearned: Unlearned) -> None:
+        left = unlearned.told()
+        if not left:
+            return
+        rows = quantity(unlearned.rows, "row")
+        all_rows = self.splits["train"].samples
+        cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
+        line = f"{rows} of {left}; they are counted as training ({all_rows} in all)"
+        seen = self.seen["train"]
+        seen.unlearned_rows = unlearned.rows
+        self.mode.unlearned = Unlearned()
+        seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
+        self._told.say("unlearned", seen.said)
 
     def _note_bare_training(self) -> None:
         """The optimizer has stepped, and no batch of training came of the loader that is wrapped."""

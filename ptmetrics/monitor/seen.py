@@ -138,6 +138,7 @@ class Seen:
         padding_left_out: Rows of padding that were left out.
         padding_rows: Rows of padding that were counted.
         behind_last_step: Rows of training that came behind the last step, and are none.
+        unlearned_rows: Rows of training that no backward pass reached, though a step followed.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -158,6 +159,7 @@ class Seen:
         self.padding_left_out = 0
         self.padding_rows = 0
         self.behind_last_step = 0
+        self.unlearned_rows = 0
 
     def begin_pass(self, loader: LoaderSize | None, share: RankShare | None = None) -> None:
         """A pass over a monitored loader begins."""
@@ -240,6 +242,8 @@ class Seen:
         }
         if self.behind_last_step:
             record["behind_last_step"] = self.behind_last_step
+        if self.unlearned_rows:
+            record["unlearned_rows"] = self.unlearned_rows
         if self.padding_left_out:
             record["padding_of_rank"] = self.padding_left_out
         if self.loader is not None and self.loader.dropped:

@@ -406,6 +406,8 @@ class BatchRecorder:
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
                 self._after_call(group, criterion, call, learns)
+            elif learns:
+                self.mode.trained_on = self._last
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
@@ -416,7 +418,9 @@ class BatchRecorder:
                 self.other_model.called(call, last.numbered(), last.rows)
             return
         if group.split == "train" and not torch.is_grad_enabled():
-            group.waits = self._may_validate(group, call)
+            if self._is_logged(group, found.call):
+                return
+            group.waits = self._may_validate(group)
         self._consider_found(group, criterion, found, loss)
 
     def _consider_found(self, group: Group, criterion: Any, found: Candidate, loss: Any) -> None:
@@ -426,18 +430,37 @@ class BatchRecorder:
         self._after_call(group, criterion, found.call, torch.is_grad_enabled())
 
     def _waits(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> bool:
-        """Whether a sure pair without gradients counts only when the loop goes on."""
-        if not self._may_validate(group, call):
+        """Whether a sure pair without gradients counts when the loop goes on, or has counted."""
+        if self._is_logged(group, call):
+            return True
+        if not self._may_validate(group):
             return False
         group.waits = True
         self._consider_found(group, criterion, Candidate(RELATED, call, group.answers[-1:]), loss)
         return True
 
-    def _may_validate(self, group: Group, call: CriterionCall) -> bool:
+    def _is_logged(self, group: Group, call: CriterionCall) -> bool:
+        """Whether a loss without gradients is of the batch that was learned from: it counts no more."""
+        if group.counted or group.with_graph or self._named:
+            return False
+        given = group.answers[-1].given
+        if not self.mode.was_trained_on(call.target, given):
+            return False
+        group.counted = True
+        group.calls += 1
+        for answer in group.answers:
+            answer.used = True
+        if self._loader is None:
+            self.clock.goes_on("train")
+        line = "train: a batch was answered again without gradients, behind what it was learned by"
+        self._told.say("logged", f"{line}; its rows are counted once, with the loss of before")
+        return True
+
+    def _may_validate(self, group: Group) -> bool:
         """Whether a loss without gradients may be one of a validation in training mode."""
         if group.counted or group.with_graph or self._loader or self._named:
             return False
-        return self.mode.may_validate(call.target)
+        return self.mode.may_validate()
 
     def _is_validation(self, group: Group) -> None:
         """A group that waited is of a validation in training mode."""
@@ -461,6 +484,8 @@ class BatchRecorder:
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
+            if learns:
+                self.mode.trained_on = self._last
             return
         self.clock.goes_on(group.split)
         if group.split != "train" or group.calls > 1 or group.waits:

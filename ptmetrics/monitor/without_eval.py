@@ -1,5 +1,6 @@
 """A validation of a script that forgets `model.eval()`: what tells it from training."""
 
+import weakref
 from functools import lru_cache
 from typing import Any
 
@@ -43,15 +44,22 @@ class ModeWatch:
         """Whether an answer in training mode is of training, as far as that can be told by now."""
         return torch.is_grad_enabled() or self.evaluated or not self.learned
 
-    def may_validate(self, target: object) -> bool:
+    def may_validate(self) -> bool:
         """Whether a loss without gradients may be one of a validation in training mode.
 
         What the loop does next tells: what training follows at once is none. Nor is anything where
         the script has validated in evaluation mode, or has only trained without gradients.
         """
-        if self.evaluated or self.recomputed or not self.learned:
+        return self.learned and not self.evaluated and not self.recomputed
+
+    def was_trained_on(self, target: object, given: "weakref.ref[torch.Tensor] | None") -> bool:
+        """Whether these are the targets of the last batch of training; once they are gone, its inputs."""
+        last = self.trained_on
+        if last is None:
             return False
-        return self.trained_on is None or not self.trained_on.same_target(target)
+        if last.target() is None:
+            return given is not None and last.same_inputs(given)
+        return last.same_target(target)
 
     def was_in_vain(self) -> bool:
         """At the end of an epoch: whether it was trained without gradients, and not for a checkpoint."""

@@ -66,6 +66,10 @@ class Script:
         self.validate()
         return self.monitor.end_epoch()
 
+    def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(self.model(x), y)
+        return loss
+
     def counted(self, epochs: int = 2) -> list[tuple[int, int]]:
         """Rows of training and validation in each epoch."""
         found = []
@@ -760,3 +764,96 @@ def test_graphs_of_what_is_not_learned_from_are_not_held() -> None:
     del loss, script.val_data
     assert graph() is None
     assert kept() is None
+
+
+# A training batch whose loss is logged behind its step.
+
+
+class LogsBehind(Script):
+    """Each batch is answered again without gradients, for the loss that the step has left."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        with torch.no_grad():
+            self.criterion(self.model(x), y)
+
+    def validate(self) -> None:
+        self.model.eval()
+        super().validate()
+        self.model.train()
+
+
+class LogsBehindOverALoader(LogsBehind):
+    def train(self) -> None:
+        for x, y in self.monitor.train(self.train_data):
+            self.learn(x, y)
+
+
+class LogsOfTheModel(LabelsOfTheModel):
+    batches_behind = ()
+
+    def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = self.model(x, labels=y)["loss"]
+        return loss
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        with torch.no_grad():
+            self.model(x, labels=y)
+
+
+class LogsReshaped(LogsBehind):
+    """What its criterion is given is computed of the answer."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        Script.learn(self, x, y)
+        with torch.no_grad():
+            self.criterion(self.model(x) * 1, y)
+
+
+class LogsEachOther(LogsBehind):
+    """Only every second batch is logged, twice."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        Script.learn(self, x, y)
+        if x is self.train_data[0][0] or x is self.train_data[2][0]:
+            for _ in range(2):
+                with torch.no_grad():
+                    self.criterion(self.model(x), y)
+
+
+LOGS = [LogsBehind, LogsBehindOverALoader, LogsOfTheModel, LogsReshaped, LogsEachOther]
+
+
+@pytest.mark.parametrize("kind", LOGS)
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_batch_that_is_logged_behind_its_step_counts_once(
+    kind: Callable[..., Script], evaluated: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Logs(kind):  # type: ignore[misc, valid-type]
+        own = 0.0
+
+        def learn(self, x: Tensor, y: Tensor) -> None:
+            with torch.no_grad(), self.monitor.pause():
+                self.own += len(y) * self.loss_of(x, y).item()
+            super().learn(x, y)
+
+        def validate(self) -> None:
+            if evaluated:
+                super().validate()
+
+    script = Logs(dropout=False)
+    losses = []
+    for _ in range(2):
+        script.own = 0.0
+        scores = script.epoch()
+        assert scores.counts["train_samples"] == TRAIN_ROWS
+        assert scores.counts["train_steps"] == len(script.train_data)
+        losses.append(scores["train/loss"].value - script.own / TRAIN_ROWS)
+    assert losses == pytest.approx([0, 0], abs=1e-6)
+    assert script.monitor.history.epoch == [0, 1]
+    told = [line for line in caplog.messages if "answered again without gradients" in line]
+    assert len(told) == 1
+    assert "counted once" in told[0]
+    assert script.monitor.faults.all() == []
+    assert caplog.messages == told

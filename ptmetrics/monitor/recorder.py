@@ -58,6 +58,7 @@ from ptmetrics.monitor.seen import (
     MadeWhenAsked,
     RankShare,
     Seen,
+    Walks,
 )
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
@@ -117,6 +118,7 @@ class BatchRecorder:
         batch_norm: Whether the model holds BatchNorm; None without a model.
         every: Training steps after which an epoch is closed by itself; 0 for never.
         other_model: What the criterion was called for in the epoch, and not for the model.
+        walks: Passes over torch's loaders, as far as nobody has named them.
         closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
 
@@ -142,6 +144,7 @@ class BatchRecorder:
         self.batch_norm: bool | None = None
         self.every = 0
         self.other_model = OtherModel()
+        self.walks = Walks()
         self.closed = False
         self._tells_before = told.began is not None or told.served is not None
         self._loader: LoaderPass | None = None  # the pass under way
@@ -258,6 +261,12 @@ class BatchRecorder:
         while self._loader is not None and self._loader.lingers:
             self._leave(self._loader)
 
+    @contained("loader hook")
+    def on_loader(self, loader: Any) -> None:
+        """A pass over one of torch's loaders begins."""
+        if self._loader is None and not self._paused:
+            self.walks.begin(loader, self._trained)
+
     # Ways a and b share the hooks: where a loader is under way, it names the split.
 
     def on_forward_begin(self, model: nn.Module, args: Any = (), kwargs: Any = None) -> None:
@@ -356,7 +365,7 @@ class BatchRecorder:
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            group.seen.at_here(answer.rows)
+            group.seen.at_here(answer.rows, self.walks, self._trained)
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 

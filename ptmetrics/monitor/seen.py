@@ -1,6 +1,8 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
+import weakref
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +10,7 @@ from types import CodeType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.record.printable import agreeing, quantity
@@ -119,6 +122,61 @@ class MadeWhenAsked(dict[str, Value]):
         return self[name]
 
 
+class Walks:
+    """Passes over torch's own loaders that have begun, whoever asked for them.
+
+    Attributes:
+        begun: Their number.
+    """
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._last: deque[tuple[int, weakref.ref[Any]]] = deque(maxlen=MAX_PASSES)
+
+    def begin(self, loader: Any, trained: int) -> None:
+        """One begins, behind so many batches and steps of training."""
+        self.begun += 1
+        self._last.append((trained, weakref.ref(loader)))
+
+    def batches(self, trained: int) -> int:
+        """Batches of the longest one that has begun since this was asked, behind as much training."""
+        numbers = [_batches_of(loader()) for before, loader in self._last if before == trained]
+        self._last.clear()
+        return max(numbers, default=0)
+
+
+def _batches_of(loader: Any) -> int:
+    """Batches of a loader that counts them itself; 0 where what counts is the user's."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return 0
+    if type(loader.batch_sampler) is not BatchSampler:
+        return 0
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return 0
+
+
+class Walk:
+    """What was answered of one pass over a loader.
+
+    Args:
+        place: Where the script called the model first.
+        batches: Of the loader; 0 where that is not known.
+    """
+
+    def __init__(self, place: Place, batches: int) -> None:
+        self.place = place
+        self.batches = batches
+        self.rows = 0
+        self.answers = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether each batch of the loader was answered, each as often."""
+        return self.batches > 0 and self.answers % self.batches == 0
+
+
 class Seen:
     """Numbers of one split in one epoch.
 
@@ -149,6 +207,8 @@ class Seen:
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
         self._frames: Place = ()  # of the last answer
         self.returned = False  # to an earlier place: they belong to one pass
+        self._walks: list[Walk] = []
+        self._begun = -1  # walks, at the last answer
         self.cause = cause
         self.criterion: Any = None
         self.said = ""
@@ -184,8 +244,14 @@ class Seen:
             return None
         return loader.rows
 
-    def at_here(self, rows: int) -> None:
-        """Rows were answered for a call at this place of the script."""
+    def at_here(self, rows: int, walks: Walks, trained: int) -> None:
+        """Rows were answered for a call at this place of the script.
+
+        Args:
+            rows: Their number.
+            walks: Passes that have begun.
+            trained: How many batches and steps of training came before.
+        """
         frames = frames_to_here(self._frames)
         if frames is not self._frames:
             place = tuple(frame for frame in frames if is_users(frame[0]))
@@ -195,6 +261,14 @@ class Seen:
             self._enter(place)
         place, before, answers = self.places[-1]
         self.places[-1] = (place, before + rows, answers + 1)
+        if walks.begun != self._begun:
+            self._begun = walks.begun
+            batches = walks.batches(trained)
+            if not self._walks or self._walks[-1].whole:  # or another loader is walked beside
+                self._walks.append(Walk(place, batches))
+        walk = self._walks[-1]
+        walk.rows += rows
+        walk.answers += 1
 
     def _enter(self, place: Place) -> None:
         places = self.places
@@ -209,9 +283,18 @@ class Seen:
         """Places and rows, where the model was called from several places one after the other.
 
         A place that is returned to belongs to the same loop; so does a rest of less than a batch.
-        Where rows were not counted, that is what is told.
+        One place may go over several loaders, of which each but the last was gone through. Where
+        rows were not counted, that is what is told.
         """
-        if self.returned or len(self.places) < 2 or self.unpaired_rows:
+        if self.unpaired_rows:
+            return []
+        passes = self._passes_by_place()
+        if len(self._walks) > max(1, len(passes)):
+            return [(walk.place, walk.rows) for walk in self._walks]
+        return passes
+
+    def _passes_by_place(self) -> list[tuple[Place, int]]:
+        if self.returned or len(self.places) < 2:
             return []
         passes = []
         for number, (place, rows, answers) in enumerate(self.places):
@@ -250,9 +333,7 @@ class Seen:
             record["dropped_rows"] = self.loader.dropped
         if self.loader is not None and self.loader_rows is not None:
             record["loader_rows"] = self.loader_rows
-        passes = []
-        if len(self.places) > 1:
-            passes = self.separate_passes()
+        passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
             record["pass_rows"] = [rows for _, rows in passes[:MAX_PASSES]]
@@ -275,9 +356,7 @@ class Seen:
             split: The split that they were counted for.
             train: What went by in training: a pass of as many rows is over its data.
         """
-        passes = []
-        if len(self.places) > 1:
-            passes = self.separate_passes()
+        passes = self.separate_passes()
         if not passes:
             return ""
         parts = []

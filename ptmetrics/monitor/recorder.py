@@ -215,7 +215,8 @@ class BatchRecorder:
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
-                self._goes_on_behind(group)
+                if group.node is not None and self.optimizer_seen:
+                    self._goes_on_behind(group)
                 self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
@@ -653,7 +654,9 @@ class BatchRecorder:
         else:
             mode.ended_alike = False
         mode.before_step = 0
-        self._tell_unlearned(mode.unlearned)
+        if mode.unlearned.batches or mode.unlearned.waiting:
+            self._tell_unlearned(mode.unlearned)
+            mode.unlearned = Unlearned()
         if self._bare_rows:
             self._note_bare_training()
         self._tell_shift()
@@ -768,7 +771,8 @@ class BatchRecorder:
             self._is_validation(group)
         if group.calls or group.counted or group.stepped:
             unseen = not (group.calls or group.counted)
-            self._goes_on_behind(group)
+            if group.node is not None and self.optimizer_seen:
+                self._goes_on_behind(group)
             self._close_group()
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
                 self._tell_not_counted("train", group.seen, " so far")
@@ -777,7 +781,7 @@ class BatchRecorder:
 
     def _goes_on_behind(self, group: Group) -> None:
         """A batch comes behind one of training that the optimizer has not stepped for."""
-        if group.node is not None and group.split == "train" and self.optimizer_seen:
+        if group.split == "train":
             rows = sum(answer.rows for answer in group.answers if answer.used)
             self.mode.unlearned.goes_on(group.node, rows)
 
@@ -1164,16 +1168,16 @@ class BatchRecorder:
         self._told.say("behind-last-step", seen.said)
 
     def _tell_unlearned(self, unlearned: Unlearned) -> None:
-        left = unlearned.told()
-        if not left:
+        if not unlearned.batches:
             return
         rows = quantity(unlearned.rows, "row")
+        batches = quantity(unlearned.batches, "batch")
         all_rows = self.splits["train"].samples
         cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
-        line = f"{rows} of {left}; they are counted as training ({all_rows} in all)"
+        line = f"no backward pass reached {rows} of {batches} before the optimizer stepped again"
         seen = self.seen["train"]
         seen.unlearned_rows = unlearned.rows
-        self.mode.unlearned = Unlearned()
+        line = f"{line}; they are counted as training ({all_rows} in all)"
         seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
         self._told.say("unlearned", seen.said)
 

@@ -333,7 +333,9 @@ class Seen:
             record["dropped_rows"] = self.loader.dropped
         if self.loader is not None and self.loader_rows is not None:
             record["loader_rows"] = self.loader_rows
-        passes = self.separate_passes()
+        passes = []
+        if len(self.places) > 1 or len(self._walks) > 1:
+            passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
             record["pass_rows"] = [rows for _, rows in passes[:MAX_PASSES]]
@@ -356,7 +358,9 @@ class Seen:
             split: The split that they were counted for.
             train: What went by in training: a pass of as many rows is over its data.
         """
-        passes = self.separate_passes()
+        passes = []
+        if len(self.places) > 1 or len(self._walks) > 1:
+            passes = self.separate_passes()
         if not passes:
             return ""
         parts = []

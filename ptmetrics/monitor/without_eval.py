@@ -128,14 +128,6 @@ class Unlearned:
             self.batches += len(waiting)
             self.rows += sum(waiting)
 
-    def told(self) -> str:
-        """At the end of an epoch: what there was; "" for nothing."""
-        self.waiting = []
-        if not self.batches:
-            return ""
-        batches = quantity(self.batches, "batch")
-        return f"{batches} came before a step of the optimizer, and no backward pass reached them"
-
 
 def _keeps_its_tensors(node: Any) -> bool | None:
     """Whether the graph at a node still has what a backward pass lets go of; None if unknown."""

@@ -1,5 +1,6 @@
 """Validations that hooks alone see, several of them by the very same line of the script."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -268,6 +269,7 @@ def test_of_one_pass_nothing_is_told(
 
 @pytest.mark.parametrize("how", ["detach", "close", "with"])
 def test_loaders_are_looked_at_as_long_as_somebody_is_attached(how: str) -> None:
+    gc.collect()  # monitors that other tests have left
     own = DataLoader.__iter__
     model = nn.Linear(FEATURES, CLASSES)
     monitor = quiet()

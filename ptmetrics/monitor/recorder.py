@@ -5,6 +5,7 @@ monitored loader. It is closed when the loop goes on, and then something of it w
 told that nothing was.
 """
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from ptmetrics.monitor.answers import (
     Candidate,
     Group,
     LastCounted,
+    changes_of,
     in_rows,
     version_of,
 )
@@ -47,11 +49,13 @@ from ptmetrics.monitor.faults import (
     contained,
 )
 from ptmetrics.monitor.padding import loss_without_padding, without_padding
-from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
+from ptmetrics.monitor.passes import LoaderPass, OtherModel, may_be_of, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
     BLIND,
+    CHANGED,
     NOT_OF_LOADER,
+    NOT_TIED,
     PULLED_AHEAD,
     TOLD_ANSWERS,
     LoaderSize,
@@ -149,6 +153,7 @@ class BatchRecorder:
         self._tells_before = told.began is not None or told.served is not None
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
+        self._by_batch: set[str] = set()  # in whose passes no criterion is called
         self._named: str | None = None  # the split that the user has named
         self._group: Group | None = None  # what is open
         self._hooked: str | None = None  # split for which a hook has counted the last answer
@@ -182,6 +187,7 @@ class BatchRecorder:
             group = None
         self._group = None
         self._loader = LoaderPass(split, self._loader, group, share)
+        self._loader.by_batch = split in self._by_batch
         self._loader_splits.add(split)
         if split == "train":
             self._bare_rows = 0
@@ -215,7 +221,7 @@ class BatchRecorder:
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
-                if group.node is not None and self.optimizer_seen:
+                if group.node is not None and self.optimizer_seen and not loader.threaded:
                     self._goes_on_behind(group)
                 self._close_group()
             self._moved_on()
@@ -256,6 +262,10 @@ class BatchRecorder:
             self._passed_over(loader, len(loader.waiting))
         elif loader.split == "train":
             self._left_early = True
+        if self.criterion_seen and loader.exhausted and not loader.with_criterion:
+            self._by_batch.add(loader.split)
+        if loader.split == "train" and loader.with_criterion and not loader.learned:
+            self._tell_pass_without_learning()
 
     def _end_lingering(self) -> None:
         """A pass whose loader is exhausted ends, as something else begins."""
@@ -364,10 +374,12 @@ class BatchRecorder:
         if group.seen.untold:
             self._tell_answer(group, (args, kwargs), output)
         if loader is not None:
+            group.evaluates = not model.training
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
             group.seen.at_here(answer.rows, self.walks, self._trained)
-        if not self.criterion_seen or self.extractors.labels is not None:
+        at_once = not self.criterion_seen or (loader is not None and loader.by_batch)
+        if at_once or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
     def _answered_bare(self, name: str, output: Any, args: Any, kwargs: Any) -> None:
@@ -391,9 +403,7 @@ class BatchRecorder:
         if group is None or not group.answers:
             group = self._group_of_own_name(group)
             if group is None:
-                call = criterion_call(criterion, args, kwargs)
-                answers = sum(seen.answers for seen in self.seen.values())
-                self.other_model.called(call, (answers, self._trained))
+                self._hear_other_model(criterion_call(criterion, args, kwargs))
                 return
         call = criterion_call(criterion, args, kwargs)
         answer = None
@@ -416,8 +426,10 @@ class BatchRecorder:
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
                 self._after_call(group, criterion, call, learns)
-            elif learns:
-                self.mode.trained_on = self._last
+
+    def _hear_other_model(self, call: CriterionCall) -> None:
+        answers = sum(seen.answers for seen in self.seen.values())
+        self.other_model.called(call, (answers, self._trained))
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
@@ -425,11 +437,15 @@ class BatchRecorder:
         if found is None or group.counted:
             if found is None or found.tie == LOOSE:
                 last = group.answers[-1]
+                if not group.counted:
+                    group.seen.cause = NOT_TIED
                 self.other_model.called(call, last.numbered(), last.rows)
             return
         if group.split == "train" and not torch.is_grad_enabled():
             if self._is_logged(group, found.call):
                 return
+            if self._loader is not None:
+                self._look_for_validation(self._loader, group, found.call)
             group.waits = self._may_validate(group)
         self._consider_found(group, criterion, found, loss)
 
@@ -443,6 +459,9 @@ class BatchRecorder:
         """Whether a sure pair without gradients counts when the loop goes on, or has counted."""
         if self._is_logged(group, call):
             return True
+        if self._loader is not None:
+            self._look_for_validation(self._loader, group, call)
+            return False
         if not self._may_validate(group):
             return False
         group.waits = True
@@ -453,8 +472,9 @@ class BatchRecorder:
         """Whether a loss without gradients is of the batch that was learned from: it counts no more."""
         if group.counted or group.with_graph or self._named:
             return False
-        given = group.answers[-1].given
-        if not self.mode.was_trained_on(call.target, given):
+        if any(answer.batch is not NO_BATCH for answer in group.answers):  # a loader served it anew
+            return False
+        if not self.mode.was_trained_on(call.target, group.answers[-1].given):
             return False
         group.counted = True
         group.calls += 1
@@ -466,6 +486,22 @@ class BatchRecorder:
         self._told.say("logged", f"{line}; its rows are counted once, with the loss of before")
         return True
 
+    def _look_for_validation(self, loader: LoaderPass, group: Group, call: CriterionCall) -> None:
+        """In a pass over training data a validation of other data stands that no loader names.
+
+        It has no gradients, comes behind training, and is given nothing of the batch that waits.
+        """
+        if group.counted or group.with_graph or self._named or not self.mode.learned:
+            return
+        given = [answer.given and answer.given() for answer in group.answers]
+        batches = [answer.batch for answer in group.answers if answer.batch is not NO_BATCH]
+        if any(may_be_of(batch, call.target, given) for batch in batches):
+            return
+        loader.waiting.extendleft(reversed(batches))
+        for answer in group.answers:
+            answer.batch = NO_BATCH
+        self._is_validation(group)
+
     def _may_validate(self, group: Group) -> bool:
         """Whether a loss without gradients may be one of a validation in training mode."""
         if group.counted or group.with_graph or self._loader or self._named:
@@ -473,19 +509,23 @@ class BatchRecorder:
         return self.mode.may_validate()
 
     def _is_validation(self, group: Group) -> None:
-        """A group that waited is of a validation in training mode."""
+        """A group that was opened for training is of a validation."""
         group.waits = False
         group.split = "val"
         group.seen = self.seen["val"]
         self._trained -= 1
-        self.mode.without_eval = True
+        self.mode.without_eval = not group.evaluates
+        self.mode.trained_on = None
         answer = group.answers[-1]
         given = None
         if answer.given is not None:
             given = answer.given()
         if group.seen.untold:
             self._tell_answer(group, given, answer.output)
-        self._tell_mode()
+        if group.evaluates:
+            self.mode.evaluated = True
+        else:
+            self._tell_mode()
 
     def _after_call(self, group: Group, criterion: Any, call: CriterionCall, learns: bool) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
@@ -495,7 +535,8 @@ class BatchRecorder:
         if self._loader is not None:
             self._loader.with_criterion = True
             if learns:
-                self.mode.trained_on = self._last
+                self._loader.learned = True
+                self.mode.learned = True
             return
         self.clock.goes_on(group.split)
         if group.split != "train" or group.calls > 1 or group.waits:
@@ -757,13 +798,19 @@ class BatchRecorder:
         if self._group is not None:
             self._close_group()
         if name == "train":
-            if self.every and self.steps >= self.every and self.mode.trains():
+            if self.every and self.steps >= self.every and self._goes_on_training():
                 self._told.close_epoch()
             self._trained += 1
             self.mode.without_eval = False
         group = Group(name, self.seen[name])
         self._group = group
         return group
+
+    def _goes_on_training(self) -> bool:
+        """Whether what is answered now is of training, as far as that can be told by now."""
+        if self._loader is None:
+            return self.mode.trains()
+        return torch.is_grad_enabled() or not self.mode.learned
 
     def _next_answer(self, group: Group, model: nn.Module) -> None:
         """The model is called again: a group is closed, unless its answers wait for a criterion."""
@@ -793,6 +840,8 @@ class BatchRecorder:
         """
         if len(group.answers) >= KEPT_ANSWERS:
             loader.by_batch = not loader.with_criterion
+            if loader.by_batch:
+                self._by_batch.add(loader.split)
             return True
         return loader.by_batch or not self.criterion_seen
 
@@ -808,6 +857,9 @@ class BatchRecorder:
             self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
                 self.seen[loader.split].cause = PULLED_AHEAD
+        if self.criterion_seen and not loader.with_criterion and not loader.by_batch:
+            answer.changes = changes_of(answer.preds, answer.batch)
+            loader.threaded = loader.thread != threading.get_ident()
         if loader.padding:
             answer.padding = loader.padding_of(answer.batch, answer.rows)
         if model.training and loader.split == "val" and self.mode.matters:
@@ -834,7 +886,11 @@ class BatchRecorder:
 
     def _moved_on(self) -> None:
         """What was counted and the loss of it are settled: another batch comes."""
-        self._last = None
+        last = self._last
+        if last is not None:
+            self._last = None
+            if last.split == "train":
+                self.mode.trained_on = last
         held = self._held
         if held is not None:
             self._held = None
@@ -862,7 +918,11 @@ class BatchRecorder:
             group.seen.cause = f"{number} calls of the criterion could belong to one answer"
             return
         for answer in group.answers:
-            if answer.batch is not NO_BATCH:
+            if answer.batch is NO_BATCH:
+                continue
+            if answer.changes != changes_of(answer.preds, answer.batch):
+                group.seen.cause = CHANGED
+            else:
                 self._count_batch(group, answer)
 
     def _settle_losses(self, group: Group) -> None:
@@ -1017,9 +1077,9 @@ class BatchRecorder:
         counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
-            untold = group.seen.untold
+            before = group.seen
             group.seen = self.seen[name]  # of this validation, where another one was closed
-            group.seen.untold = untold
+            group.seen.goes_on_from(before, group.answers[-1:])
         faults = self.faults
         faults.step = counts.batches
         faults.split = name
@@ -1268,6 +1328,14 @@ class BatchRecorder:
     def _tell_begun_again(self, rows: int) -> None:
         line = f"train: a pass over the loader was left after {quantity(rows, 'row')} and another begun"
         self._told.say("begun again", f"{line}; both are counted in this epoch")
+
+    def _tell_pass_without_learning(self) -> None:
+        if not self.mode.learned:
+            return
+        rows = quantity(self.splits["train"].samples, "row")
+        line = "train: a pass over the loader had no gradients, behind one that was learned from"
+        cure = "Use monitor.validate(loader, split='train_eval')."
+        self._told.say("train-again", f"{line}; both are counted ({rows}). {cure}")
 
     def _tell_closure(self) -> None:
         line = f"optimizer: the closure was called {self._evaluation} times in a step"

@@ -20,6 +20,10 @@ TOLD_ANSWERS = 8
 """Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
 NOT_OF_LOADER = "they did not come of monitor.train(loader), which an earlier pass used"
+NOT_TIED = "what the criterion was called with could not be tied to them"
+CHANGED = (
+    "answers or targets were written over before it was clear that no criterion is called for them"
+)
 PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
     "what pulls them"
@@ -270,6 +274,23 @@ class Seen:
         walk.rows += rows
         walk.answers += 1
 
+    def goes_on_from(self, before: "Seen", answers: list[Any]) -> None:
+        """Its first answer was taken for one of the validation before, which has been closed."""
+        if before is self:
+            return
+        self.untold = before.untold
+        if not before.places:
+            return
+        self._frames = before._frames
+        self._begun = before._begun
+        place = before.places[-1][0]
+        for answer in answers:
+            self.places = [(place, answer.rows, 1)]
+            walk = Walk(place, before._walks[-1].batches)
+            walk.rows = answer.rows
+            walk.answers = 1
+            self._walks = [walk]
+
     def _enter(self, place: Place) -> None:
         places = self.places
         if places and places[-1][0] == place:
@@ -346,6 +367,8 @@ class Seen:
         if not self.unpaired_rows:
             return ""
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
+        if self.cause == CHANGED:
+            cure = "Use monitor.update(…), or write to a copy."
         return (
             f"{split}{so_far}: the model answered {quantity(self.answered_rows, 'row')}, "
             f"{counted_rows} {agreeing(counted_rows, 'were')} counted: {self.cause}. {cure}"

@@ -144,7 +144,8 @@ def _keeps_its_tensors(node: Any) -> bool | None:
     for _ in range(MOST_NODES):
         if node is None:
             break
-        for name in _saved_by(type(node)):
+        kind: Any = type(node)
+        for name in _saved_by(kind):
             try:
                 if isinstance(getattr(node, name), torch.Tensor):
                     return True

@@ -133,7 +133,9 @@ MERGED = {
 }
 
 
-@pytest.mark.parametrize(("validate", "rows"), MERGED.items(), ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize(
+    ("validate", "rows"), MERGED.items(), ids=lambda v: getattr(v, "__name__", "")
+)
 def test_passes_over_loaders_from_one_line_are_told(
     validate: Callable[[Script], None], rows: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -623,6 +623,8 @@ class LossByHand(InTheMiddle):
     """A loss whose own node of the graph keeps no tensor."""
 
     class Own(nn.Module):
+        """A likelihood."""
+
         def forward(self, preds: Tensor, target: Tensor) -> Tensor:
             return -preds.log_softmax(1)[torch.arange(len(target)), target].mean()
 
@@ -637,6 +639,8 @@ class LabelsOfTheModel(InTheMiddle):
     """The model takes the labels and returns its loss."""
 
     class WithLoss(nn.Module):
+        """As those of transformers."""
+
         def __init__(self) -> None:
             super().__init__()
             self.head = nn.Linear(FEATURES, CLASSES)
@@ -756,7 +760,9 @@ class KeepsGraphs(Skips):
 
 
 @pytest.mark.parametrize(
-    "kind", [*map(in_eval_mode, MIDDLES), *TRAINS, SumOfTwo, KeepsGraphs], ids=lambda k: k.__mro__[1].__name__
+    "kind",
+    [*map(in_eval_mode, MIDDLES), *TRAINS, SumOfTwo, KeepsGraphs],
+    ids=lambda k: k.__mro__[1].__name__,
 )
 @pytest.mark.parametrize("optimizer", [True, False])
 def test_of_what_is_learned_from_nothing_is_told(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.monitor.extract import CriterionCall, tensors_in
-from ptmetrics.monitor.seen import Seen
+from ptmetrics.monitor.seen import Place, Seen
 from ptmetrics.monitor.split_loss import HeldLoss
 
 KEPT_ANSWERS = 4  # whose tensors are held until a criterion's call tells which of them counts
@@ -46,11 +46,13 @@ class Answer:
         original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
         changes: What `changes_of` told of it and its batch, where they wait.
+        place: In the script, where the model was called for it; () where that is not known.
         padding: Rows at its end that a sampler repeats for the sake of other ranks.
     """
 
     batch: Any = NO_BATCH
     changes = 0.0
+    place: Place = ()
     given: "weakref.ref[Tensor] | None" = None
     number = 0
     original: Any = None
@@ -201,7 +203,7 @@ class Group:
             seen.answers += 1
             seen.answered_rows += answer.rows
             if not answer.used:
-                seen.unpaired_rows += answer.rows
+                seen.not_paired(answer.rows, answer.place)
 
     @property
     def with_graph(self) -> bool:

@@ -377,7 +377,7 @@ class BatchRecorder:
             group.evaluates = not model.training
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            group.seen.at_here(answer.rows, self.walks, self._trained)
+            answer.place = group.seen.at_here(answer.rows, self.walks, self._trained)
         at_once = not self.criterion_seen or (loader is not None and loader.by_batch)
         if at_once or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
@@ -1201,6 +1201,8 @@ class BatchRecorder:
         counted = 0
         if name in self.splits:
             counted = self.splits[name].samples
+        if seen.unpaired_rows and name != "train":
+            seen.set_aside(counted)
         line = seen.not_counted(name, counted, so_far)
         if line:
             seen.said = line

@@ -221,9 +221,9 @@ class BatchRecorder:
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
+                self._close_group()
                 if group.node is not None and self.optimizer_seen and not loader.threaded:
                     self._goes_on_behind(group)
-                self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
             loader.exhausted = True
@@ -818,9 +818,9 @@ class BatchRecorder:
             self._is_validation(group)
         if group.calls or group.counted or group.stepped:
             unseen = not (group.calls or group.counted)
+            self._close_group()
             if group.node is not None and self.optimizer_seen:
                 self._goes_on_behind(group)
-            self._close_group()
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
                 self._tell_not_counted("train", group.seen, " so far")
         else:

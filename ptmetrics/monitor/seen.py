@@ -1,7 +1,6 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
-import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,7 +10,7 @@ from types import CodeType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.record.printable import agreeing, quantity
@@ -136,16 +135,16 @@ class Walks:
 
     def __init__(self) -> None:
         self.begun = 0
-        self._last: deque[tuple[int, weakref.ref[Any]]] = deque(maxlen=MAX_PASSES)
+        self._last: deque[tuple[int, int]] = deque(maxlen=MAX_PASSES)
 
     def begin(self, loader: Any, trained: int) -> None:
         """One begins, behind so many batches and steps of training."""
         self.begun += 1
-        self._last.append((trained, weakref.ref(loader)))
+        self._last.append((trained, _batches_of(loader)))
 
     def batches(self, trained: int) -> int:
         """Batches of the longest one that has begun since this was asked, behind as much training."""
-        numbers = [_batches_of(loader()) for before, loader in self._last if before == trained]
+        numbers = [batches for before, batches in self._last if before == trained]
         self._last.clear()
         return max(numbers, default=0)
 
@@ -154,7 +153,8 @@ def _batches_of(loader: Any) -> int:
     """Batches of a loader that counts them itself; 0 where what counts is the user's."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return 0
-    if type(loader.batch_sampler) is not BatchSampler:
+    samplers = type(loader.sampler).__module__, type(loader.batch_sampler).__module__
+    if any(not module.startswith("torch.utils.data.") for module in samplers):
         return 0
     try:
         return len(loader)
@@ -172,7 +172,8 @@ class Walk:
     Attributes:
         rows: That were answered.
         answers: Calls of the model.
-        left_at: Rows before each further pass that began before this one was gone through.
+        left_at: Rows and answers before each further pass that began before this one was gone
+            through.
     """
 
     def __init__(self, place: Place, batches: int) -> None:
@@ -180,15 +181,18 @@ class Walk:
         self.batches = batches
         self.rows = 0
         self.answers = 0
-        self.left_at: list[int] = []
+        self.left_at: list[tuple[int, int]] = []
 
     @property
     def parts(self) -> list[int]:
         """Rows of each pass, where it was left and begun again; else of all of them."""
-        if not self.left_at or self.whole or self.answers < self.batches or not self.batches:
+        if not self.left_at or self.whole or not self.batches:
             return [self.rows]  # other loaders were walked beside
-        marks = [0, *self.left_at, self.rows]
-        return [end - begin for begin, end in pairwise(marks)]
+        marks = [(0, 0), *self.left_at, (self.rows, self.answers)]
+        several = all(end - begin > 1 for (_, begin), (_, end) in pairwise(marks))
+        if self.answers < self.batches and not several:
+            return [self.rows]
+        return [end - begin for (begin, _), (end, _) in pairwise(marks)]
 
     @property
     def whole(self) -> bool:
@@ -293,7 +297,8 @@ class Seen:
             if not self._walks or self._walks[-1].whole:
                 self._walks.append(Walk(place, batches))
             elif len(self._walks[-1].left_at) < MAX_PASSES:
-                self._walks[-1].left_at.append(self._walks[-1].rows)
+                left = self._walks[-1]
+                left.left_at.append((left.rows, left.answers))
         walk = self._walks[-1]
         walk.rows += rows
         walk.answers += 1

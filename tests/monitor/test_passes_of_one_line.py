@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -222,6 +223,16 @@ def one_batch_is_peeked_at(own: Script) -> None:
     own.evaluate(own.val)
 
 
+def of_its_first_rows(own: Script) -> None:
+    """Five batches of a longer loader, and another one that is walked for each."""
+    own.model.eval()
+    with torch.no_grad():
+        for x, y in islice(DataLoader(data(90), 4), 5):
+            centre = torch.cat([each for each, _ in own.other]).mean(0)
+            own.criterion(own.model(x - centre), y)
+    own.model.train()
+
+
 def several_an_epoch(own: Script) -> None:
     for x, y in own.train:
         own.evaluate(own.val)
@@ -253,7 +264,7 @@ def of_a_sampler_of_its_own(own: Script) -> None:
 
 ONE = (
     once, named, left_out, wrapped, beside_another, with_support, begun_again,
-    before_it_is_looked_at, one_batch_is_peeked_at, several_an_epoch, of_a_stream,
+    of_its_first_rows, before_it_is_looked_at, one_batch_is_peeked_at, several_an_epoch, of_a_stream,
     of_a_sampler_of_its_own,
 )  # fmt: skip
 
@@ -319,12 +330,21 @@ def tried_again(own: Script) -> None:
     own.model.train()
 
 
-def test_a_validation_that_is_begun_again_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def some_of_each(own: Script) -> None:
+    """Two batches of each of two loaders."""
+    for loader in (DataLoader(data(90), 9), DataLoader(data(80), 8)):
+        own.evaluate(islice(loader, 2))
+
+
+@pytest.mark.parametrize(("validate", "rows"), [(tried_again, [16, 20]), (some_of_each, [18, 16])])
+def test_a_validation_that_is_begun_again_is_told(
+    validate: Callable[[Script], None], rows: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     with quiet() as monitor:
-        seen = Script(monitor).run(tried_again)
+        seen = Script(monitor).run(validate)
     [line] = caplog.messages
-    assert "36 rows of 2 passes were counted as one validation" in line
-    assert seen["pass_rows"] == [16, 20]
+    assert f"{sum(rows)} rows of 2 passes were counted as one validation" in line
+    assert seen["pass_rows"] == rows
 
 
 # What the model is called for beside a validation that is counted whole.

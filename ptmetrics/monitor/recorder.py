@@ -198,7 +198,7 @@ class BatchRecorder:
             if counts.batches:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
-            self._tell_begun_again(counts.samples)
+            self._tell_begun_again(quantity(counts.samples, "row"))
         self.seen[split].begin_pass(size, share)
         return self._loader
 
@@ -276,7 +276,7 @@ class BatchRecorder:
     def on_loader(self, loader: Any) -> None:
         """A pass over one of torch's loaders begins."""
         if self._loader is None and not self._paused:
-            self.walks.begin(loader, self._trained)
+            self.walks.begin(loader, self._trained, self.splits.get("train"))
 
     # Ways a and b share the hooks: where a loader is under way, it names the split.
 
@@ -700,6 +700,8 @@ class BatchRecorder:
             mode.unlearned = Unlearned()
         if self._bare_rows:
             self._note_bare_training()
+        if len(self.walks.of_training) > 1:
+            self._look_for_restart()
         self._tell_shift()
         self._tell_unseen_criterion()
         for name, seen in self.seen.items():
@@ -735,6 +737,7 @@ class BatchRecorder:
         if self.other_model.heard:
             self.other_model = OtherModel()
         self._left_early = False
+        self.walks.of_training.clear()
         for name, counts in closed.items():
             counts.reset()
             self.splits[name] = counts
@@ -1327,8 +1330,15 @@ class BatchRecorder:
         what = "their rows are counted once, and the loss is that of the last answer"
         self._told.say(f"repeated {split}", f"{split}: {line}; {what}")
 
-    def _tell_begun_again(self, rows: int) -> None:
-        line = f"train: a pass over the loader was left after {quantity(rows, 'row')} and another begun"
+    def _look_for_restart(self) -> None:
+        train = self.splits.get("train")
+        if train is not None:
+            left = self.walks.left_early(train.batches)
+            if left:
+                self._tell_begun_again(quantity(left, "batch"))
+
+    def _tell_begun_again(self, behind: str) -> None:
+        line = f"train: a pass over the loader was left after {behind} and another begun"
         self._told.say("begun again", f"{line}; both are counted in this epoch")
 
     def _tell_pass_without_learning(self) -> None:

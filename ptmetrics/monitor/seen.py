@@ -1,10 +1,11 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple, TypeVar
@@ -126,27 +127,68 @@ class MadeWhenAsked(dict[str, Value]):
         return self[name]
 
 
+class BegunWalk(NamedTuple):
+    """A pass over a loader that has begun.
+
+    Attributes:
+        loader: Of torch.
+        batches: That it yields; 0 where that is not known.
+        trained: Batches and steps of training before.
+        batches_before: Batches of training in its epoch before.
+    """
+
+    loader: "weakref.ref[Any]"
+    batches: int
+    trained: int
+    batches_before: int
+
+
 class Walks:
     """Passes over torch's own loaders that have begun, whoever asked for them.
 
     Attributes:
         begun: Their number.
+        of_training: The last ones of the epoch, without those of validation.
     """
 
     def __init__(self) -> None:
         self.begun = 0
-        self._last: deque[tuple[int, int]] = deque(maxlen=MAX_PASSES)
+        self.of_training: deque[BegunWalk] = deque(maxlen=MAX_PASSES)
 
-    def begin(self, loader: Any, trained: int) -> None:
-        """One begins, behind so many batches and steps of training."""
+    def begin(self, loader: Any, trained: int, train: SplitCounts | None) -> None:
+        """One begins, behind so many batches and steps of training, and what the epoch has of it."""
         self.begun += 1
-        self._last.append((trained, _batches_of(loader)))
+        before = 0 if train is None else train.batches
+        walk = BegunWalk(weakref.ref(loader), _batches_of(loader), trained, before)
+        self.of_training.append(walk)
 
-    def batches(self, trained: int) -> int:
-        """Batches of the longest one that has begun since this was asked, behind as much training."""
-        numbers = [batches for before, batches in self._last if before == trained]
-        self._last.clear()
-        return max(numbers, default=0)
+    def validated(self, trained: int) -> int:
+        """A validation is answered behind so much training: what has begun behind it is not of training.
+
+        Returns:
+            Batches of the longest one; 0 where none is known.
+        """
+        found = [walk for walk in self.of_training if walk.trained == trained]
+        for _ in found:
+            self.of_training.pop()
+        return max((walk.batches for walk in found), default=0)
+
+    def left_early(self, batches: int) -> int:
+        """Batches of training before a pass over the same loader was begun anew, and gone through.
+
+        Args:
+            batches: Of training in the epoch, which ends here.
+        """
+        for first, second in combinations(self.of_training, 2):
+            same = first.loader() is second.loader() is not None
+            left = second.batches_before - first.batches_before
+            if (
+                same
+                and batches - second.batches_before == second.batches
+                and (0 < left < second.batches)
+            ):
+                return left
+        return 0
 
 
 def _batches_of(loader: Any) -> int:
@@ -293,7 +335,7 @@ class Seen:
             if not self._walks:
                 self._begun_first = walks.begun
             self._begun = walks.begun
-            batches = walks.batches(trained)
+            batches = walks.validated(trained)
             if not self._walks or self._walks[-1].whole:
                 self._walks.append(Walk(place, batches))
             elif len(self._walks[-1].left_at) < MAX_PASSES:

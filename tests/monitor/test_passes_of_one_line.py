@@ -422,3 +422,75 @@ def test_a_part_of_the_validation_that_is_not_counted_is_told(
         Script(monitor).run(validate)
     [line] = caplog.messages
     assert f"the model answered {answered} rows, {counted} were counted" in line
+
+
+# The same of training.
+
+
+def learn(own: Script, batches: Any) -> None:
+    for x, y in batches:
+        own.optimizer.zero_grad()
+        own.criterion(own.model(x), y).backward()
+        own.optimizer.step()
+
+
+def finds_a_rate(own: Script) -> None:
+    learn(own, islice(own.train, 3))
+    learn(own, own.train)
+
+
+def restarts(own: Script) -> None:
+    for attempt in range(2):
+        for number, batch in enumerate(own.train):
+            if attempt == 0 and number == 3:
+                break
+            learn(own, [batch])
+
+
+def whole(own: Script) -> None:
+    learn(own, own.train)
+
+
+def twice(own: Script) -> None:
+    learn(own, own.train)
+    learn(own, own.train)
+
+
+def in_phases(own: Script) -> None:
+    learn(own, DataLoader(data(24), 8))
+    learn(own, own.train)
+
+
+def peeks(own: Script) -> None:
+    next(iter(own.train))
+    for number, batch in enumerate(own.train):
+        learn(own, [batch])
+        if number == 1:
+            next(iter(own.train))
+
+
+def validates_meanwhile(own: Script) -> None:
+    """Twice, the second time over as many batches as then are left of the training data."""
+    for number, batch in enumerate(own.train):
+        learn(own, [batch])
+        if number < 2:
+            own.evaluate(own.other)
+
+
+@pytest.mark.parametrize(
+    "train", [finds_a_rate, restarts, whole, twice, in_phases, peeks, validates_meanwhile]
+)
+def test_a_pass_of_training_that_is_left_and_begun_again_is_told(
+    train: Callable[[Script], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    left = train in (finds_a_rate, restarts)
+    with quiet() as monitor:
+        own = Script(monitor)
+        for _ in range(2):
+            train(own)
+            own.evaluate(own.val)
+            counts = monitor.end_epoch().counts
+    assert len(caplog.messages) == left
+    if left:
+        assert counts["train_samples"] == 32 + 24
+        assert "left after 3 batches and another begun" in caplog.messages[0]

@@ -46,15 +46,17 @@ from ptmetrics.monitor.loaders import BatchT, MonitoredLoader
 from ptmetrics.monitor.passes import acts_otherwise_in_training, holds_batch_norm
 from ptmetrics.monitor.pictures import check_keep_inputs
 from ptmetrics.monitor.ranks import RankSync
-from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
+from ptmetrics.monitor.recorder import BatchRecorder, Block
 from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import (
     OneOrMore,
     SplitCounts,
+    check_split,
     compute_splits,
     metrics_by_output,
 )
+from ptmetrics.monitor.telling import Told
 from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.profile import ProfileLike, profile_of
 

@@ -552,3 +552,14 @@ def _no_metric(got: str, module: str) -> ConfigError:
     if module.startswith("torchmetrics"):
         call = "from_torchmetrics(metric)"
     return ConfigError("metrics", "metrics of ptmetrics", got, f"Pass pm.{call}.")
+
+
+def check_split(name: object) -> None:
+    """Refuse what cannot be the name of a split.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    if not isinstance(name, str) or not name or "/" in name:
+        cure = 'Pass split="train" or split="val".'
+        raise ConfigError("split", 'a name without "/"', repr(name), cure)

@@ -4,7 +4,7 @@ On a CPU an operation costs about as much as a few hundred rows, on CUDA its lau
 thousands.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -148,3 +148,31 @@ def _like(values: Tensor | None, rows: int) -> Tensor | None:
     if values is None:
         return None
     return torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=values.device)
+
+
+def form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
+    """All that the checks of the host look at; None for what is no tensor, or one without a shape."""
+    form: tuple[Any, ...]
+    try:
+        form = (
+            preds.shape,
+            preds.dtype,
+            preds.device,
+            preds.layout,
+            target.shape,
+            target.dtype,
+            target.device,
+            target.layout,
+        )
+        if weight is not None:
+            form = (*form, weight.shape, weight.dtype, weight.device, weight.layout)
+    except (AttributeError, RuntimeError):  # nested tensors have no shape
+        return None
+    return form
+
+
+def is_as_given(batch: Batch, preds: Any, target: Any, weight: Any) -> bool:
+    """Whether a batch that was checked is what was given, so that the next one of its form is too."""
+    if batch.slices is not None or batch.group is not None:
+        return False
+    return batch.preds is preds and batch.target is target and batch.weight is weight

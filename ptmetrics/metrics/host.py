@@ -19,6 +19,7 @@ from ptmetrics.counts.moments import (
     moved_sums,
 )
 from ptmetrics.metrics.estimate import Array
+from ptmetrics.metrics.score import FaultReport
 
 MOST_COPIED = 1 << 17
 """Numbers of a cell that is copied: fresh memory for more of them, 1 MiB, costs more than reading."""
@@ -131,6 +132,18 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
         else:
             counts[name] = np.stack(list(map(itemgetter(name), each)))
     return counts
+
+
+def fault_report(words: Mapping[str, str], arrays: Mapping[str, Array]) -> FaultReport:
+    """What of a batch was refused or reported: by kind how often, first when, and in these words."""
+    report: FaultReport = {}
+    numbers = arrays["fault_count"].tolist()
+    steps = arrays["fault_first_step"].tolist()
+    for (kind, said), number, step in zip(words.items(), numbers, steps, strict=True):
+        if number:
+            message = f"{number} × {said}; first in update {step}"
+            report[kind] = {"count": number, "first_step": step, "message": message}
+    return report
 
 
 def kept(matrix: Array) -> torch.Tensor | Callable[[], torch.Tensor]:

@@ -24,6 +24,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.fx import Proxy
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.optim import LBFGS, Optimizer
+from torch.utils.data import DataLoader
 
 from ptmetrics.errors import ConfigError, HookError
 from ptmetrics.monitor.faults import FaultLog, contained, say
@@ -158,7 +159,11 @@ def listen(listener: Listener) -> StandIn:
     owner: Any = type(listener.target)
     name = "__call__"
     make = _call_of_class
-    if isinstance(listener.target, FunctionType):
+    if listener.target is DataLoader:
+        owner = DataLoader
+        name = "__iter__"
+        make = _iter_of_loaders
+    elif isinstance(listener.target, FunctionType):
         owner = _home(listener.target)
         name = listener.target.__name__
         make = _call_of_function
@@ -263,6 +268,25 @@ def _call_of_function(stand_in: StandIn) -> Callable[..., Any]:
     return function
 
 
+def _iter_of_loaders(stand_in: StandIn) -> Callable[..., Any]:
+    """The `__iter__` of torch's loaders that tells who goes through one of them."""
+    own = stand_in.stands_for
+
+    @wraps(own)
+    def __iter__(self: Any) -> Any:  # noqa: N807 — it is one
+        for reference in stand_in.listeners:
+            listener = reference()
+            if listener is None:
+                continue
+            try:
+                listener.end(self)
+            except listener.faults.kept_in as error:
+                listener.faults.strays.append(error)
+        return own(self)
+
+    return __iter__
+
+
 def _hooks_of_steps(listener: Listener) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The hooks around `optimizer.step` that tell a listener, as long as somebody holds it."""
     reference = weakref.ref(listener)
@@ -310,7 +334,7 @@ class Attachment:
         path: The run folder of the monitor.
 
     Attributes:
-        listeners: Of the model, the criteria and the optimizer, in this order.
+        listeners: Of the model, the criteria, loaders and the optimizer, in this order.
 
     Raises:
         HookError: If the calls of one of them cannot be watched; then none is.
@@ -337,6 +361,7 @@ class Attachment:
             self._watch(model, recorder.on_forward_begin, recorder.on_forward, real)
             for criterion in criteria:
                 self._watch(criterion, None, recorder.on_criterion, real)
+            self._watch(DataLoader, None, recorder.on_loader, real)
             if optimizer is not None:
                 optimizer = _with_hooks(optimizer)
                 steps = Listener(

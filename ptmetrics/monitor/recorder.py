@@ -47,6 +47,7 @@ from ptmetrics.monitor.seen import (
     LoaderSize,
     MadeWhenAsked,
     RankShare,
+    Walks,
 )
 from ptmetrics.monitor.split import SplitCounts, check_split
 from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH
@@ -55,14 +56,17 @@ from ptmetrics.monitor.telling import (
     tell_begun_again,
     tell_closure,
     tell_left_behind,
+    tell_logged,
     tell_not_counted,
     tell_shapes,
     tell_shift,
+    tell_unlearned,
     tell_unseen_criterion,
     tell_unseen_validation,
     tell_validation_in_training,
     tell_what_went_by,
 )
+from ptmetrics.monitor.without_eval import Unlearned
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
@@ -85,6 +89,7 @@ class BatchRecorder(GroupCounter):
         criterion_seen: Whether a criterion is watched: then its pairs count.
         batch_norm: Whether the model holds BatchNorm; None without a model.
         other_model: What the criterion was called for in the epoch, and not for the model.
+        walks: Passes over torch's loaders, as far as nobody has named them.
         closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
     """
 
@@ -100,6 +105,7 @@ class BatchRecorder(GroupCounter):
         self.criterion_seen = False
         self.batch_norm: bool | None = None
         self.other_model = OtherModel()
+        self.walks = Walks()
         self.closed = False
         self._tells_before = told.began is not None or told.served is not None
         self._loader: LoaderPass | None = None  # the pass under way
@@ -165,6 +171,8 @@ class BatchRecorder(GroupCounter):
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
+                if group.node is not None and self.optimizer_seen:
+                    self._goes_on_behind(group)
                 self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
@@ -209,6 +217,12 @@ class BatchRecorder(GroupCounter):
         """A pass whose loader is exhausted ends, as something else begins."""
         while self._loader is not None and self._loader.lingers:
             self._leave(self._loader)
+
+    @contained("loader hook")
+    def on_loader(self, loader: Any) -> None:
+        """A pass over one of torch's loaders begins."""
+        if self._loader is None and not self._paused:
+            self.walks.begin(loader, self._trained)
 
     # Ways a and b share the hooks: where a loader is under way, it names the split.
 
@@ -308,7 +322,7 @@ class BatchRecorder(GroupCounter):
         if loader is not None:
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            group.seen.at_here(answer.rows)
+            group.seen.at_here(answer.rows, self.walks, self._trained)
         if not self.criterion_seen or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
@@ -333,9 +347,7 @@ class BatchRecorder(GroupCounter):
         if group is None or not group.answers:
             group = self._group_of_own_name(group)
             if group is None:
-                call = criterion_call(criterion, args, kwargs)
-                answers = sum(seen.answers for seen in self.seen.values())
-                self.other_model.called(call, (answers, self._trained))
+                self._called_for_another(criterion_call(criterion, args, kwargs))
                 return
         call = criterion_call(criterion, args, kwargs)
         answer = None
@@ -358,6 +370,12 @@ class BatchRecorder(GroupCounter):
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
                 self._after_call(group, criterion, call, learns)
+            elif learns:
+                self.mode.trained_on = self._last
+
+    def _called_for_another(self, call: CriterionCall) -> None:
+        answers = sum(seen.answers for seen in self.seen.values())
+        self.other_model.called(call, (answers, self._trained))
 
     def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
@@ -368,7 +386,9 @@ class BatchRecorder(GroupCounter):
                 self.other_model.called(call, last.numbered(), last.rows)
             return
         if group.split == "train" and not torch.is_grad_enabled():
-            group.waits = self._may_validate(group, call)
+            if self._is_logged(group, found.call):
+                return
+            group.waits = self._may_validate(group)
         self._consider_found(group, criterion, found, loss)
 
     def _consider_found(self, group: Group, criterion: Any, found: Candidate, loss: Any) -> None:
@@ -378,18 +398,36 @@ class BatchRecorder(GroupCounter):
         self._after_call(group, criterion, found.call, torch.is_grad_enabled())
 
     def _waits(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> bool:
-        """Whether a sure pair without gradients counts only when the loop goes on."""
-        if not self._may_validate(group, call):
+        """Whether a sure pair without gradients counts when the loop goes on, or has counted."""
+        if self._is_logged(group, call):
+            return True
+        if not self._may_validate(group):
             return False
         group.waits = True
         self._consider_found(group, criterion, Candidate(RELATED, call, group.answers[-1:]), loss)
         return True
 
-    def _may_validate(self, group: Group, call: CriterionCall) -> bool:
+    def _is_logged(self, group: Group, call: CriterionCall) -> bool:
+        """Whether a loss without gradients is of the batch that was learned from: it counts no more."""
+        if group.counted or group.with_graph or self._named:
+            return False
+        given = group.answers[-1].given
+        if not self.mode.was_trained_on(call.target, given):
+            return False
+        group.counted = True
+        group.calls += 1
+        for answer in group.answers:
+            answer.used = True
+        if self._loader is None:
+            self.clock.goes_on("train")
+        tell_logged(self._told.say)
+        return True
+
+    def _may_validate(self, group: Group) -> bool:
         """Whether a loss without gradients may be one of a validation in training mode."""
         if group.counted or group.with_graph or self._loader or self._named:
             return False
-        return self.mode.may_validate(call.target)
+        return self.mode.may_validate()
 
     def _is_validation(self, group: Group) -> None:
         """A group that waited is of a validation in training mode."""
@@ -416,6 +454,8 @@ class BatchRecorder(GroupCounter):
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
+            if learns:
+                self.mode.trained_on = self._last
             return
         self.clock.goes_on(group.split)
         if group.split != "train" or group.calls > 1 or group.waits:
@@ -454,6 +494,8 @@ class BatchRecorder(GroupCounter):
         loader = self._loader
         group = self._group
         if group is not None:
+            if self.mode.unlearned.waiting:
+                self.mode.unlearned.stepped(group.node)
             group.stepped = True
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
@@ -575,6 +617,11 @@ class BatchRecorder(GroupCounter):
         else:
             mode.ended_alike = False
         mode.before_step = 0
+        unlearned = mode.unlearned
+        if unlearned.batches or unlearned.waiting:
+            mode.unlearned = Unlearned()
+        if unlearned.batches:
+            tell_unlearned(say, unlearned, self.splits["train"], self.seen["train"])
         if self._bare_rows:
             self._note_bare_training()
         if self._shifts:
@@ -666,11 +713,19 @@ class BatchRecorder(GroupCounter):
             self._is_validation(group)
         if group.calls or group.counted or group.stepped:
             unseen = not (group.calls or group.counted)
+            if group.node is not None and self.optimizer_seen:
+                self._goes_on_behind(group)
             self._close_group()
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
                 tell_not_counted(self._told.say, self.splits, "train", group.seen, " so far")
         else:
             group.next_answer()
+
+    def _goes_on_behind(self, group: Group) -> None:
+        """A batch comes behind one of training that the optimizer has not stepped for."""
+        if group.split == "train":
+            rows = sum(answer.rows for answer in group.answers if answer.used)
+            self.mode.unlearned.goes_on(group.node, rows)
 
     def _is_done(self, loader: LoaderPass, group: Group) -> bool:
         """Whether answers without a call of the criterion are closed as their loader goes on.

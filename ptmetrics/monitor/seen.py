@@ -1,6 +1,8 @@
 """What of a split went by in an epoch, and what of it was counted: the two are held side by side."""
 
 import sys
+import weakref
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +10,7 @@ from types import CodeType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.record.printable import agreeing, quantity
@@ -119,6 +122,61 @@ class MadeWhenAsked(dict[str, Value]):
         return self[name]
 
 
+class Walks:
+    """Passes over torch's own loaders that have begun, whoever asked for them.
+
+    Attributes:
+        begun: Their number.
+    """
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._last: deque[tuple[int, weakref.ref[Any]]] = deque(maxlen=MAX_PASSES)
+
+    def begin(self, loader: Any, trained: int) -> None:
+        """One begins, behind so many batches and steps of training."""
+        self.begun += 1
+        self._last.append((trained, weakref.ref(loader)))
+
+    def batches(self, trained: int) -> int:
+        """Batches of the longest one that has begun since this was asked, behind as much training."""
+        numbers = [_batches_of(loader()) for before, loader in self._last if before == trained]
+        self._last.clear()
+        return max(numbers, default=0)
+
+
+def _batches_of(loader: Any) -> int:
+    """Batches of a loader that counts them itself; 0 where what counts is the user's."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return 0
+    if type(loader.batch_sampler) is not BatchSampler:
+        return 0
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return 0
+
+
+class Walk:
+    """What was answered of one pass over a loader.
+
+    Args:
+        place: Where the script called the model first.
+        batches: Of the loader; 0 where that is not known.
+    """
+
+    def __init__(self, place: Place, batches: int) -> None:
+        self.place = place
+        self.batches = batches
+        self.rows = 0
+        self.answers = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether each batch of the loader was answered, each as often."""
+        return self.batches > 0 and self.answers % self.batches == 0
+
+
 class Seen:
     """Numbers of one split in one epoch.
 
@@ -138,6 +196,7 @@ class Seen:
         padding_left_out: Rows of padding that were left out.
         padding_rows: Rows of padding that were counted.
         behind_last_step: Rows of training that came behind the last step, and are none.
+        unlearned_rows: Rows of training that no backward pass reached, though a step followed.
     """
 
     def __init__(self, cause: str = BLIND) -> None:
@@ -148,6 +207,8 @@ class Seen:
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
         self._frames: Place = ()  # of the last answer
         self.returned = False  # to an earlier place: they belong to one pass
+        self._walks: list[Walk] = []
+        self._begun = -1  # walks, at the last answer
         self.cause = cause
         self.criterion: Any = None
         self.said = ""
@@ -158,6 +219,7 @@ class Seen:
         self.padding_left_out = 0
         self.padding_rows = 0
         self.behind_last_step = 0
+        self.unlearned_rows = 0
 
     def begin_pass(self, loader: LoaderSize | None, share: RankShare | None = None) -> None:
         """A pass over a monitored loader begins."""
@@ -189,8 +251,14 @@ class Seen:
             return None
         return loader.rows
 
-    def at_here(self, rows: int) -> None:
-        """Rows were answered for a call at this place of the script."""
+    def at_here(self, rows: int, walks: Walks, trained: int) -> None:
+        """Rows were answered for a call at this place of the script.
+
+        Args:
+            rows: Their number.
+            walks: Passes that have begun.
+            trained: How many batches and steps of training came before.
+        """
         frames = frames_to_here(self._frames)
         if frames is not self._frames:
             place = tuple(frame for frame in frames if is_users(frame[0]))
@@ -200,6 +268,14 @@ class Seen:
             self._enter(place)
         place, before, answers = self.places[-1]
         self.places[-1] = (place, before + rows, answers + 1)
+        if walks.begun != self._begun:
+            self._begun = walks.begun
+            batches = walks.batches(trained)
+            if not self._walks or self._walks[-1].whole:  # or another loader is walked beside
+                self._walks.append(Walk(place, batches))
+        walk = self._walks[-1]
+        walk.rows += rows
+        walk.answers += 1
 
     def _enter(self, place: Place) -> None:
         places = self.places
@@ -214,9 +290,18 @@ class Seen:
         """Places and rows, where the model was called from several places one after the other.
 
         A place that is returned to belongs to the same loop; so does a rest of less than a batch.
-        Where rows were not counted, that is what is told.
+        One place may go over several loaders, of which each but the last was gone through. Where
+        rows were not counted, that is what is told.
         """
-        if self.returned or len(self.places) < 2 or self.unpaired_rows:
+        if self.unpaired_rows:
+            return []
+        passes = self._passes_by_place()
+        if len(self._walks) > max(1, len(passes)):
+            return [(walk.place, walk.rows) for walk in self._walks]
+        return passes
+
+    def _passes_by_place(self) -> list[tuple[Place, int]]:
+        if self.returned or len(self.places) < 2:
             return []
         passes = []
         for number, (place, rows, answers) in enumerate(self.places):
@@ -247,6 +332,8 @@ class Seen:
         }
         if self.behind_last_step:
             record["behind_last_step"] = self.behind_last_step
+        if self.unlearned_rows:
+            record["unlearned_rows"] = self.unlearned_rows
         if self.padding_left_out:
             record["padding_of_rank"] = self.padding_left_out
         if self.loader is not None and self.loader.dropped:
@@ -254,7 +341,7 @@ class Seen:
         if self.loader is not None and self.loader_rows is not None:
             record["loader_rows"] = self.loader_rows
         passes = []
-        if len(self.places) > 1:
+        if len(self.places) > 1 or len(self._walks) > 1:
             passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
@@ -279,7 +366,7 @@ class Seen:
             train: What went by in training: a pass of as many rows is over its data.
         """
         passes = []
-        if len(self.places) > 1:
+        if len(self.places) > 1 or len(self._walks) > 1:
             passes = self.separate_passes()
         if not passes:
             return ""

@@ -12,6 +12,7 @@ from ptmetrics.monitor.answers import Group
 from ptmetrics.monitor.faults import FaultLog, LoopWarning
 from ptmetrics.monitor.seen import Seen
 from ptmetrics.monitor.split import SplitCounts
+from ptmetrics.monitor.without_eval import Unlearned
 from ptmetrics.record.printable import agreeing, quantity
 
 SAME_LOSS = 1e-3  # two losses that are the same, relative to 1 and themselves
@@ -99,6 +100,12 @@ def tell_closure(say: SayOnce, calls: int) -> None:
     say("closure", f"{line}; {what}")
 
 
+def tell_logged(say: SayOnce) -> None:
+    """A loss without gradients of a batch that was counted with the loss it was learned by."""
+    line = "train: a batch was answered again without gradients, behind what it was learned by"
+    say("logged", f"{line}; its rows are counted once, with the loss of before")
+
+
 def tell_not_counted(
     say: SayOnce, splits: Mapping[str, SplitCounts], split: str, seen: Seen, so_far: str = ""
 ) -> None:
@@ -135,6 +142,17 @@ def tell_left_behind(say: SayOnce, left: str, counts: SplitCounts, seen: Seen) -
     line = f"{rows} of {left}; they are counted as training ({counts.samples} in all)"
     seen.said = f"train: {line}, as is a validation that does not say it is one. {UNSAID}"
     say("behind-last-step", seen.said)
+
+
+def tell_unlearned(say: SayOnce, unlearned: Unlearned, counts: SplitCounts, seen: Seen) -> None:
+    """Batches of training that nothing was learned from, though the optimizer stepped behind them."""
+    seen.unlearned_rows = unlearned.rows
+    rows = quantity(unlearned.rows, "row")
+    batches = quantity(unlearned.batches, "batch")
+    reached = f"no backward pass reached {rows} of {batches} before the optimizer stepped again"
+    line = f"{reached}; they are counted as training ({counts.samples} in all)"
+    seen.said = f"train: {line}, as is a validation that does not say it is one. {UNSAID}"
+    say("unlearned", seen.said)
 
 
 def tell_unseen_validation(

@@ -116,7 +116,8 @@ class SeenData(TypedDict, total=False):
     looked at lie in [0, 1], and those of classes add up to 1, although logits were announced;
     `batch_norm` that the model holds layers of BatchNorm, and is absent where no model was
     attached. `behind_last_step` rows of training came after the last step of the optimizer, and
-    are none. `message` is the line that the console was told, empty where it was told nothing.
+    are none; no backward pass reached `unlearned_rows` that a step followed. `message` is the line
+    that the console was told, empty where it was told nothing.
 
     All this is of the rank that records. Where `ranks` were merged, `rows_of_ranks` were counted
     on all of them, of `expected_rows` that there are; `padding_left_out` of what a sampler repeats
@@ -149,6 +150,7 @@ class SeenData(TypedDict, total=False):
     message: str
     optimizer_steps: int
     behind_last_step: int
+    unlearned_rows: int
 
 
 class _EpochNumber(TypedDict):

@@ -473,6 +473,7 @@ _seen = fields_of(
                 "passes",
                 "optimizer_steps",
                 "behind_last_step",
+                "unlearned_rows",
                 "dropped_rows",
                 "ranks",
                 "rows_of_ranks",

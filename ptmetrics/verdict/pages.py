@@ -105,8 +105,8 @@ PAGES: Mapping[str, Page] = {
         "that could be tied to their answers. Invalid where nothing of the validation that is "
         "judged was counted; a warning where a part of it was not, where another epoch was not, "
         "where it is another split that has neither loss nor scores, or where rows of training came "
-        "after the last step of the optimizer, as those of a validation without model.eval() and "
-        "torch.no_grad() do.",
+        "after the last step of the optimizer, or before one and no backward pass reached them, as "
+        "those of a validation without model.eval() and torch.no_grad() do.",
         "Wrap the loader, for batch in monitor.validate(loader), or call the criterion that is "
         "attached, or hand each batch over: monitor.update(preds, target). A validation that only "
         "hooks see says that it is one by model.eval() and torch.no_grad().",

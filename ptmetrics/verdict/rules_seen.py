@@ -31,7 +31,7 @@ def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
         for split in curves.seen[curves.judged]:
             if split != JUDGED and _uncounted(curves, split, curves.judged):
                 yield _nothing_counted(evidence, split, curves.judged, "warning")
-        yield from _behind_last_step(evidence)
+        yield from _not_of_training(evidence)
 
 
 def _uncounted(curves: LearningCurves, split: str, row: int) -> bool:
@@ -77,17 +77,24 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
     yield make_finding("not-counted", "warning", message, numbers)
 
 
-def _behind_last_step(evidence: Evidence) -> Iterator[Finding]:
+_NOT_OF_TRAINING = {
+    "behind_last_step": ("behind", "came after the last step of the optimizer"),
+    "unlearned_rows": ("unlearned", "no backward pass reached before a step of the optimizer"),
+}
+
+
+def _not_of_training(evidence: Evidence) -> Iterator[Finding]:
     """Rows of a validation were counted as training."""
     seen = evidence.curves.seen_in_judged("train")
-    behind = seen.get("behind_last_step", 0)
-    if behind:
-        message = (
-            f"train: {behind} of {quantity(seen.get('counted_rows', 0), 'row')} came after the last "
-            "step of the optimizer: counted as training is what may be a validation."
-        )
-        numbers = _seen_numbers(evidence, "train", evidence.curves.judged)
-        yield make_finding("not-counted", "warning", message, {**numbers, "behind": behind})
+    for key, (name, what) in _NOT_OF_TRAINING.items():
+        rows = seen.get(key, 0)
+        if rows:
+            message = (
+                f"train: {rows} of {quantity(seen.get('counted_rows', 0), 'row')} {what}: counted "
+                "as training is what may be a validation."
+            )
+            numbers = _seen_numbers(evidence, "train", evidence.curves.judged)
+            yield make_finding("not-counted", "warning", message, {**numbers, name: rows})
 
 
 def _rows_answered(seen: Mapping[str, Any]) -> str:

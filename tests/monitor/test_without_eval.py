@@ -1,5 +1,6 @@
 """A validation by hooks alone whose script forgot `model.eval()`: what tells it from training."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,10 @@ class Script:
         self.train()
         self.validate()
         return self.monitor.end_epoch()
+
+    def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(self.model(x), y)
+        return loss
 
     def counted(self, epochs: int = 2) -> list[tuple[int, int]]:
         """Rows of training and validation in each epoch."""
@@ -560,3 +565,301 @@ def test_what_is_handed_over_is_one_validation_whatever_the_mode(
     assert script.monitor.scores is not None
     seen = script.monitor.scores.seen
     assert seen["val"]["answered_rows"] == VAL_ROWS
+
+
+# The same in the middle of an epoch: training goes on behind it.
+
+
+class InTheMiddle(Forgets):
+    """It validates behind every second step, the last one left out."""
+
+    batches_behind = (1,)
+
+    def train(self) -> None:
+        for number, (x, y) in enumerate(self.train_data):
+            self.learn(x, y)
+            if number in self.batches_behind:
+                Script.validate(self)
+
+    def validate(self) -> None:
+        pass
+
+
+class OneBatchInTheMiddle(InTheMiddle):
+    batches_behind = (0, 2)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.val_data = [rows(BATCH, 2)[0]]
+
+
+class Accumulating(InTheMiddle):
+    """A step for two batches, and a validation between the two."""
+
+    batches_behind = (0,)
+    waiting = 0
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.criterion(self.model(x), y).backward()
+        self.waiting += 1
+        if self.waiting % 2 == 0:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+class OverALoader(InTheMiddle):
+    def train(self) -> None:
+        for number, (x, y) in enumerate(self.monitor.train(self.train_data)):
+            self.learn(x, y)
+            if number in self.batches_behind:
+                Script.validate(self)
+
+
+class OneBatchOverALoader(OneBatchInTheMiddle, OverALoader):
+    pass
+
+
+class LossByHand(InTheMiddle):
+    """A loss whose own node of the graph keeps no tensor."""
+
+    class Own(nn.Module):
+        """Cross entropy in operations of its own."""
+
+        def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+            return -preds.log_softmax(1)[torch.arange(len(target)), target].mean()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attachment.detach()
+        self.criterion = self.Own()
+        self.monitor.attach(self.model, criterion=self.criterion, optimizer=self.optimizer)
+
+
+class LabelsOfTheModel(InTheMiddle):
+    """The model takes the labels and returns its loss."""
+
+    class WithLoss(nn.Module):
+        """Logits and loss in one dictionary."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(FEATURES, CLASSES)
+
+        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            logits = self.head(x)
+            return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attachment.detach()
+        self.model = self.WithLoss()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.monitor.attach(self.model, optimizer=self.optimizer)
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        self.model(x, labels=y)["loss"].backward()
+        self.optimizer.step()
+
+    def train(self) -> None:
+        for number, (x, y) in enumerate(self.train_data):
+            self.learn(x, y)
+            if number in self.batches_behind:
+                with self.validates():
+                    for each, labels in self.val_data:
+                        self.model(each, labels=labels)
+
+
+MIDDLES = [
+    InTheMiddle,
+    OneBatchInTheMiddle,
+    Accumulating,
+    OverALoader,
+    OneBatchOverALoader,
+    LossByHand,
+    LabelsOfTheModel,
+]
+
+
+def told_unlearned(script: Script, epochs: int, caplog: pytest.LogCaptureFixture) -> list[str]:
+    script.counted(epochs)
+    return [line for line in caplog.messages if "no backward pass" in line]
+
+
+@pytest.mark.parametrize("kind", MIDDLES)
+def test_what_training_goes_on_behind_without_learning_from_it_is_told(
+    kind: type[InTheMiddle], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = kind(dropout=False)
+    [line] = told_unlearned(script, 2, caplog)
+    of_one = sum(len(y) for _, y in script.val_data)
+    unlearned = of_one * len(kind.batches_behind)
+    assert f"{unlearned} rows of " in line
+    assert f"({TRAIN_ROWS + unlearned} in all)" in line
+    assert "monitor.validate(loader)" in line
+    assert "model.eval() and torch.no_grad()" in line
+    assert script.monitor.scores is not None
+    seen = script.monitor.scores.seen["train"]
+    assert seen["unlearned_rows"] == unlearned
+    assert "no backward pass" in seen["message"]
+    found = [f for f in pm.judge(script.monitor).findings if f.code == "not-counted"]
+    assert [finding.evidence["unlearned"] for finding in found] == [unlearned]
+    assert str(unlearned) in found[0].message
+
+
+def in_eval_mode(kind: type[InTheMiddle]) -> type[InTheMiddle]:
+    """The same loop without the fault."""
+
+    class Validates(kind):  # type: ignore[misc, valid-type]
+        def validates(self) -> Any:
+            self.model.eval()
+            return torch.no_grad()
+
+        def learn(self, x: Tensor, y: Tensor) -> None:
+            self.model.train()
+            super().learn(x, y)
+
+    return Validates
+
+
+class SumOfTwo(Forgets):
+    """Two answers, one loss: the first one's graph waits for the second's."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(x), y)
+        loss = loss + self.criterion(self.model(-x), y.flip(0))
+        loss.backward()
+        self.optimizer.step()
+
+
+class KeepsGraphs(Skips):
+    """Whoever keeps its graphs shows nothing."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        self.batch += 1
+        self.optimizer.zero_grad()
+        self.criterion(self.model(x), y).backward(retain_graph=True)
+        if self.batch % 2:
+            self.optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [*map(in_eval_mode, MIDDLES), *TRAINS, SumOfTwo, KeepsGraphs],
+    ids=lambda k: k.__mro__[1].__name__,
+)
+@pytest.mark.parametrize("optimizer", [True, False])
+def test_of_what_is_learned_from_nothing_is_told(
+    kind: Callable[..., Script], optimizer: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = kind(dropout=False, optimizer=optimizer)
+    assert told_unlearned(script, 3, caplog) == []
+    assert script.monitor.scores is not None
+    assert "unlearned_rows" not in script.monitor.scores.seen["train"]
+
+
+def test_graphs_of_what_is_not_learned_from_are_not_held() -> None:
+    script = InTheMiddle(dropout=False)
+    script.train_data = script.train_data[:1]
+    script.train()
+    loss = script.criterion(script.model(script.val_data[0][0]), script.val_data[0][1])
+    kept = weakref.ref(script.val_data[0][0])
+    graph = weakref.ref(loss)
+    script.model(script.val_data[1][0])
+    del loss, script.val_data
+    assert graph() is None
+    assert kept() is None
+
+
+# A training batch whose loss is logged behind its step.
+
+
+class LogsBehind(Script):
+    """Each batch is answered again without gradients, for the loss that the step has left."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        with torch.no_grad():
+            self.criterion(self.model(x), y)
+
+    def validate(self) -> None:
+        self.model.eval()
+        super().validate()
+        self.model.train()
+
+
+class LogsBehindOverALoader(LogsBehind):
+    def train(self) -> None:
+        for x, y in self.monitor.train(self.train_data):
+            self.learn(x, y)
+
+
+class LogsOfTheModel(LabelsOfTheModel):
+    batches_behind = ()
+
+    def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = self.model(x, labels=y)["loss"]
+        return loss
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        super().learn(x, y)
+        with torch.no_grad():
+            self.model(x, labels=y)
+
+
+class LogsReshaped(LogsBehind):
+    """What its criterion is given is computed of the answer."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        Script.learn(self, x, y)
+        with torch.no_grad():
+            self.criterion(self.model(x) * 1, y)
+
+
+class LogsEachOther(LogsBehind):
+    """Only every second batch is logged, twice."""
+
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        Script.learn(self, x, y)
+        if x is self.train_data[0][0] or x is self.train_data[2][0]:
+            for _ in range(2):
+                with torch.no_grad():
+                    self.criterion(self.model(x), y)
+
+
+LOGS = [LogsBehind, LogsBehindOverALoader, LogsOfTheModel, LogsReshaped, LogsEachOther]
+
+
+@pytest.mark.parametrize("kind", LOGS)
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_batch_that_is_logged_behind_its_step_counts_once(
+    kind: Callable[..., Script], evaluated: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Logs(kind):  # type: ignore[misc, valid-type]
+        own = 0.0
+
+        def learn(self, x: Tensor, y: Tensor) -> None:
+            with torch.no_grad(), self.monitor.pause():
+                self.own += len(y) * self.loss_of(x, y).item()
+            super().learn(x, y)
+
+        def validate(self) -> None:
+            if evaluated:
+                super().validate()
+
+    script = Logs(dropout=False)
+    losses = []
+    for _ in range(2):
+        script.own = 0.0
+        scores = script.epoch()
+        assert scores.counts["train_samples"] == TRAIN_ROWS
+        assert scores.counts["train_steps"] == len(script.train_data)
+        losses.append(scores["train/loss"].value - script.own / TRAIN_ROWS)
+    assert losses == pytest.approx([0, 0], abs=1e-6)
+    assert script.monitor.history.epoch == [0, 1]
+    told = [line for line in caplog.messages if "answered again without gradients" in line]
+    assert len(told) == 1
+    assert "counted once" in told[0]
+    assert script.monitor.faults.all() == []
+    assert caplog.messages == told

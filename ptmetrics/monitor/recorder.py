@@ -495,7 +495,7 @@ class BatchRecorder(GroupCounter):
         group = self._group
         if group is not None:
             if self.mode.unlearned.waiting:
-                self.mode.unlearned.stepped(group.node)
+                self.mode.stepped_behind_unlearned(group.node)
             group.stepped = True
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()

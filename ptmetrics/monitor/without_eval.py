@@ -67,6 +67,10 @@ class ModeWatch:
         self.without_grad = 0
         return without_grad > 0 and not self.recomputed
 
+    def stepped_behind_unlearned(self, node: Any) -> None:
+        """The optimizer has stepped: what was not learned from is no part of what comes before a step."""
+        self.behind_step = max(0, self.behind_step - self.unlearned.stepped(node))
+
     def left_behind(self) -> str:
         """At the end of an epoch: what came behind its last step and is no training; "" for nothing.
 
@@ -120,13 +124,19 @@ class Unlearned:
             node.register_prehook(lambda gradients: batch.clear())
             self.waiting.append(batch)
 
-    def stepped(self, node: Any) -> None:
-        """The optimizer has stepped behind them, and behind a batch whose loss has this node."""
+    def stepped(self, node: Any) -> int:
+        """The optimizer has stepped behind them, and behind a batch whose loss has this node.
+
+        Returns:
+            How many there were since the step before.
+        """
         waiting = [batch[0] for batch in self.waiting if batch]
         self.waiting = []
-        if _keeps_its_tensors(node) is False:
-            self.batches += len(waiting)
-            self.rows += sum(waiting)
+        if _keeps_its_tensors(node) is not False:
+            return 0
+        self.batches += len(waiting)
+        self.rows += sum(waiting)
+        return len(waiting)
 
 
 def _keeps_its_tensors(node: Any) -> bool | None:

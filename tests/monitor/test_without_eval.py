@@ -707,6 +707,21 @@ def test_what_training_goes_on_behind_without_learning_from_it_is_told(
     assert str(unlearned) in found[0].message
 
 
+def test_behind_the_last_step_and_before_it_both_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Both(InTheMiddle):
+        batches_behind = (0, 3)
+
+    script = Both(dropout=False)
+    script.counted(1)
+    assert script.monitor.scores is not None
+    seen = script.monitor.scores.seen["train"]
+    assert (seen["unlearned_rows"], seen["behind_last_step"]) == (VAL_ROWS, VAL_ROWS)
+    assert len(caplog.messages) == 2
+    assert all(f"({TRAIN_ROWS + 2 * VAL_ROWS} in all)" in line for line in caplog.messages)
+
+
 def in_eval_mode(kind: type[InTheMiddle]) -> type[InTheMiddle]:
     """The same loop without the fault."""
 

@@ -305,6 +305,8 @@ class GroupCounter:
 
     def _step_done(self) -> None:
         self._trained += 1
+        if self._last is not None and torch.is_grad_enabled():
+            self.mode.trained_on = self._last
         train = self.splits["train"]
         train.steps += 1
         train.stepped_samples = train.samples

@@ -370,8 +370,6 @@ class BatchRecorder(GroupCounter):
                 answer.let_go()
             if not self._loader or not self._loader.with_criterion:
                 self._after_call(group, criterion, call, learns)
-            elif learns:
-                self.mode.trained_on = self._last
 
     def _called_for_another(self, call: CriterionCall) -> None:
         answers = sum(seen.answers for seen in self.seen.values())
@@ -454,15 +452,12 @@ class BatchRecorder(GroupCounter):
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
-            if learns:
-                self.mode.trained_on = self._last
             return
         self.clock.goes_on(group.split)
         if group.split != "train" or group.calls > 1 or group.waits:
             return
         mode = self.mode
         if learns:
-            mode.trained_on = self._last
             mode.learned = True
             mode.behind_step += not group.repeats
         else:  # for a teacher's answer, while the model's has one
@@ -499,7 +494,6 @@ class BatchRecorder(GroupCounter):
             group.stepped = True
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
-        self._moved_on()
         mode = self.mode
         if mode.behind_step != mode.before_step:
             mode.before_step = max(mode.before_step, mode.behind_step)
@@ -513,6 +507,7 @@ class BatchRecorder(GroupCounter):
             evaluates = clock.phase == "val"
         clock.lap(phase)
         self._step_done()
+        self._moved_on()
         clock.waiting = True
         if evaluates:
             self.faults.warn(STEP_IN_EVAL)

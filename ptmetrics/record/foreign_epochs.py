@@ -169,6 +169,9 @@ class LoggedEpochs(Sequence[EpochData]):
             return [self[place] for place in range(*row.indices(len(self)))]
         done = self._all[self._rows[row]]
         epoch: EpochData = {"epoch": done.epoch, "scores": LoggedScores(done.values, self._sizes)}
+        axes = {name.removesuffix("/mean_iou"): 2 for name in done.values if "/mean_iou" in name}
+        if axes:
+            epoch["sample_axes"] = axes
         if self._by_step:
             epoch["epoch"] = range(len(self))[row]
         if self._steps and done.step is not None:

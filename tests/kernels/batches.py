@@ -96,16 +96,17 @@ def spoil_weights(weight: Tensor) -> None:
             weight[4 * row + 1] = value
 
 
-def in_parts(batch: Batch, slices: int, *, groups: bool) -> Batch:
+def in_parts(batch: Batch, slices: int, *, groups: bool, rows: int | None = None) -> Batch:
     """The batch with slices, some of which there are not, and groups: an id each, some of them none.
 
     Args:
         batch: Rows or pixels.
         slices: How many there are; 0 for none.
         groups: Whether it gets groups too.
+        rows: How many dimensions of the targets are rows; None for all.
     """
     g = torch.Generator().manual_seed(len(batch.target))
-    shape = batch.target.shape
+    shape = batch.target.shape[:rows]
     parts = Batch(batch.preds, batch.target, batch.weight)
     if slices:
         parts.slices = torch.randint(-2, slices + 2, shape, generator=g)

@@ -252,6 +252,55 @@ def test_images_of_one_output_are_counted_with_their_samples(weighted: bool) -> 
     assert_same({"groups": False}, *batches, tolerance=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("outputs", "dtype", "pixels", "slices", "groups"),
+    [
+        (1, torch.float32, (), 2, None),
+        (1, torch.bfloat16, (5, 30), 2, None),
+        (2, torch.float64, (), 1, None),
+        pytest.param(1, torch.float16, (), 3, True, marks=pytest.mark.slow),
+        pytest.param(3, torch.float32, (), 4, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_slices_and_groups_of_errors_are_counted_as_the_tensor_operations_count_them(
+    outputs: int,
+    dtype: torch.dtype,
+    pixels: tuple[int, ...],
+    slices: int,
+    groups: bool | None,
+    weighted: bool,
+) -> None:
+    batches = []
+    for rows in (140, 33) if not pixels else (2, 1):
+        batch = point_batch(rows, outputs, dtype, *pixels, weighted=weighted)
+        dims = None if pixels else 1
+        batches.append(in_parts(batch, slices, groups=bool(groups), rows=dims))
+    config = {"num_outputs": outputs, "slices": slices, "groups": groups}
+    assert_same(config, *batches, tolerance=1e-12)
+
+
+def test_slices_of_errors_far_from_each_other_lose_no_digits() -> None:
+    batches = []
+    for seed, rows in enumerate((500, 40)):
+        batch = point_batch(rows, 1, torch.float64, clean=True)
+        part = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(seed))
+        part[30:400] = 0  # some programs see one slice only, and one is not there
+        batch.preds += 1e6 * part.unsqueeze(1)
+        batch.target += 1e6 * part.unsqueeze(1)
+        batch.slices = part
+        batches.append(batch)
+    assert_same({"slices": 4}, *batches, tolerance=1e-11)
+    mine = counted({"slices": 4}, *batches, kernel=True).compute()
+    theirs = counted({"slices": 4}, *batches, kernel=False).compute()
+    for part, scores in theirs.per_slice.items():
+        for name, score in scores.items():
+            found = mine.per_slice[part][name]
+            assert same(found.value, score.value, 1e-11), (part, name)
+            assert same(found.high, score.high, 1e-9), (part, name)
+
+
 @pytest.mark.slow
 def test_many_errors_are_added_up_by_several_programs() -> None:
     assert_same({}, point_batch(128 * 40 + 1, 1, torch.float64), tolerance=1e-12)

@@ -31,7 +31,7 @@ from ptmetrics.counts.multiclass import (
     sample_columns,
 )
 from ptmetrics.counts.score_histogram import MOST_HEADS, Curves, ScoreHistogram
-from ptmetrics.counts.score_passes import TABLE_COLUMNS, PIECE, ScorePasses
+from ptmetrics.counts.score_passes import PIECE, TABLE_COLUMNS, ScorePasses
 from ptmetrics.counts.small_batches import batches_that_fit
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
@@ -564,9 +564,9 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            details: dict[str, Any] = {"confusion": kept(counts["confusion"])}
+            details: dict[str, Any] = {"confusion": kept(counts, "confusion")}
             if "confusion.weight" in counts:
-                details["weighted_confusion"] = kept(counts["confusion.weight"])
+                details["weighted_confusion"] = kept(counts, "confusion.weight")
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)

@@ -174,6 +174,13 @@ class ClassReader:
         dim = self.class_dimension(target, target, by_criterion=by_criterion)
         return without_dimension(target, dim)
 
+    def read_ahead(self, batch: Batch) -> None:
+        """Put the columns of the scores in their place; targets are classes."""
+        assert self.passes is not None  # labels have no scores
+        target = batch.target.clamp(0, self.num_classes - 1).long()
+        batch.preds = self.passes.read_table(batch.preds, target)
+        batch.is_read = True
+
     def read(self, batch: Batch) -> ClassRows:
         """Read what values tell, and refuse rows that cannot be."""
         last = self.num_classes - 1
@@ -189,7 +196,10 @@ class ClassReader:
             label = batch.preds.clamp(0, last).long()
             batch.refuse(BAD_LABEL, label != batch.preds)
             return ClassRows(target, label, None, None)
-        columns = self.passes.read(batch.preds, target)
+        if batch.is_read:
+            columns = Columns.of_table(batch.preds)
+        else:
+            columns = self.passes.read(batch.preds, target)
         batch.refuse(NAN_SCORE, columns.peak.isnan())
         if self.inputs == "probs":
             sound = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)

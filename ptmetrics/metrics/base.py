@@ -212,6 +212,12 @@ class Metrics:
         """
         raise NotImplementedError
 
+    def read_ahead(self, batch: Batch) -> None:
+        """Put what is read of predictions in their place, where they are too many to wait and that is not.
+
+        `count` is then given a batch that `is_read`. Changes nothing of the metric.
+        """
+
     def scores(self, counts: Counts) -> Mapping[str, Any]:
         """Scores that no table holds.
 
@@ -316,6 +322,7 @@ class Metrics:
             self._flat_form = None
             batch = self._checked(preds, target, weight, slices, group)
             flat = is_as_given(batch, preds, target, weight) and not self._only_paired
+        self.read_ahead(batch)
         if not self._buffer.put(batch, form):
             batch.let_go_of_graphs()
             self._count_now(batch, form)

@@ -83,6 +83,17 @@ def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weight
 
 
 @pytest.mark.fault(28)
+def test_a_large_batch_of_classes_is_read_in_few_passes_and_waits() -> None:
+    metrics = MulticlassMetrics(1000, topk=(1, 5))
+    batch = torch.randn(256, 1000), torch.arange(256)
+    for _ in range(2):
+        metrics.update(*batch)
+    with Operations() as seen:
+        metrics.update(*batch)
+    assert len(seen.names) <= 18, ", ".join(seen.names)
+
+
+@pytest.mark.fault(28)
 @every_case
 @both_weights
 def test_an_update_runs_where_no_value_can_be_looked_at(case: MetricCase, weighted: bool) -> None:

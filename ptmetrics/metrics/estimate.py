@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score import Score, reason_of
 
 Made = TypeVar("Made")
@@ -131,6 +132,11 @@ def score_of(e: Estimate, place: Any = ()) -> Score:
     )
 
 
+def _no_number(name: str, e: Estimate) -> ConfigError:
+    cure = "Let its formula sum over the last dimension, or pass each=True for a score a class."
+    return ConfigError(f"score {name}", "one number", f"numbers of shape {np.shape(e.value)}", cure)
+
+
 class _Named(Mapping[str, Made]):
     """What is made of estimates by name when it is asked for."""
 
@@ -158,7 +164,11 @@ class NamedScores(_Named[Score]):
     """
 
     def __getitem__(self, name: str) -> Score:
-        return score_of(self.estimates[name], self._place)
+        e = self.estimates[name]
+        try:
+            return score_of(e, self._place)
+        except TypeError as error:
+            raise _no_number(name, e) from error
 
     @property
     def columns(self) -> ScoreColumns:
@@ -169,7 +179,10 @@ class NamedScores(_Named[Score]):
         """Plain values of all, as they stand in a record."""
         plain: dict[str, dict[str, Any]] = {}
         for name, e in self.estimates.items():
-            value, low, high = float(e.value), float(e.low), float(e.high)
+            try:
+                value, low, high = float(e.value), float(e.low), float(e.high)
+            except TypeError as error:
+                raise _no_number(name, e) from error
             n = int(e.n)
             reason = None
             if math.isnan(value) or math.isnan(low) or math.isnan(high):

@@ -148,7 +148,8 @@ class LoopHygiene(pm.Callback):
         if self._first is None:
             self._first = rows, samples
         first, size = self._first
-        if samples != size or len(first) != len(rows) or torch.equal(first, rows):
+        others = samples != size or len(first) != len(rows) or len(rows) > size
+        if others or torch.equal(first, rows):
             return ()
         return (order_fact(first.cpu().numpy(), rows.cpu().numpy(), size),)
 

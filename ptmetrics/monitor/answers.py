@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ptmetrics.monitor.extract import CriterionCall, tensors_in
-from ptmetrics.monitor.seen import Seen
+from ptmetrics.monitor.seen import Place, Seen
 from ptmetrics.monitor.split_loss import HeldLoss
 
 KEPT_ANSWERS = 4  # whose tensors are held until a criterion's call tells which of them counts
@@ -45,10 +45,14 @@ class Answer:
         batch: The loader's batch that it answers; `NO_BATCH` for none.
         original: The predictions that were returned, as long as somebody holds them.
         with_graph: Whether a gradient can reach it.
+        changes: What `changes_of` told of it and its batch, where they wait.
+        place: In the script, where the model was called for it; () where that is not known.
         padding: Rows at its end that a sampler repeats for the sake of other ranks.
     """
 
     batch: Any = NO_BATCH
+    changes = 0.0
+    place: Place = ()
     given: "weakref.ref[Tensor] | None" = None
     number = 0
     original: Any = None
@@ -158,12 +162,14 @@ class Group:
         losses: Losses of its rows.
         node: Where the graph computed the only one.
         stepped: Whether the optimizer stepped since the first answer.
+        evaluates: Whether an answer within a pass over a loader was given in evaluation mode.
         waits: Whether what the loop does next tells if it is of training or of validation.
     """
 
     calls = 0
     candidates: Sequence[Candidate] = ()
     counted = False
+    evaluates = False
     node: Any = None
     repeats = False
     stepped = False
@@ -197,7 +203,7 @@ class Group:
             seen.answers += 1
             seen.answered_rows += answer.rows
             if not answer.used:
-                seen.unpaired_rows += answer.rows
+                seen.not_paired(answer.rows, answer.place)
 
     @property
     def with_graph(self) -> bool:
@@ -370,3 +376,18 @@ def version_of(target: Tensor) -> int:
         return target._version
     except RuntimeError:  # of inference mode
         return 0
+
+
+def changes_of(preds: Any, batch: Any) -> float:
+    """What tells that predictions or the tensors of a batch were written to: another number than before.
+
+    The versions of all together, where torch counts them; of those of inference mode, where a look
+    at them waits for nothing, their sum.
+    """
+    changes = 0.0
+    for each in tensors_in((preds, batch), 3):
+        if not each.is_inference():
+            changes += each._version
+        elif each.is_cpu and not each.is_complex():
+            changes += each.double().sum().nan_to_num().item()
+    return changes

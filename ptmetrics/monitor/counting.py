@@ -12,6 +12,7 @@ from ptmetrics.monitor.answers import (
     Answer,
     Group,
     LastCounted,
+    changes_of,
     in_rows,
     version_of,
 )
@@ -20,7 +21,7 @@ from ptmetrics.monitor.extract import BatchExtractors, CriterionCall, loss_in
 from ptmetrics.monitor.faults import IDS_WITHOUT_BATCH, FaultLog
 from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, MadeWhenAsked, Seen
+from ptmetrics.monitor.seen import BLIND, CHANGED, MadeWhenAsked, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import HeldLoss, minimised
 from ptmetrics.monitor.telling import Told, tell_no_loss, tell_repeated, tell_several_calls
@@ -72,18 +73,6 @@ class GroupCounter:
         self._held: tuple[str, HeldLoss] | None = None  # of a split
         self._trained = 0  # training groups and steps so far: a validation behind them is a new one
 
-    def _open_group(self, name: str) -> Group:
-        if self._group is not None:
-            self._close_group()
-        if name == "train":
-            if self.every and self.steps >= self.every and self.mode.trains():
-                self._told.close_epoch()
-            self._trained += 1
-            self.mode.without_eval = False
-        group = Group(name, self.seen[name])
-        self._group = group
-        return group
-
     def _close_group(self) -> None:
         """The loop goes on: what may count does, losses are averaged, the rest is noted."""
         group = self._group
@@ -133,7 +122,11 @@ class GroupCounter:
             group.seen.cause = f"{number} calls of the criterion could belong to one answer"
             return
         for answer in group.answers:
-            if answer.batch is not NO_BATCH:
+            if answer.batch is NO_BATCH:
+                continue
+            if answer.changes != changes_of(answer.preds, answer.batch):
+                group.seen.cause = CHANGED
+            else:
                 self._count_batch(group, answer)
 
     def _settle_losses(self, group: Group) -> None:
@@ -248,9 +241,9 @@ class GroupCounter:
         counts = self.splits[name]
         if name != "train" and counts.trained_before != self._trained:
             self._before_counting(name, counts)
-            untold = group.seen.untold
+            before = group.seen
             group.seen = self.seen[name]  # of this validation, where another one was closed
-            group.seen.untold = untold
+            group.seen.goes_on_from(before, group.answers[-1:])
         faults = self.faults
         faults.step = counts.batches
         faults.split = name

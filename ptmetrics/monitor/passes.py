@@ -1,5 +1,6 @@
 """One pass over a loader, and the layers of a model that care for its mode."""
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ptmetrics.monitor.answers import NO_BATCH, Group, same_place
 from ptmetrics.monitor.extract import CriterionCall, tensors_in
 from ptmetrics.monitor.seen import RankShare
+from ptmetrics.record.printable import quantity
 
 KEPT_BATCHES = 64  # pulled ahead of the model
 _MODE_LAYERS = (
@@ -36,6 +38,9 @@ class LoaderPass:
         exhausted: Whether the loader has no more batches.
         lingers: Whether it is exhausted, but the model may answer yet.
         with_criterion: Whether the criterion was called for a batch.
+        thread: Where it was begun.
+        threaded: Whether its batches are pulled in another thread than the model answers in.
+        learned: Whether one of its losses had a gradient.
         by_batch: Whether answers count beside their batches, as no criterion is called.
     """
 
@@ -44,6 +49,8 @@ class LoaderPass:
     exhausted = False
     lingers = False
     with_criterion = False
+    threaded = False
+    learned = False
     by_batch = False
 
     def __init__(
@@ -54,6 +61,7 @@ class LoaderPass:
         share: RankShare | None = None,
     ) -> None:
         self.split = split
+        self.thread = threading.get_ident()
         self.outer = outer
         self.group = group
         self.waiting: deque[Any] = deque(maxlen=KEPT_BATCHES)
@@ -164,12 +172,18 @@ class OtherModel:
         heard: Whether there was such a call at all.
         calls: Calls of such passes.
         rows: Their rows.
+        learned_calls: Calls with gradients.
+        learned_rows: Their rows.
+        most_rows: Of one call without gradients.
     """
 
     def __init__(self) -> None:
         self.heard = False
         self.calls = 0
         self.rows = 0
+        self.learned_calls = 0
+        self.learned_rows = 0
+        self.most_rows = 0
         self._behind: object = None  # tells the model's last answer from others
         self._answered_rows = 0  # of that answer
         self._calls_behind = 0
@@ -184,9 +198,14 @@ class OtherModel:
             return
         again = self._target is not None and self._target() is target
         self._target = weakref.ref(target)
+        if preds.requires_grad:
+            self.heard = True
+            self.learned_calls += 1
+            self.learned_rows += preds.shape[0]
         if preds.requires_grad or again:
             return
         self.heard = True
+        self.most_rows = max(self.most_rows, preds.shape[0])
         if behind != self._behind:
             self._answered_again()
             self._behind = behind
@@ -204,6 +223,17 @@ class OtherModel:
             f"model did not answer; they count nowhere, beside {counted_rows} rows of val. If they "
             "are of an average of its weights, name them: with monitor.split('ema'): …; else leave "
             "them out, with monitor.pause(): …"
+        )
+
+    def told_of_training(self, steps: int) -> str:
+        """The line where nothing else was learned from in so many steps; "" for nothing."""
+        if not steps or not self.learned_calls:
+            return ""
+        return (
+            f"train: in {quantity(steps, 'step')} of the optimizer the criterion was called "
+            f"{self.learned_calls} times for {self.learned_rows} rows, and none of them was an answer "
+            "of the attached model: 0 were counted. Call the model itself, model(inputs), in the "
+            "place of model.forward(inputs) or of its parts, or attach what is called."
         )
 
     def _answered_again(self) -> None:
@@ -236,6 +266,19 @@ def _is_given(batch: Any, inputs: list[Tensor]) -> bool:
             if part is given:
                 return True
             if same_place(part, given):
+                return True
+    return False
+
+
+def may_be_of(batch: Any, target: Any, given: list[Any]) -> bool:
+    """Whether inputs or targets are of a batch, or the targets a copy of a part of it elsewhere."""
+    targets = tensors_in(target)
+    if _is_given(batch, targets + tensors_in(given)):
+        return True
+    for part in tensors_in(batch):
+        for each in targets:
+            elsewhere = part.device != each.device or part.dtype != each.dtype
+            if elsewhere and part.numel() == each.numel():
                 return True
     return False
 

@@ -5,6 +5,7 @@ monitored loader. It is closed when the loop goes on, and then something of it w
 told that nothing was.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from ptmetrics.monitor.answers import (
     Answer,
     Candidate,
     Group,
+    changes_of,
 )
 from ptmetrics.monitor.clock import PhaseClock
 from ptmetrics.monitor.counting import GroupCounter
@@ -39,9 +41,10 @@ from ptmetrics.monitor.faults import (
     Refusal,
     contained,
 )
-from ptmetrics.monitor.passes import LoaderPass, OtherModel, without_last
+from ptmetrics.monitor.passes import LoaderPass, OtherModel, may_be_of, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
+    NOT_TIED,
     PULLED_AHEAD,
     TOLD_ANSWERS,
     LoaderSize,
@@ -58,6 +61,7 @@ from ptmetrics.monitor.telling import (
     tell_left_behind,
     tell_logged,
     tell_not_counted,
+    tell_pass_without_learning,
     tell_shapes,
     tell_shift,
     tell_unlearned,
@@ -110,6 +114,7 @@ class BatchRecorder(GroupCounter):
         self._tells_before = told.began is not None or told.served is not None
         self._loader: LoaderPass | None = None  # the pass under way
         self._loader_splits: set[str] = set()  # bare calls do not count for them
+        self._by_batch: set[str] = set()  # in whose passes no criterion is called
         self._named: str | None = None  # the split that the user has named
         self._evaluation = 0  # of the closure of a step under way
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
@@ -138,6 +143,7 @@ class BatchRecorder(GroupCounter):
             group = None
         self._group = None
         self._loader = LoaderPass(split, self._loader, group, share)
+        self._loader.by_batch = split in self._by_batch
         self._loader_splits.add(split)
         if split == "train":
             self._bare_rows = 0
@@ -171,7 +177,7 @@ class BatchRecorder(GroupCounter):
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
-                if group.node is not None and self.optimizer_seen:
+                if group.node is not None and self.optimizer_seen and not loader.threaded:
                     self._goes_on_behind(group)
                 self._close_group()
             self._moved_on()
@@ -212,6 +218,11 @@ class BatchRecorder(GroupCounter):
             self._passed_over(loader, len(loader.waiting))
         elif loader.split == "train":
             self._left_early = True
+        if self.criterion_seen and loader.exhausted and not loader.with_criterion:
+            self._by_batch.add(loader.split)
+        without_learning = loader.with_criterion and not loader.learned and self.mode.learned
+        if loader.split == "train" and without_learning:
+            tell_pass_without_learning(self._told.say, self.splits["train"].samples)
 
     def _end_lingering(self) -> None:
         """A pass whose loader is exhausted ends, as something else begins."""
@@ -320,10 +331,12 @@ class BatchRecorder(GroupCounter):
         if group.seen.untold:
             self._tell_answer(group, (args, kwargs), output)
         if loader is not None:
+            group.evaluates = not model.training
             self._take_batch(loader, answer, model, args, kwargs)
         elif name != "train":
-            group.seen.at_here(answer.rows, self.walks, self._trained)
-        if not self.criterion_seen or self.extractors.labels is not None:
+            answer.place = group.seen.at_here(answer.rows, self.walks, self._trained)
+        at_once = not self.criterion_seen or (loader is not None and loader.by_batch)
+        if at_once or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
 
     def _answered_bare(self, name: str, output: Any, args: Any, kwargs: Any) -> None:
@@ -381,11 +394,15 @@ class BatchRecorder(GroupCounter):
         if found is None or group.counted:
             if found is None or found.tie == LOOSE:
                 last = group.answers[-1]
+                if not group.counted:
+                    group.seen.cause = NOT_TIED
                 self.other_model.called(call, last.numbered(), last.rows)
             return
         if group.split == "train" and not torch.is_grad_enabled():
             if self._is_logged(group, found.call):
                 return
+            if self._loader is not None:
+                self._look_for_validation(self._loader, group, found.call)
             group.waits = self._may_validate(group)
         self._consider_found(group, criterion, found, loss)
 
@@ -399,6 +416,9 @@ class BatchRecorder(GroupCounter):
         """Whether a sure pair without gradients counts when the loop goes on, or has counted."""
         if self._is_logged(group, call):
             return True
+        if self._loader is not None:
+            self._look_for_validation(self._loader, group, call)
+            return False
         if not self._may_validate(group):
             return False
         group.waits = True
@@ -409,8 +429,9 @@ class BatchRecorder(GroupCounter):
         """Whether a loss without gradients is of the batch that was learned from: it counts no more."""
         if group.counted or group.with_graph or self._named:
             return False
-        given = group.answers[-1].given
-        if not self.mode.was_trained_on(call.target, given):
+        if any(answer.batch is not NO_BATCH for answer in group.answers):  # a loader served it anew
+            return False
+        if not self.mode.was_trained_on(call.target, group.answers[-1].given):
             return False
         group.counted = True
         group.calls += 1
@@ -421,6 +442,22 @@ class BatchRecorder(GroupCounter):
         tell_logged(self._told.say)
         return True
 
+    def _look_for_validation(self, loader: LoaderPass, group: Group, call: CriterionCall) -> None:
+        """In a pass over training data a validation of other data stands that no loader names.
+
+        It has no gradients, comes behind training, and is given nothing of the batch that waits.
+        """
+        if group.counted or group.with_graph or self._named or not self.mode.learned:
+            return
+        given = [answer.given and answer.given() for answer in group.answers]
+        batches = [answer.batch for answer in group.answers if answer.batch is not NO_BATCH]
+        if any(may_be_of(batch, call.target, given) for batch in batches):
+            return
+        loader.waiting.extendleft(reversed(batches))
+        for answer in group.answers:
+            answer.batch = NO_BATCH
+        self._is_validation(group)
+
     def _may_validate(self, group: Group) -> bool:
         """Whether a loss without gradients may be one of a validation in training mode."""
         if group.counted or group.with_graph or self._loader or self._named:
@@ -428,19 +465,22 @@ class BatchRecorder(GroupCounter):
         return self.mode.may_validate()
 
     def _is_validation(self, group: Group) -> None:
-        """A group that waited is of a validation in training mode."""
+        """A group that was opened for training is of a validation."""
         group.waits = False
         group.split = "val"
         group.seen = self.seen["val"]
         self._trained -= 1
-        self.mode.without_eval = True
+        self.mode.without_eval = not group.evaluates
+        self.mode.trained_on = None
         answer = group.answers[-1]
         given = None
         if answer.given is not None:
             given = answer.given()
         if group.seen.untold:
             self._tell_answer(group, given, answer.output)
-        if self.mode.matters:
+        if group.evaluates:
+            self.mode.evaluated = True
+        elif self.mode.matters:
             self.mode.without_grad += 1
         else:
             tell_validation_in_training(self._told.say)
@@ -452,6 +492,9 @@ class BatchRecorder(GroupCounter):
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
+            if learns:
+                self._loader.learned = True
+                self.mode.learned = True
             return
         self.clock.goes_on(group.split)
         if group.split != "train" or group.calls > 1 or group.waits:
@@ -702,6 +745,24 @@ class BatchRecorder(GroupCounter):
 
     # Groups.
 
+    def _open_group(self, name: str) -> Group:
+        if self._group is not None:
+            self._close_group()
+        if name == "train":
+            if self.every and self.steps >= self.every and self._goes_on_training():
+                self._told.close_epoch()
+            self._trained += 1
+            self.mode.without_eval = False
+        group = Group(name, self.seen[name])
+        self._group = group
+        return group
+
+    def _goes_on_training(self) -> bool:
+        """Whether what is answered now is of training, as far as that can be told by now."""
+        if self._loader is None:
+            return self.mode.trains()
+        return torch.is_grad_enabled() or not self.mode.learned
+
     def _next_answer(self, group: Group, model: nn.Module) -> None:
         """The model is called again: a group is closed, unless its answers wait for a criterion."""
         if group.waits and model.training and not torch.is_grad_enabled():
@@ -730,6 +791,8 @@ class BatchRecorder(GroupCounter):
         """
         if len(group.answers) >= KEPT_ANSWERS:
             loader.by_batch = not loader.with_criterion
+            if loader.by_batch:
+                self._by_batch.add(loader.split)
             return True
         return loader.by_batch or not self.criterion_seen
 
@@ -745,6 +808,9 @@ class BatchRecorder(GroupCounter):
             self._passed_over(loader, passed_over)
             if answer.batch is NO_BATCH:
                 self.seen[loader.split].cause = PULLED_AHEAD
+        if self.criterion_seen and not loader.with_criterion and not loader.by_batch:
+            answer.changes = changes_of(answer.preds, answer.batch)
+            loader.threaded = loader.thread != threading.get_ident()
         if loader.padding:
             answer.padding = loader.padding_of(answer.batch, answer.rows)
         if model.training and loader.split == "val" and self.mode.matters:

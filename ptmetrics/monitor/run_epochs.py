@@ -196,10 +196,24 @@ class RunEpochs:
                 say(f"{split}: {fault['message']}")
 
     def _tell_other_model(self) -> None:
+        recorder = self.recorder
+        train = recorder.splits.get("train")
+        if train is not None and not train.batches and not several_attached():
+            line = recorder.other_model.told_of_training(train.steps)
+            if line:
+                recorder.seen["train"].said = line
+                self.say("other-model train", line)
         rows = 0
-        if "val" in self.recorder.splits:
-            rows = self.recorder.splits["val"].samples
-        line = self.recorder.other_model.told(rows)
+        if "val" in recorder.splits:
+            val = recorder.splits["val"]
+            rows = val.samples
+            if val.batches > 1 and not val.loss.seen and recorder.other_model.most_rows == rows:
+                line = (
+                    f"val: the criterion was called once for all {rows} rows, behind their batches"
+                )
+                cure = "Hand it over with monitor.update_loss(loss, split='val')."
+                self.say("loss-behind val", f"{line}: that loss is not counted. {cure}")
+        line = recorder.other_model.told(rows)
         if line and not several_attached():
             self.say("other-model", line)
 

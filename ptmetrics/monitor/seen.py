@@ -5,6 +5,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,10 @@ TOLD_ANSWERS = 8
 """Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
 NOT_OF_LOADER = "they did not come of monitor.train(loader), which an earlier pass used"
+NOT_TIED = "what the criterion was called with could not be tied to them"
+CHANGED = (
+    "answers or targets were written over before it was clear that no criterion is called for them"
+)
 PULLED_AHEAD = (
     "batches were pulled ahead of the model, and which of them it was given cannot be told; wrap "
     "what pulls them"
@@ -163,6 +168,11 @@ class Walk:
     Args:
         place: Where the script called the model first.
         batches: Of the loader; 0 where that is not known.
+
+    Attributes:
+        rows: That were answered.
+        answers: Calls of the model.
+        left_at: Rows before each further pass that began before this one was gone through.
     """
 
     def __init__(self, place: Place, batches: int) -> None:
@@ -170,6 +180,15 @@ class Walk:
         self.batches = batches
         self.rows = 0
         self.answers = 0
+        self.left_at: list[int] = []
+
+    @property
+    def parts(self) -> list[int]:
+        """Rows of each pass, where it was left and begun again; else of all of them."""
+        if not self.left_at or self.whole or self.answers < self.batches or not self.batches:
+            return [self.rows]  # other loaders were walked beside
+        marks = [0, *self.left_at, self.rows]
+        return [end - begin for begin, end in pairwise(marks)]
 
     @property
     def whole(self) -> bool:
@@ -207,8 +226,10 @@ class Seen:
         self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
         self._frames: Place = ()  # of the last answer
         self.returned = False  # to an earlier place: they belong to one pass
+        self._unpaired: dict[Place, int] = {}  # rows by their place
         self._walks: list[Walk] = []
         self._begun = -1  # walks, at the last answer
+        self._begun_first = -1  # at the first one
         self.cause = cause
         self.criterion: Any = None
         self.said = ""
@@ -251,31 +272,78 @@ class Seen:
             return None
         return loader.rows
 
-    def at_here(self, rows: int, walks: Walks, trained: int) -> None:
+    def at_here(self, rows: int, walks: Walks, trained: int) -> Place:
         """Rows were answered for a call at this place of the script.
 
         Args:
             rows: Their number.
             walks: Passes that have begun.
             trained: How many batches and steps of training came before.
+
+        Returns:
+            The place; () where it is not known.
         """
         frames = frames_to_here(self._frames)
         if frames is not self._frames:
             place = tuple(frame for frame in frames if is_users(frame[0]))
             if not place:
-                return
+                return ()
             self._frames = frames
             self._enter(place)
         place, before, answers = self.places[-1]
         self.places[-1] = (place, before + rows, answers + 1)
         if walks.begun != self._begun:
+            if not self._walks:
+                self._begun_first = walks.begun
             self._begun = walks.begun
             batches = walks.batches(trained)
-            if not self._walks or self._walks[-1].whole:  # or another loader is walked beside
+            if not self._walks or self._walks[-1].whole:
                 self._walks.append(Walk(place, batches))
+            elif len(self._walks[-1].left_at) < MAX_PASSES:
+                self._walks[-1].left_at.append(self._walks[-1].rows)
         walk = self._walks[-1]
         walk.rows += rows
         walk.answers += 1
+        return place
+
+    def not_paired(self, rows: int, place: Place) -> None:
+        """Nothing counted rows that were answered for a call at this place."""
+        self.unpaired_rows += rows
+        if place:
+            self._unpaired[place] = self._unpaired.get(place, 0) + rows
+
+    def set_aside(self, counted_rows: int) -> None:
+        """Leave out answers for nothing that is counted: at places of their own, and no more than those.
+
+        Such as of some rows whose predictions are shown behind a validation.
+        """
+        rows: dict[Place, int] = {}
+        for place, more, _ in self.places:
+            rows[place] = rows.get(place, 0) + more
+        aside = {place for place, left in self._unpaired.items() if rows.get(place) == left}
+        left = sum(rows[place] for place in aside)
+        if aside and left <= counted_rows:
+            self.unpaired_rows -= left
+            self._walks = []  # which they were part of
+            self.places = [each for each in self.places if each[0] not in aside]
+
+    def goes_on_from(self, before: "Seen", answers: list[Any]) -> None:
+        """Its first answer was taken for one of the validation before, which has been closed."""
+        if before is self:
+            return
+        self.untold = before.untold
+        if not before.places:
+            return
+        self._frames = before._frames
+        self._begun = before._begun
+        self._begun_first = before._begun
+        place = before.places[-1][0]
+        for answer in answers:
+            self.places = [(place, answer.rows, 1)]
+            walk = Walk(place, before._walks[-1].batches)
+            walk.rows = answer.rows
+            walk.answers = 1
+            self._walks = [walk]
 
     def _enter(self, place: Place) -> None:
         places = self.places
@@ -296,8 +364,9 @@ class Seen:
         if self.unpaired_rows:
             return []
         passes = self._passes_by_place()
-        if len(self._walks) > max(1, len(passes)):
-            return [(walk.place, walk.rows) for walk in self._walks]
+        walks = [(walk.place, rows) for walk in self._walks for rows in walk.parts]
+        if len(walks) > max(1, len(passes)):
+            return walks
         return passes
 
     def _passes_by_place(self) -> list[tuple[Place, int]]:
@@ -341,7 +410,7 @@ class Seen:
         if self.loader is not None and self.loader_rows is not None:
             record["loader_rows"] = self.loader_rows
         passes = []
-        if len(self.places) > 1 or len(self._walks) > 1:
+        if len(self.places) > 1 or self._begun > self._begun_first:
             passes = self.separate_passes()
         if passes:
             record["passes"] = len(passes)
@@ -353,6 +422,8 @@ class Seen:
         if not self.unpaired_rows:
             return ""
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
+        if self.cause == CHANGED:
+            cure = "Use monitor.update(…), or write to a copy."
         return (
             f"{split}{so_far}: the model answered {quantity(self.answered_rows, 'row')}, "
             f"{counted_rows} {agreeing(counted_rows, 'were')} counted: {self.cause}. {cure}"
@@ -366,7 +437,7 @@ class Seen:
             train: What went by in training: a pass of as many rows is over its data.
         """
         passes = []
-        if len(self.places) > 1 or len(self._walks) > 1:
+        if len(self.places) > 1 or self._begun > self._begun_first:
             passes = self.separate_passes()
         if not passes:
             return ""

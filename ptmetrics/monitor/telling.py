@@ -93,6 +93,13 @@ def tell_begun_again(say: SayOnce, rows: int) -> None:
     say("begun again", f"{line}; both are counted in this epoch")
 
 
+def tell_pass_without_learning(say: SayOnce, rows: int) -> None:
+    """Training data went by once more, and nothing could be learned: both passes are counted."""
+    line = "train: a pass over the loader had no gradients, behind one that was learned from"
+    cure = "Use monitor.validate(loader, split='train_eval')."
+    say("train-again", f"{line}; both are counted ({quantity(rows, 'row')}). {cure}")
+
+
 def tell_closure(say: SayOnce, calls: int) -> None:
     """The optimizer called its closure so many times in one step."""
     line = f"optimizer: the closure was called {calls} times in a step"
@@ -113,6 +120,8 @@ def tell_not_counted(
     counted = 0
     if split in splits:
         counted = splits[split].samples
+    if seen.unpaired_rows and split != "train":
+        seen.set_aside(counted)
     line = seen.not_counted(split, counted, so_far)
     if line:
         seen.said = line

@@ -299,3 +299,106 @@ def test_a_loader_whose_class_iterates_by_itself_is_left_alone() -> None:
         own = Script(monitor)
         own.evaluate(Own(data(3)))
         assert monitor.end_epoch().counts["val_samples"] == 2
+
+
+# A pass that is left and begun again.
+
+
+def tried_again(own: Script) -> None:
+    """An error in the middle; the loop begins once more."""
+    for attempt in range(2):
+        own.model.eval()
+        try:
+            with torch.no_grad():
+                for number, (x, y) in enumerate(own.val):
+                    if attempt == 0 and number == 2:
+                        raise OSError("mine")
+                    own.criterion(own.model(x), y)
+        except OSError:
+            continue
+    own.model.train()
+
+
+def test_a_validation_that_is_begun_again_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with quiet() as monitor:
+        seen = Script(monitor).run(tried_again)
+    [line] = caplog.messages
+    assert "36 rows of 2 passes were counted as one validation" in line
+    assert seen["pass_rows"] == [16, 20]
+
+
+# What the model is called for beside a validation that is counted whole.
+
+
+def shows_some(own: Script) -> None:
+    once(own)
+    own.model.eval()
+    with torch.no_grad():
+        own.model(torch.randn(4, FEATURES)).argmax(1)
+    own.model.train()
+
+
+def draws_a_matrix(own: Script) -> None:
+    once(own)
+    own.model.eval()
+    with torch.no_grad():
+        for x, y in own.val:
+            own.model(x).argmax(1) - y
+    own.model.train()
+
+
+def is_summed_up_first(own: Script) -> None:
+    own.model.eval()
+    with torch.no_grad():
+        own.model(torch.randn(2, FEATURES))
+    once(own)
+
+
+@pytest.mark.parametrize("validate", [shows_some, draws_a_matrix, is_summed_up_first])
+def test_of_answers_beside_a_whole_validation_nothing_is_told(
+    validate: Callable[[Script], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with quiet() as monitor:
+        seen = Script(monitor).run(validate)
+        found = {finding.code for finding in pm.judge(monitor).findings}
+    assert not caplog.messages
+    assert seen["counted_rows"] == 20
+    assert not found & {"not-counted", "split-changed"}
+
+
+def scores_few_and_asks_many(own: Script) -> None:
+    """The loss is that of a few rows; of the validation only what is right is asked."""
+    own.evaluate(own.small)
+    own.model.eval()
+    with torch.no_grad():
+        for x, _ in own.val:
+            own.model(x)
+    own.model.train()
+
+
+def half_of_each(own: Script) -> None:
+    """In one loop, half of the batches have no loss."""
+    own.model.eval()
+    with torch.no_grad():
+        for number, (x, y) in enumerate(own.val):
+            if number % 2:
+                own.model(x)
+            else:
+                own.criterion(own.model(x), y)
+    own.model.train()
+
+
+@pytest.mark.parametrize(
+    ("validate", "counted", "answered"),
+    [(scores_few_and_asks_many, 5, 25), (half_of_each, 12, 20)],
+)
+def test_a_part_of_the_validation_that_is_not_counted_is_told(
+    validate: Callable[[Script], None],
+    counted: int,
+    answered: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with quiet() as monitor:
+        Script(monitor).run(validate)
+    [line] = caplog.messages
+    assert f"the model answered {answered} rows, {counted} were counted" in line

@@ -25,7 +25,8 @@ from ptmetrics.counts.kernels import (
     define_operation,
     power_of_two,
 )
-from ptmetrics.counts.multiclass import CONFIDENCE_BINS
+from ptmetrics.counts.keys import FloatKeys
+from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
 from ptmetrics.counts.part_launch import (
     FAULT_CELLS,
     FAULTS,
@@ -43,6 +44,7 @@ THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
 CLASSES_OF_THREAD = 32  # that a thread holds at a time
 CLASSES_OF_WARP = 512  # that a warp holds at a time
+MARGINS_OF_WARP = 128  # scores that a warp adds to histograms at a time
 DIGITS = 64  # of a code that are counted at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
 
@@ -52,6 +54,8 @@ class Cells(NamedTuple):
 
     confusion: Any
     pairs: Any
+    curve: Any
+    ties: Any
     calibration: Any
     confidence: Any
     faults: Any
@@ -62,6 +66,8 @@ class Cells(NamedTuple):
 CELL_NAMES = Cells(
     "confusion*",
     "pairs",
+    "one_vs_rest*",
+    "one_vs_rest_ties",
     "calibration*",
     "confidence",
     FAULT_CELLS,
@@ -118,8 +124,17 @@ class KernelPlan(NamedTuple):
     even: int
     width: int
     peel: int
-    digits: int
+    code_digits: int
     code: int
+    digits: int
+    zero: int
+    key_rows: int
+    some: int  # classes whose scores are added to their histograms at a time
+    log_others: float
+    tempered: int  # a column of a line
+    keys: str = "float"
+    temperatures: int = len(TEMPERATURES)
+    log_heat: float = math.log(4) / 16  # from one temperature to the next
     likely: int = LIKELY
     faults: int = FAULTS
     rows_at: int = ROWS_AT
@@ -145,23 +160,30 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
         layout: What the operation is given behind the step.
     """
     samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = layout[:11]
-    ks = layout[11:]
+    digits, tempered, *ks = layout[11:]
     tile = Tile.of(classes, strides[1], strides[2], double)
     columns = FIRST_HITS + (1 + 2 * weighted) * len(ks)
+    keys = FloatKeys(digits)
     plan = KernelPlan(
         classes,
         bool(probs),
-        ks,
+        tuple(ks),
         ignore if ignored else None,
         kinds,
         tile.rows,
         tile.classes,
         tile.together,
         tile.even(*strides[:2]),
-        power_of_two(columns),
+        power_of_two(columns + tempered * (1 + len(TEMPERATURES))),
         PEEL if tile.rows > 8 else 0,
         max(2, DIGITS // tile.rows),
         ConfusedPairs(classes).bits,
+        digits,
+        keys.zero,
+        keys.rows,
+        max(1, MARGINS_OF_WARP * tile.warps // tile.rows),
+        math.log(classes - 1),
+        columns,
     )
     lanes = min(samples, BUCKETS)
     items = -(-samples // lanes) * -(-pixels // tile.rows)
@@ -181,15 +203,20 @@ class ClassKernel(CellKernel):
         ignore: A target value to leave out silently.
         ks: The k of top-k accuracies, up to 12; 1 in front of them where hits are kept in the place
             of a matrix.
+        digits: Of the keys of each class's histogram of scores; 0 for none.
+        tempered: Whether losses at some temperatures are kept.
     """
 
     classes: int
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
+    digits: int
+    tempered: bool
 
     def __post_init__(self) -> None:
-        self.columns = power_of_two(FIRST_HITS + 3 * len(self.ks))
+        further = self.tempered * (1 + len(TEMPERATURES))
+        self.columns = power_of_two(FIRST_HITS + 3 * len(self.ks) + further)
         self.words = BUCKETS + 1 + 2 * CONFIDENCE_BINS
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
@@ -226,7 +253,8 @@ class ClassKernel(CellKernel):
             notes = room_for_notes(batch, len(batch))
         given = [int(batch.step), *layout, bool(batch.sample_shape), self.probs, self.classes]
         kinds = len(accumulator.fault_kinds) - bool(accumulator.subgroups.slices)
-        given += [kinds, self.ignore is not None, self.ignore or 0, *self.ks]
+        given += [kinds, self.ignore is not None, self.ignore or 0, self.digits]
+        given += [self.tempered, *self.ks]
         operation = torch.ops.ptmetrics.count_classes
         of_batch = (batch.preds, batch.target, batch.weight)
         if not asked(operation, *of_batch, *bound[2:6], given, notes):

@@ -7,7 +7,7 @@ from ptmetrics.counts.kernel_sums import add_at
 
 
 @triton.jit
-def keep_scores(histogram, score, yes, offset, w, keep, plan: tl.constexpr):
+def keep_scores(histogram, score, yes, offset, w, keep, peel: tl.constexpr, plan: tl.constexpr):
     """Add scores to their histograms; those of one row behind each other in a tile at once, `peel` times."""
     if plan.keys == "probability":
         code, steps = _probability_code(score, plan)
@@ -20,7 +20,7 @@ def keep_scores(histogram, score, yes, offset, w, keep, plan: tl.constexpr):
     number = keep.to(tl.int64)
     squared = w * w
     at = (tl.arange(0, place.shape[1]).to(tl.int64)[None, :] << 32) | place
-    for _ in tl.static_range(plan.peel):
+    for _ in tl.static_range(peel):
         # Rows of many scores are found often, for the last score that is left tells which.
         last = tl.max(tl.where(keep, at, -1), 1)[:, None]
         same = keep & (place == (last & 2147483647).to(tl.int32))

@@ -53,6 +53,7 @@ FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
 }
 CONFIDENCE_BINS = 960  # 15 bins of equal width are 64 each
 TEMPERATURES = tuple(4 ** (i / 16) for i in range(-16, 17))  # from 1/4 to 4
+LEAST_SCORE = torch.finfo(torch.float32).min
 INT32 = torch.iinfo(torch.int32)
 
 
@@ -321,7 +322,7 @@ class ClassReader:
         rest = (odds.sum(1, keepdim=True) - odds).div_(others)  # the mean over the other classes
         margin = depth.sub_(rest.log_())
         second = logits.scatter(1, label, -torch.inf)
-        runner_up = second.amax(1, keepdim=True)
+        runner_up = second.amax(1, keepdim=True).clamp_(min=LEAST_SCORE)  # −∞ would leave NaN
         mean = second.sub_(runner_up).exp_().sum(1, keepdim=True).div_(others)
         return margin.scatter_(1, label, peak - runner_up - mean.log_())
 

@@ -53,11 +53,12 @@ class PartCells(NamedTuple):
     rows: Any
     hits: Any
     topk: Any
+    tempered: Any
 
     @classmethod
     def named(cls, front: str) -> PartCells:
         """Their names."""
-        names = ("margins*", "losses", "rows*", "hits*", "topk_hits*")
+        names = ("margins*", "losses", "rows*", "hits*", "topk_hits*", "tempered")
         return cls(*[front + name for name in names])
 
 
@@ -81,6 +82,8 @@ class PartPlan(NamedTuple):
     faults: int = FAULTS
     rows_at: int = ROWS_AT
     hits: int = FIRST_HITS
+    tempered: int = 0
+    temperatures: int = 0
     mix: tuple[tuple[int, int], ...] = MIX
     no_group: int = NO_GROUP
 

@@ -115,7 +115,7 @@ def count_yes_no(
             if cells.curve is not None:
                 if plan.keys == "probability":
                     score = tl.where(keep, raw, 0.0)
-                keep_scores((cells.curve, cells.ties), score, yes, 0, w, keep, plan)
+                keep_scores((cells.curve, cells.ties), score, yes, 0, w, keep, plan.peel, plan)
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     for i in tl.static_range(4):
@@ -243,7 +243,8 @@ def count_labels(
             if cells.curve is not None:
                 score = _logit_of(raw, keep, plan.inputs)
                 offset = label[:, None] * (2 * plan.key_rows)
-                keep_scores((cells.curve, cells.ties), score, yes, offset, weights, keep, plan)
+                histogram = (cells.curve, cells.ties)
+                keep_scores(histogram, score, yes, offset, weights, keep, plan.peel, plan)
         counts = there & (actual + others > 0)
         heavy = counts & (fits == 0)
         counts = counts & fits

@@ -317,7 +317,10 @@ class MulticlassMetrics(Metrics):
             ks = self._ks
             if self._pairs is not None:
                 ks = (1, *ks)
-            self._kernel = ClassKernel(num_classes, inputs == "probs", ignore_index, ks)
+            digits = self._curve.histogram.keys.digits if self._curve is not None else 0
+            self._kernel = ClassKernel(
+                num_classes, inputs == "probs", ignore_index, ks, digits, temperature
+            )
         super().__init__(slices=slices, groups=groups, device=device)
 
     @property
@@ -325,8 +328,9 @@ class MulticlassMetrics(Metrics):
         """Whether all that is counted of a row is what a kernel counts."""
         if type(self).count is not MulticlassMetrics.count or len(self._ks) > MOST_KERNEL_KS:
             return False
-        further = (self._curve, self._asked_at, self.whole_samples, self._tempered)
-        return not any(further) and not self._kappas
+        if self._curve is not None and self._curve.store is not None:
+            return False
+        return not (self._asked_at or self.whole_samples or self._kappas)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""

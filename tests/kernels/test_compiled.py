@@ -113,6 +113,7 @@ QUICK = [
     variant(1000, torch.bfloat16, topk=(1, 5)),
     variant(21, torch.float32, 512, 512),
     variant(32_000, torch.bfloat16),
+    variant(10, torch.float32, curves=True),
 ]
 VARIANTS = []
 for classes in (2, 10, 37, 512, 1000, 3000):
@@ -127,6 +128,14 @@ for classes in (21, 150):
     VARIANTS.append(variant(classes, torch.float16, 64, 64))
     VARIANTS.append(variant(classes, torch.float64, 64, 64, weighted=True))
     VARIANTS.append(variant(classes, torch.float32, 64, 64, losses=False))
+for classes in (2, 10, 64, 512, 1000):
+    VARIANTS.append(variant(classes, torch.float32, curves=True))
+    VARIANTS.append(variant(classes, torch.float64, weighted=True, curves=True, inputs="probs"))
+for classes in (10, 1000):
+    VARIANTS.append(variant(classes, torch.bfloat16, temperature=True, topk=(1, 5)))
+    VARIANTS.append(variant(classes, torch.float64, weighted=True, temperature=True, curves=True))
+VARIANTS.append(variant(21, torch.float32, 64, 64, curves="fine", losses=False))
+VARIANTS.append(variant(21, torch.float16, 64, 64, weighted=True, temperature=True))
 
 
 def assert_fits(

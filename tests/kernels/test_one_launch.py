@@ -59,6 +59,19 @@ def test_an_update_is_one_launch(classes: int, inputs: Any, dtype: torch.dtype) 
         assert launches(metrics, 64, classes, dtype=dtype) == ONE, "weights were seen before"
 
 
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize(("classes", "curves"), [(2, True), (8, "fine"), (1024, "fp16")])
+def test_curves_of_classes_and_temperatures_are_no_launch_more(
+    classes: int, curves: Any, inputs: Any
+) -> None:
+    with fake_cuda():
+        metrics = MulticlassMetrics(
+            classes, inputs=inputs, curves=curves, temperature=inputs == "logits"
+        )
+        assert launches(metrics, 64, classes) == ONE
+        assert launches(metrics, 64, classes, sample_weight=ones) == ONE
+
+
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("shape", [(8, 21, 64, 64), (2, 21, 9), (2, 21, 3, 4, 5)], ids=str)
 def test_pixels_are_one_launch_and_no_copy(shape: tuple[int, ...]) -> None:
@@ -215,15 +228,12 @@ def test_weights_of_scores_in_deterministic_mode_are_left_to_the_tensor_operatio
 
 WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] = [
     ({"slices": 2000}, torch.zeros_like),
-    ({"curves": True}, None),
-    ({"temperature": True}, None),
+    ({"curves": "exact"}, None),
     ({"topk": tuple(range(1, 40))}, None),
 ]
 
 
-@pytest.mark.parametrize(
-    ("config", "ids"), WITHOUT_KERNEL, ids=["slices", "curves", "temperature", "topk"]
-)
+@pytest.mark.parametrize(("config", "ids"), WITHOUT_KERNEL, ids=["slices", "curves", "topk"])
 def test_what_no_kernel_counts_is_left_to_the_tensor_operations(config: Any, ids: Any) -> None:
     with fake_cuda():
         metrics = MulticlassMetrics(50, **config)

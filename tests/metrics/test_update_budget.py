@@ -23,7 +23,7 @@ OPERATIONS = {
     "multiclass-logits": (125, 175),
     "multiclass-probs": (100, 145),
     "multiclass-labels": (30, 55),
-    "multiclass-curves": (370, 415),
+    "multiclass-curves": (370, 416),
     "multiclass-counts": (30, 51),
     "multiclass-probs-counts": (75, 108),
     "multiclass-binary": (105, 145),

@@ -293,10 +293,10 @@ def class_arguments(operands: Operands, notes: Tensor | None) -> tuple[Launch, t
     return launch, operands.arguments(launch, CELL_NAMES, notes)
 
 
-def _import_kernel(_: KernelPlan) -> Any:
+def _class_kernel_of(_: KernelPlan) -> Any:
     from ptmetrics.counts.class_kernel import count_classes
 
     return count_classes
 
 
-define_operation("count_classes", ", Tensor(d!)? notes", class_arguments, _import_kernel)
+define_operation("count_classes", ", Tensor(d!)? notes", class_arguments, _class_kernel_of)

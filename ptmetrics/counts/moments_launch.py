@@ -185,10 +185,10 @@ def point_arguments(
     return launch, operands.arguments(launch, cells_of_points(kind), ids)
 
 
-def _import_kernel(_: PointPlan) -> Any:
+def _moments_kernel_of(_: PointPlan) -> Any:
     from ptmetrics.counts.moments_kernel import count_points
 
     return count_points
 
 
-define_operation("count_points", ", str kind, Tensor? ids", point_arguments, _import_kernel)
+define_operation("count_points", ", str kind, Tensor? ids", point_arguments, _moments_kernel_of)

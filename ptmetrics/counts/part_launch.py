@@ -147,10 +147,10 @@ def part_arguments(
     return launch, operands.arguments(launch, cells_of_parts(kind))
 
 
-def _import_kernel(_: PartPlan) -> Any:
+def _part_kernel_of(_: PartPlan) -> Any:
     from ptmetrics.counts.part_kernel import count_parts
 
     return count_parts
 
 
-define_operation("count_parts", ", str kind, int parts, int fault", part_arguments, _import_kernel)
+define_operation("count_parts", ", str kind, int parts, int fault", part_arguments, _part_kernel_of)

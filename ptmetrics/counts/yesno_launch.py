@@ -282,7 +282,7 @@ def yes_no_arguments(operands: Operands, levels: Sequence[float]) -> tuple[Launc
     return launch, operands.arguments(launch, wanted)
 
 
-def _import_kernel(plan: YesNoPlan) -> Any:
+def _yesno_kernel_of(plan: YesNoPlan) -> Any:
     from ptmetrics.counts.yesno_kernel import count_labels, count_yes_no
 
     if plan.labels:
@@ -290,4 +290,4 @@ def _import_kernel(plan: YesNoPlan) -> Any:
     return count_yes_no
 
 
-define_operation("count_yes_no", ", float[] levels", yes_no_arguments, _import_kernel)
+define_operation("count_yes_no", ", float[] levels", yes_no_arguments, _yesno_kernel_of)

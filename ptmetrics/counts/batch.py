@@ -58,6 +58,7 @@ class Batch:
         sample_rows: Rows of each sample, which stand together: the pixels of an image. It is told
             to metrics with `whole_samples`.
         sample_shape: Shape of the rows, (N, d1, …), where their samples are their groups.
+        is_read: Whether `preds` are what was read of the predictions, see `Metrics.read_ahead`.
 
     Example:
         >>> import torch
@@ -78,6 +79,7 @@ class Batch:
     fault_kinds: Container[str] | None = None
     sample_rows: int = 1
     sample_shape: tuple[int, ...] = ()
+    is_read: bool = False
 
     def __len__(self) -> int:
         return self.target.shape[0]
@@ -158,6 +160,7 @@ class Batch:
             step = step[here]
         batch = Batch(self.preds[here], self.target[here], step=step)
         batch.sample_rows = self.sample_rows
+        batch.is_read = self.is_read
         if self.weight is not None:
             batch.weight = self.weight[here]
         if self.slices is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +37,7 @@ _EXTREME: dict[str, dict[torch.dtype, float]] = {
 LARGEST_COUNT = 2**53 - 1
 """The largest count that a stored state may hold: float64 tells it from its neighbours."""
 DAMAGED = "The file is damaged or was written by something else: use another checkpoint."
+MOST_STATE_BYTES = 16 << 30  # of all counts of a metric, before there are weights
 
 
 @dataclass(frozen=True)
@@ -185,3 +188,24 @@ class Cell:
     def _never_negative(self) -> bool:
         counts = self.dtype == torch.int64 and self.merge != "max" and not self.wraps
         return counts or self.twin_of is not None
+
+
+def check_cells(cells: Sequence[Any]) -> None:
+    """Refuse what cannot be kept together.
+
+    Raises:
+        ConfigError: If one is no cell, names are not told apart, or they need too much memory.
+    """
+    for cell in cells:
+        if not isinstance(cell, Cell):
+            cure = 'Return a list of pm.Cell("name", shape).'
+            raise ConfigError("cells", "cells", type(cell).__name__, cure)
+    names = [cell.name for cell in cells]
+    if len(set(names)) < len(names) or any("." in name for name in names):
+        cure = 'Name each cell once, without a ".", and none of them "rows".'
+        raise ConfigError("cells", "names of their own", ", ".join(names), cure)
+    state = sum(8 * math.prod(cell.state_shape) for cell in cells)
+    if state > MOST_STATE_BYTES:
+        rule = f"counts of at most {MOST_STATE_BYTES >> 30} GiB"
+        cure = "Count fewer classes, labels, outputs or scores."
+        raise ConfigError("cells", rule, f"{state >> 30} GiB", cure)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptmetrics.errors import DeviceError, DtypeError, ShapeError
+from ptmetrics.errors import ConfigError, DeviceError, DtypeError, ShapeError
 
 NO_FLOAT64 = ("mps",)
 """Types of devices that have no float64: what they hold is counted on the CPU."""
@@ -62,6 +62,26 @@ def dense_numbers(name: str, value: Tensor) -> None:
         fact = dtype_name(value)
         cure = f"Pass {name}.float()."
     raise DtypeError(name, rule, fact, cure)
+
+
+def with_float64(device: torch.device | str) -> torch.device:
+    """The device to count on: the CPU in place of one without float64.
+
+    Raises:
+        ConfigError: If torch cannot use it here.
+    """
+    try:
+        found = torch.device(device)
+        if found.type in NO_FLOAT64:
+            return torch.device("cpu")
+        if found.type != "cpu":
+            torch.empty(0, device=found)
+    except Exception as error:  # torch has many words for a device that there is not
+        reason = str(error).partition("\n")[0]
+        rule = "a device that torch can use here"
+        cure = f'Pass device="cpu" or "cuda". Torch says: {reason}'
+        raise ConfigError("device", rule, repr(device), cure) from None
+    return found
 
 
 def with_values(name: str, value: Tensor, device: torch.device) -> None:

@@ -6,7 +6,7 @@ sample's programs first. The confidences of a bin are summed as integers, in two
 digits behind the point.
 
 Columns of a line: 0 the cell "losses"; 18 rows with a likelihood; 19 faults, those of weights last;
-23 rows, Σw, Σw²; 26 hits of each k of top-k, then Σw and Σw² of each.
+23 rows, Σw, Σw²; 26 hits of each k of top-k, then Σw and Σw² of each, and the cell "tempered".
 
 A cell that counts rows comes with those of Σw and Σw², which are None while there are no weights;
 all of it is None where it is not kept.
@@ -17,19 +17,18 @@ Source: the running maximum over chunks of classes as in Milakov and Gimelshein 
 import triton
 import triton.language as tl
 
+from ptmetrics.counts.histogram_kernel import keep_scores
 from ptmetrics.counts.kernel_sums import (
     add_at,
-    is_last,
+    add_up,
     plus,
     plus_mean,
     pour,
     pour_words,
-    sum_of_lines,
-    tell,
 )
 
 
-@triton.jit(do_not_specialize=range(6, 17))
+@triton.jit(do_not_specialize=range(6, 16))
 def count_classes(
     preds,
     target,
@@ -47,7 +46,6 @@ def count_classes(
     stride_w,
     lanes,
     folders,
-    first_bucket,
     notes,
     plan: tl.constexpr,
 ):
@@ -57,14 +55,15 @@ def count_classes(
     `plan` a `KernelPlan` of `class_launch.py`.
     """
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
-    weighted: tl.constexpr = cells.rows[1] is not None
+    weighted: tl.constexpr = cells.whole.rows[1] is not None
+    odds: tl.constexpr = (cells.whole.losses is not None) or (cells.curve is not None)
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     # So the compiler sees that four numbers lie where one load can take them.
     stride_s = stride_s // plan.even * plan.even
     stride_p = stride_p // plan.even * plan.even
     lane = program % lanes
-    bucket = (first_bucket + lane) % plan.buckets
+    bucket = (samples * step + lane) & (plan.buckets - 1)
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     tiles = tl.cdiv(pixels, plan.rows)
@@ -84,7 +83,7 @@ def count_classes(
         goal_at = start + _times(goal, stride_c, plan.together == "classes")
         own = tl.load(goal_at, mask=keep, other=0).to(wide)
         peak, label, mass, norm, least, rank, nan = _read_classes(
-            start, stride_c, keep, own, goal, wide, cells.losses is not None, plan
+            start, stride_c, keep, own, goal, wide, odds, plan
         )
         counts += (keep & nan).to(tl.int64) << 20
         keep = keep & (nan == 0)
@@ -109,7 +108,9 @@ def count_classes(
         found = (tl.sum(counts, 0) >> (field * 10)) & 1023
         line += tl.where(column == field + plan.likely, found.to(tl.float64), 0.0)
         if cells.pairs is not None:
-            count_margins(cells.margins, goal, label, (keep.to(tl.int64), w, w * w), keep, 0, plan)
+            count_margins(
+                cells.whole.margins, goal, label, (keep.to(tl.int64), w, w * w), keep, 0, plan
+            )
             _sketch(cells.pairs, keep & (goal != label), goal, label, plan)
         else:
             _confuse(cells, keep, goal, label, w, bucket * 3 * plan.classes, plan)
@@ -119,34 +120,26 @@ def count_classes(
             note = keep.to(tl.int64) | likely.to(tl.int64) << 1 | goal.to(tl.int64) << 2
             note = note | label.to(tl.int64) << 22 | rank.to(tl.int64) << 42
             tl.store(at, tl.where(keep, note, 0), mask=pixel < pixels)
-        if cells.losses is not None:
+        if cells.whole.losses is not None:
             hit = (label == goal).to(tl.int32)
             nll, brier, gap, sure = _row_losses(likely, hit, peak, own, mass, norm, plan.probs)
             w = tl.where(likely, w, 0.0)
-            _calibrate(cells, words, likely, sure, hit, w, plan)
+            _calibrate(cells, words + plan.buckets + 1, likely, sure, hit, w, plan)
             line = plus_losses(line, column, nll, brier, gap, w, weighted)
             if notes is not None:
                 number = samples.to(tl.int64) * pixels
                 tl.store(at + number, nll.to(tl.int64, bitcast=True), mask=likely)
                 tl.store(at + 2 * number, brier.to(tl.int64, bitcast=True), mask=likely)
                 tl.store(at + 3 * number, gap.to(tl.int64, bitcast=True), mask=likely)
+        if cells.curve is not None:
+            w = tl.where(likely, w, 0.0)
+            _keep_margins(cells, start, stride_c, likely, goal, label, peak, mass, w, wide, plan)
+        if cells.whole.tempered is not None:
+            line = _plus_tempered(line, column, start, stride_c, likely, peak, own, w, wide, plan)
     line = whole_numbers(line, column, weighted, plan)
-    tl.store(table + program * plan.width + column, line)
-    folder = program % folders
-    members = tl.cdiv(programs - folder, folders)
-    if is_last(words + 2 * plan.bins + folder, members):
-        line = sum_of_lines(table, folder, folders, members, column, plan.width)
-        if cells.group_rows is not None:
-            of_group = (cells.group_losses, cells.group_rows, cells.group_hits, cells.group_topk)
-            pour_rows(of_group, line, column, bucket, plan)
-        tl.store(table + (folder + plan.lines) * plan.width + column, line)
-        if is_last(words + 2 * plan.bins + plan.buckets, folders):
-            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
-            of_all = (cells.losses, cells.rows, cells.hits, cells.topk)
-            pour_rows(of_all, line, column, 0, plan)
-            tell(cells.faults, line, column, step, plan.faults, plan.kinds)
-            if (cells.losses is not None) and (not weighted):
-                pour_words(cells.confidence, words, plan.bins)
+    last = add_up(cells, line, column, table, words, step, bucket, folders, pour_part, plan)
+    if (cells.whole.losses is not None) and (not weighted):
+        pour_words(cells.confidence, words + plan.buckets + 1, last, plan.bins)
 
 
 @triton.jit
@@ -236,6 +229,80 @@ def _row_losses(likely, hit, peak, own, mass, norm, probs: tl.constexpr):
 
 
 @triton.jit
+def _keep_margins(
+    cells,
+    start,
+    stride_c,
+    there,
+    goal,
+    label,
+    peak,
+    mass,
+    w,
+    wide: tl.constexpr,
+    plan: tl.constexpr,
+):
+    """Add what `ClassReader.margins` says of each class to its histogram: the scores are read twice more."""
+    others: tl.constexpr = plan.classes - 1
+    second = tl.full(there.shape, -float("inf"), wide)
+    rest = tl.zeros(there.shape, wide)
+    if not plan.probs:
+        for first in range(0, plan.classes, plan.block):
+            index = first + tl.arange(0, plan.block)
+            inside = (index < plan.classes)[:, None] & there[None, :]
+            inside = inside & (index[:, None] != label[None, :])
+            at = start[None, :] + _times(index, stride_c, plan.together == "classes")[:, None]
+            score = tl.load(at, mask=inside, other=-float("inf")).to(wide)
+            highest = tl.maximum(second, tl.max(score, 0))
+            shift = tl.where(highest == -float("inf"), 0.0, highest)
+            rest = rest * tl.exp(second - shift) + tl.sum(tl.exp(score - shift[None, :]), 0)
+            second = highest
+    sure = peak - second - tl.log(rest / others)
+    for first in range(0, plan.classes, plan.some):
+        index = first + tl.arange(0, plan.some)
+        inside = (index < plan.classes)[:, None] & there[None, :]
+        at = start[None, :] + _times(index, stride_c, plan.together == "classes")[:, None]
+        score = tl.load(at, mask=inside, other=0).to(wide)
+        if plan.probs:
+            odds = tl.minimum(score.to(tl.float64), 1.0)
+            margin = tl.log(odds / (1 - odds)) + tl.full([], plan.log_others, tl.float64)
+        else:
+            depth = score - peak[None, :]
+            margin = depth - tl.log(((1 + mass)[None, :] - tl.exp(depth)) / others)
+            margin = tl.where(index[:, None] == label[None, :], sure[None, :], margin)
+        margin = tl.where(inside, margin, 0.0)
+        yes = index[:, None] == goal[None, :]
+        offset = index[:, None] * (2 * plan.key_rows)
+        weights = tl.where(inside, w[None, :], 0.0)
+        keep_scores((cells.curve, cells.ties), margin, yes, offset, weights, inside, 0, plan)
+
+
+@triton.jit
+def _plus_tempered(
+    line, column, start, stride_c, there, peak, own, w, wide: tl.constexpr, plan: tl.constexpr
+):
+    """The line with what `ClassReader.nll_of_temperatures` says: the scores are read once for each temperature."""
+    below = peak - own
+    there = there & (below < float("inf"))
+    w = tl.where(there, w, 0.0)
+    below = tl.where(there, below, 0.0)
+    for step in range(plan.temperatures):
+        power = tl.full([], plan.log_heat, tl.float64) * (step - plan.temperatures // 2)
+        heat = tl.exp(power).to(wide)
+        mass = tl.zeros(there.shape, tl.float64)
+        for first in range(0, plan.classes, plan.block):
+            index = first + tl.arange(0, plan.block)
+            inside = (index < plan.classes)[:, None] & there[None, :]
+            at = start[None, :] + _times(index, stride_c, plan.together == "classes")[:, None]
+            score = tl.load(at, mask=inside, other=-float("inf")).to(wide)
+            depth = tl.where(inside, score - peak[None, :], -float("inf"))
+            mass += tl.sum(tl.exp(depth / heat).to(tl.float64), 0)
+        loss = tl.log(tl.where(there, mass, 1.0)) + (below / heat).to(tl.float64)
+        line = plus(line, column, plan.tempered + step, 1, loss * w)
+    return plus(line, column, plan.tempered + plan.temperatures, 1, w)
+
+
+@triton.jit
 def _confuse(cells, keep, goal, label, w, offset, plan: tl.constexpr):
     """Count pairs of classes; those that many rows of a tile share at once, `peel` of them."""
     place = goal * plan.classes + label
@@ -255,8 +322,8 @@ def _sketch(pairs, wrong, goal, label, plan: tl.constexpr):
     """Count errors by the hashes of their pairs, and the bits of those: the table of `ConfusedPairs`."""
     code = goal.to(tl.int64) * plan.classes + label
     marked = code << 1 | 1
-    for first in range(0, plan.code + 1, plan.digits):
-        digit = first + tl.arange(0, plan.digits)
+    for first in range(0, plan.code + 1, plan.code_digits):
+        digit = first + tl.arange(0, plan.code_digits)
         ones = (marked[:, None] >> tl.minimum(digit, plan.code)[None, :]) & 1
         there = wrong[:, None] & (digit <= plan.code)[None, :] & (ones > 0)
         for i in tl.static_range(len(plan.multipliers)):
@@ -304,27 +371,28 @@ def whole_numbers(line, column, weighted: tl.constexpr, plan: tl.constexpr):
 
 
 @triton.jit
-def pour_rows(cells, line, column, part, plan: tl.constexpr):
+def pour_part(cells, line, column, part, plan: tl.constexpr):
     """Add losses, rows and hits to those of a part; hits of the class itself stand in front of others."""
     tops: tl.constexpr = len(plan.ks)
-    alone: tl.constexpr = 1 if cells[2] is not None else 0
-    pour(cells[0], line, column, part, 0, 18)
+    alone: tl.constexpr = 1 if cells.hits is not None else 0
+    pour(cells.losses, line, column, part, 0, 18)
+    pour(cells.tempered, line, column, part, plan.tempered, plan.temperatures + 1)
     for i in tl.static_range(3):
-        pour(cells[1][i], line, column, part, plan.rows_at + i, 1)
-        if cells[2] is not None:
-            pour(cells[2][i], line, column, part, plan.hits + i * tops, 1)
+        pour(cells.rows[i], line, column, part, plan.rows_at + i, 1)
+        if cells.hits is not None:
+            pour(cells.hits[i], line, column, part, plan.hits + i * tops, 1)
         if tops > alone:
-            pour(cells[3][i], line, column, part, plan.hits + i * tops + alone, tops - alone)
+            pour(cells.topk[i], line, column, part, plan.hits + i * tops + alone, tops - alone)
 
 
 @triton.jit
 def _count_pairs(cells, place, numbers, there, offset, plan: tl.constexpr):
     """Add pairs to the matrix, and to hits, targets and predictions of a part of the rows."""
     add_at(cells.confusion, place, numbers, there)
-    if cells.group_margins is not None:
+    if cells.group.margins is not None:
         goal = place // plan.classes
         label = place % plan.classes
-        count_margins(cells.group_margins, goal, label, numbers, there, offset, plan)
+        count_margins(cells.group.margins, goal, label, numbers, there, offset, plan)
 
 
 @triton.jit

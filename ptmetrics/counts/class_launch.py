@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.confused_pairs import LOG_BUCKETS, MULTIPLIERS, ConfusedPairs
@@ -19,23 +18,22 @@ from ptmetrics.counts.kernels import (
     FOLDERS,
     KERNEL_TYPES,
     TABLE_LINES,
-    BoundCells,
     CellKernel,
     Launch,
+    Operands,
     asked,
-    cells_taken,
     define_operation,
-    launch_kernel,
     power_of_two,
 )
-from ptmetrics.counts.multiclass import CONFIDENCE_BINS
+from ptmetrics.counts.keys import FloatKeys
+from ptmetrics.counts.multiclass import CONFIDENCE_BINS, TEMPERATURES
 from ptmetrics.counts.part_launch import (
+    FAULT_CELLS,
     FAULTS,
     FIRST_HITS,
     LIKELY,
     ROWS_AT,
-    RowPart,
-    add_part,
+    PartCells,
     room_for_notes,
     row_parts,
 )
@@ -46,6 +44,7 @@ THREADS = 128  # of four warps
 TILE_NUMBERS = 4096  # of 4 bytes that four warps hold at a time
 CLASSES_OF_THREAD = 32  # that a thread holds at a time
 CLASSES_OF_WARP = 512  # that a warp holds at a time
+MARGINS_OF_WARP = 128  # scores that a warp adds to histograms at a time
 DIGITS = 64  # of a code that are counted at a time
 PEEL = 2  # places of a tile that are looked for, so that rows in common are one addition
 
@@ -55,37 +54,25 @@ class Cells(NamedTuple):
 
     confusion: Any
     pairs: Any
-    margins: Any
-    group_margins: Any
+    curve: Any
+    ties: Any
     calibration: Any
     confidence: Any
-    losses: Any
-    rows: Any
-    hits: Any
-    topk: Any
     faults: Any
-    group_losses: Any
-    group_rows: Any
-    group_hits: Any
-    group_topk: Any
+    whole: PartCells
+    group: PartCells
 
 
 CELL_NAMES = Cells(
     "confusion*",
     "pairs",
-    "margins*",
-    "group.margins*",
+    "one_vs_rest*",
+    "one_vs_rest_ties",
     "calibration*",
     "confidence",
-    "losses",
-    "rows*",
-    "hits*",
-    "topk_hits*",
-    ("fault_count", "fault_first_step"),
-    "group.losses",
-    "group.rows*",
-    "group.hits*",
-    "group.topk_hits*",
+    FAULT_CELLS,
+    PartCells.named(""),
+    PartCells.named(OF_GROUPS),
 )
 
 
@@ -137,8 +124,17 @@ class KernelPlan(NamedTuple):
     even: int
     width: int
     peel: int
-    digits: int
+    code_digits: int
     code: int
+    digits: int
+    zero: int
+    key_rows: int
+    some: int  # classes whose scores are added to their histograms at a time
+    log_others: float
+    tempered: int  # a column of a line
+    keys: str = "float"
+    temperatures: int = len(TEMPERATURES)
+    log_heat: float = math.log(4) / 16  # from one temperature to the next
     likely: int = LIKELY
     faults: int = FAULTS
     rows_at: int = ROWS_AT
@@ -164,23 +160,30 @@ def launch_of(double: bool, weighted: bool, stride_t: int, stride_w: int, *layou
         layout: What the operation is given behind the step.
     """
     samples, pixels, *strides, grouped, probs, classes, kinds, ignored, ignore = layout[:11]
-    ks = layout[11:]
+    digits, tempered, *ks = layout[11:]
     tile = Tile.of(classes, strides[1], strides[2], double)
     columns = FIRST_HITS + (1 + 2 * weighted) * len(ks)
+    keys = FloatKeys(digits)
     plan = KernelPlan(
         classes,
         bool(probs),
-        ks,
+        tuple(ks),
         ignore if ignored else None,
         kinds,
         tile.rows,
         tile.classes,
         tile.together,
         tile.even(*strides[:2]),
-        power_of_two(columns),
+        power_of_two(columns + tempered * (1 + len(TEMPERATURES))),
         PEEL if tile.rows > 8 else 0,
         max(2, DIGITS // tile.rows),
         ConfusedPairs(classes).bits,
+        digits,
+        keys.zero,
+        keys.rows,
+        max(1, MARGINS_OF_WARP * tile.warps // tile.rows),
+        math.log(classes - 1),
+        columns,
     )
     lanes = min(samples, BUCKETS)
     items = -(-samples // lanes) * -(-pixels // tile.rows)
@@ -200,16 +203,21 @@ class ClassKernel(CellKernel):
         ignore: A target value to leave out silently.
         ks: The k of top-k accuracies, up to 12; 1 in front of them where hits are kept in the place
             of a matrix.
+        digits: Of the keys of each class's histogram of scores; 0 for none.
+        tempered: Whether losses at some temperatures are kept.
     """
 
     classes: int
     probs: bool
     ignore: int | None
     ks: tuple[int, ...]
-    _tried: tuple[BoundCells, object] | None = field(default=None, init=False, repr=False)
+    digits: int
+    tempered: bool
 
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_tried": None}
+    def __post_init__(self) -> None:
+        further = self.tempered * (1 + len(TEMPERATURES))
+        self.columns = power_of_two(FIRST_HITS + 3 * len(self.ks) + further)
+        self.words = BUCKETS + 1 + 2 * CONFIDENCE_BINS
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
         """Count a batch, or leave it to the tensor operations; no host sync.
@@ -223,64 +231,42 @@ class ClassKernel(CellKernel):
         """
         layout = layout_of(batch)
         parts = row_parts(accumulator, batch)
-        weighted = accumulator.weighted or batch.weight is not None
         if layout is None or parts is None:
             return False
-        if weighted and torch.are_deterministic_algorithms_enabled():
-            return False  # sums of weights are added up in any order
-        state = accumulator.cells_for(batch)
-        grouped = bool(batch.sample_shape)
-        width = power_of_two(FIRST_HITS + 3 * len(self.ks))
-        room = ((TABLE_LINES + BUCKETS) * width, 2 * CONFIDENCE_BINS + BUCKETS + 1)
-        bound = self.bound_to(state, batch.preds.device, *room, grouped=grouped)
-        if not bound.aligned or not self._may_add_parts(bound, parts, batch):
+        bound = self.bound_to(accumulator, batch)
+        if bound is None:
+            return False
+
+        def add_parts(notes: Tensor) -> bool:
+            form = [int(batch.step), self.classes, *self.ks]
+            operands = (notes, batch.weight, *bound.with_parts()[2:6], form)
+            add = torch.ops.ptmetrics.count_parts
+            return all(
+                asked(add, part.ids, *operands, part.kind, part.number, part.fault)
+                for part in parts
+            )
+
+        if not self.may_add(bound, parts, batch, lambda: add_parts(room_for_notes(batch, 0))):
             return False
         notes = None
         if parts:
             notes = room_for_notes(batch, len(batch))
-        given = [int(batch.step), *layout, grouped, self.probs, self.classes]
+        given = [int(batch.step), *layout, bool(batch.sample_shape), self.probs, self.classes]
         kinds = len(accumulator.fault_kinds) - bool(accumulator.subgroups.slices)
-        given += [kinds, self.ignore is not None, self.ignore or 0, *self.ks]
+        given += [kinds, self.ignore is not None, self.ignore or 0, self.digits]
+        given += [self.tempered, *self.ks]
         operation = torch.ops.ptmetrics.count_classes
         of_batch = (batch.preds, batch.target, batch.weight)
-        if not asked(operation, *of_batch, *bound[3:6], notes, bound.names, given):
+        if not asked(operation, *of_batch, *bound[2:6], given, notes):
             return False
         if notes is not None:
-            self._add_parts(bound, parts, batch, notes)
+            add_parts(notes)
         return True
-
-    def _may_add_parts(self, bound: BoundCells, parts: Sequence[RowPart], batch: Batch) -> bool:
-        """Whether the kernel of parts can be had: it is tried with no rows, before anything is counted."""
-        if not parts:
-            return True
-        form = (batch.weight is None or batch.weight.dtype, len(parts))
-        tried = self._tried
-        if tried is None or tried[0] is not bound or tried[1] != form:
-            self._tried = None
-            if not all(cell.storage_offset() % 2 == 0 for cell in bound.state.values()):
-                return False
-            if not self._add_parts(bound, parts, batch, room_for_notes(batch, 0)):
-                return False
-            self._tried = (bound, form)
-        return True
-
-    def _add_parts(
-        self, bound: BoundCells, parts: Sequence[RowPart], batch: Batch, notes: Tensor
-    ) -> bool:
-        """Add the noted rows to their parts; whether that could be."""
-        given = [int(batch.step), self.classes, *self.ks]
-        room = (list(bound.state.values()), bound.table, bound.words, " ".join(bound.state))
-        return all(add_part(part, notes, batch.weight, *room, given) for part in parts)
 
 
 def layout_of(batch: Batch) -> tuple[int, ...] | None:
     """Samples, pixels, and strides of sample, pixel and class; None for what no kernel reads."""
-    floats = [batch.preds]
-    if batch.weight is not None:
-        floats.append(batch.weight)
-    if batch.target.is_floating_point() or isinstance(batch.step, Tensor):
-        return None
-    if any(values.dtype not in KERNEL_TYPES for values in floats):
+    if batch.target.is_floating_point() or batch.preds.dtype not in KERNEL_TYPES:
         return None
     samples, *sizes = batch.preds.shape[:-1]
     strides = batch.preds.stride()
@@ -299,45 +285,18 @@ def layout_of(batch: Batch) -> tuple[int, ...] | None:
     return samples, pixels, strides[0], stride, strides[-1]
 
 
-def arguments(
-    preds: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    cells: Sequence[Tensor],
-    table: Tensor,
-    words: Tensor,
-    notes: Tensor | None,
-    names: str,
-    given: Sequence[int],
-) -> tuple[Launch, tuple[Any, ...]]:
+def class_arguments(operands: Operands, notes: Tensor | None) -> tuple[Launch, tuple[Any, ...]]:
     """A launch, and what the kernel is given, in the order of its arguments."""
-    step, *layout = given
-    stride_w = 0 if weight is None else weight.stride(0)
-    double = preds.dtype == torch.float64
-    launch = launch_of(double, "rows.weight" in names, target.stride(0), stride_w, *layout)
-    some = [*cells, None]
-    taken = Cells(*[getter(some) for getter in cells_taken(CELL_NAMES, names)])
-    first_bucket = layout[0] * step % BUCKETS
-    numbers = (step, *launch.numbers, first_bucket)
-    return launch, (preds, target, weight, taken, table, words, *numbers, notes, launch.plan)
+    double = operands.preds.dtype == torch.float64
+    strides = (operands.target.stride(0), operands.stride_w)
+    launch = launch_of(double, operands.weighted, *strides, *operands.given[1:])
+    return launch, operands.arguments(launch, CELL_NAMES, notes)
 
 
-def _count_classes(*operands: Any) -> None:
-    """The operation on tensors with values."""
-    launch, given = arguments(*operands)
-    read = (*given[:3], given[-2])
-    launch_kernel(_import_kernel, launch, operands[7], read, given)
-
-
-def _import_kernel() -> Any:
+def _class_kernel_of(_: KernelPlan) -> Any:
     from ptmetrics.counts.class_kernel import count_classes
 
     return count_classes
 
 
-define_operation(
-    "count_classes",
-    "Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
-    "Tensor(b!) table, Tensor(c!) words, Tensor(d!)? notes, str names, int[] given",
-    _count_classes,
-)
+define_operation("count_classes", ", Tensor(d!)? notes", class_arguments, _class_kernel_of)

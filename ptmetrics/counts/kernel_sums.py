@@ -51,6 +51,40 @@ def sum_of_lines(
 
 
 @triton.jit
+def add_up(cells, line, column, table, words, step, bucket, folders, pour_part, plan: tl.constexpr):
+    """Add the line of a program to the others; whether it is the last, which has poured all into the cells.
+
+    Args:
+        cells: With those of all rows, `whole`, and of a bucket of groups, `group`.
+        line: Of this program.
+        column: The columns.
+        table: The lines.
+        words: Tickets: one for each bucket, and one for all.
+        step: Number of the update.
+        bucket: Of the rows of this folder, where there are groups.
+        folders: Among so many the programs are dealt out.
+        pour_part: Adds a line to the cells of a part.
+        plan: The plan.
+    """
+    program = tl.program_id(0)
+    tl.store(table + program * plan.width + column, line)
+    folder = program % folders
+    members = tl.cdiv(tl.num_programs(0) - folder, folders)
+    last = program < 0
+    if is_last(words + folder, members):
+        line = sum_of_lines(table, folder, folders, members, column, plan.width)
+        if cells.group.rows is not None:
+            pour_part(cells.group, line, column, bucket, plan)
+        tl.store(table + (folder + plan.lines) * plan.width + column, line)
+        last = is_last(words + plan.buckets, folders)
+        if last:
+            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
+            pour_part(cells.whole, line, column, 0, plan)
+            tell(cells.faults, line, column, step, plan.faults, plan.kinds)
+    return last
+
+
+@triton.jit
 def pour(cell, line, column, part, first: tl.constexpr, size: tl.constexpr):
     """Add columns of a line to a cell, or to a part of it."""
     if cell is not None:
@@ -61,10 +95,10 @@ def pour(cell, line, column, part, first: tl.constexpr, size: tl.constexpr):
 
 
 @triton.jit
-def pour_words(confidence, words, bins: tl.constexpr):
-    """Add what the words of each bin hold to the sums of confidences, and empty them."""
+def pour_words(confidence, words, last, bins: tl.constexpr):
+    """Add what the words of each bin hold to the sums of confidences, and empty them: the last program does."""
     place = tl.arange(0, 1024)
-    there = place < bins
+    there = (place < bins) & last
     high = tl.load(words + place, mask=there, other=0, cache_modifier=".cg")
     low = tl.load(words + place + bins, mask=there, other=0, cache_modifier=".cg")
     before = tl.load(confidence + place, mask=there, other=0.0)
@@ -92,3 +126,14 @@ def tell(faults, line, column, step, at: tl.constexpr, kinds: tl.constexpr):
     tl.store(faults[0] + kind, number, mask=there)
     first = tl.load(faults[1] + kind, mask=there, other=0)
     tl.store(faults[1] + kind, tl.minimum(first, step), mask=there)
+
+
+@triton.jit
+def part_of_id(given, plan: tl.constexpr):
+    """The part of an id: those of slices are numbers, groups go to buckets by `buckets_of`."""
+    if plan.fault >= 0:
+        return tl.where((given >= 0) & (given < plan.parts), given, plan.parts)
+    mixed = given
+    for i in tl.static_range(len(plan.mix)):
+        mixed = (mixed ^ (mixed >> plan.mix[i][0])) * plan.mix[i][1]
+    return tl.where(given == plan.no_group, plan.parts, mixed >> 58 & (plan.parts - 1))

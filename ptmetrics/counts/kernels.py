@@ -7,7 +7,7 @@ Without it, and for whatever a kernel does not read, the tensor operations do th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
@@ -22,6 +22,7 @@ from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.cell import State
 from ptmetrics.counts.modes import capturing, outside_inference
+from ptmetrics.counts.subgroups import BUCKETS
 
 KERNEL_DEVICES: set[str] = set()
 """Types of devices whose batches a kernel reads: none by default, until it was tried on a card."""
@@ -32,6 +33,10 @@ TABLE_LINES = 2048  # of a table: one for each warp
 FOLDERS = 16  # programs that add up lines, before the last one adds up theirs
 ROWS_OF_WARP = 128  # of some numbers each, that a warp holds at a time
 FIRST_LONG = 2**31  # from here on a number takes 64 bits
+OPERANDS = (
+    "Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, Tensor(b!) table, "
+    "Tensor(c!) words, str names, int[] given"
+)
 _LIBRARY = Library("ptmetrics", "FRAGMENT")
 _KEPT: dict[Any, Any] = {}  # compiled kernels, whose launch looks at no argument again
 _FAILED: dict[torch.device, str] = {}
@@ -63,78 +68,132 @@ class BoundCells(NamedTuple):
 
     state: State
     form: tuple[int, bool]
-    names: str
     cells: list[Tensor]
     table: Tensor
     words: Tensor
-    aligned: bool
+    names: str
+    aligned: bool  # whether a kernel that was compiled before can read them
+
+    def with_parts(self) -> BoundCells:
+        """The same with every cell of the state, those of slices and groups among them."""
+        return self._replace(cells=list(self.state.values()), names=" ".join(self.state))
+
+
+class Operands(NamedTuple):
+    """What each operation is given first: a batch, the cells, and whole numbers, the first of which is the step."""
+
+    preds: Tensor
+    target: Tensor
+    weight: Tensor | None
+    cells: Sequence[Tensor]
+    table: Tensor
+    words: Tensor
+    names: str
+    given: Sequence[int]
+
+    @property
+    def stride_w(self) -> int:
+        """Stride of the weights, 0 for none."""
+        return 0 if self.weight is None else self.weight.stride(0)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether there are cells for weights."""
+        return "rows.weight" in self.names
+
+    def arguments(self, launch: Launch, wanted: Any, *beside: Tensor | None) -> tuple[Any, ...]:
+        """What a kernel is given, in the order of its arguments: `wanted` names its cells."""
+        cells = cells_taken(wanted, self.names)([*self.cells, None])
+        numbers = (self.given[0], *launch.numbers)
+        return (*self[:3], cells, self.table, self.words, *numbers, *beside, launch.plan)
 
 
 class CellKernel:
     """What every `BatchKernel` keeps of the metric that it counts for."""
 
+    columns: int
+    """Of a line."""
+    words: int
+    """Integers that are 0 between launches."""
+    by_place = True
+    """Whether weights are added up in any order."""
     _bound: BoundCells | None = None
+    _tried: tuple[BoundCells, object] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_bound": None}  # a copy makes room of its own
+        return self.__dict__ | {"_bound": None, "_tried": None}  # a copy makes room of its own
 
-    def bound_to(
-        self, state: State, device: torch.device, numbers: int, words: int, *, grouped: bool
-    ) -> BoundCells:
-        """The cells of a state, with room for lines of sums and for integers that are 0 between launches.
-
-        Args:
-            state: Of the accumulator, with room for what the batch brings.
-            device: Where it lives.
-            numbers: How many sums all lines hold.
-            words: How many integers.
-            grouped: Whether cells of groups are added to.
-        """
+    def bound_to(self, accumulator: Accumulator, batch: Batch) -> BoundCells | None:
+        """The cells that a batch is added to, with room for lines and words; None for what no kernel counts."""
+        weighted = accumulator.weighted or batch.weight is not None
+        if weighted and self.by_place and torch.are_deterministic_algorithms_enabled():
+            return None
+        if batch.weight is not None and batch.weight.dtype not in KERNEL_TYPES:
+            return None
+        if isinstance(batch.step, Tensor) or len(batch) >= FIRST_LONG:
+            return None
+        state = accumulator.cells_for(batch)
+        form = (len(state), bool(batch.sample_shape))
         bound = self._bound
-        if bound is None or bound.state is not state or bound.form != (len(state), grouped):
-            bound = self._bind(state, device, numbers, words, grouped)
-        return bound
+        if bound is None or bound.state is not state or bound.form != form:
+            bound = self._bind(state, batch.preds.device, form)
+        return bound if bound.aligned else None
 
     @outside_inference
-    def _bind(
-        self, state: State, device: torch.device, numbers: int, words: int, grouped: bool
-    ) -> BoundCells:
+    def _bind(self, state: State, device: torch.device, form: tuple[int, bool]) -> BoundCells:
         """Name the cells, and make room: this metric's alone, for two may count at once, on streams of their own."""
-        names = [name for name in state if grouped or not name.startswith(OF_GROUPS)]
+        names = [name for name in state if form[1] or not name.startswith(OF_GROUPS)]
         cells = [state[name] for name in names]
         kept = self._bound
         if kept is not None and kept.table.device == device:
             room = (kept.table, kept.words)
         else:
-            table = torch.empty(numbers, dtype=torch.float64, device=device)
-            room = (table, torch.zeros(words, dtype=torch.int64, device=device))
-        aligned = all(cell.storage_offset() % 2 == 0 for cell in cells)
-        form = (len(state), grouped)
-        self._bound = BoundCells(state, form, " ".join(names), cells, *room, aligned)
+            lines = (TABLE_LINES + BUCKETS, self.columns)
+            table = torch.empty(lines, dtype=torch.float64, device=device)
+            room = (table, torch.zeros(self.words, dtype=torch.int64, device=device))
+        aligned = _are_aligned(cells)
+        self._bound = BoundCells(state, form, cells, *room, " ".join(names), aligned)
         return self._bound
+
+    def may_add(
+        self, bound: BoundCells, parts: Sequence[Any], batch: Batch, add: Callable[[], bool]
+    ) -> bool:
+        """Whether the kernel of parts can be had: it is tried with no rows, before anything is counted."""
+        form = (batch.weight is None or batch.weight.dtype, len(parts))
+        tried = self._tried
+        if not parts or (tried is not None and tried[0] is bound and tried[1] == form):
+            return True
+        self._tried = None
+        if not _are_aligned(bound.state.values()) or not add():
+            return False
+        self._tried = (bound, form)
+        return True
+
+
+def _are_aligned(cells: Iterable[Tensor]) -> bool:
+    return all(cell.storage_offset() % 2 == 0 for cell in cells)
 
 
 @cache
-def cells_taken(wanted: tuple[Any, ...], names: str) -> list[Any]:
-    """What takes the cells of each argument from those of these names, behind which stands a None.
+def cells_taken(wanted: Any, names: str) -> Callable[[Sequence[Any]], Any]:
+    """What takes wanted cells from those of these names, behind which stands a None.
 
     Args:
-        wanted: Names, or some in a tuple; a "*" stands for the cell, that of Σw and that of Σw².
+        wanted: A name, or some in a tuple; a "*" stands for the cell, that of Σw and that of Σw².
+            A named tuple of these, or of such tuples, is taken as it is.
         names: Of the cells of a state, a space between them.
     """
+    if hasattr(wanted, "_fields"):
+        getters = [cells_taken(one, names) for one in wanted]
+        return lambda some: type(wanted)(*[getter(some) for getter in getters])
     places = {name: place for place, name in enumerate(names.split())}
-    getters = []
-    for name in wanted:
-        some = name
-        if isinstance(name, str):
-            some = (name,)
-            if name.endswith("*"):
-                some = tuple(name.replace("*", twin) for twin in ("", ".weight", ".square"))
-        found = [places.get(one, -1) for one in some]
-        if found[0] < 0:
-            found = [-1]
-        getters.append(itemgetter(*found))
-    return getters
+    if isinstance(wanted, str):
+        twins = ("", ".weight", ".square") if wanted.endswith("*") else ("",)
+        wanted = tuple(wanted.replace("*", twin) for twin in twins)
+    found = [places.get(one, -1) for one in wanted]
+    if found[0] < 0:
+        found = [-1]
+    return itemgetter(*found)
 
 
 def power_of_two(number: int) -> int:
@@ -165,33 +224,52 @@ def asked(operation: Callable[..., None], read: Tensor, *given: Any) -> bool:
     return True
 
 
-def launch_kernel(
-    kernel: Callable[[], Any],
-    launch: Launch,
-    names: str,
-    read: Sequence[Tensor | None],
-    given: tuple[Any, ...],
+def define_operation(
+    name: str,
+    further: str,
+    arguments: Callable[..., tuple[Launch, tuple[Any, ...]]],
+    kernel: Callable[[Any], Any],
 ) -> None:
-    """Launch a kernel as it was compiled for arguments of this form.
+    """Make an operation that torch, its compiler and its guards see as one; it does nothing without values.
 
     Args:
-        kernel: Imports it.
-        launch: The plan, grid and numbers.
-        names: The cells that it adds to.
-        read: The tensors of the batch, the first of which tells the device.
-        given: All its arguments.
+        name: Of the operation.
+        further: What it is given beside `Operands`.
+        arguments: A launch, and what the kernel is given.
+        kernel: Imports the kernel of a plan.
+    """
+
+    def operation(*operands: Any) -> None:
+        launch, given = arguments(Operands(*operands[:8]), *operands[8:])
+        _launch(kernel, launch, operands[6], given)
+
+    _LIBRARY.define(f"{name}({OPERANDS}{further}) -> ()")
+    _LIBRARY.impl(name, operation, "CompositeExplicitAutograd")
+    register_fake(f"ptmetrics::{name}", _count_nothing, lib=_LIBRARY)
+
+
+def _count_nothing(*_: Any) -> None:
+    """An operation on tensors without values."""
+
+
+def _launch(
+    kernel: Callable[[Any], Any], launch: Launch, names: str, given: tuple[Any, ...]
+) -> None:
+    """Launch a kernel as it was compiled for arguments of this form; the first tells the device.
 
     Raises:
         KernelError: If it cannot be compiled or loaded.
     """
-    first = read[0]
-    assert first is not None  # a batch has predictions
+    first = given[0]
     # A compiled kernel takes the types of its arguments for granted, and how they are aligned.
     plain = max(launch.numbers) < FIRST_LONG
-    kinds = []
-    for values in read:
-        kinds.append(None if values is None else values.dtype)
-        plain = plain and (values is None or not values.data_ptr() % 16)
+    kinds: list[torch.dtype | None] = []
+    for values in (*given[:3], given[-2]):
+        kind = None
+        if isinstance(values, Tensor):
+            kind = values.dtype
+            plain = plain and not values.data_ptr() % 16
+        kinds.append(kind)
     key = (launch.plan, names, first.device, *kinds)
     kept = _KEPT.get(key)
     grid = (launch.programs, 1, 1)
@@ -202,7 +280,7 @@ def launch_kernel(
         if capturing(first):
             raise KernelError("the first such batch came while a CUDA graph was captured")
         try:
-            compiled = kernel()[grid](*given, num_warps=launch.warps)
+            compiled = kernel(launch.plan)[grid](*given, num_warps=launch.warps)
         except Exception as error:
             raise KernelError(str(error)) from error
     if plain and compiled is not None:  # an interpreter compiles nothing
@@ -214,14 +292,3 @@ def _on_device_of(values: Tensor) -> AbstractContextManager[object]:
     if values.is_cuda and values.get_device() != torch.cuda.current_device():
         return torch.cuda.device(values.device)
     return nullcontext()
-
-
-def define_operation(name: str, signature: str, operation: Callable[..., None]) -> None:
-    """Make an operation that torch, its compiler and its guards see as one; it does nothing without values."""
-    _LIBRARY.define(f"{name}({signature}) -> ()")
-    _LIBRARY.impl(name, operation, "CompositeExplicitAutograd")
-    register_fake(f"ptmetrics::{name}", _count_nothing, lib=_LIBRARY)
-
-
-def _count_nothing(*_: Any) -> None:
-    """An operation on tensors without values."""

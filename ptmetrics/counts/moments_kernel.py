@@ -6,9 +6,12 @@ their sums can be added up in a fixed order, as `kernel_sums.py` says, and nothi
 values lie near 1e6. The last program of a lane moves the sums, and those that were kept, to the
 common mean.
 
+With ids of slices or groups the programs of a lane look for one output of the rows of one part. Each
+then moves them by the mean of the first ones that it finds, for parts may lie far from each other.
+
 Columns of a line: 0 the joint sums of Σw, 50 those of Σw², as `moments.joint_sums` has them; 100 the
-six sums of |error|, the first three of which are those of the rows; 106 faults, those of weights
-last.
+six sums of |error|, the first three of which are those of the rows; 106 faults, those of weights or
+ids last; 110 what error, prediction and target were moved by.
 
 Source: Pébay 2008, as `moments.py`.
 """
@@ -16,7 +19,7 @@ Source: Pébay 2008, as `moments.py`.
 import triton
 import triton.language as tl
 
-from ptmetrics.counts.kernel_sums import add_at, is_last, pour, sum_of_lines, tell
+from ptmetrics.counts.kernel_sums import add_at, is_last, part_of_id, pour, sum_of_lines, tell
 
 
 @triton.jit(do_not_specialize=range(6, 17))
@@ -35,29 +38,44 @@ def count_points(
     stride_t,
     stride_to,
     stride_w,
+    stride_i,
     lanes,
     folders,
-    first_bucket,
+    ids,
     plan: tl.constexpr,
 ):
-    """Count the rows `sample * pixels + pixel`; `cells` is a `PointCells` and `plan` a `PointPlan`."""
-    weighted: tl.constexpr = cells.rows[1] is not None
+    """Count the rows `sample * pixels + pixel`, all or by ids; `cells` is a `PointCells`, `plan` a `PointPlan`."""
+    weighted: tl.constexpr = cells.part.rows[1] is not None
+    by_sample: tl.constexpr = (plan.outputs == 1) and (ids is None)
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     lane = program % lanes
-    first_sample = lane
-    output = lane * 0
-    apart = lanes
-    if plan.outputs > 1:
-        first_sample = lane * 0
-        output = lane
-        apart = lanes * 0 + 1
+    output = lane % plan.outputs
+    part = lane // plan.outputs
+    first_sample = lane * 0
+    apart = lanes * 0 + 1
+    if by_sample:
+        part = first_sample
+        first_sample = lane
+        apart = lanes
     preds_here = preds + output.to(tl.int64) * stride_po
     target_here = target + output.to(tl.int64) * stride_to
-    joint = cells.moments + output * plan.size
-    shift = _middle(
-        preds_here, target_here, weight, joint, samples, pixels, stride_p, stride_t, stride_w, plan
-    )
+    joint = cells.part.moments + (part * plan.outputs + output) * plan.size
+    nothing = tl.full([], 0.0, tl.float64)
+    shift = (nothing, nothing, nothing)
+    if ids is None:
+        shift = _middle(
+            preds_here,
+            target_here,
+            weight,
+            joint,
+            samples,
+            pixels,
+            stride_p,
+            stride_t,
+            stride_w,
+            plan,
+        )
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     largest = tl.full([plan.rows], -float("inf"), tl.float64)
@@ -68,6 +86,9 @@ def count_points(
         pixel = (item % tiles) * plan.rows + tl.arange(0, plan.rows)
         keep = pixel < pixels
         row = sample * pixels + pixel
+        if ids is not None:
+            given = tl.load(ids + row * stride_i, mask=keep, other=0)
+            keep = keep & (part_of_id(given, plan) == part)
         w = keep.to(tl.float64)
         if weight is not None:
             w = tl.load(weight + row * stride_w, mask=keep, other=0).to(tl.float64)
@@ -82,20 +103,28 @@ def count_points(
                 p_fits = p_fits & (_size(at, keep) <= plan.limit)
                 at = target + row * stride_t + (row * 0 + other) * stride_to
                 t_fits = t_fits & (_size(at, keep) <= plan.limit)
-        line = _put(line, column, plan.faults, keep & (p_fits == 0))
-        keep = keep & p_fits
-        line = _put(line, column, plan.faults + 1, keep & (t_fits == 0))
-        keep = keep & t_fits
+        if ids is None:
+            line = _put(line, column, plan.faults, keep & (p_fits == 0))
+            line = _put(line, column, plan.faults + 1, keep & p_fits & (t_fits == 0))
+        keep = keep & p_fits & t_fits
         if weight is not None:
             fits = (w >= plan.least_weight) & (w <= plan.most_weight)
-            line = _put(line, column, plan.faults + 3, keep & (fits == 0))
+            if ids is None:
+                line = _put(line, column, plan.faults + 3, keep & (fits == 0))
             keep = keep & fits
         w = tl.where(keep, w, 0.0)
+        if ids is not None:
+            if plan.fault >= 0:  # an id of -1 is none, and no fault
+                line = _put(line, column, plan.faults + 3, keep & (given != -1))
+            found = _pick(line, column, plan.mean) > 0
+            shift = _first_of(shift, found, p, t, keep)
         size = tl.where(keep, tl.abs(p - t), 0.0)
-        largest = tl.maximum(largest, tl.where(keep, size, -float("inf")))
-        place = (size.to(tl.int64, bitcast=True) >> plan.dropped) - plan.first
-        place = tl.minimum(tl.maximum(place, 0), plan.bins - 1) + output.to(tl.int64) * plan.bins
-        add_at(cells.magnitude, place, (keep.to(tl.int64), w, w * w), keep)
+        if cells.magnitude is not None:
+            largest = tl.maximum(largest, tl.where(keep, size, -float("inf")))
+            place = (size.to(tl.int64, bitcast=True) >> plan.dropped) - plan.first
+            place = tl.minimum(tl.maximum(place, 0), plan.bins - 1)
+            place += output.to(tl.int64) * plan.bins
+            add_at(cells.magnitude, place, (keep.to(tl.int64), w, w * w), keep)
         line = _put(line, column, plan.mean, keep)
         if weighted:
             line = _put(line, column, plan.mean + 1, w)
@@ -109,36 +138,43 @@ def count_points(
         line = _put_joint(line, column, 0, e, p, t, w, plan)
         if weighted:
             line = _put_joint(line, column, plan.sums // 2, e, p, t, w * w, plan)
-    tl.atomic_max(cells.largest + output, tl.max(largest, 0), sem="relaxed")
+    if cells.largest is not None:
+        tl.atomic_max(cells.largest + output, tl.max(largest, 0), sem="relaxed")
     if not weighted:  # Σw and Σw² are the number of rows, Σw²x is Σwx
         line = _as(line, column, plan.mean + 1, plan.mean)
         line = _as(line, column, plan.mean + 2, plan.mean)
         line = _as(line, column, plan.mean + 4, plan.mean + 3)
+    line = _moved_by(line, column, shift, plan)
     own = table + program * plan.width
     tl.store(own + column, line)
     folder = program % folders
     members = tl.cdiv(programs - folder, folders)
     if is_last(words + folder, members):
         line = sum_of_lines(table, folder, folders, members, column, plan.width, 8)
-        if plan.outputs > 1:
-            _merge(joint, own, line, column, shift, weighted, plan)
-            _pour_mean(cells.absolute, line, column, output, plan)
-            if lane == 0:
-                _pour_rows(cells.rows, line, column, 0, plan)
-                tell(cells.faults, line, column, step, plan.faults, plan.kinds)
-        else:
-            if cells.group_rows is not None:
-                bucket = (first_bucket + lane) % plan.buckets
-                of_group = cells.group_moments + bucket * plan.size
-                _merge(of_group, own, line, column, shift, weighted, plan)
-                _pour_mean(cells.group_absolute + bucket * 6, line, column, output, plan)
-                _pour_rows(cells.group_rows, line, column, bucket, plan)
+        whole = _moved_by(line, column, shift, plan)
+        if by_sample:
+            if cells.group.rows is not None:
+                bucket = (samples * step + lane) & (plan.buckets - 1)
+                of_group = cells.group.moments + bucket * plan.size
+                tl.store(own + column, whole)
+                _merge(of_group, own, 0, 1, column, weighted, plan)
+                _pour_part(cells.group, line, column, bucket, output, plan)
             tl.store(table + (folder + plan.lines) * plan.width + column, line)
             if is_last(words + plan.buckets, folders):
                 line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width, 8)
-                _merge(joint, own, line, column, shift, weighted, plan)
-                _pour_mean(cells.absolute, line, column, output, plan)
-                _pour_rows(cells.rows, line, column, 0, plan)
+                tl.store(own + column, _moved_by(line, column, shift, plan))
+                _merge(joint, own, 0, 1, column, weighted, plan)
+                _pour_part(cells.part, line, column, 0, output, plan)
+                tell(cells.faults, line, column, step, plan.faults, plan.kinds)
+        else:
+            if ids is None:
+                tl.store(own + column, whole)
+                _merge(joint, own, 0, 1, column, weighted, plan)
+            else:
+                lines = table + folder * plan.width
+                _merge(joint, lines, folders * plan.width, members, column, weighted, plan)
+            _pour_part(cells.part, line, column, part, output, plan)
+            if (part == plan.parts) & (output == 0):
                 tell(cells.faults, line, column, step, plan.faults, plan.kinds)
 
 
@@ -182,16 +218,34 @@ def _middle(
         w = tl.where(fits & (w >= plan.least_weight) & (w <= plan.most_weight), w, 0.0)
     w = w / tl.maximum(tl.max(w, 0), plan.least_weight)  # no product overflows
     total = tl.sum(w, 0)
-    p_mean = _mean_or(p, w, fits, total, joint + 1)
-    t_mean = _mean_or(t, w, fits, total, joint + 2)
+    p_mean = _mean_or(p, w, fits, total, tl.load(joint + 1))
+    t_mean = _mean_or(t, w, fits, total, tl.load(joint + 2))
+    return p_mean - t_mean, p_mean, t_mean
+
+
+@triton.jit
+def _first_of(shift, found, p, t, keep):
+    """The mean error, prediction and target of the first rows that are found, those of a tile."""
+    w = keep.to(tl.float64)
+    total = tl.sum(w, 0)
+    p_mean = tl.where(found, shift[1], _mean_or(p, w, keep, total, 0.0))
+    t_mean = tl.where(found, shift[2], _mean_or(t, w, keep, total, 0.0))
     return p_mean - t_mean, p_mean, t_mean
 
 
 @triton.jit
 def _mean_or(x, w, fits, total, before):
-    """The mean of some rows, or what was kept."""
+    """The mean of some rows, or what there was before."""
     mean = tl.sum(tl.where(fits, x, 0.0) * w, 0) / tl.where(total > 0, total, 1.0)
-    return tl.where(total > 0, mean, tl.load(before))
+    return tl.where(total > 0, mean, before)
+
+
+@triton.jit
+def _moved_by(line, column, shift, plan: tl.constexpr):
+    """The line with what its points were moved by."""
+    for i in tl.static_range(3):
+        line = tl.where(column == plan.shift + i, shift[i], line)
+    return line
 
 
 @triton.jit
@@ -217,43 +271,66 @@ def _put_joint(line, column, first: tl.constexpr, e, p, t, w, plan: tl.constexpr
 
 
 @triton.jit
-def _merge(joint, own, line, column, shift, weighted: tl.constexpr, plan: tl.constexpr):
-    """Add joint sums about a shift to a cell, both moved to the common mean.
+def _merge(joint, lines, apart, number, column, weighted: tl.constexpr, plan: tl.constexpr):
+    """Add joint sums to a cell, all moved to the common mean.
 
     Args:
         joint: The cell.
-        own: A line of the table that nobody needs any more.
-        line: What is added.
+        lines: The first of some lines, each about what its points were moved by.
+        apart: How far from each other they lie.
+        number: How many there are.
         column: The columns.
-        shift: Of error, prediction and target.
-        weighted: Whether the line has sums of Σw² of their own.
+        weighted: Whether lines have sums of Σw² of their own.
         plan: The plan.
     """
-    tl.store(own + column, line)
     tl.debug_barrier()
     sums = joint + plan.centre
-    weight = _pick(line, column, 0)
-    total = tl.load(sums) + weight
-    total = tl.where(total > 0, total, 1.0)
-    # In a cell the error stands first; Σ w e is row 1 of its cloud, Σ w t is column 1.
     e = tl.load(joint)
     p = tl.load(joint + 1)
     t = tl.load(joint + 2)
-    e_mean = e + (_pick(line, column, 5) + weight * (shift[0] - e)) / total
-    p_mean = p + (_pick(line, column, 30) + weight * (shift[1] - p)) / total
-    t_mean = t + (_pick(line, column, 1) + weight * (shift[2] - t)) / total
+    total = tl.load(sums)
+    e_sum = total * 0
+    p_sum = e_sum
+    t_sum = e_sum
+    # In a cell the error stands first; Σ w e is row 1 of its cloud, Σ w t is column 1.
+    for first in range(0, number, 32):
+        member = first + tl.arange(0, 32)
+        there = member < number
+        at = lines + member * apart
+        weight = tl.load(at, mask=there, other=0.0)
+        total += tl.sum(weight, 0)
+        e_sum += _sum_about(at, 5, 0, weight, e, there, plan)
+        p_sum += _sum_about(at, 30, 1, weight, p, there, plan)
+        t_sum += _sum_about(at, 1, 2, weight, t, there, plan)
+    total = tl.where(total > 0, total, 1.0)
+    e_mean = e + e_sum / total
+    p_mean = p + p_sum / total
+    t_mean = t + t_sum / total
     half: tl.constexpr = plan.sums // 2
-    kept = _moved(sums, column, column, (e - e_mean, p - p_mean, t - t_mean), plan)
-    by = (shift[0] - e_mean, shift[1] - p_mean, shift[2] - t_mean)
-    if weighted:
-        added = _moved(own, column, column, by, plan)
-    else:
-        added = _moved(own, column, column % half, by, plan)
+    place = column
+    if not weighted:
+        place = column % half
+    added = _moved(sums, column, column, (e - e_mean, p - p_mean, t - t_mean), plan)
+    for member in range(number):
+        at = lines + member * apart
+        by_e = tl.load(at + plan.shift) - e_mean
+        by_p = tl.load(at + plan.shift + 1) - p_mean
+        by_t = tl.load(at + plan.shift + 2) - t_mean
+        added += _moved(at, column, place, (by_e, by_p, by_t), plan)
     tl.debug_barrier()
-    tl.store(sums + column, kept + added, mask=column < plan.sums)
+    tl.store(sums + column, added, mask=column < plan.sums)
     tl.store(joint, e_mean)
     tl.store(joint + 1, p_mean)
     tl.store(joint + 2, t_mean)
+
+
+@triton.jit
+def _sum_about(
+    at, place: tl.constexpr, variable: tl.constexpr, weight, centre, there, plan: tl.constexpr
+):
+    """Σw·x of some lines about the centre of a cell."""
+    shift = tl.load(at + plan.shift + variable, mask=there, other=0.0)
+    return tl.sum(tl.load(at + place, mask=there, other=0.0) + weight * (shift - centre), 0)
 
 
 @triton.jit
@@ -278,15 +355,11 @@ def _moved(sums, column, place, by, plan: tl.constexpr):
 
 
 @triton.jit
-def _pour_mean(absolute, line, column, output, plan: tl.constexpr):
-    """Add the six sums of |error|."""
+def _pour_part(cells, line, column, part, output, plan: tl.constexpr):
+    """Add the six sums of |error| of an output to those of a part, and once the number of rows, Σw and Σw²."""
     there = (column >= plan.mean) & (column < plan.mean + 6)
-    at = absolute + (column - plan.mean) * plan.outputs + output
+    at = cells.absolute + (part * 6 + column - plan.mean) * plan.outputs + output
     tl.store(at, tl.load(at, mask=there, other=0.0) + line, mask=there)
-
-
-@triton.jit
-def _pour_rows(rows, line, column, part, plan: tl.constexpr):
-    """Add the number of rows, Σw and Σw²."""
-    for i in tl.static_range(3):
-        pour(rows[i], line, column, part, plan.mean + i, 1)
+    if output == 0:
+        for i in tl.static_range(3):
+            pour(cells.rows[i], line, column, part, plan.mean + i, 1)

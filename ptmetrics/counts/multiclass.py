@@ -53,6 +53,7 @@ FAULT_KINDS: Mapping[Inputs, Mapping[str, str]] = {
 }
 CONFIDENCE_BINS = 960  # 15 bins of equal width are 64 each
 TEMPERATURES = tuple(4 ** (i / 16) for i in range(-16, 17))  # from 1/4 to 4
+LEAST_SCORE = torch.finfo(torch.float32).min
 INT32 = torch.iinfo(torch.int32)
 
 
@@ -174,6 +175,13 @@ class ClassReader:
         dim = self.class_dimension(target, target, by_criterion=by_criterion)
         return without_dimension(target, dim)
 
+    def read_ahead(self, batch: Batch) -> None:
+        """Put the columns of the scores in their place; targets are classes."""
+        assert self.passes is not None  # labels have no scores
+        target = batch.target.clamp(0, self.num_classes - 1).long()
+        batch.preds = self.passes.read_table(batch.preds, target)
+        batch.is_read = True
+
     def read(self, batch: Batch) -> ClassRows:
         """Read what values tell, and refuse rows that cannot be."""
         last = self.num_classes - 1
@@ -189,7 +197,10 @@ class ClassReader:
             label = batch.preds.clamp(0, last).long()
             batch.refuse(BAD_LABEL, label != batch.preds)
             return ClassRows(target, label, None, None)
-        columns = self.passes.read(batch.preds, target)
+        if batch.is_read:
+            columns = Columns.of_table(batch.preds)
+        else:
+            columns = self.passes.read(batch.preds, target)
         batch.refuse(NAN_SCORE, columns.peak.isnan())
         if self.inputs == "probs":
             sound = ((columns.mass - 1).abs() <= 0.01) & (columns.least >= 0)
@@ -311,7 +322,7 @@ class ClassReader:
         rest = (odds.sum(1, keepdim=True) - odds).div_(others)  # the mean over the other classes
         margin = depth.sub_(rest.log_())
         second = logits.scatter(1, label, -torch.inf)
-        runner_up = second.amax(1, keepdim=True)
+        runner_up = second.amax(1, keepdim=True).clamp_(min=LEAST_SCORE)  # −∞ would leave NaN
         mean = second.sub_(runner_up).exp_().sum(1, keepdim=True).div_(others)
         return margin.scatter_(1, label, peak - runner_up - mean.log_())
 

@@ -12,10 +12,10 @@ from ptmetrics.counts.class_kernel import (
     count_margins,
     plus_losses,
     plus_rows,
-    pour_rows,
+    pour_part,
     whole_numbers,
 )
-from ptmetrics.counts.kernel_sums import is_last, plus, sum_of_lines
+from ptmetrics.counts.kernel_sums import is_last, part_of_id, plus, sum_of_lines
 
 
 @triton.jit(do_not_specialize=range(6, 11))
@@ -33,8 +33,8 @@ def count_parts(
     chunks,
     plan: tl.constexpr,
 ):
-    """Add up the rows of each part, by so many programs a part; `cells` is a `PartCells`, `plan` a `PartPlan`."""
-    weighted: tl.constexpr = cells.rows[1] is not None
+    """Add up the rows of each part, by so many programs a part; `cells` is a `CellsOfParts`, `plan` a `PartPlan`."""
+    weighted: tl.constexpr = cells.part.rows[1] is not None
     program = tl.program_id(0)
     part = program // chunks
     column = tl.arange(0, plan.width)
@@ -42,7 +42,7 @@ def count_parts(
     for first in range((program % chunks) * plan.rows, rows, chunks * plan.rows):
         row = (first + tl.arange(0, plan.rows)).to(tl.int64)
         given = tl.load(ids + row * stride_i, mask=row < rows, other=0)
-        place = _part_of_id(given, plan)
+        place = part_of_id(given, plan)
         note = tl.load(notes + row, mask=(row < rows) & (place == part), other=0)
         keep = (note & 1) > 0
         likely = (note >> 1 & 1) > 0
@@ -57,11 +57,11 @@ def count_parts(
         if plan.fault >= 0:  # an id of -1 is none, and no fault
             wrong = keep & (place == plan.parts) & (given != -1)
             line = plus(line, column, plan.faults, 1, wrong.to(tl.float64))
-        if cells.margins is not None:
+        if cells.part.margins is not None:
             numbers = (keep.to(tl.int64), w, w * w)
             offset = part.to(tl.int64) * (3 * plan.classes)
-            count_margins(cells.margins, goal, label, numbers, keep, offset, plan)
-        if cells.losses is not None:
+            count_margins(cells.part.margins, goal, label, numbers, keep, offset, plan)
+        if cells.part.losses is not None:
             w = tl.where(likely, w, 0.0)
             line = plus(line, column, plan.likely, 1, likely.to(tl.float64))
             nll = _loss(notes + rows.to(tl.int64) + row, likely)
@@ -72,24 +72,13 @@ def count_parts(
     tl.store(table + program * plan.width + column, line)
     if is_last(words + part, chunks):
         line = sum_of_lines(table, part * chunks, 1, chunks, column, plan.width, 8)
-        pour_rows((cells.losses, cells.rows, cells.hits, cells.topk), line, column, part, plan)
+        pour_part(cells.part, line, column, part, plan)
         if plan.fault >= 0:
             wrong = tl.sum(tl.where(column == plan.faults, line, 0.0), 0).to(tl.int64)
             if wrong > 0:
                 at = cells.faults[1] + plan.fault
                 tl.atomic_add(cells.faults[0] + plan.fault, wrong)
                 tl.store(at, tl.minimum(tl.load(at), step))
-
-
-@triton.jit
-def _part_of_id(given, plan: tl.constexpr):
-    """The part of an id: those of slices are numbers, groups go to buckets by `buckets_of`."""
-    if plan.fault >= 0:
-        return tl.where((given >= 0) & (given < plan.parts), given, plan.parts)
-    mixed = given
-    for i in tl.static_range(len(plan.mix)):
-        mixed = (mixed ^ (mixed >> plan.mix[i][0])) * plan.mix[i][1]
-    return tl.where(given == plan.no_group, plan.parts, mixed >> 58 & (plan.parts - 1))
 
 
 @triton.jit

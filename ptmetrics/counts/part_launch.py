@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -15,10 +14,8 @@ from ptmetrics.counts.kernels import (
     ROWS_OF_WARP,
     TABLE_LINES,
     Launch,
-    asked,
-    cells_taken,
+    Operands,
     define_operation,
-    launch_kernel,
     power_of_two,
 )
 from ptmetrics.counts.subgroups import BAD_SLICE, BUCKETS, MIX, NO_GROUP
@@ -28,6 +25,7 @@ FAULTS = 19
 ROWS_AT = 23
 FIRST_HITS = 26
 MOST_PARTS = 1024  # each of which some program looks for in all rows
+FAULT_CELLS = ("fault_count", "fault_first_step")
 NOTES = 4  # words of a row: what was found of it, and three losses
 
 
@@ -48,27 +46,27 @@ class RowPart(NamedTuple):
 
 
 class PartCells(NamedTuple):
-    """The cells of parts; those that count rows with their Σw and Σw². None for what is not kept."""
+    """The cells of all rows, or of parts; those that count rows with their Σw and Σw². None for what is not kept."""
 
     margins: Any
     losses: Any
     rows: Any
     hits: Any
     topk: Any
+    tempered: Any
+
+    @classmethod
+    def named(cls, front: str) -> PartCells:
+        """Their names."""
+        names = ("margins*", "losses", "rows*", "hits*", "topk_hits*", "tempered")
+        return cls(*[front + name for name in names])
+
+
+class CellsOfParts(NamedTuple):
+    """The cells that the kernel adds to."""
+
+    part: PartCells
     faults: Any
-
-
-@cache
-def cell_names(kind: str) -> PartCells:
-    """Their names."""
-    return PartCells(
-        f"{kind}.margins*",
-        f"{kind}.losses",
-        f"{kind}.rows*",
-        f"{kind}.hits*",
-        f"{kind}.topk_hits*",
-        ("fault_count", "fault_first_step"),
-    )
 
 
 class PartPlan(NamedTuple):
@@ -84,6 +82,8 @@ class PartPlan(NamedTuple):
     faults: int = FAULTS
     rows_at: int = ROWS_AT
     hits: int = FIRST_HITS
+    tempered: int = 0
+    temperatures: int = 0
     mix: tuple[tuple[int, int], ...] = MIX
     no_group: int = NO_GROUP
 
@@ -93,8 +93,10 @@ def room_for_notes(batch: Batch, rows: int) -> Tensor:
     return torch.empty((NOTES, rows), dtype=torch.int64, device=batch.preds.device)
 
 
-def row_parts(accumulator: Accumulator, batch: Batch) -> list[RowPart] | None:
-    """Which parts the rows come in; None for what no kernel reads."""
+def row_parts(
+    accumulator: Accumulator, batch: Batch, most: int = MOST_PARTS
+) -> list[RowPart] | None:
+    """Which parts the rows come in, fewer than `most`; None for what no kernel reads."""
     parts = []
     slices = accumulator.subgroups.slices
     if batch.slices is not None and slices:
@@ -106,7 +108,7 @@ def row_parts(accumulator: Accumulator, batch: Batch) -> list[RowPart] | None:
         parts.append(RowPart("group", batch.group, BUCKETS, -1))
     if parts and batch.weight is not None and not _is_aligned(batch.weight):
         return None
-    if all(part.number < MOST_PARTS and _is_aligned(part.ids) for part in parts):
+    if all(part.number < most and _is_aligned(part.ids) for part in parts):
         return parts
     return None
 
@@ -114,12 +116,6 @@ def row_parts(accumulator: Accumulator, batch: Batch) -> list[RowPart] | None:
 def _is_aligned(values: Tensor) -> bool:
     """Whether a kernel that was compiled before can read it."""
     return not int(values.storage_offset()) * values.element_size() % 16
-
-
-def add_part(part: RowPart, *given: Any) -> bool:
-    """Add the rows of a batch to their parts; whether a kernel did."""
-    kind, ids, number, fault = part
-    return asked(torch.ops.ptmetrics.count_parts, ids, *given, [number, fault], kind)
 
 
 @lru_cache(maxsize=256)
@@ -135,42 +131,26 @@ def part_launch(
     return Launch(plan, (parts + 1) * chunks, 1, (rows, stride_i, stride_w, chunks))
 
 
+@cache
+def cells_of_parts(kind: str) -> CellsOfParts:
+    """Their names."""
+    return CellsOfParts(PartCells.named(f"{kind}."), FAULT_CELLS)
+
+
 def part_arguments(
-    ids: Tensor,
-    notes: Tensor,
-    weight: Tensor | None,
-    cells: Sequence[Tensor],
-    table: Tensor,
-    words: Tensor,
-    names: str,
-    given: Sequence[int],
-    part: Sequence[int],
-    kind: str,
+    operands: Operands, kind: str, parts: int, fault: int
 ) -> tuple[Launch, tuple[Any, ...]]:
-    """A launch, and what the kernel is given, in the order of its arguments."""
-    step, *form = given
-    stride_w = 0 if weight is None else weight.stride(0)
-    launch = part_launch(notes.shape[1], ids.stride(0), stride_w, *part, *form)
-    some = [*cells, None]
-    taken = PartCells(*[getter(some) for getter in cells_taken(cell_names(kind), names)])
-    return launch, (ids, notes, weight, taken, table, words, step, *launch.numbers, launch.plan)
+    """A launch, and what the kernel is given: ids in the place of predictions, notes in that of targets."""
+    ids, notes = operands[:2]
+    form = operands.given[1:]
+    launch = part_launch(notes.shape[1], ids.stride(0), operands.stride_w, parts, fault, *form)
+    return launch, operands.arguments(launch, cells_of_parts(kind))
 
 
-def _count_parts(*operands: Any) -> None:
-    """The operation on tensors with values."""
-    launch, given = part_arguments(*operands)
-    launch_kernel(_import_count_parts, launch, operands[6] + operands[-1], given[:3], given)
-
-
-def _import_count_parts() -> Any:
+def _part_kernel_of(_: PartPlan) -> Any:
     from ptmetrics.counts.part_kernel import count_parts
 
     return count_parts
 
 
-define_operation(
-    "count_parts",
-    "Tensor ids, Tensor notes, Tensor? weight, Tensor(a!)[] cells, Tensor(b!) table, "
-    "Tensor(c!) words, str names, int[] given, int[] part, str kind",
-    _count_parts,
-)
+define_operation("count_parts", ", str kind, int parts, int fault", part_arguments, _part_kernel_of)

@@ -5,7 +5,9 @@ Measured at 256 × 1000 float32 on two AVX2 cores, in µs: `amax` 24, `max` 310,
 `topk(5)` 340; `logsumexp` 345, but `sub`, `exp_`, `sum` in a kept buffer 200, with `exp2_` for
 `exp_` 160, and the norm for the Brier score 29 more. On AVX-512 `exp_` is the quicker one (25 and
 less). At 4096 × 10 `max` takes 96 and NumPy 145, at 4096 × 32 it is 230 and 123. On CUDA each
-operation is a launch. Hence `_highest`, `_exp_`, and the buffers.
+operation is a launch. Hence `_read_on_device` beside `_read_in_memory`, and `_exp_`. In memory what
+is small counts too: of 570 µs that a batch took on one thread, 8 rows alone took 240; so tensors
+and their views are kept, and vectors are NumPy's.
 
 A compiler would fuse the passes, but needs a C++ compiler at the user's and half a minute for each
 shape: left out.
@@ -16,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +30,9 @@ LOG2_E = math.log2(math.e)
 EXP2 = (
     torch.backends.cpu.get_cpu_capability() == "AVX2"
 )  # whether `exp2_` of a product is quicker than `exp_`
-PIECE = 2**18  # scores that one pass handles on a CPU, so that the buffers stay in its cache
+MOST_BENCHES = 4  # shapes of scores that are read with tensors that are kept
+PIECE = 2**18  # scores that are counted at a time on a CPU, so that the buffers stay in its cache
+READ_AT_ONCE = 2**20  # scores that one pass reads in memory: 1024 × 1000 took 1.8 ms, in four 2.4
 
 
 @dataclass
@@ -54,8 +59,15 @@ class Columns:
     least: Tensor
     rank: Tensor
 
+    @classmethod
+    def of_table(cls, table: Tensor) -> "Columns":
+        """From what `ScorePasses.read_table` made."""
+        label, *floats = table.unbind(1)
+        return cls(label.long(), *floats)
+
 
 FLOATS = ("peak", "own", "mass", "norm", "least", "rank")
+TABLE_COLUMNS = 1 + len(FLOATS)
 
 
 def wide(preds: Tensor) -> torch.dtype:
@@ -65,9 +77,32 @@ def wide(preds: Tensor) -> torch.dtype:
     return torch.float32
 
 
+class Workbench:
+    """What scores of one shape are read with in memory; its columns are those of the last ones.
+
+    A view costs as much as a pass over a few rows, so they are made once.
+
+    Args:
+        rows: N.
+        dtype: Float32 or float64.
+        odds: A buffer of shape (N, C).
+    """
+
+    def __init__(self, rows: int, dtype: torch.dtype, odds: Tensor) -> None:
+        self.table = torch.empty((TABLE_COLUMNS, rows), dtype=dtype)
+        self.label = torch.empty(rows, dtype=torch.int64)
+        self.columns = Columns(self.label, *self.table[1:].unbind())
+        self.label_column = self.label.unsqueeze(1)
+        self.peak_column = self.columns.peak.unsqueeze(1)
+        self.own_column = self.columns.own.unsqueeze(1)
+        self.labels = self.label.numpy()
+        self.ranks = self.columns.rank.numpy()
+        self.odds = odds
+
+
 @dataclass
 class ScorePasses:
-    """Reads scores into `Columns`; keeps its buffers on a CPU.
+    """Reads scores into `Columns`; keeps what it reads with in memory.
 
     Attributes:
         num_classes: C.
@@ -80,133 +115,122 @@ class ScorePasses:
     probs: bool
     losses: bool
     ranks: bool
-    _kept: dict[tuple[int, torch.dtype], Tensor] = field(
+    _kept: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _benches: dict[tuple[int, torch.dtype], Workbench] = field(
         default_factory=dict, init=False, repr=False
     )
-    _classes: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": {}, "_classes": {}}  # a copy makes buffers of its own
-
-    def piece(self, device: torch.device) -> int:
-        """How many rows to read at a time."""
-        return max(1, PIECE // self.num_classes) if device.type == "cpu" else 2**62
+        return self.__dict__ | {"_kept": {}, "_benches": {}}  # a copy makes buffers of its own
 
     def read(self, preds: Tensor, target: Tensor) -> Columns:
-        """The columns of all rows, those that are wanted; no host sync.
+        """The columns of all rows, those that are wanted; no host sync. In memory they last until the next call.
 
         Args:
             preds: Floating point of shape (rows, C).
-            target: Int64 of shape (rows,); one outside the classes is read as the nearest.
+            target: Int64 of shape (rows,), classes.
         """
+        if not in_memory(preds):
+            return self._read_on_device(preds.to(wide(preds)), target)
+        if len(preds) <= self._rows_at_once:
+            return self._read_in_memory(preds, target).columns
+        return Columns.of_table(self.read_table(preds, target))
+
+    def read_table(self, preds: Tensor, target: Tensor) -> Tensor:
+        """The same of scores in memory, in one tensor of shape (rows, 7), labels first: float32 holds any class."""
         rows = preds.shape[0]
-        dtype = wide(preds)
-        floats = torch.empty((len(FLOATS), rows), dtype=dtype, device=preds.device)
-        label = torch.empty(rows, dtype=torch.int64, device=preds.device)
-        size = self.piece(preds.device)
-        if size >= rows:
-            columns = Columns(label, *floats.unbind())
-            self.read_(preds.to(dtype), target, columns)
-            return columns
+        most = self._rows_at_once
+        if rows <= most:
+            bench = self._read_in_memory(preds, target)
+            bench.table[0] = bench.label
+            return bench.table.T
+        found = torch.empty((TABLE_COLUMNS, rows), dtype=wide(preds))
+        size = math.ceil(rows / math.ceil(rows / most))  # of one length, for one bench
         for start in range(0, rows, size):
             here = slice(start, start + size)
-            some = Columns(label[here], *floats[:, here].unbind())
-            self.read_(preds[here].to(dtype), target[here], some)
-        return Columns(label, *floats.unbind())
+            found[:, here] = self.read_table(preds[here], target[here]).T
+        return found.T
 
-    def read_(self, scores: Tensor, target: Tensor, columns: Columns) -> None:
-        """Fill the columns that are wanted; no host sync.
+    @property
+    def _rows_at_once(self) -> int:
+        return max(1, READ_AT_ONCE // self.num_classes)
 
-        Args:
-            scores: Float32 or float64 of shape (rows, C).
-            target: Int64 of shape (rows,); one outside the classes is read as the nearest.
-            columns: Written to.
-        """
-        self._highest(scores, columns)
-        if not (self.losses or self.ranks):
-            return
-        target, own = target.clamp(0, self.num_classes - 1).unsqueeze(1), columns.own.unsqueeze(1)
-        torch.gather(scores, 1, target, out=own)
+    def _read_on_device(self, scores: Tensor, target: Tensor) -> Columns:
+        rows = scores.shape[0]
+        floats = scores.new_empty((len(FLOATS), rows))
+        label = torch.empty(rows, dtype=torch.int64, device=scores.device)
+        columns = Columns(label, *floats.unbind())
+        torch.max(scores, 1, out=(columns.peak, columns.label))
+        own = columns.own.unsqueeze(1)
+        if self.losses or self.ranks:
+            torch.gather(scores, 1, target.unsqueeze(1), out=own)
         if self.losses:
-            self._sum_up(scores, columns)
+            peak, label = columns.peak.unsqueeze(1), columns.label.unsqueeze(1)
+            self._sum_up(scores, peak, label, columns, torch.empty_like(scores))
         if self.ranks:
-            self._rank(scores, own, target, columns)
+            columns.rank = self._count_before(scores, own, target)
+        return columns
 
-    def _highest(self, scores: Tensor, columns: Columns) -> None:
-        if self.num_classes <= FEW_CLASSES or not in_memory(scores):
+    def _read_in_memory(self, preds: Tensor, target: Tensor) -> Workbench:
+        scores = preds.to(wide(preds))
+        bench = self._benches.get((scores.shape[0], scores.dtype)) or self._new_bench(scores)
+        columns = bench.columns
+        if self.num_classes <= FEW_CLASSES:
             torch.max(scores, 1, out=(columns.peak, columns.label))
-            return
-        scores.numpy().argmax(1, out=columns.label.numpy())  # the first NaN, if there is one
-        torch.gather(scores, 1, columns.label.unsqueeze(1), out=columns.peak.unsqueeze(1))
+        else:
+            scores.numpy().argmax(1, out=bench.labels)  # the first NaN, if there is one
+            torch.gather(scores, 1, bench.label_column, out=bench.peak_column)
+        if self.losses or self.ranks:
+            torch.gather(scores, 1, target.unsqueeze(1), out=bench.own_column)
+        if self.losses:
+            self._sum_up(scores, bench.peak_column, bench.label_column, columns, bench.odds)
+        if self.ranks:
+            self._rank(scores, target, bench)
+        return bench
 
-    def _rank(self, scores: Tensor, own: Tensor, target: Tensor, columns: Columns) -> None:
-        if not in_memory(scores):
-            self._count_before(scores, own, target, columns.rank)
-            return
-        # A CPU can be asked at no cost: nothing comes before a target that is the label, and those
-        # are many.
-        wrong = columns.label.ne(target.squeeze(1)).nonzero().squeeze(1)
-        if 4 * len(wrong) > 3 * len(scores):
-            self._count_above(scores, own, target, columns.rank)
-            return
-        columns.rank.zero_()
-        if len(wrong):
-            rank = torch.empty_like(own[: len(wrong), 0])
-            some = torch.index_select(scores, 0, wrong, out=self._buffer(3, scores)[: len(wrong)])
-            self._count_above(some, own[wrong], target[wrong], rank)
-            columns.rank[wrong] = rank
-
-    def _count_above(self, scores: Tensor, own: Tensor, target: Tensor, out: Tensor) -> None:
-        """Two passes do where no other class has the score of the target."""
-        level = torch.ge(scores, own, out=self._buffer(0, scores)).sum(1)
-        torch.sum(torch.gt(scores, own, out=self._buffer(0, scores)), 1, out=out)
-        if bool((level - out > 1).any()):
-            self._count_before(scores, own, target, out)
-
-    def _count_before(self, scores: Tensor, own: Tensor, target: Tensor, out: Tensor) -> None:
-        buffers = [self._buffer(i, scores) for i in range(3)]
-        rank_of_target(scores, own, target, self._range(scores), buffers, out=out)
-
-    def _sum_up(self, scores: Tensor, columns: Columns) -> None:
+    def _sum_up(
+        self, scores: Tensor, peak: Tensor, label: Tensor, columns: Columns, odds: Tensor
+    ) -> None:
         if self.probs:
             odds = scores
             torch.amin(scores, 1, out=columns.least)
         else:
             # Without the label, whose exp is 1, float32 keeps all digits of the doubt of a sure
             # row.
-            odds = _exp_(torch.sub(scores, columns.peak.unsqueeze(1), out=self._buffer(0, scores)))
-            odds.scatter_(1, columns.label.unsqueeze(1), 0.0)
+            _exp_(torch.sub(scores, peak, out=odds))
+            odds.scatter_(1, label, 0.0)
         torch.sum(odds, 1, out=columns.mass)
         torch.linalg.vector_norm(odds, dim=1, out=columns.norm)
 
-    def _buffer(self, number: int, like: Tensor) -> Tensor:
-        """A tensor like `like`, of any content; on a CPU the same one each time."""
-        if not in_memory(like):
-            return torch.empty_like(like)
+    def _rank(self, scores: Tensor, target: Tensor, bench: Workbench) -> None:
+        """Two passes do where no other class has the score of the target."""
+        own, rank = bench.own_column, bench.columns.rank
+        level = torch.ge(scores, own, out=bench.odds).sum(1)
+        torch.sum(torch.gt(scores, own, out=bench.odds), 1, out=rank)
+        tied = np.flatnonzero(level.numpy() - bench.ranks > 1)
+        if len(tied):
+            rows = torch.from_numpy(tied)
+            bench.ranks[tied] = self._count_before(scores[rows], own[rows], target[rows]).numpy()
+
+    def _count_before(self, scores: Tensor, own: Tensor, target: Tensor) -> Tensor:
+        classes = torch.arange(self.num_classes, dtype=scores.dtype, device=scores.device)
+        buffers = [torch.empty_like(scores) for _ in range(3)]
+        rank = torch.empty_like(own[:, 0])
+        return rank_of_target(scores, own, target.unsqueeze(1), classes, buffers, out=rank)
+
+    @outside_inference
+    def _new_bench(self, like: Tensor) -> Workbench:
         rows = like.shape[0]
-        kept = self._kept.get((number, like.dtype))
+        kept = self._kept.get(like.dtype)
         if kept is None or kept.shape[0] < rows:
-            kept = _empty(like)
-            self._kept[number, like.dtype] = kept
-        return kept[:rows]
-
-    def _range(self, like: Tensor) -> Tensor:
-        """0 to C − 1 in the type of the scores."""
-        if not in_memory(like):
-            return _whole_numbers(self.num_classes, like)
-        if like.dtype not in self._classes:
-            self._classes[like.dtype] = _whole_numbers(self.num_classes, like)
-        return self._classes[like.dtype]
-
-
-@outside_inference
-def _empty(like: Tensor) -> Tensor:
-    return torch.empty(like.shape, dtype=like.dtype, device=like.device)
-
-
-@outside_inference
-def _whole_numbers(count: int, like: Tensor) -> Tensor:
-    return torch.arange(count, dtype=like.dtype, device=like.device)
+            kept = torch.empty(like.shape, dtype=like.dtype)
+            self._kept[like.dtype] = kept
+            self._benches.clear()
+        if len(self._benches) == MOST_BENCHES:
+            self._benches.clear()
+        bench = Workbench(rows, like.dtype, kept[:rows])
+        self._benches[rows, like.dtype] = bench
+        return bench
 
 
 def _exp_(depth: Tensor) -> Tensor:

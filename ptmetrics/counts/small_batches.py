@@ -4,7 +4,7 @@ On a CPU an operation costs about as much as a few hundred rows, on CUDA its lau
 thousands.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,7 +71,8 @@ class SmallBatchBuffer:
         if slot.group is not None and batch.group is not None:
             slot.group.copy_(batch.group)
         # On CUDA each batch may be one of a graph that is captured.
-        self.ready = slot.slices is None and slot.group is None and batch.preds.is_cpu
+        as_given = batch.preds.is_cpu and not batch.is_read
+        self.ready = slot.slices is None and slot.group is None and as_given
         self.add(batch.preds, batch.target, batch.weight, int(batch.step))
         return True
 
@@ -117,6 +118,7 @@ class SmallBatchBuffer:
         steps = steps.unsqueeze(1).expand(batches, size).reshape(-1)
         batch = Batch(rows.preds, rows.target, rows.weight, rows.slices, rows.group, steps)
         batch.sample_rows = rows.sample_rows
+        batch.is_read = rows.is_read
         return batch
 
     def clear(self) -> None:
@@ -127,24 +129,59 @@ class SmallBatchBuffer:
     @outside_inference
     def _make_room(self, batch: Batch) -> None:
         size = len(batch)
-        each = batch.preds.numel() * batch.preds.element_size()
-        self._capacity = 0
-        most = ROOM_BY_DEVICE.get(batch.preds.device.type)
-        if not each or most is None:
-            return
-        count = min(most.rows // size, most.bytes // each, MOST_BATCHES)
-        if count < LEAST_BATCHES:
+        count = batches_that_fit(size, batch.preds.nbytes, batch.preds.device.type)
+        self._capacity = count
+        if not count:
             return
         columns = (_like(getattr(batch, name), count * size) for name in BATCH_COLUMNS)
         preds, target, weight, slices, group = columns
         assert preds is not None  # every batch has both
         assert target is not None
         self._room = Batch(preds, target, weight, slices, group, sample_rows=batch.sample_rows)
+        self._room.is_read = batch.is_read
         self._slots = [self._room.rows(i * size, (i + 1) * size) for i in range(count)]
-        self._capacity = count
+
+
+def batches_that_fit(rows: int, size: int, device: str) -> int:
+    """How many batches of so many rows, and bytes of predictions, may wait; 0 where waiting does not pay."""
+    most = ROOM_BY_DEVICE.get(device)
+    if not size or most is None:
+        return 0
+    count = min(most.rows // rows, most.bytes // size, MOST_BATCHES)
+    if count < LEAST_BATCHES:
+        return 0
+    return count
 
 
 def _like(values: Tensor | None, rows: int) -> Tensor | None:
     if values is None:
         return None
     return torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=values.device)
+
+
+def form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
+    """All that the checks of the host look at; None for what is no tensor, or one without a shape."""
+    form: tuple[Any, ...]
+    try:
+        form = (
+            preds.shape,
+            preds.dtype,
+            preds.device,
+            preds.layout,
+            target.shape,
+            target.dtype,
+            target.device,
+            target.layout,
+        )
+        if weight is not None:
+            form = (*form, weight.shape, weight.dtype, weight.device, weight.layout)
+    except (AttributeError, RuntimeError):  # nested tensors have no shape
+        return None
+    return form
+
+
+def is_as_given(batch: Batch, preds: Any, target: Any, weight: Any) -> bool:
+    """Whether a batch that was checked is what was given, so that the next one of its form is too."""
+    if batch.slices is not None or batch.group is not None:
+        return False
+    return batch.preds is preds and batch.target is target and batch.weight is weight

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ptmetrics.counts import checks
 from ptmetrics.counts.batch import Batch
+from ptmetrics.counts.cell import Cell
 from ptmetrics.errors import ConfigError, DtypeError, ShapeError
 
 BUCKETS = 64
@@ -17,6 +18,7 @@ BUCKETS = 64
 MOST_NUMBERED_SLICES = (
     1 << 20
 )  # whose names fit in memory; what is counted of them has a bound of its own
+MOST_BYTES = 64 << 20  # of what is counted of all parts, before there are weights
 NO_SLICE = -1
 NO_GROUP = -(2**63)
 BAD_SLICE = "slice-out-of-range"
@@ -76,6 +78,27 @@ class Subgroups:
         if self.groups is not False:
             sizes["group"] = BUCKETS
         return sizes
+
+    def bytes_of(self, cells: Sequence[Cell]) -> int:
+        """Bytes of cells, kept of each part and of the spare one, before there are weights."""
+        needed = 0
+        for kind, size in self.sizes.items():
+            for cell in cells:
+                if cell.is_kept_of(kind):
+                    needed += 8 * (size + 1) * math.prod(cell.state_shape)
+        return needed
+
+    def check_size(self, cells: Sequence[Cell]) -> None:
+        """Refuse parts whose cells need too much memory.
+
+        Raises:
+            ConfigError: If they do.
+        """
+        needed = self.bytes_of(cells)
+        if needed > MOST_BYTES:
+            rule = f"counts of at most {MOST_BYTES >> 20} MiB"
+            cure = "Tell fewer parts apart, or fewer classes."
+            raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
 
     def check_ids(
         self,

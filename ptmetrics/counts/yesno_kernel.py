@@ -18,10 +18,11 @@ all of it is None where it is not kept.
 import triton
 import triton.language as tl
 
-from ptmetrics.counts.kernel_sums import add_at, is_last, pour, sum_of_lines, tell
+from ptmetrics.counts.histogram_kernel import keep_scores
+from ptmetrics.counts.kernel_sums import add_at, add_up, pour
 
 
-@triton.jit(do_not_specialize=range(6, 17))
+@triton.jit(do_not_specialize=range(6, 16))
 def count_yes_no(
     preds,
     target,
@@ -39,7 +40,6 @@ def count_yes_no(
     stride_w,
     lanes,
     folders,
-    first_bucket,
     plan: tl.constexpr,
 ):
     """Count the rows `sample * pixels + pixel`; programs of a lane have samples of one bucket.
@@ -47,18 +47,17 @@ def count_yes_no(
     `cells` is a `YesNoCells` and `plan` a `YesNoPlan` of `yesno_launch.py`.
     """
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
-    weighted: tl.constexpr = cells.rows[1] is not None
+    weighted: tl.constexpr = cells.whole.rows[1] is not None
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     lane = program % lanes
-    bucket = (first_bucket + lane) % plan.buckets
+    bucket = (samples * step + lane) & (plan.buckets - 1)
     place = tl.arange(0, plan.block)[:, None] * plan.rows + tl.arange(0, plan.rows)[None, :]
     nothing = tl.zeros([plan.block, plan.rows], tl.float64)
-    none = tl.zeros([plan.block, plan.rows], tl.int32)
-    number = (none, none, none, none)
+    number = tl.zeros([plan.block, plan.rows], tl.int64)  # of each kind and fault, in 16 bits each
+    faults = number
     total = (nothing, nothing, nothing, nothing)
     square = (nothing, nothing, nothing, nothing)
-    bad = (none, none, none, none)
     nll_sums = (nothing, nothing, nothing)
     brier_sums = (nothing, nothing, nothing)
     gap_sums = (nothing, nothing, nothing)
@@ -78,39 +77,37 @@ def count_yes_no(
         raw = raw.to(tl.int64) if plan.inputs == "labels" else raw.to(wide)
         if plan.ignore is not None:
             keep = keep & (given != plan.ignore)
-        impossible = keep & _is_impossible(raw, plan.inputs)
+        nan = keep & _is_impossible(raw, plan.inputs)
+        odd = keep & False
         if plan.inputs == "probs":
             mass = mass.to(tl.float64)
+            odd = nan
             nan = keep & ((mass <= float("inf")) == 0)
-            bad = (bad[0], bad[1] + nan.to(tl.int32), bad[2], bad[3])
-            keep = keep & (nan == 0)
             if plan.columns == 2:
-                impossible = impossible | (tl.abs(mass - 1) > tl.full([], 0.01, tl.float64))
-            impossible = keep & impossible
-            bad = (bad[0], bad[1], bad[2] + impossible.to(tl.int32), bad[3])
-        else:
-            bad = (bad[0], bad[1] + impossible.to(tl.int32), bad[2], bad[3])
-        keep = keep & (impossible == 0)
+                odd = odd | (tl.abs(mass - 1) > tl.full([], 0.01, tl.float64))
+            odd = keep & odd & (nan == 0)
+        keep = keep & (nan == 0) & (odd == 0)
         outside = keep & (given != 0) & (given != 1)
         keep = keep & (outside == 0)
-        bad = (bad[0] + outside.to(tl.int32), bad[1], bad[2], bad[3])
         w = keep.to(tl.float64)
+        heavy = keep & False
         if weight is not None:
             w = tl.load(weight + row * stride_w, mask=keep, other=0).to(tl.float64)
             heavy = keep & (_fits(w, plan) == 0)
-            bad = (bad[0], bad[1], bad[2], bad[3] + heavy.to(tl.int32))
             keep = keep & (heavy == 0)
             w = tl.where(keep, w, 0.0)
+        faults += outside.to(tl.int64) + (nan.to(tl.int64) << 16)
+        faults += (odd.to(tl.int64) << 32) + (heavy.to(tl.int64) << 48)
         yes = keep & (given == 1)
         said = keep & _is_yes(raw, plan)
         kind = tl.where(keep, 2 * yes.to(tl.int32) + said.to(tl.int32), -1)
-        number = _add_by_kind(number, kind, keep.to(tl.int32))
+        number += keep.to(tl.int64) << (16 * tl.maximum(kind, 0))
         if weighted:
             total = _add_by_kind(total, kind, w)
             square = _add_by_kind(square, kind, w * w)
-        if (cells.losses is not None) or (cells.curve is not None):
+        if (cells.whole.losses is not None) or (cells.curve is not None):
             score = _logit_of(raw, keep, plan.inputs)
-            if cells.losses is not None:
+            if cells.whole.losses is not None:
                 nll, brier, gap = _losses_of(score.to(wide), yes)
                 nll_sums = _add_mean(nll_sums, nll, w)
                 brier_sums = _add_mean(brier_sums, brier, w)
@@ -118,12 +115,12 @@ def count_yes_no(
             if cells.curve is not None:
                 if plan.keys == "probability":
                     score = tl.where(keep, raw, 0.0)
-                _keep_scores(cells, score, yes, 0, w, keep, plan)
+                keep_scores((cells.curve, cells.ties), score, yes, 0, w, keep, plan.peel, plan)
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     for i in tl.static_range(4):
-        line = _put_sum(line, column == 21 + i, number[i])
-        line = _put_sum(line, column == 33 + i, bad[i])
+        line = _put_sum(line, column == 21 + i, number >> (16 * i) & 65535)
+        line = _put_sum(line, column == 33 + i, faults >> (16 * i) & 65535)
         if weighted:
             line = _put_sum(line, column == 25 + i, total[i])
             line = _put_sum(line, column == 29 + i, square[i])
@@ -133,32 +130,24 @@ def count_yes_no(
         found = tl.sum(tl.where(kinds, line, 0.0), 0)
         those = (column == 18 + i) | (column // 3 == i) | ((column < 9) & (not weighted))
         line = tl.where(those, found, line)
-    if cells.losses is not None:
+    if cells.whole.losses is not None:
         line = _put_mean(line, column, 0, nll_sums, weighted)
         line = _put_mean(line, column, 1, brier_sums, weighted)
         line = _put_mean(line, column, 2, gap_sums, weighted)
-    tl.store(table + program * plan.width + column, line)
-    folder = program % folders
-    members = tl.cdiv(programs - folder, folders)
-    if is_last(words + folder, members):
-        line = sum_of_lines(table, folder, folders, members, column, plan.width)
-        if cells.group_rows is not None:
-            pour(cells.group_losses, line, column, bucket, 0, 18)
-            for i in tl.static_range(3):
-                pour(cells.group_rows[i], line, column, bucket, 18 + i, 1)
-                pour(cells.group_confusion[i], line, column, bucket, 21 + 4 * i, 4)
-        tl.store(table + (folder + plan.lines) * plan.width + column, line)
-        if is_last(words + plan.buckets, folders):
-            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
-            pour(cells.losses, line, column, 0, 0, 18)
-            for i in tl.static_range(3):
-                pour(cells.rows[i], line, column, 0, 18 + i, 1)
-                if cells.confusion is not None:
-                    pour(cells.confusion[i], line, column, 0, 21 + 4 * i, 4)
-            tell(cells.faults, line, column, step, 33, plan.kinds)
+    add_up(cells, line, column, table, words, step, bucket, folders, _pour_yes_no, plan)
 
 
-@triton.jit(do_not_specialize=range(6, 17))
+@triton.jit
+def _pour_yes_no(cells, line, column, part, plan: tl.constexpr):
+    """Add losses, rows and the matrix to those of a part."""
+    pour(cells.losses, line, column, part, 0, 18)
+    for i in tl.static_range(3):
+        pour(cells.rows[i], line, column, part, 18 + i, 1)
+        if cells.confusion is not None:
+            pour(cells.confusion[i], line, column, part, 21 + 4 * i, 4)
+
+
+@triton.jit(do_not_specialize=range(6, 16))
 def count_labels(
     preds,
     target,
@@ -176,17 +165,16 @@ def count_labels(
     stride_w,
     lanes,
     folders,
-    first_bucket,
     plan: tl.constexpr,
 ):
     """Count rows of labels; the arguments are those of `count_yes_no`."""
     wide: tl.constexpr = tl.float64 if preds.dtype.element_ty == tl.float64 else tl.float32
-    weighted: tl.constexpr = cells.rows[1] is not None
+    weighted: tl.constexpr = cells.whole.rows[1] is not None
     held: tl.constexpr = plan.labels <= plan.block
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     lane = program % lanes
-    bucket = (first_bucket + lane) % plan.buckets
+    bucket = (samples * step + lane) & (plan.buckets - 1)
     column = tl.arange(0, plan.width)
     line = tl.zeros([plan.width], tl.float64)
     none = tl.zeros([plan.block], tl.int32)
@@ -255,7 +243,8 @@ def count_labels(
             if cells.curve is not None:
                 score = _logit_of(raw, keep, plan.inputs)
                 offset = label[:, None] * (2 * plan.key_rows)
-                _keep_scores(cells, score, yes, offset, weights, keep, plan)
+                histogram = (cells.curve, cells.ties)
+                keep_scores(histogram, score, yes, offset, weights, keep, plan.peel, plan)
         counts = there & (actual + others > 0)
         heavy = counts & (fits == 0)
         counts = counts & fits
@@ -272,24 +261,16 @@ def count_labels(
         line = _put_row_scores(line, column, hits, actual, predicted, intact, w, weighted, plan)
     if held:
         _pour_labels(cells, number, total, square, tl.arange(0, plan.block), bucket, plan)
-    tl.store(table + program * plan.width + column, line)
-    folder = program % folders
-    members = tl.cdiv(programs - folder, folders)
-    if is_last(words + folder, members):
-        line = sum_of_lines(table, folder, folders, members, column, plan.width)
-        if cells.group_rows is not None:
-            pour(cells.group_together, line, column, bucket, 0, 16)
-            pour(cells.group_row_scores, line, column, bucket, 23, 6 * plan.scores)
-            for i in tl.static_range(3):
-                pour(cells.group_rows[i], line, column, bucket, 16 + i, 1)
-        tl.store(table + (folder + plan.lines) * plan.width + column, line)
-        if is_last(words + plan.buckets, folders):
-            line = sum_of_lines(table, plan.lines, 1, folders, column, plan.width)
-            pour(cells.together, line, column, 0, 0, 16)
-            pour(cells.row_scores, line, column, 0, 23, 6 * plan.scores)
-            for i in tl.static_range(3):
-                pour(cells.rows[i], line, column, 0, 16 + i, 1)
-            tell(cells.faults, line, column, step, 19, plan.kinds)
+    add_up(cells, line, column, table, words, step, bucket, folders, _pour_rows, plan)
+
+
+@triton.jit
+def _pour_rows(cells, line, column, part, plan: tl.constexpr):
+    """Add what labels of a row have together, scores of rows, and rows to those of a part."""
+    pour(cells.together, line, column, part, 0, 16)
+    pour(cells.row_scores, line, column, part, 23, 6 * plan.scores)
+    for i in tl.static_range(3):
+        pour(cells.rows[i], line, column, part, 16 + i, 1)
 
 
 @triton.jit
@@ -407,10 +388,10 @@ def _pour_labels(cells, number, total, square, label, bucket, plan: tl.constexpr
     there = label < plan.labels
     for i in tl.static_range(4):
         numbers = (number[i].to(tl.int64), total[i], square[i])
-        add_at(cells.labels, i * plan.labels + label, numbers, there)
-        if cells.group_labels is not None:
+        add_at(cells.whole.labels, i * plan.labels + label, numbers, there)
+        if cells.group.labels is not None:
             place = (bucket * 4 + i) * plan.labels + label
-            add_at(cells.group_labels, place, numbers, there)
+            add_at(cells.group.labels, place, numbers, there)
 
 
 @triton.jit
@@ -466,102 +447,3 @@ def _put_row_scores(
             line = _put_sum(line, mine & (kind == 2), own * own)
             line = _put_sum(line, mine & (kind == 4), part * own)
     return line
-
-
-@triton.jit
-def _keep_scores(cells, score, yes, offset, w, keep, plan: tl.constexpr):
-    """Add scores to their histograms; those of one row behind each other in a tile at once, `peel` times."""
-    if plan.keys == "probability":
-        code, steps = _probability_code(score, plan)
-    elif plan.digits > 10:
-        code, steps = _fine_code(score, plan)
-    else:
-        code, steps = _float_code(score, plan)
-    v, square = _ties_of(steps, plan)
-    place = offset + 2 * (code + plan.zero) + yes.to(tl.int32)
-    number = keep.to(tl.int64)
-    squared = w * w
-    at = (tl.arange(0, place.shape[1]).to(tl.int64)[None, :] << 32) | place
-    for _ in tl.static_range(plan.peel):
-        # Rows of many scores are found often, for the last score that is left tells which.
-        last = tl.max(tl.where(keep, at, -1), 1)[:, None]
-        same = keep & (place == (last & 2147483647).to(tl.int32))
-        keep = keep & (same == 0)
-        # That one adds what all of its row come to, and the others nothing.
-        number = _gathered(number, same, at == last)
-        v = _gathered(v, same, at == last)
-        square = _gathered(square, same, at == last)
-        if cells.curve[1] is not None:
-            w = _gathered(w, same, at == last)
-            squared = _gathered(squared, same, at == last)
-    _add_scores(cells, place, (number, w, squared), (v, square), number > 0)
-
-
-@triton.jit
-def _gathered(x, same, last):
-    """Numbers, of which one has the sum of some, and the others of these are 0."""
-    total = tl.sum(tl.where(same, x, 0), 1)[:, None]
-    return tl.where(same, tl.where(last, total, 0), x)
-
-
-@triton.jit
-def _add_scores(cells, place, numbers, ties, there):
-    """Add to rows of histograms, and to what is kept of their ties: nothing where a row holds its own value."""
-    add_at(cells.curve, place, numbers, there)
-    row = cells.ties + (place & -2)
-    there = there & (ties[1] != 0)
-    tl.atomic_add(row, ties[0], mask=there, sem="relaxed")
-    tl.atomic_add(row + 1, ties[1], mask=there, sem="relaxed")
-
-
-@triton.jit
-def _float_code(score, plan: tl.constexpr):
-    """`FloatKeys.code` up to 10 digits: of float16, by way of float32 as torch goes."""
-    score = score + 0.0
-    half = score.to(tl.float32).to(tl.float16)
-    code = half.to(tl.int16, bitcast=True).to(tl.int32) >> (10 - plan.digits)
-    half = (code << (10 - plan.digits)).to(tl.int16).to(tl.float16, bitcast=True)
-    return code, _steps(score, half)
-
-
-@triton.jit
-def _fine_code(score, plan: tl.constexpr):
-    """`FloatKeys.code` of more digits."""
-    size = tl.abs(score)
-    scaled = tl.minimum(size.to(tl.float32), 65536.0) * 1.925929944387236e-34  # 2⁻¹¹²
-    row = scaled.to(tl.int32, bitcast=True) >> (23 - plan.digits)
-    value = (row << (23 - plan.digits)).to(tl.float32, bitcast=True) * 5.192296858534828e33  # 2¹¹²
-    return row - tl.where(score < 0, plan.zero, 0), _steps(size, value)
-
-
-@triton.jit
-def _probability_code(score, plan: tl.constexpr):
-    """`ProbabilityKeys.code`."""
-    near = tl.minimum(score, 1 - score)
-    inner = near >= 0.25
-    scaled = tl.where(inner, (0.5 - near) * 0.00390625, near * 8192 + 0.0)
-    half = scaled.to(tl.float32).to(tl.float16)
-    code = half.to(tl.int16, bitcast=True).to(tl.int32)
-    code += tl.where(inner, plan.tail + 1, 0) - tl.where(score >= 0.5, plan.zero, 0)
-    return code, _steps(scaled, half)
-
-
-@triton.jit
-def _steps(score, value):
-    """`steps_between`."""
-    kind: tl.constexpr = tl.int64 if score.dtype == tl.float64 else tl.int32
-    return score.to(kind, bitcast=True) - value.to(score.dtype).to(kind, bitcast=True)
-
-
-@triton.jit
-def _ties_of(steps, plan: tl.constexpr):
-    """`ScoreHistogram._ties_of`."""
-    if steps.dtype == tl.int64:
-        first = steps % 2147483647
-        first += tl.where(first < 0, 2147483647, 0)
-        square = (first * first) % 2147483647
-    else:
-        far: tl.constexpr = 2 << (23 - plan.digits)
-        first = tl.minimum(tl.maximum(steps, -far), far).to(tl.int64)
-        square = tl.minimum(tl.maximum(steps, -2 * far), 2 * far).to(tl.int64) * first
-    return first, square

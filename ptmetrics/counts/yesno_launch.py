@@ -9,9 +9,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from ptmetrics.counts.accumulator import Accumulator
+from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch
 from ptmetrics.counts.checks import LEAST_WEIGHT, MOST_WEIGHT
 from ptmetrics.counts.kernels import (
@@ -19,15 +18,15 @@ from ptmetrics.counts.kernels import (
     TABLE_LINES,
     CellKernel,
     Launch,
+    Operands,
     asked,
-    cells_taken,
     define_operation,
-    launch_kernel,
     power_of_two,
 )
 from ptmetrics.counts.keys import FloatKeys, ProbabilityKeys
 from ptmetrics.counts.multiclass import Inputs
 from ptmetrics.counts.multilabel import ROW_SCORES
+from ptmetrics.counts.part_launch import FAULT_CELLS
 from ptmetrics.counts.score_histogram import ScoreHistogram
 from ptmetrics.counts.subgroups import BUCKETS
 
@@ -45,45 +44,36 @@ SCORES_PEELED = 2  # rows of a histogram that are looked for in a tile, so that 
 LEAST_PEELED = 4  # scores of a histogram in a tile for that to pay
 
 
-class YesNoCells(NamedTuple):
-    """The cells that the kernels add to; those that count rows with their Σw and Σw². None for what is not kept."""
+class YesNoPart(NamedTuple):
+    """The cells of all rows, or of groups; those that count rows with their Σw and Σw²."""
 
     confusion: Any
     losses: Any
     labels: Any
     row_scores: Any
     together: Any
+    rows: Any
+
+    @classmethod
+    def named(cls, front: str) -> YesNoPart:
+        """Their names."""
+        names = ("confusion*", "losses", "labels*", "row_scores", "together", "rows*")
+        return cls(*[front + name for name in names])
+
+
+class YesNoCells(NamedTuple):
+    """The cells that the kernels add to. None for what is not kept."""
+
     curve: Any
     ties: Any
-    rows: Any
     faults: Any
-    group_confusion: Any
-    group_losses: Any
-    group_labels: Any
-    group_row_scores: Any
-    group_together: Any
-    group_rows: Any
+    whole: YesNoPart
+    group: YesNoPart
 
 
-# A "*" stands for the cell, that of Σw and that of Σw².
-BINARY_NAMES = YesNoCells(
-    "confusion*",
-    "losses",
-    "labels*",
-    "row_scores",
-    "together",
-    "curve*",
-    "curve_ties",
-    "rows*",
-    ("fault_count", "fault_first_step"),
-    "group.confusion*",
-    "group.losses",
-    "group.labels*",
-    "group.row_scores",
-    "group.together",
-    "group.rows*",
-)
-LABEL_NAMES = BINARY_NAMES._replace(curve="label_curves*", ties="label_curves_ties")
+PARTS = (YesNoPart.named(""), YesNoPart.named(OF_GROUPS))
+BINARY_NAMES = YesNoCells("curve*", "curve_ties", FAULT_CELLS, *PARTS)
+LABEL_NAMES = YesNoCells("label_curves*", "label_curves_ties", FAULT_CELLS, *PARTS)
 
 
 class YesNoPlan(NamedTuple):
@@ -106,6 +96,7 @@ class YesNoPlan(NamedTuple):
     rows: int
     peel: int
     dense: bool  # whether scores and targets of neighbours lie together
+    faults: int  # a column of a line
     width: int = COLUMNS
     lines: int = TABLE_LINES
     buckets: int = BUCKETS
@@ -183,6 +174,7 @@ def yes_no_launch(
         rows,
         SCORES_PEELED if rows >= LEAST_PEELED else 0,
         apart == (1, 1),
+        19 if labels else 33,
     )
     lanes = min(form.samples, BUCKETS)
     items = -(-form.samples // lanes) * -(-form.pixels // at_once)
@@ -221,6 +213,11 @@ class YesNoKernel(CellKernel):
     histogram: ScoreHistogram | None
     labels: int = 0
     beta: float = 0.0
+    columns = COLUMNS
+    words = BUCKETS + 1
+
+    def __post_init__(self) -> None:
+        self.by_place = self.labels > 0 or self.histogram is not None
 
     def add_(self, accumulator: Accumulator, batch: Batch) -> bool:
         """Count a batch, or leave it to the tensor operations; no host sync.
@@ -232,18 +229,14 @@ class YesNoKernel(CellKernel):
         Returns:
             Whether it was counted.
         """
-        weighted = accumulator.weighted or batch.weight is not None
-        by_place = self.labels > 0 or self.histogram is not None
-        if weighted and by_place and torch.are_deterministic_algorithms_enabled():
-            return False  # sums of weights are added up in any order there
-        if not _is_read(batch, self.inputs):
+        if batch.slices is not None or batch.group is not None:
             return False
-        state = accumulator.cells_for(batch)
+        if self.inputs != "labels" and batch.preds.dtype not in KERNEL_TYPES:
+            return False
+        bound = self.bound_to(accumulator, batch)
+        if bound is None:
+            return False
         grouped = bool(batch.sample_shape)
-        room = ((TABLE_LINES + BUCKETS) * COLUMNS, BUCKETS + 1)
-        bound = self.bound_to(state, batch.preds.device, *room, grouped=grouped)
-        if not bound.aligned:
-            return False
         samples = 1
         pixels = len(batch)
         if grouped:
@@ -271,72 +264,30 @@ class YesNoKernel(CellKernel):
         of_batch = (batch.preds, batch.target, batch.weight)
         operation = torch.ops.ptmetrics.count_yes_no
         levels = [self.cut, self.beta]
-        return asked(operation, *of_batch, *bound[3:6], bound.names, list(form), levels)
+        return asked(operation, *of_batch, *bound[2:6], list(form), levels)
 
 
-def _is_read(batch: Batch, inputs: Inputs) -> bool:
-    """Whether the kernel reads batches of this kind."""
-    if batch.slices is not None or batch.group is not None or isinstance(batch.step, Tensor):
-        return False
-    if batch.weight is not None and batch.weight.dtype not in KERNEL_TYPES:
-        return False
-    return inputs == "labels" or batch.preds.dtype in KERNEL_TYPES
-
-
-def yes_no_arguments(
-    preds: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    cells: Sequence[Tensor],
-    table: Tensor,
-    words: Tensor,
-    names: str,
-    given: Sequence[int],
-    levels: Sequence[float],
-) -> tuple[Launch, tuple[Any, ...]]:
+def yes_no_arguments(operands: Operands, levels: Sequence[float]) -> tuple[Launch, tuple[Any, ...]]:
     """A launch, and what the kernel is given, in the order of its arguments."""
-    form = Form(*given)
-    strides = [0, 0, 0, 0, 0]
+    form = Form(*operands.given)
+    preds, target = operands[:2]
+    strides = [0, 0, 0, 0, operands.stride_w]
     strides[: preds.ndim] = preds.stride()
     strides[2 : 2 + target.ndim] = target.stride()
-    if weight is not None:
-        strides[4] = weight.stride(0)
-    weighted = "rows.weight" in names
-    launch = yes_no_launch(form._replace(step=0), tuple(levels), preds.dtype, weighted, *strides)
+    of_form = (form._replace(step=0), tuple(levels), preds.dtype, operands.weighted)
+    launch = yes_no_launch(*of_form, *strides)
     wanted = BINARY_NAMES
     if form.labels:
         wanted = LABEL_NAMES
-    some = [*cells, None]
-    taken = YesNoCells(*[getter(some) for getter in cells_taken(wanted, names)])
-    first_bucket = form.samples * form.step % BUCKETS
-    numbers = (form.step, *launch.numbers, first_bucket)
-    return launch, (preds, target, weight, taken, table, words, *numbers, launch.plan)
+    return launch, operands.arguments(launch, wanted)
 
 
-def _count_yes_no(*operands: Any) -> None:
-    """The operation on tensors with values."""
-    launch, given = yes_no_arguments(*operands)
-    kernel = _import_binary
-    if launch.plan.labels:
-        kernel = _import_labels
-    launch_kernel(kernel, launch, operands[6], given[:3], given)
+def _yesno_kernel_of(plan: YesNoPlan) -> Any:
+    from ptmetrics.counts.yesno_kernel import count_labels, count_yes_no
 
-
-def _import_binary() -> Any:
-    from ptmetrics.counts.yesno_kernel import count_yes_no
-
+    if plan.labels:
+        return count_labels
     return count_yes_no
 
 
-def _import_labels() -> Any:
-    from ptmetrics.counts.yesno_kernel import count_labels
-
-    return count_labels
-
-
-define_operation(
-    "count_yes_no",
-    "Tensor preds, Tensor target, Tensor? weight, Tensor(a!)[] cells, "
-    "Tensor(b!) table, Tensor(c!) words, str names, int[] given, float[] levels",
-    _count_yes_no,
-)
+define_operation("count_yes_no", ", float[] levels", yes_no_arguments, _yesno_kernel_of)

@@ -18,34 +18,42 @@ from ptmetrics import distributed
 from ptmetrics.counts import checks, kernels
 from ptmetrics.counts.accumulator import OF_GROUPS, Accumulator
 from ptmetrics.counts.batch import Batch, Counted
-from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.cell import Cell, State, check_cells
 from ptmetrics.counts.modes import capturing, exact_arithmetic
-from ptmetrics.counts.small_batches import SmallBatchBuffer
+from ptmetrics.counts.small_batches import SmallBatchBuffer, form_of, is_as_given
 from ptmetrics.counts.stored_sums import StoredSums
 from ptmetrics.counts.subgroups import (
     BAD_SLICE,
     BAD_SLICE_WORDS,
     BUCKETS,
+    MOST_BYTES,
     Subgroups,
     bucket_of_each_sample,
 )
-from ptmetrics.errors import ConfigError, ShapeError, StateError
+from ptmetrics.errors import ShapeError, StateError
 from ptmetrics.metrics import host
-from ptmetrics.metrics.estimate import Array, Estimate, NamedScores, ScoreColumns, add_parts
-from ptmetrics.metrics.groups import OVER_SAMPLES, as_much_wider, by_groups
+from ptmetrics.metrics.estimate import (
+    Array,
+    Estimate,
+    Key,
+    NamedScores,
+    ScoreColumns,
+    add_parts,
+    estimate_of,
+    stacked,
+    worst_first,
+)
+from ptmetrics.metrics.groups import all_by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
-from ptmetrics.metrics.score import FaultReport, Score, Scores
+from ptmetrics.metrics.score import FaultReport, Scores
 from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, as_tables, evaluate
 
 BAD_WEIGHT = "bad-weight"
 BAD_WEIGHT_WORDS = (
     "sample weight that is negative, NaN or infinite, or beyond 1e-140 to 1e140, row refused"
 )
-MOST_STATE_BYTES = 16 << 30  # of all counts, before there are weights
-MOST_BYTES = 64 << 20  # of the counts of slices and groups, before there are weights
 SLICES_BY_ROWS = "Intervals of slices take rows for independent."
-Key = tuple[str, bool]  # name of a score, and whether there is one a class
 Estimates = dict[Key, Estimate]
 NONE_KNOWN: Mapping[Any, Any] = {}
 Self = TypeVar("Self", bound="Metrics")
@@ -139,12 +147,12 @@ class Metrics:
             self.score_tables = self.tables()
         self._score_tables = self._all_tables()
         cells = [*self.cells(), Cell("rows")]
-        self._check_cells(cells)
-        if groups is None and self._bytes_of_parts(cells) > MOST_BYTES:
+        check_cells(cells)
+        if groups is None and self._subgroups.bytes_of(cells) > MOST_BYTES:
             self._subgroups = replace(self._subgroups, groups=False)  # nobody asked for them
-        self._check_size_of_parts(cells)
+        self._subgroups.check_size(cells)
         kinds = self._fault_words()
-        where = _with_float64(device)
+        where = checks.with_float64(device)
         self._accumulator = Accumulator(cells, config, self._subgroups, kinds, where)
         self._buffer = SmallBatchBuffer()
         self._samples: SampleBuffer | None = None
@@ -203,6 +211,12 @@ class Metrics:
             slices.
         """
         raise NotImplementedError
+
+    def read_ahead(self, batch: Batch) -> None:
+        """Put what is read of predictions in their place, where they are too many to wait and that is not.
+
+        `count` is then given a batch that `is_read`. Changes nothing of the metric.
+        """
 
     def scores(self, counts: Counts) -> Mapping[str, Any]:
         """Scores that no table holds.
@@ -285,7 +299,7 @@ class Metrics:
             ShapeError, DtypeError, DeviceError: At once, with nothing counted.
             ConfigError: If there are ids that the metric was not built for.
         """
-        form = _form_of(preds, target, sample_weight)
+        form = form_of(preds, target, sample_weight)
         with self._lock:
             accumulator = self._accumulator
             flat = form is not None and form == self._flat_form
@@ -307,7 +321,8 @@ class Metrics:
         else:
             self._flat_form = None
             batch = self._checked(preds, target, weight, slices, group)
-            flat = _is_as_given(batch, preds, target, weight) and not self._only_paired
+            flat = is_as_given(batch, preds, target, weight) and not self._only_paired
+        self.read_ahead(batch)
         if not self._buffer.put(batch, form):
             batch.let_go_of_graphs()
             self._count_now(batch, form)
@@ -331,46 +346,6 @@ class Metrics:
     def compute(self) -> Scores:
         """All scores of what was counted so far; local, changes nothing, one device-to-host copy."""
         return compute_together([self])[0]
-
-    def _scores_of(self, counts: Counts, known: Mapping[int, Estimates]) -> Scores:
-        """All scores of what was read; `known` has those of tables that are evaluated."""
-        estimates = self._estimates(counts, known=known)
-        notes: list[str] = []
-        per_slice: dict[str, NamedScores] = {}
-        per_slice_class: dict[str, ScoreColumns] = {}
-        if self._subgroups.slices:
-            per_slice, per_slice_class = self._slice_scores(counts)
-        without: dict[str, Array] = {}
-        if self._accumulator.grouped:
-            estimates, notes, without = self._with_group_intervals(counts, estimates)
-        details = self.details(self._accumulator.state, counts)
-        faults: FaultReport = {}
-        if counts["fault_count"].any():
-            faults = self._fault_report(counts)
-            told = [kind for kind in faults if kind in self.note_kinds]
-            notes.extend(faults.pop(kind)["message"] for kind in told)
-        details["notes"] = [*details.get("notes", ()), *notes]
-        named: dict[str, Estimate] = {}
-        per_class: dict[str, Estimate] = {}
-        for (name, each), estimate in estimates.items():
-            if each:
-                per_class[name] = estimate
-            else:
-                named[name] = estimate
-        return Scores(
-            NamedScores(named),
-            task=self.task or type(self).__qualname__,
-            n=int(counts["rows"]),
-            per_class=ScoreColumns(per_class),
-            class_names=self.class_names,
-            faults=faults,
-            per_slice=per_slice,
-            per_slice_class=per_slice_class,
-            headline=self._headline(list(named)),
-            sample_axes=self._sample_axes,
-            without_buckets=without,
-            **details,
-        )
 
     def merge_state(self: Self, metrics: Iterable[object]) -> Self:
         """Add what other metrics of the same configuration counted; they do not change.
@@ -447,7 +422,7 @@ class Metrics:
         with self._lock:
             self._count_waiting()
             self._buffer = SmallBatchBuffer()
-            self._accumulator.to(_with_float64(device))
+            self._accumulator.to(checks.with_float64(device))
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -597,6 +572,7 @@ class Metrics:
                 tables.append(replace(table, specs=specs))
         return as_tables(tables)
 
+    # From what update is given to counts.
     def _checked(
         self,
         preds: Any,
@@ -724,6 +700,47 @@ class Metrics:
             return torch.full((), len(batch), device=device)
         return torch.ones(len(batch), dtype=torch.bool, device=device)
 
+    # From counts to scores.
+    def _scores_of(self, counts: Counts, known: Mapping[int, Estimates]) -> Scores:
+        """All scores of what was read; `known` has those of tables that are evaluated."""
+        estimates = self._estimates(counts, known=known)
+        notes: list[str] = []
+        per_slice: dict[str, NamedScores] = {}
+        per_slice_class: dict[str, ScoreColumns] = {}
+        if self._subgroups.slices:
+            per_slice, per_slice_class = self._slice_scores(counts)
+        without: dict[str, Array] = {}
+        if self._accumulator.grouped:
+            estimates, notes, without = self._with_group_intervals(counts, estimates)
+        details = self.details(self._accumulator.state, counts)
+        faults: FaultReport = {}
+        if counts["fault_count"].any():
+            faults = host.fault_report(self._fault_words(), counts)
+            told = [kind for kind in faults if kind in self.note_kinds]
+            notes.extend(faults.pop(kind)["message"] for kind in told)
+        details["notes"] = [*details.get("notes", ()), *notes]
+        named: dict[str, Estimate] = {}
+        per_class: dict[str, Estimate] = {}
+        for (name, each), estimate in estimates.items():
+            if each:
+                per_class[name] = estimate
+            else:
+                named[name] = estimate
+        return Scores(
+            NamedScores(named),
+            task=self.task or type(self).__qualname__,
+            n=int(counts["rows"]),
+            per_class=ScoreColumns(per_class),
+            class_names=self.class_names,
+            faults=faults,
+            per_slice=per_slice,
+            per_slice_class=per_slice_class,
+            headline=self._headline(list(named)),
+            sample_axes=self._sample_axes,
+            without_buckets=without,
+            **details,
+        )
+
     def _estimates(
         self,
         counts: Counts,
@@ -745,37 +762,23 @@ class Metrics:
             return estimates
         if parts is None:
             for name, score in self.scores(counts).items():
-                estimates[name, False] = _estimate_of(score, counts.n)
+                estimates[name, False] = estimate_of(score, counts.n)
             return estimates
         each = [self.scores(counts.of_part(part)) for part in range(parts)]
         for name in each[0]:
-            some = [_estimate_of(scores[name], counts.n[i]) for i, scores in enumerate(each)]
-            estimates[name, False] = _stacked(some)
+            some = [estimate_of(scores[name], counts.n[i]) for i, scores in enumerate(each)]
+            estimates[name, False] = stacked(some)
         return estimates
 
     def _slice_scores(
         self, arrays: Mapping[str, Array]
     ) -> tuple[dict[str, NamedScores], dict[str, ScoreColumns]]:
-        """Slices by name, the worst by its headline score first; those where it is undefined last.
-
-        Of each its scores, and its scores of each class.
-        """
+        """Slices by name, the worst first: of each its scores, and its scores of each class."""
         names = self._subgroups.slices
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
-        columns = {name: e for (name, each), e in estimates.items() if not each}
-        of_classes = {name: e for (name, each), e in estimates.items() if each}
-        lead = columns[self._headline(list(columns))]
-        badness = lead.value
-        if lead.higher_is_better is False:
-            badness = -badness
-        order = np.argsort(badness, kind="stable")  # NaN is last
-        ordered = {name: e.part(order) for name, e in columns.items()}
-        scores = {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
-        classes = {}
-        for i in order:
-            classes[names[i]] = ScoreColumns({name: e.of_part(i) for name, e in of_classes.items()})
-        return scores, classes
+        lead = self._headline([name for name, each in estimates if not each])
+        return worst_first(names, estimates, lead)
 
     def _with_group_intervals(
         self, arrays: Mapping[str, Array], estimates: Estimates
@@ -783,43 +786,24 @@ class Metrics:
         """Intervals by groups where all rows have one, what is to be said of them, and scores without buckets."""
         filled = host.counts_of_parts("group", arrays, self.absent).n > 0
         alone = host.rows_of_none("group", arrays)
-        if not filled.any() and not alone:
-            return estimates, [], {}
         if alone:
             note = f"Rows without a group: {alone}. All intervals take rows for independent."
             return estimates, [note], {}
-        by_sample = not self._subgroups.groups
-        note = _note_of_groups(int(filled.sum()), by_sample=by_sample)
+        if not filled.any():
+            return estimates, [], {}
         cells = {cell.name: cell for cell in self._accumulator.cells}
         counts = host.counts_without_each("group", arrays, cells, self.absent)
         without = self._estimates(counts, intervals=False, parts=BUCKETS)
-        tables = self._score_tables
-        specs = {(spec.name, spec.each): spec for table in tables for spec in table.specs}
-        found = dict(estimates)
-        others = []
-        moved: dict[str, Array] = {}
-        for key, whole in estimates.items():
-            spec = specs.get(key, _NO_SPEC)
-            left_out = without.get(key)
-            if left_out is not None and whole.method != "count":
-                moved[key[0]] = left_out.value[filled]
-                if by_sample and whole.method.endswith(OVER_SAMPLES):
-                    continue
-                found[key] = by_groups(whole, left_out.value, filled, spec.range, spec.scale)
-            else:
-                others.append(key)
-        if others and filled.sum() >= 2:
-            lead = (self._headline([name for name, each in estimates if not each]), False)
-            for key in others:
-                bounds = specs.get(key, _NO_SPEC).range
-                found[key] = as_much_wider(estimates[key], estimates[lead], found[lead], bounds)
-            names = ", ".join(name for name, each in others if not each)
-            note = f"{note} Those of {names} are as much wider as that of {lead[0]} is."
-        notes = [note]
-        if self._subgroups.slices and filled.sum() >= 2:
-            notes.append(SLICES_BY_ROWS)
+        specs = [spec for table in self._score_tables for spec in table.specs]
+        lead = self._headline([name for name, each in estimates if not each])
+        by_sample = not self._subgroups.groups
+        found, notes, moved = all_by_groups(
+            estimates, without, filled, specs, lead, by_sample=by_sample
+        )
         if self._only_paired:
             return estimates, [], moved
+        if self._subgroups.slices and filled.sum() >= 2:
+            notes.append(SLICES_BY_ROWS)
         return found, notes, moved
 
     def _headline(self, names: Sequence[str]) -> str:
@@ -833,47 +817,6 @@ class Metrics:
         if self._subgroups.slices:
             words[BAD_SLICE] = BAD_SLICE_WORDS
         return words
-
-    def _fault_report(self, arrays: Mapping[str, Array]) -> FaultReport:
-        report: FaultReport = {}
-        numbers = arrays["fault_count"].tolist()
-        steps = arrays["fault_first_step"].tolist()
-        words = self._fault_words().items()
-        for (kind, said), number, step in zip(words, numbers, steps, strict=True):
-            if number:
-                message = f"{number} × {said}; first in update {step}"
-                report[kind] = {"count": number, "first_step": step, "message": message}
-        return report
-
-    def _check_cells(self, cells: Sequence[Any]) -> None:
-        for cell in cells:
-            if not isinstance(cell, Cell):
-                cure = 'Return a list of pm.Cell("name", shape).'
-                raise ConfigError("cells", "cells", type(cell).__name__, cure)
-        names = [cell.name for cell in cells]
-        if len(set(names)) < len(names) or any("." in name for name in names):
-            cure = 'Name each cell once, without a ".", and none of them "rows".'
-            raise ConfigError("cells", "names of their own", ", ".join(names), cure)
-        state = sum(8 * math.prod(cell.state_shape) for cell in cells)
-        if state > MOST_STATE_BYTES:
-            rule = f"counts of at most {MOST_STATE_BYTES >> 30} GiB"
-            cure = "Count fewer classes, labels, outputs or scores."
-            raise ConfigError("cells", rule, f"{state >> 30} GiB", cure)
-
-    def _bytes_of_parts(self, cells: Sequence[Cell]) -> int:
-        needed = 0
-        for kind, size in self._subgroups.sizes.items():
-            for cell in cells:
-                if cell.is_kept_of(kind):
-                    needed += 8 * (size + 1) * math.prod(cell.state_shape)
-        return needed
-
-    def _check_size_of_parts(self, cells: Sequence[Cell]) -> None:
-        needed = self._bytes_of_parts(cells)
-        if needed > MOST_BYTES:
-            rule = f"counts of at most {MOST_BYTES >> 20} MiB"
-            cure = "Tell fewer parts apart, or fewer classes."
-            raise ConfigError("slices, groups", rule, f"{needed >> 20} MiB", cure)
 
 
 def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
@@ -950,92 +893,6 @@ def merged_over_ranks(
             pairs = zip(places.get(place) or like, counts, strict=True)
             copies[place] = [metric._with_counts(accumulator) for metric, accumulator in pairs]
     return copies, merged
-
-
-_NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))
-
-
-def _note_of_groups(buckets: int, *, by_sample: bool) -> str:
-    """What is to be said of intervals over so many buckets of groups."""
-    if by_sample and buckets < 2:
-        return "The rows are of one sample, an image or a text: there are no intervals by samples."
-    if by_sample:
-        why = "Rows of one sample (pixels, tokens) are not independent: intervals are by samples, a"
-        return f"{why} jackknife over {buckets} buckets of samples, {BUCKETS} at most."
-    if buckets < 2:
-        why = "The rows are of one group, or of groups that share a bucket:"
-        return f"{why} there are no intervals by groups."
-    return (
-        f"Intervals are by groups: a jackknife over {buckets} buckets of groups, {BUCKETS} at most."
-    )
-
-
-def _form_of(preds: Any, target: Any, weight: Any) -> tuple[Any, ...] | None:
-    """All that the checks of the host look at; None for what is no tensor, or one without a shape."""
-    form: tuple[Any, ...]
-    try:
-        form = (
-            preds.shape,
-            preds.dtype,
-            preds.device,
-            preds.layout,
-            target.shape,
-            target.dtype,
-            target.device,
-            target.layout,
-        )
-        if weight is not None:
-            form = (*form, weight.shape, weight.dtype, weight.device, weight.layout)
-    except (AttributeError, RuntimeError):  # nested tensors have no shape
-        return None
-    return form
-
-
-def _is_as_given(batch: Batch, preds: Any, target: Any, weight: Any) -> bool:
-    """Whether a batch that was checked is what was given, so that the next one of its form is too."""
-    if batch.slices is not None or batch.group is not None:
-        return False
-    return batch.preds is preds and batch.target is target and batch.weight is weight
-
-
-def _estimate_of(score: Any, n: Array) -> Estimate:
-    if isinstance(score, Estimate):
-        return score
-    if isinstance(score, Score):
-        ends = (np.float64(score.low), np.float64(score.high))
-        reason = score.reason or "it is NaN"
-        number = np.int64(score.n) if score.n else n
-        return Estimate(
-            np.float64(score), *ends, number, score.method, reason, score.higher_is_better
-        )
-    nothing = np.float64(math.nan)
-    reason = "nothing was counted"
-    # A plain number declares no direction.
-    return Estimate(np.float64(score), nothing, nothing, np.asarray(n), "none", reason, None)
-
-
-def _stacked(some: Sequence[Estimate]) -> Estimate:
-    value, low, high, n = (
-        np.stack([np.asarray(getattr(e, name)) for e in some])
-        for name in ("value", "low", "high", "n")
-    )
-    first = some[0]
-    return Estimate(value, low, high, n, first.method, first.reason, first.higher_is_better)
-
-
-def _with_float64(device: torch.device | str) -> torch.device:
-    try:
-        found = torch.device(device)
-        if found.type in checks.NO_FLOAT64:
-            return torch.device("cpu")
-        if found.type != "cpu":
-            torch.empty(0, device=found)
-    except Exception as error:  # torch has many words for a device that there is not
-        reason = str(error).partition("\n")[0]
-        rule = "a device that torch can use here"
-        cure = f'Pass device="cpu" or "cuda". Torch says: {reason}'
-        raise ConfigError("device", rule, repr(device), cure) from None
-    return found
 
 
 def _not_a_list_of_metrics(value: object) -> StateError:

@@ -30,7 +30,7 @@ from ptmetrics.class_formulas import (
     mcc_and_slopes,
 )
 from ptmetrics.metrics.estimate import Array, Estimate
-from ptmetrics.metrics.host import Counts
+from ptmetrics.metrics.host import Counts, FilledCells
 from ptmetrics.metrics.intervals import wilson
 from ptmetrics.metrics.score_spec import ScoreSpec
 
@@ -52,6 +52,7 @@ class ClassCounts:
         squares_matrix: Σw² a cell, shape (…, C, C), int64 where there are no weights; None where the
             matrix is not kept.
         matrix: Σw a cell, likewise.
+        filled: The cells of a large matrix without weights where few hold something; else None.
     """
 
     weights: ClassSums
@@ -60,6 +61,7 @@ class ClassCounts:
     absent: float = math.nan
     squares_matrix: Array | None = None
     matrix: Array | None = field(default=None, repr=False)
+    filled: FilledCells | None = field(default=None, repr=False)
 
     @classmethod
     def of_matrices(cls, count: Array, weight: Array, square: Array, absent: float) -> ClassCounts:
@@ -78,9 +80,13 @@ class ClassCounts:
         if f"{name}.square" in counts:
             weight, square = counts.weight(name), counts.square(name)
             return cls.of_matrices(count, weight, square, counts.absent)
-        numbers = ClassSums.of_matrix(count, counts.absent)
+        filled = counts.few_filled(name)
+        if filled is None:
+            numbers = ClassSums.of_matrix(count, counts.absent)
+        else:
+            numbers = ClassSums.of_margins(count.diagonal(), *filled.sums(), counts.absent)
         weights = numbers.over(1.0)
-        return cls(weights, weights, numbers, counts.absent, count, count)
+        return cls(weights, weights, numbers, counts.absent, count, count, filled)
 
     @classmethod
     def of_margins_cell(cls, counts: Counts, name: str) -> ClassCounts:

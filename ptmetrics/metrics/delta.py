@@ -41,7 +41,8 @@ def delta_intervals(
         gradients: From the same to the value and its derivatives by hits, actual and predicted;
             None to find them.
         bounds: Range of each.
-        view: Counts of classes, with `sums`, and `squares_matrix` where the matrix is kept.
+        view: Counts of classes, with `sums`, `squares_matrix` where the matrix is kept, and
+            `filled` where few of its cells hold something.
 
     Returns:
         Value, low, high, each of shape (scores, …); NaN where a score is undefined.
@@ -78,9 +79,11 @@ def delta_intervals(
         added = (
             place.added_square * place.actual * (place.predicted * columns.apart).sum(-1)[..., None]
         )
-        product = _product(view.squares_matrix, columns.apart)
-        cross = (rows.apart * (product + added)).sum(-1)
-        cross = cross - (place.right * rows.apart * columns.apart).sum(-1)
+        cross = (rows.apart * added - place.right * rows.apart * columns.apart).sum(-1)
+        if view.filled is None:
+            cross += (rows.apart * _product(view.squares_matrix, columns.apart)).sum(-1)
+        else:
+            cross += view.filled.product(rows.apart, columns.apart)
         spread = np.clip(rows.spread + columns.spread + 2 * cross, 0, None)
     shift = (rows.mean + columns.mean) ** 2 * rows.weight
     variance = on_diagonal + spread + shift

@@ -9,11 +9,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ptmetrics.errors import ConfigError
 from ptmetrics.metrics.score import Score, reason_of
 
 Made = TypeVar("Made")
 Array: TypeAlias = Any
 """A NumPy array of float64 or int64: NumPy's own types call most results of it Any."""
+
+Key: TypeAlias = tuple[str, bool]
+"""Name of a score, and whether there is one a class."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,33 @@ def add_parts(
             mine[key][name] = Estimate(e.value[i], e.low[i], e.high[i], n[i], *said, bound)
 
 
+def estimate_of(score: Any, n: Array) -> Estimate:
+    """A number or a `Score` as an estimate of so many rows."""
+    if isinstance(score, Estimate):
+        return score
+    if isinstance(score, Score):
+        ends = (np.float64(score.low), np.float64(score.high))
+        reason = score.reason or "it is NaN"
+        number = np.int64(score.n) if score.n else n
+        return Estimate(
+            np.float64(score), *ends, number, score.method, reason, score.higher_is_better
+        )
+    nothing = np.float64(math.nan)
+    reason = "nothing was counted"
+    # A plain number declares no direction.
+    return Estimate(np.float64(score), nothing, nothing, np.asarray(n), "none", reason, None)
+
+
+def stacked(some: Sequence[Estimate]) -> Estimate:
+    """Estimates of several parts in a leading dimension."""
+    value, low, high, n = (
+        np.stack([np.asarray(getattr(e, name)) for e in some])
+        for name in ("value", "low", "high", "n")
+    )
+    first = some[0]
+    return Estimate(value, low, high, n, first.method, first.reason, first.higher_is_better)
+
+
 def score_of(e: Estimate, place: Any = ()) -> Score:
     """The `Score` of an estimate, or of one entry of it."""
     shape = np.shape(e.value)
@@ -99,6 +130,11 @@ def score_of(e: Estimate, place: Any = ()) -> Score:
         error_bound=float(np.broadcast_to(e.error_bound, shape)[place]),
         higher_is_better=e.higher_is_better,
     )
+
+
+def _no_number(name: str, e: Estimate) -> ConfigError:
+    cure = "Let its formula sum over the last dimension, or pass each=True for a score a class."
+    return ConfigError(f"score {name}", "one number", f"numbers of shape {np.shape(e.value)}", cure)
 
 
 class _Named(Mapping[str, Made]):
@@ -128,7 +164,11 @@ class NamedScores(_Named[Score]):
     """
 
     def __getitem__(self, name: str) -> Score:
-        return score_of(self.estimates[name], self._place)
+        e = self.estimates[name]
+        try:
+            return score_of(e, self._place)
+        except TypeError as error:
+            raise _no_number(name, e) from error
 
     @property
     def columns(self) -> ScoreColumns:
@@ -139,7 +179,10 @@ class NamedScores(_Named[Score]):
         """Plain values of all, as they stand in a record."""
         plain: dict[str, dict[str, Any]] = {}
         for name, e in self.estimates.items():
-            value, low, high = float(e.value), float(e.low), float(e.high)
+            try:
+                value, low, high = float(e.value), float(e.low), float(e.high)
+            except TypeError as error:
+                raise _no_number(name, e) from error
             n = int(e.n)
             reason = None
             if math.isnan(value) or math.isnan(low) or math.isnan(high):
@@ -182,3 +225,30 @@ class ScoreColumns(_Named[Sequence[Score]]):
                 "method": e.method,
             }
         return plain
+
+
+def worst_first(
+    names: Sequence[str], estimates: Mapping[Key, Estimate], lead: str
+) -> tuple[dict[str, NamedScores], dict[str, ScoreColumns]]:
+    """Slices by name, the worst by its leading score first; those where it is undefined last.
+
+    Args:
+        names: Of the slices.
+        estimates: By name and whether there is one a class, of all slices in a leading dimension.
+        lead: Name of the score.
+
+    Returns:
+        Of each slice its scores, and its scores of each class.
+    """
+    columns = {name: e for (name, each), e in estimates.items() if not each}
+    of_classes = {name: e for (name, each), e in estimates.items() if each}
+    badness = columns[lead].value
+    if columns[lead].higher_is_better is False:
+        badness = -badness
+    order = np.argsort(badness, kind="stable")  # NaN is last
+    ordered = {name: e.part(order) for name, e in columns.items()}
+    scores = {names[i]: NamedScores(ordered, place) for place, i in enumerate(order)}
+    classes = {}
+    for i in order:
+        classes[names[i]] = ScoreColumns({name: e.of_part(i) for name, e in of_classes.items()})
+    return scores, classes

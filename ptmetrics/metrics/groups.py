@@ -8,13 +8,15 @@ Source: Efron and Tibshirani 1993, chapter 11; Korn and Graubard 1998 for the n 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from ptmetrics.metrics.estimate import Array, Estimate
+from ptmetrics.counts.subgroups import BUCKETS
+from ptmetrics.metrics.estimate import Array, Estimate, Key
 from ptmetrics.metrics.intervals import farther, student, wilson
+from ptmetrics.metrics.score_spec import ScoreSpec
 
 Scale = Callable[[Array], Array]
 BY_GROUPS = "jackknife-groups"
@@ -22,6 +24,67 @@ OVER_SAMPLES = (
     "-samples"  # ends the method of an interval that takes samples, not rows, as independent
 )
 STILL = 1e-12  # a score that moves by less does not move
+_NO_SPEC = ScoreSpec("none", range=(-math.inf, math.inf))
+
+
+def all_by_groups(
+    estimates: Mapping[Key, Estimate],
+    without: Mapping[Key, Estimate],
+    filled: Array,
+    specs: Iterable[ScoreSpec],
+    lead: str,
+    *,
+    by_sample: bool,
+) -> tuple[dict[Key, Estimate], list[str], dict[str, Array]]:
+    """Scores with their intervals by groups, what is to be said of them, and scores without buckets.
+
+    Args:
+        estimates: All scores of all rows, by name and whether there is one a class.
+        without: Those that groups keep counts of without each bucket, in a leading dimension.
+        filled: Bool of shape (G,), whether a bucket holds a row.
+        specs: Their ranges and scales.
+        lead: Name of the score by which the others become wider.
+        by_sample: Whether each sample is the group of its rows.
+    """
+    buckets = int(filled.sum())
+    by_key = {(spec.name, spec.each): spec for spec in specs}
+    found = dict(estimates)
+    others = []
+    moved: dict[str, Array] = {}
+    for key, whole in estimates.items():
+        spec = by_key.get(key, _NO_SPEC)
+        left_out = without.get(key)
+        if left_out is not None and whole.method != "count":
+            moved[key[0]] = left_out.value[filled]
+            if by_sample and whole.method.endswith(OVER_SAMPLES):
+                continue
+            found[key] = by_groups(whole, left_out.value, filled, spec.range, spec.scale)
+        else:
+            others.append(key)
+    note = _note_of_groups(buckets, by_sample=by_sample)
+    if others and buckets >= 2:
+        first = (lead, False)
+        for key in others:
+            bounds = by_key.get(key, _NO_SPEC).range
+            found[key] = as_much_wider(estimates[key], estimates[first], found[first], bounds)
+        names = ", ".join(name for name, each in others if not each)
+        note = f"{note} Those of {names} are as much wider as that of {lead} is."
+    return found, [note], moved
+
+
+def _note_of_groups(buckets: int, *, by_sample: bool) -> str:
+    """What is to be said of intervals over so many buckets of groups."""
+    if by_sample and buckets < 2:
+        return "The rows are of one sample, an image or a text: there are no intervals by samples."
+    if by_sample:
+        why = "Rows of one sample (pixels, tokens) are not independent: intervals are by samples, a"
+        return f"{why} jackknife over {buckets} buckets of samples, {BUCKETS} at most."
+    if buckets < 2:
+        why = "The rows are of one group, or of groups that share a bucket:"
+        return f"{why} there are no intervals by groups."
+    return (
+        f"Intervals are by groups: a jackknife over {buckets} buckets of groups, {BUCKETS} at most."
+    )
 
 
 def by_groups(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
@@ -19,9 +20,63 @@ from ptmetrics.counts.moments import (
     moved_sums,
 )
 from ptmetrics.metrics.estimate import Array
+from ptmetrics.metrics.score import FaultReport
 
 MOST_COPIED = 1 << 17
 """Numbers of a cell that is copied: fresh memory for more of them, 1 MiB, costs more than reading."""
+FEW_FILLED = 32  # one cell in so many, up to where sums over them cost less than over all
+
+
+@dataclass(frozen=True)
+class FilledCells:
+    """The cells of a matrix that hold something: a large one is read once to find them.
+
+    Attributes:
+        shape: (C, C).
+        places: Where they are, int64 of shape (cells,), row-major and in order.
+        numbers: What they hold.
+    """
+
+    shape: tuple[int, int]
+    places: Array
+    numbers: Array
+
+    @classmethod
+    def of(cls, matrix: Array) -> FilledCells | None:
+        """Of a contiguous matrix; None where they are more than half of all."""
+        flat = matrix.reshape(-1)
+        there = flat != 0  # to look for them there takes a third of the time
+        if 2 * np.count_nonzero(there) > len(flat):
+            return None
+        places = np.flatnonzero(there)
+        return cls(matrix.shape, places, flat[places])
+
+    @cached_property
+    def rows(self) -> Array:
+        """The row of each."""
+        return self.places // self.shape[1]
+
+    @cached_property
+    def columns(self) -> Array:
+        """The column of each."""
+        return self.places - self.rows * self.shape[1]
+
+    def sums(self) -> tuple[Array, Array]:
+        """Of each row, and of each column, int64."""
+        sides = (self.rows, self.columns)
+        by_row, by_column = (np.bincount(side, self.numbers, self.shape[0]) for side in sides)
+        return by_row.astype(np.int64), by_column.astype(np.int64)
+
+    def product(self, rows: Array, columns: Array) -> Array:
+        """Σ numbers · rows · columns over all cells, for vectors of shape (K, C): of shape (K,)."""
+        found: Array = (rows[:, self.rows] * columns[:, self.columns]) @ self.numbers
+        return found
+
+    def matrix(self) -> torch.Tensor:
+        """All cells, int64 or float64."""
+        matrix = np.zeros(self.shape, self.numbers.dtype)
+        matrix.reshape(-1)[self.places] = self.numbers
+        return torch.from_numpy(matrix)
 
 
 class Counts(dict[str, Array]):
@@ -38,6 +93,7 @@ class Counts(dict[str, Array]):
     def __init__(self, arrays: Mapping[str, Array], absent: float = math.nan) -> None:
         super().__init__(arrays)
         self.absent = absent
+        self._filled: dict[str, FilledCells | None] = {}
 
     @property
     def n(self) -> Array:
@@ -72,6 +128,22 @@ class Counts(dict[str, Array]):
         if twin is not None:
             return twin
         return self[name].astype(np.float64)
+
+    def filled(self, name: str) -> FilledCells | None:
+        """The cells of a large matrix that hold something; None where that is most, or of several."""
+        matrix = self[name]
+        if matrix.ndim != 2 or matrix.size <= MOST_COPIED:
+            return None
+        if name not in self._filled:
+            self._filled[name] = FilledCells.of(matrix)
+        return self._filled[name]
+
+    def few_filled(self, name: str) -> FilledCells | None:
+        """The same where they are so few that sums over them cost less than over all; else None."""
+        filled = self.filled(name)
+        if filled is None or FEW_FILLED * len(filled.places) > self[name].size:
+            return None
+        return filled
 
     def of_part(self, index: int) -> Counts:
         """Those of one part, where there are several in a leading dimension."""
@@ -133,21 +205,27 @@ def together(each: Sequence[Mapping[str, Array]], absent: float) -> Counts:
     return counts
 
 
-def kept(matrix: Array) -> torch.Tensor | Callable[[], torch.Tensor]:
+def fault_report(words: Mapping[str, str], arrays: Mapping[str, Array]) -> FaultReport:
+    """What of a batch was refused or reported: by kind how often, first when, and in these words."""
+    report: FaultReport = {}
+    numbers = arrays["fault_count"].tolist()
+    steps = arrays["fault_first_step"].tolist()
+    for (kind, said), number, step in zip(words.items(), numbers, steps, strict=True):
+        if number:
+            message = f"{number} × {said}; first in update {step}"
+            report[kind] = {"count": number, "first_step": step, "message": message}
+    return report
+
+
+def kept(counts: Counts, name: str) -> torch.Tensor | Callable[[], torch.Tensor]:
     """A matrix that stands in `together`; a large one is copied without its zeros, until it is asked for."""
+    matrix = counts[name]
     if matrix.size <= MOST_COPIED:
         return torch.from_numpy(matrix)
-    flat = matrix.reshape(-1)
-    places = np.flatnonzero(flat != 0)
-    if 2 * len(places) > len(flat):
+    filled = counts.filled(name)
+    if filled is None:
         return torch.from_numpy(matrix.copy())
-    return partial(_spread, matrix.shape, places, flat[places])
-
-
-def _spread(shape: tuple[int, ...], places: Array, numbers: Array) -> torch.Tensor:
-    matrix = np.zeros(shape, numbers.dtype)
-    matrix.reshape(-1)[places] = numbers
-    return torch.from_numpy(matrix)
+    return filled.matrix
 
 
 def counts_of_parts(kind: str, arrays: Mapping[str, Array], absent: float) -> Counts:

@@ -14,10 +14,12 @@ from torch import Tensor
 from ptmetrics.class_formulas import ClassSums
 from ptmetrics.counts.batch import At, Batch, Counted
 from ptmetrics.counts.cell import Cell, State
+from ptmetrics.counts.checks import in_memory
 from ptmetrics.counts.class_launch import MOST_KERNEL_KS, ClassKernel
 from ptmetrics.counts.confused_pairs import ConfusedPairs
 from ptmetrics.counts.images import image_cells, image_counts, image_relations
 from ptmetrics.counts.keys import FloatKeys
+from ptmetrics.counts.modes import exact_arithmetic
 from ptmetrics.counts.multiclass import (
     CONFIDENCE_BINS,
     FAULT_KINDS,
@@ -29,7 +31,8 @@ from ptmetrics.counts.multiclass import (
     sample_columns,
 )
 from ptmetrics.counts.score_histogram import MOST_HEADS, Curves, ScoreHistogram
-from ptmetrics.counts.score_passes import PIECE, ScorePasses
+from ptmetrics.counts.score_passes import PIECE, TABLE_COLUMNS, ScorePasses
+from ptmetrics.counts.small_batches import batches_that_fit
 from ptmetrics.counts.stored_sums import WEIGHT_ROUNDING, StoredSums, losses_relations
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import options
@@ -314,7 +317,10 @@ class MulticlassMetrics(Metrics):
             ks = self._ks
             if self._pairs is not None:
                 ks = (1, *ks)
-            self._kernel = ClassKernel(num_classes, inputs == "probs", ignore_index, ks)
+            digits = self._curve.histogram.keys.digits if self._curve is not None else 0
+            self._kernel = ClassKernel(
+                num_classes, inputs == "probs", ignore_index, ks, digits, temperature
+            )
         super().__init__(slices=slices, groups=groups, device=device)
 
     @property
@@ -322,8 +328,9 @@ class MulticlassMetrics(Metrics):
         """Whether all that is counted of a row is what a kernel counts."""
         if type(self).count is not MulticlassMetrics.count or len(self._ks) > MOST_KERNEL_KS:
             return False
-        further = (self._curve, self._asked_at, self.whole_samples, self._tempered)
-        return not any(further) and not self._kappas
+        if self._curve is not None and self._curve.store is not None:
+            return False
+        return not (self._asked_at or self.whole_samples or self._kappas)
 
     def counted_arguments(self) -> dict[str, Any]:
         """The plain values that fix what is counted."""
@@ -439,6 +446,18 @@ class MulticlassMetrics(Metrics):
         """One row a target."""
         return self._reader.row_shape(target, by_criterion=self._by_criterion)
 
+    def read_ahead(self, batch: Batch) -> None:
+        """Of more scores than may wait a few numbers a row are read, which may."""
+        rows, scores = len(batch), batch.preds
+        if self._kernel is None or not in_memory(scores) or batch.target.is_floating_point():
+            return
+        few = TABLE_COLUMNS * rows * scores.element_size()
+        if batches_that_fit(rows, scores.nbytes, "cpu") or not batches_that_fit(rows, few, "cpu"):
+            return
+        batch.let_go_of_graphs()
+        with exact_arithmetic(scores.device):
+            self._reader.read_ahead(batch)
+
     def count(self, batch: Batch) -> dict[str, Counted]:
         """Read the scores once, and say where each row counts."""
         rows = self._reader.read(batch)
@@ -549,9 +568,9 @@ class MulticlassMetrics(Metrics):
     def details(self, state: State, counts: Counts) -> dict[str, Any]:
         """The matrix, or the most confused pairs; the curves, and notes where a bound passes its tolerance."""
         if self._pairs is None:
-            details: dict[str, Any] = {"confusion": kept(counts["confusion"])}
+            details: dict[str, Any] = {"confusion": kept(counts, "confusion")}
             if "confusion.weight" in counts:
-                details["weighted_confusion"] = kept(counts["confusion.weight"])
+                details["weighted_confusion"] = kept(counts, "confusion.weight")
             if self._curve is not None:
                 keys = self._curve.histogram.keys
                 details["notes"] = notes_of(counts[ONE_VS_REST + SUMMARY], keys)

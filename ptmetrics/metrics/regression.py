@@ -155,7 +155,7 @@ class RegressionMetrics(Metrics):
         if self._errors:
             self.fault_kinds = {**POINT_FAULT_KINDS, NO_RATIO: NO_RATIO_WORDS}
         super().__init__(slices=slices, groups=groups, device=device)
-        if self._is_ordinary and not self._subgroups.slices and not self._subgroups.groups:
+        if self._is_ordinary:
             self._kernel = MomentsKernel(num_outputs)
 
     @property

@@ -201,18 +201,26 @@ def evaluate(
 
     Returns:
         Name and `each` of a score to its estimate, in the order of the specs.
+
+    Raises:
+        ConfigError: If a formula fails, or returns something else than its interval asks for.
     """
     found: dict[tuple[str, bool], Estimate] = {}
     by_method: dict[str, dict[Any, ScoreSpec]] = {}  # what several scores share is computed once
-    for spec in specs:
-        if isinstance(spec.interval, str):
-            by_method.setdefault(spec.interval, {})[spec.key] = spec
-            found[spec.name, spec.each] = UNDEFINED  # keeps its place
-        else:
-            found[spec.name, spec.each] = spec.interval(spec, view, intervals)
     numbers: dict[Any, Numbers] = {}
-    for method, some in by_method.items():
-        numbers.update(INTERVALS[method](list(some.values()), view, intervals))
+    try:
+        for spec in specs:
+            if isinstance(spec.interval, str):
+                by_method.setdefault(spec.interval, {})[spec.key] = spec
+                found[spec.name, spec.each] = UNDEFINED  # keeps its place
+            else:
+                found[spec.name, spec.each] = spec.interval(spec, view, intervals)
+        for method, some in by_method.items():
+            numbers.update(INTERVALS[method](list(some.values()), view, intervals))
+    except MISFITS as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise _misfit(specs, view, intervals, error) from error
     fill = bool(numbers) and not math.isnan(view.absent)
     for spec in specs:
         if isinstance(spec.interval, str):
@@ -222,6 +230,24 @@ def evaluate(
                 estimate = estimate.filled(view.absent)
             found[spec.name, spec.each] = estimate
     return found
+
+
+def _misfit(
+    specs: Sequence[ScoreSpec], view: Any, intervals: bool, error: Exception
+) -> ConfigError:
+    """What a formula that fails raises: the first that fails alone says so by its name."""
+    got = f"{type(error).__name__}: {error}"
+    cure = "Index from the right, as slices stand in front; pm.ScoreSpec says what it is given."
+    if len(specs) > 1:
+        for spec in specs:
+            evaluate([spec], view, intervals=intervals)
+        names = ", ".join(spec.name for spec in specs)
+        return ConfigError(f"scores {names}", "formulas that return one shape", got, cure)
+    spec = specs[0]
+    rule = "a function that returns an Estimate"
+    if isinstance(spec.interval, str):
+        rule = f'a formula that returns {RETURNS[spec.interval]}, for interval="{spec.interval}"'
+    return ConfigError(f"score {spec.name}", rule, got, cure)
 
 
 def _proportions(
@@ -342,3 +368,11 @@ INTERVALS: Mapping[str, Callable[[Sequence[ScoreSpec], Any, bool], dict[Any, Num
     "normal": _normal,
     "none": _none,
 }
+RETURNS: Mapping[str, str] = {
+    "wilson": "a pair (part, whole)",
+    "mover": "a pair (part, whole) of each class",
+    "delta": "the score, smooth in hits, actual and predicted",
+    "normal": 'the six sums of a cell with merge="mean"',
+    "none": "the score",
+}
+MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)

@@ -1,6 +1,6 @@
 """Callbacks: the events of a run, and who is told of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -244,15 +244,12 @@ class CallbackList:
 
     def __init__(
         self,
-        callbacks: Sequence[Callback],
+        callbacks: Iterable[Callback],
         faults: FaultLog,
         watchers: Sequence[type[Callback]] = (),
     ) -> None:
-        wrong = [type(c).__name__ for c in callbacks if not isinstance(c, Callback)]
-        if wrong:
-            cure = "Derive your class from pm.Callback."
-            raise ConfigError("callbacks", "pm.Callback objects", ", ".join(wrong), cure)
-        self._stored = tuple(callbacks)
+        callbacks = _checked_callbacks(callbacks)
+        self._stored = callbacks
         kinds = set(map(type, callbacks))
         callbacks = (*callbacks, *(watcher() for watcher in watchers if watcher not in kinds))
         self._callbacks = callbacks
@@ -399,6 +396,18 @@ class CallbackList:
             raise StateError("callbacks", rule, str(len(self._stored)), cure)
         for callback, state in zip(self._stored, states, strict=True):
             callback.load_state_dict(state)
+
+
+def _checked_callbacks(given: Any) -> tuple[Callback, ...]:
+    if not isinstance(given, Iterable):
+        cure = "Pass callbacks=[mine]."
+        raise ConfigError("callbacks", "pm.Callback objects in a list", type(given).__name__, cure)
+    callbacks = tuple(given)
+    wrong = [type(c).__name__ for c in callbacks if not isinstance(c, Callback)]
+    if wrong:
+        cure = "Derive your class from pm.Callback."
+        raise ConfigError("callbacks", "pm.Callback objects", ", ".join(wrong), cure)
+    return callbacks
 
 
 def _where(callback: Callback) -> str:

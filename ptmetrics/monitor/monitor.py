@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -17,28 +16,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptmetrics.distributed import TIMEOUT_S
-from ptmetrics.errors import ConfigError, PtmetricsError, RanksError, StateError
+from ptmetrics.errors import ConfigError, PtmetricsError
 from ptmetrics.extensions import EXTENDING_CALLBACKS, offered
-from ptmetrics.metrics.score import Score, Scores
 from ptmetrics.monitor.callbacks import Callback, CallbackList
-from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, RunTotals, device_spans
+from ptmetrics.monitor.clock import DeviceEvent, NowNs, PhaseClock, device_spans
 from ptmetrics.monitor.console import NO_VERDICT, Console, Show
 from ptmetrics.monitor.epoch import EpochScores
 from ptmetrics.monitor.extract import BatchExtractors, Extractor, is_causal
 from ptmetrics.monitor.faults import (
     LOGGER,
-    NOTHING_SEEN,
     FaultLog,
     OnFault,
     Refusal,
     contained,
-    say,
 )
 from ptmetrics.monitor.hooks import (
     Attachment,
     Criteria,
     check_hookable,
-    several_attached,
     take_over,
     why_unseen,
 )
@@ -46,22 +41,23 @@ from ptmetrics.monitor.loaders import BatchT, MonitoredLoader
 from ptmetrics.monitor.passes import acts_otherwise_in_training, holds_batch_norm
 from ptmetrics.monitor.pictures import check_keep_inputs
 from ptmetrics.monitor.ranks import RankSync
-from ptmetrics.monitor.recorder import BatchRecorder, Block, Told, check_split
-from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason, is_epoch
+from ptmetrics.monitor.recorder import BatchRecorder, Block
+from ptmetrics.monitor.run import HALF_DONE, RunLifecycle, RunRecorder, end_reason
+from ptmetrics.monitor.run_epochs import RunEpochs
 from ptmetrics.monitor.samples import DEFAULT_ROWS, check_keep_samples
 from ptmetrics.monitor.split import (
     OneOrMore,
     SplitCounts,
-    compute_splits,
+    check_split,
+    described,
     metrics_by_output,
 )
-from ptmetrics.record.printable import agreeing, quantity
+from ptmetrics.monitor.telling import Told
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.profile import ProfileLike, profile_of
 
 IfExists = Literal["keep", "error", "overwrite", "resume"]
 _OPEN_MONITORS: "WeakSet[Monitor]" = WeakSet()  # with a record to close
-
-MAX_EVALUATIONS = 100  # of an epoch that are recorded
 
 _the_loader = itemgetter(1)  # what a loop goes on with where its loader could not be wrapped
 
@@ -220,20 +216,24 @@ class Monitor:
         if run is None:
             self._keep_samples = 0
         self._clock = PhaseClock(clock)
-        self._totals = RunTotals()
-        self._said: set[str] = set()
-        self._scores: EpochScores | None = None
-        self._evaluations = 0  # of the epoch under way
         self._begun_epoch = -1  # whose callbacks were told
-        self._stopped_before = 0  # the epoch that there should not have been
+        self._console = Console(progress, self._run.name, self.faults, self._run.rank)
+        self._epochs = RunEpochs(
+            self,
+            self._metrics,
+            self.faults,
+            self._run,
+            self._callbacks,
+            self._console,
+            self._ranks,
+        )
         self._recorder = BatchRecorder(
             self._new_split, self._clock, self.faults, self._status, self._told()
         )
-        self._console = Console(progress, self._run.name, self.faults, self._run.rank)
+        self._epochs.recorder = self._recorder
         self._lifecycle = RunLifecycle(self._status, self._begin, self._left, self._end)
-        self._unattended = False
         if self._run.before is not None:
-            self._go_on(self._status.epochs)
+            self._epochs.go_on(self._status.epochs)
         if self._run.writes:
             _OPEN_MONITORS.add(self)
 
@@ -252,37 +252,14 @@ class Monitor:
         if self._callbacks.each_answer:
             answered = self._answered
         return Told(
-            self._say,
+            self._epochs.say,
             self._close_epoch_by_steps,
-            self._close_validation,
+            self._epochs.close_validation,
             on_counted,
             began,
             served,
             answered,
         )
-
-    def _go_on(self, number: int) -> None:
-        """Take up what the record tells of the epochs before this one.
-
-        Raises:
-            PtmetricsError: If the run counted other metrics, or a callback cannot go on.
-        """
-        before = self._run.before
-        if before is None:
-            return
-        before = replace(before, epochs=[e for e in before.epochs if e["epoch"] < number])
-        try:
-            self._run.check_same(self._described())
-            self._status.stopping = None
-            self._callbacks.resume(self, before)
-        except BaseException:
-            self._run.end("")
-            raise
-        if before.epochs:
-            last = before.epochs[-1]
-            with suppress(KeyError, TypeError):
-                self._totals.commit(last["time"], last["counts"])
-        self.faults.epoch = number
 
     @property
     def epoch(self) -> int:
@@ -302,9 +279,9 @@ class Monitor:
     @property
     def scores(self) -> EpochScores:
         """Those of the last epoch that was closed; none before."""
-        if self._scores is None:
+        if self._epochs.scores is None:
             return EpochScores(0, {}, {})
-        return self._scores
+        return self._epochs.scores
 
     def __repr__(self) -> str:
         return f"Monitor({self._run.name!r}, {quantity(self._status.epochs, 'epoch')})"
@@ -312,9 +289,10 @@ class Monitor:
     def _repr_html_(self) -> str:
         from ptmetrics.show.html import epoch_html, for_notebook
 
-        if self._scores is None:
+        scores = self._epochs.scores
+        if scores is None:
             return for_notebook("notes", ["No epoch was closed yet."])
-        return epoch_html(self._scores.to_record(), f"Epoch {self._scores.epoch + 1} of {self}")
+        return epoch_html(scores.to_record(), f"Epoch {scores.epoch + 1} of {self}")
 
     @property
     def rank(self) -> int:
@@ -442,7 +420,7 @@ class Monitor:
             self._run.append("note", told)
             if status.stopping is not None:
                 numbers = range(0)
-                self._say("stopped", f"the run had stopped: {status.stopping}")
+                self._epochs.say("stopped", f"the run had stopped: {status.stopping}")
             bar = self._console.begin_epochs(numbers)
         except PtmetricsError:  # a refusal
             raise
@@ -692,234 +670,18 @@ class Monitor:
         """
         self._lifecycle.begin()
         if epoch is not None:
-            self._count_from(epoch)
-        return self._close_epoch()
-
-    def _close_epoch(self) -> EpochScores:
-        number = self._status.epochs
-        recorded = False
-        if self.should_stop and number >= self._stopped_before:
-            self._tell_going_on(number)
-        try:
-            scores = self._compute_epoch(number)
-            with self.faults.containing("record"):
-                self._run.record_epoch(scores, self._clock.oddities())
-                recorded = True
-        except Exception:
-            if self.faults.on_fault != "raise":  # the loop goes on with the next epoch all the same
-                self._start_epoch(number + 1)
-            raise
-        self._scores = scores
-        self._start_epoch(number + 1, scores)
-        with self.faults.containing("progress"):
-            self._console.epoch(self, scores)
-        if recorded:  # what a callback does can no longer lose the epoch
-            with self._recorder.pause():
-                if self._callbacks.each_validation:
-                    self._tell_validations(scores)
-                self._callbacks.epoch_end(self, scores)
-        self._clock.lap("other")
-        return scores
-
-    def _tell_going_on(self, number: int) -> None:
-        """Nobody asked `should_stop`."""
-        cure = "Write 'if monitor.should_stop: break' behind end_epoch(), or loop by epochs(…)."
-        line = f"stopping was decided behind epoch {self._stopped_before}"
-        went_on = f"and the loop went on to epoch {number + 1}"
-        self._say("goes-on", f"{line} ({self.stopping_reason}), {went_on}. {cure}")
-
-    def _tell_validations(self, scores: EpochScores) -> None:
-        """Of what splits there are scores beside those of training."""
-        for split in dict.fromkeys(name.partition("/")[0] for name in scores.splits):
-            if split != "train":
-                self._callbacks.validation_end(self, split, scores)
-
-    def _count_from(self, epoch: int) -> None:
-        """The loop counts its own epochs; what cannot be a number is a fault and is passed over."""
-        with self.faults.containing("end_epoch"):
-            if not is_epoch(epoch):
-                cure = "Pass the number of the epoch that ends, from 0."
-                raise ConfigError("epoch", "a whole number of 0 or more", repr(epoch), cure)
-            if epoch < self.epoch:
-                self._go_on(epoch)
-            self._status.epochs = epoch
-            self.faults.epoch = epoch
-
-    def _compute_epoch(self, number: int) -> EpochScores:
-        """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
-        self._recorder.end_epoch()
-        if self._recorder.other_model.heard:
-            self._tell_other_model()
-        seen = {
-            name: counts
-            for name, counts in self._recorder.splits.items()
-            if counts.batches or counts.loss.seen
-        }
-        whole = self._of_all_ranks(seen, "epoch", f"epoch {number + 1}")
-        if not whole and not any(line.said for line in self._recorder.seen.values()):
-            self.faults.warn(NOTHING_SEEN)
-        splits: dict[str, Scores] = {}
-        losses: dict[str, Score] = {}
-        samples = None
-        try:
-            samples = compute_splits(whole, splits, losses)
-        except Exception:  # each by itself, so that it costs one split only
-            for name, counts in whole.items():
-                with self.faults.containing(f"compute {name}"):
-                    samples = compute_splits({name: counts}, splits, losses) or samples
-        for name, each in splits.items():
-            if each.faults:
-                self._tell_refused(name, each)
-        steps = {name: counts.batches for name, counts in whole.items()}
-        if "train" in whole:
-            steps["train"] = whole["train"].steps
-        counted = self._totals.counts({name: whole[name].samples for name in whole}, steps)
-        time_of_phases = self._totals.time(self._clock)
-        went_by = self._recorder.went_by()
-        if whole is not seen:
-            self._ranks.tell(splits, went_by)
-        scores = EpochScores(number, splits, losses, time_of_phases, counted, samples, went_by)
-        if self._callbacks.each_numbers:
-            with self._recorder.pause():
-                self._callbacks.numbers(self, scores)
-        return scores
-
-    def _of_all_ranks(
-        self, own: dict[str, SplitCounts], name: str, about: str
-    ) -> dict[str, SplitCounts]:
-        """What all ranks counted; what this one did, itself, where there is no other or one is missing."""
-        ranks = self._ranks
-        if not ranks.due:
-            if self._run.ranks > 1:
-                self._run.tell_share()
-            return own
-        recorder = self._recorder
-        try:
-            merged = ranks.merge(
-                own, recorder.splits, recorder.seen, name, about, self._run.number, self.faults
-            )
-        except RanksError as error:
-            if self.faults.on_fault == "raise":
-                raise
-            self.faults.note("sync", error)
-            self._run.tell_share()
-            return own
-        with self.faults.containing("record"):
-            self._run.join(ranks.run)
-        for rank, number in enumerate(ranks.faults):
-            if number and rank != self.rank:
-                contained = agreeing(number, "were contained")
-                line = f"{quantity(number, 'fault')} {contained} on rank {rank} by {about}"
-                self._say(f"rank-faults {rank}", f"{line}; its journal and its log list them.")
-        return merged
-
-    def _tell_refused(self, split: str, scores: Scores) -> None:
-        """Values that a metric has refused; the record and the verdict have them by epoch."""
-        for kind, fault in scores.faults.items():
-            code = f"refused {split} {kind}"
-            if code not in self._said:
-                self._said.add(code)
-                say(f"{split}: {fault['message']}")
-
-    def _tell_other_model(self) -> None:
-        recorder = self._recorder
-        train = recorder.splits.get("train")
-        if train is not None and not train.batches and not several_attached():
-            line = recorder.other_model.told_of_training(train.steps)
-            if line:
-                recorder.seen["train"].said = line
-                self._say("other-model train", line)
-        rows = 0
-        if "val" in recorder.splits:
-            val = recorder.splits["val"]
-            rows = val.samples
-            if val.batches > 1 and not val.loss.seen and recorder.other_model.most_rows == rows:
-                line = (
-                    f"val: the criterion was called once for all {rows} rows, behind their batches"
-                )
-                cure = "Hand it over with monitor.update_loss(loss, split='val')."
-                self._say("loss-behind val", f"{line}: that loss is not counted. {cure}")
-        line = self._recorder.other_model.told(rows)
-        if line and not several_attached():
-            self._say("other-model", line)
-
-    def _start_epoch(self, number: int, closed: EpochScores | None = None) -> None:
-        """The epoch before is over: only now is anything of it forgotten."""
-        self._status.epochs = number
-        self._status.half_done = False
-        self._evaluations = 0
-        self._status.restored = None
-        self.faults.epoch = number
-        if closed is not None:
-            self._totals.commit(closed.time, closed.counts)
-        self._recorder.start_epoch()
-        self._clock.start_epoch()
+            self._epochs.count_from(epoch)
+        return self._epochs.close()
 
     def _new_split(self, name: str) -> SplitCounts:
         if name == "val":
             return SplitCounts(self._metrics, self._keep_samples, self._keep_inputs)
         return SplitCounts(self._metrics)
 
-    def _say(self, code: str, message: str) -> None:
-        """Tell something of the loop, on the console and in the record, once for each `code`.
-
-        Args:
-            code: Names what is told, in the record's note.
-            message: One sentence.
-        """
-        if code not in self._said:
-            self._said.add(code)
-            say(message)
-            self.record("note", {"code": code, "message": message})
-
     def _close_epoch_by_steps(self) -> None:
         """The recorder has seen as many steps as an evaluation is to have, and a further batch."""
-        self._close_epoch()
+        self._epochs.close()
         self._epoch_begins()
-
-    def _close_validation(self, split: str) -> None:
-        """A split is validated again in this epoch: record what it was, and count anew."""
-        counts = self._recorder.splits[split]
-        why = "several"
-        if not self._totals.steps + self._totals.samples and not self._trained_in_epoch():
-            why = "before-training"
-        self._record_evaluation(split, counts, why)
-        counts.reset()
-        self._recorder.seen.pop(split, None)
-
-    def _trained_in_epoch(self) -> bool:
-        train = self._recorder.splits.get("train")
-        return train is not None and bool(train.batches or train.steps)
-
-    def _record_evaluation(self, split: str, counts: SplitCounts, why: str) -> None:
-        self._evaluations += 1
-        if self._evaluations > MAX_EVALUATIONS:
-            self._say(
-                "evaluations",
-                f"{split}: more than {MAX_EVALUATIONS} evaluations of one epoch; of further ones "
-                "only the last is recorded",
-            )
-            return
-        with self.faults.containing(f"compute {split}"):
-            splits: dict[str, Scores] = {}
-            losses: dict[str, Score] = {}
-            about = f"evaluation {self._evaluations} of {split} in epoch {self.epoch + 1}"
-            own = {split: counts}
-            whole = self._of_all_ranks(own, f"evaluation {split}", about)
-            compute_splits(whole, splits, losses)
-            if whole is not own:
-                self._ranks.tell(splits, {})
-                counts = whole[split]
-            steps = self._totals.steps + counts.trained_steps
-            counted = {f"{split}_samples": counts.samples, f"{split}_steps": counts.batches}
-            counted["train_steps_cumulative"] = steps
-            scores = EpochScores(self.epoch, splits, losses, {}, counted)
-            self._run.record_evaluation(
-                {**scores.to_record(), "split": split, "step": steps, "why": why}
-            )
-            if not self._unattended:
-                with self._recorder.pause():
-                    self._callbacks.validation_end(self, split, scores)
 
     def _batch_begins(self, split: str, inputs: Any) -> None:
         with self._recorder.pause():
@@ -935,8 +697,7 @@ class Monitor:
 
     def stop(self, reason: str) -> None:
         """Ask the loop to stop after this epoch; those without `epochs()` ask `should_stop`."""
-        self._status.stopping = reason
-        self._stopped_before = self.epoch + self._status.half_done
+        self._epochs.stop(reason)
 
     @contained("restored")
     def restored(self, epoch: int) -> None:
@@ -980,7 +741,7 @@ class Monitor:
     @contained("state_dict", raises=True)
     def state_dict(self) -> dict[str, Any]:
         """Epoch, totals, half-done counts, callbacks: tensors and plain values only."""
-        return self._stored()
+        return self._epochs.state_dict()
 
     @contained("load_state_dict", raises=True)
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -989,47 +750,8 @@ class Monitor:
         Raises:
             StateError: If the state does not fit; the current one is kept.
         """
-        before = self._stored()
-        if not isinstance(state, Mapping) or not set(before) <= set(state):
-            got = type(state).__name__
-            if isinstance(state, Mapping):
-                got = f"keys {sorted(map(str, state))}"
-            cure = 'Pass what monitor.state_dict() gave; in a checkpoint it is under "monitor".'
-            rule = f"a mapping with {', '.join(sorted(before))}"
-            raise StateError("state_dict", rule, got, cure)
-        try:
-            self._restore(state)
-        except StateError:
-            self._restore(before)
-            raise
-        except Exception as error:
-            self._restore(before)
-            rule = "a state of this run"
-            got = f"{type(error).__name__}: {error}"
-            cure = (
-                "It is damaged, or of another version or other callbacks: use another checkpoint."
-            )
-            raise StateError("state_dict", rule, got, cure) from error
+        self._epochs.load_state_dict(state)
         self._run.tell_gap()
-
-    def _stored(self) -> dict[str, Any]:
-        return {
-            "status": self._status.state_dict(),
-            "splits": self._recorder.state_dict(),
-            "totals": self._totals.state_dict(),
-            "callbacks": self._callbacks.state_dict(),
-        }
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._recorder.load_state_dict(state["splits"])
-        self._totals.load_state_dict(state["totals"])
-        self._callbacks.load_state_dict(state["callbacks"])
-        self._status.load_state_dict(state["status"])
-        self._stopped_before = self.epoch
-        stopping = self._status.stopping
-        if stopping is not None and self._callbacks.goes_on(stopping):
-            self._status.stopping = None
-        self.faults.epoch = self.epoch
 
     @contained("close")
     def close(self, reason: str = "completed") -> None:
@@ -1048,19 +770,8 @@ class Monitor:
     def _begin(self) -> None:
         self._callbacks.run_begin(self)
         with self.faults.containing("record", refuse=(PtmetricsError,)):
-            self._run.begin(self._described(), self.config, self._profile)
+            self._run.begin(described(self._metrics), self.config, self._profile)
         self._run.expect_end()
-
-    def _described(self) -> dict[str, Any]:
-        """The configuration of all metrics, as the header holds it."""
-        first, *more = [
-            {"output": output, **metric.describe()}
-            for output, metrics in self._metrics.items()
-            for metric in metrics
-        ]
-        if more:
-            first["further"] = more
-        return first
 
     def _left(self) -> None:
         """The loop over the epochs, or a block around it, is left."""
@@ -1069,11 +780,11 @@ class Monitor:
 
     def _end(self, reason: str) -> None:
         self.end_reason = reason
-        if self._unattended or reason not in ("completed", "early stopping"):
+        if self._epochs.unattended or reason not in ("completed", "early stopping"):
             self._ranks.wanted = False  # the others may have gone
         with self.faults.containing("close"):
             self._recorder.finish()
-        attended = self._lifecycle.begun and not self._unattended
+        attended = self._lifecycle.begun and not self._epochs.unattended
         with ExitStack() as stack:  # each is done, whatever happens to those before it
             stack.callback(self._run.end, reason)
             stack.callback(self.faults.summarize)
@@ -1083,65 +794,31 @@ class Monitor:
                 stack.callback(self._callbacks.run_end, self)
                 stack.callback(self._callbacks.train_end, self)
             if not reason.startswith(NO_VERDICT):
-                self._close_half_epoch()
+                self._epochs.close_half_done()
         self._recorder.closed = True
         _OPEN_MONITORS.discard(self)
         if attended and not reason.startswith(NO_VERDICT):
             with self.faults.containing("progress"):
                 self._console.verdict(self, self.path)
 
-    def _close_half_epoch(self) -> None:
-        """Write what was counted since the last `end_epoch()` as an epoch, and say so."""
-        counted = [name for name, split in self._recorder.splits.items() if split.batches]
-        if not self._status.half_done or not counted:
-            return
-        number = self.epoch
-        if self._is_last_evaluation():
-            for name in counted:
-                why = "after-training"
-                if name == "test":
-                    why = "test"
-                self._record_evaluation(name, self._recorder.splits[name], why)
-            self._status.half_done = False
-            return
-        batches = {name: self._recorder.splits[name].batches for name in counted}
-        with self.faults.containing("close"):
-            scores = self._compute_epoch(number)
-            self._run.record_epoch(scores, unfinished=number > 0 and not self.by_steps)
-            self._start_epoch(number + 1, scores)
-            if self.by_steps:  # then this is how the last one ends
-                return
-            listed = ", ".join(f"{count} of {name}" for name, count in batches.items())
-            message = (
-                f"{listed} batches were counted since the last end_epoch() and are written as "
-                f"epoch {number + 1}. Call monitor.end_epoch() at the end of each epoch."
-            )
-            self._run.append("note", {"code": "end-epoch-missing", "message": message})
-            LOGGER.warning("%s", message)
-
-    def _is_last_evaluation(self) -> bool:
-        """Whether nothing was trained since the last epoch: what was evaluated is a last part."""
-        trained = self._totals.steps + self._totals.samples > 0
-        return self.epoch > 0 and trained and not self._trained_in_epoch()
-
     @contained("close")
     def _abandon(self) -> None:
         """Nobody closed the run: it is complete if nothing failed and every epoch was closed."""
         if self._lifecycle.closed or not self.records or self._process != os.getpid():
             return
-        self._unattended = True
+        self._epochs.unattended = True
         error = self._run.error_of_run()
         reason = end_reason(error, self.stopping_reason)
         if error is None and self._lifecycle.begun:
             self._recorder.finish()
-            if self._status.half_done and self.epoch and not self._is_last_evaluation():
+            if self._status.half_done and self.epoch and not self._epochs.is_last_evaluation():
                 reason = HALF_DONE
-            self._close_half_epoch()
+            self._epochs.close_half_done()
             self._callbacks.unattended()
         self._lifecycle.end(reason)
 
     def __del__(self) -> None:
-        if hasattr(self, "_unattended"):  # else it was refused while it was made
+        if hasattr(self, "_lifecycle"):  # else it was refused while it was made
             self._abandon()
 
 

@@ -6,10 +6,9 @@ told that nothing was.
 """
 
 import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,86 +22,66 @@ from ptmetrics.monitor.answers import (
     Answer,
     Candidate,
     Group,
-    LastCounted,
     changes_of,
-    in_rows,
-    version_of,
 )
 from ptmetrics.monitor.clock import PhaseClock
+from ptmetrics.monitor.counting import GroupCounter
 from ptmetrics.monitor.extract import (
-    BatchExtractors,
     CriterionCall,
     criterion_call,
     how_shapes_met,
-    loss_in,
     losses_of_shifts,
 )
 from ptmetrics.monitor.faults import (
     COUNTED_TWICE,
-    IDS_WITHOUT_BATCH,
     NO_FORWARD,
     STEP_IN_EVAL,
     TRAINING_MODE,
     FaultLog,
-    LoopWarning,
     Refusal,
     contained,
 )
-from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.passes import LoaderPass, OtherModel, may_be_of, without_last
 from ptmetrics.monitor.run import RunStatus
 from ptmetrics.monitor.seen import (
-    BLIND,
-    CHANGED,
-    NOT_OF_LOADER,
     NOT_TIED,
     PULLED_AHEAD,
     TOLD_ANSWERS,
     LoaderSize,
     MadeWhenAsked,
     RankShare,
-    Seen,
     Walks,
 )
-from ptmetrics.monitor.split import SplitCounts
-from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH, HeldLoss, minimised
-from ptmetrics.monitor.without_eval import ModeWatch, Unlearned
-from ptmetrics.record.printable import agreeing, quantity
+from ptmetrics.monitor.split import SplitCounts, check_split
+from ptmetrics.monitor.split_loss import IGNORED_BY_TORCH
+from ptmetrics.monitor.telling import (
+    Told,
+    tell_begun_again,
+    tell_closure,
+    tell_left_behind,
+    tell_logged,
+    tell_not_counted,
+    tell_pass_without_learning,
+    tell_shapes,
+    tell_shift,
+    tell_unlearned,
+    tell_unseen_criterion,
+    tell_unseen_validation,
+    tell_validation_in_training,
+    tell_what_went_by,
+)
+from ptmetrics.monitor.without_eval import Unlearned
+from ptmetrics.record.printable import quantity
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
 backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
 
-SAME_LOSS = 1e-3  # two losses that are the same, relative to 1 and themselves
+class BatchRecorder(GroupCounter):
+    """Puts together what belongs together and gives the time to phases. Its events are ways in.
 
-
-class Told(NamedTuple):
-    """Whom the recorder tells of what it sees.
-
-    Attributes:
-        say: Given a code and a sentence, for the console and the record, once for each code.
-        close_epoch: The epoch is over by its number of steps.
-        close_validation: A split is validated again: keep what it was before, and count anew.
-        counted: Given split and number of each batch that was counted; None for nobody.
-        began: The first batch of an epoch comes; None for nobody.
-        served: Given the split and what the loader yields, or else what the model is given; None
-            for nobody.
-        answered: Given split, number, arguments and answer of the first calls of the model in a
-            pass; None for nobody.
-    """
-
-    say: Callable[[str, str], None]
-    close_epoch: Callable[[], None]
-    close_validation: Callable[[str], None]
-    counted: Callable[[str, int], None] | None
-    began: Callable[[], None] | None = None
-    served: Callable[[str, Any], None] | None = None
-    answered: Callable[[str, int, Any, Any], None] | None = None
-
-
-class BatchRecorder:
-    """Counts batches by split and gives the time to phases. Its events are ways in from the loop.
+    What is put together is counted as `GroupCounter` has it, whose attributes these stand beside.
 
     Args:
         new_split: Makes the counts of a split by its name.
@@ -112,15 +91,8 @@ class BatchRecorder:
         told: Whom it tells of what it sees.
 
     Attributes:
-        splits: What was counted in the epoch under way.
-        seen: What went by in the epoch under way, by split.
-        extractors: Where things stand in a batch.
-        optimizer_seen: Whether steps are seen; else each training batch is one.
         criterion_seen: Whether a criterion is watched: then its pairs count.
-        blind: Why no call of the criterion may be seen.
-        mode: What tells a validation without `model.eval()` from training.
         batch_norm: Whether the model holds BatchNorm; None without a model.
-        every: Training steps after which an epoch is closed by itself; 0 for never.
         other_model: What the criterion was called for in the epoch, and not for the model.
         walks: Passes over torch's loaders, as far as nobody has named them.
         closed: Whether the run has ended: a loader that is still iterated has nothing to tell.
@@ -134,19 +106,9 @@ class BatchRecorder:
         status: RunStatus,
         told: Told,
     ) -> None:
-        self._status = status
-        self._told = told
-        self.clock = clock
-        self.faults = faults
-        self.splits = MadeWhenAsked(new_split)
-        self.seen = MadeWhenAsked(lambda name: Seen(self.blind))
-        self.extractors = BatchExtractors()
-        self.optimizer_seen = False
+        super().__init__(new_split, clock, faults, status, told)
         self.criterion_seen = False
-        self.blind = BLIND
-        self.mode = ModeWatch()
         self.batch_norm: bool | None = None
-        self.every = 0
         self.other_model = OtherModel()
         self.walks = Walks()
         self.closed = False
@@ -155,11 +117,6 @@ class BatchRecorder:
         self._loader_splits: set[str] = set()  # bare calls do not count for them
         self._by_batch: set[str] = set()  # in whose passes no criterion is called
         self._named: str | None = None  # the split that the user has named
-        self._group: Group | None = None  # what is open
-        self._hooked: str | None = None  # split for which a hook has counted the last answer
-        self._last: LastCounted | None = None  # what was counted last since a step
-        self._held: tuple[str, HeldLoss] | None = None  # of a split
-        self._trained = 0  # training groups and steps so far: a validation behind them is a new one
         self._evaluation = 0  # of the closure of a step under way
         self._shifts: dict[str, Tensor | None] = {}  # of the first labelled batch of a split
         self._left_early = False  # a pass over a training loader
@@ -198,7 +155,7 @@ class BatchRecorder:
             if counts.batches:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
-            self._tell_begun_again(quantity(counts.samples, "row"))
+            tell_begun_again(self._told.say, quantity(counts.samples, "row"))
         self.seen[split].begin_pass(size, share)
         return self._loader
 
@@ -264,8 +221,9 @@ class BatchRecorder:
             self._left_early = True
         if self.criterion_seen and loader.exhausted and not loader.with_criterion:
             self._by_batch.add(loader.split)
-        if loader.split == "train" and loader.with_criterion and not loader.learned:
-            self._tell_pass_without_learning()
+        without_learning = loader.with_criterion and not loader.learned and self.mode.learned
+        if loader.split == "train" and without_learning:
+            tell_pass_without_learning(self._told.say, self.splits["train"].samples)
 
     def _end_lingering(self) -> None:
         """A pass whose loader is exhausted ends, as something else begins."""
@@ -403,7 +361,7 @@ class BatchRecorder:
         if group is None or not group.answers:
             group = self._group_of_own_name(group)
             if group is None:
-                self._hear_other_model(criterion_call(criterion, args, kwargs))
+                self._called_for_another(criterion_call(criterion, args, kwargs))
                 return
         call = criterion_call(criterion, args, kwargs)
         answer = None
@@ -427,7 +385,7 @@ class BatchRecorder:
             if not self._loader or not self._loader.with_criterion:
                 self._after_call(group, criterion, call, learns)
 
-    def _hear_other_model(self, call: CriterionCall) -> None:
+    def _called_for_another(self, call: CriterionCall) -> None:
         answers = sum(seen.answers for seen in self.seen.values())
         self.other_model.called(call, (answers, self._trained))
 
@@ -482,8 +440,7 @@ class BatchRecorder:
             answer.used = True
         if self._loader is None:
             self.clock.goes_on("train")
-        line = "train: a batch was answered again without gradients, behind what it was learned by"
-        self._told.say("logged", f"{line}; its rows are counted once, with the loss of before")
+        tell_logged(self._told.say)
         return True
 
     def _look_for_validation(self, loader: LoaderPass, group: Group, call: CriterionCall) -> None:
@@ -524,13 +481,15 @@ class BatchRecorder:
             self._tell_answer(group, given, answer.output)
         if group.evaluates:
             self.mode.evaluated = True
+        elif self.mode.matters:
+            self.mode.without_grad += 1
         else:
-            self._tell_mode()
+            tell_validation_in_training(self._told.say)
 
     def _after_call(self, group: Group, criterion: Any, call: CriterionCall, learns: bool) -> None:
         """What a call shows besides; a batch of hooks alone ends with its loss."""
         if group.calls == 1 and group.seen.criterion is not criterion:
-            self._tell_shapes(group.split, how_shapes_met(criterion, call))
+            tell_shapes(self._told.say, group.split, how_shapes_met(criterion, call))
             group.seen.criterion = criterion
         if self._loader is not None:
             self._loader.with_criterion = True
@@ -543,7 +502,6 @@ class BatchRecorder:
             return
         mode = self.mode
         if learns:
-            mode.trained_on = self._last
             mode.learned = True
             mode.behind_step += not group.repeats
         else:  # for a teacher's answer, while the model's has one
@@ -570,7 +528,7 @@ class BatchRecorder:
         """The optimizer has stepped."""
         if self._evaluation:
             if self._evaluation > 1:
-                self._tell_closure()
+                tell_closure(self._told.say, self._evaluation)
             self._evaluation = 0
         loader = self._loader
         group = self._group
@@ -580,7 +538,6 @@ class BatchRecorder:
             group.stepped = True
             if group.calls or group.counted or (loader is not None and self.criterion_seen):
                 self._close_group()
-        self._moved_on()
         mode = self.mode
         if mode.behind_step != mode.before_step:
             mode.before_step = max(mode.before_step, mode.behind_step)
@@ -594,6 +551,7 @@ class BatchRecorder:
             evaluates = clock.phase == "val"
         clock.lap(phase)
         self._step_done()
+        self._moved_on()
         clock.waiting = True
         if evaluates:
             self.faults.warn(STEP_IN_EVAL)
@@ -690,28 +648,45 @@ class BatchRecorder:
         mode = self.mode
         if mode.was_in_vain():
             self.faults.warn(TRAINING_MODE)
+        say = self._told.say
         if mode.behind_step:
-            self._tell_left_behind(mode.left_behind())
+            left = mode.left_behind()
+            if left:
+                tell_left_behind(say, left, self.splits["train"], self.seen["train"])
         else:
             mode.ended_alike = False
         mode.before_step = 0
-        if mode.unlearned.batches or mode.unlearned.waiting:
-            self._tell_unlearned(mode.unlearned)
+        unlearned = mode.unlearned
+        if unlearned.batches or unlearned.waiting:
             mode.unlearned = Unlearned()
+            tell_unlearned(say, unlearned, self.splits["train"], self.seen["train"])
         if self._bare_rows:
             self._note_bare_training()
         if len(self.walks.of_training) > 1:
             self._look_for_restart()
-        self._tell_shift()
-        self._tell_unseen_criterion()
-        for name, seen in self.seen.items():
-            self._tell_not_counted(name, seen)
-            line = seen.several_places(name, self.seen.get("train"))
-            if line:
-                seen.said = line
-                self._told.say(f"passes {name}", line)
+        if self._shifts:
+            tell_shift(self.faults, self._shifts, self.seen, self.extractors.shift)
+        if self.criterion_seen:
+            tell_unseen_criterion(say, self.splits, self.seen, self.blind)
+        tell_what_went_by(say, self.splits, self.seen)
         if self._bare_rows or (last is not None and last.split == "train"):
-            self._tell_unseen_validation(last)
+            rows = self._bare_rows
+            self._bare_rows = 0
+            tell_unseen_validation(say, self.splits, self.seen, rows, last)
+
+    def _look_for_restart(self) -> None:
+        """Whether a pass over a loader that nobody has wrapped was left, and gone through from anew."""
+        train = self.splits.get("train")
+        if train is not None:
+            left = self.walks.left_early(train.batches)
+            if left:
+                tell_begun_again(self._told.say, quantity(left, "batch"))
+
+    def _note_bare_training(self) -> None:
+        """The optimizer has stepped, and no batch of training came of the loader that is wrapped."""
+        if self.splits["train"].steps and not self.seen["train"].passes:
+            self.seen["train"].add_not_of_loader(self._bare_rows)
+            self._bare_rows = 0
 
     def finish(self) -> None:
         """Nothing of the loop comes any more."""
@@ -779,22 +754,6 @@ class BatchRecorder:
         self._named = name
         return before
 
-    def state_dict(self) -> dict[str, Any]:
-        """Half-done counts by split."""
-        self._close_group()
-        self._moved_on()
-        return {name: split.state_dict() for name, split in self.splits.items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put stored counts in the place of those of now."""
-        splits = MadeWhenAsked(self.splits.make)
-        for name, counts in state.items():
-            splits[name].load_state_dict(counts)
-        self.splits = splits
-        if "train" in splits:
-            for counts in splits.values():
-                counts.train_batches = splits["train"].batches
-
     # Groups.
 
     def _open_group(self, name: str) -> Group:
@@ -825,7 +784,7 @@ class BatchRecorder:
             if group.node is not None and self.optimizer_seen:
                 self._goes_on_behind(group)
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
-                self._tell_not_counted("train", group.seen, " so far")
+                tell_not_counted(self._told.say, self.splits, "train", group.seen, " so far")
         else:
             group.next_answer()
 
@@ -868,137 +827,6 @@ class BatchRecorder:
         if model.training and loader.split == "val" and self.mode.matters:
             self.faults.warn(TRAINING_MODE)
 
-    def _close_group(self) -> None:
-        """The loop goes on: what may count does, losses are averaged, the rest is noted."""
-        group = self._group
-        if group is None:
-            return
-        self._group = None
-        try:
-            if not group.counted:
-                self._settle(group)
-            elif group.candidates:
-                group.keep_losses([])
-            losses = group.losses
-            if len(losses) == 1 and self._held is None:
-                self._held = group.split, losses[0]
-            elif losses:
-                self._settle_losses(group)
-        finally:
-            group.note()
-
-    def _moved_on(self) -> None:
-        """What was counted and the loss of it are settled: another batch comes."""
-        last = self._last
-        if last is not None:
-            self._last = None
-            if last.split == "train":
-                self.mode.trained_on = last
-        held = self._held
-        if held is not None:
-            self._held = None
-            split, loss = held
-            self.splits[split].loss.add(loss)
-
-    def _settle(self, group: Group) -> None:
-        """Count what there is no choice about."""
-        if group.waits:  # training goes on
-            self.mode.without_grad += 1
-            if not self.optimizer_seen:
-                self._step_done()
-        best = group.best_candidates()
-        if best:
-            found = best[0]
-            for answer in found.answers:
-                answer.used = True
-            group.keep_losses(best)
-            call = found.call
-            self._count(group, call.preds, call.target, found.answers[-1], by_criterion=True)
-            return
-        if group.candidates:
-            group.losses = []
-            number = len(group.candidates)
-            group.seen.cause = f"{number} calls of the criterion could belong to one answer"
-            return
-        for answer in group.answers:
-            if answer.batch is NO_BATCH:
-                continue
-            if answer.changes != changes_of(answer.preds, answer.batch):
-                group.seen.cause = CHANGED
-            else:
-                self._count_batch(group, answer)
-
-    def _settle_losses(self, group: Group) -> None:
-        """The loss of the group's rows: the only one, or what the optimizer minimises."""
-        losses = group.losses
-        loss: HeldLoss | None = losses[-1]
-        if len(losses) > 1:
-            same = [each for each in losses if each.answer == losses[-1].answer]
-            if len(same) > 1:
-                loss = minimised(same)
-            self._tell_several_calls(group.split, len(losses), loss is not None)
-        if not group.repeats and self._held is not None:
-            last = self._last
-            self._moved_on()
-            self._last = last
-        self._held = None
-        if loss is not None:
-            self._held = group.split, loss
-
-    def _add_loss(
-        self,
-        group: Group,
-        loss: Any,
-        call: CriterionCall,
-        answer: Answer | None,
-        candidate: object = None,
-    ) -> None:
-        """One more loss of the group's rows, as it is now, where there is one."""
-        if not isinstance(loss, Tensor):
-            loss = self._loss_among(loss, group.split)
-        if loss is None:
-            return
-        if answer is not None and answer.padding:
-            loss, call = loss_without_padding(loss, call, answer)
-            if not len(call.target):
-                return
-        counts = self.splits[group.split]
-        target = call.target
-        if type(target) is not Tensor or loss.ndim:
-            target = counts.loss_target(loss, target)
-        held = counts.loss.held(loss, target, call)
-        held.candidate = candidate
-        held.answer = id(answer)
-        losses = group.losses
-        if not losses:
-            group.node = loss.grad_fn
-        else:
-            if len(losses) == 1:
-                losses[0].watch(group.node)
-            held.watch(loss.grad_fn)
-        losses.append(held)
-
-    def _loss_among(self, found: Any, split: str) -> Tensor | None:
-        """The loss in what is no tensor; without one that is told, unless nothing is there at all."""
-        loss = loss_in(found)
-        if isinstance(loss, Tensor):
-            return loss
-        if found is not None:
-            line = f"for a loss a {type(found).__name__} was returned, in which none is found"
-            cure = "Hand it over with monitor.update_loss(loss)."
-            self._told.say(f"no-loss {split}", f"{split}: {line}. {cure}")
-        return None
-
-    def _count_batch(self, group: Group, answer: Answer) -> None:
-        """Count an answer beside the targets of the loader's batch."""
-        group.counted = True  # or it could not be, which is told once
-        preds = answer.preds
-        if preds is None:
-            preds = self.extractors.predictions(answer.output)
-        target = self.extractors.target_of(preds, answer.batch)
-        answer.used = True
-        self._count(group, preds, target, answer, by_criterion=False)
-
     def _count_at_once(
         self, group: Group, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
@@ -1036,104 +864,6 @@ class BatchRecorder:
             answer.let_go()
             group.calls += 1
             self._after_call(group, None, call, learns)
-
-    def _add_loss_alone(self, group: Group, output: Any, answer: Answer) -> None:
-        """Count a loss that a model returns without predictions, as detectors do in training."""
-        loss = None
-        if self.extractors.loss is not None:
-            loss = self.extractors.loss_of(output)
-        if isinstance(loss, Tensor):
-            answer.used = True
-            group.counted = True
-            rows = torch.zeros(answer.rows, dtype=torch.int64, device=loss.device)
-            self._add_loss(group, loss, CriterionCall(rows, rows), answer)
-            self._status.half_done = True
-
-    def _count(
-        self,
-        group: Group,
-        preds: Any,
-        target: Any,
-        answer: Answer | None,
-        *,
-        by_criterion: bool,
-    ) -> None:
-        """Count a pair, unless its targets have been counted."""
-        name = group.split
-        given: Any = answer and answer.given
-        group.counted = True
-        last = self._last
-        if last is not None:
-            # Where nobody holds its targets any more, these are others.
-            if last.target() is not None and self._repeats(last, name, target, given):
-                group.repeats = True
-                self._tell_repeated(name)
-                return
-            self._moved_on()
-        if not isinstance(preds, Tensor) and (answer is None or preds is not answer.preds):
-            preds = self.extractors.predictions(preds)  # what the criterion was given
-        beside: dict[str, Any] = {}
-        if self.extractors.slices is not None or self.extractors.group is not None:
-            beside = self._ids(group, preds)
-        if isinstance(target, Tensor):
-            self._last = LastCounted(name, weakref.ref(target), given, version_of(target))
-        counts = self.splits[name]
-        if name != "train" and counts.trained_before != self._trained:
-            self._before_counting(name, counts)
-            before = group.seen
-            group.seen = self.seen[name]  # of this validation, where another one was closed
-            group.seen.goes_on_from(before, group.answers[-1:])
-        faults = self.faults
-        faults.step = counts.batches
-        faults.split = name
-        self._hooked = name
-        if answer is not None and answer.places and counts.of_classes and by_criterion:
-            preds, target = in_rows(answer, preds, target)
-        if answer is not None and answer.padding:
-            preds, target, beside = without_padding(group.seen, answer, preds, target, beside)
-        counts.add(preds, target, by_criterion=by_criterion, inputs=given, **beside)
-        self._status.half_done = True
-        if self._told.counted is not None:
-            self._told.counted(name, counts.batches - 1)
-
-    def _repeats(self, last: LastCounted, name: str, target: Any, given: Any) -> bool:
-        """Whether these targets were counted since the last step, for another answer.
-
-        In training without an optimizer each answer is a step; in evaluation the same batch may
-        come again, but then with the same inputs.
-        """
-        if last.split != name:
-            return False
-        if name == "train":
-            return self.optimizer_seen and last.same_target(target)
-        return last.same_target(target) and not last.same_inputs(given)
-
-    def _before_counting(self, name: str, counts: SplitCounts) -> None:
-        """Training since the last batch of a split makes the next one a validation of its own."""
-        if counts.batches:
-            self._told.close_validation(name)
-        counts.trained_before = self._trained
-        counts.trained_steps = self.steps
-
-    def _before_update(self, name: str, counts: SplitCounts) -> None:
-        """As for hooks, unless the loop hands over a batch of training and of this split in turn."""
-        batches = 0
-        if "train" in self.splits:
-            batches = self.splits["train"].batches
-        if counts.trained_before == self._trained:
-            counts.in_a_row = counts.batches > 0
-        elif counts.in_a_row or batches != counts.train_batches + 1:
-            self._before_counting(name, counts)
-        counts.trained_before = self._trained
-        counts.train_batches = batches
-
-    def _ids(self, group: Group, preds: Any) -> dict[str, Any]:
-        """Slices and groups from the loader's batch."""
-        for answer in group.answers:
-            if answer.batch is not NO_BATCH:
-                return self.extractors.ids_of(preds, answer.batch)
-        self.faults.warn(IDS_WITHOUT_BATCH)
-        return {}
 
     def _passed_over(self, loader: LoaderPass, batches: int) -> None:
         """Batches that the attached model never answered, as far as can be told."""
@@ -1184,186 +914,6 @@ class BatchRecorder:
                 self._paused = before
 
         return evaluate
-
-    def _step_done(self) -> None:
-        self._trained += 1
-        train = self.splits["train"]
-        train.steps += 1
-        train.stepped_samples = train.samples
-        self.clock.step_done()
-
-    @property
-    def steps(self) -> int:
-        """Training steps since an epoch was closed."""
-        train = self.splits.get("train")
-        return 0 if train is None else train.steps
-
-    # What is told.
-
-    def _tell_not_counted(self, name: str, seen: Seen, so_far: str = "") -> None:
-        counted = 0
-        if name in self.splits:
-            counted = self.splits[name].samples
-        if seen.unpaired_rows and name != "train":
-            seen.set_aside(counted)
-        line = seen.not_counted(name, counted, so_far)
-        if line:
-            seen.said = line
-            if not counted or name != "train":
-                self._told.say(f"not-counted {name}{so_far}", line)
-
-    def _tell_mode(self) -> None:
-        if self.mode.matters:
-            self.mode.without_grad += 1
-            return
-        line = "val: the model answered without gradients in training mode"
-        cure = "Call model.eval() before it and model.train() behind it."
-        self._told.say("val-in-train-mode", f"{line}, which is counted as validation. {cure}")
-
-    def _tell_left_behind(self, left: str) -> None:
-        if not left:
-            return
-        counts = self.splits["train"]
-        seen = self.seen["train"]
-        seen.behind_last_step = counts.samples - counts.stepped_samples
-        rows = quantity(seen.behind_last_step, "row")
-        cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
-        line = f"{rows} of {left}; they are counted as training ({counts.samples} in all)"
-        seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
-        self._told.say("behind-last-step", seen.said)
-
-    def _tell_unlearned(self, unlearned: Unlearned) -> None:
-        if not unlearned.batches:
-            return
-        rows = quantity(unlearned.rows, "row")
-        batches = quantity(unlearned.batches, "batch")
-        all_rows = self.splits["train"].samples
-        cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
-        line = f"no backward pass reached {rows} of {batches} before the optimizer stepped again"
-        seen = self.seen["train"]
-        seen.unlearned_rows = unlearned.rows
-        line = f"{line}; they are counted as training ({all_rows} in all)"
-        seen.said = f"train: {line}, as is a validation that does not say it is one. {cure}"
-        self._told.say("unlearned", seen.said)
-
-    def _note_bare_training(self) -> None:
-        """The optimizer has stepped, and no batch of training came of the loader that is wrapped."""
-        if self.splits["train"].steps and not self.seen["train"].passes:
-            seen = self.seen["train"]
-            seen.answers += 1
-            seen.answered_rows += self._bare_rows
-            seen.unpaired_rows += self._bare_rows
-            seen.cause = NOT_OF_LOADER
-            self._bare_rows = 0
-
-    def _tell_unseen_validation(self, last: Group | None) -> None:
-        """All that is known of a validation is what the model answered when training was over."""
-        rows = self._bare_rows
-        self._bare_rows = 0
-        seen = self.seen["train"]
-        others = [counts for name, counts in self.splits.items() if name != "train"]
-        if len(self.seen) > 1 or any(counts.batches for counts in others):
-            return
-        if last is not None and not last.stepped:
-            unpaired = sum(answer.rows for answer in last.answers if not answer.used)
-            if unpaired == seen.unpaired_rows and seen.criterion_calls:
-                rows += unpaired  # and every other answer of training was counted
-        if rows:
-            counted = self.splits["train"].samples
-            were = f"{quantity(counted, 'row')} {agreeing(counted, 'were')} counted"
-            behind = f"{were}, {rows} that the model answered behind them not"
-            cure = "Use monitor.validate(loader), or write model.eval() and torch.no_grad()."
-            seen.said = f"train: {behind}, and no validation was seen. {cure}"
-            self._told.say("unseen-validation", seen.said)
-
-    def _tell_shift(self) -> None:
-        """Where the model's own loss is that of targets shifted by one, and ours is not, or not so."""
-        for name, look in self._shifts.items():
-            if look is None or name not in self.seen:
-                continue
-            self._shifts[name] = None
-            loss, plain, by_one = look.tolist()
-            own, other = (by_one, plain) if self.extractors.shift else (plain, by_one)
-            near = abs(loss - other) <= SAME_LOSS * (1 + abs(loss))
-            if near and abs(loss - own) > 10 * SAME_LOSS * (1 + abs(loss)):
-                shift = not self.extractors.shift
-                self.faults.split = name
-                self.faults.warn(
-                    LoopWarning(
-                        "shift",
-                        f"targets as the model's own loss takes them ({name}: {loss:.4f})",
-                        f"a likelihood of {own:.4f}, and {other:.4f} with shift={shift}",
-                        f"Pass attach(model, shift={shift}).",
-                    )
-                )
-
-    def _tell_unseen_criterion(self) -> None:
-        """A criterion is attached, and in a whole epoch nobody called it."""
-        counted = [n for n in self.seen if n in self.splits and self.splits[n].batches]
-        if not self.criterion_seen or not counted:
-            return
-        for name, seen in self.seen.items():
-            if seen.criterion_calls or self.splits[name].loss.seen:
-                return
-        batches = sum(self.splits[n].batches for n in counted)
-        self._told.say(
-            "criterion-unseen",
-            f"criterion: none of its calls was seen in {batches} counted batches, so that there is "
-            f"no loss ({self.blind}). Hand it over with monitor.update_loss(loss).",
-        )
-
-    def _tell_shapes(self, split: str, met: str) -> None:
-        if met:
-            cure = "Give both the same shape, as by criterion(preds.squeeze(1), target)."
-            self._told.say(f"broadcast {split}", f"{split}: {met}. {cure}")
-
-    def _tell_several_calls(self, split: str, calls: int, known: bool) -> None:
-        what = "the loss is the mean that the optimizer minimises"
-        if not known:
-            what = f"which of them is minimised was not seen, so {split}/loss leaves these rows out"
-        line = f"the criterion was called {calls} times for one batch"
-        rows = "its rows are counted once, beside the first call's targets"
-        self._told.say(f"several-calls {split}", f"{split}: {line}; {rows}, and {what}")
-
-    def _tell_repeated(self, split: str) -> None:
-        line = "the same targets were answered more than once before the loop went on"
-        what = "their rows are counted once, and the loss is that of the last answer"
-        self._told.say(f"repeated {split}", f"{split}: {line}; {what}")
-
-    def _look_for_restart(self) -> None:
-        train = self.splits.get("train")
-        if train is not None:
-            left = self.walks.left_early(train.batches)
-            if left:
-                self._tell_begun_again(quantity(left, "batch"))
-
-    def _tell_begun_again(self, behind: str) -> None:
-        line = f"train: a pass over the loader was left after {behind} and another begun"
-        self._told.say("begun again", f"{line}; both are counted in this epoch")
-
-    def _tell_pass_without_learning(self) -> None:
-        if not self.mode.learned:
-            return
-        rows = quantity(self.splits["train"].samples, "row")
-        line = "train: a pass over the loader had no gradients, behind one that was learned from"
-        cure = "Use monitor.validate(loader, split='train_eval')."
-        self._told.say("train-again", f"{line}; both are counted ({rows}). {cure}")
-
-    def _tell_closure(self) -> None:
-        line = f"optimizer: the closure was called {self._evaluation} times in a step"
-        what = "rows and loss are counted once a step, by its first call"
-        self._told.say("closure", f"{line}; {what}")
-
-
-def check_split(name: object) -> None:
-    """Refuse what cannot be the name of a split.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    if not isinstance(name, str) or not name or "/" in name:
-        cure = 'Pass split="train" or split="val".'
-        raise ConfigError("split", 'a name without "/"', repr(name), cure)
 
 
 class Block:

@@ -297,6 +297,13 @@ class Seen:
         else:
             self.expected += share.rows
 
+    def add_not_of_loader(self, rows: int) -> None:
+        """Rows were answered, as one, beside the loader that is wrapped."""
+        self.answers += 1
+        self.answered_rows += rows
+        self.unpaired_rows += rows
+        self.cause = NOT_OF_LOADER
+
     @property
     def loader_rows(self) -> int | None:
         """Rows that the loader holds, where the model was called for more than its batches.

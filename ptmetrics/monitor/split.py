@@ -495,6 +495,17 @@ def compute_splits(
     return samples
 
 
+def check_split(name: object) -> None:
+    """Refuse what cannot be the name of a split.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    if not isinstance(name, str) or not name or "/" in name:
+        cure = 'Pass split="train" or split="val".'
+        raise ConfigError("split", 'a name without "/"', repr(name), cure)
+
+
 def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:
     """The metrics that a monitor is given, in the one form that the rest of the room knows.
 
@@ -528,6 +539,18 @@ def metrics_by_output(metrics: object) -> dict[str, list[Metrics]]:
     if sum(map(len, found.values())) > 1:
         _check_names(found)
     return found
+
+
+def described(metrics: ByOutput) -> dict[str, Any]:
+    """The configuration of all metrics, as the header of a record holds it."""
+    first, *more = [
+        {"output": output, **metric.describe()}
+        for output, each in metrics.items()
+        for metric in each
+    ]
+    if more:
+        first["further"] = more
+    return first
 
 
 def names_of_scores(metrics: ByOutput) -> list[str]:

@@ -20,7 +20,7 @@ class ModeWatch:
         without_eval: Whether one is under way that does not.
         recomputed: Whether a forward was repeated for its gradients, which hides them.
         without_grad: Training batches of the epoch whose loss no gradient can reach.
-        trained_on: The last batch of training.
+        trained_on: The last batch that training stepped behind.
         behind_step: Batches since the optimizer has stepped, that nothing but hooks told of.
         before_step: The most of them that came before a step of the epoch.
         ended_alike: Whether the last epoch ended with as many behind its last step.
@@ -144,8 +144,7 @@ def _keeps_its_tensors(node: Any) -> bool | None:
     for _ in range(MOST_NODES):
         if node is None:
             break
-        kind: Any = type(node)
-        for name in _saved_by(kind):
+        for name in _saved_by(node.__class__):
             try:
                 if isinstance(getattr(node, name), torch.Tensor):
                     return True

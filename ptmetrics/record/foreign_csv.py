@@ -2,12 +2,12 @@
 
 import csv
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 
 from ptmetrics.errors import RecordError
 from ptmetrics.record.foreign_names import EPOCH_NAMES, listed, read_name
-from ptmetrics.record.foreign_table import Entry, Table, check_columns, lines_of
+from ptmetrics.record.foreign_table import Entry, Table, check_columns, lines_of, number_of
 
 _CSV_CURE = "Export the log again, with one header line and as many cells in every line."
 _ONE_EACH = "Where it is the log of two models, write one file for each."
@@ -32,7 +32,8 @@ def read_csv(name: str, text: str) -> Table:
 
     Cells are parted by commas, semicolons, tabs or bars, whichever the first line holds most of,
     else by blanks. The first line may stand again further down, where runs were appended. Lines
-    that begin with "#" are comments, but for the names of the columns.
+    that begin with "#" are comments, but for the names of the columns. The last line may be cut
+    off, as by a process that was killed.
 
     Args:
         name: The file, for messages.
@@ -49,6 +50,7 @@ def read_csv(name: str, text: str) -> Table:
     lines = _csv_lines(name, text, delimiter)
     _, header = next(lines, (1, []))
     _check_header(name, header)
+    text, notes = _without_torn_line(name, text, delimiter, len(header))
     columns = _without_run_name(name, header)
     told = set(columns)
     tool = next((tool for tool, wanted in _TOOLS if wanted <= told), "a CSV file")
@@ -67,7 +69,7 @@ def read_csv(name: str, text: str) -> Table:
             yield Entry(number, dict(zip(columns, cells, strict=False)), begins)
             begins = False
 
-    return Table(name, tool, columns, entries, exact=tool in _EXACT)
+    return Table(name, tool, columns, entries, notes=notes, exact=tool in _EXACT)
 
 
 def _without_comments(text: str) -> str:
@@ -103,26 +105,66 @@ def _without_run_name(name: str, header: list[str]) -> list[str]:
 
 
 def _csv_lines(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each line with its number, stripped; empty ones are left out."""
-    reader = csv.reader(lines_of(text), delimiter=delimiter, skipinitialspace=delimiter == " ")
+    """Each line with its number and as many cells as the first.
+
+    Raises:
+        RecordError: If one has more or fewer.
+    """
     width = 0
+    for number, cells in _rows(name, text, delimiter):
+        width = width or len(cells)
+        if len(cells) < width or any(cells[width:]):
+            rule = f"{width} cells as in the first line"
+            raise RecordError(f"{name}, line {number}", rule, f"{len(cells)} cells", _CSV_CURE)
+        yield number, cells[:width]
+
+
+def _rows(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line with its number, stripped; empty ones are left out."""
+    reader = csv.reader(lines_of(text), delimiter=delimiter, skipinitialspace=delimiter == " ")
     closed = delimiter == "|" and text.lstrip().startswith("|")
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
-            if closed:
-                stripped = stripped[1:-1]
+            if closed:  # the bar at the end is missing where a line was cut off
+                stripped = stripped[1 : len(stripped) - (stripped[-1] == "")]
             if stripped in ([], [""]) or (delimiter == "|" and _is_ruler(stripped)):
                 continue
-            width = width or len(stripped)
-            if len(stripped) < width or any(stripped[width:]):
-                rule = f"{width} cells as in the first line"
-                place = f"{name}, line {reader.line_num}"
-                raise RecordError(place, rule, f"{len(stripped)} cells", _CSV_CURE)
-            yield reader.line_num, stripped[:width]
+            yield reader.line_num, stripped
     except csv.Error as error:
         place = f"{name}, line {reader.line_num}"
         raise RecordError(place, "a line of CSV", str(error), _CSV_CURE) from None
+
+
+def _without_torn_line(name: str, text: str, delimiter: str, width: int) -> tuple[str, list[str]]:
+    """The text without a last line that was cut off, and a note of it.
+
+    It is one that has no end, and too few cells or no number where the line above has one. That a
+    number itself was cut off can only be suspected.
+    """
+    if text.rstrip(" \t").endswith(("\n", "\r")):
+        return text, []
+    rows = deque(_rows(name, text, delimiter), maxlen=2)
+    if len(rows) < 2:
+        return text, []
+    (_, above), (number, last) = rows
+    place = f"The last line ({number})"
+    if len(last) < width or (_is_word(last[-1]) and not _is_word(above[-1])):
+        end = max(text.rfind("\n"), text.rfind("\r")) + 1
+        return text[:end], [f"{place} is cut off, and was left out."]
+    if len(last[-1]) < len(above[-1]) and not _is_word(above[-1]):
+        why = "has no end, and its last number is shorter than the one above"
+        return text, [f"{place} {why}: it may be cut off."]
+    return text, []
+
+
+def _is_word(cell: str) -> bool:
+    """Whether a cell holds something else than a number or nothing."""
+    try:
+        number_of(cell)
+    except ValueError:
+        return True
+    return False
 
 
 def _is_ruler(cells: list[str]) -> bool:

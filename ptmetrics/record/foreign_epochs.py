@@ -20,6 +20,8 @@ from ptmetrics.record.foreign_table import Table, nothing_to_read, tidied
 
 METHOD = "logged"
 """The method of a score that was read from a log, and has no interval."""
+ONLY_SHARES = "no interval: the number of samples gives one to a share of them alone"
+"""Why a score has none whose samples are known."""
 MAX_EPOCHS = 100_000
 
 
@@ -50,10 +52,14 @@ class LoggedScores(Mapping[str, ScoreData]):
             "higher_is_better": rises(name),
         }
         n = self._sizes.get(name.partition("/")[0], 0)
-        if n and is_share(name) and isfinite(value):
+        if not n or not isfinite(value):
+            return data
+        data["n"] = n
+        if is_share(name):
             data["low"], data["high"] = wilson_interval(min(value, 1.0), n)
-            data["n"] = n
             data["method"] = "wilson"
+        else:
+            data["reason"] = ONLY_SHARES
         return data
 
     def __iter__(self) -> Iterator[str]:
@@ -169,6 +175,11 @@ class LoggedEpochs(Sequence[EpochData]):
             return [self[place] for place in range(*row.indices(len(self)))]
         done = self._all[self._rows[row]]
         epoch: EpochData = {"epoch": done.epoch, "scores": LoggedScores(done.values, self._sizes)}
+        axes = {
+            name.removesuffix("/mean_iou"): 2 for name in done.values if name.endswith("/mean_iou")
+        }
+        if axes:
+            epoch["sample_axes"] = axes
         if self._by_step:
             epoch["epoch"] = range(len(self))[row]
         if self._steps and done.step is not None:

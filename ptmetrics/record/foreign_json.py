@@ -10,7 +10,6 @@ from ptmetrics.errors import RecordError
 from ptmetrics.record.direction import direction
 from ptmetrics.record.foreign_names import (
     EPOCH_NAMES,
-    SPLIT_WORDS,
     STEP_NAMES,
     clipped,
     listed,
@@ -367,7 +366,8 @@ def _is_curve(values: object) -> bool:
 
 
 def _names_split(head: str) -> bool:
-    return head.lower() in SPLIT_WORDS
+    told = read_name(f"{head}/loss")
+    return bool(told.split) and told.score == "loss"
 
 
 def _is_cell(value: object) -> bool:

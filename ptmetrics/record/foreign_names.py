@@ -34,7 +34,11 @@ _PERCENT = re.compile(
 )
 _OF_SET = re.compile(r"[\s_-]*(?:set|split|data|dataset)$")  # of a split that a cell names
 _LOADER = re.compile(r"(.+?)[/_](dataloader_idx_\d+)")  # Lightning, with several validation sets
-_CONTAINER = re.compile(rf"^(?:metrics?|scores?|logs?|history|results?|trainer){_GAP}+(?=.)")
+# XGBoost and LightGBM. Not with "_" behind the number, where the classes 0 and 1 stand elsewhere.
+_NUMBERED = re.compile(r"(?:^|(?<=/))(?:validation|valid|eval)_(\d{1,9})[-:/](?=.)")
+_CONTAINER = re.compile(
+    rf"^(?:metrics?|scores?|logs?|history|results?|evals_result|trainer){_GAP}+(?=.)"
+)
 _PER = re.compile(r"(?<=.)[_/](?:epoch|step)$")  # Lightning: the mean of an epoch, or of a step
 
 _SCORES = {
@@ -54,7 +58,17 @@ _SCORES = {
     "root_mean_squared_error": "rmse",
     "mean_absolute_error": "mae",
     **dict.fromkeys(("r2_score", "r_squared"), "r2"),
+    "miou": "mean_iou",
 }
+_OF_PIXELS = {
+    **dict.fromkeys(("aacc", "oa", "overall_accuracy", "pixel_acc", "pixel_accuracy"), "accuracy"),
+    **dict.fromkeys(("macc", "mean_accuracy", "mean_acc"), "balanced_accuracy"),
+    **dict.fromkeys(("mdice", "mean_dice"), "dice"),
+    "mfscore": "f1/macro",
+    "mprecision": "precision/macro",
+    "mrecall": "recall/macro",
+}
+"""What such names are beside a mean IoU: the mean accuracy is one over classes there."""
 _PLAIN_MEANS = re.compile(
     r"(?:(?:avg|mean|average|epoch|running)_)?(?:(loss(?:es)?)|acc(?:s|uracy|uracies)?)"
     r"(?:_(?:avg|mean|average))?"
@@ -146,6 +160,8 @@ class LogColumns:
         split: The column that tells the split of a row.
         runs: Columns that tell runs apart.
         samples: The column that tells how many samples a split has, by the split.
+        of_pixels: Columns of a split that has a mean IoU, which one tool writes: all as shares, or
+            all in percent.
         notes: What was decided, as sentences.
     """
 
@@ -156,6 +172,7 @@ class LogColumns:
     split: str | None = None
     runs: list[str] = field(default_factory=list)
     samples: dict[str, str] = field(default_factory=dict)
+    of_pixels: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
 
@@ -178,7 +195,12 @@ def read_name(column: str) -> Name:
     loader = _LOADER.fullmatch(text)
     if loader:
         text = f"{loader[2]}/{loader[1]}"
-    split, rest = _parted(text)
+    numbered = _NUMBERED.search(text)
+    if numbered:
+        split: str | None = f"val_{numbered[1]}"
+        rest = text[: numbered.start()] + text[numbered.end() :]
+    else:
+        split, rest = _parted(text)
     rest = _CONTAINER.sub("", rest)
     whole = _joined(rest)
     if split == "" or not whole or whole in (*EPOCH_NAMES, *STEP_NAMES):
@@ -269,7 +291,11 @@ def columns_of(
         bare_is_train: Whether the tool is known to leave out the split of training, and no other.
     """
     told = {name: read_name(name) for name in names}
+    notes = _name_last_set(told)
+    of_pixels = _name_pixels(told)
     columns = _roles_of(told)
+    columns.notes = notes
+    columns.of_pixels = of_pixels
     taken = {columns.epoch, columns.step, columns.split, *columns.runs, *columns.samples.values()}
     held = {name: each for name, each in told.items() if each.score and name not in taken}
     splits: dict[str, str] = {}
@@ -310,6 +336,36 @@ def _is_the_loss(held: Mapping[str, Name], column: str) -> bool:
     if own.score == "total_loss":
         return "loss" not in others
     return not any(map(is_loss, others))
+
+
+def _name_last_set(told: dict[str, Name]) -> list[str]:
+    """Call the last of numbered sets of validation "val", by which boosting stops; a note of that."""
+    sets = {each.split for each in told.values() if re.fullmatch(r"val_\d+", each.split or "")}
+    numbered = sorted(filter(None, sets), key=lambda split: int(split[4:]))
+    if not numbered or any(each.split == "val" for each in told.values()):
+        return []
+    for name, each in told.items():
+        if each.split == numbered[-1]:
+            told[name] = each._replace(split="val")
+    if len(numbered) == 1:
+        return []
+    others = ", ".join(numbered[:-1])
+    return [f"Of {len(numbered)} sets of validation the last is val; the others are {others}."]
+
+
+def _name_pixels(told: dict[str, Name]) -> frozenset[str]:
+    """Name what stands beside a mean IoU as segmentation does; those columns with it."""
+    splits = {each.split for each in told.values() if each.score == "mean_iou"}
+    found = set()
+    for name, each in told.items():
+        if each.split not in splits:
+            continue
+        if each.score == "mean_iou":
+            found.add(name)
+        elif each.score and each.sort in _OF_PIXELS:
+            told[name] = each._replace(score=_OF_PIXELS[each.sort])
+            found.add(name)
+    return frozenset(found)
 
 
 def _roles_of(told: Mapping[str, Name]) -> LogColumns:

@@ -320,6 +320,8 @@ class RowReader:
         bare = {column: f"/{name}" for column, name in self._columns.bare.items()}
         scores = {**self._columns.scores, **bare}
         self._percent = self._percentages(scores)
+        # Shares beside a mean IoU are of pixels: their digits tell no number of pictures.
+        self._of_pixels = any(name.endswith("/mean_iou") for name in scores.values())
         self.positions = table.of_trainer or self._facts.fractions
         whole = not self.positions
         self.sorted = whole and self._facts.backwards and not self._facts.again
@@ -413,7 +415,7 @@ class RowReader:
                 nan_names.append(name)
                 continue
             self._check_range(entry, name, value)
-            if is_share(name):
+            if is_share(name) and not self._of_pixels:
                 self._keep_share(name, value, cell, column)
         if nan_names:
             self._leave_out_gaps(values, nan_names)
@@ -487,6 +489,9 @@ class RowReader:
             told = told or facts.above_one[column] > facts.numbers[column] / 2
             if most == 1 and least > -inf and told:
                 percent.add(column)
+        of_pixels = self._columns.of_pixels & scores.keys()
+        if percent & of_pixels:  # beside others in percent a mean IoU of 0.9 is none of 90 %
+            percent |= of_pixels
         if percent:
             what = listed([column for column in scores if column in percent])
             self.notes.append(f"Taken as percentages, and divided by 100: {what}.")

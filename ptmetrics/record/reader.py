@@ -5,7 +5,7 @@ Also what other tools logged: told from a journal by its content, read whole, wi
 
 import os
 from bisect import bisect_left
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -437,7 +437,8 @@ def _text_of(name: str, content: bytes) -> str:
     if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         encoding = "utf-16"
     try:
-        text = content.decode(encoding)
+        # A letter at the end that was cut off is left out; its line is looked at later.
+        text = getincrementaldecoder(encoding)().decode(content)
     except UnicodeDecodeError as error:
         cure = "Save it as UTF-8; a checkpoint or a picture is no log."
         raise RecordError(name, "text in UTF-8", f"byte {error.start} that is not", cure) from None

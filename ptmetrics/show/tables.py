@@ -168,7 +168,8 @@ def score_line(head: str, score: ScoreData) -> Iterator[Line]:
         why = score.get("reason") or "the log does not tell why"
         yield from wrap(why, f"{head}  nan   ", indent=len(head) + 8)
     elif _logged(score) and isnan(score["low"]):
-        yield [head, value, "  no interval, the number of samples is not known"]
+        why = score.get("reason") or "no interval, the number of samples is not known"
+        yield [head, value, f"  {why}"]
     else:
         interval = f"[{low}, {high}]"
         if isnan(score["low"]):

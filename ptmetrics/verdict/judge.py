@@ -102,7 +102,8 @@ def judge(
 
     Raises:
         ConfigError: If the profile, a code, the positive class, the epoch or the split is unknown,
-            a baseline would not be looked at, or `n` is given for what tells its own.
+            a rule is no function, a baseline would not be looked at, or `n` is given for what tells
+            its own.
         DataError: If the source or the baseline holds no scores, or a matrix that cannot be a
             confusion matrix.
         RecordError: If a run folder cannot be read.
@@ -123,7 +124,7 @@ def judge(
         chosen = profile_of(profile)
     if rules is None:
         rules = RULES
-    asked = [as_rule(item) for item in rules]
+    asked = _as_rules(rules)
     known = {TOO_FEW, UNMEASURED, *(code for item in asked for code in item.codes)}
     codes = _wanted_codes(known, select, ignore)
     against = None
@@ -148,6 +149,13 @@ def judge(
         raise DataError("source", "runs, or scores", "an empty sequence", "Pass at least one run.")
     verdicts = dict(zip(names_of(source), map(judge_one, source), strict=True))
     return judged_together(verdicts)
+
+
+def _as_rules(given: Any) -> list[Rule]:
+    if not isinstance(given, Iterable):
+        cure = "Pass rules=[*pm.RULES, mine]."
+        raise ConfigError("rules", "functions of pm.Evidence in a list", type(given).__name__, cure)
+    return [as_rule(item) for item in given]
 
 
 def _verdict(

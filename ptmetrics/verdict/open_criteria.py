@@ -5,6 +5,7 @@ from math import ceil, isfinite
 from typing import Any
 
 from ptmetrics.digits import numbers as numbers_of
+from ptmetrics.record.foreign_epochs import ONLY_SHARES
 from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import Evidence
 from ptmetrics.verdict.finding import Criterion, Finding
@@ -16,6 +17,10 @@ UNMEASURED = "not-measured"
 SAY_HOW_MANY = (
     "The log does not tell how many samples stand behind its values: say how many were validated, "
     "judge(…, n=1500) or --n 1500, or record the run with a Monitor."
+)
+WHAT_HAS_INTERVALS = (
+    "Record the run with a Monitor, which gives each score an interval, or hold a share of samples "
+    "against a level of yours, such as check --target 'val/accuracy>=…'."
 )
 
 
@@ -50,6 +55,8 @@ def open_criteria(criteria: Iterable[Criterion], evidence: Evidence) -> Iterator
             advice = _never_predicted(evidence)
         elif evidence.values_without_n:
             advice = SAY_HOW_MANY
+        elif ONLY_SHARES in reasons:
+            advice = WHAT_HAS_INTERVALS
         yield make_finding(UNMEASURED, "undetermined", f"Undecided: {told}.", numbers, advice)
 
 

@@ -48,7 +48,12 @@ def test_every_class_has_the_curve_of_scikit_learn_within_its_bound(
         assert abs(mean.value - sum(truth) / classes) <= mean.error_bound + 1e-12
 
 
-@given(st.lists(st.lists(st.floats(-300, 300), min_size=3, max_size=3), min_size=1, max_size=5))
+logits_of_row = st.lists(st.floats(-300, 300) | st.just(-math.inf), min_size=3, max_size=3).filter(
+    lambda row: max(row) > -math.inf
+)
+
+
+@given(st.lists(logits_of_row, min_size=1, max_size=5))
 @LAW
 def test_a_margin_is_the_logit_of_the_softmax_with_all_its_digits(rows: list[list[float]]) -> None:
     logits = torch.tensor(rows, dtype=torch.float64)
@@ -62,6 +67,18 @@ def test_saturated_rows_stay_in_order() -> None:
     logits = torch.tensor([[40.0, 0.0, 0.0], [41.0, 0.0, 0.0], [42.0, 0.0, 0.0]])
     assert (margins(logits)[:, 0].diff() > 0.9).all()
     assert (logits.softmax(1)[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("classes", [2, 5])
+def test_a_class_that_alone_is_possible_ranks_above_all_others(
+    classes: int, dtype: torch.dtype
+) -> None:
+    scores = torch.zeros(6, classes, dtype=dtype)
+    scores[:2, 1:] = -torch.inf  # masked: the probability of class 0 is 1
+    got = counted(scores, torch.tensor([0, 0, 1, 1, 1, 1]), "logits").compute()
+    assert got.per_class["auroc"][0].value == 1.0
+    assert got.per_class["average_precision"][0].value == 1.0
 
 
 def test_rows_without_a_margin_are_left_out() -> None:

@@ -118,6 +118,43 @@ def test_a_caller_may_write_over_a_batch_that_waits(
     assert_same(written_over, at_once)
 
 
+def many_classes(rows: int, seed: int, *, weighted: bool) -> Given:
+    """Too many scores to wait as they are, with ties of the target, and rows that are refused."""
+    g = torch.Generator().manual_seed(seed)
+    given = {
+        "preds": torch.randn(rows, 300, generator=g).round(decimals=1),
+        "target": torch.randint(-1, 300, (rows,), generator=g),
+        "slices": torch.randint(-1, 2, (rows,), generator=g),
+    }
+    given["preds"][seed % rows, 7] = torch.nan
+    given["preds"][:100].scatter_(1, given["target"][:100].clamp(min=0).unsqueeze(1), 4.0)
+    if weighted:
+        given["sample_weight"] = torch.rand(rows, generator=g)
+    return given
+
+
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_of_large_batches_what_was_read_waits(
+    inputs: str, dtype: torch.dtype, weighted: bool
+) -> None:
+    options: dict[str, Any] = {"inputs": inputs, "topk": (1, 5), "slices": 2}
+    waiting, at_once = MulticlassMetrics(300, **options), MulticlassMetrics(300, **options)
+    for seed in range(6):
+        batch = many_classes(700, seed, weighted=weighted)
+        if inputs == "probs":
+            batch["preds"] = batch["preds"].softmax(1)
+        batch["preds"] = batch["preds"].to(dtype).requires_grad_()
+        at_once.update(**batch)
+        at_once.compute()
+        waiting.update(**batch)
+        for tensor in batch.values():
+            tensor.detach().zero_()
+    assert waiting._buffer._filled == 5
+    assert_same(waiting, at_once)
+
+
 def test_the_first_bad_step_is_that_of_the_row_and_not_of_the_buffer() -> None:
     metrics = MulticlassMetrics(3)
     for step in range(6):

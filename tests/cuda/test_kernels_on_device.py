@@ -28,7 +28,7 @@ from ptmetrics.counts import kernels
 from ptmetrics.metrics.base import Metrics
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
-from batches import class_batch, in_parts, on, point_batch
+from batches import assert_same_histograms, class_batch, in_parts, on, point_batch
 from yes_no_batches import assert_same_cells, two_columns, yes_no_batch
 
 pytestmark = needs_gpu
@@ -139,6 +139,54 @@ def test_errors_are_counted_as_the_tensor_operations_count_them(
     assert_same_counts(mine, counted(batches, kernel=False, num_outputs=outputs), 1e-12)
     if not weighted:
         assert_same_bits(mine, counted(batches, kernel=True, num_outputs=outputs))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(70_000, 1, ()), (9000, 5, ()), (8, 1, (65, 63))], ids=str)
+def test_slices_of_errors_are_counted_as_the_tensor_operations_count_them(
+    shape: tuple[int, int, tuple[int, ...]], weighted: bool
+) -> None:
+    rows, outputs, pixels = shape
+    batches = []
+    for n in (rows, 5):
+        batch = point_batch(n, outputs, torch.float32, *pixels, weighted=weighted)
+        dims = None if pixels else 1
+        batches.append(in_parts(batch, 3, groups=not pixels, rows=dims).to(DEVICE))
+    config = {"num_outputs": outputs, "slices": 3, "groups": None if pixels else True}
+    mine = counted(batches, kernel=True, **config)
+    assert_same_counts(mine, counted(batches, kernel=False, **config), 1e-12)
+    if not weighted:
+        assert_same_bits(mine, counted(batches, kernel=True, **config))
+
+
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(9000, 10, ()), (500, 1000, ()), (4, 21, (65, 63))], ids=str)
+def test_curves_of_classes_are_those_of_the_tensor_operations(
+    shape: tuple[int, int, tuple[int, ...]], weighted: bool, dtype: torch.dtype, inputs: str
+) -> None:
+    rows, classes, pixels = shape
+    options = {"weighted": weighted, "probs": inputs == "probs"}
+    batch = class_batch(rows, classes, dtype, *pixels, **options).to(DEVICE)
+    config = {"num_classes": classes, "inputs": inputs, "curves": True, "class_dim": 1}
+    mine = counted([batch], kernel=True, **config)
+    theirs = counted([batch], kernel=False, **config)
+    exact = dtype == torch.float64 or inputs == "probs"
+    assert_same_histograms(mine, theirs, exact=exact)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("shape", [(9000, 10, ()), (500, 1000, ()), (4, 21, (65, 63))], ids=str)
+def test_losses_at_all_temperatures_are_those_of_the_tensor_operations(
+    shape: tuple[int, int, tuple[int, ...]], dtype: torch.dtype
+) -> None:
+    rows, classes, pixels = shape
+    batch = class_batch(rows, classes, dtype, *pixels, weighted=True).to(DEVICE)
+    config = {"num_classes": classes, "temperature": True, "class_dim": 1}
+    mine = counted([batch], kernel=True, **config)
+    theirs = counted([batch], kernel=False, **config)
+    assert_same_counts(mine, theirs, 1e-12 if dtype == torch.float64 else 1e-6)
 
 
 def launched(call: Callable[[], object]) -> list[str]:

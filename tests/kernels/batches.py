@@ -9,6 +9,7 @@ from oracles import Batch
 from torch import Tensor
 
 from ptmetrics.counts import kernels
+from ptmetrics.counts.score_histogram import tied_rows
 from ptmetrics.counts.subgroups import NO_GROUP
 from ptmetrics.metrics.base import Metrics
 
@@ -96,16 +97,17 @@ def spoil_weights(weight: Tensor) -> None:
             weight[4 * row + 1] = value
 
 
-def in_parts(batch: Batch, slices: int, *, groups: bool) -> Batch:
+def in_parts(batch: Batch, slices: int, *, groups: bool, rows: int | None = None) -> Batch:
     """The batch with slices, some of which there are not, and groups: an id each, some of them none.
 
     Args:
         batch: Rows or pixels.
         slices: How many there are; 0 for none.
         groups: Whether it gets groups too.
+        rows: How many dimensions of the targets are rows; None for all.
     """
     g = torch.Generator().manual_seed(len(batch.target))
-    shape = batch.target.shape
+    shape = batch.target.shape[:rows]
     parts = Batch(batch.preds, batch.target, batch.weight)
     if slices:
         parts.slices = torch.randint(-2, slices + 2, shape, generator=g)
@@ -163,3 +165,35 @@ def assert_same_counts(mine: Metrics, theirs: Metrics, tolerance: float) -> None
             torch.testing.assert_close(
                 one, cell, rtol=tolerance, atol=tolerance * largest, equal_nan=True, msg=name
             )
+
+
+def assert_same_histograms(mine: Metrics, theirs: Metrics, *, exact: bool) -> None:
+    """Of the scores of each class counts are equal, and which rows of the histogram hold equal scores.
+
+    Where not `exact` the last digits of float32 are rounded in another order: one score in a
+    hundred, at most, has the row beside its own. AUROC and average precision are the same within
+    their bounds.
+    """
+    found = mine.state_dict()["cells"]
+    expected = theirs.state_dict()["cells"]
+    for name in ("one_vs_rest", "one_vs_rest.weight", "one_vs_rest.square"):
+        if name not in expected:
+            continue
+        one = found[name].cpu()
+        cell = expected[name].cpu()
+        torch.testing.assert_close(one.sum(1), cell.sum(1), rtol=1e-12, atol=1e-12, msg=name)
+        if exact:
+            torch.testing.assert_close(one, cell, rtol=1e-12, atol=1e-12, msg=name)
+        else:
+            assert float((one - cell).abs().sum()) <= 0.02 * float(cell.sum()), name
+    if exact:
+        n = expected["one_vs_rest"].sum(-1)
+        ties = [cells["one_vs_rest_ties"] for cells in (found, expected)]
+        for one, other in zip(*[tied_rows(n, cell) for cell in ties], strict=True):
+            assert torch.equal(one.cpu(), other.cpu())
+    scores = theirs.compute()
+    for name, score in mine.compute().items():
+        if name.startswith(("auroc", "average_precision")):
+            other = scores[name]
+            bound = score.error_bound + other.error_bound + 1e-6
+            assert abs(score.value - other.value) <= bound, name

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from batches import assert_same_counts, class_batch, in_parts, on, point_batch, without_buffer
+from batches import (
+    assert_same_counts,
+    assert_same_histograms,
+    class_batch,
+    in_parts,
+    on,
+    point_batch,
+    without_buffer,
+)
 from oracles import Batch, same
 from registry import CASES, MetricCase
 
@@ -104,6 +112,86 @@ def test_tokens_of_a_vocabulary_are_counted_in_place_with_their_texts(class_dim:
     if class_dim < 0:
         batch = Batch(batch.preds.movedim(1, -1).contiguous(), batch.target)
     assert_same({"num_classes": 4099, "class_dim": class_dim, "topk": (1, 3)}, batch)
+
+
+def masked(batch: Batch) -> Batch:
+    """The batch, in some rows of which one class alone is possible, or two."""
+    batch.preds[1::7, 1:] = -torch.inf
+    batch.preds[2::7, 2:] = -torch.inf
+    return batch
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "dtype", "curves"),
+    [
+        (2, torch.float64, True),
+        (5, torch.float32, True),
+        (5, torch.bfloat16, "fine"),
+        (70, torch.float64, True),
+        pytest.param(3, torch.float16, True, marks=pytest.mark.slow),
+        pytest.param(600, torch.float32, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_scores_of_each_class_have_the_places_that_they_have_without_a_kernel(
+    classes: int, dtype: torch.dtype, curves: bool | str, weighted: bool
+) -> None:
+    rows = (40, 3) if classes > 64 else (200, 9)
+    batches = [masked(class_batch(n, classes, dtype, weighted=weighted)) for n in rows]
+    batches[0].preds[-20:] = batches[0].preds[:20]  # ties
+    for losses in (True, False)[: 1 + (classes == 2)]:
+        config = {"num_classes": classes, "curves": curves, "losses": losses}
+        assert_same_curves(config, *batches, exact=dtype == torch.float64)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_probabilities_of_each_class_have_the_same_places(weighted: bool) -> None:
+    batches = [class_batch(n, 5, torch.float32, weighted=weighted, probs=True) for n in (150, 5)]
+    for batch in batches:
+        batch.preds[7::11] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])
+    config = {"num_classes": 5, "inputs": "probs", "curves": True, "ignore_index": -100}
+    assert_same_curves(config, *batches, exact=True)
+
+
+def test_curves_of_pixels_and_of_slices_beside_them() -> None:
+    batch = in_parts(class_batch(2, 4, torch.float64, 5, 9), 2, groups=False)
+    assert_same_curves({"num_classes": 4, "curves": True, "slices": 2}, batch, exact=True)
+
+
+def assert_same_curves(config: dict[str, Any], *batches: Batch, exact: bool) -> None:
+    mine = counted(config, *batches, kernel=True)
+    theirs = counted(config, *batches, kernel=False)
+    assert_same_histograms(mine, theirs, exact=exact)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [
+        (2, torch.float64),
+        (5, torch.float32),
+        (70, torch.bfloat16),
+        pytest.param(600, torch.float64, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_losses_at_all_temperatures_are_those_without_a_kernel(
+    classes: int, dtype: torch.dtype, weighted: bool
+) -> None:
+    rows = (20, 3) if classes > 64 else (60, 9)
+    batches = [masked(class_batch(n, classes, dtype, weighted=weighted)) for n in rows]
+    config = {"num_classes": classes, "temperature": True, "topk": (1, 2)}
+    assert_same(config, *batches, tolerance=1e-12 if dtype == torch.float64 else 1e-6)
+
+
+def test_temperature_and_curves_of_tokens_in_one_launch() -> None:
+    batch = class_batch(3, 4, torch.float64, 9, weighted=True)
+    config = {"num_classes": 4, "temperature": True, "curves": True, "class_dim": 1}
+    assert_same_curves(config, batch, exact=True)
+    mine = counted(config, batch, kernel=True).state_dict()["cells"]["tempered"]
+    theirs = counted(config, batch, kernel=False).state_dict()["cells"]["tempered"]
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_many_rows_are_added_up_by_several_programs() -> None:
@@ -250,6 +338,55 @@ def test_images_of_one_output_are_counted_with_their_samples(weighted: bool) -> 
     batches = [point_batch(rows, 1, torch.float32, 5, 30, weighted=weighted) for rows in (3, 2)]
     assert_same({}, *batches, tolerance=1e-12)
     assert_same({"groups": False}, *batches, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("outputs", "dtype", "pixels", "slices", "groups"),
+    [
+        (1, torch.float32, (), 2, None),
+        (1, torch.bfloat16, (5, 30), 2, None),
+        (2, torch.float64, (), 1, None),
+        pytest.param(1, torch.float16, (), 3, True, marks=pytest.mark.slow),
+        pytest.param(3, torch.float32, (), 4, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_slices_and_groups_of_errors_are_counted_as_the_tensor_operations_count_them(
+    outputs: int,
+    dtype: torch.dtype,
+    pixels: tuple[int, ...],
+    slices: int,
+    groups: bool | None,
+    weighted: bool,
+) -> None:
+    batches = []
+    for rows in (140, 33) if not pixels else (2, 1):
+        batch = point_batch(rows, outputs, dtype, *pixels, weighted=weighted)
+        dims = None if pixels else 1
+        batches.append(in_parts(batch, slices, groups=bool(groups), rows=dims))
+    config = {"num_outputs": outputs, "slices": slices, "groups": groups}
+    assert_same(config, *batches, tolerance=1e-12)
+
+
+def test_slices_of_errors_far_from_each_other_lose_no_digits() -> None:
+    batches = []
+    for seed, rows in enumerate((500, 40)):
+        batch = point_batch(rows, 1, torch.float64, clean=True)
+        part = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(seed))
+        part[30:400] = 0  # some programs see one slice only, and one is not there
+        batch.preds += 1e6 * part.unsqueeze(1)
+        batch.target += 1e6 * part.unsqueeze(1)
+        batch.slices = part
+        batches.append(batch)
+    assert_same({"slices": 4}, *batches, tolerance=1e-11)
+    mine = counted({"slices": 4}, *batches, kernel=True).compute()
+    theirs = counted({"slices": 4}, *batches, kernel=False).compute()
+    for part, scores in theirs.per_slice.items():
+        for name, score in scores.items():
+            found = mine.per_slice[part][name]
+            assert same(found.value, score.value, 1e-11), (part, name)
+            assert same(found.high, score.high, 1e-9), (part, name)
 
 
 @pytest.mark.slow

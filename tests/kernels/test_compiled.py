@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptmetrics import BinaryMetrics, MulticlassMetrics, MultilabelMetrics, RegressionMetrics
 from ptmetrics.counts import class_launch, moments_launch, part_launch, yesno_launch
-from ptmetrics.counts.kernels import Launch
+from ptmetrics.counts.kernels import Launch, Operands
 from ptmetrics.metrics.base import Metrics
 
 if find_spec("triton") is None:
@@ -40,7 +40,7 @@ def given_to(
 ) -> tuple[Launch, tuple[Any, ...]]:
     """What the kernel of classes would be given for a batch without values."""
     metrics = MulticlassMetrics(preds.shape[1], device="meta", **config)
-    return class_launch.arguments(
+    return class_launch.class_arguments(
         *operands(monkeypatch, "count_classes", metrics, preds, target, weight)
     )
 
@@ -48,12 +48,12 @@ def given_to(
 def operands(
     monkeypatch: pytest.MonkeyPatch, operation: str, metrics: Metrics, *batch: Any, **ids: Tensor
 ) -> tuple[Any, ...]:
-    """What an operation would be given for a batch without values."""
+    """What an operation would be given last for a batch without values."""
     seen: list[Any] = []
     monkeypatch.setattr(torch.ops.ptmetrics, operation, lambda *given: seen.append(given))
     with on("meta"):
         metrics.update(*batch, **ids)
-    return tuple(seen[-1])
+    return Operands(*seen[-1][:8]), *seen[-1][8:]
 
 
 def compiled(launch: Launch, given: tuple[Any, ...], card: int, kernel: Any = None) -> Any:
@@ -63,7 +63,7 @@ def compiled(launch: Launch, given: tuple[Any, ...], card: int, kernel: Any = No
     from triton.compiler import ASTSource
 
     if kernel is None:
-        kernel = class_launch._import_kernel()
+        kernel = class_launch._import_kernel(launch.plan)
     constants: dict[Any, Any] = {}
     attributes: dict[Any, Any] = {}
 
@@ -113,6 +113,7 @@ QUICK = [
     variant(1000, torch.bfloat16, topk=(1, 5)),
     variant(21, torch.float32, 512, 512),
     variant(32_000, torch.bfloat16),
+    variant(10, torch.float32, curves=True),
 ]
 VARIANTS = []
 for classes in (2, 10, 37, 512, 1000, 3000):
@@ -127,6 +128,14 @@ for classes in (21, 150):
     VARIANTS.append(variant(classes, torch.float16, 64, 64))
     VARIANTS.append(variant(classes, torch.float64, 64, 64, weighted=True))
     VARIANTS.append(variant(classes, torch.float32, 64, 64, losses=False))
+for classes in (2, 10, 64, 512, 1000):
+    VARIANTS.append(variant(classes, torch.float32, curves=True))
+    VARIANTS.append(variant(classes, torch.float64, weighted=True, curves=True, inputs="probs"))
+for classes in (10, 1000):
+    VARIANTS.append(variant(classes, torch.bfloat16, temperature=True, topk=(1, 5)))
+    VARIANTS.append(variant(classes, torch.float64, weighted=True, temperature=True, curves=True))
+VARIANTS.append(variant(21, torch.float32, 64, 64, curves="fine", losses=False))
+VARIANTS.append(variant(21, torch.float16, 64, 64, weighted=True, temperature=True))
 
 
 def assert_fits(
@@ -193,8 +202,12 @@ def test_kernels_of_parts_compile_for_every_card(
     batch = (preds, target, weight)
     seen = operands(monkeypatch, "count_parts", metrics, *batch, **{kind: target})
     launch, given = part_launch.part_arguments(*seen)
-    assert_small(compiled(launch, given, card, part_launch._import_count_parts()), launch, tmp_path)
-    _, given = class_launch.arguments(*operands(monkeypatch, "count_classes", metrics, *batch))
+    assert_small(
+        compiled(launch, given, card, part_launch._import_kernel(launch.plan)), launch, tmp_path
+    )
+    _, given = class_launch.class_arguments(
+        *operands(monkeypatch, "count_classes", metrics, *batch)
+    )
     assert isinstance(given[-2], Tensor), "notes are taken"
 
 
@@ -237,11 +250,9 @@ def compiled_yes_no(monkeypatch: pytest.MonkeyPatch, chosen: Chosen, card: int) 
     """A kernel of yes-or-no predictions, and its launch."""
     shape: tuple[int, ...] = (4096,)
     metrics: Metrics = BinaryMetrics(device="meta", **chosen.config)
-    importer = yesno_launch._import_binary
     if chosen.labels:
         shape = (4096, chosen.labels)
         metrics = MultilabelMetrics(chosen.labels, device="meta", **chosen.config)
-        importer = yesno_launch._import_labels
     preds = torch.empty(shape, dtype=chosen.dtype, device="meta")
     if chosen.columns == 2:
         preds = torch.empty(4096, 2, dtype=chosen.dtype, device="meta")
@@ -251,7 +262,7 @@ def compiled_yes_no(monkeypatch: pytest.MonkeyPatch, chosen: Chosen, card: int) 
         weight = torch.empty(4096, device="meta")
     seen = operands(monkeypatch, "count_yes_no", metrics, preds, target, weight)
     launch, given = yesno_launch.yes_no_arguments(*seen)
-    return compiled(launch, given, card, importer()), launch
+    return compiled(launch, given, card, yesno_launch._import_kernel(launch.plan)), launch
 
 
 @pytest.mark.parametrize("chosen", QUICK_YES_NO, ids=str)
@@ -333,9 +344,40 @@ def test_kernels_of_errors_compile_for_every_card(
     metrics = RegressionMetrics(num_outputs=outputs, device="meta")
     seen = operands(monkeypatch, "count_points", metrics, points, points, weight)
     launch, given = moments_launch.point_arguments(*seen)
-    kernel = compiled(launch, given, card, moments_launch._import_count_points())
+    kernel = compiled(launch, given, card, moments_launch._import_kernel(launch.plan))
     assert_small(kernel, launch, tmp_path)
     assert "0.33333333333333331" in kernel.asm["ttir"], "a third has all digits of float64"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "card"),
+    [
+        pytest.param(chosen, card, marks=[pytest.mark.slow] * ((place, card) != (1, 90)))
+        for place, chosen in enumerate(POINTS)
+        for card in CARDS
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["slices", "group"])
+def test_kernels_of_parts_of_errors_compile_for_every_card(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, chosen: tuple[Any, ...], card: int
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    outputs, dtype, pixels, weighted = chosen
+    rows = (4096, *pixels)
+    points = torch.empty(rows if outputs == 1 else (4096, outputs), dtype=dtype, device="meta")
+    weight = None
+    if weighted:
+        weight = torch.empty(rows, device="meta")
+    metrics = RegressionMetrics(
+        num_outputs=outputs, slices=3 * (kind == "slices"), groups=kind == "group", device="meta"
+    )
+    ids = torch.empty(rows, dtype=torch.int64, device="meta")
+    seen = operands(monkeypatch, "count_points", metrics, points, points, weight, **{kind: ids})
+    launch, given = moments_launch.point_arguments(*seen)
+    assert isinstance(given[-2], Tensor), "it is given ids"
+    kernel = compiled(launch, given, card, moments_launch._import_kernel(launch.plan))
+    assert_small(kernel, launch, tmp_path)
 
 
 @pytest.mark.parametrize("classes", [512, 1000])

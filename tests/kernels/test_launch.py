@@ -57,14 +57,20 @@ class Driver:
 def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Driver]:
     from triton.runtime import driver as active
 
-    from ptmetrics.counts import class_kernel, yesno_kernel
+    from ptmetrics.counts import class_kernel, moments_kernel, part_kernel, yesno_kernel
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(kernels, "_KEPT", {})
     monkeypatch.setattr(kernels, "_FAILED", {})
     noting = Driver()
     active.set_active(noting)  # and it stays: kernels unload themselves when they are collected
-    jitted = (class_kernel.count_classes, yesno_kernel.count_yes_no, yesno_kernel.count_labels)
+    jitted = (
+        class_kernel.count_classes,
+        part_kernel.count_parts,
+        moments_kernel.count_points,
+        yesno_kernel.count_yes_no,
+        yesno_kernel.count_labels,
+    )
     for kernel in jitted:
         kernel.device_caches.clear()
     with on("cpu"):
@@ -181,3 +187,14 @@ def test_errors_of_any_number_of_rows_are_one_compiled_kernel(driver: Driver) ->
     assert driver.loaded == len(kernels._KEPT) == 1
     grids = [given[0] for given in driver.launched]
     assert grids == [2, 2, 2, 2 * 40], "of each output as many as there are tiles of 128 rows"
+
+
+def test_slices_of_errors_are_the_same_kernel_compiled_again(driver: Driver) -> None:
+    metrics = without_buffer(RegressionMetrics(slices=2))
+    for number in (1000, 64):
+        points = torch.zeros(number)
+        metrics.update(points, points, slices=torch.zeros(number, dtype=torch.int64))
+    assert not kernels._FAILED
+    assert driver.loaded == len(kernels._KEPT) == 2
+    grids = [given[0] for given in driver.launched]
+    assert grids == [3, 8, 3 * 3, 1, 3], "tried without rows; a program for some tiles of each part"

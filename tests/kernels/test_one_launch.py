@@ -59,6 +59,19 @@ def test_an_update_is_one_launch(classes: int, inputs: Any, dtype: torch.dtype) 
         assert launches(metrics, 64, classes, dtype=dtype) == ONE, "weights were seen before"
 
 
+@pytest.mark.parametrize("inputs", ["logits", "probs"])
+@pytest.mark.parametrize(("classes", "curves"), [(2, True), (8, "fine"), (1024, "fp16")])
+def test_curves_of_classes_and_temperatures_are_no_launch_more(
+    classes: int, curves: Any, inputs: Any
+) -> None:
+    with fake_cuda():
+        metrics = MulticlassMetrics(
+            classes, inputs=inputs, curves=curves, temperature=inputs == "logits"
+        )
+        assert launches(metrics, 64, classes) == ONE
+        assert launches(metrics, 64, classes, sample_weight=ones) == ONE
+
+
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("shape", [(8, 21, 64, 64), (2, 21, 9), (2, 21, 3, 4, 5)], ids=str)
 def test_pixels_are_one_launch_and_no_copy(shape: tuple[int, ...]) -> None:
@@ -215,15 +228,12 @@ def test_weights_of_scores_in_deterministic_mode_are_left_to_the_tensor_operatio
 
 WITHOUT_KERNEL: list[tuple[dict[str, Any], Callable[[Tensor], Tensor] | None]] = [
     ({"slices": 2000}, torch.zeros_like),
-    ({"curves": True}, None),
-    ({"temperature": True}, None),
+    ({"curves": "exact"}, None),
     ({"topk": tuple(range(1, 40))}, None),
 ]
 
 
-@pytest.mark.parametrize(
-    ("config", "ids"), WITHOUT_KERNEL, ids=["slices", "curves", "temperature", "topk"]
-)
+@pytest.mark.parametrize(("config", "ids"), WITHOUT_KERNEL, ids=["slices", "curves", "topk"])
 def test_what_no_kernel_counts_is_left_to_the_tensor_operations(config: Any, ids: Any) -> None:
     with fake_cuda():
         metrics = MulticlassMetrics(50, **config)
@@ -260,7 +270,7 @@ def test_an_update_of_errors_is_one_launch(shape: tuple[int, ...], dtype: torch.
 
 @pytest.mark.parametrize(
     "config",
-    [{"scores": ["mape"]}, {"scores": ["spearman"]}, {"scores": ["nrmse/range"]}, {"slices": 2}],
+    [{"scores": ["mape"]}, {"scores": ["spearman"]}, {"scores": ["nrmse/range"]}, {"slices": 1024}],
     ids=str,
 )
 def test_errors_that_no_kernel_counts_are_left_to_the_tensor_operations(config: Any) -> None:
@@ -268,6 +278,52 @@ def test_errors_that_no_kernel_counts_are_left_to_the_tensor_operations(config: 
         names = launches_of_errors(RegressionMetrics(**config), 64)
     assert len(names) > 10
     assert not set(POINTS) & set(names)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(256,), (64, 5), (3, 20, 30)], ids=str)
+@pytest.mark.parametrize("given", [("slices",), ("group",), ("slices", "group")], ids=str)
+def test_parts_of_errors_are_a_launch_more_each(
+    given: tuple[str, ...], shape: tuple[int, ...], weighted: bool
+) -> None:
+    outputs = 5 if len(shape) == 2 else 1
+    rows = shape[:1] if outputs > 1 else shape
+    with fake_cuda():
+        metrics = RegressionMetrics(
+            num_outputs=outputs, slices=3 * ("slices" in given), groups="group" in given
+        )
+        more: dict[str, Any] = dict.fromkeys(given, torch.zeros(rows, device="cuda").long())
+        if weighted:
+            more["sample_weight"] = torch.ones(rows, device="cuda")
+        assert launches_of_errors(metrics, *shape, **more) == POINTS * (1 + len(given))
+
+
+def test_slices_of_more_outputs_than_programs_are_left_to_the_tensor_operations() -> None:
+    with fake_cuda():
+        some = launches_of_errors(RegressionMetrics(num_outputs=64, slices=15), 8, 64)
+        many = launches_of_errors(RegressionMetrics(num_outputs=64, slices=16), 8, 64)
+    assert set(POINTS) <= set(some)
+    assert not set(POINTS) & set(many)
+
+
+def test_errors_of_slices_are_counted_once_where_their_kernel_does_not_compile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    def fails(*given: Any) -> None:
+        seen.append(given[-2])
+        if given[-2]:
+            raise kernels.KernelError("no compiler")
+
+    monkeypatch.setattr(kernels, "KERNEL_DEVICES", {"meta"})
+    monkeypatch.setattr(torch.ops.ptmetrics, "count_points", fails)
+    monkeypatch.setattr(kernels, "_FAILED", {})
+    metrics = RegressionMetrics(slices=2, device="meta")
+    for _ in range(2):
+        points = torch.zeros(2, device="meta")
+        metrics.update(points, points, slices=points.long())
+    assert seen == ["slice"], "all rows wait until that is known"
 
 
 def test_whole_numbers_and_many_outputs_are_left_to_the_tensor_operations() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 import ptmetrics.metrics.multiclass as module
 from ptmetrics import Monitor, MulticlassMetrics
 from ptmetrics.errors import ConfigError
+from ptmetrics.metrics import host
 from ptmetrics.metrics.base import compute_together
 from ptmetrics.metrics.score import Scores
 
@@ -98,6 +99,27 @@ def test_a_large_matrix_stays_that_of_the_moment_it_was_computed(rows: int) -> N
 
 
 @pytest.mark.fault(46)
+@pytest.mark.parametrize("rows", [0, 1, 300, 20_000, 400_000])
+def test_the_filled_cells_of_a_large_matrix_say_what_all_of_its_cells_say(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preds, target = drawn(rows, 400, 3)
+    large = counted(400, preds, target)
+    matrix = large.confusion
+    monkeypatch.setattr(host, "MOST_COPIED", 400**2)
+    small = counted(400, preds, target)
+    assert matrix is not None
+    assert torch.equal(matrix, torch.as_tensor(small.confusion))
+    for name, score in small.items():
+        for end in ("value", "low", "high", "n"):
+            expected = pytest.approx(getattr(score, end), rel=1e-12, abs=1e-14, nan_ok=True)
+            assert getattr(large[name], end) == expected, (name, end)
+    for name in small.per_class:
+        assert list(large.per_class[name]) == pytest.approx(
+            list(small.per_class[name]), nan_ok=True
+        )
+
+
 def test_a_vocabulary_counts_in_a_few_megabytes_and_finds_its_planted_confusion() -> None:
     classes, rows = 200_000, 6000
     g = torch.Generator().manual_seed(0)

@@ -23,7 +23,7 @@ OPERATIONS = {
     "multiclass-logits": (125, 175),
     "multiclass-probs": (100, 145),
     "multiclass-labels": (30, 55),
-    "multiclass-curves": (370, 415),
+    "multiclass-curves": (370, 416),
     "multiclass-counts": (30, 51),
     "multiclass-probs-counts": (75, 108),
     "multiclass-binary": (105, 145),
@@ -80,6 +80,17 @@ def test_a_small_batch_waits_at_the_price_of_its_copies(case: MetricCase, weight
         assert len(seen.names) <= given + 4
     else:
         assert seen.names == ["copy_.default"] * given
+
+
+@pytest.mark.fault(28)
+def test_a_large_batch_of_classes_is_read_in_few_passes_and_waits() -> None:
+    metrics = MulticlassMetrics(1000, topk=(1, 5))
+    batch = torch.randn(256, 1000), torch.arange(256)
+    for _ in range(2):
+        metrics.update(*batch)
+    with Operations() as seen:
+        metrics.update(*batch)
+    assert len(seen.names) <= 18, ", ".join(seen.names)
 
 
 @pytest.mark.fault(28)

@@ -371,6 +371,27 @@ def test_what_is_no_callback_is_refused_by_name() -> None:
         quiet(3, "tell")
 
 
+@pytest.mark.parametrize("alone", [pm.Callback(), pm.Callback, 3])
+def test_a_callback_that_stands_in_no_list_is_refused(alone: Any) -> None:
+    message = rf"callbacks: expected pm\.Callback objects in a list, got {type(alone).__name__}\."
+    with pytest.raises(ConfigError, match=rf"{message} Pass callbacks=\[mine\]"):
+        pm.Monitor(pm.MulticlassMetrics(CLASSES), callbacks=alone)
+
+
+def test_callbacks_may_come_one_by_one() -> None:
+    told = []
+
+    class Tell(pm.Callback):
+        def on_epoch_end(self, monitor: pm.MonitoredRun, scores: pm.EpochScores) -> None:
+            told.append(scores.epoch)
+
+    each: Any = (Tell() for _ in range(2))
+    monitor = pm.Monitor(pm.MulticlassMetrics(CLASSES), callbacks=each)
+    monitor.update(torch.randn(100, CLASSES), Y, split="val")
+    monitor.end_epoch()
+    assert told == [0, 0]
+
+
 def test_an_epoch_without_validation_is_waited_out_and_no_fault(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -143,8 +143,15 @@ class Tiny:
 
 
 WAYS_IN = ("hooks", "loaders", "update")
-ERRORS = {"error": ValueError("a bug"), "memory": MemoryError("none left")}
-INTERRUPTS = {"ctrl-c": KeyboardInterrupt(), "exit": SystemExit(3)}
+# Made for each run: an error that is raised again holds the frames of all runs that it was raised in.
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "error": lambda: ValueError("a bug"),
+    "memory": lambda: MemoryError("none left"),
+}
+INTERRUPTS: dict[str, Callable[[], BaseException]] = {
+    "ctrl-c": KeyboardInterrupt,
+    "exit": lambda: SystemExit(3),
+}
 FIRST = 300
 
 
@@ -167,13 +174,15 @@ def places(way: str, folder: Path) -> list[str]:
     return injection.names
 
 
-def check_errors(way: str, error: Exception, folder: Path, numbers: Iterable[int]) -> None:
+def check_errors(
+    way: str, error: Callable[[], Exception], folder: Path, numbers: Iterable[int]
+) -> None:
     names = places(way, folder)
     alone = Tiny()
     alone.loop(range(2), alone.train, alone.val)
     for number in numbers:
         tiny = Tiny()
-        got_out = tiny.monitored(way, folder / str(number), Injection(number, error))
+        got_out = tiny.monitored(way, folder / str(number), Injection(number, error()))
         where = f"call {number}, {names[number - 1]}"
         assert got_out is None, f"what was raised at {where} got out"
         assert tiny.left() == alone.left(), where
@@ -182,9 +191,12 @@ def check_errors(way: str, error: Exception, folder: Path, numbers: Iterable[int
         assert read.epochs, where
 
 
-def check_interrupts(way: str, error: BaseException, folder: Path, numbers: Iterable[int]) -> None:
+def check_interrupts(
+    way: str, interrupt: Callable[[], BaseException], folder: Path, numbers: Iterable[int]
+) -> None:
     names = places(way, folder)
     for number in numbers:
+        error = interrupt()
         got_out = Tiny().monitored(way, folder / str(number), Injection(number, error))
         where = f"call {number}, {names[number - 1]}"
         assert got_out is error, f"the interrupt at {where} was swallowed"

@@ -623,7 +623,7 @@ class LossByHand(InTheMiddle):
     """A loss whose own node of the graph keeps no tensor."""
 
     class Own(nn.Module):
-        """A likelihood."""
+        """Cross entropy in operations of its own."""
 
         def forward(self, preds: Tensor, target: Tensor) -> Tensor:
             return -preds.log_softmax(1)[torch.arange(len(target)), target].mean()
@@ -650,7 +650,7 @@ class LabelsOfTheModel(InTheMiddle):
     """The model takes the labels and returns its loss."""
 
     class WithLoss(nn.Module):
-        """As those of transformers."""
+        """Logits and loss in one dictionary."""
 
         def __init__(self) -> None:
             super().__init__()

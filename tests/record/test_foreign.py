@@ -370,6 +370,54 @@ def test_a_row_without_an_epoch_belongs_to_the_one_before_it(tmp_path: Path) -> 
     assert pm.History.of(run).epoch == [0, 0, 1]
 
 
+# A log whose writer was killed
+
+ROWS = ("0,0.91,0.95,0.551", "1,0.72,0.81,0.642", "2,0.53,0.64,0.733")
+COMMAS = "\n".join(["epoch,loss,val_loss,val_acc", *ROWS, ""])
+BARS = "\n".join(f"|{line}|" for line in COMMAS.split())
+WHOLE = {
+    "commas": COMMAS,
+    "decimal commas": COMMAS.replace(",", ";").replace(".", ","),
+    "windows": COMMAS.replace("\n", "\r\n"),
+    "blanks": COMMAS.replace(",", " "),
+    "markdown": BARS.replace(",", "|").replace("\n", "\n|-|-|-|-|\n", 1) + "\n",
+    "words": "".join(f"{word},{row}\n" for word, row in zip("nüüü", COMMAS.split(), strict=True)),
+    "exponents": "epoch,val_acc,val_loss\n0,0.551,9.5e-1\n1,0.642,8.1e-1\n2,0.733,6.4e-1\n",
+}
+CURVES = {"val/loss": [0.95, 0.81, 0.64], "val/accuracy": [0.551, 0.642, 0.733]}
+
+
+@pytest.mark.parametrize("text", WHOLE.values(), ids=WHOLE)
+def test_a_csv_file_is_read_up_to_where_its_writer_was_killed(tmp_path: Path, text: str) -> None:
+    """Wherever it is cut: what is read is what was written, or a note says that it may not be."""
+    content = text.encode()
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    assert not any("cut off" in note for note in told(read_run(path))["notes"])
+    last = content.rstrip().rindex(b"\n") + 1
+    for end in range(last, len(content)):
+        path.write_bytes(content[:end])
+        run = read_run(path)
+        epochs = len(run.epochs)
+        noted = any("cut off" in note for note in told(run)["notes"])
+        history = pm.History.of(run)
+        for name, values in CURVES.items():
+            assert history[name][:2] == values[:2], end
+            assert epochs == 2 or noted or history[name] == values, end
+        nothing = content[last:end].decode(errors="ignore") in ("", "|")
+        assert noted or epochs == 3 or nothing, end
+
+
+def test_a_last_line_without_an_end_that_is_whole_counts_and_nothing_is_said(
+    tmp_path: Path,
+) -> None:
+    run = run_of(tmp_path, "epoch,loss,val_loss\n0,0.91,0.95\n1,0.72,0.81")
+    assert pm.History.of(run)["val/loss"] == [0.95, 0.81]
+    assert told(run)["notes"] == []
+    assert len(run_of(tmp_path, "epoch,val_loss,note\n0,0.91,ok\n1,0.72,a").epochs) == 2
+    assert len(run_of(tmp_path, "epoch,val_loss\n0,0.91\n1,0.72\n  ").epochs) == 2
+
+
 # What is wrong with a log: rule, fact, cure
 
 
@@ -379,7 +427,9 @@ def test_a_row_without_an_epoch_belongs_to_the_one_before_it(tmp_path: Path) -> 
         ("", "log.txt", "a log with numbers in it", "an empty file", "has begun"),
         ("epoch,loss\n0,1\0", "log.txt", "a log with numbers in it", "NUL bytes", "has begun"),
         ("epoch,loss\n0,1,2\n", "line 2", "2 cells as in the first line", "3 cells", "Export the log again"),
-        ("epoch,loss\n0,1\n1", "line 3", "2 cells as in the first line", "1 cells", "Export the log again"),
+        ("epoch,loss\n0,1\n1\n", "line 3", "2 cells as in the first line", "1 cells", "Export the log again"),
+        ("epoch,loss\n0,1\n1\n2", "line 3", "2 cells as in the first line", "1 cells", "Export the log again"),
+        ("epoch,loss\n0,1\n1,2,3", "line 3", "2 cells as in the first line", "3 cells", "Export the log again"),
         ("loss,loss\n1,2\n", "log.txt", "different column names", "'loss' more than once", "two models"),
         ("epoch,lr\n0,0.1\n", "log.txt", "at least one column of scores", "'epoch', 'lr'", "val_accuracy"),
         ("epoch,loss\n", "log.txt", "at least one column of scores", "no line below", "val_accuracy"),

@@ -202,6 +202,90 @@ def test_two_models_in_one_log_are_refused(
         read(columns)
 
 
+SET_NAMES = {
+    "xgboost": "validation_{}-{}",
+    "with a colon": "validation_{}:{}",
+    "json": "validation_{}/{}",
+    "lightgbm": "valid_{}/{}",
+    "nested": "evals_result/eval_{}/{}",
+}
+
+
+@pytest.mark.parametrize("name", SET_NAMES.values(), ids=SET_NAMES)
+@pytest.mark.parametrize("read", [*FORMATS[:-1], nested_log])
+@pytest.mark.parametrize("sets", [1, 2, 11])
+def test_the_last_of_numbered_sets_is_validation_and_the_others_have_their_numbers(
+    name: str, read: Callable[[dict[str, list[float]]], ForeignLog], sets: int
+) -> None:
+    columns = {"epoch": [0.0, 1.0]}
+    for number in reversed(range(sets)):
+        columns[name.format(number, "auc")] = [0.5, 0.6 + number / 100]
+        columns[name.format(number, "logloss")] = [0.8, 0.7 + number / 100]
+    log = read(columns)
+    scores = log.epochs[-1]["scores"]
+    assert len(scores) == 2 * sets
+    for number in range(sets):
+        split = "val" if number == sets - 1 else f"val_{number}"
+        assert scores[f"{split}/auroc"]["value"] == 0.6 + number / 100
+        assert scores[f"{split}/loss"]["value"] == 0.7 + number / 100
+        assert not scores[f"{split}/loss"]["higher_is_better"]
+    assert any("the last is val" in note for note in log.notes) is (sets > 1)
+
+
+def test_a_number_that_is_a_class_or_stands_beside_a_plain_set_is_no_such_set() -> None:
+    told = columns_of(["val_0_precision", "validation_1_precision", "val/0/precision"]).scores
+    assert list(told.values()) == ["val/0_precision", "val/1_precision", "val/0/precision"]
+    told = columns_of(["val_auc", "validation_0-auc"]).scores
+    assert list(told.values()) == ["val/auroc", "val_0/auroc"]
+
+
+PIXELS = {
+    "mean_iou": ("mIoU", "eval_mean_iou", "val/mIoU"),
+    "accuracy": ("aAcc", "eval_overall_accuracy", "val/pixel_acc"),
+    "balanced_accuracy": ("mAcc", "eval_mean_accuracy", "val/mAcc"),
+    "dice": ("mDice", "eval_mean_dice", "val/mDice"),
+}
+
+
+@pytest.mark.parametrize("tool", range(3), ids=["MMSegmentation", "Hugging Face", "by hand"])
+@pytest.mark.parametrize("percent", [True, False], ids=["percent", "shares"])
+@pytest.mark.parametrize("worst", [0.009, 0.3], ids=["below 1 %", "ordinary"])
+def test_beside_a_mean_iou_names_are_those_of_segmentation_in_percent_or_not(
+    tool: int, percent: bool, worst: float
+) -> None:
+    values = {"mean_iou": [worst] * 3, "accuracy": [0.5, 0.6, 0.9123]}
+    values |= {"balanced_accuracy": [0.4, 0.5, 0.7012], "dice": [0.4, 0.6, 0.7999]}
+    rows = objects(
+        {PIXELS[n][tool]: [100 * v if percent else v for v in each] for n, each in values.items()}
+    )
+    lines = []
+    for step, row in enumerate(rows, 1):
+        lines += [{"loss": 0.5, "iter": 10 * step, "data_time": 0.1}, {**row, "step": 10 * step}]
+    log = read_log(read_json("log", "\n".join(map(json.dumps, lines))))
+    got = log.epochs[-1]
+    for name, each in values.items():
+        assert got["scores"][f"val/{name}"]["value"] == pytest.approx(each[-1]), name
+    assert got["sample_axes"] == {"val": 2}
+    assert log.sizes == {}  # digits of shares of pixels tell no number of pictures
+    assert any("Taken as percentages" in note for note in log.notes) is percent
+
+
+def test_without_a_mean_iou_a_mean_accuracy_is_one_over_batches() -> None:
+    told = columns_of(["val_loss", "val_mean_accuracy"]).scores
+    assert told["val_mean_accuracy"] == "val/accuracy"
+    log = csv_log({"epoch": [0, 1], "val_mean_accuracy": [0.5, 0.6]})
+    assert "sample_axes" not in log.epochs[-1]
+
+
+def test_a_log_of_segmentation_is_judged_by_overlap(tmp_path: Path) -> None:
+    path = tmp_path / "scalars.json"
+    rows = [{"loss": 0.5, "iter": 10, "data_time": 0.1}, {"aAcc": 91.2, "mIoU": 61.5, "step": 10}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    verdict = pm.judge(path)
+    assert verdict.profile == "pixels"
+    assert "mean_iou" in " ".join(criterion.name for criterion in verdict.criteria)
+
+
 @pytest.mark.parametrize("column", [name.strip() for name in NO_SCORES.split(",")])
 def test_what_is_no_score_is_none_and_is_said(column: str) -> None:
     assert read_name(column).score == ""
@@ -355,6 +439,7 @@ def test_no_two_columns_are_one_score_and_any_text_may_be_a_column(columns: list
 
 def test_losses_and_errors_fall_and_the_rest_rises() -> None:
     falling = ["val/loss", "val/mse", "train/my_loss", "val/max_error", "train/loss_box_reg"]
+    falling += ["val/l2", "val/poisson-nloglik", "val/0:mlogloss", "val/error@0.7"]
     assert not any(map(rises, falling))
     assert all(map(rises, ["val/accuracy", "val/f1/macro", "val/r2", "val/my_own"]))
 

@@ -1,6 +1,7 @@
 """n from the printed digits of shares: never more than the truth, and often enough something."""
 
 import json
+from math import isnan
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmetrics.record.foreign_csv import read_csv
-from ptmetrics.record.foreign_epochs import ForeignLog, read_log
+from ptmetrics.record.foreign_epochs import ONLY_SHARES, ForeignLog, read_log
 from ptmetrics.record.foreign_json import read_json
 from ptmetrics.record.foreign_sizes import samples_behind, wilson_interval
 from ptmetrics.record.foreign_table import digits_of
@@ -157,7 +158,8 @@ def test_a_share_has_an_interval_and_what_is_none_has_not() -> None:
     accuracy = scores["val/accuracy"]
     assert (accuracy["n"], accuracy["method"]) == (999, "wilson")
     assert accuracy["low"] < accuracy["value"] < accuracy["high"]
-    assert scores["val/loss"]["n"] == 0
+    loss = scores["val/loss"]
+    assert (loss["n"], isnan(loss["low"]), loss["reason"]) == (999, True, ONLY_SHARES)
     assert any("n = 999 of val was inferred from the printed digits" in note for note in log.notes)
 
 

@@ -26,8 +26,7 @@ from ptmetrics.bench.peers import installed, peer_sides
 from ptmetrics.bench.report import LinePlot, draw_plot, fenced, setting_text
 from ptmetrics.bench.timing import Call, host_clock, quartiles, race
 from ptmetrics.bench.updates import PredsTarget, class_batch, full_set
-from ptmetrics.counts.cell import LARGEST_COUNT
-from ptmetrics.metrics.base import MOST_STATE_BYTES
+from ptmetrics.counts.cell import LARGEST_COUNT, MOST_STATE_BYTES
 from ptmetrics.metrics.multiclass import MAX_CLASSES, MOST_CLASSES
 from ptmetrics.monitor.epoch import MAX_LISTED_CLASSES, MAX_RECORDED_CLASSES
 from ptmetrics.record.foreign_epochs import MAX_EPOCHS

@@ -1,19 +1,20 @@
 """What a user installs: wheel and sdist are built, checked, and each runs the demo in a fresh environment.
 
 `make package` runs it in an environment that has `build` and `twine`. torch is installed once: the
-sdist takes the place of the wheel in the same environment.
+sdist takes the place of the wheel in the same environment. That holds 5 GB: it stands in one place
+and not in a new folder for temporary files each time, so that what was killed leaves one at most.
 """
 
 import shutil
 import subprocess
 import sys
-import tempfile
 import venv
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DIST = ROOT / "build" / "dist"
+TRIED = ROOT / "build" / "package"
 MOST_BYTES = 1024**2
 MUST_HOLD = (
     "ptmetrics/py.typed",
@@ -72,16 +73,18 @@ def call(*command: str | Path, cwd: Path = ROOT) -> None:
 
 def main() -> None:
     """Build, install, run: the wheel, then the sdist."""
+    shutil.rmtree(TRIED, ignore_errors=True)
     wheel, sdist = build()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        venv.create(folder / "venv", with_pip=True)
-        python = folder / "venv" / "bin" / "python"
+    try:
+        venv.create(TRIED / "venv", with_pip=True)
+        python = TRIED / "venv" / "bin" / "python"
         install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        call(*install, f"{wheel}[demo]", cwd=folder)
-        try_out(python, folder)
-        call(*install, "--force-reinstall", "--no-deps", sdist, cwd=folder)
-        try_out(python, folder)
+        call(*install, f"{wheel}[demo]", cwd=TRIED)
+        try_out(python, TRIED)
+        call(*install, "--force-reinstall", "--no-deps", sdist, cwd=TRIED)
+        try_out(python, TRIED)
+    finally:
+        shutil.rmtree(TRIED)
     print("Wheel and sdist run.")
 
 

@@ -1,6 +1,6 @@
 """False alarms and power of every code, and the time ratio's coverage; writes `docs/rules.md`.
 
-python -m tests.studies.rules [--quick] [--runs N] [--codes CODE ...] [--json | --page]
+python -m tests.studies.rules [--quick] [--runs N] [--codes CODE ...] [--json | --page | --entries]
 """
 
 import argparse
@@ -60,9 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _arguments()
     args = parser.parse_args(argv)
     if args.page and set(args.codes) != {case.code for case in CASES}:
-        parser.error("--page: expected all codes, got some. Leave --codes out.")
+        parser.error("--page: expected all codes, got some. Pass --entries, or leave --codes out.")
     runs = args.runs or (QUICK if args.quick else RUNS)
-    rates = list(measured([case for case in CASES if case.code in args.codes], runs))
+    cases = [case for case in CASES if case.code in args.codes]
+    rates = list(measured(cases, runs))
+    if args.entries:
+        print("\n".join(entries(cases, rates)).rstrip())
+        return int(not all(item.passed for item in rates))
     ratios: list[Rate] = []
     for truth in cases_compare.TRUTHS:
         ratios.extend(cases_compare.ratio_rates(*truth, 4 * runs))
@@ -106,6 +110,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object and nothing else")
     parser.add_argument("--page", action="store_true", help="print docs/rules.md")
+    parser.add_argument("--entries", action="store_true", help="print what it has of --codes")
     return parser
 
 
@@ -140,9 +145,7 @@ def page(
     runs = min(rate.runs for rate in rates)
     lines = [HEAD, f"Measured with {stamp()}; {runs} runs for each setting.\n"]
     lines.append(f"Codes: {links}.\n")
-    for case in cases:
-        lines += entry(case)
-        lines += _rates(rate for rate in rates if rate.code == case.code)
+    lines += entries(cases, rates)
     lines += [*told, ""]
     lines.append("## Coverage of the time ratio\n")
     lines.append(
@@ -154,6 +157,13 @@ def page(
     ]
     lines += _table(("truth", "holds it %", "claims 'at least halved' %", "runs"), rows)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def entries(cases: Iterable[Case], rates: Sequence[Rate]) -> Iterator[str]:
+    """What the page has of some codes."""
+    for case in cases:
+        yield from entry(case)
+        yield from _rates(rate for rate in rates if rate.code == case.code)
 
 
 def entry(case: Case) -> Iterator[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import ptmetrics as pm
 from ptmetrics.metrics.score_spec import as_tables
 from tests import fault_rows
 from tests.studies import pages
@@ -30,3 +31,9 @@ def test_every_score_is_documented() -> None:
                 assert spec.undefined, spec.name
         known = {spec.name for table in as_tables(metrics.score_tables) for spec in table.specs}
         assert set(metrics.compute()) <= known
+
+
+def test_every_public_metric_is_on_the_page_of_scores() -> None:
+    public = {getattr(pm, name) for name in pm.__all__ if isinstance(getattr(pm, name), type)}
+    tasks = {each for each in public if issubclass(each, pm.Metrics)}
+    assert tasks - {pm.Metrics, pm.Mean} == {type(metrics) for _, metrics in pages.TASKS}

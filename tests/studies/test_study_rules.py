@@ -107,4 +107,16 @@ def test_only_some_codes_can_be_measured_but_not_put_on_the_page(
     assert shown["measured_with"] == rules.stamp()
     with pytest.raises(SystemExit):
         rules.main(["--page", "--codes", "damaged-record"])
-    assert "--page: expected all codes, got some. Leave --codes out." in capsys.readouterr().err
+    assert (
+        "--page: expected all codes, got some. Pass --entries, or leave --codes out."
+        in capsys.readouterr().err
+    )
+
+
+def test_the_entry_of_one_code_is_printed_as_it_stands_on_the_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rules.main(["--runs", "2", "--entries", "--codes", "damaged-record"])
+    *text, rates = capsys.readouterr().out.strip().split("\n\n")
+    assert "\n\n".join(text) in PAGE.read_text(encoding="utf-8")
+    assert rates.startswith("| rate | measured on | % | runs |\n")

@@ -165,6 +165,22 @@ def test_no_log_is_compared_by_times_that_it_does_not_hold(tmp_path: Path) -> No
     assert comparison.time_ratio.reason == "not every run recorded the time of its training"
 
 
+@pytest.mark.parametrize("n", [None, 500])
+def test_a_score_that_no_number_of_samples_gives_an_interval_asks_for_none(
+    tmp_path: Path, n: int | None
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss,val_miou,val_acc\n0,0.5,0.8,0.9\n1,0.4,0.93,0.95\n")
+    verdict = judge(path, n=n, select=["low-overlap", "not-measured"])
+    assert verdict.status == "undetermined"
+    (finding,) = verdict.findings
+    assert ("n=1500" in finding.advice) is (n is None)
+    assert ("number of samples is not known" in finding.message) is (n is None)
+    assert ("Record the run with a Monitor, which" in finding.advice) is (n is not None)
+    healthy = judge(path, n=n, select=["low-accuracy"], profile="balanced")
+    assert healthy.status == ("undetermined" if n is None else "ready")
+
+
 def test_check_of_the_curves_alone_can_pass(tmp_path: Path) -> None:
     path = str(keras_csv(tmp_path / "log.csv", HEALTHY))
     assert (

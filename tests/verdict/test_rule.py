@@ -192,6 +192,13 @@ def test_what_is_no_function_is_no_rule(odd: Any) -> None:
         pm.judge(payload(GOOD), rules=[odd])
 
 
+@pytest.mark.parametrize("alone", [slow, margin, 3])
+def test_a_rule_that_stands_in_no_list_is_refused(alone: Any) -> None:
+    message = rf"rules: expected functions of pm\.Evidence in a list, got {type(alone).__name__}\."
+    with pytest.raises(ConfigError, match=rf"{message} Pass rules=\[\*pm\.RULES, mine\]"):
+        pm.judge(payload(GOOD), rules=alone)
+
+
 def test_a_severity_that_is_none_is_refused_with_the_nearest() -> None:
     rule = f"severity: expected one of {', '.join(SEVERITIES)}, got 'warn'"
     with pytest.raises(ConfigError, match=rf"{rule}\. Write for example 'warning'"):

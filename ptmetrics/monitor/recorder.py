@@ -233,7 +233,9 @@ class BatchRecorder(GroupCounter):
     @contained("loader hook")
     def on_loader(self, loader: Any) -> None:
         """A pass over one of torch's loaders begins."""
-        if self._loader is None and not self._paused:
+        under_way = self._loader
+        named = under_way is not None and (under_way.split != "train" or not under_way.begun)
+        if not named and not self._paused:
             self.walks.begin(loader, self._trained, self.splits.get("train"))
 
     # Ways a and b share the hooks: where a loader is under way, it names the split.
@@ -458,6 +460,8 @@ class BatchRecorder(GroupCounter):
         for answer in group.answers:
             answer.batch = NO_BATCH
         self._is_validation(group)
+        for answer in group.answers:
+            answer.place = group.seen.at_here(answer.rows, self.walks, self._trained)
 
     def _may_validate(self, group: Group) -> bool:
         """Whether a loss without gradients may be one of a validation in training mode."""

@@ -2,7 +2,7 @@
 
 import sys
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations, pairwise
@@ -179,8 +179,10 @@ class Walks:
         Args:
             batches: Of training in the epoch, which ends here.
         """
+        begun = Counter(id(walk.loader()) for walk in self.of_training)
         for first, second in combinations(self.of_training, 2):
-            same = first.loader() is second.loader() is not None
+            loader = first.loader()
+            same = loader is second.loader() is not None and begun[id(loader)] == 2
             left = second.batches_before - first.batches_before
             if (
                 same
@@ -372,6 +374,8 @@ class Seen:
         if aside and left <= counted_rows:
             self.unpaired_rows -= left
             self._walks = []  # which they were part of
+            self._begun = -1
+            self._frames = ()
             self.places = [each for each in self.places if each[0] not in aside]
 
     def goes_on_from(self, before: "Seen", answers: list[Any]) -> None:
@@ -379,7 +383,7 @@ class Seen:
         if before is self:
             return
         self.untold = before.untold
-        if not before.places:
+        if not before.places or not before._walks:
             return
         self._frames = before._frames
         self._begun = before._begun

@@ -26,6 +26,13 @@ def data(count: int, seed: int = 0) -> Rows:
     )
 
 
+def learn(own: "Script", batches: Any) -> None:
+    for x, y in batches:
+        own.optimizer.zero_grad()
+        own.criterion(own.model(x), y).backward()
+        own.optimizer.step()
+
+
 class Script:
     """Two epochs of training by hooks alone; `validate` is another one's."""
 
@@ -50,10 +57,8 @@ class Script:
 
     def run(self, validate: Callable[["Script"], None]) -> dict[str, Any]:
         for _ in range(2):
-            for x, y in self.train:
-                self.optimizer.zero_grad()
-                self.criterion(self.model(x), y).backward()
-                self.optimizer.step()
+            if validate is not in_a_pass_over_training_data:
+                learn(self, self.train)
             validate(self)
             scores = self.monitor.end_epoch()
         seen: dict[str, Any] = scores.to_record()["seen"]["val"]
@@ -121,6 +126,14 @@ def by_workers(own: Script) -> None:
         own.evaluate(DataLoader(data(rows), 8, num_workers=1))
 
 
+def in_a_pass_over_training_data(own: Script) -> None:
+    """Nobody has wrapped the validations in there."""
+    for number, (x, y) in enumerate(own.monitor.train(own.train)):
+        learn(own, [(x, y)])
+        if number == 2:
+            over_two(own)
+
+
 MERGED = {
     over_two: [20, 14],
     over_three: [5, 20, 14],
@@ -131,6 +144,7 @@ MERGED = {
     with_copies_of_a_row: [40, 28],
     by_iterators: [20, 14],
     by_workers: [20, 14],
+    in_a_pass_over_training_data: [20, 14],
 }
 
 
@@ -427,13 +441,6 @@ def test_a_part_of_the_validation_that_is_not_counted_is_told(
 # The same of training.
 
 
-def learn(own: Script, batches: Any) -> None:
-    for x, y in batches:
-        own.optimizer.zero_grad()
-        own.criterion(own.model(x), y).backward()
-        own.optimizer.step()
-
-
 def finds_a_rate(own: Script) -> None:
     learn(own, islice(own.train, 3))
     learn(own, own.train)
@@ -477,8 +484,26 @@ def validates_meanwhile(own: Script) -> None:
             own.evaluate(own.other)
 
 
+def with_support_of_three(own: Script) -> None:
+    """Another loader, of as many batches as are left behind the first, is walked for each batch."""
+    support = DataLoader(data(6), 2)
+    for x, y in own.train:
+        centre = torch.cat([each for each, _ in support]).mean(0)
+        learn(own, [(x - centre, y)])
+
+
 @pytest.mark.parametrize(
-    "train", [finds_a_rate, restarts, whole, twice, in_phases, peeks, validates_meanwhile]
+    "train",
+    [
+        finds_a_rate,
+        restarts,
+        whole,
+        twice,
+        in_phases,
+        peeks,
+        validates_meanwhile,
+        with_support_of_three,
+    ],
 )
 def test_a_pass_of_training_that_is_left_and_begun_again_is_told(
     train: Callable[[Script], None], caplog: pytest.LogCaptureFixture

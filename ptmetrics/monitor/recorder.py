@@ -71,6 +71,7 @@ from ptmetrics.monitor.telling import (
     tell_what_went_by,
 )
 from ptmetrics.monitor.without_eval import Unlearned
+from ptmetrics.record.printable import quantity
 
 # The task of autograd that runs, −1 for none: a forward within one is activation checkpointing,
 # which repeats a forward that was counted.
@@ -154,7 +155,7 @@ class BatchRecorder(GroupCounter):
             if counts.batches:
                 self._told.close_validation(split)
         if split == "train" and self._left_early and counts.batches:
-            tell_begun_again(self._told.say, counts.samples)
+            tell_begun_again(self._told.say, quantity(counts.samples, "row"))
         self.seen[split].begin_pass(size, share)
         return self._loader
 
@@ -177,9 +178,9 @@ class BatchRecorder(GroupCounter):
         group = self._group
         if self._loader is loader:
             if group is not None and (group.calls or group.counted or self._is_done(loader, group)):
+                self._close_group()
                 if group.node is not None and self.optimizer_seen and not loader.threaded:
                     self._goes_on_behind(group)
-                self._close_group()
             self._moved_on()
         if batch is NO_BATCH:
             loader.exhausted = True
@@ -233,7 +234,7 @@ class BatchRecorder(GroupCounter):
     def on_loader(self, loader: Any) -> None:
         """A pass over one of torch's loaders begins."""
         if self._loader is None and not self._paused:
-            self.walks.begin(loader, self._trained)
+            self.walks.begin(loader, self._trained, self.splits.get("train"))
 
     # Ways a and b share the hooks: where a loader is under way, it names the split.
 
@@ -658,10 +659,11 @@ class BatchRecorder(GroupCounter):
         unlearned = mode.unlearned
         if unlearned.batches or unlearned.waiting:
             mode.unlearned = Unlearned()
-        if unlearned.batches:
             tell_unlearned(say, unlearned, self.splits["train"], self.seen["train"])
         if self._bare_rows:
             self._note_bare_training()
+        if len(self.walks.of_training) > 1:
+            self._look_for_restart()
         if self._shifts:
             tell_shift(self.faults, self._shifts, self.seen, self.extractors.shift)
         if self.criterion_seen:
@@ -671,6 +673,14 @@ class BatchRecorder(GroupCounter):
             rows = self._bare_rows
             self._bare_rows = 0
             tell_unseen_validation(say, self.splits, self.seen, rows, last)
+
+    def _look_for_restart(self) -> None:
+        """Whether a pass over a loader that nobody has wrapped was left, and gone through from anew."""
+        train = self.splits.get("train")
+        if train is not None:
+            left = self.walks.left_early(train.batches)
+            if left:
+                tell_begun_again(self._told.say, quantity(left, "batch"))
 
     def _note_bare_training(self) -> None:
         """The optimizer has stepped, and no batch of training came of the loader that is wrapped."""
@@ -702,6 +712,7 @@ class BatchRecorder(GroupCounter):
         if self.other_model.heard:
             self.other_model = OtherModel()
         self._left_early = False
+        self.walks.of_training.clear()
         for name, counts in closed.items():
             counts.reset()
             self.splits[name] = counts
@@ -769,9 +780,9 @@ class BatchRecorder(GroupCounter):
             self._is_validation(group)
         if group.calls or group.counted or group.stepped:
             unseen = not (group.calls or group.counted)
+            self._close_group()
             if group.node is not None and self.optimizer_seen:
                 self._goes_on_behind(group)
-            self._close_group()
             if unseen and group.split == "train":  # the optimizer stepped, and nothing counted it
                 tell_not_counted(self._told.say, self.splits, "train", group.seen, " so far")
         else:

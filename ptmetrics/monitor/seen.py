@@ -5,13 +5,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.record.printable import agreeing, quantity
@@ -127,34 +127,76 @@ class MadeWhenAsked(dict[str, Value]):
         return self[name]
 
 
+class BegunWalk(NamedTuple):
+    """A pass over a loader that has begun.
+
+    Attributes:
+        loader: Of torch.
+        batches: That it yields; 0 where that is not known.
+        trained: Batches and steps of training before.
+        batches_before: Batches of training in its epoch before.
+    """
+
+    loader: "weakref.ref[Any]"
+    batches: int
+    trained: int
+    batches_before: int
+
+
 class Walks:
     """Passes over torch's own loaders that have begun, whoever asked for them.
 
     Attributes:
         begun: Their number.
+        of_training: The last ones of the epoch, without those of validation.
     """
 
     def __init__(self) -> None:
         self.begun = 0
-        self._last: deque[tuple[int, weakref.ref[Any]]] = deque(maxlen=MAX_PASSES)
+        self.of_training: deque[BegunWalk] = deque(maxlen=MAX_PASSES)
 
-    def begin(self, loader: Any, trained: int) -> None:
-        """One begins, behind so many batches and steps of training."""
+    def begin(self, loader: Any, trained: int, train: SplitCounts | None) -> None:
+        """One begins, behind so many batches and steps of training, and what the epoch has of it."""
         self.begun += 1
-        self._last.append((trained, weakref.ref(loader)))
+        before = 0 if train is None else train.batches
+        walk = BegunWalk(weakref.ref(loader), _batches_of(loader), trained, before)
+        self.of_training.append(walk)
 
-    def batches(self, trained: int) -> int:
-        """Batches of the longest one that has begun since this was asked, behind as much training."""
-        numbers = [_batches_of(loader()) for before, loader in self._last if before == trained]
-        self._last.clear()
-        return max(numbers, default=0)
+    def validated(self, trained: int) -> int:
+        """A validation is answered behind so much training: what has begun behind it is not of training.
+
+        Returns:
+            Batches of the longest one; 0 where none is known.
+        """
+        found = [walk for walk in self.of_training if walk.trained == trained]
+        for _ in found:
+            self.of_training.pop()
+        return max((walk.batches for walk in found), default=0)
+
+    def left_early(self, batches: int) -> int:
+        """Batches of training before a pass over the same loader was begun anew, and gone through.
+
+        Args:
+            batches: Of training in the epoch, which ends here.
+        """
+        for first, second in combinations(self.of_training, 2):
+            same = first.loader() is second.loader() is not None
+            left = second.batches_before - first.batches_before
+            if (
+                same
+                and batches - second.batches_before == second.batches
+                and (0 < left < second.batches)
+            ):
+                return left
+        return 0
 
 
 def _batches_of(loader: Any) -> int:
     """Batches of a loader that counts them itself; 0 where what counts is the user's."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return 0
-    if type(loader.batch_sampler) is not BatchSampler:
+    samplers = type(loader.sampler).__module__, type(loader.batch_sampler).__module__
+    if any(not module.startswith("torch.utils.data.") for module in samplers):
         return 0
     try:
         return len(loader)
@@ -172,7 +214,8 @@ class Walk:
     Attributes:
         rows: That were answered.
         answers: Calls of the model.
-        left_at: Rows before each further pass that began before this one was gone through.
+        left_at: Rows and answers before each further pass that began before this one was gone
+            through.
     """
 
     def __init__(self, place: Place, batches: int) -> None:
@@ -180,15 +223,18 @@ class Walk:
         self.batches = batches
         self.rows = 0
         self.answers = 0
-        self.left_at: list[int] = []
+        self.left_at: list[tuple[int, int]] = []
 
     @property
     def parts(self) -> list[int]:
         """Rows of each pass, where it was left and begun again; else of all of them."""
-        if not self.left_at or self.whole or self.answers < self.batches or not self.batches:
+        if not self.left_at or self.whole or not self.batches:
             return [self.rows]  # other loaders were walked beside
-        marks = [0, *self.left_at, self.rows]
-        return [end - begin for begin, end in pairwise(marks)]
+        marks = [(0, 0), *self.left_at, (self.rows, self.answers)]
+        several = all(end - begin > 1 for (_, begin), (_, end) in pairwise(marks))
+        if self.answers < self.batches and not several:
+            return [self.rows]
+        return [end - begin for (begin, _), (end, _) in pairwise(marks)]
 
     @property
     def whole(self) -> bool:
@@ -296,11 +342,12 @@ class Seen:
             if not self._walks:
                 self._begun_first = walks.begun
             self._begun = walks.begun
-            batches = walks.batches(trained)
+            batches = walks.validated(trained)
             if not self._walks or self._walks[-1].whole:
                 self._walks.append(Walk(place, batches))
             elif len(self._walks[-1].left_at) < MAX_PASSES:
-                self._walks[-1].left_at.append(self._walks[-1].rows)
+                left = self._walks[-1]
+                left.left_at.append((left.rows, left.answers))
         walk = self._walks[-1]
         walk.rows += rows
         walk.answers += 1

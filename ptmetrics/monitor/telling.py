@@ -87,9 +87,9 @@ def tell_repeated(say: SayOnce, split: str) -> None:
     say(f"repeated {split}", f"{split}: {line}; {what}")
 
 
-def tell_begun_again(say: SayOnce, rows: int) -> None:
-    """A pass over the training data was left behind so many rows, and another one begins."""
-    line = f"train: a pass over the loader was left after {quantity(rows, 'row')} and another begun"
+def tell_begun_again(say: SayOnce, behind: str) -> None:
+    """A pass over the training data was left behind so much of it, and another one begins."""
+    line = f"train: a pass over the loader was left after {behind} and another begun"
     say("begun again", f"{line}; both are counted in this epoch")
 
 
@@ -155,6 +155,8 @@ def tell_left_behind(say: SayOnce, left: str, counts: SplitCounts, seen: Seen) -
 
 def tell_unlearned(say: SayOnce, unlearned: Unlearned, counts: SplitCounts, seen: Seen) -> None:
     """Batches of training that nothing was learned from, though the optimizer stepped behind them."""
+    if not unlearned.batches:
+        return
     seen.unlearned_rows = unlearned.rows
     rows = quantity(unlearned.rows, "row")
     batches = quantity(unlearned.batches, "batch")

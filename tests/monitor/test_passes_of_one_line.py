@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -222,6 +223,16 @@ def one_batch_is_peeked_at(own: Script) -> None:
     own.evaluate(own.val)
 
 
+def of_its_first_rows(own: Script) -> None:
+    """Five batches of a longer loader, and another one that is walked for each."""
+    own.model.eval()
+    with torch.no_grad():
+        for x, y in islice(DataLoader(data(90), 4), 5):
+            centre = torch.cat([each for each, _ in own.other]).mean(0)
+            own.criterion(own.model(x - centre), y)
+    own.model.train()
+
+
 def several_an_epoch(own: Script) -> None:
     for x, y in own.train:
         own.evaluate(own.val)
@@ -253,7 +264,7 @@ def of_a_sampler_of_its_own(own: Script) -> None:
 
 ONE = (
     once, named, left_out, wrapped, beside_another, with_support, begun_again,
-    before_it_is_looked_at, one_batch_is_peeked_at, several_an_epoch, of_a_stream,
+    of_its_first_rows, before_it_is_looked_at, one_batch_is_peeked_at, several_an_epoch, of_a_stream,
     of_a_sampler_of_its_own,
 )  # fmt: skip
 
@@ -319,12 +330,21 @@ def tried_again(own: Script) -> None:
     own.model.train()
 
 
-def test_a_validation_that_is_begun_again_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def some_of_each(own: Script) -> None:
+    """Two batches of each of two loaders."""
+    for loader in (DataLoader(data(90), 9), DataLoader(data(80), 8)):
+        own.evaluate(islice(loader, 2))
+
+
+@pytest.mark.parametrize(("validate", "rows"), [(tried_again, [16, 20]), (some_of_each, [18, 16])])
+def test_a_validation_that_is_begun_again_is_told(
+    validate: Callable[[Script], None], rows: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     with quiet() as monitor:
-        seen = Script(monitor).run(tried_again)
+        seen = Script(monitor).run(validate)
     [line] = caplog.messages
-    assert "36 rows of 2 passes were counted as one validation" in line
-    assert seen["pass_rows"] == [16, 20]
+    assert f"{sum(rows)} rows of 2 passes were counted as one validation" in line
+    assert seen["pass_rows"] == rows
 
 
 # What the model is called for beside a validation that is counted whole.
@@ -402,3 +422,75 @@ def test_a_part_of_the_validation_that_is_not_counted_is_told(
         Script(monitor).run(validate)
     [line] = caplog.messages
     assert f"the model answered {answered} rows, {counted} were counted" in line
+
+
+# The same of training.
+
+
+def learn(own: Script, batches: Any) -> None:
+    for x, y in batches:
+        own.optimizer.zero_grad()
+        own.criterion(own.model(x), y).backward()
+        own.optimizer.step()
+
+
+def finds_a_rate(own: Script) -> None:
+    learn(own, islice(own.train, 3))
+    learn(own, own.train)
+
+
+def restarts(own: Script) -> None:
+    for attempt in range(2):
+        for number, batch in enumerate(own.train):
+            if attempt == 0 and number == 3:
+                break
+            learn(own, [batch])
+
+
+def whole(own: Script) -> None:
+    learn(own, own.train)
+
+
+def twice(own: Script) -> None:
+    learn(own, own.train)
+    learn(own, own.train)
+
+
+def in_phases(own: Script) -> None:
+    learn(own, DataLoader(data(24), 8))
+    learn(own, own.train)
+
+
+def peeks(own: Script) -> None:
+    next(iter(own.train))
+    for number, batch in enumerate(own.train):
+        learn(own, [batch])
+        if number == 1:
+            next(iter(own.train))
+
+
+def validates_meanwhile(own: Script) -> None:
+    """Twice, the second time over as many batches as then are left of the training data."""
+    for number, batch in enumerate(own.train):
+        learn(own, [batch])
+        if number < 2:
+            own.evaluate(own.other)
+
+
+@pytest.mark.parametrize(
+    "train", [finds_a_rate, restarts, whole, twice, in_phases, peeks, validates_meanwhile]
+)
+def test_a_pass_of_training_that_is_left_and_begun_again_is_told(
+    train: Callable[[Script], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    left = train in (finds_a_rate, restarts)
+    with quiet() as monitor:
+        own = Script(monitor)
+        for _ in range(2):
+            train(own)
+            own.evaluate(own.val)
+            counts = monitor.end_epoch().counts
+    assert len(caplog.messages) == left
+    if left:
+        assert counts["train_samples"] == 32 + 24
+        assert "left after 3 batches and another begun" in caplog.messages[0]

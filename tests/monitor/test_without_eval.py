@@ -635,6 +635,17 @@ class LossByHand(InTheMiddle):
         self.monitor.attach(self.model, criterion=self.criterion, optimizer=self.optimizer)
 
 
+class OfAPart(InTheMiddle):
+    """What its criterion is given is computed of the answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attachment.detach()
+        criterion = self.criterion
+        self.monitor.attach(self.model, criterion=criterion, optimizer=self.optimizer)
+        self.criterion = lambda preds, y: criterion(2 * preds, y)  # type: ignore[assignment]
+
+
 class LabelsOfTheModel(InTheMiddle):
     """The model takes the labels and returns its loss."""
 
@@ -677,6 +688,7 @@ MIDDLES = [
     OverALoader,
     OneBatchOverALoader,
     LossByHand,
+    OfAPart,
     LabelsOfTheModel,
 ]
 

@@ -129,6 +129,8 @@ class StandIn:
     def add(self, listener: Listener) -> None:
         """One more is told."""
         self.listeners = (*self.listeners, weakref.ref(listener, self._keep_others))
+        if not self.there:  # whoever listened before was collected meanwhile, and took it off
+            setattr(self.owner, self._name, self.function)
 
     def remove(self, listener: Listener) -> None:
         """One less is told."""

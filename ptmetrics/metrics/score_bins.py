@@ -6,7 +6,7 @@ order. What they could do at worst is the bound; nothing is assumed about the sc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -59,7 +59,7 @@ class ScoreBins:
         histogram: ScoreHistogram,
         heads: slice = slice(None),
         *,
-        gaps: bool = True,
+        rows: Tensor | None = None,
     ) -> ScoreBins:
         """Read a histogram in the order of its scores; of several, those of some heads.
 
@@ -67,22 +67,26 @@ class ScoreBins:
             state: The cells.
             histogram: Which of them.
             heads: Which heads, if there are several.
-            gaps: Whether rows that are empty are wanted; where the host can look, others are not read.
+            rows: Which rows, those that are not empty among them, lowest scores first; int64 of
+                shape (heads, places). None for all.
         """
         name = histogram.name
+        places: Tensor | None = None
+        if rows is None:
+            order = histogram.keys.order(state[name].device)
+        else:
+            first = torch.arange(0, len(rows) * histogram.keys.rows, histogram.keys.rows)
+            places = (rows + first.unsqueeze(1)).reshape(-1)
 
         def ordered(key: str) -> Tensor:
             cell = state[key]
             if histogram.heads:
                 cell = cell[heads]
-            return cell.index_select(-2, order)
+            if places is None:
+                return cell.index_select(-2, order)
+            found = cell.reshape(-1, 2).index_select(0, places)
+            return found.view(*cell.shape[:-2], -1, 2)
 
-        if not gaps and in_memory(state[name]):
-            rows = _order_on_host(histogram.keys)
-            cell = state[name][heads] if histogram.heads else state[name]
-            order = torch.from_numpy(rows[_taken(cell)[rows]])
-        else:
-            order = histogram.keys.order(state[name].device)
         count = ordered(name)
         weight = count.double()
         square = weight
@@ -159,12 +163,45 @@ def _order_on_host(keys: CurveKeys) -> Any:
 
 
 def _taken(count: Tensor) -> Any:
-    """Which rows are not empty of histograms on the host, of shape (…, rows, 2); one at least."""
+    """Which rows are not empty of a histogram on the host, of shape (rows, 2); one at least."""
     numbers = count.numpy()  # whose operations wake no threads
-    both = (numbers[..., 0] | numbers[..., 1]).reshape(-1, numbers.shape[-2])
-    taken = np.bitwise_or.reduce(both) != 0
+    taken = (numbers[:, 0] | numbers[:, 1]) != 0
     taken[-1] = True
     return taken
+
+
+def _filled(count: Tensor, keys: CurveKeys) -> Iterator[tuple[slice, Tensor]]:
+    """Some histograms at a time on the host, and their rows that are not empty, lowest scores first.
+
+    Where one has fewer of them than another, it is told one that is empty over and over, which
+    changes no score.
+
+    Args:
+        count: Int64 of shape (heads, rows, 2).
+        keys: What a row means.
+    """
+    order = _order_on_host(keys)
+    some: list[Any] = []
+    spare: list[int] = []
+    longest = 0
+    for head, numbers in enumerate(count):
+        taken = _taken(numbers)
+        rows = order[taken[order]]
+        if some and max(longest, len(rows)) * (len(some) + 1) > CACHED_BINS:
+            yield slice(head - len(some), head), _side_by_side(some, spare, longest)
+            some, spare, longest = [], [], 0
+        some.append(rows)
+        spare.append(int(taken.argmin()))
+        longest = max(longest, len(rows))
+    yield slice(len(count) - len(some), len(count)), _side_by_side(some, spare, longest)
+
+
+def _side_by_side(some: Sequence[Any], spare: Sequence[int], longest: int) -> Tensor:
+    rows = np.empty((len(some), longest), np.int64)
+    for place, filled in enumerate(some):
+        rows[place, : len(filled)] = filled
+        rows[place, len(filled) :] = spare[place]
+    return torch.from_numpy(rows)
 
 
 @dataclass(frozen=True)
@@ -258,24 +295,22 @@ class KeptScores:
         histogram = self.histogram
         small = without_histogram(state, histogram)
         small.pop("scores", None)
-        parts = self.parts(state[histogram.name].device)
-        found = []
-        for some in parts:
-            if bins is None:
-                read = ScoreBins.of_histogram(state, histogram, some, gaps=False)
-            else:
-                read = bins.without_gaps()
-            found.append(read.summary(self.at))
+        if bins is None:
+            found = [read.summary(self.at) for read in self._read(state, histogram)]
+        else:
+            found = [bins.without_gaps().summary(self.at)]
+        each = _joined(found)
         fits = self.stored(state)
         if fits is not None:
-            for place, some in enumerate(parts):
-                exact = ScoreBins.of_sorted(*self._unpacked(state, some))[0].summary(self.at)
-                here = fits[some] if histogram.heads else fits
-                found[place] = torch.where(here, exact, found[place])
+            exact = []
+            for some in self.parts(each.device):
+                read = ScoreBins.of_sorted(*self._unpacked(state, some))[0]
+                exact.append(read.summary(self.at))
+            each = torch.where(fits, _joined(exact), each)
             if 0 < histogram.classes <= MOST_OVO:
                 small[histogram.name + ONE_VS_ONE] = self._one_vs_one(state, fits.all())
         if not histogram.heads:
-            small[histogram.name + SUMMARY] = found[0]
+            small[histogram.name + SUMMARY] = each
             return small
         averaged: Any = slice(None)
         if self.among is not None:
@@ -286,11 +321,23 @@ class KeptScores:
             if name.partition(".")[0] in (histogram.name, histogram.ties)
         }
         pooled = replace(histogram, heads=())
-        together = ScoreBins.of_histogram(sums, pooled, gaps=False).summary(self.at)
-        each = torch.cat((*found, together.unsqueeze(1)), 1)
+        [together] = self._read(sums, pooled)
+        each = torch.cat((each, together.summary(self.at).unsqueeze(1)), 1)
         counts = torch.nn.functional.pad(self.averaged(each.device).double(), (0, 1)).unsqueeze(0)
         small[histogram.name + SUMMARY] = torch.cat((each, counts))
         return small
+
+    def _read(self, state: State, histogram: ScoreHistogram) -> Iterator[ScoreBins]:
+        """The histograms, some at a time; where the host can look, without rows that are empty."""
+        count = state[histogram.name]
+        if not in_memory(count):
+            for some in self.parts(count.device) if histogram.heads else [slice(None)]:
+                yield ScoreBins.of_histogram(state, histogram, some)
+            return
+        if not histogram.heads:
+            count = count.unsqueeze(0)
+        for some, rows in _filled(count, histogram.keys):
+            yield ScoreBins.of_histogram(state, histogram, some, rows=rows)
 
     def _unpacked(self, state: State, heads: slice) -> tuple[Tensor, Tensor, Tensor]:
         stored = state["scores"]
@@ -312,6 +359,12 @@ class KeptScores:
             target = (taken == mine).long().expand(both.shape)
             found.append(ScoreBins.of_sorted(its.expand(both.shape), target, both)[0].summary())
         return torch.where(known, torch.cat(found, 1), torch.nan)
+
+
+def _joined(found: Sequence[Tensor]) -> Tensor:
+    if len(found) == 1:
+        return found[0]
+    return torch.cat(list(found), 1)
 
 
 def without_histogram(state: State, histogram: ScoreHistogram) -> State:

@@ -481,3 +481,31 @@ def test_curves_are_summed_up_in_few_launches_however_many_labels_there_are(
         with Guard() as guard:
             metrics.summarize(state)
     assert len(guard.names) <= most
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_curves_that_are_read_side_by_side_say_what_each_says_alone(
+    weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    preds = torch.randn(900, 5, generator=g)
+    preds[:, 2] = preds[:, 2].round()
+    target = torch.randint(0, 2, (900, 5), generator=g)
+    target[:, 0] = -1  # a label of which nothing is kept, and one of a single row
+    target[1:, 1] = -1
+    metrics = MultilabelMetrics(5, ignore_index=-1, at=["tpr@fpr<=0.1"])
+    weight = None
+    if weighted:
+        weight = torch.rand(900, generator=g)
+    metrics.update(preds, target, weight)
+    found = []
+    for at_once in (1, 1300, 1 << 16):
+        monkeypatch.setattr(score_bins, "CACHED_BINS", at_once)
+        found.append(metrics.compute())
+    alone = found[0]
+    for scores in found[1:]:
+        for name in ("auroc", "average_precision", "tpr@fpr<=0.1"):
+            for mine, other in zip(scores.per_class[name], alone.per_class[name], strict=True):
+                for end in ("value", "low", "high", "error_bound", "n"):
+                    expected = pytest.approx(getattr(other, end), rel=1e-12, nan_ok=True)
+                    assert getattr(mine, end) == expected, (name, end)

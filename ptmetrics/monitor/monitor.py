@@ -762,7 +762,7 @@ class Monitor:
             if split.samples
         ]
         if counted:
-            self._say(
+            self._epochs.say(
                 "half-epoch",
                 f"load_state_dict: the state was taken within epoch {self.epoch + 1}, of which "
                 f"{' and '.join(counted)} are counted, and what comes is added to them. Where that "

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help=text)
         return sub
 
-    text = "fine-tune against from-scratch on real handwriting, offline, in about a minute"
+    text = "fine-tune against from-scratch on real handwriting, offline, in about two minutes"
     demo = add("demo", _demo, text)
     text = "fewer glyphs, epochs and seeds: a check that all works"
     demo.add_argument("--quick", action="store_true", help=text)

@@ -299,16 +299,14 @@ class KeptScores:
             found = [read.summary(self.at) for read in self._read(state, histogram)]
         else:
             found = [bins.without_gaps().summary(self.at)]
-        each = found[0]
-        if histogram.heads:
-            each = torch.cat(found, 1)
+        each = _joined(found)
         fits = self.stored(state)
         if fits is not None:
+            exact = []
             for some in self.parts(each.device):
-                exact = ScoreBins.of_sorted(*self._unpacked(state, some))[0].summary(self.at)
-                here = (slice(None), some) if histogram.heads else slice(None)
-                known = fits[some] if histogram.heads else fits
-                each[here] = torch.where(known, exact, each[here])
+                read = ScoreBins.of_sorted(*self._unpacked(state, some))[0]
+                exact.append(read.summary(self.at))
+            each = torch.where(fits, _joined(exact), each)
             if 0 < histogram.classes <= MOST_OVO:
                 small[histogram.name + ONE_VS_ONE] = self._one_vs_one(state, fits.all())
         if not histogram.heads:
@@ -361,6 +359,12 @@ class KeptScores:
             target = (taken == mine).long().expand(both.shape)
             found.append(ScoreBins.of_sorted(its.expand(both.shape), target, both)[0].summary())
         return torch.where(known, torch.cat(found, 1), torch.nan)
+
+
+def _joined(found: Sequence[Tensor]) -> Tensor:
+    if len(found) == 1:
+        return found[0]
+    return torch.cat(list(found), 1)
 
 
 def without_histogram(state: State, histogram: ScoreHistogram) -> State:

@@ -129,6 +129,8 @@ class StandIn:
     def add(self, listener: Listener) -> None:
         """One more is told."""
         self.listeners = (*self.listeners, weakref.ref(listener, self._keep_others))
+        if not self.there:  # whoever listened before was collected meanwhile, and took it off
+            setattr(self.owner, self._name, self.function)
 
     def remove(self, listener: Listener) -> None:
         """One less is told."""
@@ -273,7 +275,7 @@ def _iter_of_loaders(stand_in: StandIn) -> Callable[..., Any]:
     own = stand_in.stands_for
 
     @wraps(own)
-    def __iter__(self: Any) -> Any:  # noqa: N807 — it is one
+    def iterate(self: Any) -> Any:
         for reference in stand_in.listeners:
             listener = reference()
             if listener is None:
@@ -284,7 +286,7 @@ def _iter_of_loaders(stand_in: StandIn) -> Callable[..., Any]:
                 listener.faults.strays.append(error)
         return own(self)
 
-    return __iter__
+    return iterate
 
 
 def _hooks_of_steps(listener: Listener) -> tuple[Callable[..., Any], Callable[..., Any]]:

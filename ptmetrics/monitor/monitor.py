@@ -752,6 +752,23 @@ class Monitor:
         """
         self._epochs.load_state_dict(state)
         self._run.tell_gap()
+        self._tell_half_epoch()
+
+    def _tell_half_epoch(self) -> None:
+        """A loop that trains the epoch of its state again counts what the state holds once more."""
+        counted = [
+            f"{quantity(split.samples, 'row')} of {name}"
+            for name, split in self._recorder.splits.items()
+            if split.samples
+        ]
+        if counted:
+            self._epochs.say(
+                "half-epoch",
+                f"load_state_dict: the state was taken within epoch {self.epoch + 1}, of which "
+                f"{' and '.join(counted)} are counted, and what comes is added to them. Where that "
+                "epoch is trained again, take the state behind its end: monitor.end_epoch(), or "
+                "pm.Checkpoint, whose last.pt holds it.",
+            )
 
     @contained("close")
     def close(self, reason: str = "completed") -> None:

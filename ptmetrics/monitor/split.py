@@ -374,7 +374,11 @@ class SplitCounts:
             if isinstance(values, Mapping):
                 got = f"keys {sorted(map(str, values))}"
             rule = f"a dict of tensors with the keys {', '.join(map(repr, self.metrics))}"
-            cure = "Pass one for each output, or attach(preds=…, target=…) that return such."
+            cure = (
+                "Pass one for each output, or leave criterion= out: attach(preds=…, target=…) find "
+                "them in what the model returns and in the batches of monitor.train(loader) and "
+                "monitor.validate(loader), and monitor.update_loss(loss) takes the loss."
+            )
             raise DtypeError(argument, rule, got, cure)
         return found
 

@@ -160,8 +160,9 @@ def _findings_lines(findings: Sequence[Finding]) -> Iterator[Line]:
         yield from more
         yield from wrap(finding.advice, "    → ", indent=6)
     if findings:
-        anchors = ", ".join(dict.fromkeys(f"#{finding.code}" for finding in findings))
-        yield from _notes_lines([f"More in {PAGE}: {anchors}"])
+        codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
+        # Who installed a wheel has no documents beside it.
+        yield from _notes_lines([f"More by ptmetrics check --explain CODE, as in {PAGE}: {codes}"])
 
 
 def _notes_lines(notes: Sequence[str]) -> Iterator[Line]:

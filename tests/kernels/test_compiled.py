@@ -63,7 +63,7 @@ def compiled(launch: Launch, given: tuple[Any, ...], card: int, kernel: Any = No
     from triton.compiler import ASTSource
 
     if kernel is None:
-        kernel = class_launch._import_kernel(launch.plan)
+        kernel = class_launch._class_kernel_of(launch.plan)
     constants: dict[Any, Any] = {}
     attributes: dict[Any, Any] = {}
 
@@ -203,7 +203,7 @@ def test_kernels_of_parts_compile_for_every_card(
     seen = operands(monkeypatch, "count_parts", metrics, *batch, **{kind: target})
     launch, given = part_launch.part_arguments(*seen)
     assert_small(
-        compiled(launch, given, card, part_launch._import_kernel(launch.plan)), launch, tmp_path
+        compiled(launch, given, card, part_launch._part_kernel_of(launch.plan)), launch, tmp_path
     )
     _, given = class_launch.class_arguments(
         *operands(monkeypatch, "count_classes", metrics, *batch)
@@ -262,7 +262,7 @@ def compiled_yes_no(monkeypatch: pytest.MonkeyPatch, chosen: Chosen, card: int) 
         weight = torch.empty(4096, device="meta")
     seen = operands(monkeypatch, "count_yes_no", metrics, preds, target, weight)
     launch, given = yesno_launch.yes_no_arguments(*seen)
-    return compiled(launch, given, card, yesno_launch._import_kernel(launch.plan)), launch
+    return compiled(launch, given, card, yesno_launch._yesno_kernel_of(launch.plan)), launch
 
 
 @pytest.mark.parametrize("chosen", QUICK_YES_NO, ids=str)
@@ -344,7 +344,7 @@ def test_kernels_of_errors_compile_for_every_card(
     metrics = RegressionMetrics(num_outputs=outputs, device="meta")
     seen = operands(monkeypatch, "count_points", metrics, points, points, weight)
     launch, given = moments_launch.point_arguments(*seen)
-    kernel = compiled(launch, given, card, moments_launch._import_kernel(launch.plan))
+    kernel = compiled(launch, given, card, moments_launch._moments_kernel_of(launch.plan))
     assert_small(kernel, launch, tmp_path)
     assert "0.33333333333333331" in kernel.asm["ttir"], "a third has all digits of float64"
 
@@ -376,7 +376,7 @@ def test_kernels_of_parts_of_errors_compile_for_every_card(
     seen = operands(monkeypatch, "count_points", metrics, points, points, weight, **{kind: ids})
     launch, given = moments_launch.point_arguments(*seen)
     assert isinstance(given[-2], Tensor), "it is given ids"
-    kernel = compiled(launch, given, card, moments_launch._import_kernel(launch.plan))
+    kernel = compiled(launch, given, card, moments_launch._moments_kernel_of(launch.plan))
     assert_small(kernel, launch, tmp_path)
 
 

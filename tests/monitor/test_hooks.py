@@ -1,7 +1,9 @@
 """Hooks under checkpointing, compilation, inference mode, shared modules, and what they refuse."""
 
 import functools
+import gc
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DtypeError, HookError
+from ptmetrics.monitor import hooks
 
 X, Y = torch.randn(8, 6), torch.randint(CLASSES, (8,))
 
@@ -393,3 +396,30 @@ def test_no_graph_of_an_earlier_step_is_held_when_the_next_one_begins(training: 
         scores = monitor.end_epoch()
     assert alive == [0] * 6
     assert scores["train/loss" if training else "val/loss"].n == 12
+
+
+@pytest.mark.parametrize("collected", ["while it is attached", "before"])
+def test_an_earlier_monitor_that_is_collected_takes_no_hook_of_the_next_one_along(
+    collected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector runs where anything is allocated: where a listener is put beside others, too."""
+    model, criterion = nn.Linear(6, CLASSES), nn.CrossEntropyLoss()
+    x, y = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
+    gc.collect()
+    gc.disable()
+    try:
+        quiet().attach(nn.Linear(6, CLASSES), criterion=nn.CrossEntropyLoss())
+        if collected == "before":
+            gc.collect()
+
+        def reference(*arguments: Any) -> Any:
+            gc.collect()
+            return weakref.ref(*arguments)
+
+        monkeypatch.setattr(hooks, "weakref", SimpleNamespace(ref=reference))
+        with quiet() as monitor:
+            monitor.attach(model, criterion=criterion)
+            criterion(model(x), y)
+            assert monitor.end_epoch()["train/loss"].n == 4
+    finally:
+        gc.enable()

@@ -328,3 +328,27 @@ def test_a_half_done_epoch_goes_on_where_the_model_now_is() -> None:
         second.update(preds, target, loss=preds.mean())
         assert not second.faults
         second._recorder.splits.clear()
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_a_state_that_was_taken_within_an_epoch_says_so_when_it_is_loaded(
+    within: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A script that stores it at the end of its loop's body trains that epoch again."""
+    state: dict[str, Any] = {}
+    with quiet() as monitor:
+        for epoch in monitor.epochs(2):
+            for split in ("train", "val"):
+                monitor.update(*batch(epoch, 0), loss=1.0, split=split)
+            if within:
+                state = copy.deepcopy(monitor.state_dict())
+        if not within:
+            state = monitor.state_dict()
+    with quiet() as monitor:
+        monitor.load_state_dict(state)
+        assert monitor.epoch == (1 if within else 2)
+    told = [line for line in caplog.messages if "8 rows of train and 8 rows of val" in line]
+    assert len(told) == within
+    for line in told:
+        assert "within epoch 2" in line
+        assert "monitor.end_epoch()" in line

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ptmetrics.cli import main
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_text
 from ptmetrics.show.paint import colour, plain
@@ -85,11 +86,12 @@ def test_what_was_found_is_said_to_be_explained_in_one_line_and_a_ready_verdict_
     good: Path, tmp_path: Path
 ) -> None:
     verdict = judge(write_run(tmp_path / "bad", [0.5] * 4))
-    lines = [line for line in verdict_text(verdict).splitlines() if "docs/rules.md" in line]
-    assert len(lines) == 1
-    for code in {finding.code for finding in verdict.findings}:
-        assert lines[0].count(f"#{code}") == 1
-    assert "docs/rules.md" not in verdict_text(judge(good))
+    text = " ".join(verdict_text(verdict).split())
+    assert text.count("ptmetrics check --explain CODE") == 1
+    told = text.partition("docs/rules.md: ")[2].partition(" · ")[0].split(", ")
+    assert sorted(told) == sorted({finding.code for finding in verdict.findings})
+    assert all(main(["check", "--explain", code]) == 0 for code in told)
+    assert "--explain" not in verdict_text(judge(good))
 
 
 def test_errors_in_any_unit_are_shown_with_their_digits() -> None:

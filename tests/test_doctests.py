@@ -11,6 +11,7 @@ import importlib
 import inspect
 import io
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,6 +112,7 @@ def test_every_example_runs(
     documented: Documented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # an example may write a run
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # or make a folder that nobody removes
     monkeypatch.setenv("PTMETRICS_CACHE", str(tmp_path / "cache"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -764,10 +764,10 @@ class Monitor:
         if counted:
             self._epochs.say(
                 "half-epoch",
-                f"load_state_dict: the state was taken within epoch {self.epoch + 1}, of which "
-                f"{' and '.join(counted)} are counted, and what comes is added to them. Where that "
-                "epoch is trained again, take the state behind its end: monitor.end_epoch(), or "
-                "pm.Checkpoint, whose last.pt holds it.",
+                f"load_state_dict: the state was taken within epoch {self.epoch + 1} and holds "
+                f"{' and '.join(counted)}, to which what comes is added. Where that epoch is trained "
+                "again, take the state behind its end: monitor.end_epoch(), or pm.Checkpoint, whose "
+                "last.pt holds it.",
             )
 
     @contained("close")

@@ -637,7 +637,9 @@ FIELD_RULES: Mapping[str, FieldRule] = {
             "name": a_text,
             "config": a_mapping,
             "environment": a_mapping,
-            "metrics": fields_of({}, {"task": a_text}),
+            "metrics": fields_of(
+                {}, {"task": a_text, "further": none_or(list_of(fields_of({}, {"output": a_text})))}
+            ),
             "arm": a_scalar,
             "val_fingerprint": a_scalar,
             "step_flops": none_or(an_amount),

@@ -191,7 +191,7 @@ class RunPage:
         if "why" in self.told:
             self.why = f"as evaluated in epoch {self.epoch}"
         self.trained_s = float_of((last.get("time") or {}).get("train_cumulative_s"))
-        self.headlines = headlines(self.told, split, verdict.criteria)
+        self.headlines = headlines(self.told, split, verdict.criteria, run.header)
         self.lead = next((name for name in self.headlines if name != "loss"), "loss")
         self.class_names: Sequence[str] = self.told.get("class_names", ())
         several_times = [told for told in run.evaluations if told["why"] == "several"]

@@ -78,7 +78,7 @@ def _scores_lines(
     else:
         yield f"split {split}, as evaluated in epoch {told['epoch'] + 1}"
     yield ""
-    yield from score_lines(told, split, criteria)
+    yield from score_lines(told, split, criteria, run.header)
     # Other tools write no confusion matrix down, and for numbers there is none.
     numbers = run.header.get("metrics", {}).get("task") == "regression"
     if "logged" not in run.header and not numbers:

@@ -72,24 +72,34 @@ MAX_LABEL = 16
 MAX_OTHER_SCORES = 12
 
 
-def score_lines(epoch: EpochData, split: str, criteria: Iterable[Criterion] = ()) -> Iterator[Line]:
+def score_lines(
+    epoch: EpochData,
+    split: str,
+    criteria: Iterable[Criterion] = (),
+    header: Mapping[str, Any] | None = None,
+) -> Iterator[Line]:
     """Headline scores with their intervals, then one line a class, then one a slice."""
-    yield from headline_lines(epoch, split, criteria=criteria)
+    yield from headline_lines(epoch, split, criteria=criteria, header=header)
     yield from _class_lines(epoch, split)
     yield from _slice_lines(epoch, split)
 
 
 def headline_lines(
-    epoch: EpochData, split: str, *, title: str = "", criteria: Iterable[Criterion] = ()
+    epoch: EpochData,
+    split: str,
+    *,
+    title: str = "",
+    criteria: Iterable[Criterion] = (),
+    header: Mapping[str, Any] | None = None,
 ) -> Iterator[Line]:
     """Headline scores with their intervals, one a line."""
-    shown = headlines(epoch, split, criteria)
+    shown = headlines(epoch, split, criteria, header)
     width = max(map(len, [*shown, " " * 20]))
     yield f"{title:{width}}  value   95 % interval        n"
     for name, score in shown.items():
         yield from score_line(f"{name:{width}}  ", score)
     more = sum(name.startswith(f"{split}/") for name in epoch["scores"]) - len(shown)
-    if len(shown) == MAX_OTHER_SCORES and more:
+    if len(shown) >= MAX_OTHER_SCORES and more:
         yield f"{more} more: see the history"
 
 
@@ -120,7 +130,10 @@ def judged_score(criteria: Iterable[Criterion], names: Collection[str]) -> str |
 
 
 def headlines(
-    epoch: Mapping[str, Any], split: str, criteria: Iterable[Criterion] = ()
+    epoch: Mapping[str, Any],
+    split: str,
+    criteria: Iterable[Criterion] = (),
+    header: Mapping[str, Any] | None = None,
 ) -> dict[str, ScoreData]:
     """The scores of a split that a person wants first; of metrics that have none of these the first ones.
 
@@ -128,6 +141,7 @@ def headlines(
         epoch: Where they stand.
         split: Their split.
         criteria: What they are judged by: the judged score comes before all others.
+        header: Of the run: what its further metrics and outputs scored comes last.
     """
     scores = {
         name.removeprefix(f"{split}/"): score
@@ -142,7 +156,25 @@ def headlines(
     judged = judged_score(criteria, scores)
     if judged is not None:
         shown.insert(0, judged)
+    shown.extend(_of_further_metrics(header or {}, scores, samples))
     return {name: scores[name] for name in shown}
+
+
+def _of_further_metrics(
+    header: Mapping[str, Any], scores: Mapping[str, ScoreData], samples: int
+) -> Iterator[str]:
+    """What a person wants of the other outputs, and each mean of a number of the user's own."""
+    for metric in header.get("metrics", {}).get("further") or ():
+        front = ""
+        if metric.get("output"):
+            front = f"{metric['output']}/"
+        wanted: Sequence[str] = (str(metric.get("name", "")),)
+        if front and wanted[0] == "":
+            own = {n.removeprefix(front): s for n, s in scores.items() if n.startswith(front)}
+            wanted = _wanted(own, samples)
+        for name in wanted:
+            if front + name in scores:
+                yield front + name
 
 
 def _wanted(scores: Mapping[str, ScoreData], samples: int) -> Sequence[str]:

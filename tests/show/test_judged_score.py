@@ -9,6 +9,7 @@ import torch
 import ptmetrics as pm
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.report import RunPage
+from ptmetrics.show.run import run_text
 from ptmetrics.show.run_state import state_at
 from ptmetrics.show.tables import judged_score
 from ptmetrics.verdict.finding import Estimate, decide
@@ -75,3 +76,51 @@ def test_of_precision_and_recall_the_one_that_more_is_asked_of_is_judged_first()
     assert judged_score(held(0.9, 0.5)[:1], ["recall"]) == "recall"
     assert judged_score(held(0.9, 0.5), ["mine"]) is None
     assert judged_score([], ["accuracy"]) is None
+
+
+def margin(preds: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return preds.amax(1) - preds.mean(1)
+
+
+FURTHER: dict[str, tuple[Any, set[str]]] = {
+    "a mean": (
+        [pm.MulticlassMetrics(3), pm.Mean("margin", margin, higher_is_better=True)],
+        {"margin"},
+    ),
+    "an output": (
+        {"": pm.MulticlassMetrics(3), "size": pm.RegressionMetrics()},
+        {"size/r2", "size/mae", "size/rmse"},
+    ),
+    "its mean": (
+        {
+            "": pm.MulticlassMetrics(3),
+            "size": pm.Mean("gap", lambda p, t: (p - t).abs(), higher_is_better=False),
+        },
+        {"size/gap"},
+    ),
+    "neither": (pm.MulticlassMetrics(3), set()),
+}
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_what_further_metrics_and_outputs_scored_is_shown_beside_the_headlines(
+    kind: str, tmp_path: Path
+) -> None:
+    metrics, wanted = FURTHER[kind]
+    preds: Any = torch.randn(60, 3)
+    target: Any = TARGET
+    if isinstance(metrics, dict):
+        preds = {"": preds, "size": torch.randn(60)}
+        target = {"": target, "size": TARGET.float()}
+    with pm.Monitor(metrics, tmp_path / "run", progress=False) as monitor:
+        monitor.update(preds, target, split="val")
+        monitor.end_epoch()
+    run = read_run(tmp_path / "run")
+    headlines = RunPage(1, run, pm.judge(run), "val", several=False).headlines
+    text = run_text(run, pm.judge(run))
+    lines = {line.split()[0] for line in text.splitlines() if line.strip()}
+    for shown in (set(headlines), lines):
+        assert wanted <= shown
+        assert "accuracy" in shown
+    others = {name for name in headlines if name.startswith(("size/", "margin"))}
+    assert bool(others) is bool(wanted)

@@ -299,14 +299,14 @@ class KeptScores:
             found = [read.summary(self.at) for read in self._read(state, histogram)]
         else:
             found = [bins.without_gaps().summary(self.at)]
-        each = _side_by_side(found)
+        each = _of_all_labels(found)
         fits = self.stored(state)
         if fits is not None:
             exact = []
             for some in self.parts(each.device):
                 read = ScoreBins.of_sorted(*self._unpacked(state, some))[0]
                 exact.append(read.summary(self.at))
-            each = torch.where(fits, _side_by_side(exact), each)
+            each = torch.where(fits, _of_all_labels(exact), each)
             if 0 < histogram.classes <= MOST_OVO:
                 small[histogram.name + ONE_VS_ONE] = self._one_vs_one(state, fits.all())
         if not histogram.heads:
@@ -361,7 +361,7 @@ class KeptScores:
         return torch.where(known, torch.cat(found, 1), torch.nan)
 
 
-def _side_by_side(found: Sequence[Tensor]) -> Tensor:
+def _of_all_labels(found: Sequence[Tensor]) -> Tensor:
     if len(found) == 1:
         return found[0]
     return torch.cat(list(found), 1)

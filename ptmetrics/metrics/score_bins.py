@@ -31,6 +31,7 @@ ONE_VS_ONE = ".ovo"
 MOST_OVO = 32  # classes whose pairs are compared, where scores are stored
 BASE = 10  # numbers of a summary before those of the points that were asked for
 CACHED_BINS = 1 << 16  # rows that are summed up at once, so that the arrays stay in a CPU's cache
+SIDE_BY_SIDE = 1 << 14  # rows that hold scores, of several in memory: for more, torch wakes threads
 BINS_AT_ONCE = 1 << 21  # on other devices, where each operation is a launch: 700 MiB for a moment
 
 
@@ -59,7 +60,7 @@ class ScoreBins:
         histogram: ScoreHistogram,
         heads: slice = slice(None),
         *,
-        rows: Tensor | None = None,
+        rows: Any = None,
     ) -> ScoreBins:
         """Read a histogram in the order of its scores; of several, those of some heads.
 
@@ -67,16 +68,15 @@ class ScoreBins:
             state: The cells.
             histogram: Which of them.
             heads: Which heads, if there are several.
-            rows: Which rows, those that are not empty among them, lowest scores first; int64 of
-                shape (heads, places). None for all.
+            rows: Which rows of cells in memory, those that are not empty among them, lowest scores
+                first; a NumPy array of shape (heads, places). None for all.
         """
         name = histogram.name
-        places: Tensor | None = None
+        places: Any = None
         if rows is None:
             order = histogram.keys.order(state[name].device)
         else:
-            first = torch.arange(0, len(rows) * histogram.keys.rows, histogram.keys.rows)
-            places = (rows + first.unsqueeze(1)).reshape(-1)
+            places = rows + np.arange(len(rows))[:, np.newaxis] * histogram.keys.rows
 
         def ordered(key: str) -> Tensor:
             cell = state[key]
@@ -84,8 +84,8 @@ class ScoreBins:
                 cell = cell[heads]
             if places is None:
                 return cell.index_select(-2, order)
-            found = cell.reshape(-1, 2).index_select(0, places)
-            return found.view(*cell.shape[:-2], -1, 2)
+            found = cell.numpy().reshape(-1, 2).take(places, 0)  # wakes no threads
+            return torch.from_numpy(found.reshape(*cell.shape[:-2], -1, 2))
 
         count = ordered(name)
         weight = count.double()
@@ -170,7 +170,7 @@ def _taken(count: Tensor) -> Any:
     return taken
 
 
-def _filled(count: Tensor, keys: CurveKeys) -> Iterator[tuple[slice, Tensor]]:
+def _filled(count: Tensor, keys: CurveKeys) -> Iterator[tuple[slice, Any]]:
     """Some histograms at a time on the host, and their rows that are not empty, lowest scores first.
 
     Where one has fewer of them than another, it is told one that is empty over and over, which
@@ -187,7 +187,7 @@ def _filled(count: Tensor, keys: CurveKeys) -> Iterator[tuple[slice, Tensor]]:
     for head, numbers in enumerate(count):
         taken = _taken(numbers)
         rows = order[taken[order]]
-        if some and max(longest, len(rows)) * (len(some) + 1) > CACHED_BINS:
+        if some and max(longest, len(rows)) * (len(some) + 1) > SIDE_BY_SIDE:
             yield slice(head - len(some), head), _side_by_side(some, spare, longest)
             some, spare, longest = [], [], 0
         some.append(rows)
@@ -196,12 +196,12 @@ def _filled(count: Tensor, keys: CurveKeys) -> Iterator[tuple[slice, Tensor]]:
     yield slice(len(count) - len(some), len(count)), _side_by_side(some, spare, longest)
 
 
-def _side_by_side(some: Sequence[Any], spare: Sequence[int], longest: int) -> Tensor:
+def _side_by_side(some: Sequence[Any], spare: Sequence[int], longest: int) -> Any:
     rows = np.empty((len(some), longest), np.int64)
     for place, filled in enumerate(some):
         rows[place, : len(filled)] = filled
         rows[place, len(filled) :] = spare[place]
-    return torch.from_numpy(rows)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -299,14 +299,14 @@ class KeptScores:
             found = [read.summary(self.at) for read in self._read(state, histogram)]
         else:
             found = [bins.without_gaps().summary(self.at)]
-        each = _of_all_labels(found)
+        each = _all_heads(found)
         fits = self.stored(state)
         if fits is not None:
             exact = []
             for some in self.parts(each.device):
                 read = ScoreBins.of_sorted(*self._unpacked(state, some))[0]
                 exact.append(read.summary(self.at))
-            each = torch.where(fits, _of_all_labels(exact), each)
+            each = torch.where(fits, _all_heads(exact), each)
             if 0 < histogram.classes <= MOST_OVO:
                 small[histogram.name + ONE_VS_ONE] = self._one_vs_one(state, fits.all())
         if not histogram.heads:
@@ -361,7 +361,7 @@ class KeptScores:
         return torch.where(known, torch.cat(found, 1), torch.nan)
 
 
-def _of_all_labels(found: Sequence[Tensor]) -> Tensor:
+def _all_heads(found: Sequence[Tensor]) -> Tensor:
     if len(found) == 1:
         return found[0]
     return torch.cat(list(found), 1)
@@ -417,11 +417,12 @@ def _average_precision(bins: ScoreBins) -> tuple[Tensor, Tensor, Tensor]:
     loose = d.p.gt(0).logical_and_(d.tied.logical_not())
     if in_memory(tie):  # few rows hold scores that are not equal
         places = loose.reshape(-1).nonzero().squeeze(1)
-        ends = tie.expand(3, *tie.shape).clone()
-        ends.view(3, -1).scatter_(1, places.expand(3, -1), _certain(d.at(places)))
+        ends = np.repeat(tie.numpy()[np.newaxis], 3, 0)
+        ends.reshape(3, -1)[:, places.numpy()] = _certain(d.at(places)).numpy()
+        sums = torch.from_numpy(ends.sum(-1))
     else:
-        ends = torch.where(loose, _certain(d), tie)
-    lowest, middle, highest = ends.sum(-1) / positives
+        sums = torch.where(loose, _certain(d), tie).sum(-1)
+    lowest, middle, highest = sums / positives
     mean = tie.sum(-1, keepdim=True) / d.positives
     # By the gradient in the counts: one more sample moves the precision of all rows below it.
     share = d.p / total / total
@@ -533,12 +534,18 @@ def _digamma_step(x: Tensor, step: Tensor) -> Tensor:
     y = x + step
     a, b = 1 / x, 1 / y
     squares = (a + b) * (a - b)
-    series = torch.log1p(step * a) + (a - b) / 2 + squares * (1 / 12 - (a * a + b * b) / 120)
+    series = _log1p(step * a) + (a - b) / 2 + squares * (1 / 12 - (a * a + b * b) / 120)
     small = x <= 100
     if in_memory(x):  # few of them
         series[small] = torch.digamma(y[small]) - torch.digamma(x[small])
         return series
     return torch.where(small, torch.digamma(y) - torch.digamma(x), series)
+
+
+def _log1p(x: Tensor) -> Tensor:
+    if in_memory(x):  # torch wakes threads for it where it wakes none for other operations
+        return torch.from_numpy(np.log1p(x.numpy()))
+    return torch.log1p(x)
 
 
 def _from_here(x: Tensor) -> Tensor:

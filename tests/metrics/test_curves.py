@@ -500,7 +500,7 @@ def test_curves_that_are_read_side_by_side_say_what_each_says_alone(
     metrics.update(preds, target, weight)
     found = []
     for at_once in (1, 1300, 1 << 16):
-        monkeypatch.setattr(score_bins, "CACHED_BINS", at_once)
+        monkeypatch.setattr(score_bins, "SIDE_BY_SIDE", at_once)
         found.append(metrics.compute())
     alone = found[0]
     for scores in found[1:]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -47,7 +47,16 @@ from ptmetrics.metrics.groups import all_by_groups
 from ptmetrics.metrics.host import Counts
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Scores
-from ptmetrics.metrics.score_spec import ScoreSpec, ScoreTable, as_tables, evaluate
+from ptmetrics.metrics.score_spec import (
+    ONE_NUMBER,
+    FormulaError,
+    ScoreSpec,
+    ScoreTable,
+    as_tables,
+    check_names,
+    evaluate,
+    formula_error,
+)
 
 BAD_WEIGHT = "bad-weight"
 BAD_WEIGHT_WORDS = (
@@ -146,6 +155,7 @@ class Metrics:
         if "score_tables" not in vars(self):
             self.score_tables = self.tables()
         self._score_tables = self._all_tables()
+        check_names(self._score_tables)
         cells = [*self.cells(), Cell("rows")]
         check_cells(cells)
         if groups is None and self._subgroups.bytes_of(cells) > MOST_BYTES:
@@ -778,6 +788,8 @@ class Metrics:
         counts = host.counts_of_parts("slice", arrays, self.absent)
         estimates = self._estimates(counts, parts=len(names))
         lead = self._headline([name for name, each in estimates if not each])
+        if not estimates:
+            return {}, {}
         return worst_first(names, estimates, lead)
 
     def _with_group_intervals(
@@ -849,6 +861,39 @@ def compute_together(metrics: Sequence[Metrics]) -> list[Scores]:
             for part, place in enumerate(places):
                 scores[place] = metrics[place]._scores_of(counts.of_part(part), known[part])
         return [scores[place] for place in range(len(metrics))]
+
+
+def check_shapes(computed: list[Scores]) -> list[Scores]:
+    """The same; refuses a score that is no number, or of each class and no column.
+
+    Raises:
+        FormulaError: If there is one: no record can hold it.
+    """
+    for scores in computed:
+        for each, named in enumerate((scores._scores, scores.per_class)):
+            for name, estimate in getattr(named, "estimates", NONE_KNOWN).items():
+                if np.ndim(estimate.value) != each:
+                    got = f"numbers of shape {np.shape(estimate.value)}"
+                    raise formula_error((name, bool(each)), ONE_NUMBER, got)
+    return computed
+
+
+def compute_without_failing(metric: Metrics, tell: Callable[[FormulaError], None]) -> Scores:
+    """The scores of a metric whose formulas work; `tell` is given the error of each other one."""
+    with metric._lock:
+        while True:
+            try:
+                return check_shapes([metric.compute()])[0]
+            except FormulaError as error:
+                tables = []
+                for table in metric._score_tables:
+                    specs = [spec for spec in table.specs if (spec.name, spec.each) != error.key]
+                    tables.append(replace(table, specs=tuple(specs)))
+                if tuple(tables) == metric._score_tables:
+                    raise
+                metric = copy.copy(metric)
+                metric._score_tables = tuple(tables)
+                tell(error)
 
 
 def sync_together(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptmetrics.errors import ConfigError
 from ptmetrics.metrics import delta
-from ptmetrics.metrics.estimate import UNDEFINED, Array, Estimate
+from ptmetrics.metrics.estimate import UNDEFINED, Array, Estimate, Key
 from ptmetrics.metrics.intervals import mean_interval, mover, wilson
 
 ROUNDED_FROM = 2**53  # rows: float64 does not tell such numbers from their neighbours
@@ -184,8 +184,42 @@ def as_tables(given: Sequence[Any]) -> tuple[ScoreTable, ...]:
     return tuple(tables)
 
 
+def check_names(tables: Sequence[ScoreTable]) -> None:
+    """Refuse two scores of one name, of which results would hold the last.
+
+    Raises:
+        ConfigError: If there are such.
+    """
+    known = set()
+    for table in tables:
+        for spec in table.specs:
+            key = (spec.name, spec.each)
+            if key in known:
+                rule = "a name that no other score of the metric has"
+                cure = f'Pass another name, such as pm.ScoreSpec("my_{spec.name}", …).'
+                raise ConfigError(f"score {spec.name}", rule, "one that is taken", cure)
+            known.add(key)
+
+
 def _cells_by_name(metrics: Any, counts: Any) -> Any:
     return counts
+
+
+class FormulaError(ConfigError):
+    """A score whose formula fails, which the others can do without.
+
+    Attributes:
+        key: Its name, and whether it is a score of each class.
+    """
+
+    key: Key = ("", False)
+
+
+def formula_error(key: Key, expected: str, got: str) -> FormulaError:
+    """The error of a score of this name."""
+    error = FormulaError(f"score {key[0]}", expected, got, RIGHT)
+    error.key = key
+    return error
 
 
 def evaluate(
@@ -203,7 +237,7 @@ def evaluate(
         Name and `each` of a score to its estimate, in the order of the specs.
 
     Raises:
-        ConfigError: If a formula fails, or returns something else than its interval asks for.
+        FormulaError: If a formula fails, or returns something else than its interval asks for.
     """
     found: dict[tuple[str, bool], Estimate] = {}
     by_method: dict[str, dict[Any, ScoreSpec]] = {}  # what several scores share is computed once
@@ -214,12 +248,10 @@ def evaluate(
                 by_method.setdefault(spec.interval, {})[spec.key] = spec
                 found[spec.name, spec.each] = UNDEFINED  # keeps its place
             else:
-                found[spec.name, spec.each] = spec.interval(spec, view, intervals)
+                found[spec.name, spec.each] = _made_by_hand(spec, view, intervals)
         for method, some in by_method.items():
             numbers.update(INTERVALS[method](list(some.values()), view, intervals))
-    except MISFITS as error:
-        if isinstance(error, ConfigError):
-            raise
+    except Exception as error:
         raise _misfit(specs, view, intervals, error) from error
     fill = bool(numbers) and not math.isnan(view.absent)
     for spec in specs:
@@ -232,22 +264,31 @@ def evaluate(
     return found
 
 
+def _made_by_hand(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
+    estimate = spec.interval(spec, view, intervals)  # type: ignore[operator]
+    if not isinstance(estimate, Estimate):
+        raise TypeError(f"it returned {type(estimate).__name__}")
+    return estimate
+
+
 def _misfit(
     specs: Sequence[ScoreSpec], view: Any, intervals: bool, error: Exception
 ) -> ConfigError:
-    """What a formula that fails raises: the first that fails alone says so by its name."""
+    """What a formula that fails raises: the first that fails alone, or has another shape, by its name."""
     got = f"{type(error).__name__}: {error}"
-    cure = "Index from the right, as slices stand in front; pm.ScoreSpec says what it is given."
-    if len(specs) > 1:
-        for spec in specs:
-            evaluate([spec], view, intervals=intervals)
-        names = ", ".join(spec.name for spec in specs)
-        return ConfigError(f"scores {names}", "formulas that return one shape", got, cure)
-    spec = specs[0]
-    rule = "a function that returns an Estimate"
-    if isinstance(spec.interval, str):
-        rule = f'a formula that returns {RETURNS[spec.interval]}, for interval="{spec.interval}"'
-    return ConfigError(f"score {spec.name}", rule, got, cure)
+    if len(specs) == 1:
+        rule = "a function that returns an Estimate"
+        if isinstance(specs[0].interval, str):
+            returned = RETURNS[specs[0].interval]
+            rule = f'a formula that returns {returned}, for interval="{specs[0].interval}"'
+        return formula_error((specs[0].name, specs[0].each), rule, got)
+    for spec in specs:
+        for estimate in evaluate([spec], view, intervals=intervals).values():
+            shape = np.shape(estimate.value)
+            if len(shape) != np.ndim(view.n) + spec.each:
+                return formula_error((spec.name, spec.each), ONE_NUMBER, f"shape {shape}")
+    names = ", ".join(spec.name for spec in specs)
+    return ConfigError(f"scores {names}", "formulas that return one shape", got, RIGHT)
 
 
 def _proportions(
@@ -375,4 +416,5 @@ RETURNS: Mapping[str, str] = {
     "normal": 'the six sums of a cell with merge="mean"',
     "none": "the score",
 }
-MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+ONE_NUMBER = "a formula that returns one number, or with each=True one a class"
+RIGHT = "Index from the right, as slices stand in front; pm.ScoreSpec says what it is given."

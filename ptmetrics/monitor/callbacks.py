@@ -1,7 +1,9 @@
 """Callbacks: the events of a run, and who is told of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ClassVar, Protocol
 
 from torch import nn
@@ -9,7 +11,7 @@ from torch.optim import Optimizer
 
 from ptmetrics.errors import ConfigError, PtmetricsError, StateError
 from ptmetrics.monitor.epoch import EpochScores
-from ptmetrics.monitor.faults import LOGGER, FaultLog
+from ptmetrics.monitor.faults import LOGGER, FaultLog, say
 from ptmetrics.record.history import History
 from ptmetrics.record.reader import Run
 
@@ -118,7 +120,8 @@ class Callback:
     """Base of a callback; override what you need.
 
     An exception in a callback is a fault of the run: contained and recorded, unless
-    `on_fault="raise"`.
+    `on_fault="raise"`. A method that looks like a misspelt event, and that its class does not call,
+    is told of when the monitor is made.
 
     Attributes:
         after_others: Whether its `on_epoch_end` comes behind that of callbacks without it: it
@@ -407,7 +410,61 @@ def _checked_callbacks(given: Any) -> tuple[Callback, ...]:
     if wrong:
         cure = "Derive your class from pm.Callback."
         raise ConfigError("callbacks", "pm.Callback objects", ", ".join(wrong), cure)
+    for kind in dict.fromkeys(map(type, callbacks)):
+        for name, event in _misspelt(kind):
+            got = f"{name}, which nobody calls"
+            cure = f"Name it {event}, or a helper without on_."
+            where = f"callback {kind.__name__}"
+            say("%s", ConfigError(where, f"events such as {event}", got, cure))
     return callbacks
+
+
+EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+NEAR = 0.85  # of letters in common: "on_epoch_edn" is near, "on_print" to "on_init" is not
+_WORDS = {
+    **dict.fromkeys(("begin", "begins", "start", "starts", "started"), "begin"),
+    **dict.fromkeys(("end", "ends", "ended", "finish", "finished"), "end"),
+    **dict.fromkeys(("batch", "batches", "step", "steps"), "batch"),
+    **dict.fromkeys(("validation", "validate", "val", "eval", "evaluate", "test"), "validation"),
+    **dict.fromkeys(("epoch", "epochs"), "epoch"),
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("run", "fit"), "run"),
+}
+"""Words that this field's loops name their events by, and ours for each."""
+_TOLD_BY = {"on_train_begin": "on_run_begin", "on_validation_begin": "on_validation_end"}
+"""Events that there are not, and what tells of them."""
+
+
+def _misspelt(kind: type[Callback]) -> Iterator[tuple[str, str]]:
+    """Methods that look like an event and that nobody calls, and the event that is meant.
+
+    What the class calls itself is a helper, and what another base knows is that one's.
+    """
+    ours = [base for base in kind.__mro__ if issubclass(base, Callback)]
+    others = [base for base in kind.__mro__ if base not in ours]
+    methods = {
+        name: method
+        for base in reversed(ours)
+        for name, method in vars(base).items()
+        if isinstance(method, FunctionType)
+    }
+    called = {name for method in methods.values() for name in method.__code__.co_names}
+    for name in sorted(methods.keys() - called - set(EVENTS)):
+        event = _nearest_event(name) if name.startswith("on") else ""
+        if event and not any(hasattr(base, name) for base in others):
+            yield name, event
+
+
+def _nearest_event(name: str) -> str:
+    """The event that a name is another one for, in words or in letters; empty if there is none."""
+    on, *words = name.lower().split("_")
+    if on == "on" and words and set(words) <= set(_WORDS):
+        meant = {_WORDS[word] for word in words}
+        when = "begin" if "begin" in meant else "end"
+        about = next((w for w in ("batch", "validation", "epoch", "train") if w in meant), "run")
+        event = f"on_{about}_{when}"
+        return _TOLD_BY.get(event, event)
+    return next(iter(get_close_matches(name.lower(), EVENTS, 1, NEAR)), "")
 
 
 def _where(callback: Callback) -> str:

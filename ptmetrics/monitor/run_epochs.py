@@ -16,7 +16,7 @@ from ptmetrics.monitor.hooks import several_attached
 from ptmetrics.monitor.ranks import RankSync
 from ptmetrics.monitor.recorder import BatchRecorder
 from ptmetrics.monitor.run import RunRecorder, is_epoch
-from ptmetrics.monitor.split import ByOutput, SplitCounts, compute_splits, described
+from ptmetrics.monitor.split import ByOutput, SplitCounts, compute_each, compute_splits, described
 from ptmetrics.record.printable import agreeing, quantity
 
 MAX_EVALUATIONS = 100  # of an epoch that are recorded
@@ -109,13 +109,10 @@ class RunEpochs:
             self._faults.warn(NOTHING_SEEN)
         splits: dict[str, Scores] = {}
         losses: dict[str, Score] = {}
-        samples = None
         try:
             samples = compute_splits(whole, splits, losses)
-        except Exception:  # each by itself, so that it costs one split only
-            for name, counts in whole.items():
-                with self._faults.containing(f"compute {name}"):
-                    samples = compute_splits({name: counts}, splits, losses) or samples
+        except Exception:
+            samples = compute_each(whole, splits, losses, self._faults)
         for name, each in splits.items():
             if each.faults:
                 self._tell_refused(name, each)
@@ -254,7 +251,12 @@ class RunEpochs:
             about = f"evaluation {self._evaluations} of {split} in epoch {self._status.epochs + 1}"
             own = {split: counts}
             whole = self._of_all_ranks(own, f"evaluation {split}", about)
-            compute_splits(whole, splits, losses)
+            try:
+                compute_splits(whole, splits, losses)
+            except Exception:
+                compute_each(whole, splits, losses, self._faults)
+            if not splits and not losses:
+                return
             if whole is not own:
                 self._ranks.tell(splits, {})
                 counts = whole[split]

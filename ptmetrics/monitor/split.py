@@ -11,9 +11,16 @@ from torch import Tensor
 
 from ptmetrics.counts.checks import countable
 from ptmetrics.errors import ConfigError, DtypeError, StateError
-from ptmetrics.metrics.base import Metrics, compute_together
+from ptmetrics.metrics.base import (
+    Metrics,
+    check_shapes,
+    compute_together,
+    compute_without_failing,
+)
 from ptmetrics.metrics.samples import SampleBuffer
 from ptmetrics.metrics.score import FaultReport, Score, Scores
+from ptmetrics.metrics.score_spec import FormulaError
+from ptmetrics.monitor.faults import FaultLog
 from ptmetrics.monitor.pictures import PictureBuffer
 from ptmetrics.monitor.samples import kept_samples, kept_share, look_at_targets, with_shares
 from ptmetrics.monitor.split_loss import SplitLoss
@@ -240,7 +247,7 @@ class SplitCounts:
     def put(
         self,
         name: str,
-        computed: Iterator[Scores],
+        computed: Iterator[Scores | None],
         splits: dict[str, Scores],
         losses: dict[str, Score],
     ) -> StoredSamples | None:
@@ -248,7 +255,7 @@ class SplitCounts:
 
         Args:
             name: Name of the split.
-            computed: The scores of what is `counted`.
+            computed: The scores of what is `counted`; None for one that cannot be computed.
             splits: Scores by the name of the split and, behind a "/", of the output.
             losses: Mean losses by the name of the split.
         """
@@ -264,11 +271,13 @@ class SplitCounts:
                 samples = with_shares(samples, self._shares, self._copies)
         if self.loss.seen:
             of_loss = next(computed)
-            losses[name] = of_loss["loss"]
-            if main is not None:
-                main.faults.update(of_loss.faults)
+            if of_loss is not None:
+                losses[name] = of_loss["loss"]
+                if main is not None:
+                    main.faults.update(of_loss.faults)
         for output, scores in outputs.items():
-            splits[f"{name}/{output}".rstrip("/")] = scores
+            if scores is not None:
+                splits[f"{name}/{output}".rstrip("/")] = scores
         return samples
 
     def reset(self) -> None:
@@ -435,10 +444,13 @@ def _classes(target: Any) -> Any:
     return whole.masked_fill(whole != target, OUTSIDE_ALL_CLASSES)
 
 
-def _joined_scores(each: list[Scores]) -> Scores:
+def _joined_scores(computed: list[Scores | None]) -> Scores | None:
     """The scores of several metrics of one output; classes are those of the first that has any."""
-    if len(each) == 1:
-        return each[0]
+    if len(computed) == 1:
+        return computed[0]
+    each = [scores for scores in computed if scores is not None]
+    if not each:
+        return None
 
     def first(has: Callable[[Scores], object]) -> Scores:
         return next(filter(has, each), each[0])
@@ -478,17 +490,25 @@ def _joined_scores(each: list[Scores]) -> Scores:
 
 
 def compute_splits(
-    seen: Mapping[str, SplitCounts], splits: dict[str, Scores], losses: dict[str, Score]
+    seen: Mapping[str, SplitCounts],
+    splits: dict[str, Scores],
+    losses: dict[str, Score],
+    faults: FaultLog | None = None,
 ) -> StoredSamples | None:
     """Put scores and losses of what was seen in their places; the samples of validation.
 
-    One copy to the host for all, another one of samples, a third one of looks.
+    One copy to the host for all, another one of samples, a third one of looks. With `faults`, each
+    metric is computed by itself, and what fails is noted there and left out.
     """
     counted = [metric for counts in seen.values() for metric in counts.counted()]
-    if {type(metric).compute for metric in counted} <= {Metrics.compute}:
-        computed = iter(compute_together(counted))
+    computed: Iterator[Scores | None]
+    if faults is not None:
+        split = next(iter(seen))
+        computed = iter([_computed_alone(metric, split, faults) for metric in counted])
+    elif {type(metric).compute for metric in counted} <= {Metrics.compute}:
+        computed = iter(check_shapes(compute_together(counted)))
     else:  # one has a way of its own
-        computed = iter([metric.compute() for metric in counted])
+        computed = iter(check_shapes([metric.compute() for metric in counted]))
     looks = [look for counts in seen.values() for look in counts.looks]
     if looks:
         looked = iter(torch.stack([look.to(looks[0].device) for look in looks]).cpu())
@@ -497,6 +517,34 @@ def compute_splits(
         counts.looks = [next(looked) for _ in counts.looks]
         samples = counts.put(name, computed, splits, losses) or samples
     return samples
+
+
+def compute_each(
+    seen: Mapping[str, SplitCounts],
+    splits: dict[str, Scores],
+    losses: dict[str, Score],
+    faults: FaultLog,
+) -> StoredSamples | None:
+    """What `compute_splits` does, behind its failure: a formula that fails costs its score alone."""
+    samples = None
+    for name, counts in seen.items():
+        with faults.containing(f"compute {name}"):
+            samples = compute_splits({name: counts}, splits, losses, faults) or samples
+    return samples
+
+
+def _computed_alone(metric: Metrics, split: str, faults: FaultLog) -> Scores | None:
+    """The scores of a metric that can be computed; None where there is none."""
+
+    def tell(error: FormulaError) -> None:
+        name, _ = error.key
+        with faults.containing(f"compute {split}/{name}"):
+            raise error
+
+    found = []
+    with faults.containing(f"compute {split}"):
+        found.append(compute_without_failing(metric, tell))
+    return next(iter(found), None)
 
 
 def check_split(name: object) -> None:

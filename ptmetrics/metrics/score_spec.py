@@ -248,7 +248,7 @@ def evaluate(
                 by_method.setdefault(spec.interval, {})[spec.key] = spec
                 found[spec.name, spec.each] = UNDEFINED  # keeps its place
             else:
-                found[spec.name, spec.each] = _made_by_hand(spec, view, intervals)
+                found[spec.name, spec.each] = _made_by_hand(spec.interval, spec, view, intervals)
         for method, some in by_method.items():
             numbers.update(INTERVALS[method](list(some.values()), view, intervals))
     except Exception as error:
@@ -264,8 +264,10 @@ def evaluate(
     return found
 
 
-def _made_by_hand(spec: ScoreSpec, view: Any, intervals: bool) -> Estimate:
-    estimate = spec.interval(spec, view, intervals)  # type: ignore[operator]
+def _made_by_hand(
+    interval: Callable[..., Any], spec: ScoreSpec, view: Any, intervals: bool
+) -> Estimate:
+    estimate = interval(spec, view, intervals)
     if not isinstance(estimate, Estimate):
         raise TypeError(f"it returned {type(estimate).__name__}")
     return estimate

@@ -241,13 +241,20 @@ class BatchRecorder(GroupCounter):
     # Ways a and b share the hooks: where a loader is under way, it names the split.
 
     def on_forward_begin(self, model: nn.Module, args: Any = (), kwargs: Any = None) -> None:
-        """The model is called: where training goes on and nothing is open, only time has passed."""
+        """The model is called: where a phase goes on and nothing waits, only time has passed."""
         clock = self.clock
-        idle = self._group is None and self._loader is None and self._named is None
-        trains = idle and model.training and clock.phase == "train"
-        if trains and not self._tells_before and not self._paused:
+        phase = clock.phase
+        group = self._group
+        if model.training:
+            split = "train"
+            nothing_waits = group is None
+        else:  # what is counted is closed with the answer
+            split = "val"
+            nothing_waits = group is not None and group.counted and group.node is None
+        bare = self._loader is None and self._named is None and phase == split
+        if nothing_waits and bare and not self._tells_before and not self._paused:
             self._hooked = None
-            clock.goes_on("train")
+            clock.goes_on(split)
         else:
             self._before_answer(model, args, kwargs)
 
@@ -287,6 +294,8 @@ class BatchRecorder(GroupCounter):
             if self.mode.without_eval and not torch.is_grad_enabled():
                 return "val"
             return "train"
+        if self._group is not None and self._group.counted:
+            self._close_group()
         mode = self.mode
         if mode.without_eval:  # that was another pass, as over the training data
             mode.without_eval = False

@@ -4,6 +4,7 @@ import sys
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -206,6 +207,15 @@ def _batches_of(loader: Any) -> int:
         return 0
 
 
+@dataclass
+class AtPlace:
+    """Rows and answers that one place in the script asked for."""
+
+    place: Place
+    rows: int = 0
+    answers: int = 0
+
+
 class Walk:
     """What was answered of one pass over a loader.
 
@@ -271,7 +281,7 @@ class Seen:
         self.answered_rows = 0
         self.unpaired_rows = 0
         self.criterion_calls = 0
-        self.places: list[tuple[Place, int, int]] = []  # place, rows, answers
+        self.places: list[AtPlace] = []
         self._frames: Place = ()  # of the last answer
         self.returned = False  # to an earlier place: they belong to one pass
         self._unpaired: dict[Place, int] = {}  # rows by their place
@@ -338,22 +348,23 @@ class Seen:
                 return ()
             self._frames = frames
             self._enter(place)
-        place, before, answers = self.places[-1]
-        self.places[-1] = (place, before + rows, answers + 1)
+        here = self.places[-1]
+        here.rows += rows
+        here.answers += 1
         if walks.begun != self._begun:
             if not self._walks:
                 self._begun_first = walks.begun
             self._begun = walks.begun
             batches = walks.validated(trained)
             if not self._walks or self._walks[-1].whole:
-                self._walks.append(Walk(place, batches))
+                self._walks.append(Walk(here.place, batches))
             elif len(self._walks[-1].left_at) < MAX_PASSES:
                 left = self._walks[-1]
                 left.left_at.append((left.rows, left.answers))
         walk = self._walks[-1]
         walk.rows += rows
         walk.answers += 1
-        return place
+        return here.place
 
     def not_paired(self, rows: int, place: Place) -> None:
         """Nothing counted rows that were answered for a call at this place."""
@@ -367,8 +378,8 @@ class Seen:
         Such as of some rows whose predictions are shown behind a validation.
         """
         rows: dict[Place, int] = {}
-        for place, more, _ in self.places:
-            rows[place] = rows.get(place, 0) + more
+        for here in self.places:
+            rows[here.place] = rows.get(here.place, 0) + here.rows
         aside = {place for place, left in self._unpaired.items() if rows.get(place) == left}
         left = sum(rows[place] for place in aside)
         if aside and left <= counted_rows:
@@ -376,7 +387,7 @@ class Seen:
             self._walks = []  # which they were part of
             self._begun = -1
             self._frames = ()
-            self.places = [each for each in self.places if each[0] not in aside]
+            self.places = [each for each in self.places if each.place not in aside]
 
     def goes_on_from(self, before: "Seen", answers: list[Any]) -> None:
         """Its first answer was taken for one of the validation before, which has been closed."""
@@ -388,9 +399,9 @@ class Seen:
         self._frames = before._frames
         self._begun = before._begun
         self._begun_first = before._begun
-        place = before.places[-1][0]
+        place = before.places[-1].place
         for answer in answers:
-            self.places = [(place, answer.rows, 1)]
+            self.places = [AtPlace(place, answer.rows, 1)]
             walk = Walk(place, before._walks[-1].batches)
             walk.rows = answer.rows
             walk.answers = 1
@@ -398,12 +409,12 @@ class Seen:
 
     def _enter(self, place: Place) -> None:
         places = self.places
-        if places and places[-1][0] == place:
+        if places and places[-1].place == place:
             return
-        if any(known == place for known, _, _ in places):
+        if any(known.place == place for known in places):
             self.returned = True
             places.clear()
-        places.append((place, 0, 0))
+        places.append(AtPlace(place))
 
     def separate_passes(self) -> list[tuple[Place, int]]:
         """Places and rows, where the model was called from several places one after the other.
@@ -424,12 +435,12 @@ class Seen:
         if self.returned or len(self.places) < 2:
             return []
         passes = []
-        for number, (place, rows, answers) in enumerate(self.places):
+        for number, here in enumerate(self.places):
             if number:
-                _, before, answers_before = self.places[number - 1]
-                if answers == 1 and rows < before / answers_before:
+                before = self.places[number - 1]
+                if here.answers == 1 and here.rows < before.rows / before.answers:
                     continue
-            passes.append((place, rows))
+            passes.append((here.place, here.rows))
         if len(passes) < 2:
             return []
         return passes

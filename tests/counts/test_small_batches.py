@@ -332,8 +332,7 @@ def test_a_small_batch_on_cuda_is_two_copies_until_enough_have_come(
 def test_while_a_graph_is_captured_nothing_comes_to_wait_and_what_waits_goes_on_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    captures = False
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    captures = True
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captures)
     with fake_cuda():
         metrics = make_classes().to("cuda")
@@ -341,7 +340,7 @@ def test_while_a_graph_is_captured_nothing_comes_to_wait_and_what_waits_goes_on_
         for _ in range(3):
             alone = launches(metrics, *batch)
         assert metrics._buffer._filled == 2
-        captures = True
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         for _ in range(2):
             alone = launches(metrics, *batch)
             assert 20 < len(alone) < 120, "this batch, and none of those that wait"

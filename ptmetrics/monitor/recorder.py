@@ -81,14 +81,8 @@ backward_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", l
 class BatchRecorder(GroupCounter):
     """Puts together what belongs together and gives the time to phases. Its events are ways in.
 
-    What is put together is counted as `GroupCounter` has it, whose attributes these stand beside.
-
-    Args:
-        new_split: Makes the counts of a split by its name.
-        clock: Where the time goes.
-        faults: Contains and counts what goes wrong.
-        status: Told that an epoch is half done.
-        told: Whom it tells of what it sees.
+    What is put together is counted as `GroupCounter` has it, whose arguments are these and whose
+    attributes these stand beside.
 
     Attributes:
         criterion_seen: Whether a criterion is watched: then its pairs count.

@@ -185,11 +185,8 @@ class Walks:
             loader = first.loader()
             same = loader is second.loader() is not None and begun[id(loader)] == 2
             left = second.batches_before - first.batches_before
-            if (
-                same
-                and batches - second.batches_before == second.batches
-                and (0 < left < second.batches)
-            ):
+            whole = batches - second.batches_before == second.batches
+            if same and whole and 0 < left < second.batches:
                 return left
         return 0
 

@@ -451,6 +451,8 @@ class MulticlassMetrics(Metrics):
         rows, scores = len(batch), batch.preds
         if self._kernel is None or not in_memory(scores) or batch.target.is_floating_point():
             return
+        if self._reads_in_place(batch):
+            return
         few = TABLE_COLUMNS * rows * scores.element_size()
         if batches_that_fit(rows, scores.nbytes, "cpu") or not batches_that_fit(rows, few, "cpu"):
             return

@@ -30,7 +30,7 @@ from ptmetrics.show import charts
 from ptmetrics.show.charts import Curve
 from ptmetrics.show.html import TEMPLATES, cut, page_environment, part, picture, seconds, shown
 from ptmetrics.show.run import NO_END
-from ptmetrics.show.tables import headlines, last_audits, most_confused
+from ptmetrics.show.tables import OUTPUT_COLUMNS, headlines, last_audits, most_confused
 from ptmetrics.verdict.compare import compare
 from ptmetrics.verdict.finding import Verdict, float_of, percent
 from ptmetrics.verdict.gathering import judged_row
@@ -310,9 +310,17 @@ def _classes_section(page: RunPage) -> dict[str, Any]:
         )
         content["pairs"] = pairs
     columns = page.of_split("per_class")
-    if columns and page.class_names:
+    if columns and page.class_names and "r2" not in columns:
         content["columns"] = columns
     return content
+
+
+def _outputs_section(page: RunPage) -> dict[str, Any]:
+    """Scores of each output, where several numbers are predicted."""
+    columns = page.of_split("per_class") or {}
+    if "r2" not in columns or not page.class_names:
+        return {}
+    return {"columns": {name: columns[name] for name in OUTPUT_COLUMNS if name in columns}}
 
 
 def _matrix_of_samples(page: RunPage) -> list[list[int]] | None:
@@ -562,6 +570,7 @@ SECTIONS = (
     ("curves", "Learning curves", _curves_section),
     ("scores", "Scores", _scores_section),
     ("classes", "Classes", _classes_section),
+    ("outputs", "Outputs", _outputs_section),
     ("thresholds", "Thresholds", _thresholds_section),
     ("calibration", "Calibration", _calibration_section),
     ("samples", "Samples", _samples_section),

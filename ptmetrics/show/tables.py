@@ -62,6 +62,8 @@ OF_POSITIONS = (
 )
 """Where a sample holds several rows, as pixels of a picture or tokens of a text."""
 CLASS_COLUMNS = ("precision", "recall", "f1")
+OUTPUT_COLUMNS = ("r2", "mae", "rmse", "bias")
+"""Of each output, where several numbers are predicted."""
 JUDGED_FIRST = ("high-perplexity", "low-overlap", "low-r2", "high-error", "low-accuracy")
 """Codes of the criteria that a verdict turns on, the first ones first; then `SHARES`."""
 SHARES = ("recall", "precision")
@@ -81,6 +83,7 @@ def score_lines(
     """Headline scores with their intervals, then one line a class, then one a slice."""
     yield from headline_lines(epoch, split, criteria=criteria, header=header)
     yield from _class_lines(epoch, split)
+    yield from _output_lines(epoch, split)
     yield from _slice_lines(epoch, split)
 
 
@@ -222,6 +225,20 @@ def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
         yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>8}"
     if any(isnan(value) for column in shown for value in column["value"]):
         yield "nan: nothing to count there, such as a class without a sample"
+
+
+def _output_lines(epoch: EpochData, split: str) -> Iterator[Line]:
+    """Scores of each output, where several numbers are predicted."""
+    columns = epoch.get("per_class", {}).get(split, {})
+    names = epoch.get("class_names", [])
+    shown = {name: columns[name] for name in OUTPUT_COLUMNS if name in columns}
+    if not 0 < len(names) <= MAX_SHOWN_CLASSES or "r2" not in shown:
+        return
+    yield ""
+    yield f"{'output':20}" + "".join(f"{name:>12}" for name in shown) + f"{'n':>8}"
+    for row, name in enumerate(names):
+        cells = "".join(f"{number(column['value'][row]):>12}" for column in shown.values())
+        yield f"{clip(name, 20):20}{cells}{columns['r2']['n'][row]:>8}"
 
 
 def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:

@@ -37,6 +37,8 @@ _NAN_LOSS = "non-finite-loss"
 @rule(codes="not-validated")
 def not_validated(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Nothing was measured on validation data."""
+    if any(fault.judged and fault.kind in _NAN for fault in evidence.faults):
+        return  # rows came, and were refused: `non-finite` tells it
     if not any(isfinite(item.value) for item in evidence.val.values()):
         message = "No score was measured on validation data."
         curves = evidence.curves

@@ -18,7 +18,7 @@ from ptmetrics.verdict.finding import (
     Skipped,
     recorded_estimate,
 )
-from ptmetrics.verdict.pages import make_finding
+from ptmetrics.verdict.pages import PAGES, make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
 
 Mask = npt.NDArray[np.bool_]
@@ -37,14 +37,17 @@ _NAN_LOSS = "non-finite-loss"
 @rule(codes="not-validated")
 def not_validated(evidence: Evidence) -> Iterator[RuleOutcome]:
     """Nothing was measured on validation data."""
-    if any(fault.judged and fault.kind in _NAN for fault in evidence.faults):
-        return  # rows came, and were refused: `non-finite` tells it
     if not any(isfinite(item.value) for item in evidence.val.values()):
         message = "No score was measured on validation data."
         curves = evidence.curves
         if any(name.startswith("test/") for scores in curves.epochs for name in scores):
             message += " Those of the split test are judged with judge(…, split='test') or --split."
-        yield make_finding("not-validated", "invalid", message, {"scores": len(evidence.val)})
+        advice = None
+        if any(fault.judged and fault.kind in _NAN for fault in evidence.faults):
+            message += " Its rows came, and were refused, as predictions were NaN."
+            advice = PAGES["non-finite"].advice
+        found = {"scores": len(evidence.val)}
+        yield make_finding("not-validated", "invalid", message, found, advice)
 
 
 @rule(codes="non-finite")

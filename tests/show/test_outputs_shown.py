@@ -10,6 +10,7 @@ from ptmetrics.record.reader import read_run
 from ptmetrics.show.paint import plain
 from ptmetrics.show.tables import score_lines
 from ptmetrics.verdict.judge import judge
+from ptmetrics.verdict.pages import PAGES
 
 
 def recorded(run: Path, metrics: pm.Metrics, preds: torch.Tensor, target: torch.Tensor) -> Path:
@@ -57,8 +58,20 @@ def test_one_output_and_classes_have_no_section_of_outputs(tmp_path: Path) -> No
 def test_a_validation_whose_rows_were_all_refused_is_not_told_to_validate(tmp_path: Path) -> None:
     labels = torch.arange(60) % 3
     preds = torch.full((60, 3), float("nan"))
-    refused = judge(recorded(tmp_path / "nan", pm.MulticlassMetrics(3), preds, labels))
-    codes = {finding.code for finding in refused.findings}
-    assert refused.status == "invalid"
-    assert "non-finite" in codes
-    assert "not-validated" not in codes
+    run = recorded(tmp_path / "nan", pm.MulticlassMetrics(3), preds, labels)
+    for ignored in ([], ["non-finite"], ["non-finite", "metric-faults"]):
+        refused = judge(run, ignore=ignored)
+        assert refused.status == "invalid", ignored
+        found = {finding.code: finding for finding in refused.findings}
+        assert "refused" in found["not-validated"].message
+        assert found["not-validated"].advice == PAGES["non-finite"].advice
+
+
+def test_where_no_row_came_the_advice_is_to_validate(tmp_path: Path) -> None:
+    monitor = pm.Monitor(pm.MulticlassMetrics(3), run=str(tmp_path / "none"), progress=False)
+    labels = torch.arange(60) % 3
+    monitor.update(torch.eye(3)[labels], labels, split="train")
+    monitor.end_epoch()
+    monitor.close()
+    found = {finding.code: finding for finding in judge(tmp_path / "none").findings}
+    assert found["not-validated"].advice == PAGES["not-validated"].advice

@@ -799,6 +799,8 @@ class Monitor:
         self.end_reason = reason
         if self._epochs.unattended or reason not in ("completed", "early stopping"):
             self._ranks.wanted = False  # the others may have gone
+        else:
+            self._run.closed_by_user()
         with self.faults.containing("close"):
             self._recorder.finish()
         attended = self._lifecycle.begun and not self._epochs.unattended

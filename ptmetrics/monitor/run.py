@@ -274,6 +274,13 @@ class RunRecorder:
         """From here on there will be a last line, whether somebody closes the run or not."""
         self._ends = True
 
+    def closed_by_user(self) -> None:
+        """A run that was killed behind its last epoch, and had nothing more to do, gets its last line."""
+        if self.before is None or not self.before.epochs:
+            return
+        if self.before.end_reason is None and not self.before.epochs[-1].get("unfinished"):
+            self._ends = True
+
     def error_of_run(self) -> BaseException | None:
         """The error that ended the process, or a notebook's cell, since the run began.
 

@@ -146,6 +146,41 @@ def test_a_run_of_another_folder_stays_open(
 # Resuming without the state
 
 
+def killed_behind_its_last_epoch(folder: Path) -> Path:
+    """A run whose process went before it wrote the last line."""
+    with quiet(run=folder / "whole") as monitor:
+        validate(monitor, 30, 20)
+        shutil.copytree(folder / "whole", folder / "killed", ignore=shutil.ignore_patterns("*lock*"))
+    assert read_run(folder / "killed").end_reason is None
+    return folder / "killed"
+
+
+@pytest.mark.fault(41)
+@pytest.mark.parametrize("left_by", ["with", "close"])
+def test_a_run_that_lacks_its_last_line_alone_gets_it_when_it_is_started_again(
+    tmp_path: Path, left_by: str
+) -> None:
+    folder = killed_behind_its_last_epoch(tmp_path)
+    monitor = quiet(run=folder, if_exists="resume")
+    if left_by == "with":
+        with monitor:
+            assert monitor.epoch == 2  # of 2: the loop has nothing to do
+    else:
+        monitor.close()
+    run = read_run(folder)
+    assert (run.end_reason, len(run.epochs), run.problems) == ("completed", 2, [])
+
+
+def test_a_run_that_is_only_looked_at_or_fails_is_not_completed_by_that(tmp_path: Path) -> None:
+    folder = killed_behind_its_last_epoch(tmp_path)
+    monitor = quiet(run=folder, if_exists="resume")
+    del monitor  # nobody closed it
+    assert read_run(folder).end_reason is None
+    with pytest.raises(KeyError), quiet(run=folder, if_exists="resume"):
+        raise KeyError("of a setup that failed")
+    assert read_run(folder).end_reason is None
+
+
 def stopping(patience: int = 2) -> pm.EarlyStopping:
     return pm.EarlyStopping("val/accuracy", patience=patience)
 

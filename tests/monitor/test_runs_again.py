@@ -150,7 +150,9 @@ def killed_behind_its_last_epoch(folder: Path) -> Path:
     """A run whose process went before it wrote the last line."""
     with quiet(run=folder / "whole") as monitor:
         validate(monitor, 30, 20)
-        shutil.copytree(folder / "whole", folder / "killed", ignore=shutil.ignore_patterns("*lock*"))
+        shutil.copytree(
+            folder / "whole", folder / "killed", ignore=shutil.ignore_patterns("*lock*")
+        )
     assert read_run(folder / "killed").end_reason is None
     return folder / "killed"
 

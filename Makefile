@@ -52,7 +52,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # Beside .venv, whose packages it sees: what the trackers bring along changes nothing there.
 TRACKERS := .venv-trackers

@@ -23,6 +23,8 @@ SLOW_TO_IMPORT = {
     )
 }
 """Files of which every test is slow."""
+MINUTES_LONG = "test_interpreted.py"
+"""Begun first, so that no process is left alone with it in the end."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +43,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--faults-table"):
         items[:] = [item for item in items if item.get_closest_marker("fault")]
+    items.sort(key=lambda item: item.path.name != MINUTES_LONG)
 
 
 @pytest.hookimpl(wrapper=True)

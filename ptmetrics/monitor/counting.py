@@ -68,6 +68,7 @@ class GroupCounter:
         self.mode = ModeWatch()
         self.every = 0
         self._group: Group | None = None  # what is open
+        self._answering = False  # a call of the model has begun, and has not returned
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._last: LastCounted | None = None  # what was counted last since a step
         self._held: tuple[str, HeldLoss] | None = None  # of a split
@@ -94,6 +95,7 @@ class GroupCounter:
 
     def _moved_on(self) -> None:
         """What was counted and the loss of it are settled: another batch comes."""
+        self._answering = False  # or that call has raised
         self._last = None
         held = self._held
         if held is not None:

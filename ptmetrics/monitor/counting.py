@@ -21,7 +21,7 @@ from ptmetrics.monitor.extract import BatchExtractors, CriterionCall, loss_in
 from ptmetrics.monitor.faults import IDS_WITHOUT_BATCH, FaultLog
 from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, CHANGED, MadeWhenAsked, Seen
+from ptmetrics.monitor.seen import BLIND, CHANGED, OWN_LOSS, MadeWhenAsked, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import HeldLoss, minimised
 from ptmetrics.monitor.telling import Told, tell_no_loss, tell_repeated, tell_several_calls
@@ -205,6 +205,8 @@ class GroupCounter:
         loss = None
         if self.extractors.loss is not None:
             loss = self.extractors.loss_of(output)
+        elif isinstance(loss_in(output), Tensor):
+            group.seen.cause = OWN_LOSS
         if isinstance(loss, Tensor):
             answer.used = True
             group.counted = True

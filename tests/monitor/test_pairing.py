@@ -1198,3 +1198,26 @@ def test_behind_a_call_that_raised_what_another_model_answers_counts_where_it_is
     scores = one.end()
     assert scores["ema/loss"].value == pytest.approx(1.0)
     assert scores["ema/loss"].n == VAL_ROWS * FEATURES
+
+
+@pytest.mark.parametrize("labels", ["y", None])
+@pytest.mark.parametrize("returned", ["answer first", "mapping", "no loss"])
+def test_a_model_that_returns_its_loss_is_told_to_name_its_targets(
+    loop: Make, returned: str, labels: str | None
+) -> None:
+    kind = RETURNED.get(returned, lambda loss, answer: answer)
+    model = CriterionInside(None, kind)
+    one = loop(model=model, criterion=None, labels=labels)
+    model.eval()
+    with torch.no_grad():
+        for x, y in one.val_data:
+            model(x, y)
+    scores = one.end()
+    if labels is not None:
+        assert scores["val/accuracy"].n == VAL_ROWS
+        assert one.is_quiet(scores)
+        return
+    assert len(one.said) == 1
+    assert f"the model answered {VAL_ROWS} rows, 0 were counted" in one.said[0]
+    assert ("attach(model, labels=" in one.said[0]) is (returned != "no loss")
+    assert ("monitor.validate(loader)" in one.said[0]) is (returned == "no loss")

@@ -21,7 +21,7 @@ from ptmetrics.monitor.extract import BatchExtractors, CriterionCall, loss_in
 from ptmetrics.monitor.faults import IDS_WITHOUT_BATCH, FaultLog
 from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, CHANGED, MadeWhenAsked, Seen
+from ptmetrics.monitor.seen import BLIND, CHANGED, OWN_LOSS, MadeWhenAsked, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import HeldLoss, minimised
 from ptmetrics.monitor.telling import Told, tell_no_loss, tell_repeated, tell_several_calls
@@ -68,6 +68,7 @@ class GroupCounter:
         self.mode = ModeWatch()
         self.every = 0
         self._group: Group | None = None  # what is open
+        self._answering = False  # a call of the model has begun, and has not returned
         self._hooked: str | None = None  # split for which a hook has counted the last answer
         self._last: LastCounted | None = None  # what was counted last since a step
         self._held: tuple[str, HeldLoss] | None = None  # of a split
@@ -94,6 +95,7 @@ class GroupCounter:
 
     def _moved_on(self) -> None:
         """What was counted and the loss of it are settled: another batch comes."""
+        self._answering = False  # or that call has raised
         self._last = None
         held = self._held
         if held is not None:
@@ -203,6 +205,8 @@ class GroupCounter:
         loss = None
         if self.extractors.loss is not None:
             loss = self.extractors.loss_of(output)
+        elif isinstance(loss_in(output), Tensor):
+            group.seen.cause = OWN_LOSS
         if isinstance(loss, Tensor):
             answer.used = True
             group.counted = True

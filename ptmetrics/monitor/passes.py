@@ -229,12 +229,12 @@ class OtherModel:
         """The line where nothing else was learned from in so many steps; "" for nothing."""
         if not steps or not self.learned_calls:
             return ""
-        return (
-            f"train: in {quantity(steps, 'step')} of the optimizer the criterion was called "
-            f"{self.learned_calls} times for {self.learned_rows} rows, and none of them was an answer "
-            "of the attached model: 0 were counted. Call the model itself, model(inputs), in the "
-            "place of model.forward(inputs) or of its parts, or attach what is called."
-        )
+        where = f"train: in {quantity(steps, 'step')} of the optimizer"
+        return _past_the_model(where, self.learned_calls, self.learned_rows)
+
+    def told_of_validation(self) -> str:
+        """The line of a pass where the model itself was called neither in training nor behind it."""
+        return _past_the_model("val:", self.calls, self.rows)
 
     def _answered_again(self) -> None:
         """What came behind one answer is a pass, or not."""
@@ -243,6 +243,14 @@ class OtherModel:
             self.rows += self._rows_behind
         self._calls_behind = 0
         self._rows_behind = 0
+
+
+def _past_the_model(where: str, calls: int, rows: int) -> str:
+    return (
+        f"{where} the criterion was called {calls} times for {rows} rows, and none of them was an "
+        "answer of the attached model: 0 were counted. Call the model itself, model(inputs), in the "
+        "place of model.forward(inputs) or of its parts, or attach what is called."
+    )
 
 
 def without_last(values: Any, rows: int, padding: int) -> Any:

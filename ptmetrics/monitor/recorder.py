@@ -116,6 +116,7 @@ class BatchRecorder(GroupCounter):
         self._left_early = False  # a pass over a training loader
         self._bare_rows = 0  # of training mode, behind the last pass over a loader
         self._paused = False
+        self._within: list[tuple[Any, ...]] = []  # calls of the criterion that it makes itself
 
     # Way a: the loader is monitored, the model answers for each batch.
 
@@ -251,6 +252,8 @@ class BatchRecorder(GroupCounter):
             clock.goes_on(split)
         else:
             self._before_answer(model, args, kwargs)
+        self._within.clear()  # of a call that raised
+        self._answering = True
 
     @contained("model hook")
     def _before_answer(self, model: nn.Module, args: Any, kwargs: Any) -> None:
@@ -316,6 +319,7 @@ class BatchRecorder(GroupCounter):
     @contained("model hook")
     def on_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """The model has answered."""
+        self._answering = False
         if self._paused or backward_task() != -1:
             self.mode.recomputed = self.mode.recomputed or backward_task() != -1
             return
@@ -329,9 +333,8 @@ class BatchRecorder(GroupCounter):
         group = self._group
         if group is None or group.split != name:
             group = self._open_group(name)
-        preds = output
-        if type(output) is not Tensor or self.extractors.preds is not None:
-            preds = self._predictions(output)
+        plain = type(output) is Tensor and self.extractors.preds is None
+        preds = output if plain else self._predictions(output)
         answer = Answer(output, preds, args, kwargs)
         group.answers.append(answer)
         if group.seen.untold:
@@ -344,6 +347,10 @@ class BatchRecorder(GroupCounter):
         at_once = not self.criterion_seen or (loader is not None and loader.by_batch)
         if at_once or self.extractors.labels is not None:
             self._count_at_once(group, model, args, kwargs or {}, output)
+        else:
+            for call in self._within:
+                self._called(answer, *call)
+        self._within.clear()
 
     def _answered_bare(self, name: str, output: Any, args: Any, kwargs: Any) -> None:
         if name == "train":
@@ -359,9 +366,31 @@ class BatchRecorder(GroupCounter):
     def on_criterion(
         self, criterion: Any, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
     ) -> None:
-        """The loss was computed: what it was given counts, if it is what the model has answered."""
+        """The loss was computed; where the model has called the criterion itself, its answer comes yet."""
         if self._paused or backward_task() != -1:
             return
+        if self._answering:
+            self._within.append((criterion, args, kwargs, loss))
+        else:
+            self._called(None, criterion, args, kwargs, loss)
+
+    def _called(
+        self,
+        within: Answer | None,
+        criterion: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        loss: Any,
+    ) -> None:
+        """What a loss was given counts, if it is what the model has answered.
+
+        Args:
+            within: The answer that the model called its criterion for; None for the loop's own call.
+            criterion: What was called.
+            args: What it was given.
+            kwargs: Likewise.
+            loss: What it returned.
+        """
         group = self._group
         if group is None or not group.answers:
             group = self._group_of_own_name(group)
@@ -371,9 +400,11 @@ class BatchRecorder(GroupCounter):
         call = criterion_call(criterion, args, kwargs)
         answer = None
         if group.answers:
-            answer = group.exact(call.preds)
+            answer = group.answers[-1]
+            if call.preds is not answer.preds or call.preds is None:
+                answer = group.exact(call.preds)
             if answer is None:
-                self._consider(group, criterion, call, loss)
+                self._consider(group, criterion, call, loss, within)
                 return
             answer.used = True
         learns = torch.is_grad_enabled()
@@ -394,9 +425,13 @@ class BatchRecorder(GroupCounter):
         answers = sum(seen.answers for seen in self.seen.values())
         self.other_model.called(call, (answers, self._trained))
 
-    def _consider(self, group: Group, criterion: Any, call: CriterionCall, loss: Any) -> None:
+    def _consider(
+        self, group: Group, criterion: Any, call: CriterionCall, loss: Any, within: Answer | None
+    ) -> None:
         """A call that may count, when the group is closed and there is no other choice."""
         found = group.candidate(call)
+        if found is None and within is not None and within.may_be_from(call.preds):
+            found = Candidate(LOOSE, call, [within])
         if found is None or group.counted:
             if found is None or found.tie == LOOSE:
                 last = group.answers[-1]

@@ -194,25 +194,36 @@ class RunEpochs:
 
     def _tell_other_model(self) -> None:
         recorder = self.recorder
+        other = recorder.other_model
         train = recorder.splits.get("train")
-        if train is not None and not train.batches and not several_attached():
-            line = recorder.other_model.told_of_training(train.steps)
-            if line:
-                recorder.seen["train"].said = line
-                self.say("other-model train", line)
+        past = False  # the attached model
+        if train is not None and not recorder.seen["train"].answers and not several_attached():
+            line = other.told_of_training(train.steps)
+            past = line != "" and not train.batches
+            if past:
+                self._tell_past("train", other.learned_calls, line)
         rows = 0
         if "val" in recorder.splits:
             val = recorder.splits["val"]
             rows = val.samples
-            if val.batches > 1 and not val.loss.seen and recorder.other_model.most_rows == rows:
+            if val.batches > 1 and not val.loss.seen and other.most_rows == rows:
                 line = (
                     f"val: the criterion was called once for all {rows} rows, behind their batches"
                 )
                 cure = "Hand it over with monitor.update_loss(loss, split='val')."
                 self.say("loss-behind val", f"{line}: that loss is not counted. {cure}")
-        line = recorder.other_model.told(rows)
-        if line and not several_attached():
+        line = other.told(rows)
+        if line and past and not rows:
+            self._tell_past("val", other.calls, other.told_of_validation())
+        elif line and not several_attached():
             self.say("other-model", line)
+
+    def _tell_past(self, split: str, calls: int, line: str) -> None:
+        """The criterion was called in a split, and the attached model was not."""
+        seen = self.recorder.seen[split]
+        seen.criterion_calls = calls
+        seen.said = line
+        self.say(f"other-model {split}", line)
 
     def say(self, code: str, message: str) -> None:
         """Tell something of the loop, on the console and in the record, once for each `code`.

@@ -21,6 +21,7 @@ MAX_PASSES = 8  # told one by one
 TOLD_ANSWERS = 8
 """Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
+OWN_LOSS = "the model returned its loss, and which of its arguments are the targets is not told"
 NOT_OF_LOADER = "they did not come of monitor.train(loader), which an earlier pass used"
 NOT_TIED = "what the criterion was called with could not be tied to them"
 CHANGED = (
@@ -481,7 +482,9 @@ class Seen:
         if not self.unpaired_rows:
             return ""
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
-        if self.cause == CHANGED:
+        if self.cause == OWN_LOSS:
+            cure = "Use attach(model, labels='…') with the name of that argument in its forward."
+        elif self.cause == CHANGED:
             cure = "Use monitor.update(…), or write to a copy."
         return (
             f"{split}{so_far}: the model answered {quantity(self.answered_rows, 'row')}, "

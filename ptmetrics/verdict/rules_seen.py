@@ -37,17 +37,32 @@ def not_counted(evidence: Evidence) -> Iterator[RuleOutcome]:
 def _uncounted(curves: LearningCurves, split: str, row: int) -> bool:
     """Whether the model answered, and nothing was counted by whatever way in."""
     seen = curves.seen[row][split]
-    answered = seen.get("answers", 0) or seen.get("answered_rows", 0)
-    if not answered or seen.get("counted_rows", 0):
+    if not (_answered(seen) or past_the_model(seen)) or seen.get("counted_rows", 0):
         return False
     scores = curves.epochs[row]
     return not any(name.startswith(f"{split}/") and scores[name].get("n") for name in scores)
 
 
+def _answered(seen: Mapping[str, Any]) -> int:
+    return int(seen.get("answers", 0) or seen.get("answered_rows", 0))
+
+
+def past_the_model(seen: Mapping[str, Any]) -> str | None:
+    """What to do where the criterion was called and the attached model was not; None elsewhere."""
+    _, _, cure = str(seen.get("message") or "").partition(" Call ")
+    if not cure or _answered(seen) or not seen.get("criterion_calls"):
+        return None
+    return f"Call {cure}"
+
+
 def _nothing_counted(evidence: Evidence, split: str, row: int, severity: Severity) -> Finding:
     seen = evidence.curves.seen[row][split]
     message = f"{split}: the model answered {_rows_answered(seen)}, 0 were counted: {_cause(seen)}"
-    return make_finding("not-counted", severity, message, _seen_numbers(evidence, split, row))
+    advice = past_the_model(seen)
+    if advice is not None:
+        message = seen["message"].removesuffix(f" {advice}")
+    numbers = _seen_numbers(evidence, split, row)
+    return make_finding("not-counted", severity, message, numbers, advice)
 
 
 def _other_epochs(evidence: Evidence, lost: list[int]) -> Finding:

@@ -20,6 +20,7 @@ from ptmetrics.verdict.finding import (
 )
 from ptmetrics.verdict.pages import PAGES, make_finding
 from ptmetrics.verdict.rule import Rule, RuleOutcome, rule
+from ptmetrics.verdict.rules_seen import past_the_model
 
 Mask = npt.NDArray[np.bool_]
 ORDINARY_CLASSES = 20  # each of which validation data of single rows are to hold
@@ -42,7 +43,7 @@ def not_validated(evidence: Evidence) -> Iterator[RuleOutcome]:
         curves = evidence.curves
         if any(name.startswith("test/") for scores in curves.epochs for name in scores):
             message += " Those of the split test are judged with judge(…, split='test') or --split."
-        advice = None
+        advice = past_the_model(curves.seen_in_judged("val"))
         if any(fault.judged and fault.kind in _NAN for fault in evidence.faults):
             message += " Its rows came, and were refused, as predictions were NaN."
             advice = PAGES["non-finite"].advice

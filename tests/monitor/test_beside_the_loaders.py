@@ -1,5 +1,6 @@
 """Loops of which a part goes past what was wrapped or attached: counted right, or told."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -219,6 +220,53 @@ def test_training_that_goes_past_the_attached_model_is_told(
         )
         assert "0 were counted" in caplog.messages[0]
         assert "model(inputs)" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("answer", [by_forward, by_a_copy, by_itself])
+def test_validation_that_goes_past_the_attached_model_too_is_told_with_the_same_cure(
+    answer: Callable[..., Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    past = answer is not by_itself
+    with quiet() as monitor:
+        own = Loop(monitor)
+        for x, y in own.train:
+            own.optimizer.zero_grad()
+            own.criterion(answer(own, x), y).backward()
+            own.optimizer.step()
+        own.model.eval()
+        with torch.no_grad():
+            for x, y in own.val:
+                own.criterion(answer(own, x), y)
+        monitor.end_epoch()
+        findings = pm.judge(monitor, select=["not-validated", "not-counted"]).findings
+    assert [line.partition(":")[0] for line in caplog.messages] == ["train", "val"] * past
+    assert len(findings) == 3 * past  # none was measured; nothing of val counted, or of train
+    for text in [*caplog.messages, *(finding.advice for finding in findings)]:
+        assert "model(inputs)" in text
+        assert "eval()" not in text
+    for split, rows in (("train", TRAIN_ROWS), ("val", VAL_ROWS)):
+        line = f"{split}: .*for {rows} rows, and none of them .* 0 were counted[.]$"
+        assert sum(bool(re.match(line, finding.message)) for finding in findings) == past
+
+
+@pytest.mark.parametrize("of_two", [True, False])
+def test_a_loss_of_two_answers_is_told_once(of_two: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with quiet() as monitor:
+        own = Loop(monitor)
+        for x, y in own.train:
+            pairs = x.repeat(3, 1)
+            answer = own.model(pairs)
+            target = y.repeat(3)
+            if of_two:
+                answer = answer @ own.model(pairs.flip(1)).T
+                target = torch.arange(len(pairs))
+            own.optimizer.zero_grad()
+            own.criterion(answer, target).backward()
+            own.optimizer.step()
+        scores = monitor.end_epoch()
+    assert all("could not be tied" in line for line in caplog.messages)
+    assert len(caplog.messages) == 2 * of_two  # behind the first step, and at the epoch's end
+    assert ("could not be tied" in scores.seen["train"]["message"]) is of_two
 
 
 # A wrapped validation without a loss, under an attached criterion: what is written over.

@@ -1078,3 +1078,146 @@ def test_what_a_criterion_returns_beside_its_loss(loop: Make, kind: str) -> None
     else:
         assert scores["val/loss"].value == pytest.approx(sum(whole) / VAL_ROWS)
         assert one.is_quiet(scores)
+
+
+class CriterionInside(nn.Module):
+    def __init__(self, criterion: nn.Module | None, returned: Callable[..., Any]) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.returned = returned
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        answer = self.head(x)
+        if self.criterion is None:
+            self.loss = F.cross_entropy(answer, y)
+        else:
+            self.loss = self.criterion(answer, y)
+        return self.returned(self.loss, answer)
+
+
+RETURNED: dict[str, Callable[..., Any]] = {
+    "loss first": lambda loss, answer: (loss, answer),
+    "answer first": lambda loss, answer: (answer, loss),
+    "mapping": lambda loss, answer: {"loss": loss, "logits": answer},
+    "loss alone": lambda loss, answer: loss,
+    "probabilities": lambda loss, answer: (answer.softmax(1), loss),
+}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("criterion", [None, nn.CrossEntropyLoss()])
+@pytest.mark.parametrize("returned", RETURNED)
+def test_a_criterion_that_the_model_calls_itself(
+    loop: Make, returned: str, criterion: nn.Module | None, wrapped: bool
+) -> None:
+    model = CriterionInside(criterion, RETURNED[returned])
+    one = loop(model=model, criterion=criterion or F.cross_entropy)
+    hits, total = {"train": 0, "val": 0}, {"train": 0.0, "val": 0.0}
+    for split, data in (("train", one.train_data), ("val", one.val_data)):
+        one.model.train(split == "train")
+        batches: Any = data
+        if wrapped:
+            batches = one.monitor.train(data) if split == "train" else one.monitor.validate(data)
+        with torch.set_grad_enabled(split == "train"):
+            for x, y in batches:
+                answer = model.head(x)
+                hits[split] += int((answer.argmax(1) == y).sum())
+                with one.monitor.pause():
+                    loss = F.cross_entropy(answer, y)
+                total[split] += loss.item() * len(y)
+                model(x, y)
+                if split == "train":
+                    one.step(model.loss)
+    scores = one.end()
+    for split, number in (("train", TRAIN_ROWS), ("val", VAL_ROWS)):
+        assert scores[f"{split}/accuracy"].n == number
+        assert scores[f"{split}/accuracy"].value == pytest.approx(hits[split] / number)
+        assert scores[f"{split}/loss"].value == pytest.approx(total[split] / number, rel=1e-5)
+    assert one.is_quiet(scores)
+
+
+class Quantised(nn.Module):
+    """Returns what it is called for, and computes a loss of its own on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = nn.Linear(FEATURES, 2 * FEATURES)
+        self.head = nn.Linear(2 * FEATURES, FEATURES)
+        self.fails = False
+
+    def forward(self, x: Tensor) -> Any:
+        code = self.code(x)
+        self.own_loss = F.mse_loss(code, code.round().detach())
+        if self.fails:
+            raise MemoryError
+        return self.head(code)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_loss_that_the_model_computes_on_the_way_is_not_the_loops(
+    loop: Make, fails: bool
+) -> None:
+    one = loop(
+        model=Quantised(), criterion=F.mse_loss, metrics=pm.RegressionMetrics(num_outputs=FEATURES)
+    )
+    one.model.train()
+    for x, _ in one.train_data:
+        one.step(F.mse_loss(one.model(x), x) + one.model.own_loss)
+    one.model.eval()
+    errors = []
+    with torch.no_grad():
+        for x, _ in one.val_data:
+            if fails:
+                one.model.fails = True
+                with pytest.raises(MemoryError):
+                    one.model(x)
+                one.model.fails = False
+            answer = one.model(x)
+            errors.append((answer - x).double().square().mean(1))
+            F.mse_loss(answer, x)
+    scores = one.end()
+    assert scores["train/mae"].n == TRAIN_ROWS
+    assert scores["val/mae"].n == VAL_ROWS
+    assert scores["val/loss"].value == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+    assert one.is_quiet(scores)
+
+
+def test_behind_a_call_that_raised_what_another_model_answers_counts_where_it_is_named(
+    loop: Make,
+) -> None:
+    one = loop(
+        model=Quantised(), criterion=F.mse_loss, metrics=pm.RegressionMetrics(num_outputs=FEATURES)
+    )
+    one.model.fails = True
+    with pytest.raises(MemoryError):
+        one.model(one.val_data[0][0])
+    with torch.no_grad(), one.monitor.split("ema"):
+        for x, _ in one.val_data:
+            F.mse_loss(x + 1, x)
+    scores = one.end()
+    assert scores["ema/loss"].value == pytest.approx(1.0)
+    assert scores["ema/loss"].n == VAL_ROWS * FEATURES
+
+
+@pytest.mark.parametrize("labels", ["y", None])
+@pytest.mark.parametrize("returned", ["answer first", "mapping", "no loss"])
+def test_a_model_that_returns_its_loss_is_told_to_name_its_targets(
+    loop: Make, returned: str, labels: str | None
+) -> None:
+    kind = RETURNED.get(returned, lambda loss, answer: answer)
+    model = CriterionInside(None, kind)
+    one = loop(model=model, criterion=None, labels=labels)
+    model.eval()
+    with torch.no_grad():
+        for x, y in one.val_data:
+            model(x, y)
+    scores = one.end()
+    if labels is not None:
+        assert scores["val/accuracy"].n == VAL_ROWS
+        assert one.is_quiet(scores)
+        return
+    assert len(one.said) == 1
+    assert f"the model answered {VAL_ROWS} rows, 0 were counted" in one.said[0]
+    assert ("attach(model, labels=" in one.said[0]) is (returned != "no loss")
+    assert ("monitor.validate(loader)" in one.said[0]) is (returned == "no loss")

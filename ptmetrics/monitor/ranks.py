@@ -90,6 +90,7 @@ class RankSync:
         copies: Ranks that validated the same rows, as their scores or losses show; 1 where these
             differ.
         faults: Contained faults of each rank, from the last merge.
+        left: Ranks that ended their run within the epoch that the others closed, from the last merge.
 
     Raises:
         ConfigError: If an argument cannot work.
@@ -109,6 +110,7 @@ class RankSync:
         self.run = 0
         self.copies = 1
         self.faults: list[int] = []
+        self.left: list[int] = []
 
     @property
     def due(self) -> bool:
@@ -124,6 +126,7 @@ class RankSync:
         about: str,
         run: int,
         faults: FaultLog,
+        unfinished: bool = False,
     ) -> dict[str, SplitCounts]:
         """What all ranks counted, by split; those of this rank stay as they are.
 
@@ -135,6 +138,7 @@ class RankSync:
             about: Which of them.
             run: The run that this rank records, as a number.
             faults: Of this rank; a split that cannot be read is one, and counts nothing.
+            unfinished: Whether this rank ends its run within the epoch.
 
         Raises:
             RanksError: If a rank did not come, or counts something else.
@@ -158,20 +162,23 @@ class RankSync:
             name=name,
             about=about,
             numbers=numbers,
-            facts=[len(faults), run, *validated, *share],
+            facts=[len(faults), run, unfinished, *validated, *share],
             timeout_s=self.timeout_s,
         )
         self.ranks = len(merged.facts)
         self.faults = [row[0] for row in merged.facts]
         self.run = merged.facts[0][1]
+        self.left = [rank for rank, row in enumerate(merged.facts) if row[2]]
+        if len(self.left) == self.ranks:
+            self.left = []
         self.copies = 1
-        for told in (2, 3):
+        for told in (3, 4):
             prints = [row[told] for row in merged.facts if row[told]]
             if len(set(prints)) == 1:
                 self.copies = max(self.copies, len(prints))
         self.numbers = {split: RankNumbers(*each) for split, each in merged.numbers.items()}
         found: dict[str, SplitCounts] = {}
-        shares = [row[4:] for row in merged.facts]
+        shares = [row[5:] for row in merged.facts]
         for split in sorted(copies, key=_place_of):  # the same on all ranks
             found[split] = splits[split].of_all_ranks(
                 copies[split], self.numbers[split], shares, self.copies

@@ -298,6 +298,7 @@ class WatchedWeights:
         self._at_zero = [group for group in self._groups if is_at_zero(group)]
         self._named: dict[str, nn.Parameter] = {}
         self._places: dict[str, int] = {}  # in memory
+        self._versions: dict[str, int] = {}  # how often they were written to
         self._frozen: set[str] = set()
         self._probes: dict[torch.device, dict[str, Tensor]] = {}
         self._whole = True  # whether all of them can be looked at
@@ -308,6 +309,8 @@ class WatchedWeights:
                 continue
             self._named[name] = parameter
             self._places[name] = parameter.data_ptr()
+            if not parameter.is_inference():
+                self._versions[name] = parameter._version
             self._probes.setdefault(probe.device, {})[name] = probe
             if not parameter.requires_grad:
                 self._frozen.add(name)
@@ -335,6 +338,9 @@ class WatchedWeights:
         if self._groups and self._whole and trained:
             for name, place in self._places.items():
                 if self._named[name].data_ptr() != place:  # it is elsewhere, and nobody knows
+                    moved.add(name)
+            for name, version in self._versions.items():
+                if not steps and self._named[name]._version != version:  # weights were put back
                     moved.add(name)
             found += self._still_facts(moved, held, steps)
         return found

@@ -58,7 +58,13 @@ class Listener:
         end: Called with target, args, kwargs and what was returned.
         faults: Contains what goes wrong.
         real: Whether what has no values (a meta tensor, a fake one) is no answer of the loop's.
+
+    Attributes:
+        inside: Of a wrapper and what it wraps, the one that is called, by thread: calls of the others
+            are part of that call. None where nothing is wrapped.
     """
+
+    inside: dict[int, Any] | None = None
 
     def __init__(
         self,
@@ -212,14 +218,23 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
         told = []
         for reference in listeners:
             listener = reference()
-            if listener is None or listener.target is not self or _tracer() or _transform():
+            if (
+                listener is None
+                or listener.target is not self
+                or (
+                    listener.inside and listener.inside.get(threading.get_ident(), self) is not self
+                )
+                or _tracer()
+                or _transform()
+            ):
                 continue
             told.append(listener)
-            if listener.begin is None:
-                continue
+            if listener.inside is not None:
+                call = partial(_inside_of, listener.inside, self, call)
             first = args[0] if args else kwargs
+            plain = type(first) is Tensor and not first.is_meta
             try:
-                if (type(first) is Tensor and not first.is_meta) or listener.counts(first):
+                if listener.begin is not None and (plain or listener.counts(first)):
                     listener.begin(self, args, kwargs)
             except listener.faults.kept_in as error:
                 listener.faults.strays.append(error)
@@ -233,6 +248,18 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
         return output
 
     return __call__
+
+
+def _inside_of(
+    inside: dict[int, Any], target: Any, call: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Any:
+    """A call of a wrapper, or of what it wraps."""
+    thread = threading.get_ident()
+    inside[thread] = target
+    try:
+        return call(*args, **kwargs)
+    finally:
+        inside.pop(thread, None)
 
 
 def _call_of_function(stand_in: StandIn) -> Callable[..., Any]:
@@ -324,19 +351,28 @@ def _with_hooks(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
+def _with_wrapped(model: nn.Module) -> list[nn.Module]:
+    """A model and, where it is distributed, what it wraps: its only child, by the name `module`."""
+    found = [model]
+    while [getattr(found[-1], "module", None)] == list(found[-1].children()):
+        found.extend(found[-1].children())
+    return found
+
+
 class Attachment:
     """The hooks of one `Monitor.attach`; a context manager that detaches.
 
     Args:
         recorder: Its events are called with all that torch tells.
         lifecycle: Told when the context begins and ends.
-        model: The object that the loop calls.
+        model: The object that the loop calls; calls of what it wraps (`model.module`) count as well.
         criteria: What computes the loss, if it is to be watched.
         optimizer: The optimizer, if its steps are to be watched.
         path: The run folder of the monitor.
 
     Attributes:
-        listeners: Of the model, the criteria, loaders and the optimizer, in this order.
+        listeners: Of the model and what it wraps, the criteria, loaders and the optimizer, in this
+            order.
 
     Raises:
         HookError: If the calls of one of them cannot be watched; then none is.
@@ -360,7 +396,12 @@ class Attachment:
         self._handles: list[Any] = []
         real = _hold_values(list(model.parameters())[:1])
         try:
-            self._watch(model, recorder.on_forward_begin, recorder.on_forward, real)
+            models = _with_wrapped(model)
+            inside: dict[int, Any] = {}
+            for each in models:
+                self._watch(each, recorder.on_forward_begin, recorder.on_forward, real)
+                if len(models) > 1:
+                    self.listeners[-1].inside = inside
             for criterion in criteria:
                 self._watch(criterion, None, recorder.on_criterion, real)
             self._watch(DataLoader, None, recorder.on_loader, real)
@@ -448,7 +489,12 @@ def take_over(model: nn.Module, path: Path | None) -> None:
 
 
 def _attachments_of(model: nn.Module) -> list[Attachment]:
-    return [one for one in list(_ATTACHMENTS) if one.model is model and one.attached]
+    watched = {id(each) for each in _with_wrapped(model)}
+    found = []
+    for one in list(_ATTACHMENTS):
+        if any(id(listener.target) in watched for listener in one.listeners):
+            found.append(one)
+    return found
 
 
 def several_attached() -> bool:

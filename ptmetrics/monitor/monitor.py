@@ -347,7 +347,8 @@ class Monitor:
         """Put hooks on, at once; the result detaches them, and is a context manager that does so.
 
         Args:
-            model: The object that the loop calls (the wrapper, when it is compiled or distributed).
+            model: The object that the loop calls (the wrapper, when it is compiled or distributed;
+                calls of what it wraps, such as `model.module(x)`, count as well).
             criterion: What computes the loss: a module, or a function such as `F.cross_entropy`,
                 which is watched where it is called through its own module; or a pair of them, for
                 training and validation. Without loader wrappers its calls show predictions, targets

@@ -4,9 +4,11 @@ import gc
 import hashlib
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from math import isfinite
 from typing import Any
 from weakref import WeakSet
 
+import torch
 from torch.utils.data.distributed import DistributedSampler
 
 from ptmetrics.distributed import TIMEOUT_S, world_of_now
@@ -19,6 +21,8 @@ from ptmetrics.monitor.seen import Seen
 from ptmetrics.monitor.split import ByOutput, SplitCounts
 from ptmetrics.monitor.split_loss import EMPTY_MEAN
 from ptmetrics.record.printable import agreeing, quantity
+
+FRACTIONS = 2520  # of up to ten labels
 
 
 @dataclass
@@ -83,8 +87,10 @@ class RankSync:
         ranks: How many ranks the last merge was of.
         numbers: Of all ranks, by split, from the last merge.
         run: The run that rank 0 records, as a number; 0 for none.
-        copies: Ranks that validated the same rows, as their losses show; 1 where these differ.
+        copies: Ranks that validated the same rows, as their scores or losses show; 1 where these
+            differ.
         faults: Contained faults of each rank, from the last merge.
+        left: Ranks that ended their run within the epoch that the others closed, from the last merge.
 
     Raises:
         ConfigError: If an argument cannot work.
@@ -104,6 +110,7 @@ class RankSync:
         self.run = 0
         self.copies = 1
         self.faults: list[int] = []
+        self.left: list[int] = []
 
     @property
     def due(self) -> bool:
@@ -119,6 +126,7 @@ class RankSync:
         about: str,
         run: int,
         faults: FaultLog,
+        unfinished: bool = False,
     ) -> dict[str, SplitCounts]:
         """What all ranks counted, by split; those of this rank stay as they are.
 
@@ -130,20 +138,21 @@ class RankSync:
             about: Which of them.
             run: The run that this rank records, as a number.
             faults: Of this rank; a split that cannot be read is one, and counts nothing.
+            unfinished: Whether this rank ends its run within the epoch.
 
         Raises:
             RanksError: If a rank did not come, or counts something else.
         """
         places: dict[str, list[Metrics]] = {}
         numbers: dict[str, tuple[int, ...]] = {}
-        validated = 0
+        validated = [0, 0]
         share = (0, 0)
         for split, counts in own.items():
             with faults.containing(f"compute {split}"):
                 places[split] = counts.all_metrics()
                 numbers[split] = astuple(self._numbers_of(counts, seen[split]))
                 if split == "val":
-                    validated = _fingerprint(counts)
+                    validated = _fingerprints(counts)
                     if name == "epoch":  # evaluations beside it keep none
                         share = NONE_KEPT
                         share = counts.share
@@ -153,19 +162,23 @@ class RankSync:
             name=name,
             about=about,
             numbers=numbers,
-            facts=[len(faults), run, validated, *share],
+            facts=[len(faults), run, unfinished, *validated, *share],
             timeout_s=self.timeout_s,
         )
         self.ranks = len(merged.facts)
         self.faults = [row[0] for row in merged.facts]
         self.run = merged.facts[0][1]
-        prints = [row[2] for row in merged.facts if row[2]]
+        self.left = [rank for rank, row in enumerate(merged.facts) if row[2]]
+        if len(self.left) == self.ranks:
+            self.left = []
         self.copies = 1
-        if len(set(prints)) == 1:
-            self.copies = len(prints)
+        for told in (3, 4):
+            prints = [row[told] for row in merged.facts if row[told]]
+            if len(set(prints)) == 1:
+                self.copies = max(self.copies, len(prints))
         self.numbers = {split: RankNumbers(*each) for split, each in merged.numbers.items()}
         found: dict[str, SplitCounts] = {}
-        shares = [row[3:] for row in merged.facts]
+        shares = [row[5:] for row in merged.facts]
         for split in sorted(copies, key=_place_of):  # the same on all ranks
             found[split] = splits[split].of_all_ranks(
                 copies[split], self.numbers[split], shares, self.copies
@@ -216,12 +229,28 @@ class RankSync:
         return min(rows, *own)
 
 
-def _fingerprint(val: SplitCounts) -> int:
-    """Tells the rows that one rank validated from those of another; 0 where no loss was seen."""
-    if not val.loss.seen:
-        return 0
-    sums = repr([val.samples, val.loss.mean().shared_state()["loss"].tolist()])
-    return int.from_bytes(hashlib.sha256(sums.encode()).digest()[:7], "big")
+def _fingerprints(val: SplitCounts) -> list[int]:
+    """Tell the rows that one rank validated from those of another, by scores and by losses.
+
+    0 where that is not sure: whole numbers and fractions of a few labels agree by chance.
+    """
+    *metrics, loss = val.all_metrics()
+    prints = []
+    for counted in (metrics, [loss]):
+        sums = []
+        for each in counted:
+            cells = list(each.shared_state().values())
+            sums.extend(torch.stack([cell.sum().double() for cell in cells]).tolist())
+        told = 0
+        if any(
+            abs(each * FRACTIONS - round(each * FRACTIONS)) > 1e-3
+            for each in sums
+            if isfinite(each)
+        ):
+            text = repr([val.samples, sums])
+            told = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        prints.append(told)
+    return prints
 
 
 def _place_of(split: str) -> tuple[bool, bool, str]:

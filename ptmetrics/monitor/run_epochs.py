@@ -94,7 +94,7 @@ class RunEpochs:
         self.recorder.clock.lap("other")
         return scores
 
-    def _compute(self, number: int) -> EpochScores:
+    def _compute(self, number: int, unfinished: bool = False) -> EpochScores:
         """Scores of every split that saw a batch; what fails is a fault. Forgets nothing."""
         self.recorder.end_epoch()
         if self.recorder.other_model.heard:
@@ -104,7 +104,7 @@ class RunEpochs:
             for name, counts in self.recorder.splits.items()
             if counts.batches or counts.loss.seen
         }
-        whole = self._of_all_ranks(seen, "epoch", f"epoch {number + 1}")
+        whole = self._of_all_ranks(seen, "epoch", f"epoch {number + 1}", unfinished)
         if not whole and not any(line.said for line in self.recorder.seen.values()):
             self._faults.warn(NOTHING_SEEN)
         splits: dict[str, Scores] = {}
@@ -131,7 +131,7 @@ class RunEpochs:
         return scores
 
     def _of_all_ranks(
-        self, own: dict[str, SplitCounts], name: str, about: str
+        self, own: dict[str, SplitCounts], name: str, about: str, unfinished: bool = False
     ) -> dict[str, SplitCounts]:
         """What all ranks counted; what this one did, itself, where there is no other or one is missing."""
         ranks = self._ranks
@@ -142,7 +142,14 @@ class RunEpochs:
         recorder = self.recorder
         try:
             merged = ranks.merge(
-                own, recorder.splits, recorder.seen, name, about, self._run.number, self._faults
+                own,
+                recorder.splits,
+                recorder.seen,
+                name,
+                about,
+                self._run.number,
+                self._faults,
+                unfinished,
             )
         except RanksError as error:
             if self._faults.on_fault == "raise":
@@ -157,6 +164,11 @@ class RunEpochs:
                 contained = agreeing(number, "were contained")
                 line = f"{quantity(number, 'fault')} {contained} on rank {rank} by {about}"
                 self.say(f"rank-faults {rank}", f"{line}; its journal and its log list them.")
+        for rank in ranks.left:
+            line = (
+                f"rank {rank} ended its run within {about}: of its share only a part was counted."
+            )
+            self.say(f"rank-left {rank}", line)
         return merged
 
     def _start(self, number: int, closed: EpochScores | None = None) -> None:
@@ -235,7 +247,11 @@ class RunEpochs:
         if code not in self._said:
             self._said.add(code)
             say(message)
-            self._monitor.record("note", {"code": code, "message": message})
+            note: Any = {"code": code, "message": message}
+            with self._faults.containing("record"):
+                self._run.append("note", note)
+            if not self._monitor.records:
+                self._monitor.history.notes.append(note)
 
     def close_validation(self, split: str) -> None:
         """A split is validated again in this epoch: record what it was, and count anew."""
@@ -302,7 +318,7 @@ class RunEpochs:
             return
         batches = {name: self.recorder.splits[name].batches for name in counted}
         with self._faults.containing("close"):
-            scores = self._compute(number)
+            scores = self._compute(number, unfinished=True)
             self._run.record_epoch(scores, unfinished=number > 0 and not self.recorder.every)
             self._start(number + 1, scores)
             if self.recorder.every:  # then this is how the last one ends

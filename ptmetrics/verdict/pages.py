@@ -130,7 +130,8 @@ PAGES: Mapping[str, Page] = {
         "warning",
         "Several ranks counted the same rows of validation: those that a sampler repeats so that "
         "all ranks have as many, or all of them, where each rank validates the whole data. Told by "
-        "the positions that the sampler gives out, or by losses that are the same on all ranks.",
+        "the positions that the sampler gives out, or by losses or sums of the model's scores that "
+        "are the same on all ranks; labels alone do not tell.",
         "Wrap the loader, for batch in monitor.validate(loader), which leaves padding out; give it "
         "a DistributedSampler, so that each rank validates its share; or let rank 0 validate alone "
         "beside Monitor(sync=False).",

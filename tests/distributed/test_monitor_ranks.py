@@ -245,6 +245,33 @@ def test_evaluations_and_resumed_runs_are_merged_too(tmp_path: Path) -> None:
     assert told.faults == []
 
 
+def leaves(rank: int, run: Path, leaver: int) -> list[Any]:
+    """Two epochs of two batches; one rank leaves behind the first batch of the second; -1 is none."""
+    with quiet(run=run) as monitor:
+        for epoch in range(2):
+            for hits in (3 + rank, 6 + rank):
+                monitor.update(*batch(hits), split="train")
+                if epoch == 1 and rank == leaver:
+                    break
+            else:
+                monitor.update(*batch(5 + rank), split="val")
+                monitor.end_epoch()
+    return [monitor.scores["train/accuracy"].n, len(monitor.faults)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leaver", [0, 1, -1])
+def test_a_rank_that_ends_its_run_within_an_epoch_is_told(leaver: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    found = run_ranks(leaves, 2, tmp_path / "ranks", run, leaver)
+    assert [faults for _, faults in found] == [0, 0]
+    line = f"rank {leaver} ended its run within epoch 2: of its share only a part was counted."
+    for rank, (rows, _) in enumerate(found):  # the leaver's last whole epoch is the first one
+        assert rows == (40 if leaver in (-1, rank) else 30)
+        journal = (run / f"journal-rank{rank}.jsonl").read_text()
+        assert (line in journal) == (leaver != -1)
+
+
 def all_of_it(rank: int, run: Path) -> list[str]:
     """Each rank validates all of the data, of a loader that knows of no ranks."""
     torch.manual_seed(0)

@@ -340,6 +340,37 @@ def test_another_number_of_rows_is_told_by_one_finding(tmp_path: Path) -> None:
     assert "val-shuffled-or-augmented" not in codes
 
 
+class RaisesInMidEpoch(Healthy):
+    """Its second epoch ends with an error behind the training, before `end_epoch()`."""
+
+    steps = True
+    epochs = 0
+
+    def step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.steps or not self.epochs:
+            self.optimizer.step()
+
+    def epoch(self, train: Any, val: Any) -> None:
+        if self.epochs:
+            super().epoch(train, ())
+            raise RuntimeError("of the user")
+        super().epoch(train, val)
+        self.epochs += 1
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_weights_that_are_put_back_in_the_middle_of_an_epoch_have_moved(steps: bool) -> None:
+    monitor = quiet(callbacks=[pm.EarlyStopping("val/accuracy", restore_best=steps)])
+    script = RaisesInMidEpoch("hooks")
+    script.steps = steps
+    with pytest.raises(RuntimeError, match="of the user"), monitor:
+        script.run(monitor)
+    codes = [finding.code for finding in found(monitor)]
+    assert ("nothing-trains" in codes) is not steps
+
+
 def test_a_fault_of_a_few_epochs_is_a_warning() -> None:
     class LateStart(Healthy):
         def step(self, loss: Tensor) -> None:

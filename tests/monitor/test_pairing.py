@@ -907,6 +907,41 @@ def test_a_wrapped_model_is_watched_by_its_wrapper(loop: Make, wrapper: str) -> 
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("wrappers", [1, 2])
+def test_a_validation_past_the_wrapper_counts_as_one_by_it(
+    loop: Make, wrappers: int, way: str
+) -> None:
+    """As where rank 0 validates alone, by `model.module(x)`."""
+    bare = nn.Sequential(nn.Linear(FEATURES, CLASSES))
+    model: Any = bare
+    for _ in range(wrappers):
+        model = nn.DataParallel(model)
+    one = loop(model=model)
+    one.train()
+    model.eval()
+    with pytest.raises(RuntimeError):  # a call that fails leaves nothing behind
+        model(torch.zeros(2, FEATURES + 1))
+    with torch.no_grad():
+        for x, y in seen_by(one, way, "val", one.val_data):
+            one.criterion(bare(x), y)
+    scores = one.end()
+    assert scores.counts["train_samples"] == TRAIN_ROWS
+    assert scores["val/accuracy"].n == VAL_ROWS
+    assert one.is_quiet(scores)
+
+
+def test_a_part_of_the_model_is_no_wrapped_model(loop: Make) -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, CLASSES))
+    one = loop(model=model)
+    one.train()
+    model.eval()
+    for x, _ in one.val_data:
+        model[0](x)
+    scores = one.end()
+    assert "val/accuracy" not in scores
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dropout", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_model_in_training_mode_is_told_where_the_mode_matters(

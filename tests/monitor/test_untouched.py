@@ -199,16 +199,19 @@ def test_two_monitors_watch_one_model_and_go_in_any_order(first_out: int) -> Non
 
 
 @pytest.mark.fault(37)
+@pytest.mark.parametrize("wrapped", [False, True])
 def test_an_earlier_monitor_of_the_same_folder_is_taken_off_and_one_of_another_stays(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wrapped: bool
 ) -> None:
-    model = Net()
+    model: nn.Module = Net()
     criterion = nn.CrossEntropyLoss()
     with quiet() as old, quiet() as beside, quiet() as new:
         old.path = new.path = tmp_path / "run"
         beside.path = tmp_path / "other"
         attachments = [monitor.attach(model, criterion=criterion) for monitor in (old, beside)]
         assert not caplog.messages
+        if wrapped:
+            model = nn.DataParallel(model)
         new.attach(model, criterion=criterion)
         assert [attachment.attached for attachment in attachments] == [False, True]
         assert "earlier monitor" in " ".join(caplog.messages)

@@ -366,7 +366,8 @@ def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     wanted = limits.class_recall
     below = [binomial_lower(x, n, wanted) for x, n in zip(hits, support, strict=True)]
     weak = holm(below, limits.class_alpha)
-    for k in np.flatnonzero(weak).tolist():
+    # The worst come first: of many a person sees the first ones alone.
+    for k in sorted(np.flatnonzero(weak).tolist(), key=lambda k: hits[k] / support[k]):
         yield make_finding(
             "weak-class",
             "fail",

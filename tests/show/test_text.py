@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from ptmetrics.cli import main
+from ptmetrics.matrix import judge_confusion
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_text
 from ptmetrics.show.paint import colour, plain
 from ptmetrics.show.tables import clip, confused_pairs, confusion_lines, score_line, score_lines
 from ptmetrics.verdict.compare import compare
-from ptmetrics.verdict.finding import Criterion, Verdict
+from ptmetrics.verdict.finding import Criterion, Finding, Verdict
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.time_to_target import Ratio
 from tests.recorded_runs import write_run
@@ -92,6 +93,31 @@ def test_what_was_found_is_said_to_be_explained_in_one_line_and_a_ready_verdict_
     assert sorted(told) == sorted({finding.code for finding in verdict.findings})
     assert all(main(["check", "--explain", code]) == 0 for code in told)
     assert "--explain" not in verdict_text(judge(good))
+
+
+def test_of_many_weak_classes_the_worst_are_told_and_the_rest_is_counted() -> None:
+    matrix = [[100 * (i == j) for j in range(64)] for i in range(64)]
+    for k in range(20):
+        matrix[k][k], matrix[k][63] = 19 - k, 81 + k
+    verdict = judge_confusion(matrix)
+    weak = [finding for finding in verdict.findings if finding.code == "weak-class"]
+    text = verdict_text(verdict)
+    told = [line for line in text.splitlines() if "fail weak-class:" in line]
+    assert len(weak) == 20
+    assert len(told) == 4
+    assert told[-1].startswith("  fail weak-class: and 17 more of these")
+    assert text.count(weak[0].advice) == 1
+    assert all(f": {found} of 100 found" in told[found] for found in range(3))
+
+
+def test_a_few_findings_of_one_code_are_told_one_by_one() -> None:
+    several = tuple(
+        Finding("odd", "warning", f"Number {i}.", advice=f"Cure {i % 2}.") for i in range(3)
+    )
+    text = verdict_text(Verdict("ready", several, (), "mine"))
+    assert all(f"warning odd: Number {i}." in text for i in range(3))
+    assert "more of these" not in text
+    assert text.count("→ Cure 0.") == text.count("→ Cure 1.") == 1
 
 
 def test_errors_in_any_unit_are_shown_with_their_digits() -> None:

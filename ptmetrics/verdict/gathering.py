@@ -189,6 +189,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         tuple([each.get("counts") or {} for each in run.epochs]),
         tuple([samples_of(run, each) for each in run.epochs]),
         tuple(map(_validated_on, run.epochs)),
+        _checkpoints_left(run),
     )
     return Evidence(
         val=val,
@@ -265,6 +266,12 @@ def _checkpoint_row(run: RunLike, told: Mapping[str, Any], rows: Mapping[int, in
         if epoch["epoch"] == told["epoch"] and step is not None and step == told.get("step"):
             return row
     return rows[told["epoch"]]
+
+
+def _checkpoints_left(run: RunLike) -> frozenset[int]:
+    """Epochs of the checkpoints, of each file the one that was written to it last."""
+    by_path = {told.get("path"): told.get("epoch") for told in run.checkpoints}
+    return frozenset(epoch for epoch in by_path.values() if isinstance(epoch, int))
 
 
 def _restored(run: RunLike) -> int | None:

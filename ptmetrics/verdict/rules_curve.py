@@ -205,9 +205,12 @@ def _restore(score: FollowedScore, lowest: int | None, numbers: dict[str, Any]) 
     row = max(shown, key=lambda each: shown[each].value)
     gain = shown[row]
     numbers["restore"] = {"epoch": curves.numbers[row], "score": score.name, **gain.facts()}
+    better = f"its {score.name} is better by {gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]"
+    if curves.numbers[row] in curves.checkpoints:
+        return f"Restore the checkpoint of {curves.named(row)}: {better}."
     return (
-        f"Restore the checkpoint of {curves.named(row)}: its {score.name} is better by "
-        f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]."
+        f"Go back to {curves.named(row)} if you have its weights: {better}. None are recorded; "
+        f'pm.Checkpoint("val/{score.name}") keeps the best.'
     )
 
 

@@ -1,6 +1,7 @@
 """Rules over learning curves: what each says, and about which epoch."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,7 +52,20 @@ def test_a_rising_validation_loss_with_falling_accuracy_is_overfitting() -> None
     assert 6 <= finding.evidence["best_epoch"] <= 9
     assert "accuracy got worse, from" in finding.message
     # Accuracy fell from the first epoch on: there it was best, not where the loss was least.
-    assert finding.advice.startswith("Restore the checkpoint of epoch 1: its accuracy is better")
+    assert finding.advice.startswith("Go back to epoch 1 if you have its weights: its accuracy is")
+    assert finding.advice.endswith('pm.Checkpoint("val/accuracy") keeps the best.')
+
+
+@pytest.mark.parametrize(("later", "first"), [("epoch9.pt", "Restore"), ("epoch1.pt", "Go back")])
+def test_a_checkpoint_is_to_be_restored_where_one_of_that_epoch_is_left(
+    later: str, first: str
+) -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    told = [("epoch1.pt", 0), (later, 8)]
+    kept = [{"path": path, "epoch": epoch, "why": "top"} for path, epoch in told]
+    verdict = judge(replace(run, checkpoints=kept))
+    (finding,) = (f for f in verdict.findings if f.code == "overfitting")
+    assert finding.advice.startswith(first)
 
 
 def test_where_no_epoch_is_shown_to_be_better_none_is_to_be_restored() -> None:

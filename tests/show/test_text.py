@@ -61,6 +61,21 @@ def test_an_undefined_score_says_why() -> None:
     assert plain.join([line]).split() == ["f1", "nan", "none"]
 
 
+def _regression_epoch(mae: float, n: int) -> Any:
+    def score(value: float) -> Any:
+        return {"value": value, "low": 0.9 * value, "high": 1.1 * value, "n": n}
+
+    return {"epoch": 0, "scores": {"val/r2": score(0.5), "val/mae": score(mae)}}
+
+
+@pytest.mark.parametrize(("mae", "n"), [(0.25, 900), (12_345.6, 4_000_000), (3e8, 90_000)])
+def test_columns_of_the_score_table_stand_in_line_whatever_the_unit(mae: float, n: int) -> None:
+    head, *lines = plain.join(score_lines(_regression_epoch(mae, n), "val")).splitlines()
+    assert len({line.index("[") for line in [head.replace("95", "[5"), *lines]}) == 1
+    assert len({len(line) for line in [head, *lines]}) == 1
+    assert all(line.endswith(f" {n:,}") for line in lines)
+
+
 def test_a_long_name_is_cut() -> None:
     assert clip("x" * 40, 16) == "x" * 15 + "…"
     assert clip("x" * 16, 16) == "x" * 16
@@ -220,8 +235,8 @@ def test_slices_stand_below_the_classes_worst_first_and_an_empty_one_last() -> N
         "scores": {"accuracy": column},
     }
     epoch: Any = {"epoch": 0, "scores": {}, "per_slice": {"val": slices}}
-    assert list(score_lines(epoch, "val"))[-3:] == [
+    assert plain.join(score_lines(epoch, "val")).splitlines()[-3:] == [
         "slice, worst first    accuracy",
         "south                 0.5000  [0.4000, 0.6000]      90",
-        "unused                   nan  nothing to count       0",
+        "unused                   nan  nothing to count",
     ]

@@ -251,7 +251,7 @@ def order_fact(first: RowHashes, rows: RowHashes, size: int) -> Fact:
     return Fact(
         "val-shuffled-or-augmented",
         severity,
-        f"val: of the first {looked} of {quantity(size, 'row')} {common} "
+        f"val: of the first {looked:,} of {quantity(size, 'row')} {common} "
         f"{agreeing(common, 'are as in the first epoch')}, {in_place:.0%} at their places: {what}.",
         {"rows": looked, "common": common, "in_place": in_place},
     )
@@ -389,7 +389,7 @@ class WatchedWeights:
                 yield Fact(
                     code,
                     severity,
-                    f"{len(names)} of {quantity(len(trains), 'parameter')} {told}, first {names[0]!r}.",
+                    f"{len(names):,} of {quantity(len(trains), 'parameter')} {told}, first {names[0]!r}.",
                     {"parameters": len(names), "of": len(trains), "first": names[0]},
                 )
 

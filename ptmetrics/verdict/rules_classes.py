@@ -248,7 +248,7 @@ def precision_recall_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
         code,
         "fail",
         f"Precision and recall are {grade}: {higher} is higher by {criterion.in_points()} "
-        f"(n={criterion.n}), wanted at most {100 * criterion.threshold:.1f}.",
+        f"(n={criterion.n:,}), wanted at most {100 * criterion.threshold:.1f}.",
         criterion.facts(grade=grade, signed=gap.value),
         f"Move the decision threshold towards {lower}, as pm.advise_threshold(run, beta=1) says, or "
         "weight the loss by class.",
@@ -371,7 +371,7 @@ def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "weak-class",
             "fail",
-            f"Class {evidence.class_name(k)} is not learned: {hits[k]} of {support[k]} found, "
+            f"Class {evidence.class_name(k)} is not learned: {hits[k]:,} of {support[k]:,} found, "
             f"wanted at least {percent(wanted)}.",
             {
                 "class": k,

@@ -444,7 +444,7 @@ def test_below_ten_epochs_the_samples_decide_where_no_trend_can() -> None:
     assert rise_codes(run) == {"over-confident"}
     assert rise_codes(Keeping(run.epochs)) == set()
     (finding,) = pm.judge(run, select=["over-confident"]).findings
-    assert "on the same 500 samples it grew by 0.08, at least 0.0" in finding.message
+    assert "on the same 500 samples it grew by 0.0800, at least 0.06" in finding.message
     assert finding.evidence["paired"]["n"] == 500
     assert (
         finding.evidence["paired"]["low"]
@@ -507,3 +507,10 @@ def test_no_trend_is_told_of_a_loss_that_was_not_recorded() -> None:
         data["scores"]["train/accuracy"] = share(1000, 2000)
         data["scores"]["val/accuracy"] = share(1000, 2000)
     assert not codes(judge(run)) & {"underfitting", "undertrained"}
+
+
+def test_a_score_then_and_now_has_the_digits_of_the_table() -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.9, 0.73, 20))
+    (finding,) = (f for f in judge(run).findings if f.code == "overfitting")
+    assert re.search(r"got worse, from 0\.\d{4} to 0\.7300\.$", finding.message)
+    assert re.search(r"is better by 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\]\.", finding.advice)

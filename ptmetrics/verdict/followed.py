@@ -121,8 +121,9 @@ def followed_score(evidence: Evidence, *, losses: bool = False) -> FollowedScore
     curves = evidence.curves
     for name in _candidates(evidence):
         sign = _sign(evidence, name, losses=losses)
-        if sign and curves.rows(f"val/{name}"):
-            return FollowedScore(name, sign, curves)
+        score = FollowedScore(name, sign, curves)
+        if sign and score.rows():
+            return score
     return None
 
 

@@ -306,8 +306,12 @@ def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
         return None
     confusion = _of_split(epoch, "confusion", "val")
     if confusion is not None:
-        return (samples, *map(sum, confusion))
-    return (samples, *support_in(epoch.get("per_class"), "val"))
+        classes = tuple(map(sum, confusion))
+    else:
+        classes = tuple(support_in(epoch.get("per_class"), "val"))
+    if not any(classes):  # all rows were refused, as where predictions are NaN
+        return (samples,)
+    return (samples, *classes)
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:

@@ -32,7 +32,10 @@ def numbers(*values: float) -> list[str]:
         ['0.950000', '0.949950', '0.950040']
     """
     form = _format_of([value for value in values if isfinite(value)])
-    return [format(value, form) for value in values]
+    texts = [format(value, form) for value in values]
+    if form.endswith("e"):
+        return [text if value else "0" for value, text in zip(values, texts, strict=True)]
+    return texts
 
 
 def _format_of(finite: list[float]) -> str:

@@ -29,9 +29,9 @@ def value_of(text: str) -> float:
 
 @given(st.lists(ANY, min_size=1, max_size=4))
 def test_numbers_that_are_read_together_have_one_format(values: list[float]) -> None:
-    texts = numbers(*values)
-    assert len({digits_of(text) for text in texts}) == 1
-    assert len({"e" in text for text in texts}) == 1
+    texts = [text for text in numbers(*values) if text != "0"]
+    assert len({digits_of(text) for text in texts}) <= 1
+    assert len({"e" in text for text in texts}) <= 1
 
 
 @given(st.lists(ANY, min_size=1, max_size=4))
@@ -39,6 +39,10 @@ def test_what_is_shown_is_near_what_is_meant(values: list[float]) -> None:
     size = max(map(abs, values))
     for value, text in zip(values, numbers(*values), strict=True):
         assert abs(value_of(text) - value) <= max(5.1e-5, 5.1e-4 * size)
+
+
+def test_nothing_has_no_exponent() -> None:
+    assert numbers(3.1e8, 0.0, 9.302e8) == ["3.100e+08", "0", "9.302e+08"]
 
 
 @given(ANY)

@@ -23,6 +23,7 @@ from ptmetrics.finetune.models import build_model
 from ptmetrics.finetune.ranks import joined_ranks, rank_of_now, wait_for_all, word_of_first
 from ptmetrics.finetune.source_task import source_weights
 from ptmetrics.finetune.training import TrainingRun, step_flops
+from ptmetrics.leakage.callback import tell_once
 from ptmetrics.record.printable import quantity
 from ptmetrics.record.reader import Run, read_run
 from ptmetrics.show.opinion import comparison_text, verdict_text
@@ -92,7 +93,7 @@ def _run_on_ranks(config: Config, run: str | None, say: Say) -> Finished:
     audit = None
     if config.audit and not rank:
         audit = pm.audit(data.train_view, data.val)
-        say(f"leakage: {audit.headline()}; took {audit.seconds:.1f} s")
+        tell_once(audit, say, f"; took {audit.seconds:.1f} s")
     wait_for_all()
     with ExitStack() as stack:
         runs = [

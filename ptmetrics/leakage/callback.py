@@ -1,8 +1,10 @@
 """`LeakageCheck`: the audit of a run from the inside, on what its loaders serve."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from torch import Tensor
@@ -26,6 +28,8 @@ _ONE_EPOCH = (
 )
 _BY_STEPS = "epochs are steps, on several ranks: pass train_view=, or call pm.audit before training"
 _NO_INPUTS = "the loop shows no inputs: wrap its loaders or attach its model"
+_TOLD: WeakValueDictionary[int, Audit] = WeakValueDictionary()
+"""Audits that were told of, by their id."""
 
 
 class LeakageCheck(Callback):
@@ -258,7 +262,7 @@ class LeakageCheck(Callback):
             note["seconds"] = self.seconds
         monitor.record("note", {"code": AUDIT_NOTE, "message": line, **note})
         if audit.leaked or {"exact", "near"} & audit.not_checked.keys():
-            say(f"leakage: {line}")
+            tell_once(audit, say)
 
     def on_run_end(self, monitor: MonitoredRun) -> None:
         """A run of one epoch does not show whether it is augmented."""
@@ -266,6 +270,13 @@ class LeakageCheck(Callback):
             self._compare_all(monitor, self._scores)
         if self._unsaid:
             self._tell_unsaid(monitor)
+
+
+def tell_once(audit: Audit, tell: Callable[[str], object], more: str = "") -> None:
+    """Tell what an audit found, the first time in this process: several runs may share it."""
+    if id(audit) not in _TOLD:
+        _TOLD[id(audit)] = audit
+        tell(f"leakage: {audit.headline()}{more}")
 
 
 def _share_seen(first: Hashes, again: Hashes) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,14 +114,18 @@ class LoopHygiene(pm.Callback):
 
     def on_epoch_end(self, monitor: MonitoredRun, scores: pm.EpochScores) -> None:
         """Hold the end of an epoch against its beginning, and against the first one."""
-        self._close(monitor, scores.epoch, scores.counts)
+        loss = float(scores.get("train/loss", 0.0))
+        self._close(monitor, scores.epoch, scores.counts, lost=not isfinite(loss))
 
     def on_run_end(self, monitor: MonitoredRun) -> None:
         """Look at an epoch that nobody closed."""
         if self._looks:
             self._close(monitor, monitor.epoch, {})
 
-    def _close(self, monitor: MonitoredRun, epoch: int, counts: Mapping[str, Any]) -> None:
+    def _close(
+        self, monitor: MonitoredRun, epoch: int, counts: Mapping[str, Any], *, lost: bool = False
+    ) -> None:
+        """Note what was seen; `lost`: the training loss was no number in any batch."""
         facts = self._facts
         weights = self._weights
         looks = self._looks
@@ -129,7 +134,9 @@ class LoopHygiene(pm.Callback):
         self._looks = {}
         if weights is not None:
             steps = counts.get("train_steps", 0)
-            facts += weights.facts(steps, counts.get("train_steps_cumulative", steps) > steps)
+            before = counts.get("train_steps_cumulative", steps) > steps
+            found = weights.facts(steps, before)
+            facts += [fact for fact in found if not (lost and fact.finding == "nothing-trains")]
         val = looks.get("val")
         if val:
             facts += self._other_rows(val, int(counts.get("val_samples", 0)))
@@ -251,7 +258,7 @@ def order_fact(first: RowHashes, rows: RowHashes, size: int) -> Fact:
     return Fact(
         "val-shuffled-or-augmented",
         severity,
-        f"val: of the first {looked} of {quantity(size, 'row')} {common} "
+        f"val: of the first {looked:,} of {quantity(size, 'row')} {common} "
         f"{agreeing(common, 'are as in the first epoch')}, {in_place:.0%} at their places: {what}.",
         {"rows": looked, "common": common, "in_place": in_place},
     )
@@ -378,6 +385,8 @@ class WatchedWeights:
         still = []
         if moved.isdisjoint(trains) and not at_zero and not missing:
             still = trains
+            if not all(self._named[name].detach().float().isfinite().all() for name in trains):
+                still = []  # what is NaN stays so, and that is told elsewhere
         for code, names, what in (
             ("lr-zero", at_zero, "have a learning rate of 0 and did not move"),
             ("optimizer-misses-parameters", missing, "are not in the optimizer and did not move"),
@@ -395,7 +404,7 @@ class WatchedWeights:
                 yield Fact(
                     code,
                     severity,
-                    f"{len(names)} of {quantity(len(trains), 'parameter')} {told}, first {names[0]!r}.",
+                    f"{len(names):,} of {quantity(len(trains), 'parameter')} {told}, first {names[0]!r}.",
                     {"parameters": len(names), "of": len(trains), "first": names[0]},
                 )
 

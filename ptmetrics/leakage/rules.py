@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ptmetrics as pm
+from ptmetrics.digits import numbers
 from ptmetrics.record.events import AUDIT_NOTE
 from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.finding import Severity, percent
@@ -138,7 +139,7 @@ def _leak(
         shown = low
     severity: Severity = "warning"
     claim = agreeing(rows, _CLAIMS[code])
-    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {claim}"
+    message = f"{rows:,} of {quantity(of, 'row')} of {note['split']} {claim}"
     message += f" ({percent(rows / of)} [{percent(low)}, {percent(high)}]): {_pairs_named(part)}"
     if "served" in str(note.get("places")):
         message += f" {_AS_SERVED}"
@@ -165,8 +166,9 @@ def _leak(
 
 def _compared(name: str, gain: Without) -> str:
     clean = gain.clean
-    text = f"Without all rows that training has seen, {name} is {clean.value:.4f}"
-    text += f" [{clean.low:.4f}, {clean.high:.4f}] of {clean.n}, in place of {gain.value:.4f}:"
+    own, low, high, whole = numbers(*clean.triple, gain.value)
+    text = f"Without all rows that training has seen, {name} is {own} [{low}, {high}] of "
+    text += f"{clean.n:,}, in place of {whole}:"
     return f"{text} it gains {gain.difference.in_points()} by them."
 
 
@@ -199,7 +201,7 @@ def _within(
     if code == "val-duplicates" and rows <= evidence.thresholds.leaked_share * of:
         severity = "info"
     claim = agreeing(rows, _CLAIMS[code])
-    message = f"{rows} of {quantity(of, 'row')} of {note['split']} {claim}: {_pairs_named(part)}"
+    message = f"{rows:,} of {quantity(of, 'row')} of {note['split']} {claim}: {_pairs_named(part)}"
     numbers = {"rows": rows, "of": of, "pairs": part["pairs"]}
     return pm.Finding(code, severity, message, numbers, LEAKAGE_PAGES[code].advice)
 

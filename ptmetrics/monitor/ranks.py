@@ -65,7 +65,7 @@ class RankNumbers:
         counted = agreeing(self.samples, "were counted")
         line = f"{quantity(self.samples, 'row')} of {ranks} ranks {counted}"
         if not self.unknown:
-            line = f"{self.samples} of {self.expected} rows {counted} on {ranks} ranks"
+            line = f"{self.samples:,} of {self.expected:,} rows {counted} on {ranks} ranks"
         if self.padding:
             line = f"{line}, {self.padding} of them padding of the sampler"
         if self.left_out:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ptmetrics.digits import number
 from ptmetrics.distributed import TIMEOUT_S, world_of_now
 from ptmetrics.errors import ConfigError, StateError
 from ptmetrics.metrics.score import Score
@@ -275,7 +276,7 @@ class EarlyStopping(Callback):
                 return f"{told}, worse than {self._too_bad:g}"
         if self._waited < self.patience:
             return None
-        best = f"{self.best_value:.4f} of epoch {self.best_epoch + 1}"
+        best = f"{number(self.best_value)} of epoch {self.best_epoch + 1}"
         return f"no better {self.score} than {best} for {quantity(self._waited, self._unit)}"
 
     def _is_as_good_as(self, level: float) -> bool:

@@ -31,15 +31,15 @@ def quantity(count: int, noun: str) -> str:
     """So many of something, in words.
 
     Example:
-        >>> quantity(1, "class"), quantity(2, "class"), quantity(0, "row")
-        ('1 class', '2 classes', '0 rows')
+        >>> quantity(1, "class"), quantity(2, "class"), quantity(1000, "row")
+        ('1 class', '2 classes', '1,000 rows')
     """
     ending = "s"
     if noun.endswith(("s", "tch")):
         ending = "es"
     if count == 1:
         ending = ""
-    return f"{count} {noun}{ending}"
+    return f"{count:,} {noun}{ending}"
 
 
 def agreeing(count: int, words: str) -> str:

@@ -21,6 +21,8 @@ STYLES = {
     "info": "dim",
 }
 """How a status of a verdict, or the severity of a finding, is painted."""
+MOST_ALIKE = 3
+"""Findings of one code and advice that are told one by one, such as of weak classes."""
 
 
 def verdict_text(verdict: Verdict, paint: Paint = plain) -> str:
@@ -150,15 +152,23 @@ def _criteria_lines(criteria: Sequence[Criterion]) -> Iterator[Line]:
 
 
 def _findings_lines(findings: Sequence[Finding]) -> Iterator[Line]:
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        # Styles are set after wrapping: what cannot be seen must not count as width.
-        head = f"  {finding.severity} {finding.code}"
-        first, *more = wrap(finding.message, f"{head}: ", indent=6)
-        severity = Styled(finding.severity, STYLES[finding.severity])
-        code = Styled(finding.code, "strong")
-        yield ["  ", severity, " ", code, first.removeprefix(head)]
-        yield from more
-        yield from wrap(finding.advice, "    → ", indent=6)
+        key = (finding.severity, finding.code, finding.advice)
+        alike.setdefault(key, []).append(finding)
+    for (severity, code, advice), group in alike.items():
+        messages = [finding.message for finding in group[:MOST_ALIKE]]
+        if len(group) > MOST_ALIKE:
+            more = len(group) - MOST_ALIKE
+            messages.append(f"and {more:,} more of these; --json and an HTML report have them all.")
+        for message in messages:
+            # Styles are set after wrapping: what cannot be seen must not count as width.
+            head = f"  {severity} {code}"
+            first, *rest = wrap(message, f"{head}: ", indent=6)
+            painted = Styled(severity, STYLES[severity])
+            yield ["  ", painted, " ", Styled(code, "strong"), first.removeprefix(head)]
+            yield from rest
+        yield from wrap(advice, "    → ", indent=6)
     if findings:
         codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
         # Who installed a wheel has no documents beside it.

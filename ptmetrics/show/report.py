@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ptmetrics import __version__
-from ptmetrics.digits import number
+from ptmetrics.digits import number, numbers
 from ptmetrics.errors import DataError, DependencyError
 from ptmetrics.metrics import threshold_search as search
 from ptmetrics.record.atomic import replace
@@ -48,6 +48,8 @@ MOST_THRESHOLDS = 40
 USUAL_RECALL = 0.95
 MOST_SETTINGS = 200
 MOST_TOLD = 20
+BOUNDED = ("value", "low", "high")
+"""Of a score, as its cell in a table shows them in one format."""
 Frame = tuple[float, float, Mapping[str, float]]
 """Width and height in inches, and where the axes lie; nowhere to find that, which takes long."""
 WIDE: Frame = (4.8, 3.1, {"left": 0.14, "right": 0.985, "bottom": 0.15, "top": 0.91})
@@ -274,7 +276,9 @@ def _curves_section(page: RunPage) -> dict[str, Any]:
         if lines:
             label = f"{score} of {' and '.join(line.label for line in lines)}"
             if score in page.headlines:
-                label += f"; {number(page.headlines[score]['value'])} where {page.split} is judged"
+                told = page.headlines[score]
+                value, *_ = numbers(*(float_of(told.get(key)) for key in BOUNDED))
+                label += f"; {value} where {page.split} is judged"
             what: dict[str, Any] = {"lines": lines, "x_name": page.x_name}
             what["marked"] = page.judged_at()
             drawn.append(_figure(WIDE, label, charts.draw_lines, y_name=score, **what))

@@ -72,6 +72,9 @@ MAX_SLICES = 10
 MAX_PAIRS = 10
 MAX_LABEL = 16
 MAX_OTHER_SCORES = 12
+Widths = tuple[int, int, int]
+"""Characters of the columns of value, interval and n."""
+LEAST_WIDTHS: Widths = (6, 18, 5)
 
 
 def score_lines(
@@ -98,9 +101,11 @@ def headline_lines(
     """Headline scores with their intervals, one a line."""
     shown = headlines(epoch, split, criteria, header)
     width = max(map(len, [*shown, " " * 20]))
-    yield f"{title:{width}}  value   95 % interval        n"
+    widths = _widths(shown.values())
+    value, interval, n = widths
+    yield f"{title:{width}}  {'value':{value}}  {'95 % interval':{interval}} {'n':>{n}}"
     for name, score in shown.items():
-        yield from score_line(f"{name:{width}}  ", score)
+        yield from score_line(f"{name:{width}}  ", score, widths)
     more = sum(name.startswith(f"{split}/") for name in epoch["scores"]) - len(shown)
     if len(shown) >= MAX_OTHER_SCORES and more:
         yield f"{more} more: see the history"
@@ -195,21 +200,35 @@ def _logged(score: ScoreData) -> bool:
     return score.get("method") == METHOD
 
 
-def score_line(head: str, score: ScoreData) -> Iterator[Line]:
+def score_line(head: str, score: ScoreData, widths: Widths = LEAST_WIDTHS) -> Iterator[Line]:
     """Value, interval and n; the reason where the value is undefined; of other logs the value."""
-    shown, low, high = numbers(score["value"], score["low"], score["high"])
-    value = Styled(shown, "strong")
+    in_front, *_ = widths
+    text, interval, n = _score_cells(score)
+    value = Styled(f"{text:>{in_front}}", "strong")
     if isnan(score["value"]):
         why = score.get("reason") or "the log does not tell why"
-        yield from wrap(why, f"{head}  nan   ", indent=len(head) + 8)
+        yield from wrap(why, f"{head}{text:>{in_front}}  ", indent=len(head) + in_front + 2)
     elif _logged(score) and isnan(score["low"]):
         why = score.get("reason") or "no interval, the number of samples is not known"
         yield [head, value, f"  {why}"]
     else:
-        interval = f"[{low}, {high}]"
-        if isnan(score["low"]):
-            interval = "none"
-        yield [head, value, f"  {interval:18} {score['n']:>5}"]
+        yield [head, value, f"  {interval:{widths[1]}} {n:>{widths[2]}}"]
+
+
+def _score_cells(score: ScoreData) -> tuple[str, str, str]:
+    """Value, interval and n in words."""
+    value, low, high = numbers(score["value"], score["low"], score["high"])
+    interval = f"[{low}, {high}]"
+    if isnan(score["low"]):
+        interval = "none"
+    return value, interval, f"{score.get('n') or 0:,}"
+
+
+def _widths(scores: Iterable[ScoreData]) -> Widths:
+    """How wide the columns are that hold the cells of all these scores."""
+    rows = [("", "", ""), *map(_score_cells, scores)]
+    value, interval, n = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return max(value, LEAST_WIDTHS[0]), max(interval, LEAST_WIDTHS[1]), max(n, LEAST_WIDTHS[2])
 
 
 def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
@@ -219,10 +238,10 @@ def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     if not 0 < len(names) <= MAX_SHOWN_CLASSES or len(shown) < len(CLASS_COLUMNS):
         return
     yield ""
-    yield f"{'class':20}" + "".join(f"{name:>11}" for name in CLASS_COLUMNS) + f"{'n':>8}"
+    yield f"{'class':20}" + "".join(f"{name:>11}" for name in CLASS_COLUMNS) + f"{'n':>10}"
     for row, name in enumerate(names):
         cells = "".join(f"{number(column['value'][row]):>11}" for column in shown)
-        yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>8}"
+        yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>10,}"
     if any(isnan(value) for column in shown for value in column["value"]):
         yield "nan: nothing to count there, such as a class without a sample"
 
@@ -235,10 +254,10 @@ def _output_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     if not 0 < len(names) <= MAX_SHOWN_CLASSES or "r2" not in shown:
         return
     yield ""
-    yield f"{'output':20}" + "".join(f"{name:>12}" for name in shown) + f"{'n':>8}"
+    yield f"{'output':20}" + "".join(f"{name:>12}" for name in shown) + f"{'n':>10}"
     for row, name in enumerate(names):
         cells = "".join(f"{number(column['value'][row]):>12}" for column in shown.values())
-        yield f"{clip(name, 20):20}{cells}{columns['r2']['n'][row]:>8}"
+        yield f"{clip(name, 20):20}{cells}{columns['r2']['n'][row]:>10,}"
 
 
 def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:
@@ -246,14 +265,15 @@ def _slice_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     if not slices:
         return
     column = slices["scores"][slices["by"]]
+    told: dict[str, Any] = {}
+    for row, name in enumerate(slices["names"][:MAX_SLICES]):
+        told[name] = {key: column[key][row] for key in ("value", "low", "high", "n")}
+        told[name]["reason"] = "nothing to count"
+    widths = _widths(told.values())
     yield ""
     yield f"{'slice, worst first':20}  {slices['by']}"
-    for row, name in enumerate(slices["names"][:MAX_SLICES]):
-        cells = "   nan  nothing to count"
-        if not isnan(column["value"][row]):
-            value, low, high = numbers(*(column[key][row] for key in ("value", "low", "high")))
-            cells = f"{value}  [{low}, {high}]"
-        yield f"{clip(name, 20):20}  {cells:26} {column['n'][row]:>5}"
+    for name, score in told.items():
+        yield from score_line(f"{clip(name, 20):20}  ", score, widths)
 
 
 def confusion_lines(epoch: EpochData, split: str) -> Iterator[Line]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ptmetrics.digits import numbers as numbers_of
 from ptmetrics.errors import ConfigError
 from ptmetrics.record.printable import printable
 from ptmetrics.verdict.finding import Criterion, Estimate, Finding, Plain, decide
@@ -287,10 +288,10 @@ def _comparison_findings(
         message = _no_speedup(ratio, target, limits.speedup_none)
         yield make_finding("no-speedup", "fail", message, numbers)
     if quality.state == "failed":
+        gap, low, high = numbers_of(*quality.triple)
         message = (
-            f"The first arm ends worse than the second: {quality.value:+.4f} "
-            f"[{quality.low:+.4f}, {quality.high:+.4f}] (n={quality.n}), tolerated is "
-            f"{quality.threshold:+.4f}."
+            f"The first arm ends worse than the second: {gap} [{low}, {high}] (n={quality.n:,}), "
+            f"tolerated is {quality.threshold:+.4g}."
         )
         yield make_finding("scratch-is-better", "fail", message, quality.facts())
 

@@ -86,6 +86,7 @@ class LearningCurves:
         samples: What reads the validation samples of each epoch.
         validations: What was validated on in each epoch: its samples, and those of each class where
             they were recorded; None where nothing tells.
+        checkpoints: Numbers of the epochs whose weights were written, and not written over since.
     """
 
     epochs: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
@@ -95,6 +96,7 @@ class LearningCurves:
     counts: tuple[Mapping[str, Any], ...] = ()
     samples: tuple[ReadSamples, ...] = ()
     validations: tuple[tuple[int, ...] | None, ...] = ()
+    checkpoints: frozenset[int] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.epochs)

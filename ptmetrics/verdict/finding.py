@@ -243,7 +243,7 @@ class Criterion(Measured):
         text = f"{self.name} {value} [{low}, {high}] n={self.n}"
         text += f": {self.rule} {self.threshold:g} {self.state}"
         if self.needed_n:
-            text += f", settled by about {self.needed_n} samples in all"
+            text += f", settled by about {self.needed_n:,} samples in all"
         if self.reason:
             text += f" ({self.reason})"
         return printable(text)

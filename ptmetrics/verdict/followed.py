@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from ptmetrics.digits import numbers
 from ptmetrics.record.direction import direction
 from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate
@@ -120,8 +121,9 @@ def followed_score(evidence: Evidence, *, losses: bool = False) -> FollowedScore
     curves = evidence.curves
     for name in _candidates(evidence):
         sign = _sign(evidence, name, losses=losses)
-        if sign and curves.rows(f"val/{name}"):
-            return FollowedScore(name, sign, curves)
+        score = FollowedScore(name, sign, curves)
+        if sign and score.rows():
+            return score
     return None
 
 
@@ -148,7 +150,8 @@ def passed_over(evidence: Evidence) -> Iterator[str]:
         if abs(values[0] - values[1]) <= delta:
             why = f", which is less than min_delta={delta:g}"
     where = evidence.curves.named(score.best())
-    yield (f"val/{score.name} is better in {where}, {values[0]:.4f} against {values[1]:.4f}{why}.")
+    best, own = numbers(*values)
+    yield f"val/{score.name} is better in {where}, {best} against {own}{why}."
 
 
 def _candidates(evidence: Evidence) -> Iterator[str]:

@@ -189,6 +189,7 @@ def evidence_of_run(run: RunLike, positive: int | None = None) -> Evidence:
         tuple([each.get("counts") or {} for each in run.epochs]),
         tuple([samples_of(run, each) for each in run.epochs]),
         tuple(map(_validated_on, run.epochs)),
+        _checkpoints_left(run),
     )
     return Evidence(
         val=val,
@@ -267,6 +268,12 @@ def _checkpoint_row(run: RunLike, told: Mapping[str, Any], rows: Mapping[int, in
     return rows[told["epoch"]]
 
 
+def _checkpoints_left(run: RunLike) -> frozenset[int]:
+    """Epochs of the checkpoints, of each file the one that was written to it last."""
+    by_path = {told.get("path"): told.get("epoch") for told in run.checkpoints}
+    return frozenset(epoch for epoch in by_path.values() if isinstance(epoch, int))
+
+
 def _restored(run: RunLike) -> int | None:
     """The epoch whose weights the model has at the end, or has now; None for the last one."""
     if run.end is not None:
@@ -299,8 +306,12 @@ def _validated_on(epoch: Mapping[str, Any]) -> tuple[int, ...] | None:
         return None
     confusion = _of_split(epoch, "confusion", "val")
     if confusion is not None:
-        return (samples, *map(sum, confusion))
-    return (samples, *support_in(epoch.get("per_class"), "val"))
+        classes = tuple(map(sum, confusion))
+    else:
+        classes = tuple(support_in(epoch.get("per_class"), "val"))
+    if not any(classes):  # all rows were refused, as where predictions are NaN
+        return (samples,)
+    return (samples, *classes)
 
 
 def _loss_change(run: RunLike, curves: LearningCurves) -> Estimate:

@@ -46,7 +46,7 @@ def worse_than_baseline(evidence: Evidence) -> Iterator[RuleOutcome]:
                 CODE,
                 "fail",
                 f"{name} is worse than the baseline's: {own} against {other}, difference {gap} "
-                f"[{low}, {high}] (n={criterion.n}), tolerated is {criterion.threshold:+.4g}.",
+                f"[{low}, {high}] (n={criterion.n:,}), tolerated is {criterion.threshold:+.4g}.",
                 criterion.facts(score=name, run=mine.value, baseline=theirs.value),
             )
 

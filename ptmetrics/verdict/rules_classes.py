@@ -248,7 +248,7 @@ def precision_recall_gap(evidence: Evidence) -> Iterator[RuleOutcome]:
         code,
         "fail",
         f"Precision and recall are {grade}: {higher} is higher by {criterion.in_points()} "
-        f"(n={criterion.n}), wanted at most {100 * criterion.threshold:.1f}.",
+        f"(n={criterion.n:,}), wanted at most {100 * criterion.threshold:.1f}.",
         criterion.facts(grade=grade, signed=gap.value),
         f"Move the decision threshold towards {lower}, as pm.advise_threshold(run, beta=1) says, or "
         "weight the loss by class.",
@@ -366,11 +366,12 @@ def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
     wanted = limits.class_recall
     below = [binomial_lower(x, n, wanted) for x, n in zip(hits, support, strict=True)]
     weak = holm(below, limits.class_alpha)
-    for k in np.flatnonzero(weak).tolist():
+    # The worst come first: of many a person sees the first ones alone.
+    for k in sorted(np.flatnonzero(weak).tolist(), key=lambda k: hits[k] / support[k]):
         yield make_finding(
             "weak-class",
             "fail",
-            f"Class {evidence.class_name(k)} is not learned: {hits[k]} of {support[k]} found, "
+            f"Class {evidence.class_name(k)} is not learned: {hits[k]:,} of {support[k]:,} found, "
             f"wanted at least {percent(wanted)}.",
             {
                 "class": k,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ptmetrics.digits import numbers as numbers_of
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import NOT_KNOWN, Evidence, LearningCurves
 from ptmetrics.verdict.finding import Estimate, Finding, Severity, Skipped, percent
 from ptmetrics.verdict.followed import LEAST_TREND, Change, FollowedScore, followed_score
@@ -126,8 +128,8 @@ def _rise_finding(evidence: Evidence, risen: RisenLoss) -> Finding:
     paired = evidence.loss_change
     if paired.bounded and risen.name == "loss":
         numbers["paired"] = {"value": paired.value, "low": paired.low, "n": paired.n}
-        words = "; on the same {n} samples it grew by {value:.3g}, at least {low:.3g}"
-        test += words.format(**numbers["paired"])
+        grew, least = numbers_of(paired.value, paired.low)
+        test += f"; on the same {quantity(paired.n, 'sample')} it grew by {grew}, at least {least}"
     if risen.above <= limits.rise or curves.judged <= risen.lowest + 1:
         message = (
             f"Validation {risen.name} has its minimum at {epoch} and rises later, while "
@@ -165,10 +167,13 @@ def _what_the_score_did(risen: RisenLoss, curves: LearningCurves, numbers: dict[
     name = risen.score.name
     then, now = (risen.score.value(row) for row in (risen.lowest, curves.judged))
     numbers |= {"score": name, "then": then, "now": now, "change": risen.change}
+    at_first, at_last = numbers_of(then, now)
+    moved = f"from {at_first} to {at_last}"
+    held = f"({at_first}, now {at_last})"
     words = {
-        "worse": f"; {name} got worse, from {then:.4g} to {now:.4g}.",
-        "held": f". {name} has held ({then:.4g}, now {now:.4g}): the loss tells how sure the model is.",
-        "better": f". {name} got better, from {then:.4g} to {now:.4g}: the model is surer, not worse.",
+        "worse": f"; {name} got worse, {moved}.",
+        "held": f". {name} has held {held}: the loss tells how sure the model is.",
+        "better": f". {name} got better, {moved}: the model is surer, not worse.",
     }
     return words[risen.change]
 
@@ -205,9 +210,13 @@ def _restore(score: FollowedScore, lowest: int | None, numbers: dict[str, Any]) 
     row = max(shown, key=lambda each: shown[each].value)
     gain = shown[row]
     numbers["restore"] = {"epoch": curves.numbers[row], "score": score.name, **gain.facts()}
+    value, low, high = numbers_of(*gain.triple)
+    better = f"its {score.name} is better by {value} [{low}, {high}]"
+    if curves.numbers[row] in curves.checkpoints:
+        return f"Restore the checkpoint of {curves.named(row)}: {better}."
     return (
-        f"Restore the checkpoint of {curves.named(row)}: its {score.name} is better by "
-        f"{gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]."
+        f"Go back to {curves.named(row)} if you have its weights: {better}. None are recorded; "
+        f'pm.Checkpoint("val/{score.name}") keeps the best.'
     )
 
 
@@ -274,7 +283,7 @@ def _loss_has_risen(evidence: Evidence) -> bool:
 
 def _points(gap: Estimate) -> str:
     if gap.bounded:
-        return f"{gap.in_points()} (n={gap.n})"
+        return f"{gap.in_points()} (n={gap.n:,})"
     return f"{100 * gap.value:.1f} points (of an unknown number of samples)"
 
 
@@ -373,7 +382,9 @@ def underfits(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield Skipped(NO_TREND)
         return
     slope = relative_slope(loss)
-    head = f"Training {name} is only {percent(train.value)} (n={train.n}), wanted {percent(wanted)}"
+    head = (
+        f"Training {name} is only {percent(train.value)} (n={train.n:,}), wanted {percent(wanted)}"
+    )
     numbers = train.facts(threshold=wanted, slope=slope, slope_threshold=-limits.slope)
     start, last = float(loss[0]), float(np.median(loss[-3:]))
     # Three epochs cannot show a trend, so there a falling loss is taken at its word.
@@ -398,7 +409,8 @@ def _training_loss(curves: LearningCurves) -> Floats:
 
 def _why_it_does_not_fit(start: float, last: float, *, left: bool) -> tuple[str, str, str]:
     """Cause, words and cure of a training loss that no longer falls enough."""
-    moved = f"{start:.4g} at the start, {last:.4g} at the end"
+    at_first, at_last = numbers_of(start, last)
+    moved = f"{at_first} at the start, {at_last} at the end"
     if last > ROSE * start > 0:
         words = f"the training loss rose above its start ({moved})"
         return "diverged", words, "Lower the learning rate, warm it up, clip gradients."
@@ -450,9 +462,10 @@ def diverged(evidence: Evidence) -> Iterator[RuleOutcome]:
         return
     first = rows[int(np.argmax(thrice))]
     epoch = curves.numbers[first]
+    lowest, start = numbers_of(smooth.min(), smooth[0])
     message = (
-        f"Training loss diverged from epoch {epoch + 1} on, after a minimum of "
-        f"{smooth.min():.4g} and a start of {smooth[0]:.4g}."
+        f"Training loss diverged from epoch {epoch + 1} on, after a minimum of {lowest} and a start "
+        f"of {start}."
     )
     numbers = {
         "epoch": epoch,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ptmetrics.digits import numbers as numbers_of
 from ptmetrics.verdict.evidence import Evidence, LearningCurves
 from ptmetrics.verdict.finding import Finding, Severity
 from ptmetrics.verdict.pages import make_finding
@@ -86,6 +87,10 @@ class Losses:
     def ratio(self) -> float:
         """That of the judged epoch."""
         return float(self.ratios[self.judged])
+
+    def shown(self) -> list[str]:
+        """Loss and the metric's own number of the judged epoch, as text."""
+        return numbers_of(self.loss[self.judged], self.own[self.judged])
 
     def agree_with(self, other: Floats) -> bool:
         """Whether the loss of the judged epoch is another number but for rounding."""
@@ -290,10 +295,8 @@ def _probabilities(evidence: Evidence, split: str, losses: Losses | None) -> Fin
     measured = ""
     if losses is not None:
         numbers |= _loss_numbers(losses)
-        measured = (
-            f" ({split}/loss {losses.loss[losses.judged]:.4g}, {losses.score} "
-            f"{losses.own[losses.judged]:.4g})"
-        )
+        loss, own = losses.shown()
+        measured = f" ({split}/loss {loss}, {losses.score} {own})"
     message = (
         f'{split}: the scores are probabilities, all in [0, 1], though inputs="logits" was '
         f"announced: {words}{measured}."
@@ -417,9 +420,10 @@ CAUSES: tuple[Callable[[Losses], Cause | None], ...] = (
 
 
 def _disagreement(losses: Losses, cause: Cause) -> Finding:
+    loss, own = losses.shown()
     message = (
-        f"{losses.split}/loss is {losses.loss[losses.judged]:.4g}, but the metric's own "
-        f"{losses.score} of the same rows is {losses.own[losses.judged]:.4g}: {cause.words}."
+        f"{losses.split}/loss is {loss}, but the metric's own {losses.score} of the same rows is "
+        f"{own}: {cause.words}."
     )
     numbers = {"cause": cause.name, "criterion": losses.criterion, **_loss_numbers(losses)}
     return make_finding("loss-disagrees", cause.severity, message, numbers, cause.cure)

@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 
+from ptmetrics.digits import numbers
 from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import ERRORS, Evidence
 from ptmetrics.verdict.finding import Bound, Criterion, decide, percent
@@ -77,10 +78,10 @@ def one_row(evidence: Evidence) -> Iterator[RuleOutcome]:
     named = "One row"
     if place is not None:
         named = f"Row {place} of the validation data"
+    own, others = numbers(worst, sqrt(max(mse.value * mse.n - worst**2, 0.0) / (mse.n - 1)))
     message = (
         f"{named} carries {percent(share)} of the squared error of {quantity(mse.n, 'row')}: its error is "
-        f"{worst:.4g}, the root mean square of the others "
-        f"{sqrt(max(mse.value * mse.n - worst**2, 0.0) / (mse.n - 1)):.4g}."
+        f"{own}, the root mean square of the others {others}."
     )
     yield make_finding(
         "one-row", "warning", message, {"row": place, "error": worst, "share": share}

@@ -85,8 +85,8 @@ def _part(evidence: Evidence) -> Iterator[Finding]:
     if not unpaired or (whole is not None and counted >= whole):
         return
     message = (
-        f"{JUDGED}: the model answered {_rows_answered(seen)}, {unpaired} of them "
-        f"{agreeing(unpaired, 'were not counted')} ({counted} {agreeing(counted, 'were')}): {_cause(seen)}"
+        f"{JUDGED}: the model answered {_rows_answered(seen)}, {unpaired:,} of them "
+        f"{agreeing(unpaired, 'were not counted')} ({counted:,} {agreeing(counted, 'were')}): {_cause(seen)}"
     )
     numbers = _seen_numbers(evidence, JUDGED, evidence.curves.judged)
     yield make_finding("not-counted", "warning", message, numbers)
@@ -105,7 +105,7 @@ def _not_of_training(evidence: Evidence) -> Iterator[Finding]:
         rows = seen.get(key, 0)
         if rows:
             message = (
-                f"train: {rows} of {quantity(seen.get('counted_rows', 0), 'row')} {what}: counted "
+                f"train: {rows:,} of {quantity(seen.get('counted_rows', 0), 'row')} {what}: counted "
                 "as training is what may be a validation."
             )
             numbers = _seen_numbers(evidence, "train", evidence.curves.judged)
@@ -192,7 +192,7 @@ def _more_than_the_loader(evidence: Evidence) -> Iterator[Finding]:
     if min(answered, counted) <= whole or answered % whole == 0 or counted % whole == 0:
         return
     rows = f"{quantity(counted, 'row')} {agreeing(counted, 'were')} counted"
-    message = f"{JUDGED}: {rows}, but the loader holds {whole}."
+    message = f"{JUDGED}: {rows}, but the loader holds {whole:,}."
     numbers = {"split": JUDGED, "counted_rows": counted, "loader_rows": whole}
     yield make_finding("split-changed", "warning", message, numbers)
 
@@ -221,7 +221,7 @@ def validation_changed(evidence: Evidence) -> Iterator[RuleOutcome]:
         more = ""
         if len(sizes) > _MOST_SIZES:
             more = f" and {len(sizes) - _MOST_SIZES} other numbers"
-        message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged[0]}."
+        message = f"{JUDGED}: {', '.join(listed)}{more}; judged are {judged[0]:,}."
     message += f" Curves are compared over {whole - len(other)} of {quantity(whole, 'epoch')}."
     numbers = {"split": JUDGED, "rows": dict(sizes.most_common(_MOST_SIZES)), "judged": judged[0]}
     yield make_finding("validation-changed", "warning", message, numbers)
@@ -244,7 +244,7 @@ def padded_duplicates(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding("padded-duplicates", "warning", message, numbers)
     elif padding:
         message = (
-            f"{JUDGED}: {padding} of {rows} rows {agreeing(padding, 'are padding of the sampler')}, samples "
+            f"{JUDGED}: {padding:,} of {rows:,} rows {agreeing(padding, 'are padding of the sampler')}, samples "
             "that another rank counted as well."
         )
         numbers["padding_rows"] = padding

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptmetrics.digits import number
 from ptmetrics.record.foreign_epochs import METHOD
 from ptmetrics.record.printable import agreeing, quantity
 from ptmetrics.verdict.evidence import IN_TRAINING_MODE, Counts, Evidence
@@ -232,7 +233,7 @@ def too_good(evidence: Evidence) -> Iterator[RuleOutcome]:
         where = f"The first validation, of epoch {curves.numbers[rows[0]] + 1},"
     if not score.value >= PERFECT or score.n < LEAST_PERFECT:
         return
-    message = f"{where} is perfect: {name} {score.value:.4g} of {quantity(score.n, 'sample')}."
+    message = f"{where} is perfect: {name} {number(score.value)} of {quantity(score.n, 'sample')}."
     yield make_finding("too-good", "warning", message, score.facts(threshold=PERFECT, score=name))
 
 

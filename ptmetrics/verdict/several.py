@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import ceil, hypot, sqrt
 from statistics import fmean, stdev
 
+from ptmetrics.digits import number, numbers
 from ptmetrics.record.printable import agreeing
 from ptmetrics.verdict.finding import (
     SEVERITIES,
@@ -153,8 +154,9 @@ def _notes(verdicts: Verdicts, criteria: tuple[Criterion, ...]) -> Iterator[str]
             if item.name == criterion.name
         ]
         if len(each) > 1:
+            mean, least, most = numbers(fmean(each), min(each), max(each))
             yield (
-                f"{criterion.name}: mean {fmean(each):.4g} over {len(each)} runs, standard "
-                f"deviation {stdev(each):.2g}, from {min(each):.4g} to {max(each):.4g}."
+                f"{criterion.name}: mean {mean} over {len(each)} runs, standard deviation "
+                f"{number(stdev(each))}, from {least} to {most}."
             )
     yield _OVER_RUNS

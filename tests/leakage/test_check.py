@@ -16,6 +16,7 @@ from ptmetrics.leakage.callback import _add_batch
 from ptmetrics.leakage.rules import LEAKAGE_PAGES
 from ptmetrics.leakage.samples import Fingerprints
 from ptmetrics.record.journal import Journal
+from ptmetrics.record.reader import read_run
 from ptmetrics.testing import Guard, fake_cuda
 from ptmetrics.verdict.judge import evidence_of
 
@@ -144,6 +145,23 @@ def test_ten_percent_near_copies_make_a_run_invalid(tmp_path: Path) -> None:
     assert finding.severity == "invalid"
     assert {row for _, row in audit.near} >= set(rows[:10])
     assert "accuracy" in finding.evidence["without"]
+
+
+def test_an_audit_that_several_runs_share_is_told_once_and_noted_in_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, val, _ = leaky(0.1)
+    audit = pm.audit(train, val, near=False, progress=False)
+    other = pm.audit(train, val, near=False, progress=False)
+    for name, one in (("a", audit), ("b", audit), ("c", other)):
+        monitor = pm.Monitor(
+            pm.MulticlassMetrics(2, inputs="labels"), tmp_path / name, [pm.LeakageCheck(one)]
+        )
+        with monitor:
+            monitor.update(torch.tensor([0, 1]), torch.tensor([0, 1]), split="val")
+            monitor.end_epoch()
+        assert [n["code"] for n in read_run(tmp_path / name).notes].count("leakage-audit") == 1
+    assert [r.message.startswith("leakage: val") for r in caplog.records].count(True) == 2
 
 
 WAYS = {"loaders": {}, "hooks": {"hooks": True}, "memory": {"run": None}}

@@ -1,6 +1,7 @@
 """Each fault of a loop is found where it is committed, and nothing is said of its healthy twin."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -390,3 +391,29 @@ def test_a_fault_of_a_few_epochs_is_a_warning() -> None:
     (finding,) = found(monitor)
     assert (finding.code, finding.severity) == ("nothing-trains", "warning")
     assert "1 of 3 epochs" in finding.message
+
+
+class WeightsBecomeNan(Healthy):
+    """All of them in the first step, as after a loss that overflowed."""
+
+    def step(self, loss: Tensor) -> None:
+        super().step(loss * math.nan)
+
+
+class StepsAreSkipped(Healthy):
+    """The loss is NaN, and what scales gradients leaves out each step."""
+
+    def epoch(self, train: Any, val: Any) -> None:
+        super().epoch([(x * math.nan, y) for x, y in train], val)
+
+    def step(self, loss: Tensor) -> None:
+        loss.backward()
+
+
+@pytest.mark.parametrize("kind", [WeightsBecomeNan, StepsAreSkipped, NeverSteps])
+def test_where_loss_or_weights_are_nan_nothing_trains_is_not_said_of_them(
+    kind: type[Healthy],
+) -> None:
+    monitor = quiet(on_fault="contain")
+    kind("hooks").run(monitor)
+    assert ("nothing-trains" in {each.code for each in found(monitor)}) == (kind is NeverSteps)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from ptmetrics.cli import main
+from ptmetrics.matrix import judge_confusion
 from ptmetrics.record.reader import read_run
 from ptmetrics.show.opinion import comparison_text, ratio_text, saving, verdict_text
 from ptmetrics.show.paint import colour, plain
 from ptmetrics.show.tables import clip, confused_pairs, confusion_lines, score_line, score_lines
 from ptmetrics.verdict.compare import compare
-from ptmetrics.verdict.finding import Criterion, Verdict
+from ptmetrics.verdict.finding import Criterion, Finding, Verdict
 from ptmetrics.verdict.judge import judge
 from ptmetrics.verdict.time_to_target import Ratio
 from tests.recorded_runs import write_run
@@ -60,6 +61,21 @@ def test_an_undefined_score_says_why() -> None:
     assert plain.join([line]).split() == ["f1", "nan", "none"]
 
 
+def _regression_epoch(mae: float, n: int) -> Any:
+    def score(value: float) -> Any:
+        return {"value": value, "low": 0.9 * value, "high": 1.1 * value, "n": n}
+
+    return {"epoch": 0, "scores": {"val/r2": score(0.5), "val/mae": score(mae)}}
+
+
+@pytest.mark.parametrize(("mae", "n"), [(0.25, 900), (12_345.6, 4_000_000), (3e8, 90_000)])
+def test_columns_of_the_score_table_stand_in_line_whatever_the_unit(mae: float, n: int) -> None:
+    head, *lines = plain.join(score_lines(_regression_epoch(mae, n), "val")).splitlines()
+    assert len({line.index("[") for line in [head.replace("95", "[5"), *lines]}) == 1
+    assert len({len(line) for line in [head, *lines]}) == 1
+    assert all(line.endswith(f" {n:,}") for line in lines)
+
+
 def test_a_long_name_is_cut() -> None:
     assert clip("x" * 40, 16) == "x" * 15 + "…"
     assert clip("x" * 16, 16) == "x" * 16
@@ -92,6 +108,31 @@ def test_what_was_found_is_said_to_be_explained_in_one_line_and_a_ready_verdict_
     assert sorted(told) == sorted({finding.code for finding in verdict.findings})
     assert all(main(["check", "--explain", code]) == 0 for code in told)
     assert "--explain" not in verdict_text(judge(good))
+
+
+def test_of_many_weak_classes_the_worst_are_told_and_the_rest_is_counted() -> None:
+    matrix = [[100 * (i == j) for j in range(64)] for i in range(64)]
+    for k in range(20):
+        matrix[k][k], matrix[k][63] = 19 - k, 81 + k
+    verdict = judge_confusion(matrix)
+    weak = [finding for finding in verdict.findings if finding.code == "weak-class"]
+    text = verdict_text(verdict)
+    told = [line for line in text.splitlines() if "fail weak-class:" in line]
+    assert len(weak) == 20
+    assert len(told) == 4
+    assert told[-1].startswith("  fail weak-class: and 17 more of these")
+    assert text.count(weak[0].advice) == 1
+    assert all(f": {found} of 100 found" in told[found] for found in range(3))
+
+
+def test_a_few_findings_of_one_code_are_told_one_by_one() -> None:
+    several = tuple(
+        Finding("odd", "warning", f"Number {i}.", advice=f"Cure {i % 2}.") for i in range(3)
+    )
+    text = verdict_text(Verdict("ready", several, (), "mine"))
+    assert all(f"warning odd: Number {i}." in text for i in range(3))
+    assert "more of these" not in text
+    assert text.count("→ Cure 0.") == text.count("→ Cure 1.") == 1
 
 
 def test_errors_in_any_unit_are_shown_with_their_digits() -> None:
@@ -194,8 +235,8 @@ def test_slices_stand_below_the_classes_worst_first_and_an_empty_one_last() -> N
         "scores": {"accuracy": column},
     }
     epoch: Any = {"epoch": 0, "scores": {}, "per_slice": {"val": slices}}
-    assert list(score_lines(epoch, "val"))[-3:] == [
+    assert plain.join(score_lines(epoch, "val")).splitlines()[-3:] == [
         "slice, worst first    accuracy",
         "south                 0.5000  [0.4000, 0.6000]      90",
-        "unused                   nan  nothing to count       0",
+        "unused                   nan  nothing to count",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from judged_sources import GOOD, NAN, codes, payload, score, states
@@ -15,6 +16,7 @@ from judged_sources import GOOD, NAN, codes, payload, score, states
 import ptmetrics as pm
 from ptmetrics.errors import ConfigError, DataError
 from ptmetrics.show.opinion import verdict_text
+from ptmetrics.show.run_state import state_at
 from ptmetrics.verdict.finding import (
     Verdict,
 )
@@ -290,3 +292,20 @@ def test_the_help_of_judge_is_its_own_words() -> None:
     assert len(signature) < 600
     assert "source: 'Source | Sequence[Source]'" in signature
     assert len(told) < 6000
+
+
+def test_a_run_that_went_nan_is_judged_by_that_and_its_validation_data_are_the_same(
+    tmp_path: Path,
+) -> None:
+    with pm.Monitor(pm.MulticlassMetrics(3), tmp_path / "run", progress=False) as monitor:
+        for broken in (False, False, True):
+            for split in ("train", "val"):
+                preds = torch.eye(3).repeat(20, 1)
+                if broken:
+                    preds = preds * math.nan
+                monitor.update(preds, torch.arange(60) % 3, split=split)
+            monitor.end_epoch()
+    found = {finding.code for finding in judge(tmp_path / "run").findings}
+    assert {"not-validated", "non-finite"} <= found
+    assert "validation-changed" not in found
+    assert state_at(tmp_path / "run").best_epoch == 0

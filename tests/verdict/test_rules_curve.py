@@ -1,6 +1,7 @@
 """Rules over learning curves: what each says, and about which epoch."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,7 +52,20 @@ def test_a_rising_validation_loss_with_falling_accuracy_is_overfitting() -> None
     assert 6 <= finding.evidence["best_epoch"] <= 9
     assert "accuracy got worse, from" in finding.message
     # Accuracy fell from the first epoch on: there it was best, not where the loss was least.
-    assert finding.advice.startswith("Restore the checkpoint of epoch 1: its accuracy is better")
+    assert finding.advice.startswith("Go back to epoch 1 if you have its weights: its accuracy is")
+    assert finding.advice.endswith('pm.Checkpoint("val/accuracy") keeps the best.')
+
+
+@pytest.mark.parametrize(("later", "first"), [("epoch9.pt", "Restore"), ("epoch1.pt", "Go back")])
+def test_a_checkpoint_is_to_be_restored_where_one_of_that_epoch_is_left(
+    later: str, first: str
+) -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.96, 0.93, 20))
+    told = [("epoch1.pt", 0), (later, 8)]
+    kept = [{"path": path, "epoch": epoch, "why": "top"} for path, epoch in told]
+    verdict = judge(replace(run, checkpoints=kept))
+    (finding,) = (f for f in verdict.findings if f.code == "overfitting")
+    assert finding.advice.startswith(first)
 
 
 def test_where_no_epoch_is_shown_to_be_better_none_is_to_be_restored() -> None:
@@ -430,7 +444,7 @@ def test_below_ten_epochs_the_samples_decide_where_no_trend_can() -> None:
     assert rise_codes(run) == {"over-confident"}
     assert rise_codes(Keeping(run.epochs)) == set()
     (finding,) = pm.judge(run, select=["over-confident"]).findings
-    assert "on the same 500 samples it grew by 0.08, at least 0.0" in finding.message
+    assert "on the same 500 samples it grew by 0.0800, at least 0.06" in finding.message
     assert finding.evidence["paired"]["n"] == 500
     assert (
         finding.evidence["paired"]["low"]
@@ -493,3 +507,10 @@ def test_no_trend_is_told_of_a_loss_that_was_not_recorded() -> None:
         data["scores"]["train/accuracy"] = share(1000, 2000)
         data["scores"]["val/accuracy"] = share(1000, 2000)
     assert not codes(judge(run)) & {"underfitting", "undertrained"}
+
+
+def test_a_score_then_and_now_has_the_digits_of_the_table() -> None:
+    run = with_accuracy(RISING, FALLING, np.linspace(0.9, 0.73, 20))
+    (finding,) = (f for f in judge(run).findings if f.code == "overfitting")
+    assert re.search(r"got worse, from 0\.\d{4} to 0\.7300\.$", finding.message)
+    assert re.search(r"is better by 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\]\.", finding.advice)

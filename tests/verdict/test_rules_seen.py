@@ -74,7 +74,7 @@ def test_a_part_that_was_not_counted_is_a_warning() -> None:
     verdict = judge(validated(HEALTHY, part))
     finding = found(validated(HEALTHY, part), "not-counted")
     assert (finding.severity, verdict.status) == ("warning", "ready")
-    for number in ("2000", "300", "1700"):
+    for number in ("2,000", "300", "1,700"):
         assert number in finding.message
     whole = part | {"loader_rows": 1700}  # the rest were no rows of the loader
     assert "not-counted" not in codes(judge(validated(HEALTHY, whole)))
@@ -234,7 +234,7 @@ def test_more_rows_than_the_loader_holds_are_told(
     assert ("split-changed" in codes(verdict)) == said
     if said:
         finding = found(validated(seen | {"unpaired_rows": 0}), "split-changed")
-        assert finding.message == "val: 1070 rows were counted, but the loader holds 500."
+        assert finding.message == "val: 1,070 rows were counted, but the loader holds 500."
 
 
 # Faults that touch no validation

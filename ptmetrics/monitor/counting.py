@@ -21,7 +21,7 @@ from ptmetrics.monitor.extract import BatchExtractors, CriterionCall, loss_in
 from ptmetrics.monitor.faults import IDS_WITHOUT_BATCH, FaultLog
 from ptmetrics.monitor.padding import loss_without_padding, without_padding
 from ptmetrics.monitor.run import RunStatus
-from ptmetrics.monitor.seen import BLIND, CHANGED, OWN_LOSS, MadeWhenAsked, Seen
+from ptmetrics.monitor.seen import BLIND, CHANGED, NOT_FOUND, OWN_LOSS, MadeWhenAsked, Seen
 from ptmetrics.monitor.split import SplitCounts
 from ptmetrics.monitor.split_loss import HeldLoss, minimised
 from ptmetrics.monitor.telling import Told, tell_no_loss, tell_repeated, tell_several_calls
@@ -194,9 +194,13 @@ class GroupCounter:
         """Count an answer beside the targets of the loader's batch."""
         group.counted = True  # or it could not be, which is told once
         preds = answer.preds
-        if preds is None:
-            preds = self.extractors.predictions(answer.output)
-        target = self.extractors.target_of(preds, answer.batch)
+        try:
+            if preds is None:
+                preds = self.extractors.predictions(answer.output)
+            target = self.extractors.target_of(preds, answer.batch)
+        except Exception:
+            group.seen.cause = NOT_FOUND
+            raise
         answer.used = True
         self._count(group, preds, target, answer, by_criterion=False)
 

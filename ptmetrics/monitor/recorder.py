@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptmetrics.errors import ConfigError, DtypeError
+from ptmetrics.errors import ConfigError
 from ptmetrics.monitor.answers import (
     KEPT_ANSWERS,
     LOOSE,
@@ -930,7 +930,7 @@ class BatchRecorder(GroupCounter):
         """The predictions in an answer; None where there are none, which is told if they count."""
         try:
             return self.extractors.predictions(output)
-        except DtypeError:
+        except Exception:  # of the user's own extractor, too
             return None
 
     def _checked_split(self, split: str | None) -> str:

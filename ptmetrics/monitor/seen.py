@@ -21,6 +21,7 @@ MAX_PASSES = 8  # told one by one
 TOLD_ANSWERS = 8
 """Answers of a pass that callbacks are told of."""
 BLIND = "no criterion was called"
+NOT_FOUND = "predictions or targets were not found in what it returned and in the batch"
 OWN_LOSS = "the model returned its loss, and which of its arguments are the targets is not told"
 NOT_OF_LOADER = "they did not come of monitor.train(loader), which an earlier pass used"
 NOT_TIED = "what the criterion was called with could not be tied to them"
@@ -484,6 +485,8 @@ class Seen:
         cure = f"Use monitor.{_LOADERS.get(split, 'validate')}(loader) or monitor.update(…)."
         if self.cause == OWN_LOSS:
             cure = "Use attach(model, labels='…') with the name of that argument in its forward."
+        elif self.cause == NOT_FOUND:
+            cure = "Use attach(model, preds=lambda output: …, target=lambda batch: …)."
         elif self.cause == CHANGED:
             cure = "Use monitor.update(…), or write to a copy."
         return (

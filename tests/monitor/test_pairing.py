@@ -1256,3 +1256,40 @@ def test_a_model_that_returns_its_loss_is_told_to_name_its_targets(
     assert f"the model answered {VAL_ROWS} rows, 0 were counted" in one.said[0]
     assert ("attach(model, labels=" in one.said[0]) is (returned != "no loss")
     assert ("monitor.validate(loader)" in one.said[0]) is (returned == "no loss")
+
+
+@pytest.mark.parametrize("faulty", [True, False])
+def test_an_extractor_that_fails_in_training_is_told_and_no_batch_is_missed(
+    loop: Make, faulty: bool
+) -> None:
+    def scores_of(output: dict[str, Tensor]) -> Tensor:
+        return output["scores"] if faulty else next(iter(output.values()))
+
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(FEATURES, CLASSES)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"classes" if self.training else "scores": self.head(x)}
+
+    one = loop(model=Detector(), criterion=None, preds=scores_of)
+    for x, _ in one.monitor.train(one.train_data):
+        one.step(one.model(x)["classes"].square().mean())
+    one.model.eval()
+    with torch.no_grad():
+        for x, _ in one.monitor.validate(one.val_data):
+            one.model(x)
+    scores = one.end()
+    assert scores["val/accuracy"].n == VAL_ROWS
+    if not faulty:
+        assert scores["train/accuracy"].n == TRAIN_ROWS
+        assert one.is_quiet(scores)
+        return
+    faults = one.monitor.faults.all()
+    assert [fault.message for fault in faults] == ["KeyError: 'scores'"]
+    assert [fault.count for fault in faults] == [len(TRAIN)]
+    lines = [line for line in one.said if line.startswith("train:")]
+    assert len(lines) == 1
+    assert "0 were counted: predictions or targets were not found" in lines[0]
+    assert "preds=lambda output" in lines[0]

@@ -68,7 +68,8 @@ def all_by_groups(
             bounds = by_key.get(key, _NO_SPEC).range
             found[key] = as_much_wider(estimates[key], estimates[first], found[first], bounds)
         names = ", ".join(name for name, each in others if not each)
-        note = f"{note} Those of {names} are as much wider as that of {lead} is."
+        if names:
+            note = f"{note} Those of {names} are as much wider as that of {lead} is."
     return found, [note], moved
 
 

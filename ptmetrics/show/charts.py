@@ -21,6 +21,8 @@ MOST_WRITTEN = 20  # classes whose counts can be read as numbers
 MOST_NAMED = 40  # classes whose names fit beside a matrix
 MOST_CELLS = 250  # a side; more would be smaller than a pixel
 MOST_SIGNS = 14
+POWER_FROM, POWER_BELOW = 1e6, 1e-3
+"""From where on, and below which, matplotlib takes a power of ten out of the numbers of an axis."""
 WHOLE = ("epoch", "evaluation")  # what is counted has no halves
 
 
@@ -134,6 +136,11 @@ def _framed(ax: Axes, x_name: str, y_name: str) -> Axes:
     ax.set_ylabel(y_name, parse_math=False)
     if x_name in WHOLE:
         ax.xaxis.get_major_locator().set_params(integer=True)
+    highest = max(map(abs, ax.get_ylim()))
+    if (
+        highest >= POWER_FROM or highest < POWER_BELOW
+    ):  # else the power of ten stands where the legend does
+        ax.yaxis.set_major_formatter("{x:g}")
     ax.spines[["top", "right"]].set_visible(False)
     shown = ax.get_legend_handles_labels()[1]
     if len(shown) > 1:

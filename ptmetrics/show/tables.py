@@ -62,6 +62,8 @@ OF_POSITIONS = (
 )
 """Where a sample holds several rows, as pixels of a picture or tokens of a text."""
 CLASS_COLUMNS = ("precision", "recall", "f1")
+OF_AREAS = "iou"
+"""A further column where pixels are counted, whose overlap is judged."""
 OUTPUT_COLUMNS = ("r2", "mae", "rmse", "bias")
 """Of each output, where several numbers are predicted."""
 JUDGED_FIRST = ("high-perplexity", "low-overlap", "low-r2", "high-error", "low-accuracy")
@@ -234,11 +236,14 @@ def _widths(scores: Iterable[ScoreData]) -> Widths:
 def _class_lines(epoch: EpochData, split: str) -> Iterator[Line]:
     columns = epoch.get("per_class", {}).get(split, {})
     names = epoch.get("class_names", [])
-    shown = [columns[name] for name in CLASS_COLUMNS if name in columns]
-    if not 0 < len(names) <= MAX_SHOWN_CLASSES or len(shown) < len(CLASS_COLUMNS):
+    told = [name for name in CLASS_COLUMNS if name in columns]
+    if not 0 < len(names) <= MAX_SHOWN_CLASSES or len(told) < len(CLASS_COLUMNS):
         return
+    if epoch.get("sample_axes", {}).get(split, 0) > 1 and OF_AREAS in columns:
+        told.append(OF_AREAS)
+    shown = [columns[name] for name in told]
     yield ""
-    yield f"{'class':20}" + "".join(f"{name:>11}" for name in CLASS_COLUMNS) + f"{'n':>10}"
+    yield f"{'class':20}" + "".join(f"{name:>11}" for name in told) + f"{'n':>10}"
     for row, name in enumerate(names):
         cells = "".join(f"{number(column['value'][row]):>11}" for column in shown)
         yield f"{clip(name, 20):20}{cells}{columns['recall']['n'][row]:>10,}"

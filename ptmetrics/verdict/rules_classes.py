@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ptmetrics.digits import numbers as numbers_of
+from ptmetrics.record.printable import quantity
 from ptmetrics.verdict.evidence import Counts, Evidence
 from ptmetrics.verdict.finding import (
     Z95,
@@ -45,6 +46,8 @@ _TO_RAISE_ALL = {
 }
 """Of the mean over classes, which have no one threshold."""
 LEAST_COLLAPSED = 10  # rows
+OF_AXES = ("rows", "tokens", "pixels")
+"""What is counted, by the axes of a sample's targets."""
 LOOK_AT_MODE = (
     "Look for model.train() or model.eval() that was forgotten: statistics of BatchNorm that have "
     "not settled, or of other data, do this."
@@ -143,10 +146,11 @@ def accuracy_paradox(evidence: Evidence) -> Iterator[RuleOutcome]:
         return
     reasons = list(_paradox_reasons(evidence, confusion, rare))
     if reasons:
+        what = OF_AXES[min(evidence.sample_axes, 2)]
         yield make_finding(
             "accuracy-paradox",
             "fail",
-            f"Accuracy {percent(accuracy.value)} comes from classes of {largest:,} to {smallest:,} rows: "
+            f"Accuracy {percent(accuracy.value)} comes from classes of {largest:,} to {smallest:,} {what}: "
             f"{'; '.join(reasons)}.",
             accuracy.facts(threshold=limits.paradox_accuracy, largest=largest, smallest=smallest),
         )
@@ -391,7 +395,7 @@ def weak_class(evidence: Evidence) -> Iterator[RuleOutcome]:
         yield make_finding(
             "too-few-samples",
             "warning",
-            f"{len(thin)} of the classes that have under {limits.class_support} samples cannot be "
+            f"{quantity(len(thin), 'class')} with under {limits.class_support} samples cannot be "
             f"judged: {named_classes(evidence, thin)}.",
             {
                 "classes": thin,

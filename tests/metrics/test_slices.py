@@ -234,6 +234,13 @@ def test_one_group_has_no_interval_and_says_why() -> None:
     assert got.notes[0].startswith("The rows are of one group")
 
 
+def test_where_groups_reach_all_scores_none_is_named() -> None:
+    metrics = MulticlassMetrics(2, inputs="labels", groups=True)
+    metrics.update(torch.arange(40) % 2, torch.arange(40) // 20, group=torch.arange(40) // 4)
+    (note,) = [each for each in metrics.compute().notes if each.startswith("Intervals are by")]
+    assert "Those of" not in note
+
+
 def test_scores_that_groups_do_not_reach_are_named() -> None:
     preds, target, group = clustered(200, 20, 1)
     metrics = BinaryMetrics(groups=True)

@@ -187,3 +187,13 @@ def test_no_name_is_taken_for_a_formula(ax) -> None:
         ax.figure.canvas.draw()
         draw_confusion(ax, [[1, 0], [0, 1]], [r"$\nothing$", "$$"])
         ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("high", [1.0, 2e9, 3e-7])
+def test_the_power_of_ten_of_an_axis_stands_at_its_ticks_and_not_in_the_legend(high: float) -> None:
+    ax = Figure().add_subplot()
+    heights = np.array([0.1, 0.5, 1.0]) * high
+    lines = [Curve("val", [1, 2, 3], heights), Curve("train", [1, 2, 3], heights / 2)]
+    draw_lines(ax, lines, "epoch", "loss")
+    ticks = [label.get_text() for label in ax.get_yticklabels()]
+    assert any("e" in tick for tick in ticks) == (high != 1.0)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import ptmetrics as pm
 from ptmetrics.cli import main
 from ptmetrics.matrix import judge_confusion
 from ptmetrics.record.reader import read_run
@@ -28,6 +30,22 @@ def test_the_score_table_shows_each_score_with_its_interval(good: Path) -> None:
     table = plain.join(score_lines(read_run(good).epochs[-1], "val"))
     assert "accuracy              0.9600  [0.9460, 0.9705]" in table
     assert table.splitlines()[-1].split() == ["dog", "0.9600", "0.9600", "0.9600", "500"]
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_classes_of_pixels_have_the_overlap_that_is_judged(axes: int, tmp_path: Path) -> None:
+    target = torch.zeros((30, 4, 4)[:axes], dtype=torch.long)
+    target[:10] = 1
+    preds = target.clone()
+    preds[:5] = 0
+    metrics = pm.MulticlassMetrics(2, inputs="labels")
+    with pm.Monitor(metrics, tmp_path / "run", progress=False) as monitor:
+        monitor.update(preds, target, split="val")
+        monitor.end_epoch()
+    lines = plain.join(score_lines(read_run(tmp_path / "run").epochs[-1], "val")).splitlines()
+    (head,) = [line.split() for line in lines if line.startswith("class ")]
+    last = dict(zip(head, lines[-1].split(), strict=True))
+    assert last.get("iou") == (None if axes == 1 else "0.5000")
 
 
 def test_the_confusion_matrix_has_actual_rows_and_dots_for_nothing(good: Path) -> None:

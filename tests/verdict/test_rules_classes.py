@@ -197,6 +197,21 @@ def test_a_paradox_without_imbalance_is_none() -> None:
     assert "accuracy-paradox" not in codes(judge(made | {"scores": low_mcc}))
 
 
+@pytest.mark.parametrize(("axes", "what"), [(0, "rows"), (1, "tokens"), (2, "pixels")])
+def test_a_paradox_names_what_was_counted(axes: int, what: str) -> None:
+    made = payload(PARADOX) | {"sample_axes": axes}
+    (finding,) = [f for f in judge(made).findings if f.code == "accuracy-paradox"]
+    assert f"classes of 9,800 to 200 {what}: " in finding.message
+
+
+def test_one_class_that_cannot_be_judged_is_told_in_the_singular() -> None:
+    matrix = np.diag([500, 500, 5])
+    matrix[2, 0] = 3
+    verdict = judge(payload(matrix.tolist()), select=["too-few-samples", "weak-class"])
+    (finding,) = verdict.findings
+    assert finding.message.startswith("1 class with under 30 samples cannot be judged: ")
+
+
 def test_a_rare_class_that_is_found_is_no_paradox() -> None:
     assert "accuracy-paradox" not in codes(judge(payload([[9700, 100], [10, 190]])))
 

@@ -86,6 +86,23 @@ class Listener:
         """Whether values that come in or out of a call are those of a step of the loop."""
         return not is_compiling() and (not self.real or _hold_values(values))
 
+    def is_part(self) -> bool:
+        """Whether another one is being called, of which a call of this one is part."""
+        if self.inside is None:
+            return False
+        return self.inside.get(threading.get_ident(), self.target) is not self.target
+
+    def call_around(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """A call of a wrapper, or of what it wraps: calls of the others are part of it meanwhile."""
+        if self.inside is None:
+            return call(*args, **kwargs)
+        thread = threading.get_ident()
+        self.inside[thread] = self.target
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self.inside.pop(thread, None)
+
 
 def _hold_values(values: Any) -> bool:
     """Whether the first tensor in there, if there is any, can be read."""
@@ -221,16 +238,14 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
             if (
                 listener is None
                 or listener.target is not self
-                or (
-                    listener.inside and listener.inside.get(threading.get_ident(), self) is not self
-                )
+                or (listener.inside and listener.is_part())
                 or _tracer()
                 or _transform()
             ):
                 continue
             told.append(listener)
             if listener.inside is not None:
-                call = partial(_inside_of, listener.inside, self, call)
+                call = partial(listener.call_around, call)
             first = args[0] if args else kwargs
             plain = type(first) is Tensor and not first.is_meta
             try:
@@ -248,18 +263,6 @@ def _call_of_class(stand_in: StandIn) -> Callable[..., Any]:
         return output
 
     return __call__
-
-
-def _inside_of(
-    inside: dict[int, Any], target: Any, call: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> Any:
-    """A call of a wrapper, or of what it wraps."""
-    thread = threading.get_ident()
-    inside[thread] = target
-    try:
-        return call(*args, **kwargs)
-    finally:
-        inside.pop(thread, None)
 
 
 def _call_of_function(stand_in: StandIn) -> Callable[..., Any]:

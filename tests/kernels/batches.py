@@ -73,7 +73,9 @@ def point_batch(
     if not pixels:
         shape = (rows, outputs)
     target = 1000 + 2 * torch.randn(shape, generator=g, dtype=torch.float64)
-    preds = target + torch.randn(shape, generator=g, dtype=torch.float64) * torch.rand(outputs)
+    preds = target + torch.randn(shape, generator=g, dtype=torch.float64) * torch.rand(
+        outputs, generator=g
+    )
     preds.view(-1)[::4] = target.view(-1)[::4]  # no error at all
     weight = None
     if options.get("weighted"):

@@ -157,7 +157,7 @@ def test_pixels_with_labels_are_counted_with_their_samples(
 ) -> None:
     batch = yes_no_batch(shape, "logits")
     if weighted:
-        batch.weight = torch.rand(shape[0], *shape[2:])
+        batch.weight = torch.rand(shape[0], *shape[2:], generator=torch.Generator().manual_seed(1))
     assert_same({"num_labels": shape[1], "class_dim": 1}, batch, batch)
 
 
